@@ -1,0 +1,86 @@
+"""The calendar: the real one, and one kept in a file that a rehearsal's processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+_POLL_S = 0.01
+
+
+class RealClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def idle_until(self, moment: datetime | None) -> None:
+        """Return at once: the metronome wakes us again."""
+
+
+class SimulatedClock:
+    """Time that stands still until the validator has nothing to do, then jumps.
+
+    The file holds `now` and `end`; it never passes `end`. A process that needs
+    real time for something that takes simulated time (a miner at its model)
+    holds the clock meanwhile with `held`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._holds = path.with_name(path.name + ".holds")
+
+    @classmethod
+    def create(cls, path: Path, now: datetime, end: datetime) -> SimulatedClock:
+        """Write a new clock file, replacing any."""
+        clock = cls(path)
+        clock._holds.mkdir(parents=True, exist_ok=True)
+        clock._write(now, end)
+        return clock
+
+    def now(self) -> datetime:
+        return self._read()[0]
+
+    async def idle_until(self, moment: datetime | None) -> None:
+        """Wait until nobody holds the clock, then jump to `moment`, though never past the end."""
+        while self._is_held():
+            await asyncio.sleep(_POLL_S)
+        now, end = self._read()
+        if moment is not None and min(moment, end) > now:
+            self._write(min(moment, end), end)
+
+    def extend(self, end: datetime) -> None:
+        """Move the moment the clock never passes."""
+        self._write(self.now(), end)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Keep the clock from jumping while the body runs; a dead process holds nothing."""
+        hold = self._holds / f"{os.getpid()}-{name}"
+        hold.touch()
+        try:
+            yield
+        finally:
+            hold.unlink(missing_ok=True)
+
+    def _is_held(self) -> bool:
+        for hold in self._holds.iterdir():
+            pid = hold.name.split("-", 1)[0]
+            if Path("/proc", pid).exists():
+                return True
+            hold.unlink(missing_ok=True)
+        return False
+
+    def _read(self) -> tuple[datetime, datetime]:
+        content = json.loads(self._path.read_text())
+        return datetime.fromisoformat(content["now"]), datetime.fromisoformat(content["end"])
+
+    def _write(self, now: datetime, end: datetime) -> None:
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        draft.write_text(json.dumps({"now": now.isoformat(), "end": end.isoformat()}))
+        draft.replace(self._path)

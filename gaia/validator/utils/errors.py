@@ -1,0 +1,106 @@
+"""Every error we raise on purpose, and who must act on each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How the validator ends, for systemd units and operators' scripts."""
+
+    OK = 0
+    CRASH = 1
+    BAD_SETTING = 2
+    DATABASE_UNREACHABLE = 10
+    PORT_BUSY = 11
+    DATA_DIR_FULL = 12
+    DATA_DIR_READ_ONLY = 13
+    DATA_DIR_IN_USE = 14
+    HOTKEY_NOT_REGISTERED = 15
+    HOTKEY_MISSING = 16
+    CHAIN_UNREACHABLE = 17
+    CRASH_LOOP = 18
+
+
+class GaiaError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class TransientError(GaiaError):
+    """Time heals it: retry with backoff."""
+
+
+class DeadlineExceeded(TransientError):
+    """A unit of work did not end before its absolute deadline."""
+
+
+class NotYetAvailable(GaiaError):
+    """The data centre has not published yet: look again at `retry_at`; no attempt is spent."""
+
+    def __init__(self, message: str, retry_at: datetime) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+
+
+class MinerFault(GaiaError):
+    """The miner's doing: reject, score zero, never retry."""
+
+
+class MinerUnreachable(GaiaError):
+    """The miner did not answer; a later attempt within the window may succeed."""
+
+
+class QuarantinedError(GaiaError):
+    """A unit killed every worker that tried it."""
+
+
+class ConfigurationError(GaiaError):
+    """The operator must act: one sentence with the setting and the remedy; the Supervisor halts.
+
+    Parameters
+    ----------
+    setting
+        Environment name of the setting at fault, such as ``GAIA_DATABASE_URL``.
+    problem
+        What is wrong, without a final full stop.
+    remedy
+        What to do about it, as an imperative.
+    """
+
+    def __init__(
+        self, setting: str, problem: str, remedy: str, exit_code: ExitCode = ExitCode.BAD_SETTING
+    ) -> None:
+        super().__init__(f"{setting}: {problem}; {remedy}.")
+        self.setting = setting
+        self.problem = problem
+        self.remedy = remedy
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[str, str, str, ExitCode]]:
+        return type(self), (self.setting, self.problem, self.remedy, self.exit_code)
+
+
+_BY_NAME: dict[str, type[GaiaError]] = {
+    kind.__name__: kind
+    for kind in (
+        TransientError,
+        DeadlineExceeded,
+        MinerFault,
+        MinerUnreachable,
+        QuarantinedError,
+    )
+}
+
+
+def rebuild(error_type: str, message: str, retry_at: float | None = None) -> GaiaError:
+    """Turn an error's name and text, as sent by another process, back into the error.
+
+    A name that is none of ours was a bug over there; it comes back as a
+    `TransientError` that carries the name, so that it is retried and then quarantined.
+    """
+    if error_type == NotYetAvailable.__name__ and retry_at is not None:
+        return NotYetAvailable(message, datetime.fromtimestamp(retry_at, UTC))
+    if error_type in _BY_NAME:
+        return _BY_NAME[error_type](message)
+    return TransientError(f"{error_type}: {message}")

@@ -1,0 +1,82 @@
+"""Which runs are due, and when each of their steps may happen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TEST_EVERY = timedelta(minutes=30)
+_GFS_CYCLE = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """When runs open.
+
+    A run for 00Z of a day opens that day at `opens_after`, plus a part of
+    `jitter` that is drawn once a day from `salt`, so that validators do not
+    all ask at once. With `hindcast` set, a run opens every half hour at most,
+    for the GFS cycle that long ago.
+    """
+
+    opens_after: timedelta
+    jitter: timedelta
+    look_back: timedelta
+    salt: str
+    last_run: datetime | None = None
+    hindcast: timedelta | None = None
+
+    def openings(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Yield (opens_at, init_time) of all runs that open in [start, end], oldest first."""
+        if self.hindcast is not None:
+            moment = _floor(start, _TEST_EVERY)
+            while moment <= end:
+                if moment >= start:
+                    yield moment, _floor(moment - self.hindcast, _GFS_CYCLE)
+                moment += _TEST_EVERY
+            return
+        day = _floor(start, timedelta(days=1)) - timedelta(days=1)
+        while day <= end:
+            opens_at = day + self.opens_after + self.jitter * _fraction(self.salt, day)
+            if start <= opens_at <= end and (self.last_run is None or day <= self.last_run):
+                yield opens_at, day
+            day += timedelta(days=1)
+
+
+def due_runs(now: datetime, recorded: Collection[datetime], cadence: Cadence) -> list[datetime]:
+    """Initial times of runs that have opened, recently, and are not recorded, oldest first.
+
+    Asks what is missing rather than what just happened, so a late, lost or
+    repeated tick does no harm.
+    """
+    due: list[datetime] = []
+    for _, init_time in cadence.openings(now - cadence.look_back, now):
+        if init_time not in recorded and init_time not in due:
+            due.append(init_time)
+    return due
+
+
+def next_opening(now: datetime, recorded: Collection[datetime], cadence: Cadence) -> datetime | None:
+    """When the next run opens that is not recorded, if one does within two days."""
+    for opens_at, init_time in cadence.openings(now, now + timedelta(days=2)):
+        if opens_at > now and init_time not in recorded:
+            return opens_at
+    return None
+
+
+def run_id_of(init_time: datetime) -> str:
+    """Name a run by its initial time, as "2026-03-25T00Z"."""
+    return init_time.strftime("%Y-%m-%dT%HZ")
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    return _EPOCH + (moment - _EPOCH) // step * step
+
+
+def _fraction(salt: str, day: datetime) -> float:
+    """A number in [0, 1) that is the same whenever the same day is asked about."""
+    digest = hashlib.sha256(f"{salt}:{day:%Y%m%d}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

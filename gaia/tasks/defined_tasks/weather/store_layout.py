@@ -1,0 +1,30 @@
+"""Where in a miner's zarr store a field at a lead time is found."""
+
+from __future__ import annotations
+
+from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, split_field
+
+
+def metadata_path(field: str) -> str:
+    """Return the path of the array metadata of a field's variable.
+
+    >>> metadata_path("z500")
+    'z/.zarray'
+    """
+    return f"{split_field(field)[0]}/.zarray"
+
+
+def chunk_path(field: str, lead_hours: int, step_hours: int) -> str:
+    """Return the path of the chunk that holds a field at a lead time.
+
+    Arrays are (time, lat, lon) or (time, pressure_level, lat, lon), one chunk a field,
+    and the first time is one step after the initial time.
+
+    >>> chunk_path("2t", 12, 6), chunk_path("z500", 6, 6)
+    ('2t/1.0.0', 'z/0.7.0.0')
+    """
+    variable, level = split_field(field)
+    step = lead_hours // step_hours - 1
+    if level is None:
+        return f"{variable}/{step}.0.0"
+    return f"{variable}/{step}.{LEVELS_HPA.index(level)}.0.0"

@@ -1,0 +1,78 @@
+"""Brings the schema up to date: numbered SQL files, each once, in order, in a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations"
+# Any constant will do; two validators that start at once then migrate one after the other.
+_MIGRATION_LOCK = 5_701
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered SQL file."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
+    """Read `NNNN_name.sql` files, lowest number first."""
+    return [
+        Migration(int(path.stem.split("_", 1)[0]), path.stem.split("_", 1)[1], path.read_text())
+        for path in sorted(folder.glob("[0-9]*_*.sql"))
+    ]
+
+
+async def run_comprehensive_database_setup(database: Database, folder: Path = MIGRATIONS) -> list[str]:
+    """Apply every migration that is missing; return the names of those applied.
+
+    Raises
+    ------
+    ConfigurationError
+        If an applied migration differs from its file, or the database is newer than this program.
+    """
+    migrations = read_migrations(folder)
+    async with database.transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations ("
+            " version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        rows = await connection.fetch("SELECT version, sha256 FROM schema_migrations")
+        applied = {row["version"]: row["sha256"] for row in rows}
+        _refuse_drift(migrations, applied)
+        missing = [migration for migration in migrations if migration.version not in applied]
+        for migration in missing:
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
+                migration.version,
+                migration.name,
+                migration.sha256,
+            )
+    return [migration.name for migration in missing]
+
+
+def _refuse_drift(migrations: list[Migration], applied: dict[int, str]) -> None:
+    known = {migration.version: migration.sha256 for migration in migrations}
+    for version, sha256 in applied.items():
+        if known.get(version) != sha256:
+            raise ConfigurationError(
+                "GAIA_DATABASE_URL",
+                f"the database has migration {version} in a form this program does not know",
+                "install the release that made the database, or name another database",
+                ExitCode.DATABASE_UNREACHABLE,
+            )

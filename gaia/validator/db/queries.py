@@ -1,0 +1,374 @@
+"""Every SQL statement, by name; nothing is built from strings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One forecast cycle for all miners."""
+
+    run_id: str
+    init_time: datetime
+    rule_set: str
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """One miner's part in one run, as the next step needs it."""
+
+    run_id: str
+    hotkey: str
+    uid: int
+    registered_at: int
+    state: str
+    opened_at: datetime
+    attempts: int
+    next_at: datetime
+    job_id: str | None
+    manifest_sha256: str | None
+    manifest: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSet:
+    """One source's fields at one time, or when to try for them again."""
+
+    ready: bool
+    attempts: int
+    retry_at: datetime | None
+    fields: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEntry:
+    """A weight vector that was, or is about to be, signed."""
+
+    epoch: int
+    vector: list[list[int]]
+    vector_sha256: str
+    state: str
+
+
+_RUN = "run_id, init_time, rule_set, opened_at"
+_FORECAST = (
+    "run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256, manifest"
+)
+
+SQL: Final[Mapping[str, str]] = {
+    # Which runs are known since a moment, so that schedule.py can say what is missing.
+    "recorded_init_times": "SELECT init_time FROM runs WHERE init_time >= $1",
+    # Open a run once; a repeated call changes nothing.
+    "open_run": "INSERT INTO runs (run_id, init_time, rule_set, opened_at) VALUES ($1, $2, $3, $4)"
+    " ON CONFLICT DO NOTHING RETURNING run_id",
+    # Plan one forecast a miner, with the run.
+    "plan_forecasts": "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at)"
+    " SELECT $1, miner.hotkey, miner.uid, miner.registered_at, $5, $5, $5"
+    " FROM unnest($2::text[], $3::int[], $4::bigint[]) AS miner (hotkey, uid, registered_at)"
+    " ON CONFLICT DO NOTHING",
+    # Runs with work left, oldest first.
+    "open_runs": f"SELECT {_RUN} FROM runs WHERE state = 'open' ORDER BY init_time",
+    # Forecasts in one of the given states whose time has come.
+    "due_forecasts": f"SELECT {_FORECAST} FROM forecasts"
+    " WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey",
+    # Move one forecast if, and only if, its state allows it (no row back: it did not).
+    "advance_forecast": "UPDATE forecasts SET state = move.target, reason = coalesce($5, reason),"
+    " evidence = coalesce($6, evidence), attempts = 0, next_at = $7, changed_at = $7"
+    " FROM unnest($3::text[], $4::text[]) AS move (source, target)"
+    " WHERE run_id = $1 AND hotkey = $2 AND state = move.source RETURNING state",
+    # Remember the job a miner accepted.
+    "record_job": "UPDATE forecasts SET job_id = $3 WHERE run_id = $1 AND hotkey = $2",
+    # Freeze what a miner signed: the first manifest stays.
+    "record_manifest": "UPDATE forecasts SET manifest = $3, signature = $4, manifest_sha256 = $5, frozen_at = $6"
+    " WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
+    # Try again later.
+    "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4 WHERE run_id = $1 AND hotkey = $2",
+    # When the next forecast in one of the states wants attention.
+    "next_attention": "SELECT min(next_at) FROM forecasts JOIN runs USING (run_id)"
+    " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[])",
+    # How many forecasts of open runs stand where.
+    "count_forecasts": "SELECT forecasts.state, count(*) FROM forecasts JOIN runs USING (run_id)"
+    " WHERE runs.state = 'open' GROUP BY forecasts.state",
+    # Complete a run none of whose forecasts has work left.
+    "complete_run": "UPDATE runs SET state = 'completed', completed_at = $2 WHERE run_id = $1 AND state = 'open'"
+    " AND NOT EXISTS (SELECT FROM forecasts WHERE run_id = $1 AND state = ANY($3::text[])) RETURNING run_id",
+    # What is known of one set of reference fields.
+    "read_reference": "SELECT ready, attempts, retry_at, fields FROM reference_sets WHERE reference_id = $1",
+    # Keep a prepared set; the first one stays.
+    "record_reference": "INSERT INTO reference_sets (reference_id, ready, digest, fields) VALUES ($1, true, $2, $3)"
+    " ON CONFLICT (reference_id) DO UPDATE SET ready = true, digest = excluded.digest, fields = excluded.fields,"
+    " retry_at = NULL, last_error = NULL WHERE NOT reference_sets.ready",
+    # A source failed or has nothing yet: when to look again.
+    "postpone_reference": "INSERT INTO reference_sets (reference_id, attempts, retry_at, last_error)"
+    " VALUES ($1, $2, $3, $4) ON CONFLICT (reference_id) DO UPDATE SET attempts = excluded.attempts,"
+    " retry_at = excluded.retry_at, last_error = excluded.last_error WHERE NOT reference_sets.ready",
+    # Component scores, each once.
+    "record_component": "INSERT INTO component_scores (run_id, hotkey, rule_set, kind, field, lead_hours, rmse, mse,"
+    " mae, bias, acc, skill_climatology, skill_gfs, pattern_correlation, clone_distance, forecast_digest,"
+    " truth_digest, scored_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+    " $18) ON CONFLICT DO NOTHING",
+    # The score of one lead, once.
+    "record_lead": "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+    # All lead scores of a run.
+    "lead_scores": "SELECT hotkey, kind, lead_hours, score FROM lead_scores WHERE run_id = $1 AND rule_set = $2",
+    # All lead scores of one forecast.
+    "lead_scores_of": "SELECT kind, lead_hours, score FROM lead_scores"
+    " WHERE run_id = $1 AND hotkey = $2 AND rule_set = $3",
+    # The row weights are made of, derived anew each time.
+    "record_score": "INSERT INTO score_table (run_id, hotkey, rule_set, day1, leads, overall, counted, updated_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run_id, hotkey, rule_set) DO UPDATE SET"
+    " day1 = excluded.day1, leads = excluded.leads, overall = excluded.overall, counted = excluded.counted,"
+    " updated_at = excluded.updated_at",
+    # Scores of the runs in the window before the newest run that has any.
+    "window_scores": "SELECT runs.run_id, runs.state, hotkey, overall, counted, registered_at"
+    " FROM score_table JOIN runs USING (run_id) JOIN forecasts USING (run_id, hotkey)"
+    " WHERE score_table.rule_set = $1 AND runs.init_time > (SELECT max(init_time) FROM runs JOIN score_table"
+    " USING (run_id) WHERE score_table.rule_set = $1) - $2::interval ORDER BY runs.init_time, hotkey",
+    # Promise one vector for an epoch, before it is signed.
+    "journal_intent": "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights,"
+    " run_ids, completed_ids, intended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+    " ON CONFLICT DO NOTHING",
+    # What was promised for an epoch.
+    "journal_entry": "SELECT epoch, vector, vector_sha256, state FROM weight_journal"
+    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3",
+    # What became of a promise; a vector that was set stays set.
+    "journal_set": "UPDATE weight_journal SET state = 'set', block = $4, block_hash = $5, extrinsic = $6,"
+    " read_back = $7, settled_at = $8, error = NULL WHERE netuid = $1 AND mechid = $2 AND epoch = $3",
+    "journal_failed": "UPDATE weight_journal SET state = 'failed', error = $4, settled_at = $5"
+    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3 AND state <> 'set'",
+}
+
+
+async def recorded_init_times(connection: Connection, since: datetime) -> set[datetime]:
+    rows = await connection.fetch(SQL["recorded_init_times"], since)
+    return {row["init_time"] for row in rows}
+
+
+async def open_run(
+    connection: Connection, run: Run, miners: Sequence[tuple[str, int, int]]
+) -> bool:
+    """Open `run` with one planned forecast a miner (hotkey, uid, registered_at); False if it was open."""
+    opened = await connection.fetchval(
+        SQL["open_run"], run.run_id, run.init_time, run.rule_set, run.opened_at
+    )
+    if opened is None:
+        return False
+    hotkeys, uids, blocks = (list(column) for column in zip(*miners, strict=True))
+    await connection.execute(
+        SQL["plan_forecasts"], run.run_id, hotkeys, uids, blocks, run.opened_at
+    )
+    return True
+
+
+async def open_runs(connection: Connection) -> list[Run]:
+    return [Run(**row) for row in await connection.fetch(SQL["open_runs"])]
+
+
+async def due_forecasts(
+    connection: Connection, run_id: str, states: Sequence[str], now: datetime
+) -> list[Forecast]:
+    rows = await connection.fetch(SQL["due_forecasts"], run_id, list(states), now)
+    return [Forecast(**row) for row in rows]
+
+
+async def advance_forecast(
+    connection: Connection,
+    forecast: Forecast,
+    moves: Mapping[str, str],
+    now: datetime,
+    reason: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> str | None:
+    """Move a forecast by `moves` (state to state); return its new state, or None if it did not move."""
+    state: str | None = await connection.fetchval(
+        SQL["advance_forecast"],
+        forecast.run_id,
+        forecast.hotkey,
+        list(moves),
+        list(moves.values()),
+        reason,
+        evidence,
+        now,
+    )
+    return state
+
+
+async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
+    await connection.execute(SQL["record_job"], forecast.run_id, forecast.hotkey, job_id)
+
+
+async def record_manifest(
+    connection: Connection,
+    forecast: Forecast,
+    content: bytes,
+    signature: bytes,
+    sha256: str,
+    now: datetime,
+) -> None:
+    await connection.execute(
+        SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now
+    )
+
+
+async def postpone_forecast(
+    connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
+) -> None:
+    await connection.execute(
+        SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at
+    )
+
+
+async def next_attention(connection: Connection, states: Sequence[str]) -> datetime | None:
+    moment: datetime | None = await connection.fetchval(SQL["next_attention"], list(states))
+    return moment
+
+
+async def count_forecasts(connection: Connection) -> dict[str, int]:
+    rows = await connection.fetch(SQL["count_forecasts"])
+    return {row["state"]: row["count"] for row in rows}
+
+
+async def complete_run(
+    connection: Connection, run_id: str, living: Sequence[str], now: datetime
+) -> bool:
+    done = await connection.fetchval(SQL["complete_run"], run_id, now, list(living))
+    return done is not None
+
+
+async def read_reference(connection: Connection, reference_id: str) -> ReferenceSet | None:
+    row = await connection.fetchrow(SQL["read_reference"], reference_id)
+    if row is None:
+        return None
+    return ReferenceSet(
+        ready=row["ready"],
+        attempts=row["attempts"],
+        retry_at=row["retry_at"],
+        fields=row["fields"] or {},
+    )
+
+
+async def record_reference(
+    connection: Connection, reference_id: str, digest: str, fields: Mapping[str, Any]
+) -> None:
+    await connection.execute(SQL["record_reference"], reference_id, digest, fields)
+
+
+async def postpone_reference(
+    connection: Connection, reference_id: str, attempts: int, retry_at: datetime, error: str
+) -> None:
+    await connection.execute(SQL["postpone_reference"], reference_id, attempts, retry_at, error)
+
+
+async def record_components(
+    connection: Connection,
+    forecast: Forecast,
+    rule_set: str,
+    kind: str,
+    components: Sequence[Mapping[str, Any]],
+    truth_digests: Mapping[str, str],
+    forecast_digests: Mapping[str, str],
+    now: datetime,
+) -> None:
+    """Store what a scoring unit returned, each component once."""
+    await connection.executemany(
+        SQL["record_component"],
+        [
+            (
+                forecast.run_id,
+                forecast.hotkey,
+                rule_set,
+                kind,
+                row["field"],
+                row["lead_hours"],
+                row["rmse"],
+                row["mse"],
+                row["mae"],
+                row["bias"],
+                row["acc"],
+                row["skill_climatology"],
+                row["skill_gfs"],
+                row["pattern_correlation"],
+                row["clone_distance"],
+                forecast_digests[row["field"]],
+                truth_digests[row["field"]],
+                now,
+            )
+            for row in components
+        ],
+    )
+
+
+async def record_lead(
+    connection: Connection,
+    forecast: Forecast,
+    rule_set: str,
+    kind: str,
+    lead_hours: int,
+    score: float,
+    now: datetime,
+    reason: str | None = None,
+) -> None:
+    await connection.execute(
+        SQL["record_lead"],
+        forecast.run_id,
+        forecast.hotkey,
+        rule_set,
+        kind,
+        lead_hours,
+        score,
+        reason,
+        now,
+    )
+
+
+async def lead_scores(
+    connection: Connection, run_id: str, rule_set: str
+) -> dict[str, dict[tuple[str, int], float]]:
+    """All lead scores of a run: hotkey to {(kind, lead_hours): score}."""
+    scores: dict[str, dict[tuple[str, int], float]] = {}
+    for row in await connection.fetch(SQL["lead_scores"], run_id, rule_set):
+        scores.setdefault(row["hotkey"], {})[row["kind"], row["lead_hours"]] = row["score"]
+    return scores
+
+
+async def lead_scores_of(
+    connection: Connection, forecast: Forecast, rule_set: str
+) -> dict[tuple[str, int], float]:
+    """Lead scores of one forecast: {(kind, lead_hours): score}."""
+    rows = await connection.fetch(
+        SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, rule_set
+    )
+    return {(row["kind"], row["lead_hours"]): row["score"] for row in rows}
+
+
+async def record_score(
+    connection: Connection,
+    forecast: Forecast,
+    rule_set: str,
+    *,
+    day1: float | None,
+    leads: Mapping[int, float],
+    overall: float,
+    counted: bool,
+    now: datetime,
+) -> None:
+    await connection.execute(
+        SQL["record_score"],
+        forecast.run_id,
+        forecast.hotkey,
+        rule_set,
+        day1,
+        {str(lead): score for lead, score in sorted(leads.items())},
+        overall,
+        counted,
+        now,
+    )

@@ -1,0 +1,159 @@
+"""The miner's commitment to every byte of its forecast: how it is made and how it is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import bittensor_core
+import msgspec
+
+from gaia.tasks.defined_tasks.weather.messages import printable
+from gaia.validator.utils.errors import MinerFault
+
+MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "manifest.sig"
+SIGNATURE_BYTES = 64
+MAX_MANIFEST_BYTES = 8 * 1024 * 1024
+MAX_FILES = 32_768
+MAX_PATH_LENGTH = 256
+SCHEMA_VERSION = "1.0"
+PROFILE_VERSION = "3.4.0-verify_on_read_mapper"
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """manifest.json, member by member (protocol.md, 2.7)."""
+
+    manifest_schema_version: Annotated[str, msgspec.Meta(max_length=64)]
+    profile_structure_version: Annotated[str, msgspec.Meta(max_length=64)]
+    chunk_hash_algorithm: Annotated[str, msgspec.Meta(max_length=64)]
+    signer_hotkey_ss58: Annotated[str, msgspec.Meta(max_length=64)]
+    files: dict[str, Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]]
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenManifest:
+    """What a miner is held to from now on."""
+
+    files: dict[str, str]
+    """Path relative to the store -> sha256 hex, as `file_digest` makes it."""
+    sha256: str
+    """Hex digest of the manifest's bytes."""
+
+
+def file_digest(path: str, content: bytes) -> str:
+    """Return the hex digest by which the manifest names one file: sha256(path, 0x00, content)."""
+    digest = hashlib.sha256(path.encode())
+    digest.update(b"\x00")
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
+    """Return the bytes of manifest.json for `files` (relative path -> `file_digest`)."""
+    manifest = Manifest(
+        manifest_schema_version=SCHEMA_VERSION,
+        profile_structure_version=PROFILE_VERSION,
+        chunk_hash_algorithm="sha256",
+        signer_hotkey_ss58=miner_hotkey,
+        files=dict(files),
+    )
+    return json.dumps(msgspec.to_builtins(manifest), sort_keys=True, indent=4).encode()
+
+
+def verify_manifest(
+    content: bytes, signature: bytes, claimed_sha256: str, miner_hotkey: str
+) -> FrozenManifest:
+    """Check a manifest against the miner's claim, its hotkey and its signature; return what it binds to.
+
+    Parameters
+    ----------
+    content, signature
+        manifest.json and manifest.sig as served; the signature is 64 bytes of sr25519.
+    claimed_sha256
+        The `verification_hash` of the miner's reply, hex.
+    miner_hotkey
+        ss58 address of the miner that was asked.
+
+    Raises
+    ------
+    MinerFault
+        If anything does not fit, with the reason.
+    """
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise MinerFault(f"manifest of {len(content)} bytes exceeds {MAX_MANIFEST_BYTES}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != claimed_sha256.lower():
+        raise MinerFault(f"manifest has sha256 {digest}, the miner claimed {printable(claimed_sha256, 64)}")
+    manifest = _parse(content)
+    if manifest.signer_hotkey_ss58 != miner_hotkey:
+        raise MinerFault(f"manifest is signed by {printable(manifest.signer_hotkey_ss58)}, not the miner")
+    if not _is_signed(content, signature, miner_hotkey):
+        raise MinerFault("manifest signature is not the miner's")
+    return FrozenManifest(files=manifest.files, sha256=digest)
+
+
+def require_store_path(path: str) -> str:
+    """Return `path` if it can only lie inside a store: relative, plain, without `..`.
+
+    Raises
+    ------
+    MinerFault
+        Otherwise.
+    """
+    segments = path.split("/")
+    plain = all(_SEGMENT.match(segment) and segment not in (".", "..") for segment in segments)
+    if not plain or len(path) > MAX_PATH_LENGTH:
+        raise MinerFault(f"path {printable(path, 64)!r} is not allowed in a store")
+    return path
+
+
+def _parse(content: bytes) -> Manifest:
+    try:
+        # The typed decoder bounds depth and shape; the second pass sees repeated keys, which it does not.
+        manifest = msgspec.json.decode(content, type=Manifest)
+        json.loads(content, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise MinerFault(f"manifest cannot be read: {printable(str(error))}") from error
+    if manifest.manifest_schema_version != SCHEMA_VERSION:
+        raise MinerFault(f"manifest has schema {printable(manifest.manifest_schema_version)}")
+    if manifest.chunk_hash_algorithm != "sha256":
+        raise MinerFault(f"manifest hashes with {printable(manifest.chunk_hash_algorithm)}, not sha256")
+    _require_files(manifest.files)
+    return manifest
+
+
+def _require_files(files: Mapping[str, str]) -> None:
+    if not 0 < len(files) <= MAX_FILES:
+        raise MinerFault(f"manifest names {len(files)} files, not 1 to {MAX_FILES}")
+    for path in files:
+        require_store_path(path)
+        if path in (MANIFEST_NAME, SIGNATURE_NAME):
+            raise MinerFault(f"manifest names {path}, which cannot hold its own digest")
+        folder = path.rpartition("/")[0]
+        while folder:
+            if folder in files:
+                raise MinerFault(f"manifest names {folder} both as file and as folder")
+            folder = folder.rpartition("/")[0]
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key is repeated")
+    return members
+
+
+def _is_signed(content: bytes, signature: bytes, hotkey: str) -> bool:
+    if len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        return bool(bittensor_core.verify(content, signature, hotkey))
+    except ValueError:
+        return False

@@ -1,0 +1,169 @@
+"""What validator and miner say to each other: requests, replies, statuses, and the names both derive."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from gaia.validator.utils.errors import MinerFault
+
+INITIATE_PATH = "/weather-initiate-fetch"
+POLL_PATH = "/weather-poll-job-status"
+STORE_PATH = "/weather-kerchunk-request"
+PUBLIC_KEY_PATH = "/public-encryption-key"
+EXCHANGE_PATH = "/exchange-symmetric-key"
+FORECASTS_PREFIX = "/forecasts/"
+NO_SYMMETRIC_KEY = "No symmetric key found for that hotkey and uuid"
+NONCE_TOLERANCE_S = 120.0
+
+Word = Annotated[str, msgspec.Meta(max_length=64)]
+"""A status; one that we do not know is allowed."""
+Text = Annotated[str, msgspec.Meta(max_length=8192)]
+Hotkey = Annotated[str, msgspec.Meta(max_length=64)]
+JobId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}$")]
+Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.=-]{1,4096}$")]
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+class InitiateStatus(StrEnum):
+    """Answers to `INITIATE_PATH`; `COMPLETED` is the fast path of a forecast made earlier."""
+
+    ACCEPTED = "fetch_accepted"
+    REJECTED = "fetch_rejected"
+    COMPLETED = "completed"
+    ERROR = "error"
+
+
+class StoreStatus(StrEnum):
+    """Answers to `STORE_PATH`."""
+
+    COMPLETED = "completed"
+    PROCESSING = "processing"
+    ERROR = "error"
+    NOT_FOUND = "not_found"
+
+
+POLL_COMPLETED = "completed"
+POLL_FAILED = frozenset(
+    {"failed", "error", "fetch_error", "input_hash_mismatch", "input_hash_timeout", "input_poll_error"}
+)
+"""Statuses of a job that will never complete; any other word means it is still under way."""
+
+
+class PublicKey(Struct, frozen=True, kw_only=True):
+    """Reply of `PUBLIC_KEY_PATH`."""
+
+    public_key: Text
+    """PEM SubjectPublicKeyInfo of the miner process's RSA key."""
+    timestamp: float
+
+
+class KeyExchange(Struct, frozen=True, kw_only=True):
+    """Body sent to `EXCHANGE_PATH`."""
+
+    encrypted_symmetric_key: Text
+    """base64 of RSA-OAEP(32 bytes)."""
+
+
+class InitiateData(Struct, frozen=True, kw_only=True):
+    """Which forecast is asked for, and of whom."""
+
+    forecast_start_time: datetime
+    previous_step_time: datetime
+    validator_hotkey: Hotkey | None = None
+    expected_miner_hotkey: Hotkey | None = None
+
+
+class JobData(Struct, frozen=True, kw_only=True):
+    job_id: JobId
+
+
+class InitiateRequest(Struct, frozen=True, kw_only=True):
+    data: InitiateData
+    nonce: Text | None = None
+
+
+class JobRequest(Struct, frozen=True, kw_only=True):
+    """Body of `POLL_PATH` and `STORE_PATH`."""
+
+    data: JobData
+    nonce: Text | None = None
+
+
+class InitiateReply(Struct, frozen=True, kw_only=True):
+    """Reply of `INITIATE_PATH`; what is not said is null."""
+
+    status: Word
+    job_id: JobId | None = None
+    message: Text | None = None
+    expected_hotkey: Hotkey | None = None
+    actual_hotkey: Hotkey | None = None
+    zarr_store_url: Url | None = None
+    verification_hash: Digest | None = None
+    access_token: Token | None = None
+
+
+class PollReply(Struct, frozen=True, kw_only=True):
+    """Reply of `POLL_PATH`."""
+
+    status: Word
+    job_id: Text | None = None
+    message: Text | None = None
+    output_ready: bool | None | UnsetType = UNSET
+
+
+class StoreReply(Struct, frozen=True, kw_only=True):
+    """Reply of `STORE_PATH`; the last three are set once `status` is completed."""
+
+    status: Word
+    message: Text | None = None
+    zarr_store_url: Url | None = None
+    verification_hash: Digest | None = None
+    access_token: Token | None = None
+
+
+M = TypeVar("M", bound=Struct)
+
+
+def decode_reply(content: bytes, kind: type[M]) -> M:
+    """Read a miner's JSON as `kind`; members we do not know are passed over.
+
+    Raises
+    ------
+    MinerFault
+        If it is not JSON, or a member is missing, ill-typed or out of bounds.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise MinerFault(f"{kind.__name__} cannot be read: {printable(str(error))}") from error
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return a stranger's text fit for a log line or a database: one line, no control characters.
+
+    Examples
+    --------
+    >>> printable("a\\x00b\\nc", limit=3)
+    'a b'
+    """
+    return "".join(char if char.isprintable() else " " for char in text[:limit])
+
+
+def job_id_of(init_time: datetime, miner_hotkey: str) -> str:
+    """Return the job id of a miner's forecast; the same for all validators (protocol.md, 2.5)."""
+    seed = f"weather_job_forecast_{init_time.astimezone(UTC):%Y%m%d%H%M%S}_{miner_hotkey}"
+    return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))
+
+
+def store_name_of(init_time: datetime, miner_hotkey: str) -> str:
+    """Return the name of the folder in which a miner publishes a forecast (protocol.md, 2.6)."""
+    block = job_id_of(init_time, miner_hotkey).split("-", 1)[0]
+    return f"weather_forecast_{init_time.astimezone(UTC):%Y%m%d%H}_miner_hk_{miner_hotkey[:10]}_{block}.zarr"

@@ -22,7 +22,7 @@ _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _KEY_BYTES = 32
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that is answered with an error status."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -78,15 +78,15 @@ class Sessions:
 
         Raises
         ------
-        Refused
+        RefusedError
             401, if the nonce is old or used, or the signature does not fit.
         """
         hotkey, uuid = headers.get("validator-hotkey", ""), headers.get("symmetric-key-uuid", "")
         nonce, miner = headers.get("nonce", ""), headers.get("miner-hotkey", "")
         if not _is_genuine(f"{nonce}:{miner}:{uuid}", headers.get("signature", ""), hotkey):
-            raise Refused(401, "Oi, invalid signature")
+            raise RefusedError(401, "Oi, invalid signature")
         if not self._nonces.accept(nonce, time.time_ns()):
-            raise Refused(401, "Oi, that nonce is not valid!")
+            raise RefusedError(401, "Oi, that nonce is not valid!")
         return Caller(hotkey, uuid)
 
     def exchange(self, caller: Caller, encrypted_symmetric_key: str) -> None:
@@ -94,15 +94,15 @@ class Sessions:
 
         Raises
         ------
-        Refused
+        RefusedError
             400, if it is no key.
         """
         try:
             key = self._private_key.decrypt(base64.b64decode(encrypted_symmetric_key, validate=True), _OAEP)
         except ValueError as error:
-            raise Refused(400, "Symmetric key cannot be decrypted") from error
+            raise RefusedError(400, "Symmetric key cannot be decrypted") from error
         if len(key) != _KEY_BYTES:
-            raise Refused(400, "Symmetric key must have 32 bytes")
+            raise RefusedError(400, "Symmetric key must have 32 bytes")
         now = time.monotonic()
         self._keys = {known: held for known, held in self._keys.items() if held[1] > now}
         self._keys[caller] = (Fernet(base64.urlsafe_b64encode(key)), now + self._lifetime_s)
@@ -112,16 +112,16 @@ class Sessions:
 
         Raises
         ------
-        Refused
+        RefusedError
             400, if its key is unknown or expired, or does not fit.
         """
         fernet, expires_at = self._keys.get(caller, (None, 0.0))
         if fernet is None or time.monotonic() >= expires_at:
-            raise Refused(400, NO_SYMMETRIC_KEY)
+            raise RefusedError(400, NO_SYMMETRIC_KEY)
         try:
             return fernet.decrypt(content)
         except InvalidToken as error:
-            raise Refused(400, "Body cannot be decrypted") from error
+            raise RefusedError(400, "Body cannot be decrypted") from error
 
 
 def issue_token(secret: str, job_id: str, store_name: str, minutes: float) -> str:
@@ -136,17 +136,17 @@ def require_token(secret: str, token: str, path: str) -> None:
 
     Raises
     ------
-    Refused
+    RefusedError
         401, if it is missing, forged or expired; 403, if it is for another store.
     """
     try:
         options = {"require": ["exp", "file_path"]}
         claims = jwt.decode(token, secret, algorithms=["HS256"], options=options)  # type: ignore[arg-type]
     except jwt.InvalidTokenError as error:
-        raise Refused(401, "Token is missing, invalid or expired") from error
+        raise RefusedError(401, "Token is missing, invalid or expired") from error
     store = str(claims["file_path"])
     if not store or (path != store and not path.startswith(f"{store}/")):
-        raise Refused(403, "Token is not for this path")
+        raise RefusedError(403, "Token is not for this path")
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:
@@ -171,6 +171,8 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
 
 def _is_genuine(message: str, signature: str, hotkey: str) -> bool:
     try:
-        return bool(bittensor_core.verify(message.encode(), bytes.fromhex(signature.removeprefix("0x")), hotkey))
+        return bool(
+            bittensor_core.verify(message.encode(), bytes.fromhex(signature.removeprefix("0x")), hotkey)
+        )
     except ValueError:
         return False

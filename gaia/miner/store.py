@@ -59,7 +59,9 @@ class StoreWriter:
         """
         variable, level = split_field(field.name)
         if field.values.shape != self._shape or field.lead_hours not in self._steps:
-            raise ValueError(f"{field.name} +{field.lead_hours} h {field.values.shape} does not fit the store")
+            raise ValueError(
+                f"{field.name} +{field.lead_hours} h {field.values.shape} does not fit the store"
+            )
         step = self._steps[field.lead_hours]
         place = f"{step}" if level is None else f"{step}.{LEVELS_HPA.index(level)}"
         self._variables.add(variable)
@@ -108,7 +110,9 @@ class StoreWriter:
             },
         )
 
-    def _coordinate(self, name: str, values: NDArray[Any], axes: Sequence[str] = (), **attributes: str) -> None:
+    def _coordinate(
+        self, name: str, values: NDArray[Any], axes: Sequence[str] = (), **attributes: str
+    ) -> None:
         self._put_array(name, list(values.shape), list(values.shape), values.dtype.str, None)
         self._put_json(f"{name}/.zattrs", {"_ARRAY_DIMENSIONS": list(axes or (name,)), **attributes})
         self._put_chunk(f"{name}/0", values)

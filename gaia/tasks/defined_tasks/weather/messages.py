@@ -116,7 +116,7 @@ class PollReply(Struct, frozen=True, kw_only=True):
     status: Word
     job_id: Text | None = None
     message: Text | None = None
-    output_ready: bool | None | UnsetType = UNSET
+    output_ready: bool | UnsetType | None = UNSET
 
 
 class StoreReply(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,408 @@
+"""The reference miner: an HTTPS server that answers validators, and the forecasts behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import bittensor_core
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gaia.miner.inference import ForecastField, ForecastModel
+from gaia.miner.listener import Listener
+from gaia.miner.sessions import Caller, RefusedError, Sessions, issue_token, require_token
+from gaia.miner.store import StoreWriter
+from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from gaia.tasks.defined_tasks.weather.messages import (
+    EXCHANGE_PATH,
+    FORECASTS_PREFIX,
+    INITIATE_PATH,
+    POLL_PATH,
+    PUBLIC_KEY_PATH,
+    STORE_PATH,
+    InitiateData,
+    InitiateReply,
+    InitiateRequest,
+    InitiateStatus,
+    JobRequest,
+    KeyExchange,
+    PollReply,
+    StoreReply,
+    StoreStatus,
+    job_id_of,
+    store_name_of,
+)
+
+_MAX_BODY_BYTES = 256 * 1024
+_WIRE_STATUS = {"in_progress": "running", "completed": "completed", "failed": "failed"}
+_STORE_STATUS = {
+    "in_progress": StoreStatus.PROCESSING,
+    "completed": StoreStatus.COMPLETED,
+    "failed": StoreStatus.ERROR,
+}
+
+log = structlog.get_logger()
+R = TypeVar("R", bound=msgspec.Struct)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerOptions:
+    """What a miner forecasts, for whom, and where it keeps it."""
+
+    directory: Path
+    """Folder of the forecasts."""
+    grid: str = "0.25"
+    """Key of `weather.variables.GRIDS`."""
+    steps: int = 40
+    step_hours: int = 6
+    validators: frozenset[str] | None = None
+    """Hotkeys that are answered; None: everybody."""
+    token_minutes: float = 120.0
+    token_secret: str = ""
+    """Key of the access tokens, 32 characters or more; empty: drawn at start."""
+    keep_days: float = 20.0
+    """A forecast this old is deleted; ERA5 judges the last lead after about 16 days."""
+
+    @property
+    def lead_hours(self) -> list[int]:
+        return [self.step_hours * (step + 1) for step in range(self.steps)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One forecast asked for."""
+
+    job_id: str
+    init_time: datetime
+    status: Literal["in_progress", "completed", "failed"]
+    manifest_sha256: str = ""
+    message: str = ""
+
+
+class ReferenceMiner:
+    """A miner as a validator meets it.
+
+    Every public coroutine and every public plain method is a place where another
+    miner may differ: subclass and override.
+
+    Parameters
+    ----------
+    keypair
+        The hotkey; signs manifests.
+    model
+        Makes the forecasts, in a thread.
+    options
+        See `MinerOptions`.
+    now
+        The calendar; decides only what is old enough to be deleted.
+    hold
+        Called with a name unique to the job; the context it returns is open from the
+        acceptance of a job until its forecast is sealed (`SimulatedClock.held`).
+    """
+
+    def __init__(
+        self,
+        keypair: bittensor_core.Keypair,
+        model: ForecastModel,
+        options: MinerOptions,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        hold: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+    ) -> None:
+        self.hotkey: str = keypair.ss58_address
+        self.keypair = keypair
+        self.model = model
+        self.options = options
+        self.now = now
+        self.jobs: dict[str, Job] = {}
+        self._hold = hold
+        self._secret = options.token_secret or secrets.token_hex(32)
+        self._sessions: Sessions | None = None
+        self._listener: Listener | None = None
+        self._inferences: set[asyncio.Task[None]] = set()
+
+    # The server
+
+    async def serve(
+        self, host: str, port: int = 0, *, certificate: tuple[Path, Path] | None = None
+    ) -> tuple[str, int]:
+        """Start answering; return the address listened on.
+
+        Parameters
+        ----------
+        certificate
+            Files of certificate and key, as `sessions.write_certificate` makes them;
+            None: plain HTTP.
+        """
+        if self._sessions is None:
+            self._sessions = await asyncio.to_thread(Sessions)
+        await asyncio.to_thread(self._recall_forecasts)
+        self._listener = Listener(self.application(), certificate)
+        return await self._listener.start(host, port)
+
+    async def stop(self) -> None:
+        """Finish what is being computed, then stop answering; may be called twice."""
+        await asyncio.gather(*self._inferences)
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+
+    def application(self) -> Starlette:
+        """Return the ASGI application."""
+        return Starlette(
+            routes=[
+                Route(PUBLIC_KEY_PATH, self._guarded(self.public_key), methods=["GET"]),
+                Route(EXCHANGE_PATH, self._guarded(self.exchange_key), methods=["POST"]),
+                Route(INITIATE_PATH, self._guarded(self._initiate), methods=["POST"]),
+                Route(POLL_PATH, self._guarded(self._poll), methods=["POST"]),
+                Route(STORE_PATH, self._guarded(self._store), methods=["POST"]),
+                Route(FORECASTS_PREFIX + "{path:path}", self._guarded(self._file), methods=["GET"]),
+            ]
+        )
+
+    # What a subclass may answer differently
+
+    async def before(self, request: Request) -> Response | None:
+        """Called first for every request; a response, if any, is sent instead of the answer."""
+        return None
+
+    async def refusal_of(self, validator_hotkey: str) -> str | None:
+        """Say why this validator is not answered (403), or None if it is."""
+        allowed = self.options.validators
+        return None if allowed is None or validator_hotkey in allowed else "Hotkey not found in metagraph"
+
+    async def public_key(self, request: Request) -> Response:
+        return JSONResponse({"public_key": self.sessions.public_pem, "timestamp": time.time()})
+
+    async def exchange_key(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        exchange = _decode(await _body(request), KeyExchange)
+        self.sessions.exchange(caller, exchange.encrypted_symmetric_key)
+        return JSONResponse({"status": "Symmetric key exchanged successfully"})
+
+    async def on_initiate(self, data: InitiateData, validator_hotkey: str) -> InitiateReply:
+        """Answer the request for a forecast and start computing it, unless it is there already."""
+        if data.expected_miner_hotkey not in (None, self.hotkey):
+            return InitiateReply(
+                status=InitiateStatus.REJECTED,
+                message="This is another miner",
+                expected_hotkey=data.expected_miner_hotkey,
+                actual_hotkey=self.hotkey,
+            )
+        job_id = job_id_of(data.forecast_start_time, self.hotkey)
+        job = self.jobs.get(job_id)
+        if job is None or job.status == "failed":
+            self.start_inference(job_id, data.forecast_start_time)
+        elif job.status == "completed":
+            return InitiateReply(status=InitiateStatus.COMPLETED, job_id=job_id, **self._access(job))
+        return InitiateReply(status=InitiateStatus.ACCEPTED, job_id=job_id, message="Inference is under way")
+
+    async def job_status(self, job_id: str) -> PollReply:
+        """Answer the question whether a forecast is ready."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return PollReply(status="not_found", job_id=job_id, message="No such job")
+        ready: bool | msgspec.UnsetType = True if job.status == "completed" else msgspec.UNSET
+        return PollReply(
+            status=_WIRE_STATUS[job.status], job_id=job_id, message=job.message or None, output_ready=ready
+        )
+
+    async def store_reply(self, job_id: str) -> StoreReply:
+        """Answer the question where a forecast can be read."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return StoreReply(status=StoreStatus.NOT_FOUND, message="No such job")
+        access = self._access(job) if job.status == "completed" else {}
+        return StoreReply(status=_STORE_STATUS[job.status], message=job.message or None, **access)
+
+    async def read_file(self, path: str) -> bytes | None:
+        """Return a file below the forecasts' folder; None: there is none (404)."""
+        root = self.options.directory.resolve()
+        return await asyncio.to_thread(_read_below, root, path)
+
+    async def file_response(self, request: Request, path: str) -> Response:
+        """Answer one GET or HEAD whose token was found good."""
+        content = await self.read_file(path)
+        if content is None:
+            return JSONResponse({"detail": "File not found"}, status_code=404)
+        return Response(content, media_type="application/octet-stream")
+
+    def forecast(self, init_time: datetime) -> Iterable[ForecastField]:
+        """Yield the fields of a forecast; runs in a thread."""
+        return self.model.forecast(init_time, self.options.lead_hours)
+
+    def sign(self, content: bytes) -> bytes:
+        """Sign a manifest."""
+        return bytes(self.keypair.sign(content))
+
+    # Inference
+
+    def start_inference(self, job_id: str, init_time: datetime) -> None:
+        """Record the job and compute its forecast in the background."""
+        job = Job(job_id=job_id, init_time=init_time, status="in_progress")
+        self.jobs[job_id] = job
+        held = ExitStack()
+        # Entered before the validator has its answer, so that simulated time cannot jump in between.
+        held.enter_context(self._hold(f"{self.hotkey[:10]}-{job_id}"))
+        task = asyncio.create_task(self._infer(job, held))
+        self._inferences.add(task)
+        task.add_done_callback(self._inferences.discard)
+
+    async def _infer(self, job: Job, held: ExitStack) -> None:
+        with held:
+            try:
+                digest = await asyncio.to_thread(self._write_store, job.init_time)
+            except Exception as error:
+                log.exception("inference_failed", hotkey=self.hotkey, job_id=job.job_id)
+                self.jobs[job.job_id] = replace(job, status="failed", message=type(error).__name__)
+                return
+            self.jobs[job.job_id] = replace(job, status="completed", manifest_sha256=digest)
+            log.info("forecast_sealed", hotkey=self.hotkey, job_id=job.job_id, manifest=digest)
+
+    def _write_store(self, init_time: datetime) -> str:
+        self._delete_old_forecasts()
+        directory = self.store_directory(init_time)
+        shutil.rmtree(directory, ignore_errors=True)
+        writer = StoreWriter(directory, init_time, self.options.grid, self.options.lead_hours)
+        for field in self.forecast(init_time):
+            writer.write(field)
+        return hashlib.sha256(writer.seal(self.hotkey, self.sign)).hexdigest()
+
+    def store_directory(self, init_time: datetime) -> Path:
+        """Return the folder of one forecast."""
+        return self.options.directory / store_name_of(init_time, self.hotkey)
+
+    def _recall_forecasts(self) -> None:
+        """Offer again what an earlier process sealed; delete what it left unfinished."""
+        for store, init_time in self._stores():
+            if not (store / MANIFEST_NAME).exists() or not (store / SIGNATURE_NAME).exists():
+                shutil.rmtree(store, ignore_errors=True)
+                continue
+            job_id = job_id_of(init_time, self.hotkey)
+            digest = hashlib.sha256((store / MANIFEST_NAME).read_bytes()).hexdigest()
+            job = Job(job_id=job_id, init_time=init_time, status="completed", manifest_sha256=digest)
+            self.jobs.setdefault(job_id, job)
+
+    def _delete_old_forecasts(self) -> None:
+        oldest = self.now() - timedelta(days=self.options.keep_days)
+        for store, init_time in self._stores():
+            if init_time < oldest:
+                self.jobs.pop(job_id_of(init_time, self.hotkey), None)
+                shutil.rmtree(store, ignore_errors=True)
+
+    def _stores(self) -> list[tuple[Path, datetime]]:
+        """Our forecasts on disk, with their initial times; strangers' folders are passed over."""
+        found = []
+        for store in self.options.directory.glob("weather_forecast_*.zarr"):
+            try:
+                init_time = datetime.strptime(store.name.split("_")[2], "%Y%m%d%H").replace(tzinfo=UTC)
+            except (ValueError, IndexError):
+                continue
+            if store.name == store_name_of(init_time, self.hotkey):
+                found.append((store, init_time))
+        return found
+
+    # Requests
+
+    @property
+    def sessions(self) -> Sessions:
+        """The keys of this process; made by `serve`."""
+        if self._sessions is None:
+            self._sessions = Sessions()
+        return self._sessions
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def answer(request: Request) -> Response:
+            try:
+                return await self.before(request) or await handler(request)
+            except RefusedError as refusal:
+                return JSONResponse({"detail": refusal.detail}, status_code=refusal.status)
+            except msgspec.ValidationError as error:
+                body = {"error": "Unprocessable request", "details": str(error)}
+                return JSONResponse(body, status_code=422)
+
+        return answer
+
+    async def _caller(self, request: Request) -> Caller:
+        caller = self.sessions.authenticate(request.headers)
+        reason = await self.refusal_of(caller.hotkey)
+        if reason is not None:
+            raise RefusedError(403, reason)
+        return caller
+
+    async def _question(self, request: Request, kind: type[R]) -> tuple[R, str]:
+        """The decrypted body of a signed request, and who sent it."""
+        caller = await self._caller(request)
+        return _decode(self.sessions.decrypt(caller, await _body(request)), kind), caller.hotkey
+
+    async def _initiate(self, request: Request) -> Response:
+        question, validator_hotkey = await self._question(request, InitiateRequest)
+        return _reply(await self.on_initiate(question.data, validator_hotkey))
+
+    async def _poll(self, request: Request) -> Response:
+        question, _ = await self._question(request, JobRequest)
+        return _reply(await self.job_status(question.data.job_id))
+
+    async def _store(self, request: Request) -> Response:
+        question, _ = await self._question(request, JobRequest)
+        return _reply(await self.store_reply(question.data.job_id))
+
+    async def _file(self, request: Request) -> Response:
+        path: str = request.path_params["path"]
+        header = request.headers.get("authorization", "")
+        token = header.removeprefix("Bearer ").strip() or request.query_params.get("token", "")
+        require_token(self._secret, token, path)
+        return await self.file_response(request, path)
+
+    def _access(self, job: Job) -> dict[str, str]:
+        store = store_name_of(job.init_time, self.hotkey)
+        return {
+            "zarr_store_url": FORECASTS_PREFIX + store,
+            "verification_hash": job.manifest_sha256,
+            "access_token": issue_token(self._secret, job.job_id, store, self.options.token_minutes),
+        }
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MAX_BODY_BYTES:
+            raise RefusedError(413, "Request is too large")
+    return bytes(body)
+
+
+def _decode(content: bytes, kind: type[R]) -> R:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, "Body is not JSON") from error
+
+
+def _reply(reply: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(reply), media_type="application/json")
+
+
+def _read_below(root: Path, path: str) -> bytes | None:
+    try:
+        target = (root / path).resolve()
+        return target.read_bytes() if target.is_relative_to(root) else None
+    except (OSError, ValueError):
+        return None

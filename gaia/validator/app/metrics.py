@@ -1,0 +1,78 @@
+"""Every Prometheus metric, named once."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+QUEUE_DEPTH = Gauge("gaia_ipc_queue_depth", "Units waiting or leased, by queue.", ["queue"])
+LOOP_LAG = Gauge("gaia_io_event_loop_lag_seconds", "How much later than asked the IO-Engine last woke.")
+
+CHILD_RESTARTS = Counter("gaia_child_process_restarts_total", "Children started again, by role.", ["role"])
+PROCESS_RSS = Gauge("gaia_process_memory_rss_bytes", "Resident memory, summed by role.", ["role"])
+PROCESS_CPU = Gauge(
+    "gaia_process_cpu_seconds_total", "Processor time of living processes, by role.", ["role"]
+)
+
+JOB_DURATION = Histogram(
+    "gaia_compute_job_duration_seconds",
+    "Wall time of one attempt at a unit, by handler.",
+    ["handler"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
+JOB_FAILURES = Counter(
+    "gaia_compute_job_failures_total", "Attempts that failed, by handler and error.", ["handler", "error"]
+)
+
+RUNS_ACTIVE = Gauge("gaia_weather_runs_active", "Weather runs that are not finished.")
+FORECASTS = Gauge("gaia_weather_forecasts", "Forecasts of runs in progress, by state.", ["state"])
+MINER_REQUESTS = Counter(
+    "gaia_miner_requests_total", "Requests to miners, by call and outcome.", ["call", "outcome"]
+)
+
+CHAIN_BLOCK = Gauge("gaia_chain_block", "Block of the newest metagraph.")
+WEIGHTS_BLOCK = Gauge("gaia_weights_last_set_block", "Block in which our weights were last set.")
+
+ERRORS = Counter("gaia_errors_total", "Errors judged by the orchestrator, by kind.", ["kind"])
+
+
+def serve(host: str, port: int) -> Callable[[], None]:
+    """Serve the metrics on a thread of their own; return the function that stops it.
+
+    Port 0 serves nothing: it is how an operator switches the metrics off.
+
+    Raises
+    ------
+    ConfigurationError
+        If the port is taken or the address is not ours, with `ExitCode.PORT_BUSY`.
+    """
+    if port == 0:
+        return _nothing
+    try:
+        server, thread = start_http_server(port, addr=host, registry=REGISTRY)
+    except OSError as error:
+        setting, problem, remedy = _explained(error, host, port)
+        raise ConfigurationError(setting, problem, remedy, ExitCode.PORT_BUSY) from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def _nothing() -> None:
+    return
+
+
+def _explained(error: OSError, host: str, port: int) -> tuple[str, str, str]:
+    if error.errno == errno.EADDRINUSE:
+        return "GAIA_METRICS_PORT", f"port {port} is in use on {host}", "choose a free port, or 0 for none"
+    if error.errno == errno.EACCES:
+        return "GAIA_METRICS_PORT", f"port {port} needs privileges", "choose one above 1023, or 0 for none"
+    return "GAIA_METRICS_HOST", f"{host} is no address of this machine", "use 127.0.0.1 or 0.0.0.0"

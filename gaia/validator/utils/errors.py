@@ -55,6 +55,10 @@ class QuarantinedError(GaiaError):
     """A unit killed every worker that tried it."""
 
 
+class UnknownHandler(GaiaError):
+    """A unit names a handler that nobody wrote."""
+
+
 class ConfigurationError(GaiaError):
     """The operator must act: one sentence with the setting and the remedy; the Supervisor halts.
 
@@ -89,6 +93,7 @@ _BY_NAME: dict[str, type[GaiaError]] = {
         MinerFault,
         MinerUnreachable,
         QuarantinedError,
+        UnknownHandler,
     )
 }
 

@@ -200,7 +200,7 @@ def level_weights(levels: Sequence[int] = LEVELS_HPA) -> dict[int, float]:
     """
     ordered = sorted(levels)
     if len(ordered) < 2:
-        return {level: 1.0 for level in ordered}
+        return dict.fromkeys(ordered, 1.0)
     last = len(ordered) - 1
     thickness = {
         level: (ordered[min(i + 1, last)] - ordered[max(i - 1, 0)]) / 2.0 for i, level in enumerate(ordered)

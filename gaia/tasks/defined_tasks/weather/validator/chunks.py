@@ -1,0 +1,288 @@
+"""Reads a miner's stored bytes: hash them, compare, and decode those very bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numcodecs import blosc
+from numpy.typing import NDArray
+
+from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
+from gaia.validator.utils.errors import MinerFault, TransientError
+
+METADATA_MAX_BYTES = 64 * 1024
+COMPRESSORS = {"lz4": 1, "zstd": 4}
+"""Inner codecs allowed, and their number in a blosc header."""
+
+_HEADER = struct.Struct("<BBBBIII")
+_BLOSC_VERSION = 2
+_BLOSC_SHUFFLES = (-1, 0, 1, 2)
+_STORED_PLAIN = 0x02
+_ITEM_BYTES = 4
+_KEYS = {"zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"}
+_OPTIONAL_KEYS = {"dimension_separator"}
+_COMPRESSOR_KEYS = {"id", "cname", "clevel", "shuffle", "blocksize"}
+
+# One worker per core: blosc's own threads would only compete with the other workers.
+blosc.use_threads = False
+
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What every store of a run must look like."""
+
+    grid: str
+    steps: int
+    step_hours: int
+
+    @property
+    def field_shape(self) -> tuple[int, int]:
+        return GRIDS[self.grid]
+
+    @property
+    def field_bytes(self) -> int:
+        latitudes, longitudes = self.field_shape
+        return latitudes * longitudes * _ITEM_BYTES
+
+    @property
+    def chunk_max_bytes(self) -> int:
+        """Blosc adds no more than its header to what it cannot compress."""
+        return self.field_bytes + _HEADER.size
+
+    def array_shape(self, variable: str) -> tuple[int, ...]:
+        levels = (len(LEVELS_HPA),) if VARIABLES[variable].has_levels else ()
+        return (self.steps, *levels, *self.field_shape)
+
+    def chunk_shape(self, variable: str) -> tuple[int, ...]:
+        levels = (1,) if VARIABLES[variable].has_levels else ()
+        return (1, *levels, *self.field_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class MinerStore:
+    """One miner's spooled forecast and the digests it is bound to.
+
+    Parameters
+    ----------
+    directory
+        Spool folder that mirrors the paths of the store.
+    digests
+        Path in the store -> sha256 (hex) from the frozen manifest.
+    contract
+        Shape, codec and steps asked of every miner.
+    """
+
+    directory: Path
+    digests: Mapping[str, str]
+    contract: Contract
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of one file, proven to be those the miner committed to.
+
+        The file is read once; nothing that was not hashed is ever returned.
+
+        Raises
+        ------
+        MinerFault
+            If the manifest does not hold `path`, or the file is too long or other than promised.
+        TransientError
+            If the file is not in our spool, or the disk fails.
+        """
+        promised = self.digests.get(path)
+        if promised is None:
+            raise MinerFault(f"{path} is not in the manifest")
+        content = self._content(path)
+        if file_digest(path, content) != promised:
+            raise MinerFault(f"{path} is not what the manifest promised")
+        return content
+
+    def read_field(self, field: str, lead_hours: int, out: Field) -> Field:
+        """Decode one field into `out` and return it.
+
+        Parameters
+        ----------
+        field
+            Field name, such as ``z500``.
+        lead_hours
+            Lead, a multiple of the contract's step.
+        out : float32, shape of the grid, C order
+            Buffer that is overwritten; nothing else of that size is allocated.
+
+        Raises
+        ------
+        MinerFault
+            If metadata or chunk are not as promised, or against the contract.
+        TransientError
+            If they are not in our spool, or the disk fails.
+        ValueError
+            If no forecast of the contract has that field or lead.
+        """
+        step, rest = divmod(lead_hours, self.contract.step_hours)
+        if rest or not 1 <= step <= self.contract.steps:
+            raise ValueError(f"a forecast has no lead of {lead_hours} h")
+        path = chunk_path(field, lead_hours, self.contract.step_hours)
+        variable, _ = split_field(field)
+        compressor = check_metadata(self.read(metadata_path(field)), variable, self.contract)
+        frame = self.read(path)
+        check_frame(frame, path, self.contract, compressor)
+        return _decode(frame, path, out)
+
+    def _content(self, path: str) -> bytes:
+        limit = METADATA_MAX_BYTES if path.endswith("/.zarray") else self.contract.chunk_max_bytes
+        try:
+            with (self.directory / _inside(path)).open("rb") as file:
+                content = file.read(limit + 1)
+        except OSError as error:
+            # A miner that withholds a file is found out by the download; here it is our disk.
+            raise TransientError(f"{path} cannot be read from the spool: {error}") from error
+        if len(content) > limit:
+            raise MinerFault(f"{path} is longer than {limit} bytes")
+        return content
+
+
+def file_digest(path: str, content: bytes) -> str:
+    """Return the hex digest of a file of a store: sha256 of path, NUL, content (protocol.md, 2.7).
+
+    Examples
+    --------
+    >>> file_digest("2t/0.0.0", b"abc")
+    '49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69'
+    """
+    digest = hashlib.sha256(path.encode() + b"\0")
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def check_metadata(content: bytes, variable: str, contract: Contract) -> str:
+    """Check a ``.zarray`` against the contract; return the inner codec it names.
+
+    Nothing in it is obeyed: it may only say what we already know.
+
+    Raises
+    ------
+    MinerFault
+        If it is not JSON, or differs from the contract in any key.
+    """
+    found = _parse(content, variable)
+    fixed: dict[str, Any] = {
+        "zarr_format": 2,
+        "shape": list(contract.array_shape(variable)),
+        "chunks": list(contract.chunk_shape(variable)),
+        "dtype": "<f4",
+        "order": "C",
+        "filters": None,
+    }
+    for key, wanted in fixed.items():
+        if not _same(found[key], wanted):
+            raise MinerFault(f"{variable}/.zarray: {key} must be {json.dumps(wanted)}")
+    if found.get("dimension_separator", ".") != ".":
+        raise MinerFault(f'{variable}/.zarray: dimension_separator must be "."')
+    if isinstance(found["fill_value"], (dict, list)):
+        raise MinerFault(f"{variable}/.zarray: fill_value must be a single value")
+    return _compressor(found["compressor"], variable)
+
+
+def check_frame(frame: bytes, path: str, contract: Contract, compressor: str | None = None) -> None:
+    """Check a blosc frame's header, and where its blocks start, before any decoder sees it.
+
+    A forged header makes decoders crash or allocate without limit, so sizes
+    must be those of one field exactly.
+
+    Raises
+    ------
+    MinerFault
+        If the frame is not one field, packed with an allowed codec.
+    """
+    if len(frame) < _HEADER.size:
+        raise MinerFault(f"{path} is too short for a blosc frame")
+    version, _, flags, item_bytes, size, block_bytes, packed_bytes = _HEADER.unpack_from(frame)
+    codec = {number: name for name, number in COMPRESSORS.items()}.get(flags >> 5)
+    stored_plain = bool(flags & _STORED_PLAIN)
+    faults = {
+        "version": version != _BLOSC_VERSION,
+        "codec": codec is None or (compressor is not None and codec != compressor),
+        "item size": item_bytes != _ITEM_BYTES,
+        "size": size != contract.field_bytes,
+        "block size": not 0 < block_bytes <= size or block_bytes % _ITEM_BYTES != 0,
+        "packed size": packed_bytes != len(frame),
+        "plain size": stored_plain and len(frame) != size + _HEADER.size,
+    }
+    wrong = [name for name, is_wrong in faults.items() if is_wrong]
+    if wrong:
+        raise MinerFault(f"{path}: blosc header is wrong in {', '.join(wrong)}")
+    if not stored_plain:
+        _check_block_starts(frame, path, -(-size // block_bytes))
+
+
+def _check_block_starts(frame: bytes, path: str, blocks: int) -> None:
+    first = _HEADER.size + 4 * blocks
+    if first > len(frame):
+        raise MinerFault(f"{path}: blosc frame has no room for its {blocks} blocks")
+    starts = np.frombuffer(frame, "<i4", blocks, _HEADER.size)
+    if starts.min() < first or starts.max() > len(frame) - 4:
+        raise MinerFault(f"{path}: a blosc block lies outside its frame")
+
+
+def _decode(frame: bytes, path: str, out: Field) -> Field:
+    try:
+        blosc.decompress(frame, out)
+    except (RuntimeError, ValueError) as error:
+        raise MinerFault(f"{path} cannot be decoded: {error}") from error
+    return out
+
+
+def _inside(path: str) -> PurePosixPath:
+    parts = path.split("/")
+    if "\0" in path or "\\" in path or any(part in ("", ".", "..") for part in parts):
+        raise MinerFault(f"{path!r} is not a path inside a store")
+    return PurePosixPath(path)
+
+
+def _parse(content: bytes, variable: str) -> dict[str, Any]:
+    if len(content) > METADATA_MAX_BYTES:
+        raise MinerFault(f"{variable}/.zarray is longer than {METADATA_MAX_BYTES} bytes")
+    try:
+        found = json.loads(content, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise MinerFault(f"{variable}/.zarray is not JSON: {type(error).__name__}") from error
+    if not isinstance(found, dict):
+        raise MinerFault(f"{variable}/.zarray is not an object")
+    if not _KEYS <= set(found) <= _KEYS | _OPTIONAL_KEYS:
+        raise MinerFault(f"{variable}/.zarray has other keys than a plain array")
+    return found
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _compressor(found: Any, variable: str) -> str:
+    if not isinstance(found, dict) or set(found) != _COMPRESSOR_KEYS or found["id"] != "blosc":
+        raise MinerFault(f"{variable}/.zarray: compressor must be blosc and nothing else")
+    name = found["cname"]
+    if not isinstance(name, str) or name not in COMPRESSORS:
+        raise MinerFault(f"{variable}/.zarray: compressor must be one of {', '.join(sorted(COMPRESSORS))}")
+    numbers = (found["clevel"], found["shuffle"], found["blocksize"])
+    if not all(type(number) is int for number in numbers) or found["shuffle"] not in _BLOSC_SHUFFLES:
+        raise MinerFault(f"{variable}/.zarray: compressor settings are not blosc's")
+    return name
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """Equal in value and in JSON type: True is not 1, nor 721.0 the integer 721."""
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(_same, found, wanted))
+    return type(found) is type(wanted) and bool(found == wanted)

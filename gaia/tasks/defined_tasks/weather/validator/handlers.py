@@ -1,0 +1,38 @@
+"""The handlers of the weather task, by name; each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from gaia.validator.utils.errors import UnknownHandler
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+_HERE = "gaia.tasks.defined_tasks.weather.validator"
+
+HANDLERS: Mapping[str, str] = {
+    "weather.hash.gfs_compute": f"{_HERE}.reference:gfs_compute",
+    "weather.hash.verification_compute": f"{_HERE}.reference:verification_compute",
+    "weather.hash.forecast_verify": f"{_HERE}.verification:forecast_verify",
+    "weather.score.day1": f"{_HERE}.scoring:score_day1",
+    "weather.score.era5_final": f"{_HERE}.scoring:score_era5_final",
+    "weather.score.forecast_verification": f"{_HERE}.scoring:describe_forecast",
+}
+"""Handler -> "module:function", a function from a payload to a value, both plain dicts."""
+
+
+def resolve(name: str) -> Handler:
+    """Return the handler called `name`, importing its module if need be.
+
+    Raises
+    ------
+    UnknownHandler
+        If there is none of that name.
+    """
+    if name not in HANDLERS:
+        raise UnknownHandler(f"no handler is called {name!r}")
+    module, _, function = HANDLERS[name].partition(":")
+    handler: Handler = getattr(import_module(module), function)
+    return handler

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Runs the tests by tier, in an environment it makes itself; standard library only until then."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import bootstrap
+
+TIERS = {
+    "unit": "fast; no network, no other process than Python",
+    "integration": "real processes, servers and PostgreSQL on this machine",
+    "performance": "benchmarks",
+    "soak": "long runs on simulated time",
+    "docker": "images and compose",
+}
+MEASURED = ("unit", "integration")
+COVERAGE_WANTED = 90
+NO_TESTS = 5
+"""What pytest itself returns when it has collected nothing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the tiers that were asked for; return the first exit code that is not 0."""
+    options, for_pytest = parser().parse_known_args(arguments)
+    named = [tier for tier in TIERS if getattr(options, tier)]
+    tiers = list(TIERS) if options.all else named or list(MEASURED)
+    python = bootstrap.ensure_environment([bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK])
+    for_pytest = [each for each in for_pytest if each != "--"]
+    measured = not for_pytest and set(MEASURED) <= set(tiers)
+    if measured:
+        _coverage(python, "erase")
+    codes = [_run_tier(tier, python, for_pytest, measured=measured and tier in MEASURED) for tier in tiers]
+    if options.all:
+        codes = [0 if code == NO_TESTS else code for code in codes]
+    failed = next((code for code in codes if code != 0), 0)
+    if measured and failed == 0:
+        _coverage(python, "combine", "--quiet")
+        failed = _coverage(python, "report", f"--fail-under={COVERAGE_WANTED}")
+    return failed
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="scripts/run_tests.py",
+        description="Run the tests. Without a flag: unit and integration, and then the line coverage of gaia/, "
+        f"processes it starts included, must be {COVERAGE_WANTED} %% or more. What follows is handed to pytest.",
+        epilog=f"A tier that has no tests says so and ends with exit code {NO_TESTS}; --all goes on without it.",
+    )
+    for tier, meaning in TIERS.items():
+        options.add_argument(f"--{tier}", action="store_true", help=meaning)
+    options.add_argument("--all", action="store_true", help="every tier that has tests")
+    return options
+
+
+def _run_tier(tier: str, python: Path, for_pytest: Sequence[str], *, measured: bool) -> int:
+    folder = bootstrap.ROOT / "tests" / tier
+    if not any(folder.rglob("test_*.py")):
+        print(f"The {tier} tier has no tests yet.", file=sys.stderr, flush=True)
+        return NO_TESTS
+    runner = ["-m", "coverage", "run", "-m", "pytest"] if measured else ["-m", "pytest"]
+    print(f"== {tier} ==", flush=True)
+    return _run([str(python), *runner, str(folder), *for_pytest])
+
+
+def _coverage(python: Path, *arguments: str) -> int:
+    return _run([str(python), "-m", "coverage", *arguments])
+
+
+def _run(command: Sequence[str]) -> int:
+    # Processes that tests start have other working directories; their data belongs here all the same.
+    environment = os.environ | {"COVERAGE_FILE": str(bootstrap.ROOT / ".coverage")}
+    try:
+        return subprocess.run(command, cwd=bootstrap.ROOT, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

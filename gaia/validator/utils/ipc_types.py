@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable, rebuild
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -22,15 +22,28 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str
     message: str
     retry_at: float | None = None
+    configuration: tuple[str, str, str, int] | None = None
+    """Of a `ConfigurationError`: setting, problem, remedy, exit code."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe `error`; `exception` on the other side rebuilds it."""
         retry_at = error.retry_at.timestamp() if isinstance(error, NotYetAvailable) else None
-        return cls(error_type=type(error).__name__, message=str(error), retry_at=retry_at)
+        configuration = None
+        if isinstance(error, ConfigurationError):
+            configuration = (error.setting, error.problem, error.remedy, int(error.exit_code))
+        return cls(
+            error_type=type(error).__name__,
+            message=str(error),
+            retry_at=retry_at,
+            configuration=configuration,
+        )
 
     def exception(self) -> GaiaError:
         """Return the error as one of ours, ready to be raised."""
+        if self.configuration is not None:
+            setting, problem, remedy, exit_code = self.configuration
+            return ConfigurationError(setting, problem, remedy, ExitCode(exit_code))
         return rebuild(self.error_type, self.message, self.retry_at)
 
 

@@ -1,0 +1,227 @@
+"""The only process that holds the hotkey: signs requests to miners, reads the chain, sets weights."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import string
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import structlog
+
+from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.ipc_types import (
+    AuthSigned,
+    Failure,
+    FrameReader,
+    FromSigner,
+    MetagraphRead,
+    ReadMetagraph,
+    SetWeights,
+    SignAuth,
+    SignerFailed,
+    ToSigner,
+    WeightsSet,
+    encode_frame,
+)
+
+if TYPE_CHECKING:
+    from bittensor import Wallet
+
+    from gaia.validator.core.chain import ChainClient
+
+_PR_SET_DUMPABLE = 4
+_READ_BYTES = 65536
+_NONCE_LETTERS = string.ascii_letters + string.digits
+_NONCE_LENGTH = 10
+_PEER = struct.Struct("3i")
+_log = structlog.get_logger("security")
+
+
+def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
+    """Serve `signer_socket`, an inherited listening AF_UNIX socket, until SIGTERM; runs in its own process.
+
+    Ends with `ExitCode.HOTKEY_MISSING` and one sentence on standard error
+    when the hotkey cannot be loaded.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with_parent(parent.pid)
+    _refuse_inspection()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging(settings.log_level, settings.log_format, settings.data_dir / "logs", role="signer")
+    try:
+        wallet = load_wallet(settings)
+    except ConfigurationError as error:
+        _end_with(error)
+    asyncio.run(ChainSigner(settings, wallet).serve(signer_socket))
+
+
+def load_wallet(settings: Settings) -> Wallet:
+    """Return the wallet with its hotkey loaded; the coldkey is never touched.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no hotkey file, or it cannot be read without a password.
+    """
+    import bittensor as bt
+
+    folder = settings.wallet_path.expanduser()
+    wallet = bt.Wallet(name=settings.wallet_name, hotkey=settings.wallet_hotkey, path=str(folder))
+    where = f"{settings.wallet_name}/hotkeys/{settings.wallet_hotkey} in {folder}"
+    if not wallet.hotkey_file.exists_on_device():
+        raise _hotkey_missing(f"there is no hotkey {where}", "create it with `btcli wallet new-hotkey`")
+    if not wallet.hotkey_file.is_readable():
+        raise _hotkey_missing(f"the hotkey {where} may not be read", "give the validator's user the right")
+    if wallet.hotkey_file.is_encrypted():
+        raise _hotkey_missing(f"the hotkey {where} is encrypted", "store it without a password")
+    try:
+        _ = wallet.hotkey
+    except (ValueError, OSError, RuntimeError) as error:
+        raise _hotkey_missing(f"the file of hotkey {where} is damaged", "restore it") from error
+    return wallet
+
+
+class ChainSigner:
+    """Answers the IO-Engine's questions on one socket.
+
+    Signs two things: the authentication of a request to a miner, and weights
+    on our own subnet. It keeps one chain connection and replaces it after it broke.
+    """
+
+    def __init__(self, settings: Settings, wallet: Wallet) -> None:
+        self._settings = settings
+        self._wallet = wallet
+        self._hotkey: str = wallet.hotkey.ss58_address
+        self._chain: ChainClient | None = None
+        self._connecting = asyncio.Lock()
+        self._submitting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer until SIGTERM, then finish what is under way."""
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        server = await asyncio.start_unix_server(self._converse, sock=listener)
+        _log.info("signer_ready", hotkey=self._hotkey)
+        await stopped.wait()
+        server.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.drain_timeout_s)
+        if self._chain is not None:
+            await self._chain.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take requests of one connection until it ends; each is answered when it is done."""
+        frames: FrameReader[ToSigner] = FrameReader(ToSigner)
+        try:
+            if not _is_own_user(writer.get_extra_info("socket")):
+                _log.warning("signer_refused_foreign_user")
+                return
+            while data := await reader.read(_READ_BYTES):
+                for request in frames.feed(data):
+                    task = asyncio.create_task(self._reply(request, writer))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+        except (ValueError, ConnectionError) as error:
+            _log.warning("signer_connection_dropped", reason=type(error).__name__)
+        finally:
+            writer.close()
+
+    async def _reply(self, request: ToSigner, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await self._answer(request)
+        except Exception as error:  # noqa: BLE001 - the one place: whatever failed is the asker's to judge
+            _log.warning("signer_failed", request=type(request).__name__, reason=str(error))
+            answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
+        if not writer.is_closing():
+            writer.write(encode_frame(answer))
+
+    async def _answer(self, request: ToSigner) -> FromSigner:
+        if isinstance(request, SignAuth):
+            return self._sign_auth(request)
+        if isinstance(request, ReadMetagraph):
+            chain = await self._connected()
+            metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
+            return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
+        async with self._submitting:
+            return await self._set_weights(request)
+
+    def _sign_auth(self, request: SignAuth) -> AuthSigned:
+        """Sign the headers of one request to a miner (protocol.md, 2.3)."""
+        letters = "".join(secrets.choice(_NONCE_LETTERS) for _ in range(_NONCE_LENGTH))
+        nonce = f"{time.time_ns()}_{letters}"
+        message = f"{nonce}:{request.miner_hotkey}:{request.symmetric_key_uuid}"
+        return AuthSigned(
+            request_id=request.request_id,
+            validator_hotkey=self._hotkey,
+            nonce=nonce,
+            signature="0x" + bytes(self._wallet.hotkey.sign(message.encode())).hex(),
+        )
+
+    async def _set_weights(self, request: SetWeights) -> WeightsSet:
+        if self._settings.dry_run:
+            raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
+        chain = await self._connected()
+        landed = await chain.set_weights(
+            self._wallet, self._settings.netuid, request.uids, request.weights, request.version_key
+        )
+        _log.info("weights_set", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids))
+        return WeightsSet(
+            request_id=request.request_id,
+            block=landed.block,
+            block_hash=landed.block_hash,
+            extrinsic=landed.extrinsic,
+            read_back=landed.read_back,
+        )
+
+    async def _connected(self) -> ChainClient:
+        """Return a connection that is not known to be broken."""
+        from gaia.validator.core.chain import ChainClient
+
+        async with self._connecting:
+            if self._chain is not None and self._chain.is_broken:
+                broken, self._chain = self._chain, None
+                await broken.close()
+            if self._chain is None:
+                self._chain = await ChainClient.connect(
+                    self._settings.chain_endpoint, self._settings.chain_timeout_s
+                )
+            return self._chain
+
+
+def _is_own_user(connection: Any) -> bool:
+    """Say whether the other end of a unix socket runs as our own user (Linux; elsewhere its folder guards it)."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return bool(_PEER.unpack(credentials)[1] == os.getuid())
+
+
+def _refuse_inspection() -> None:
+    """Keep other processes of our user from reading our memory, and the kernel from dumping it (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _hotkey_missing(problem: str, remedy: str) -> ConfigurationError:
+    remedy = f"{remedy}, or set GAIA_WALLET_NAME and GAIA_WALLET_PATH"
+    return ConfigurationError("GAIA_WALLET_HOTKEY", problem, remedy, ExitCode.HOTKEY_MISSING)
+
+
+def _end_with(error: ConfigurationError) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    raise SystemExit(int(error.exit_code))

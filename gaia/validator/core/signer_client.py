@@ -1,0 +1,143 @@
+"""The IO-Engine's side of the chain signer's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from gaia.validator.utils.errors import DeadlineExceeded, TransientError
+from gaia.validator.utils.ipc_types import (
+    AuthSigned,
+    FrameReader,
+    FromSigner,
+    Metagraph,
+    MetagraphRead,
+    ReadMetagraph,
+    SetWeights,
+    SignAuth,
+    SignerFailed,
+    WeightsSet,
+    encode_frame,
+)
+
+_READ_BYTES = 65536
+# How many of the signer's chain calls, each with its own deadline, one request may take.
+_SIGN_CALLS, _READ_CALLS, _SET_CALLS = 1, 2, 8
+_Reply = TypeVar("_Reply", bound=msgspec.Struct)
+
+
+class SignerClient:
+    """Asks the chain signer, over one connection, any number of things at once.
+
+    The connection is opened by the first request and again after the signer
+    died. A request that was under way then raises `TransientError`: whether
+    weights were set must be read from the chain. Errors of the signer are
+    raised here as it raised them.
+
+    Parameters
+    ----------
+    path
+        The signer's socket.
+    chain_timeout_s
+        The signer's deadline for one chain call; deadlines here are multiples of it.
+    """
+
+    def __init__(self, path: Path, chain_timeout_s: float = 60.0) -> None:
+        self._path = path
+        self._timeout_s = chain_timeout_s
+        self._ids = itertools.count(1)
+        self._pending: dict[int, asyncio.Future[FromSigner]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
+
+    async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
+        """Have the headers of one request to one miner signed (protocol.md, 2.3)."""
+
+        def request(number: int) -> SignAuth:
+            return SignAuth(
+                request_id=number, miner_hotkey=miner_hotkey, symmetric_key_uuid=symmetric_key_uuid
+            )
+
+        return await self._ask(request, AuthSigned, _SIGN_CALLS)
+
+    async def read_metagraph(self) -> Metagraph:
+        """Return the subnet as of the newest block."""
+        read = await self._ask(lambda number: ReadMetagraph(request_id=number), MetagraphRead, _READ_CALLS)
+        return read.metagraph
+
+    async def set_weights(self, uids: Sequence[int], weights: Sequence[int], version_key: int) -> WeightsSet:
+        """Have one vector of u16 signed, submitted and read back from the chain."""
+
+        def request(number: int) -> SetWeights:
+            return SetWeights(
+                request_id=number, uids=list(uids), weights=list(weights), version_key=version_key
+            )
+
+        return await self._ask(request, WeightsSet, _SET_CALLS)
+
+    async def close(self) -> None:
+        """Close the connection; requests under way raise `TransientError`."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._listening is not None:
+            await self._listening
+
+    async def _ask(self, make: Callable[[int], msgspec.Struct], reply: type[_Reply], calls: int) -> _Reply:
+        number = next(self._ids)
+        timeout_s = calls * self._timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._exchange(number, encode_frame(make(number)))
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the chain signer did not answer in {timeout_s:g} s") from error
+        finally:
+            self._pending.pop(number, None)
+        if isinstance(answer, SignerFailed):
+            raise answer.failure.exception()
+        if not isinstance(answer, reply):
+            raise TransientError(f"the chain signer answered {type(answer).__name__} out of turn")
+        return answer
+
+    async def _exchange(self, number: int, frame: bytes) -> FromSigner:
+        writer = await self._connected()
+        waiting: asyncio.Future[FromSigner] = asyncio.get_running_loop().create_future()
+        self._pending[number] = waiting
+        writer.write(frame)
+        return await waiting
+
+    async def _connected(self) -> asyncio.StreamWriter:
+        async with self._connecting:
+            if self._writer is None:
+                try:
+                    reader, self._writer = await asyncio.open_unix_connection(self._path)
+                except OSError as error:
+                    raise TransientError(f"the chain signer cannot be reached: {error.strerror}") from error
+                self._listening = asyncio.create_task(self._listen(reader, self._writer))
+            return self._writer
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand out answers until the signer is gone; then fail whoever still waits."""
+        frames: FrameReader[FromSigner] = FrameReader(FromSigner)
+        reason = "the connection to the chain signer ended before it answered"
+        try:
+            while data := await reader.read(_READ_BYTES):
+                for answer in frames.feed(data):
+                    waiting = self._pending.get(answer.request_id)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(answer)
+        except ValueError as error:
+            reason = f"the chain signer is out of step: {error}"
+        except OSError as error:
+            reason = f"the connection to the chain signer failed: {error.strerror}"
+        finally:
+            self._writer = None
+            writer.close()
+            for waiting in self._pending.values():
+                if not waiting.done():
+                    waiting.set_exception(TransientError(reason))

@@ -111,9 +111,7 @@ class Database:
 
 
 async def _speak_json(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    await connection.set_type_codec(
-        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
-    )
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
 
 
 def _unreachable(setting: str, problem: str) -> ConfigurationError:

@@ -41,9 +41,7 @@ class Intent:
     completed_ids: Sequence[str]
 
 
-async def window_scores(
-    connection: Connection, rule_set: str, window: timedelta
-) -> list[WindowScore]:
+async def window_scores(connection: Connection, rule_set: str, window: timedelta) -> list[WindowScore]:
     """Scores of the runs whose initial time lies within `window` of the newest scored run's."""
     rows = await connection.fetch(SQL["window_scores"], rule_set, window)
     return [
@@ -74,16 +72,12 @@ async def record_intent(connection: Connection, intent: Intent, now: datetime) -
         intent.completed_ids,
         now,
     )
-    row = await connection.fetchrow(
-        SQL["journal_entry"], intent.netuid, intent.mechid, intent.epoch
-    )
+    row = await connection.fetchrow(SQL["journal_entry"], intent.netuid, intent.mechid, intent.epoch)
     assert row is not None
     return JournalEntry(**row)
 
 
-async def record_set(
-    connection: Connection, intent: Intent, outcome: WeightsSet, now: datetime
-) -> None:
+async def record_set(connection: Connection, intent: Intent, outcome: WeightsSet, now: datetime) -> None:
     await connection.execute(
         SQL["journal_set"],
         intent.netuid,
@@ -97,9 +91,5 @@ async def record_set(
     )
 
 
-async def record_failed(
-    connection: Connection, intent: Intent, error: str, now: datetime
-) -> None:
-    await connection.execute(
-        SQL["journal_failed"], intent.netuid, intent.mechid, intent.epoch, error, now
-    )
+async def record_failed(connection: Connection, intent: Intent, error: str, now: datetime) -> None:
+    await connection.execute(SQL["journal_failed"], intent.netuid, intent.mechid, intent.epoch, error, now)

@@ -59,9 +59,7 @@ class JournalEntry:
 
 
 _RUN = "run_id, init_time, rule_set, opened_at"
-_FORECAST = (
-    "run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256, manifest"
-)
+_FORECAST = "run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256, manifest"
 
 SQL: Final[Mapping[str, str]] = {
     # Which runs are known since a moment, so that schedule.py can say what is missing.
@@ -91,9 +89,9 @@ SQL: Final[Mapping[str, str]] = {
     " WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
     # Try again later.
     "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4 WHERE run_id = $1 AND hotkey = $2",
-    # When the next forecast in one of the states wants attention.
+    # When the next postponed forecast in one of the states wants attention.
     "next_attention": "SELECT min(next_at) FROM forecasts JOIN runs USING (run_id)"
-    " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[])",
+    " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at > $2",
     # How many forecasts of open runs stand where.
     "count_forecasts": "SELECT forecasts.state, count(*) FROM forecasts JOIN runs USING (run_id)"
     " WHERE runs.state = 'open' GROUP BY forecasts.state",
@@ -153,9 +151,7 @@ async def recorded_init_times(connection: Connection, since: datetime) -> set[da
     return {row["init_time"] for row in rows}
 
 
-async def open_run(
-    connection: Connection, run: Run, miners: Sequence[tuple[str, int, int]]
-) -> bool:
+async def open_run(connection: Connection, run: Run, miners: Sequence[tuple[str, int, int]]) -> bool:
     """Open `run` with one planned forecast a miner (hotkey, uid, registered_at); False if it was open."""
     opened = await connection.fetchval(
         SQL["open_run"], run.run_id, run.init_time, run.rule_set, run.opened_at
@@ -163,9 +159,7 @@ async def open_run(
     if opened is None:
         return False
     hotkeys, uids, blocks = (list(column) for column in zip(*miners, strict=True))
-    await connection.execute(
-        SQL["plan_forecasts"], run.run_id, hotkeys, uids, blocks, run.opened_at
-    )
+    await connection.execute(SQL["plan_forecasts"], run.run_id, hotkeys, uids, blocks, run.opened_at)
     return True
 
 
@@ -222,13 +216,12 @@ async def record_manifest(
 async def postpone_forecast(
     connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
 ) -> None:
-    await connection.execute(
-        SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at
-    )
+    await connection.execute(SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at)
 
 
-async def next_attention(connection: Connection, states: Sequence[str]) -> datetime | None:
-    moment: datetime | None = await connection.fetchval(SQL["next_attention"], list(states))
+async def next_attention(connection: Connection, states: Sequence[str], now: datetime) -> datetime | None:
+    """When the next forecast that was put off after `now` is to be looked at."""
+    moment: datetime | None = await connection.fetchval(SQL["next_attention"], list(states), now)
     return moment
 
 
@@ -237,9 +230,7 @@ async def count_forecasts(connection: Connection) -> dict[str, int]:
     return {row["state"]: row["count"] for row in rows}
 
 
-async def complete_run(
-    connection: Connection, run_id: str, living: Sequence[str], now: datetime
-) -> bool:
+async def complete_run(connection: Connection, run_id: str, living: Sequence[str], now: datetime) -> bool:
     done = await connection.fetchval(SQL["complete_run"], run_id, now, list(living))
     return done is not None
 
@@ -344,9 +335,7 @@ async def lead_scores_of(
     connection: Connection, forecast: Forecast, rule_set: str
 ) -> dict[tuple[str, int], float]:
     """Lead scores of one forecast: {(kind, lead_hours): score}."""
-    rows = await connection.fetch(
-        SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, rule_set
-    )
+    rows = await connection.fetch(SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, rule_set)
     return {(row["kind"], row["lead_hours"]): row["score"] for row in rows}
 
 

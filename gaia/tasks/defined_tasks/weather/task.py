@@ -1,0 +1,301 @@
+"""The story of a run, one method a chapter, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from gaia.tasks.defined_tasks.base import (
+    Archives,
+    Clock,
+    ComputePool,
+    GaiaTask,
+    MetagraphView,
+    Miners,
+)
+from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps
+from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
+from gaia.tasks.defined_tasks.weather.reference_shelf import (
+    FieldFiles,
+    ReferenceKey,
+    ReferenceShelf,
+    day1_keys,
+    final_keys,
+)
+from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
+from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
+from gaia.validator.db import queries
+from gaia.validator.db.connection import Database
+from gaia.validator.db.queries import Forecast, Run
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError, MinerUnreachable
+from gaia.validator.utils.ipc_types import Neuron
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[Forecast], Awaitable[None]]
+
+
+class WeatherTask(GaiaTask):
+    """Daily 10-day forecasts, judged against the GFS analysis and then ERA5.
+
+    Each chapter asks the database which forecasts stand before its step, does
+    what can be done now, and records the outcome. After a crash at any point
+    the next tick finds the same rows: there is no other recovery.
+    """
+
+    name = "weather"
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        miners: Miners,
+        archives: Archives,
+        pool: ComputePool,
+        metagraph: MetagraphView,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._metagraph = metagraph
+        self._book = ScoreBook(settings, database)
+        self._shelf = ReferenceShelf(settings, database, archives, pool)
+        self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book)
+        self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])
+
+    async def advance(self, now: datetime) -> datetime | None:
+        self._shelf.next_look = None
+        if not await self.open_due_runs(now):
+            return now
+        async with self._database.transaction() as connection:
+            runs = await queries.open_runs(connection)
+        for run in runs:
+            await self.ask_miners(run, now)
+            await self.freeze_manifests(run, now)
+            await self.score_day1(run, now)
+            await self.score_final(run, now)
+            await self.complete(run, now)
+        return await self.next_due(now)
+
+    async def open_due_runs(self, now: datetime) -> bool:
+        """Open each run whose time has come, with one planned forecast a reachable miner.
+
+        False where a run is due but no miner is known yet.
+        """
+        cadence = self._cadence()
+        async with self._database.transaction() as connection:
+            recorded = await queries.recorded_init_times(connection, _horizon(now, cadence))
+        for init_time in due_runs(now, recorded, cadence):
+            miners = self._miners_to_ask()
+            if not miners:
+                log.warning("run_waits_for_miners", run_id=run_id_of(init_time))
+                return False
+            run = Run(
+                run_id=run_id_of(init_time),
+                init_time=init_time,
+                rule_set=self._settings.rule_set,
+                opened_at=now,
+            )
+            rows = [(miner.hotkey, miner.uid, miner.registered_at) for miner in miners]
+            async with self._database.transaction() as connection:
+                await queries.open_run(connection, run, rows)
+            log.info("run_opened", run_id=run.run_id, miners=len(rows))
+        return True
+
+    async def ask_miners(self, run: Run, now: datetime) -> None:
+        async def ask(forecast: Forecast) -> None:
+            await self._steps.ask(run, forecast, now)
+
+        forecasts = await self._due(run, [State.PLANNED], now)
+        await self._for_each(forecasts, ask, self._retry, now)
+
+    async def freeze_manifests(self, run: Run, now: datetime) -> None:
+        """Ask again after accepted forecasts; freeze the manifests of those that are ready."""
+        poll = timedelta(minutes=self._settings.miner_poll_minutes)
+
+        async def freeze(forecast: Forecast) -> None:
+            if not await self._steps.freeze(forecast):
+                await self._postpone(forecast, forecast.attempts, now + poll)
+
+        window = timedelta(hours=self._settings.freeze_window_hours)
+        polls = RetryPolicy([poll] * math.ceil(window / poll))
+        forecasts = await self._due(run, [State.REQUESTED], now)
+        await self._for_each(forecasts, freeze, polls, now)
+
+    async def score_day1(self, run: Run, now: datetime) -> None:
+        forecasts = await self._due(run, [State.VERIFIED], now)
+        unscored = await self._book.unscored_leads(forecasts, "day1")
+        for lead_hours in self._settings.day1_lead_hours:
+            waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
+            keys = day1_keys(run.init_time, lead_hours, self._settings.day1_fields)
+            await self._score_lead(waiting, "day1", lead_hours, keys, now)
+
+    async def score_final(self, run: Run, now: datetime) -> None:
+        """Score each lead that ERA5 has reached, for every forecast that passed day 1."""
+        forecasts = await self._due(run, [State.SCORED_DAY1], now)
+        unscored = await self._book.unscored_leads(forecasts, "final")
+        for lead_hours in self._settings.final_lead_hours:
+            if now < self._published_at(run, lead_hours):
+                break
+            waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
+            keys = final_keys(run.init_time, lead_hours, self._settings.final_fields)
+            failed = await self._score_lead(waiting, "final", lead_hours, keys, now)
+            # A miner that is silent now is asked for this lead again before the next.
+            forecasts = [f for f in forecasts if f.hotkey not in failed]
+
+    async def complete(self, run: Run, now: datetime) -> None:
+        async with self._database.transaction() as connection:
+            completed = await queries.complete_run(connection, run.run_id, LIVING, now)
+        if completed:
+            log.info("run_completed", run_id=run.run_id)
+            spool = self._settings.data_dir.resolve() / "spool" / run.run_id
+            await asyncio.to_thread(shutil.rmtree, spool, True)
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """The earliest moment after `now` at which a chapter may have something to do."""
+        cadence = self._cadence()
+        async with self._database.transaction() as connection:
+            recorded = await queries.recorded_init_times(connection, _horizon(now, cadence))
+            runs = await queries.open_runs(connection)
+            attention = await queries.next_attention(connection, LIVING, now)
+        moments = [next_opening(now, recorded, cadence), attention, self._shelf.next_look]
+        moments += [
+            self._published_at(run, lead_hours)
+            for run in runs
+            for lead_hours in self._settings.final_lead_hours
+        ]
+        return min((moment for moment in moments if moment and moment > now), default=None)
+
+    async def _score_lead(
+        self,
+        forecasts: Sequence[Forecast],
+        kind: str,
+        lead_hours: int,
+        keys: dict[str, ReferenceKey],
+        now: datetime,
+    ) -> set[str]:
+        """Score one lead of `forecasts`; return the hotkeys whose lead is still to be scored."""
+        if not forecasts:
+            return set()
+        references: dict[str, FieldFiles] = {}
+        for role, key in keys.items():
+            files = await self._shelf.take(key, now)
+            if files is None:
+                return set()
+            references[role] = files
+
+        async def score(forecast: Forecast) -> None:
+            await self._steps.score(forecast, kind, lead_hours, references, now)
+
+        async def forfeit(forecast: Forecast, reason: str) -> None:
+            await self._book.forfeit(forecast, kind, lead_hours, reason, now)
+
+        return await self._for_each(forecasts, score, self._retry, now, forfeit)
+
+    async def _for_each(
+        self,
+        forecasts: Sequence[Forecast],
+        step: Step,
+        policy: RetryPolicy,
+        now: datetime,
+        forfeit: Callable[[Forecast, str], Awaitable[None]] | None = None,
+    ) -> set[str]:
+        """Do `step` for all forecasts at once; return the hotkeys for which it is still to be done."""
+        failed: set[str] = set()
+
+        async def attempt(forecast: Forecast) -> None:
+            try:
+                await step(forecast)
+            except GaiaError as error:
+                failed.add(forecast.hotkey)
+                await self._settle(forecast, error, policy, now, forfeit)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for forecast in forecasts:
+                    group.create_task(attempt(forecast))
+        except ExceptionGroup as errors:
+            # Settling failed, as it does when the database goes away: the tick is over.
+            raise errors.exceptions[0] from errors
+        return failed
+
+    async def _settle(
+        self,
+        forecast: Forecast,
+        error: GaiaError,
+        policy: RetryPolicy,
+        now: datetime,
+        forfeit: Callable[[Forecast, str], Awaitable[None]] | None,
+    ) -> None:
+        attempt = forecast.attempts + 1
+        log.info(
+            "step_failed",
+            run_id=forecast.run_id,
+            hotkey=forecast.hotkey,
+            state=forecast.state,
+            attempt=attempt,
+            error=f"{type(error).__name__}: {error}",
+        )
+        match judge(error, attempt, policy, now):
+            case Retry(at):
+                await self._postpone(forecast, attempt, at)
+            case Snooze(until):
+                await self._postpone(forecast, forecast.attempts, until)
+            case Reject(reason) if forfeit is not None and isinstance(error, MinerUnreachable):
+                await forfeit(forecast, reason)
+            case Reject(reason):
+                notes = getattr(error, "__notes__", [])
+                evidence = {"diagnosis": notes} if notes else None
+                await self._book.close(forecast, Event.MINER_FAILED, reason, now, evidence)
+            case Excuse(reason):
+                await self._book.close(forecast, Event.VALIDATOR_FAILED, reason, now)
+            case Halt():
+                raise error
+
+    async def _due(self, run: Run, states: Sequence[State], now: datetime) -> list[Forecast]:
+        async with self._database.transaction() as connection:
+            return await queries.due_forecasts(connection, run.run_id, states, now)
+
+    async def _postpone(self, forecast: Forecast, attempts: int, next_at: datetime) -> None:
+        async with self._database.transaction() as connection:
+            await queries.postpone_forecast(connection, forecast, attempts, next_at)
+
+    def _published_at(self, run: Run, lead_hours: int) -> datetime:
+        settings = self._settings
+        delay = timedelta(days=settings.era5_delay_days, hours=settings.era5_buffer_hours)
+        return run.init_time + timedelta(hours=lead_hours) + delay
+
+    def _miners_to_ask(self) -> list[Neuron]:
+        metagraph = self._metagraph.latest()
+        if metagraph is None:
+            return []
+        return [
+            neuron
+            for neuron in metagraph.neurons
+            if neuron.ip
+            and neuron.hotkey != metagraph.own_hotkey
+            and self._settings.only_uid in (None, neuron.uid)
+        ]
+
+    def _cadence(self) -> Cadence:
+        settings, metagraph = self._settings, self._metagraph.latest()
+        return Cadence(
+            opens_after=timedelta(hours=settings.run_hour_utc, minutes=settings.run_minute_utc),
+            jitter=timedelta(minutes=settings.run_jitter_minutes),
+            look_back=timedelta(hours=settings.run_look_back_hours),
+            salt=metagraph.own_hotkey if metagraph else "",
+            last_run=settings.last_run,
+            hindcast=timedelta(days=settings.hindcast_days) if settings.test_mode else None,
+        )
+
+
+def _horizon(now: datetime, cadence: Cadence) -> datetime:
+    """No run that could be due now has an earlier initial time."""
+    return now - cadence.look_back - (cadence.hindcast or timedelta()) - timedelta(days=2)

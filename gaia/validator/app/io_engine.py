@@ -1,0 +1,149 @@
+"""The asynchronous process: network, database, schedule; the only place where things are wired."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+import uvloop
+
+from gaia.tasks.defined_tasks.base import Archives, Clock
+from gaia.tasks.defined_tasks.weather.sources.cds import CdsArchive
+from gaia.tasks.defined_tasks.weather.sources.climatology import ClimatologyStore
+from gaia.tasks.defined_tasks.weather.sources.gfs import GfsBucket
+from gaia.tasks.defined_tasks.weather.task import WeatherTask
+from gaia.validator.app import metrics
+from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.observer import Observer, record_result
+from gaia.validator.core.clock import RealClock, SimulatedClock
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.core.signer_client import SignerClient
+from gaia.validator.core.task_orchestrator import MetagraphKeeper, TaskOrchestrator
+from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+log = structlog.get_logger(__name__)
+
+
+def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: str) -> None:
+    """Be the IO-Engine until SIGTERM; runs in a process of its own.
+
+    Parameters
+    ----------
+    settings
+        As the Supervisor read them.
+    pool_socket
+        Listening socket that compute workers dial; the Supervisor owns it.
+    signer_path
+        Where the chain signer listens.
+    board_path
+        File in which the Supervisor publishes who lives.
+    """
+    configure_logging(settings.log_level, settings.log_format, role="io_engine")
+    uvloop.run(_main(settings, pool_socket, signer_path, Path(board_path)))
+
+
+async def _main(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    async with IOEngine.started(settings, pool_socket, signer_path, board_path) as engine:
+        await engine.run(stop)
+
+
+class IOEngine:
+    """Everything asynchronous, wired together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        pool: ComputePool,
+        signer: SignerClient,
+        miners: MinerComms,
+        archives: Archives,
+        clock: Clock,
+        board_path: Path,
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._metagraph = MetagraphKeeper(signer)
+        self._observer = Observer(pool, database, self._metagraph, board_path)
+        task = WeatherTask(settings, database, miners, archives, self, self._metagraph, clock)
+        weights = WeightSetter(settings, database, signer, self._metagraph)
+        self._orchestrator = TaskOrchestrator(settings, clock, [task], self._metagraph, weights, _count_error)
+
+    @classmethod
+    @asynccontextmanager
+    async def started(
+        cls, settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: Path
+    ) -> AsyncIterator[IOEngine]:
+        """Yield an engine whose connections are open; close them afterwards."""
+        stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
+        clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
+        database = await Database.connect(
+            database_dsn(settings),
+            timeout_s=settings.database_timeout_s,
+            pool_size=settings.database_pool_size,
+            setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
+        )
+        applied = await run_comprehensive_database_setup(database)
+        log.info("database_ready", migrations_applied=applied)
+        pool = ComputePool(settings, board_path)
+        signer = SignerClient(signer_path)
+        miners = MinerComms(settings, signer)
+        gfs, era5 = GfsBucket(settings, clock), CdsArchive(settings, clock)
+        climatology = ClimatologyStore(settings, clock)
+        await pool.start(pool_socket)
+        try:
+            archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
+            yield cls(settings, database, pool, signer, miners, archives, clock, board_path)
+        finally:
+            stop_metrics()
+            for part in (pool, miners, signer, gfs, era5, climatology, database):
+                await part.close()
+
+    async def dispatch_and_wait(self, work_unit: WorkUnit) -> ResultUnit:
+        """Run one unit in the compute pool and return its result."""
+        result = await self._pool.dispatch_and_wait(work_unit)
+        record_result(work_unit, result)
+        return result
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        metagraph = await self._metagraph.first(self._settings.chain_timeout_s)
+        log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
+        watching = asyncio.create_task(self._observer.run())
+        try:
+            await self._orchestrator.run(stop)
+        finally:
+            watching.cancel()
+
+
+def _count_error(kind: str) -> None:
+    metrics.ERRORS.labels(kind).inc()
+
+
+def database_dsn(settings: Settings) -> str:
+    """Return the address of the database: the given URL, the parts, or the embedded server's."""
+    if url := settings.database_url.get_secret_value():
+        return url
+    if settings.database_host:
+        password = quote(settings.database_password.get_secret_value(), safe="")
+        return (
+            f"postgresql://{quote(settings.database_user, safe='')}:{password}"
+            f"@{settings.database_host}:{settings.database_port}/{settings.database_name}"
+        )
+    return embedded_dsn(settings.data_dir)

@@ -1,0 +1,102 @@
+"""Keeps the gauges true: the loop's lag, queues, processes, runs and the chain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import psutil
+import structlog
+
+from gaia.validator.app import metrics
+from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.rendezvous import Board, read_board
+from gaia.validator.core.task_orchestrator import MetagraphKeeper
+from gaia.validator.db import queries
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+log = structlog.get_logger(__name__)
+
+_LAG_PERIOD_S = 0.5
+_LOOK_EVERY_S = 5.0
+
+
+class Observer:
+    """Looks at the validator from inside and publishes what it sees."""
+
+    def __init__(
+        self, pool: ComputePool, database: Database, metagraph: MetagraphKeeper, board_path: Path
+    ) -> None:
+        self._pool = pool
+        self._database = database
+        self._metagraph = metagraph
+        self._board_path = board_path
+        self._restarts: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        next_look = 0.0
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_LAG_PERIOD_S)
+            metrics.LOOP_LAG.set(max(0.0, time.monotonic() - before - _LAG_PERIOD_S))
+            self._show_queue()
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK_EVERY_S
+                await self._look()
+
+    async def _look(self) -> None:
+        board = read_board(self._board_path)
+        self._show_processes(board)
+        self._show_restarts(board)
+        if (metagraph := self._metagraph.latest()) is not None:
+            metrics.CHAIN_BLOCK.set(metagraph.block)
+            own = [n.last_update for n in metagraph.neurons if n.uid == metagraph.own_uid]
+            metrics.WEIGHTS_BLOCK.set(max(own, default=0))
+        try:
+            async with self._database.transaction() as connection:
+                runs = await queries.open_runs(connection)
+                counts = await queries.count_forecasts(connection)
+        except TransientError as error:
+            log.warning("observation_failed", error=str(error))
+            return
+        metrics.RUNS_ACTIVE.set(len(runs))
+        metrics.FORECASTS.clear()
+        for state, count in counts.items():
+            metrics.FORECASTS.labels(state).set(count)
+
+    def _show_queue(self) -> None:
+        metrics.QUEUE_DEPTH.labels("work").set(self._pool.queue_depth)
+        metrics.QUEUE_DEPTH.labels("leased").set(self._pool.busy)
+
+    def _show_processes(self, board: Board) -> None:
+        pids = {**board.processes, "io_engine": os.getpid()}
+        groups = {role: [pid] for role, pid in pids.items()}
+        groups["compute_worker"] = list(board.workers.values())
+        for role, members in groups.items():
+            rss, cpu = 0, 0.0
+            for pid in members:
+                try:
+                    process = psutil.Process(pid)
+                    rss += process.memory_info().rss
+                    cpu += sum(process.cpu_times()[:2])
+                except psutil.Error:
+                    continue  # it ended since the board was written; the next look leaves it out
+            metrics.PROCESS_RSS.labels(role).set(rss)
+            metrics.PROCESS_CPU.labels(role).set(cpu)
+
+    def _show_restarts(self, board: Board) -> None:
+        for role, total in board.restarts.items():
+            metrics.CHILD_RESTARTS.labels(role).inc(max(0, total - self._restarts.get(role, 0)))
+            self._restarts[role] = total
+
+
+def record_result(unit: WorkUnit, result: ResultUnit) -> None:
+    """Count one finished unit."""
+    metrics.JOB_DURATION.labels(unit.handler).observe(result.wall_s)
+    if result.failure is not None:
+        metrics.JOB_FAILURES.labels(unit.handler, result.failure.error_type).inc()

@@ -1,0 +1,133 @@
+"""Turns the window's scores into one vector an epoch: journalled, then signed, then read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from gaia.tasks.defined_tasks.base import MetagraphView
+from gaia.validator.core.weights import quantise, weight_vector
+from gaia.validator.db import journal
+from gaia.validator.db.connection import Database
+from gaia.validator.db.journal import Intent, WindowScore
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.ipc_types import Metagraph, WeightsSet
+
+log = structlog.get_logger(__name__)
+
+# The only mechanism this subnet has.
+MECHANISM = 0
+# Part of every extrinsic; raised when validators must change together.
+VERSION_KEY = 4000
+
+
+class Signer(Protocol):
+    async def set_weights(self, uids: list[int], weights: list[int], version_key: int) -> WeightsSet:
+        """Sign and submit a vector; return once it was read back from the chain."""
+        ...
+
+
+class WeightSetter:
+    """Sets weights when the chain allows it and the scores are there."""
+
+    def __init__(
+        self, settings: Settings, database: Database, signer: Signer, metagraph: MetagraphView
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._signer = signer
+        self._metagraph = metagraph
+
+    async def set_if_due(self, now: datetime) -> WeightsSet | None:
+        """Set weights if they are due; return what the chain then held.
+
+        Raises
+        ------
+        TransientError
+            If the chain or the database did not answer. The journal keeps the
+            vector of this epoch: the next attempt signs the same one.
+        """
+        metagraph = self._metagraph.latest()
+        if metagraph is None or not self._is_due(metagraph):
+            return None
+        intent = await self._intend(metagraph)
+        if intent is None:
+            return None
+        if self._settings.dry_run:
+            log.info("weights_not_signed", reason="dry run", vector=intent.vector)
+            return None
+        async with self._database.transaction() as connection:
+            entry = await journal.record_intent(connection, intent, now)
+        if entry.state == "set":
+            return None
+        uids = [uid for uid, _ in entry.vector]
+        values = [value for _, value in entry.vector]
+        try:
+            outcome = await self._signer.set_weights(uids, values, VERSION_KEY)
+        except GaiaError as error:
+            async with self._database.transaction() as connection:
+                await journal.record_failed(connection, intent, str(error), now)
+            raise
+        async with self._database.transaction() as connection:
+            await journal.record_set(connection, intent, outcome, now)
+        log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(uids))
+        return outcome
+
+    async def _intend(self, metagraph: Metagraph) -> Intent | None:
+        """Compute the vector of this epoch; None while there is nothing to base it on."""
+        window = timedelta(days=self._settings.weights_window_days)
+        async with self._database.transaction() as connection:
+            scores = await journal.window_scores(connection, self._settings.rule_set, window)
+        by_uid = weight_vector(
+            list(_by_run(scores, metagraph).values()),
+            metagraph,
+            burn_fraction=self._settings.burn_fraction,
+            burn_enabled=self._settings.burn_enabled,
+            burn_hotkey=self._settings.burn_hotkey,
+            contrast_gamma=self._settings.contrast_gamma,
+        )
+        if not scores or by_uid is None:
+            log.info("weights_held", reason="no score in the window")
+            return None
+        uids, values = quantise(by_uid)
+        vector = [list(pair) for pair in zip(uids, values, strict=True)]
+        hotkeys = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
+        return Intent(
+            netuid=self._settings.netuid,
+            mechid=MECHANISM,
+            epoch=metagraph.block // (metagraph.tempo + 1),
+            rule_set=self._settings.rule_set,
+            vector=vector,
+            vector_sha256=hashlib.sha256(json.dumps(vector).encode()).hexdigest(),
+            weights={hotkeys[uid]: weight for uid, weight in by_uid.items()},
+            run_ids=sorted({score.run_id for score in scores}),
+            completed_ids=sorted({score.run_id for score in scores if score.completed}),
+        )
+
+    def _is_due(self, metagraph: Metagraph) -> bool:
+        own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
+        if own is None or not own.validator_permit:
+            log.error("weights_impossible", registered=own is not None, permit=False)
+            return False
+        interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
+        return own.last_update == 0 or metagraph.block - own.last_update >= interval
+
+
+def _by_run(scores: list[WindowScore], metagraph: Metagraph) -> Mapping[str, dict[str, float | None]]:
+    """Overall scores of each run by hotkey; None where the forecast was excused.
+
+    A hotkey that was registered anew starts afresh: what it scored before is another's.
+    """
+    registrations = {(n.hotkey, n.registered_at) for n in metagraph.neurons}
+    runs: dict[str, dict[str, float | None]] = {}
+    for score in scores:
+        run = runs.setdefault(score.run_id, {})
+        if (score.hotkey, score.registered_at) in registrations:
+            run[score.hotkey] = score.overall if score.counted else None
+    return runs

@@ -1,0 +1,50 @@
+"""Each error has one right answer."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    MinerFault,
+    MinerUnreachable,
+    NotYetAvailable,
+    QuarantinedError,
+    TransientError,
+)
+
+NOW = datetime(2026, 3, 25, 18, tzinfo=UTC)
+POLICY = RetryPolicy([timedelta(minutes=1), timedelta(minutes=5)])
+
+
+def test_what_is_not_published_yet_is_waited_for():
+    later = NOW + timedelta(hours=3)
+
+    assert judge(NotYetAvailable("ERA5", later), 9, POLICY, NOW) == Snooze(later)
+
+
+@pytest.mark.parametrize("error", [MinerFault("swapped bytes"), QuarantinedError("killed 3 workers")])
+def test_miner_that_broke_its_word_is_rejected_at_once(error):
+    assert judge(error, 1, POLICY, NOW) == Reject(str(error))
+
+
+def test_operator_is_needed_for_a_wrong_setting():
+    assert isinstance(judge(ConfigurationError("GAIA_CDS_KEY", "empty", "set it"), 1, POLICY, NOW), Halt)
+
+
+@pytest.mark.parametrize(
+    "error", [MinerUnreachable("refused"), TransientError("503"), DeadlineExceeded("slow")]
+)
+def test_what_time_may_heal_is_tried_again_after_the_delay_of_its_attempt(error):
+    assert judge(error, 1, POLICY, NOW) == Retry(NOW + timedelta(minutes=1))
+    assert judge(error, 2, POLICY, NOW) == Retry(NOW + timedelta(minutes=5))
+
+
+def test_silent_miner_is_rejected_when_the_attempts_are_used_up():
+    assert judge(MinerUnreachable("refused"), 3, POLICY, NOW) == Reject("unreachable in 3 attempts: refused")
+
+
+def test_our_own_failure_excuses_the_miner_when_the_attempts_are_used_up():
+    assert judge(TransientError("503"), 3, POLICY, NOW) == Excuse("TransientError on attempt 3: 503")

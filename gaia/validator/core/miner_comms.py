@@ -1,0 +1,214 @@
+"""Speaks to miners in their own protocol: asks for forecasts, follows them, fetches what was committed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from http import HTTPStatus
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from gaia.tasks.defined_tasks.base import JobOffer, SignedManifest, StoreAccess
+from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_BYTES, SIGNATURE_NAME
+from gaia.tasks.defined_tasks.weather.messages import (
+    INITIATE_PATH,
+    POLL_COMPLETED,
+    POLL_FAILED,
+    POLL_PATH,
+    STORE_PATH,
+    InitiateData,
+    InitiateReply,
+    InitiateStatus,
+    JobData,
+    PollReply,
+    StoreReply,
+    StoreStatus,
+    decode_reply,
+    printable,
+)
+from gaia.validator.core.miner_address import base_url_of, canonical_store_path
+from gaia.validator.core.miner_download import Downloads
+from gaia.validator.core.miner_http import MinerHttp, Reply, deadline
+from gaia.validator.core.miner_session import AuthSigner, MinerSessions, Peer, fresh_nonce
+from gaia.validator.core.miner_tally import Tally
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.ipc_types import Neuron
+
+_MIB = 1024 * 1024
+_INPUT_SPACING = timedelta(hours=6)
+_POLL_ERROR_LIMIT = 3
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class MinerComms:
+    """The `Miners` of a validator; close it, or use it as an async context.
+
+    Parameters
+    ----------
+    settings
+        The miner_* limits.
+    signer
+        Signs the headers of each request.
+    """
+
+    def __init__(self, settings: Settings, signer: AuthSigner) -> None:
+        self._settings = settings
+        self._http = MinerHttp(settings.miner_timeout_s, settings.miner_min_rate_kib_s)
+        self._sessions = MinerSessions(self._http, signer, settings.miner_session_hours)
+        self._slots = asyncio.Semaphore(settings.fetch_concurrency)
+        self._downloads = Downloads(self._http, self._slots, settings)
+        self._poll_errors: Tally[tuple[str, str]] = Tally()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.close()
+
+    async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
+        """Ask for the forecast that starts at `init_time`; a refusal is an offer not accepted."""
+        data = InitiateData(
+            forecast_start_time=init_time,
+            previous_step_time=init_time - _INPUT_SPACING,
+            expected_miner_hotkey=miner.hotkey,
+        )
+        reply = _read(await self._call(miner, INITIATE_PATH, data), INITIATE_PATH, InitiateReply)
+        if reply.actual_hotkey not in (None, miner.hotkey):
+            message = f"another miner answered: {printable(str(reply.actual_hotkey))}"
+            return JobOffer(accepted=False, job_id="", message=message)
+        accepted = reply.status in (InitiateStatus.ACCEPTED, InitiateStatus.COMPLETED)
+        if accepted and reply.job_id is None:
+            raise MinerFault("accepted the forecast without a job id")
+        message = printable(reply.message or reply.status)
+        return JobOffer(accepted=accepted, job_id=reply.job_id or "", message=message)
+
+    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+        """Say whether the forecast can be read; a miner that forgot the job may yet remember it."""
+        key = (miner.hotkey, job_id)
+        answer = await self._call(miner, POLL_PATH, JobData(job_id=job_id))
+        # Miners whose job failed answer 500 for ever: the status word they mean was removed.
+        if answer.is_server_error and self._poll_errors.add(key) >= _POLL_ERROR_LIMIT:
+            raise MinerFault(f"{_POLL_ERROR_LIMIT} times in a row {answer.error(POLL_PATH)}")
+        reply = _read(answer, POLL_PATH, PollReply)
+        self._poll_errors.forget(key)
+        if reply.status in POLL_FAILED:
+            raise MinerFault(f"job ended as {reply.status}: {printable(reply.message or '')}")
+        return reply.status == POLL_COMPLETED
+
+    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+        """Ask where a finished forecast is served, and for a fresh token."""
+        answer = await self._call(miner, STORE_PATH, JobData(job_id=job_id))
+        reply = _read(answer, STORE_PATH, StoreReply)
+        if reply.status == StoreStatus.PROCESSING:
+            raise MinerUnreachable("forecast is not ready to be read")
+        if reply.status != StoreStatus.COMPLETED:
+            raise MinerFault(f"store is {printable(reply.status)}: {printable(reply.message or '')}")
+        if reply.zarr_store_url is None or reply.verification_hash is None or reply.access_token is None:
+            raise MinerFault("store reply lacks its address, hash or token")
+        return StoreAccess(
+            url_path=canonical_store_path(reply.zarr_store_url),
+            manifest_sha256=reply.verification_hash.lower(),
+            token=reply.access_token,
+        )
+
+    async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
+        """Fetch manifest and signature, unverified."""
+        limit_bytes = self._settings.manifest_max_mib * _MIB
+        async with self._conversation(miner, "manifest") as peer:
+            content = await self._get(peer, access, MANIFEST_NAME, limit_bytes)
+            signature = await self._get(peer, access, SIGNATURE_NAME, SIGNATURE_BYTES)
+        return SignedManifest(content=content, signature=signature)
+
+    async def fetch_files(
+        self, miner: Neuron, access: StoreAccess, paths: Sequence[str], directory: Path
+    ) -> int:
+        """Store each of `paths` below `directory`, unverified; return the bytes fetched.
+
+        Raises `TransientError` where our own disk fails.
+        """
+        return await self._downloads.fetch(self._peer(miner), access, paths, directory)
+
+    async def _call(self, miner: Neuron, path: str, data: InitiateData | JobData) -> Reply:
+        """Make one encrypted call; return its answer, whatever the status."""
+
+        def content(validator_hotkey: str) -> bytes:
+            said = msgspec.structs.asdict(data)
+            if isinstance(data, InitiateData):
+                said["validator_hotkey"] = validator_hotkey
+            return json.dumps({"nonce": fresh_nonce(), "data": said}, default=custom_serializer).encode()
+
+        async with self._conversation(miner, path) as peer:
+            return await self._sessions.call(peer, path, content)
+
+    async def _get(self, peer: Peer, access: StoreAccess, name: str, limit_bytes: int) -> bytes:
+        url = f"{peer.base_url}{access.url_path}/{name}"
+        headers = {"Authorization": f"Bearer {access.token}"}
+        reply = await self._http.exchange("GET", url, headers=headers, limit_bytes=limit_bytes)
+        if reply.status != HTTPStatus.OK:
+            raise reply.error(name)
+        return reply.body
+
+    @asynccontextmanager
+    async def _conversation(self, miner: Neuron, what: str) -> AsyncIterator[Peer]:
+        """Wait for a free slot; then the whole conversation, handshakes included, has one deadline."""
+        peer = self._peer(miner)
+        async with self._slots, deadline(self._settings.miner_timeout_s, what):
+            yield peer
+
+    def _peer(self, miner: Neuron) -> Peer:
+        settings = self._settings
+        url = base_url_of(miner, settings.miner_scheme, allow_private=settings.allow_private_miners)
+        return Peer(miner.hotkey, url)
+
+
+def custom_serializer(value: object) -> Any:
+    """Say how JSON holds a value it has no type for; the `default` of `json.dumps`.
+
+    Times become ISO 8601, bytes base64, paths, decimals and UUIDs text, sets
+    sorted lists, dataclasses and structs objects, enums their value.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            return base64.b64encode(value).decode("ascii")
+        case PurePath() | Decimal() | UUID():
+            return str(value)
+        case Enum():
+            return value.value
+        case set() | frozenset():
+            return sorted(value)
+        case msgspec.Struct():
+            return msgspec.structs.asdict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
+def _read(reply: Reply, what: str, kind: type[M]) -> M:
+    if reply.status != HTTPStatus.OK:
+        raise reply.error(what)
+    return decode_reply(reply.body, kind)

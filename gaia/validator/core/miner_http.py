@@ -1,0 +1,167 @@
+"""One bounded HTTP exchange with a stranger: time, size, rate and encoding are limited."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+
+from gaia.tasks.defined_tasks.weather.messages import printable
+from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable
+
+MAX_JSON_BYTES = 256 * 1024
+_MAX_ERROR_BYTES = 4096
+_CONNECT_TIMEOUT_S = 10.0
+_RATE_GRACE_S = 5.0
+_KEPT_CONNECTIONS = 64
+_KIB = 1024
+_SERVER_ERROR = 500
+# Refusals that may end without the miner changing anything: its metagraph is late, our token old.
+_PASSING = frozenset({401, 403, 408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    """Empty where a sink took it; cut short where the status is an error."""
+
+    @property
+    def is_server_error(self) -> bool:
+        return self.status >= _SERVER_ERROR
+
+    def error(self, what: str) -> GaiaError:
+        """Return what an answer with this status means, as one of our errors."""
+        text = printable(self.body.decode("utf-8", "replace"))
+        message = f"{what} was answered {self.status}: {text}"
+        passing = self.is_server_error or self.status in _PASSING
+        return MinerUnreachable(message) if passing else MinerFault(message)
+
+
+@asynccontextmanager
+async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
+    """Give the body so many seconds in all; then raise `MinerUnreachable`."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise MinerUnreachable(f"{what} took longer than {seconds:g} s") from error
+
+
+class MinerHttp:
+    """An HTTP client for servers that may be hostile.
+
+    Follows no redirect, uses no proxy, keeps no cookie, decodes no content, and
+    takes any certificate: miners' are self-signed, and what they commit to is signed
+    with the hotkey.
+
+    Parameters
+    ----------
+    timeout_s
+        Longest silence within an exchange; wrap exchanges in `deadline` for a total.
+    min_rate_kib_s
+        A body slower than this, after the first seconds, is given up.
+    """
+
+    def __init__(self, timeout_s: float, min_rate_kib_s: float, rate_grace_s: float = _RATE_GRACE_S) -> None:
+        self._min_rate = min_rate_kib_s * _KIB
+        self._rate_grace_s = rate_grace_s
+        self._client = httpx.AsyncClient(
+            verify=_any_certificate(),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
+            # Callers limit how many requests run at once.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+            headers={"Accept-Encoding": "identity", "User-Agent": "gaia-validator"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        limit_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        sink: Callable[[bytes], object] | None = None,
+    ) -> Reply:
+        """Send one request and return the answer, whatever its status.
+
+        Parameters
+        ----------
+        limit_bytes
+            Longest body of an answer with status 200.
+        sink
+            Takes the pieces of such a body instead of the reply.
+
+        Raises
+        ------
+        MinerUnreachable
+            If there is no whole answer, or it comes too slowly.
+        MinerFault
+            If the answer is a redirect, encoded, or too long.
+        """
+        try:
+            async with self._client.stream(method, url, headers=headers, content=content) as response:
+                if response.status_code != HTTPStatus.OK:
+                    return await _read_refusal(response)
+                _require_plain(response, limit_bytes)
+                body = bytearray()
+                async for piece in self._pieces(response, limit_bytes):
+                    (sink or body.extend)(piece)
+                return Reply(response.status_code, bytes(body))
+        except httpx.HTTPError as error:
+            raise MinerUnreachable(f"{type(error).__name__}: {printable(str(error))}") from error
+
+    async def _pieces(self, response: httpx.Response, limit_bytes: int) -> AsyncIterator[bytes]:
+        started = time.monotonic()
+        received = 0
+        async for piece in response.aiter_raw():
+            received += len(piece)
+            if received > limit_bytes:
+                raise MinerFault(f"body exceeds {limit_bytes} bytes")
+            counted_s = time.monotonic() - started - self._rate_grace_s
+            if received < counted_s * self._min_rate:
+                raise MinerUnreachable(f"body comes slower than {self._min_rate / _KIB:g} KiB/s")
+            yield piece
+
+
+async def _read_refusal(response: httpx.Response) -> Reply:
+    if response.is_redirect:
+        raise MinerFault(f"answered {response.status_code}, a redirect")
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) >= _MAX_ERROR_BYTES:
+            break
+    return Reply(response.status_code, bytes(body[:_MAX_ERROR_BYTES]))
+
+
+def _require_plain(response: httpx.Response, limit_bytes: int) -> None:
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise MinerFault(f"body has content encoding {printable(encoding, 32)}")
+    length = response.headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and int(length) > limit_bytes:
+        raise MinerFault(f"body of {printable(length, 32)} bytes exceeds {limit_bytes}")
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,202 @@
+"""Encrypted calls to miners: the handshake, the keys it leaves, and the signed headers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import string
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Protocol
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from gaia.tasks.defined_tasks.weather.messages import (
+    EXCHANGE_PATH,
+    PUBLIC_KEY_PATH,
+    KeyExchange,
+    PublicKey,
+    decode_reply,
+)
+from gaia.validator.core.miner_http import MAX_JSON_BYTES, MinerHttp, Reply
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.ipc_types import AuthSigned
+
+_OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+_KEY_BYTES = 32
+_RSA_BITS = range(2048, 4097)
+_ALPHABET = string.ascii_letters + string.digits
+_STALE_KEY = b"No symmetric key"
+
+
+class AuthSigner(Protocol):
+    """Whoever holds the hotkey."""
+
+    async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
+        """Return nonce and signature for the headers of one request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A symmetric key that one miner process knows."""
+
+    fernet: Fernet
+    key_uuid: str
+    expires_at: float
+    """On the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom we speak to, and where."""
+
+    hotkey: str
+    base_url: str
+
+
+class MinerSessions:
+    """Makes encrypted calls, exchanging keys when there is none, or the one we hold is dead.
+
+    Parameters
+    ----------
+    session_hours
+        A key is used so long; miners keep it for five hours.
+    """
+
+    def __init__(self, http: MinerHttp, signer: AuthSigner, session_hours: float) -> None:
+        self._http = http
+        self._signer = signer
+        self._lifetime_s = session_hours * 3600.0
+        self._sessions: dict[Peer, Session] = {}
+        self._handshakes: defaultdict[Peer, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def call(self, peer: Peer, path: str, content: Callable[[str], bytes]) -> Reply:
+        """Post `content(our hotkey)`, encrypted, and return the answer.
+
+        A cached key that the miner has lost, or under which no answer came, is
+        replaced once and the call repeated.
+
+        Raises
+        ------
+        MinerUnreachable, MinerFault
+            As `MinerHttp.exchange`; and if the handshake fails.
+        """
+        session = self._cached(peer)
+        if session is not None:
+            reply = await self._attempt(peer, session, path, content)
+            if reply is not None:
+                return reply
+        session = await self._fresh(peer, dead=session)
+        reply = await self._post(peer, session, path, content)
+        if _says_stale(reply):
+            self._forget(peer, session)
+            raise MinerUnreachable("miner lost the symmetric key it had just been given")
+        return reply
+
+    async def _attempt(
+        self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes]
+    ) -> Reply | None:
+        """Try the cached key; None and forget it if it is of no use."""
+        answered = False
+        try:
+            reply = await self._post(peer, session, path, content)
+            answered = not _says_stale(reply)
+            return reply if answered else None
+        except MinerUnreachable:
+            return None
+        finally:
+            # Also when the caller's deadline cut us short: a dead key must not outlive its silence.
+            if not answered:
+                self._forget(peer, session)
+
+    async def _post(self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes]) -> Reply:
+        signed = await self._signer.sign_auth(peer.hotkey, session.key_uuid)
+        headers = _headers(signed, peer.hotkey, session.key_uuid, "application/octet-stream")
+        return await self._http.exchange(
+            "POST",
+            peer.base_url + path,
+            headers=headers,
+            content=session.fernet.encrypt(content(signed.validator_hotkey)),
+            limit_bytes=MAX_JSON_BYTES,
+        )
+
+    async def _fresh(self, peer: Peer, dead: Session | None) -> Session:
+        """Return a session other than `dead`; callers at the same time share one handshake."""
+        async with self._handshakes[peer]:
+            session = self._cached(peer)
+            if session is None or session is dead:
+                session = await self._handshake(peer)
+                self._sessions[peer] = session
+            return session
+
+    async def _handshake(self, peer: Peer) -> Session:
+        url = peer.base_url + PUBLIC_KEY_PATH
+        reply = await self._http.exchange("GET", url, limit_bytes=MAX_JSON_BYTES)
+        if reply.status != HTTPStatus.OK:
+            raise reply.error("handshake")
+        public_key = _rsa_key(decode_reply(reply.body, PublicKey).public_key)
+        key, key_uuid = secrets.token_bytes(_KEY_BYTES), secrets.token_hex(_KEY_BYTES)
+        encrypted = base64.b64encode(public_key.encrypt(key, _OAEP)).decode()
+        signed = await self._signer.sign_auth(peer.hotkey, key_uuid)
+        reply = await self._http.exchange(
+            "POST",
+            peer.base_url + EXCHANGE_PATH,
+            headers=_headers(signed, peer.hotkey, key_uuid, "application/json"),
+            content=msgspec.json.encode(KeyExchange(encrypted_symmetric_key=encrypted)),
+            limit_bytes=MAX_JSON_BYTES,
+        )
+        if reply.status != HTTPStatus.OK:
+            raise reply.error("key exchange")
+        fernet = Fernet(base64.urlsafe_b64encode(key))
+        return Session(fernet, key_uuid, time.monotonic() + self._lifetime_s)
+
+    def _cached(self, peer: Peer) -> Session | None:
+        session = self._sessions.get(peer)
+        if session is not None and session.expires_at <= time.monotonic():
+            self._forget(peer, session)
+            return None
+        return session
+
+    def _forget(self, peer: Peer, session: Session) -> None:
+        if self._sessions.get(peer) is session:
+            del self._sessions[peer]
+
+
+def fresh_nonce() -> str:
+    """Return a nonce of the wire: the time in nanoseconds and ten random characters."""
+    return f"{time.time_ns()}_{''.join(secrets.choice(_ALPHABET) for _ in range(10))}"
+
+
+def _headers(signed: AuthSigned, miner_hotkey: str, key_uuid: str, content_type: str) -> dict[str, str]:
+    return {
+        "Content-Type": content_type,
+        "symmetric-key-uuid": key_uuid,
+        "validator-hotkey": signed.validator_hotkey,
+        "miner-hotkey": miner_hotkey,
+        "nonce": signed.nonce,
+        "signature": signed.signature,
+    }
+
+
+def _rsa_key(pem: str) -> rsa.RSAPublicKey:
+    try:
+        key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise MinerFault("public key is not a PEM key") from error
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _RSA_BITS:
+        raise MinerFault("public key is not an RSA key of 2048 to 4096 bits")
+    return key
+
+
+def _says_stale(reply: Reply) -> bool:
+    return reply.status == HTTPStatus.BAD_REQUEST and _STALE_KEY in reply.body

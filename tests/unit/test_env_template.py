@@ -1,0 +1,66 @@
+"""The files that are generated from the settings and the exit codes are up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import make_env_template
+import pytest
+from dotenv import dotenv_values
+from make_env_template import (
+    EXIT_CODES,
+    REFERENCE,
+    TEMPLATE,
+    render_exit_codes,
+    render_reference,
+    render_template,
+)
+
+from gaia.validator.utils.config import Settings, load_settings, variable_of
+from gaia.validator.utils.errors import ExitCode
+
+
+def test_template_is_what_the_settings_say():
+    assert TEMPLATE.read_text() == render_template(), "run scripts/make_env_template.py"
+
+
+def test_settings_page_is_what_the_settings_say():
+    assert REFERENCE.read_text() == render_reference(), "run scripts/make_env_template.py"
+
+
+def test_exit_codes_page_has_every_exit_code():
+    assert EXIT_CODES.read_text() == render_exit_codes(), "run scripts/make_env_template.py"
+    assert all(f"| {code.value} | `{code.name}` |" in EXIT_CODES.read_text() for code in ExitCode)
+
+
+def test_template_as_it_is_changes_nothing(tmp_path: Path):
+    copy = tmp_path / ".env"
+    copy.write_text(render_template())
+
+    assert load_settings(copy) == Settings()
+
+
+def test_template_with_every_default_uncommented_changes_nothing(tmp_path: Path):
+    lines = [
+        line.removeprefix("#") if line.startswith("#GAIA_") else line
+        for line in render_template().splitlines()
+    ]
+    copy = tmp_path / ".env"
+    copy.write_text("\n".join(lines))
+
+    assert set(dotenv_values(copy)) == {variable_of(name) for name in Settings.model_fields}
+    assert load_settings(copy).model_dump() == Settings().model_dump()
+
+
+def test_every_group_begins_at_a_setting():
+    assert set(make_env_template.GROUPS) <= set(Settings.model_fields)
+
+
+def test_generator_writes_what_it_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("TEMPLATE", "REFERENCE", "EXIT_CODES"):
+        monkeypatch.setattr(make_env_template, name, tmp_path / name)
+
+    make_env_template.main()
+
+    assert (tmp_path / "TEMPLATE").read_text() == render_template()
+    assert (tmp_path / "REFERENCE").read_text() == render_reference()

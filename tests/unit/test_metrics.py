@@ -1,0 +1,90 @@
+"""Metrics: each is served under its one name, and a taken port is told in one sentence."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from gaia.validator.app import metrics
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+NAMES = {
+    "gaia_ipc_queue_depth",
+    "gaia_io_event_loop_lag_seconds",
+    "gaia_child_process_restarts_total",
+    "gaia_process_memory_rss_bytes",
+    "gaia_process_cpu_seconds_total",
+    "gaia_compute_job_duration_seconds",
+    "gaia_compute_job_failures_total",
+    "gaia_weather_runs_active",
+    "gaia_weather_forecasts",
+    "gaia_miner_requests_total",
+    "gaia_chain_block",
+    "gaia_weights_last_set_block",
+    "gaia_errors_total",
+}
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_every_metric_is_served_under_its_name_and_with_its_unit():
+    port = _free_port()
+    stop = metrics.serve("127.0.0.1", port)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    stop()
+
+    served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE gaia_")}
+    assert served == NAMES
+
+
+def test_stopped_server_leaves_the_port_free():
+    port = _free_port()
+    metrics.serve("127.0.0.1", port)()
+
+    metrics.serve("127.0.0.1", port)()
+
+
+def test_taken_port_ends_with_its_own_exit_code(taken_port: int):
+    with pytest.raises(ConfigurationError) as caught:
+        metrics.serve("127.0.0.1", taken_port)
+
+    assert caught.value.exit_code is ExitCode.PORT_BUSY
+    assert str(caught.value) == (
+        f"GAIA_METRICS_PORT: port {taken_port} is in use on 127.0.0.1; choose a free port, or 0 for none."
+    )
+
+
+def test_address_of_another_machine_names_the_host_setting():
+    with pytest.raises(ConfigurationError) as caught:
+        metrics.serve("192.0.2.1", _free_port())
+
+    assert caught.value.setting == "GAIA_METRICS_HOST"
+
+
+def test_port_that_needs_privileges_is_told(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(metrics, "start_http_server", refuse)
+
+    with pytest.raises(ConfigurationError, match="port 80 needs privileges"):
+        metrics.serve("127.0.0.1", 80)
+
+
+def test_port_0_serves_nothing():
+    metrics.serve("127.0.0.1", 0)()

@@ -1,0 +1,178 @@
+"""Runs a local subnet from schedule to weights, and shows it to a person or to a program."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gaia.localnet.display import Display, LiveDisplay, PlainDisplay, View, final_table
+from gaia.localnet.options import Options
+from gaia.localnet.population import DEFAULT_SIZE
+from gaia.localnet.stages import Stage, Stopwatch, stage_of
+from gaia.localnet.state import fresh_state_dir, in_use
+from gaia.localnet.subnet import LocalSubnet
+from gaia.validator.utils.errors import GaiaError
+
+MOST_MINERS = 250
+_DEFAULT_DAYS = 3
+_WATCH_S = 0.25
+
+
+class _Stopped(Exception):
+    """The person asked us to end."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the subnet, return the exit code."""
+    chosen = _parser().parse_args(arguments)
+    options = Options(
+        miners=chosen.miners,
+        days=chosen.days or (1 if chosen.once else _DEFAULT_DAYS),
+        grid=chosen.grid,
+        seed=chosen.seed,
+    )
+    state_dir: Path = chosen.state or fresh_state_dir(datetime.now(UTC), keep_all=chosen.keep)
+    wanted_runs = 1 if chosen.once else options.days
+    try:
+        with in_use(state_dir):
+            return asyncio.run(_run(state_dir, options, wanted_runs, as_json=chosen.json))
+    except GaiaError as error:
+        print(f"{error}\nIts logs are in {state_dir / 'logs'}.", file=sys.stderr)
+        return 1
+
+
+async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: bool) -> int:
+    errors = Console(stderr=True)
+    screen = Console()
+    live = screen.is_terminal and not as_json
+    display: Display = LiveDisplay(screen) if live else PlainDisplay(errors)
+    stopped = _on_signals()
+    async with LocalSubnet(state_dir, options) as subnet:
+        try:
+            with display:
+                report = await _unless(stopped, _follow(subnet, display, wanted_runs))
+        except _Stopped:
+            clean = await subnet.stop()
+            errors.print(
+                "Stopped: the validator drained cleanly."
+                if clean
+                else "Stopped: the validator had to be killed."
+            )
+            return 0 if clean else 1
+        clean = await subnet.stop()
+    if as_json:
+        print(json.dumps(report))
+    else:
+        screen.print(final_table(report))
+        screen.print(f"Everything it wrote is in {state_dir}.", highlight=False)
+    if not clean:
+        errors.print("The validator did not end cleanly; see its log.")
+    return 0 if clean else 1
+
+
+async def _follow(subnet: LocalSubnet, display: Display, wanted_runs: int) -> dict[str, Any]:
+    """Start the subnet, show it until its weights rest on `wanted_runs` runs, report."""
+    stopwatch = Stopwatch(time.monotonic())
+    starting = asyncio.create_task(subnet.start())
+    try:
+        while True:
+            if starting.done():
+                await starting
+                subnet.check()
+                progress = await subnet.progress()
+            else:
+                progress = subnet.last_progress
+            now = time.monotonic()
+            stopwatch.enter(stage_of(progress, wanted_runs), now)
+            display.show(
+                View(
+                    stage=stopwatch.stage,
+                    seconds=stopwatch.seconds(now),
+                    total_s=stopwatch.total(now),
+                    simulated=subnet.simulated_time(),
+                    progress=progress,
+                    specs=subnet.specs,
+                    wanted_runs=wanted_runs,
+                )
+            )
+            if stopwatch.stage is Stage.DONE:
+                break
+            await asyncio.sleep(_WATCH_S)
+    finally:
+        starting.cancel()
+    now = time.monotonic()
+    seconds = {str(stage): spent for stage, spent in stopwatch.seconds(now).items()}
+    return await subnet.report(progress, seconds | {"total": stopwatch.total(now)})
+
+
+def _on_signals() -> asyncio.Event:
+    """Return an event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends everything at once."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopped.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    return stopped
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Return what `work` returns; raises `_Stopped` if the event comes first."""
+    task = asyncio.create_task(work)
+    waiting = asyncio.create_task(stopped.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    raise _Stopped
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gaia.localnet", description=__doc__)
+    add = parser.add_argument
+    add("--once", action="store_true", help="end after the first run's weights")
+    add("--json", action="store_true", help="print one JSON object, and progress on standard error")
+    add(
+        "--miners",
+        type=_between(1, MOST_MINERS),
+        default=DEFAULT_SIZE,
+        metavar="N",
+        help="size of the population (12)",
+    )
+    add("--days", type=_between(1, 365), metavar="D", help="daily runs (1 with --once, else 3)")
+    add("--grid", choices=("1.0", "0.25"), default="1.0", help="degrees (1.0)")
+    add("--seed", type=_between(0, 10**6), default=0, metavar="S", help="shifts the forecasts' errors (0)")
+    add("--state", type=Path, metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
+    add("--keep", action="store_true", help="remove no older folder below .localnet")
+    return parser
+
+
+def _between(least: int, most: int) -> Any:
+    def integer(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
+        return value
+
+    return integer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

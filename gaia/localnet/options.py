@@ -1,0 +1,146 @@
+"""How a local subnet is set up: its size, its calendar, and the validator's settings that follow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from pydantic import SecretStr
+
+from gaia.localnet.population import DEFAULT_SIZE
+from gaia.validator.utils.config import PREFIX, SURFACE_FIELDS, Settings, shown, variable_of
+
+FIRST_INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
+"""Where the replayed weather begins."""
+NETUID = 57
+WALLET_NAME = "validator"
+WALLET_HOTKEY = "default"
+VALIDATOR_STAKE = 100_000.0
+BLOCK_TIME_S = 0.25
+TEMPO = 5
+WEIGHTS_RATE_LIMIT = 2
+WEIGHTS_INTERVAL_BLOCKS = 5
+_HORIZON = timedelta(hours=240)
+_ERA5_DELAY = timedelta(days=5, hours=6)
+_MARGIN = timedelta(hours=12)
+_REPOSITORY = Path(__file__).resolve().parents[2]
+# What a child may inherit: nothing that could change how the validator is set up.
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TERM", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person chose; kept in the state folder for the subnet's processes."""
+
+    miners: int = DEFAULT_SIZE
+    days: int = 1
+    grid: Literal["0.25", "1.0"] = "1.0"
+    seed: int = 0
+
+    @property
+    def last_init_time(self) -> datetime:
+        return FIRST_INIT_TIME + timedelta(days=self.days - 1)
+
+    @property
+    def clock_start(self) -> datetime:
+        """A minute before the first run opens."""
+        return FIRST_INIT_TIME + timedelta(hours=17, minutes=59)
+
+    @property
+    def clock_end(self) -> datetime:
+        """Some hours after ERA5 for the last lead of the last run is due."""
+        return self.last_init_time + _HORIZON + _ERA5_DELAY + _MARGIN
+
+    def save(self, state_dir: Path) -> None:
+        (state_dir / "options.json").write_bytes(msgspec.json.encode(self))
+
+    @classmethod
+    def load(cls, state_dir: Path) -> Options:
+        return msgspec.json.decode((state_dir / "options.json").read_bytes(), type=cls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the services of a local subnet were found to listen."""
+
+    chain: str
+    gfs: str
+    cds: str
+    cds_key: str
+    climatology: str
+
+
+def clock_file(state_dir: Path) -> Path:
+    return state_dir / "clock.json"
+
+
+def data_dir(state_dir: Path) -> Path:
+    return state_dir / "validator"
+
+
+def wallet_dir(state_dir: Path) -> Path:
+    return state_dir / "wallets"
+
+
+def validator_settings(state_dir: Path, options: Options, addresses: Addresses) -> Settings:
+    """Return the settings of the validator: the real ones, but for where it looks and how often."""
+    return Settings(
+        netuid=NETUID,
+        chain_endpoint=addresses.chain,
+        chain_timeout_s=20.0,
+        metagraph_interval_s=1.0,
+        wallet_name=WALLET_NAME,
+        wallet_hotkey=WALLET_HOTKEY,
+        wallet_path=wallet_dir(state_dir),
+        weights_interval_blocks=WEIGHTS_INTERVAL_BLOCKS,
+        data_dir=data_dir(state_dir),
+        data_min_free_mib=64,
+        last_run=options.last_init_time,
+        run_jitter_minutes=0.0,
+        tick_interval_s=0.1,
+        clock_file=clock_file(state_dir),
+        grid_degrees=options.grid,
+        day1_fields=list(SURFACE_FIELDS),
+        final_fields=list(SURFACE_FIELDS),
+        miner_timeout_s=3.0,
+        miner_query_retry_minutes=[15.0],
+        allow_private_miners=True,
+        gfs_url=addresses.gfs,
+        cds_url=addresses.cds,
+        cds_key=SecretStr(addresses.cds_key),
+        climatology_url=addresses.climatology,
+        source_timeout_s=20.0,
+        metrics_port=0,
+    )
+
+
+def validator_environment(state_dir: Path, settings: Settings) -> dict[str, str]:
+    """Return the environment that makes the validator read exactly `settings`."""
+    chosen = {
+        variable_of(name): _revealed(getattr(settings, name)) for name in sorted(settings.model_fields_set)
+    }
+    return process_environment(state_dir) | chosen
+
+
+def process_environment(state_dir: Path, source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return an environment with a home of its own and none of the user's settings."""
+    home = state_dir / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    inherited = {
+        name: value
+        for name, value in source.items()
+        if not name.startswith(PREFIX) and (name in _INHERITED or name.startswith(("COV_", "COVERAGE_")))
+    }
+    paths = [str(_REPOSITORY), *filter(None, [source.get("PYTHONPATH")])]
+    return inherited | _ONE_THREAD | {"HOME": str(home), "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _revealed(value: Any) -> str:
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else shown(value)

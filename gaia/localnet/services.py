@@ -1,0 +1,129 @@
+"""Entry point of a local subnet's own processes: chain, archives, miners."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gaia.localnet.children import ready_path, say_ready
+from gaia.localnet.options import (
+    BLOCK_TIME_S,
+    NETUID,
+    TEMPO,
+    VALIDATOR_STAKE,
+    WEIGHTS_RATE_LIMIT,
+    Options,
+    clock_file,
+)
+from gaia.localnet.wallets import VALIDATOR_URI, keypair
+from gaia.validator.core.clock import SimulatedClock
+from gaia.validator.utils.config import SURFACE_FIELDS
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain import ChainNeuron
+
+CHAIN, ARCHIVES, MINERS = "chain", "archives", "miners"
+_POLL_S = 0.02
+
+Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any]]]
+
+
+@asynccontextmanager
+async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
+    """The chain, once the miners have said where they listen: validator first, then they by index."""
+    from gaia.localnet.chain import LocalChain
+
+    validator = keypair(VALIDATOR_URI).ss58_address
+    served = (await _wait_for_ready(state_dir, MINERS))["miners"]
+    neurons = [_neuron(validator, stake=VALIDATOR_STAKE, validator_permit=True)]
+    neurons += [_neuron(miner["hotkey"], miner["host"], miner["port"]) for miner in served]
+    node = LocalChain(
+        neurons,
+        netuid=NETUID,
+        block_time_s=BLOCK_TIME_S,
+        tempo=TEMPO,
+        weights_rate_limit=WEIGHTS_RATE_LIMIT,
+    )
+    url = await node.start()
+    try:
+        yield {"url": url, "netuid": NETUID, "validator_hotkey": validator, "owner_hotkey": node.owner_hotkey}
+    finally:
+        await node.stop()
+
+
+def _neuron(
+    hotkey: str, ip: str = "", port: int = 0, stake: float = 0.0, validator_permit: bool = False
+) -> ChainNeuron:
+    """A registration whose hotkey is its own coldkey."""
+    from gaia.localnet.chain import ChainNeuron
+
+    return ChainNeuron(
+        hotkey=hotkey, coldkey=hotkey, ip=ip, port=port, stake=stake, validator_permit=validator_permit
+    )
+
+
+@asynccontextmanager
+async def miners(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
+    """All miners of the population."""
+    from gaia.localnet.miners import Farm
+
+    farm = Farm(state_dir, options)
+    addresses = await farm.start()
+    try:
+        yield {"miners": addresses}
+    finally:
+        await farm.stop()
+
+
+@asynccontextmanager
+async def archives(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
+    """The sources of truth, under the subnet's calendar."""
+    from gaia.localnet.archives import ArchiveServer
+    from gaia.localnet.weather import WeatherReplay
+
+    clock = SimulatedClock(clock_file(state_dir))
+    server = ArchiveServer(clock, WeatherReplay(), state_dir / "archives", options.grid, SURFACE_FIELDS)
+    await server.start()
+    try:
+        yield server.environment()
+    finally:
+        await server.stop()
+
+
+_SERVICES: Mapping[str, Service] = {CHAIN: chain, MINERS: miners, ARCHIVES: archives}
+
+
+async def _wait_for_ready(state_dir: Path, name: str) -> dict[str, Any]:
+    path = ready_path(state_dir, name)
+    while not path.exists():
+        await asyncio.sleep(_POLL_S)
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+async def serve(name: str, state_dir: Path) -> None:
+    """Run one service until SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with _SERVICES[name](state_dir, Options.load(state_dir)) as content:
+        say_ready(state_dir, name, content)
+        await stopped.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m gaia.localnet.services", description=__doc__)
+    parser.add_argument("service", choices=sorted(_SERVICES))
+    parser.add_argument("--state", type=Path, required=True, help="folder of the local subnet")
+    chosen = parser.parse_args(arguments)
+    asyncio.run(serve(chosen.service, chosen.state))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""A whole subnet on one machine: chain, archives and miners, and the validator that judges them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gaia.localnet.children import Child, ChildFailed
+from gaia.localnet.options import (
+    NETUID,
+    WALLET_HOTKEY,
+    WALLET_NAME,
+    Addresses,
+    Options,
+    clock_file,
+    data_dir,
+    process_environment,
+    validator_environment,
+    validator_settings,
+    wallet_dir,
+)
+from gaia.localnet.population import MinerSpec, population
+from gaia.localnet.readback import read_chain
+from gaia.localnet.report import Outcome, report_of, summary_of
+from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
+from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
+from gaia.localnet.watch import Progress, Watch
+from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.core.clock import SimulatedClock
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError
+
+VALIDATOR = "validator"
+_SERVICE_READY_S = 60.0
+_SERVICE_STOP_S = 5.0
+_STOP_MARGIN_S = 10.0
+
+
+class WeightsDiffer(GaiaError):
+    """The weights on chain are not those in the validator's journal."""
+
+
+class LocalSubnet:
+    """Starts every process of a local subnet, watches its validator, stops everything in order.
+
+    Each process has a session of its own and dies with this one, even by
+    SIGKILL. Use it as an async context: leaving it stops what still runs.
+
+    Parameters
+    ----------
+    state_dir
+        Folder of everything it writes. One that held a subnet before carries it
+        on: same calendar, database and forecasts, and the options it was made with.
+    options
+        Size, days, grid and seed.
+    """
+
+    def __init__(self, state_dir: Path, options: Options) -> None:
+        self.state_dir = state_dir.resolve()
+        self.options = options
+        self.settings: Settings | None = None
+        self.specs: Mapping[str, MinerSpec] = {}
+        """By hotkey."""
+        self.validator: Child | None = None
+        self.last_progress = Progress()
+        self._services: dict[str, Child] = {}
+        self._watch = Watch(embedded_dsn(data_dir(self.state_dir)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the services, then the validator.
+
+        Raises
+        ------
+        ChildFailed
+            If a service does not come up.
+        """
+        self._prepare()
+        await self._start_services()
+        self.start_validator()
+
+    def start_validator(self) -> None:
+        """Start the validator, the first time or anew; the services must be up."""
+        if self.settings is None:
+            raise ValueError("the services are not up")
+        arguments = [sys.executable, "-m", "gaia.validator.validator"]
+        environment = validator_environment(self.state_dir, self.settings)
+        self.validator = Child(VALIDATOR, self.state_dir, arguments, environment)
+        self.validator.start()
+
+    def check(self) -> None:
+        """Raise `ChildFailed` if a process has ended that should run."""
+        children = [*self._services.values(), *filter(None, [self.validator])]
+        for child in children:
+            if not child.is_running:
+                raise ChildFailed(child.obituary())
+
+    async def progress(self) -> Progress:
+        """Return what the validator's database says, or said when it was last there."""
+        self.last_progress = await self._watch.progress()
+        return self.last_progress
+
+    def simulated_time(self) -> datetime | None:
+        """Return the subnet's present, once there is one."""
+        with suppress(OSError, ValueError):
+            return SimulatedClock(clock_file(self.state_dir)).now()
+        return None
+
+    async def outcome(self, progress: Progress, seconds: Mapping[str, float]) -> Outcome:
+        """Read back what stands on chain, and join it with what the database says.
+
+        Raises
+        ------
+        OSError
+            If the chain is away.
+        """
+        if self.settings is None:
+            raise ValueError("the services are not up")
+        reading = await read_chain(self.settings.chain_endpoint, NETUID)
+        own_hotkey = keypair(VALIDATOR_URI).ss58_address
+        own_uid = reading.uid_of(own_hotkey)
+        uids = {neuron["hotkey"]: neuron["uid"] for neuron in reading.neurons}
+        return Outcome(
+            settings=self.settings,
+            specs=self.specs,
+            uids=uids,
+            progress=progress,
+            chain_vector=reading.weights.get(own_uid, ()) if own_uid is not None else (),
+            metagraph={
+                "netuid": NETUID,
+                "block": reading.block,
+                "own_hotkey": own_hotkey,
+                "own_uid": own_uid,
+                "owner_hotkey": reading.owner_hotkey,
+                "neurons": [dict(neuron) for neuron in reading.neurons],
+            },
+            seconds=seconds,
+            seed=self.options.seed,
+        )
+
+    async def report(self, progress: Progress, seconds: Mapping[str, float]) -> dict[str, Any]:
+        """Return the object for `--json`, and leave `summary.json` for the control script.
+
+        Raises
+        ------
+        OSError, asyncpg.PostgresError
+            If the chain or the database is away.
+        WeightsDiffer
+            If the chain does not hold what the validator believes to have set.
+        """
+        outcome = await self.outcome(progress, seconds)
+        if progress.weights is None or progress.weights.vector != outcome.chain_vector:
+            raise WeightsDiffer(f"the chain holds {outcome.chain_vector}, the journal {progress.weights}")
+        summary = summary_of(outcome, await self._watch.components())
+        (self.state_dir / "summary.json").write_text(json.dumps(summary, indent=1))
+        return report_of(outcome)
+
+    async def stop_validator(self) -> bool:
+        """Ask the validator to drain, as Ctrl-C does; True: it ended by itself with code 0."""
+        if self.validator is None:
+            return True
+        patience = (self.settings.drain_timeout_s if self.settings else 0.0) + _STOP_MARGIN_S
+        ended = await self.validator.stop(patience, signal.SIGINT)
+        return ended and self.validator.exit_code == 0
+
+    async def stop(self) -> bool:
+        """Stop the validator, then the services; True: the validator drained cleanly."""
+        await self._watch.close()
+        clean = await self.stop_validator()
+        await asyncio.gather(*(child.stop(_SERVICE_STOP_S) for child in self._services.values()))
+        return clean
+
+    def _prepare(self) -> None:
+        """Write options, clock and wallet, unless an earlier start did."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        if (self.state_dir / "options.json").exists():
+            self.options = Options.load(self.state_dir)
+        else:
+            options = self.options
+            SimulatedClock.create(clock_file(self.state_dir), options.clock_start, options.clock_end)
+            options.save(self.state_dir)
+        write_hotkey(wallet_dir(self.state_dir), WALLET_NAME, WALLET_HOTKEY, VALIDATOR_URI)
+
+    async def _start_services(self) -> None:
+        environment = process_environment(self.state_dir)
+        # The miners first: the chain waits for where they listen.
+        for name in (MINERS, CHAIN, ARCHIVES):
+            arguments = [
+                sys.executable, "-m", "gaia.localnet.services", name, "--state", str(self.state_dir)
+            ]  # fmt: skip
+            self._services[name] = Child(name, self.state_dir, arguments, environment)
+            self._services[name].start()
+        ready = await asyncio.gather(
+            *(self._services[name].ready(_SERVICE_READY_S) for name in (MINERS, CHAIN, ARCHIVES))
+        )
+        miners, chain, archives = ready
+        specs = population(self.options.miners, self.options.seed)
+        self.specs = {miner["hotkey"]: specs[miner["index"]] for miner in miners["miners"]}
+        addresses = Addresses(
+            chain=chain["url"],
+            gfs=archives["GAIA_GFS_URL"],
+            cds=archives["GAIA_CDS_URL"],
+            cds_key=archives["GAIA_CDS_KEY"],
+            climatology=archives["GAIA_CLIMATOLOGY_URL"],
+        )
+        self.settings = validator_settings(self.state_dir, self.options, addresses)

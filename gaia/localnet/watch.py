@@ -1,0 +1,210 @@
+"""How far the validator of a local subnet has come, as its database tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+# The database is not up yet, is being replaced, or has no tables yet: look again later.
+NOT_NOW = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.UndefinedTableError,
+    OSError,
+    TimeoutError,
+)
+_TIMEOUT_S = 5.0
+
+_RUNS = "SELECT run_id, init_time, rule_set, state, opened_at, completed_at FROM runs ORDER BY init_time"
+_FORECASTS = """
+SELECT f.run_id, f.hotkey, f.uid, f.state, f.reason, f.frozen_at, s.day1, s.leads, s.overall, s.counted
+  FROM forecasts f LEFT JOIN score_table s USING (run_id, hotkey)
+ ORDER BY f.run_id, f.uid
+"""
+_WEIGHTS = """
+SELECT block, block_hash, extrinsic, vector, weights, run_ids, completed_ids, read_back
+  FROM weight_journal WHERE state = 'set' ORDER BY block DESC LIMIT 1
+"""
+_REFERENCES = "SELECT count(*) FILTER (WHERE ready) AS ready, count(*) AS wanted FROM reference_sets"
+_COMPONENTS = """
+SELECT run_id, hotkey, kind, field, lead_hours, rule_set, rmse, mse, mae, bias, acc, skill_climatology,
+       skill_gfs, pattern_correlation, clone_distance
+  FROM component_scores ORDER BY run_id, hotkey, kind, lead_hours, field
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """One run of the validator."""
+
+    run_id: str
+    init_time: datetime
+    rule_set: str
+    completed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastProgress:
+    """One miner's forecast in one run."""
+
+    run_id: str
+    hotkey: str
+    uid: int
+    state: str
+    reason: str = ""
+    frozen: bool = False
+    day1: float | None = None
+    leads: Mapping[str, float] = field(default_factory=dict)
+    overall: float | None = None
+    """None: nothing is scored yet, or the forecast is excused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsProgress:
+    """The newest weights that the validator read back from the chain."""
+
+    block: int
+    block_hash: str
+    extrinsic: str
+    vector: tuple[tuple[int, int], ...]
+    """(uid, u16) pairs as submitted."""
+    weights: Mapping[str, float]
+    """Weight of each hotkey before quantising."""
+    run_ids: tuple[str, ...]
+    completed_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the database said at one moment."""
+
+    runs: tuple[RunProgress, ...] = ()
+    forecasts: tuple[ForecastProgress, ...] = ()
+    weights: WeightsProgress | None = None
+    references_ready: int = 0
+    references_wanted: int = 0
+
+    def of_run(self, run_id: str) -> tuple[ForecastProgress, ...]:
+        return tuple(forecast for forecast in self.forecasts if forecast.run_id == run_id)
+
+    @property
+    def completed_ids(self) -> tuple[str, ...]:
+        return tuple(run.run_id for run in self.runs if run.completed)
+
+    def is_settled(self, wanted_runs: int) -> bool:
+        """Say whether the weights on chain rest on `wanted_runs` completed runs or more."""
+        return self.weights is not None and len(self.weights.completed_ids) >= wanted_runs
+
+
+class Watch:
+    """Reads the validator's tables; survives a database that is away for a while."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._last = Progress()
+
+    async def progress(self) -> Progress:
+        """Return the present progress, or the last one known while the database is away."""
+        try:
+            connection = await self._connected()
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                self._last = await _read_progress(connection)
+        except NOT_NOW:
+            await self.close()
+        return self._last
+
+    async def components(self) -> list[dict[str, Any]]:
+        """Return every component score.
+
+        Raises
+        ------
+        OSError, asyncpg.PostgresError
+            If the database is away.
+        """
+        connection = await self._connected()
+        return [dict(row) for row in await connection.fetch(_COMPONENTS, timeout=_TIMEOUT_S * 6)]
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, ssl=False
+            )
+        return self._connection
+
+
+async def _read_progress(connection: asyncpg.Connection[asyncpg.Record]) -> Progress:
+    runs = await connection.fetch(_RUNS)
+    forecasts = await connection.fetch(_FORECASTS)
+    weights = await connection.fetchrow(_WEIGHTS)
+    references = await connection.fetchrow(_REFERENCES)
+    return Progress(
+        runs=tuple(_run_of(dict(row)) for row in runs),
+        forecasts=tuple(forecast_of(dict(row)) for row in forecasts),
+        weights=None if weights is None else weights_of(dict(weights)),
+        references_ready=references["ready"] if references else 0,
+        references_wanted=references["wanted"] if references else 0,
+    )
+
+
+def _run_of(row: Mapping[str, Any]) -> RunProgress:
+    return RunProgress(
+        run_id=row["run_id"],
+        init_time=row["init_time"],
+        rule_set=row["rule_set"],
+        completed=row["state"] == "completed",
+    )
+
+
+def forecast_of(row: Mapping[str, Any]) -> ForecastProgress:
+    """Read one row of forecasts joined with score_table."""
+    counts = row["counted"] is not False and row["overall"] is not None
+    return ForecastProgress(
+        run_id=row["run_id"],
+        hotkey=row["hotkey"],
+        uid=row["uid"],
+        state=row["state"],
+        reason=row["reason"] or "",
+        frozen=row["frozen_at"] is not None,
+        day1=row["day1"],
+        leads=_json(row["leads"]) or {},
+        overall=row["overall"] if counts else None,
+    )
+
+
+def weights_of(row: Mapping[str, Any]) -> WeightsProgress:
+    """Read one row of weight_journal whose state is "set"."""
+    return WeightsProgress(
+        block=row["block"],
+        block_hash=row["block_hash"] or "",
+        extrinsic=row["extrinsic"] or "",
+        vector=pairs(_json(row["vector"]) or []),
+        weights=_json(row["weights"]) or {},
+        run_ids=tuple(_json(row["run_ids"]) or ()),
+        completed_ids=tuple(_json(row["completed_ids"]) or ()),
+    )
+
+
+def pairs(vector: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    """Return [[uid, u16], ...] as pairs, in order of uid."""
+    return tuple(sorted((int(uid), int(weight)) for uid, weight in vector))
+
+
+def _json(value: Any) -> Any:
+    """asyncpg hands jsonb over as text unless a codec is set."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,233 @@
+"""Each behaviour of a local subnet's miners, as the validator's client meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numcodecs import Blosc
+
+from gaia.localnet.behaviours import COPY_TAKES, LocalMiner, ServedMiner, World, miner_of
+from gaia.localnet.forecasters import NAN_SHARE
+from gaia.localnet.population import Behaviour, MinerSpec, population
+from gaia.localnet.weather import WeatherReplay
+from gaia.miner.server import MinerOptions
+from gaia.tasks.defined_tasks.base import SignedManifest
+from gaia.tasks.defined_tasks.weather.manifest import file_digest, verify_manifest
+from gaia.validator.core.clock import SimulatedClock
+from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.utils.errors import MinerUnreachable
+from gaia.validator.utils.ipc_types import Neuron
+from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
+
+SPECS = population(12, seed=3)
+DAY1_CHUNK, ERA5_CHUNK = "2t/1.0.0", "2t/3.0.0"
+"""Leads 12 h and 24 h."""
+
+
+@dataclass
+class Town:
+    """The world of some miners, and a way to start them."""
+
+    world: World
+    running: list[ServedMiner]
+
+    async def start(self, behaviour: Behaviour, which: int = 0) -> tuple[Neuron, ServedMiner]:
+        spec = spec_of(behaviour, which)
+        miner = miner_of(spec, self.world)
+        self.running.append(miner)
+        host, port = await miner.serve(spec.host)
+        return a_neuron(miner.hotkey, host, port), miner
+
+
+def spec_of(behaviour: Behaviour, which: int = 0) -> MinerSpec:
+    return [spec for spec in SPECS if spec.behaviour is behaviour][which]
+
+
+@pytest.fixture(scope="module")
+def replay() -> WeatherReplay:
+    return WeatherReplay()
+
+
+@pytest.fixture
+async def town(tmp_path: Path, replay: WeatherReplay) -> AsyncIterator[Town]:
+    now = INIT_TIME + timedelta(hours=18)
+    clock = SimulatedClock.create(tmp_path / "clock.json", now, now + timedelta(days=20))
+    options = MinerOptions(directory=tmp_path, grid="1.0", steps=4)
+    world = World(replay=replay, specs=SPECS, directory=tmp_path / "miners", clock=clock, options=options)
+    town = Town(world, [])
+    yield town
+    await asyncio.gather(*(miner.stop() for miner in town.running))
+
+
+@pytest.fixture
+async def comms() -> AsyncIterator[MinerComms]:
+    settings = settings_for_miners(miner_scheme="http", miner_timeout_s=2.0)
+    async with MinerComms(settings, LocalSigner()) as client:
+        yield client
+
+
+async def a_job(comms: MinerComms, neuron: Neuron, miner: ServedMiner) -> str:
+    """Ask for a forecast and let the model end; return the job."""
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    assert isinstance(miner, LocalMiner)
+    await miner.finished()
+    return offer.job_id
+
+
+async def manifest_of(comms: MinerComms, neuron: Neuron, job_id: str) -> tuple[SignedManifest, str]:
+    access = await comms.open_store(neuron, job_id)
+    return await comms.fetch_manifest(neuron, access), access.manifest_sha256
+
+
+async def chunk_of(
+    comms: MinerComms, neuron: Neuron, job_id: str, path: str, directory: Path
+) -> tuple[bytes, str]:
+    """Fetch one chunk; return its bytes and the digest that was promised for it."""
+    signed, sha256 = await manifest_of(comms, neuron, job_id)
+    promised = verify_manifest(signed.content, signed.signature, sha256, neuron.hotkey).files[path]
+    access = await comms.open_store(neuron, job_id)
+    await comms.fetch_files(neuron, access, [path], directory)
+    return (directory / path).read_bytes(), promised
+
+
+def field_in(content: bytes) -> np.ndarray:
+    return np.frombuffer(Blosc().decode(content), "<f4").reshape(181, 360)
+
+
+@pytest.mark.parametrize("which", range(4))
+async def test_honest_miner_keeps_its_promise_and_errs_as_much_as_its_skill_says(
+    town, comms, replay, tmp_path, which
+):
+    neuron, miner = await town.start(Behaviour.HONEST, which)
+    job_id = await a_job(comms, neuron, miner)
+
+    content, promised = await chunk_of(comms, neuron, job_id, ERA5_CHUNK, tmp_path / "spool")
+
+    truth = replay.truth(INIT_TIME + timedelta(hours=24), "2t", "1.0")
+    gfs = replay.gfs_forecast(INIT_TIME, 24, "2t", "1.0")
+    weights = np.cos(np.radians(np.linspace(90, -90, 181)))[:, None]
+    own, theirs = (np.sqrt(np.sum(weights * (field - truth) ** 2)) for field in (field_in(content), gfs))
+    assert file_digest(ERA5_CHUNK, content) == promised
+    assert own / theirs == pytest.approx(spec_of(Behaviour.HONEST, which).skill, rel=0.01)
+
+
+async def test_honest_miner_holds_the_clock_until_its_forecast_is_sealed(town, comms):
+    neuron, miner = await town.start(Behaviour.HONEST)
+    later = INIT_TIME + timedelta(hours=19)
+
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    await town.world.clock.idle_until(later)
+
+    assert miner.jobs[offer.job_id].status == "completed"
+    assert town.world.clock.now() == later
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (Behaviour.PERSISTENCE, lambda replay: replay.persistence(INIT_TIME, "2t", "1.0")),
+        (Behaviour.GFS_CLONE, lambda replay: replay.gfs_forecast(INIT_TIME, 24, "2t", "1.0")),
+    ],
+)
+async def test_forecast_that_is_no_forecast_is_what_its_name_says(
+    town, comms, replay, tmp_path, behaviour, expected: Callable[[WeatherReplay], np.ndarray]
+):
+    neuron, miner = await town.start(behaviour)
+    job_id = await a_job(comms, neuron, miner)
+
+    content, promised = await chunk_of(comms, neuron, job_id, ERA5_CHUNK, tmp_path / "spool")
+
+    assert file_digest(ERA5_CHUNK, content) == promised
+    np.testing.assert_allclose(field_in(content), expected(replay), rtol=1e-5)
+
+
+async def test_copy_publishes_its_victims_chunks_later_and_under_its_own_signature(town, comms):
+    victim, honest = await town.start(Behaviour.HONEST, 1)
+    neuron, copy = await town.start(Behaviour.COPY)
+    first, job_id = await asyncio.gather(a_job(comms, victim, honest), a_job(comms, neuron, copy))
+    original, _ = await manifest_of(comms, victim, first)
+
+    was_ready = await comms.forecast_ready(neuron, job_id)
+    await town.world.clock.idle_until(town.world.clock.now() + COPY_TAKES)
+    is_ready = await comms.forecast_ready(neuron, job_id)
+    signed, sha256 = await manifest_of(comms, neuron, job_id)
+
+    files = verify_manifest(signed.content, signed.signature, sha256, neuron.hotkey).files
+    assert (was_ready, is_ready) == (False, True)
+    assert files[DAY1_CHUNK] == json.loads(original.content)["files"][DAY1_CHUNK]
+
+
+async def test_copy_cannot_be_read_before_it_is_due(town, comms):
+    victim, honest = await town.start(Behaviour.HONEST, 1)
+    neuron, copy = await town.start(Behaviour.COPY)
+    _, job_id = await asyncio.gather(a_job(comms, victim, honest), a_job(comms, neuron, copy))
+
+    again = await comms.request_forecast(neuron, INIT_TIME)
+
+    assert again.accepted
+    with pytest.raises(MinerUnreachable, match="not ready"):
+        await comms.open_store(neuron, job_id)
+
+
+async def test_slow_miner_accepts_and_is_not_ready_after_the_freeze_window(town, comms):
+    neuron, _ = await town.start(Behaviour.SLOW)
+
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    await town.world.clock.idle_until(town.world.clock.now() + timedelta(hours=3))
+
+    assert offer.accepted
+    assert not await comms.forecast_ready(neuron, offer.job_id)
+    with pytest.raises(MinerUnreachable):
+        await comms.open_store(neuron, offer.job_id)
+
+
+async def test_dead_miner_takes_the_connection_and_the_client_gives_up_in_time(town):
+    neuron, _ = await town.start(Behaviour.DEAD)
+
+    settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
+    async with MinerComms(settings, LocalSigner()) as impatient:
+        with pytest.raises(MinerUnreachable):
+            async with asyncio.timeout(2.0):
+                await impatient.request_forecast(neuron, INIT_TIME)
+
+
+async def test_swapper_serves_what_it_promised_for_day_1_and_the_truth_for_era5(
+    town, comms, replay, tmp_path
+):
+    neuron, miner = await town.start(Behaviour.SWAP)
+    job_id = await a_job(comms, neuron, miner)
+
+    first, first_promised = await chunk_of(comms, neuron, job_id, DAY1_CHUNK, tmp_path / "spool")
+    later, later_promised = await chunk_of(comms, neuron, job_id, ERA5_CHUNK, tmp_path / "spool")
+
+    truth = replay.truth(INIT_TIME + timedelta(hours=24), "2t", "1.0")
+    assert file_digest(DAY1_CHUNK, first) == first_promised
+    assert file_digest(ERA5_CHUNK, later) != later_promised
+    np.testing.assert_allclose(field_in(later), truth, rtol=1e-5)
+
+
+async def test_doper_leaves_a_few_cells_without_a_value_and_signs_for_it(town, comms, tmp_path):
+    neuron, miner = await town.start(Behaviour.NAN)
+    job_id = await a_job(comms, neuron, miner)
+
+    content, promised = await chunk_of(comms, neuron, job_id, DAY1_CHUNK, tmp_path / "spool")
+
+    missing = np.isnan(field_in(content)).mean()
+    assert file_digest(DAY1_CHUNK, content) == promised
+    assert missing == pytest.approx(NAN_SHARE, rel=0.05)
+
+
+async def test_refuser_turns_the_job_down(town, comms):
+    neuron, _ = await town.start(Behaviour.REFUSE)
+
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+
+    assert not offer.accepted
+    assert offer.message == "No capacity"

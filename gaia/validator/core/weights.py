@@ -26,7 +26,7 @@ U16_MAX = 65535
 
 
 def weight_vector(
-    runs: Sequence[Mapping[str, float]],
+    runs: Sequence[Mapping[str, float | None]],
     metagraph: Metagraph,
     *,
     burn_fraction: float,
@@ -40,7 +40,7 @@ def weight_vector(
     ----------
     runs
         One mapping a run, hotkey to overall score in [0, 1]. A hotkey that is
-        absent from a run scored 0 in it.
+        absent from a run scored 0 in it; None, excused, leaves the run out of its mean.
     metagraph
         Who is registered now. Uids are looked up in it last of all.
     burn_fraction
@@ -82,13 +82,22 @@ def weight_vector(
     return {neurons[hotkey].uid: weight for hotkey, weight in shares.items() if weight > 0}
 
 
-def window_means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return each hotkey's mean score with bonuses over all runs, absence counting as 0."""
-    totals: dict[str, list[float]] = {}
+def window_means(runs: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    """Return each hotkey's mean score with bonuses, absence counting as 0 and excused runs not at all.
+
+    Examples
+    --------
+    >>> window_means([{"a": 0.5, "b": 0.25}, {"b": 0.75}, {"a": None, "b": 0.5}])
+    {'a': 0.25, 'b': 0.5166666666666667}
+    """
+    earned: dict[str, list[float]] = {}
+    counted: dict[str, int] = {}
     for run in runs:
-        for hotkey, score in with_bonus(run).items():
-            totals.setdefault(hotkey, []).append(score)
-    return {hotkey: math.fsum(scores) / len(runs) for hotkey, scores in totals.items()}
+        scores = with_bonus({hotkey: score for hotkey, score in run.items() if score is not None})
+        for hotkey in run:
+            earned.setdefault(hotkey, []).extend([scores[hotkey]] if hotkey in scores else [])
+            counted[hotkey] = counted.get(hotkey, len(runs)) - (hotkey not in scores)
+    return {hotkey: math.fsum(earned[hotkey]) / runs_of for hotkey, runs_of in counted.items() if runs_of}
 
 
 def with_bonus(run: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,46 @@
+"""A real PostgreSQL for the tests that need one: one server a session, one database a test."""
+
+import time
+import uuid
+
+import asyncpg
+import pytest
+
+from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.db.connection import Database
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(tmp_path_factory):
+    """URL of a server that lives as long as the session."""
+    data_dir = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(data_dir)
+    server.prepare()
+    process = server.start()
+    while not server.is_ready():
+        assert process.poll() is None, (data_dir / "postgres" / "postgres.log").read_text()
+        time.sleep(0.01)
+    yield embedded_dsn(data_dir)
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+async def empty_dsn(postgres_dsn):
+    """URL of a new, empty database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    administrator = await asyncpg.connect(postgres_dsn)
+    await administrator.execute(f"CREATE DATABASE {name}")
+    yield postgres_dsn.replace("/postgres?", f"/{name}?")
+    await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await administrator.close()
+
+
+@pytest.fixture
+async def database(empty_dsn):
+    """A pool on a new database with the schema in it."""
+    database = await Database.connect(empty_dsn, timeout_s=10, pool_size=4)
+    await run_comprehensive_database_setup(database)
+    yield database
+    await database.close()

@@ -29,12 +29,15 @@ def parser() -> argparse.ArgumentParser:
         description="Run a local subnet on real weather: chain, archives, miners and the validator. "
         "The first start makes .venv and installs requirements.lock into it.",
     )
-    options.add_argument("--once", action="store_true", help="end after the first weights")
-    options.add_argument("--json", action="store_true", help="print the summary as one JSON object")
-    options.add_argument("--miners", type=int, metavar="N", help="how many miners take part")
-    options.add_argument("--days", type=int, metavar="D", help="how many daily runs to rehearse")
-    options.add_argument("--grid", choices=["1.0", "0.25"], help="grid of the forecasts, in degrees")
-    options.add_argument("--seed", type=int, metavar="S", help="the same seed gives the same scores")
+    add = options.add_argument
+    add("--once", action="store_true", help="end after the first run's weights")
+    add("--json", action="store_true", help="print one JSON object, and progress on standard error")
+    add("--miners", metavar="N", help="size of the population (12)")
+    add("--days", metavar="D", help="daily runs (1 with --once, else 3)")
+    add("--grid", choices=("1.0", "0.25"), help="degrees (1.0)")
+    add("--seed", metavar="S", help="shifts the forecasts' errors (0)")
+    add("--state", metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
+    add("--keep", action="store_true", help="remove no older folder below .localnet")
     return options
 
 

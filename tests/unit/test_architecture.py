@@ -1,0 +1,121 @@
+"""The rules of the house that can be run: what each process loads, and how long files and functions are."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 60
+
+NUMERICS = {"numpy", "xarray", "zarr"}
+NETWORK = {"httpx", "asyncpg", "uvloop"}
+MAY_NOT_LOAD = {
+    "gaia.validator.app.supervisor": NUMERICS | NETWORK | {"asyncio", "bittensor"},
+    "gaia.validator.app.io_engine": NUMERICS | {"bittensor"},
+    "gaia.validator.app.compute_worker": NETWORK | {"bittensor", "gaia.validator.utils.config"},
+    "gaia.tasks.defined_tasks.weather.validator.handlers": NETWORK | {"bittensor"},
+    "gaia.tasks.defined_tasks.weather.validator.scoring": NETWORK | {"bittensor"},
+    "gaia.tasks.defined_tasks.weather.task": NUMERICS | {"httpx", "bittensor"},
+    "gaia.validator.core.miner_comms": NUMERICS | {"asyncpg", "bittensor"},
+    "gaia.validator.validator": NUMERICS | NETWORK | {"asyncio", "bittensor"},
+    "gaia.miner.server": {"asyncpg", "bittensor"},
+}
+"""Entry points of processes, and of what is loaded into them, with what must stay out."""
+
+NOT_SETTINGS = {"PYTHONPATH", "PG_BINDIR"}
+"""What the interpreter and PostgreSQL read anyway."""
+
+MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain.py"}
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("entry_point", MAY_NOT_LOAD)
+def test_each_process_loads_only_what_its_role_needs(entry_point: str):
+    show = f"import sys, {entry_point}; print(*sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+    done = subprocess.run(
+        [sys.executable, "-c", show], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert not MAY_NOT_LOAD[entry_point] & set(done.stdout.split())
+
+
+def test_only_the_signer_and_the_chain_client_load_the_chain_sdk():
+    validator = [path for path in SOURCES if (ROOT / "gaia" / "validator") in path.parents]
+
+    naming = {_relative(path) for path in validator if "bittensor" in _imported_packages(path)}
+
+    assert naming <= MAY_NAME_BITTENSOR
+
+
+def test_variables_of_the_environment_are_settings_and_read_in_one_place():
+    reading = re.compile(r"""(?:environ\.get\(|environ\[|getenv\()\s*["'](\w+)["'](?!\]\s*=)""")
+
+    read = {
+        (variable, _relative(path))
+        for path in SOURCES
+        if (ROOT / "gaia") in path.parents
+        for variable in reading.findall(path.read_text())
+    }
+
+    assert {(variable, path) for variable, path in read if variable not in NOT_SETTINGS} == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_relative)
+def test_file_is_short_and_says_what_it_is_for(path: Path):
+    text = path.read_text()
+
+    assert len(text.splitlines()) <= LONGEST_FILE
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), "the first line of a module says what it is for"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_relative)
+def test_functions_are_short(path: Path):
+    too_long = {
+        node.name: length
+        for node in _functions(path)
+        if (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+    }
+
+    assert too_long == {}
+
+
+def test_import_contracts_name_packages_that_exist():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    named = {name for each in contracts for name in each["source_modules"] + each["forbidden_modules"]}
+
+    assert [name for name in named if importlib.util.find_spec(name) is None] == []
+
+
+def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _imported_packages(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names

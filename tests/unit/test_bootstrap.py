@@ -1,0 +1,209 @@
+"""The first start on a bare machine: what is installed when, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import bootstrap
+import pytest
+import run
+import run_tests
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two locks, in which making the environment and installing are only noted down."""
+    (tmp_path / bootstrap.RUNTIME_LOCK).write_text("a==1\n")
+    (tmp_path / bootstrap.DEVELOPMENT_LOCK).write_text("b==1\n")
+
+    def make(venv: Path) -> None:
+        python = venv / "bin" / "python"
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.touch()
+
+    def install(python: Path, root: Path, lock: str) -> None:
+        with (root / "installed").open("a") as notes:
+            notes.write(lock + "\n")
+
+    monkeypatch.setattr(bootstrap, "_make_venv", make)
+    monkeypatch.setattr(bootstrap, "_install", install)
+    return tmp_path
+
+
+def _installed(project: Path) -> list[str]:
+    notes = project / "installed"
+    return notes.read_text().split() if notes.exists() else []
+
+
+def test_second_start_installs_nothing(project: Path):
+    for _ in range(2):
+        python = bootstrap.ensure_environment(root=project)
+
+    assert python == project / ".venv" / "bin" / "python"
+    assert _installed(project) == [bootstrap.RUNTIME_LOCK]
+
+
+def test_changed_lock_is_installed_again(project: Path):
+    bootstrap.ensure_environment(root=project)
+    (project / bootstrap.RUNTIME_LOCK).write_text("a==2\n")
+
+    bootstrap.ensure_environment(root=project)
+
+    assert _installed(project) == [bootstrap.RUNTIME_LOCK] * 2
+
+
+def test_lock_that_is_asked_for_later_is_added(project: Path):
+    bootstrap.ensure_environment(root=project)
+
+    bootstrap.ensure_environment([bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK], root=project)
+
+    assert _installed(project) == [bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK]
+
+
+def test_installation_that_failed_is_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> NoReturn:
+        sys.exit(1)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bootstrap, "_install", fail)
+        with pytest.raises(SystemExit):
+            bootstrap.ensure_environment(root=project)
+
+    bootstrap.ensure_environment(root=project)
+
+    assert _installed(project) == [bootstrap.RUNTIME_LOCK]
+
+
+def test_old_python_is_told_which_one_is_needed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(bootstrap, "OLDEST_PYTHON", (99, 0))
+
+    with pytest.raises(SystemExit):
+        bootstrap.ensure_environment(root=project)
+
+    assert capsys.readouterr().err.startswith("Python 99.0 or newer is needed; this is 3.")
+
+
+def test_missing_venv_module_is_told_with_the_command_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / bootstrap.RUNTIME_LOCK).write_text("")
+    monkeypatch.setattr(
+        bootstrap.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name
+    )
+
+    with pytest.raises(SystemExit):
+        bootstrap.ensure_environment(root=tmp_path)
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"apt-get install -y python{version}-venv" in capsys.readouterr().err
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("script", ["run.py", "run_tests.py"])
+def test_help_needs_no_environment(script: str, tmp_path: Path):
+    for name in (script, "bootstrap.py"):
+        (tmp_path / name).write_text((ROOT / "scripts" / name).read_text())
+
+    program = (
+        "import runpy, sys; sys.path.insert(0, '.');"
+        f"sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"
+    )
+    bare = [sys.executable, "-I", "-S", "-c", program]
+
+    done = subprocess.run(bare, capture_output=True, text=True, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: scripts/{script}")
+
+
+def test_run_becomes_the_local_subnet_with_the_arguments_it_was_given(monkeypatch: pytest.MonkeyPatch):
+    calls: list[tuple[list[str], str]] = []
+    monkeypatch.setattr(bootstrap, "ensure_environment", lambda: Path("/venv/bin/python"))
+    monkeypatch.setattr(
+        run.os, "execve", lambda path, words, environment: calls.append((words, environment["PYTHONPATH"]))
+    )
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    run.main(["--once", "--miners", "12", "--new-option", "x"])
+
+    words = ["/venv/bin/python", "-m", "gaia.localnet", "--once", "--miners", "12", "--new-option", "x"]
+    assert calls == [(words, str(bootstrap.ROOT))]
+
+
+def test_help_names_the_options_that_the_local_subnet_has():
+    from gaia.localnet.__main__ import _parser
+
+    def options(parser: argparse.ArgumentParser) -> dict[str, str | None]:
+        return {action.option_strings[-1]: action.help for action in parser._actions}
+
+    assert options(run.parser()) == options(_parser())
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Commands of run_tests.py that would have run, in a project with unit and integration tests."""
+    for tier in ("unit", "integration"):
+        (tmp_path / "tests" / tier).mkdir(parents=True)
+        (tmp_path / "tests" / tier / "test_it.py").touch()
+    seen: list[str] = []
+
+    def note(command: list[str]) -> int:
+        seen.append(" ".join(command[1:]).replace(f"{tmp_path}/", ""))
+        return 0
+
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "ensure_environment", lambda locks: Path("/venv/bin/python"))
+    monkeypatch.setattr(run_tests, "_run", note)
+    return seen
+
+
+def test_without_a_flag_unit_and_integration_run_and_coverage_is_judged(commands: list[str]):
+    assert run_tests.main([]) == 0
+
+    assert commands == [
+        "-m coverage erase",
+        "-m coverage run -m pytest tests/unit",
+        "-m coverage run -m pytest tests/integration",
+        "-m coverage combine --quiet",
+        "-m coverage report --fail-under=90",
+    ]
+
+
+def test_one_tier_runs_without_coverage_and_hands_on_the_rest(commands: list[str]):
+    assert run_tests.main(["--unit", "-k", "clock"]) == 0
+
+    assert commands == ["-m pytest tests/unit -k clock"]
+
+
+def test_tier_without_tests_says_so_and_ends_with_5(commands: list[str], capsys: pytest.CaptureFixture[str]):
+    assert run_tests.main(["--soak"]) == 5
+
+    assert commands == []
+    assert capsys.readouterr().err == "The soak tier has no tests yet.\n"
+
+
+def test_all_goes_on_without_a_tier_that_has_no_tests(
+    commands: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert run_tests.main(["--all"]) == 0
+
+    assert "The docker tier has no tests yet." in capsys.readouterr().err
+    assert commands[-1] == "-m coverage report --fail-under=90"
+
+
+def test_failed_tier_fails_the_whole_and_skips_the_report(
+    commands: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_tests, "_run", lambda command: commands.append(command[-1]) or 1)
+
+    assert run_tests.main([]) == 1
+
+    assert "--fail-under=90" not in commands

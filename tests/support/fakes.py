@@ -13,7 +13,13 @@ from bittensor_core import Keypair
 from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess
 from gaia.tasks.defined_tasks.weather.manifest import build_manifest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
-from gaia.validator.utils.errors import MinerFault, MinerUnreachable, NotYetAvailable
+from gaia.validator.utils.errors import (
+    GaiaError,
+    MinerFault,
+    MinerUnreachable,
+    NotYetAvailable,
+    QuarantinedError,
+)
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
 
 FIELDS = ["2t", "msl"]
@@ -158,7 +164,7 @@ class FakePool:
             self.interrupt(unit)
         try:
             value = self._answer(unit)
-        except Exception as error:
+        except GaiaError as error:
             return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(error))
         return ResultUnit(job_id=unit.job_id, attempt=1, value=value)
 
@@ -175,8 +181,6 @@ class FakePool:
         if payload["lead_hours"] in miner.bad_leads:
             raise MinerFault("2t/3.0.0: the bytes are not those promised")
         if payload["lead_hours"] in miner.killer_leads:
-            from gaia.validator.utils.errors import QuarantinedError
-
             raise QuarantinedError("killed 3 workers")
         return self._score(payload, 1.0 / (place + 1))
 

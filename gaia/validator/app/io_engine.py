@@ -15,15 +15,15 @@ import structlog
 import uvloop
 
 from gaia.tasks.defined_tasks.base import Archives, Clock
-from gaia.tasks.defined_tasks.weather.sources.cds import CdsArchive
-from gaia.tasks.defined_tasks.weather.sources.climatology import ClimatologyStore
-from gaia.tasks.defined_tasks.weather.sources.gfs import GfsBucket
+from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
+from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
+from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app import metrics
 from gaia.validator.app.compute_pool import ComputePool
 from gaia.validator.app.embedded_postgres import embedded_dsn
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.app.observer import Observer, record_result
+from gaia.validator.app.observer import CountedMiners, Observer, record_result
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.miner_comms import MinerComms
@@ -81,7 +81,7 @@ class IOEngine:
         self._pool = pool
         self._metagraph = MetagraphKeeper(signer)
         self._observer = Observer(pool, database, self._metagraph, board_path)
-        task = WeatherTask(settings, database, miners, archives, self, self._metagraph, clock)
+        task = WeatherTask(settings, database, CountedMiners(miners), archives, self, self._metagraph, clock)
         weights = WeightSetter(settings, database, signer, self._metagraph)
         self._orchestrator = TaskOrchestrator(settings, clock, [task], self._metagraph, weights, _count_error)
 
@@ -102,17 +102,19 @@ class IOEngine:
         applied = await run_comprehensive_database_setup(database)
         log.info("database_ready", migrations_applied=applied)
         pool = ComputePool(settings, board_path)
-        signer = SignerClient(signer_path)
+        signer = SignerClient(signer_path, settings.chain_timeout_s)
         miners = MinerComms(settings, signer)
-        gfs, era5 = GfsBucket(settings, clock), CdsArchive(settings, clock)
-        climatology = ClimatologyStore(settings, clock)
+        gfs, era5 = NoaaGfsArchive(settings, clock), CdsEra5Archive(settings, clock)
+        climatology = ZarrClimatologyArchive(settings, clock)
         await pool.start(pool_socket)
         try:
             archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
             yield cls(settings, database, pool, signer, miners, archives, clock, board_path)
         finally:
             stop_metrics()
-            for part in (pool, miners, signer, gfs, era5, climatology, database):
+            for archive in (gfs, era5, climatology):
+                await archive.aclose()
+            for part in (pool, miners, signer, database):
                 await part.close()
 
     async def dispatch_and_wait(self, work_unit: WorkUnit) -> ResultUnit:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import structlog
 
+from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
 from gaia.validator.app import metrics
 from gaia.validator.app.compute_pool import ComputePool
 from gaia.validator.app.rendezvous import Board, read_board
 from gaia.validator.core.task_orchestrator import MetagraphKeeper
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import TransientError
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+from gaia.validator.utils.errors import GaiaError, TransientError
+from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +99,42 @@ class Observer:
         for role, total in board.restarts.items():
             metrics.CHILD_RESTARTS.labels(role).inc(max(0, total - self._restarts.get(role, 0)))
             self._restarts[role] = total
+
+
+class CountedMiners:
+    """Passes requests to miners on, and counts how each ended."""
+
+    def __init__(self, miners: Miners) -> None:
+        self._miners = miners
+
+    async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
+        return await _counted("request_forecast", self._miners.request_forecast(miner, init_time))
+
+    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+        return await _counted("forecast_ready", self._miners.forecast_ready(miner, job_id))
+
+    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+        return await _counted("open_store", self._miners.open_store(miner, job_id))
+
+    async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
+        return await _counted("fetch_manifest", self._miners.fetch_manifest(miner, access))
+
+    async def fetch_files(
+        self, miner: Neuron, access: StoreAccess, paths: Sequence[str], directory: Path
+    ) -> int:
+        call = self._miners.fetch_files(miner, access, paths, directory)
+        return await _counted("fetch_files", call)
+
+
+async def _counted(call: str, answer: Awaitable[T]) -> T:
+    outcome = "ok"
+    try:
+        return await answer
+    except GaiaError as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        metrics.MINER_REQUESTS.labels(call, outcome).inc()
 
 
 def record_result(unit: WorkUnit, result: ResultUnit) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -91,7 +91,7 @@ class TaskOrchestrator:
         self._on_error = on_error
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._running: set[asyncio.Task[None]] = set()
-        self._fatal: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Beat until `stop` is set or a job needs the operator; then let running jobs end.
@@ -101,20 +101,23 @@ class TaskOrchestrator:
         ConfigurationError
             If a job can't go on without the operator.
         """
-        self._fatal = asyncio.get_running_loop().create_future()
+        self._over = asyncio.get_running_loop().create_future()
         self._every(self._settings.tick_interval_s, self.tick)
         self._every(self._settings.metagraph_interval_s, self.refresh_and_set_weights)
         self._every(_STATUS_EVERY_S, self.status_logger)
         self._scheduler.start()
         stopped = asyncio.create_task(stop.wait())
+        stopped.add_done_callback(self._let_go)
         try:
-            await asyncio.wait([stopped, self._fatal], return_when=asyncio.FIRST_COMPLETED)
+            await self._over
         finally:
             stopped.cancel()
             self._scheduler.shutdown(wait=False)
             await self._drain()
-        if self._fatal.done():
-            self._fatal.result()
+
+    def _let_go(self, stopped: asyncio.Task[Any]) -> None:
+        if self._over is not None and not self._over.done() and not stopped.cancelled():
+            self._over.set_result(None)
 
     async def tick(self) -> None:
         """Advance every task; then tell the clock until when nothing is due."""
@@ -146,8 +149,8 @@ class TaskOrchestrator:
             try:
                 await job()
             except ConfigurationError as error:
-                if self._fatal is not None and not self._fatal.done():
-                    self._fatal.set_exception(error)
+                if self._over is not None and not self._over.done():
+                    self._over.set_exception(error)
             except GaiaError as error:
                 self._on_error(type(error).__name__)
                 log.warning("job_failed", job=name, error=f"{type(error).__name__}: {error}")

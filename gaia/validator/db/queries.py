@@ -58,9 +58,6 @@ class JournalEntry:
     state: str
 
 
-_RUN = "run_id, init_time, rule_set, opened_at"
-_FORECAST = "run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256, manifest"
-
 SQL: Final[Mapping[str, str]] = {
     # Which runs are known since a moment, so that schedule.py can say what is missing.
     "recorded_init_times": "SELECT init_time FROM runs WHERE init_time >= $1",
@@ -73,9 +70,10 @@ SQL: Final[Mapping[str, str]] = {
     " FROM unnest($2::text[], $3::int[], $4::bigint[]) AS miner (hotkey, uid, registered_at)"
     " ON CONFLICT DO NOTHING",
     # Runs with work left, oldest first.
-    "open_runs": f"SELECT {_RUN} FROM runs WHERE state = 'open' ORDER BY init_time",
+    "open_runs": "SELECT run_id, init_time, rule_set, opened_at FROM runs WHERE state = 'open' ORDER BY init_time",
     # Forecasts in one of the given states whose time has come.
-    "due_forecasts": f"SELECT {_FORECAST} FROM forecasts"
+    "due_forecasts": "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at,"
+    " job_id, manifest_sha256, manifest FROM forecasts"
     " WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey",
     # Move one forecast if, and only if, its state allows it (no row back: it did not).
     "advance_forecast": "UPDATE forecasts SET state = move.target, reason = coalesce($5, reason),"

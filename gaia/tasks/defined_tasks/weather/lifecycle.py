@@ -45,7 +45,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
 LIVING: Final = tuple(state for state, moves in TRANSITIONS.items() if moves)
 
 
-def moves_for(event: Event) -> dict[State, State]:
+def moves_for(event: Event) -> dict[str, str]:
     """States `event` may leave, each with the state it leads to.
 
     The update in queries.py sets the new state only where the stored one is a

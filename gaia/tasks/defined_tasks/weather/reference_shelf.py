@@ -91,9 +91,7 @@ class ReferenceShelf:
         if known is not None and known.ready:
             _require_unchanged(key, known.fields, value["fields"])
         async with self._database.transaction() as connection:
-            await queries.record_reference(
-                connection, key.reference_id, value["digest"], value["fields"]
-            )
+            await queries.record_reference(connection, key.reference_id, value["digest"], value["fields"])
         log.info("reference_prepared", reference=key.reference_id, digest=value["digest"])
         fields: FieldFiles = value["fields"]
         return fields
@@ -151,9 +149,7 @@ class ReferenceShelf:
         if source := payload.get("source_path"):
             Path(source).unlink(missing_ok=True)
 
-    async def _postpone(
-        self, key: ReferenceKey, attempts: int, retry_at: datetime, error: GaiaError
-    ) -> None:
+    async def _postpone(self, key: ReferenceKey, attempts: int, retry_at: datetime, error: GaiaError) -> None:
         self._note(retry_at)
         log.info(
             "reference_missing",
@@ -162,9 +158,7 @@ class ReferenceShelf:
             retry_at=retry_at.isoformat(),
         )
         async with self._database.transaction() as connection:
-            await queries.postpone_reference(
-                connection, key.reference_id, attempts, retry_at, str(error)
-            )
+            await queries.postpone_reference(connection, key.reference_id, attempts, retry_at, str(error))
 
     def _note(self, retry_at: datetime) -> None:
         self.next_look = min(self.next_look or retry_at, retry_at)

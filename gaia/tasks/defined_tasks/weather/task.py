@@ -18,6 +18,7 @@ from gaia.tasks.defined_tasks.base import (
     MetagraphView,
     Miners,
 )
+from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
 from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
 from gaia.tasks.defined_tasks.weather.reference_shelf import (
@@ -29,7 +30,6 @@ from gaia.tasks.defined_tasks.weather.reference_shelf import (
 )
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
 from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
-from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run

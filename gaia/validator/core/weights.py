@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
@@ -83,37 +84,34 @@ def weight_vector(
 
 
 def window_means(runs: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
-    """Return each hotkey's mean score with bonuses, absence counting as 0 and excused runs not at all.
+    """Return each hotkey's mean score with bonuses over all runs it was not excused from.
 
-    Examples
-    --------
-    >>> window_means([{"a": 0.5, "b": 0.25}, {"b": 0.75}, {"a": None, "b": 0.5}])
-    {'a': 0.25, 'b': 0.5166666666666667}
+    Absence from a run counts as 0. A hotkey excused from every run has no mean.
     """
-    earned: dict[str, list[float]] = {}
-    counted: dict[str, int] = {}
+    totals: dict[str, list[float]] = {}
+    excuses: Counter[str] = Counter()
     for run in runs:
-        scores = with_bonus({hotkey: score for hotkey, score in run.items() if score is not None})
-        for hotkey in run:
-            earned.setdefault(hotkey, []).extend([scores[hotkey]] if hotkey in scores else [])
-            counted[hotkey] = counted.get(hotkey, len(runs)) - (hotkey not in scores)
-    return {hotkey: math.fsum(earned[hotkey]) / runs_of for hotkey, runs_of in counted.items() if runs_of}
+        for hotkey, score in with_bonus(run).items():
+            totals.setdefault(hotkey, []).append(score)
+        excuses.update(hotkey for hotkey, score in run.items() if score is None)
+    return {hotkey: math.fsum(scores) / (len(runs) - excuses[hotkey]) for hotkey, scores in totals.items()}
 
 
-def with_bonus(run: Mapping[str, float]) -> dict[str, float]:
-    """Return a run's scores with the best miner's bonus, which at most two winners share.
+def with_bonus(run: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the scores of a run with the best miner's bonus, which at most two winners share.
 
     Examples
     --------
-    >>> with_bonus({"a": 0.75, "b": 0.5})
+    >>> with_bonus({"a": 0.75, "b": 0.5, "excused": None})
     {'a': 0.8, 'b': 0.5}
     """
-    best = max(run.values(), default=0.0)
-    winners = [hotkey for hotkey, score in run.items() if score == best]
-    bonus = BONUS / len(winners) if best >= BONUS_FROM and len(winners) <= BONUS_WINNERS else 0.0
+    scores = {hotkey: score for hotkey, score in run.items() if score is not None}
+    best = max(scores.values(), default=0.0)
+    winners = sum(score == best for score in scores.values())
+    bonus = BONUS / winners if best >= BONUS_FROM and winners <= BONUS_WINNERS else 0.0
     return {
         hotkey: min(max(score + (bonus if score == best else 0.0), 0.0), HIGHEST_RUN_SCORE)
-        for hotkey, score in run.items()
+        for hotkey, score in scores.items()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import bittensor_core
 
 SS58_FORMAT = 42
+_EMPTY: Mapping[str, Callable[[], Any]] = {"Option": lambda: None, "BTreeMap": dict}
 _GOLDEN = Path(__file__).parent / "data" / "golden-sdk-11.3.0.json.xz"
 
 
@@ -112,8 +113,8 @@ class ChainRuntime:
         ((kind, shape),) = described["def"].items()
         if path[-1] == "AccountId32":
             return "0x" + "00" * 32
-        if path[-1] == "Option" or kind == "sequence":
-            return None if path[-1] == "Option" else []
+        if path[-1] in _EMPTY or kind == "sequence":
+            return _EMPTY.get(path[-1], list)()
         if kind == "primitive":
             return {"bool": False, "str": "", "char": "\0"}.get(shape, 0)
         if kind == "compact":

@@ -77,6 +77,7 @@ def load_wallet(settings: Settings) -> Wallet:
         If there is no hotkey file, or it cannot be read without a password.
     """
     import bittensor as bt
+    from bittensor_core import KeyfileError
 
     folder = settings.wallet_path.expanduser()
     wallet = bt.Wallet(name=settings.wallet_name, hotkey=settings.wallet_hotkey, path=str(folder))
@@ -88,8 +89,8 @@ def load_wallet(settings: Settings) -> Wallet:
     if wallet.hotkey_file.is_encrypted():
         raise _hotkey_missing(f"the hotkey {where} is encrypted", "store it without a password")
     try:
-        _ = wallet.hotkey
-    except (ValueError, OSError, RuntimeError) as error:
+        wallet.hotkey.sign(b"")  # a file may hold the public half alone
+    except (KeyfileError, ValueError, OSError) as error:
         raise _hotkey_missing(f"the file of hotkey {where} is damaged", "restore it") from error
     return wallet
 
@@ -108,7 +109,8 @@ class ChainSigner:
         self._chain: ChainClient | None = None
         self._connecting = asyncio.Lock()
         self._submitting = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._conversations: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+        self._replies: set[asyncio.Task[None]] = set()
 
     async def serve(self, listener: socket.socket) -> None:
         """Answer until SIGTERM, then finish what is under way."""
@@ -118,26 +120,34 @@ class ChainSigner:
         _log.info("signer_ready", hotkey=self._hotkey)
         await stopped.wait()
         server.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.drain_timeout_s)
+        if self._replies:
+            await asyncio.wait(self._replies, timeout=self._settings.drain_timeout_s)
+        for writer in self._conversations.values():
+            writer.close()
+        if self._conversations:
+            await asyncio.wait(self._conversations)
         if self._chain is not None:
             await self._chain.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take requests of one connection until it ends; each is answered when it is done."""
         frames: FrameReader[ToSigner] = FrameReader(ToSigner)
+        task = asyncio.current_task()
+        assert task is not None
+        self._conversations[task] = writer
         try:
             if not _is_own_user(writer.get_extra_info("socket")):
                 _log.warning("signer_refused_foreign_user")
                 return
             while data := await reader.read(_READ_BYTES):
                 for request in frames.feed(data):
-                    task = asyncio.create_task(self._reply(request, writer))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    reply = asyncio.create_task(self._reply(request, writer))
+                    self._replies.add(reply)
+                    reply.add_done_callback(self._replies.discard)
         except (ValueError, ConnectionError) as error:
             _log.warning("signer_connection_dropped", reason=type(error).__name__)
         finally:
+            del self._conversations[task]
             writer.close()
 
     async def _reply(self, request: ToSigner, writer: asyncio.StreamWriter) -> None:

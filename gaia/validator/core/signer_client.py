@@ -47,7 +47,7 @@ class SignerClient:
         The signer's deadline for one chain call; deadlines here are multiples of it.
     """
 
-    def __init__(self, path: Path, chain_timeout_s: float = 60.0) -> None:
+    def __init__(self, path: Path | str, chain_timeout_s: float = 60.0) -> None:
         self._path = path
         self._timeout_s = chain_timeout_s
         self._ids = itertools.count(1)

@@ -1,0 +1,81 @@
+"""A validator and three miners on a local chain, and extrinsics signed without the SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gaia.localnet.chain import ChainNeuron
+from gaia.localnet.chain_blocks import BlockChain
+from gaia.localnet.chain_runtime import ChainRuntime
+from gaia.localnet.chain_state import SubnetRules
+from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
+
+NETUID = 57
+VALIDATOR = keypair(VALIDATOR_URI).ss58_address
+OWNER = keypair("//Owner").ss58_address
+MINERS = [keypair(miner_uri(number)).ss58_address for number in range(3)]
+RULES: dict[str, Any] = {
+    "netuid": NETUID,
+    "tempo": 10,
+    "weights_rate_limit": 2,
+    "min_allowed_weights": 2,
+    "weights_version": 0,
+    "commit_reveal": False,
+    "owner_hotkey": OWNER,
+    "owner_coldkey": OWNER,
+}
+
+
+def neurons() -> list[ChainNeuron]:
+    """The validator, uid 0, with 2000.5 tokens and a permit; three miners, the last of which serves no axon."""
+    rows = [ChainNeuron(hotkey=VALIDATOR, coldkey=OWNER, ip="", port=0, stake=2000.5, validator_permit=True)]
+    for number, hotkey in enumerate(MINERS):
+        ip, port = (f"127.0.0.{number + 2}", 8000 + number) if number < 2 else ("", 0)
+        rows.append(
+            ChainNeuron(hotkey=hotkey, coldkey=OWNER, ip=ip, port=port, stake=0.0, validator_permit=False)
+        )
+    return rows
+
+
+def block_chain(**rules: Any) -> BlockChain:
+    """A chain without a server, sealed by hand."""
+    return BlockChain(ChainRuntime.load(), SubnetRules(**RULES | rules), neurons())
+
+
+def signed_call(
+    chain: BlockChain,
+    uri: str,
+    function: str,
+    arguments: dict[str, Any],
+    *,
+    nonce: int | None = None,
+    era: Any = "00",
+    era_hash: str | None = None,
+    pallet: str = "SubtensorModule",
+) -> bytes:
+    """Return an extrinsic as a client would sign it."""
+    key = keypair(uri)
+    codec = chain.runtime.codec
+    call = chain.runtime.compose_call(pallet, function, arguments)
+    nonce = chain.next_nonce(key.ss58_address) if nonce is None else nonce
+    payload = codec.signature_payload(
+        call,
+        era=era,
+        nonce=nonce,
+        tip=0,
+        tip_asset_id=None,
+        genesis_hash=bytes.fromhex(chain.genesis_hash[2:]),
+        era_block_hash=bytes.fromhex((era_hash or chain.genesis_hash)[2:]),
+        metadata_hash=None,
+    )
+    encoded, _ = codec.encode_signed_extrinsic(
+        call,
+        public_key=bytes(key.public_key),
+        signature=bytes(key.sign(bytes(payload))),
+        signature_version=1,
+        era=era,
+        nonce=nonce,
+        tip=0,
+        tip_asset_id=None,
+    )
+    return bytes(encoded)

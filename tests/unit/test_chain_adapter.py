@@ -1,0 +1,240 @@
+"""Tests of the adapter over the chain SDK: every outcome of a submission, every deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import bittensor as bt
+import pytest
+
+from gaia.validator.core.chain import ChainClient, WeightsOnChain
+from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, ExitCode, TransientError
+
+_OWN, _OTHER = "5Own", "5Other"
+_NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
+_WALLET: Any = SimpleNamespace(hotkey=SimpleNamespace(ss58_address=_OWN))
+_SENT = ([1, 2], [65535, 300])
+Submit = Callable[["FakeSdk"], Awaitable[Any]]
+
+
+def _graph(**changes: Any) -> dict[str, Any]:
+    axon = {"ip": 2130706434, "port": 8001, "ip_type": 4}
+    return {
+        "block": 77,
+        "hotkeys": [_OWN, _OTHER],
+        "coldkeys": ["5Cold", "5Cold"],
+        "axons": [{"ip": 0, "port": 0, "ip_type": 0}, axon],
+        "total_stake": [2_500_000_000, 0],
+        "validator_permit": [True, False],
+        "last_update": [70, 0],
+        "block_at_registration": [1, 2],
+        "tempo": 360,
+        "weights_rate_limit": 100,
+        "min_allowed_weights": 8,
+        "weights_version": 3,
+        "commit_reveal_weights_enabled": True,
+        "owner_hotkey": _OTHER,
+    } | changes
+
+
+class FakeSdk:
+    """Stands for `bittensor.Client`: storage the test can change, and a submission it decides."""
+
+    def __init__(self, submit: Submit) -> None:
+        self.storage: dict[str, Any] = {"Uids": 0, "LastUpdate": [5, 0], "Weights": []}
+        self.graph: Any = _graph()
+        self._submit = submit
+
+    async def query(self, item: tuple[str, str], parameters: list[Any], *, block: int | None = None) -> Any:
+        value = self.storage[item[1]]
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    async def runtime(self, method: tuple[str, str], parameters: list[Any]) -> Any:
+        return self.graph
+
+    async def submit_call(self, call: Any, wallet: Any, **options: Any) -> Any:
+        return await self._submit(self)
+
+    async def block(self) -> int:
+        return 9
+
+    async def wait_for_block(self, number: int) -> None:
+        return
+
+    async def block_info(self, number: int) -> Any:
+        return SimpleNamespace(hash=f"0x{number:02x}")
+
+    async def close(self) -> None:
+        return
+
+    def land(self, block: int = 8, pairs: Any = ((1, 65535), (2, 300))) -> None:
+        self.storage["LastUpdate"] = [block, 0]
+        self.storage["Weights"] = pairs
+
+
+async def _included(sdk: FakeSdk) -> Any:
+    sdk.land()
+    return bt.ExtrinsicResult(success=True, block_hash="0xaa", extrinsic_id="8-0002")
+
+
+async def _connection_lost_after_landing(sdk: FakeSdk) -> Any:
+    sdk.land()
+    raise bt.RpcConnectionError("connection lost")
+
+
+async def _usurped_after_landing(sdk: FakeSdk) -> Any:
+    sdk.land()
+    return bt.ExtrinsicResult(success=False, message="dropped", error=bt.ChainError("dropped", "Dropped"))
+
+
+async def _lost(sdk: FakeSdk) -> Any:
+    raise bt.RpcConnectionError("connection lost")
+
+
+async def _never(sdk: FakeSdk) -> Any:
+    await asyncio.Event().wait()
+
+
+def _refused(name: str, block_hash: str | None = "0xaa") -> Submit:
+    async def submit(sdk: FakeSdk) -> Any:
+        error = bt.ChainError("refused", name)
+        return bt.ExtrinsicResult(success=False, message="refused", block_hash=block_hash, error=error)
+
+    return submit
+
+
+def _chain(sdk: FakeSdk, timeout_s: float = 5.0) -> ChainClient:
+    client: Any = sdk
+    return ChainClient(client, timeout_s)
+
+
+async def _set(chain: ChainClient) -> WeightsOnChain:
+    return await chain.set_weights(_WALLET, 57, *_SENT, version_key=0)
+
+
+async def test_weights_are_read_back_at_the_block_of_their_extrinsic() -> None:
+    landed = await _set(_chain(FakeSdk(_included)))
+    assert landed == WeightsOnChain(
+        block=8, block_hash="0xaa", extrinsic="8-0002", read_back=[[1, 65535], [2, 300]]
+    )
+
+
+@pytest.mark.parametrize("submit", [_connection_lost_after_landing, _usurped_after_landing])
+async def test_an_unknown_outcome_is_settled_by_looking_at_the_chain(submit: Submit) -> None:
+    landed = await _set(_chain(FakeSdk(submit)))
+    assert (landed.block, landed.block_hash, landed.extrinsic) == (8, "0x08", "")
+
+
+async def test_a_submission_that_did_not_land_is_reported_as_it_failed() -> None:
+    chain = _chain(FakeSdk(_lost))
+    with pytest.raises(TransientError, match="connection lost"):
+        await _set(chain)
+    assert chain.is_broken
+
+
+async def test_a_submission_without_answer_meets_the_deadline() -> None:
+    chain = _chain(FakeSdk(_never), timeout_s=0.02)
+    with pytest.raises(DeadlineExceeded, match="submitting the weights"):
+        await _set(chain)
+    assert chain.is_broken
+
+
+async def test_a_refusal_within_a_block_is_final_and_named() -> None:
+    chain = _chain(FakeSdk(_refused("SettingWeightsTooFast")))
+    with pytest.raises(TransientError, match="SettingWeightsTooFast"):
+        await _set(chain)
+    assert not chain.is_broken
+
+
+@pytest.mark.parametrize("block_hash", ["0xaa", None])
+async def test_a_hotkey_deregistered_meanwhile_is_the_operators_to_fix(block_hash: str | None) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        await _set(_chain(FakeSdk(_refused("HotKeyNotRegisteredInSubNet", block_hash))))
+    assert raised.value.exit_code is ExitCode.HOTKEY_NOT_REGISTERED
+
+
+async def test_a_hotkey_without_uid_submits_nothing() -> None:
+    sdk = FakeSdk(_never)
+    sdk.storage["Uids"] = None
+    with pytest.raises(ConfigurationError, match="not registered on subnet 57"):
+        await _set(_chain(sdk))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "block", "reason"),
+    [(((1, 65535),), 8, "other weights"), (((1, 65535), (2, 300)), 5, "no weights of ours")],
+)
+async def test_success_is_believed_only_if_the_chain_holds_the_vector(
+    pairs: Any, block: int, reason: str
+) -> None:
+    async def submit(sdk: FakeSdk) -> Any:
+        sdk.land(block, pairs)
+        return bt.ExtrinsicResult(success=True, block_hash="0xaa", extrinsic_id="8-0002")
+
+    with pytest.raises(TransientError, match=reason):
+        await _set(_chain(FakeSdk(submit)))
+
+
+async def test_an_error_of_the_sdk_while_reading_breaks_the_connection() -> None:
+    sdk = FakeSdk(_never)
+    sdk.storage["Uids"] = ValueError("no such storage")
+    chain = _chain(sdk)
+    with pytest.raises(TransientError, match="no such storage"):
+        await _set(chain)
+    assert chain.is_broken
+
+
+async def test_the_metagraph_is_told_in_our_words() -> None:
+    metagraph = await _chain(FakeSdk(_never)).metagraph(57, _OWN)
+
+    assert (metagraph.block, metagraph.own_uid, metagraph.owner_hotkey) == (77, 0, _OTHER)
+    assert (metagraph.tempo, metagraph.weights_rate_limit, metagraph.min_allowed_weights) == (360, 100, 8)
+    assert (metagraph.weights_version, metagraph.commit_reveal) == (3, True)
+    validator, miner = metagraph.neurons
+    assert (validator.ip, validator.port, validator.stake, validator.validator_permit) == ("", 0, 2.5, True)
+    assert (miner.ip, miner.port, miner.registered_at) == ("127.0.0.2", 8001, 2)
+
+
+@pytest.mark.parametrize(
+    "axon",
+    [
+        {"ip": 2**64, "port": 80, "ip_type": 6},
+        {"ip": 2**40, "port": 80, "ip_type": 4},
+        {"ip": 2130706434, "port": 0, "ip_type": 4},
+    ],
+)
+async def test_an_address_that_no_dotted_quad_can_tell_counts_as_unserved(axon: dict[str, int]) -> None:
+    sdk = FakeSdk(_never)
+    sdk.graph = _graph(axons=[axon, axon])
+    metagraph = await _chain(sdk).metagraph(57, "5Nobody")
+    assert (metagraph.neurons[0].ip, metagraph.neurons[0].port, metagraph.own_uid) == ("", 0, None)
+
+
+async def test_the_all_zero_account_is_no_owner() -> None:
+    sdk = FakeSdk(_never)
+    sdk.graph = _graph(owner_hotkey=_NOBODY)
+    assert (await _chain(sdk).metagraph(57, _OWN)).owner_hotkey == ""
+
+
+async def test_a_subnet_that_does_not_exist_is_the_operators_to_fix() -> None:
+    sdk = FakeSdk(_never)
+    sdk.graph = None
+    with pytest.raises(ConfigurationError, match="GAIA_NETUID"):
+        await _chain(sdk).metagraph(999, _OWN)
+
+
+async def test_closing_a_dead_connection_does_not_raise() -> None:
+    sdk = FakeSdk(_never)
+
+    async def dead() -> None:
+        raise OSError("gone")
+
+    sdk.close = dead  # type: ignore[method-assign]
+    chain = _chain(sdk)
+    await chain.close()
+    assert chain.is_broken

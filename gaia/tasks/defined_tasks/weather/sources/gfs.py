@@ -1,0 +1,201 @@
+"""Takes single fields of GFS from NOAA's bucket, by its index and byte ranges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from gaia.tasks.defined_tasks.base import Clock
+from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
+from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import NotYetAvailable, TransientError
+
+PUBLISHED_AFTER: Final = timedelta(hours=4)
+"""NOAA's wiki lists f000 of the 00Z cycle at 03:46Z; later leads follow within the hour."""
+
+_PRODUCTS = {"0.25": "0p25", "1.0": "1p00"}
+_INDEX_LIMIT_BYTES = 1 << 20
+_RANGE_LIMIT_BYTES = 256 << 20
+_REQUESTS_AT_ONCE = 4
+_HEADER_BYTES = 16
+_END_MARK = b"7777"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One message of a GRIB file, as a line of its index describes it."""
+
+    start: int
+    end: int | None
+    """First byte after the message; None: the end of the file."""
+    cycle: str
+    """Initial time, as YYYYMMDDHH."""
+    name: str
+    """Such as "TMP:2 m above ground"."""
+    time: str
+    """"anl", or such as "12 hour fcst"."""
+
+
+class NoaaGfsArchive:
+    """`GfsArchive` that reads `settings.gfs_url`."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._base = settings.gfs_url.rstrip("/")
+        self._product = _PRODUCTS[settings.grid_degrees]
+        self._retry = timedelta(minutes=settings.source_retry_minutes)
+        self._clock = clock
+        self._transfer = Transfer("the GFS archive", settings.source_timeout_s)
+        self._flights = SingleFlight()
+        self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+
+    async def fetch(
+        self, init_time: datetime, lead_hours: int, fields: Sequence[str], destination: Path
+    ) -> None:
+        """Write the GRIB2 messages of `fields` to `destination`, in the order of the file; see `GfsArchive`."""
+        url = self._url(init_time, lead_hours)
+
+        async def transfer() -> None:
+            await self._fetch(url, init_time, lead_hours, fields, destination)
+
+        await self._flights.run(url, (frozenset(fields), destination), transfer)
+
+    async def aclose(self) -> None:
+        """Give up transfers under way and close all connections."""
+        await self._flights.stop()
+        await self._transfer.aclose()
+
+    def _url(self, init_time: datetime, lead_hours: int) -> str:
+        moment = init_time.astimezone(UTC)
+        folder = f"{self._base}/gfs.{moment:%Y%m%d}/{moment:%H}/atmos"
+        return f"{folder}/gfs.t{moment:%H}z.pgrb2.{self._product}.f{lead_hours:03d}"
+
+    async def _fetch(
+        self,
+        url: str,
+        init_time: datetime,
+        lead_hours: int,
+        fields: Sequence[str],
+        destination: Path,
+    ) -> None:
+        index = await self._get(f"{url}.idx", init_time, None)
+        entries = select(parse_index(index.decode(errors="replace")), init_time, lead_hours, fields)
+        ranges = merge((entry.start, entry.end) for entry in entries)
+        parts = await all_of(self._part(url, init_time, span) for span in ranges)
+        with whole_file(destination) as file:
+            for part in parts:
+                file.write(part)
+
+    async def _part(self, url: str, init_time: datetime, span: tuple[int, int | None]) -> bytes:
+        async with self._places:
+            content = await self._get(url, init_time, span)
+        require_whole_messages(content, url)
+        return content
+
+    async def _get(self, url: str, init_time: datetime, span: tuple[int, int | None] | None) -> bytes:
+        headers, limit = {}, _INDEX_LIMIT_BYTES
+        if span is not None:
+            start, end = span
+            limit = _RANGE_LIMIT_BYTES if end is None else end - start
+            headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        answer = await self._transfer.request("GET", url, limit_bytes=limit, headers=headers)
+        if answer.status == 404:
+            published = init_time + PUBLISHED_AFTER
+            raise NotYetAvailable(
+                f"GFS of {init_time:%Y-%m-%dT%HZ} is not published: {url}",
+                max(published, self._clock.now() + self._retry),
+            )
+        if answer.status != (200 if span is None else 206):
+            raise TransientError(f"the GFS archive answered {answer.status} to {url}")
+        if span is not None and span[1] is not None and len(answer.content) != limit:
+            raise TransientError(f"the GFS archive sent {len(answer.content)} of {limit} bytes of {url}")
+        return answer.content
+
+
+def parse_index(text: str) -> list[IndexEntry]:
+    """Return the messages an index lists, in the order of the file.
+
+    Fields that share a message, numbered as "5.1" and "5.2", share its bytes.
+
+    Raises
+    ------
+    TransientError
+        If the text is no index.
+
+    Examples
+    --------
+    >>> parse_index("1:0:d=2026032500:PRMSL:mean sea level:12 hour fcst:")
+    [IndexEntry(start=0, end=None, cycle='2026032500', name='PRMSL:mean sea level', time='12 hour fcst')]
+    """
+    rows = [line.split(":") for line in text.splitlines() if line.strip()]
+    if not rows or any(len(row) < 6 or not row[1].isdecimal() for row in rows):
+        raise TransientError("the GFS archive sent an index that cannot be read")
+    starts = sorted({int(row[1]) for row in rows})
+    ends = dict(zip(starts, [*starts[1:], None], strict=True))
+    return [
+        IndexEntry(int(row[1]), ends[int(row[1])], row[2].removeprefix("d="), f"{row[3]}:{row[4]}", row[5])
+        for row in rows
+    ]
+
+
+def select(
+    entries: Iterable[IndexEntry], init_time: datetime, lead_hours: int, fields: Sequence[str]
+) -> list[IndexEntry]:
+    """Return the entries of `fields`, in the order of the file.
+
+    Raises
+    ------
+    TransientError
+        If one of them is not listed exactly once.
+    """
+    cycle = f"{init_time.astimezone(UTC):%Y%m%d%H}"
+    time = f"{lead_hours} hour fcst" if lead_hours else "anl"
+    chosen: list[IndexEntry] = []
+    listed = list(entries)
+    for field in fields:
+        variable, level = split_field(field)
+        name = VARIABLES[variable].gfs_idx_name.format(level=level)
+        matches = [entry for entry in listed if (entry.cycle, entry.name, entry.time) == (cycle, name, time)]
+        if len(matches) != 1:
+            raise TransientError(f"the GFS index of {cycle}+{lead_hours} lists {field} {len(matches)} times")
+        chosen += matches
+    return sorted(chosen, key=lambda entry: entry.start)
+
+
+def merge(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, int | None]]:
+    """Join spans that touch or are equal, so that neighbours cost one request.
+
+    Examples
+    --------
+    >>> merge([(0, 10), (10, 20), (30, None)])
+    [(0, 20), (30, None)]
+    """
+    merged: list[tuple[int, int | None]] = []
+    for start, end in sorted(spans, key=lambda span: span[0]):
+        if merged and merged[-1][1] in (start, None):
+            merged[-1] = (merged[-1][0], end)
+        elif not merged or merged[-1] != (start, end):
+            merged.append((start, end))
+    return merged
+
+
+def require_whole_messages(content: bytes, url: str) -> None:
+    """Raise `TransientError` unless `content` is a row of whole GRIB2 messages and nothing else."""
+    start = 0
+    while start < len(content):
+        header = content[start : start + _HEADER_BYTES]
+        length = int.from_bytes(header[8:16], "big")
+        end = start + length
+        is_whole = (
+            header[:4] == b"GRIB"
+            and header[7:8] == b"\x02"
+            and length > _HEADER_BYTES
+            and content[end - 4 : end] == _END_MARK
+        )
+        if not is_whole:
+            raise TransientError(f"the GFS archive's index does not fit its file, or the file is cut: {url}")
+        start = end

@@ -1,0 +1,10 @@
+"""The Supervisor's process, as the entry point becomes it: python -m gaia.validator.app <fd>."""
+
+from __future__ import annotations
+
+import sys
+
+from gaia.validator.app.supervisor import main
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

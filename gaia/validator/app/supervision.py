@@ -1,0 +1,243 @@
+"""Whom to start, stop and kill, and when to give up: no process, no clock."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import takewhile
+
+from gaia.validator.utils.errors import ExitCode
+
+
+class Role(StrEnum):
+    """What a child is for, in the order children are started."""
+
+    SIGNER = "chain_signer"
+    DATABASE = "postgres"
+    ENGINE = "io_engine"
+    WORKER = "compute_worker"
+
+
+STARTS_AFTER: Mapping[Role, tuple[Role, ...]] = {Role.ENGINE: (Role.DATABASE,)}
+"""Roles that must be ready before this one starts, where they are wanted."""
+
+STOPS_AFTER: Mapping[Role, tuple[Role, ...]] = {
+    Role.WORKER: (Role.ENGINE,),
+    Role.SIGNER: (Role.ENGINE,),
+    Role.DATABASE: (Role.ENGINE, Role.WORKER, Role.SIGNER),
+}
+"""Roles that must be gone before this one is stopped, in an orderly end."""
+
+_SHARE_OF_DRAIN: Mapping[Role, float] = {
+    Role.ENGINE: 0.6,
+    Role.WORKER: 0.2,
+    Role.SIGNER: 0.2,
+    Role.DATABASE: 0.2,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a child may use, and how patient we are; seconds and MiB."""
+
+    soft_mib: float
+    """A worker with more private memory is replaced once it is free."""
+    hard_mib: float
+    """A worker with more private memory is killed."""
+    drain_timeout_s: float
+    """Longest time an orderly end may take."""
+    recycle_grace_s: float
+    """Longest time a worker may take to end its last unit."""
+    ready_timeout_s: float = 120.0
+    stable_after_s: float = 5.0
+    """A child that lived longer was well."""
+    free_restarts: int = 2
+    """So many deaths in a row are made good at once; each further one waits twice as long."""
+    backoff_first_s: float = 0.1
+    backoff_limit_s: float = 5.0
+    crash_limit: int = 12
+    """So many deaths in a row, and we give up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process as last looked at; it holds its seat until it is reaped."""
+
+    role: Role
+    seat: int
+    pid: int
+    started_at: float
+    is_ready: bool
+    private_mib: float = 0.0
+    kill_at: float | None = None
+    """Set once it was told to stop: when patience ends."""
+    is_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How the holder of a seat ended."""
+
+    role: Role
+    seat: int
+    at: float
+    lived_s: float
+    was_ready: bool
+    exit_code: int
+    """As multiprocessing gives it: minus the signal's number for a signal."""
+    was_planned: bool
+    """We told it to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    role: Role
+    seat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    pid: int
+    grace_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop everything and end with this exit code."""
+
+    exit_code: int
+    reason: str
+
+
+Command = Start | Stop | Kill | Halt
+
+
+def plan(
+    children: Sequence[Child],
+    deaths: Sequence[Death],
+    wanted: Mapping[Role, int],
+    limits: Limits,
+    now: float,
+) -> list[Command]:
+    """Bring the children we have one step closer to the children we want.
+
+    A seat is free only once its last holder is reaped, so two IO-Engines never
+    run at once, not even during a restart.
+
+    Parameters
+    ----------
+    children
+        Everyone not yet reaped.
+    deaths
+        Who was reaped, oldest first; those of the last minutes suffice.
+    wanted
+        Seats per role; empty: an orderly end.
+    now
+        Seconds on the clock of `started_at`, `kill_at` and `at`.
+    """
+    halt = _reason_to_halt(deaths, wanted, limits)
+    if halt is not None:
+        return [halt]
+    return [
+        *_kills(children, limits, now),
+        *_stops(children, wanted, limits),
+        *_starts(children, deaths, wanted, limits, now),
+    ]
+
+
+def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits: Limits) -> Halt | None:
+    for death in deaths:
+        if wanted.get(death.role, 0) and _is_operators_to_mend(death, wanted):
+            return Halt(death.exit_code, f"{death.role} met a configuration error")
+    for role, seats in wanted.items():
+        for seat in range(seats):
+            faults = _faults_in_a_row(deaths, role, seat, limits)
+            if role is Role.WORKER:
+                # A unit that kills its workers is quarantined by the ledger; a worker
+                # that cannot even start is our own fault.
+                faults = [death for death in faults if not death.was_ready]
+            if len(faults) >= limits.crash_limit:
+                return Halt(ExitCode.CRASH_LOOP, f"{role} died {len(faults)} times in a row")
+    return None
+
+
+def _is_operators_to_mend(death: Death, wanted: Mapping[Role, int]) -> bool:
+    if death.was_planned or death.exit_code in (ExitCode.OK, ExitCode.CRASH):
+        return False
+    if death.exit_code == ExitCode.DATABASE_UNREACHABLE and wanted.get(Role.DATABASE):
+        return False  # the database is ours, and being restarted
+    return death.exit_code in set(ExitCode)
+
+
+def _kills(children: Sequence[Child], limits: Limits, now: float) -> Iterator[Kill]:
+    for child in children:
+        if child.is_killed:
+            continue
+        if child.kill_at is not None and now >= child.kill_at:
+            yield Kill(child.pid, "did not stop in time")
+        elif child.role is Role.WORKER and child.private_mib > limits.hard_mib:
+            yield Kill(child.pid, "private memory above the hard limit")
+        elif not child.is_ready and now - child.started_at > limits.ready_timeout_s:
+            yield Kill(child.pid, "not ready in time")
+
+
+def _stops(children: Sequence[Child], wanted: Mapping[Role, int], limits: Limits) -> Iterator[Stop]:
+    alive = {child.role for child in children}
+    for child in children:
+        if child.kill_at is not None or child.is_killed:
+            continue
+        is_awaited = any(role in alive and not wanted.get(role) for role in STOPS_AFTER.get(child.role, ()))
+        if child.seat >= wanted.get(child.role, 0):
+            if not is_awaited:
+                yield Stop(child.pid, _SHARE_OF_DRAIN[child.role] * limits.drain_timeout_s, "not wanted")
+        elif child.role is Role.WORKER and child.private_mib > limits.soft_mib:
+            yield Stop(child.pid, limits.recycle_grace_s, "private memory above the soft limit")
+
+
+def _starts(
+    children: Sequence[Child],
+    deaths: Sequence[Death],
+    wanted: Mapping[Role, int],
+    limits: Limits,
+    now: float,
+) -> Iterator[Start]:
+    taken = {(child.role, child.seat) for child in children}
+    ready = {child.role for child in children if child.is_ready}
+    for role in Role:
+        if any(wanted.get(other) and other not in ready for other in STARTS_AFTER.get(role, ())):
+            continue
+        for seat in range(wanted.get(role, 0)):
+            faults = _faults_in_a_row(deaths, role, seat, limits)
+            is_rested = not faults or now >= faults[0].at + _backoff_s(len(faults), limits)
+            if (role, seat) not in taken and is_rested:
+                yield Start(role, seat)
+
+
+def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Limits) -> list[Death]:
+    """The seat's latest deaths that were its own fault, newest first."""
+    ours = (death for death in reversed(deaths) if (death.role, death.seat) == (role, seat))
+    return list(takewhile(lambda death: _is_fault(death, limits), ours))
+
+
+def _is_fault(death: Death, limits: Limits) -> bool:
+    if death.was_planned or (death.role is Role.WORKER and death.exit_code == ExitCode.OK):
+        return False
+    # A child that was up and is killed from outside has done nothing wrong.
+    was_murdered = death.exit_code == -signal.SIGKILL
+    return not death.was_ready or (death.lived_s < limits.stable_after_s and not was_murdered)
+
+
+def _backoff_s(faults: int, limits: Limits) -> float:
+    if faults <= limits.free_restarts:
+        return 0.0
+    doublings = min(faults - limits.free_restarts - 1, 16)
+    return min(limits.backoff_limit_s, limits.backoff_first_s * float(2**doublings))

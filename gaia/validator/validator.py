@@ -1,0 +1,117 @@
+"""Entry point: read the settings, check the machine, become the Supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+if TYPE_CHECKING:
+    from gaia.validator.app.supervisor import Options
+    from gaia.validator.utils.config import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the validator; return the exit code, of which errors.ExitCode knows the meaning."""
+    from gaia.validator.utils.config import load_settings
+
+    arguments = _parse(argv)
+    try:
+        settings = load_settings(**_overrides(arguments))
+        if arguments.check:
+            print_settings(settings)
+            return ExitCode.OK
+        become_supervisor(settings)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def print_settings(settings: Settings) -> None:
+    """Print every setting with its value, secrets redacted, and where the value came from."""
+    from gaia.validator.utils.config import describe
+
+    rows = describe(settings)
+    name_width = max(len(name) for name, _, _ in rows)
+    value_width = max(min(len(value), 60) for _, value, _ in rows)
+    for name, value, origin in rows:
+        print(f"{name:{name_width}}  {value:{value_width}}  {origin}")
+
+
+def become_supervisor(settings: Settings) -> NoReturn:
+    """Check the machine and replace this program by the Supervisor, in the same process.
+
+    The Supervisor starts afresh because reading settings loads libraries, asyncio
+    among them, that the parent of all must not carry.
+
+    Raises
+    ------
+    ConfigurationError
+        If the operator must mend something first.
+    """
+    import msgspec
+
+    from gaia.validator.app.preflight import preflight
+
+    lock = preflight(settings)
+    os.set_inheritable(lock, True)
+    # Through memory, since a command line is for all to read and settings hold secrets.
+    options = os.memfd_create("options", 0)
+    os.write(options, msgspec.msgpack.encode(supervisor_options(settings, lock)))
+    os.lseek(options, 0, os.SEEK_SET)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "gaia.validator.app", str(options)])
+
+
+def supervisor_options(settings: Settings, lock_fd: int) -> Options:
+    """Return what the Supervisor must know of `settings`."""
+    from gaia.validator.app.supervisor import Options
+
+    return Options(
+        data_dir=str(settings.data_dir.resolve()),
+        settings=pickle.dumps(settings),
+        workers=settings.compute_workers or max(1, (os.cpu_count() or 1) - 1),
+        embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),
+        start_method=settings.worker_start_method,
+        worker_max_jobs=settings.worker_max_jobs,
+        worker_soft_limit_mib=settings.worker_soft_limit_mib,
+        worker_hard_limit_mib=settings.worker_hard_limit_mib,
+        unit_timeout_s=settings.unit_timeout_s,
+        drain_timeout_s=settings.drain_timeout_s,
+        poll_s=settings.supervisor_poll_s,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        lock_fd=lock_fd,
+    )
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m gaia.validator.validator",
+        description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
+    )
+    parser.add_argument(
+        "--test", action="store_true", help="hindcast: runs every half hour for a day long past"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="do everything but sign and submit weights")
+    parser.add_argument("--check", action="store_true", help="print the effective settings and exit")
+    return parser.parse_args(argv)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {"test_mode": arguments.test, "dry_run": arguments.dry_run}
+    return {name: True for name, is_given in given.items() if is_given}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

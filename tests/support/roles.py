@@ -1,0 +1,193 @@
+"""Stand-ins for the IO-Engine and the signer, and a Supervisor in a process of its own to run them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+
+from gaia.validator.app.rendezvous import Board, board_path, read_board
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.ipc_types import WorkUnit
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 30.0
+
+
+def run_test_engine(
+    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+) -> None:
+    """Run the units that the folder `inbox` names; write each result to `outbox`; go on after a restart."""
+    import uvloop
+
+    if settings.get("sentence"):
+        raise ConfigurationError("GAIA_NETUID", "is odd", "make it even", ExitCode.HOTKEY_NOT_REGISTERED)
+    if settings.get("crash"):
+        os._exit(1)
+    uvloop.run(_serve_inbox(settings, pool_socket, Path(board)))
+
+
+def run_test_signer(settings: dict[str, Any], signer_socket: socket.socket) -> None:
+    """Sleep until told to stop."""
+    while True:
+        time.sleep(3600)
+
+
+async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, board: Path) -> None:
+    from gaia.validator.app.compute_pool import ComputePool
+
+    limits = SimpleNamespace(unit_crash_limit=3, unit_timeout_s=60.0)
+    pool = ComputePool(limits, board)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await pool.start(pool_socket)
+    inbox, outbox = Path(settings["inbox"]), Path(settings["outbox"])
+    running: dict[str, asyncio.Task[None]] = {}
+    while not stop.is_set():
+        for path in inbox.iterdir():
+            if path.suffix == ".json" and path.name not in running and not (outbox / path.name).exists():
+                running[path.name] = asyncio.create_task(_answer(pool, path, outbox / path.name))
+        await asyncio.sleep(0.01)
+    for task in running.values():
+        task.cancel()
+    await pool.close()
+
+
+async def _answer(pool: Any, path: Path, answer: Path) -> None:
+    unit = WorkUnit(**json.loads(path.read_text()))
+    result = await pool.dispatch_and_wait(unit)
+    draft = answer.with_suffix(".draft")
+    failure = result.failure and f"{result.failure.error_type}: {result.failure.message}"
+    draft.write_text(json.dumps({"value": result.value, "failure": failure, "attempt": result.attempt}))
+    # A second answer would be a unit that counted twice.
+    os.link(draft, answer)
+    draft.unlink()
+
+
+class Supervised:
+    """A real Supervisor below `folder`, with the stand-ins as its children."""
+
+    def __init__(self, folder: Path, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
+        self.data_dir = folder / "data"
+        self.inbox, self.outbox = folder / "inbox", folder / "outbox"
+        for directory in (self.data_dir, self.inbox, self.outbox):
+            directory.mkdir(parents=True, exist_ok=True)
+        given = {"inbox": str(self.inbox), "outbox": str(self.outbox), **(settings or {})}
+        self.options = {
+            "data_dir": str(self.data_dir),
+            "workers": 1,
+            "embedded_database": False,
+            "handlers": "tests.support.handlers",
+            "drain_timeout_s": 10.0,
+            "poll_s": 0.05,
+            **options,
+        }
+        self._settings = given
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Supervised:
+        """Start it; `board` tells when its children are there."""
+        payload = json.dumps([self.options, pickle.dumps(self._settings).hex()])
+        program = "from tests.support.roles import supervise; supervise()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, payload],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        return self
+
+    def board(self) -> Board:
+        """Return who lives now."""
+        return read_board(board_path(self.data_dir))
+
+    def submit(self, job_id: str, handler: str, timeout_s: float = 20.0, **payload: Any) -> None:
+        """Hand a unit to the engine, and to any engine after it."""
+        unit = {
+            "job_id": job_id,
+            "handler": handler,
+            "payload": payload,
+            "deadline_at": time.time() + timeout_s,
+        }
+        draft = self.inbox / f"{job_id}.draft"
+        draft.write_text(json.dumps(unit))
+        draft.rename(self.inbox / f"{job_id}.json")
+
+    def result(self, job_id: str) -> dict[str, Any]:
+        """Wait for the unit's answer."""
+        answer = self.outbox / f"{job_id}.json"
+        until(answer.exists, f"answer to {job_id}")
+        found: dict[str, Any] = json.loads(answer.read_text())
+        return found
+
+    def end(self, timeout_s: float = PATIENCE_S) -> tuple[int, str, str]:
+        """Ask for an orderly end; return exit code, standard output and standard error."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.ended(timeout_s)
+
+    def ended(self, timeout_s: float = PATIENCE_S) -> tuple[int, str, str]:
+        """Wait for the end; return exit code, standard output and standard error."""
+        assert self.process is not None
+        output, errors = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode, output, errors
+
+    def family(self) -> list[psutil.Process]:
+        """Return every process that descends from the Supervisor, itself included."""
+        assert self.process is not None
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def destroy(self) -> None:
+        """Leave nothing behind, whatever the test left."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def supervise() -> None:
+    """Be a Supervisor of stand-ins; runs in a process of its own, told by its last argument."""
+    from gaia.validator.app.logging_config import configure_logging
+    from gaia.validator.app.supervision import Role
+    from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
+
+    options, settings = json.loads(sys.argv[-1])
+    targets = {
+        Role.ENGINE: "tests.support.roles:run_test_engine",
+        Role.SIGNER: "tests.support.roles:run_test_signer",
+        Role.WORKER: TARGETS[Role.WORKER],
+    }
+    configure_logging("INFO", "json", role="supervisor")
+    sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets).run())
+
+
+def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Wait for `condition` to be true of another process, and return what it returned."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+
+
+def has_ended(pid: int) -> bool:
+    """Say whether the process is gone, or a zombie that nobody has collected yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -71,7 +71,7 @@ class LocalSubnet:
         """By hotkey."""
         self.validator: Child | None = None
         self.last_progress = Progress()
-        self._services: dict[str, Child] = {}
+        self.services: dict[str, Child] = {}
         self._watch = Watch(embedded_dsn(data_dir(self.state_dir)))
 
     async def __aenter__(self) -> Self:
@@ -108,7 +108,7 @@ class LocalSubnet:
 
     def check(self) -> None:
         """Raise `ChildFailed` if a process has ended that should run."""
-        children = [*self._services.values(), *filter(None, [self.validator])]
+        children = [*self.services.values(), *filter(None, [self.validator])]
         for child in children:
             if not child.is_running:
                 raise ChildFailed(child.obituary())
@@ -185,7 +185,7 @@ class LocalSubnet:
         """Stop the validator, then the services; True: the validator drained cleanly."""
         await self._watch.close()
         clean = await self.stop_validator()
-        await asyncio.gather(*(child.stop(_SERVICE_STOP_S) for child in self._services.values()))
+        await asyncio.gather(*(child.stop(_SERVICE_STOP_S) for child in self.services.values()))
         return clean
 
     def _prepare(self) -> None:
@@ -206,10 +206,10 @@ class LocalSubnet:
             arguments = [
                 sys.executable, "-m", "gaia.localnet.services", name, "--state", str(self.state_dir)
             ]  # fmt: skip
-            self._services[name] = Child(name, self.state_dir, arguments, environment)
-            self._services[name].start()
+            self.services[name] = Child(name, self.state_dir, arguments, environment)
+            self.services[name].start()
         ready = await asyncio.gather(
-            *(self._services[name].ready(_SERVICE_READY_S) for name in (MINERS, CHAIN, ARCHIVES))
+            *(self.services[name].ready(_SERVICE_READY_S) for name in (MINERS, CHAIN, ARCHIVES))
         )
         miners, chain, archives = ready
         specs = population(self.options.miners, self.options.seed)

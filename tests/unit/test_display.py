@@ -1,0 +1,139 @@
+"""What a person sees of a local subnet."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from gaia.localnet.display import LiveDisplay, PlainDisplay, View, final_table, line_of, picture_of
+from gaia.localnet.population import population
+from gaia.localnet.stages import Stage
+from gaia.localnet.watch import Progress
+from tests.support.localnet import INIT_TIME, RUN_ID, a_finished_run, a_forecast, a_run
+
+
+def a_view(**changes) -> View:
+    dull = {
+        "stage": Stage.START,
+        "seconds": {Stage.START: 1.0},
+        "total_s": 1.0,
+        "simulated": None,
+        "progress": Progress(),
+        "specs": dict(zip(("5Miner", "5Other"), population(2), strict=True)),
+        "wanted_runs": 1,
+    }
+    return View(**dull | changes)
+
+
+def a_run_under_way() -> Progress:
+    return Progress(
+        runs=(a_run(),),
+        forecasts=(
+            a_forecast("5Miner", 1, state="scored_day1", day1=0.4567, leads={"24": 0.5}, overall=0.0475),
+            a_forecast("5Other", 2, state="rejected", reason="refused: No capacity", overall=0.0),
+            a_forecast("5Stranger", 3, state="requested"),
+        ),
+    )
+
+
+def text_of(renderable) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_picture_before_the_first_run_shows_the_stages_alone():
+    text = text_of(picture_of(a_view()))
+
+    assert "not started" in text
+    assert "Ask miners" in text
+    assert "uid" not in text
+
+
+def test_picture_shows_calendar_stage_miners_and_scores():
+    view = a_view(
+        stage=Stage.ERA5,
+        seconds={Stage.START: 3.0, Stage.ASK: 2.0, Stage.DAY1: 1.0, Stage.ERA5: 4.5},
+        simulated=INIT_TIME,
+        progress=a_run_under_way(),
+    )
+
+    text = text_of(picture_of(view))
+
+    assert "2026-03-25 00:00 UTC" in text
+    assert "4.5 s" in text
+    assert "honest 0.55" in text
+    assert "0.4567" in text
+    assert "rejected: refused: No capacity" in text
+    assert "5Strange" in text
+
+
+def test_picture_of_many_miners_ends_with_how_many_are_not_shown():
+    forecasts = tuple(a_forecast(f"5Miner{uid}", uid) for uid in range(40))
+
+    text = text_of(picture_of(a_view(progress=Progress(runs=(a_run(),), forecasts=forecasts))))
+
+    assert "and 10 more" in text
+
+
+def test_picture_shows_the_newest_run_with_work_left():
+    done, under_way = a_run(0, completed=True), a_run(1)
+
+    text = text_of(picture_of(a_view(progress=Progress(runs=(done, under_way)))))
+
+    assert f"Run {under_way.run_id}" in text
+
+
+def test_line_counts_states_and_leads():
+    line = line_of(a_view(stage=Stage.ERA5, progress=a_run_under_way()))
+
+    assert line == f"era5; run {RUN_ID}; 1 rejected, 1 requested, 1 scored_day1; 1 leads scored"
+
+
+def test_line_names_the_block_of_the_weights():
+    assert line_of(a_view(progress=a_finished_run())).endswith("weights in block 99")
+
+
+def test_plain_display_prints_a_line_only_when_something_changed():
+    console = Console(file=io.StringIO(), width=200)
+
+    with PlainDisplay(console) as display:
+        display.show(a_view(total_s=1.0))
+        display.show(a_view(total_s=2.0))
+        display.show(a_view(total_s=3.0, stage=Stage.ASK))
+
+    assert console.file.getvalue().splitlines() == ["   1.0 s  start", "   3.0 s  ask"]
+
+
+def test_live_display_draws_in_place_and_leaves_nothing_behind():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+
+    with LiveDisplay(console) as display:
+        display.show(a_view())
+
+    assert "Gaia local subnet" in console.file.getvalue()
+
+
+def test_final_table_ranks_miners_and_names_block_and_burn():
+    row = {"hotkey": "5Miner", "uid": 1, "behaviour": "honest", "skill": 0.55, "leads": {"24": 0.5}}
+    scored = row | {"day1": 0.4, "overall": 0.6, "weight": 0.25, "verdict": "scored", "reason": ""}
+    dead = row | {"behaviour": "dead", "day1": None, "overall": 0.0, "weight": 0.0}
+    report = {
+        "run_ids": [RUN_ID],
+        "miners": [scored, dead | {"verdict": "rejected", "reason": "did not answer"}],
+        "chain": {"block": 99, "extrinsic": "99-1"},
+    }
+
+    text = text_of(final_table(report))
+
+    assert text.index("honest 0.55") < text.index("dead")
+    assert "0.2500" in text
+    assert "Set in block 99 (extrinsic 99-1)" in text
+    assert "75.00% of the weight is burnt" in text
+
+
+def test_final_table_without_weights_says_so():
+    report = {"run_ids": [], "miners": [], "chain": {"block": None, "extrinsic": None}}
+
+    assert "No weights were set" in text_of(final_table(report))

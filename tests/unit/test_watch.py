@@ -1,0 +1,84 @@
+"""Rows of the validator's database, as a local subnet understands them."""
+
+from __future__ import annotations
+
+import json
+
+from gaia.localnet.watch import Progress, Watch, forecast_of, pairs, weights_of
+from tests.support.localnet import RUN_ID, a_finished_run, a_forecast, a_run
+
+ROW = {
+    "run_id": RUN_ID,
+    "hotkey": "5Miner",
+    "uid": 1,
+    "state": "scored_day1",
+    "reason": None,
+    "frozen_at": None,
+    "day1": 0.5,
+    "leads": '{"24": 0.25}',
+    "overall": 0.1,
+    "counted": True,
+}
+
+
+def test_forecast_without_a_score_has_no_overall():
+    unscored = ROW | {"day1": None, "leads": None, "overall": None, "counted": None}
+
+    forecast = forecast_of(unscored)
+
+    assert forecast.overall is None
+    assert forecast.leads == {}
+    assert forecast.reason == ""
+
+
+def test_scored_forecast_has_its_leads():
+    forecast = forecast_of(ROW)
+
+    assert (forecast.day1, forecast.leads, forecast.overall) == (0.5, {"24": 0.25}, 0.1)
+
+
+def test_excused_forecast_does_not_count():
+    assert forecast_of(ROW | {"counted": False}).overall is None
+
+
+def test_weights_are_read_in_order_of_uid():
+    row = {
+        "block": 7,
+        "block_hash": None,
+        "extrinsic": "7-1",
+        "vector": json.dumps([[5, 2], [1, 65535]]),
+        "weights": json.dumps({"5Miner": 1.0}),
+        "run_ids": json.dumps([RUN_ID]),
+        "completed_ids": [RUN_ID],
+    }
+
+    weights = weights_of(row)
+
+    assert weights.vector == ((1, 65535), (5, 2))
+    assert weights.completed_ids == (RUN_ID,)
+    assert weights.block_hash == ""
+
+
+def test_progress_knows_the_forecasts_of_a_run():
+    other = a_run(1)
+    progress = Progress(
+        runs=(a_run(), other), forecasts=(a_forecast(), a_forecast("5Other", run_id=other.run_id))
+    )
+
+    assert [forecast.hotkey for forecast in progress.of_run(other.run_id)] == ["5Other"]
+
+
+def test_progress_is_settled_when_the_weights_rest_on_enough_runs():
+    assert a_finished_run().is_settled(1)
+    assert not a_finished_run().is_settled(2)
+    assert not Progress().is_settled(1)
+
+
+async def test_watch_of_a_database_that_is_away_keeps_the_last_progress(tmp_path):
+    watch = Watch(f"postgresql://postgres@/postgres?host={tmp_path}")
+
+    assert await watch.progress() == Progress()
+
+
+def test_pairs_are_plain_integers():
+    assert pairs([[3, 4], [1, 2]]) == ((1, 2), (3, 4))

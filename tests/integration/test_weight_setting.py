@@ -43,13 +43,15 @@ class Setting:
             Settings(burn_fraction=0.5, **changes), database, self.signer, self.metagraph
         )
 
-    async def record_run(self, init_time, scores, counted=True):
+    async def record_run(self, init_time, scores, counted=True, completed=True):
         run_id = f"{init_time:%Y-%m-%d}"
         async with self.database.transaction() as connection:
             await connection.execute(
-                "INSERT INTO runs (run_id, init_time, rule_set, opened_at) VALUES ($1, $2, 'gaia-2.9', $2)",
+                "INSERT INTO runs (run_id, init_time, rule_set, opened_at, state, completed_at)"
+                " VALUES ($1, $2::timestamptz, 'gaia-2.9', $2, $3::text, CASE $3 WHEN 'completed' THEN $2 END)",
                 run_id,
                 init_time,
+                "completed" if completed else "open",
             )
             for uid, (hotkey, overall) in enumerate(scores.items(), start=1):
                 await connection.execute(
@@ -152,6 +154,14 @@ async def test_nothing_is_signed_without_scores(database):
 
     assert await setting.setter.set_if_due(NOW) is None
     assert await setting.journal() == []
+
+
+async def test_run_that_has_scored_no_lead_yet_says_nothing(database):
+    setting = Setting(database)
+    await setting.record_run(NOW - timedelta(days=1), {"5Third": 0.0}, completed=False)
+
+    assert await setting.setter.set_if_due(NOW) is None
+    assert setting.signer.signed == []
 
 
 async def test_dry_run_signs_nothing(database):

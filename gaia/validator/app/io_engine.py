@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -52,6 +53,8 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
         File in which the Supervisor publishes who lives.
     """
     configure_logging(settings.log_level, settings.log_format, role="io_engine")
+    for chatterbox in ("apscheduler", "httpx"):
+        logging.getLogger(chatterbox).setLevel(logging.ERROR)
     uvloop.run(_main(settings, pool_socket, signer_path, Path(board_path)))
 
 

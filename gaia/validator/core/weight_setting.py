@@ -84,6 +84,9 @@ class WeightSetter:
         window = timedelta(days=self._settings.weights_window_days)
         async with self._database.transaction() as connection:
             scores = await journal.window_scores(connection, self._settings.rule_set, window)
+        if not scores:
+            log.info("weights_held", reason="no score in the window")
+            return None
         by_uid = weight_vector(
             list(_by_run(scores, metagraph).values()),
             metagraph,
@@ -92,8 +95,8 @@ class WeightSetter:
             burn_hotkey=self._settings.burn_hotkey,
             contrast_gamma=self._settings.contrast_gamma,
         )
-        if not scores or by_uid is None:
-            log.info("weights_held", reason="no score in the window")
+        if by_uid is None:
+            log.error("weights_held", reason="nobody to give the weight to")
             return None
         uids, values = quantise(by_uid)
         vector = [list(pair) for pair in zip(uids, values, strict=True)]

@@ -15,7 +15,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from gaia.tasks.defined_tasks.base import Clock
-from gaia.tasks.defined_tasks.weather.sources.transfer import Answer, SingleFlight, Transfer, whole_file
+from gaia.tasks.defined_tasks.weather.sources.transfer import (
+    Answer,
+    SingleFlight,
+    Transfer,
+    all_of,
+    whole_file,
+)
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, TransientError
@@ -116,8 +122,7 @@ class CdsEra5Archive:
             for request in requests_for(valid_time, fields, self._grid)
         ]
         try:
-            for request, part in parts:
-                await self._fetch_part(request, valid_time, part)
+            await all_of(self._fetch_part(request, valid_time, part) for request, part in parts)
             with whole_file(destination) as file:
                 for _, part in parts:
                     file.write(part.read_bytes())

@@ -176,10 +176,10 @@ def merge(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, int | None
     """
     merged: list[tuple[int, int | None]] = []
     for start, end in sorted(spans, key=lambda span: span[0]):
-        if merged and merged[-1][1] in (start, None):
-            merged[-1] = (merged[-1][0], end)
-        elif not merged or merged[-1] != (start, end):
+        if not merged or (merged[-1][1] is not None and merged[-1][1] < start):
             merged.append((start, end))
+        elif merged[-1] != (start, end):
+            merged[-1] = (merged[-1][0], end)
     return merged
 
 

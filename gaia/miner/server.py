@@ -157,7 +157,7 @@ class ReferenceMiner:
 
     async def stop(self) -> None:
         """Finish what is being computed, then stop answering; may be called twice."""
-        await asyncio.gather(*self._inferences)
+        await self.finished()
         if self._listener is not None:
             await self._listener.stop()
             self._listener = None
@@ -262,6 +262,10 @@ class ReferenceMiner:
         task = asyncio.create_task(self._infer(job, held))
         self._inferences.add(task)
         task.add_done_callback(self._inferences.discard)
+
+    async def finished(self) -> None:
+        """Wait until no forecast is being computed."""
+        await asyncio.gather(*self._inferences)
 
     async def _infer(self, job: Job, held: ExitStack) -> None:
         with held:

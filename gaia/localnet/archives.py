@@ -75,6 +75,8 @@ class ArchiveServer:
         self._grid = grid
         self._fields = tuple(fields)
         self._climatology = ClimatologyStore(replay, grid, fields)
+        # With the chunks that are served, what is left in the folder is a store of its own.
+        self._climatology.write_metadata(directory / "climatology" / self._climatology.name)
         self._cds = CdsDesk(clock, replay, directory / "era5", grid, frozenset(fields), self._data)
         self._faults: Counter[Fault] = Counter()
         self._writing: dict[Path, asyncio.Lock] = {}

@@ -1,0 +1,148 @@
+"""The whole subnet, from schedule to weights: calm, under kill -9, and resumed."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gaia.localnet.options import Options, data_dir
+from gaia.localnet.subnet import LocalSubnet
+from gaia.localnet.watch import Progress
+from tests.support.rehearsal import board_of, kill, processes_of, scores_of, steps_done, until
+
+ROOT = Path(__file__).parents[2]
+BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
+# Answers, freezes and scored leads of the default population, from first to last.
+STEPS = 100
+
+
+def is_settled(progress: Progress) -> bool:
+    return progress.is_settled(1)
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory):
+    """The report of an undisturbed run by the command line, and its state folder."""
+    state_dir = tmp_path_factory.mktemp("calm") / "state"
+    done = subprocess.run(
+        [sys.executable, "-m", "gaia.localnet", "--once", "--json", "--seed", "7", "--state", state_dir],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), state_dir
+
+
+def by_behaviour(report, behaviour):
+    return [miner for miner in report["miners"] if miner["behaviour"] == behaviour]
+
+
+def test_honest_miners_are_paid_in_the_order_of_their_skill(calm):
+    report, _ = calm
+    honest = sorted(by_behaviour(report, "honest"), key=lambda miner: miner["skill"])
+
+    weights = [miner["weight"] for miner in honest]
+
+    assert len(honest) == 4
+    assert weights == sorted(weights, reverse=True)
+    assert len(set(weights)) == 4
+    assert all(len(miner["leads"]) == 10 for miner in honest)
+
+
+@pytest.mark.parametrize("behaviour", sorted(BREAKERS))
+def test_whoever_breaks_the_rules_earns_nothing(calm, behaviour):
+    (miner,) = by_behaviour(calm[0], behaviour)
+
+    assert (miner["verdict"], miner["overall"], miner["weight"]) == ("rejected", 0.0, 0.0)
+    assert miner["reason"]
+
+
+def test_every_behaviour_takes_part(calm):
+    behaviours = {miner["behaviour"] for miner in calm[0]["miners"]}
+
+    assert behaviours == BREAKERS | {"honest", "persistence", "gfs_clone", "copy"}
+    assert len(calm[0]["miners"]) >= 12
+
+
+def test_copy_earns_no_more_than_its_original(calm):
+    (copy,) = by_behaviour(calm[0], "copy")
+    originals = [m for m in by_behaviour(calm[0], "honest") if m["overall"] == copy["overall"]]
+
+    assert copy["weight"] == originals[0]["weight"]
+
+
+def test_weights_of_the_table_are_those_read_back_from_the_chain(calm):
+    report, _ = calm
+    vector = dict(map(tuple, report["chain"]["vector"]))
+    total = sum(vector.values())
+
+    paid = {miner["uid"]: miner["weight"] for miner in report["miners"] if miner["weight"] > 0}
+
+    assert paid == pytest.approx({uid: vector[uid] / total for uid in paid}, rel=1e-12)
+    assert 1.0 - sum(paid.values()) == pytest.approx(0.75, abs=1e-4)
+    assert report["chain"]["block"] > 0
+
+
+def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(calm):
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "control_scores.py", calm[1]],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_killed_engine_workers_signer_and_database_change_no_score(calm, tmp_path):
+    chance = random.Random(11)
+    moments = {role: chance.randrange(5, STEPS) for role in ("io_engine", "chain_signer", "postgres", "compute_worker")}
+    seen = set()
+
+    async with LocalSubnet(tmp_path / "state", Options(seed=7)) as subnet:
+        await subnet.start()
+        for role in sorted(moments, key=moments.__getitem__):
+            await until(subnet, lambda progress, role=role: steps_done(progress) >= moments[role])
+            board = board_of(subnet)
+            victims = list(board.workers.values()) if role == "compute_worker" else [board.processes[role]]
+            for pid in victims:
+                kill(pid)
+                seen.add(role)
+        progress = await until(subnet, is_settled)
+        report = await subnet.report(progress, {})
+
+    assert seen == set(moments)
+    assert scores_of(report) == scores_of(calm[0])
+
+
+async def test_killed_supervisor_leaves_nothing_behind_and_the_next_start_resumes(calm, tmp_path):
+    state_dir = tmp_path / "state"
+
+    async with LocalSubnet(state_dir, Options(seed=7)) as subnet:
+        await subnet.start()
+        halfway = await until(subnet, lambda progress: steps_done(progress) >= STEPS // 2)
+        assert len(processes_of(state_dir)) >= 5
+        kill(subnet.validator.pid)
+        killed_at = time.monotonic()
+        while processes_of(state_dir):
+            assert time.monotonic() - killed_at < 5.0, processes_of(state_dir)
+            await asyncio.sleep(0.05)
+
+        assert not subnet.validator.is_running
+        subnet.start_validator()
+        progress = await until(subnet, is_settled)
+        report = await subnet.report(progress, {})
+
+    assert steps_done(progress) >= steps_done(halfway)
+    assert scores_of(report) == scores_of(calm[0])
+    assert not processes_of(state_dir)
+    assert data_dir(state_dir).exists()

@@ -104,7 +104,7 @@ async def test_a_connection_that_makes_no_sense_is_dropped(settings: Settings, t
 async def test_another_user_is_refused(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain_signer.os, "getuid", lambda: -1)
+    monkeypatch.setattr("os.getuid", lambda: -1)
     async with _serving(settings, tmp_path) as client:
         with pytest.raises(TransientError, match="the connection to the chain signer"):
             await client.sign_auth("5Miner", "a-uuid")
@@ -114,7 +114,7 @@ def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain_signer, "_refuse_inspection", lambda: None)
-    monkeypatch.setattr(chain_signer.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(chain_signer, "configure_logging", lambda *_, **__: None)
     with socket.socket(socket.AF_UNIX) as unused, pytest.raises(SystemExit) as ended:
         run_chain_signer(_settings(tmp_path), unused)

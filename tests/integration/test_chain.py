@@ -1,0 +1,413 @@
+"""The real SDK, in a real signer process, against the local chain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Self
+
+import bittensor as bt
+import pytest
+from websockets.asyncio.client import connect
+
+from gaia.localnet.chain import LocalChain
+from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
+from gaia.validator.app.chain_signer import run_chain_signer
+from gaia.validator.core.signer_client import SignerClient
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
+from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, neurons
+
+_BLOCK_TIME_S = 0.05
+_RATE_LIMIT = 4
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK keeps caches in the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+async def chain() -> AsyncIterator[LocalChain]:
+    chain = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S, weights_rate_limit=_RATE_LIMIT)
+    yield chain
+    await chain.stop()
+
+
+class SignerProcess:
+    """A listening socket that outlives the signer, as the Supervisor keeps it, and signers upon it."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self._tmp_path = tmp_path
+        self.path = tmp_path / "signer.sock"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen()
+        self.process: BaseProcess | None = None
+
+    def start(self, url: str, uri: str = VALIDATOR_URI, **changes: Any) -> BaseProcess:
+        write_hotkey(self._tmp_path / "wallets", "validator", "default", uri)
+        values: dict[str, Any] = {
+            "chain_endpoint": url,
+            "chain_timeout_s": 10.0,
+            "wallet_name": "validator",
+            "wallet_path": self._tmp_path / "wallets",
+            "data_dir": self._tmp_path / "data",
+        }
+        self.process = multiprocessing.get_context("spawn").Process(
+            target=run_chain_signer, args=(Settings(**values | changes), self._listener)
+        )
+        self.process.start()
+        return self.process
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.join(5)
+        self.kill()
+        self._listener.close()
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Iterator[SignerProcess]:
+    signer = SignerProcess(tmp_path)
+    yield signer
+    signer.close()
+
+
+@pytest.fixture
+async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
+    client = SignerClient(signer.path, chain_timeout_s=10.0)
+    yield client
+    await client.close()
+
+
+async def test_the_sdk_itself_reads_the_subnet_and_sets_weights(chain: LocalChain, tmp_path: Path) -> None:
+    url = await chain.start()
+    write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
+    wallet = bt.Wallet(name="validator", hotkey="default", path=str(tmp_path / "wallets"))
+    async with bt.Subtensor(url) as sdk:
+        graph = await sdk.subnets.metagraph(NETUID)
+        lite = await sdk.neurons.all(netuid=NETUID)
+        call = bt.calls.SubtensorModule.set_mechanism_weights(
+            netuid=NETUID, mecid=0, dests=[1, 2], weights=[65535, 5], version_key=0
+        )
+        result = await sdk.submit_call(call, wallet, signer="hotkey")
+        stored = await sdk.query(("SubtensorModule", "Weights"), [NETUID, 0])
+
+    assert graph is not None
+    assert graph.hotkeys == [VALIDATOR, *MINERS, OWNER]
+    assert [neuron.axon for neuron in graph.neurons] == [None, "127.0.0.2:8000", "127.0.0.3:8001", None, None]
+    assert len(lite) == 5
+    assert result.success
+    assert stored == [(1, 65535), (2, 5)]
+
+
+async def test_the_metagraph_crosses_the_signers_socket(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient
+) -> None:
+    signer.start(await chain.start())
+
+    metagraph = await client.read_metagraph()
+
+    assert (metagraph.netuid, metagraph.own_hotkey, metagraph.own_uid) == (NETUID, VALIDATOR, 0)
+    assert metagraph.weights_rate_limit == _RATE_LIMIT
+    assert metagraph.owner_hotkey == OWNER
+    assert [neuron.hotkey for neuron in metagraph.neurons] == [VALIDATOR, *MINERS, OWNER]
+    validator, first, *_ = metagraph.neurons
+    assert (validator.stake, validator.validator_permit, validator.ip) == (2000.5, True, "")
+    assert (first.ip, first.port) == ("127.0.0.2", 8000)
+
+
+async def test_weights_are_set_read_back_and_refused_when_set_again_too_soon(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient
+) -> None:
+    signer.start(await chain.start())
+
+    landed = await client.set_weights([0, 1, 2], [100, 65535, 32000], 0)
+    with pytest.raises(TransientError, match="SettingWeightsTooFast"):
+        await client.set_weights([1], [65535], 0)
+    await chain.wait_for_block(landed.block + _RATE_LIMIT)
+    again = await client.set_weights([1], [65535], 0)
+
+    assert landed.read_back == [[0, 100], [1, 65535], [2, 32000]]
+    assert landed.extrinsic == f"{landed.block}-0001"
+    assert chain.weights(0) == [(1, 65535)]
+    assert chain.last_update(0) == again.block >= landed.block + _RATE_LIMIT
+
+
+async def test_an_unregistered_hotkey_is_told_to_the_operator(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient
+) -> None:
+    signer.start(await chain.start(), uri="//Stranger")
+
+    metagraph = await client.read_metagraph()
+    with pytest.raises(ConfigurationError) as raised:
+        await client.set_weights([1], [65535], 0)
+
+    assert metagraph.own_uid is None
+    assert raised.value.exit_code is ExitCode.HOTKEY_NOT_REGISTERED
+    assert keypair("//Stranger").ss58_address in str(raised.value)
+
+
+async def test_what_the_runtime_refuses_keeps_its_name(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient
+) -> None:
+    chain.write_storage("CommitRevealWeightsEnabled", NETUID, value=True)
+    signer.start(await chain.start())
+    with pytest.raises(TransientError, match="CommitRevealEnabled"):
+        await client.set_weights([1], [65535], 0)
+    assert (await client.read_metagraph()).commit_reveal
+
+
+async def test_a_killed_signer_is_replaced_without_the_client_noticing_more_than_one_error(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient
+) -> None:
+    url = await chain.start()
+    signer.start(url)
+    before = await client.sign_auth("5Miner", "a-uuid")
+
+    signer.kill()
+    waiting = asyncio.create_task(client.sign_auth("5Miner", "a-uuid"))
+    first = (await asyncio.gather(waiting, return_exceptions=True))[0]
+    signer.start(url)
+    after = await client.sign_auth("5Miner", "a-uuid")
+
+    assert isinstance(first, TransientError)
+    assert after.validator_hotkey == before.validator_hotkey == VALIDATOR
+    assert after.nonce != before.nonce
+
+
+async def test_the_signer_reconnects_after_the_node_was_away(
+    signer: SignerProcess, client: SignerClient
+) -> None:
+    first = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S)
+    url = await first.start()
+    signer.start(url)
+    assert (await client.read_metagraph()).own_uid == 0
+
+    await first.stop()
+    with pytest.raises(TransientError):
+        await client.read_metagraph()
+    second = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S)
+    await second.start(port=int(url.rpartition(":")[2]))
+
+    assert (await client.read_metagraph()).own_uid == 0
+    await second.stop()
+
+
+async def test_weights_that_landed_though_the_node_hung_up_are_not_called_a_failure(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient
+) -> None:
+    upstream = await chain.start()
+    async with _HangUpOnce(upstream) as proxy:
+        signer.start(proxy.url)
+        landed = await client.set_weights([1, 2], [65535, 9], 0)
+
+    assert proxy.hung_up
+    assert (landed.read_back, landed.extrinsic) == ([[1, 65535], [2, 9]], "")
+    assert chain.last_update(0) == landed.block
+
+
+async def test_the_signer_ends_in_order_on_sigterm(chain: LocalChain, signer: SignerProcess) -> None:
+    process = signer.start(await chain.start())
+    client = SignerClient(signer.path)
+    await client.read_metagraph()
+
+    process.terminate()
+    await asyncio.to_thread(process.join, 10)
+
+    assert process.exitcode == 0
+    await client.close()
+
+
+async def test_the_signer_dies_with_its_parent(chain: LocalChain, tmp_path: Path) -> None:
+    url = await chain.start()
+    write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
+    program = [sys.executable, "-c", _PARENT, url, str(tmp_path)]
+    parent = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    client = SignerClient(tmp_path / "signer.sock")
+    await client.sign_auth("5Miner", "a-uuid")
+
+    parent.kill()
+
+    await asyncio.wait_for(_gone(pid), 5)
+    await parent.communicate()
+    await client.close()
+
+
+async def test_a_missing_hotkey_ends_the_process_with_its_exit_code(
+    signer: SignerProcess, tmp_path: Path
+) -> None:
+    process = signer.start("ws://127.0.0.1:9", wallet_hotkey="nobody")
+    await asyncio.to_thread(process.join, 20)
+    assert process.exitcode == ExitCode.HOTKEY_MISSING
+
+
+async def test_the_node_runs_as_a_program_and_says_where(tmp_path: Path) -> None:
+    listing = tmp_path / "neurons.json"
+    listing.write_text(json.dumps([asdict(neuron) for neuron in neurons()]))
+    program = [sys.executable, "-m", "gaia.localnet.chain", str(listing), "--block-time", "0.05"]
+    node = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE, env=dict(os.environ))
+    assert node.stdout is not None
+    url = json.loads(await node.stdout.readline())["url"]
+    async with connect(url) as connection:
+        head = await _ask(connection, "chain_getHeader")
+    node.terminate()
+    await node.communicate()
+
+    assert node.returncode == 0
+    assert int(head["number"], 16) >= 0
+
+
+async def test_a_client_of_another_make_is_served_too(chain: LocalChain) -> None:
+    async with connect(await chain.start()) as connection:
+        subscription = await _ask(connection, "chain_subscribeNewHeads")
+        first = json.loads(await connection.recv())
+        second = json.loads(await connection.recv())
+        await _send(connection, "chain_unsubscribeNewHeads", [subscription])
+        version = None
+        async for message in connection:
+            answer = json.loads(message)
+            if answer.get("id") == 1:
+                version = answer["result"]
+                break
+    numbers = [int(notice["params"]["result"]["number"], 16) for notice in (first, second)]
+    assert numbers[1] == numbers[0] + 1
+    assert version is True
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "code"),
+    [
+        ("chain_getPudding", [], -32601),
+        ("author_submitExtrinsic", ["0x1084616263"], 1010),
+        ("state_getStorage", ["0x00", "0x" + "11" * 32], -32000),
+        ("state_getStorage", ["not hex"], -32000),
+        ("chain_getHeader", ["a", "b", "c"], -32000),
+    ],
+)
+async def test_what_cannot_be_answered_has_the_nodes_error_code(
+    chain: LocalChain, method: str, parameters: list[str], code: int
+) -> None:
+    async with connect(await chain.start()) as connection:
+        await _send(connection, method, parameters)
+        assert json.loads(await connection.recv())["error"]["code"] == code
+
+
+async def test_requests_come_in_batches_and_with_named_parameters(chain: LocalChain) -> None:
+    async with connect(await chain.start()) as connection:
+        batch = [
+            {"jsonrpc": "2.0", "id": 1, "method": "chain_getBlockHash", "params": {"number": 0}},
+            {"jsonrpc": "2.0", "id": 2, "method": "system_chain"},
+        ]
+        await connection.send(json.dumps(batch))
+        first, second = json.loads(await connection.recv())
+    assert len(first["result"]) == 66
+    assert second["result"] == "Gaia local subnet"
+
+
+_PARENT = """
+import multiprocessing, socket, sys, time
+from pathlib import Path
+from gaia.validator.app.chain_signer import run_chain_signer
+from gaia.validator.utils.config import Settings
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "signer.sock"))
+    listener.listen()
+    settings = Settings(
+        chain_endpoint=sys.argv[1], wallet_name="validator", wallet_path=folder / "wallets", data_dir=folder
+    )
+    child = multiprocessing.get_context("spawn").Process(target=run_chain_signer, args=(settings, listener))
+    child.start()
+    print(child.pid, flush=True)
+    child.join()
+"""
+
+
+async def _gone(pid: int) -> None:
+    while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        await asyncio.sleep(0.01)
+
+
+async def _send(connection: Any, method: str, parameters: list[Any] | None = None) -> None:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters or []}
+    await connection.send(json.dumps(request))
+
+
+async def _ask(connection: Any, method: str) -> Any:
+    await _send(connection, method)
+    return json.loads(await connection.recv())["result"]
+
+
+class _HangUpOnce:
+    """A TCP relay that cuts the first connection right after a submission has passed."""
+
+    def __init__(self, upstream: str) -> None:
+        self._port = int(upstream.rpartition(":")[2])
+        self.hung_up = False
+        self._pumps: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        ends = (writer, upstream_writer)
+        self._pumps += [
+            asyncio.create_task(self._pump(upstream_reader, writer, ends, self._is_ready)),
+            asyncio.create_task(self._pump(reader, upstream_writer, ends, lambda data: False)),
+        ]
+
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+        cut_at: Callable[[bytes], bool],
+    ) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+                if cut_at(data):
+                    self.hung_up = True
+                    break
+        except ConnectionError:
+            return
+        finally:
+            for end in ends:
+                end.close()
+
+    def _is_ready(self, data: bytes) -> bool:
+        return not self.hung_up and b"author_extrinsicUpdate" in data

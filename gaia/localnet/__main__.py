@@ -62,6 +62,7 @@ async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: 
             with display:
                 report = await _unless(stopped, _follow(subnet, display, wanted_runs))
         except _Stopped:
+            errors.print("Stopping: the validator finishes what it has begun; Ctrl-C again ends it at once.")
             clean = await subnet.stop()
             errors.print(
                 "Stopped: the validator drained cleanly."

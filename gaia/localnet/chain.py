@@ -50,6 +50,8 @@ class LocalChain:
         Least version key accepted; 0 accepts any.
     commit_reveal
         When set, plain weights are refused, as on subnets that seal them.
+    first_block
+        Number of the first block, for a chain that carries an earlier one on.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class LocalChain:
         weights_version: int = 0,
         commit_reveal: bool = False,
         owner_hotkey: str = "",
+        first_block: int = 0,
     ) -> None:
         owner = owner_hotkey or bittensor_core.Keypair.create_from_uri(OWNER_URI).ss58_address
         rules = SubnetRules(
@@ -75,7 +78,7 @@ class LocalChain:
             owner_hotkey=owner,
             owner_coldkey=next((n.coldkey for n in neurons if n.hotkey == owner), owner),
         )
-        self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner))
+        self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block)
         self._methods = RpcMethods(self._chain)
         self._block_time_s = block_time_s
         self._ids = itertools.count(1)

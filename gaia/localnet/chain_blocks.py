@@ -56,13 +56,26 @@ class Block:
 
 
 class BlockChain:
-    """One chain without forks, whose head is final; keeps the last `KEPT_BLOCKS` in full."""
+    """One chain without forks, whose head is final; keeps the last `KEPT_BLOCKS` in full.
 
-    def __init__(self, runtime: ChainRuntime, rules: SubnetRules, neurons: Sequence[ChainNeuron]) -> None:
+    Parameters
+    ----------
+    first_block
+        Number of the first block: above 0 for a chain that stands in for one that went on before.
+    """
+
+    def __init__(
+        self,
+        runtime: ChainRuntime,
+        rules: SubnetRules,
+        neurons: Sequence[ChainNeuron],
+        first_block: int = 0,
+    ) -> None:
         self.runtime = runtime
         self.storage = ChainStorage(runtime)
         self.pallet = SubtensorPallet(self.storage, lambda: self._number)
         self.rules = rules
+        self._first_block = first_block
         self._number = 0
         self._hashes: deque[str] = deque(maxlen=KEPT_HASHES)
         self._blocks: OrderedDict[str, Block] = OrderedDict()
@@ -119,7 +132,7 @@ class BlockChain:
         """Apply what waits, in order of arrival, and return the new block."""
         waiting, self._pool = self._pool, []
         parent = self._hashes[-1] if self._hashes else _NO_PARENT
-        self._number = self.head.number + 1 if self._hashes else 0
+        self._number = self.head.number + 1 if self._hashes else self._first_block
         now_ms = int(time.time() * 1000)
         self.storage.write("Number", value=self._number, pallet="System")
         self.storage.write("Now", value=now_ms, pallet="Timestamp")

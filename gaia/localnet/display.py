@@ -109,7 +109,7 @@ def line_of(view: View) -> str:
         parts.append(f"run {run}")
         parts.append(_count(forecasts))
         parts.append(f"{sum(len(forecast.leads) for forecast in forecasts)} leads scored")
-    if view.progress.weights is not None:
+    if view.stage is Stage.DONE and view.progress.weights is not None:
         parts.append(f"weights in block {view.progress.weights.block}")
     return "; ".join(parts)
 

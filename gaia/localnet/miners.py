@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,9 @@ class Farm:
 
     async def start(self) -> list[dict[str, Any]]:
         """Serve them all; return index, hotkey, host and port of each, in order of index."""
+        # More models at once than cores only take turns at the interpreter; a copy waits in a thread besides.
+        threads = ThreadPoolExecutor((os.cpu_count() or 1) + 1, "model")
+        asyncio.get_running_loop().set_default_executor(threads)
         certificate = write_certificate(self._directory)
         addresses = await asyncio.gather(
             *(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gaia.localnet.chain import ChainNeuron
 
 CHAIN, ARCHIVES, MINERS = "chain", "archives", "miners"
+BLOCKS_PER_START = 1_000_000
 _POLL_S = 0.02
 
 Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -43,18 +44,31 @@ async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str,
     served = (await _wait_for_ready(state_dir, MINERS))["miners"]
     neurons = [_neuron(validator, stake=VALIDATOR_STAKE, validator_permit=True)]
     neurons += [_neuron(miner["hotkey"], miner["host"], miner["port"]) for miner in served]
+    first_block = _first_block(state_dir)
     node = LocalChain(
         neurons,
         netuid=NETUID,
         block_time_s=BLOCK_TIME_S,
         tempo=TEMPO,
         weights_rate_limit=WEIGHTS_RATE_LIMIT,
+        first_block=first_block,
     )
     url = await node.start()
     try:
-        yield {"url": url, "netuid": NETUID, "validator_hotkey": validator, "owner_hotkey": node.owner_hotkey}
+        yield {"url": url, "first_block": first_block}
     finally:
         await node.stop()
+
+
+def _first_block(state_dir: Path) -> int:
+    """Return 0 at the first start, later a number that the chain before has not reached.
+
+    The validator's journal knows that chain's epochs; they must not come again.
+    """
+    path = state_dir / "chain_starts"
+    starts = int(path.read_text()) if path.exists() else 0
+    path.write_text(str(starts + 1))
+    return starts * BLOCKS_PER_START
 
 
 def _neuron(

@@ -29,7 +29,7 @@ TITLES: Mapping[Stage, str] = {
 
 
 def stage_of(progress: Progress, wanted_runs: int) -> Stage:
-    """Return the earliest thing that any open run still has to do.
+    """Return what the open runs wait for: scores of the first day, then answers, then ERA5.
 
     `wanted_runs` is how many runs must be completed before the last weights.
     """
@@ -41,9 +41,9 @@ def stage_of(progress: Progress, wanted_runs: int) -> Stage:
         return Stage.WEIGHTS
     completed = set(progress.completed_ids)
     states = {forecast.state for forecast in progress.forecasts if forecast.run_id not in completed}
-    if states & {"planned", "requested"}:
-        return Stage.ASK
-    return Stage.DAY1 if "verified" in states else Stage.ERA5
+    if "verified" in states:
+        return Stage.DAY1
+    return Stage.ASK if states & {"planned", "requested"} else Stage.ERA5
 
 
 class Stopwatch:

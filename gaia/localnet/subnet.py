@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -42,6 +43,8 @@ VALIDATOR = "validator"
 _SERVICE_READY_S = 60.0
 _SERVICE_STOP_S = 5.0
 _STOP_MARGIN_S = 10.0
+_AGREEMENT_S = 5.0
+_AGREEMENT_POLL_S = 0.25
 
 
 class WeightsDiffer(GaiaError):
@@ -166,9 +169,16 @@ class LocalSubnet:
         WeightsDiffer
             If the chain does not hold what the validator believes to have set.
         """
-        outcome = await self.outcome(progress, seconds)
-        if progress.weights is None or progress.weights.vector != outcome.chain_vector:
-            raise WeightsDiffer(f"the chain holds {outcome.chain_vector}, the journal {progress.weights}")
+        deadline = time.monotonic() + _AGREEMENT_S
+        while True:
+            outcome = await self.outcome(progress, seconds)
+            if progress.weights is not None and progress.weights.vector == outcome.chain_vector:
+                break
+            if time.monotonic() > deadline:
+                raise WeightsDiffer(f"the chain holds {outcome.chain_vector}, the journal {progress.weights}")
+            # New weights may have reached the chain, and the journal is about to say so.
+            await asyncio.sleep(_AGREEMENT_POLL_S)
+            progress = await self.progress()
         summary = summary_of(outcome, await self._watch.components())
         (self.state_dir / "summary.json").write_text(json.dumps(summary, indent=1))
         return report_of(outcome)
@@ -212,6 +222,7 @@ class LocalSubnet:
             *(self.services[name].ready(_SERVICE_READY_S) for name in (MINERS, CHAIN, ARCHIVES))
         )
         miners, chain, archives = ready
+        self._watch.first_block = chain["first_block"]
         specs = population(self.options.miners, self.options.seed)
         self.specs = {miner["hotkey"]: specs[miner["index"]] for miner in miners["miners"]}
         addresses = Addresses(

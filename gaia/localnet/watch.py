@@ -33,7 +33,7 @@ SELECT f.run_id, f.hotkey, f.uid, f.state, f.reason, f.frozen_at, s.day1, s.lead
 """
 _WEIGHTS = """
 SELECT block, block_hash, extrinsic, vector, weights, run_ids, completed_ids, read_back
-  FROM weight_journal WHERE state = 'set' ORDER BY block DESC LIMIT 1
+  FROM weight_journal WHERE state = 'set' AND block >= $1 ORDER BY block DESC LIMIT 1
 """
 _REFERENCES = "SELECT count(*) FILTER (WHERE ready) AS ready, count(*) AS wanted FROM reference_sets"
 _COMPONENTS = """
@@ -107,9 +107,13 @@ class Progress:
 
 
 class Watch:
-    """Reads the validator's tables; survives a database that is away for a while."""
+    """Reads the validator's tables; survives a database that is away for a while.
+
+    Weights set before `first_block` were another chain's, and are passed over.
+    """
 
     def __init__(self, dsn: str) -> None:
+        self.first_block = 0
         self._dsn = dsn
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._last = Progress()
@@ -119,7 +123,7 @@ class Watch:
         try:
             connection = await self._connected()
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                self._last = await _read_progress(connection)
+                self._last = await _read_progress(connection, self.first_block)
         except NOT_NOW:
             await self.close()
         return self._last
@@ -148,10 +152,10 @@ class Watch:
         return self._connection
 
 
-async def _read_progress(connection: asyncpg.Connection[asyncpg.Record]) -> Progress:
+async def _read_progress(connection: asyncpg.Connection[asyncpg.Record], first_block: int) -> Progress:
     runs = await connection.fetch(_RUNS)
     forecasts = await connection.fetch(_FORECASTS)
-    weights = await connection.fetchrow(_WEIGHTS)
+    weights = await connection.fetchrow(_WEIGHTS, first_block)
     references = await connection.fetchrow(_REFERENCES)
     return Progress(
         runs=tuple(_run_of(dict(row)) for row in runs),

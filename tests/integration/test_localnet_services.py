@@ -15,6 +15,7 @@ from gaia.localnet.children import ChildFailed
 from gaia.localnet.options import NETUID, WALLET_HOTKEY, WALLET_NAME, Options
 from gaia.localnet.population import Behaviour, population
 from gaia.localnet.readback import read_chain
+from gaia.localnet.services import BLOCKS_PER_START
 from gaia.localnet.subnet import LocalSubnet, WeightsDiffer
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.localnet.watch import Watch
@@ -131,3 +132,14 @@ async def test_dead_miner_lets_go_of_its_connections_when_stopped():
     with pytest.raises(ConnectionError):
         await reader.readexactly(1)
     writer.close()
+
+
+async def test_chain_that_carries_another_on_begins_where_that_one_never_was(tmp_path):
+    async with ServicesAlone(tmp_path, Options(miners=1)) as first:
+        await first.start()
+        before = await read_chain(first.settings.chain_endpoint, NETUID)
+    async with ServicesAlone(tmp_path, Options(miners=1)) as second:
+        await second.start()
+        after = await read_chain(second.settings.chain_endpoint, NETUID)
+
+    assert before.block < BLOCKS_PER_START <= after.block

@@ -91,8 +91,9 @@ def test_line_counts_states_and_leads():
     assert line == f"era5; run {RUN_ID}; 1 rejected, 1 requested, 1 scored_day1; 1 leads scored"
 
 
-def test_line_names_the_block_of_the_weights():
-    assert line_of(a_view(progress=a_finished_run())).endswith("weights in block 99")
+def test_last_line_names_the_block_of_the_weights():
+    assert line_of(a_view(stage=Stage.DONE, progress=a_finished_run())).endswith("weights in block 99")
+    assert "block" not in line_of(a_view(stage=Stage.WEIGHTS, progress=a_finished_run()))
 
 
 def test_plain_display_prints_a_line_only_when_something_changed():

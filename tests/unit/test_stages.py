@@ -19,11 +19,12 @@ def test_subnet_without_a_run_is_starting():
         (("planned", "scored_day1"), Stage.ASK),
         (("requested", "rejected"), Stage.ASK),
         (("verified", "scored_day1"), Stage.DAY1),
+        (("verified", "requested"), Stage.DAY1),
         (("scored_day1", "rejected"), Stage.ERA5),
         (("scored", "rejected"), Stage.ERA5),
     ],
 )
-def test_stage_is_the_earliest_thing_an_open_run_has_to_do(states, expected):
+def test_stage_is_what_the_open_run_waits_for(states, expected):
     forecasts = tuple(a_forecast(str(uid), uid, state=state) for uid, state in enumerate(states))
 
     assert stage_of(Progress(runs=(a_run(),), forecasts=forecasts), 1) is expected

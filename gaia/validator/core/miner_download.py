@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -71,29 +71,40 @@ class Downloads:
         if left <= 0:
             raise MinerFault(f"forecast exceeds {self._budget_bytes // _MIB} MiB")
         received = 0
-        draft = target.with_name(f".{target.name}.part")
+
+        def count(piece: bytes) -> None:
+            nonlocal received
+            received += len(piece)
+
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-
-                def store(piece: bytes) -> None:
-                    nonlocal received
-                    received += len(piece)
-                    file.write(piece)
-
-                reply = await self._http.exchange(
-                    "GET",
-                    f"{peer.base_url}{access.url_path}/{path}",
-                    headers={"Authorization": f"Bearer {access.token}"},
-                    limit_bytes=min(self._chunk_bytes, left),
-                    sink=store,
-                )
-            if reply.status != HTTPStatus.OK:
-                raise reply.error(path)
-            draft.replace(target)
+            url, limit_bytes = f"{peer.base_url}{access.url_path}/{path}", min(self._chunk_bytes, left)
+            await self._save(url, access.token, limit_bytes, target, count)
         except OSError as error:
             raise TransientError(f"{path} cannot be stored: {error.strerror}") from error
         finally:
+            # What was received for nothing counts too.
             self._spent.add(account, received)
-            draft.unlink(missing_ok=True)
         return received
+
+    async def _save(
+        self, url: str, token: str, limit_bytes: int, target: Path, count: Callable[[bytes], None]
+    ) -> None:
+        """Write the body to a draft beside `target`, which takes its place once it is whole."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.part")
+
+        def store(piece: bytes) -> None:
+            count(piece)
+            file.write(piece)
+
+        try:
+            with draft.open("wb") as file:
+                headers = {"Authorization": f"Bearer {token}"}
+                reply = await self._http.exchange(
+                    "GET", url, headers=headers, limit_bytes=limit_bytes, sink=store
+                )
+            if reply.status != HTTPStatus.OK:
+                raise reply.error(target.name)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,162 @@
+"""What one exchange with a server of raw bytes may cost, and what each answer means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from gaia.validator.core.miner_http import MinerHttp, Reply, deadline
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+
+OK = b"HTTP/1.1 200 OK\r\n"
+Serve = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a server that answers every connection with given pieces; returns its address."""
+    servers: list[asyncio.Server] = []
+    answers: set[asyncio.Task[None]] = set()
+
+    async def start(*pieces: bytes, pause_s: float = 0.0, requests: list[bytes] | None = None) -> str:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            answers.add(asyncio.current_task())
+            request = await reader.readuntil(b"\r\n\r\n")
+            if requests is not None:
+                requests.append(request)
+            try:
+                for piece in pieces:
+                    writer.write(piece)
+                    await asyncio.sleep(pause_s)
+            finally:
+                writer.close()
+
+        servers.append(await asyncio.start_server(answer, "127.0.0.1", 0))
+        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}/"
+
+    yield start
+    for task in answers:
+        task.cancel()
+    await asyncio.gather(*answers, return_exceptions=True)
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture
+async def http(serve) -> AsyncIterator[MinerHttp]:
+    client = MinerHttp(timeout_s=2.0, min_rate_kib_s=64.0, rate_grace_s=0.05)
+    yield client
+    await client.close()
+
+
+async def test_body_within_the_limit_is_returned(serve, http):
+    url = await serve(OK + b"Content-Length: 5\r\n\r\nhello")
+
+    assert await http.exchange("GET", url, limit_bytes=5) == Reply(200, b"hello")
+
+
+async def test_request_asks_for_identity_and_keeps_no_cookie(serve, http):
+    requests: list[bytes] = []
+    url = await serve(OK + b"Set-Cookie: a=b\r\nContent-Length: 0\r\n\r\n", requests=requests)
+
+    for _ in range(2):
+        await http.exchange("GET", url, limit_bytes=5)
+
+    assert all(b"accept-encoding: identity" in request.lower() for request in requests)
+    assert not any(b"cookie" in request.lower() for request in requests)
+
+
+async def test_sink_takes_the_body_instead_of_the_reply(serve, http):
+    taken = bytearray()
+    url = await serve(OK + b"Content-Length: 5\r\n\r\nhello")
+
+    reply = await http.exchange("GET", url, limit_bytes=5, sink=taken.extend)
+
+    assert (reply.body, bytes(taken)) == (b"", b"hello")
+
+
+async def test_body_of_unknown_length_is_cut_at_the_limit(serve, http):
+    url = await serve(OK + b"\r\n", b"x" * 100)
+
+    with pytest.raises(MinerFault, match="exceeds 50 bytes"):
+        await http.exchange("GET", url, limit_bytes=50)
+
+
+async def test_body_that_trickles_is_given_up(serve, http):
+    url = await serve(OK + b"\r\n", *[b"x"] * 50, pause_s=0.03)
+
+    with pytest.raises(MinerUnreachable, match="slower than 64 KiB/s"):
+        await http.exchange("GET", url, limit_bytes=500)
+
+
+async def test_interim_answers_without_end_are_ended_by_the_deadline(serve, http):
+    url = await serve(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 200, pause_s=0.01)
+
+    with pytest.raises(MinerUnreachable, match=r"hints took longer than 0\.2 s"):
+        async with deadline(0.2, "hints"):
+            await http.exchange("GET", url, limit_bytes=500)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        OK + b"Content-Length: 50\r\n\r\nshort",
+        OK + b"X: " + b"y" * 1_000_000 + b"\r\n\r\n",
+    ],
+    ids=["nothing", "nonsense", "cut short", "header bomb"],
+)
+async def test_no_whole_answer_means_unreachable(serve, http, answer):
+    url = await serve(answer)
+
+    with pytest.raises(MinerUnreachable):
+        await http.exchange("GET", url, limit_bytes=500)
+
+
+async def test_closed_port_means_unreachable(serve, http):
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+
+    with pytest.raises(MinerUnreachable, match="ConnectError"):
+        await http.exchange("GET", f"http://127.0.0.1:{port}/", limit_bytes=500)
+
+
+async def test_refusal_is_returned_cut_short(serve, http):
+    url = await serve(b"HTTP/1.1 500 No\r\n\r\n", b"x" * 10_000)
+
+    reply = await http.exchange("GET", url, limit_bytes=5)
+
+    assert (reply.status, len(reply.body), reply.is_server_error) == (500, 4096, True)
+
+
+async def test_redirect_is_not_followed(serve, http):
+    url = await serve(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+
+    with pytest.raises(MinerFault, match="redirect"):
+        await http.exchange("GET", url, limit_bytes=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (400, MinerFault),
+        (401, MinerUnreachable),
+        (403, MinerUnreachable),
+        (404, MinerFault),
+        (422, MinerFault),
+        (429, MinerUnreachable),
+        (500, MinerUnreachable),
+        (502, MinerUnreachable),
+    ],
+)
+def test_status_says_whether_a_later_attempt_may_succeed(status, meaning):
+    error = Reply(status, b"no\x00pe").error("poll")
+
+    assert type(error) is meaning
+    assert str(error) == f"poll was answered {status}: no pe"

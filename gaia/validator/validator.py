@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**_overrides(arguments))
         if arguments.check:
+            # As other tools do when `head` has read enough.
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             print_settings(settings)
             return ExitCode.OK
         become_supervisor(settings)

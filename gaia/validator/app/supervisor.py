@@ -70,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     unit_timeout_s: float = 300.0
     drain_timeout_s: float = 25.0
     poll_s: float = 0.25
+    crash_limit: int = 12
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
     lock_fd: int = -1
@@ -118,6 +119,7 @@ class Supervisor:
             hard_mib=options.worker_hard_limit_mib,
             drain_timeout_s=options.drain_timeout_s,
             recycle_grace_s=options.unit_timeout_s,
+            crash_limit=options.crash_limit,
         )
         self._wanted = self._wanted_seats()
         self._seated: dict[int, _Seated] = {}

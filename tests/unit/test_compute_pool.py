@@ -1,0 +1,264 @@
+"""The engine's side of the workers, on a real socket, with workers played by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.rendezvous import short_directory
+from gaia.validator.utils.ipc_types import (
+    Ack,
+    Bye,
+    Failure,
+    FrameReader,
+    Goodbye,
+    Hello,
+    ResultUnit,
+    ToEngine,
+    ToWorker,
+    WorkUnit,
+    encode_frame,
+)
+
+PATIENCE_S = 10.0
+
+
+class Meeting:
+    """A pool and the path at which workers find it."""
+
+    def __init__(self, pool: ComputePool, path: Path) -> None:
+        self.pool = pool
+        self.path = path
+
+    async def join(self, seat: int = 0, **hello: Any) -> Worker:
+        """Connect as a worker and say who we are."""
+        worker = await Worker.connect(self.path)
+        worker.say(Hello(**{"seat": seat, "incarnation": 1, "pid": os.getpid(), **hello}))
+        return worker
+
+    def ask(self, unit: WorkUnit) -> asyncio.Task[ResultUnit]:
+        return asyncio.create_task(self.pool.dispatch_and_wait(unit))
+
+
+class Worker:
+    """A worker's end of the connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._frames: FrameReader[ToWorker] = FrameReader(ToWorker)
+        self._heard: list[ToWorker] = []
+
+    @classmethod
+    async def connect(cls, path: Path) -> Worker:
+        return cls(*await asyncio.open_unix_connection(path))
+
+    def say(self, *messages: ToEngine) -> None:
+        self.say_bytes(b"".join(map(encode_frame, messages)))
+
+    def say_bytes(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def hear(self) -> ToWorker | None:
+        """Return the engine's next word; None once it has hung up."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not self._heard:
+                try:
+                    data = await self._reader.read(65536)
+                except ConnectionResetError:
+                    return None
+                if not data:
+                    return None
+                self._heard += self._frames.feed(data)
+        return self._heard.pop(0)
+
+    async def hang_up(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+@pytest.fixture
+async def meeting(tmp_path: Path) -> AsyncIterator[Meeting]:
+    folder = short_directory(tmp_path, "pool.sock")
+    folder.mkdir(exist_ok=True)
+    path = folder / "pool.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    pool = ComputePool(SimpleNamespace(unit_crash_limit=2, unit_timeout_s=60.0), tmp_path / "board")
+    await pool.start(listener)
+    yield Meeting(pool, path)
+    await pool.close()
+    path.unlink()
+
+
+def a_unit(job_id: str = "a", *, timeout_s: float = 60.0, **payload: Any) -> WorkUnit:
+    return WorkUnit(job_id=job_id, handler="test.echo", payload=payload, deadline_at=time.time() + timeout_s)
+
+
+def an_answer(job_id: str = "a", attempt: int = 1) -> ResultUnit:
+    return ResultUnit(job_id=job_id, attempt=attempt, value={"x": 1})
+
+
+async def test_unit_goes_to_a_worker_and_its_result_comes_back(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    unit = a_unit(x=1)
+
+    asked = meeting.ask(unit)
+
+    assert await worker.hear() == unit
+    assert (meeting.pool.workers, meeting.pool.busy, meeting.pool.queue_depth) == (1, 1, 0)
+    worker.say(an_answer())
+    assert await asked == an_answer()
+    assert await worker.hear() == Ack(job_id="a", attempt=1)
+    assert meeting.pool.busy == 0
+    await worker.hang_up()
+
+
+async def test_failure_is_a_result_and_not_raised(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    asked = meeting.ask(a_unit())
+    await worker.hear()
+
+    failure = Failure(error_type="MinerFault", message="forecast lacks 2t")
+    worker.say(ResultUnit(job_id="a", attempt=1, failure=failure))
+
+    assert (await asked).failure == failure
+    await worker.hang_up()
+
+
+async def test_unit_waits_until_a_worker_comes(meeting: Meeting) -> None:
+    asked = meeting.ask(a_unit())
+    await asyncio.sleep(0)
+    assert meeting.pool.queue_depth == 1
+
+    worker = await meeting.join()
+    await worker.hear()
+    worker.say(an_answer())
+
+    assert (await asked).succeeded
+    await worker.hang_up()
+
+
+async def test_all_who_ask_for_one_job_get_its_one_result(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    asked = [meeting.ask(a_unit()) for _ in range(3)]
+    await worker.hear()
+
+    worker.say(an_answer())
+
+    assert await asyncio.gather(*asked) == [an_answer()] * 3
+    await worker.hang_up()
+
+
+async def test_unit_of_a_worker_that_hangs_up_goes_to_another_and_is_quarantined_in_the_end(
+    meeting: Meeting,
+) -> None:
+    asked = meeting.ask(a_unit())
+    for attempt in (1, 2):
+        worker = await meeting.join(seat=attempt)
+        unit = await worker.hear()
+        assert isinstance(unit, WorkUnit)
+        assert unit.attempt == attempt
+        await worker.hang_up()
+
+    result = await asked
+
+    assert result.failure == Failure(error_type="QuarantinedError", message="test.echo killed 2 workers")
+
+
+async def test_result_held_from_an_earlier_engine_is_acknowledged_and_used(meeting: Meeting) -> None:
+    worker = await meeting.join(holding="a", attempt=4)
+    worker.say(an_answer(attempt=4))
+    assert await worker.hear() == Ack(job_id="a", attempt=4)
+
+    assert await meeting.pool.dispatch_and_wait(a_unit()) == an_answer(attempt=4)
+    await worker.hang_up()
+
+
+async def test_leaving_worker_is_let_go(meeting: Meeting) -> None:
+    worker = await meeting.join()
+
+    worker.say(Goodbye(reason="drain"))
+
+    assert await worker.hear() == Bye()
+    await worker.hang_up()
+
+
+async def test_unit_that_finds_no_worker_fails_at_its_deadline(meeting: Meeting) -> None:
+    result = await meeting.pool.dispatch_and_wait(a_unit(timeout_s=0.05))
+
+    assert result.failure is not None
+    assert result.failure.error_type == "DeadlineExceeded"
+
+
+async def test_unit_that_cannot_be_sent_fails_and_the_worker_stays(meeting: Meeting) -> None:
+    worker = await meeting.join()
+
+    result = await meeting.pool.dispatch_and_wait(a_unit(value=object()))
+
+    assert result.failure is not None
+    assert result.failure.error_type == "TypeError"
+    assert await worker.hear() == Ack(job_id="a", attempt=1)
+    asked = meeting.ask(a_unit("b"))
+    assert isinstance(await worker.hear(), WorkUnit)
+    worker.say(an_answer("b"))
+    assert (await asked).succeeded
+    await worker.hang_up()
+
+
+async def test_cancelled_caller_takes_the_waiting_unit_along(meeting: Meeting) -> None:
+    asked = meeting.ask(a_unit())
+    await asyncio.sleep(0)
+
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+
+    assert meeting.pool.queue_depth == 0
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param(b"\xff" * 8, id="a frame without end"),
+        pytest.param(b"\x00\x00\x00\x01\xc0", id="no message"),
+        pytest.param(encode_frame(Goodbye(reason="drain")), id="a stranger"),
+        pytest.param(encode_frame(Hello(seat=0, incarnation=1, pid=1)), id="the pid of another"),
+    ],
+)
+async def test_stranger_is_hung_up_on(meeting: Meeting, nonsense: bytes) -> None:
+    stranger = await Worker.connect(meeting.path)
+
+    stranger.say_bytes(nonsense)
+
+    assert await stranger.hear() is None
+    assert meeting.pool.workers == 0
+    await stranger.hang_up()
+
+
+async def test_later_connection_of_a_worker_takes_the_place_of_the_earlier(meeting: Meeting) -> None:
+    earlier = await meeting.join()
+    asked = meeting.ask(a_unit())
+    assert isinstance(await earlier.hear(), WorkUnit)
+
+    later = await meeting.join()
+
+    unit = await later.hear()
+    assert isinstance(unit, WorkUnit)
+    assert unit.attempt == 1
+    assert await earlier.hear() is None
+    later.say(an_answer())
+    assert (await asked).succeeded
+    assert meeting.pool.workers == 1
+    await earlier.hang_up()
+    await later.hang_up()

@@ -1,0 +1,318 @@
+"""One worker on a real socket: what it answers, what it keeps, and when it leaves."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaia.validator.app.compute_worker import ComputeWorker, find_handler, limit_memory
+from gaia.validator.app.rendezvous import short_directory
+from gaia.validator.utils.ipc_types import (
+    Ack,
+    Bye,
+    FrameReader,
+    Goodbye,
+    Hello,
+    ResultUnit,
+    ToEngine,
+    ToWorker,
+    WorkUnit,
+    encode_frame,
+)
+
+HANDLERS = "tests.support.handlers"
+PATIENCE_S = 10.0
+
+
+class Engine:
+    """The other end of the socket, by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._listener.settimeout(PATIENCE_S)
+        self._connection: socket.socket | None = None
+
+    def accept(self) -> Hello:
+        """Take the worker's next connection and return its first words."""
+        self.hang_up()
+        self._connection, _ = self._listener.accept()
+        self._connection.settimeout(PATIENCE_S)
+        self._frames: FrameReader[ToEngine] = FrameReader(ToEngine)
+        self._heard: list[ToEngine] = []
+        hello = self.hear()
+        assert isinstance(hello, Hello)
+        return hello
+
+    def say(self, message: ToWorker) -> None:
+        assert self._connection is not None
+        self._connection.sendall(encode_frame(message))
+
+    def say_bytes(self, data: bytes) -> None:
+        assert self._connection is not None
+        self._connection.sendall(data)
+
+    def hear(self) -> ToEngine:
+        assert self._connection is not None
+        while not self._heard:
+            data = self._connection.recv(65536)
+            assert data, "the worker hung up"
+            self._heard += self._frames.feed(data)
+        return self._heard.pop(0)
+
+    def hear_result(self) -> ResultUnit:
+        result = self.hear()
+        assert isinstance(result, ResultUnit)
+        return result
+
+    def acknowledge(self, result: ResultUnit) -> None:
+        self.say(Ack(job_id=result.job_id, attempt=result.attempt))
+
+    def hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        self.hang_up()
+        self._listener.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    folder = short_directory(tmp_path, "pool.sock")
+    folder.mkdir(exist_ok=True)
+    served = Engine(folder / "pool.sock")
+    yield served
+    served.close()
+    served.path.unlink()
+
+
+class Running:
+    """A worker on a thread."""
+
+    def __init__(self, path: Path, max_jobs: int = 1000) -> None:
+        self.worker = ComputeWorker(4, 7, str(path), max_jobs, HANDLERS)
+        self.thread = threading.Thread(target=self.worker.run)
+        self.thread.start()
+
+    def join(self) -> None:
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive(), "the worker did not leave"
+
+
+@pytest.fixture
+def running(engine: Engine) -> Iterator[Running]:
+    worker = Running(engine.path)
+    yield worker
+    worker.worker.drain()
+    engine.close()
+    worker.join()
+
+
+def a_unit(handler: str = "test.echo", job_id: str = "a", attempt: int = 1, **payload: Any) -> WorkUnit:
+    return WorkUnit(job_id=job_id, handler=handler, payload=payload, deadline_at=1e12, attempt=attempt)
+
+
+def test_worker_says_who_it_is(engine: Engine, running: Running) -> None:
+    assert engine.accept() == Hello(seat=4, incarnation=7, pid=os.getpid())
+
+
+def test_worker_runs_the_handler_and_measures_it(engine: Engine, running: Running) -> None:
+    engine.accept()
+
+    engine.say(a_unit("test.spin", attempt=2, seconds=0.05))
+    result = engine.hear_result()
+
+    assert (result.job_id, result.attempt, result.worker_pid) == ("a", 2, os.getpid())
+    assert result.unwrap() == {"pid": os.getpid()}
+    assert result.wall_s >= 0.05
+    assert result.cpu_s > 0
+    assert result.peak_rss_bytes > 2**20
+
+
+@pytest.mark.parametrize(
+    ("handler", "error_type", "message"),
+    [
+        ("test.miner_fault", "MinerFault", "forecast lacks 2t"),
+        ("test.bug", "ZeroDivisionError", "by design"),
+        ("test.unknown", "KeyError", "'unknown'"),
+        ("test.unsendable", "TypeError", "Encoding objects of type object is unsupported"),
+    ],
+)
+def test_worker_answers_an_error_with_its_type(
+    engine: Engine, running: Running, handler: str, error_type: str, message: str
+) -> None:
+    engine.accept()
+
+    engine.say(a_unit(handler))
+    result = engine.hear_result()
+
+    assert result.failure is not None
+    assert (result.failure.error_type, result.failure.message) == (error_type, message)
+    assert result.value is None
+
+
+def test_worker_goes_on_after_an_error(engine: Engine, running: Running) -> None:
+    engine.accept()
+    engine.say(a_unit("test.bug"))
+    engine.acknowledge(engine.hear_result())
+
+    engine.say(a_unit("test.echo", "b", x=1))
+
+    assert engine.hear_result().unwrap()["x"] == 1
+
+
+def test_worker_brings_its_result_to_the_next_engine_until_it_is_acknowledged(
+    engine: Engine, running: Running
+) -> None:
+    engine.accept()
+    engine.say(a_unit(attempt=3))
+    first = engine.hear_result()
+
+    hello = engine.accept()
+    again = engine.hear_result()
+
+    assert (hello.holding, hello.attempt) == ("a", 3)
+    assert again == first
+    engine.acknowledge(again)
+    engine.say(a_unit(job_id="b"))
+    engine.hear_result()
+    engine.say(Ack(job_id="b", attempt=1))
+
+
+def test_worker_holds_nothing_after_the_acknowledgement(engine: Engine, running: Running) -> None:
+    engine.accept()
+    engine.say(a_unit())
+    engine.acknowledge(engine.hear_result())
+
+    # The end of the connection is read after the acknowledgement.
+    assert engine.accept().holding == ""
+
+
+def test_worker_keeps_its_result_when_another_attempt_is_acknowledged(
+    engine: Engine, running: Running
+) -> None:
+    engine.accept()
+    engine.say(a_unit(attempt=2))
+    engine.hear_result()
+    engine.say(Ack(job_id="a", attempt=1))
+
+    assert engine.accept().holding == "a"
+
+
+def test_worker_connects_anew_when_the_engine_speaks_nonsense(engine: Engine, running: Running) -> None:
+    engine.accept()
+
+    engine.say_bytes(b"\xff" * 8)
+
+    assert engine.accept().seat == 4
+
+
+def test_worker_asks_to_be_replaced_after_its_last_unit(engine: Engine) -> None:
+    running = Running(engine.path, max_jobs=2)
+    engine.accept()
+    engine.say(a_unit(job_id="a"))
+    engine.acknowledge(engine.hear_result())
+
+    engine.say(a_unit(job_id="b"))
+
+    # Before the last answer, which the engine would answer with another unit.
+    assert engine.hear() == Goodbye(reason="max_jobs")
+    engine.acknowledge(engine.hear_result())
+    engine.say(Bye())
+    running.join()
+
+
+def test_drained_worker_says_goodbye_to_the_next_engine_too(engine: Engine) -> None:
+    running = Running(engine.path, max_jobs=1)
+    engine.accept()
+    engine.say(a_unit())
+    assert engine.hear() == Goodbye(reason="max_jobs")
+    result = engine.hear_result()
+
+    assert engine.accept().holding == "a"
+
+    assert engine.hear() == Goodbye(reason="max_jobs")
+    assert engine.hear_result() == result
+    engine.acknowledge(result)
+    engine.say(Bye())
+    running.join()
+
+
+def test_drained_worker_leaves_when_it_is_let_go(engine: Engine) -> None:
+    running = Running(engine.path)
+    engine.accept()
+
+    running.worker.drain()
+
+    assert engine.hear() == Goodbye(reason="drain")
+    engine.say(Bye())
+    running.join()
+
+
+def test_drained_worker_still_does_the_unit_that_crossed_its_goodbye(engine: Engine) -> None:
+    running = Running(engine.path)
+    engine.accept()
+    running.worker.drain()
+    assert engine.hear() == Goodbye(reason="drain")
+
+    engine.say(a_unit())
+
+    engine.acknowledge(engine.hear_result())
+    engine.say(Bye())
+    running.join()
+
+
+def test_drained_worker_does_not_wait_for_ever_for_an_engine_that_is_gone(engine: Engine) -> None:
+    running = Running(engine.path)
+    engine.accept()
+    engine.hang_up()
+
+    running.worker.drain()
+
+    running.join()
+
+
+def test_drained_worker_leaves_when_nobody_listens_any_more(engine: Engine) -> None:
+    running = Running(engine.path)
+    engine.accept()
+    engine.close()
+
+    running.worker.drain()
+
+    running.join()
+
+
+def test_handler_is_looked_up_by_name() -> None:
+    assert find_handler(HANDLERS, "test.echo")({"x": 1})["x"] == 1
+
+
+def test_memory_beyond_the_limit_is_refused() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit_memory(64)
+    try:
+        with pytest.raises(MemoryError):
+            bytearray(256 * 2**20)
+        assert bytearray(8 * 2**20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def test_worker_loads_no_network_library() -> None:
+    show = "import sys, gaia.validator.app.compute_worker; print(*sys.modules)"
+
+    loaded = set(subprocess.check_output([sys.executable, "-c", show], text=True).split())
+
+    assert not loaded & {"httpx", "asyncpg", "uvloop", "bittensor", "aiohttp", "requests", "pydantic"}

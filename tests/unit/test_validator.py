@@ -1,0 +1,114 @@
+"""The entry point: what it prints, what it refuses, and what it hands to the Supervisor."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaia.validator import validator
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ExitCode
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.env` of the person who runs the tests."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_check_prints_every_setting_its_value_and_where_it_is_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAIA_NETUID", "237")
+    monkeypatch.setenv("DB_PASSWORD", "hunter2")
+
+    assert validator.main(["--check", "--test", "--dry-run"]) == 0
+
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert len(rows) == len(Settings.model_fields)
+    assert rows["GAIA_NETUID"] == ["237", "environment", "GAIA_NETUID"]
+    assert rows["GAIA_DATABASE_PASSWORD"][0] == "***"
+    assert rows["GAIA_TEST_MODE"] == ["true", "command", "line"]
+    assert rows["GAIA_DRY_RUN"] == ["true", "command", "line"]
+    assert rows["GAIA_METRICS_PORT"] == ["9090", "default"]
+
+
+def test_bad_setting_ends_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAIA_NETUID", "many")
+
+    assert validator.main([]) == ExitCode.BAD_SETTING
+
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.count("\n") == 1
+    assert errors.startswith("GAIA_NETUID: ")
+
+
+def test_missing_hotkey_ends_in_one_sentence_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GAIA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("GAIA_WALLET_PATH", str(tmp_path / "wallets"))
+    monkeypatch.setenv("GAIA_METRICS_PORT", "0")
+
+    assert validator.main([]) == ExitCode.HOTKEY_MISSING
+
+    assert capsys.readouterr().err.startswith("GAIA_WALLET_HOTKEY: there is no hotkey file")
+
+
+def test_supervisor_gets_plain_values_and_the_settings_sealed(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", compute_workers=3, drain_timeout_s=7, unit_timeout_s=9)
+
+    options = validator.supervisor_options(settings, lock_fd=11)
+
+    assert (options.workers, options.drain_timeout_s, options.unit_timeout_s) == (3, 7.0, 9.0)
+    assert options.data_dir == str(tmp_path / "data")
+    assert options.lock_fd == 11
+    assert pickle.loads(options.settings) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "is_embedded"),
+    [({}, True), ({"database_url": "postgresql://db/x"}, False), ({"database_host": "db"}, False)],
+)
+def test_database_is_embedded_only_where_none_is_configured(
+    given: dict[str, Any], is_embedded: bool, tmp_path: Path
+) -> None:
+    settings = Settings(data_dir=tmp_path, **given)
+
+    assert validator.supervisor_options(settings, lock_fd=-1).embedded_database is is_embedded
+
+
+def test_one_worker_per_core_less_one_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(data_dir=tmp_path)
+
+    for cores, workers in ((8, 7), (1, 1), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        assert validator.supervisor_options(settings, lock_fd=-1).workers == workers
+
+
+def test_supervisor_loads_next_to_nothing() -> None:
+    show = "import sys, gaia.validator.app.supervisor; print(*sys.modules)"
+
+    loaded = set(subprocess.check_output([sys.executable, "-c", show], text=True, cwd=ROOT).split())
+
+    assert not loaded & {
+        "asyncio",
+        "httpx",
+        "asyncpg",
+        "numpy",
+        "xarray",
+        "bittensor",
+        "pydantic",
+        "structlog",
+    }

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bittensor_core import Keypair
@@ -22,9 +22,12 @@ from gaia.tasks.defined_tasks.weather.variables import GRIDS
 _BAD_SETTING = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a miner until SIGINT or SIGTERM; return the exit code."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Run a miner until SIGINT or SIGTERM; return the exit code.
+
+    The environment is read here and nowhere else in the miner.
+    """
+    options = _parser(environment).parse_args(arguments)
     try:
         miner = ReferenceMiner(_keypair(options), _model(options), _miner_options(options))
     except (OSError, ValueError, LookupError, ImportError, AttributeError) as error:
@@ -81,25 +84,26 @@ def _miner_options(options: argparse.Namespace) -> MinerOptions:
         steps=options.steps,
         validators=validators or None,
         token_minutes=options.token_minutes,
-        token_secret=os.environ.get("MINER_JWT_SECRET_KEY", ""),
+        token_secret=options.token_secret,
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    env = os.environ.get
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Options whose defaults come from the environment; argparse converts and checks those too."""
+    env = environment.get
     parser = argparse.ArgumentParser(
         prog="python -m gaia.miner.miner",
-        description="A reference miner. Every option also has the environment name given in brackets; "
+        description="A reference miner. Defaults come from the environment, by the names in brackets; "
         "the key of access tokens is read from MINER_JWT_SECRET_KEY alone.",
     )
     add = parser.add_argument
     add("--host", default=env("MINER_HOST", "0.0.0.0"), help="address to listen on [MINER_HOST]")  # noqa: S104
-    add("--port", type=int, default=int(env("PORT", "33334")), help="port; 0: any free one [PORT]")
+    add("--port", type=int, default=env("PORT", "33334"), help="port; 0: any free one [PORT]")
     add("--http", action="store_true", help="plain HTTP, behind a proxy that ends TLS")
     add(
         "--directory",
         type=Path,
-        default=Path(env("MINER_FORECAST_DIR", "miner_forecasts")),
+        default=env("MINER_FORECAST_DIR", "miner_forecasts"),
         help="folder of forecasts and, in analyses/<YYYYMMDDHH>/<field>.f32, of initial states "
         "[MINER_FORECAST_DIR]",
     )
@@ -114,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--token-minutes",
         type=float,
-        default=float(env("WEATHER_ACCESS_TOKEN_EXPIRE_MINUTES", "120")),
+        default=env("WEATHER_ACCESS_TOKEN_EXPIRE_MINUTES", "120"),
         help="life of an access token [WEATHER_ACCESS_TOKEN_EXPIRE_MINUTES]",
     )
     add("--wallet-name", default=env("WALLET_NAME", "default"), help="[WALLET_NAME]")
@@ -122,10 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--wallet-path",
         type=Path,
-        default=Path(env("WALLET_PATH", "~/.bittensor/wallets")),
+        default=env("WALLET_PATH", "~/.bittensor/wallets"),
         help="[WALLET_PATH]",
     )
     add("--hotkey-uri", default="", help="development key such as //Alice, instead of a wallet")
+    parser.set_defaults(token_secret=env("MINER_JWT_SECRET_KEY", ""))
     return parser
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gaia.miner.miner import main
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.validator.core.miner_comms import MinerComms
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, an_atmosphere, settings_for_miners
@@ -69,6 +70,17 @@ def test_miner_without_a_wallet_says_so_in_one_line(tmp_path):
     assert process.returncode == 2
     assert complaint.startswith("miner cannot start: ")
     assert complaint.count("\n") == 1
+
+
+def test_environment_that_cannot_be_read_is_named_and_a_model_is_looked_up(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([], {"PORT": "many"})
+    model = ["--hotkey-uri", "//A", "--model", "gaia.miner.inference:Nowcast"]
+
+    assert ended.value.code == 2
+    assert "--port" in capsys.readouterr().err
+    assert main(model, {"MINER_FORECAST_DIR": str(tmp_path)}) == 2
+    assert "no attribute 'Nowcast'" in capsys.readouterr().err
 
 
 def test_miner_whose_port_is_taken_says_so_in_one_line(tmp_path):

@@ -152,6 +152,17 @@ async def test_weights_are_set_read_back_and_refused_when_set_again_too_soon(
     assert chain.last_update(0) == again.block >= landed.block + _RATE_LIMIT
 
 
+async def test_weights_can_be_set_on_a_chain_that_carries_an_earlier_one_on(
+    signer: SignerProcess, client: SignerClient
+) -> None:
+    later = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S, first_block=1_000_000)
+    signer.start(await later.start())
+    landed = await client.set_weights([1], [65535], 0)
+    await later.stop()
+    assert landed.block > 1_000_000
+    assert later.weights(0) == [(1, 65535)]
+
+
 async def test_an_unregistered_hotkey_is_told_to_the_operator(
     chain: LocalChain, signer: SignerProcess, client: SignerClient
 ) -> None:

@@ -21,6 +21,7 @@ from gaia.localnet.population import DEFAULT_SIZE
 from gaia.localnet.stages import Stage, Stopwatch, stage_of
 from gaia.localnet.state import fresh_state_dir, in_use
 from gaia.localnet.subnet import LocalSubnet
+from gaia.localnet.watch import NOT_NOW
 from gaia.validator.utils.errors import GaiaError
 
 MOST_MINERS = 250
@@ -41,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         grid=chosen.grid,
         seed=chosen.seed,
     )
-    state_dir: Path = chosen.state or fresh_state_dir(datetime.now(UTC), keep_all=chosen.keep)
     wanted_runs = 1 if chosen.once else options.days
     try:
+        state_dir: Path = chosen.state or fresh_state_dir(datetime.now(UTC), keep_all=chosen.keep)
         with in_use(state_dir):
             return asyncio.run(_run(state_dir, options, wanted_runs, as_json=chosen.json))
-    except GaiaError as error:
-        print(f"{error}\nIts logs are in {state_dir / 'logs'}.", file=sys.stderr)
+    except (GaiaError, *NOT_NOW) as error:
+        print(f"The local subnet failed: {error}", file=sys.stderr)
         return 1
 
 

@@ -76,7 +76,9 @@ class Child:
             if not self.is_running:
                 raise ChildFailed(self.obituary())
             if time.monotonic() > deadline:
-                raise ChildFailed(f"{self.name} was not ready within {timeout_s:g} s\n{self.tail()}")
+                raise ChildFailed(
+                    f"{self.name} was not ready within {timeout_s:g} s\n{self.tail()}\nSee {self.log_path}."
+                )
             await asyncio.sleep(_POLL_S)
         content: dict[str, Any] = json.loads(self._ready_path.read_text())
         return content
@@ -98,7 +100,9 @@ class Child:
 
     def obituary(self) -> str:
         """Say how the process ended, with the end of its log."""
-        return f"{self.name} ended unexpectedly, exit code {self.exit_code}\n{self.tail()}"
+        return (
+            f"{self.name} ended unexpectedly, exit code {self.exit_code}\n{self.tail()}\nSee {self.log_path}."
+        )
 
     def tail(self) -> str:
         """Return the last lines of its log."""

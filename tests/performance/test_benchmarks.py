@@ -1,0 +1,57 @@
+"""How long the handlers take; figures to compare by, not limits to pass."""
+
+import pytest
+
+from gaia.tasks.defined_tasks.weather.validator.metrics import field_components
+from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
+from gaia.tasks.defined_tasks.weather.validator.verification import forecast_verify
+from tests.support.forecast_stores import a_field, a_store, reference_files
+
+FIELDS = ["2t", "msl", "10u", "10v"]
+MEANS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "10v": 0.0}
+
+
+def some_fields(seed):
+    return {name: a_field(seed + place, MEANS[name]) for place, name in enumerate(FIELDS)}
+
+
+@pytest.fixture(scope="module")
+def payload(tmp_path_factory):
+    """One miner's first day at 1 degree, four fields, with everything it is compared with."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    request = a_store(folder / "store", some_fields(0))
+    references = {
+        role: reference_files(folder / role, some_fields(10 * place))
+        for place, role in enumerate(("truth", "baseline", "climatology"), start=1)
+    }
+    return request | references
+
+
+def test_day1_of_one_miner_is_scored(benchmark, payload):
+    value = benchmark(score_day1, payload)
+
+    assert len(value["components"]) == len(FIELDS)
+
+
+def test_one_lead_of_one_miner_is_scored(benchmark, payload):
+    request = {key: value for key, value in payload.items() if key != "baseline"}
+
+    value = benchmark(score_era5_final, request)
+
+    assert len(value["components"]) == len(FIELDS)
+
+
+def test_store_of_one_miner_is_verified(benchmark, payload):
+    request = {key: payload[key] for key in ("store_dir", "digests", "grid", "steps", "step_hours")}
+
+    value = benchmark(forecast_verify, request)
+
+    assert value["verified"] == len(payload["digests"])
+
+
+def test_one_field_is_measured(benchmark):
+    fields = [a_field(seed).astype("f4") for seed in range(4)]
+
+    measured = benchmark(field_components, *fields)
+
+    assert measured.rmse > 0

@@ -305,9 +305,25 @@ def test_there_are_69_fields():
     assert len(ALL_FIELDS) == len(set(ALL_FIELDS)) == 69
 
 
-def test_reading_settings_needs_neither_numpy_nor_asyncio():
+def test_line_of_the_file_that_is_no_setting_is_named(env_file: Path):
+    env_file.write_text("GAIA_NETUID=1\n'GAIA_WALLET_NAME\n")
+
+    with pytest.raises(ConfigurationError, match=r"\.env: line 2 is not of the form NAME=value; correct"):
+        load_settings(env_file)
+
+
+def test_settings_made_by_hand_read_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / ".env").write_text("GAIA_NETUID=1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NETUID", "2")
+    monkeypatch.setenv("GAIA_NETIUD", "3")
+
+    assert Settings().netuid == 57
+
+
+def test_reading_settings_loads_no_numpy_and_no_network():
     show = "import sys, gaia.validator.utils.config; print(*sys.modules)"
 
     loaded = subprocess.check_output([sys.executable, "-c", show], text=True).split()
 
-    assert not {"asyncio", "numpy", "httpx"} & set(loaded)
+    assert not {"numpy", "httpx", "asyncpg", "bittensor"} & set(loaded)

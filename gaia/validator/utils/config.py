@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self, cast
 
-from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -24,8 +20,15 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.setting_sources import Variables, read_env_file
 
 PREFIX = "GAIA_"
 SURFACE_FIELDS = ("2t", "10u", "10v", "msl")
@@ -50,12 +53,24 @@ def _setting(default: Any, description: str, *aliases: str, **limits: Any) -> An
     return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
 
 
-class Settings(BaseModel):
-    """Read once at start by `load_settings`, then handed down."""
+class Settings(BaseSettings):
+    """Read once at start by `load_settings`, then handed down; made by hand, it holds what it is given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing: only `load_settings` looks around."""
+        return (init_settings,)
 
     # chain
     netuid: int = _setting(57, "Subnet this validator serves.", "NETUID", ge=0, le=65535)
@@ -275,28 +290,16 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     ConfigurationError
         If a value is not allowed, or a name that begins with GAIA_ is no setting.
     """
-    from_file = _read_env_file(env_file)
-    _refuse_unknown(os.environ, "the environment")
-    _refuse_unknown(from_file, str(env_file))
-    values: dict[str, Any] = {}
+    given = {name: value for name, value in overrides.items() if value is not None}
     origins: dict[str, str] = {}
-    sources: list[tuple[str, Mapping[str, str | None]]] = [
-        (str(env_file), from_file),
-        ("environment", os.environ),
-    ]
-    for where, source in sources:
-        for name in Settings.model_fields:
-            variable = next((each for each in names_of(name) if source.get(each)), None)
-            if variable is not None:
-                values[name] = _decode(source[variable] or "", name)
-                origins[name] = f"{where} {variable}"
-    for name, value in overrides.items():
-        if value is not None:
-            values[name], origins[name] = value, "command line"
+    for place in reversed(_places(env_file)):
+        origins |= place.origins()
+    origins |= dict.fromkeys(given, "command line")
     try:
-        settings = Settings(**values)
+        read = _Gathered(_env_file=env_file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
         raise _explained(error, origins) from None
+    settings = Settings(**{name: getattr(read, name) for name in read.model_fields_set})
     settings._origins.update(origins)
     return settings
 
@@ -407,13 +410,31 @@ def _check_leads(name: str, leads: list[int], step_hours: int, steps: int) -> No
         raise _rule(name, "is empty or names a lead twice", "name each lead once")
 
 
-def _read_env_file(path: Path | None) -> dict[str, str | None]:
-    if path is None or not path.exists():
-        return {}
-    try:
-        return dotenv_values(path, interpolate=False, encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(str(path), f"cannot be read ({error})", "correct or remove it") from None
+class _Gathered(Settings):
+    """Settings that look for themselves in the environment and in the file given as `_env_file`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        env_file = cast(Path | None, cast(DotEnvSettingsSource, dotenv_settings).env_file)
+        return (init_settings, *_places(env_file))
+
+
+def _places(env_file: Path | None) -> list[Variables]:
+    """Where variables are looked for, most important first; refuses names of ours that are no setting."""
+    from_file = read_env_file(env_file)
+    _refuse_unknown(os.environ, "the environment")
+    _refuse_unknown(from_file, str(env_file))
+    return [
+        Variables(Settings, "environment", os.environ, names_of),
+        Variables(Settings, str(env_file), from_file, names_of),
+    ]
 
 
 def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
@@ -424,17 +445,6 @@ def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
         close = difflib.get_close_matches(variable.upper(), known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigurationError(variable, f"is no setting, but {where} has it{hint}", "correct or remove it")
-
-
-def _decode(text: str, name: str) -> Any:
-    """Split the text of a list; pydantic reads everything else."""
-    if get_origin(Settings.model_fields[name].annotation) is not list:
-        return text.strip()
-    try:
-        value = json.loads(text)
-        return value if isinstance(value, list) else [value]
-    except ValueError:
-        return [item.strip() for item in text.strip("[] ").split(",") if item.strip()]
 
 
 def _explained(error: ValidationError, origins: Mapping[str, str]) -> ConfigurationError:

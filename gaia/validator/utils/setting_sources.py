@@ -1,0 +1,92 @@
+"""Where settings are looked for: variables of the environment, and of a file such as `.env`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_origin
+
+from dotenv.parser import parse_stream
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from gaia.validator.utils.errors import ConfigurationError
+
+
+class Variables(PydanticBaseSettingsSource):
+    """Settings by the variables of one place.
+
+    Parameters
+    ----------
+    settings_cls
+        What is to be set.
+    where
+        Place, as the operator knows it.
+    variables
+        What is written there; a variable without text sets nothing.
+    names_of
+        Gives the variables that a field is read from, most important first.
+    """
+
+    def __init__(
+        self,
+        settings_cls: type[BaseSettings],
+        where: str,
+        variables: Mapping[str, str | None],
+        names_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        super().__init__(settings_cls)
+        self._where = where
+        self._variables = variables
+        self._names_of = names_of
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the value of every field that is set here."""
+        fields = self.settings_cls.model_fields
+        return {name: self.get_field_value(fields[name], name)[0] for name in self.origins()}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the value for pydantic to read, its variable, and that nothing is left to decode."""
+        variable = self._variable(field_name)
+        text = self._variables.get(variable) or ""
+        return (_split(text) if get_origin(field.annotation) is list else text.strip()), variable, False
+
+    def origins(self) -> dict[str, str]:
+        """Return place and variable of every field that is set here."""
+        found = {name: self._variable(name) for name in self.settings_cls.model_fields}
+        return {name: f"{self._where} {variable}" for name, variable in found.items() if variable}
+
+    def _variable(self, name: str) -> str:
+        return next((each for each in self._names_of(name) if self._variables.get(each)), "")
+
+
+def read_env_file(path: Path | None) -> dict[str, str | None]:
+    """Read NAME=value lines, a dollar being a dollar; a file that does not exist is as good as empty.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be read, or a line is of another form.
+    """
+    if path is None or not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            bindings = list(parse_stream(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(str(path), f"cannot be read ({error})", "correct or remove it") from None
+    for binding in bindings:
+        if binding.error:
+            problem = f"line {binding.original.line} is not of the form NAME=value"
+            raise ConfigurationError(str(path), problem, "correct or remove that line")
+    return {binding.key: binding.value for binding in bindings if binding.key is not None}
+
+
+def _split(text: str) -> list[Any]:
+    """Read a list: JSON, or items separated by commas."""
+    try:
+        value = json.loads(text)
+        return value if isinstance(value, list) else [value]
+    except ValueError:
+        return [item.strip() for item in text.strip("[] ").split(",") if item.strip()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**_overrides(arguments))
         if arguments.check:
-            # As other tools do when `head` has read enough.
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             print_settings(settings)
             return ExitCode.OK
         become_supervisor(settings)
@@ -43,8 +40,13 @@ def print_settings(settings: Settings) -> None:
     rows = describe(settings)
     name_width = max(len(name) for name, _, _ in rows)
     value_width = max(min(len(value), 60) for _, value, _ in rows)
-    for name, value, origin in rows:
-        print(f"{name:{name_width}}  {value:{value_width}}  {origin}")
+    try:
+        for name, value, origin in rows:
+            print(f"{name:{name_width}}  {value:{value_width}}  {origin}")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `head` has read enough; Python would complain of it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def become_supervisor(settings: Settings) -> NoReturn:

@@ -112,3 +112,14 @@ def test_supervisor_loads_next_to_nothing() -> None:
         "pydantic",
         "structlog",
     }
+
+
+def test_check_ends_quietly_when_its_reader_has_read_enough(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gaia.validator.validator", "--check"]
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (0, "")

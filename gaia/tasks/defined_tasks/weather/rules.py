@@ -32,9 +32,14 @@ class Component:
     mse: float
     mae: float
     bias: float
+    error_sd: float | None = None
     acc: float | None
+    acc_uncentred: float | None = None
     skill_climatology: float | None
     skill_gfs: float | None = None
+    skill_persistence: float | None = None
+    skill_blend: float | None = None
+    activity: float | None = None
     pattern_correlation: float | None = None
     clone_distance: float | None = None
 

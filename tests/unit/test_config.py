@@ -237,6 +237,22 @@ def test_wrong_setting_is_told_in_one_sentence(
     assert caught.value.exit_code is ExitCode.BAD_SETTING
 
 
+def test_tilde_in_the_data_folder_is_the_home(env_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/of_someone")
+    env_file.write_text("GAIA_DATA_DIR=~/gaia\n")
+
+    assert load_settings(env_file).data_dir == Path("/home/of_someone/gaia")
+
+
+def test_home_of_a_user_who_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GAIA_DATA_DIR", "~nobody_here/gaia")
+
+    with pytest.raises(
+        ConfigurationError, match='GAIA_DATA_DIR: "~nobody_here/gaia" is not allowed; use a path'
+    ):
+        load_settings(None)
+
+
 def test_unknown_name_in_the_file_is_refused_with_the_file_named(env_file: Path):
     env_file.write_text("GAIA_BURN_FRACTON=0.5\nUNRELATED=1\n")
 

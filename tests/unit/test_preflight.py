@@ -65,6 +65,13 @@ def test_data_folder_in_use_names_the_process_that_has_it(tmp_path: Path) -> Non
     os.close(claim_data_dir(tmp_path))
 
 
+def test_data_folder_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be made there; choose another") as raised:
+        claim_data_dir(Path("/proc/gaia"))
+
+    assert raised.value.exit_code == ExitCode.DATA_DIR_READ_ONLY
+
+
 def test_data_folder_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="cannot be written") as raised:
         claim_data_dir(Path("/sys/gaia"))
@@ -110,6 +117,27 @@ def test_missing_hotkey_file_is_named(a_wallet: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="hotkeys/other; put it there") as raised:
         require_hotkey_file(a_wallet, "default", "other")
+
+    assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
+
+
+def test_hotkey_file_that_may_not_be_looked_for_is_named(
+    a_wallet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+
+    with pytest.raises(ConfigurationError, match=r"cannot be looked for \(Permission denied\)") as raised:
+        require_hotkey_file(a_wallet, "default", "default")
+
+    assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
+
+
+def test_wallet_of_a_user_who_does_not_exist_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="hotkey file ~nobody_here/") as raised:
+        require_hotkey_file(Path("~nobody_here"), "default", "default")
 
     assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
 

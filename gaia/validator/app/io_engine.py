@@ -36,6 +36,7 @@ from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
+_PATIENCE_AT_START_S = 25.0
 
 
 def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: str) -> None:
@@ -59,11 +60,18 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
 
 
 async def _main(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: Path) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    async with IOEngine.started(settings, pool_socket, signer_path, board_path) as engine:
-        await engine.run(stop)
+    loop, start = asyncio.get_running_loop(), asyncio.current_task()
+    assert start is not None
+    # Who is told to stop while still waiting for the database or the chain waits no longer.
+    loop.add_signal_handler(signal.SIGTERM, start.cancel)
+    try:
+        async with IOEngine.started(settings, pool_socket, signer_path, board_path) as engine:
+            await engine.meet_chain()
+            stop = asyncio.Event()
+            loop.add_signal_handler(signal.SIGTERM, stop.set)
+            await engine.run(stop)
+    except asyncio.CancelledError:
+        log.info("engine_stopped_before_it_worked")
 
 
 class IOEngine:
@@ -126,10 +134,19 @@ class IOEngine:
         record_result(work_unit, result)
         return result
 
+    async def meet_chain(self) -> None:
+        """Read the first metagraph.
+
+        Raises
+        ------
+        ConfigurationError
+            If the chain cannot be reached, or our hotkey is not registered there.
+        """
+        metagraph = await self._metagraph.first(min(self._settings.chain_timeout_s, _PATIENCE_AT_START_S))
+        log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
-        metagraph = await self._metagraph.first(self._settings.chain_timeout_s)
-        log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
         watching = asyncio.create_task(self._observer.run())
         try:
             await self._orchestrator.run(stop)

@@ -8,9 +8,12 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.config import Settings
 
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -54,7 +57,7 @@ def claim_data_dir(data_dir: Path) -> int:
         holder = _holder(descriptor)
         if descriptor >= 0:
             os.close(descriptor)
-        raise _explained(error, data_dir, holder) from error
+        raise folder_trouble(error, data_dir, holder) or _unusable(error, data_dir) from error
     return descriptor
 
 
@@ -72,11 +75,16 @@ def require_space(data_dir: Path, min_free_mib: int) -> None:
 
 def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str) -> None:
     """Refuse a wallet without the hotkey's file; only the chain signer reads what is in it."""
-    path = wallet_path.expanduser() / wallet_name / "hotkeys" / wallet_hotkey
-    if not path.is_file():
+    path = wallet_path / wallet_name / "hotkeys" / wallet_hotkey
+    try:
+        path = path.expanduser()
+        problem = "" if path.is_file() else f"there is no hotkey file {path}"
+    except (OSError, RuntimeError) as error:
+        problem = f"hotkey file {path} cannot be looked for ({getattr(error, 'strerror', error)})"
+    if problem:
         raise ConfigurationError(
             "GAIA_WALLET_HOTKEY",
-            f"there is no hotkey file {path}",
+            problem,
             "put it there, or set GAIA_WALLET_NAME, GAIA_WALLET_HOTKEY and GAIA_WALLET_PATH",
             ExitCode.HOTKEY_MISSING,
         )
@@ -115,7 +123,8 @@ def _holder(descriptor: int) -> str:
     return os.pread(descriptor, 32, 0).decode(errors="replace").strip()
 
 
-def _explained(error: OSError, data_dir: Path, holder: str) -> ConfigurationError:
+def folder_trouble(error: OSError, data_dir: Path, holder: str = "") -> ConfigurationError | None:
+    """Say in one sentence what keeps us from writing in the data folder; None if that is not it."""
     match error.errno:
         case errno.EWOULDBLOCK:
             process = f"process {holder}" if holder else "another process"
@@ -139,6 +148,18 @@ def _explained(error: OSError, data_dir: Path, holder: str) -> ConfigurationErro
                 "give this user the right to write there or choose another folder",
                 ExitCode.DATA_DIR_READ_ONLY,
             )
+        case errno.ENOENT:
+            # Its parents were to be made as well: what is there takes no folders.
+            return ConfigurationError(
+                "GAIA_DATA_DIR",
+                f"{data_dir} cannot be made there",
+                "choose another folder, on a disk",
+                ExitCode.DATA_DIR_READ_ONLY,
+            )
+    return None
+
+
+def _unusable(error: OSError, data_dir: Path) -> ConfigurationError:
     return ConfigurationError(
         "GAIA_DATA_DIR", f"{data_dir} is no usable folder ({error.strerror})", "choose another folder"
     )

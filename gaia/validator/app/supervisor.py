@@ -25,6 +25,7 @@ import msgspec
 from gaia.validator.app import child, preload, rendezvous
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.logging_config import configure_logging, event
+from gaia.validator.app.preflight import folder_trouble
 from gaia.validator.app.supervision import (
     Child,
     Command,
@@ -146,11 +147,19 @@ class Supervisor:
                     self._wait()
                     self._look_at_children()
             except ConfigurationError as error:
-                sys.stderr.write(f"{error}\n")
-                sys.stderr.flush()
-                self._exit_code = error.exit_code
+                self._give_up(error)
+            except OSError as error:
+                trouble = folder_trouble(error, self._data_dir)
+                if trouble is None:
+                    raise
+                self._give_up(trouble)
         event(_log, "supervisor_ended", exit_code=int(self._exit_code))
         return int(self._exit_code)
+
+    def _give_up(self, error: ConfigurationError) -> None:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        self._exit_code = error.exit_code
 
     def _wanted_seats(self) -> dict[Role, int]:
         seats = {Role.SIGNER: 1, Role.ENGINE: 1, Role.WORKER: self._options.workers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _U16_MAX = 65535
 _IPV4 = 4
 _ERA_BLOCKS = 64
 _SETTLING_BLOCKS = 3
+_LONGEST_CONNECT_S = 15.0
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 """The all-zero account: what the chain answers where no owner is set."""
 _METAGRAPH = ("SubnetInfoRuntimeApi", "get_metagraph")
@@ -66,7 +68,7 @@ class ChainClient:
     async def connect(cls, endpoint: str, timeout_s: float) -> ChainClient:
         """Open a connection to the node at `endpoint`, a websocket URL."""
         chain = cls(bt.Client(endpoint), timeout_s)
-        async with chain._deadline(f"connecting to {endpoint}"):
+        async with chain._deadline(f"connecting to {endpoint}", _LONGEST_CONNECT_S):
             await chain._client.connect()
         return chain
 
@@ -184,17 +186,16 @@ class ChainClient:
         return (info.hash if info is not None else None) or ""
 
     @asynccontextmanager
-    async def _deadline(self, doing: str) -> AsyncIterator[None]:
+    async def _deadline(self, doing: str, at_most_s: float = math.inf) -> AsyncIterator[None]:
         """Bound the body in time, and translate the SDK's errors into ours."""
         done = False
+        timeout_s = min(self._timeout_s, at_most_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 yield
             done = True
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"no answer of the chain in {self._timeout_s:g} s while {doing}"
-            ) from error
+            raise DeadlineExceeded(f"no answer of the chain in {timeout_s:g} s while {doing}") from error
         except (bt.BittensorError, OSError, ValueError) as error:
             raise TransientError(f"the chain failed while {doing}: {error}") from error
         finally:

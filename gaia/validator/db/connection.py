@@ -75,7 +75,7 @@ class Database:
                 raise _unreachable(setting, str(error)) from error
             except _LOST as error:
                 if loop.time() > end:
-                    problem = str(error) or type(error).__name__
+                    problem = _said(error) or f"no answer in {timeout_s:g} s"
                     raise _unreachable(setting, problem) from error
                 await asyncio.sleep(0.1)
 
@@ -112,6 +112,11 @@ class Database:
 
 async def _speak_json(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+def _said(error: BaseException) -> str:
+    """What a library's error says to an operator; an error of the system without its number."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _unreachable(setting: str, problem: str) -> ConfigurationError:

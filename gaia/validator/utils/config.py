@@ -48,6 +48,14 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def _at_home(path: Path) -> Path:
+    """Write out ~, which no shell does in `.env`."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+
+
 def _setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
     """A field read from GAIA_<NAME>, or else from one of `aliases`, the original validator's names."""
     return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
@@ -101,6 +109,10 @@ class Settings(BaseSettings):
         1.3, "Exponent applied when weights hardly differ.", "WEIGHT_CONTRAST_GAMMA", gt=0
     )
     rule_set: Literal["gaia-2.9"] = _setting("gaia-2.9", "Named scoring and weighting rules.")
+    shadow_rule_set: Literal["", "gaia-2.9", "gaia-next"] = _setting(
+        "", "Rules that score beside the active ones, without a say in weights; empty: none."
+    )
+    shadow_share: float = _setting(1.0, "Part of the runs that the shadow rules score too.", ge=0, le=1)
 
     # database
     database_url: SecretStr = _setting(
@@ -115,10 +127,13 @@ class Settings(BaseSettings):
     database_pool_size: int = _setting(8, "Most database connections of the IO-Engine.", ge=2, le=64)
 
     # files
-    data_dir: Path = _setting(
+    data_dir: Annotated[Path, AfterValidator(_at_home)] = _setting(
         Path("data"), "Folder for the embedded database, spool, fields, sockets and logs."
     )
     data_min_free_mib: int = _setting(512, "Refuse to start with less free space in the data folder.", ge=1)
+    keep_inputs_days: float = _setting(
+        0.0, "Scored chunks and reference fields stay so long, for replay; 0: chunks go once scored.", ge=0
+    )
 
     # processes
     compute_workers: int = _setting(

@@ -105,7 +105,10 @@ def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(ca
 
 async def test_killed_engine_workers_signer_and_database_change_no_score(calm, tmp_path):
     chance = random.Random(11)
-    moments = {role: chance.randrange(5, STEPS) for role in ("io_engine", "chain_signer", "postgres", "compute_worker")}
+    moments = {
+        role: chance.randrange(5, STEPS)
+        for role in ("io_engine", "chain_signer", "postgres", "compute_worker")
+    }
     seen = set()
 
     async with LocalSubnet(tmp_path / "state", Options(seed=7)) as subnet:

@@ -53,7 +53,13 @@ def kill(pid: int) -> None:
 def scores_of(report: dict[str, Any]) -> dict[str, Any]:
     """What a run earned, without anything that may differ between two runs of one seed."""
     return {
-        miner["hotkey"]: (miner["behaviour"], miner["day1"], miner["leads"], miner["overall"], miner["verdict"])
+        miner["hotkey"]: (
+            miner["behaviour"],
+            miner["day1"],
+            miner["leads"],
+            miner["overall"],
+            miner["verdict"],
+        )
         for miner in report["miners"]
     }
 

@@ -360,7 +360,7 @@ def allowed(name: str) -> str:
     schema = _schemas()[name]
     choice = schema["anyOf"][0] if "anyOf" in schema else schema
     if "enum" in choice or "const" in choice:
-        return " or ".join(choice.get("enum", [choice.get("const")]))
+        return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
     if choice["type"] == "array":
         return f"{_PLURALS[choice['items']['type']]} separated by commas"
     kind = _KINDS.get(choice.get("format", choice["type"]), "text")

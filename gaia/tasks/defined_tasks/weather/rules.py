@@ -24,7 +24,12 @@ DAY1_PASS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """The measures of one field at one lead; None where one is not defined or not asked for."""
+    """The measures of one field at one lead; None where one is not defined or not asked for.
+
+    `skill_climatology` and `skill_gfs` are those of gaia-2.9, of the forecast
+    corrected with the truth; `skill_persistence` and `skill_blend` are plain. The four
+    ``mse_<baseline>`` are the baselines' own errors, of which any plain skill follows.
+    """
 
     field: str
     lead_hours: int
@@ -42,6 +47,10 @@ class Component:
     activity: float | None = None
     pattern_correlation: float | None = None
     clone_distance: float | None = None
+    mse_climatology: float | None = None
+    mse_gfs: float | None = None
+    mse_persistence: float | None = None
+    mse_blend: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,7 @@ def test_stopped_worker_is_killed_at_the_deadline_and_replaced(start: Start, tmp
     until(lambda: has_ended(victim), "the worker to be killed")
     supervised.submit("b", "test.echo")
     assert supervised.result("b")["value"]["pid"] != victim
+    assert supervised.end()[0] == ExitCode.OK
 
 
 def test_worker_brings_its_result_over_the_death_of_the_engine(start: Start, tmp_path: Path) -> None:

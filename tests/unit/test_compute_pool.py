@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from gaia.validator.app.compute_pool import ComputePool
-from gaia.validator.app.rendezvous import short_directory
+from gaia.validator.app.rendezvous import Board, publish, short_directory
 from gaia.validator.utils.ipc_types import (
     Ack,
     Bye,
@@ -262,3 +263,19 @@ async def test_later_connection_of_a_worker_takes_the_place_of_the_earlier(meeti
     assert meeting.pool.workers == 1
     await earlier.hang_up()
     await later.hang_up()
+
+
+async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) -> None:
+    folder = short_directory(tmp_path, "pool.sock")
+    folder.mkdir(exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "pool.sock"))
+    silent = await asyncio.create_subprocess_exec("sleep", "60")
+    publish(Board(workers={"0.1": silent.pid}), tmp_path / "board")
+    pool = ComputePool(SimpleNamespace(unit_crash_limit=3, unit_timeout_s=0.01), tmp_path / "board")
+
+    await pool.start(listener)
+
+    async with asyncio.timeout(PATIENCE_S):
+        assert await silent.wait() == -signal.SIGKILL
+    await pool.close()

@@ -164,6 +164,17 @@ def test_worker_answers_an_error_with_its_type(
     assert result.value is None
 
 
+def test_worker_brings_the_failure_of_an_unsendable_value_to_the_next_engine(
+    engine: Engine, running: Running
+) -> None:
+    engine.accept()
+    engine.say(a_unit("test.unsendable"))
+    first = engine.hear_result()
+
+    assert engine.accept().holding == "a"
+    assert engine.hear_result() == first
+
+
 def test_worker_goes_on_after_an_error(engine: Engine, running: Running) -> None:
     engine.accept()
     engine.say(a_unit("test.bug"))

@@ -225,6 +225,22 @@ def test_late_answer_counts_though_another_worker_is_at_the_job(ledger: JobLedge
     assert play(ledger, Submitted(a_unit())) == [Assign("w", a_unit())]
 
 
+def test_death_of_a_worker_that_another_has_replaced_at_the_job_is_no_crash(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerLost("w"), WorkerReady("x"))
+    play(ledger, WorkerHolding("w", "a", 1))
+
+    assert play(ledger, WorkerLost("w"), WorkerReady("y")) == []
+    assert play(ledger, Finished("x", an_answer(attempt=2)))[0] == Resolve(an_answer(attempt=2))
+
+
+def test_job_submitted_again_keeps_the_count_of_its_crashes(ledger: JobLedger) -> None:
+    play(ledger, Submitted(a_unit()))
+    for worker in ("1", "2"):
+        play(ledger, WorkerReady(worker), WorkerLost(worker), Submitted(a_unit()))
+
+    assert play(ledger, WorkerReady("3"), WorkerLost("3"))[0] == Quarantine("a", 3)
+
+
 def test_cancelled_job_is_forgotten_while_it_waits(ledger: JobLedger) -> None:
     assert play(ledger, Submitted(a_unit()), Cancelled("a"), WorkerReady("w")) == []
 

@@ -99,8 +99,6 @@ def require_free_port(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            # Two may bind while neither listens.
-            probe.listen(1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(

@@ -197,10 +197,10 @@ class ComputeWorker:
     def _hear(self, connection: socket.socket, message: ToWorker) -> None:
         match message:
             case WorkUnit():
-                self._unacknowledged = self._attempt(message)
+                self._unacknowledged, frame = encode_result(attempt_unit(message, self._handlers))
                 self._served += 1
                 self._maybe_say_goodbye(connection)
-                connection.sendall(self._encode(self._unacknowledged))
+                connection.sendall(frame)
             case Ack(job_id=job_id, attempt=attempt):
                 held = self._unacknowledged
                 if held is not None and (held.job_id, held.attempt) == (job_id, attempt):
@@ -208,35 +208,38 @@ class ComputeWorker:
             case Bye():
                 self._is_dismissed = True
 
-    def _attempt(self, unit: WorkUnit) -> ResultUnit:
-        wall, cpu = time.perf_counter(), time.process_time()
-        value: dict[str, Any] | None = None
-        failure: Failure | None = None
-        try:
-            value = find_handler(self._handlers, unit.handler)(unit.payload)
-        except Exception as error:  # noqa: BLE001 - the one place around the job
-            failure = Failure.of(error)
-            if not isinstance(error, GaiaError):
-                bug = {"job_id": unit.job_id, "handler": unit.handler, "trace_id": unit.trace_id}
-                _log.error("handler_failed", exc_info=error, extra={"values": bug})
-        return ResultUnit(
-            job_id=unit.job_id,
-            attempt=unit.attempt,
-            value=value,
-            failure=failure,
-            worker_pid=os.getpid(),
-            wall_s=time.perf_counter() - wall,
-            cpu_s=time.process_time() - cpu,
-            peak_rss_bytes=_peak_rss_bytes(),
-        )
 
-    def _encode(self, result: ResultUnit) -> bytes:
-        try:
-            return encode_frame(result)
-        except (TypeError, ValueError) as error:
-            unsendable = msgspec.structs.replace(result, value=None, failure=Failure.of(error))
-            self._unacknowledged = unsendable
-            return encode_frame(unsendable)
+def attempt_unit(unit: WorkUnit, handlers: str) -> ResultUnit:
+    """Run `unit` here and now; whatever its handler raises comes back as the result's failure."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    value: dict[str, Any] | None = None
+    failure: Failure | None = None
+    try:
+        value = find_handler(handlers, unit.handler)(unit.payload)
+    except Exception as error:  # noqa: BLE001 - the one place around the job
+        failure = Failure.of(error)
+        if not isinstance(error, GaiaError):
+            bug = {"job_id": unit.job_id, "handler": unit.handler, "trace_id": unit.trace_id}
+            _log.error("handler_failed", exc_info=error, extra={"values": bug})
+    return ResultUnit(
+        job_id=unit.job_id,
+        attempt=unit.attempt,
+        value=value,
+        failure=failure,
+        worker_pid=os.getpid(),
+        wall_s=time.perf_counter() - wall,
+        cpu_s=time.process_time() - cpu,
+        peak_rss_bytes=_peak_rss_bytes(),
+    )
+
+
+def encode_result(result: ResultUnit) -> tuple[ResultUnit, bytes]:
+    """Return `result` and its frame; where no message can carry the value, a failure that says so."""
+    try:
+        return result, encode_frame(result)
+    except (TypeError, ValueError) as error:
+        unsendable = msgspec.structs.replace(result, value=None, failure=Failure.of(error))
+        return unsendable, encode_frame(unsendable)
 
 
 def find_handler(module: str, name: str) -> Handler:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from typing import Any
 
 import psutil
 
-from gaia.validator.app.rendezvous import Board, board_path, read_board
+from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.app.rendezvous import Board, board_path, read_board, run_directory
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
 
@@ -166,6 +169,8 @@ class Supervised:
             for stream in (self.process.stdout, self.process.stderr):
                 assert stream is not None
                 stream.close()
+        for folder in (run_directory(self.data_dir), Path(embedded_dsn(self.data_dir).partition("host=")[2])):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def supervise() -> None:
@@ -174,6 +179,8 @@ def supervise() -> None:
     from gaia.validator.app.supervision import Role
     from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
 
+    # A test run that is killed must not leave a validator behind.
+    die_with_parent(os.getppid())
     options, settings = json.loads(sys.argv[-1])
     targets = {
         Role.ENGINE: "tests.support.roles:run_test_engine",

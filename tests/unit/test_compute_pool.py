@@ -90,7 +90,7 @@ class Worker:
 
 @pytest.fixture
 async def meeting(tmp_path: Path) -> AsyncIterator[Meeting]:
-    folder = short_directory(tmp_path, "pool.sock")
+    folder = short_directory(tmp_path / "run", "pool.sock")
     folder.mkdir(exist_ok=True)
     path = folder / "pool.sock"
     listener = socket.socket(socket.AF_UNIX)
@@ -101,6 +101,7 @@ async def meeting(tmp_path: Path) -> AsyncIterator[Meeting]:
     yield Meeting(pool, path)
     await pool.close()
     path.unlink()
+    folder.rmdir()
 
 
 def a_unit(job_id: str = "a", *, timeout_s: float = 60.0, **payload: Any) -> WorkUnit:
@@ -266,7 +267,7 @@ async def test_later_connection_of_a_worker_takes_the_place_of_the_earlier(meeti
 
 
 async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) -> None:
-    folder = short_directory(tmp_path, "pool.sock")
+    folder = short_directory(tmp_path / "run", "pool.sock")
     folder.mkdir(exist_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "pool.sock"))
@@ -279,3 +280,5 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
     async with asyncio.timeout(PATIENCE_S):
         assert await silent.wait() == -signal.SIGKILL
     await pool.close()
+    (folder / "pool.sock").unlink()
+    folder.rmdir()

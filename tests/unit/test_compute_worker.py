@@ -91,12 +91,13 @@ class Engine:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    folder = short_directory(tmp_path, "pool.sock")
+    folder = short_directory(tmp_path / "run", "pool.sock")
     folder.mkdir(exist_ok=True)
     served = Engine(folder / "pool.sock")
     yield served
     served.close()
     served.path.unlink()
+    folder.rmdir()
 
 
 class Running:

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
+from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, digests_of, paths_of
@@ -49,6 +50,7 @@ class ForecastSteps:
         self._clock = clock
         self._book = book
         self._wall_clock = wall_clock
+        self._kept = KeptInputs(settings, database)
         self._spool = settings.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
@@ -125,9 +127,9 @@ class ForecastSteps:
             error.add_note(await self._diagnosis(forecast, payload))
             raise
         truth_digests = digests_of(references["truth"])
-        await self._book.record(forecast, kind, lead_hours, value, truth_digests, now)
-        for path in chunks:
-            (store / path).unlink(missing_ok=True)
+        inputs = self._kept.describe(handler, payload, references)
+        await self._book.record(forecast, kind, lead_hours, value, truth_digests, now, inputs)
+        self._kept.release(store, chunks)
 
     async def _fetch(
         self,
@@ -176,7 +178,7 @@ class ForecastSteps:
                 trace_id=job_id,
             )
         )
-        return result.unwrap()
+        return result.unwrap() | {"cpu_s": result.cpu_s}
 
     def _payload(self, store: Path, digests: Mapping[str, str]) -> dict[str, Any]:
         return {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, State, moves_for
-from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
-from gaia.validator.db import queries
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
+from gaia.validator.db import inputs, queries
 from gaia.validator.db.connection import Database
+from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.config import Settings
 
@@ -21,14 +24,71 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """A row of score_table, as far as it follows from scores of leads."""
+
+    day1: float | None
+    leads: Mapping[int, float]
+    overall: float
+    counted: bool
+
+
+def contract_of(settings: Settings) -> dict[str, Any]:
+    """Return what a run is scored at, in the form that is stored with it."""
+    names = ("day1_lead_hours", "final_lead_hours", "day1_fields", "final_fields")
+    return {name: getattr(settings, name) for name in names}
+
+
+def score_of(
+    rules: RuleSet, kind: str, components: Sequence[Component], final_fields: Sequence[str]
+) -> float:
+    """Return what `rules` say one lead is worth."""
+    if kind == "day1":
+        return rules.day1_score(components)
+    return rules.lead_score(components, final_fields)
+
+
+def total_of(
+    rules: RuleSet, scored: Mapping[tuple[str, int], float], contract: Mapping[str, Any], state: State
+) -> Total:
+    """Return what `rules` say a forecast is worth whose leads (kind, hours) scored so far."""
+    leads = {lead: score for (kind, lead), score in scored.items() if kind == "final"}
+    first = [score for (kind, _), score in scored.items() if kind == "day1"]
+    day1 = sum(first) / len(contract["day1_lead_hours"]) if first else None
+    overall = rules.overall_score(day1, leads, contract["final_lead_hours"])
+    return Total(
+        day1=day1,
+        leads=leads,
+        overall=0.0 if state is State.REJECTED else overall,
+        counted=state is not State.EXCUSED,
+    )
+
+
+def is_shadowed(run_id: str, share: float) -> bool:
+    """Say whether a run is among the `share` (0 to 1) that shadow rules score; the same on every call.
+
+    >>> is_shadowed("2026-03-25T00Z", 1.0), is_shadowed("2026-03-25T00Z", 0.0)
+    (True, False)
+    """
+    digest = hashlib.sha256(f"shadow:{run_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
 class ScoreBook:
-    """Every move that changes what a miner earns, in one transaction each."""
+    """Every move that changes what a miner earns, in one transaction each.
+
+    A share of the runs is scored by a second rule set too, whose rows stand under
+    its own name and never reach weights. It shares the transaction, so that a run
+    has both or neither, but not its fate: what the shadow rules do wrong is undone
+    and logged, and the active ones go on.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._rule_set = settings.rule_set
         self._rules = RULE_SETS[settings.rule_set]
+        self._shadow = RULE_SETS.get(settings.shadow_rule_set)
 
     async def record(
         self,
@@ -38,25 +98,34 @@ class ScoreBook:
         value: Mapping[str, Any],
         truth_digests: Mapping[str, str],
         now: datetime,
+        lead_inputs: LeadInputs | None = None,
     ) -> None:
-        """Store a scored lead: its components, its score and the overall score that follows."""
-        components = [Component(**row) for row in value["components"]]
-        if kind == "day1":
-            score = self._rules.day1_score(components)
-        else:
-            score = self._rules.lead_score(components, self._settings.final_fields)
-        async with self._database.transaction() as connection:
-            await queries.record_components(
-                connection,
-                forecast,
-                self._rule_set,
-                kind,
-                value["components"],
-                truth_digests,
-                value["field_digests"],
-                now,
+        """Store a scored lead: its components, its score and the overall score that follows.
+
+        Parameters
+        ----------
+        value
+            What the scoring handler returned, and ``cpu_s``, what that cost.
+        lead_inputs
+            What it was given, for replay.
+        """
+
+        async def enter(connection: Connection, rules: RuleSet) -> float:
+            return await self._enter(
+                connection, rules, forecast, kind, lead_hours, value, truth_digests, now, lead_inputs
             )
-            await self._record_lead(connection, forecast, kind, lead_hours, score, now, None)
+
+        async with self._database.transaction() as connection:
+            await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
+            score = await enter(connection, self._rules)
+            state = await self._move_on(connection, forecast, kind, now)
+            await self._publish(connection, self._rules, forecast, state, now)
+
+            async def follow(rules: RuleSet) -> None:
+                await enter(connection, rules)
+                await self._publish(connection, rules, forecast, state, now)
+
+            await self._in_shadow(connection, forecast, follow)
         log.info(
             "lead_scored",
             run_id=forecast.run_id,
@@ -70,8 +139,20 @@ class ScoreBook:
         self, forecast: Forecast, kind: str, lead_hours: int, reason: str, now: datetime
     ) -> None:
         """Store a lead that could not be had from its miner: it scores zero."""
+
+        async def enter(connection: Connection, rules: RuleSet) -> None:
+            await queries.record_lead(connection, forecast, rules.name, kind, lead_hours, 0.0, now, reason)
+
         async with self._database.transaction() as connection:
-            await self._record_lead(connection, forecast, kind, lead_hours, 0.0, now, reason)
+            await enter(connection, self._rules)
+            state = await self._move_on(connection, forecast, kind, now)
+            await self._publish(connection, self._rules, forecast, state, now)
+
+            async def follow(rules: RuleSet) -> None:
+                await enter(connection, rules)
+                await self._publish(connection, rules, forecast, state, now)
+
+            await self._in_shadow(connection, forecast, follow)
         log.warning(
             "lead_forfeited",
             run_id=forecast.run_id,
@@ -95,7 +176,12 @@ class ScoreBook:
                 connection, forecast, moves_for(event), now, reason, evidence
             )
             if state is not None:
-                await self._publish(connection, forecast, State(state), now)
+                await self._publish(connection, self._rules, forecast, State(state), now)
+
+                async def follow(rules: RuleSet) -> None:
+                    await self._publish(connection, rules, forecast, State(state), now)
+
+                await self._in_shadow(connection, forecast, follow)
         if state is not None:
             log.warning(
                 "forecast_closed",
@@ -110,7 +196,7 @@ class ScoreBook:
         if not forecasts:
             return {}
         async with self._database.transaction() as connection:
-            scored = await queries.lead_scores(connection, forecasts[0].run_id, self._rule_set)
+            scored = await queries.lead_scores(connection, forecasts[0].run_id, self._rules.name)
         expected = self._expected(kind)
         return {
             forecast.hotkey: [
@@ -122,39 +208,85 @@ class ScoreBook:
     def _expected(self, kind: str) -> list[int]:
         return self._settings.day1_lead_hours if kind == "day1" else self._settings.final_lead_hours
 
-    async def _record_lead(
+    async def _enter(
         self,
         connection: Connection,
+        rules: RuleSet,
         forecast: Forecast,
         kind: str,
         lead_hours: int,
-        score: float,
+        value: Mapping[str, Any],
+        truth_digests: Mapping[str, str],
         now: datetime,
-        reason: str | None,
-    ) -> None:
-        await queries.record_lead(connection, forecast, self._rule_set, kind, lead_hours, score, now, reason)
-        await queries.postpone_forecast(connection, forecast, 0, now)
-        scored = await queries.lead_scores_of(connection, forecast, self._rule_set)
-        state = State(forecast.state)
-        if all((kind, lead) in scored for lead in self._expected(kind)):
-            event = Event.DAY1_SCORED if kind == "day1" else Event.FINAL_SCORED
-            moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
-            state = State(moved) if moved else state
-        await self._publish(connection, forecast, state, now)
+        lead_inputs: LeadInputs | None,
+    ) -> float:
+        """Write what `rules` make of a scored lead; return its score."""
+        components = [Component(**row) for row in value["components"]]
+        score = score_of(rules, kind, components, self._settings.final_fields)
+        await queries.record_components(
+            connection,
+            forecast,
+            rules.name,
+            kind,
+            value["components"],
+            truth_digests,
+            value["field_digests"],
+            now,
+        )
+        await queries.record_lead(connection, forecast, rules.name, kind, lead_hours, score, now, None)
+        lead = forecast.run_id, rules.name, kind, lead_hours
+        if lead_inputs is not None:
+            await inputs.record_inputs(connection, *lead, lead_inputs)
+        await inputs.record_cost(
+            connection, forecast.run_id, forecast.hotkey, *lead[1:], value.get("cpu_s", 0.0)
+        )
+        return score
 
-    async def _publish(self, connection: Connection, forecast: Forecast, state: State, now: datetime) -> None:
-        scored = await queries.lead_scores_of(connection, forecast, self._rule_set)
-        leads = {lead: score for (kind, lead), score in scored.items() if kind == "final"}
-        first = [score for (kind, _), score in scored.items() if kind == "day1"]
-        day1 = sum(first) / len(self._settings.day1_lead_hours) if first else None
-        overall = self._rules.overall_score(day1, leads, self._settings.final_lead_hours)
+    async def _in_shadow(
+        self, connection: Connection, forecast: Forecast, follow: Callable[[RuleSet], Awaitable[None]]
+    ) -> None:
+        """Let the shadow rules do the same, if this is a run of theirs; their failure is undone."""
+        rules = self._shadow
+        if (
+            rules is None
+            or rules is self._rules
+            or not is_shadowed(forecast.run_id, self._settings.shadow_share)
+        ):
+            return
+        try:
+            async with connection.transaction():
+                await follow(rules)
+        except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
+            log.error(
+                "shadow_failed",
+                run_id=forecast.run_id,
+                hotkey=forecast.hotkey,
+                rule_set=rules.name,
+                error=f"{type(error).__name__}: {error}",
+            )
+
+    async def _move_on(self, connection: Connection, forecast: Forecast, kind: str, now: datetime) -> State:
+        """Advance a forecast whose leads of `kind` are all scored; return its state."""
+        await queries.postpone_forecast(connection, forecast, 0, now)
+        scored = await queries.lead_scores_of(connection, forecast, self._rules.name)
+        if not all((kind, lead) in scored for lead in self._expected(kind)):
+            return State(forecast.state)
+        event = Event.DAY1_SCORED if kind == "day1" else Event.FINAL_SCORED
+        moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
+        return State(moved) if moved else State(forecast.state)
+
+    async def _publish(
+        self, connection: Connection, rules: RuleSet, forecast: Forecast, state: State, now: datetime
+    ) -> None:
+        scored = await queries.lead_scores_of(connection, forecast, rules.name)
+        total = total_of(rules, scored, contract_of(self._settings), state)
         await queries.record_score(
             connection,
             forecast,
-            self._rule_set,
-            day1=day1,
-            leads=leads,
-            overall=0.0 if state is State.REJECTED else overall,
-            counted=state is not State.EXCUSED,
+            rules.name,
+            day1=total.day1,
+            leads=total.leads,
+            overall=total.overall,
+            counted=total.counted,
             now=now,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -20,6 +19,7 @@ from gaia.tasks.defined_tasks.base import (
 )
 from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
 from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps
+from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
 from gaia.tasks.defined_tasks.weather.reference_shelf import (
     FieldFiles,
@@ -66,6 +66,7 @@ class WeatherTask(GaiaTask):
         self._database = database
         self._metagraph = metagraph
         self._book = ScoreBook(settings, database)
+        self._kept = KeptInputs(settings, database)
         self._shelf = ReferenceShelf(settings, database, archives, pool)
         self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])
@@ -155,8 +156,7 @@ class WeatherTask(GaiaTask):
             completed = await queries.complete_run(connection, run.run_id, LIVING, now)
         if completed:
             log.info("run_completed", run_id=run.run_id)
-            spool = self._settings.data_dir.resolve() / "spool" / run.run_id
-            await asyncio.to_thread(shutil.rmtree, spool, True)
+            await self._kept.sweep(now)
 
     async def next_due(self, now: datetime) -> datetime | None:
         """The earliest moment after `now` at which a chapter may have something to do."""

@@ -1,0 +1,91 @@
+"""How long scored chunks and reference fields stay on disk: what replay needs, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, digests_of
+from gaia.validator.db import history
+from gaia.validator.db.connection import Database
+from gaia.validator.db.inputs import LeadInputs
+from gaia.validator.utils.config import Settings
+
+log = structlog.get_logger(__name__)
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\dZ")
+OF_ONE_FORECAST = ("store_dir", "digests")
+"""Members of a unit's payload that differ from miner to miner."""
+
+
+class KeptInputs:
+    """The spool and the reference fields of one validator, as far as they are let go."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._data_dir = settings.data_dir.resolve()
+        self._keep = timedelta(days=settings.keep_inputs_days)
+
+    def describe(
+        self, handler: str, payload: Mapping[str, Any], references: Mapping[str, FieldFiles]
+    ) -> LeadInputs:
+        """Return what all units of a lead were given, with paths that outlive a move of the data folder."""
+        shared = {name: value for name, value in payload.items() if name not in OF_ONE_FORECAST}
+        for role, files in references.items():
+            shared[role] = {
+                field: Path(entry["path"]).relative_to(self._data_dir).as_posix()
+                for field, entry in files.items()
+            }
+        digests = {role: digests_of(files) for role, files in references.items()}
+        return LeadInputs(handler=handler, payload=shared, digests=digests)
+
+    def release(self, store: Path, chunks: Iterable[str]) -> None:
+        """Drop chunks that were scored, unless they are kept for replay."""
+        if self._keep:
+            return
+        for path in chunks:
+            (store / path).unlink(missing_ok=True)
+
+    async def sweep(self, now: datetime) -> list[Path]:
+        """Remove what no run that is open or kept can need; return the folders removed.
+
+        A reference set that is needed again after all is fetched anew, and must then
+        be what it was.
+        """
+        async with self._database.transaction() as connection:
+            kept = await history.living_runs(connection, now - self._keep)
+        oldest = min([*kept.values(), now - self._keep])
+        doomed = [*self._spools_but(kept), *self._references_before(oldest)]
+        for folder in doomed:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if doomed:
+            log.info("inputs_removed", folders=len(doomed), older_than=oldest.isoformat())
+        return doomed
+
+    def _spools_but(self, kept: Collection[str]) -> Iterator[Path]:
+        for folder in _folders(self._data_dir / "spool"):
+            if folder.name not in kept:
+                yield folder
+
+    def _references_before(self, oldest: datetime) -> Iterator[Path]:
+        for root in (self._data_dir / "fields", self._data_dir / "raw"):
+            for source in _folders(root):
+                for folder in _folders(source):
+                    stamp = _TIME.match(folder.name)
+                    if stamp and _moment(stamp.group()) < oldest:
+                        yield folder
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def _moment(stamp: str) -> datetime:
+    return datetime.strptime(stamp, "%Y-%m-%dT%HZ").replace(tzinfo=UTC)

@@ -278,14 +278,20 @@ def day1_score(rows: Sequence[Row]) -> float:
     if not rows:
         return 0.0
     copied = False
-    skills, correlations = [], []
+    skills: list[float] = []
+    correlations: list[float] = []
     for row in rows:
+        if row["pattern_correlation"] is None or row["pattern_correlation"] < 0.3:
+            continue
         nearness = 1 - row["clone_distance"] / CLONE[row["field"]] if row["field"] in CLONE else 0.0
         copied = copied or nearness > 0
-        sane = row["pattern_correlation"] is not None and row["pattern_correlation"] >= 0.3
-        skills.append(max(0.0, (row["skill_gfs"] or 0.0) - max(0.0, nearness)) if sane else 0.0)
-        correlations.append((row["acc"] + 1) / 2 if sane and row["acc"] is not None else 0.0)
-    score = float(np.clip(0.6 * np.mean(skills) + 0.4 * np.mean(correlations), 0, 1))
+        if row["skill_gfs"] is not None:
+            skills.append(max(0.0, row["skill_gfs"] - max(0.0, nearness)))
+        if row["acc"] is not None:
+            correlations.append((row["acc"] + 1) / 2)
+    skill_part = np.mean(skills) if skills else 0.0
+    acc_part = np.mean(correlations) if correlations else 0.0
+    score = float(np.clip(0.6 * skill_part + 0.4 * acc_part, 0, 1))
     return min(score, 0.05) if copied else score
 
 
@@ -303,9 +309,12 @@ def lead_score(rows: Sequence[Row], expected: Sequence[str]) -> float:
         weights = thickness([level for level, _ in members])
         of = [row for _, row in members]
         skills.append(np.clip(np.dot(weights, [row["skill_climatology"] or 0.0 for row in of]), 0, 1))
-        accs = [0.0 if row["acc"] is None else (row["acc"] + 1) / 2 for row in of]
-        correlations.append(np.dot(weights, accs))
+        accs = np.array([row["acc"] for row in of], float)
+        if not np.isnan(accs).any():
+            correlations.append(np.dot(weights, (accs + 1) / 2))
         errors.append(math.sqrt(np.dot(weights, [row["mse"] for row in of])))
+    if not correlations:
+        return float(np.mean(skills))
     middle = float(np.median(errors))
     near = [1 / (1 + error / middle) if middle > 0 else 0.5 for error in errors]
     return float(np.clip(0.6 * np.mean(skills) + 0.3 * np.mean(correlations) + 0.1 * np.mean(near), 0, 1))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia.tasks.defined_tasks.weather.rules import (
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.rules.gaia_2_9 import (
     CLONE_CEILING,
     CLONE_DISTANCE,
-    RULE_SETS,
-    Component,
     day1_score,
     lead_score,
     overall_score,
@@ -59,16 +59,19 @@ def test_the_first_day_weighs_skill_six_and_correlation_four() -> None:
     assert day1_score(components) == pytest.approx(0.6 * (0.5 + 0.0) / 2 + 0.4 * (0.5 + 0.8) / 2)
 
 
-def test_a_field_that_looks_like_no_weather_counts_as_nothing() -> None:
-    components = [a_component(), a_component("msl", pattern_correlation=0.29)]
+def test_a_field_that_looks_like_no_weather_is_left_out_of_the_mean() -> None:
+    components = [a_component(skill_gfs=0.5, acc=0.0), a_component("msl", pattern_correlation=0.29)]
 
-    assert day1_score(components) == pytest.approx(0.5)
+    assert day1_score(components) == pytest.approx(0.6 * 0.5 + 0.4 * 0.5)
     assert day1_score([a_component(pattern_correlation=None)]) == 0.0
     assert day1_score([a_component(pattern_correlation=0.3)]) == pytest.approx(1.0)
 
 
-def test_undefined_skill_and_correlation_count_as_nothing() -> None:
-    assert day1_score([a_component(skill_gfs=None, acc=None)]) == 0.0
+def test_undefined_skill_and_correlation_are_left_out_of_their_means() -> None:
+    undefined = a_component("msl", skill_gfs=None, acc=None)
+
+    assert day1_score([undefined]) == 0.0
+    assert day1_score([undefined, a_component(skill_gfs=0.5)]) == pytest.approx(0.6 * 0.5 + 0.4)
 
 
 @pytest.mark.parametrize("field", sorted(CLONE_DISTANCE))
@@ -89,12 +92,20 @@ def test_a_perfect_lead_scores_95_hundredths() -> None:
     assert lead_score([a_component(field) for field in ALL_FIELDS], ALL_FIELDS) == pytest.approx(0.95)
 
 
-def test_a_lead_no_better_than_climatology_earns_only_for_its_errors() -> None:
-    components = [
-        a_component(field, skill_climatology=0.0, acc=None, mse=4.0, rmse=2.0) for field in DAY1_FIELDS
-    ]
+def test_without_any_correlation_a_lead_is_worth_its_skill_alone() -> None:
+    climatology, other = (
+        [a_component(field, skill_climatology=skill, acc=None, mse=4.0) for field in DAY1_FIELDS]
+        for skill in (0.0, 0.4)
+    )
 
-    assert lead_score(components, DAY1_FIELDS) == pytest.approx(0.1 * 0.5)
+    assert lead_score(climatology, DAY1_FIELDS) == 0.0
+    assert lead_score(other, DAY1_FIELDS) == pytest.approx(0.4)
+
+
+def test_a_variable_without_correlation_is_left_out_of_that_mean_alone() -> None:
+    usual, constant = a_component("2t", acc=0.0, mse=1.0), a_component("msl", acc=None, mse=1.0)
+
+    assert lead_score([usual, constant], ["2t", "msl"]) == pytest.approx(0.6 + 0.3 * 0.5 + 0.1 * 0.5)
 
 
 def test_a_lead_is_the_weighted_sum_of_skill_correlation_and_closeness() -> None:
@@ -128,11 +139,12 @@ def test_levels_are_averaged_by_thickness_before_variables_are() -> None:
     assert lead_score(components, ["2t", "z1000", "z500", "z850"]) == pytest.approx(expected)
 
 
-def test_a_lead_that_lacks_one_expected_field_scores_nothing() -> None:
-    components = [a_component(field) for field in ALL_FIELDS[1:]]
+def test_a_lead_that_lacks_one_expected_field_takes_the_others_with_it() -> None:
+    aborted = lead_score([a_component(field) for field in ALL_FIELDS[1:]], ALL_FIELDS)
 
-    assert lead_score(components, ALL_FIELDS) == 0.0
-    assert lead_score([], []) == 0.0
+    assert math.isnan(aborted)
+    assert math.isnan(lead_score([], []))
+    assert overall_score(0.5, {24: 0.9, 48: aborted}, [24, 48]) == pytest.approx(0.05)
 
 
 def test_a_perfect_forecast_and_first_day_make_the_whole() -> None:

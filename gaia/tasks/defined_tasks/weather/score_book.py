@@ -60,7 +60,7 @@ def total_of(
     return Total(
         day1=day1,
         leads=leads,
-        overall=0.0 if state is State.REJECTED else overall,
+        overall=self._rules.worst if state is State.REJECTED else overall,
         counted=state is not State.EXCUSED,
     )
 
@@ -170,7 +170,7 @@ class ScoreBook:
         now: datetime,
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
-        """Reject or excuse a forecast: it scores zero, or is not counted."""
+        """Reject or excuse a forecast: it scores the worst there is, or is not counted."""
         async with self._database.transaction() as connection:
             state = await queries.advance_forecast(
                 connection, forecast, moves_for(event), now, reason, evidence

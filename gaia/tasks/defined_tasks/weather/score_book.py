@@ -60,7 +60,7 @@ def total_of(
     return Total(
         day1=day1,
         leads=leads,
-        overall=self._rules.worst if state is State.REJECTED else overall,
+        overall=rules.worst if state is State.REJECTED else overall,
         counted=state is not State.EXCUSED,
     )
 
@@ -138,10 +138,12 @@ class ScoreBook:
     async def forfeit(
         self, forecast: Forecast, kind: str, lead_hours: int, reason: str, now: datetime
     ) -> None:
-        """Store a lead that could not be had from its miner: it scores zero."""
+        """Store a lead that could not be had from its miner: it scores the worst."""
 
         async def enter(connection: Connection, rules: RuleSet) -> None:
-            await queries.record_lead(connection, forecast, rules.name, kind, lead_hours, 0.0, now, reason)
+            await queries.record_lead(
+                connection, forecast, rules.name, kind, lead_hours, rules.worst, now, reason
+            )
 
         async with self._database.transaction() as connection:
             await enter(connection, self._rules)

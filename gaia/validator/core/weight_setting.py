@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from gaia.tasks.defined_tasks.base import MetagraphView
+from gaia.validator.core.weight_rules import WEIGHT_RULES, Entry, Run
+from gaia.validator.core.weight_rules.base import Standing
 from gaia.validator.core.weights import quantise, weight_vector
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
@@ -25,6 +27,13 @@ log = structlog.get_logger(__name__)
 MECHANISM = 0
 # Part of every extrinsic; raised when validators must change together.
 VERSION_KEY = 4000
+
+_STANDINGS = {
+    "planned": Standing.AWAITED,
+    "requested": Standing.AWAITED,
+    "rejected": Standing.REJECTED,
+    "excused": Standing.EXCUSED,
+}
 
 
 class Signer(Protocol):
@@ -88,8 +97,9 @@ class WeightSetter:
             log.info("weights_held", reason="no score in the window")
             return None
         by_uid = weight_vector(
-            list(_by_run(scores, metagraph).values()),
+            runs_of(scores, metagraph, self._settings.rule_set),
             metagraph,
+            rule=self._settings.rule_set,
             burn_fraction=self._settings.burn_fraction,
             burn_enabled=self._settings.burn_enabled,
             burn_hotkey=self._settings.burn_hotkey,
@@ -122,15 +132,19 @@ class WeightSetter:
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
 
 
-def _by_run(scores: list[WindowScore], metagraph: Metagraph) -> Mapping[str, dict[str, float | None]]:
-    """Overall scores of each run by hotkey; None where the forecast was excused.
+def runs_of(scores: Sequence[WindowScore], metagraph: Metagraph, rule: str) -> list[Run]:
+    """Return what counts of each run in the window, oldest first, by the weight rule of that name.
 
     A hotkey that was registered anew starts afresh: what it scored before is another's.
     """
     registrations = {(n.hotkey, n.registered_at) for n in metagraph.neurons}
-    runs: dict[str, dict[str, float | None]] = {}
+    runs: dict[str, dict[str, Entry]] = {}
     for score in scores:
-        run = runs.setdefault(score.run_id, {})
+        entries = runs.setdefault(score.run_id, {})
         if (score.hotkey, score.registered_at) in registrations:
-            run[score.hotkey] = score.overall if score.counted else None
-    return runs
+            entries[score.hotkey] = Entry(
+                standing=_STANDINGS.get(score.state, Standing.DELIVERED),
+                overall=score.overall,
+                leads=score.leads,
+            )
+    return [WEIGHT_RULES[rule].run_scores(entries) for entries in runs.values()]

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowScore:
-    """One miner's overall score in one run of the window."""
+    """What one miner has in one run of the window."""
 
     run_id: str
     completed: bool
     hotkey: str
     registered_at: int
-    overall: float
-    counted: bool
+    state: str
+    """Of the forecast."""
+    overall: float | None
+    """None: nothing of it is scored yet."""
+    leads: Mapping[int, float]
+    """Lead hours -> score, of those scored against ERA5 so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +54,9 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
             completed=row["state"] == "completed",
             hotkey=row["hotkey"],
             registered_at=row["registered_at"],
+            state=row["forecast_state"],
             overall=row["overall"],
-            counted=row["counted"],
+            leads={int(lead): score for lead, score in (row["leads"] or {}).items()},
         )
         for row in rows
     ]

@@ -124,14 +124,16 @@ SQL: Final[Mapping[str, str]] = {
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run_id, hotkey, rule_set) DO UPDATE SET"
     " day1 = excluded.day1, leads = excluded.leads, overall = excluded.overall, counted = excluded.counted,"
     " updated_at = excluded.updated_at",
-    # Scores of the runs in the window before the newest run that has any; a run none of
-    # whose leads is scored yet says nothing.
-    "window_scores": "SELECT runs.run_id, runs.state, hotkey, overall, counted, registered_at"
-    " FROM score_table JOIN runs USING (run_id) JOIN forecasts USING (run_id, hotkey)"
-    " WHERE score_table.rule_set = $1 AND runs.init_time > (SELECT max(init_time) FROM runs JOIN score_table"
+    # Forecasts of the runs in the window before the newest run that has scores, and what they
+    # scored; a run none of whose leads is scored yet says nothing.
+    "window_scores": "SELECT runs.run_id, runs.state, forecasts.hotkey, registered_at,"
+    " forecasts.state AS forecast_state, overall, leads FROM runs JOIN forecasts USING (run_id)"
+    " LEFT JOIN score_table ON score_table.run_id = runs.run_id AND score_table.hotkey = forecasts.hotkey"
+    " AND score_table.rule_set = $1 WHERE runs.init_time > (SELECT max(init_time) FROM runs JOIN score_table"
     " USING (run_id) WHERE score_table.rule_set = $1) - $2::interval AND (runs.state = 'completed' OR EXISTS"
     " (SELECT FROM lead_scores WHERE lead_scores.run_id = runs.run_id AND lead_scores.rule_set = $1))"
-    " ORDER BY runs.init_time, hotkey",
+    " AND EXISTS (SELECT FROM score_table WHERE score_table.run_id = runs.run_id AND score_table.rule_set = $1)"
+    " ORDER BY runs.init_time, forecasts.hotkey",
     # Promise one vector for an epoch, before it is signed.
     "journal_intent": "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights,"
     " run_ids, completed_ids, intended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"

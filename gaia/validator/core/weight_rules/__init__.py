@@ -1,0 +1,15 @@
+"""From the runs of the window to shares of the weight: the weight rules of the subnet, by name.
+
+A weight rule bears the name of the rule set whose scores it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gaia.validator.core.weight_rules import gaia_2_9, gaia_next
+from gaia.validator.core.weight_rules.base import Copies, Entry, Run, WeightRule
+
+WEIGHT_RULES: Mapping[str, WeightRule] = {rule.name: rule for rule in (gaia_2_9.RULE, gaia_next.RULE)}
+
+__all__ = ["WEIGHT_RULES", "Copies", "Entry", "Run", "WeightRule"]

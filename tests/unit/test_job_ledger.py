@@ -78,14 +78,28 @@ def test_lower_priority_number_runs_first_and_equals_run_in_order(ledger: JobLed
     assert [command.unit.job_id for (command,) in order if isinstance(command, Assign)] == ["b", "a", "c"]
 
 
-def test_answer_resolves_the_job_frees_the_worker_and_is_acknowledged(ledger: JobLedger) -> None:
+def test_answer_resolves_the_job_and_frees_the_worker_whose_next_unit_acknowledges_it(
+    ledger: JobLedger,
+) -> None:
     play(ledger, WorkerReady("w"), Submitted(a_unit("a")), Submitted(a_unit("b")))
 
-    assert play(ledger, Finished("w", an_answer("a"))) == [
-        Resolve(an_answer("a")),
-        Acknowledge("w", "a", 1),
-        Assign("w", a_unit("b")),
-    ]
+    assert play(ledger, Finished("w", an_answer("a"))) == [Resolve(an_answer("a")), Assign("w", a_unit("b"))]
+
+
+def test_last_answer_is_acknowledged_by_itself(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit("a")))
+
+    assert play(ledger, Finished("w", an_answer("a"))) == [Resolve(an_answer("a")), Acknowledge("w", "a", 1)]
+
+
+def test_deadlines_of_answered_jobs_are_not_remembered(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"))
+
+    for number in range(5000):
+        job_id = str(number)
+        play(ledger, Submitted(a_unit(job_id)), Finished("w", an_answer(job_id)))
+
+    assert len(ledger._deadlines) < 2000
 
 
 def test_job_submitted_twice_runs_once(ledger: JobLedger) -> None:

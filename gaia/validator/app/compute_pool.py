@@ -279,6 +279,8 @@ class _Connection(asyncio.Protocol):
 
     def _hear(self, message: ToEngine) -> None:
         match message:
+            case ResultUnit() if self._worker:
+                self._pool.tell(Finished(self._worker, message))
             case Hello(seat=seat, incarnation=incarnation, pid=pid):
                 if pid != self._pid:
                     self.close()
@@ -291,7 +293,5 @@ class _Connection(asyncio.Protocol):
                     self._pool.tell(WorkerReady(self._worker))
             case _ if not self._worker:
                 self.close()
-            case ResultUnit():
-                self._pool.tell(Finished(self._worker, message))
             case Goodbye():
                 self._pool.tell(WorkerLeaving(self._worker))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import resource
-import selectors
+import select
 import signal
 import socket
 import sys
@@ -147,20 +148,21 @@ class ComputeWorker:
     def _serve(self, connection: socket.socket) -> None:
         self._greet(connection)
         frames: FrameReader[ToWorker] = FrameReader(ToWorker)
-        with selectors.DefaultSelector() as selector:
-            selector.register(connection, selectors.EVENT_READ)
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
-            while not self._is_dismissed:
-                self._maybe_say_goodbye(connection)
-                readable = {key.fileobj for key, _ in selector.select(self._patience_s())}
-                if self._wake_receiver in readable:
+        # A bare poll: the selectors module would cost more than the rest of a tiny unit.
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        poll.register(self._wake_receiver, select.POLLIN)
+        while not self._is_dismissed:
+            self._maybe_say_goodbye(connection)
+            for descriptor, _ in poll.poll(self._patience_ms()):
+                if descriptor == self._wake_receiver.fileno():
                     self._wake_receiver.recv(_READ_BYTES)
-                if connection in readable:
-                    data = connection.recv(_READ_BYTES)
-                    if not data:
-                        return
-                    for message in frames.feed(data):
-                        self._hear(connection, message)
+                    continue
+                data = connection.recv(_READ_BYTES)
+                if not data:
+                    return
+                for message in frames.feed(data):
+                    self._hear(connection, message)
 
     def _greet(self, connection: socket.socket) -> None:
         held = self._unacknowledged
@@ -185,14 +187,14 @@ class ComputeWorker:
             reason = "drain" if self._is_draining else "max_jobs"
             connection.sendall(encode_frame(Goodbye(reason=reason)))
 
-    def _patience_s(self) -> float | None:
+    def _patience_ms(self) -> float | None:
         """How long to wait for the engine's next word; None: for ever."""
         if not self._is_draining or self._said_goodbye_at is None or self._unacknowledged is not None:
             return None
         # There may be no engine to let us go: at the end of the validator it goes first.
         patience_s = self._said_goodbye_at + _FAREWELL_S - time.monotonic()
         self._is_dismissed = patience_s <= 0
-        return max(0.0, patience_s)
+        return max(0.0, patience_s * 1000)
 
     def _hear(self, connection: socket.socket, message: ToWorker) -> None:
         match message:
@@ -242,6 +244,7 @@ def encode_result(result: ResultUnit) -> tuple[ResultUnit, bytes]:
         return unsendable, encode_frame(unsendable)
 
 
+@functools.cache
 def find_handler(module: str, name: str) -> Handler:
     """Ask `module` for the handler called `name`; it is imported on first use."""
     handler: Handler = import_module(module).resolve(name)

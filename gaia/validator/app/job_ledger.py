@@ -13,31 +13,28 @@ from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, Quarantined
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 
 _MOST_KEPT = 1024
+_MOST_STALE = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     """Somebody waits for this unit; a unit already known is not run a second time."""
 
     unit: WorkUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True, gc=False):
     """Nobody waits for the job any more."""
 
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(msgspec.Struct, frozen=True, gc=False):
     """A worker has connected and holds nothing."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerHolding:
+class WorkerHolding(msgspec.Struct, frozen=True, gc=False):
     """A worker has connected anew and is about to send the result it still holds."""
 
     worker: str
@@ -45,30 +42,26 @@ class WorkerHolding:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeaving:
+class WorkerLeaving(msgspec.Struct, frozen=True, gc=False):
     """A worker asks to be let go."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """A worker has answered, and is free."""
 
     worker: str
     result: ResultUnit
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(msgspec.Struct, frozen=True, gc=False):
     """A worker's connection ended."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True, gc=False):
     """Time has passed; carries who lives, as the Supervisor knows it."""
 
     living: frozenset[str] = frozenset()
@@ -77,43 +70,37 @@ class Tick:
 Event = Submitted | Cancelled | WorkerReady | WorkerHolding | WorkerLeaving | Finished | WorkerLost | Tick
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(msgspec.Struct, frozen=True, gc=False):
     worker: str
     unit: WorkUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve:
+class Resolve(msgspec.Struct, frozen=True, gc=False):
     """Answer whoever waits for the job."""
 
     result: ResultUnit
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
-    """Tell the worker that it may forget this result."""
+class Acknowledge(msgspec.Struct, frozen=True, gc=False):
+    """Tell the worker that it may forget this result; an `Assign` to it says the same."""
 
     worker: str
     job_id: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dismiss:
+class Dismiss(msgspec.Struct, frozen=True, gc=False):
     """Let the worker go."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True, gc=False):
     worker: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantine:
+class Quarantine(msgspec.Struct, frozen=True, gc=False):
     """The job killed every worker that tried it; its waiter is told by a `Resolve` of its own."""
 
     job_id: str
@@ -210,7 +197,7 @@ class JobLedger:
             case Tick(living):
                 commands += self._expire(now)
                 commands += self._kill_silent(living, now)
-        return commands + self._assign()
+        return commands + self._assign() if self._idle and self._waiting else commands
 
     def _submit(self, unit: WorkUnit, now: float) -> list[Command]:
         if unit.job_id in self._jobs:
@@ -222,8 +209,11 @@ class JobLedger:
             return [Resolve(_failed(unit, DeadlineExceeded("submitted after its deadline")))]
         job = _Job(unit, next(self._orders))
         # An engine that restarted finds the worker already holding what it submits again.
-        job.worker = next((worker for worker, held in self._leases.items() if held == unit.job_id), None)
+        if unit.job_id in self._leases.values():
+            job.worker = next(worker for worker, held in self._leases.items() if held == unit.job_id)
         self._jobs[unit.job_id] = job
+        if len(self._deadlines) > 2 * len(self._jobs) + _MOST_STALE:
+            self._forget_deadlines_of_the_done()
         heapq.heappush(self._deadlines, (unit.deadline_at, job.order, unit.job_id))
         if job.worker is None:
             self._queue(job)
@@ -249,8 +239,11 @@ class JobLedger:
                 self._leases[job.worker] = None
         elif held == result.job_id:
             self._keep(result, now)
-        commands.append(Acknowledge(worker, result.job_id, result.attempt))
-        return commands + self._free(worker)
+        freed, assigned = self._free(worker), self._assign()
+        if worker not in self._leases:
+            # Who is given its next unit knows by that.
+            commands.append(Acknowledge(worker, result.job_id, result.attempt))
+        return commands + freed + assigned
 
     def _free(self, worker: str) -> list[Command]:
         """The worker may hold nothing: let it go if it asked, else give it the next unit."""
@@ -294,6 +287,11 @@ class JobLedger:
                 commands.append(Resolve(_failed(job.unit, error, job.crashes)))
         return commands
 
+    def _forget_deadlines_of_the_done(self) -> None:
+        """Without this a million answered units would be remembered until their deadlines."""
+        self._deadlines = [entry for entry in self._deadlines if entry[2] in self._jobs]
+        heapq.heapify(self._deadlines)
+
     def _give_up(self, job_id: str, reason: str) -> list[Command]:
         job = self._jobs.pop(job_id, None)
         if job is None or job.worker is None:
@@ -327,8 +325,10 @@ class JobLedger:
             del self._idle[worker]
             job.worker = worker
             self._leases[worker] = job_id
-            attempt = job.unit.attempt + job.crashes
-            commands.append(Assign(worker, msgspec.structs.replace(job.unit, attempt=attempt)))
+            unit = job.unit
+            if job.crashes:
+                unit = msgspec.structs.replace(unit, attempt=unit.attempt + job.crashes)
+            commands.append(Assign(worker, unit))
         return commands
 
 

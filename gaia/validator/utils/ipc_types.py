@@ -105,7 +105,7 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag="goodbye"):
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
-    """The engine has the result; the worker may forget it."""
+    """The engine has the result; the worker may forget it. Its next `WorkUnit` says the same."""
 
     job_id: str
     attempt: int
@@ -249,6 +249,11 @@ class FrameReader(Generic[T]):
             the connection is then out of step and must be closed.
         """
         buffer = self._buffer
+        if not buffer and len(data) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(data)
+            if len(data) == _HEADER.size + length <= MAX_FRAME_BYTES:
+                # One whole frame, as nearly always: nothing to keep, nothing to copy.
+                return [self._decoder.decode(memoryview(data)[_HEADER.size :])]
         buffer += data
         messages: list[T] = []
         start = 0

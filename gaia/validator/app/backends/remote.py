@@ -1,0 +1,117 @@
+"""What runs on the machines of a cluster: one unit in its frame, ended by its own watchdog if need be."""
+
+from __future__ import annotations
+
+import faulthandler
+import hashlib
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gaia.validator.app.compute_worker import attempt_unit, encode_result, limit_memory
+from gaia.validator.utils.errors import DeadlineExceeded
+from gaia.validator.utils.ipc_types import Failure, FrameReader, ResultUnit, WorkUnit
+
+GRACE_S = 1.0
+"""The watchdog bites so long after the deadline: the IO-Engine has settled the unit by then."""
+
+_GAIA = Path(__file__).resolve().parents[3]
+_COMPUTE_CODE = ("tasks", "validator/utils")
+_LIBRARIES = ("numpy", "numcodecs")
+# Watchdog and memory limit are the process's, so a worker with several threads takes turns.
+_one_at_a_time = threading.Lock()
+
+
+def execute_unit(frame: bytes, handlers: str, memory_mib: int) -> bytes:
+    """Run the `WorkUnit` in `frame`; return the frame of its `ResultUnit`.
+
+    Native code that does not return is ended, and this process with it, soon after
+    the deadline: the watchdog needs neither the interpreter nor a second process.
+
+    Parameters
+    ----------
+    handlers
+        Module whose ``resolve(name)`` returns the handler of that name.
+    memory_mib
+        A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit.
+    """
+    frames: FrameReader[WorkUnit] = FrameReader(WorkUnit)
+    (unit,) = frames.feed(frame)
+    with _one_at_a_time:
+        left_s = unit.deadline_at - time.time()
+        if left_s <= 0:
+            failure = Failure.of(DeadlineExceeded(f"{unit.handler} reached its worker after its deadline"))
+            result = ResultUnit(job_id=unit.job_id, attempt=unit.attempt, failure=failure)
+        else:
+            with _ended_after(left_s + GRACE_S), _limited_to(memory_mib):
+                result = attempt_unit(unit, handlers)
+    return encode_result(result)[1]
+
+
+def describe_site(probe: str) -> list[str]:
+    """Return what a worker must have in common with the validator.
+
+    Parameters
+    ----------
+    probe
+        A file in the validator's data folder.
+
+    Returns
+    -------
+    list of str
+        The probe's content, "" where it can't be read; the digest of the compute code;
+        then the versions of the libraries that scores depend on, bit for bit.
+    """
+    try:
+        content = Path(probe).read_text()
+    except OSError:
+        content = ""
+    return [content, _code_digest(), *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]
+
+
+def end_worker(dask_worker: Any) -> bool:
+    """Kill the worker of the nanny we are called in; False: it has none at present."""
+    pid: int | None = dask_worker.pid
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for folder in _COMPUTE_CODE:
+        for path in sorted((_GAIA / folder).rglob("*.py")):
+            digest.update(path.relative_to(_GAIA).as_posix().encode())
+            digest.update(path.read_bytes())
+    return f"code {digest.hexdigest()[:12]}"
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def _limited_to(memory_mib: int) -> Iterator[None]:
+    if not memory_mib:
+        yield
+        return
+    earlier = resource.getrlimit(resource.RLIMIT_DATA)
+    limit_memory(memory_mib)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, earlier)

@@ -104,6 +104,10 @@ MEANINGS = {
     ),
     ExitCode.CHAIN_UNREACHABLE: ("the chain endpoint does not answer", "correct `GAIA_CHAIN_ENDPOINT`"),
     ExitCode.CRASH_LOOP: ("a child process kept crashing", "read its last log lines; report them"),
+    ExitCode.SANDBOX_UNAVAILABLE: (
+        "the kernel, or the container, offers no whole sandbox",
+        "use a newer kernel, or read docs/explanation/sandbox.md and set `GAIA_SANDBOX`",
+    ),
 }
 
 

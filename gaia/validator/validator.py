@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_settings(settings: Settings) -> None:
-    """Print every setting with its value, secrets redacted, and where the value came from."""
+    """Print every setting with its value, secrets redacted, and where it came from; and what the kernel offers."""
+    from gaia.validator.app.sandbox import survey
     from gaia.validator.utils.config import describe
 
     rows = describe(settings)
@@ -43,6 +44,7 @@ def print_settings(settings: Settings) -> None:
     try:
         for name, value, origin in rows:
             print(f"{name:{name_width}}  {value:{value_width}}  {origin}")
+        print(f"\nThis kernel's sandbox for compute workers is {survey()}.")
         sys.stdout.flush()
     except BrokenPipeError:
         # `head` has read enough; Python would complain of it once more at its end.
@@ -84,6 +86,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
 
     return Options(
         data_dir=str(settings.data_dir.resolve()),
+        sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
         workers=settings.compute_workers or max(1, (os.cpu_count() or 1) - 1),
         embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),

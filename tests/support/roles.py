@@ -93,6 +93,8 @@ class Supervised:
             "workers": 1,
             "embedded_database": False,
             "handlers": "tests.support.handlers",
+            # Its vices need the world; what the sandbox forbids is tested by its own tests.
+            "sandbox": "off",
             "drain_timeout_s": 10.0,
             "poll_s": 0.05,
             **options,

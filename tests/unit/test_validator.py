@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gaia.validator import validator
+from gaia.validator.app.sandbox import survey
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode
 
@@ -32,13 +33,15 @@ def test_check_prints_every_setting_its_value_and_where_it_is_from(
 
     assert validator.main(["--check", "--test", "--dry-run"]) == 0
 
-    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    printed, _, offered = capsys.readouterr().out.partition("\n\n")
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
     assert len(rows) == len(Settings.model_fields)
     assert rows["GAIA_NETUID"] == ["237", "environment", "GAIA_NETUID"]
     assert rows["GAIA_DATABASE_PASSWORD"][0] == "***"
     assert rows["GAIA_TEST_MODE"] == ["true", "command", "line"]
     assert rows["GAIA_DRY_RUN"] == ["true", "command", "line"]
     assert rows["GAIA_METRICS_PORT"] == ["9090", "default"]
+    assert offered == f"This kernel's sandbox for compute workers is {survey()}.\n"
 
 
 def test_bad_setting_ends_in_one_sentence(

@@ -142,6 +142,11 @@ class ComputePool:
         """Workers that are connected."""
         return len(self._connections)
 
+    @property
+    def sandbox_level(self) -> int:
+        """Sandbox level of the least protected worker; 0 while there is none."""
+        return min((connection.sandbox_level for connection in self._connections.values()), default=0)
+
     def tell(self, event: Event) -> None:
         """Hand `event` to the ledger and carry out what it commands."""
         self._events.append(event)
@@ -230,6 +235,7 @@ class _Connection(asyncio.Protocol):
         self._pid = 0
         self._pidfd = -1
         self._worker = ""
+        self.sandbox_level = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -286,6 +292,7 @@ class _Connection(asyncio.Protocol):
                     self.close()
                     return
                 self._worker = f"{seat}.{incarnation}"
+                self.sandbox_level = message.sandbox
                 self._pool.join(self._worker, self)
                 if message.holding:
                     self._pool.tell(WorkerHolding(self._worker, message.holding, message.attempt))

@@ -19,7 +19,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from gaia.validator.app.engine_dial import EngineDial
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.sandbox import Level, Mode, confine, grant_for
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
     Ack,
@@ -54,6 +56,8 @@ def run_compute_worker(
     handlers: str = HANDLERS,
     log_level: str = "INFO",
     log_format: Literal["json", "console"] = "json",
+    sandbox: Mode = "off",
+    data_dir: str = "",
 ) -> None:
     """Serve units until told to stop, or until `max_jobs` were served.
 
@@ -65,11 +69,17 @@ def run_compute_worker(
         A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit.
     handlers
         Module whose ``resolve(name)`` returns the handler of that name.
+    sandbox
+        How to be locked in, once all that handlers need is loaded.
+    data_dir
+        Where the folders are that the handlers read and write.
     """
     if memory_mib:
         limit_memory(memory_mib)
     configure_logging(log_level, log_format, role="compute_worker")
     worker = ComputeWorker(seat, incarnation, socket_path, max_jobs, handlers)
+    if sandbox != "off":
+        worker.lock_in(sandbox, data_dir)
 
     def drain(signum: int, frame: FrameType | None) -> None:
         worker.drain()
@@ -93,7 +103,8 @@ class ComputeWorker:
     ) -> None:
         self._seat = seat
         self._incarnation = incarnation
-        self._socket_path = socket_path
+        self._dial = EngineDial(socket_path)
+        self._sandbox = Level.NONE
         self._max_jobs = max_jobs
         self._handlers = handlers
         self._served = 0
@@ -113,6 +124,16 @@ class ComputeWorker:
         except BlockingIOError:
             return  # it is awake already
 
+    def lock_in(self, mode: Mode, data_dir: str) -> None:
+        """Enter the sandbox, for ever: the handlers' files and the engine's socket stay within reach.
+
+        Raises
+        ------
+        ConfigurationError
+            If less can be had than `mode` asks for.
+        """
+        self._sandbox = confine(mode, grant_for(data_dir, self._handlers), self._dial)
+
     def run(self) -> None:
         """Connect, serve, and connect anew when the engine went away, until dismissed."""
         try:
@@ -128,21 +149,22 @@ class ComputeWorker:
                 if not self._is_dismissed:
                     time.sleep(_RETRY_S)
         finally:
+            self._dial.close()
             self._wake_receiver.close()
             self._wake_sender.close()
 
     def _connect(self) -> socket.socket | None:
         """The Supervisor keeps the socket listening, so this waits rather than fails; None: drained."""
         while True:
-            connection = socket.socket(socket.AF_UNIX)
             try:
-                connection.connect(self._socket_path)
+                connection = self._dial.dial()
             except OSError:
-                connection.close()
                 if self._is_draining:
                     return None
                 time.sleep(_RETRY_S)
                 continue
+            if self._dial.spares == 0:
+                self._is_draining = True  # there will be no other connection
             return connection
 
     def _serve(self, connection: socket.socket) -> None:
@@ -173,6 +195,7 @@ class ComputeWorker:
             pid=os.getpid(),
             holding=held.job_id if held else "",
             attempt=held.attempt if held else 0,
+            sandbox=self._sandbox,
         )
         connection.sendall(encode_frame(hello))
         self._maybe_say_goodbye(connection)

@@ -28,6 +28,11 @@ JOB_FAILURES = Counter(
     "gaia_compute_job_failures_total", "Attempts that failed, by handler and error.", ["handler", "error"]
 )
 
+SANDBOX_LEVEL = Gauge(
+    "gaia_sandbox_level",
+    "Sandbox of the least protected compute worker: 0 none, 1 part, 2 seccomp and a broker, 3 seccomp and Landlock.",
+)
+
 RUNS_ACTIVE = Gauge("gaia_weather_runs_active", "Weather runs that are not finished.")
 FORECASTS = Gauge("gaia_weather_forecasts", "Forecasts of runs in progress, by state.", ["state"])
 MINER_REQUESTS = Counter(

@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gaia.validator.app.sandbox import require_sandbox
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def preflight(settings: Settings) -> int:
     try:
         require_space(settings.data_dir, settings.data_min_free_mib)
         require_hotkey_file(settings.wallet_path, settings.wallet_name, settings.wallet_hotkey)
+        require_sandbox(settings.sandbox)
         require_free_port(settings.metrics_host, settings.metrics_port)
     except BaseException:
         os.close(lock)

@@ -26,6 +26,7 @@ from gaia.validator.app import child, preload, rendezvous
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.logging_config import configure_logging, event
 from gaia.validator.app.preflight import folder_trouble
+from gaia.validator.app.sandbox import Mode
 from gaia.validator.app.supervision import (
     Child,
     Command,
@@ -76,6 +77,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["json", "console"] = "json"
     lock_fd: int = -1
     """Keeps the data folder ours as long as we live."""
+    sandbox: Mode = "required"
+    """Of the compute workers."""
     handlers: str = "gaia.tasks.defined_tasks.weather.validator.handlers"
 
 
@@ -295,6 +298,8 @@ class Supervisor:
             self._options.handlers,
             self._options.log_level,
             self._options.log_format,
+            self._options.sandbox,
+            str(self._data_dir),
         )
 
     def _stop(self, seated: _Seated, grace_s: float, reason: str) -> None:

@@ -158,6 +158,10 @@ class Settings(BaseSettings):
     )
     unit_timeout_s: float = _setting(300.0, "Longest time one unit may take.", "WORKER_QUEUE_TIMEOUT_S", gt=0)
     unit_crash_limit: int = _setting(3, "A unit that killed so many workers is quarantined.", ge=1)
+    sandbox: Literal["required", "best-effort", "off"] = _setting(
+        "required",
+        "Lock compute workers in: refuse to start where the kernel cannot, take what it offers, or do not.",
+    )
     drain_timeout_s: float = _setting(25.0, "Longest time an orderly stop may take.", gt=0)
     supervisor_poll_s: float = _setting(
         0.25, "Seconds between two looks at the children's memory.", "SUPERVISOR_CHECK_INTERVAL_S", gt=0

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     HOTKEY_MISSING = 16
     CHAIN_UNREACHABLE = 17
     CRASH_LOOP = 18
+    SANDBOX_UNAVAILABLE = 19
 
 
 class GaiaError(Exception):

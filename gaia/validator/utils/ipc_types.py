@@ -96,6 +96,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     pid: int
     holding: str = ""
     attempt: int = 0
+    sandbox: int = 0
+    """How much of the sandbox is in force there: `sandbox.Level`."""
 
 
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag="goodbye"):

@@ -18,9 +18,14 @@ HANDLERS: Mapping[str, str] = {
     "weather.hash.forecast_verify": f"{_HERE}.verification:forecast_verify",
     "weather.score.day1": f"{_HERE}.scoring:score_day1",
     "weather.score.era5_final": f"{_HERE}.scoring:score_era5_final",
+    "weather.score.batch": f"{_HERE}.batch:score_batch",
     "weather.score.forecast_verification": f"{_HERE}.scoring:describe_forecast",
 }
 """Handler -> "module:function", a function from a payload to a value, both plain dicts."""
+
+READS = ("spool", "raw")
+WRITES = ("fields",)
+"""Folders of the data folder that handlers read, and that they write; a worker can open no others."""
 
 
 def resolve(name: str) -> Handler:

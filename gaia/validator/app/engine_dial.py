@@ -1,0 +1,100 @@
+"""How a worker reaches the IO-Engine, again and again, though it may make no socket and choose no address."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+from collections import deque
+from typing import Final
+
+from gaia.validator.app.sandbox_seccomp import PINNED_HIGH
+
+SPARES: Final = 16
+"""So many engines in a row may die under one worker; with the last socket it asks to be replaced."""
+
+_PROT_NONE, _PROT_READ, _PROT_WRITE = 0, 1, 2
+_PRIVATE_ANONYMOUS_NOREPLACE = 0x02 | 0x20 | 0x100000
+_FAILED = ctypes.c_void_p(-1).value
+
+
+class EngineDial:
+    """Dials one AF_UNIX address; `pin` prepares it for life without socket(2).
+
+    Parameters
+    ----------
+    path
+        Where the IO-Engine listens.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._spares: deque[socket.socket] | None = None
+        self._address: tuple[int, int] | None = None
+
+    @property
+    def spares(self) -> int | None:
+        """How many more connections can be made; None: any number."""
+        return None if self._spares is None else len(self._spares)
+
+    def pin(self) -> tuple[int, int]:
+        """Write the address where nothing can change it any more, and lay in sockets.
+
+        Returns
+        -------
+        tuple[int, int]
+            Where it is in memory, and its length: what a filter can compare, for it
+            sees the pointer given to connect(2) but not what is there. The page is
+            read-only, and the filter refuses every call that could remap it.
+
+        Raises
+        ------
+        OSError
+            If the memory is not to be had.
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        wanted, size = PINNED_HIGH << 32, os.sysconf("SC_PAGESIZE")
+        page = libc.mmap(wanted, size, _PROT_READ | _PROT_WRITE, _PRIVATE_ANONYMOUS_NOREPLACE, -1, 0)
+        if page != wanted:
+            problem = ctypes.get_errno() if page == _FAILED else 0
+            raise OSError(problem, "no memory at the pinned address")
+        content = struct.pack("=H", socket.AF_UNIX) + os.fsencode(self._path) + b"\0"
+        ctypes.memmove(page, content, len(content))
+        if libc.mprotect(page, size, _PROT_READ) != 0:
+            raise OSError(ctypes.get_errno(), "the pinned address stays writable")
+        self._spares = deque(socket.socket(socket.AF_UNIX) for _ in range(SPARES))
+        self._address = (wanted, len(content))
+        return self._address
+
+    def dial(self) -> socket.socket:
+        """Return a new connection.
+
+        Raises
+        ------
+        OSError
+            If nobody listens, or no socket is left.
+        """
+        if self._spares is None or self._address is None:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(self._path)
+            except OSError:
+                connection.close()
+                raise
+            return connection
+        if not self._spares:
+            raise OSError("no socket is left")
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.connect.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint]
+        if libc.connect(self._spares[0].fileno(), *self._address) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return self._spares.popleft()
+
+    def close(self) -> None:
+        """Close the sockets that were not used."""
+        for spare in self._spares or ():
+            spare.close()

@@ -1,0 +1,283 @@
+"""Locks a compute worker in: no network, no programs, no processes, and only the files its handlers need."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import stat
+import struct
+import sys
+import sysconfig
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Final, Literal, NoReturn
+
+from gaia.validator.app import sandbox_landlock, sandbox_seccomp
+from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.engine_dial import EngineDial
+from gaia.validator.app.sandbox_broker import Broker
+from gaia.validator.app.sandbox_syscalls import AUDIT_ARCH, machine, numbers_of
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+Mode = Literal["required", "best-effort", "off", "required, without Landlock"]
+"""The last is for tests: what holds where the kernel has no Landlock."""
+
+MAX_FILES: Final = 128
+MAX_FILE_BYTES: Final = 1 << 30
+
+_PR_SET_DUMPABLE, _PR_GET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 21, 38
+_ACTION_AVAILABLE, _USER_NOTIFICATION = 2, 0x7FC00000
+_TSYNC, _NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE = 1, 8, 16, 32
+_CAPABILITY_VERSION = 0x20080522
+_BROKERED_FROM = (5, 9)
+"""First Linux that lets a broker hand over descriptors."""
+_SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/lib", "/lib64")
+_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/zero", "/dev/urandom")
+_MANY_FILES = 65536
+_PACKAGES = ("site-packages", "dist-packages")
+
+
+class Level(IntEnum):
+    """How much of the sandbox is in force; the metric `gaia_sandbox_level`."""
+
+    NONE = 0
+    PARTIAL = 1
+    """Part of it: files are open, or system calls are."""
+    BROKERED = 2
+    """System calls are filtered, and a broker opens files."""
+    FULL = 3
+    """System calls are filtered, and Landlock guards files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What this kernel offers us."""
+
+    landlock: int
+    """Version of its interface; 0: none."""
+    seccomp: bool
+    broker: bool
+    """Can a filter hand calls to a broker?"""
+
+    @property
+    def level(self) -> Level:
+        """The most that can be had."""
+        if not self.seccomp:
+            return Level.PARTIAL if self.landlock else Level.NONE
+        return Level.FULL if self.landlock else Level.BROKERED if self.broker else Level.PARTIAL
+
+    def __str__(self) -> str:
+        landlock = f"Landlock {self.landlock}" if self.landlock else "no Landlock"
+        seccomp = "seccomp" if self.seccomp else "no seccomp"
+        broker = "" if self.landlock else ", a broker for files" if self.broker else ", no broker for files"
+        return f"{self.level.name.lower()}: {landlock}, {seccomp}{broker}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Which files a worker may have."""
+
+    read: tuple[str, ...]
+    write: tuple[str, ...] = ()
+
+
+def survey() -> Survey:
+    """Ask the kernel what it offers this process; changes nothing."""
+    if sys.platform != "linux" or machine() not in AUDIT_ARCH:
+        return Survey(landlock=0, seccomp=False, broker=False)
+    libc = ctypes.CDLL(None, use_errno=True)
+    action = ctypes.byref(ctypes.c_uint32(_USER_NOTIFICATION))
+    number = ctypes.c_long(numbers_of(machine())["seccomp"])
+    has_seccomp = libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) in (0, 2)
+    has_notifications = libc.syscall(number, _ACTION_AVAILABLE, 0, action) == 0
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())
+    return Survey(
+        landlock=sandbox_landlock.abi_version(),
+        seccomp=has_seccomp,
+        broker=has_seccomp and has_notifications and release >= _BROKERED_FROM,
+    )
+
+
+def require_sandbox(mode: Mode) -> None:
+    """Refuse to go on where `mode` asks for more than the kernel offers.
+
+    Raises
+    ------
+    ConfigurationError
+        With `ExitCode.SANDBOX_UNAVAILABLE`.
+    """
+    offered = survey()
+    if mode == "required" and offered.level < Level.BROKERED:
+        raise _unavailable(f"this kernel offers no whole sandbox ({offered})")
+
+
+def grant_for(data_dir: str, handlers: str) -> Grant:
+    """Return what the handlers of the module `handlers` need.
+
+    Its `READS` and `WRITES` name folders below `data_dir`, which are made if need be. Beside
+    them: Python and its libraries, the system's libraries, and the package of the module.
+    Neither the folder that holds the package, with its `.env`, nor any other of `data_dir`.
+    """
+    module = import_module(handlers)
+    folders = {}
+    for name in ("READS", "WRITES"):
+        folders[name] = [str(Path(data_dir, folder)) for folder in getattr(module, name, ())]
+        for folder in folders[name]:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+    own = {_place_of(name.partition(".")[0]) for name in (handlers, __name__)}
+    paths = sysconfig.get_paths()
+    python = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    shared = sysconfig.get_config_var("LIBDIR")
+    packages = {path for path in sys.path if path.rpartition("/")[2] in _PACKAGES}
+    libraries = sorted({*python, *packages, *own, *([shared] if shared else [])})
+    return Grant(
+        read=(*libraries, *_SYSTEM, *_SYSTEM_FILES, *folders["READS"]), write=tuple(folders["WRITES"])
+    )
+
+
+def _place_of(name: str) -> str:
+    """Folder of a package, or file of a module alone."""
+    module = import_module(name)
+    return str(next(iter(getattr(module, "__path__", ())), module.__file__))
+
+
+def confine(mode: Mode, grant: Grant, dial: EngineDial | None = None) -> Level:
+    """Lock this process in, for ever; it must have one thread.
+
+    Parameters
+    ----------
+    mode
+        ``off`` does nothing; ``best-effort`` does what the kernel offers.
+    grant
+        The files that stay within reach.
+    dial
+        The one address that stays within reach.
+
+    Raises
+    ------
+    ConfigurationError
+        With `ExitCode.SANDBOX_UNAVAILABLE`, if less is in force than `mode` asks for.
+    """
+    if mode == "off":
+        return Level.NONE
+    offered = survey()
+    if mode == "required, without Landlock":
+        offered = Survey(landlock=0, seccomp=offered.seccomp, broker=offered.broker)
+    try:
+        level = _confine(offered, grant, dial)
+    except OSError as error:
+        if mode != "best-effort":
+            raise _unavailable(f"the sandbox cannot be entered ({error})") from error
+        return Level.PARTIAL
+    if mode != "best-effort" and level < Level.BROKERED:
+        raise _unavailable(f"this kernel offers no whole sandbox ({offered})")
+    return level
+
+
+def _confine(offered: Survey, grant: Grant, dial: EngineDial | None) -> Level:
+    address = dial.pin() if dial is not None else None
+    _limit_resources()
+    _drop_capabilities()
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if offered.landlock:
+        sandbox_landlock.restrict(offered.landlock, grant.read, grant.write)
+    elif offered.broker:
+        _hire_broker(grant)
+    # Nobody of our user may look into our memory, and no core is dumped.
+    _prctl(_PR_SET_DUMPABLE, 0)
+    if offered.seccomp:
+        sandbox_seccomp.install(sandbox_seccomp.worker_filter(os.getpid(), address, machine()), flags=_TSYNC)
+    return offered.level
+
+
+def _limit_resources() -> None:
+    """No core files, few descriptors, no endless files; hard limits, so that they stay."""
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: MAX_FILES}
+    # Where the log goes to a file, that file's size counts too.
+    if not stat.S_ISREG(os.fstat(2).st_mode):
+        limits[resource.RLIMIT_FSIZE] = MAX_FILE_BYTES
+    for kind, limit in limits.items():
+        _, hard = resource.getrlimit(kind)
+        lowered = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (lowered, lowered))
+
+
+def _drop_capabilities() -> None:
+    """Root without capabilities is a user like others; for others nothing changes."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, none = struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24)
+    if libc.syscall(ctypes.c_long(numbers_of(machine())["capset"]), header, none) != 0:
+        raise OSError(ctypes.get_errno(), "capset: " + os.strerror(ctypes.get_errno()))
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) != 0:
+        raise OSError(ctypes.get_errno(), "prctl: " + os.strerror(ctypes.get_errno()))
+
+
+def _hire_broker(grant: Grant) -> None:
+    """Fork the process that opens files for us, and hand calls with a path to it."""
+    ours, theirs = socket.socketpair()
+    # Opened by ourselves, while we may: nobody else ever can.
+    memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+    worker = os.getpid()
+    with ours, theirs:
+        if os.fork() == 0:
+            _be_broker(grant, memory, theirs, worker)
+        os.close(memory)
+        # A lost broker would make every file vanish: better to be replaced.
+        signal.signal(signal.SIGCHLD, _give_up)
+        program = sandbox_seccomp.trap_filter(machine())
+        both = _TSYNC | _TSYNC_ESRCH | _NEW_LISTENER
+        try:
+            listener = sandbox_seccomp.install(program, flags=both | _WAIT_KILLABLE)
+        except OSError:
+            # Linux before 5.19 may ask twice when a signal comes in between.
+            listener = sandbox_seccomp.install(program, flags=both)
+        socket.send_fds(ours, [b"!"], [listener])
+        os.close(listener)
+
+
+def _give_up(signum: int, frame: FrameType | None) -> None:
+    os._exit(ExitCode.CRASH)
+
+
+def _be_broker(grant: Grant, memory: int, channel: socket.socket, worker: int) -> NoReturn:
+    try:
+        die_with_parent(worker)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        broker = Broker(grant.read, grant.write, memory, machine())
+        _, (listener, *_), *_ = socket.recv_fds(channel, 1, 1)
+        _close_all_but(memory, listener)
+        _prctl(_PR_SET_DUMPABLE, 0)
+        sandbox_seccomp.install(sandbox_seccomp.broker_filter(machine()), flags=_TSYNC)
+        broker.serve(listener)
+    finally:
+        os._exit(ExitCode.CRASH)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close all descriptors but the standard ones and `kept`."""
+    first = 3
+    for descriptor in sorted(kept):
+        if descriptor > first:
+            os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _MANY_FILES)
+
+
+def _unavailable(problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        "GAIA_SANDBOX",
+        problem,
+        "use Linux 5.13 or newer with Landlock or 5.9 with seccomp, let the container use them, "
+        "or set it to best-effort and accept the risk",
+        ExitCode.SANDBOX_UNAVAILABLE,
+    )

@@ -1,0 +1,83 @@
+"""The command line: asks the validator's database, computes anew, draws; changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gaia.cli import comparing, explaining, overview, plotting, replaying
+from gaia.cli.source import Source, open_source
+from gaia.validator.utils.errors import ConfigurationError, GaiaError
+
+Command = Callable[[Source, argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 1 (an error, or replay found a difference) or the code of a bad setting."""
+    arguments = parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        with open_source(arguments.state) as source:
+            code = command(source, arguments)
+            sys.stdout.flush()
+            return code
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except GaiaError as error:
+        print(f"{error}.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read us has seen enough; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return every command and its options."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--state", type=Path, metavar="DIR", help="folder of a rehearsal or of a validator")
+    shared.add_argument("--json", action="store_true", help="print one JSON value")
+    top = argparse.ArgumentParser(prog="gaia", description=__doc__)
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(
+        group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
+    ) -> argparse.ArgumentParser:
+        text = (command.__doc__ or "").strip()
+        added = group.add_parser(name, parents=[shared], help=text, description=text)
+        added.set_defaults(command=command)
+        return added
+
+    add(commands, "status", overview.status)
+    add(commands, "runs", overview.runs)
+    scores = commands.add_parser("scores", help="List or compare scores.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    listing = add(scores, "list", overview.scores)
+    listing.add_argument("runs", nargs="*", metavar="RUN", help=_RUN_HELP + " (last)")
+    listing.add_argument("--rule-set", metavar="NAME", help="only these rules (all)")
+    comparison = add(scores, "compare", comparing.compare)
+    comparison.add_argument("--active", metavar="NAME", help="one rule set (GAIA_RULE_SET)")
+    comparison.add_argument("--shadow", metavar="NAME", help="the other (the only other one that scored)")
+    again = add(commands, "replay", replaying.replay_runs)
+    again.add_argument("runs", nargs="+", metavar="RUN", help=_RUN_HELP)
+    again.add_argument("--diff", action="store_true", help="show every value that differs")
+    again.add_argument("--workers", type=int, metavar="N", help="processes (one per core)")
+    story = add(commands, "explain", explaining.explain)
+    story.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    story.add_argument("miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey")
+    story.add_argument("--rule-set", metavar="NAME", help="rules to explain (those of the run)")
+    story.add_argument("--lead", type=int, metavar="H", help="show this lead alone")
+    plotting.add_options(add(commands, "plot", plotting.plot))
+    return top
+
+
+_RUN_HELP = 'id, the start of an id, "last", "last:N" or "all"'
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Holds two rule sets against each other over the runs that both scored."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from gaia.cli import tables
+from gaia.cli.ranks import kendall, spearman
+from gaia.cli.significance import half_width
+from gaia.cli.source import NotThere, Source
+from gaia.validator.db import history
+from gaia.validator.db.history import Row
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How alike two rule sets see the miners of one run."""
+
+    run_id: str
+    miners: int
+    same_order: float | None
+    """Share of the pairs of miners that either rules tell apart, which both put in the same order."""
+    same_best: bool
+    spearman: float | None
+    kendall: float | None
+    active_cpu_s: float
+    shadow_cpu_s: float
+
+
+def compare(source: Source, arguments: argparse.Namespace) -> int:
+    """Print agreement, rank correlation and cost of two rule sets, run by run and on the whole."""
+
+    async def read(connection: Connection) -> tuple[list[Row], Mapping[tuple[str, str], Row]]:
+        return await history.overall_scores(connection), await history.costs(connection)
+
+    rows, costs = source.read(read)
+    active, shadow = _rule_sets(rows, arguments.active or source.settings.rule_set, arguments.shadow)
+    by_rules = {name: _by_run(rows, name) for name in (active, shadow)}
+    agreements = [
+        agreement_of(
+            run_id,
+            scores,
+            by_rules[shadow][run_id],
+            _cost(costs, run_id, active),
+            _cost(costs, run_id, shadow),
+        )
+        for run_id, scores in by_rules[active].items()
+        if run_id in by_rules[shadow]
+    ]
+    if not agreements:
+        raise NotThere(f"no run was scored by both {active} and {shadow}; see GAIA_SHADOW_RULE_SET")
+    whole = summary_of(agreements)
+    if arguments.json:
+        tables.print_json({"active": active, "shadow": shadow, "summary": whole, "runs": agreements})
+    else:
+        _print(active, shadow, agreements, whole)
+    return 0
+
+
+def agreement_of(
+    run_id: str, active: Scores, shadow: Scores, active_cpu_s: float, shadow_cpu_s: float
+) -> Agreement:
+    """Compare two sets of overall scores, by hotkey; miners that only one of them has are left out."""
+    hotkeys = sorted(active.keys() & shadow.keys())
+    one, other = [active[hotkey] for hotkey in hotkeys], [shadow[hotkey] for hotkey in hotkeys]
+    return Agreement(
+        run_id=run_id,
+        miners=len(hotkeys),
+        same_order=same_order(one, other),
+        same_best=bool(hotkeys) and _best(one) == _best(other),
+        spearman=spearman(one, other),
+        kendall=kendall(one, other),
+        active_cpu_s=active_cpu_s,
+        shadow_cpu_s=shadow_cpu_s,
+    )
+
+
+def same_order(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return the share of pairs in the same order, of those that either side tells apart.
+
+    Examples
+    --------
+    >>> same_order([1, 2, 3], [1, 3, 2]), same_order([1, 1], [2, 2])
+    (0.6666666666666666, None)
+    """
+    pairs = list(combinations(zip(one, other, strict=True), 2))
+    told = [((a > b) - (a < b), (x > y) - (x < y)) for (a, x), (b, y) in pairs if a != b or x != y]
+    return sum(first == second for first, second in told) / len(told) if told else None
+
+
+def summary_of(agreements: Sequence[Agreement]) -> dict[str, Any]:
+    """Return the means over runs, each with the half width of its 95 % interval; costs are summed."""
+    summary: dict[str, Any] = {"runs": len(agreements), "miners": sum(each.miners for each in agreements)}
+    for name in ("same_order", "same_best", "spearman", "kendall"):
+        values = [float(value) for each in agreements if (value := getattr(each, name)) is not None]
+        summary[name] = fmean(values) if values else None
+        summary[f"{name}_95"] = half_width(values)
+    for name in ("active_cpu_s", "shadow_cpu_s"):
+        summary[name] = sum(getattr(each, name) for each in agreements)
+    return summary
+
+
+def _rule_sets(rows: Sequence[Row], active: str, shadow: str | None) -> tuple[str, str]:
+    others = sorted({row["rule_set"] for row in rows} - {active})
+    if shadow is None and len(others) != 1:
+        found = ", ".join(others) if others else "none"
+        raise NotThere(f"beside {active} these rule sets scored: {found}; name one with --shadow")
+    return active, shadow or others[0]
+
+
+def _by_run(rows: Sequence[Row], rule_set: str) -> dict[str, dict[str, float]]:
+    runs: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["rule_set"] == rule_set and row["counted"]:
+            runs.setdefault(row["run_id"], {})[row["hotkey"]] = row["overall"]
+    return runs
+
+
+def _cost(costs: Mapping[tuple[str, str], Row], run_id: str, rule_set: str) -> float:
+    row = costs.get((run_id, rule_set))
+    return float(row["cpu_s"]) if row else 0.0
+
+
+def _best(scores: Sequence[float]) -> set[int]:
+    return {place for place, score in enumerate(scores) if score == max(scores)}
+
+
+def _print(active: str, shadow: str, agreements: Sequence[Agreement], whole: Mapping[str, Any]) -> None:
+    columns = (
+        "run",
+        ">miners",
+        ">same order",
+        "same best",
+        ">Spearman",
+        ">Kendall",
+        f">{active} CPU s",
+        f">{shadow} CPU s",
+    )
+    tables.print_table(columns, [tuple(asdict(each).values()) for each in agreements])
+    tables.print_lines(
+        f"{active} against {shadow}, {whole['runs']} runs, mean and 95 % interval:",
+        *(
+            f"  {label:<12}{tables.shown(whole[name])}{_width(whole[f'{name}_95'])}"
+            for label, name in (
+                ("same order", "same_order"),
+                ("same best", "same_best"),
+                ("Spearman", "spearman"),
+                ("Kendall", "kendall"),
+            )
+        ),
+        f"  CPU         {whole['active_cpu_s']:.2f} s and {whole['shadow_cpu_s']:.2f} s",
+    )
+
+
+def _width(value: float | None) -> str:
+    return "" if value is None else f" +- {value:.4f}"

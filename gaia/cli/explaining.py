@@ -1,0 +1,215 @@
+"""From a miner's weight back to what it was made of: overall score, leads, components, inputs."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from gaia.cli import tables
+from gaia.cli.select import miner_named, runs_named
+from gaia.cli.source import NotThere, Source
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
+from gaia.validator.db import history
+from gaia.validator.db.history import Row, StoredRun
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+_IDENTITY = ("run_id", "hotkey", "rule_set", "kind", "lead_hours", "scored_at")
+_SHOWN = ("rmse", "bias", "acc", "skill_climatology", "skill_gfs")
+
+
+def explain(source: Source, arguments: argparse.Namespace) -> int:
+    """Print how one miner came by its weight, as far back as the bytes it sent."""
+
+    async def read(connection: Connection) -> tuple[StoredRun, Row | None, list[Row]]:
+        named = runs_named([arguments.run], await history.run_summaries(connection))
+        if len(named) != 1:
+            raise NotThere(f"{arguments.run} means {len(named)} runs; name one")
+        (run,) = await history.stored_runs(connection, [named[0].run_id])
+        weights = await history.weights_of_run(connection, run.summary.run_id)
+        return run, weights, await history.overall_scores(connection)
+
+    run, weights, overall = source.read(read)
+    forecast = miner_named(arguments.miner, run.forecasts)
+    rule_set = arguments.rule_set or run.summary.rule_set
+    story = explanation(run, forecast, rule_set, weights, overall)
+    if arguments.json:
+        tables.print_json(story)
+    else:
+        _print(story, arguments.lead)
+    return 0
+
+
+def explanation(
+    run: StoredRun, forecast: Row, rule_set: str, weights: Row | None, overall: Sequence[Row]
+) -> dict[str, Any]:
+    """Return everything that led to one miner's weight, the newest first.
+
+    Parameters
+    ----------
+    run, forecast
+        The run and the miner's part in it.
+    rule_set
+        Under whose name to look.
+    weights
+        The vector that was made from the run, if there is one.
+    overall
+        All overall scores, for the window the vector was made from.
+    """
+    hotkey = forecast["hotkey"]
+    scores = [row for row in run.scores if (row["hotkey"], row["rule_set"]) == (hotkey, rule_set)]
+    return {
+        "run_id": run.summary.run_id,
+        "miner": {
+            "hotkey": hotkey,
+            "uid": forecast["uid"],
+            "registered_at": forecast["registered_at"],
+            "state": forecast["state"],
+            "reason": forecast["reason"],
+        },
+        "rules": rules_of(rule_set),
+        "weight": _weight(weights, hotkey, overall) if weights and weights["rule_set"] == rule_set else None,
+        "overall": {name: scores[0][name] for name in ("day1", "overall", "counted")} if scores else None,
+        "contract": run.summary.contract,
+        "leads": [
+            _lead(row, run, hotkey)
+            for row in run.leads
+            if (row["hotkey"], row["rule_set"]) == (hotkey, rule_set)
+        ],
+        "manifest": {"sha256": forecast["manifest_sha256"], "frozen_at": forecast["frozen_at"]},
+    }
+
+
+def rules_of(rule_set: str) -> dict[str, str]:
+    """Return a rule set's name, what it says of itself, and the digest of its source."""
+    rules = RULE_SETS[rule_set]
+    module = sys.modules[rules.lead_score.__module__]
+    return {
+        "name": rules.name,
+        "sha256": hashlib.sha256(inspect.getsource(module).encode()).hexdigest(),
+        "day1": _sentence(rules.day1_score),
+        "lead": _sentence(rules.lead_score),
+        "overall": _sentence(rules.overall_score),
+    }
+
+
+def _sentence(function: Any) -> str:
+    return (inspect.getdoc(function) or "").split("\n", 1)[0]
+
+
+def _weight(weights: Row, hotkey: str, overall: Sequence[Row]) -> dict[str, Any]:
+    window = [
+        {"run_id": row["run_id"], "overall": row["overall"], "counted": row["counted"]}
+        for row in overall
+        if row["hotkey"] == hotkey
+        and row["rule_set"] == weights["rule_set"]
+        and row["run_id"] in weights["run_ids"]
+    ]
+    counted = [row["overall"] for row in window if row["counted"]]
+    return {
+        "share": weights["weights"].get(hotkey, 0.0),
+        "epoch": weights["epoch"],
+        "block": weights["block"],
+        "block_hash": weights["block_hash"],
+        "extrinsic": weights["extrinsic"],
+        "vector_sha256": weights["vector_sha256"],
+        "runs": len(weights["run_ids"]),
+        "window": window,
+        "window_mean": fmean(counted) if counted else None,
+    }
+
+
+def _lead(lead: Row, run: StoredRun, hotkey: str) -> dict[str, Any]:
+    key = lead["rule_set"], lead["kind"], lead["lead_hours"]
+    given = next(
+        (row for row in run.inputs if (row["rule_set"], row["kind"], row["lead_hours"]) == key), None
+    )
+    digests: Mapping[str, Mapping[str, str]] = given["digests"] if given else {}
+    components = [
+        {name: value for name, value in row.items() if name not in _IDENTITY}
+        | {f"{role}_digest": files[row["field"]] for role, files in digests.items() if row["field"] in files}
+        for row in run.components
+        if (row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]) == (hotkey, *key)
+    ]
+    return {
+        "kind": lead["kind"],
+        "lead_hours": lead["lead_hours"],
+        "score": lead["score"],
+        "reason": lead["reason"],
+        "cpu_s": lead["cpu_s"],
+        "handler": given["handler"] if given else None,
+        "components": components,
+    }
+
+
+def _print(story: Mapping[str, Any], only_lead: int | None) -> None:
+    miner, rules, weight, overall = story["miner"], story["rules"], story["weight"], story["overall"]
+    lines = [
+        f"{story['run_id']}, uid {miner['uid']}, {miner['hotkey']}",
+        f"state     {miner['state']}" + (f": {miner['reason']}" if miner["reason"] else ""),
+        f"manifest  {story['manifest']['sha256'] or 'none'}",
+        f"rules     {rules['name']}, sha256 {rules['sha256'][:16]}",
+        *_weight_lines(weight),
+    ]
+    if overall:
+        lines.append(
+            f"overall   {tables.shown(overall['overall'])}"
+            f"{'' if overall['counted'] else ', not counted'}; day 1 {tables.shown(overall['day1'])}"
+        )
+        lines.append(f"          {rules['overall']}")
+    tables.print_lines(*lines)
+    leads = [lead for lead in story["leads"] if only_lead in (None, lead["lead_hours"])]
+    tables.print_table(
+        ("kind", ">lead h", ">score", "reason", ">CPU s", "handler"),
+        [
+            tuple(lead[name] for name in ("kind", "lead_hours", "score", "reason", "cpu_s", "handler"))
+            for lead in leads
+        ],
+    )
+    _print_components(leads)
+
+
+def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
+    if weight is None:
+        return ["weight    none was set from this run under these rules"]
+    earned = ", ".join(
+        f"{row['run_id']} {tables.shown(row['overall'])}{'' if row['counted'] else ' (excused)'}"
+        for row in weight["window"]
+    )
+    return [
+        (
+            f"weight    {weight['share']:.6f} of the vector of epoch {weight['epoch']}, block {weight['block']},"
+            f" sha256 {weight['vector_sha256'][:16]}"
+        ),
+        f"          from {weight['runs']} runs, mean {tables.shown(weight['window_mean'])}: {earned}",
+    ]
+
+
+def _print_components(leads: Sequence[Mapping[str, Any]]) -> None:
+    rows = [(lead, component) for lead in leads for component in lead["components"]]
+    if not rows:
+        return
+    roles = sorted({name for _, component in rows for name in component if name.endswith("_digest")})
+    roles.sort(key=lambda name: name != "forecast_digest")
+    measures = [name for name in _SHOWN if any(component.get(name) is not None for _, component in rows)]
+    tables.print_table(
+        (
+            *("kind", ">lead h", "field"),
+            *(f">{name.replace('skill_', 'skill ')}" for name in measures),
+            *(name.replace("_digest", " sha256") for name in roles),
+        ),
+        [
+            (
+                *(lead["kind"], lead["lead_hours"], component["field"]),
+                *(component[name] for name in measures),
+                *((component.get(name) or "-")[:12] for name in roles),
+            )
+            for lead, component in rows
+        ],
+    )

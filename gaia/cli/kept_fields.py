@@ -1,0 +1,107 @@
+"""Errors of kept forecasts as fields; a miner's bytes are decoded in a process of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from gaia.cli.draw_clones import Matrix
+from gaia.cli.replay_units import Unit, require_digest
+from gaia.cli.source import NotThere
+from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
+from gaia.validator.utils.errors import GaiaError
+
+_MOST_POINTS = 20_000
+"""Correlations are taken over no more points than this; errors of weather are smooth."""
+
+Error = NDArray[np.float32]
+
+
+def mean_error(executor: ProcessPoolExecutor, units: Iterable[Unit], field: str) -> Error:
+    """Return the mean over `units` of forecast minus truth (lat 90..-90, lon 0..360-d).
+
+    Raises
+    ------
+    NotThere
+        If nothing was kept, or something kept is not what it was.
+    """
+    total, count = None, 0
+    for unit in units:
+        error = _answer(executor.submit(read_error, unit, field).result())
+        total = error.astype(np.float64) if total is None else total + error
+        count += 1
+    if total is None:
+        raise NotThere(f"no forecast of {field} was scored there")
+    return np.asarray(total / count, np.float32)
+
+
+def mean_correlation(executor: ProcessPoolExecutor, groups: Iterable[Sequence[Unit]]) -> Matrix:
+    """Return the mean over `groups` of the correlation of errors between the units of a group.
+
+    Parameters
+    ----------
+    groups
+        Units of one lead of one run, one a miner, always in the same order.
+    """
+    futures = [executor.submit(correlate, list(group)) for group in groups]
+    if not futures:
+        raise NotThere("no lead was scored for all of these miners")
+    matrices = [np.asarray(_answer(future.result()), np.float64) for future in futures]
+    return np.asarray(np.mean(matrices, axis=0), np.float64)
+
+
+def read_error(unit: Unit, field: str) -> Error | str:
+    """Return forecast minus truth, or what keeps us from it."""
+    try:
+        return _error(unit, field)
+    except GaiaError as error:
+        return str(error)
+
+
+def correlate(units: Sequence[Unit]) -> Matrix | str:
+    """Return the area-weighted correlation of errors (unit, unit), mean over the fields."""
+    try:
+        fields = units[0].payload["fields"]
+        return np.asarray(np.mean([_correlation(units, field) for field in fields], axis=0), np.float64)
+    except GaiaError as error:
+        return str(error)
+
+
+def _correlation(units: Sequence[Unit], field: str) -> Matrix:
+    rows: list[NDArray[np.float64]] = []
+    weights = np.empty(0)
+    for unit in units:
+        error = _error(unit, field)
+        stride = max(1, round((error.size / _MOST_POINTS) ** 0.5))
+        cosines = np.cos(np.radians(np.linspace(90.0, -90.0, error.shape[0])))[::stride, None]
+        thinned = error[::stride, ::stride].astype(np.float64)
+        weights = np.broadcast_to(np.maximum(cosines, 0.0), thinned.shape).ravel()
+        rows.append(thinned.ravel())
+    errors = np.stack(rows)
+    errors -= (errors @ weights / weights.sum())[:, None]
+    errors *= np.sqrt(weights)
+    lengths = np.sqrt(np.einsum("ij,ij->i", errors, errors))
+    errors /= np.where(lengths > 0, lengths, 1.0)[:, None]
+    return np.clip(errors @ errors.T, -1.0, 1.0)
+
+
+def _error(unit: Unit, field: str) -> Error:
+    truth_path = unit.payload["truth"][field]
+    require_digest(Path(truth_path), unit.digests[truth_path])
+    store = msgspec.convert(unit.payload, StoreRequest).store()
+    shape = store.contract.field_shape
+    forecast = store.read_field(field, unit.payload["lead_hours"], np.empty(shape, np.float32))
+    truth = np.fromfile(truth_path, "<f4").reshape(shape)
+    return np.asarray(forecast - truth, np.float32)
+
+
+def _answer(value: Any) -> Any:
+    if isinstance(value, str):
+        raise NotThere(f"{value}; inputs are kept for GAIA_KEEP_INPUTS_DAYS")
+    return value

@@ -1,0 +1,125 @@
+"""What the validator is doing and has done: status, runs, scores."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gaia.cli import tables
+from gaia.cli.select import runs_named
+from gaia.cli.source import NotThere, Source
+from gaia.validator.db import history
+from gaia.validator.db.history import Row, RunSummary
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+_KEPT = ("epoch", "state", "rule_set", "block", "block_hash", "extrinsic", "intended_at", "error", "run_ids")
+
+
+def status(source: Source, arguments: argparse.Namespace) -> int:
+    """Print where the newest run stands, what is waited for, and the last weights."""
+
+    async def read(connection: Connection) -> dict[str, Any]:
+        runs = await history.run_summaries(connection)
+        weights = await history.newest_weights(connection)
+        return {
+            "validator_runs": source.is_live,
+            "runs": len(runs),
+            "open_runs": [run.run_id for run in runs if run.state == "open"],
+            "newest_run": runs[-1] if runs else None,
+            "forecasts_of_open_runs": await history.standing(connection),
+            "references": await history.references(connection),
+            "weights": {name: weights[0][name] for name in _KEPT} if weights else None,
+        }
+
+    found = source.read(read)
+    if arguments.json:
+        tables.print_json(found)
+    else:
+        tables.print_lines(*_status_lines(found, source))
+    return 0
+
+
+def runs(source: Source, arguments: argparse.Namespace) -> int:
+    """Print one line a run, oldest first."""
+    found = source.read(history.run_summaries)
+    if arguments.json:
+        tables.print_json(found)
+        return 0
+    tables.print_table(
+        ("run", "state", "rule set", "opened", "completed", ">forecasts", ">scored", ">rejected", ">excused"),
+        [
+            (
+                *(run.run_id, run.state, run.rule_set, run.opened_at, run.completed_at),
+                *(run.forecasts, run.scored, run.rejected, run.excused),
+            )
+            for run in found
+        ],
+    )
+    return 0
+
+
+def scores(source: Source, arguments: argparse.Namespace) -> int:
+    """Print the overall scores of some runs, best first."""
+
+    async def read(connection: Connection) -> tuple[list[RunSummary], list[Row]]:
+        return await history.run_summaries(connection), await history.overall_scores(connection)
+
+    known, rows = source.read(read)
+    wanted = {run.run_id for run in runs_named(arguments.runs or ["last"], known)}
+    chosen = [
+        row for row in rows if row["run_id"] in wanted and arguments.rule_set in (None, row["rule_set"])
+    ]
+    if not chosen:
+        raise NotThere("nothing is scored there yet")
+    chosen.sort(key=lambda row: (row["init_time"], row["rule_set"], -row["overall"], row["hotkey"]))
+    if arguments.json:
+        tables.print_json(chosen)
+        return 0
+    tables.print_table(
+        ("run", "rule set", ">uid", "hotkey", "state", ">day 1", ">overall", "counted"),
+        [
+            (
+                *(row["run_id"], row["rule_set"], row["uid"], tables.short(row["hotkey"]), row["state"]),
+                *(row["day1"], row["overall"], row["counted"]),
+            )
+            for row in chosen
+        ],
+    )
+    return 0
+
+
+def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
+    newest: RunSummary | None = found["newest_run"]
+    standing = ", ".join(f"{count} {state}" for state, count in found["forecasts_of_open_runs"].items())
+    lines = [
+        f"validator   {'runs' if found['validator_runs'] else 'does not run'} ({source.data_dir})",
+        f"runs        {found['runs']}, {len(found['open_runs'])} open",
+        f"forecasts   {standing or 'none in open runs'}",
+        f"references  {found['references']['ready']} ready, {found['references']['awaited']} awaited",
+    ]
+    if newest is not None:
+        lines.insert(
+            2,
+            f"newest run  {newest.run_id}, {newest.state}: {newest.scored} of {newest.forecasts} scored,"
+            f" {newest.rejected} rejected, {newest.excused} excused",
+        )
+    return [*lines, f"weights     {_weights_line(found['weights'])}"]
+
+
+def _weights_line(weights: Row | None) -> str:
+    if weights is None:
+        return "none yet"
+    text = f"epoch {weights['epoch']} {weights['state']}, {weights['rule_set']}, from {len(weights['run_ids'])} runs"
+    if weights["block"] is not None:
+        text += f", block {weights['block']}"
+    if weights["error"]:
+        text += f", {weights['error']}"
+    return f"{text}, {_ago(weights['intended_at'])}"
+
+
+def _ago(moment: datetime) -> str:
+    hours = (datetime.now(UTC) - moment).total_seconds() / 3600
+    return f"{moment:%Y-%m-%d %H:%MZ}" if hours < 0 else f"{hours:.1f} h ago"

@@ -1,0 +1,265 @@
+"""The command that draws: reads stored scores and kept fields, writes one PNG."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from gaia.cli import tables
+from gaia.cli.select import miner_named, runs_named
+from gaia.cli.source import NotThere, Source
+from gaia.validator.db import history
+from gaia.validator.db.history import Row, RunSummary, StoredRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gaia.cli.replay_units import Unit
+    from gaia.validator.db.connection import Connection
+
+_COLOURED = 5
+_FEWEST_CURVES = 3
+_MOST_PANELS = 9
+
+
+class Album:
+    """The chosen runs under one rule set, read when a picture asks for them."""
+
+    def __init__(self, source: Source, arguments: argparse.Namespace) -> None:
+        async def read(connection: Connection) -> tuple[list[RunSummary], list[Row]]:
+            return await history.run_summaries(connection), await history.overall_scores(connection)
+
+        known, scores = source.read(read)
+        self.source = source
+        self.runs = runs_named(arguments.runs, known)
+        self.rule_set: str = arguments.rule_set or self.runs[-1].rule_set
+        wanted = {run.run_id for run in self.runs}
+        self.scores = [
+            row
+            for row in scores
+            if row["run_id"] in wanted and row["rule_set"] == self.rule_set and row["counted"]
+        ]
+        if not self.scores:
+            raise NotThere(f"nothing is scored by {self.rule_set} in these runs yet")
+
+    def stored(self) -> Iterator[StoredRun]:
+        """Yield the runs one by one, oldest first."""
+        for run in self.runs:
+
+            async def read(connection: Connection, wanted: str = run.run_id) -> list[StoredRun]:
+                return await history.stored_runs(connection, [wanted])
+
+            yield from self.source.read(read)
+
+    def components(self, hotkey: str | None = None) -> list[Row]:
+        """Return the components of one miner, or of all."""
+        return [
+            row
+            for run in self.stored()
+            for row in run.components
+            if row["rule_set"] == self.rule_set and hotkey in (None, row["hotkey"])
+        ]
+
+    def ranking(self) -> list[Row]:
+        """Return the newest row of every miner, best mean first; ties by hotkey."""
+        earned: dict[str, list[Row]] = {}
+        for row in self.scores:
+            earned.setdefault(row["hotkey"], []).append(row)
+        order = sorted(earned, key=lambda hotkey: (-fmean(row["overall"] for row in earned[hotkey]), hotkey))
+        return [earned[hotkey][-1] for hotkey in order]
+
+    def miner(self, name: str | None) -> Row:
+        """Return the miner called `name`; without a name the best."""
+        ranking = self.ranking()
+        return ranking[0] if name is None else miner_named(name, ranking)
+
+    def labels(self, count: int) -> dict[str, str]:
+        """Return the best `count` miners, hotkey to label."""
+        return {row["hotkey"]: label(row) for row in self.ranking()[:count]}
+
+    def said(self) -> str:
+        """Return which runs and rules these are."""
+        first, last = self.runs[0].run_id, self.runs[-1].run_id
+        spell = f"run {first}" if first == last else f"{len(self.runs)} runs, {first} to {last}"
+        return f"{spell}, rules {self.rule_set}"
+
+
+def plot(source: Source, arguments: argparse.Namespace) -> int:
+    """Draw scorecard, skill, error-map, leaderboard or clones of some runs into a PNG."""
+    from gaia.cli import style
+
+    album = Album(source, arguments)
+    figure = _PICTURES[arguments.picture](album, arguments)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    style.save(figure, arguments.output)
+    width, height = figure.get_size_inches()
+    if arguments.json:
+        tables.print_json(
+            {"picture": arguments.picture, "file": str(arguments.output), "runs": len(album.runs)}
+        )
+    else:
+        tables.print_lines(
+            f"{arguments.output}: {arguments.picture}, {album.said()}, {width:.1f} x {height:.1f} in"
+        )
+    return 0
+
+
+def label(row: Row) -> str:
+    """Return a miner's name in a picture."""
+    return f"uid {row['uid']} {row['hotkey'][:5]}"
+
+
+def _scorecard(album: Album, arguments: argparse.Namespace) -> Figure:
+    from gaia.cli import draw_scorecard
+
+    miner = album.miner(arguments.miner)
+    components = album.components(miner["hotkey"])
+    reference: Sequence[Row] | str = arguments.against
+    against = {"gfs": "GFS"}.get(arguments.against, arguments.against)
+    if arguments.against not in draw_scorecard.BASELINES:
+        other = album.miner(arguments.against)
+        reference, against = album.components(other["hotkey"]), label(other)
+    card = draw_scorecard.scorecard(components, reference, _fields(album, arguments))
+    if not card.columns:
+        raise NotThere(f"the errors of {against} are not stored with these scores")
+    title = f"RMSE of {label(miner)} against {against}"
+    return draw_scorecard.draw(card, title, f"{album.said()}; smaller error in %")
+
+
+def _skill(album: Album, arguments: argparse.Namespace) -> Figure:
+    from gaia.cli import draw_skill
+
+    components = album.components()
+    panels = [draw_skill.curves_of(components, field) for field in _fields(album, arguments)]
+    panels = [panel for panel in panels if panel.miners][:_MOST_PANELS]
+    if not panels:
+        raise NotThere("no lead is scored against ERA5 there yet")
+    shown = album.labels(_FEWEST_CURVES)
+    if arguments.miner:
+        chosen = album.miner(arguments.miner)
+        shown = {chosen["hotkey"]: label(chosen)}
+    return draw_skill.draw(panels, shown, "MSE skill against climatology", album.said())
+
+
+def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
+    import numpy as np
+
+    from gaia.cli import draw_map
+    from gaia.cli.kept_fields import mean_error
+    from gaia.cli.replay_units import pool
+    from gaia.cli.style import field_title
+    from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+
+    miner = album.miner(arguments.miner)
+    field = _fields(album, arguments)[0]
+    units = list(_units(album, {miner["hotkey"]}))
+    leads = sorted({unit.payload["lead_hours"] for unit in units if field in unit.payload["fields"]})
+    if not leads:
+        raise NotThere(f"{field} of {label(miner)} was not scored in these runs")
+    lead = arguments.lead or leads[-1]
+    with pool(1) as executor:
+        chosen = [
+            unit for unit in units if unit.payload["lead_hours"] == lead and field in unit.payload["fields"]
+        ]
+        error = mean_error(executor, chosen, field)
+    weights = np.broadcast_to(np.cos(np.radians(np.linspace(90, -90, error.shape[0])))[:, None], error.shape)
+    unit_name = VARIABLES[split_field(field)[0]].unit
+    rmse = float(np.sqrt(np.average(error.astype(np.float64) ** 2, weights=weights)))
+    bias = float(np.average(error.astype(np.float64), weights=weights))
+    word = "Error" if len(chosen) == 1 else f"Mean error over {len(chosen)} runs"
+    title = f"{word} of {label(miner)}: {field_title(field)}, +{lead} h"
+    return draw_map.draw(
+        error, unit_name, title, f"{album.said()}; root mean square {rmse:.3g}, mean {bias:+.2g} {unit_name}"
+    )
+
+
+def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
+    from gaia.cli import draw_leaderboard
+
+    days = album.source.settings.weights_window_days
+    board = draw_leaderboard.standings(album.scores, timedelta(days=days))
+    subtitle = f"{album.said()}; mean over {days:g} days, bars: 95 % intervals"
+    return draw_leaderboard.draw(board, album.labels(_COLOURED), "Leaderboard", subtitle)
+
+
+def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
+    from gaia.cli import draw_clones
+    from gaia.cli.kept_fields import mean_correlation
+    from gaia.cli.replay_units import pool
+
+    miners = sorted(album.ranking(), key=lambda row: row["uid"])
+    hotkeys = [row["hotkey"] for row in miners]
+    groups: dict[tuple[str, str, int], dict[str, Unit]] = {}
+    for run in album.stored():
+        for unit in _units_of(run, album, set(hotkeys)):
+            hotkey, _, kind, lead = unit.keys[0]
+            if arguments.lead in (None, lead):
+                groups.setdefault((run.summary.run_id, kind, lead), {})[hotkey] = unit
+    # A miner that missed a lead was not scored there; those that never missed one are compared.
+    whole = [group for group in groups.values() if group.keys() >= set(hotkeys)]
+    if groups and not whole:
+        hotkeys = [hotkey for hotkey in hotkeys if all(hotkey in group for group in groups.values())]
+        whole = list(groups.values())
+    with pool(arguments.workers or 2) as executor:
+        alike = mean_correlation(executor, [[group[hotkey] for hotkey in hotkeys] for group in whole])
+    names = {row["hotkey"]: label(row) for row in miners}
+    subtitle = f"{album.said()}; {len(whole)} leads"
+    return draw_clones.draw(
+        alike, [names[hotkey] for hotkey in hotkeys], "Miners whose errors are alike", subtitle
+    )
+
+
+_PICTURES = {
+    "scorecard": _scorecard,
+    "skill": _skill,
+    "error-map": _error_map,
+    "leaderboard": _leaderboard,
+    "clones": _clones,
+}
+PICTURES = tuple(_PICTURES)
+
+
+def _units(album: Album, hotkeys: set[str]) -> Iterator[Unit]:
+    for run in album.stored():
+        yield from _units_of(run, album, hotkeys)
+
+
+def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[Unit]:
+    from gaia.cli.replay_units import InputMissing, units_of
+
+    try:
+        return units_of(run, album.source.data_dir, hotkeys, album.rule_set)
+    except InputMissing as error:
+        raise NotThere(str(error)) from error
+
+
+def _fields(album: Album, arguments: argparse.Namespace) -> list[str]:
+    """Return the fields asked for, or else all that these runs were scored in."""
+    if arguments.field:
+        return list(arguments.field)
+    contract = album.runs[-1].contract or {}
+    fields = [*contract.get("final_fields", ()), *contract.get("day1_fields", ())]
+    return list(dict.fromkeys(fields))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a picture can be told."""
+    add = parser.add_argument
+    add("picture", choices=PICTURES)
+    add("runs", nargs="+", metavar="RUN", help='id, the start of an id, "last", "last:N" or "all"')
+    add("-o", "--output", type=Path, required=True, metavar="FILE", help="PNG to write")
+    add("--miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey (the best)")
+    add(
+        "--against",
+        default="climatology",
+        metavar="NAME",
+        help="scorecard: climatology, gfs, persistence, blend or a miner",
+    )
+    add("--field", action="append", metavar="F", help="such as 2t or z500; may be repeated (those scored)")
+    add("--lead", type=int, metavar="H", help="error-map, clones: this lead (the last; all)")
+    add("--rule-set", metavar="NAME", help="scores of these rules (those of the newest run)")
+    add("--workers", type=int, metavar="N", help="clones: processes (2)")

@@ -1,0 +1,173 @@
+"""Computes stored runs anew and compares every stored number, bit for bit."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gaia.cli.replay_units import InputMissing, Key, Outcome, compute, pool, units_of
+from gaia.tasks.defined_tasks.weather.lifecycle import State
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
+from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
+from gaia.validator.db.history import Row, StoredRun
+
+_NOT_NUMBERS = {
+    "run_id",
+    "hotkey",
+    "rule_set",
+    "kind",
+    "field",
+    "lead_hours",
+    "scored_at",
+    "forecast_digest",
+    "truth_digest",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One stored value that is not what comes out now."""
+
+    where: str
+    stored: Any
+    computed: Any
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of one run."""
+
+    run_id: str
+    numbers: int = 0
+    """Stored values that were compared."""
+    differences: list[Difference] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Why something could not be computed at all."""
+
+    @property
+    def is_same(self) -> bool:
+        return not self.differences and not self.problems
+
+    def compare(self, where: str, stored: Any, computed: Any) -> None:
+        """Count one value, and note it if a bit differs."""
+        self.numbers += 1
+        if not same_bits(stored, computed):
+            self.differences.append(Difference(where, stored, computed))
+
+
+def replay(
+    runs: Iterable[StoredRun], data_dir: Path, workers: int, done: Callable[[Verdict], None]
+) -> list[Verdict]:
+    """Compute `runs` anew in `workers` processes; `done` is told of each run."""
+    verdicts = []
+    with pool(workers) as executor:
+        for run in runs:
+            verdicts.append(replay_run(run, data_dir, executor))
+            done(verdicts[-1])
+    return verdicts
+
+
+def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) -> Verdict:
+    """Compute one run anew, and compare: components, scores of leads, overall scores."""
+    verdict = Verdict(run.summary.run_id)
+    try:
+        units = units_of(run, data_dir)
+    except InputMissing as error:
+        verdict.problems.append(str(error))
+        return verdict
+    values: dict[Key, Mapping[str, Any]] = {}
+    for outcome in compute(executor, units):
+        values |= _values_of(outcome, verdict)
+    _compare_components(run.components, values, verdict)
+    scored = _compare_leads(run, values, verdict)
+    _compare_totals(run, scored, verdict)
+    return verdict
+
+
+def same_bits(stored: Any, computed: Any) -> bool:
+    """Say whether two values are the same, numbers down to the last bit and the sign of zero."""
+    if isinstance(stored, float) and isinstance(computed, float):
+        return struct.pack("<d", stored) == struct.pack("<d", computed)
+    return type(stored) is type(computed) and bool(stored == computed)
+
+
+def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, Mapping[str, Any]]:
+    if outcome.value is None:
+        verdict.problems += [f"{_name(*key)}: {outcome.problem}" for key in outcome.keys]
+        return {}
+    return dict.fromkeys(outcome.keys, outcome.value)
+
+
+def _compare_components(
+    stored: Sequence[Row], values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
+) -> None:
+    computed = {
+        (*key, row["field"]): (row, value["field_digests"][row["field"]])
+        for key, value in values.items()
+        for row in value["components"]
+    }
+    for row in stored:
+        key = row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]
+        if key not in values:
+            continue
+        where = f"{_name(*key)} {row['field']}"
+        found, digest = computed.pop((*key, row["field"]), ({}, None))
+        for name in sorted(row.keys() - _NOT_NUMBERS):
+            verdict.compare(f"{where} {name}", row[name], found.get(name))
+        verdict.compare(f"{where} forecast_digest", row["forecast_digest"], digest)
+    verdict.problems += [f"{_name(*key[:4])} {key[4]}: was not stored" for key in computed]
+
+
+def _compare_leads(
+    run: StoredRun, values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
+) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
+    """Compare the score of every lead; return what each (hotkey, rule set) scored, as computed now."""
+    contract = run.summary.contract or {}
+    scored: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
+    for row in run.leads:
+        rules = RULE_SETS[row["rule_set"]]
+        key = row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]
+        score = _lead_score(row, rules, values.get(key), contract)
+        if score is not None:
+            scored.setdefault(key[:2], {})[row["kind"], row["lead_hours"]] = score
+            verdict.compare(f"{_name(*key)} score", row["score"], score)
+    return scored
+
+
+def _lead_score(
+    row: Row, rules: RuleSet, value: Mapping[str, Any] | None, contract: Mapping[str, Any]
+) -> float | None:
+    if row["reason"] is not None:
+        return rules.worst
+    if value is None:
+        return None
+    components = [Component(**component) for component in value["components"]]
+    return score_of(rules, row["kind"], components, contract["final_fields"])
+
+
+def _compare_totals(
+    run: StoredRun, scored: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], verdict: Verdict
+) -> None:
+    states = {row["hotkey"]: State(row["state"]) for row in run.forecasts}
+    for row in run.scores:
+        rules = RULE_SETS[row["rule_set"]]
+        leads = scored.get((row["hotkey"], row["rule_set"]), {})
+        total = total_of(rules, leads, run.summary.contract or {}, states[row["hotkey"]])
+        where = f"{row['hotkey']} {row['rule_set']}"
+        verdict.compare(f"{where} day1", row["day1"], total.day1)
+        for lead, score in sorted(row["leads"].items()):
+            # jsonb keeps the digits of a number, and not that it was written as 0.0 or -0.0.
+            computed = total.leads.get(int(lead))
+            verdict.compare(
+                f"{where} leads {lead}", score + 0.0, None if computed is None else computed + 0.0
+            )
+        verdict.compare(f"{where} overall", row["overall"], total.overall)
+        verdict.compare(f"{where} counted", row["counted"], total.counted)
+
+
+def _name(hotkey: str, rule_set: str, kind: str, lead_hours: int) -> str:
+    return f"{hotkey} {rule_set} {kind} +{lead_hours}h"

@@ -1,0 +1,162 @@
+"""Where the command line reads from: the validator's database, started for the time of a command if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import asyncpg
+
+from gaia.validator.app.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.io_engine import database_dsn
+from gaia.validator.app.preflight import claim_data_dir
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import Settings, load_settings
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+Answer = TypeVar("Answer")
+
+_STOP_S = 10.0
+_LOOK_S = 0.05
+_CLUSTER = Path("postgres", "cluster", "PG_VERSION")
+
+
+class NotThere(GaiaError):
+    """What was asked for does not exist; the sentence says what does."""
+
+
+class Source:
+    """One validator's database and data folder, for reading; a context in which its server runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stack = ExitStack()
+        self.is_live = False
+        """Whether the validator runs: somebody else holds its folder, or its database is elsewhere."""
+
+    def __enter__(self) -> Self:
+        self.is_live = self._stack.enter_context(_server_running(self.settings))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of spool and reference fields."""
+        return self.settings.data_dir.resolve()
+
+    def read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        """Return what `query` reads, all of it as of one moment; nothing can be written.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no database, or it is of another release.
+        TransientError
+            If it went away meanwhile.
+        """
+        return asyncio.run(self._read(query))
+
+    async def _read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        settings = self.settings
+        database = await Database.connect(
+            database_dsn(settings), timeout_s=settings.database_timeout_s, pool_size=2
+        )
+        try:
+            async with database.transaction() as connection:
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                return await query(connection)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+            raise ConfigurationError(
+                "GAIA_DATABASE_URL",
+                f"the database was made by another release ({error})",
+                "start the validator of this release once, which brings it up to date",
+                ExitCode.DATABASE_UNREACHABLE,
+            ) from error
+        finally:
+            await database.close()
+
+
+def open_source(state_dir: Path | None) -> Source:
+    """Return the database that the validator's settings name, or the one kept in `state_dir`.
+
+    Parameters
+    ----------
+    state_dir
+        A rehearsal's folder, or a validator's data folder; None: as the settings say.
+
+    Raises
+    ------
+    ConfigurationError
+        If the settings are not allowed, or there is no database in `state_dir`.
+    """
+    if state_dir is None:
+        return Source(load_settings())
+    for data_dir in (state_dir / "validator", state_dir):
+        if (data_dir / _CLUSTER).exists():
+            return Source(Settings(data_dir=data_dir))
+    raise ConfigurationError(
+        "--state", f"there is no database in {state_dir}", "name the folder of a rehearsal or of a validator"
+    )
+
+
+@contextmanager
+def _server_running(settings: Settings) -> Iterator[bool]:
+    """See to it that the embedded server runs, if that is the one; yield whether it is not ours to end."""
+    is_embedded = not (settings.database_url.get_secret_value() or settings.database_host)
+    if not is_embedded:
+        yield True
+        return
+    if not (settings.data_dir / _CLUSTER).exists():
+        raise ConfigurationError(
+            "GAIA_DATA_DIR",
+            f"there is no database in {settings.data_dir}",
+            "name the validator's data folder, or use --state",
+            ExitCode.DATABASE_UNREACHABLE,
+        )
+    try:
+        lock = claim_data_dir(settings.data_dir)
+    except ConfigurationError as error:
+        if error.exit_code is not ExitCode.DATA_DIR_IN_USE:
+            raise
+        # The validator runs, and with it its server.
+        yield True
+        return
+    try:
+        with _our_server(settings):
+            yield False
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _our_server(settings: Settings) -> Iterator[None]:
+    server = EmbeddedPostgres(settings.data_dir)
+    server.prepare()
+    end = time.monotonic() + settings.database_timeout_s
+    while not server.is_free(time.monotonic()):
+        time.sleep(_LOOK_S)
+    process = server.start()
+    try:
+        while not server.is_ready():
+            if process.poll() is not None or time.monotonic() > end:
+                raise ConfigurationError(
+                    "GAIA_DATA_DIR",
+                    f"the embedded database in {settings.data_dir} does not start",
+                    "read postgres/postgres.log there",
+                    ExitCode.DATABASE_UNREACHABLE,
+                )
+            time.sleep(_LOOK_S)
+        yield
+    finally:
+        process.terminate()
+        process.wait(_STOP_S)

@@ -1,0 +1,242 @@
+"""Makes stored runs in one process: the real task, rules and handlers; miners and archives without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bittensor_core import Keypair
+
+from gaia.localnet.forecasters import bit_rounded, graded
+from gaia.localnet.population import MinerSpec
+from gaia.localnet.weather import WeatherReplay
+from gaia.miner.inference import ForecastField
+from gaia.miner.store import StoreWriter
+from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess
+from gaia.tasks.defined_tasks.weather.task import WeatherTask
+from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
+from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError, MinerFault
+from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
+
+_PERSISTENCE = "persistence"
+_MOST_TICKS = 100_000
+
+
+async def make_runs(
+    settings: Settings,
+    database: Database,
+    miners: Sequence[MinerSpec],
+    first_init_time: datetime,
+    scratch: Path,
+) -> None:
+    """Play every run from `first_init_time` to `settings.last_run`, from schedule to overall scores.
+
+    Parameters
+    ----------
+    settings
+        As the validator's; `last_run` bounds what is played.
+    database
+        With the schema in it.
+    miners
+        Honest ones of some skill, and persistence.
+    scratch
+        Where the miners keep their stores.
+    """
+    replay = WeatherReplay()
+    clock = _Clock(first_init_time + timedelta(hours=settings.run_hour_utc))
+    world = _Miners(settings, miners, replay, scratch)
+    archive = _Archive()
+    task = WeatherTask(
+        settings,
+        database,
+        world,
+        Archives(gfs=archive, era5=archive, climatology=archive),
+        _Pool(replay),
+        world,
+        clock,
+    )
+    for _ in range(_MOST_TICKS):
+        due = await task.advance(clock.now())
+        if due is None:
+            return
+        await clock.idle_until(due)
+    raise AssertionError(f"still busy at {clock.now()}")
+
+
+class _Clock:
+    """Jumps to whatever is due next."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def idle_until(self, moment: datetime | None) -> None:
+        self._now = max(self._now, moment or self._now)
+
+
+class _Archive:
+    """Has everything at once; what it holds is made by `_Pool`, which would decode it."""
+
+    async def fetch(self, *_: Any) -> None:
+        return
+
+
+class _Miners:
+    """The miners, and the metagraph in which they stand."""
+
+    def __init__(
+        self, settings: Settings, miners: Sequence[MinerSpec], replay: WeatherReplay, scratch: Path
+    ) -> None:
+        self._settings = settings
+        self._replay = replay
+        self._scratch = scratch
+        self._keys = {spec.index + 1: Keypair.create_from_uri(spec.uri) for spec in miners}
+        self._specs = {spec.index + 1: spec for spec in miners}
+        self._signed: dict[str, SignedManifest] = {}
+
+    def latest(self) -> Metagraph:
+        own = Keypair.create_from_uri("//Validator").ss58_address
+        hotkeys = {0: own} | {uid: key.ss58_address for uid, key in self._keys.items()}
+        return Metagraph(
+            netuid=self._settings.netuid,
+            block=1000,
+            neurons=[_neuron(uid, hotkey) for uid, hotkey in hotkeys.items()],
+            own_hotkey=own,
+            own_uid=0,
+            tempo=99,
+            weights_rate_limit=10,
+            min_allowed_weights=1,
+            weights_version=0,
+            commit_reveal=False,
+            owner_hotkey=own,
+        )
+
+    async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
+        job_id = f"{miner.uid}-{init_time:%Y%m%d%H}"
+        self._signed[job_id] = self._forecast(miner.uid, init_time, self._scratch / job_id)
+        return JobOffer(accepted=True, job_id=job_id, message="")
+
+    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+        return job_id in self._signed
+
+    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+        digest = hashlib.sha256(self._signed[job_id].content).hexdigest()
+        return StoreAccess(url_path=f"/{job_id}", manifest_sha256=digest, token="")
+
+    async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
+        return self._signed[access.url_path[1:]]
+
+    async def fetch_files(
+        self, miner: Neuron, access: StoreAccess, paths: Sequence[str], directory: Path
+    ) -> int:
+        total = 0
+        for path in paths:
+            source, target = self._scratch / access.url_path[1:] / path, directory / path
+            if not source.exists():
+                raise MinerFault(f"{path} answers 404")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = source.read_bytes()
+            target.write_bytes(content)
+            total += len(content)
+        return total
+
+    def _forecast(self, uid: int, init_time: datetime, directory: Path) -> SignedManifest:
+        settings, spec = self._settings, self._specs[uid]
+        step = settings.forecast_step_hours
+        leads = [step * number for number in range(1, settings.forecast_steps + 1)]
+        writer = StoreWriter(directory, init_time, settings.grid_degrees, leads)
+        for name, lead in sorted(_asked_for(settings)):
+            if spec.behaviour == _PERSISTENCE:
+                values = bit_rounded(self._replay.persistence(init_time, name, settings.grid_degrees))
+                writer.write(ForecastField(lead, name, values))
+            else:
+                model = graded(self._replay, [name], settings.grid_degrees, spec.seed, spec.skill)
+                for field in model.forecast(init_time, [lead]):
+                    writer.write(field)
+        key = self._keys[uid]
+        content = writer.seal(key.ss58_address, key.sign)
+        return SignedManifest(content=content, signature=bytes(key.sign(content)))
+
+
+class _Pool:
+    """Runs units at once and here; reference fields are taken from the replay instead of decoded."""
+
+    def __init__(self, replay: WeatherReplay) -> None:
+        self._replay = replay
+
+    async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
+        wall, cpu = time.perf_counter(), time.process_time()
+        value, failure = None, None
+        try:
+            value = self._value(unit)
+        except GaiaError as error:
+            failure = Failure.of(error)
+        return ResultUnit(
+            job_id=unit.job_id,
+            attempt=1,
+            value=value,
+            failure=failure,
+            wall_s=time.perf_counter() - wall,
+            cpu_s=time.process_time() - cpu,
+        )
+
+    def _value(self, unit: WorkUnit) -> dict[str, Any]:
+        payload = unit.payload
+        if "out_dir" not in payload:
+            return resolve(unit.handler)(payload)
+        fields = {name: self._reference(payload, name) for name in payload["fields"]}
+        return store_fields(fields, payload["fields"], payload["grid"], Path(payload["out_dir"]))
+
+    def _reference(self, payload: Mapping[str, Any], name: str) -> Any:
+        grid = payload["grid"]
+        if payload.get("kind") == "climatology":
+            return self._replay.climatology(name, grid)
+        if payload.get("kind") == "era5":
+            return self._replay.truth(datetime.fromisoformat(payload["valid_time"]), name, grid)
+        init_time = datetime.fromisoformat(payload["init_time"])
+        return self._replay.gfs_forecast(init_time, payload["lead_hours"], name, grid)
+
+
+def small_settings(data_dir: Path, first_init_time: datetime, days: int, **changes: Any) -> Settings:
+    """Return settings for `days` small daily runs whose inputs are kept."""
+    values: dict[str, Any] = {
+        "data_dir": data_dir,
+        "run_jitter_minutes": 0.0,
+        "last_run": first_init_time.astimezone(UTC) + timedelta(days=days - 1),
+        "grid_degrees": "1.0",
+        "forecast_steps": 8,
+        "day1_fields": ["2t", "msl"],
+        "final_fields": ["2t", "msl"],
+        "final_lead_hours": [24, 48],
+        "keep_inputs_days": 3650.0,
+    }
+    return Settings(**(values | changes))
+
+
+def _asked_for(settings: Settings) -> set[tuple[str, int]]:
+    """Every (field, lead) that will be scored."""
+    first = {(name, lead) for name in settings.day1_fields for lead in settings.day1_lead_hours}
+    return first | {(name, lead) for name in settings.final_fields for lead in settings.final_lead_hours}
+
+
+def _neuron(uid: int, hotkey: str) -> Neuron:
+    return Neuron(
+        uid=uid,
+        hotkey=hotkey,
+        coldkey="",
+        ip=f"127.0.0.{uid + 1}" if uid else "",
+        port=33333,
+        stake=0.0 if uid else 1000.0,
+        validator_permit=uid == 0,
+        last_update=0,
+        registered_at=uid,
+    )

@@ -144,6 +144,25 @@ def test_killed_fork_server_takes_its_workers_along_and_both_come_back(start: St
     assert supervised.result("a")["value"]["pid"] != victim
 
 
+def test_fork_server_killed_while_it_starts_does_not_take_the_supervisor_along(start: Start) -> None:
+    supervised = start()
+    assert supervised.process is not None
+    supervisor = psutil.Process(supervised.process.pid)
+
+    def fork_server() -> psutil.Process | None:
+        family = supervisor.children()
+        return next((one for one in family if "forkserver" in " ".join(one.cmdline())), None)
+
+    for _ in range(3):
+        # It loads libraries first, and the Supervisor waits for its answer meanwhile.
+        victim = until(fork_server, "a fork server")
+        victim.kill()
+        until(lambda gone=victim.pid: has_ended(gone), "it to end")
+
+    supervised.submit("a", "test.echo")
+    assert supervised.result("a")["failure"] is None
+
+
 @pytest.mark.parametrize("embedded_database", [False, True])
 def test_killed_supervisor_leaves_no_process_behind(start: Start, *, embedded_database: bool) -> None:
     supervised = start(workers=2, embedded_database=embedded_database)

@@ -52,6 +52,8 @@ _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _IMPATIENT_POLL_S = 0.02
+_FORK_SERVER_DIED = 255
+"""What multiprocessing says of a child whose fork server is gone."""
 _REMEMBERED_DEATHS = 512
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
@@ -232,7 +234,11 @@ class Supervisor:
                     return
                 process = postgres
             else:
-                process, ready = self._start_python(role, seat)
+                try:
+                    process, ready = self._start_python(role, seat)
+                except (EOFError, ConnectionError):
+                    self._note_failed_start(role, seat, started_at)
+                    return
         pid = process.pid
         assert pid is not None
         try:
@@ -252,6 +258,21 @@ class Supervisor:
             self._publish()
         else:
             self._reap(seated)
+
+    def _note_failed_start(self, role: Role, seat: int, started_at: float) -> None:
+        """The fork server died while it was asked for a child; the next one is started with the next child."""
+        now = time.monotonic()
+        death = Death(
+            role=role,
+            seat=seat,
+            at=now,
+            lived_s=now - started_at,
+            was_ready=False,
+            exit_code=_FORK_SERVER_DIED,
+            was_planned=False,
+        )
+        self._deaths.append(death)
+        event(_log, "child_not_started", logging.WARNING, child=role, seat=seat)
 
     def _start_postgres(self) -> subprocess.Popen[bytes] | None:
         if self._postgres is None:
@@ -277,7 +298,11 @@ class Supervisor:
                     self._arguments(role, seat),
                 ),
             )
-            process.start()
+            try:
+                process.start()
+            except (EOFError, ConnectionError):
+                ready.close()
+                raise
         return process, ready
 
     def _arguments(self, role: Role, seat: int) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from tests.support.rehearsal import board_of, kill, processes_of, scores_of, ste
 ROOT = Path(__file__).parents[2]
 BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
 # Answers, freezes and scored leads of the default population, from first to last.
-STEPS = 100
+STEPS = 90
 
 
 def is_settled(progress: Progress) -> bool:

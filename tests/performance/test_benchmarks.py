@@ -2,7 +2,7 @@
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.validator.metrics import field_components
+from gaia.tasks.defined_tasks.weather.validator.measures import field_components
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
 from gaia.tasks.defined_tasks.weather.validator.verification import forecast_verify
 from tests.support.forecast_stores import a_field, a_store, reference_files

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 
 from gaia.validator.app.child import die_with_parent
 
 SERVER_PID = os.getpid()
-LIBRARIES = ("structlog", "numpy", "numcodecs", "xarray", "zarr", "eccodes")
+LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"
 HANDLERS = "gaia.tasks.defined_tasks.weather.validator.handlers"
 
@@ -23,7 +24,7 @@ SINGLE_THREADED = {
 
 
 def warm_up() -> None:
-    """Import what handlers import.
+    """Import what handlers import, compile what they compile, and run it once.
 
     What is missing is left to fail by name in the worker that needs it: the
     fork server itself would only swallow the error.
@@ -33,9 +34,22 @@ def warm_up() -> None:
         _import_if_there(name)
     _import_if_there("gaia.validator.app.compute_worker")
     if _import_if_there(HANDLERS):
-        registry: dict[str, str] = import_module(HANDLERS).HANDLERS
-        for target in registry.values():
+        handlers = import_module(HANDLERS)
+        for target in handlers.HANDLERS.values():
             _import_if_there(target.partition(":")[0])
+        try:
+            handlers.warm_up()
+        except ImportError:
+            return  # named by the unit that needs it
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """Return what children must find in their environment, whatever starts them."""
+    package = Path(__file__).resolve().parents[2]
+    if os.access(package, os.W_OK) or "NUMBA_CACHE_DIR" in os.environ:
+        return SINGLE_THREADED
+    # Compiled code is kept beside its source, if that folder is ours to write.
+    return SINGLE_THREADED | {"NUMBA_CACHE_DIR": str(data_dir / "compiled")}
 
 
 def _import_if_there(name: str) -> bool:

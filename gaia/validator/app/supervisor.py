@@ -196,7 +196,7 @@ class Supervisor:
 
     def _prepare_children(self) -> None:
         """What must be in the environment before any child, and the fork server as early as can be."""
-        os.environ.update(preload.SINGLE_THREADED)
+        os.environ.update(preload.environment(self._data_dir))
         paths = [str(_PACKAGE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
         if self._options.start_method == "forkserver" and Role.WORKER in self._wanted:

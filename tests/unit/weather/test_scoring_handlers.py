@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from gaia.tasks.defined_tasks.weather.rules import Component
-from gaia.tasks.defined_tasks.weather.validator.metrics import field_components
+from gaia.tasks.defined_tasks.weather.validator.measures import field_components
 from gaia.tasks.defined_tasks.weather.validator.scoring import (
     describe_forecast,
     handle_day1_scoring,
@@ -53,10 +53,14 @@ def test_day1_gives_every_measure_of_every_field(request_of: Callable[..., dict[
     assert components["2t"].lead_hours == 12
 
 
-def test_fields_are_known_by_their_decoded_values(request_of: Callable[..., dict[str, Any]]) -> None:
-    value = score_day1(request_of())
+def test_fields_are_known_by_the_digest_the_miner_promised(
+    request_of: Callable[..., dict[str, Any]],
+) -> None:
+    request = request_of()
 
-    assert value["field_digests"]["2t"] == hashlib.sha256(FIELDS["2t"].tobytes()).hexdigest()
+    value = score_day1(request)
+
+    assert value["field_digests"]["2t"] == request["digests"]["2t/1.0.0"]
 
 
 def test_final_needs_no_baseline(request_of: Callable[..., dict[str, Any]]) -> None:

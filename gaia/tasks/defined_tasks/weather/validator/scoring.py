@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import msgspec
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from gaia.tasks.defined_tasks.weather.validator import metrics
-from gaia.tasks.defined_tasks.weather.validator.chunks import Field
+from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
+from gaia.tasks.defined_tasks.weather.validator.areas import Floats
+from gaia.tasks.defined_tasks.weather.validator.chunks import Contract, Field, MinerStore
+from gaia.tasks.defined_tasks.weather.validator.kernel import Values
+from gaia.tasks.defined_tasks.weather.validator.measures import Measures, References
 from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.errors import MinerFault, TransientError
 
 
-class ScoreRequest(StoreRequest, frozen=True, kw_only=True):
-    """One lead of one forecast, and our own fields to hold it against.
+class LeadRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One lead, and our own fields to hold forecasts against.
 
-    Our fields are files of little-endian float32, (lat, lon) in C order.
+    Our fields are files of little-endian float32, (lat, lon) in C order, named by field.
     """
 
+    grid: str
+    steps: int
+    step_hours: int
     lead_hours: int
     fields: list[str]
     truth: dict[str, str]
-    """Field -> path."""
     climatology: dict[str, str]
     baseline: dict[str, str] = msgspec.field(default_factory=dict)
-    """The GFS forecast for the same valid time; only on day 1."""
+    """The GFS forecast for the same valid time; day 1 needs it."""
+    persistence: dict[str, str] = msgspec.field(default_factory=dict)
+    """The analysis at the initial time."""
+    measures: Measures = "gaia-2.9"
+
+    @property
+    def contract(self) -> Contract:
+        return Contract(grid=self.grid, steps=self.steps, step_hours=self.step_hours)
+
+
+class ScoreRequest(LeadRequest, frozen=True, kw_only=True):
+    """One lead of one forecast."""
+
+    store_dir: str
+    digests: dict[str, str]
+    """Path in the store -> sha256 (hex) from the frozen manifest."""
+
+    def store(self) -> MinerStore:
+        return MinerStore(Path(self.store_dir), self.digests, self.contract)
 
 
 class DescribeRequest(StoreRequest, frozen=True, kw_only=True):
@@ -55,28 +77,27 @@ def score_day1(payload: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``components``: per field the values of `metrics.FieldComponents` with
-        ``field`` and ``lead_hours``; ``field_digests``: field -> sha256 (hex) of
-        its decoded float32 values, equal for equal forecasts however packed.
+        ``components``: per field the values of `measures.FieldComponents` with
+        ``field`` and ``lead_hours``; ``field_digests``: field -> sha256 (hex) of its
+        chunk as the manifest promised it, and as it was found to be before it was decoded.
 
     Raises
     ------
     TransientError
-        If a field of ours is missing or damaged. Checked first: blame needs evidence.
+        If a field of ours is missing or damaged. Said first: blame needs evidence.
     MinerFault
         If the forecast is not what its manifest promised, lacks a field, or holds
         a value that is not finite or cannot be weather.
     """
-    return _score(msgspec.convert(payload, ScoreRequest), with_baseline=True)
+    return _score(msgspec.convert(payload, ScoreRequest), needs_baseline=True)
 
 
 def score_era5_final(payload: dict[str, Any]) -> dict[str, Any]:
     """Measure one lead against ERA5.
 
-    As `score_day1`, without a baseline; ``skill_gfs``, ``pattern_correlation``
-    and ``clone_distance`` are None.
+    As `score_day1`; what needs a baseline that is not given is None.
     """
-    return _score(msgspec.convert(payload, ScoreRequest), with_baseline=False)
+    return _score(msgspec.convert(payload, ScoreRequest), needs_baseline=False)
 
 
 def describe_forecast(payload: dict[str, Any]) -> dict[str, Any]:
@@ -143,9 +164,7 @@ def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[
             raise TransientError(f"the analysis holds no field of ours: {gfs_path}")
         scores: dict[str, float] = {}
         for name in names:
-            require_comparable(forecast, truth, name)
-            _require_plausible(forecast[name].values, name, name)
-            for measure, value in _measures(forecast[name], truth[name], climatology).items():
+            for measure, value in _measures(forecast, truth, climatology, name).items():
                 scores[f"day1_{measure}_{name}"] = value
         return scores
 
@@ -174,49 +193,103 @@ def require_comparable(forecast: xr.Dataset, truth: xr.Dataset, name: str) -> No
         raise MinerFault(f"forecast of {name} holds values that are not finite")
 
 
-def _score(request: ScoreRequest, *, with_baseline: bool) -> dict[str, Any]:
-    store = request.store()
-    shape = store.contract.field_shape
-    out = np.empty(shape, np.float32)
-    components, digests = [], {}
-    for field in request.fields:
-        truth = _own_field(request.truth, field, shape, "truth")
-        climatology = _own_field(request.climatology, field, shape, "climatology")
-        baseline = _own_field(request.baseline, field, shape, "baseline") if with_baseline else None
-        forecast = store.read_field(field, request.lead_hours, out)
-        _require_plausible(forecast, field, f"{field} at lead {request.lead_hours} h")
-        measured = metrics.field_components(forecast, truth, climatology, baseline)
-        components.append({"field": field, "lead_hours": request.lead_hours, **asdict(measured)})
-        digests[field] = hashlib.sha256(forecast.data).hexdigest()
-    return {"components": components, "field_digests": digests}
+class OwnFields:
+    """Our own fields of one name, mapped once for all forecasts; whatever is wrong with them is our fault.
+
+    Raises
+    ------
+    TransientError
+        If one is missing or of the wrong size; values are looked at by `require_whole`.
+    """
+
+    def __init__(
+        self, request: LeadRequest, field: str, shape: tuple[int, int], *, needs_baseline: bool
+    ) -> None:
+        self.field = field
+        self._is_whole = False
+        self.references = References(
+            _mapped(request.truth, field, shape, "truth"),
+            _mapped(request.climatology, field, shape, "climatology"),
+            _mapped(request.baseline, field, shape, "baseline")
+            if needs_baseline or field in request.baseline
+            else None,
+            _mapped(request.persistence, field, shape, "persistence")
+            if field in request.persistence
+            else None,
+        )
+
+    def require_whole(self) -> None:
+        """Refuse to judge anybody by a field of ours that is damaged."""
+        if not self._is_whole and (name := self.references.damaged()):
+            raise TransientError(f"{name} of {self.field} is incomplete")
+        self._is_whole = True
+
+    def score(self, store: MinerStore, request: LeadRequest, out: Field) -> dict[str, Any]:
+        """Return the component of one forecast, decoded into `out`; raises as `score_day1` does."""
+        try:
+            forecast = store.read_field(self.field, request.lead_hours, out)
+        except MinerFault:
+            self.require_whole()
+            raise
+        compared = self.references.compare(forecast)
+        self.require_whole()
+        require_plausible(
+            compared.is_finite,
+            compared.minimum,
+            compared.maximum,
+            self.field,
+            f"{self.field} at lead {request.lead_hours} h",
+        )
+        measured = asdict(compared.components(request.measures))
+        return {"field": self.field, "lead_hours": request.lead_hours, **measured}
 
 
-def _own_field(paths: Mapping[str, str], field: str, shape: tuple[int, int], kind: str) -> Field:
-    """Map one of our own fields; whatever is wrong with it is not the miner's doing."""
-    try:
-        values: Field = np.memmap(paths[field], "<f4", "r", shape=shape)
-    except KeyError:
-        raise TransientError(f"no {kind} of {field} was given") from None
-    except (OSError, ValueError) as error:
-        raise TransientError(f"{kind} of {field} cannot be read: {error}") from error
-    if values.nbytes != Path(paths[field]).stat().st_size:
-        raise TransientError(f"{kind} of {field} has another size than its grid")
-    if not np.isfinite(values).all():
-        raise TransientError(f"{kind} of {field} is incomplete")
-    return values
+def chunk_digest(store: MinerStore, field: str, lead_hours: int) -> str:
+    """Return the digest of a field's chunk as promised, which `read_field` held it to."""
+    return store.digests[chunk_path(field, lead_hours, store.contract.step_hours)]
 
 
-def _require_plausible(values: NDArray[np.floating], field: str, what: str) -> None:
-    smallest, largest = float(values.min()), float(values.max())
-    # Minimum and maximum of an array that holds a NaN are NaN.
-    if not (math.isfinite(smallest) and math.isfinite(largest)):
+def require_plausible(is_finite: bool, smallest: float, largest: float, name: str, what: str) -> None:
+    """Refuse values that cannot be weather.
+
+    Raises
+    ------
+    MinerFault
+        Saying what is wrong with `what`.
+    """
+    if not is_finite:
         raise MinerFault(f"{what} holds values that are not finite")
-    variable = VARIABLES[_variable_of(field)]
+    variable = VARIABLES[_variable_of(name)]
     if smallest < variable.minimum or largest > variable.maximum:
         raise MinerFault(
             f"{what} reaches from {smallest:g} to {largest:g} {variable.unit}, "
             f"outside {variable.minimum:g} to {variable.maximum:g}"
         )
+
+
+def _score(request: ScoreRequest, *, needs_baseline: bool) -> dict[str, Any]:
+    store = request.store()
+    shape = request.contract.field_shape
+    out = np.empty(shape, np.float32)
+    components, digests = [], {}
+    for field in request.fields:
+        own = OwnFields(request, field, shape, needs_baseline=needs_baseline)
+        components.append(own.score(store, request, out))
+        digests[field] = chunk_digest(store, field, request.lead_hours)
+    return {"components": components, "field_digests": digests}
+
+
+def _mapped(paths: Mapping[str, str], field: str, shape: tuple[int, int], kind: str) -> Field:
+    try:
+        values: Field = np.memmap(paths[field], "<f4", "r", shape=shape)
+        size = Path(paths[field]).stat().st_size
+    except KeyError:
+        raise TransientError(f"no {kind} of {field} was given") from None
+    except (OSError, ValueError) as error:
+        raise TransientError(f"{kind} of {field} cannot be read: {error}") from error
+    if values.nbytes != size:
+        raise TransientError(f"{kind} of {field} has another size than its grid")
+    return values
 
 
 def _describe(values: Field, field: str) -> dict[str, Any]:
@@ -258,15 +331,29 @@ def _is_known(name: str) -> bool:
 
 
 def _measures(
-    forecast: xr.DataArray, truth: xr.DataArray, climatology: xr.Dataset | None
+    forecast: xr.Dataset, truth: xr.Dataset, climatology: xr.Dataset | None, name: str
 ) -> dict[str, float]:
-    measured = {
-        "rmse": math.sqrt(float(metrics.mse(forecast, truth).mean())),
-        "mae": float(metrics.mae(forecast, truth).mean()),
-        "bias": float(metrics.bias(forecast, truth).mean()),
-    }
+    require_comparable(forecast, truth, name)
+    fields = [forecast, truth]
     if climatology is not None:
-        require_comparable(truth.to_dataset(), climatology, str(truth.name))
-        usual = climatology[str(truth.name)]
-        measured["acc"] = float(metrics.acc(forecast, truth, usual).mean(skipna=False))
-    return measured
+        try:
+            require_comparable(truth, climatology, name)
+        except MinerFault as fault:
+            raise TransientError(f"climatology and analysis are not alike: {fault}") from fault
+        fields.append(climatology)
+    latitudes = truth["lat"].values.astype(np.float64)
+    shape = (-1, *truth[name].shape[-2:])
+    planes = zip(*(dataset[name].values.reshape(shape) for dataset in fields), strict=True)
+    measured = [_measure_plane(plane, latitudes, name) for plane in planes]
+    scores = {measure: fmean(each[measure] for each in measured) for measure in ("mse", "mae", "bias")}
+    scores = {"rmse": math.sqrt(scores.pop("mse")), **scores}
+    if climatology is not None:
+        scores["acc"] = fmean(math.nan if each["acc"] is None else each["acc"] for each in measured)
+    return scores
+
+
+def _measure_plane(plane: tuple[Values, ...], latitudes: Floats, name: str) -> dict[str, Any]:
+    forecast, truth, climatology = (*plane, plane[1])[:3]
+    compared = References(truth, climatology, latitudes=latitudes).compare(forecast)
+    require_plausible(True, compared.minimum, compared.maximum, name, name)
+    return asdict(compared.components("plain"))

@@ -58,6 +58,28 @@ class JournalEntry:
     state: str
 
 
+MEASURES: Final = (
+    "rmse",
+    "mse",
+    "mae",
+    "bias",
+    "error_sd",
+    "acc",
+    "acc_uncentred",
+    "skill_climatology",
+    "skill_gfs",
+    "skill_persistence",
+    "skill_blend",
+    "activity",
+    "pattern_correlation",
+    "clone_distance",
+    "mse_climatology",
+    "mse_gfs",
+    "mse_persistence",
+    "mse_blend",
+)
+"""The measures of a component, in the order in which `record_component` takes them."""
+
 SQL: Final[Mapping[str, str]] = {
     # Which runs are known since a moment, so that schedule.py can say what is missing.
     "recorded_init_times": "SELECT init_time FROM runs WHERE init_time >= $1",
@@ -107,10 +129,11 @@ SQL: Final[Mapping[str, str]] = {
     " VALUES ($1, $2, $3, $4) ON CONFLICT (reference_id) DO UPDATE SET attempts = excluded.attempts,"
     " retry_at = excluded.retry_at, last_error = excluded.last_error WHERE NOT reference_sets.ready",
     # Component scores, each once.
-    "record_component": "INSERT INTO component_scores (run_id, hotkey, rule_set, kind, field, lead_hours, rmse, mse,"
-    " mae, bias, acc, skill_climatology, skill_gfs, pattern_correlation, clone_distance, forecast_digest,"
-    " truth_digest, scored_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-    " $18) ON CONFLICT DO NOTHING",
+    "record_component": "INSERT INTO component_scores (run_id, hotkey, rule_set, kind, field, lead_hours,"
+    " forecast_digest, truth_digest, scored_at, rmse, mse, mae, bias, error_sd, acc, acc_uncentred,"
+    " skill_climatology, skill_gfs, skill_persistence, skill_blend, activity, pattern_correlation, clone_distance,"
+    " mse_climatology, mse_gfs, mse_persistence, mse_blend) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+    " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) ON CONFLICT DO NOTHING",
     # The score of one lead, once.
     "record_lead": "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -283,18 +306,10 @@ async def record_components(
                 kind,
                 row["field"],
                 row["lead_hours"],
-                row["rmse"],
-                row["mse"],
-                row["mae"],
-                row["bias"],
-                row["acc"],
-                row["skill_climatology"],
-                row["skill_gfs"],
-                row["pattern_correlation"],
-                row["clone_distance"],
                 forecast_digests[row["field"]],
                 truth_digests[row["field"]],
                 now,
+                *(row.get(measure) for measure in MEASURES),
             )
             for row in components
         ],

@@ -240,7 +240,7 @@ async def test_engine_that_dies_anywhere_leaves_the_same_scores(story):
 
     def interrupt(unit):
         nonlocal died
-        if chance.random() < 0.25:
+        if chance.random() < 0.4:
             died += 1
             raise Died
 
@@ -269,6 +269,28 @@ async def test_references_are_fetched_once_for_all_miners(story):
 
     assert len(story.archives.gfs.fetched) == 2
     assert len(story.archives.era5.fetched) == len(LEADS)
+
+
+async def test_forecasts_that_are_there_share_one_unit_a_lead(story):
+    await story.until_idle()
+
+    scored = [unit for unit in story.pool.units if unit.handler.startswith("weather.score")]
+    assert [unit.handler for unit in scored] == ["weather.score.batch"] * (1 + len(LEADS))
+    assert all(len(unit.payload["forecasts"]) == len(story.miners) for unit in scored)
+
+
+async def test_one_poison_forecast_sends_its_batch_through_one_by_one(story):
+    story.miners[0].killer_leads = {48}
+
+    await story.until_idle()
+
+    alone = [unit.job_id for unit in story.pool.units if unit.handler == "weather.score.era5_final"]
+    assert sorted(alone) == sorted(f"2026-03-25T00Z/{miner.hotkey}/final/48" for miner in story.miners)
+    assert [(await story.outcome(miner))["state"] for miner in story.miners] == [
+        "rejected",
+        "scored",
+        "scored",
+    ]
 
 
 async def test_truth_that_vanished_from_disk_is_made_again_and_must_be_the_same(story, tmp_path):

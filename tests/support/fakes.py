@@ -177,7 +177,19 @@ class FakePool:
         if unit.handler == "weather.score.forecast_verification":
             field = {"finite_fraction": 0.5, "minimum": 1.0, "maximum": 2.0, "mean": 1.5, "plausible": False}
             return {"fields": {"2t": field}}
-        place, miner = self._miners[Path(payload["store_dir"]).name]
+        if unit.handler == "weather.score.batch":
+            return {hotkey: self._member(payload, hotkey) for hotkey in payload["forecasts"]}
+        return self._forecast(payload, Path(payload["store_dir"]).name)
+
+    def _member(self, payload: dict[str, Any], hotkey: str) -> dict[str, Any]:
+        """One forecast's part of a batch; what kills workers takes the whole batch with it."""
+        try:
+            return self._forecast(payload, hotkey)
+        except MinerFault as error:
+            return {"failure": {"error_type": "MinerFault", "message": str(error)}}
+
+    def _forecast(self, payload: dict[str, Any], hotkey: str) -> dict[str, Any]:
+        place, miner = self._miners[hotkey]
         if payload["lead_hours"] in miner.bad_leads:
             raise MinerFault("2t/3.0.0: the bytes are not those promised")
         if payload["lead_hours"] in miner.killer_leads:

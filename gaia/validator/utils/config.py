@@ -162,6 +162,7 @@ class Settings(BaseSettings):
         "required",
         "Lock compute workers in: refuse to start where the kernel cannot, take what it offers, or do not.",
     )
+    batch_miners: int = _setting(16, "Forecasts that are scored in one unit.", ge=1, le=256)
     drain_timeout_s: float = _setting(25.0, "Longest time an orderly stop may take.", gt=0)
     supervisor_poll_s: float = _setting(
         0.25, "Seconds between two looks at the children's memory.", "SUPERVISOR_CHECK_INTERVAL_S", gt=0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
+from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, digests_of, paths_of
@@ -22,10 +24,13 @@ from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable
-from gaia.validator.utils.ipc_types import Neuron, WorkUnit
+from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
+from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
+
+HANDLERS = {"day1": "weather.score.day1", "final": "weather.score.era5_final"}
+BATCH_HANDLER = "weather.score.batch"
 
 
 class ForecastSteps:
@@ -99,15 +104,42 @@ class ForecastSteps:
             raise MinerFault(f"no manifest within {self._settings.freeze_window_hours:g} h")
         return now
 
+    def batches(
+        self, run: Run, kind: str, lead_hours: int, references: Mapping[str, FieldFiles]
+    ) -> LeadBatches:
+        """Return where forecasts whose chunks of a lead are there are scored together."""
+        shared = self._contract() | {
+            "lead_hours": lead_hours,
+            "fields": list(references["truth"]),
+            **{role: paths_of(files) for role, files in references.items()},
+        }
+        name = f"{kind}/{lead_hours}"
+
+        async def together(payloads: Mapping[str, Payload]) -> Mapping[str, Value | GaiaError]:
+            members = hashlib.sha256(" ".join(sorted(payloads)).encode()).hexdigest()[:16]
+            result = await self._dispatch(
+                BATCH_HANDLER,
+                f"{run.run_id}/batch-{members}/{name}",
+                shared | {"kind": kind, "forecasts": payloads},
+            )
+            cost = {"cpu_s": result.cpu_s / len(payloads)}
+            return {hotkey: _outcome(value, cost) for hotkey, value in result.unwrap().items()}
+
+        async def alone(hotkey: str, payload: Payload) -> Value:
+            return await self._run(HANDLERS[kind], f"{run.run_id}/{hotkey}/{name}", shared | dict(payload))
+
+        return LeadBatches(self._settings.batch_miners, together, alone)
+
     async def score(
         self,
         forecast: Forecast,
         kind: str,
         lead_hours: int,
         references: Mapping[str, FieldFiles],
+        batches: LeadBatches,
         now: datetime,
     ) -> None:
-        """Fetch one lead's chunks, verify and score them, and record the outcome."""
+        """Fetch one lead's chunks, have them verified and scored, and record the outcome."""
         fields = list(references["truth"])
         steps = self._settings.forecast_step_hours
         metadata = sorted({metadata_path(field) for field in fields})
@@ -115,20 +147,17 @@ class ForecastSteps:
         digests = self._promised(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
         await self._fetch(forecast, store, metadata, chunks, digests)
-        payload = self._payload(store, digests) | {
-            "lead_hours": lead_hours,
-            "fields": fields,
-            **{role: paths_of(files) for role, files in references.items()},
-        }
-        handler = "weather.score.day1" if kind == "day1" else "weather.score.era5_final"
+        spooled = {"store_dir": str(store), "digests": digests}
+        payload = spooled | self._contract() | {"lead_hours": lead_hours, "fields": fields}
         try:
-            value = await self._run(handler, f"{_name(forecast)}/{kind}/{lead_hours}", payload)
+            value = await batches.score(forecast.hotkey, spooled)
         except MinerFault as error:
             error.add_note(await self._diagnosis(forecast, payload))
             raise
-        truth_digests = digests_of(references["truth"])
-        inputs = self._kept.describe(handler, payload, references)
-        await self._book.record(forecast, kind, lead_hours, value, truth_digests, now, inputs)
+        inputs = self._kept.describe(HANDLERS[kind], payload, references)
+        await self._book.record(
+            forecast, kind, lead_hours, value, digests_of(references["truth"]), now, inputs
+        )
         self._kept.release(store, chunks)
 
     async def _fetch(
@@ -146,19 +175,18 @@ class ForecastSteps:
             raise MinerFault("the manifest was changed after it was frozen")
         if not all((store / path).exists() for path in metadata):
             await self._miners.fetch_files(miner, access, metadata, store)
-            payload = self._payload(store, {path: digests[path] for path in metadata})
+            payload = self._contract() | {
+                "store_dir": str(store),
+                "digests": {path: digests[path] for path in metadata},
+            }
             await self._run("weather.hash.forecast_verify", f"{_name(forecast)}/metadata", payload)
         await self._miners.fetch_files(miner, access, chunks, store)
 
-    async def _diagnosis(self, forecast: Forecast, payload: Mapping[str, Any]) -> str:
+    async def _diagnosis(self, forecast: Forecast, payload: dict[str, Any]) -> str:
         """Describe the rejected fields for the record; a failure to do so is described instead."""
-        request = {
-            key: payload[key]
-            for key in ("store_dir", "digests", "grid", "steps", "step_hours", "lead_hours", "fields")
-        }
         try:
             value = await self._run(
-                "weather.score.forecast_verification", f"{_name(forecast)}/diagnosis", request
+                "weather.score.forecast_verification", f"{_name(forecast)}/diagnosis", payload
             )
         except GaiaError as error:
             return f"not readable: {error}"
@@ -169,7 +197,11 @@ class ForecastSteps:
         )
 
     async def _run(self, handler: str, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-        result = await self._pool.dispatch_and_wait(
+        result = await self._dispatch(handler, job_id, payload)
+        return result.unwrap() | {"cpu_s": result.cpu_s}
+
+    async def _dispatch(self, handler: str, job_id: str, payload: dict[str, Any]) -> ResultUnit:
+        return await self._pool.dispatch_and_wait(
             WorkUnit(
                 job_id=job_id,
                 handler=handler,
@@ -178,12 +210,10 @@ class ForecastSteps:
                 trace_id=job_id,
             )
         )
-        return result.unwrap() | {"cpu_s": result.cpu_s}
 
-    def _payload(self, store: Path, digests: Mapping[str, str]) -> dict[str, Any]:
+    def _contract(self) -> dict[str, Any]:
+        """What every unit is told of the shape of forecasts."""
         return {
-            "store_dir": str(store),
-            "digests": dict(digests),
             "grid": self._settings.grid_degrees,
             "steps": self._settings.forecast_steps,
             "step_hours": self._settings.forecast_step_hours,
@@ -203,6 +233,12 @@ class ForecastSteps:
                     raise MinerFault("the hotkey was registered anew after the run opened")
                 return neuron
         raise MinerUnreachable("the hotkey is not in the metagraph")
+
+
+def _outcome(value: Value, cost: Value) -> Value | GaiaError:
+    """Turn one forecast's part of a batch's value into what it would have been alone."""
+    failure = value.get("failure")
+    return rebuild(failure["error_type"], failure["message"]) if failure else {**value, **cost}
 
 
 def _name(forecast: Forecast) -> str:

@@ -136,7 +136,7 @@ class WeatherTask(GaiaTask):
         for lead_hours in self._settings.day1_lead_hours:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
             keys = day1_keys(run.init_time, lead_hours, self._settings.day1_fields)
-            await self._score_lead(waiting, "day1", lead_hours, keys, now)
+            await self._score_lead(run, waiting, "day1", lead_hours, keys, now)
 
     async def score_final(self, run: Run, now: datetime) -> None:
         """Score each lead that ERA5 has reached, for every forecast that passed day 1."""
@@ -147,7 +147,7 @@ class WeatherTask(GaiaTask):
                 break
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
             keys = final_keys(run.init_time, lead_hours, self._settings.final_fields)
-            failed = await self._score_lead(waiting, "final", lead_hours, keys, now)
+            failed = await self._score_lead(run, waiting, "final", lead_hours, keys, now)
             # A miner that is silent now is asked for this lead again before the next.
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
@@ -175,6 +175,7 @@ class WeatherTask(GaiaTask):
 
     async def _score_lead(
         self,
+        run: Run,
         forecasts: Sequence[Forecast],
         kind: str,
         lead_hours: int,
@@ -192,12 +193,13 @@ class WeatherTask(GaiaTask):
             references[role] = files
 
         async def score(forecast: Forecast) -> None:
-            await self._steps.score(forecast, kind, lead_hours, references, now)
+            await self._steps.score(forecast, kind, lead_hours, references, batches, now)
 
         async def forfeit(forecast: Forecast, reason: str) -> None:
             await self._book.forfeit(forecast, kind, lead_hours, reason, now)
 
-        return await self._for_each(forecasts, score, self._retry, now, forfeit)
+        async with self._steps.batches(run, kind, lead_hours, references) as batches:
+            return await self._for_each(forecasts, score, self._retry, now, forfeit)
 
     async def _for_each(
         self,

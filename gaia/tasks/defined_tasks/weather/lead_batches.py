@@ -1,0 +1,111 @@
+"""Forecasts whose chunks are there share a unit; one that is slow, or spoils it, holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+
+import structlog
+
+from gaia.validator.utils.errors import GaiaError
+
+log = structlog.get_logger(__name__)
+
+Value = Mapping[str, Any]
+Payload = Mapping[str, Any]
+
+
+class LeadBatches:
+    """Gathers the forecasts of one lead as they arrive.
+
+    A unit starts when none is under way, with all that wait by then, and whenever
+    as many wait as a unit may hold. A unit that fails as a whole is tried again,
+    one forecast at a time: what one forecast does to it costs no other.
+
+    Parameters
+    ----------
+    most
+        Forecasts in one unit.
+    together
+        Scores several forecasts, hotkey to payload; returns hotkey to value or error.
+    alone
+        Scores one forecast.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        together: Callable[[Mapping[str, Payload]], Awaitable[Mapping[str, Value | GaiaError]]],
+        alone: Callable[[str, Payload], Awaitable[Value]],
+    ) -> None:
+        self._most = most
+        self._together = together
+        self._alone = alone
+        self._waiting: dict[str, tuple[Payload, asyncio.Future[Value]]] = {}
+        self._units: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Let go of what is still under way: nobody waits for it any more."""
+        for unit in self._units:
+            unit.cancel()
+        await asyncio.gather(*self._units, return_exceptions=True)
+
+    async def score(self, hotkey: str, payload: Payload) -> Value:
+        """Return what one forecast's lead comes to; raises what scoring it raised."""
+        future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self._waiting[hotkey] = payload, future
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        if self._waiting and (not self._units or len(self._waiting) % self._most == 0):
+            unit = asyncio.create_task(self._unit())
+            self._units.add(unit)
+            unit.add_done_callback(self._ended)
+
+    def _ended(self, unit: asyncio.Task[None]) -> None:
+        self._units.discard(unit)
+        if not unit.cancelled():
+            self._start()
+
+    async def _unit(self) -> None:
+        # One turn of the loop, in which others may arrive.
+        await asyncio.sleep(0)
+        taken = {hotkey: self._waiting.pop(hotkey) for hotkey in list(self._waiting)[: self._most]}
+        payloads = {hotkey: payload for hotkey, (payload, _) in taken.items()}
+        try:
+            outcomes = await self._outcomes(payloads)
+        except BaseException as error:
+            for _, future in taken.values():
+                _settle(future, error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        for hotkey, (_, future) in taken.items():
+            _settle(future, outcomes[hotkey])
+
+    async def _outcomes(self, payloads: Mapping[str, Payload]) -> Mapping[str, Value | BaseException]:
+        if len(payloads) > 1:
+            try:
+                return await self._together(payloads)
+            except GaiaError as error:
+                log.warning("batch_failed", forecasts=len(payloads), error=f"{type(error).__name__}: {error}")
+        values = await asyncio.gather(
+            *(self._alone(hotkey, payload) for hotkey, payload in payloads.items()), return_exceptions=True
+        )
+        return dict(zip(payloads, values, strict=True))
+
+
+def _settle(future: asyncio.Future[Value], outcome: Value | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, asyncio.CancelledError):
+        future.cancel()
+    elif isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

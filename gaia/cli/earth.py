@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
@@ -38,7 +39,7 @@ def unproject(x: Values, y: Values) -> tuple[Values, Values]:
     sine = np.sin(theta) / _M
     longitudes = np.degrees(_M * x * _slope(theta) / np.cos(theta))
     beyond = (np.abs(sine) > 1.0) | (np.abs(longitudes) > 180.0)
-    latitudes = np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0)))
+    latitudes = np.broadcast_to(np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0))), beyond.shape)
     return np.where(beyond, np.nan, longitudes), np.where(beyond, np.nan, latitudes)
 
 
@@ -53,7 +54,8 @@ def sampled(field: Values, columns: int = 1600) -> Values:
     """Return an image (row, column), north first, of a field (lat 90..-90, lon 0..360-d); NaN beyond the edge."""
     largest_x, largest_y = edges()
     rows = round(columns * largest_y / largest_x)
-    x, y = np.meshgrid(np.linspace(-largest_x, largest_x, columns), np.linspace(largest_y, -largest_y, rows))
+    x = np.linspace(-largest_x, largest_x, columns)[None, :]
+    y = np.linspace(largest_y, -largest_y, rows)[:, None]
     longitudes, latitudes = unproject(x, y)
     inside = np.isfinite(longitudes)
     values = _interpolated(field, np.where(inside, longitudes, 0.0), np.where(inside, latitudes, 0.0))
@@ -80,21 +82,13 @@ def draw_frame(axes: Axes, colour: str) -> None:
     axes.set_ylim(-largest_y * 1.02, largest_y * 1.02)
     axes.set_aspect("equal")
     axes.set_axis_off()
-    parallels = np.linspace(-90.0, 90.0, 181)
-    for longitude in range(-120, 180, 60):
-        axes.plot(
-            *project(np.full(181, float(longitude)), parallels), color=colour, linewidth=0.3, alpha=0.35
-        )
-    for latitude in range(-60, 90, 30):
-        axes.plot(
-            *project(np.linspace(-180.0, 180.0, 181), np.full(181, float(latitude))),
-            color=colour,
-            linewidth=0.3,
-            alpha=0.35,
-        )
-    for line in json.loads(COASTLINES.read_text()):
-        points = np.asarray(line, np.float64)
-        axes.plot(*project(points[:, 0], points[:, 1]), color=colour, linewidth=0.6, solid_joinstyle="round")
+    parallels, meridians = np.linspace(-90.0, 90.0, 181), np.linspace(-180.0, 180.0, 181)
+    grid = [project(np.full(181, float(longitude)), parallels) for longitude in range(-120, 180, 60)]
+    grid += [project(meridians, np.full(181, float(latitude))) for latitude in range(-60, 90, 30)]
+    coasts = [project(*np.asarray(line, np.float64).T) for line in json.loads(COASTLINES.read_text())]
+    for lines, width, alpha in ((grid, 0.3, 0.35), (coasts, 0.6, 1.0)):
+        points = [np.column_stack(line) for line in lines]
+        axes.add_collection(LineCollection(points, colors=colour, linewidths=width, alpha=alpha))
     east = np.column_stack(project(np.full(181, 180.0), parallels))
     west = np.column_stack(project(np.full(181, -180.0), parallels[::-1]))
     axes.add_patch(Polygon(np.vstack([east, west]), fill=False, edgecolor=colour, linewidth=0.9))

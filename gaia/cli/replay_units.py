@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,9 @@ def run_unit(unit: Unit) -> Outcome:
         return Outcome(unit.keys, None, f"{type(error).__name__}: {error}")
 
 
+@lru_cache(maxsize=65_536)
 def require_digest(path: Path, sha256: str) -> None:
-    """Refuse a file of ours that is gone or was changed.
+    """Refuse a file of ours that is gone or was changed; looked at once by each process.
 
     Raises
     ------

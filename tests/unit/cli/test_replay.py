@@ -1,0 +1,182 @@
+"""A replay sees every bit that differs, and every number that is missing."""
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaia.cli import replay
+from gaia.cli.replay import Verdict, same_bits
+from gaia.cli.replay_units import InputMissing, Outcome, Unit
+from gaia.cli.replaying import units_apart, written
+from gaia.tasks.defined_tasks.weather.lifecycle import State
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
+from gaia.validator.db.history import RunSummary, StoredRun
+
+MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
+KEY = ("5Miner", "gaia-2.9", "final", 24)
+CONTRACT = {"day1_lead_hours": [12], "final_lead_hours": [24], "day1_fields": ["2t"], "final_fields": ["2t"]}
+COMPONENT: Mapping[str, Any] = {
+    "field": "2t",
+    "lead_hours": 24,
+    "rmse": 0.5,
+    "mse": 0.25,
+    "mae": 0.1 + 0.2,
+    "bias": -0.0,
+    "acc": 0.9,
+    "skill_climatology": 0.7,
+    "skill_gfs": None,
+}
+VALUE = {"components": [COMPONENT], "field_digests": {"2t": "d" * 64}}
+
+
+def a_stored_run():
+    """What the value above leaves in the database."""
+    rules = RULE_SETS["gaia-2.9"]
+    score = score_of(rules, "final", [Component(**COMPONENT)], ["2t"])
+    total = total_of(rules, {("final", 24): score}, CONTRACT, State.SCORED_DAY1)
+    who = {"run_id": "r", "hotkey": "5Miner", "rule_set": "gaia-2.9"}
+    lead = who | {"kind": "final", "lead_hours": 24}
+    return StoredRun(
+        summary=RunSummary(
+            run_id="r",
+            init_time=MOMENT,
+            rule_set="gaia-2.9",
+            state="open",
+            opened_at=MOMENT,
+            completed_at=None,
+            contract=CONTRACT,
+            forecasts=1,
+            scored=0,
+            rejected=0,
+            excused=0,
+        ),
+        forecasts=[{"hotkey": "5Miner", "state": "scored_day1"}],
+        components=[
+            lead | COMPONENT | {"scored_at": MOMENT, "forecast_digest": "d" * 64, "truth_digest": "t" * 64}
+        ],
+        leads=[lead | {"score": score, "reason": None, "cpu_s": 0.1}],
+        scores=[
+            who | {"day1": None, "leads": {"24": score}, "overall": total.overall, "counted": total.counted}
+        ],
+        inputs=[],
+    )
+
+
+@pytest.fixture
+def replayed(monkeypatch):
+    """Replay a stored run with handlers that return `value`."""
+
+    def run(stored, value=VALUE, problem=""):
+        units = [Unit("handler", {}, {}, (KEY,))]
+        monkeypatch.setattr(replay, "units_of", lambda *_: units)
+        monkeypatch.setattr(replay, "compute", lambda *_: [Outcome((KEY,), value, problem)])
+        return replay.replay_run(stored, None, None)
+
+    return run
+
+
+def changed(run, part, **values):
+    (row,) = getattr(run, part)
+    return replace(run, **{part: [{**row, **values}]})
+
+
+def test_run_that_comes_out_the_same_has_no_difference(replayed):
+    verdict = replayed(a_stored_run())
+
+    assert verdict.is_same
+    assert verdict.numbers == 7 + 1 + 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("components", "mae"), ("components", "acc"), ("leads", "score"), ("scores", "overall")],
+)
+def test_last_bit_of_any_number_is_noticed(replayed, part, name):
+    run = a_stored_run()
+    stored = getattr(run, part)[0][name]
+
+    verdict = replayed(changed(run, part, **{name: math.nextafter(stored, 2.0)}))
+
+    assert [difference.computed for difference in verdict.differences] == [stored]
+    assert verdict.differences[0].where.endswith(name)
+
+
+def test_lost_sign_of_zero_is_noticed(replayed):
+    verdict = replayed(changed(a_stored_run(), "components", bias=0.0))
+
+    assert [difference.where.split()[-1] for difference in verdict.differences] == ["bias"]
+
+
+def test_measure_that_was_not_taken_then_is_noticed(replayed):
+    verdict = replayed(changed(a_stored_run(), "components", skill_gfs=0.5))
+
+    assert [(d.stored, d.computed) for d in verdict.differences] == [(0.5, None)]
+
+
+def test_other_bytes_of_the_forecast_are_noticed(replayed):
+    verdict = replayed(changed(a_stored_run(), "components", forecast_digest="e" * 64))
+
+    assert not verdict.is_same
+
+
+def test_component_that_was_never_stored_is_a_problem(replayed):
+    verdict = replayed(replace(a_stored_run(), components=[]))
+
+    assert verdict.problems == ["5Miner gaia-2.9 final +24h 2t: was not stored"]
+
+
+def test_unit_that_fails_is_a_problem_and_not_a_difference(replayed):
+    verdict = replayed(a_stored_run(), value=None, problem="InputMissing: gone")
+
+    assert verdict.problems == ["5Miner gaia-2.9 final +24h: InputMissing: gone"]
+    assert not verdict.is_same
+
+
+def test_rejected_forecast_is_worth_the_worst_whatever_its_leads(replayed):
+    run = replace(a_stored_run(), forecasts=[{"hotkey": "5Miner", "state": "rejected"}])
+
+    verdict = replayed(changed(run, "scores", overall=0.0))
+
+    assert verdict.is_same
+
+
+def test_inputs_that_were_not_recorded_are_said_to_be_missing(monkeypatch):
+    def gone(*_):
+        raise InputMissing("nothing was kept")
+
+    monkeypatch.setattr(replay, "units_of", gone)
+
+    assert replay.replay_run(a_stored_run(), None, None).problems == ["nothing was kept"]
+
+
+@given(st.floats(), st.floats())
+def test_two_numbers_are_the_same_when_their_bytes_are(one, other):
+    assert same_bits(one, other) == (struct.pack("<d", one) == struct.pack("<d", other))
+
+
+def test_integer_is_not_the_number_of_the_same_value():
+    assert not same_bits(1.0, 1)
+    assert same_bits(None, None)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 50))
+def test_distance_counts_the_representable_numbers_between(start, steps):
+    value = start
+    for _ in range(steps):
+        value = math.nextafter(value, math.inf)
+
+    if math.isfinite(value):
+        assert units_apart(start, value) == steps
+
+
+def test_value_is_written_with_all_its_bits():
+    assert float.fromhex(written(0.1 + 0.2).split("(")[1].rstrip(")")) == 0.1 + 0.2
+    assert Verdict("r").is_same

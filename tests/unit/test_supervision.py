@@ -153,6 +153,7 @@ def test_restart_waits_longer_after_each_death_in_a_row(deaths: int, wait_s: flo
         {"was_planned": True},
         {"lived_s": 5.0},
         {"exit_code": -signal.SIGKILL},
+        {"exit_code": FORK_SERVER_DIED},
     ],
 )
 def test_death_that_was_not_the_childs_fault_ends_the_count(forgiven: dict[str, Any]) -> None:

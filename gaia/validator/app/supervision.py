@@ -30,6 +30,9 @@ STOPS_AFTER: Mapping[Role, tuple[Role, ...]] = {
 }
 """Roles that must be gone before this one is stopped, in an orderly end."""
 
+FORK_SERVER_DIED = 255
+"""The exit code that multiprocessing gives of every child whose fork server is gone."""
+
 _SHARE_OF_DRAIN: Mapping[Role, float] = {
     Role.ENGINE: 0.6,
     Role.WORKER: 0.2,
@@ -231,8 +234,8 @@ def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Lim
 def _is_fault(death: Death, limits: Limits) -> bool:
     if death.was_planned or (death.role is Role.WORKER and death.exit_code == ExitCode.OK):
         return False
-    # A child that was up and is killed from outside has done nothing wrong.
-    was_murdered = death.exit_code == -signal.SIGKILL
+    # A child that was up and is killed from outside has done nothing wrong; nor has one whose fork server was.
+    was_murdered = death.exit_code in (-signal.SIGKILL, FORK_SERVER_DIED)
     return not death.was_ready or (death.lived_s < limits.stable_after_s and not was_murdered)
 
 

@@ -28,6 +28,7 @@ from gaia.validator.app.logging_config import configure_logging, event
 from gaia.validator.app.preflight import folder_trouble
 from gaia.validator.app.sandbox import Mode
 from gaia.validator.app.supervision import (
+    FORK_SERVER_DIED,
     Child,
     Command,
     Death,
@@ -52,8 +53,6 @@ _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _IMPATIENT_POLL_S = 0.02
-_FORK_SERVER_DIED = 255
-"""What multiprocessing says of a child whose fork server is gone."""
 _REMEMBERED_DEATHS = 512
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
@@ -268,7 +267,7 @@ class Supervisor:
             at=now,
             lived_s=now - started_at,
             was_ready=False,
-            exit_code=_FORK_SERVER_DIED,
+            exit_code=FORK_SERVER_DIED,
             was_planned=False,
         )
         self._deaths.append(death)

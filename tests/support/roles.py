@@ -24,6 +24,7 @@ from gaia.validator.app.embedded_postgres import embedded_dsn
 from gaia.validator.app.rendezvous import Board, board_path, read_board, run_directory
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
+from tests.support.poor_kernel import lack
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
@@ -190,6 +191,7 @@ def supervise() -> None:
         Role.WORKER: TARGETS[Role.WORKER],
     }
     configure_logging("INFO", "json", role="supervisor")
+    lack(options.pop("lacking", []))
     sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets).run())
 
 

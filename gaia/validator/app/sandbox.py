@@ -31,8 +31,7 @@ Mode = Literal["required", "best-effort", "off", "required, without Landlock"]
 MAX_FILES: Final = 128
 MAX_FILE_BYTES: Final = 1 << 30
 
-_PR_SET_DUMPABLE, _PR_GET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 21, 38
-_ACTION_AVAILABLE, _USER_NOTIFICATION = 2, 0x7FC00000
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _TSYNC, _NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE = 1, 8, 16, 32
 _CAPABILITY_VERSION = 0x20080522
 _BROKERED_FROM = (5, 9)
@@ -91,16 +90,12 @@ def survey() -> Survey:
     """Ask the kernel what it offers this process; changes nothing."""
     if sys.platform != "linux" or machine() not in AUDIT_ARCH:
         return Survey(landlock=0, seccomp=False, broker=False)
-    libc = ctypes.CDLL(None, use_errno=True)
-    action = ctypes.byref(ctypes.c_uint32(_USER_NOTIFICATION))
-    number = ctypes.c_long(numbers_of(machine())["seccomp"])
-    has_seccomp = libc.prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) in (0, 2)
-    has_notifications = libc.syscall(number, _ACTION_AVAILABLE, 0, action) == 0
+    has_seccomp = sandbox_seccomp.knows(sandbox_seccomp.DENY)
     release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())
     return Survey(
         landlock=sandbox_landlock.abi_version(),
         seccomp=has_seccomp,
-        broker=has_seccomp and has_notifications and release >= _BROKERED_FROM,
+        broker=has_seccomp and sandbox_seccomp.knows(sandbox_seccomp.NOTIFY) and release >= _BROKERED_FROM,
     )
 
 

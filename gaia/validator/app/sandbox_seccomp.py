@@ -26,6 +26,7 @@ PINNED_HIGH: Final = 0x20
 
 _LOAD, _AND, _EQUAL, _ABOVE, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
 _FAIL = -1
+_SET_MODE_FILTER, _GET_ACTION_AVAILABLE = 1, 2
 _X32_BIT = 0x40000000
 
 _PROT_WRITE_EXEC = 0x2 | 0x4
@@ -182,6 +183,15 @@ def broker_filter(machine: str) -> bytes:
     return _program(machine, _each(numbers_of(machine), BROKER, ALLOW), DENY)
 
 
+def knows(action: int) -> bool:
+    """Say whether this kernel lets us make filters that end in `action`."""
+    described = struct.pack("I", action & 0xFFFF0000)
+    try:
+        return _seccomp(_GET_ACTION_AVAILABLE, 0, described) == 0
+    except OSError:
+        return False
+
+
 def install(program: bytes, *, flags: int) -> int:
     """Have the kernel run `program` before each system call of every thread, for ever.
 
@@ -200,10 +210,15 @@ def install(program: bytes, *, flags: int) -> int:
     OSError
         If the kernel refuses.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     instructions = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(instructions))
-    result = libc.syscall(numbers_of(os.uname().machine)["seccomp"], 1, flags, described)
+    return _seccomp(_SET_MODE_FILTER, flags, described)
+
+
+def _seccomp(operation: int, flags: int, described: bytes) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = numbers_of(os.uname().machine)["seccomp"]
+    result = libc.syscall(*map(ctypes.c_long, (number, operation, flags)), described)
     if result < 0:
         raise OSError(ctypes.get_errno(), "seccomp: " + os.strerror(ctypes.get_errno()))
     return int(result)

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from gaia.validator.app.supervision import Child, Death, Halt, Kill, Limits, Role, Start, Stop, plan
+from gaia.validator.app.supervision import (
+    FORK_SERVER_DIED,
+    Child,
+    Death,
+    Halt,
+    Kill,
+    Limits,
+    Role,
+    Start,
+    Stop,
+    plan,
+)
 from gaia.validator.utils.errors import ExitCode
 
 LIMITS = Limits(soft_mib=100, hard_mib=200, drain_timeout_s=10, recycle_grace_s=300)

@@ -1,0 +1,208 @@
+"""The passes over fields give the same bits whatever the way there, and are kept on disk if they can be."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba import types
+
+from gaia.tasks.defined_tasks.weather.validator import compiled as compiling
+from gaia.tasks.defined_tasks.weather.validator import kernel
+from gaia.tasks.defined_tasks.weather.validator.areas import area_weights, cosine_weights, row_weights
+from gaia.tasks.defined_tasks.weather.validator.compiled import compiled
+
+SHAPES = [(1, 1), (3, 16), (10, 10), (7, 31), (45, 90), (181, 360)]
+
+
+def some_fields(shape, kind=np.float32, count=5):
+    """Numbers without a library's generator, so that the golden bits need no particular release of it."""
+    rows, columns = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    return [
+        (280.0 + ((rows * 7919 + columns * 104729 + k * 15485863) % 8191) / 256.0).astype(kind)
+        for k in range(count)
+    ]
+
+
+def all_sums(shape, kind=np.float32):
+    f, o, c, g, p = some_fields(shape, kind)
+    return [*kernel.sum_both(f, o, c, g), kernel.sum_persistence(o, c, g, p)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_one_pass_gives_the_bits_of_two(shape, kind):
+    f, o, c, g, _ = some_fields(shape, kind)
+
+    of_forecast, of_truth = kernel.sum_both(f, o, c, g)
+
+    assert of_forecast.tobytes() == kernel.sum_forecast(f, o, c, g).tobytes()
+    assert of_truth.tobytes() == kernel.sum_truth(o, c, g).tobytes()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sums_are_those_of_numpy(shape):
+    f, o, c, g, p = (field.astype(np.float64) for field in some_fields(shape))
+    s = o[shape[0] // 2, shape[1] // 2]
+
+    of_forecast, of_truth, of_persistence = all_sums(shape)
+
+    def expect(*terms):
+        return np.stack([term.sum(axis=1) for term in terms], axis=1)
+
+    e, b, d, q = f - o, c - o, g - o, p - o
+    ends = np.stack([f.min(axis=1), f.max(axis=1)], axis=1)
+    sums = expect(e, abs(e), e * e, (f - c) ** 2, (f - g) ** 2, (f - s) ** 2)
+    assert of_forecast == pytest.approx(np.concatenate([sums, ends], axis=1), rel=1e-13, abs=1e-9)
+    assert of_truth == pytest.approx(
+        expect(o - s, b, d, b * b, d * d, b * d, (g - s) ** 2), rel=1e-13, abs=1e-9
+    )
+    assert of_persistence == pytest.approx(expect(q * q, q * b, q * d), rel=1e-13, abs=1e-9)
+
+
+def test_lanes_are_summed_in_the_order_that_is_promised():
+    rng = np.random.default_rng(1)
+    f, o = (rng.normal(280, 10, (1, 43)) for _ in range(2))
+    lanes = [0.0] * kernel.LANES
+    for column, error in enumerate((f - o)[0].tolist()):
+        lanes[column % kernel.LANES] += error
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [lanes[lane] + lanes[lane + half] for lane in range(half)]
+
+    assert kernel.sum_forecast(f, o, o, o)[0, 0] == lanes[0]
+
+
+def test_bits_are_those_of_every_machine():
+    digest = hashlib.sha256()
+    for table in all_sums((91, 180)):
+        digest.update(table.tobytes())
+    for weighting in ("cos", "area"):
+        weights = row_weights(721, weighting)
+        digest.update(weights.tobytes())
+        digest.update(np.array(kernel.weigh(all_sums((721, 3))[0], weights)[:6]).tobytes())
+
+    assert digest.hexdigest() == "13464563a0a498e8e2de2c5959c82b0b64edaba6a673aa4cca936bbfca8374b8"
+
+
+def test_threads_do_not_disturb_each_other():
+    alone = [table.tobytes() for table in all_sums((181, 360))]
+
+    with ThreadPoolExecutor(4) as executor:
+        together = list(executor.map(lambda _: [t.tobytes() for t in all_sums((181, 360))], range(16)))
+
+    assert together == [alone] * 16
+
+
+def test_weights_of_rows_are_cosines_and_areas():
+    latitudes = np.linspace(90, -90, 181)
+
+    cosines, areas = row_weights(181, "cos"), row_weights(181, "area")
+
+    assert cosines.sum() == pytest.approx(1.0)
+    assert cosines == pytest.approx(cosine_weights(latitudes) / cosine_weights(latitudes).sum(), abs=1e-15)
+    assert areas == pytest.approx(area_weights(latitudes) / 2, abs=1e-15)
+    assert (cosines[0], cosines[-1]) == (0.0, 0.0)
+    assert areas[0] / areas[1] == pytest.approx(1 / 8, rel=1e-3)
+    assert np.array_equal(areas, areas[::-1])
+
+
+@pytest.mark.parametrize("weighting", ["cos", "area"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_grid_of_poles_alone_is_weighted_evenly(rows, weighting):
+    assert row_weights(rows, weighting).tolist() == [1.0 / rows] * rows
+
+
+def test_latitudes_in_no_order_have_no_area():
+    with pytest.raises(ValueError, match="order"):
+        area_weights([10.0, 30.0, 20.0])
+
+
+# Where machine code is kept
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A function of its own file, as one of ours would be."""
+    path = tmp_path / "package" / "double.py"
+    path.parent.mkdir()
+    path.write_text("def double(out):\n    out[0] = 2.0 * out[0]\n")
+    space = {}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    space["double"].__module__ = "double"
+    return space["double"], path
+
+
+@pytest.fixture
+def places(monkeypatch, tmp_path):
+    """Folders that may be written, most wanted first; the places that were found are forgotten."""
+    compiling._place.cache_clear()
+    yield lambda *folders: monkeypatch.setattr(compiling, "_parents", lambda source: iter(folders))
+    compiling._place.cache_clear()
+
+
+def doubles(function):
+    out = np.array([21.0])
+    compiled(function, types.void(types.float64[::1]))(out)
+    return out[0] == 42.0
+
+
+def test_machine_code_is_kept_in_the_first_place_that_can_be_written(source, places, tmp_path):
+    function, _ = source
+    (tmp_path / "file").touch()
+    places(tmp_path / "file" / "no folder", tmp_path / "cache")
+
+    assert doubles(function)
+
+    assert list((tmp_path / "cache").rglob("*.nbi"))
+
+
+def test_nowhere_to_keep_it_is_no_reason_to_fail(source, places, tmp_path):
+    function, _ = source
+    (tmp_path / "file").touch()
+    places(tmp_path / "file" / "no folder")
+
+    assert doubles(function)
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_damaged_machine_code_is_made_anew(source, places, tmp_path, suffix):
+    function, _ = source
+    places(tmp_path / "cache")
+    doubles(function)
+    for path in (tmp_path / "cache").rglob(f"*.{suffix}"):
+        path.write_bytes(b"damaged")
+
+    assert doubles(function)
+
+
+def test_other_source_of_the_same_size_and_time_has_other_machine_code(source, places, tmp_path):
+    function, path = source
+    places(tmp_path / "cache")
+    doubles(function)
+    path.write_text(path.read_text().replace("2.0", "3.0"))
+    compiling._place.cache_clear()
+
+    doubles(function)
+
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_mistake_in_the_function_is_not_taken_for_a_broken_cache(places, tmp_path):
+    places(tmp_path / "cache")
+
+    with pytest.raises(numba.core.errors.NumbaError):
+        compiled(lambda out: out.nonsense(), types.void(types.float64[::1]))
+
+
+def test_the_places_are_the_users_wish_the_package_and_the_home(monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    parents = list(compiling._parents(Path("/package/kernel.py")))
+
+    assert parents[:2] == [tmp_path, Path("/package/__pycache__")]
+    assert len(parents) == 3

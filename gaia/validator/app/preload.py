@@ -20,6 +20,9 @@ SINGLE_THREADED = {
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
     "BLOSC_NTHREADS": "1",
+    # Threads of libraries would otherwise each keep memory of their own. The threshold of
+    # trimming stays malloc's, for with a fixed one every large array is mapped anew.
+    "MALLOC_ARENA_MAX": "2",
 }
 
 
@@ -33,14 +36,20 @@ def warm_up() -> None:
     for name in LIBRARIES:
         _import_if_there(name)
     _import_if_there("gaia.validator.app.compute_worker")
-    if _import_if_there(HANDLERS):
-        handlers = import_module(HANDLERS)
-        for target in handlers.HANDLERS.values():
-            _import_if_there(target.partition(":")[0])
-        try:
-            handlers.warm_up()
-        except ImportError:
-            return  # named by the unit that needs it
+    load_handlers(HANDLERS)
+
+
+def load_handlers(module: str) -> None:
+    """Import what the registry `HANDLERS` of `module` names, and run its `warm_up`, where it has them."""
+    if not _import_if_there(module):
+        return
+    handlers = import_module(module)
+    for target in getattr(handlers, "HANDLERS", {}).values():
+        _import_if_there(target.partition(":")[0])
+    try:
+        getattr(handlers, "warm_up", int)()
+    except ImportError:
+        return  # named by the unit that needs it
 
 
 def environment(data_dir: Path) -> dict[str, str]:

@@ -54,18 +54,15 @@ def shares(
 
 
 def worth(runs: Sequence[Run], hotkey: str) -> float:
-    """Return the skill that a hotkey has for sure, times the part of the window it has shown it in; at least 0.
+    """Return the skill that a hotkey has for sure over the window, at least 0.
 
-    Runs before its first do not count for the bound, but make the part smaller:
-    to come anew gains nothing. A run missed later counts as -1.
+    Runs before its first count as 0, no better than what is public: to come anew
+    gains nothing. A run missed later counts as -1.
     """
     first = next((place for place, run in enumerate(runs) if hotkey in run), len(runs))
     scores = [run.get(hotkey, WORST) for run in runs[first:]]
     counted = [score for score in scores if score is not None]
-    if not counted:
-        return 0.0
-    part = len(counted) / (len(counted) + first)
-    return max(0.0, lower_bound(counted)) * part
+    return max(0.0, lower_bound([0.0] * first + counted)) if counted else 0.0
 
 
 def lower_bound(scores: Sequence[float]) -> float:

@@ -1,0 +1,204 @@
+"""Plays honest miners and those who are not against each other under the rules as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gaia.localnet.tournament_players import Uid
+from gaia.localnet.tournament_world import DAY1_LEAD, FIELDS, FINAL_LEADS, LEADS, Array, World
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.validator.sketches import overlaps, own_errors
+from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Run
+from gaia.validator.core.weight_rules.gaia_next import worth
+
+Floats = npt.NDArray[np.float64]
+
+WINDOW: Final = 15
+EVERY: Final = 5
+CONTRAST_GAMMA: Final = 1.3
+PUBLIC: Final = ("mse_gfs", "mse_climatology", "mse_persistence", "mse_blend")
+_LEAST_VARIANCE = 1e-24
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One uid as the weight rule sees it."""
+
+    uid: Uid
+    runs: list[float | None]
+    """Score of each run; None where it was not there to be asked."""
+    whole: Array
+    """Errors of leads against ERA5, in units of the best baseline's (run, lead x field x point)."""
+    own: Array
+    """What is not public in them, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """Mean shares of the weight."""
+
+    honest: Floats
+    player: Floats
+    """One a uid."""
+
+
+class Match:
+    """One world under one rule set: who earns what, beside the same honest miners."""
+
+    def __init__(self, world: World, rule_set: str) -> None:
+        self.world = world
+        self._rules = RULE_SETS[rule_set]
+        self._weights = WEIGHT_RULES[rule_set]
+        self._sees_copies = rule_set != "gaia-2.9"
+        public = (world.gfs, world.climatology, world.persistence, world.blend)
+        self._public_mse = {
+            name: np.square(errors).sum(axis=-1).astype(np.float64)
+            for name, errors in zip(PUBLIC, public, strict=True)
+        }
+        best = np.minimum.reduce(list(self._public_mse.values()))
+        self._unit = (1.0 / np.sqrt(best))[:, 1:, :, None].astype(np.float32)
+        self._public = np.stack(public[:3], axis=-2)[:, 1:]
+        self._honest = [
+            self.scored(Uid(errors=errors, commit=float(commit)))
+            for errors, commit in zip(world.honest, world.commits, strict=True)
+        ]
+        self._among_honest = _products(self._honest, self._honest)
+
+    def scored(self, uid: Uid) -> Scored:
+        """Score every run of one uid by the rule set itself."""
+        measured = {**self._measures(uid.errors), **self._public_mse}
+        scores = [self._run_score(uid, measured, run) for run in range(self.world.runs)]
+        final = uid.errors[:, 1:]
+        if uid.delivered is not None:
+            final = final * uid.delivered[:, 1:, None, None]
+        own = own_errors(final[..., None, :], self._public)[..., 0, :]
+        return Scored(uid, scores, _flat(final * self._unit), _flat(own))
+
+    def pay(self, players: Sequence[Scored] = ()) -> Pay:
+        """Return what each earns, over windows that end every few runs, where these players join the honest."""
+        everybody = [*self._honest, *players]
+        names = [f"{number:03d}" for number in range(len(everybody))]
+        products = self._all_products(players)
+        ends = range(min(WINDOW, self.world.runs), self.world.runs + 1, EVERY)
+        total = np.zeros(len(everybody))
+        for end in ends:
+            window = slice(max(0, end - WINDOW), end)
+            runs = [_run(names, everybody, run) for run in range(window.start, end)]
+            copies = self._copies(names, everybody, runs, products[:, window].sum(axis=1))
+            paid = self._weights.shares(runs, set(names) & set(runs[-1]), CONTRAST_GAMMA, copies)
+            total += [paid.get(name, 0.0) for name in names]
+        total /= len(ends)
+        count = len(self._honest)
+        return Pay(total[:count], total[count:])
+
+    def overlapping_pairs(self) -> float:
+        """Return the part of all pairs of honest miners that are held to share work in the last window."""
+        everybody = self._honest
+        names = [f"{number:03d}" for number in range(len(everybody))]
+        window = slice(max(0, self.world.runs - WINDOW), self.world.runs)
+        runs = [_run(names, everybody, run) for run in range(window.start, window.stop)]
+        overlap = self._copies(names, everybody, runs, self._among_honest[:, window].sum(axis=1)).overlap
+        shared = sum(len(others) - 1 for others in overlap.values())
+        return shared / (len(names) * (len(names) - 1))
+
+    def _copies(
+        self, names: Sequence[str], everybody: Sequence[Scored], runs: Sequence[Run], products: Floats
+    ) -> Copies:
+        earning = [place for place, name in enumerate(names) if worth(runs, name) > 0.0]
+        if not self._sees_copies or not earning:
+            return Copies()
+        whole, own = products[:, earning][:, :, earning]
+        shared = overlaps(whole, own)
+        return Copies(
+            overlap={
+                names[place]: {names[earning[other]]: float(row[other]) for other in np.flatnonzero(row)}
+                for place, row in zip(earning, shared, strict=True)
+            },
+            committed={name: one.uid.commit for name, one in zip(names, everybody, strict=True)},
+        )
+
+    def _all_products(self, players: Sequence[Scored]) -> Floats:
+        """Return the products of everybody's errors (whole and own, run, uid, uid)."""
+        if not players:
+            return self._among_honest
+        across, among = _products(self._honest, players), _products(players, players)
+        above = np.concatenate([self._among_honest, across], axis=-1)
+        below = np.concatenate([np.swapaxes(across, -1, -2), among], axis=-1)
+        return np.concatenate([above, below], axis=-2)
+
+    def _run_score(self, uid: Uid, measured: Mapping[str, Any], run: int) -> float | None:
+        if uid.present is not None and not uid.present[run]:
+            return None
+        if uid.rejected is not None and uid.rejected[run]:
+            return self._rules.worst
+        leads = [
+            lead for place, lead in enumerate(LEADS) if uid.delivered is None or uid.delivered[run, place]
+        ]
+        scores: dict[int, float] = {}
+        day1 = None
+        for lead in leads:
+            components = self._components(measured, run, lead)
+            if lead == DAY1_LEAD:
+                day1 = self._rules.day1_score(components)
+            else:
+                scores[lead] = self._rules.lead_score(components, FIELDS)
+        return self._rules.overall_score(day1, scores, FINAL_LEADS)
+
+    def _components(self, measured: Mapping[str, Any], run: int, lead: int) -> list[Component]:
+        place = LEADS.index(lead)
+        components = []
+        for column, name in enumerate(FIELDS):
+            row: dict[str, Any] = {"field": name, "lead_hours": lead, "mae": 0.0, "bias": 0.0}
+            for measure, values in measured.items():
+                value = float(values[run, place, column])
+                row[measure] = None if math.isnan(value) else value
+            components.append(Component(**row))
+        return components
+
+    def _measures(self, errors: Array) -> dict[str, Floats]:
+        """Measure all runs at once; NaN where a correlation is not defined."""
+        world, weights = self.world, self.world.weather.weights
+        mse = np.square(errors).sum(axis=-1).astype(np.float64)
+        # What gaia-2.9 forgives: the mean error, known from the truth.
+        corrected = mse - np.square((errors * weights).sum(axis=-1))
+        gfs, climatology = self._public_mse["mse_gfs"], self._public_mse["mse_climatology"]
+        usual, truth = world.climatology, world.weather.truth
+        return {
+            "mse": mse,
+            "rmse": np.sqrt(mse),
+            "acc": _correlation(errors - usual, -usual, weights),
+            "skill_climatology": 1.0 - corrected / climatology,
+            "skill_gfs": 1.0 - corrected / gfs,
+            "pattern_correlation": _correlation(truth + errors, truth + world.gfs, weights),
+            "clone_distance": np.square(errors - world.gfs).sum(axis=-1).astype(np.float64),
+        }
+
+
+def _correlation(one: Array, other: Array, weights: Array) -> Floats:
+    one, other = (values - (values * weights).sum(-1, keepdims=True) * weights for values in (one, other))
+    variance = np.square(one).sum(-1, dtype=np.float64) * np.square(other).sum(-1, dtype=np.float64)
+    product = (one * other).sum(-1, dtype=np.float64)
+    defined = variance > _LEAST_VARIANCE
+    result: Floats = np.divide(product, np.sqrt(variance), out=np.full_like(product, np.nan), where=defined)
+    return result
+
+
+def _products(some: Sequence[Scored], others: Sequence[Scored]) -> Floats:
+    whole = np.stack([one.whole for one in some], 1) @ np.stack([one.whole for one in others], 2)
+    own = np.stack([one.own for one in some], 1) @ np.stack([one.own for one in others], 2)
+    return np.stack([whole, own]).astype(np.float64)
+
+
+def _run(names: Sequence[str], everybody: Sequence[Scored], run: int) -> Run:
+    scores = ((name, one.runs[run]) for name, one in zip(names, everybody, strict=True))
+    return {name: score for name, score in scores if score is not None}
+
+
+def _flat(fields: Array) -> Array:
+    return np.ascontiguousarray(fields.reshape(len(fields), -1), np.float32)

@@ -1,0 +1,136 @@
+"""Which forecasts are the same work: their errors on a few points, held against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+ROW_STEP, COLUMN_STEP = 4, 4
+"""Of a grid of one degree; finer grids are thinned to the same points."""
+INDEPENDENT = 0.1
+"""Correlation of own errors up to which two forecasts are nobody's copy."""
+ROUNDS = 12
+DESCENTS = 300
+_PER_DEGREE = 360
+_ROUNDING = 1e-10
+_TINY = 1e-300
+
+
+def error_sketch(forecast: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the error of one field on a fixed thin set of points, each weighted by its area.
+
+    Parameters
+    ----------
+    forecast, truth : float array, shape (lat, lon)
+        On one even grid from pole to pole whose longitudes are a multiple of 360.
+
+    Returns
+    -------
+    float32 array, shape (points,)
+        ``(f - o) sqrt(cos(lat))``: the inner product of two sketches is an
+        area-weighted mean product of errors, up to a factor all fields share.
+    """
+    factor = max(1, truth.shape[1] // _PER_DEGREE)
+    rows, columns = ROW_STEP * factor, COLUMN_STEP * factor
+    weights = np.sqrt(np.clip(np.cos(np.radians(np.linspace(90.0, -90.0, truth.shape[0]))), 0.0, None))
+    error = forecast[::rows, ::columns].astype(np.float64) - truth[::rows, ::columns]
+    sketch: NDArray[np.float32] = (error * weights[::rows, None]).astype(np.float32).ravel()
+    return sketch
+
+
+def own_errors(errors: NDArray[np.floating], public: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return what is left of errors once the public ones are projected out, scaled to unit size.
+
+    Parameters
+    ----------
+    errors : float array, shape (..., forecasts, points)
+        Sketches of one field at one lead of one run; 0 where one is missing.
+    public : float array, shape (..., baselines, points)
+        Sketches of GFS, climatology and persistence.
+
+    Returns
+    -------
+    float32 array, shape (..., forecasts, points)
+        Each of size 1, or 0 where nothing is left. So no field, lead or run counts
+        for more than another: one that is ruined on purpose hides nothing in the others.
+    """
+    across = np.swapaxes(public, -1, -2)
+    among = (public @ across).astype(np.float64)
+    parts = (errors @ across).astype(np.float64) @ np.linalg.pinv(among, hermitian=True)
+    own = errors - (parts @ public).astype(np.float32)
+    before = np.square(errors, dtype=np.float64).sum(axis=-1, keepdims=True)
+    after = np.square(own, dtype=np.float64).sum(axis=-1, keepdims=True)
+    scale = np.where(after > _ROUNDING * before, 1.0 / np.sqrt(np.maximum(after, _TINY)), 0.0)
+    scaled: NDArray[np.float32] = (own * scale).astype(np.float32)
+    return scaled
+
+
+def overlaps(whole: Floats, own: Floats) -> Floats:
+    """Return how much of the work of each two forecasts is the same, in [0, 1].
+
+    Parameters
+    ----------
+    whole : float64 array, shape (forecasts, forecasts)
+        Products of errors, added up over fields, leads and runs in comparable units.
+    own : float64 array, shape (forecasts, forecasts)
+        Products of `own_errors`, added up likewise.
+
+    Returns
+    -------
+    float64 array, shape (forecasts, forecasts)
+        Symmetric, 1 on the diagonal. 0 up to a correlation of `INDEPENDENT`, from
+        there in proportion: no threshold to stay just under.
+
+    Notes
+    -----
+    Independent forecasts share errors too, those that all models make. These are
+    removed by projecting out the error of a mean, in which each forecast counts for as
+    much as is its own: one over the sum of its overlaps, found by repetition.
+    Otherwise many copies would be the mean, and look independent of each other. Two
+    such means can exist; the repetition starts at the mean with the least error, to
+    which noisy copies of one model add nothing however many there are. Only forecasts
+    with skill belong in here: errors beyond all measure would drown the others.
+    """
+    weights = best_mean(whole)
+    shared = np.eye(len(own))
+    for _ in range(ROUNDS):
+        shared = _kernel(_without_mean(own, weights / weights.sum()))
+        weights = 1.0 / shared.sum(axis=1)
+    return shared
+
+
+def best_mean(products: Floats) -> Floats:
+    """Return the weights, at least 0 and summing to 1, of the mean forecast with the least square error."""
+    count = len(products)
+    weights = np.full(count, 1.0 / max(count, 1))
+    largest = float(np.linalg.norm(products, 2)) if count else 0.0
+    if largest <= 0.0:
+        return weights
+    for _ in range(DESCENTS):
+        weights = _on_simplex(weights - products @ weights / largest)
+    return weights
+
+
+def _on_simplex(values: Floats) -> Floats:
+    """Return the nearest point whose coordinates are at least 0 and sum to 1."""
+    ordered = np.sort(values)[::-1]
+    excess = (np.cumsum(ordered) - 1.0) / np.arange(1, len(values) + 1)
+    nearest: Floats = np.maximum(values - excess[np.flatnonzero(ordered > excess)[-1]], 0.0)
+    return nearest
+
+
+def _without_mean(products: Floats, weights: Floats) -> Floats:
+    with_mean = products @ weights
+    size = float(weights @ with_mean)
+    return products - np.outer(with_mean, with_mean) / size if size > 0.0 else products
+
+
+def _kernel(products: Floats) -> Floats:
+    sizes = np.sqrt(np.clip(products.diagonal(), 0.0, None))
+    scale = np.outer(sizes, sizes)
+    correlation = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0.0)
+    shared: Floats = np.clip((correlation - INDEPENDENT) / (1.0 - INDEPENDENT), 0.0, 1.0)
+    np.fill_diagonal(shared, 1.0)
+    return shared

@@ -101,7 +101,7 @@ class PeerProcess:
             self._start()
             return {"error": "hangs"}
         answer = json.loads(line) if line else {"error": "ended"}
-        return answer["value"] if "value" in answer else answer
+        return answer.get("value", answer)
 
     def close(self) -> None:
         """Let it end by itself for a moment, then end its whole session."""
@@ -168,7 +168,7 @@ def _note(samples: Any, name: str, measure: str, found: Any) -> None:
 def summary(samples: Mapping[str, Mapping[str, Sequence[Any]]], missing: Sequence[str]) -> dict[str, Any]:
     """Medians, and ratios of what was measured in the same round."""
     peers: dict[str, Any] = {name: _described(found) for name, found in samples.items()}
-    peers |= {name: "not installed; see docs/how-to/measure.md" for name in missing}
+    peers |= dict.fromkeys(missing, "not installed; see docs/how-to/measure.md")
     ours = peers[OURS]
     figures = {
         "roundtrip_us_p50": ours.get("roundtrip_p50_us"),

@@ -44,13 +44,13 @@ def sum_of_array(array: Any) -> float:
 
 def libraries(payload: Payload) -> Payload:
     """Load what a scoring job loads, and tell who did."""
-    import numpy
+    import numpy as np
     import xarray
     import zarr
 
     return {
         "pid": os.getpid(),
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "xarray": xarray.__version__,
         "zarr": zarr.__version__,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import multiprocessing
 import multiprocessing.pool
@@ -167,7 +168,7 @@ class Loky(Peer):
     """`loky`, the executor of joblib."""
 
     def open(self) -> None:
-        import loky
+        loky: Any = importlib.import_module("loky")
 
         self.pool = loky.ProcessPoolExecutor(WORKERS)
 
@@ -176,7 +177,7 @@ class Dask(Peer):
     """Dask distributed: scheduler, nannies and workers on this machine."""
 
     def open(self) -> None:
-        import distributed
+        distributed: Any = importlib.import_module("distributed")
 
         self._cluster = distributed.LocalCluster(
             n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50

@@ -1,0 +1,35 @@
+"""Kill everything while work flows, and check that nothing was lost: `python3 scripts/chaos.py pool --kills N --seed S`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from bench import table, use_project_python
+
+CAMPAIGNS = ("pool", "soak")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="chaos.py", description=__doc__)
+    parser.add_argument("name", choices=CAMPAIGNS)
+    chosen = parser.parse_args(arguments[:1]).name
+    use_project_python()
+    module = importlib.import_module(f"chaos_{chosen}")
+    details = argparse.ArgumentParser(prog=f"chaos.py {chosen}", description=module.__doc__)
+    details.add_argument("--json", action="store_true", help="print nothing but one JSON object")
+    module.add_arguments(details)
+    options = details.parse_args(arguments[1:])
+    result = module.run(options)
+    print(json.dumps(result, sort_keys=True) if options.json else table(result))
+    return 0 if result["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

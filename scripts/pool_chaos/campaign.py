@@ -1,0 +1,400 @@
+"""One lane of a campaign: a Supervisor that is killed and started, its family, and the judgement."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from gaia.validator.app.rendezvous import Board, board_path, read_board
+from pool_chaos import victims
+from pool_chaos.book import Book
+from pool_chaos.engine import is_right
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+ROOT = SCRIPTS.parent
+
+KINDS = ("worker", "fork_server", "engine", "supervisor")
+SHARES = {"supervisor": 0.103, "fork_server": 0.11, "engine": 0.14}
+"""The rest are workers."""
+PAUSES_PER_KILL = 0.07
+STUMBLES_PER_KILL = 0.02
+"""Short stops of Supervisor or engine, which must do no harm at all."""
+
+WORKERS = 3
+UNIT_TIMEOUT_S = 1.5
+SILENCE_S = 3.0
+_MEAN_GAP_S = 0.05
+_STUCK_AFTER_S = 45.0
+_FROZEN_LIMIT_S = 20.0
+_QUIET_END = 0.08
+"""This last share of a lane's kills spares the Supervisor, whose counts are then compared."""
+
+
+class Deadlock(Exception):
+    """Nothing was answered for so long that nothing ever will be."""
+
+
+class Frozen(NamedTuple):
+    """A worker that was stopped."""
+
+    pid: int
+    at: float
+    life: int
+    upheavals: int
+
+
+@dataclass
+class Tally:
+    """What a lane did and found."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    pauses: int = 0
+    stumbles: int = 0
+    left_behind: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    deadlocks: list[str] = field(default_factory=list)
+
+
+def make_plan(kills: int, random: Random) -> deque[str]:
+    """Shuffle kills of each kind, with stops and stumbles among them; the same for the same seed."""
+    counts = {kind: max(1, round(share * kills)) for kind, share in SHARES.items()}
+    counts["worker"] = max(1, kills - sum(counts.values()))
+    acts = [kind for kind, count in counts.items() for _ in range(count)]
+    acts += ["pause"] * max(1, round(PAUSES_PER_KILL * kills)) + ["stumble"] * round(
+        STUMBLES_PER_KILL * kills
+    )
+    random.shuffle(acts)
+    quiet_from = len(acts) - max(1, round(_QUIET_END * len(acts)))
+    early = [act for act in acts[quiet_from:] if act == "supervisor"]
+    late = [act for act in acts[quiet_from:] if act != "supervisor"]
+    return deque([*acts[:quiet_from], *early, *late])
+
+
+class Lane:
+    """Carries out a plan against one Supervisor after the other, all on the same book.
+
+    Parameters
+    ----------
+    kills, seed
+        How many, and what decides which, when and whom.
+    """
+
+    def __init__(self, kills: int, seed: int) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.plan = make_plan(kills, self.random)
+        self.kills = kills
+        self.folder = Path(tempfile.mkdtemp(prefix="pool-chaos-"))
+        self.data_dir = self.folder / "data"
+        self.data_dir.mkdir()
+        self.book = Book(self.folder / "book")
+        self.tally = Tally()
+        self.frozen: list[Frozen] = []
+        self.upheavals = 0
+        """Deaths of Supervisors and fork servers, which take stopped workers along."""
+        self.lives = 0
+        self.supervisor: subprocess.Popen[bytes] | None = None
+        self._progress = (0, time.monotonic())
+
+    def run(self) -> dict[str, Any]:
+        """Carry the plan out, let the rest of the units be answered, and judge."""
+        begun = time.monotonic()
+        victims.adopt_orphans()
+        before: dict[str, Any] = {}
+        try:
+            self._start()
+            while self.plan or self.frozen:
+                if not before and "supervisor" not in self.plan:
+                    before = self._steady_holdings()
+                self._step()
+            self.book.stop()
+            self._until(lambda: self.book.open_count() == 0, "the last units to be answered")
+            self._compare(before, self._steady_holdings())
+            self._end()
+        except Deadlock as error:
+            self.tally.deadlocks.append(str(error))
+            self._kill_supervisor()
+        return self._judge(time.monotonic() - begun)
+
+    def _step(self) -> None:
+        self._look_at_frozen()
+        self._watch_progress()
+        act = self._next_act()
+        if act is None:
+            time.sleep(0.005)
+            return
+        if not self._carry_out(act):
+            self.plan.appendleft(act)
+            time.sleep(0.005)
+            return
+        time.sleep(self.random.expovariate(1 / _MEAN_GAP_S))
+
+    def _next_act(self) -> str | None:
+        """The next of the plan; while workers are stopped, the next that lets them stay so."""
+        if not self.frozen:
+            return self.plan.popleft() if self.plan else None
+        gentle = ("worker", "engine") if len(self.frozen) >= WORKERS - 1 else ("worker", "engine", "pause")
+        for position, act in enumerate(self.plan):
+            if act in gentle:
+                del self.plan[position]
+                return act
+        return None
+
+    def _carry_out(self, act: str) -> bool:
+        match act:
+            case "supervisor":
+                return self._kill_supervisor_and_start()
+            case "pause":
+                return self._pause_worker()
+            case "stumble":
+                return self._stumble()
+        pid = self._find(act)
+        if pid is None or not victims.strike(pid, signal.SIGKILL, self._parents()):
+            return False
+        self.tally.kills[act] += 1
+        self.upheavals += act == "fork_server"
+        return True
+
+    def _find(self, kind: str) -> int | None:
+        assert self.supervisor is not None
+        if kind == "fork_server":
+            return victims.fork_server_of(self.supervisor.pid)
+        board = self._board()
+        if kind == "engine":
+            return board.processes.get("io_engine")
+        stopped = {frozen.pid for frozen in self.frozen}
+        workers = [pid for _, pid in sorted(board.workers.items()) if pid not in stopped]
+        return self.random.choice(workers) if workers else None
+
+    def _pause_worker(self) -> bool:
+        """Stop a worker for good: the deadline of the unit it holds, or is given, must end it."""
+        pid = self._find("worker")
+        if pid is None or not victims.strike(pid, signal.SIGSTOP, self._parents()):
+            return False
+        self.frozen.append(Frozen(pid, time.monotonic(), self.lives, self.upheavals))
+        return True
+
+    def _stumble(self) -> bool:
+        """Stop Supervisor or engine for a moment."""
+        assert self.supervisor is not None
+        pid = self.random.choice((self.supervisor.pid, self._find("engine")))
+        if pid is None or not victims.strike(pid, signal.SIGSTOP, {*self._parents(), os.getpid()}):
+            return False
+        time.sleep(self.random.uniform(0.02, 0.4))
+        victims.strike(pid, signal.SIGCONT, {*self._parents(), os.getpid()})
+        self.tally.stumbles += 1
+        return True
+
+    def _look_at_frozen(self) -> None:
+        still = []
+        for frozen in self.frozen:
+            if victims.is_dead(frozen.pid):
+                if frozen.upheavals == self.upheavals:
+                    self.tally.pauses += 1
+                else:
+                    self.plan.append("pause")  # it did not live to see a deadline
+            elif time.monotonic() - frozen.at > _FROZEN_LIMIT_S:
+                self.tally.stuck.append(f"stopped worker {frozen.pid} lived on for {_FROZEN_LIMIT_S} s")
+                os.kill(frozen.pid, signal.SIGKILL)
+            else:
+                still.append(frozen)
+        self.frozen = still
+
+    def _kill_supervisor_and_start(self) -> bool:
+        self._kill_supervisor()
+        self.tally.kills["supervisor"] += 1
+        self._start()
+        return True
+
+    def _kill_supervisor(self) -> None:
+        assert self.supervisor is not None
+        self.supervisor.kill()
+        self.supervisor.wait()
+        self.upheavals += 1
+        self.tally.left_behind += victims.collect_all(5.0)
+
+    def _start(self) -> None:
+        options = {
+            "data_dir": str(self.data_dir),
+            "workers": WORKERS,
+            "embedded_database": False,
+            "handlers": "pool_chaos.handlers",
+            "worker_max_jobs": 500,
+            "worker_soft_limit_mib": 300,
+            "worker_hard_limit_mib": 400,
+            "unit_timeout_s": UNIT_TIMEOUT_S,
+            "drain_timeout_s": 10.0,
+            "poll_s": 0.05,
+        }
+        settings = {
+            "book": str(self.folder / "book"),
+            "seed": self.seed,
+            "timeout_s": UNIT_TIMEOUT_S,
+            "silence_s": SILENCE_S,
+        }
+        self.lives += 1
+        paths = os.pathsep.join([str(SCRIPTS), str(ROOT)])
+        with (self.folder / "log").open("ab") as log:
+            self.supervisor = subprocess.Popen(
+                [sys.executable, "-c", "from pool_chaos.campaign import supervise; supervise()"],
+                env={**os.environ, "PYTHONPATH": paths, "POOL_CHAOS": json.dumps([options, settings])},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if self.random.random() < 0.85:
+            answered = self.book.answers()
+            self._until(lambda: self.book.answers() > answered, "the first answer after a start")
+
+    def _end(self) -> None:
+        """Ask for an orderly end."""
+        assert self.supervisor is not None
+        self.supervisor.terminate()
+        try:
+            exit_code = self.supervisor.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.tally.stuck.append("the Supervisor did not end in order")
+            self._kill_supervisor()
+            return
+        if exit_code:
+            self.tally.stuck.append(f"the Supervisor ended with {exit_code}")
+        self.tally.left_behind += victims.collect_all(5.0)
+
+    def _parents(self) -> set[int]:
+        assert self.supervisor is not None
+        fork_server = victims.fork_server_of(self.supervisor.pid)
+        return {self.supervisor.pid} | ({fork_server} if fork_server else set())
+
+    def _board(self) -> Board:
+        return read_board(board_path(self.data_dir))
+
+    def _steady_holdings(self) -> dict[str, Any]:
+        """Wait until nobody starts or ends any more, and count what each process holds."""
+        seen: list[Any] = []
+
+        def is_steady() -> bool:
+            self._watch_progress(must_grow=False)
+            seen.append(self._holdings())
+            time.sleep(0.15)
+            return len(seen) > 4 and seen[-1] is not None and all(found == seen[-1] for found in seen[-4:])
+
+        self._until(is_steady, "a steady state", must_grow=False)
+        found: dict[str, Any] = seen[-1]
+        return found
+
+    def _holdings(self) -> dict[str, Any] | None:
+        assert self.supervisor is not None
+        victims.reap_orphans(self.supervisor.pid)
+        board = self._board()
+        engine = board.processes.get("io_engine")
+        if (
+            len(board.workers) != WORKERS
+            or engine is None
+            or any(map(victims.is_dead, board.workers.values()))
+        ):
+            return None
+        try:
+            processes = {"harness": os.getpid(), "supervisor": self.supervisor.pid, "engine": engine}
+            return {name: victims.holdings(pid) for name, pid in processes.items()}
+        except Exception as error:  # noqa: BLE001 - whoever died meanwhile, the next look finds another
+            return {"error": repr(error)}
+
+    def _compare(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        if before and before != after:
+            self.tally.leaks.append(f"before {json.dumps(before)}, after {json.dumps(after)}")
+
+    def _watch_progress(self, *, must_grow: bool = True) -> None:
+        assert self.supervisor is not None
+        if self.supervisor.poll() is not None:
+            exit_code = self.supervisor.returncode
+            self.tally.stuck.append(f"the Supervisor ended by itself with {exit_code}")
+            self.upheavals += 1
+            self.tally.left_behind += victims.collect_all(5.0)
+            self._start()
+        answered, at = self._progress
+        now_answered = self.book.answers()
+        if now_answered > answered or not must_grow:
+            self._progress = (now_answered, time.monotonic())
+        elif time.monotonic() - at > _STUCK_AFTER_S:
+            family = [
+                f"{pid} {victims.command_line(pid)[:60]}" for pid in victims.children(self.supervisor.pid)
+            ]
+            raise Deadlock(f"no answer for {_STUCK_AFTER_S} s; board {self._board()}; family {family}")
+
+    def _until(self, condition: Callable[[], bool], what: str, *, must_grow: bool = True) -> None:
+        end = time.monotonic() + 2 * _STUCK_AFTER_S
+        while not condition():
+            self._watch_progress(must_grow=must_grow)
+            self._look_at_frozen()
+            if time.monotonic() > end:
+                raise Deadlock(f"waited in vain for {what}")
+            time.sleep(0.005)
+
+    def _judge(self, seconds: float) -> dict[str, Any]:
+        answers = list(self.book.all_answers())
+        wrong = [answer for answer in answers if not is_right(self.seed, answer[0], answer[2], answer[3])]
+        found = {
+            "kills": sum(self.tally.kills.values()),
+            "by_kind": dict(self.tally.kills),
+            "pauses": self.tally.pauses,
+            "stumbles": self.tally.stumbles,
+            "lives": self.lives,
+            "lost": self.book.open_count(),
+            "doubled": self.book.doubled(),
+            "wrong": len(wrong),
+            "wrong_examples": wrong[:5],
+            "rerun": sum(attempt > 1 for _, attempt, _, _ in answers),
+            "failures": dict(Counter(failure for *_, failure in answers if failure)),
+            "left_behind": self.tally.left_behind,
+            "stuck": self.tally.stuck,
+            "leaks": self.tally.leaks,
+            "deadlocks": self.tally.deadlocks,
+            "seconds": round(seconds, 1),
+            **self.book.tallies(),
+        }
+        self.book.close()
+        faults = ("lost", "doubled", "wrong", "left_behind", "stuck", "leaks", "deadlocks")
+        if any(found[fault] for fault in faults):
+            found["kept"] = str(self.folder)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return found
+
+
+def supervise() -> None:
+    """Be the Supervisor of a lane, as the environment describes it."""
+    from gaia.validator.app.child import die_with_parent
+    from gaia.validator.app.logging_config import configure_logging
+    from gaia.validator.app.supervision import Role
+    from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
+
+    die_with_parent(os.getppid())
+    options, settings = json.loads(os.environ["POOL_CHAOS"])
+    targets = {Role.ENGINE: "pool_chaos.engine:run_chaos_engine", Role.WORKER: TARGETS[Role.WORKER]}
+    configure_logging("INFO", "json", role="supervisor")
+    sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
+
+
+def main() -> None:
+    """Run the lane that the arguments describe; print what it found as JSON."""
+    kills, seed = map(int, sys.argv[1:3])
+    print(json.dumps(Lane(kills, seed).run()))
+
+
+if __name__ == "__main__":
+    main()

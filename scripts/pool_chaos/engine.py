@@ -1,0 +1,102 @@
+"""The IO-Engine of a campaign: the real pool, fed from the book and answered into it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pool_chaos.book import Book
+from pool_chaos.handlers import digest_of, kind_of, payload_of
+
+IN_FLIGHT = 24
+MISFORTUNES = ("DeadlineExceeded", "QuarantinedError")
+"""Failures that a kill or a stop can bring upon any unit; it is then submitted anew, as a task does."""
+_MOST_STRIKES = 200
+_BATCH = 64
+
+
+def run_chaos_engine(
+    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+) -> None:
+    """Feed the pool until the book is closed and every unit answered."""
+    import uvloop
+
+    uvloop.run(_serve(settings, pool_socket, Path(board)))
+
+
+async def _serve(settings: dict[str, Any], pool_socket: socket.socket, board: Path) -> None:
+    from gaia.validator.app.compute_pool import ComputePool
+
+    limits = SimpleNamespace(unit_crash_limit=3, unit_timeout_s=settings["silence_s"])
+    pool = ComputePool(limits, board)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await pool.start(pool_socket)
+    book = Book(Path(settings["book"]))
+    feed = Feed(book)
+    feeding = [asyncio.create_task(_answer_units(pool, feed, settings)) for _ in range(IN_FLIGHT)]
+    stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
+    # A feeder ends by an error alone, and then so does the engine: loudly.
+    done, _ = await asyncio.wait({*feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in feeding:
+        task.cancel()
+    await asyncio.gather(*feeding, return_exceptions=True)
+    await pool.close()
+    for task in done:
+        task.result()
+
+
+class Feed:
+    """The units to run: first those that an earlier engine left open, then new ones."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self._units = deque(book.open_units())
+
+    async def next(self) -> tuple[int, int]:
+        """Return number and strikes of the next unit; wait for ever once there are no more."""
+        while not self._units:
+            self._units.extend(self.book.create(_BATCH))
+            if not self._units:
+                await asyncio.sleep(0.05)
+        return self._units.popleft()
+
+
+async def _answer_units(pool: Any, feed: Feed, settings: dict[str, Any]) -> None:
+    from gaia.validator.utils.ipc_types import WorkUnit
+
+    seed, engine = settings["seed"], os.getpid()
+    while True:
+        number, strikes = await feed.next()
+        kind = kind_of(seed, number)
+        while True:
+            unit = WorkUnit(
+                job_id=f"{number}.{strikes}",
+                handler=kind.handler,
+                payload=payload_of(seed, number),
+                deadline_at=time.time() + settings["timeout_s"],
+            )
+            result = await pool.dispatch_and_wait(unit)
+            failure = result.failure and result.failure.error_type
+            if failure not in MISFORTUNES or failure == kind.failure or strikes >= _MOST_STRIKES:
+                break
+            where = "waiting" if "waiting" in result.failure.message else "in a worker"
+            feed.book.strike(number, f"{failure}, {where}")
+            strikes += 1
+        digest = (result.value or {}).get("digest")
+        feed.book.commit(number, result.attempt, digest, failure, engine)
+
+
+def is_right(seed: int, number: int, digest: str | None, failure: str | None) -> bool:
+    """Judge an answer."""
+    expected = kind_of(seed, number).failure
+    if expected is not None:
+        return failure == expected
+    return failure is None and digest == digest_of(seed, number)

@@ -1,0 +1,95 @@
+"""The processes of a campaign as the kernel shows them: whom to kill, who is left, what each holds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that nobody can be overlooked."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def fork_server_of(supervisor: int) -> int | None:
+    """Return the pid of the Supervisor's fork server, if it has one now."""
+    return next((pid for pid in children(supervisor) if "forkserver" in command_line(pid)), None)
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of the children of `pid`, zombies included."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def command_line(pid: int) -> str:
+    """Return how the process was started; "" if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def strike(pid: int, number: signal.Signals, parents: set[int]) -> bool:
+    """Send the signal, if the process is still a child of one of `parents` and not another's by now."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if psutil.Process(pid).ppid() not in parents or is_dead(pid):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def is_dead(pid: int) -> bool:
+    """Say whether the process is gone, or a zombie."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def collect_all(patience_s: float) -> list[str]:
+    """Reap every child of ours until there is none; return who would not end, having ended them."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return []
+        if pid == 0:
+            time.sleep(0.002)
+    left = psutil.Process().children(recursive=True)
+    found = [f"{process.pid} {process.status()} {command_line(process.pid)[:100]}" for process in left]
+    for process in left:
+        process.kill()
+    return found
+
+
+def reap_orphans(own_child: int) -> None:
+    """Collect whom we adopted and who is dead; `own_child` is left to its Popen."""
+    for pid in children(os.getpid()):
+        if pid != own_child:
+            os.waitpid(pid, os.WNOHANG)
+
+
+def holdings(pid: int) -> dict[str, int]:
+    """Count what a process holds: descriptors, threads, children that nobody collected."""
+    process = psutil.Process(pid)
+    zombies = [child for child in process.children() if child.status() == psutil.STATUS_ZOMBIE]
+    return {"fds": process.num_fds(), "threads": process.num_threads(), "zombies": len(zombies)}

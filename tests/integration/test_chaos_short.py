@@ -1,0 +1,50 @@
+"""The short form of the campaign against the pool; docs/how-to/measure.md has the long one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from random import Random
+
+import pytest
+from pool_chaos.campaign import KINDS, make_plan
+
+from tests.support.roles import ROOT
+
+KILLS = 150
+SEED = 57
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_doubled_wrong_or_left_behind_by_150_kills() -> None:
+    command = [
+        sys.executable,
+        "scripts/chaos.py",
+        "pool",
+        "--kills",
+        str(KILLS),
+        "--seed",
+        str(SEED),
+        "--json",
+    ]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+
+    found = json.loads(done.stdout)
+    assert found["passed"], found
+    assert (found["lost"], found["doubled"], found["wrong"], found["left_behind"]) == (0, 0, 0, 0)
+    assert found["kills"] >= KILLS
+    assert all(found["by_kind"][kind] >= KILLS // 12 for kind in KINDS)
+    assert found["pauses"] >= KILLS // 20
+    assert found["bound"] == 3 / found["kills"]
+    assert done.returncode == 0
+
+
+def test_plan_of_a_campaign_follows_its_seed() -> None:
+    plans = [make_plan(3000, Random(seed)) for seed in (1, 1, 2)]
+
+    assert plans[0] == plans[1] != plans[2]
+    assert sum(act in KINDS for act in plans[0]) == 3000
+    assert all(plans[0].count(kind) >= 300 for kind in KINDS)
+    assert plans[0].count("pause") >= 200

@@ -88,7 +88,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         data_dir=str(settings.data_dir.resolve()),
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
-        workers=settings.compute_workers or max(1, (os.cpu_count() or 1) - 1),
+        workers=_workers_wanted(settings),
         embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
@@ -101,6 +101,12 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         log_format=settings.log_format,
         lock_fd=lock_fd,
     )
+
+
+def _workers_wanted(settings: Settings) -> int:
+    if settings.compute_backend != "local":
+        return 0
+    return settings.compute_workers or max(1, (os.cpu_count() or 1) - 1)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

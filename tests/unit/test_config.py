@@ -343,3 +343,15 @@ def test_reading_settings_loads_no_numpy_and_no_network():
     loaded = subprocess.check_output([sys.executable, "-c", show], text=True).split()
 
     assert not {"numpy", "httpx", "asyncpg", "bittensor"} & set(loaded)
+
+
+def test_cluster_needs_an_address():
+    with pytest.raises(ValidationError, match="is empty, but GAIA_COMPUTE_BACKEND is dask"):
+        Settings(compute_backend="dask", sandbox="off")
+
+
+def test_cluster_is_not_used_in_place_of_a_sandbox_unless_it_is_waived():
+    with pytest.raises(ValidationError, match="workers of a cluster cannot give"):
+        Settings(compute_backend="dask", dask_scheduler="tcp://cluster:8786")
+
+    Settings(compute_backend="dask", dask_scheduler="tcp://cluster:8786", sandbox="off")

@@ -21,7 +21,7 @@ from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatology
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app import metrics
-from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.backends.choice import Compute, start_compute
 from gaia.validator.app.embedded_postgres import embedded_dsn
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observer import CountedMiners, Observer, record_result
@@ -81,7 +81,7 @@ class IOEngine:
         self,
         settings: Settings,
         database: Database,
-        pool: ComputePool,
+        pool: Compute,
         signer: SignerClient,
         miners: MinerComms,
         archives: Archives,
@@ -112,12 +112,11 @@ class IOEngine:
         )
         applied = await run_comprehensive_database_setup(database)
         log.info("database_ready", migrations_applied=applied)
-        pool = ComputePool(settings, board_path)
         signer = SignerClient(signer_path, settings.chain_timeout_s)
         miners = MinerComms(settings, signer)
         gfs, era5 = NoaaGfsArchive(settings, clock), CdsEra5Archive(settings, clock)
         climatology = ZarrClimatologyArchive(settings, clock)
-        await pool.start(pool_socket)
+        pool = await start_compute(settings, pool_socket, board_path)
         try:
             archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
             yield cls(settings, database, pool, signer, miners, archives, clock, board_path)

@@ -15,7 +15,7 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
 from gaia.validator.app import metrics
-from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.backends.choice import Compute
 from gaia.validator.app.rendezvous import Board, read_board
 from gaia.validator.core.task_orchestrator import MetagraphKeeper
 from gaia.validator.db import queries
@@ -35,7 +35,7 @@ class Observer:
     """Looks at the validator from inside and publishes what it sees."""
 
     def __init__(
-        self, pool: ComputePool, database: Database, metagraph: MetagraphKeeper, board_path: Path
+        self, pool: Compute, database: Database, metagraph: MetagraphKeeper, board_path: Path
     ) -> None:
         self._pool = pool
         self._database = database

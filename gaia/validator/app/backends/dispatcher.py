@@ -63,6 +63,16 @@ class Dispatcher:
         """Units that could run at once."""
         return self._backend.capacity()
 
+    @property
+    def healthy_seats(self) -> int:
+        """Units that could run at once, as far as the backend knows."""
+        return self.workers
+
+    @property
+    def sandbox_level(self) -> int:
+        """Least of the workers' sandbox levels; 0: none has any."""
+        return 0
+
     async def _pump(self) -> None:
         while True:
             while len(self._running) >= self._backend.capacity():

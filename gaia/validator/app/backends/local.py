@@ -31,6 +31,7 @@ class LocalBackend:
             Capability.KILL_RUNNING,
             Capability.MEMORY_LIMIT,
             Capability.RECYCLE,
+            Capability.SANDBOX,
         }
     )
 

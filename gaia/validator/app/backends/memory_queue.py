@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -65,11 +64,22 @@ class MemoryQueue:
         return len(self._jobs) - self._leased
 
     async def put(self, unit: WorkUnit) -> asyncio.Future[ResultUnit]:
-        """Take in `unit` and return its future answer; waits while the queue is full."""
-        while unit.job_id not in self._jobs and self.depth >= self._most_waiting:
-            await self._room.wait()
-        job = self._jobs.get(unit.job_id) or self._admit(unit)
+        """Take in `unit` and return its future answer; waits while the queue is full, the urgent first."""
         answer: asyncio.Future[ResultUnit] = asyncio.get_running_loop().create_future()
+        left_s = unit.deadline_at - self._wall_clock()
+        if left_s <= 0 and unit.job_id not in self._jobs:
+            late = DeadlineExceeded("submitted after its deadline")
+            answer.set_result(_failed(unit, unit.attempt, late))
+            return answer
+        try:
+            async with asyncio.timeout(left_s):
+                while unit.job_id not in self._jobs and self.depth >= self._most_waiting:
+                    await self._room.wait(unit.priority)
+        except TimeoutError:
+            error = DeadlineExceeded(f"{unit.handler} found no room in the queue before its deadline")
+            answer.set_result(_failed(unit, unit.attempt, error))
+            return answer
+        job = self._jobs.get(unit.job_id) or self._admit(unit)
         job.answers.append(answer)
         answer.add_done_callback(lambda answered: self._forsake(job, answered))
         return answer
@@ -167,9 +177,7 @@ class MemoryQueue:
         self._fail(job, DeadlineExceeded(f"{job.unit.handler} was {where} at its deadline"))
 
     def _fail(self, job: _Job, error: GaiaError) -> None:
-        attempt = job.unit.attempt + max(0, job.attempts - 1)
-        result = ResultUnit(job_id=job.unit.job_id, attempt=attempt, failure=Failure.of(error))
-        self._resolve(job, result)
+        self._resolve(job, _failed(job.unit, job.unit.attempt + max(0, job.attempts - 1), error))
 
     def _resolve(self, job: _Job, result: ResultUnit) -> None:
         self._forget(job)
@@ -196,27 +204,30 @@ class MemoryQueue:
 
 
 class _Gates:
-    """Those who wait in line, let through one at a time."""
+    """Those who wait in line, let through one at a time: the urgent first, then who came first."""
 
     def __init__(self) -> None:
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._line: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = 0
 
-    async def wait(self) -> None:
+    async def wait(self, priority: int = 0) -> None:
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(gate)
+        self._arrivals += 1
+        heapq.heappush(self._line, (priority, self._arrivals, gate))
         try:
             await gate
         except asyncio.CancelledError:
-            if gate.done() and not gate.cancelled():
+            if not gate.cancelled():
                 self.open_one()  # it was let through and went away: the next may go
             raise
-        finally:
-            if gate in self._line:
-                self._line.remove(gate)
 
     def open_one(self) -> None:
         while self._line:
-            gate = self._line.popleft()
+            _, _, gate = heapq.heappop(self._line)
             if not gate.done():
                 gate.set_result(None)
                 return
+
+
+def _failed(unit: WorkUnit, attempt: int, error: GaiaError) -> ResultUnit:
+    return ResultUnit(job_id=unit.job_id, attempt=attempt, failure=Failure.of(error))

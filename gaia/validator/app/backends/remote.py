@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gaia.validator.app.compute_worker import attempt_unit, encode_result, limit_memory
+from gaia.validator.app.compute_worker import attempt_unit, encode_result
 from gaia.validator.utils.errors import DeadlineExceeded
 from gaia.validator.utils.ipc_types import Failure, FrameReader, ResultUnit, WorkUnit
 
@@ -109,9 +109,13 @@ def _limited_to(memory_mib: int) -> Iterator[None]:
     if not memory_mib:
         yield
         return
-    earlier = resource.getrlimit(resource.RLIMIT_DATA)
-    limit_memory(memory_mib)
+    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
+    limit = data_pages * os.sysconf("SC_PAGESIZE") + memory_mib * 2**20
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, earlier)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -1,0 +1,46 @@
+"""Starts the compute that the settings ask for."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from gaia.validator.app.backends.dask_backend import DaskBackend
+from gaia.validator.app.backends.dispatcher import Dispatcher
+from gaia.validator.app.backends.memory_queue import MemoryQueue
+from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.utils.config import Settings
+
+Compute = ComputePool | Dispatcher
+"""What runs units: `dispatch_and_wait`, `queue_depth`, `busy`, `workers`, `sandbox_level` and `close`."""
+
+
+async def start_compute(settings: Settings, pool_socket: socket.socket, board_path: Path) -> Compute:
+    """Return compute that accepts units.
+
+    Parameters
+    ----------
+    pool_socket
+        Listening socket that local workers dial; of no use to a cluster.
+    board_path
+        File in which the Supervisor publishes who lives.
+
+    Raises
+    ------
+    ConfigurationError
+        If the cluster that is asked for is not there, or is not fit for our units.
+    """
+    if settings.compute_backend == "local":
+        # Its ledger is queue and backend in one, and survives us in what the workers hold.
+        pool = ComputePool(settings, board_path)
+        await pool.start(pool_socket)
+        return pool
+    cluster = DaskBackend(
+        settings.dask_scheduler,
+        settings.data_dir,
+        memory_mib=settings.worker_hard_limit_mib,
+        resources={settings.dask_resource: 1} if settings.dask_resource else None,
+    )
+    dispatcher = Dispatcher(MemoryQueue(settings.unit_crash_limit), cluster)
+    await dispatcher.start()
+    return dispatcher

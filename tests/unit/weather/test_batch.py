@@ -1,0 +1,110 @@
+"""Many forecasts in one unit score what each would alone, and each answers for itself alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
+from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
+from gaia.validator.utils.errors import TransientError
+from tests.support.forecast_stores import a_field, a_store, packed, put, reference_files
+
+MEANS = {"2t": 280.0, "z500": 55_000.0}
+HANDLERS = {"day1": score_day1, "final": score_era5_final}
+
+
+def some_fields(seed):
+    return {name: a_field(seed + place, mean) for place, (name, mean) in enumerate(MEANS.items())}
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Hotkey -> the payload of its forecast alone."""
+    roles = {
+        role: reference_files(tmp_path / role, some_fields(seed))
+        for seed, role in [(10, "truth"), (20, "climatology"), (30, "baseline"), (40, "persistence")]
+    }
+    return {name: a_store(tmp_path / name, some_fields(seed)) | roles for seed, name in enumerate("abc", 100)}
+
+
+def together(payloads, kind="day1", **changes):
+    shared = {name: value for name, value in payloads["a"].items() if name not in ("store_dir", "digests")}
+    forecasts = {
+        hotkey: {"store_dir": payload["store_dir"], "digests": payload["digests"]}
+        for hotkey, payload in payloads.items()
+    }
+    return shared | {"kind": kind, "forecasts": forecasts} | changes
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+@pytest.mark.parametrize("measures", ["gaia-2.9", "plain"])
+def test_a_batch_gives_the_bits_of_one_by_one(alone, kind, measures):
+    values = score_batch(together(alone, kind, measures=measures))
+
+    assert values == {
+        hotkey: HANDLERS[kind](payload | {"measures": measures}) for hotkey, payload in alone.items()
+    }
+
+
+def spoil(payload, kind):
+    directory = Path(payload["store_dir"])
+    match kind:
+        case "swapped":
+            (directory / "2t/1.0.0").write_bytes(packed(a_field(9)))
+        case "nan":
+            put(directory, payload["digests"], "2t/1.0.0", packed(np.full((181, 360), np.nan, np.float32)))
+        case "short":
+            put(directory, payload["digests"], "z/1.7.0.0", b"short")
+        case "unspooled":
+            (directory / "z/1.7.0.0").unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "error_type", "words"),
+    [
+        ("swapped", "MinerFault", "not what the manifest promised"),
+        ("nan", "MinerFault", "2t at lead 12 h holds values that are not finite"),
+        ("short", "MinerFault", "too short"),
+        ("unspooled", "TransientError", "cannot be read from the spool"),
+    ],
+)
+def test_a_forecast_that_fails_fails_alone(alone, how, error_type, words):
+    spoil(alone["b"], how)
+
+    values = score_batch(together(alone))
+
+    assert values["b"].keys() == {"failure"}
+    assert values["b"]["failure"]["error_type"] == error_type
+    assert words in values["b"]["failure"]["message"]
+    assert [values["a"], values["c"]] == [score_day1(alone["a"]), score_day1(alone["c"])]
+
+
+@pytest.mark.parametrize("role", ["truth", "climatology", "baseline", "persistence"])
+def test_our_own_damage_concerns_all_and_is_blamed_on_none(alone, role):
+    spoil(alone["a"], "swapped")
+    path = Path(alone["a"][role]["2t"])
+    path.write_bytes(np.float32(np.nan).tobytes() + path.read_bytes()[4:])
+
+    with pytest.raises(TransientError, match=f"{role} of 2t is incomplete"):
+        score_batch(together(alone))
+
+
+def test_day1_without_a_baseline_is_our_mistake_and_later_leads_need_none(alone):
+    for payload in alone.values():
+        del payload["baseline"], payload["persistence"]
+
+    with pytest.raises(TransientError, match="baseline"):
+        score_batch(together(alone))
+    rows = score_batch(together(alone, "final"))["a"]["components"]
+    assert [(row["skill_gfs"], row["skill_persistence"], row["mse_blend"]) for row in rows] == [
+        (None,) * 3
+    ] * 2
+
+
+def test_persistence_and_gfs_make_every_measure_known(alone):
+    rows = score_batch(together(alone, "final", measures="plain"))["a"]["components"]
+
+    assert all(value is not None for row in rows for value in row.values())

@@ -156,7 +156,10 @@ def _compare_totals(
     for row in run.scores:
         rules = RULE_SETS[row["rule_set"]]
         leads = scored.get((row["hotkey"], row["rule_set"]), {})
-        total = total_of(rules, leads, run.summary.contract or {}, states[row["hotkey"]])
+        active = scored.get((row["hotkey"], run.summary.rule_set), {})
+        is_whole = active.keys() <= leads.keys()
+        contract, state = run.summary.contract or {}, states[row["hotkey"]]
+        total = total_of(rules, leads, contract, state, is_whole=is_whole)
         where = f"{row['hotkey']} {row['rule_set']}"
         verdict.compare(f"{where} day1", row["day1"], total.day1)
         for lead, score in sorted(row["leads"].items()):

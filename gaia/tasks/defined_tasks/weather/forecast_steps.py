@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
-from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, digests_of, paths_of
-from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, paths_of
+from gaia.tasks.defined_tasks.weather.rules import RuleSet
+from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
+from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
@@ -31,6 +34,15 @@ log = structlog.get_logger(__name__)
 
 HANDLERS = {"day1": "weather.score.day1", "final": "weather.score.era5_final"}
 BATCH_HANDLER = "weather.score.batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How one lead of a run is scored under one rule set."""
+
+    rules: RuleSet
+    batches: LeadBatches
+    inputs: LeadInputs
 
 
 class ForecastSteps:
@@ -104,16 +116,17 @@ class ForecastSteps:
             raise MinerFault(f"no manifest within {self._settings.freeze_window_hours:g} h")
         return now
 
-    def batches(
-        self, run: Run, kind: str, lead_hours: int, references: Mapping[str, FieldFiles]
-    ) -> LeadBatches:
-        """Return where forecasts whose chunks of a lead are there are scored together."""
+    def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
+        """Return where forecasts whose chunks of a lead are there are scored together under `rules`."""
+        kind = lead.kind
         shared = self._contract() | {
-            "lead_hours": lead_hours,
+            "lead_hours": lead.hours,
             "fields": list(references["truth"]),
+            "measures": rules.measures,
             **{role: paths_of(files) for role, files in references.items()},
         }
-        name = f"{kind}/{lead_hours}"
+        own = "" if rules.name == self._settings.rule_set else f"/{rules.name}"
+        name = f"{kind}/{lead.hours}{own}"
 
         async def together(payloads: Mapping[str, Payload]) -> Mapping[str, Value | GaiaError]:
             members = hashlib.sha256(" ".join(sorted(payloads)).encode()).hexdigest()[:16]
@@ -128,37 +141,55 @@ class ForecastSteps:
         async def alone(hotkey: str, payload: Payload) -> Value:
             return await self._run(HANDLERS[kind], f"{run.run_id}/{hotkey}/{name}", shared | dict(payload))
 
-        return LeadBatches(self._settings.batch_miners, together, alone)
+        return Scoring(
+            rules=rules,
+            batches=LeadBatches(self._settings.batch_miners, together, alone),
+            inputs=self._kept.describe(HANDLERS[kind], shared, references),
+        )
 
     async def score(
-        self,
-        forecast: Forecast,
-        kind: str,
-        lead_hours: int,
-        references: Mapping[str, FieldFiles],
-        batches: LeadBatches,
-        now: datetime,
+        self, forecast: Forecast, lead: Lead, active: Scoring, shadow: Scoring | None, now: datetime
     ) -> None:
-        """Fetch one lead's chunks, have them verified and scored, and record the outcome."""
-        fields = list(references["truth"])
+        """Fetch one lead's chunks, have them verified and scored, and record the outcome.
+
+        Afterwards the shadow rules have their turn; whatever comes of it, the lead is scored.
+        """
+        fields: list[str] = active.inputs.payload["fields"]
         steps = self._settings.forecast_step_hours
         metadata = sorted({metadata_path(field) for field in fields})
-        chunks = [chunk_path(field, lead_hours, steps) for field in fields]
+        chunks = [chunk_path(field, lead.hours, steps) for field in fields]
         digests = self._promised(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
         await self._fetch(forecast, store, metadata, chunks, digests)
         spooled = {"store_dir": str(store), "digests": digests}
-        payload = spooled | self._contract() | {"lead_hours": lead_hours, "fields": fields}
+        payload = spooled | self._contract() | {"lead_hours": lead.hours, "fields": fields}
         try:
-            value = await batches.score(forecast.hotkey, spooled)
+            value = await active.batches.score(forecast.hotkey, spooled)
         except MinerFault as error:
             error.add_note(await self._diagnosis(forecast, payload))
             raise
-        inputs = self._kept.describe(HANDLERS[kind], payload, references)
-        await self._book.record(
-            forecast, kind, lead_hours, value, digests_of(references["truth"]), now, inputs
-        )
+        await self._book.record(forecast, lead, value, active.inputs, now)
+        if shadow is not None:
+            await self._follow(forecast, lead, shadow, spooled, now)
         self._kept.release(store, chunks)
+
+    async def _follow(
+        self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Payload, now: datetime
+    ) -> None:
+        """Score a lead by the shadow rules, after the active ones."""
+        try:
+            value = await shadow.batches.score(forecast.hotkey, spooled)
+            await self._book.record_shadow(forecast, lead, value, shadow.inputs, now)
+        except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
+            log.error(
+                "shadow_failed",
+                run_id=forecast.run_id,
+                hotkey=forecast.hotkey,
+                rule_set=shadow.rules.name,
+                kind=lead.kind,
+                lead_hours=lead.hours,
+                error=f"{type(error).__name__}: {error}",
+            )
 
     async def _fetch(
         self,

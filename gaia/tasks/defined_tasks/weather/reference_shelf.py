@@ -172,34 +172,27 @@ def digests_of(files: FieldFiles) -> dict[str, str]:
     return {field: entry["sha256"] for field, entry in files.items()}
 
 
-def day1_keys(init_time: datetime, lead_hours: int, fields: Sequence[str]) -> dict[str, ReferenceKey]:
-    """What day 1 compares with: the GFS analysis, the GFS forecast and the climatology."""
+def lead_keys(
+    kind: str, init_time: datetime, lead_hours: int, fields: Sequence[str], measures: str
+) -> dict[str, ReferenceKey]:
+    """What one lead is held against, by role.
+
+    The truth is the GFS analysis on day 1 and ERA5 later. Plain measures know every
+    public forecast at every lead: GFS, persistence of its analysis, and the climatology;
+    those of gaia-2.9 know GFS on day 1 alone.
+    """
     valid_time = init_time + timedelta(hours=lead_hours)
 
     def key(source: str, start: datetime, lead: int) -> ReferenceKey:
-        return ReferenceKey(
-            source=source, init_time=start, lead_hours=lead, fields=tuple(fields), kind="day1"
-        )
+        return ReferenceKey(source=source, init_time=start, lead_hours=lead, fields=tuple(fields), kind=kind)
 
-    return {
-        "truth": key("gfs", valid_time, 0),
-        "baseline": key("gfs", init_time, lead_hours),
-        "climatology": key("climatology", init_time, lead_hours),
-    }
-
-
-def final_keys(init_time: datetime, lead_hours: int, fields: Sequence[str]) -> dict[str, ReferenceKey]:
-    """What later leads compare with: ERA5 and the climatology."""
-    return {
-        role: ReferenceKey(
-            source=source,
-            init_time=init_time,
-            lead_hours=lead_hours,
-            fields=tuple(fields),
-            kind="final",
-        )
-        for role, source in (("truth", "era5"), ("climatology", "climatology"))
-    }
+    truth = key("gfs", valid_time, 0) if kind == "day1" else key("era5", init_time, lead_hours)
+    keys = {"truth": truth, "climatology": key("climatology", init_time, lead_hours)}
+    if kind == "day1" or measures == "plain":
+        keys["baseline"] = key("gfs", init_time, lead_hours)
+    if measures == "plain":
+        keys["persistence"] = key("gfs", init_time, 0)
+    return keys
 
 
 def _present(fields: FieldFiles) -> bool:

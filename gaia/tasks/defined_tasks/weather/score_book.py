@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 log = structlog.get_logger(__name__)
+
+
+class Lead(NamedTuple):
+    """One lead of a run."""
+
+    kind: str
+    """"day1" or "final"."""
+    hours: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +59,27 @@ def score_of(
 
 
 def total_of(
-    rules: RuleSet, scored: Mapping[tuple[str, int], float], contract: Mapping[str, Any], state: State
+    rules: RuleSet,
+    scored: Mapping[tuple[str, int], float],
+    contract: Mapping[str, Any],
+    state: State,
+    *,
+    is_whole: bool = True,
 ) -> Total:
-    """Return what `rules` say a forecast is worth whose leads (kind, hours) scored so far."""
+    """Return what `rules` say a forecast is worth whose leads (kind, hours) scored so far.
+
+    `is_whole`: they have scored every lead that was scored at all; else it does not count.
+    """
     leads = {lead: score for (kind, lead), score in scored.items() if kind == "final"}
     first = [score for (kind, _), score in scored.items() if kind == "day1"]
     day1 = sum(first) / len(contract["day1_lead_hours"]) if first else None
     overall = rules.overall_score(day1, leads, contract["final_lead_hours"])
     return Total(
         day1=day1,
-        leads=leads,
+        # A lead that had no score at all is NaN, for which JSON has no word.
+        leads={lead: score for lead, score in leads.items() if not math.isnan(score)},
         overall=rules.worst if state is State.REJECTED else overall,
-        counted=state is not State.EXCUSED,
+        counted=state is not State.EXCUSED and is_whole,
     )
 
 
@@ -78,27 +96,27 @@ def is_shadowed(run_id: str, share: float) -> bool:
 class ScoreBook:
     """Every move that changes what a miner earns, in one transaction each.
 
-    A share of the runs is scored by a second rule set too, whose rows stand under
-    its own name and never reach weights. It shares the transaction, so that a run
-    has both or neither, but not its fate: what the shadow rules do wrong is undone
-    and logged, and the active ones go on.
+    A share of the runs is scored by shadow rules too, whose rows stand under their own
+    name and never reach weights. A forecast counts under them only while they have
+    scored every lead that the active ones have; what they do wrong is undone and
+    logged, and the active ones go on.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._rules = RULE_SETS[settings.rule_set]
+        self.rules = RULE_SETS[settings.rule_set]
+        """The active ones."""
         self._shadow = RULE_SETS.get(settings.shadow_rule_set)
 
+    def shadow_of(self, run_id: str) -> RuleSet | None:
+        """Return the rules that score a run beside the active ones, if there are any."""
+        if self._shadow is self.rules or not is_shadowed(run_id, self._settings.shadow_share):
+            return None
+        return self._shadow
+
     async def record(
-        self,
-        forecast: Forecast,
-        kind: str,
-        lead_hours: int,
-        value: Mapping[str, Any],
-        truth_digests: Mapping[str, str],
-        now: datetime,
-        lead_inputs: LeadInputs | None = None,
+        self, forecast: Forecast, lead: Lead, value: Mapping[str, Any], given: LeadInputs, now: datetime
     ) -> None:
         """Store a scored lead: its components, its score and the overall score that follows.
 
@@ -106,61 +124,50 @@ class ScoreBook:
         ----------
         value
             What the scoring handler returned, and ``cpu_s``, what that cost.
-        lead_inputs
-            What it was given, for replay.
+        given
+            What it was given.
         """
-
-        async def enter(connection: Connection, rules: RuleSet) -> float:
-            return await self._enter(
-                connection, rules, forecast, kind, lead_hours, value, truth_digests, now, lead_inputs
-            )
-
         async with self._database.transaction() as connection:
             await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
-            score = await enter(connection, self._rules)
-            state = await self._move_on(connection, forecast, kind, now)
-            await self._publish(connection, self._rules, forecast, state, now)
-
-            async def follow(rules: RuleSet) -> None:
-                await enter(connection, rules)
-                await self._publish(connection, rules, forecast, state, now)
-
-            await self._in_shadow(connection, forecast, follow)
+            score = await self._enter(connection, self.rules, forecast, lead, value, given, now)
+            await self._publish(
+                connection, forecast, await self._move_on(connection, forecast, lead, now), now
+            )
         log.info(
             "lead_scored",
             run_id=forecast.run_id,
             hotkey=forecast.hotkey,
-            kind=kind,
-            lead_hours=lead_hours,
+            kind=lead.kind,
+            lead_hours=lead.hours,
             score=round(score, 6),
         )
 
-    async def forfeit(
-        self, forecast: Forecast, kind: str, lead_hours: int, reason: str, now: datetime
+    async def record_shadow(
+        self, forecast: Forecast, lead: Lead, value: Mapping[str, Any], given: LeadInputs, now: datetime
     ) -> None:
-        """Store a lead that could not be had from its miner: it scores the worst."""
-
-        async def enter(connection: Connection, rules: RuleSet) -> None:
-            await queries.record_lead(
-                connection, forecast, rules.name, kind, lead_hours, rules.worst, now, reason
-            )
-
+        """Store what the shadow rules make of a lead that the active ones have scored."""
+        rules = self.shadow_of(forecast.run_id)
+        assert rules is not None
         async with self._database.transaction() as connection:
-            await enter(connection, self._rules)
-            state = await self._move_on(connection, forecast, kind, now)
-            await self._publish(connection, self._rules, forecast, state, now)
+            await self._enter(connection, rules, forecast, lead, value, given, now)
+            await self._publish_as(connection, rules, forecast, State(forecast.state), now)
 
-            async def follow(rules: RuleSet) -> None:
-                await enter(connection, rules)
-                await self._publish(connection, rules, forecast, state, now)
-
-            await self._in_shadow(connection, forecast, follow)
+    async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
+        """Store a lead that could not be had from its miner: it scores the worst."""
+        async with self._database.transaction() as connection:
+            for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
+                await queries.record_lead(
+                    connection, forecast, rules.name, lead.kind, lead.hours, rules.worst, now, reason
+                )
+            await self._publish(
+                connection, forecast, await self._move_on(connection, forecast, lead, now), now
+            )
         log.warning(
             "lead_forfeited",
             run_id=forecast.run_id,
             hotkey=forecast.hotkey,
-            kind=kind,
-            lead_hours=lead_hours,
+            kind=lead.kind,
+            lead_hours=lead.hours,
             reason=reason,
         )
 
@@ -178,12 +185,7 @@ class ScoreBook:
                 connection, forecast, moves_for(event), now, reason, evidence
             )
             if state is not None:
-                await self._publish(connection, self._rules, forecast, State(state), now)
-
-                async def follow(rules: RuleSet) -> None:
-                    await self._publish(connection, rules, forecast, State(state), now)
-
-                await self._in_shadow(connection, forecast, follow)
+                await self._publish(connection, forecast, State(state), now)
         if state is not None:
             log.warning(
                 "forecast_closed",
@@ -198,7 +200,7 @@ class ScoreBook:
         if not forecasts:
             return {}
         async with self._database.transaction() as connection:
-            scored = await queries.lead_scores(connection, forecasts[0].run_id, self._rules.name)
+            scored = await queries.lead_scores(connection, forecasts[0].run_id, self.rules.name)
         expected = self._expected(kind)
         return {
             forecast.hotkey: [
@@ -215,73 +217,66 @@ class ScoreBook:
         connection: Connection,
         rules: RuleSet,
         forecast: Forecast,
-        kind: str,
-        lead_hours: int,
+        lead: Lead,
         value: Mapping[str, Any],
-        truth_digests: Mapping[str, str],
+        given: LeadInputs,
         now: datetime,
-        lead_inputs: LeadInputs | None,
     ) -> float:
         """Write what `rules` make of a scored lead; return its score."""
         components = [Component(**row) for row in value["components"]]
-        score = score_of(rules, kind, components, self._settings.final_fields)
+        score = score_of(rules, lead.kind, components, self._settings.final_fields)
         await queries.record_components(
             connection,
             forecast,
             rules.name,
-            kind,
+            lead.kind,
             value["components"],
-            truth_digests,
+            given.digests["truth"],
             value["field_digests"],
             now,
         )
-        await queries.record_lead(connection, forecast, rules.name, kind, lead_hours, score, now, None)
-        lead = forecast.run_id, rules.name, kind, lead_hours
-        if lead_inputs is not None:
-            await inputs.record_inputs(connection, *lead, lead_inputs)
-        await inputs.record_cost(
-            connection, forecast.run_id, forecast.hotkey, *lead[1:], value.get("cpu_s", 0.0)
-        )
+        which = rules.name, lead.kind, lead.hours
+        await queries.record_lead(connection, forecast, *which, score, now, None)
+        await inputs.record_inputs(connection, forecast.run_id, *which, given)
+        await inputs.record_cost(connection, forecast.run_id, forecast.hotkey, *which, value["cpu_s"])
         return score
 
-    async def _in_shadow(
-        self, connection: Connection, forecast: Forecast, follow: Callable[[RuleSet], Awaitable[None]]
-    ) -> None:
-        """Let the shadow rules do the same, if this is a run of theirs; their failure is undone."""
-        rules = self._shadow
-        if (
-            rules is None
-            or rules is self._rules
-            or not is_shadowed(forecast.run_id, self._settings.shadow_share)
-        ):
+    async def _move_on(self, connection: Connection, forecast: Forecast, lead: Lead, now: datetime) -> State:
+        """Advance a forecast whose leads of one kind are all scored; return its state."""
+        await queries.postpone_forecast(connection, forecast, 0, now)
+        scored = await queries.lead_scores_of(connection, forecast, self.rules.name)
+        if not all((lead.kind, hours) in scored for hours in self._expected(lead.kind)):
+            return State(forecast.state)
+        event = Event.DAY1_SCORED if lead.kind == "day1" else Event.FINAL_SCORED
+        moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
+        return State(moved) if moved else State(forecast.state)
+
+    async def _publish(self, connection: Connection, forecast: Forecast, state: State, now: datetime) -> None:
+        """Derive the forecast's row anew under the active rules, and under the shadow ones if they can."""
+        await self._publish_as(connection, self.rules, forecast, state, now)
+        shadow = self.shadow_of(forecast.run_id)
+        if shadow is None:
             return
         try:
             async with connection.transaction():
-                await follow(rules)
+                await self._publish_as(connection, shadow, forecast, state, now)
         except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
             log.error(
                 "shadow_failed",
                 run_id=forecast.run_id,
                 hotkey=forecast.hotkey,
-                rule_set=rules.name,
+                rule_set=shadow.name,
                 error=f"{type(error).__name__}: {error}",
             )
 
-    async def _move_on(self, connection: Connection, forecast: Forecast, kind: str, now: datetime) -> State:
-        """Advance a forecast whose leads of `kind` are all scored; return its state."""
-        await queries.postpone_forecast(connection, forecast, 0, now)
-        scored = await queries.lead_scores_of(connection, forecast, self._rules.name)
-        if not all((kind, lead) in scored for lead in self._expected(kind)):
-            return State(forecast.state)
-        event = Event.DAY1_SCORED if kind == "day1" else Event.FINAL_SCORED
-        moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
-        return State(moved) if moved else State(forecast.state)
-
-    async def _publish(
+    async def _publish_as(
         self, connection: Connection, rules: RuleSet, forecast: Forecast, state: State, now: datetime
     ) -> None:
         scored = await queries.lead_scores_of(connection, forecast, rules.name)
-        total = total_of(rules, scored, contract_of(self._settings), state)
+        active = await queries.lead_scores_of(connection, forecast, self.rules.name)
+        total = total_of(
+            rules, scored, contract_of(self._settings), state, is_whole=active.keys() <= scored.keys()
+        )
         await queries.record_score(
             connection,
             forecast,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
 import structlog
@@ -18,18 +19,17 @@ from gaia.tasks.defined_tasks.base import (
     Miners,
 )
 from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
-from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps
+from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
 from gaia.tasks.defined_tasks.weather.reference_shelf import (
     FieldFiles,
-    ReferenceKey,
     ReferenceShelf,
-    day1_keys,
-    final_keys,
+    lead_keys,
 )
+from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
-from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run
@@ -135,8 +135,7 @@ class WeatherTask(GaiaTask):
         unscored = await self._book.unscored_leads(forecasts, "day1")
         for lead_hours in self._settings.day1_lead_hours:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
-            keys = day1_keys(run.init_time, lead_hours, self._settings.day1_fields)
-            await self._score_lead(run, waiting, "day1", lead_hours, keys, now)
+            await self._score_lead(run, waiting, Lead("day1", lead_hours), now)
 
     async def score_final(self, run: Run, now: datetime) -> None:
         """Score each lead that ERA5 has reached, for every forecast that passed day 1."""
@@ -146,8 +145,7 @@ class WeatherTask(GaiaTask):
             if now < self._published_at(run, lead_hours):
                 break
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
-            keys = final_keys(run.init_time, lead_hours, self._settings.final_fields)
-            failed = await self._score_lead(run, waiting, "final", lead_hours, keys, now)
+            failed = await self._score_lead(run, waiting, Lead("final", lead_hours), now)
             # A miner that is silent now is asked for this lead again before the next.
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
@@ -174,32 +172,49 @@ class WeatherTask(GaiaTask):
         return min((moment for moment in moments if moment and moment > now), default=None)
 
     async def _score_lead(
-        self,
-        run: Run,
-        forecasts: Sequence[Forecast],
-        kind: str,
-        lead_hours: int,
-        keys: dict[str, ReferenceKey],
-        now: datetime,
+        self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> set[str]:
         """Score one lead of `forecasts`; return the hotkeys whose lead is still to be scored."""
         if not forecasts:
             return set()
+        active = await self._scoring(run, lead, self._book.rules, now)
+        if active is None:
+            return set()
+        shadow = await self._shadow_scoring(run, lead, now)
+
+        async def score(forecast: Forecast) -> None:
+            await self._steps.score(forecast, lead, active, shadow, now)
+
+        async def forfeit(forecast: Forecast, reason: str) -> None:
+            await self._book.forfeit(forecast, lead, reason, now)
+
+        async with AsyncExitStack() as stack:
+            for scoring in filter(None, (active, shadow)):
+                await stack.enter_async_context(scoring.batches)
+            return await self._for_each(forecasts, score, self._retry, now, forfeit)
+
+    async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
+        """Say how a lead is scored under `rules`; None while something it is held against is not to be had."""
+        fields = self._settings.day1_fields if lead.kind == "day1" else self._settings.final_fields
+        keys = lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
         references: dict[str, FieldFiles] = {}
         for role, key in keys.items():
             files = await self._shelf.take(key, now)
             if files is None:
-                return set()
+                return None
             references[role] = files
+        return self._steps.scoring(run, lead, rules, references)
 
-        async def score(forecast: Forecast) -> None:
-            await self._steps.score(forecast, kind, lead_hours, references, batches, now)
-
-        async def forfeit(forecast: Forecast, reason: str) -> None:
-            await self._book.forfeit(forecast, kind, lead_hours, reason, now)
-
-        async with self._steps.batches(run, kind, lead_hours, references) as batches:
-            return await self._for_each(forecasts, score, self._retry, now, forfeit)
+    async def _shadow_scoring(self, run: Run, lead: Lead, now: datetime) -> Scoring | None:
+        """Say how the shadow rules score a lead; None where they have no part in the run, or cannot."""
+        rules = self._book.shadow_of(run.run_id)
+        if rules is None:
+            return None
+        try:
+            return await self._scoring(run, lead, rules, now)
+        except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
+            log.error("shadow_failed", run_id=run.run_id, rule_set=rules.name, error=f"{error}")
+            return None
 
     async def _for_each(
         self,

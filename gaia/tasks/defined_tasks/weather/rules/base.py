@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gaia.tasks.defined_tasks.weather.variables import level_weights, split_field
 
@@ -44,6 +45,8 @@ class RuleSet:
     """One named, unchanging way from components to scores in [`worst`, 1]."""
 
     name: str
+    measures: Literal["gaia-2.9", "plain"]
+    """How components are taken for it, and so what they are held against (validator/measures.py)."""
     worst: float
     """What a forecast or lead is worth that was not delivered, or not as promised."""
     day1_score: Callable[[Sequence[Component]], float]

@@ -96,6 +96,7 @@ def overall_score(
 
 RULES: Final = RuleSet(
     name="gaia-2.9",
+    measures="gaia-2.9",
     worst=0.0,
     day1_score=day1_score,
     lead_score=lead_score,

@@ -68,6 +68,7 @@ def overall_score(
 
 RULES: Final = RuleSet(
     name="gaia-next",
+    measures="plain",
     worst=WORST,
     day1_score=day1_score,
     lead_score=lead_score,

@@ -14,7 +14,7 @@ from gaia.validator.app.sandbox_seccomp import PINNED_HIGH
 SPARES: Final = 16
 """So many engines in a row may die under one worker; with the last socket it asks to be replaced."""
 
-_PROT_NONE, _PROT_READ, _PROT_WRITE = 0, 1, 2
+_PROT_READ, _PROT_WRITE = 1, 2
 _PRIVATE_ANONYMOUS_NOREPLACE = 0x02 | 0x20 | 0x100000
 _FAILED = ctypes.c_void_p(-1).value
 
@@ -95,6 +95,11 @@ class EngineDial:
         return self._spares.popleft()
 
     def close(self) -> None:
-        """Close the sockets that were not used."""
+        """Close the sockets that were not used, and unmap the address where that is still allowed."""
         for spare in self._spares or ():
             spare.close()
+        if self._address is not None:
+            libc = ctypes.CDLL(None)
+            libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+            libc.munmap(self._address[0], os.sysconf("SC_PAGESIZE"))
+            self._address = None

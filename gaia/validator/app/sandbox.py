@@ -220,7 +220,8 @@ def _prctl(option: int, value: int) -> None:
 def _hire_broker(grant: Grant) -> None:
     """Fork the process that opens files for us, and hand calls with a path to it."""
     ours, theirs = socket.socketpair()
-    # Opened by ourselves, while we may: nobody else ever can.
+    # Opened by ourselves, while we may, which somebody who was root before might not.
+    _prctl(_PR_SET_DUMPABLE, 1)
     memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
     worker = os.getpid()
     with ours, theirs:

@@ -9,14 +9,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from bench import table, use_project_python
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 CAMPAIGNS = ("pool", "soak")
 
 
 def main(arguments: Sequence[str]) -> int:
+    from bench import table, use_project_python
+
     parser = argparse.ArgumentParser(prog="chaos.py", description=__doc__)
     parser.add_argument("name", choices=CAMPAIGNS)
     chosen = parser.parse_args(arguments[:1]).name

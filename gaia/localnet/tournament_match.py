@@ -23,6 +23,7 @@ WINDOW: Final = 15
 EVERY: Final = 5
 CONTRAST_GAMMA: Final = 1.3
 PUBLIC: Final = ("mse_gfs", "mse_climatology", "mse_persistence", "mse_blend")
+UNDEFINED_AT_TIMES: Final = ("acc", "pattern_correlation")
 _LEAST_VARIANCE = 1e-24
 
 
@@ -152,13 +153,14 @@ class Match:
 
     def _components(self, measured: Mapping[str, Any], run: int, lead: int) -> list[Component]:
         place = LEADS.index(lead)
+        rows = {measure: values[run, place].tolist() for measure, values in measured.items()}
         components = []
         for column, name in enumerate(FIELDS):
-            row: dict[str, Any] = {"field": name, "lead_hours": lead, "mae": 0.0, "bias": 0.0}
-            for measure, values in measured.items():
-                value = float(values[run, place, column])
-                row[measure] = None if math.isnan(value) else value
-            components.append(Component(**row))
+            row: dict[str, Any] = {measure: values[column] for measure, values in rows.items()}
+            for measure in UNDEFINED_AT_TIMES:
+                if math.isnan(row[measure]):
+                    row[measure] = None
+            components.append(Component(field=name, lead_hours=lead, mae=0.0, bias=0.0, **row))
         return components
 
     def _measures(self, errors: Array) -> dict[str, Floats]:

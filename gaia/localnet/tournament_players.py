@@ -99,6 +99,7 @@ def _public() -> Iterator[Strategy]:
     yield alone("GFS", lambda world: world.gfs)
     for parts in (0.01, 0.05, 0.1, 0.2, 0.5):
         yield alone(f"GFS + {parts:.0%} noise", partial(_noisy_gfs, parts))
+    yield alone("GFS + 0.06 K noise", _hardly_noisy_gfs)
     yield alone("GFS + 0.06 K offset", lambda world: world.gfs + world.constant_error(0.06))
     yield alone("blended GFS", lambda world: world.blend)
     yield alone("blended GFS, too far", lambda world: world.calibrated(world.gfs, 1.0, by=1.3))
@@ -130,7 +131,8 @@ def _impossible() -> Iterator[Strategy]:
         )
 
     yield rejected("NaN")
-    yield rejected("inf, 1e38")
+    yield rejected("inf")
+    yield rejected("1e38, -1e38")
     yield rejected("swap after the truth is known")
     yield Strategy("truth + 5 K", Kind.NO_SKILL, lambda world: [Uid(errors=world.constant_error(5.0))])
 
@@ -198,6 +200,13 @@ def _copies() -> Iterator[Strategy]:
 
 def _noisy_gfs(parts: float, world: World) -> Array:
     return sybils(world.gfs, world.noise()[None], parts)[0].errors
+
+
+def _hardly_noisy_gfs(world: World) -> Array:
+    """GFS with noise of 0.06 K, or as much of the other fields' errors: just above what gaia-2.9 takes for a copy."""
+    size = world.constant_error(0.06) / world.weather.weights
+    errors: Array = world.gfs + size * world.noise()
+    return errors
 
 
 def _hedge(world: World) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from gaia.tasks.defined_tasks.weather.variables import level_weights, split_field
@@ -54,8 +55,13 @@ class RuleSet:
     overall_score: Callable[[float | None, Mapping[int, float], Sequence[int]], float]
 
 
-def by_variable(fields: Sequence[str]) -> dict[str, dict[str, float]]:
+def by_variable(fields: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
     """Return variable -> its fields, each with the weight of its level among them (scoring.md, 3.1)."""
+    return _by_variable(tuple(fields))
+
+
+@lru_cache(maxsize=64)
+def _by_variable(fields: tuple[str, ...]) -> Mapping[str, Mapping[str, float]]:
     levels: dict[str, dict[int | None, str]] = {}
     for field in fields:
         variable, level = split_field(field)

@@ -43,33 +43,39 @@ class Setting:
             Settings(burn_fraction=0.5, **changes), database, self.signer, self.metagraph
         )
 
-    async def record_run(self, init_time, scores, counted=True, completed=True):
+    async def record_run(
+        self, init_time, scores, excused=(), completed=True, rule_set="gaia-2.9", leads=None
+    ):
         run_id = f"{init_time:%Y-%m-%d}"
         async with self.database.transaction() as connection:
             await connection.execute(
                 "INSERT INTO runs (run_id, init_time, rule_set, opened_at, state, completed_at)"
-                " VALUES ($1, $2::timestamptz, 'gaia-2.9', $2, $3::text, CASE $3 WHEN 'completed' THEN $2 END)",
+                " VALUES ($1, $2::timestamptz, $4, $2, $3::text, CASE $3 WHEN 'completed' THEN $2 END)",
                 run_id,
                 init_time,
                 "completed" if completed else "open",
+                rule_set,
             )
             for uid, (hotkey, overall) in enumerate(scores.items(), start=1):
                 await connection.execute(
-                    "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at)"
-                    " VALUES ($1, $2, $3::int, $3::int, $4, $4, $4)",
+                    "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at,"
+                    " state, reason, manifest) VALUES ($1, $2, $3::int, $3::int, $4, $4, $4, $5, 'none', '')",
                     run_id,
                     hotkey,
                     uid,
                     init_time,
+                    "excused" if hotkey in excused else "scored",
                 )
                 await connection.execute(
                     "INSERT INTO score_table (run_id, hotkey, rule_set, leads, overall, counted, updated_at)"
-                    " VALUES ($1, $2, 'gaia-2.9', '{}', $3, $4, $5)",
+                    " VALUES ($1, $2, $6, $7, $3, $4, $5)",
                     run_id,
                     hotkey,
                     overall,
-                    counted,
+                    hotkey not in excused,
                     init_time,
+                    rule_set,
+                    (leads or {}).get(hotkey, {}),
                 )
 
     async def journal(self):
@@ -181,12 +187,35 @@ async def test_validator_without_permit_signs_nothing(setting):
 
 
 async def test_excused_run_neither_helps_nor_harms(database):
-    with_excuse, without = Setting(database), Setting(database)
-    await with_excuse.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5})
-    await without.setter.set_if_due(NOW)
-    await with_excuse.record_run(NOW, {"5Best": 0.0, "5Second": 0.0}, counted=False)
-    with_excuse.at_block(2000)
+    setting = Setting(database)
+    await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5})
+    await setting.setter.set_if_due(NOW)
+    await setting.record_run(NOW, {"5Best": 0.0, "5Second": 0.5}, excused=["5Best"])
+    setting.at_block(2000)
 
-    await with_excuse.setter.set_if_due(NOW)
+    await setting.setter.set_if_due(NOW)
 
-    assert without.signer.signed == with_excuse.signer.signed
+    assert setting.signer.signed[0] == setting.signer.signed[1]
+
+
+async def test_gaia_next_counts_the_leads_that_everybody_has_long_before_a_run_is_complete(database):
+    setting = Setting(database, rule_set="gaia-next")
+    await setting.record_run(
+        NOW,
+        {"5Best": -0.9, "5Second": -0.9, "5Third": -0.9},
+        rule_set="gaia-next",
+        leads={
+            "5Best": {"24": 0.6, "48": -1.0},
+            "5Second": {"24": 0.3},
+            "5Third": {"24": -0.2, "48": 0.5},
+        },
+    )
+
+    await setting.setter.set_if_due(NOW)
+
+    vector = dict(setting.signer.signed[0])
+    assert vector.keys() == {0, 1, 2}
+    # Sure skill after one run: 0.05 less than was seen.
+    assert vector[1] / vector[2] == pytest.approx(0.55 / 0.25, rel=1e-3)
+    (entry,) = await setting.journal()
+    assert entry["rule_set"] == "gaia-next"

@@ -21,7 +21,7 @@ _PUBLIC = {
     "blend": ("blend", (0, (5, 2, 1, 2))),
 }
 _COLUMNS = 3
-_LOWEST = -0.6
+_LOWEST = -0.25
 
 Curve = Mapping[int, Sequence[float]]
 """Lead in hours -> the skill in each run, oldest first."""
@@ -40,28 +40,32 @@ class Curves:
 def curves_of(components: Sequence[Row], field: str) -> Curves:
     """Return the plain MSE skill against climatology of all miners and public baselines, at final leads.
 
-    A baseline is there at the leads at which some row says how large its error was.
+    A baseline is there where some row says how large its error was; of day 1 only if
+    that is all there is, for its truth is another.
     """
     miners: dict[str, dict[int, list[float]]] = {}
-    baselines: dict[str, dict[int, dict[str, float]]] = {}
+    baselines: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for row in components:
         usual = baseline_mse(row, "climatology")
         if row["field"] != field or not usual:
             continue
-        skill = 1.0 - row["mse"] / usual
+        lead, skill = row["lead_hours"], 1.0 - row["mse"] / usual
         if isfinite(skill) and row["kind"] == "final":
-            miners.setdefault(row["hotkey"], {}).setdefault(row["lead_hours"], []).append(skill)
+            miners.setdefault(row["hotkey"], {}).setdefault(lead, []).append(skill)
         for name in _PUBLIC:
             public = baseline_mse(row, name)
             if public is not None:
-                baselines.setdefault(name, {}).setdefault(row["lead_hours"], {})[row["run_id"]] = (
+                # Every miner's row says the same of a baseline: it counts once a run.
+                baselines.setdefault((name, row["kind"]), {}).setdefault(lead, {})[row["run_id"]] = (
                     1.0 - public / usual
                 )
     return Curves(
         field=field,
         miners=miners,
         baselines={
-            name: {lead: list(of.values()) for lead, of in curve.items()} for name, curve in baselines.items()
+            name: {lead: list(of.values()) for lead, of in curve.items()}
+            for name in _PUBLIC
+            if (curve := baselines.get((name, "final")) or baselines.get((name, "day1")))
         },
     )
 

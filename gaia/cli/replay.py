@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -153,9 +154,12 @@ def _compare_totals(
     run: StoredRun, scored: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], verdict: Verdict
 ) -> None:
     states = {row["hotkey"]: State(row["state"]) for row in run.forecasts}
+    stored = Counter((row["hotkey"], row["rule_set"]) for row in run.leads)
     for row in run.scores:
         rules = RULE_SETS[row["rule_set"]]
         leads = scored.get((row["hotkey"], row["rule_set"]), {})
+        if len(leads) < stored[row["hotkey"], row["rule_set"]]:
+            continue  # a lead could not be computed, which was said
         active = scored.get((row["hotkey"], run.summary.rule_set), {})
         is_whole = active.keys() <= leads.keys()
         contract, state = run.summary.contract or {}, states[row["hotkey"]]

@@ -1,0 +1,140 @@
+"""Rules on trial: scored beside the active ones, under their own name, without a say and without harm."""
+
+from dataclasses import replace
+
+import pytest
+
+from gaia.tasks.defined_tasks.weather import score_book
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
+from gaia.tasks.defined_tasks.weather.score_book import is_shadowed
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.ipc_types import Failure, ResultUnit
+from tests.integration.test_weather_task import Story
+from tests.support.fakes import LEADS
+
+ACTIVE = "SELECT hotkey, day1, leads, overall, counted FROM score_table WHERE rule_set = 'gaia-2.9' ORDER BY hotkey"
+SHADOW = ACTIVE.replace("gaia-2.9", "gaia-next")
+
+
+@pytest.fixture
+def story(database, tmp_path):
+    story = Story(database, tmp_path)
+    story.settings = story.settings.model_copy(update={"shadow_rule_set": "gaia-next"})
+    story.task = story.new_task()
+    return story
+
+
+async def test_shadow_has_rows_of_its_own_for_every_lead(story):
+    await story.until_idle()
+
+    rows = await story.rows("SELECT rule_set, count(*) FROM lead_scores GROUP BY rule_set ORDER BY rule_set")
+    wanted = len(story.miners) * (1 + len(LEADS))
+    assert [tuple(row.values()) for row in rows] == [("gaia-2.9", wanted), ("gaia-next", wanted)]
+    assert all(row["counted"] for row in await story.rows(SHADOW))
+
+
+async def test_shadow_is_given_every_public_forecast_and_the_active_rules_are_not(story):
+    await story.until_idle()
+
+    given = {
+        (unit.payload["measures"], unit.payload["lead_hours"]): {"baseline", "persistence"}
+        & unit.payload.keys()
+        for unit in story.pool.units
+        if "measures" in unit.payload
+    }
+    assert given == {
+        ("gaia-2.9", 12): {"baseline"},
+        ("gaia-2.9", 24): set(),
+        ("gaia-2.9", 48): set(),
+        ("plain", 12): {"baseline", "persistence"},
+        ("plain", 24): {"baseline", "persistence"},
+        ("plain", 48): {"baseline", "persistence"},
+    }
+
+
+async def test_weights_are_made_of_the_active_rules_scores_alone(story):
+    await story.until_idle()
+    scores = await story.rows(ACTIVE)
+
+    assert [row["overall"] for row in scores] != [row["overall"] for row in await story.rows(SHADOW)]
+    assert await story.rows("SELECT rule_set FROM runs") == [{"rule_set": "gaia-2.9"}]
+
+
+@pytest.mark.parametrize("where", ["day1_score", "lead_score", "overall_score"])
+async def test_shadow_rules_that_fail_leave_the_active_scores_as_they_are(story, monkeypatch, where):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    rules = {**RULE_SETS, "gaia-next": replace(RULE_SETS["gaia-next"], **{where: broken})}
+    monkeypatch.setattr(score_book, "RULE_SETS", rules)
+    story.task = story.new_task()
+
+    await story.until_idle()
+
+    scores = await story.rows(ACTIVE)
+    assert [row["counted"] for row in scores] == [True] * 3
+    assert all(sorted(row["leads"]) == ["24", "48"] and row["overall"] > 0 for row in scores)
+    assert not any(row["counted"] for row in await story.rows(SHADOW))
+    assert [(await story.outcome(miner))["state"] for miner in story.miners[:1]] == ["scored"]
+
+
+async def test_shadow_unit_that_kills_workers_harms_nobody(story):
+    def interrupt(unit):
+        if unit.payload.get("measures") == "plain":
+            raise TransientError("the worker died")
+
+    story.pool.interrupt = interrupt
+    answer = story.pool.dispatch_and_wait
+
+    async def dispatch(unit):
+        try:
+            return await answer(unit)
+        except TransientError as error:
+            return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(error))
+
+    story.pool.dispatch_and_wait = dispatch
+    await story.until_idle()
+
+    assert [row["counted"] for row in await story.rows(ACTIVE)] == [True] * 3
+    assert [row["counted"] for row in await story.rows(SHADOW)] == [False] * 3
+
+
+async def test_lead_a_miner_forfeits_is_worst_under_both(story):
+    story.miners[0].offline_leads = {24}
+
+    await story.until_idle()
+
+    rows = await story.rows(
+        f"SELECT rule_set, score FROM lead_scores WHERE lead_hours = 24 AND hotkey = '{story.miners[0].hotkey}'"
+        " ORDER BY rule_set"
+    )
+    assert [tuple(row.values()) for row in rows] == [("gaia-2.9", 0.0), ("gaia-next", -1.0)]
+
+
+async def test_rejected_forecast_is_worst_under_both(story):
+    story.miners[0].bad_leads = {48}
+
+    await story.until_idle()
+
+    rows = await story.rows(
+        f"SELECT rule_set, overall FROM score_table WHERE hotkey = '{story.miners[0].hotkey}' ORDER BY rule_set"
+    )
+    assert [tuple(row.values()) for row in rows] == [("gaia-2.9", 0.0), ("gaia-next", -1.0)]
+
+
+async def test_run_outside_the_share_is_left_alone(story):
+    story.settings = story.settings.model_copy(update={"shadow_share": 0.0})
+    story.task = story.new_task()
+
+    await story.until_idle()
+
+    assert await story.rows(SHADOW) == []
+
+
+def test_share_of_the_runs_is_what_was_asked_for_and_always_the_same_runs():
+    runs = [f"2026-{month:02}-{day:02}T00Z" for month in range(1, 13) for day in range(1, 29)]
+
+    quarter = [run for run in runs if is_shadowed(run, 0.25)]
+
+    assert 0.2 < len(quarter) / len(runs) < 0.3
+    assert set(quarter) <= {run for run in runs if is_shadowed(run, 0.5)}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
@@ -174,6 +175,20 @@ async def test_miner_that_is_away_at_one_lead_loses_that_lead_only(story):
     assert outcome["state"] == "scored"
     assert outcome["leads"]["24"] == 0.0
     assert outcome["leads"]["48"] > 0.0
+
+
+async def test_miner_is_not_blamed_for_what_a_crash_left_in_our_spool(story, tmp_path):
+    await story.until(INIT + timedelta(days=1))
+    innocent = story.miners[0].hotkey
+    damaged = tmp_path / "spool" / "2026-03-25T00Z" / innocent / chunk_path("2t", 24, 6)
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_text("")
+
+    await story.until_idle()
+
+    outcome = await story.outcome(story.miners[0])
+    assert outcome["state"] == "scored"
+    assert outcome["leads"]["24"] > 0.0
 
 
 async def test_new_manifest_after_the_freeze_is_a_breach(story):

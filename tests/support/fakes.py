@@ -146,7 +146,8 @@ class FakeMiners:
                     raise MinerUnreachable("timed out")
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(found.hotkey)
+            if not target.exists():
+                target.write_text(found.hotkey)
         return len(paths)
 
 
@@ -183,7 +184,11 @@ class FakePool:
 
     def _member(self, payload: dict[str, Any], hotkey: str) -> dict[str, Any]:
         """One forecast's part of a batch; what kills workers takes the whole batch with it."""
+        spooled = payload["forecasts"][hotkey]
         try:
+            for path in spooled["digests"]:
+                if Path(spooled["store_dir"], path).read_text() != hotkey:
+                    raise MinerFault(f"{path} is not what the manifest promised")
             return self._forecast(payload, hotkey)
         except MinerFault as error:
             return {"failure": {"error_type": "MinerFault", "message": str(error)}}

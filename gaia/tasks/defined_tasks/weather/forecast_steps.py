@@ -160,14 +160,21 @@ class ForecastSteps:
         chunks = [chunk_path(field, lead.hours, steps) for field in fields]
         digests = self._promised(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
-        await self._fetch(forecast, store, metadata, chunks, digests)
         spooled = {"store_dir": str(store), "digests": digests}
-        payload = spooled | self._contract() | {"lead_hours": lead.hours, "fields": fields}
+        left_over = any((store / path).exists() for path in digests)
         try:
+            await self._fetch(forecast, store, metadata, chunks, digests)
             value = await active.batches.score(forecast.hotkey, spooled)
         except MinerFault as error:
-            error.add_note(await self._diagnosis(forecast, payload))
-            raise
+            if not left_over:
+                await self._diagnose(forecast, lead, spooled, fields, error)
+                raise
+            # What was in the spool before may have been damaged there: blame needs evidence.
+            log.warning("spool_distrusted", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error))
+            for path in digests:
+                (store / path).unlink(missing_ok=True)
+            await self.score(forecast, lead, active, shadow, now)
+            return
         await self._book.record(forecast, lead, value, active.inputs, now)
         if shadow is not None:
             await self._follow(forecast, lead, shadow, spooled, now)
@@ -213,18 +220,24 @@ class ForecastSteps:
             await self._run("weather.hash.forecast_verify", f"{_name(forecast)}/metadata", payload)
         await self._miners.fetch_files(miner, access, chunks, store)
 
-    async def _diagnosis(self, forecast: Forecast, payload: dict[str, Any]) -> str:
-        """Describe the rejected fields for the record; a failure to do so is described instead."""
+    async def _diagnose(
+        self, forecast: Forecast, lead: Lead, spooled: Payload, fields: list[str], error: MinerFault
+    ) -> None:
+        """Add to `error` what the fields hold; where they can't be read, add that."""
+        payload = {**spooled, **self._contract(), "lead_hours": lead.hours, "fields": fields}
         try:
             value = await self._run(
                 "weather.score.forecast_verification", f"{_name(forecast)}/diagnosis", payload
             )
-        except GaiaError as error:
-            return f"not readable: {error}"
-        return "; ".join(
-            f"{field}: {entry['finite_fraction']:.6f} finite,"
-            f" {entry['minimum']} to {entry['maximum']}, mean {entry['mean']}"
-            for field, entry in value["fields"].items()
+        except GaiaError as failure:
+            error.add_note(f"not readable: {failure}")
+            return
+        error.add_note(
+            "; ".join(
+                f"{field}: {entry['finite_fraction']:.6f} finite,"
+                f" {entry['minimum']} to {entry['maximum']}, mean {entry['mean']}"
+                for field, entry in value["fields"].items()
+            )
         )
 
     async def _run(self, handler: str, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import time
@@ -13,10 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from gaia.validator.app.compute_pool import ComputePool
-from gaia.validator.app.rendezvous import Board, publish, short_directory
+from gaia.validator.app.rendezvous import Board, DeathReport, publish, short_directory
 from gaia.validator.utils.ipc_types import (
     Ack,
     Bye,
@@ -37,15 +39,22 @@ PATIENCE_S = 10.0
 class Meeting:
     """A pool and the path at which workers find it."""
 
-    def __init__(self, pool: ComputePool, path: Path) -> None:
+    def __init__(self, pool: ComputePool, path: Path, listener: socket.socket) -> None:
         self.pool = pool
         self.path = path
+        self.listener = listener
 
     async def join(self, seat: int = 0, **hello: Any) -> Worker:
         """Connect as a worker and say who we are."""
         worker = await Worker.connect(self.path)
         worker.say(Hello(**{"seat": seat, "incarnation": 1, "pid": os.getpid(), **hello}))
         return worker
+
+    async def replace_pool(self) -> ComputePool:
+        """Let the engine die and another take its place: what was in memory is gone."""
+        await self.pool.close()
+        self.pool = await a_pool(self.path, self.listener)
+        return self.pool
 
     def ask(self, unit: WorkUnit) -> asyncio.Task[ResultUnit]:
         return asyncio.create_task(self.pool.dispatch_and_wait(unit))
@@ -88,6 +97,12 @@ class Worker:
             await self._writer.wait_closed()
 
 
+async def a_pool(path: Path, listener: socket.socket) -> ComputePool:
+    pool = ComputePool(SimpleNamespace(unit_crash_limit=2, unit_timeout_s=60.0), path.parent / "board")
+    await pool.start(listener.dup())
+    return pool
+
+
 @pytest.fixture
 async def meeting(tmp_path: Path) -> AsyncIterator[Meeting]:
     folder = short_directory(tmp_path / "run", "pool.sock")
@@ -96,12 +111,11 @@ async def meeting(tmp_path: Path) -> AsyncIterator[Meeting]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    pool = ComputePool(SimpleNamespace(unit_crash_limit=2, unit_timeout_s=60.0), tmp_path / "board")
-    await pool.start(listener)
-    yield Meeting(pool, path)
-    await pool.close()
-    path.unlink()
-    folder.rmdir()
+    meeting = Meeting(await a_pool(path, listener), path, listener)
+    yield meeting
+    await meeting.pool.close()
+    listener.close()
+    shutil.rmtree(folder)
 
 
 def a_unit(job_id: str = "a", *, timeout_s: float = 60.0, **payload: Any) -> WorkUnit:
@@ -163,7 +177,18 @@ async def test_all_who_ask_for_one_job_get_its_one_result(meeting: Meeting) -> N
     await worker.hang_up()
 
 
-async def test_unit_of_a_worker_that_hangs_up_goes_to_another_and_is_quarantined_in_the_end(
+def tell_death(meeting: Meeting, *names: str, living: dict[str, int] | None = None) -> None:
+    """Publish as the Supervisor does that these workers died."""
+    deaths = [
+        DeathReport(
+            role="compute_worker", worker=name, pid=1, exit_code=-11, cause="signal 11", at=0.0, lived_s=1.0
+        )
+        for name in names
+    ]
+    publish(Board(workers=living or {}, deaths=deaths), meeting.path.parent / "board")
+
+
+async def test_unit_of_a_worker_that_dies_goes_to_another_and_is_quarantined_in_the_end(
     meeting: Meeting,
 ) -> None:
     asked = meeting.ask(a_unit())
@@ -173,10 +198,105 @@ async def test_unit_of_a_worker_that_hangs_up_goes_to_another_and_is_quarantined
         assert isinstance(unit, WorkUnit)
         assert unit.attempt == attempt
         await worker.hang_up()
+        # This process, which plays the worker, lives on: here the board alone tells.
+        tell_death(meeting, *(f"{seat}.1" for seat in range(1, attempt + 1)))
 
     result = await asked
 
-    assert result.failure == Failure(error_type="QuarantinedError", message="test.echo killed 2 workers")
+    assert result.failure == Failure(
+        error_type="QuarantinedError",
+        message="test.echo killed 2 workers: attempt 1: signal 11 in 1.1; attempt 2: signal 11 in 2.1",
+    )
+
+
+async def test_unit_of_a_worker_that_hangs_up_and_lives_waits_for_its_return(meeting: Meeting) -> None:
+    worker, other = await meeting.join(seat=1), await meeting.join(seat=2)
+    asked = meeting.ask(a_unit())
+    assert isinstance(await worker.hear(), WorkUnit)
+
+    await worker.hang_up()
+    worker = await meeting.join(seat=1, holding="a", attempt=1)
+    worker.say(an_answer())
+
+    assert await asked == an_answer()
+    assert meeting.pool.workers == 2
+    await worker.hang_up()
+    await other.hang_up()
+
+
+async def test_next_engine_knows_who_holds_what_and_does_not_run_it_again(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    asked = meeting.ask(a_unit())
+    assert isinstance(await worker.hear(), WorkUnit)
+    publish(Board(workers={"0.1": os.getpid()}), meeting.path.parent / "board")
+
+    successor = await meeting.replace_pool()
+    asked.cancel()
+    again = asyncio.create_task(successor.dispatch_and_wait(a_unit()))
+    other = await meeting.join(seat=1)
+    await asyncio.sleep(0.25)
+    assert (successor.busy, successor.queue_depth) == (1, 0)
+    returned = await meeting.join(holding="a", attempt=1)
+    returned.say(an_answer())
+
+    assert await again == an_answer()
+    for each in (worker, other, returned):
+        await each.hang_up()
+
+
+async def test_next_engine_runs_again_what_a_dead_worker_held(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    asked = meeting.ask(a_unit())
+    assert isinstance(await worker.hear(), WorkUnit)
+    tell_death(meeting, "0.1")
+
+    successor = await meeting.replace_pool()
+    asked.cancel()
+    again = asyncio.create_task(successor.dispatch_and_wait(a_unit()))
+    other = await meeting.join(seat=1)
+
+    unit = await other.hear()
+    assert isinstance(unit, WorkUnit)
+    assert unit.attempt == 2
+    other.say(an_answer(attempt=2))
+    assert (await again).succeeded
+    await worker.hang_up()
+    await other.hang_up()
+
+
+async def test_who_submits_more_than_the_queue_holds_waits_and_the_urgent_go_first(meeting: Meeting) -> None:
+    meeting.pool.reconfigure(queue_limit=2, canary_interval_s=0.0)
+    asked = [meeting.ask(a_unit(f"job{number}")) for number in range(4)]
+    await asyncio.sleep(0)
+    urgent = meeting.ask(msgspec.structs.replace(a_unit("urgent"), priority=1))
+    await asyncio.sleep(0.01)
+    assert meeting.pool.queue_depth == 2
+
+    worker = await meeting.join()
+    order = []
+    for _ in range(5):
+        while not isinstance(unit := await worker.hear(), WorkUnit):
+            pass
+        order.append(unit.job_id)
+        assert meeting.pool.queue_depth <= 2
+        worker.say(an_answer(unit.job_id))
+
+    assert all(result.succeeded for result in await asyncio.gather(*asked, urgent))
+    assert order == ["job0", "urgent", "job1", "job2", "job3"]
+    await worker.hang_up()
+
+
+async def test_unit_that_finds_no_room_before_its_deadline_fails(meeting: Meeting) -> None:
+    meeting.pool.reconfigure(queue_limit=1, canary_interval_s=0.0)
+    asked = meeting.ask(a_unit("first"))
+    await asyncio.sleep(0)
+
+    result = await meeting.pool.dispatch_and_wait(a_unit("second", timeout_s=0.05))
+
+    assert result.failure is not None
+    assert result.failure.error_type == "DeadlineExceeded"
+    assert "no room" in result.failure.message
+    asked.cancel()
 
 
 async def test_result_held_from_an_earlier_engine_is_acknowledged_and_used(meeting: Meeting) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gaia.validator.app.compute_worker import ComputeWorker, find_handler, limit_memory
+from gaia.validator.app.compute_worker import ComputeWorker, find_handler
 from gaia.validator.app.rendezvous import short_directory
+from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.ipc_types import (
+    CANARY,
     Ack,
     Bye,
     FrameReader,
@@ -307,13 +312,122 @@ def test_drained_worker_leaves_when_nobody_listens_any_more(engine: Engine) -> N
     running.join()
 
 
+class Watched(Running):
+    """A worker whose notes we read, as the Supervisor does."""
+
+    def __init__(self, path: Path, *, max_jobs: int = 1000, idle_s: float = 0.0) -> None:
+        self.notes, self._sender = multiprocessing.Pipe(duplex=False)
+        self.worker = ComputeWorker(4, 7, str(path), max_jobs, HANDLERS, idle_s, None, self._sender)
+        self.thread = threading.Thread(target=self.worker.run)
+        self.thread.start()
+
+    def heard(self) -> bytes:
+        assert self.notes.poll(PATIENCE_S)
+        return os.read(self.notes.fileno(), 64)
+
+    def end(self, engine: Engine) -> None:
+        self.worker.drain()
+        engine.close()
+        self.join()
+        self.notes.close()
+        self._sender.close()
+
+
+def test_worker_with_a_supervisor_tells_it_that_it_is_due_and_goes_on_serving(engine: Engine) -> None:
+    watched = Watched(engine.path, max_jobs=2)
+    engine.accept()
+    assert watched.heard() == Note.CONNECTED.value
+
+    for job_id in "abcd":
+        engine.say(a_unit(job_id=job_id))
+        engine.acknowledge(engine.hear_result())
+
+    assert watched.heard() == Note.MAX_JOBS.value
+    watched.end(engine)
+
+
+def test_worker_that_had_nothing_to_do_for_long_tells_the_supervisor_once(engine: Engine) -> None:
+    watched = Watched(engine.path, idle_s=0.05)
+    engine.accept()
+    assert watched.heard() == Note.CONNECTED.value
+
+    engine.say(a_unit())
+    engine.acknowledge(engine.hear_result())
+
+    assert watched.heard() == Note.IDLE.value
+    watched.end(engine)
+
+
+def test_canary_runs_in_every_worker_and_is_no_unit(engine: Engine) -> None:
+    watched = Watched(engine.path, max_jobs=1)
+    engine.accept()
+
+    engine.say(a_unit(CANARY))
+
+    assert engine.hear_result().unwrap() == {}
+    engine.say(a_unit(CANARY, "b"))
+    engine.hear_result()
+    assert watched.heard() == Note.CONNECTED.value
+    watched.end(engine)
+
+
+def guarded(program: str, stack: Path) -> subprocess.CompletedProcess[str]:
+    """Run `program` in a process with a guard that is called `guard`."""
+    prelude = (
+        "import ctypes, sys, time\n"
+        "from gaia.validator.app.worker_guard import WorkerGuard\n"
+        f"guard = WorkerGuard(256, {str(stack)!r})\n"
+    )
+    return subprocess.run([sys.executable, "-c", prelude + program], capture_output=True, text=True)
+
+
+def test_deadline_ends_native_code_that_holds_the_interpreter_and_leaves_its_stack(tmp_path: Path) -> None:
+    # PyDLL keeps the interpreter's lock: no Python thread could run.
+    program = "guard.arm(time.time() + 0.3)\nctypes.PyDLL(None).sleep(60)\n"
+
+    began_at = time.monotonic()
+    done = guarded(program, tmp_path / "stack")
+
+    assert done.returncode == -signal.SIGALRM
+    assert time.monotonic() - began_at < PATIENCE_S
+    assert "most recent call first" in (tmp_path / "stack").read_text()
+
+
+def test_segmentation_fault_leaves_its_stack(tmp_path: Path) -> None:
+    done = guarded("ctypes.string_at(0)\n", tmp_path / "stack")
+
+    assert done.returncode == -signal.SIGSEGV
+    assert "in string_at" in (tmp_path / "stack").read_text()
+
+
+def test_unit_that_ends_in_time_is_left_alone(tmp_path: Path) -> None:
+    program = "guard.arm(time.time() + 0.2)\nguard.disarm()\ntime.sleep(0.4)\nprint('well')\n"
+
+    assert guarded(program, tmp_path / "stack").stdout == "well\n"
+
+
+def test_memory_kept_by_earlier_units_does_not_count_for_the_next(tmp_path: Path) -> None:
+    program = (
+        "kept = []\n"
+        "for _ in range(4):\n"
+        "    kept.append(bytearray(200 * 2**20))\n"
+        "    guard.tidy(1.0)\n"
+        "try:\n"
+        "    bytearray(300 * 2**20)\n"
+        "except MemoryError:\n"
+        "    print('refused')\n"
+    )
+
+    assert guarded(program, tmp_path / "stack").stdout == "refused\n"
+
+
 def test_handler_is_looked_up_by_name() -> None:
     assert find_handler(HANDLERS, "test.echo")({"x": 1})["x"] == 1
 
 
 def test_memory_beyond_the_limit_is_refused() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    limit_memory(64)
+    WorkerGuard(64)
     try:
         with pytest.raises(MemoryError):
             bytearray(256 * 2**20)

@@ -48,25 +48,44 @@ def test_missing_binaries_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     assert raised.value.exit_code == ExitCode.DATABASE_UNREACHABLE
 
 
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (subprocess.CalledProcessError(1, "initdb", stderr="initdb: no\n room.\n"), r"\(initdb: no room\)"),
-        (subprocess.SubprocessError("preexec"), "no user namespaces here"),
-    ],
-)
 def test_cluster_that_cannot_be_made_ends_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any, **__: Any) -> NoReturn:
-        raise error
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name in ("postgres", "initdb"):
+        (binaries / name).write_text("#!/bin/sh\necho 'initdb: no\n room.' >&2\nexit 1\n")
+        (binaries / name).chmod(0o755)
+    monkeypatch.setenv("PG_BINDIR", str(binaries))
 
-    fakes = {name: getattr(subprocess, name) for name in ("CalledProcessError", "SubprocessError")}
-    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=fail, **fakes))
-
-    with pytest.raises(ConfigurationError, match=sentence):
+    with pytest.raises(ConfigurationError, match=r"\(initdb: no room\)"):
         EmbeddedPostgres(tmp_path).prepare()
 
+    assert not (tmp_path / "postgres" / "cluster").exists()
+
+
+def test_root_that_cannot_become_another_ends_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise subprocess.SubprocessError("preexec")
+
+    fakes = {name: getattr(subprocess, name) for name in ("DEVNULL", "SubprocessError")}
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(Popen=fail, **fakes))
+
+    with pytest.raises(ConfigurationError, match="no user namespaces here"):
+        EmbeddedPostgres(tmp_path).prepare()
+
+
+def test_cluster_is_made_beside_the_loop_and_given_up_when_nobody_wants_it(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path)
+
+    assert not server.is_prepared()
+    (helper,) = server.helpers()
+    server.abandon()
+
+    assert server.helpers() == set()
+    assert not Path(f"/proc/{helper}").exists()
     assert not (tmp_path / "postgres" / "cluster").exists()
 
 

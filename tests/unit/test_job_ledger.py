@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from gaia.validator.app.job_ledger import (
+from gaia.validator.app.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
@@ -16,18 +14,23 @@ from gaia.validator.app.job_ledger import (
     Dismiss,
     Event,
     Finished,
-    JobLedger,
+    Inherited,
     Kill,
     Quarantine,
+    Remember,
     Resolve,
     Submitted,
     Tick,
+    WorkerDied,
     WorkerHolding,
     WorkerLeaving,
     WorkerLost,
     WorkerReady,
 )
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+from gaia.validator.app.job_ledger import JobLedger
+from gaia.validator.app.lease_book import Crash, Holding, Story
+from gaia.validator.app.rendezvous import DeathReport
+from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
 
 
 def a_unit(job_id: str = "a", **fields: Any) -> WorkUnit:
@@ -108,26 +111,253 @@ def test_job_submitted_twice_runs_once(ledger: JobLedger) -> None:
 
 
 def test_unit_of_a_dead_worker_runs_again_before_those_behind_it(ledger: JobLedger) -> None:
-    play(ledger, WorkerReady("w"), Submitted(a_unit("a")), Submitted(a_unit("b")), WorkerLost("w"))
+    play(ledger, WorkerReady("w"), Submitted(a_unit("a")), Submitted(a_unit("b")), WorkerDied("w"))
 
     assert play(ledger, WorkerReady("x")) == [Assign("x", a_unit("a", attempt=2))]
 
 
-def test_unit_that_kills_every_worker_is_quarantined(ledger: JobLedger) -> None:
+def a_report(worker: str, cause: str = "signal 11 (SIGSEGV)", **fields: Any) -> DeathReport:
+    defaults = {"role": "compute_worker", "pid": 7, "exit_code": -11, "at": 0.0, "lived_s": 1.0}
+    return DeathReport(**{**defaults, "worker": worker, "cause": cause, **fields})
+
+
+def test_unit_that_kills_every_worker_is_quarantined_and_its_error_tells_the_whole_story(
+    ledger: JobLedger,
+) -> None:
     play(ledger, Submitted(a_unit()))
     for worker in ("1", "2"):
-        play(ledger, WorkerReady(worker), WorkerLost(worker))
+        play(ledger, WorkerReady(worker), WorkerDied(worker, a_report(worker)))
 
-    quarantine, resolve = play(ledger, WorkerReady("3"), WorkerLost("3"))
+    remember, quarantine, resolve = play(ledger, WorkerReady("3"), WorkerDied("3", a_report("3", "memory")))
 
+    assert isinstance(remember, Remember)
     assert quarantine == Quarantine("a", 3)
     assert failure_of(resolve) == "QuarantinedError"
     assert isinstance(resolve, Resolve)
     assert resolve.result.attempt == 3
+    assert resolve.result.failure is not None
+    assert resolve.result.failure.message == (
+        "test.echo killed 3 workers: attempt 1: signal 11 (SIGSEGV) in 1;"
+        " attempt 2: signal 11 (SIGSEGV) in 2; attempt 3: memory in 3"
+    )
+
+
+def test_quarantine_outlives_the_engine(ledger: JobLedger) -> None:
+    stories: dict[str, Story] = {}
+    for worker in ("1", "2", "3"):
+        # Each attempt under an engine of its own, which knows what was written down.
+        engine = JobLedger(crash_limit=3, stories=dict(stories))
+        play(engine, Submitted(a_unit()), WorkerReady(worker))
+        for command in play(engine, WorkerDied(worker)):
+            if isinstance(command, Remember) and command.story is not None:
+                stories[command.job_id] = command.story
+
+    (resolve,) = play(JobLedger(crash_limit=3, stories=dict(stories)), Submitted(a_unit()))
+
+    assert failure_of(resolve) == "QuarantinedError"
+    assert [death.attempt for death in stories["a"].deaths] == [1, 2, 3]
+
+
+def test_unit_submitted_as_another_attempt_is_not_blamed_for_what_the_first_did(ledger: JobLedger) -> None:
+    play(ledger, Submitted(a_unit()))
+    for worker in ("1", "2", "3"):
+        play(ledger, WorkerReady(worker), WorkerDied(worker))
+
+    assert play(ledger, WorkerReady("4"), Submitted(a_unit(attempt=2))) == [Assign("4", a_unit(attempt=2))]
+
+
+def test_story_of_a_job_that_ends_well_is_forgotten(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("1"), Submitted(a_unit()), WorkerDied("1"), WorkerReady("2"))
+
+    assert Remember("a", None) in play(ledger, Finished("2", an_answer(attempt=2)))
+    assert ledger.stories == {}
+
+
+def test_cause_that_comes_to_light_later_is_added_to_the_story(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("1"), Submitted(a_unit()), WorkerDied("1"))
+    assert str(ledger.stories["a"]) == "attempt 1: died"
+
+    play(ledger, WorkerDied("1", a_report("1", "memory")))
+
+    assert str(ledger.stories["a"]) == "attempt 1: memory in 1"
+    assert ledger.stories["a"].crashes == 1
+
+
+def test_unit_is_acquitted_when_its_worker_died_of_something_else(ledger: JobLedger) -> None:
+    play(ledger, Submitted(a_unit()))
+    for worker in "12345":
+        play(ledger, WorkerReady(worker), WorkerDied(worker))
+        play(ledger, WorkerDied(worker, a_report(worker, "its fork server died", blames_unit=False)))
+
+    assert play(ledger, WorkerReady("6")) == [Assign("6", a_unit(attempt=6))]
+
+
+def test_only_the_death_that_decides_waits_for_its_cause(ledger: JobLedger) -> None:
+    play(ledger, Submitted(a_unit()))
+    wants = []
+    for worker in "123":
+        play(ledger, WorkerReady(worker))
+        wants.append(ledger.wants_report(worker, now=0.0))
+        play(ledger, WorkerDied(worker))
+
+    assert wants == [False, False, True]
+    assert not ledger.wants_report("nobody", now=0.0)
+
+
+def test_death_at_the_deadline_answers_with_its_cause(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit(deadline_at=10.0)))
+    assert ledger.wants_report("w", now=9.8)
+
+    *_, resolve = play(ledger, WorkerDied("w", a_report("w", "deadline", stack=STACK)), now=9.8)
+
+    assert failure_of(resolve) == "DeadlineExceeded"
+    assert isinstance(resolve, Resolve)
+    assert resolve.result.failure is not None
+    assert resolve.result.failure.message == (
+        "test.echo was killed at its deadline: deadline in w at numbers.py:7 in crunch < handlers.py:9 in run"
+    )
+
+
+def test_alarm_long_before_the_deadline_is_a_crash(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit(deadline_at=10.0)))
+
+    (remember,) = play(ledger, WorkerDied("w", a_report("w", "deadline")), now=5.0)
+
+    assert isinstance(remember, Remember)
+    assert ledger.waiting == 1
+
+
+STACK = """Current thread 0x1 (most recent call first):
+  File "/x/numbers.py", line 7 in crunch
+  File "/x/handlers.py", line 9 in run
+"""
+
+
+def test_worker_that_lost_its_connection_keeps_its_unit(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerLost("w"))
+
+    assert play(ledger, WorkerReady("x")) == []
+    assert ledger.away == {"w"}
+    play(ledger, WorkerHolding("w", "a", 1))
+    assert play(ledger, Finished("w", an_answer())) == [Resolve(an_answer()), Acknowledge("w", "a", 1)]
+
+
+def inherited(worker: str = "w", job_id: str = "a", attempt: int = 1, deadline_at: float = 50.0) -> Inherited:
+    return Inherited(
+        Holding(worker=worker, job_id=job_id, attempt=attempt, started_at=0.0, deadline_at=deadline_at)
+    )
+
+
+def test_unit_submitted_again_waits_for_the_silent_worker_that_has_it(ledger: JobLedger) -> None:
+    assert play(ledger, inherited(), WorkerReady("x"), Submitted(a_unit())) == []
+    assert play(ledger, Tick(frozenset("wx")), now=49.0) == []
+
+    play(ledger, WorkerHolding("w", "a", 1))
+
+    assert play(ledger, Finished("w", an_answer()))[0] == Resolve(an_answer())
+
+
+def test_silent_worker_is_waited_for_until_its_units_own_deadline(ledger: JobLedger) -> None:
+    play(ledger, inherited(), WorkerReady("x"), Submitted(a_unit(deadline_at=90.0)))
+
+    assert play(ledger, Tick(frozenset("wx")), now=50.0) == [Kill("w", "deadline")]
+    assert play(ledger, Tick(frozenset("wx")), now=51.0) == []
+    assert Assign("x", a_unit(attempt=2, deadline_at=90.0)) in play(ledger, WorkerDied("w"), now=51.0)
+
+
+def test_death_of_a_worker_of_an_earlier_engine_counts_though_nobody_asked_again_yet(
+    ledger: JobLedger,
+) -> None:
+    play(ledger, inherited(attempt=2), WorkerDied("w"))
+
+    assert ledger.stories["a"].tries == 1
+
+
+def test_death_that_an_earlier_engine_wrote_down_counts_once() -> None:
+    told = Story(tries=1, crashes=1, deaths=(Crash(worker="w", attempt=1, at=0.0),))
+    engine = JobLedger(crash_limit=3, stories={"a": told})
+
+    play(engine, inherited(), WorkerDied("w", a_report("w", "memory")))
+
+    assert engine.stories["a"].tries == 1
+    play(engine, WorkerDied("w", a_report("w", "memory")))
+    assert play(engine, WorkerReady("x"), Submitted(a_unit())) == [Assign("x", a_unit(attempt=2))]
+
+
+def test_silent_worker_that_connects_without_the_unit_never_had_it(ledger: JobLedger) -> None:
+    play(ledger, inherited(), Submitted(a_unit()))
+
+    assert play(ledger, WorkerReady("w")) == [Assign("w", a_unit(attempt=1))]
+
+
+def test_late_answer_to_another_attempt_is_not_counted(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerDied("w"), WorkerReady("x"))
+    play(ledger, WorkerHolding("w", "a", 1))
+
+    assert play(ledger, Finished("w", an_answer(attempt=1))) == [Acknowledge("w", "a", 1)]
+    assert play(ledger, Finished("x", an_answer(attempt=2)))[0] == Resolve(an_answer(attempt=2))
+
+
+def test_words_of_a_worker_that_is_known_to_be_dead_are_not_heard(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerDied("w"))
+
+    assert play(ledger, Finished("w", an_answer())) == []
+    assert (ledger.waiting, ledger.idle) == (1, 0)
+
+
+def test_worker_that_is_being_killed_gets_no_other_unit(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit(deadline_at=10.0)))
+    play(ledger, Tick(), now=10.0)
+
+    assert play(ledger, WorkerLost("w"), WorkerReady("w"), Submitted(a_unit("b"))) == []
+
+
+@pytest.fixture
+def watchful() -> JobLedger:
+    return JobLedger(canary_interval_s=10.0, canary_timeout_s=5.0)
+
+
+def test_idle_worker_is_given_a_canary_when_it_has_not_answered_lately(watchful: JobLedger) -> None:
+    (first,) = play(watchful, WorkerReady("0.1"), Tick(), now=0.0)
+
+    assert isinstance(first, Assign)
+    assert (first.unit.handler, first.unit.deadline_at) == (CANARY, 5.0)
+    assert watchful.healthy_seats(0.0) == 0
+    play(watchful, Finished("0.1", an_answer(first.unit.job_id)), now=1.0)
+    assert watchful.healthy_seats(1.0) == 1
+    assert play(watchful, Tick(), now=10.9) == []
+    assert len(play(watchful, Tick(), now=11.0)) == 1
+
+
+def test_worker_that_does_not_answer_its_canary_is_killed(watchful: JobLedger) -> None:
+    play(watchful, WorkerReady("0.1"), Tick(), now=0.0)
+
+    assert play(watchful, Tick(), now=4.9) == []
+    assert play(watchful, Tick(), now=5.0) == [Kill("0.1", "silent")]
+    assert play(watchful, WorkerDied("0.1"), now=5.1) == []
+    assert watchful.stories == {}
+
+
+def test_answer_to_a_unit_is_as_good_as_one_to_a_canary(watchful: JobLedger) -> None:
+    play(watchful, WorkerReady("0.1"), Submitted(a_unit()), Finished("0.1", an_answer()))
+
+    assert play(watchful, Tick(), now=9.9) == []
+
+
+def test_seat_is_healthy_while_its_worker_is_within_the_deadline_of_its_unit(watchful: JobLedger) -> None:
+    play(watchful, WorkerReady("0.1"), WorkerReady("1.2"), Submitted(a_unit(deadline_at=90.0)))
+
+    assert [watchful.healthy_seats(now) for now in (0.0, 89.0, 91.0)] == [1, 1, 0]
+
+
+def test_without_canaries_a_seat_is_healthy_while_it_is_connected(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("0.1"), WorkerReady("0.2"), WorkerReady("1.3"), WorkerLost("1.3"))
+
+    assert ledger.healthy_seats(0.0) == 1
 
 
 def test_death_of_an_idle_worker_blames_no_unit(ledger: JobLedger) -> None:
-    play(ledger, *[event for _ in range(5) for event in (WorkerReady("w"), WorkerLost("w"))])
+    play(ledger, *[event for _ in range(5) for event in (WorkerReady("w"), WorkerDied("w"))])
 
     assert play(ledger, Submitted(a_unit()), WorkerReady("x")) == [Assign("x", a_unit())]
 
@@ -145,7 +375,7 @@ def test_deadline_kills_the_holder_and_answers(ledger: JobLedger) -> None:
     kill, resolve = play(ledger, Tick(), now=10.0)
     assert kill == Kill("w", "deadline")
     assert failure_of(resolve) == "DeadlineExceeded"
-    assert play(ledger, WorkerLost("w"), WorkerReady("x"), now=11.0) == []
+    assert play(ledger, WorkerDied("w"), WorkerReady("x"), now=11.0) == []
 
 
 def test_deadline_answers_a_unit_that_found_no_worker(ledger: JobLedger) -> None:
@@ -175,7 +405,7 @@ def test_answer_that_crosses_the_kill_is_dropped(ledger: JobLedger) -> None:
     play(ledger, Tick(), now=10.0)
 
     assert play(ledger, Finished("w", an_answer()), now=10.0) == [Acknowledge("w", "a", 1)]
-    assert play(ledger, WorkerLost("w"), Submitted(a_unit()), now=11.0) == []
+    assert play(ledger, WorkerDied("w"), Submitted(a_unit()), now=11.0) == []
 
 
 def test_leaving_worker_is_let_go_at_once_when_it_holds_nothing(ledger: JobLedger) -> None:
@@ -230,29 +460,20 @@ def test_only_so_many_results_are_kept(ledger: JobLedger) -> None:
     assert play(ledger, Submitted(a_unit("1024"))) == [Resolve(an_answer("1024"))]
 
 
-def test_late_answer_counts_though_another_worker_is_at_the_job(ledger: JobLedger) -> None:
-    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerLost("w"), WorkerReady("x"))
-    play(ledger, WorkerHolding("w", "a", 1))
-
-    assert play(ledger, Finished("w", an_answer()))[0] == Resolve(an_answer())
-    assert play(ledger, Finished("x", an_answer(attempt=2))) == [Acknowledge("x", "a", 2)]
-    assert play(ledger, Submitted(a_unit())) == [Assign("w", a_unit())]
-
-
 def test_death_of_a_worker_that_another_has_replaced_at_the_job_is_no_crash(ledger: JobLedger) -> None:
-    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerLost("w"), WorkerReady("x"))
+    play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerDied("w"), WorkerReady("x"))
     play(ledger, WorkerHolding("w", "a", 1))
 
-    assert play(ledger, WorkerLost("w"), WorkerReady("y")) == []
+    assert play(ledger, WorkerDied("w"), WorkerReady("y")) == []
     assert play(ledger, Finished("x", an_answer(attempt=2)))[0] == Resolve(an_answer(attempt=2))
 
 
 def test_job_submitted_again_keeps_the_count_of_its_crashes(ledger: JobLedger) -> None:
     play(ledger, Submitted(a_unit()))
     for worker in ("1", "2"):
-        play(ledger, WorkerReady(worker), WorkerLost(worker), Submitted(a_unit()))
+        play(ledger, WorkerReady(worker), WorkerDied(worker), Submitted(a_unit()))
 
-    assert play(ledger, WorkerReady("3"), WorkerLost("3"))[0] == Quarantine("a", 3)
+    assert play(ledger, WorkerReady("3"), WorkerDied("3"))[1] == Quarantine("a", 3)
 
 
 def test_cancelled_job_is_forgotten_while_it_waits(ledger: JobLedger) -> None:
@@ -269,156 +490,3 @@ def test_worker_that_lives_but_never_connects_is_killed(ledger: JobLedger) -> No
     assert play(ledger, Tick(frozenset({"idle", "silent"})), now=50.0) == []
     assert play(ledger, Tick(frozenset({"idle", "silent"})), now=50.1) == [Kill("silent", "silent")]
     assert play(ledger, Tick(frozenset({"idle"})), now=51.0) == []
-
-
-class AnyHistory(RuleBasedStateMachine):
-    """Whatever happens to workers and to time, each job is settled once and none is lost."""
-
-    crash_limit = 3
-    workers = Bundle("workers")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ledger = JobLedger(crash_limit=self.crash_limit, silence_limit_s=1e9, keep_s=1e9)
-        self.now = 0.0
-        self.births = 0
-        self.jobs = 0
-        self.connected: set[str] = set()
-        self.leaving: set[str] = set()
-        self.holds: dict[str, tuple[str, int]] = {}
-        """What each worker was given; kept by a worker that lost its connection."""
-        self.doomed: set[str] = set()
-        self.open: dict[str, float] = {}
-        self.settled: list[str] = []
-        self.attempts: dict[str, list[int]] = {}
-
-    def tell(self, event: Event) -> None:
-        for command in self.ledger.handle(event, self.now):
-            self.check(command)
-
-    def check(self, command: Command) -> None:
-        match command:
-            case Assign(worker, unit):
-                assert worker in self.connected
-                assert worker not in self.holds, "two units for one worker"
-                assert worker not in self.leaving, "a unit for a worker that leaves"
-                assert unit.job_id in self.open, "work for a job that is settled"
-                self.holds[worker] = (unit.job_id, unit.attempt)
-                self.attempts[unit.job_id].append(unit.attempt)
-            case Resolve(result):
-                assert result.job_id in self.open
-                del self.open[result.job_id]
-                self.settled.append(result.job_id)
-            case Dismiss(worker):
-                assert worker not in self.holds, "let go with a unit in hand"
-                assert worker in self.leaving
-                self.connected.discard(worker)
-            case Kill(worker, _):
-                assert worker in self.holds
-                self.doomed.add(worker)
-            case Quarantine(job_id, crashes):
-                assert crashes == self.crash_limit
-                assert job_id in self.open
-            case Acknowledge(worker, _, _):
-                assert worker in self.connected
-
-    @rule(priority=st.integers(0, 2), patience=st.integers(1, 50))
-    def submit(self, priority: int, patience: int) -> None:
-        self.jobs += 1
-        job_id = f"job{self.jobs}"
-        self.open[job_id] = self.now + patience
-        self.attempts[job_id] = []
-        self.tell(Submitted(a_unit(job_id, priority=priority, deadline_at=self.now + patience)))
-
-    @precondition(lambda self: self.jobs)
-    @rule(data=st.data())
-    def submit_again(self, data: st.DataObject) -> None:
-        number = data.draw(st.integers(1, self.jobs))
-        job_id = f"job{number}"
-        if job_id in self.open:
-            self.tell(Submitted(a_unit(job_id, deadline_at=self.open[job_id])))
-
-    @rule(target=workers)
-    def connect(self) -> str:
-        self.births += 1
-        worker = f"worker{self.births}"
-        self.connected.add(worker)
-        self.tell(WorkerReady(worker))
-        return worker
-
-    @rule(worker=workers)
-    def answer(self, worker: str) -> None:
-        if worker in self.connected and worker in self.holds:
-            job_id, attempt = self.holds.pop(worker)
-            self.doomed.discard(worker)
-            self.tell(Finished(worker, an_answer(job_id, attempt)))
-
-    @rule(worker=workers)
-    def ask_to_leave(self, worker: str) -> None:
-        if worker in self.connected and worker not in self.leaving:
-            self.leaving.add(worker)
-            self.tell(WorkerLeaving(worker))
-
-    @rule(worker=consumes(workers))
-    def die(self, worker: str) -> None:
-        self.holds.pop(worker, None)
-        self.leaving.discard(worker)
-        self.doomed.discard(worker)
-        if worker in self.connected:
-            self.connected.discard(worker)
-            self.tell(WorkerLost(worker))
-
-    @rule(worker=workers)
-    def lose_the_connection_and_return(self, worker: str) -> None:
-        if worker not in self.connected:
-            return
-        self.leaving.discard(worker)
-        self.tell(WorkerLost(worker))
-        if worker in self.holds:
-            self.tell(WorkerHolding(worker, *self.holds[worker]))
-        else:
-            self.tell(WorkerReady(worker))
-
-    @rule(seconds=st.integers(1, 20))
-    def time_passes(self, seconds: int) -> None:
-        self.now += seconds
-        self.tell(Tick())
-        assert all(deadline > self.now for deadline in self.open.values()), "a deadline passed unanswered"
-
-    @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.open)))
-        del self.open[job_id]
-        self.tell(Cancelled(job_id))
-
-    @invariant()
-    def no_job_is_settled_twice(self) -> None:
-        assert len(self.settled) == len(set(self.settled))
-
-    @invariant()
-    def no_job_is_tried_more_often_than_it_may_crash(self) -> None:
-        # A lost connection counts as a crash; that it was none, nobody can know.
-        assert all(max(attempts, default=1) <= self.crash_limit for attempts in self.attempts.values())
-
-    @invariant()
-    def no_worker_waits_while_a_job_does(self) -> None:
-        assert not (self.ledger.idle and self.ledger.waiting)
-
-    def teardown(self) -> None:
-        """A last worker that answers all it is given leaves nothing open."""
-        for worker in sorted(self.connected | set(self.holds)):
-            if worker in self.connected:
-                self.connected.discard(worker)
-                self.holds.pop(worker, None)
-                self.tell(WorkerLost(worker))
-        self.connected.add("last")
-        self.tell(WorkerReady("last"))
-        for _ in range(self.jobs + 1):
-            if "last" in self.holds:
-                self.tell(Finished("last", an_answer(*self.holds.pop("last"))))
-        assert not self.open
-        assert (self.ledger.waiting, self.ledger.busy) == (0, 0)
-
-
-TestAnyHistory = AnyHistory.TestCase

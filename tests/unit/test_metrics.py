@@ -19,6 +19,8 @@ NAMES = {
     "gaia_process_cpu_seconds_total",
     "gaia_compute_job_duration_seconds",
     "gaia_compute_job_failures_total",
+    "gaia_pool_healthy_seats",
+    "gaia_sandbox_level",
     "gaia_weather_runs_active",
     "gaia_weather_forecasts",
     "gaia_miner_requests_total",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from gaia.validator.app.supervision import (
     Role,
     Start,
     Stop,
+    look_again_s,
     plan,
 )
 from gaia.validator.utils.errors import ExitCode
@@ -77,20 +79,89 @@ def test_seat_is_free_only_once_its_holder_is_reaped(facts: dict[str, Any]) -> N
     assert plan(everyone(**facts), [], ALL, LIMITS, now=5) == []
 
 
-def test_worker_above_the_soft_limit_is_asked_to_leave() -> None:
-    children = [a_child(Role.WORKER, private_mib=101.0)]
+@pytest.mark.parametrize(
+    "facts", [{"private_mib": 101.0}, {"due": "max_jobs"}, {"due": "idle"}, {"started_at": -3601.0}]
+)
+def test_worker_that_should_be_replaced_serves_until_its_successor_is_ready(facts: dict[str, Any]) -> None:
+    limits = replace(LIMITS, age_s=3600)
+    worker = a_child(Role.WORKER, **facts)
+    successor = a_child(Role.WORKER, pid=900, started_at=1.5, is_ready=False)
+    wanted = {Role.WORKER: 1}
 
-    assert plan(children, [], {Role.WORKER: 1}, LIMITS, now=0) == [
-        Stop(children[0].pid, 300, "private memory above the soft limit")
+    assert plan([worker], [], wanted, limits, now=1.0) == [Start(Role.WORKER, 0)]
+    assert plan([worker, successor], [], wanted, limits, now=2.0) == []
+    assert plan([worker, replace(successor, is_ready=True)], [], wanted, limits, now=3.0) == [
+        Stop(worker.pid, 300, "its successor is ready")
     ]
+    leaving = replace(worker, kill_at=1e9)
+    assert plan([leaving, replace(successor, is_ready=True)], [], wanted, limits, now=4.0) == []
+
+
+def test_memory_is_kept_for_so_many_successors_at_once() -> None:
+    due = [a_child(Role.WORKER, seat=seat, due="max_jobs") for seat in range(4)]
+
+    assert plan(due, [], {Role.WORKER: 4}, LIMITS, now=0) == [Start(Role.WORKER, 0)]
+    assert len(plan(due, [], {Role.WORKER: 4}, replace(LIMITS, extra_workers=3), now=0)) == 3
+
+
+def test_seat_whose_worker_leaves_and_whose_successor_died_is_filled_at_once() -> None:
+    leaving = a_child(Role.WORKER, kill_at=1e9)
+
+    assert plan([leaving], [], {Role.WORKER: 1}, LIMITS, now=0) == [Start(Role.WORKER, 0)]
+
+
+def test_seat_of_a_killed_worker_is_filled_once_it_is_reaped() -> None:
+    assert plan([a_child(Role.WORKER, is_killed=True)], [], {Role.WORKER: 1}, LIMITS, now=0) == []
+
+
+def test_worker_that_is_large_from_the_start_is_not_replaced_without_end() -> None:
+    newborn = a_child(Role.WORKER, private_mib=150.0, started_at=9.5)
+
+    assert plan([newborn], [], {Role.WORKER: 1}, LIMITS, now=10.0) == []
+
+
+def test_surplus_seat_loses_both_of_its_workers() -> None:
+    children = [a_child(Role.WORKER), a_child(Role.WORKER, pid=900, started_at=1.0, is_ready=False)]
+
+    commands = plan(children, [], {}, LIMITS, now=2.0)
+
+    assert [command.pid for command in commands if isinstance(command, Stop)] == [children[0].pid, 900]
 
 
 def test_worker_above_the_hard_limit_is_killed_though_it_is_leaving() -> None:
     children = [a_child(Role.WORKER, private_mib=201.0, kill_at=1e9)]
 
-    assert plan(children, [], {Role.WORKER: 1}, LIMITS, now=0) == [
-        Kill(children[0].pid, "private memory above the hard limit")
-    ]
+    assert Kill(children[0].pid, "private memory above the hard limit") in plan(
+        children, [], {Role.WORKER: 1}, LIMITS, now=0
+    )
+
+
+@pytest.mark.parametrize("role", [Role.ENGINE, Role.SIGNER])
+def test_engine_and_signer_that_show_no_life_are_killed(role: Role) -> None:
+    limits = replace(LIMITS, silence_s=30.0)
+    silent = a_child(role, silent_s=30.1)
+
+    assert plan([silent], [], {role: 1}, limits, now=0) == [Kill(silent.pid, "silent")]
+    assert plan([replace(silent, silent_s=30.0)], [], {role: 1}, limits, now=0) == []
+    assert plan([replace(silent, is_killed=True)], [], {role: 1}, limits, now=0) == []
+
+
+def test_database_is_not_judged_by_its_silence() -> None:
+    limits = replace(LIMITS, silence_s=30.0)
+
+    assert plan([a_child(Role.DATABASE, silent_s=1e9)], [], {Role.DATABASE: 1}, limits, now=0) == []
+
+
+@pytest.mark.parametrize(
+    ("private_mib", "look_s"), [(0.0, 0.1), (100.0, 0.05), (180.0, 0.01), (199.9, 0.01), (500.0, 0.01)]
+)
+def test_memory_is_looked_at_before_the_largest_worker_can_be_above_its_limit(
+    private_mib: float, look_s: float
+) -> None:
+    children = [a_child(Role.WORKER, private_mib=private_mib), a_child(Role.WORKER, seat=1)]
+
+    assert look_again_s(children, LIMITS, poll_s=0.25) == pytest.approx(look_s)
+    assert look_again_s(children, LIMITS, poll_s=0.02) == pytest.approx(min(look_s, 0.02))
 
 
 def test_only_workers_are_limited_in_memory() -> None:

@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def boot(
-    target: str, parent_pid: int | None, ready: Connection, settings: bytes, arguments: tuple[Any, ...]
+    target: str, parent_pid: int | None, ready: Connection | None, settings: bytes, arguments: tuple[Any, ...]
 ) -> None:
     """Become the child that `target` describes; runs in the new process.
 
@@ -29,7 +29,8 @@ def boot(
     parent_pid
         Process whose death we do not outlive; None: the fork server.
     ready
-        Closed once the target is imported and about to run, after one message.
+        Closed once the target is imported and about to run, after one byte; None: the
+        target says itself when it is ready.
     settings
         Pickled settings, the target's first argument; empty: it takes none.
     arguments
@@ -38,13 +39,16 @@ def boot(
     die_with_parent(parent_pid if parent_pid is not None else _fork_server_pid())
     # Ctrl-C reaches the whole process group; only the Supervisor acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # It means new settings; whoever can take them over later says so.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         function = resolve(target)
         if settings:
             arguments = (pickle.loads(settings), *arguments)  # noqa: S301 - written by the Supervisor
-        ready.send_bytes(b"ready")
-        ready.close()
+        if ready is not None:
+            os.write(ready.fileno(), b"r")
+            ready.close()
         function(*arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
+from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Literal
 
@@ -21,9 +21,12 @@ import msgspec
 
 from gaia.validator.app.engine_dial import EngineDial
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.preload import load_handlers
 from gaia.validator.app.sandbox import Level, Mode, confine, grant_for
+from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
+    CANARY,
     Ack,
     Bye,
     Failure,
@@ -44,7 +47,6 @@ _log = logging.getLogger("application")
 _RETRY_S = 0.05
 _FAREWELL_S = 0.5
 _READ_BYTES = 65536
-_MIB = 1024 * 1024
 
 
 def run_compute_worker(
@@ -58,6 +60,9 @@ def run_compute_worker(
     log_format: Literal["json", "console"] = "json",
     sandbox: Mode = "off",
     data_dir: str = "",
+    idle_s: float = 0.0,
+    stack_path: str = "",
+    notes: Connection | None = None,
 ) -> None:
     """Serve units until told to stop, or until `max_jobs` were served.
 
@@ -73,11 +78,16 @@ def run_compute_worker(
         How to be locked in, once all that handlers need is loaded.
     data_dir
         Where the folders are that the handlers read and write.
+    idle_s
+        After so long without a unit, the memory of earlier ones is given back by a replacement; 0: never.
+    stack_path
+        File for the last Python stack, and the sign that deadlines are kept here too; "": neither.
+    notes
+        Where the Supervisor is told that we are connected, and when we should be replaced.
     """
-    if memory_mib:
-        limit_memory(memory_mib)
+    guard = WorkerGuard(memory_mib, stack_path)
     configure_logging(log_level, log_format, role="compute_worker")
-    worker = ComputeWorker(seat, incarnation, socket_path, max_jobs, handlers)
+    worker = ComputeWorker(seat, incarnation, socket_path, max_jobs, handlers, idle_s, guard, notes)
     if sandbox != "off":
         worker.lock_in(sandbox, data_dir)
 
@@ -88,18 +98,23 @@ def run_compute_worker(
     worker.run()
 
 
-def limit_memory(memory_mib: int) -> None:
-    """Let this process allocate `memory_mib` beyond what it has: the kernel refuses more."""
-    used_kib = _status_kib("VmData")
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (used_kib * 1024 + memory_mib * _MIB, hard))
-
-
 class ComputeWorker:
-    """One connection, one unit at a time, and a result that is kept until it was acknowledged."""
+    """One connection, one unit at a time, and a result that is kept until it was acknowledged.
+
+    With `notes` it stays in service after its last unit, until its successor is there and the
+    Supervisor tells it to leave; without, it asks the engine to be let go.
+    """
 
     def __init__(
-        self, seat: int, incarnation: int, socket_path: str, max_jobs: int, handlers: str = HANDLERS
+        self,
+        seat: int,
+        incarnation: int,
+        socket_path: str,
+        max_jobs: int,
+        handlers: str = HANDLERS,
+        idle_s: float = 0.0,
+        guard: WorkerGuard | None = None,
+        notes: Connection | None = None,
     ) -> None:
         self._seat = seat
         self._incarnation = incarnation
@@ -107,7 +122,12 @@ class ComputeWorker:
         self._sandbox = Level.NONE
         self._max_jobs = max_jobs
         self._handlers = handlers
+        self._idle_s = idle_s
+        self._guard = guard
+        self._notes = notes
+        self._noted: set[Note] = set()
         self._served = 0
+        self._served_at = time.monotonic()
         self._unacknowledged: ResultUnit | None = None
         self._is_draining = False
         self._is_dismissed = False
@@ -132,6 +152,8 @@ class ComputeWorker:
         ConfigurationError
             If less can be had than `mode` asks for.
         """
+        # A compiler needs memory to write code into, which is not to be had inside.
+        load_handlers(self._handlers)
         self._sandbox = confine(mode, grant_for(data_dir, self._handlers), self._dial)
 
     def run(self) -> None:
@@ -163,7 +185,7 @@ class ComputeWorker:
                     return None
                 time.sleep(_RETRY_S)
                 continue
-            if self._dial.spares == 0:
+            if self._dial.spares == 0 and not self._note(Note.SPENT):
                 self._is_draining = True  # there will be no other connection
             return connection
 
@@ -198,20 +220,26 @@ class ComputeWorker:
             sandbox=self._sandbox,
         )
         connection.sendall(encode_frame(hello))
+        self._note(Note.CONNECTED)
         self._maybe_say_goodbye(connection)
         if held:
             connection.sendall(encode_frame(held))
 
     def _maybe_say_goodbye(self, connection: socket.socket) -> None:
         """Ask to leave, before the last result is sent: the engine answers that with the next unit."""
-        is_done = self._is_draining or self._served >= self._max_jobs
-        if is_done and self._said_goodbye_at is None:
+        is_spent = self._served >= self._max_jobs and not self._note(Note.MAX_JOBS)
+        if (self._is_draining or is_spent) and self._said_goodbye_at is None:
             self._said_goodbye_at = time.monotonic()
             reason = "drain" if self._is_draining else "max_jobs"
             connection.sendall(encode_frame(Goodbye(reason=reason)))
 
     def _patience_ms(self) -> float | None:
         """How long to wait for the engine's next word; None: for ever."""
+        if not self._is_draining and self._idle_s and self._served and Note.IDLE not in self._noted:
+            left_s = self._served_at + self._idle_s - time.monotonic()
+            if left_s > 0:
+                return left_s * 1000 + 1
+            self._note(Note.IDLE)
         if not self._is_draining or self._said_goodbye_at is None or self._unacknowledged is not None:
             return None
         # There may be no engine to let us go: at the end of the validator it goes first.
@@ -219,13 +247,33 @@ class ComputeWorker:
         self._is_dismissed = patience_s <= 0
         return max(0.0, patience_s * 1000)
 
+    def _note(self, note: Note) -> bool:
+        """Tell the Supervisor, once; False: there is none to tell."""
+        if self._notes is None:
+            return False
+        if note not in self._noted:
+            self._noted.add(note)
+            try:
+                os.write(self._notes.fileno(), note.value)
+            except OSError:
+                return False  # it is gone, and the kernel is about to end us
+        return True
+
     def _hear(self, connection: socket.socket, message: ToWorker) -> None:
         match message:
             case WorkUnit():
+                if self._guard is not None:
+                    self._guard.arm(message.deadline_at)
                 self._unacknowledged, frame = encode_result(attempt_unit(message, self._handlers))
-                self._served += 1
+                if self._guard is not None:
+                    self._guard.disarm()
+                if message.handler != CANARY:
+                    self._served += 1
+                    self._served_at = time.monotonic()
                 self._maybe_say_goodbye(connection)
                 connection.sendall(frame)
+                if self._guard is not None:
+                    self._guard.tidy(self._unacknowledged.wall_s)
             case Ack(job_id=job_id, attempt=attempt):
                 held = self._unacknowledged
                 if held is not None and (held.job_id, held.attempt) == (job_id, attempt):
@@ -270,6 +318,8 @@ def encode_result(result: ResultUnit) -> tuple[ResultUnit, bytes]:
 @functools.cache
 def find_handler(module: str, name: str) -> Handler:
     """Ask `module` for the handler called `name`; it is imported on first use."""
+    if name == CANARY:
+        return dict
     handler: Handler = import_module(module).resolve(name)
     return handler
 
@@ -278,10 +328,3 @@ def _peak_rss_bytes() -> int:
     """Largest resident memory this process ever had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _status_kib(name: str) -> int:
-    for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1])
-    return 0

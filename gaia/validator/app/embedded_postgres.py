@@ -48,39 +48,78 @@ class EmbeddedPostgres:
         self._socket = _socket_directory(data_dir)
         self._binaries = find_binaries()
         self._options = {"shared_buffers": shared_buffers, "max_connections": str(max_connections)}
+        self._making: subprocess.Popen[bytes] | None = None
+        self._is_made = False
         self._orphans_since: float | None = None
 
     def prepare(self) -> None:
-        """Make the cluster, unless there is one. Takes seconds the first time.
+        """Make the cluster, unless there is one, and wait until it is made.
 
         Raises
         ------
         ConfigurationError
             If initdb fails; its last words are in the sentence.
         """
-        make_private(self._root)
-        make_private(self._socket)
-        if (self._cluster / "PG_VERSION").exists():
-            return
-        # Made aside and renamed: a half-made cluster is never taken for one.
+        while not self.is_prepared():
+            assert self._making is not None
+            self._making.wait()
+
+    def is_prepared(self) -> bool:
+        """Say whether there is a cluster; where there is none its making begins, and takes seconds.
+
+        Raises
+        ------
+        ConfigurationError
+            If initdb fails; its last words are in the sentence.
+        """
+        if self._is_made:
+            return True
         draft = self._root / "cluster.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        options = ["-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=trust", "--data-checksums"]
-        try:
-            subprocess.run(
-                [self._binaries / "initdb", "-D", draft, *options],
-                capture_output=True,
-                text=True,
-                preexec_fn=partial(_become_server, os.getpid()),
-                env=_ENVIRONMENT,
-                cwd="/",
-                check=True,
-            )
-        except subprocess.CalledProcessError as error:
-            raise _cannot_create(" ".join(error.stderr.split())[-300:].rstrip(".")) from error
-        except subprocess.SubprocessError as error:
-            raise _cannot_create("root cannot become nobody: no user namespaces here") from error
+        if self._making is None:
+            make_private(self._root)
+            make_private(self._socket)
+            self._is_made = (self._cluster / "PG_VERSION").exists()
+            if not self._is_made:
+                # Made aside and renamed: a half-made cluster is never taken for one.
+                shutil.rmtree(draft, ignore_errors=True)
+                self._making = self._make(draft)
+            return self._is_made
+        if self._making.poll() is None:
+            return False
+        made, self._making = self._making, None
+        if made.returncode != 0:
+            words = (self._root / "initdb.log").read_text(errors="replace")
+            raise _cannot_create(" ".join(words.split())[-300:].rstrip("."))
         draft.rename(self._cluster)
+        self._is_made = True
+        return True
+
+    def abandon(self) -> None:
+        """End the making of a cluster that is no longer wanted."""
+        if self._making is not None:
+            self._making.kill()
+            self._making.wait()
+            self._making = None
+
+    def helpers(self) -> set[int]:
+        """Return the processes that make the cluster."""
+        return {self._making.pid} if self._making is not None else set()
+
+    def _make(self, draft: Path) -> subprocess.Popen[bytes]:
+        options = ["-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=trust", "--data-checksums"]
+        with (self._root / "initdb.log").open("wb") as log:
+            try:
+                return subprocess.Popen(
+                    [self._binaries / "initdb", "-D", draft, *options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    preexec_fn=partial(_become_server, os.getpid()),  # noqa: PLW1509 - we have no threads
+                    env=_ENVIRONMENT,
+                    cwd="/",
+                )
+            except subprocess.SubprocessError as error:
+                raise _cannot_create("root cannot become nobody: no user namespaces here") from error
 
     def is_free(self, now: float) -> bool:
         """Say whether nothing is left of an earlier server; ends what lingers for too long.

@@ -22,9 +22,11 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app import metrics
 from gaia.validator.app.backends.choice import Compute, start_compute
+from gaia.validator.app.compute_pool import ComputePool
 from gaia.validator.app.embedded_postgres import embedded_dsn
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observer import CountedMiners, Observer, record_result
+from gaia.validator.app.reload import merge
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.miner_comms import MinerComms
@@ -32,7 +34,8 @@ from gaia.validator.core.signer_client import SignerClient
 from gaia.validator.core.task_orchestrator import MetagraphKeeper, TaskOrchestrator
 from gaia.validator.core.weight_setting import WeightSetter
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.config import Settings, load_settings
+from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
@@ -66,6 +69,7 @@ async def _main(settings: Settings, pool_socket: socket.socket, signer_path: str
     loop.add_signal_handler(signal.SIGTERM, start.cancel)
     try:
         async with IOEngine.started(settings, pool_socket, signer_path, board_path) as engine:
+            loop.add_signal_handler(signal.SIGHUP, engine.reload)
             await engine.meet_chain()
             stop = asyncio.Event()
             loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -143,6 +147,18 @@ class IOEngine:
         """
         metagraph = await self._metagraph.first(min(self._settings.chain_timeout_s, _PATIENCE_AT_START_S))
         log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
+
+    def reload(self) -> None:
+        """Read the settings again and take over what may change, as the Supervisor does."""
+        try:
+            self._settings, changed, _ = merge(self._settings, load_settings)
+        except ConfigurationError as error:
+            log.error("reload_failed", error=str(error))
+            return
+        logging.getLogger().setLevel(self._settings.log_level)
+        if isinstance(self._pool, ComputePool):
+            self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
+        log.info("engine_reloaded", changed=changed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""

@@ -18,6 +18,10 @@ PROCESS_CPU = Gauge(
     "gaia_process_cpu_seconds_total", "Processor time of living processes, by role.", ["role"]
 )
 
+HEALTHY_SEATS = Gauge(
+    "gaia_pool_healthy_seats", "Seats of the compute pool that answered a unit or a canary lately."
+)
+
 JOB_DURATION = Histogram(
     "gaia_compute_job_duration_seconds",
     "Wall time of one attempt at a unit, by handler.",

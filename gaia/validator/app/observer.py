@@ -78,6 +78,7 @@ class Observer:
     def _show_queue(self) -> None:
         metrics.QUEUE_DEPTH.labels("work").set(self._pool.queue_depth)
         metrics.QUEUE_DEPTH.labels("leased").set(self._pool.busy)
+        metrics.HEALTHY_SEATS.set(self._pool.healthy_seats)
         metrics.SANDBOX_LEVEL.set(self._pool.sandbox_level)
 
     def _show_processes(self, board: Board) -> None:

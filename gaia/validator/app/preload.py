@@ -11,6 +11,8 @@ from gaia.validator.app.child import die_with_parent
 SERVER_PID = os.getpid()
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"
+SIGN_VARIABLE = "FORK_SERVER_SIGN"
+"""Names the file in which the fork server writes its pid once it has loaded everything."""
 HANDLERS = "gaia.tasks.defined_tasks.weather.validator.handlers"
 
 # Threads must not exist when the fork server forks, and the workers are our parallelism.
@@ -72,3 +74,5 @@ def _import_if_there(name: str) -> bool:
 if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
     die_with_parent(os.getppid())
     warm_up()
+    if sign := os.environ.get(SIGN_VARIABLE):
+        Path(sign).write_text(str(SERVER_PID))

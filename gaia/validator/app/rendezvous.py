@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,6 +18,41 @@ from gaia.validator.utils.errors import ConfigurationError
 # AF_UNIX takes 107 bytes.
 _LONGEST_PATH_BYTES = 100
 _LONGEST_NAME = "signer.sock"
+_BACKLOG = 512
+_CALL = re.compile(r'File "([^"]*)", line (\d+ in \S+)')
+_CALLS_SHOWN = 3
+
+
+class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a child ended, as the Supervisor saw it."""
+
+    role: str
+    worker: str = ""
+    """Of a compute worker: "<seat>.<incarnation>"."""
+    pid: int
+    exit_code: int
+    """Minus the number of the signal that killed it; 255 where nobody could tell."""
+    cause: str
+    """Such as "memory", "deadline", "silent", "startup", "signal 11 (SIGSEGV)", "exit 3"."""
+    blames_unit: bool = True
+    """False where the unit it held had no part in it, as when the fork server died."""
+    at: float
+    """Unix seconds."""
+    lived_s: float
+    private_mib: float = 0.0
+    """When last looked at."""
+    unit: str = ""
+    """Job that it held, or had held last."""
+    stack: str = ""
+    """Its Python stack at the end, innermost call first, where it could still write one."""
+
+    @property
+    def sentence(self) -> str:
+        """Say it in one line, with the innermost calls."""
+        calls = [Path(file).name + ":" + where for file, where in _CALL.findall(self.stack)]
+        memory = f" with {self.private_mib:.0f} MiB" if self.private_mib else ""
+        at = " at " + " < ".join(calls[:_CALLS_SHOWN]) if calls else ""
+        return f"{self.cause} in {self.worker or self.role}{memory}{at}"
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +64,37 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     """Pid of each other child by role."""
     restarts: dict[str, int] = {}
     """Children started in place of one that died, by role."""
+    deaths: list[DeathReport] = []
+    """The latest that were not planned, oldest first."""
+
+
+class BoardReader:
+    """Reads the board as often as one likes: a file that was not replaced is not read again.
+
+    Parameters
+    ----------
+    path
+        The board; None: nobody publishes one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._board: Board | None = None
+
+    def read(self) -> Board | None:
+        """Return the board as it is now; None where none was published yet."""
+        if self._path is None:
+            return None
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return self._board
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen != self._seen:
+            self._board = read_board(self._path)
+            self._seen = seen
+        return self._board
 
 
 def publish(board: Board, path: Path) -> None:
@@ -62,12 +132,41 @@ def board_path(data_dir: Path) -> Path:
     return run_directory(data_dir) / "board"
 
 
+def lease_book_path(data_dir: Path) -> Path:
+    """Return the file in which the IO-Engine notes who holds which unit."""
+    return board_path(data_dir).with_name("leases")
+
+
+def heartbeat_path(data_dir: Path) -> Path:
+    """Return the file in which the IO-Engine's loop shows that it turns."""
+    return board_path(data_dir).with_name("heartbeat")
+
+
+def stack_path(data_dir: Path, worker: str) -> Path:
+    """Return the file in which a compute worker leaves its last Python stack."""
+    return run_directory(data_dir) / "stacks" / worker
+
+
 def short_directory(wanted: Path, longest_name: str) -> Path:
     """Return `wanted`, or a folder for temporary files if a socket in it had too long a path."""
     if len(os.fsencode(wanted / longest_name)) <= _LONGEST_PATH_BYTES:
         return wanted
     digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
     return Path(tempfile.gettempdir(), f"gaia-{digest}")
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """Listen at `path`, in place of whoever did before, for our user alone; the path goes with the socket."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def make_private(directory: Path) -> None:

@@ -41,14 +41,26 @@ _SHARE_OF_DRAIN: Mapping[Role, float] = {
 }
 
 
+_JUDGED_BY_SILENCE = (Role.ENGINE, Role.SIGNER)
+_SHORTEST_LOOK_S = 0.01
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a child may use, and how patient we are; seconds and MiB."""
 
     soft_mib: float
-    """A worker with more private memory is replaced once it is free."""
+    """A worker with more private memory is replaced: it leaves once its successor is ready."""
     hard_mib: float
     """A worker with more private memory is killed."""
+    growth_mib_s: float = 2000.0
+    """The fastest that memory grows: how fast one core can touch it."""
+    age_s: float = float("inf")
+    """An older worker is replaced."""
+    extra_workers: int = 1
+    """So many more than wanted may live while they are being replaced; memory is kept for them."""
+    silence_s: float = float("inf")
+    """An IO-Engine or signer that is stopped, or whose loop hangs, is killed after so long."""
     drain_timeout_s: float
     """Longest time an orderly end may take."""
     recycle_grace_s: float
@@ -56,6 +68,8 @@ class Limits:
     ready_timeout_s: float = 120.0
     stable_after_s: float = 5.0
     """A child that lived longer was well."""
+    settled_after_s: float = 1.0
+    """A worker's memory is judged by the soft limit from then on."""
     free_restarts: int = 2
     """So many deaths in a row are made good at once; each further one waits twice as long."""
     backoff_first_s: float = 0.1
@@ -66,7 +80,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A process as last looked at; it holds its seat until it is reaped."""
+    """A process as last looked at; it holds its seat until it is reaped.
+
+    Two compute workers may hold one seat: one that leaves, and its successor.
+    """
 
     role: Role
     seat: int
@@ -74,6 +91,10 @@ class Child:
     started_at: float
     is_ready: bool
     private_mib: float = 0.0
+    due: str = ""
+    """Why the worker itself, or new settings, want it replaced."""
+    silent_s: float = 0.0
+    """How long it has shown no sign of life, of those that do show one."""
     kill_at: float | None = None
     """Set once it was told to stop: when patience ends."""
     is_killed: bool = False
@@ -134,7 +155,8 @@ def plan(
     """Bring the children we have one step closer to the children we want.
 
     A seat is free only once its last holder is reaped, so two IO-Engines never
-    run at once, not even during a restart.
+    run at once, not even during a restart. A compute worker that should be replaced
+    serves until its successor is ready, so there are never fewer than wanted.
 
     Parameters
     ----------
@@ -155,6 +177,12 @@ def plan(
         *_stops(children, wanted, limits),
         *_starts(children, deaths, wanted, limits, now),
     ]
+
+
+def look_again_s(children: Sequence[Child], limits: Limits, poll_s: float) -> float:
+    """Return how soon to look at memory again: at the latest when the largest worker could be at its limit."""
+    largest = max((child.private_mib for child in children if child.role is Role.WORKER), default=0.0)
+    return min(poll_s, max(_SHORTEST_LOOK_S, (limits.hard_mib - largest) / limits.growth_mib_s))
 
 
 def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits: Limits) -> Halt | None:
@@ -189,6 +217,8 @@ def _kills(children: Sequence[Child], limits: Limits, now: float) -> Iterator[Ki
             yield Kill(child.pid, "did not stop in time")
         elif child.role is Role.WORKER and child.private_mib > limits.hard_mib:
             yield Kill(child.pid, "private memory above the hard limit")
+        elif child.role in _JUDGED_BY_SILENCE and child.silent_s > limits.silence_s:
+            yield Kill(child.pid, "silent")
         elif not child.is_ready and now - child.started_at > limits.ready_timeout_s:
             yield Kill(child.pid, "not ready in time")
 
@@ -202,8 +232,24 @@ def _stops(children: Sequence[Child], wanted: Mapping[Role, int], limits: Limits
         if child.seat >= wanted.get(child.role, 0):
             if not is_awaited:
                 yield Stop(child.pid, _SHARE_OF_DRAIN[child.role] * limits.drain_timeout_s, "not wanted")
-        elif child.role is Role.WORKER and child.private_mib > limits.soft_mib:
-            yield Stop(child.pid, limits.recycle_grace_s, "private memory above the soft limit")
+        elif child.role is Role.WORKER and _has_successor(child, children):
+            yield Stop(child.pid, limits.recycle_grace_s, "its successor is ready")
+
+
+def _has_successor(worker: Child, children: Sequence[Child]) -> bool:
+    return any(
+        (other.started_at, other.pid) > (worker.started_at, worker.pid) and other.is_ready
+        for other in _serving(children, worker.seat)
+    )
+
+
+def _serving(children: Sequence[Child], seat: int) -> list[Child]:
+    """Workers in the seat that nobody has told to leave."""
+    return [
+        child
+        for child in children
+        if (child.role, child.seat) == (Role.WORKER, seat) and child.kill_at is None and not child.is_killed
+    ]
 
 
 def _starts(
@@ -213,16 +259,40 @@ def _starts(
     limits: Limits,
     now: float,
 ) -> Iterator[Start]:
-    taken = {(child.role, child.seat) for child in children}
     ready = {child.role for child in children if child.is_ready}
+    room = wanted.get(Role.WORKER, 0) + limits.extra_workers
+    room -= sum(child.role is Role.WORKER for child in children)
     for role in Role:
         if any(wanted.get(other) and other not in ready for other in STARTS_AFTER.get(role, ())):
             continue
         for seat in range(wanted.get(role, 0)):
             faults = _faults_in_a_row(deaths, role, seat, limits)
             is_rested = not faults or now >= faults[0].at + _backoff_s(len(faults), limits)
-            if (role, seat) not in taken and is_rested:
+            holders = [child for child in children if (child.role, child.seat) == (role, seat)]
+            is_vacant = not holders or (room > 0 and _wants_another(holders, limits, now))
+            if is_vacant and is_rested:
+                room -= role is Role.WORKER
                 yield Start(role, seat)
+
+
+def _wants_another(holders: Sequence[Child], limits: Limits, now: float) -> bool:
+    """Say whether a worker is to be started beside those that hold its seat."""
+    if holders[0].role is not Role.WORKER or any(child.is_killed for child in holders):
+        return False
+    serving = _serving(holders, holders[0].seat)
+    # Whoever leaves with nobody in its place, since its successor died, is replaced at once.
+    return not serving or (len(serving) == 1 and bool(reason_to_replace(serving[0], limits, now)))
+
+
+def reason_to_replace(worker: Child, limits: Limits, now: float) -> str:
+    """Say why a compute worker should be replaced; "": it should not."""
+    if not worker.is_ready:
+        return ""
+    age_s = now - worker.started_at
+    # What a worker needs from the start is no leak: else its successors would follow each other for ever.
+    if worker.private_mib > limits.soft_mib and age_s >= limits.settled_after_s:
+        return "private memory above the soft limit"
+    return "age" if age_s > limits.age_s else worker.due
 
 
 def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Limits) -> list[Death]:

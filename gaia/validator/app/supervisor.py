@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import selectors
 import signal
@@ -13,20 +12,19 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from gaia.validator.app import child, preload, rendezvous
+from gaia.validator.app import autopsy, lease_book, nursery, rendezvous
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.heartbeat import last_beat
 from gaia.validator.app.logging_config import configure_logging, event
+from gaia.validator.app.nursery import Process, Seated
 from gaia.validator.app.preflight import folder_trouble
-from gaia.validator.app.sandbox import Mode
 from gaia.validator.app.supervision import (
     FORK_SERVER_DIED,
     Child,
@@ -34,13 +32,17 @@ from gaia.validator.app.supervision import (
     Death,
     Halt,
     Kill,
-    Limits,
     Role,
     Start,
     Stop,
+    look_again_s,
     plan,
 )
+from gaia.validator.app.supervisor_options import Options, Reloaded
+from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+__all__ = ["RELOAD", "TARGETS", "Options", "Supervisor", "main"]
 
 TARGETS: Mapping[Role, str] = {
     Role.ENGINE: "gaia.validator.app.io_engine:run_io_engine",
@@ -49,38 +51,17 @@ TARGETS: Mapping[Role, str] = {
 }
 """What each child runs: "module:function", imported in the child alone."""
 
+RELOAD = (sys.executable, "-m", "gaia.validator.app.reload")
+"""Program that reads the settings again, for we may not load what that takes."""
+
 _log = logging.getLogger("application")
-_SPAWN = multiprocessing.get_context("spawn")
-_FORKSERVER = multiprocessing.get_context("forkserver")
 _IMPATIENT_POLL_S = 0.02
+_LAST_WORDS_S = 0.03
 _REMEMBERED_DEATHS = 512
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the Supervisor must know; the settings themselves it only hands on."""
-
-    data_dir: str
-    settings: bytes
-    """Pickled, for the IO-Engine and the signer."""
-    workers: int
-    embedded_database: bool
-    start_method: str = "forkserver"
-    worker_max_jobs: int = 1000
-    worker_soft_limit_mib: int = 1024
-    worker_hard_limit_mib: int = 2048
-    unit_timeout_s: float = 300.0
-    drain_timeout_s: float = 25.0
-    poll_s: float = 0.25
-    crash_limit: int = 12
-    log_level: str = "INFO"
-    log_format: Literal["json", "console"] = "json"
-    lock_fd: int = -1
-    """Keeps the data folder ours as long as we live."""
-    sandbox: Mode = "required"
-    """Of the compute workers."""
-    handlers: str = "gaia.tasks.defined_tasks.weather.validator.handlers"
+_PUBLISHED_DEATHS = 32
+_LONGEST_NOTES = 16
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
 
 
 def main(options_fd: int) -> int:
@@ -93,17 +74,6 @@ def main(options_fd: int) -> int:
     return Supervisor(options).run()
 
 
-@dataclass(slots=True)
-class _Seated:
-    """A child, and what we hold of it."""
-
-    child: Child
-    incarnation: int
-    process: multiprocessing.process.BaseProcess | subprocess.Popen[bytes]
-    pidfd: int
-    ready: Connection | None
-
-
 class Supervisor:
     """Owns every process of the validator, and the two sockets they meet at.
 
@@ -113,28 +83,33 @@ class Supervisor:
         What to run and within which limits.
     targets
         What each role runs; a role without a target is not started.
+    reload
+        Program that is given the pickled settings and prints `Reloaded`.
     """
 
-    def __init__(self, options: Options, targets: Mapping[Role, str] = TARGETS) -> None:
+    def __init__(
+        self,
+        options: Options,
+        targets: Mapping[Role, str] = TARGETS,
+        reload: Sequence[str] = RELOAD,
+    ) -> None:
         self._options = options
         self._targets = targets
+        self._reload = reload
         self._data_dir = Path(options.data_dir).resolve()
-        self._limits = Limits(
-            soft_mib=options.worker_soft_limit_mib,
-            hard_mib=options.worker_hard_limit_mib,
-            drain_timeout_s=options.drain_timeout_s,
-            recycle_grace_s=options.unit_timeout_s,
-            crash_limit=options.crash_limit,
-        )
+        self._limits = options.limits()
         self._wanted = self._wanted_seats()
-        self._seated: dict[int, _Seated] = {}
+        self._seated: dict[int, Seated] = {}
         self._deaths: deque[Death] = deque(maxlen=_REMEMBERED_DEATHS)
+        self._reports: deque[rendezvous.DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
         self._incarnations = 0
         self._exit_code: int = ExitCode.OK
         self._selector = selectors.DefaultSelector()
         self._postgres: EmbeddedPostgres | None = None
-        self._next_look_at = 0.0
+        self._reloading: subprocess.Popen[bytes] | None = None
+        self._looked_at = self._next_look_at = time.monotonic()
+        self._is_waiting_to_fork = False
 
     def run(self) -> int:
         """Supervise until told to stop or forced to give up; return the exit code."""
@@ -144,7 +119,10 @@ class Supervisor:
             try:
                 self._open_sockets(stack)
                 stack.callback(self._kill_all)
-                self._prepare_children()
+                is_forking = (
+                    self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
+                )
+                nursery.prepare(self._data_dir, is_forking=is_forking)
                 event(_log, "supervisor_started", pid=os.getpid(), workers=self._options.workers)
                 while self._seated or self._wanted:
                     self._carry_out_plan()
@@ -178,7 +156,7 @@ class Supervisor:
             receiver.setblocking(False)
             sender.setblocking(False)
             earlier_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-            earlier = {number: signal.signal(number, lambda *_: None) for number in _STOP_SIGNALS}
+            earlier = {number: signal.signal(number, lambda *_: None) for number in _NOTED_SIGNALS}
             self._selector.register(receiver, selectors.EVENT_READ, "signal")
             try:
                 yield
@@ -189,22 +167,21 @@ class Supervisor:
 
     def _open_sockets(self, stack: contextlib.ExitStack) -> None:
         rendezvous.make_private(rendezvous.run_directory(self._data_dir))
-        self._pool_socket = _listen(rendezvous.pool_socket_path(self._data_dir), stack)
-        self._signer_socket = _listen(rendezvous.signer_socket_path(self._data_dir), stack)
+        stacks = rendezvous.stack_path(self._data_dir, "")
+        rendezvous.make_private(stacks)
+        for left in stacks.iterdir():
+            left.unlink()
+        # No worker outlived our predecessor, so nobody holds anything.
+        lease_book.discard(rendezvous.lease_book_path(self._data_dir))
+        self._pool_socket = stack.enter_context(
+            rendezvous.listening(rendezvous.pool_socket_path(self._data_dir))
+        )
+        signer_path = rendezvous.signer_socket_path(self._data_dir)
+        self._signer_socket = stack.enter_context(rendezvous.listening(signer_path))
         stack.callback(rendezvous.board_path(self._data_dir).unlink, missing_ok=True)
 
-    def _prepare_children(self) -> None:
-        """What must be in the environment before any child, and the fork server as early as can be."""
-        os.environ.update(preload.environment(self._data_dir))
-        paths = [str(_PACKAGE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-        if self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER):
-            os.environ[preload.PARENT_VARIABLE] = str(os.getpid())
-            multiprocessing.set_forkserver_preload(["gaia.validator.app.preload"])
-            with _sigint_blocked():
-                forkserver.ensure_running()
-
     def _carry_out_plan(self) -> None:
+        self._is_waiting_to_fork = False
         children = [seated.child for seated in self._seated.values()]
         for command in plan(children, self._deaths, self._wanted, self._limits, time.monotonic()):
             self._carry_out(command)
@@ -224,20 +201,15 @@ class Supervisor:
 
     def _start(self, role: Role, seat: int) -> None:
         started_at = time.monotonic()
-        ready: Connection | None = None
-        process: multiprocessing.process.BaseProcess | subprocess.Popen[bytes]
-        with _sigint_blocked():
-            if role is Role.DATABASE:
-                postgres = self._start_postgres()
-                if postgres is None:
-                    return
-                process = postgres
-            else:
-                try:
-                    process, ready = self._start_python(role, seat)
-                except (EOFError, ConnectionError):
-                    self._note_failed_start(role, seat, started_at)
-                    return
+        try:
+            with nursery.sigint_blocked():
+                born = self._start_postgres() if role is Role.DATABASE else self._start_python(role, seat)
+        except (EOFError, ConnectionError):
+            self._note_failed_start(role, seat, started_at)
+            return
+        if born is None:
+            return  # not yet
+        process, notes = born
         pid = process.pid
         assert pid is not None
         try:
@@ -245,10 +217,10 @@ class Supervisor:
         except ProcessLookupError:
             pidfd = -1  # it is dead already, and reaped by the fork server
         facts = Child(role=role, seat=seat, pid=pid, started_at=started_at, is_ready=False)
-        seated = _Seated(facts, self._incarnations, process, pidfd, ready)
+        seated = Seated(facts, self._incarnations, process, pidfd, notes)
         self._seated[pid] = seated
-        if ready is not None:
-            self._selector.register(ready, selectors.EVENT_READ, seated)
+        if notes is not None:
+            self._selector.register(notes, selectors.EVENT_READ, seated)
         if any((death.role, death.seat) == (role, seat) for death in self._deaths):
             self._restarts[role] += 1
         event(_log, "child_started", child=role, seat=seat, pid=pid)
@@ -273,36 +245,28 @@ class Supervisor:
         self._deaths.append(death)
         event(_log, "child_not_started", logging.WARNING, child=role, seat=seat)
 
-    def _start_postgres(self) -> subprocess.Popen[bytes] | None:
+    def _start_postgres(self) -> tuple[Process, None] | None:
         if self._postgres is None:
-            postgres = EmbeddedPostgres(self._data_dir)
-            postgres.prepare()
-            self._postgres = postgres
-        return self._postgres.start() if self._postgres.is_free(time.monotonic()) else None
+            self._postgres = EmbeddedPostgres(self._data_dir)
+        if not self._postgres.is_prepared() or not self._postgres.is_free(time.monotonic()):
+            return None
+        return self._postgres.start(), None
 
-    def _start_python(self, role: Role, seat: int) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    def _start_python(self, role: Role, seat: int) -> tuple[Process, Any] | None:
+        is_worker = role is Role.WORKER
+        is_forked = is_worker and self._options.start_method == "forkserver"
+        if is_forked and not nursery.can_fork(self._data_dir):
+            self._is_waiting_to_fork = True
+            return None
         self._incarnations += 1
-        is_forked = role is Role.WORKER and self._options.start_method == "forkserver"
-        context = _FORKSERVER if is_forked else _SPAWN
-        ready, ready_sender = context.Pipe(duplex=False)
-        with ready_sender:
-            process = context.Process(
-                target=child.boot,
-                name=f"{role}-{seat}",
-                args=(
-                    self._targets[role],
-                    None if is_forked else os.getpid(),
-                    ready_sender,
-                    b"" if role is Role.WORKER else self._options.settings,
-                    self._arguments(role, seat),
-                ),
-            )
-            try:
-                process.start()
-            except (EOFError, ConnectionError):
-                ready.close()
-                raise
-        return process, ready
+        return nursery.start(
+            f"{role}-{seat}",
+            self._targets[role],
+            b"" if is_worker else self._options.settings,
+            self._arguments(role, seat),
+            is_worker=is_worker,
+            is_forked=is_forked,
+        )
 
     def _arguments(self, role: Role, seat: int) -> tuple[Any, ...]:
         if role is Role.ENGINE:
@@ -324,41 +288,53 @@ class Supervisor:
             self._options.log_format,
             self._options.sandbox,
             str(self._data_dir),
+            self._options.worker_idle_s,
+            str(rendezvous.stack_path(self._data_dir, f"{seat}.{self._incarnations}")),
         )
 
-    def _stop(self, seated: _Seated, grace_s: float, reason: str) -> None:
+    def _stop(self, seated: Seated, grace_s: float, reason: str) -> None:
         seated.child = replace(seated.child, kill_at=time.monotonic() + grace_s)
+        seated.because = reason
         event(_log, "child_stopping", child=seated.child.role, pid=seated.child.pid, reason=reason)
         # To PostgreSQL, SIGTERM means to wait until every client has left.
         is_database = seated.child.role is Role.DATABASE
-        _signal(seated, signal.SIGINT if is_database else signal.SIGTERM)
+        seated.signal(signal.SIGINT if is_database else signal.SIGTERM)
 
-    def _kill(self, seated: _Seated, reason: str) -> None:
-        seated.child = replace(seated.child, is_killed=True)
-        event(
-            _log,
-            "child_killed",
-            logging.WARNING,
-            child=seated.child.role,
-            pid=seated.child.pid,
-            reason=reason,
-        )
-        _signal(seated, signal.SIGKILL)
+    def _kill(self, seated: Seated, reason: str) -> None:
+        facts = seated.child
+        seated.child = replace(facts, is_killed=True)
+        seated.because = reason
+        event(_log, "child_killed", logging.WARNING, child=facts.role, pid=facts.pid, reason=reason)
+        if facts.role is Role.WORKER and self._wanted:
+            # Its alarm writes the Python stack before it ends the process.
+            seated.signal(signal.SIGALRM)
+            seated.kill_at = time.monotonic() + _LAST_WORDS_S
+        else:
+            seated.signal(signal.SIGKILL)
 
     def _wait(self) -> None:
-        """Sleep until a signal, a death, a birth, or the next look at memory."""
-        is_starting = Role.DATABASE in self._wanted and not any(
-            seated.child.role is Role.DATABASE and seated.child.is_ready for seated in self._seated.values()
+        """Sleep until a signal, a death, a birth, or the next look at the children."""
+        is_impatient = self._is_waiting_to_fork or (
+            Role.DATABASE in self._wanted
+            and not any(
+                one.child.role is Role.DATABASE and one.child.is_ready for one in self._seated.values()
+            )
         )
-        for key, _ in self._selector.select(_IMPATIENT_POLL_S if is_starting else self._options.poll_s):
+        next_at = min([self._next_look_at, *(one.kill_at for one in self._seated.values() if one.kill_at)])
+        patience_s = _IMPATIENT_POLL_S if is_impatient else max(0.0, next_at - time.monotonic())
+        for key, _ in self._selector.select(patience_s):
             if key.data == "signal":
                 self._heed(os.read(key.fd, 64))
-            elif key.fileobj is key.data.ready:
-                self._note_ready(key.data)
+            elif key.data == "reloaded":
+                self._take_over()
+            elif key.fileobj is key.data.notes:
+                self._take_notes(key.data)
             elif key.data.child.pid in self._seated:
                 self._reap(key.data)
 
     def _heed(self, numbers: bytes) -> None:
+        if signal.SIGHUP in numbers and self._wanted:
+            self._begin_reload()
         stops = [signal.Signals(number).name for number in numbers if number in _STOP_SIGNALS]
         if not stops:
             return
@@ -371,26 +347,75 @@ class Supervisor:
                     seated.child = replace(seated.child, kill_at=0.0)
         self._wanted = {}
 
-    def _note_ready(self, seated: _Seated) -> None:
-        assert seated.ready is not None
-        self._selector.unregister(seated.ready)
-        try:
-            seated.ready.recv_bytes()
-            seated.child = replace(seated.child, is_ready=True)
-        except (EOFError, OSError):
-            pass  # it died first, which its pidfd tells
-        seated.ready.close()
-        seated.ready = None
+    def _begin_reload(self) -> None:
+        if self._reloading is not None:
+            return
+        event(_log, "reloading")
+        settings = os.memfd_create("settings", 0)
+        os.write(settings, self._options.settings)
+        os.lseek(settings, 0, os.SEEK_SET)
+        with os.fdopen(settings, "rb") as source:
+            self._reloading = subprocess.Popen(self._reload, stdin=source, stdout=subprocess.PIPE)
+        self._selector.register(self._reloading.stdout, selectors.EVENT_READ, "reloaded")  # type: ignore[arg-type]
 
-    def _reap(self, seated: _Seated) -> None:
-        now = time.monotonic()
-        facts = seated.child
-        exit_code = _exit_code_of(seated.process)
+    def _take_over(self) -> None:
+        """Take over what may change of the settings that were read again."""
+        reading, self._reloading = self._reloading, None
+        assert reading is not None
+        assert reading.stdout is not None
+        self._selector.unregister(reading.stdout)
+        with reading:
+            outcome = reading.stdout.read()
+        if reading.returncode != 0:
+            event(_log, "reload_failed", logging.ERROR, exit_code=reading.returncode)
+            return
+        reloaded = msgspec.msgpack.decode(outcome, type=Reloaded)
+        event(_log, "reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
+        earlier, new = self._options, msgspec.structs.replace(reloaded.options, lock_fd=self._options.lock_fd)
+        self._options, self._limits = new, new.limits()
+        logging.getLogger().setLevel(new.log_level)
+        if self._wanted:
+            self._wanted = self._wanted_seats()
+        for seated in self._seated.values():
+            if seated.child.role is Role.WORKER and new.for_workers() != earlier.for_workers():
+                seated.child = replace(seated.child, due="new settings")
+            elif seated.child.role is Role.ENGINE:
+                seated.signal(signal.SIGHUP)
+
+    def _take_notes(self, seated: Seated) -> None:
+        """Hear that the child is ready or, from a compute worker, why it should be replaced."""
+        assert seated.notes is not None
+        try:
+            words = os.read(seated.notes.fileno(), 2 * _LONGEST_NOTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            words = b""
+        seated.said += len(words)
+        if seated.child.role is Role.WORKER:
+            for word in words:
+                if bytes((word,)) == Note.CONNECTED.value:
+                    seated.child = replace(seated.child, is_ready=True)
+                elif any(bytes((word,)) == note.value for note in Note):
+                    seated.child = replace(seated.child, due=Note(bytes((word,))).name.lower())
+        elif words:
+            seated.child = replace(seated.child, is_ready=True)
+        if not words or seated.said > _LONGEST_NOTES:
+            # It has hung up, or says more than any of ours would.
+            self._selector.unregister(seated.notes)
+            seated.notes.close()
+            seated.notes = None
+
+    def _reap(self, seated: Seated) -> None:
+        now, facts = time.monotonic(), seated.child
+        exit_code = nursery.exit_code_of(seated.process)
+        if seated.notes is not None:
+            self._take_notes(seated)
+        if seated.notes is not None:
+            self._selector.unregister(seated.notes)
         if seated.pidfd >= 0:
             self._selector.unregister(seated.pidfd)
-            os.close(seated.pidfd)
-        if seated.ready is not None:
-            self._note_ready(seated)
+        seated.close()
         del self._seated[facts.pid]
         death = Death(
             role=facts.role,
@@ -402,90 +427,74 @@ class Supervisor:
             was_planned=facts.kill_at is not None,
         )
         self._deaths.append(death)
-        is_well = death.was_planned or exit_code == ExitCode.OK
-        event(
-            _log,
-            "child_ended",
-            logging.INFO if is_well else logging.WARNING,
-            child=facts.role,
-            seat=facts.seat,
-            pid=facts.pid,
-            exit_code=exit_code,
-            lived_s=round(death.lived_s, 3),
-        )
+        is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
+        report = autopsy.examine(seated, exit_code, death.lived_s, self._data_dir)
+        if not is_well:
+            self._reports.append(report)
+        values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
+        said = {name: value for name, value in values.items() if value not in ("", True)}
+        level = logging.INFO if is_well else logging.WARNING
+        event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **said)
         self._publish()
 
     def _look_at_children(self) -> None:
-        """Ask what no event tells: is the database ready, how much memory does a worker hold."""
+        """Ask what no event tells: is the database ready, how much memory a worker holds, who is silent."""
         now = time.monotonic()
-        is_time = now >= self._next_look_at
-        if is_time:
-            self._next_look_at = now + self._options.poll_s
         for seated in self._seated.values():
+            if seated.kill_at is not None and now >= seated.kill_at:
+                seated.kill_at = None
+                seated.signal(signal.SIGKILL)
             facts = seated.child
             if facts.role is Role.DATABASE and not facts.is_ready and self._postgres is not None:
                 seated.child = replace(facts, is_ready=self._postgres.is_ready())
-            elif facts.role is Role.WORKER and is_time:
-                seated.child = replace(facts, private_mib=private_mib(facts.pid))
+        if now < self._next_look_at:
+            return
+        # Only what we saw counts as silence: who slept along with us is not to blame.
+        seen_s = min(now - self._looked_at, 2 * self._options.poll_s)
+        for seated in self._seated.values():
+            facts = seated.child
+            if facts.role is Role.WORKER:
+                seated.child = replace(facts, private_mib=seated.look_at_memory())
+            elif facts.role in (Role.ENGINE, Role.SIGNER):
+                silent_s = facts.silent_s + seen_s if self._is_silent(seated) else 0.0
+                seated.child = replace(facts, silent_s=silent_s)
+        nursery.reap_strangers({*self._seated, *self._helpers()})
+        self._looked_at = now
+        children = [seated.child for seated in self._seated.values()]
+        self._next_look_at = now + look_again_s(children, self._limits, self._options.poll_s)
+
+    def _is_silent(self, seated: Seated) -> bool:
+        if nursery.is_stopped(seated.child.pid):
+            return True
+        beat = last_beat(rendezvous.heartbeat_path(self._data_dir), seated.child.pid)
+        return beat is not None and time.monotonic() - beat > 2 * self._options.poll_s + 1.0
+
+    def _helpers(self) -> set[int]:
+        """Children that run something for a moment and are collected elsewhere."""
+        helpers = {self._reloading.pid} if self._reloading is not None else set()
+        return helpers | (self._postgres.helpers() if self._postgres is not None else set())
 
     def _publish(self) -> None:
         workers, processes = {}, {}
         for seated in self._seated.values():
             if seated.child.role is Role.WORKER:
-                workers[f"{seated.child.seat}.{seated.incarnation}"] = seated.child.pid
+                workers[seated.worker] = seated.child.pid
             else:
                 processes[str(seated.child.role)] = seated.child.pid
-        board = rendezvous.Board(workers=workers, processes=processes, restarts=dict(self._restarts))
+        board = rendezvous.Board(
+            workers=workers,
+            processes=processes,
+            restarts=dict(self._restarts),
+            deaths=list(self._reports),
+        )
         rendezvous.publish(board, rendezvous.board_path(self._data_dir))
 
     def _kill_all(self) -> None:
         for seated in list(self._seated.values()):
-            self._kill(seated, "the Supervisor ends")
+            seated.signal(signal.SIGKILL)
             self._reap(seated)
-
-
-def private_mib(pid: int) -> float:
-    """Return the memory that `pid` alone holds: mapped files and shared pages do not count."""
-    try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_bytes().split()
-    except (OSError, ValueError):
-        return 0.0
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE") / 2**20
-
-
-def _listen(path: Path, stack: contextlib.ExitStack) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(512)
-    stack.callback(path.unlink, missing_ok=True)
-    return listener
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Children inherit the mask, so that Ctrl-C cannot end one before it ignores it."""
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
-
-
-def _signal(seated: _Seated, number: signal.Signals) -> None:
-    try:
-        signal.pidfd_send_signal(seated.pidfd, number)
-    except ProcessLookupError:
-        return
-
-
-def _exit_code_of(process: multiprocessing.process.BaseProcess | subprocess.Popen[bytes]) -> int:
-    """Wait for a process that is dead or dying; minus the number of the signal that killed it."""
-    if isinstance(process, subprocess.Popen):
-        return process.wait()
-    process.join()
-    exit_code = process.exitcode
-    assert exit_code is not None
-    process.close()
-    return exit_code
+        if self._reloading is not None:
+            self._reloading.kill()
+            self._reloading.communicate()
+        if self._postgres is not None:
+            self._postgres.abandon()

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     contrast_gamma: float = _setting(
         1.3, "Exponent applied when weights hardly differ.", "WEIGHT_CONTRAST_GAMMA", gt=0
     )
-    rule_set: Literal["gaia-2.9"] = _setting("gaia-2.9", "Named scoring and weighting rules.")
+    rule_set: Literal["gaia-2.9", "gaia-next"] = _setting("gaia-2.9", "Named scoring and weighting rules.")
     shadow_rule_set: Literal["", "gaia-2.9", "gaia-next"] = _setting(
         "", "Rules that score beside the active ones, without a say in weights; empty: none."
     )
@@ -159,6 +159,13 @@ class Settings(BaseSettings):
     worker_hard_limit_mib: int = _setting(
         2048, "A worker above this private memory is killed.", "WEATHER_WORKER_RSS_LIMIT_MB", ge=256
     )
+    worker_idle_s: float = _setting(
+        600.0, "A worker that had no unit for so long is replaced; 0: never.", ge=0
+    )
+    worker_max_age_s: float = _setting(86_400.0, "A worker that is older is replaced.", gt=0)
+    pool_queue_limit: int = _setting(10_000, "Units that may wait; whoever has more waits as well.", ge=1)
+    canary_interval_s: float = _setting(10.0, "An idle worker proves this often that it works.", gt=0)
+    engine_silence_s: float = _setting(30.0, "An IO-Engine or signer hung for so long is killed.", gt=0)
     unit_timeout_s: float = _setting(300.0, "Longest time one unit may take.", "WORKER_QUEUE_TIMEOUT_S", gt=0)
     unit_crash_limit: int = _setting(3, "A unit that killed so many workers is quarantined.", ge=1)
     sandbox: Literal["required", "best-effort", "off"] = _setting(

@@ -12,6 +12,9 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError,
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
+CANARY = "pool.canary"
+"""Handler that every worker has, whatever its handlers are: it shows that the worker still works."""
+
 _HEADER = struct.Struct("!I")
 T = TypeVar("T")
 

@@ -32,7 +32,12 @@ async def start_compute(settings: Settings, pool_socket: socket.socket, board_pa
     """
     if settings.compute_backend == "local":
         # Its ledger is queue and backend in one, and survives us in what the workers hold.
-        pool = ComputePool(settings, board_path)
+        pool = ComputePool(
+            settings,
+            board_path,
+            queue_limit=settings.pool_queue_limit,
+            canary_interval_s=settings.canary_interval_s,
+        )
         await pool.start(pool_socket)
         return pool
     cluster = DaskBackend(

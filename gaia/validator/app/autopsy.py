@@ -1,0 +1,73 @@
+"""What a child died of, from all that is left of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from gaia.validator.app import rendezvous
+from gaia.validator.app.lease_book import last_held
+from gaia.validator.app.nursery import Seated
+from gaia.validator.app.rendezvous import DeathReport
+from gaia.validator.app.supervision import FORK_SERVER_DIED, Role
+
+_LONGEST_STACK = 4000
+_BY_REASON = {
+    "private memory above the hard limit": "memory",
+    "did not stop in time": "drain",
+    "not ready in time": "startup",
+    "silent": "silent",
+}
+
+
+def examine(seated: Seated, exit_code: int, lived_s: float, data_dir: Path) -> DeathReport:
+    """Return the report on a child that has just been reaped; its last stack is taken from its file."""
+    facts, worker = seated.child, seated.worker
+    cause = cause_of(facts.role, exit_code, seated.because, was_ready=facts.is_ready)
+    return DeathReport(
+        role=str(facts.role),
+        worker=worker,
+        pid=facts.pid,
+        exit_code=exit_code,
+        cause=cause,
+        blames_unit=exit_code != FORK_SERVER_DIED,
+        at=time.time(),
+        lived_s=round(lived_s, 3),
+        private_mib=round(facts.private_mib, 1),
+        unit=last_held(rendezvous.lease_book_path(data_dir), worker) if worker else "",
+        stack=_take_stack(rendezvous.stack_path(data_dir, worker)) if worker else "",
+    )
+
+
+def cause_of(role: Role, exit_code: int, because: str, *, was_ready: bool) -> str:
+    """Name the cause of a death in a word or two.
+
+    Parameters
+    ----------
+    because
+        Why we told it to stop or killed it; "": we did not.
+    """
+    if because in _BY_REASON:
+        return _BY_REASON[because]
+    if exit_code == FORK_SERVER_DIED:
+        return "its fork server died"
+    if role is Role.WORKER and exit_code == -signal.SIGALRM:
+        return "deadline"
+    if exit_code < 0:
+        try:
+            return f"signal {-exit_code} ({signal.Signals(-exit_code).name})"
+        except ValueError:
+            return f"signal {-exit_code}"
+    return f"exit {exit_code}" if was_ready else f"startup, exit {exit_code}"
+
+
+def _take_stack(path: Path) -> str:
+    """Return the end of a Python stack as the worker left it, fit for a log; the file is removed."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_STACK).decode(errors="replace")
+        path.unlink()
+    except FileNotFoundError:
+        return ""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()

@@ -1,0 +1,234 @@
+"""How the Supervisor brings a Python child into the world, looks at it, and learns how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from gaia.validator.app import child, preload, rendezvous
+from gaia.validator.app.logging_config import event
+from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
+
+_log = logging.getLogger("application")
+_SPAWN = multiprocessing.get_context("spawn")
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_FORK_PATIENCE_S = 0.5
+_MOST_WAKINGS = 10
+_REAP_PATIENCE_S = 1.0
+_PAGE = os.sysconf("SC_PAGESIZE")
+
+Process = multiprocessing.process.BaseProcess | subprocess.Popen[bytes]
+
+
+@dataclass(slots=True)
+class Seated:
+    """A child, and what we hold of it."""
+
+    child: Child
+    incarnation: int
+    process: Process
+    pidfd: int
+    notes: Connection | None
+    """Where it says that it is ready and, a compute worker, why it should be replaced."""
+    statm: int = -1
+    because: str = ""
+    """Why we told it to stop, or killed it."""
+    kill_at: float | None = None
+    """When it is killed for good, having been given a moment to leave its stack."""
+    said: int = 0
+    """Bytes of its notes so far."""
+
+    @property
+    def worker(self) -> str:
+        """Its name as a compute worker; "" of others."""
+        return f"{self.child.seat}.{self.incarnation}" if self.child.role is Role.WORKER else ""
+
+    def look_at_memory(self) -> float:
+        """Return its private memory in MiB: mapped files and shared pages do not count."""
+        try:
+            if self.statm < 0:
+                self.statm = os.open(f"/proc/{self.child.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+            _, resident, shared, *_ = os.pread(self.statm, 256, 0).split()
+        except (OSError, ValueError):
+            return self.child.private_mib
+        return (int(resident) - int(shared)) * _PAGE / 2**20
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return
+
+    def close(self) -> None:
+        """Let go of all that we hold of it."""
+        for descriptor in (self.pidfd, self.statm):
+            if descriptor >= 0:
+                os.close(descriptor)
+        if self.notes is not None:
+            self.notes.close()
+            self.notes = None
+
+
+def prepare(data_dir: Path, *, is_forking: bool) -> None:
+    """Put into the environment what children must find there, and start the fork server early."""
+    os.environ.update(preload.environment(data_dir))
+    paths = [str(_PACKAGE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    if is_forking:
+        os.environ[preload.PARENT_VARIABLE] = str(os.getpid())
+        os.environ[preload.SIGN_VARIABLE] = str(_sign_path(data_dir))
+        multiprocessing.set_forkserver_preload(["gaia.validator.app.preload"])
+        with sigint_blocked():
+            forkserver.ensure_running()
+
+
+def can_fork(data_dir: Path) -> bool:
+    """Say whether the fork server has loaded everything, so that asking it for a worker waits for nothing.
+
+    One that died is replaced.
+    """
+    with sigint_blocked():
+        forkserver.ensure_running()
+    try:
+        return _sign_path(data_dir).read_text() == str(_fork_server_pid())
+    except FileNotFoundError:
+        return False
+
+
+def start(
+    name: str, target: str, settings: bytes, arguments: tuple[Any, ...], *, is_worker: bool, is_forked: bool
+) -> tuple[Process, Connection]:
+    """Start `target` in a child; return it with the end where its notes arrive.
+
+    A compute worker is given the other end as its last argument; of others the
+    first note says that they are about to run.
+
+    Raises
+    ------
+    EOFError, OSError
+        If the fork server died while it was asked; the next call starts another.
+    """
+    context = _FORKSERVER if is_forked else _SPAWN
+    notes, sender = context.Pipe(duplex=False)
+    os.set_blocking(notes.fileno(), False)
+    with sender, _fork_server_hurried():
+        process = context.Process(
+            target=child.boot,
+            name=name,
+            args=(
+                target,
+                None if is_forked else os.getpid(),
+                None if is_worker else sender,
+                settings,
+                (*arguments, sender) if is_worker else arguments,
+            ),
+        )
+        try:
+            process.start()
+        except (EOFError, OSError):
+            notes.close()
+            raise
+    return process, notes
+
+
+def exit_code_of(process: Process) -> int:
+    """Return how a process ended that is known to be dead; minus the number of the signal that killed it."""
+    if isinstance(process, subprocess.Popen):
+        return process.wait()
+    process.join(_REAP_PATIENCE_S)
+    if process.exitcode is None:
+        # Its fork server has not told us, which it cannot while it is stopped.
+        _nudge_fork_server(signal.SIGCONT)
+        process.join(_REAP_PATIENCE_S)
+    exit_code = process.exitcode
+    if exit_code is None:
+        return FORK_SERVER_DIED
+    process.close()
+    return exit_code
+
+
+def is_stopped(pid: int) -> bool:
+    """Say whether the process was stopped by a signal."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return status.rpartition(b")")[2].split()[0] in (b"T", b"t")
+
+
+def reap_strangers(known: set[int]) -> int:
+    """Collect children that were not ours but became so when their parents died; return how many.
+
+    As the first process of a container we inherit all orphans in it.
+    """
+    ours = known | {_fork_server_pid(), getattr(resource_tracker._resource_tracker, "_pid", None) or 0}
+    reaped = 0
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return reaped
+        if ended is None or ended.si_pid in ours:
+            return reaped
+        os.waitpid(ended.si_pid, 0)
+        reaped += 1
+
+
+@contextlib.contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Children inherit the mask, so that Ctrl-C cannot end one before it ignores it."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+@contextlib.contextmanager
+def _fork_server_hurried() -> Iterator[None]:
+    """A fork server that does not answer is woken, for it may be stopped, and killed if that does not help."""
+    calls = count(1)
+
+    def hurry(signum: int, frame: FrameType | None) -> None:
+        is_hopeless = next(calls) > _MOST_WAKINGS
+        event(_log, "fork_server_silent", logging.WARNING, killed=is_hopeless)
+        _nudge_fork_server(signal.SIGKILL if is_hopeless else signal.SIGCONT)
+
+    earlier = signal.signal(signal.SIGALRM, hurry)
+    signal.setitimer(signal.ITIMER_REAL, _FORK_PATIENCE_S, _FORK_PATIENCE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, earlier)
+
+
+def _sign_path(data_dir: Path) -> Path:
+    return rendezvous.run_directory(data_dir) / "fork_server"
+
+
+def _fork_server_pid() -> int:
+    return getattr(forkserver._forkserver, "_forkserver_pid", None) or 0
+
+
+def _nudge_fork_server(number: signal.Signals) -> None:
+    pid = _fork_server_pid()
+    if pid:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return

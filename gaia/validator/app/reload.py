@@ -1,0 +1,70 @@
+"""New settings for a validator that runs: which may change, and a program that reads them for the Supervisor."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gaia.validator.app.supervisor_options import Reloaded
+from gaia.validator.utils.config import Settings, load_settings, shown
+from gaia.validator.utils.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RELOADABLE = frozenset(
+    {
+        "log_level",
+        "compute_workers",
+        "worker_max_jobs",
+        "worker_idle_s",
+        "worker_max_age_s",
+        "worker_soft_limit_mib",
+        "worker_hard_limit_mib",
+        "supervisor_poll_s",
+        "drain_timeout_s",
+        "engine_silence_s",
+        "canary_interval_s",
+        "pool_queue_limit",
+    }
+)
+"""Settings that take effect on SIGHUP; all others need a restart."""
+
+
+def main() -> int:
+    """Read the running settings from standard input, the new ones from where they are; print the outcome."""
+    from gaia.validator.validator import supervisor_options
+
+    running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
+    try:
+        merged, changed, refused = merge(running, load_settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    outcome = Reloaded(options=supervisor_options(merged, -1), changed=changed, refused=refused)
+    sys.stdout.buffer.write(msgspec.msgpack.encode(outcome))
+    return 0
+
+
+def merge(running: Settings, load: Callable[[], Settings]) -> tuple[Settings, dict[str, str], list[str]]:
+    """Return the running settings with what may change taken from `load`, what changed, and what was refused.
+
+    What the command line gave stays as it is.
+    """
+    found = load()
+    given = {name for name, origin in running._origins.items() if origin == "command line"}
+    different = {
+        name
+        for name in Settings.model_fields
+        if name not in given and getattr(found, name) != getattr(running, name)
+    }
+    taken = {name: getattr(found, name) for name in sorted(different & RELOADABLE)}
+    changed = {name: shown(value) for name, value in taken.items()}
+    return running.model_copy(update=taken), changed, sorted(different - RELOADABLE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

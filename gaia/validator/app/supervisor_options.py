@@ -1,0 +1,64 @@
+"""What the Supervisor is told at its start."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gaia.validator.app.sandbox import Mode
+from gaia.validator.app.supervision import Limits
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Supervisor must know; the settings themselves it only hands on."""
+
+    data_dir: str
+    settings: bytes
+    """Pickled, for the IO-Engine and the signer."""
+    workers: int
+    embedded_database: bool
+    start_method: str = "forkserver"
+    worker_max_jobs: int = 1000
+    worker_idle_s: float = 600.0
+    worker_max_age_s: float = 86_400.0
+    worker_soft_limit_mib: int = 1024
+    worker_hard_limit_mib: int = 2048
+    unit_timeout_s: float = 300.0
+    drain_timeout_s: float = 25.0
+    engine_silence_s: float = 30.0
+    poll_s: float = 0.25
+    crash_limit: int = 12
+    log_level: str = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    lock_fd: int = -1
+    """Keeps the data folder ours as long as we live."""
+    sandbox: Mode = "required"
+    """Of the compute workers."""
+    handlers: str = "gaia.tasks.defined_tasks.weather.validator.handlers"
+
+    def limits(self) -> Limits:
+        """Return what `supervision.plan` needs of them."""
+        return Limits(
+            soft_mib=self.worker_soft_limit_mib,
+            hard_mib=self.worker_hard_limit_mib,
+            age_s=self.worker_max_age_s,
+            drain_timeout_s=self.drain_timeout_s,
+            recycle_grace_s=self.unit_timeout_s,
+            silence_s=self.engine_silence_s,
+            crash_limit=self.crash_limit,
+        )
+
+    def for_workers(self) -> tuple[object, ...]:
+        """Return what a worker is started with: where it changes, workers are replaced."""
+        return (self.worker_max_jobs, self.worker_idle_s, self.worker_hard_limit_mib, self.log_level)
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of reading the settings again."""
+
+    options: Options
+    changed: dict[str, str] = {}
+    """Settings that take effect now, with their new values."""
+    refused: list[str] = []
+    """Settings that differ from those we run with, and need a restart."""

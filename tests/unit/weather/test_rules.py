@@ -84,6 +84,12 @@ def test_one_copied_field_holds_the_first_day_below_the_pass_mark(field: str) ->
     assert day1_score([a_component(field, clone_distance=0.0, acc=-1.0)]) == 0.0
 
 
+def test_a_field_that_is_left_out_is_no_copy_either() -> None:
+    components = [a_component(), a_component("msl", pattern_correlation=0.1, clone_distance=0.0)]
+
+    assert day1_score(components) == pytest.approx(1.0)
+
+
 def test_no_components_score_nothing() -> None:
     assert day1_score([]) == 0.0
 

@@ -46,12 +46,13 @@ class Plan:
     seeds: int = 20
     runs: int = 40
     sybils: tuple[int, ...] = (5, 20, 64)
-    noises: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    noises: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
     """Parts of the model's own error."""
     mixed: tuple[float, ...] = (0.2, 0.4, 0.6)
-    """Parts of public forecast in the last of as many sybils."""
+    """Parts of public forecast in the last of `tricksters` uids, growing from none in the first."""
     ruined: tuple[float, ...] = (0.01, 0.05, 0.1)
     """Parts of the fields that are given up for pure noise."""
+    tricksters: int = 20
 
     def quick(self) -> Plan:
         """Return a tournament of seconds, whose numbers are rougher."""
@@ -181,10 +182,10 @@ def _sybil_gains(plan: Plan, match: Match, skill: float) -> Iterator[tuple[str, 
         for count in plan.sybils:
             yield f"{count} uids, {parts:.0%} noise", _part(match.pay(uids[:count]).player.sum(), alone)
     for parts in plan.mixed:
-        uids = [match.scored(uid) for uid in mixtures(model, world, plan.sybils[-1], parts)]
+        uids = [match.scored(uid) for uid in mixtures(model, world, plan.tricksters, parts)]
         yield f"{len(uids)} uids, up to {parts:.0%} public", _part(match.pay(uids).player.sum(), alone)
     for parts in plan.ruined:
-        uids = [match.scored(uid) for uid in ruined(model, noises, parts)]
+        uids = [match.scored(uid) for uid in ruined(model, noises[: plan.tricksters], parts)]
         yield f"{len(uids)} uids, {parts:.0%} of fields ruined", _part(match.pay(uids).player.sum(), alone)
 
 

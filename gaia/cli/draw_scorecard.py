@@ -20,6 +20,9 @@ from gaia.validator.db.history import Row
 BASELINES = ("climatology", "gfs", "persistence", "blend")
 _MOST_NUMBERED = 30
 _STRONGEST = 100.0
+_BRIGHTNESS = (0.299, 0.587, 0.114)
+"""Of red, green and blue."""
+_DARK, _PALE = 0.52, 0.8
 
 Cell = tuple[str, str, int]
 """(field, kind, lead in hours)."""
@@ -130,17 +133,17 @@ def _draw_cell(
     shade = colormaps["RdBu"](norm(mean))
     patch = Rectangle((j, i), 1, 1, facecolor=shade, edgecolor="white", linewidth=1.5)
     axes.add_patch(patch)
-    dark = sum(share * part for share, part in zip((0.299, 0.587, 0.114), shade[:3], strict=True)) < 0.5
+    light = sum(share * part for share, part in zip(_BRIGHTNESS, shade[:3], strict=True))
     if not is_significant(values):
-        lines = Rectangle(
-            (j, i), 1, 1, fill=False, hatch="////", edgecolor="#ffffff" if dark else "#9a9a9a", linewidth=0
-        )
-        axes.add_patch(lines)
+        lines = "#ffffff" if light < _PALE else "#a6a6a6"
+        hatch = Rectangle((j, i), 1, 1, fill=False, hatch="////", edgecolor=lines, linewidth=0)
+        hatch.set_hatch_linewidth(0.7)
+        axes.add_patch(hatch)
     if numbered:
         halo = {"boxstyle": "round,pad=0.12", "facecolor": shade, "edgecolor": "none"}
         axes.text(
             j + 0.5, i + 0.5, f"{mean:+.0f}".replace("-", "\u2212"), ha="center", va="center", size=8.5,
-            color="white" if dark else style.INK, bbox=halo,
+            color="white" if light < _DARK else style.INK, bbox=halo,
         )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def curves_of(components: Sequence[Row], field: str) -> Curves:
 
 def draw(panels: Sequence[Curves], shown: Mapping[str, str], title: str, subtitle: str) -> Figure:
     """Draw all panels; `shown` are the miners that get a colour, hotkey to label, best first."""
-    columns = min(_COLUMNS, len(panels))
+    columns = 2 if len(panels) == 4 else min(_COLUMNS, len(panels))
     rows = ceil(len(panels) / columns)
     width, height = 0.75 + columns * 3.5 + 0.35, 1.25 + rows * 2.7 + 0.55
     figure = style.a_figure(width, height)

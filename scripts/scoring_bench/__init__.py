@@ -1,0 +1,1 @@
+"""What bench_scoring.py measures, and with which fields."""

@@ -27,9 +27,7 @@ def on_globe(values: Values) -> xr.DataArray:
     return xr.DataArray(values, coords, ("lat", "lon"))
 
 
-@pytest.mark.parametrize(
-    ("weights", "corrects"), [("cos", ["skill_climatology", "skill_gfs"]), ("area", [])]
-)
+@pytest.mark.parametrize(("weights", "corrects"), [("cos", ["skill_climatology", "skill_gfs"]), ("area", [])])
 def test_labelled_measures_equal_those_of_the_pipeline(weights: Weighting, corrects: list[str]) -> None:
     data = fields(7)
     f, o, c, g, p = map(on_globe, data)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
 from gaia.cli.ranks import kendall, spearman
+from gaia.cli.select import NotThere
 from gaia.cli.significance import half_width
-from gaia.cli.source import NotThere, Source
+from gaia.cli.source import Source
 from gaia.validator.db import history
 from gaia.validator.db.history import Row
 

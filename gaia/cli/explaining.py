@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
-from gaia.cli.select import miner_named, runs_named
-from gaia.cli.source import NotThere, Source
+from gaia.cli.select import NotThere, miner_named, runs_named
+from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.db import history
 from gaia.validator.db.history import Row, StoredRun

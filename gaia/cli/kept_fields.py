@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from gaia.cli.draw_clones import Matrix
 from gaia.cli.replay_units import Unit, require_digest
-from gaia.cli.source import NotThere
+from gaia.cli.select import NotThere
 from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
 from gaia.validator.utils.errors import GaiaError
 
@@ -21,6 +20,7 @@ _MOST_POINTS = 20_000
 """Correlations are taken over no more points than this; errors of weather are smooth."""
 
 Error = NDArray[np.float32]
+Matrix = NDArray[np.float64]
 
 
 def mean_error(executor: ProcessPoolExecutor, units: Iterable[Unit], field: str) -> Error:

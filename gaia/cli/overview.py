@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
-from gaia.cli.select import runs_named
-from gaia.cli.source import NotThere, Source
+from gaia.cli.select import NotThere, runs_named
+from gaia.cli.source import Source
 from gaia.validator.db import history
 from gaia.validator.db.history import Row, RunSummary
 

@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
-from gaia.cli.select import miner_named, runs_named
-from gaia.cli.source import NotThere, Source
+from gaia.cli.select import NotThere, miner_named, runs_named
+from gaia.cli.source import Source
 from gaia.validator.db import history
 from gaia.validator.db.history import Row, RunSummary, StoredRun
 
@@ -161,7 +161,7 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     if not leads:
         raise NotThere(f"{field} of {label(miner)} was not scored in these runs")
     lead = arguments.lead or leads[-1]
-    with pool(1) as executor:
+    with pool(1, album.source.data_dir) as executor:
         chosen = [
             unit for unit in units if unit.payload["lead_hours"] == lead and field in unit.payload["fields"]
         ]
@@ -204,7 +204,7 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
     if groups and not whole:
         hotkeys = [hotkey for hotkey in hotkeys if all(hotkey in group for group in groups.values())]
         whole = list(groups.values())
-    with pool(arguments.workers or 2) as executor:
+    with pool(arguments.workers or 2, album.source.data_dir) as executor:
         alike = mean_correlation(executor, [[group[hotkey] for hotkey in hotkeys] for group in whole])
     names = {row["hotkey"]: label(row) for row in miners}
     subtitle = f"{album.said()}; {len(whole)} leads"

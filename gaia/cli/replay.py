@@ -65,7 +65,7 @@ def replay(
 ) -> list[Verdict]:
     """Compute `runs` anew in `workers` processes; `done` is told of each run."""
     verdicts = []
-    with pool(workers) as executor:
+    with pool(workers, data_dir) as executor:
         for run in runs:
             verdicts.append(replay_run(run, data_dir, executor))
             done(verdicts[-1])

@@ -15,8 +15,9 @@ from typing import Any
 
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
-from gaia.tasks.defined_tasks.weather.validator.handlers import HANDLERS, resolve
-from gaia.validator.app.preload import SINGLE_THREADED
+from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
+from gaia.validator.app.preload import HANDLERS, SINGLE_THREADED, load_handlers
+from gaia.validator.app.sandbox import Mode, confine, grant_for
 from gaia.validator.db.history import Row, StoredRun
 from gaia.validator.utils.errors import GaiaError
 
@@ -83,17 +84,27 @@ def units_of(
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield processes that are made as compute workers are: warm, single-threaded, without a database."""
+def pool(workers: int, data_dir: Path, sandbox: Mode = "best-effort") -> Iterator[ProcessPoolExecutor]:
+    """Yield processes that are made as compute workers are: single-threaded, locked in, without a database.
+
+    Of the files only the spool and the fields below `data_dir` are within their reach.
+    """
     os.environ.update(SINGLE_THREADED)
     context = multiprocessing.get_context("forkserver")
-    modules = {target.partition(":")[0] for target in HANDLERS.values()}
-    context.set_forkserver_preload([__name__, *sorted(modules)])
-    executor = ProcessPoolExecutor(workers, mp_context=context)
+    context.set_forkserver_preload([__name__])
+    executor = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_lock_in, initargs=(sandbox, str(data_dir))
+    )
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _lock_in(sandbox: Mode, data_dir: str) -> None:
+    # What is loaded or compiled later would be out of reach.
+    load_handlers(HANDLERS)
+    confine(sandbox, grant_for(data_dir, HANDLERS))
 
 
 def compute(executor: ProcessPoolExecutor, units: Sequence[Unit]) -> Iterable[Outcome]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gaia.cli.source import NotThere
 from gaia.validator.db.history import Row, RunSummary
+from gaia.validator.utils.errors import GaiaError
 
 ALL = "all"
 _FEWEST_LETTERS = 4
+
+
+class NotThere(GaiaError):
+    """What was asked for does not exist; the sentence says what does."""
 
 
 def runs_named(names: Sequence[str], known: Sequence[RunSummary]) -> list[RunSummary]:

@@ -17,7 +17,7 @@ from gaia.validator.app.io_engine import database_dsn
 from gaia.validator.app.preflight import claim_data_dir
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings, load_settings
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -27,10 +27,6 @@ Answer = TypeVar("Answer")
 _STOP_S = 10.0
 _LOOK_S = 0.05
 _CLUSTER = Path("postgres", "cluster", "PG_VERSION")
-
-
-class NotThere(GaiaError):
-    """What was asked for does not exist; the sentence says what does."""
 
 
 class Source:

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaia.cli.select import miner_named, runs_named
-from gaia.cli.source import NotThere
+from gaia.cli.select import NotThere, miner_named, runs_named
 from gaia.validator.db.history import RunSummary
 
 FIRST = datetime(2026, 3, 30, tzinfo=UTC)

@@ -229,6 +229,13 @@ def test_restart_waits_longer_after_each_death_in_a_row(deaths: int, wait_s: flo
         assert plan([], history, wanted, LIMITS, now=6.99 + wait_s) == []
 
 
+def test_worker_that_died_of_its_unit_is_replaced_soon_however_many_did() -> None:
+    history = [a_death(Role.WORKER, at=5.0, exit_code=-signal.SIGSEGV)] * 20
+
+    assert plan([], history, {Role.WORKER: 1}, LIMITS, now=5.05) == []
+    assert plan([], history, {Role.WORKER: 1}, LIMITS, now=5.1) == [Start(Role.WORKER, 0)]
+
+
 @pytest.mark.parametrize(
     "forgiven",
     [

@@ -260,18 +260,19 @@ def _starts(
     now: float,
 ) -> Iterator[Start]:
     ready = {child.role for child in children if child.is_ready}
-    room = wanted.get(Role.WORKER, 0) + limits.extra_workers
-    room -= sum(child.role is Role.WORKER for child in children)
+    workers = [child for child in children if child.role is Role.WORKER]
+    empty = set(range(wanted.get(Role.WORKER, 0))) - {worker.seat for worker in workers}
+    room = wanted.get(Role.WORKER, 0) + limits.extra_workers - len(workers) - len(empty)
     for role in Role:
         if any(wanted.get(other) and other not in ready for other in STARTS_AFTER.get(role, ())):
             continue
         for seat in range(wanted.get(role, 0)):
             faults = _faults_in_a_row(deaths, role, seat, limits)
-            is_rested = not faults or now >= faults[0].at + _backoff_s(len(faults), limits)
+            is_rested = not faults or now >= faults[0].at + _backoff_s(faults, limits)
             holders = [child for child in children if (child.role, child.seat) == (role, seat)]
             is_vacant = not holders or (room > 0 and _wants_another(holders, limits, now))
             if is_vacant and is_rested:
-                room -= role is Role.WORKER
+                room -= role is Role.WORKER and bool(holders)
                 yield Start(role, seat)
 
 
@@ -309,8 +310,11 @@ def _is_fault(death: Death, limits: Limits) -> bool:
     return not death.was_ready or (death.lived_s < limits.stable_after_s and not was_murdered)
 
 
-def _backoff_s(faults: int, limits: Limits) -> float:
-    if faults <= limits.free_restarts:
+def _backoff_s(faults: Sequence[Death], limits: Limits) -> float:
+    if len(faults) <= limits.free_restarts:
         return 0.0
-    doublings = min(faults - limits.free_restarts - 1, 16)
+    if all(death.role is Role.WORKER and death.was_ready for death in faults):
+        # They died of their units, which the ledger counts; a seat that rests longer makes others' units late.
+        return limits.backoff_first_s
+    doublings = min(len(faults) - limits.free_restarts - 1, 16)
     return min(limits.backoff_limit_s, limits.backoff_first_s * float(2**doublings))

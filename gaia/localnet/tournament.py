@@ -30,6 +30,7 @@ from gaia.localnet.tournament_players import (
 from gaia.localnet.tournament_world import world_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 
+OTHER_WEATHER: Final = 10_000
 LEAST_CORRELATION: Final = 0.95
 MOST_FOR_SYBILS: Final = 1.5
 """In what one uid of the same model is paid."""
@@ -97,8 +98,12 @@ def play_seed(plan: Plan, seed: int) -> dict[str, Any]:
             "pay": _part(paid.player.sum(), np.median(paid.honest)),
             "best_honest": _part(paid.honest[0] * np.median(honest), honest[0] * np.median(paid.honest)),
         }
+    # The same models in other weather: what each is worth, and nothing if no more than what is public.
+    elsewhere = Match(world_of(OTHER_WEATHER + seed, plan.runs, plan.honest), plan.rule_set)
+    skill = np.maximum(elsewhere.honest_scores(), 0.0)
     return {
-        "correlation": float(np.corrcoef(honest, -world.skills)[0, 1]),
+        "correlation": float(np.corrcoef(honest, skill)[0, 1]),
+        "correlation_with_error": float(np.corrcoef(honest, -world.skills)[0, 1]),
         "zeroed": float((honest == 0.0).mean()),
         "false_duplicates": match.overlapping_pairs(),
         "strategies": strategies,
@@ -141,6 +146,7 @@ def report_of(plan: Plan, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "no_skill": {**best_idle["pay"], "by": best_idle["name"]}
             | {"holds": best_idle["pay"]["mean"] <= MOST_WITHOUT_SKILL},
         },
+        "correlation_with_error": _summary([seed["correlation_with_error"] for seed in seeds]),
         "zeroed": _summary([seed["zeroed"] for seed in seeds]),
         "false_duplicates": _summary([seed["false_duplicates"] for seed in seeds]),
         "strategies": strategies,
@@ -159,7 +165,7 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     for one in report["strategies"]:
         yield f"{one['name']:<46} {one['kind']:<10} {_shown(one['pay']):<34} {one['best_honest']['mean']:.3f}"
     yield ""
-    yield f"{'many uids, one model':<57} pay, in that of one uid"
+    yield f"{'many uids, one model':<57} pay, in that of one uid (mixed: the best of them)"
     for one in report["sybils"]:
         yield f"{one['name']:<57} {_shown(one['pay'])}"
     yield ""
@@ -167,6 +173,7 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     yield _bar("correlation of weight and skill", bars["correlation"], f">= {LEAST_CORRELATION}")
     yield _bar("sybils at their best", bars["sybils"], f"<= {MOST_FOR_SYBILS}")
     yield _bar("best without skill", bars["no_skill"], f"<= {MOST_WITHOUT_SKILL}")
+    yield f"correlation of weight and size of error, also of those worth nothing: {_shown(report['correlation_with_error'])}"
     yield f"honest miners that earn nothing: {_shown(report['zeroed'])}"
     yield f"honest pairs taken for copies: {_shown(report['false_duplicates'])}"
 
@@ -183,7 +190,9 @@ def _sybil_gains(plan: Plan, match: Match, skill: float) -> Iterator[tuple[str, 
             yield f"{count} uids, {parts:.0%} noise", _part(match.pay(uids[:count]).player.sum(), alone)
     for parts in plan.mixed:
         uids = [match.scored(uid) for uid in mixtures(model, world, plan.tricksters, parts)]
-        yield f"{len(uids)} uids, up to {parts:.0%} public", _part(match.pay(uids).player.sum(), alone)
+        # To mix in what is public can make a forecast better; one uid may do that too.
+        best = max(match.pay([uid]).player.sum() for uid in uids[:: max(1, len(uids) // 4)])
+        yield f"{len(uids)} uids, up to {parts:.0%} public", _part(match.pay(uids).player.sum(), best)
     for parts in plan.ruined:
         uids = [match.scored(uid) for uid in ruined(model, noises[: plan.tricksters], parts)]
         yield f"{len(uids)} uids, {parts:.0%} of fields ruined", _part(match.pay(uids).player.sum(), alone)

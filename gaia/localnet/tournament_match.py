@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gaia.localnet.tournament_players import Uid
 from gaia.localnet.tournament_world import DAY1_LEAD, FIELDS, FINAL_LEADS, LEADS, Array, World
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
 from gaia.tasks.defined_tasks.weather.validator.sketches import overlaps, own_errors
 from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Run
 from gaia.validator.core.weight_rules.gaia_next import worth
@@ -22,7 +23,6 @@ Floats = npt.NDArray[np.float64]
 WINDOW: Final = 15
 EVERY: Final = 5
 CONTRAST_GAMMA: Final = 1.3
-PUBLIC: Final = ("mse_gfs", "mse_climatology", "mse_persistence", "mse_blend")
 UNDEFINED_AT_TIMES: Final = ("acc", "pattern_correlation")
 _LEAST_VARIANCE = 1e-24
 
@@ -57,14 +57,12 @@ class Match:
         self._rules = RULE_SETS[rule_set]
         self._weights = WEIGHT_RULES[rule_set]
         self._sees_copies = rule_set != "gaia-2.9"
-        public = (world.gfs, world.climatology, world.persistence, world.blend)
-        self._public_mse = {
-            name: np.square(errors).sum(axis=-1).astype(np.float64)
-            for name, errors in zip(PUBLIC, public, strict=True)
-        }
+        public = {"gfs": world.gfs, "climatology": world.climatology, "persistence": world.persistence}
+        self._public_mse = {f"mse_{name}": _products_of(one, one) for name, one in public.items()}
+        self._public_mse["mse_blend"] = _best_blends(public)
         best = np.minimum.reduce(list(self._public_mse.values()))
         self._unit = (1.0 / np.sqrt(best))[:, 1:, :, None].astype(np.float32)
-        self._public = np.stack(public[:3], axis=-2)[:, 1:]
+        self._public = np.stack(list(public.values()), axis=-2)[:, 1:]
         self._honest = [
             self.scored(Uid(errors=errors, commit=float(commit)))
             for errors, commit in zip(world.honest, world.commits, strict=True)
@@ -80,6 +78,10 @@ class Match:
             final = final * uid.delivered[:, 1:, None, None]
         own = own_errors(final[..., None, :], self._public)[..., 0, :]
         return Scored(uid, scores, _flat(final * self._unit), _flat(own))
+
+    def honest_scores(self) -> Floats:
+        """Return the mean score of each honest miner over all runs."""
+        return np.array([np.mean([score for score in one.runs if score is not None]) for one in self._honest])
 
     def pay(self, players: Sequence[Scored] = ()) -> Pay:
         """Return what each earns, over windows that end every few runs, where these players join the honest."""
@@ -180,6 +182,25 @@ class Match:
             "pattern_correlation": _correlation(truth + errors, truth + world.gfs, weights),
             "clone_distance": np.square(errors - world.gfs).sum(axis=-1).astype(np.float64),
         }
+
+
+def _best_blends(public: Mapping[str, Array]) -> Floats:
+    """Return the error of the best blend there could have been (run, lead, field), as the validator has it."""
+    names = sorted(public)
+    products = {
+        (one, other): _products_of(public[one], public[other])
+        for place, one in enumerate(names)
+        for other in names[place:]
+    }
+    blends = np.empty(next(iter(products.values())).shape)
+    for place in np.ndindex(blends.shape):
+        blends[place] = best_blend({pair: float(values[place]) for pair, values in products.items()})
+    return blends
+
+
+def _products_of(one: Array, other: Array) -> Floats:
+    sums: Floats = (one * other).sum(axis=-1, dtype=np.float64)
+    return sums
 
 
 def _correlation(one: Array, other: Array, weights: Array) -> Floats:

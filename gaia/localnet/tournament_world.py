@@ -27,7 +27,7 @@ COMMON: Final = 0.8
 """Part of an error's variance that all models share, GFS too."""
 UNSTEADY: Final = 0.03
 """How much a model's error differs from one run, lead and field to the next."""
-HARDNESS: Final = 0.25
+HARDNESS: Final = 0.15
 """Spread of the logarithm of how hard a run is, for all alike."""
 PATTERNS: Final = 200
 SHAPE: Final = (10, 20)

@@ -38,7 +38,9 @@ UNIT_TIMEOUT_S = 1.5
 SILENCE_S = 3.0
 _MEAN_GAP_S = 0.05
 _STUCK_AFTER_S = 45.0
-_FROZEN_LIMIT_S = 20.0
+_READY_TIMEOUT_S = 10.0
+"""The deadline of a worker that is stopped while it starts."""
+_FROZEN_LIMIT_S = 30.0
 _QUIET_END = 0.08
 """This last share of a lane's kills spares the Supervisor, whose counts are then compared."""
 
@@ -237,6 +239,7 @@ class Lane:
             "worker_soft_limit_mib": 300,
             "worker_hard_limit_mib": 400,
             "unit_timeout_s": UNIT_TIMEOUT_S,
+            "ready_timeout_s": _READY_TIMEOUT_S,
             "drain_timeout_s": 10.0,
             "poll_s": 0.05,
         }

@@ -27,6 +27,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     unit_timeout_s: float = 300.0
     drain_timeout_s: float = 25.0
     engine_silence_s: float = 30.0
+    ready_timeout_s: float = 120.0
+    """A child that is not up by then is killed: one that is stopped while it starts, for instance."""
     poll_s: float = 0.25
     crash_limit: int = 12
     log_level: str = "INFO"
@@ -46,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             drain_timeout_s=self.drain_timeout_s,
             recycle_grace_s=self.unit_timeout_s,
             silence_s=self.engine_silence_s,
+            ready_timeout_s=self.ready_timeout_s,
             crash_limit=self.crash_limit,
         )
 

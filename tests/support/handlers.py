@@ -92,3 +92,20 @@ def unsendable(payload: Payload) -> Payload:
 def modules(payload: Payload) -> Payload:
     """Tell which modules this worker has loaded."""
     return {"modules": sorted(sys.modules), "threads": len(list(Path("/proc/self/task").iterdir()))}
+
+
+def native_hang(payload: Payload) -> Payload:
+    """Sleep in C code that keeps the interpreter to itself; tell the world first, by the file `started`."""
+    Path(payload["started"]).write_text(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(3600)
+    return {}
+
+
+def native_memory(payload: Payload) -> Payload:
+    """Touch `mib` in C code, and die of the first address that was not to be had."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    for _ in range(payload["mib"] // 16):
+        libc.memset(libc.malloc(ctypes.c_size_t(16 * 2**20)), 1, 16 * 2**20)
+    return {}

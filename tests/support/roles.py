@@ -53,13 +53,16 @@ async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, boa
     from gaia.validator.app.compute_pool import ComputePool
 
     limits = SimpleNamespace(unit_crash_limit=3, unit_timeout_s=60.0)
-    pool = ComputePool(limits, board)
+    pool = ComputePool(limits, board, canary_interval_s=settings.get("canary_interval_s", 0.0))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await pool.start(pool_socket)
     inbox, outbox = Path(settings["inbox"]), Path(settings["outbox"])
     running: dict[str, asyncio.Task[None]] = {}
     while not stop.is_set():
+        if (inbox / "hang").exists():
+            (inbox / "hang").unlink()
+            signal.pause()
         for path in inbox.iterdir():
             if path.suffix == ".json" and path.name not in running and not (outbox / path.name).exists():
                 running[path.name] = asyncio.create_task(_answer(pool, path, outbox / path.name))
@@ -140,6 +143,11 @@ class Supervised:
         found: dict[str, Any] = json.loads(answer.read_text())
         return found
 
+    def change(self, **options: Any) -> None:
+        """Give it other settings, to be read at its next SIGHUP."""
+        self.options |= options
+        (self.data_dir / "reload.json").write_text(json.dumps(self.options))
+
     def line(self) -> str:
         """Wait for the next line of its log."""
         assert self.process is not None
@@ -192,7 +200,23 @@ def supervise() -> None:
     }
     configure_logging("INFO", "json", role="supervisor")
     lack(options.pop("lacking", []))
-    sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets).run())
+    program = "from tests.support.roles import reload; reload()"
+    reader = (sys.executable, "-c", program, options["data_dir"])
+    sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets, reader).run())
+
+
+def reload() -> None:
+    """Read the settings again for `supervise`, from where `Supervised.change` wrote them."""
+    import msgspec
+
+    from gaia.validator.app.supervisor_options import Options, Reloaded
+
+    options = json.loads(Path(sys.argv[-1], "reload.json").read_text())
+    changed = {"compute_workers": str(options["workers"])}
+    read = Options(**options, settings=sys.stdin.buffer.read())
+    sys.stdout.buffer.write(
+        msgspec.msgpack.encode(Reloaded(options=read, changed=changed, refused=["netuid"]))
+    )
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:

@@ -1,0 +1,134 @@
+"""What the IO-Engine writes down for its successor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gaia.validator.app import heartbeat
+from gaia.validator.app.heartbeat import Heart, last_beat
+from gaia.validator.app.lease_book import Crash, LeaseBook, Story, discard, last_held
+
+NEVER = 4e9
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "leases"
+
+
+def test_lease_is_read_by_the_next_engine_until_it_is_released(path: Path) -> None:
+    book = LeaseBook(path)
+    book.lease("0.1", "day1/réunion", 2, NEVER)
+    book.lease("1.2", "other", 1, NEVER)
+
+    book.release("1.2")
+
+    (held,) = LeaseBook(path).holdings()
+    assert (held.worker, held.job_id, held.attempt, held.deadline_at) == ("0.1", "day1/réunion", 2, NEVER)
+
+
+def test_lease_outlives_a_process_that_is_killed_in_the_next_instruction(path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from gaia.validator.app.lease_book import LeaseBook\n"
+        "book = LeaseBook(Path(sys.argv[1]))\n"
+        "book.lease('0.1', 'a', 1, 4e9); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)])
+
+    assert [held.job_id for held in LeaseBook(path).holdings()] == ["a"]
+
+
+def test_next_lease_of_a_worker_takes_the_place_of_the_last(path: Path) -> None:
+    book = LeaseBook(path)
+    for job_id in ("a", "b"):
+        book.lease("0.1", job_id, 1, NEVER)
+
+    assert [held.job_id for held in book.holdings()] == ["b"]
+
+
+def test_what_a_dead_worker_held_last_can_still_be_read(path: Path) -> None:
+    book = LeaseBook(path)
+    book.lease("0.1", "a", 1, NEVER)
+
+    book.bury("0.1")
+    book.lease("0.2", "b", 1, NEVER)
+
+    assert last_held(path, "0.1") == "a"
+    assert last_held(path, "0.2") == "b"
+    assert last_held(path, "0.3") == ""
+    assert [held.worker for held in book.holdings()] == ["0.2"]
+
+
+def test_places_of_the_dead_are_used_again_without_end(path: Path) -> None:
+    book = LeaseBook(path)
+    for number in range(5000):
+        book.lease(f"0.{number}", "a", 1, NEVER)
+        book.bury(f"0.{number}")
+
+    assert book.holdings() == []
+    book.lease("0.5000", "a", 1, NEVER)
+    assert len(LeaseBook(path).holdings()) == 1
+
+
+def test_job_with_an_endless_name_is_not_booked(path: Path) -> None:
+    book = LeaseBook(path)
+
+    book.lease("0.1", "x" * 193, 1, NEVER)
+
+    assert book.holdings() == []
+
+
+def test_stories_outlive_the_engine_and_the_leases(path: Path) -> None:
+    story = Story().with_crash(Crash(worker="0.1", attempt=1, at=NEVER, cause="memory"))
+    LeaseBook(path).tell("a", story)
+
+    discard(path)
+
+    assert LeaseBook(path).stories == {"a": story}
+    LeaseBook(path).tell("a", None)
+    assert LeaseBook(path).stories == {}
+
+
+def test_story_of_long_ago_is_forgotten(path: Path) -> None:
+    LeaseBook(path).tell("a", Story().with_crash(Crash(worker="0.1", attempt=1, at=0.0)))
+
+    assert LeaseBook(path).stories == {}
+
+
+def test_damaged_stories_are_no_reason_not_to_start(path: Path) -> None:
+    path.with_name("leases.stories").write_bytes(b"\xc1")
+
+    assert LeaseBook(path).stories == {}
+
+
+def test_death_that_was_told_is_not_told_again() -> None:
+    crash = Crash(worker="0.1", attempt=1, at=0.0)
+
+    assert Story().with_crash(crash).with_crash(crash).crashes == 1
+
+
+def test_cause_that_acquits_the_unit_takes_the_crash_back() -> None:
+    story = Story().with_crash(Crash(worker="0.1", attempt=1, at=0.0))
+
+    acquitted = story.explained("0.1", "its fork server died", blames_unit=False)
+
+    assert (acquitted.crashes, acquitted.tries) == (0, 1)
+    assert str(acquitted) == "attempt 1: its fork server died"
+
+
+def test_heart_beats_for_its_own_process_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat.os, "getpid", lambda: 17)
+    assert last_beat(tmp_path / "beat", 17) is None
+    heart = Heart(tmp_path / "beat")
+    assert last_beat(tmp_path / "beat", 17) is None
+
+    heart.beat()
+    heart.close()
+
+    assert last_beat(tmp_path / "beat", 17)
+    assert last_beat(tmp_path / "beat", 18) is None

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 import gaia
+from gaia.validator.app.preload import HANDLERS
 from gaia.validator.app.sandbox import Level, Mode, survey
-from gaia.validator.app.supervisor import Options
 from gaia.validator.utils.errors import ExitCode
 from tests.support.escapes import ESCAPES, REFUSALS
 from tests.support.forecast_stores import a_field, a_store, reference_files
@@ -23,7 +23,6 @@ from tests.support.roles import Supervised, has_ended, until
 
 LANDLOCK: Mode = "required"
 SECCOMP_ALONE: Mode = "required, without Landlock"
-HANDLERS: str = Options.__struct_defaults__[-1]
 
 pytestmark = pytest.mark.skipif(survey().level < Level.FULL, reason="this kernel has no whole sandbox")
 both = pytest.mark.parametrize("mode", [LANDLOCK, SECCOMP_ALONE])

@@ -42,10 +42,10 @@ async def start_compute(settings: Settings, pool_socket: socket.socket, board_pa
         return pool
     cluster = DaskBackend(
         settings.dask_scheduler,
-        settings.data_dir,
+        settings.data_dir.resolve(),
         memory_mib=settings.worker_hard_limit_mib,
         resources={settings.dask_resource: 1} if settings.dask_resource else None,
     )
-    dispatcher = Dispatcher(MemoryQueue(settings.unit_crash_limit), cluster)
+    dispatcher = Dispatcher(MemoryQueue(settings.unit_crash_limit, settings.pool_queue_limit), cluster)
     await dispatcher.start()
     return dispatcher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from gaia.validator.app.backends.protocols import WorkerLost
 
@@ -13,7 +14,18 @@ class Attempt:
     def __init__(self, address: str) -> None:
         self.address = address
         self.key = ""
+        self._missed_at: float | None = None
         self.lost: asyncio.Future[WorkerLost] = asyncio.get_running_loop().create_future()
+
+    def note_presence(self, is_there: bool, patience_s: float) -> None:
+        """Say whether its worker is there; one that stays away for longer than `patience_s` has left."""
+        now = time.monotonic()
+        if is_there:
+            self._missed_at = None
+        elif self._missed_at is None:
+            self._missed_at = now
+        elif now - self._missed_at > patience_s:
+            self.lose(f"the worker at {self.address} is not there any more", is_crash=False)
 
     def lose(self, cause: str, *, is_crash: bool) -> None:
         if not self.lost.done():

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class DaskBackend:
     address
         Of the scheduler, such as ``tcp://scheduler:8786``.
     data_dir
-        Folder of the paths in units; workers must see it under the same name.
+        Absolute path of the folder that units' paths are in; workers must see it under the same name.
     handlers
         Module whose ``resolve(name)`` returns the handler of that name.
     memory_mib
@@ -68,11 +69,12 @@ class DaskBackend:
         self._resources = dict(resources or {})
         self._timeout_s = timeout_s
         self._session = secrets.token_hex(4)
-        self._probe = data_dir.resolve() / f"{_PROBE}-{self._session}"
+        self._probe = data_dir / f"{_PROBE}-{self._session}"
         self._workers = Workers()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._survey_due = asyncio.Event()
-        self._scheduler_id = ""
+        self._link: Any = None
+        """The client's connection that brings the scheduler's events."""
         self._changed: Callable[[], None] = lambda: None
         self._client: Any = None  # the library is imported only where it is used, and typed in part
         self._keeping: asyncio.Task[None] | None = None
@@ -97,8 +99,8 @@ class DaskBackend:
             problem = f"no scheduler answers at {self._address}"
             raise ConfigurationError("GAIA_DASK_SCHEDULER", problem, "start one there") from error
         if self._workers.refused and not self._workers.known:
-            await self.close()
             problem = next(iter(self._workers.refused.values()))
+            await self.close()
             remedy = "read docs/how-to/run-on-a-cluster.md"
             raise ConfigurationError("GAIA_DASK_SCHEDULER", problem, remedy)
         self._keeping = asyncio.create_task(self._keep())
@@ -152,7 +154,7 @@ class DaskBackend:
         await asyncio.sleep(0)
         self._workers.clear()
         if self._client is not None:
-            if self._scheduler_id:
+            if self._link is not None and self._client.status == "running":
                 self._client.unsubscribe_topic("all")
             await self._client.close()
             self._client = None
@@ -181,12 +183,15 @@ class DaskBackend:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise attempt.lost.result()
-            if answer.cancelled():
-                raise WorkerLost("the scheduler went away", is_crash=False)
             results: FrameReader[ResultUnit] = FrameReader(ResultUnit)
             (result,) = results.feed(answer.result())
         except KilledWorker as error:
             raise WorkerLost(f"the worker at {attempt.address} died") from error
+        except CancelledError as error:
+            # Whoever was there is not known to its successor, or not yet.
+            self._workers.clear()
+            self._survey_due.set()
+            raise WorkerLost("the scheduler went away", is_crash=False) from error
         finally:
             if not answer.done():
                 answer.cancel()
@@ -196,10 +201,15 @@ class DaskBackend:
 
     async def _connect(self) -> None:
         distributed = _library()
-        self._client = await distributed.Client(
+        client = distributed.Client(
             self._address, asynchronous=True, set_as_default=False, timeout=self._timeout_s
         )
-        self._scheduler_id = ""
+        try:
+            await client
+        except BaseException:
+            await client.close()
+            raise
+        self._client, self._link = client, None
 
     async def _keep(self) -> None:
         """Know who is there: at once when the scheduler tells, else once a second."""
@@ -219,15 +229,22 @@ class DaskBackend:
 
     async def _survey(self) -> None:
         identity = await asyncio.wait_for(self._client.scheduler.identity(), self._timeout_s)
-        if identity["id"] != self._scheduler_id:
+        link = self._client.scheduler_comm
+        if link is None:
+            raise TimeoutError("the scheduler has not taken us back yet")
+        if link is not self._link:
             self._client.subscribe_topic("all", self._hear)
-            self._scheduler_id = identity["id"]
+            self._link = link
+            self._workers.clear()
         fitting = {
             address
             for address, worker in identity["workers"].items()
             if all(worker["resources"].get(name, 0) >= amount for name, amount in self._resources.items())
         }
         self._workers.keep_only(fitting)
+        for attempt in list(self._workers.held.values()):
+            # The event of a loss may have been missed while the connection was down.
+            attempt.note_presence(attempt.address in identity["workers"], 2 * _SURVEY_EVERY_S)
         strangers = sorted(fitting - self._workers.seen)
         if strangers:
             await self._inspect(strangers)
@@ -235,17 +252,18 @@ class DaskBackend:
 
     async def _inspect(self, strangers: list[str]) -> None:
         """Admit the workers that see our files and run our code."""
-        expected = describe_site(str(self._probe))
+        expected = [self._session, *describe_site(str(self._probe))[1:]]
         asked = self._client.run(describe_site, str(self._probe), workers=strangers, on_error="return")
         sites = await asyncio.wait_for(asked, self._timeout_s)
         for address, site in sites.items():
             if site == expected:
                 self._workers.admit(address)
                 continue
-            if isinstance(site, list) and site[1:] == expected[1:]:
+            has = site[1:] if isinstance(site, list) else site
+            if has == expected[1:]:
                 problem = f"the worker at {address} does not see the folder {self._probe.parent}"
             else:
-                problem = f"the worker at {address} does not run our code: it has {site}, we {expected[1:]}"
+                problem = f"the worker at {address} does not run our code: it has {has}, we {expected[1:]}"
             self._workers.refused[address] = problem
             log.error("cluster_worker_refused", worker=address, problem=problem)
 

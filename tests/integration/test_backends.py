@@ -1,0 +1,473 @@
+"""One suite for all that runs units: whoever passes it may stand behind the IO-Engine.
+
+`pool` is the local pool as the IO-Engine uses it by default, `local` the same workers
+behind the `ComputeBackend` protocol, `dask` a cluster on loopback, `inline` threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+import pytest
+
+from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
+from gaia.validator.app.backends.dask_backend import DaskBackend
+from gaia.validator.app.backends.dispatcher import Dispatcher
+from gaia.validator.app.backends.inline import InlineBackend
+from gaia.validator.app.backends.local import LocalBackend
+from gaia.validator.app.backends.memory_queue import MemoryQueue
+from gaia.validator.app.backends.protocols import Capability, ComputeBackend
+from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.utils import errors
+from gaia.validator.utils.ipc_types import ResultUnit
+from tests.support.backend_handlers import RETRY_AT
+from tests.support.backends import (
+    HANDLERS,
+    MAX_JOBS,
+    MEMORY_MIB,
+    WORKERS,
+    Crew,
+    DaskCluster,
+    eventually,
+    lines_in,
+    lines_of,
+)
+from tests.support.builders import a_unit
+from tests.support.forecast_stores import a_field, a_store, reference_files
+from tests.support.roles import has_ended
+
+CAPABILITIES = {
+    "pool": LocalBackend.capabilities,
+    "local": LocalBackend.capabilities,
+    "inline": InlineBackend.capabilities,
+    "dask": DaskBackend.capabilities,
+}
+MOST_WAITING = 4
+OURS = (
+    "TransientError",
+    "DeadlineExceeded",
+    "NotYetAvailable",
+    "MinerFault",
+    "MinerUnreachable",
+    "QuarantinedError",
+    "UnknownHandler",
+    "ConfigurationError",
+)
+
+
+def everywhere(*names: str) -> pytest.MarkDecorator:
+    """Try it with each of `names`; with all there are if none is given."""
+    return pytest.mark.parametrize("compute", names or CAPABILITIES, indirect=True)
+
+
+def where(capability: Capability) -> pytest.MarkDecorator:
+    """Try it with each that declares `capability`."""
+    return everywhere(*(name for name, has in CAPABILITIES.items() if capability in has))
+
+
+@dataclass
+class Compute:
+    """Somewhere to run units."""
+
+    name: str
+    pool: Any
+    backend: ComputeBackend | None
+    folder: Path
+
+    def ask(self, job_id: str, handler: str, *, timeout_s: float = 60.0, **unit: Any) -> Asked:
+        """Begin to wait for one unit."""
+        changes = {"handler": handler, "deadline_at": time.time() + timeout_s, **unit}
+        return asyncio.create_task(self.pool.dispatch_and_wait(a_unit(job_id, **changes)))
+
+    async def run(self, job_id: str, handler: str, **unit: Any) -> ResultUnit:
+        """Run one unit."""
+        return await self.ask(job_id, handler, **unit)
+
+    async def occupy(self) -> tuple[list[Path], list[Asked]]:
+        """Have every worker hold a unit; return the gates that let each go, and the answers to come."""
+        await eventually(lambda: self.pool.workers >= WORKERS, "all workers")
+        gates = [self.folder / f"gate{number}" for number in range(WORKERS)]
+        started = self.folder / "occupied"
+        asked = [
+            self.ask(
+                f"occupy{number}",
+                "test.gated",
+                priority=-1000,
+                payload={"started": str(started), "gate": str(gate)},
+            )
+            for number, gate in enumerate(gates)
+        ]
+        await lines_in(started, WORKERS)
+        return gates, asked
+
+
+Asked = asyncio.Task[ResultUnit]
+
+
+@pytest.fixture(scope="module")
+def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Call it for a Supervisor with compute workers of which none has died yet."""
+    crew: list[Crew] = []
+
+    def fresh() -> Crew:
+        if crew and not crew[0].is_fresh:
+            crew.pop().end()
+        if not crew:
+            crew.append(Crew(tmp_path_factory.mktemp("crew") / "crew"))
+        return crew[0]
+
+    yield fresh
+    for each in crew:
+        each.end()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A scheduler with two workers, as long as this module's tests run."""
+    cluster = DaskCluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.end()
+
+
+@contextlib.asynccontextmanager
+async def local_pool(crew: Crew, crash_limit: int) -> AsyncIterator[ComputePool]:
+    limits = SimpleNamespace(unit_crash_limit=crash_limit, unit_timeout_s=60.0)
+    pool = ComputePool(limits, crew.board_path)
+    await pool.start(crew.listener.dup())
+    yield pool
+    # Nobody is left on the doorstep, neither known to this pool nor to the next.
+    await eventually(lambda: pool.workers >= WORKERS, "all workers")
+    await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def dispatching(backend: ComputeBackend) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(MemoryQueue(most_waiting=MOST_WAITING), backend)
+    await dispatcher.start()
+    yield dispatcher
+    await dispatcher.close()
+
+
+@pytest.fixture
+async def compute(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Compute]:
+    name, folder = request.param, tmp_path
+    backend: ComputeBackend | None = None
+    async with contextlib.AsyncExitStack() as stack:
+        if name in ("pool", "local"):
+            crew = request.getfixturevalue("crews")()
+            folder = crew.folder(uuid4().hex)
+            pool: Any = await stack.enter_async_context(local_pool(crew, 3 if name == "pool" else 1))
+        if name == "local":
+            backend = LocalBackend(pool)
+        elif name == "inline":
+            backend = InlineBackend(WORKERS, HANDLERS)
+        elif name == "dask":
+            address = request.getfixturevalue("cluster").address
+            backend = DaskBackend(address, folder, handlers=HANDLERS, memory_mib=MEMORY_MIB)
+        if backend is not None:
+            pool = await stack.enter_async_context(dispatching(backend))
+        yield Compute(name, pool, backend, folder)
+
+
+@everywhere()
+async def test_every_unit_is_run_once_and_answered_once(compute: Compute) -> None:
+    book = compute.folder / "book"
+    names = [f"job{number}" for number in range(30)]
+
+    answers = await asyncio.gather(
+        *(compute.run(name, "test.note", payload={"book": str(book), "line": name}) for name in names)
+    )
+
+    assert [answer.value for answer in answers] == [{"line": name} for name in names]
+    assert [(answer.job_id, answer.attempt) for answer in answers] == [(name, 1) for name in names]
+    assert sorted(lines_of(book)) == sorted(names)
+    assert (compute.pool.queue_depth, compute.pool.busy) == (0, 0)
+
+
+@everywhere()
+async def test_all_who_ask_for_one_job_get_its_one_result(compute: Compute) -> None:
+    book = compute.folder / "book"
+
+    answers = await asyncio.gather(
+        *(compute.run("job", "test.note", payload={"book": str(book), "line": "x"}) for _ in range(5))
+    )
+
+    assert all(answer == answers[0] for answer in answers)
+    assert lines_of(book) == ["x"]
+
+
+@everywhere()
+async def test_answer_tells_what_the_unit_cost(compute: Compute) -> None:
+    answer = await compute.run("job", "test.echo", payload={"x": 1})
+
+    assert answer.value == {"x": 1, "pid": answer.worker_pid}
+    assert answer.wall_s > 0
+    assert answer.peak_rss_bytes > 0
+
+
+@everywhere()
+@pytest.mark.parametrize("kind", OURS)
+async def test_error_of_ours_survives_the_way_back(compute: Compute, kind: str) -> None:
+    answer = await compute.run("job", "test.fail", payload={"kind": kind})
+
+    assert answer.failure is not None
+    error = answer.failure.exception()
+    assert type(error) is getattr(errors, kind)
+    assert answer.attempt == 1
+    if isinstance(error, errors.NotYetAvailable):
+        assert error.retry_at == RETRY_AT
+    elif isinstance(error, errors.ConfigurationError):
+        assert (error.setting, error.exit_code) == ("GAIA_NETUID", errors.ExitCode.HOTKEY_MISSING)
+    else:
+        assert str(error) == "by design"
+
+
+@everywhere()
+async def test_bug_in_a_handler_is_a_failure_that_names_it(compute: Compute) -> None:
+    answer = await compute.run("job", "test.fail", payload={"kind": "ZeroDivisionError"})
+
+    assert answer.failure is not None
+    assert (answer.failure.error_type, answer.failure.message) == ("ZeroDivisionError", "by design")
+
+
+@everywhere()
+async def test_handler_that_nobody_wrote_is_a_failure(compute: Compute) -> None:
+    answer = await compute.run("job", "weather.score.by_hand")
+
+    assert answer.failure is not None
+    assert isinstance(answer.failure.exception(), errors.UnknownHandler)
+
+
+@everywhere()
+async def test_value_that_no_message_carries_is_a_failure(compute: Compute) -> None:
+    answer = await compute.run("job", "test.unsendable")
+
+    assert answer.failure is not None
+    assert answer.failure.error_type == "TypeError"
+    assert (await compute.run("next", "test.echo")).succeeded
+
+
+@everywhere("pool", "local", "dask")
+async def test_payload_that_no_message_carries_is_a_failure(compute: Compute) -> None:
+    answer = await compute.run("job", "test.echo", payload={"x": object()})
+
+    assert answer.failure is not None
+    assert answer.failure.error_type == "TypeError"
+    assert (await compute.run("next", "test.echo")).succeeded
+
+
+@where(Capability.SURVIVES_CRASH)
+async def test_unit_of_a_worker_that_is_killed_runs_again(compute: Compute) -> None:
+    started, gate = compute.folder / "started", compute.folder / "gate"
+    asked = compute.ask("job", "test.gated", payload={"started": str(started), "gate": str(gate)})
+    victim = int((await lines_in(started, 1))[0])
+
+    os.kill(victim, signal.SIGKILL)
+    second = int((await lines_in(started, 2))[1])
+    gate.touch()
+
+    answer = await asked
+    assert answer.value == {"pid": second}
+    assert second != victim
+    assert answer.attempt == 2
+
+
+@where(Capability.SURVIVES_CRASH)
+async def test_unit_that_crashed_twice_may_still_succeed(compute: Compute) -> None:
+    book = compute.folder / "book"
+
+    answer = await compute.run("job", "test.die_until", payload={"book": str(book), "times": 2})
+
+    assert (answer.succeeded, answer.attempt) == (True, 3)
+    assert len(lines_of(book)) == 3
+
+
+@where(Capability.SURVIVES_CRASH)
+async def test_unit_that_killed_three_workers_is_quarantined_and_others_go_on(compute: Compute) -> None:
+    poison = compute.ask("poison", "test.segfault")
+    food = [compute.ask(f"food{number}", "test.echo") for number in range(6)]
+
+    answer = await poison
+
+    assert answer.failure is not None
+    assert isinstance(answer.failure.exception(), errors.QuarantinedError)
+    assert answer.failure.message.startswith("test.segfault killed 3 workers")
+    assert answer.attempt == 3
+    assert [(each.succeeded, each.attempt) for each in await asyncio.gather(*food)] == [(True, 1)] * 6
+
+
+@where(Capability.KILL_RUNNING)
+async def test_deadline_ends_native_code_that_holds_the_interpreter(compute: Compute) -> None:
+    started = compute.folder / "started"
+    asked = compute.ask("job", "test.hang_natively", timeout_s=2.0, payload={"started": str(started)})
+    victim = int((await lines_in(started, 1))[0])
+
+    answer = await asked
+
+    assert answer.failure is not None
+    assert isinstance(answer.failure.exception(), errors.DeadlineExceeded)
+    await eventually(lambda: has_ended(victim), "the worker to be ended", timeout_s=5.0)
+    assert (await compute.run("next", "test.echo")).succeeded
+    assert len(lines_of(started)) == 1
+
+
+@everywhere()
+async def test_unit_that_waits_until_its_deadline_is_answered_and_never_run(compute: Compute) -> None:
+    gates, _ = await compute.occupy()
+    book = compute.folder / "book"
+
+    answer = await compute.run("late", "test.note", timeout_s=0.2, payload={"book": str(book), "line": "x"})
+    for gate in gates:
+        gate.touch()
+
+    assert answer.failure is not None
+    assert "waiting for a worker" in answer.failure.message
+    assert (await compute.run("next", "test.echo")).succeeded
+    assert lines_of(book) == []
+
+
+@where(Capability.KILL_RUNNING)
+async def test_cancelled_unit_is_ended_where_it_runs(compute: Compute) -> None:
+    started = compute.folder / "started"
+    asked = compute.ask("job", "test.hang_natively", payload={"started": str(started)})
+    victim = int((await lines_in(started, 1))[0])
+
+    asked.cancel()
+
+    await eventually(lambda: has_ended(victim), "the worker to be ended")
+    assert (await compute.run("next", "test.echo")).succeeded
+    assert len(lines_of(started)) == 1
+
+
+@everywhere()
+async def test_cancelled_unit_that_waits_is_never_run(compute: Compute) -> None:
+    gates, _ = await compute.occupy()
+    book = compute.folder / "book"
+    asked = compute.ask("job", "test.note", payload={"book": str(book), "line": "x"})
+    await eventually(lambda: compute.pool.queue_depth == 1, "the unit to wait")
+
+    asked.cancel()
+    await eventually(lambda: compute.pool.queue_depth == 0, "the unit to be forgotten")
+    for gate in gates:
+        gate.touch()
+
+    assert (await compute.run("next", "test.echo")).succeeded
+    assert lines_of(book) == []
+
+
+@everywhere()
+async def test_urgent_units_go_first_and_equals_in_order(compute: Compute) -> None:
+    (gate, other), _ = await compute.occupy()
+    book = compute.folder / "book"
+    asked = []
+    for name, priority in (("c", 200), ("a", 10), ("d", 200), ("b", 100)):
+        payload = {"book": str(book), "line": name}
+        asked.append(compute.ask(name, "test.note", priority=priority, payload=payload))
+        await asyncio.sleep(0)
+    await eventually(lambda: compute.pool.queue_depth == len(asked), "all to wait")
+
+    gate.touch()  # one worker only, so that they run one after another
+    await asyncio.gather(*asked)
+    other.touch()
+
+    assert lines_of(book) == ["a", "b", "c", "d"]
+
+
+@everywhere("local", "inline", "dask")
+async def test_full_queue_makes_callers_wait(compute: Compute) -> None:
+    gates, _ = await compute.occupy()
+    asked = [compute.ask(f"job{number}", "test.echo") for number in range(3 * MOST_WAITING)]
+    await eventually(lambda: compute.pool.queue_depth == MOST_WAITING, "the queue to be full")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    depth = compute.pool.queue_depth
+
+    for gate in gates:
+        gate.touch()
+
+    assert depth == MOST_WAITING
+    assert all(answer.succeeded for answer in await asyncio.gather(*asked))
+    assert compute.pool.queue_depth == 0
+
+
+@everywhere("local", "inline", "dask")
+async def test_close_lets_what_runs_come_to_its_end_and_begins_nothing_more(compute: Compute) -> None:
+    gates, running = await compute.occupy()
+    book = compute.folder / "book"
+    waiting = compute.ask("job", "test.note", payload={"book": str(book), "line": "x"})
+    await eventually(lambda: compute.pool.queue_depth == 1, "the unit to wait")
+
+    closing = asyncio.create_task(compute.pool.close(drain_s=30.0))
+    for gate in gates:
+        gate.touch()
+    await closing
+
+    assert all(answer.succeeded for answer in await asyncio.gather(*running))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert lines_of(book) == []
+
+
+@where(Capability.MEMORY_LIMIT)
+async def test_allocation_beyond_the_limit_is_a_failure_and_the_worker_lives(compute: Compute) -> None:
+    answer = await compute.run("job", "test.allocate", payload={"mib": 4 * MEMORY_MIB})
+
+    assert answer.failure is not None
+    assert answer.failure.error_type == "MemoryError"
+    assert answer.attempt == 1
+    assert not has_ended(answer.worker_pid)
+    assert (await compute.run("next", "test.allocate", payload={"mib": 1})).succeeded
+
+
+@where(Capability.RECYCLE)
+async def test_workers_are_replaced_after_their_share_of_units(compute: Compute) -> None:
+    pids = [
+        (await compute.run(f"job{number}", "test.echo")).worker_pid
+        for number in range(2 * WORKERS * MAX_JOBS)
+    ]
+
+    longest = max(len(list(run)) for _, run in itertools.groupby(sorted(pids)))
+    assert longest <= MAX_JOBS
+
+
+@everywhere()
+async def test_scores_are_the_same_to_the_last_bit(compute: Compute) -> None:
+    request = a_scoring_request(compute.folder)
+    expected = score_day1(request)
+
+    answer = await compute.run("job", "weather.score.day1", payload=request)
+
+    assert msgspec.msgpack.encode(answer.unwrap()) == msgspec.msgpack.encode(expected)
+
+
+@where(Capability.SANDBOX)
+async def test_unit_has_no_network(compute: Compute) -> None:
+    answer = await compute.run("job", "test.phone_home")
+
+    assert answer.failure is not None
+    assert answer.failure.error_type == "PermissionError"
+
+
+def a_scoring_request(folder: Path) -> dict[str, Any]:
+    """The payload of `weather.score.day1` for two fields of a forecast."""
+
+    def fields(seed: int) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+        return {"2t": a_field(seed), "z500": a_field(seed + 1, mean=55_000.0, spread=1500.0)}
+
+    return a_store(folder / "spool", fields(0)) | {
+        role: reference_files(folder / role, fields(10 * number))
+        for number, role in enumerate(("truth", "climatology", "baseline"), start=1)
+    }

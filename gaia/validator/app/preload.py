@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -71,7 +72,13 @@ def _import_if_there(name: str) -> bool:
     return True
 
 
-if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
+def _is_fork_server() -> bool:
+    """Other children of the Supervisor may import this module too, but do not start as that one does."""
+    is_ours = os.environ.get(PARENT_VARIABLE) == str(os.getppid())
+    return is_ours and any("multiprocessing.forkserver" in argument for argument in sys.orig_argv)
+
+
+if _is_fork_server():
     die_with_parent(os.getppid())
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):

@@ -51,8 +51,8 @@ def load_handlers(module: str) -> None:
         _import_if_there(target.partition(":")[0])
     try:
         getattr(handlers, "warm_up", int)()
-    except ImportError:
-        return  # named by the unit that needs it
+    except Exception:  # noqa: BLE001 - named by the unit that meets it; a fork server that dies of it names nothing
+        return
 
 
 def environment(data_dir: Path) -> dict[str, str]:

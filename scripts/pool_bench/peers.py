@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import json
 import multiprocessing
 import multiprocessing.pool
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from typing import Any
 from pool_bench import handlers, measures
 
 WORKERS = 2
+_PR_SET_PDEATHSIG = 1
 
 
 class Peer:
@@ -268,6 +271,9 @@ def serve(peer: Any) -> None:
 
 
 def main() -> None:
+    # Killed, the benchmark leaves nobody behind. In C, for a peer's environment need not have the validator's libraries.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     name = sys.argv[1]
     if name == "ours":
         from pool_bench.ours import Ours

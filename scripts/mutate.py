@@ -59,7 +59,7 @@ FAULTS = (
     Fault("two engines at once", SUPERVISION, "if holders[0].role is not Role.WORKER or", "if"),
     Fault("a worker leaves before its successor is ready", SUPERVISION, "(worker.started_at, worker.pid) and other.is_ready", "(worker.started_at, worker.pid)"),
     Fault("no room is kept", SUPERVISION, "is_vacant = not holders or (room > 0 and", "is_vacant = not holders or (True and"),
-    Fault("no backoff", SUPERVISION, "    if faults <= limits.free_restarts:\n", "    if True:\n"),
+    Fault("no backoff", SUPERVISION, "    if len(faults) <= limits.free_restarts:\n", "    if True:\n"),
     Fault("the engine before its database", SUPERVISION, "Role.ENGINE: (Role.DATABASE,)", "Role.SIGNER: ()"),
     Fault("silence is no reason", SUPERVISION, "child.silent_s > limits.silence_s", "child.silent_s > 1e12"),
     Fault("hard limit of those that leave ignored", SUPERVISION, "child.role is Role.WORKER and child.private_mib > limits.hard_mib", "child.role is Role.WORKER and child.kill_at is None and child.private_mib > limits.hard_mib"),

@@ -298,6 +298,12 @@ def test_late_answer_to_another_attempt_is_not_counted(ledger: JobLedger) -> Non
     assert play(ledger, Finished("x", an_answer(attempt=2)))[0] == Resolve(an_answer(attempt=2))
 
 
+def test_answer_to_an_attempt_that_the_worker_was_not_given_is_not_counted(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("w"), Submitted(a_unit()))
+
+    assert play(ledger, Finished("w", an_answer(attempt=7))) == [Assign("w", a_unit())]
+
+
 def test_words_of_a_worker_that_is_known_to_be_dead_are_not_heard(ledger: JobLedger) -> None:
     play(ledger, WorkerReady("w"), Submitted(a_unit()), WorkerDied("w"))
 

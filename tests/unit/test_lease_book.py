@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from gaia.validator.app import heartbeat
 from gaia.validator.app.heartbeat import Heart, last_beat
 from gaia.validator.app.lease_book import Crash, LeaseBook, Story, discard, last_held
 
@@ -122,7 +122,7 @@ def test_cause_that_acquits_the_unit_takes_the_crash_back() -> None:
 
 
 def test_heart_beats_for_its_own_process_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat.os, "getpid", lambda: 17)
+    monkeypatch.setattr(os, "getpid", lambda: 17)
     assert last_beat(tmp_path / "beat", 17) is None
     heart = Heart(tmp_path / "beat")
     assert last_beat(tmp_path / "beat", 17) is None

@@ -141,6 +141,26 @@ async def test_unit_goes_to_a_worker_and_its_result_comes_back(meeting: Meeting)
     await worker.hang_up()
 
 
+async def test_unit_that_follows_at_once_is_sent_in_place_of_an_acknowledgement(meeting: Meeting) -> None:
+    worker = await meeting.join()
+
+    async def one_after_the_other() -> None:
+        await meeting.pool.dispatch_and_wait(a_unit("a"))
+        await meeting.pool.dispatch_and_wait(a_unit("b"))
+
+    asking = asyncio.create_task(one_after_the_other())
+    assert isinstance(await worker.hear(), WorkUnit)
+    worker.say(an_answer("a"))
+    heard = await worker.hear()
+    worker.say(an_answer("b"))
+    await asking
+
+    assert isinstance(heard, WorkUnit)
+    assert heard.job_id == "b"
+    assert await worker.hear() == Ack(job_id="b", attempt=1)
+    await worker.hang_up()
+
+
 async def test_failure_is_a_result_and_not_raised(meeting: Meeting) -> None:
     worker = await meeting.join()
     asked = meeting.ask(a_unit())

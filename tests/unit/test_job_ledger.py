@@ -89,6 +89,12 @@ def test_answer_resolves_the_job_and_frees_the_worker_whose_next_unit_acknowledg
     assert play(ledger, Finished("w", an_answer("a"))) == [Resolve(an_answer("a")), Assign("w", a_unit("b"))]
 
 
+def test_next_unit_goes_to_the_worker_that_was_free_last(ledger: JobLedger) -> None:
+    play(ledger, WorkerReady("v"), WorkerReady("w"), Submitted(a_unit("a")))
+
+    assert play(ledger, Finished("w", an_answer("a")), Submitted(a_unit("b"))) == [Assign("w", a_unit("b"))]
+
+
 def test_last_answer_is_acknowledged_by_itself(ledger: JobLedger) -> None:
     play(ledger, WorkerReady("w"), Submitted(a_unit("a")))
 

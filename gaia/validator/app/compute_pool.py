@@ -120,6 +120,8 @@ class ComputePool:
         self._is_handling = False
         self._is_closed = False
         self._connections: dict[str, _Connection] = {}
+        self._owed: dict[str, Ack] = {}
+        """Acknowledgements that the worker's next unit may make needless."""
         self._dying: dict[str, int] = {}
         """Pidfd of each worker whose connection ended and whose process may live."""
         self._reported: dict[str, DeathReport] = {}
@@ -334,7 +336,9 @@ class ComputePool:
                     if not waiter.done():
                         waiter.set_result(result)
             case Acknowledge(worker, job_id, attempt):
-                self._send(worker, encode_frame(Ack(job_id=job_id, attempt=attempt)))
+                # Whoever awaited the result may have the worker's next unit at hand, which says the same.
+                self._owed[worker] = Ack(job_id=job_id, attempt=attempt)
+                asyncio.get_running_loop().call_soon(self._acknowledge, worker)
             case Dismiss(worker):
                 self._send(worker, encode_frame(Bye()))
             case Kill(worker, reason):
@@ -356,7 +360,12 @@ class ComputePool:
             return
         if self._book is not None and unit.handler != CANARY:
             self._book.lease(worker, unit.job_id, unit.attempt, unit.deadline_at)
+        self._owed.pop(worker, None)
         self._send(worker, frame)
+
+    def _acknowledge(self, worker: str) -> None:
+        if (owed := self._owed.pop(worker, None)) is not None:
+            self._send(worker, encode_frame(owed))
 
     def _send(self, worker: str, frame: bytes) -> None:
         connection = self._connections.get(worker)

@@ -449,7 +449,8 @@ class JobLedger:
             job = self._jobs.get(job_id)
             if job is None or job.order != order or job.worker is not None:
                 continue
-            worker = next(iter(self._idle))
+            # The one that was free last has all it needs in the processor's caches; the others may go idle and be replaced.
+            worker = next(reversed(self._idle))
             self._queued -= 1
             job.worker = worker
             unit = job.unit

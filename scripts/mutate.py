@@ -109,9 +109,22 @@ def _is_noticed(copy: Path, fault: Fault) -> bool:
 
 
 def _tests_pass(copy: Path) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *TESTS]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:cacheprovider",
+        *TESTS,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, check=False, cwd=copy, env=environment, capture_output=True).returncode == 0
+    return (
+        subprocess.run(command, check=False, cwd=copy, env=environment, capture_output=True).returncode == 0
+    )
 
 
 if __name__ == "__main__":

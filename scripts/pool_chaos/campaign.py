@@ -141,8 +141,7 @@ class Lane:
             return
         if not self._carry_out(act):
             self.plan.appendleft(act)
-            time.sleep(0.005)
-            return
+        # After a look in vain too: who comes up next is not to die at its first sight each time.
         time.sleep(self.random.expovariate(1 / _MEAN_GAP_S))
 
     def _next_act(self) -> str | None:
@@ -241,6 +240,8 @@ class Lane:
             "unit_timeout_s": UNIT_TIMEOUT_S,
             "ready_timeout_s": _READY_TIMEOUT_S,
             "drain_timeout_s": 10.0,
+            # Its Supervisor must not take being killed while starting for a fault of its own.
+            "crash_limit": 60,
             "poll_s": 0.05,
         }
         settings = {

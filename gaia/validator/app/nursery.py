@@ -92,8 +92,7 @@ def prepare(data_dir: Path, *, is_forking: bool) -> None:
         os.environ[preload.PARENT_VARIABLE] = str(os.getpid())
         os.environ[preload.SIGN_VARIABLE] = str(_sign_path(data_dir))
         multiprocessing.set_forkserver_preload(["gaia.validator.app.preload"])
-        with sigint_blocked():
-            forkserver.ensure_running()
+        _ensure_fork_server()
 
 
 def can_fork(data_dir: Path) -> bool:
@@ -101,8 +100,7 @@ def can_fork(data_dir: Path) -> bool:
 
     One that died is replaced.
     """
-    with sigint_blocked():
-        forkserver.ensure_running()
+    _ensure_fork_server()
     try:
         return _sign_path(data_dir).read_text() == str(_fork_server_pid())
     except FileNotFoundError:
@@ -215,6 +213,13 @@ def _fork_server_hurried() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, earlier)
+
+
+def _ensure_fork_server() -> None:
+    # The tracker that comes with it, once started, leaves SIGINT unblocked for all who come after.
+    resource_tracker.ensure_running()
+    with sigint_blocked():
+        forkserver.ensure_running()
 
 
 def _sign_path(data_dir: Path) -> Path:

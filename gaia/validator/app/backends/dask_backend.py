@@ -138,6 +138,7 @@ class DaskBackend:
         if not any(outcome is True for outcome in ended.values()) and not held.lost.done():
             # Its watchdog will end it at the deadline.
             self._workers.pardon(held.address)
+            self._changed()
             return False
         held.lose("cancelled", is_crash=False)
         return True

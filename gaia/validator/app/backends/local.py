@@ -38,6 +38,7 @@ class LocalBackend:
     def __init__(self, pool: ComputePool) -> None:
         self._pool = pool
         self._attempts: dict[tuple[str, int], asyncio.Task[ResultUnit]] = {}
+        self._workers = 0
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self, changed: Callable[[], None]) -> None:
@@ -45,8 +46,8 @@ class LocalBackend:
         self._looking = asyncio.create_task(self._look(changed))
 
     def capacity(self) -> int:
-        """Return how many workers are connected."""
-        return self._pool.workers
+        """Return how many workers were connected when we last told of a change."""
+        return self._workers
 
     async def run(self, unit: WorkUnit) -> ResultUnit:
         """Run one attempt in a worker; raises `WorkerLost` when that worker died or was killed."""
@@ -80,9 +81,8 @@ class LocalBackend:
             await asyncio.gather(self._looking, return_exceptions=True)
 
     async def _look(self, changed: Callable[[], None]) -> None:
-        known = -1
         while True:
-            if self._pool.workers != known:
-                known = self._pool.workers
+            if self._pool.workers != self._workers:
+                self._workers = self._pool.workers
                 changed()
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -345,9 +345,10 @@ def test_reading_settings_loads_no_numpy_and_no_network():
     assert not {"numpy", "httpx", "asyncpg", "bittensor"} & set(loaded)
 
 
-def test_cluster_needs_an_address():
-    with pytest.raises(ValidationError, match="is empty, but GAIA_COMPUTE_BACKEND is dask"):
-        Settings(compute_backend="dask", sandbox="off")
+@pytest.mark.parametrize("address", ["", "cluster", "cluster:8786"])
+def test_cluster_needs_an_address(address: str):
+    with pytest.raises(ValidationError, match="is no address, but GAIA_COMPUTE_BACKEND is dask"):
+        Settings(compute_backend="dask", dask_scheduler=address, sandbox="off")
 
 
 def test_cluster_is_not_used_in_place_of_a_sandbox_unless_it_is_waived():

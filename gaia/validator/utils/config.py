@@ -145,7 +145,7 @@ class Settings(BaseSettings):
         le=64,
     )
     compute_backend: Literal["local", "dask"] = _setting("local", "Where units run: here, or on a cluster.")
-    dask_scheduler: str = _setting("", "Address of the Dask scheduler.", pattern=r"^((tcp|tls|wss?)://\S+)?$")
+    dask_scheduler: str = _setting("", "Address of the Dask scheduler, such as tcp://host:8786.")
     dask_resource: str = _setting("", "Only Dask workers that offer this resource are used; empty: all.")
     worker_start_method: Literal["forkserver", "spawn"] = _setting(
         "forkserver", "How compute workers are made."
@@ -287,8 +287,10 @@ class Settings(BaseSettings):
                 f"{self.worker_hard_limit_mib} is below GAIA_WORKER_SOFT_LIMIT_MIB ({self.worker_soft_limit_mib})",
                 "raise it to that or more",
             )
-        if self.compute_backend == "dask" and not self.dask_scheduler:
-            raise _rule("dask_scheduler", "is empty, but GAIA_COMPUTE_BACKEND is dask", "use tcp://host:8786")
+        if self.compute_backend == "dask" and "://" not in self.dask_scheduler:
+            raise _rule(
+                "dask_scheduler", "is no address, but GAIA_COMPUTE_BACKEND is dask", "use tcp://host:8786"
+            )
         if self.compute_backend == "dask" and self.sandbox == "required":
             raise _rule(
                 "sandbox", "is required, which workers of a cluster cannot give", "use off to do without"

@@ -347,7 +347,7 @@ def test_reading_settings_loads_no_numpy_and_no_network():
 
 @pytest.mark.parametrize("address", ["", "cluster", "cluster:8786"])
 def test_cluster_needs_an_address(address: str):
-    with pytest.raises(ValidationError, match="is no address, but GAIA_COMPUTE_BACKEND is dask"):
+    with pytest.raises(ValidationError, match="is no address, which a cluster needs"):
         Settings(compute_backend="dask", dask_scheduler=address, sandbox="off")
 
 

@@ -288,9 +288,7 @@ class Settings(BaseSettings):
                 "raise it to that or more",
             )
         if self.compute_backend == "dask" and "://" not in self.dask_scheduler:
-            raise _rule(
-                "dask_scheduler", "is no address, but GAIA_COMPUTE_BACKEND is dask", "use tcp://host:8786"
-            )
+            raise _rule("dask_scheduler", "is no address, which a cluster needs", "use tcp://host:8786")
         if self.compute_backend == "dask" and self.sandbox == "required":
             raise _rule(
                 "sandbox", "is required, which workers of a cluster cannot give", "use off to do without"

@@ -221,7 +221,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--honest", type=int, default=60, metavar="N", help="honest miners (60)")
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="worlds to play in (20)")
     parser.add_argument("--runs", type=int, default=40, metavar="N", help="daily runs in each (40)")
-    parser.add_argument("--quick", action="store_true", help="2 seeds and fewer players: half a minute, rougher")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 seeds and fewer players: half a minute, rougher"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

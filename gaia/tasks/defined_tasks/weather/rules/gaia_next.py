@@ -24,8 +24,8 @@ def public_skill(component: Component) -> float:
     Examples
     --------
     >>> measured = dict(field="2t", lead_hours=24, rmse=1.0, mae=1.0, bias=0.0, acc=None, skill_climatology=None)
-    >>> public_skill(Component(mse=1.0, mse_gfs=2.0, mse_blend=1.25, **measured))
-    0.2
+    >>> public_skill(Component(mse=1.0, mse_gfs=4.0, mse_blend=2.0, **measured))
+    0.5
     """
     reference = _best_public_mse(component)
     if reference is None or not math.isfinite(component.mse):

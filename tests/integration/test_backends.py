@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,36 +81,38 @@ def where(capability: Capability) -> pytest.MarkDecorator:
 class Compute:
     """Somewhere to run units."""
 
-    name: str
     pool: Any
-    backend: ComputeBackend | None
     folder: Path
+    gates: list[Path] = field(default_factory=list)
+    occupying: list[Asked] = field(default_factory=list)
 
-    def ask(self, job_id: str, handler: str, *, timeout_s: float = 60.0, **unit: Any) -> Asked:
-        """Begin to wait for one unit."""
+    def ask(self, name: str, handler: str, *, timeout_s: float = 60.0, **unit: Any) -> Asked:
+        """Begin to wait for one unit; no other test's has its job id."""
         changes = {"handler": handler, "deadline_at": time.time() + timeout_s, **unit}
-        return asyncio.create_task(self.pool.dispatch_and_wait(a_unit(job_id, **changes)))
+        return asyncio.create_task(self.pool.dispatch_and_wait(a_unit(self.job_id(name), **changes)))
 
-    async def run(self, job_id: str, handler: str, **unit: Any) -> ResultUnit:
+    def job_id(self, name: str) -> str:
+        return f"{self.folder.name}/{name}"
+
+    async def run(self, name: str, handler: str, **unit: Any) -> ResultUnit:
         """Run one unit."""
-        return await self.ask(job_id, handler, **unit)
+        return await self.ask(name, handler, **unit)
 
-    async def occupy(self) -> tuple[list[Path], list[Asked]]:
-        """Have every worker hold a unit; return the gates that let each go, and the answers to come."""
+    async def occupy(self) -> None:
+        """Have every worker hold a unit, until its gate is there."""
         await eventually(lambda: self.pool.workers >= WORKERS, "all workers")
-        gates = [self.folder / f"gate{number}" for number in range(WORKERS)]
         started = self.folder / "occupied"
-        asked = [
-            self.ask(
-                f"occupy{number}",
-                "test.gated",
-                priority=-1000,
-                payload={"started": str(started), "gate": str(gate)},
-            )
-            for number, gate in enumerate(gates)
-        ]
+        for number in range(WORKERS):
+            self.gates.append(self.folder / f"gate{number}")
+            payload = {"started": str(started), "gate": str(self.gates[-1])}
+            self.occupying.append(self.ask(f"occupy{number}", "test.gated", priority=-1000, payload=payload))
         await lines_in(started, WORKERS)
-        return gates, asked
+
+    async def release(self) -> None:
+        """Open all gates, and wait until everybody has gone through."""
+        for gate in self.gates:
+            gate.touch()
+        await asyncio.gather(*self.occupying, return_exceptions=True)
 
 
 Asked = asyncio.Task[ResultUnit]
@@ -162,7 +164,8 @@ async def dispatching(backend: ComputeBackend) -> AsyncIterator[Dispatcher]:
 
 @pytest.fixture
 async def compute(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Compute]:
-    name, folder = request.param, tmp_path
+    name, folder = request.param, tmp_path / uuid4().hex
+    folder.mkdir()
     backend: ComputeBackend | None = None
     async with contextlib.AsyncExitStack() as stack:
         if name in ("pool", "local"):
@@ -178,7 +181,9 @@ async def compute(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             backend = DaskBackend(address, folder, handlers=HANDLERS, memory_mib=MEMORY_MIB)
         if backend is not None:
             pool = await stack.enter_async_context(dispatching(backend))
-        yield Compute(name, pool, backend, folder)
+        compute = Compute(pool, folder)
+        yield compute
+        await compute.release()
 
 
 @everywhere()
@@ -191,7 +196,9 @@ async def test_every_unit_is_run_once_and_answered_once(compute: Compute) -> Non
     )
 
     assert [answer.value for answer in answers] == [{"line": name} for name in names]
-    assert [(answer.job_id, answer.attempt) for answer in answers] == [(name, 1) for name in names]
+    assert [(answer.job_id, answer.attempt) for answer in answers] == [
+        (compute.job_id(name), 1) for name in names
+    ]
     assert sorted(lines_of(book)) == sorted(names)
     assert (compute.pool.queue_depth, compute.pool.busy) == (0, 0)
 
@@ -328,12 +335,11 @@ async def test_deadline_ends_native_code_that_holds_the_interpreter(compute: Com
 
 @everywhere()
 async def test_unit_that_waits_until_its_deadline_is_answered_and_never_run(compute: Compute) -> None:
-    gates, _ = await compute.occupy()
+    await compute.occupy()
     book = compute.folder / "book"
 
     answer = await compute.run("late", "test.note", timeout_s=0.2, payload={"book": str(book), "line": "x"})
-    for gate in gates:
-        gate.touch()
+    await compute.release()
 
     assert answer.failure is not None
     assert "waiting for a worker" in answer.failure.message
@@ -356,15 +362,14 @@ async def test_cancelled_unit_is_ended_where_it_runs(compute: Compute) -> None:
 
 @everywhere()
 async def test_cancelled_unit_that_waits_is_never_run(compute: Compute) -> None:
-    gates, _ = await compute.occupy()
+    await compute.occupy()
     book = compute.folder / "book"
     asked = compute.ask("job", "test.note", payload={"book": str(book), "line": "x"})
     await eventually(lambda: compute.pool.queue_depth == 1, "the unit to wait")
 
     asked.cancel()
     await eventually(lambda: compute.pool.queue_depth == 0, "the unit to be forgotten")
-    for gate in gates:
-        gate.touch()
+    await compute.release()
 
     assert (await compute.run("next", "test.echo")).succeeded
     assert lines_of(book) == []
@@ -372,7 +377,7 @@ async def test_cancelled_unit_that_waits_is_never_run(compute: Compute) -> None:
 
 @everywhere()
 async def test_urgent_units_go_first_and_equals_in_order(compute: Compute) -> None:
-    (gate, other), _ = await compute.occupy()
+    await compute.occupy()
     book = compute.folder / "book"
     asked = []
     for name, priority in (("c", 200), ("a", 10), ("d", 200), ("b", 100)):
@@ -381,24 +386,22 @@ async def test_urgent_units_go_first_and_equals_in_order(compute: Compute) -> No
         await asyncio.sleep(0)
     await eventually(lambda: compute.pool.queue_depth == len(asked), "all to wait")
 
-    gate.touch()  # one worker only, so that they run one after another
+    compute.gates[0].touch()  # one worker only, so that they run one after another
     await asyncio.gather(*asked)
-    other.touch()
 
     assert lines_of(book) == ["a", "b", "c", "d"]
 
 
 @everywhere("local", "inline", "dask")
 async def test_full_queue_makes_callers_wait(compute: Compute) -> None:
-    gates, _ = await compute.occupy()
+    await compute.occupy()
     asked = [compute.ask(f"job{number}", "test.echo") for number in range(3 * MOST_WAITING)]
     await eventually(lambda: compute.pool.queue_depth == MOST_WAITING, "the queue to be full")
     for _ in range(10):
         await asyncio.sleep(0)
     depth = compute.pool.queue_depth
 
-    for gate in gates:
-        gate.touch()
+    await compute.release()
 
     assert depth == MOST_WAITING
     assert all(answer.succeeded for answer in await asyncio.gather(*asked))
@@ -407,17 +410,16 @@ async def test_full_queue_makes_callers_wait(compute: Compute) -> None:
 
 @everywhere("local", "inline", "dask")
 async def test_close_lets_what_runs_come_to_its_end_and_begins_nothing_more(compute: Compute) -> None:
-    gates, running = await compute.occupy()
+    await compute.occupy()
     book = compute.folder / "book"
     waiting = compute.ask("job", "test.note", payload={"book": str(book), "line": "x"})
     await eventually(lambda: compute.pool.queue_depth == 1, "the unit to wait")
 
     closing = asyncio.create_task(compute.pool.close(drain_s=30.0))
-    for gate in gates:
-        gate.touch()
+    await compute.release()
     await closing
 
-    assert all(answer.succeeded for answer in await asyncio.gather(*running))
+    assert all(answer.succeeded for answer in await asyncio.gather(*compute.occupying))
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert lines_of(book) == []

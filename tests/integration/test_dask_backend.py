@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from distributed import Client
 
 from gaia.validator.app.backends.choice import start_compute
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
+from gaia.validator.app.backends.protocols import WorkerLost
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of
@@ -131,6 +133,28 @@ async def test_unit_without_a_nanny_is_ended_by_its_own_watchdog(
         assert answer.failure.error_type == "DeadlineExceeded"
         await eventually(lambda: has_ended(victim), "the watchdog", timeout_s=5.0)
         await eventually(lambda: pool.busy == 0, "the loss to be noted")
+
+
+async def test_worker_that_is_retired_is_lost_without_blame(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    cluster = make_cluster()
+    await cluster.wait_for_workers(1)
+    backend = DaskBackend(cluster.address, tmp_path, handlers=HANDLERS)
+    await backend.start(lambda: None)
+    started = tmp_path / "started"
+    payload = {"started": str(started), "gate": str(tmp_path / "gate")}
+    running = asyncio.create_task(backend.run(a_unit(handler="test.gated", payload=payload)))
+    await lines_in(started, 1)
+
+    async with Client(cluster.address, asynchronous=True, set_as_default=False) as operator:  # type: ignore[no-untyped-call]
+        busy = list((await operator.scheduler.identity())["workers"])
+        await operator.retire_workers(busy, close_workers=True)
+
+    with pytest.raises(WorkerLost, match="left") as lost:
+        await running
+    assert not lost.value.is_crash
+    await backend.close()
 
 
 async def test_unit_is_run_again_when_the_scheduler_comes_back(

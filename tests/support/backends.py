@@ -147,7 +147,7 @@ class DaskCluster:
 
     async def wait_for_workers(self, count: int) -> None:
         """Wait until the scheduler knows so many."""
-        async with Client(self.address, asynchronous=True, set_as_default=False) as client:
+        async with Client(self.address, asynchronous=True, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             await client.wait_for_workers(count, timeout=PATIENCE_S)
 
     def add_workers(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -174,20 +174,20 @@ class DaskCluster:
         return process
 
     def end(self) -> None:
-        """End workers, then the scheduler; whoever does not go is killed with all its children."""
-        for process in reversed(self._started):
-            family = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for member in family:
+        """End workers, then the scheduler; whoever does not go soon is killed with all its children."""
+        scheduler, *workers = self._started
+        for group in (workers, [scheduler]):
+            families = [psutil.Process(each.pid).children(recursive=True) for each in group]
+            for each in group:
+                each.terminate()
+            for each in group:
                 try:
-                    member.wait(5)
-                except psutil.TimeoutExpired:
-                    member.kill()
+                    each.wait(5)
+                except subprocess.TimeoutExpired:
+                    each.kill()
+                    each.wait()
+            for member in psutil.wait_procs([member for family in families for member in family], 1)[1]:
+                member.kill()
 
 
 def lines_of(path: Path) -> list[str]:

@@ -78,6 +78,7 @@ class DaskBackend:
         self._changed: Callable[[], None] = lambda: None
         self._client: Any = None  # the library is imported only where it is used, and typed in part
         self._keeping: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def start(self, changed: Callable[[], None]) -> None:
         """Find the scheduler and its workers.
@@ -145,8 +146,9 @@ class DaskBackend:
 
     async def close(self) -> None:
         """Cancel what runs and leave the cluster as it was."""
+        self._is_closed = True
         if self._keeping is not None:
-            self._keeping.cancel()
+            self._keeping.cancel()  # the library may swallow it
             await asyncio.gather(self._keeping, return_exceptions=True)
         await asyncio.gather(*(self.cancel(*key) for key in list(self._attempts)))
         for attempt in self._attempts.values():
@@ -214,9 +216,10 @@ class DaskBackend:
 
     async def _keep(self) -> None:
         """Know who is there: at once when the scheduler tells, else once a second."""
-        while True:
+        while not self._is_closed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._survey_due.wait(), _SURVEY_EVERY_S)
+                async with asyncio.timeout(_SURVEY_EVERY_S):
+                    await self._survey_due.wait()
             self._survey_due.clear()
             try:
                 if self._client is None or self._client.status == "closed":
@@ -229,7 +232,8 @@ class DaskBackend:
                 self._changed()
 
     async def _survey(self) -> None:
-        identity = await asyncio.wait_for(self._client.scheduler.identity(), self._timeout_s)
+        async with asyncio.timeout(self._timeout_s):
+            identity = await self._client.scheduler.identity()
         link = self._client.scheduler_comm
         if link is None:
             raise TimeoutError("the scheduler has not taken us back yet")
@@ -237,11 +241,7 @@ class DaskBackend:
             self._client.subscribe_topic("all", self._hear)
             self._link = link
             self._workers.clear()
-        fitting = {
-            address
-            for address, worker in identity["workers"].items()
-            if all(worker["resources"].get(name, 0) >= amount for name, amount in self._resources.items())
-        }
+        fitting = {address for address, worker in identity["workers"].items() if self._is_fit(worker)}
         self._workers.keep_only(fitting)
         for attempt in list(self._workers.held.values()):
             # The event of a loss may have been missed while the connection was down.
@@ -251,11 +251,19 @@ class DaskBackend:
             await self._inspect(strangers)
         self._changed()
 
+    def _is_fit(self, worker: Mapping[str, Any]) -> bool:
+        offers = worker["resources"]
+        has_ours = all(offers.get(name, 0) >= amount for name, amount in self._resources.items())
+        # The others are on their way out, or short of memory.
+        return has_ours and worker["status"] == "running"
+
     async def _inspect(self, strangers: list[str]) -> None:
         """Admit the workers that see our files and run our code."""
         expected = [self._session, *describe_site(str(self._probe))[1:]]
-        asked = self._client.run(describe_site, str(self._probe), workers=strangers, on_error="return")
-        sites = await asyncio.wait_for(asked, self._timeout_s)
+        async with asyncio.timeout(self._timeout_s):
+            sites = await self._client.run(
+                describe_site, str(self._probe), workers=strangers, on_error="return"
+            )
         for address, site in sites.items():
             if site == expected:
                 self._workers.admit(address)

@@ -54,6 +54,11 @@ def supervise_workers() -> None:
     sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets).run())
 
 
+def _unmeasured() -> dict[str, str]:
+    """Our environment without coverage: a worker that is locked in cannot write what coverage wants written."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
 class Crew:
     """A real Supervisor with compute workers that dial `listener`, which a test serves."""
 
@@ -86,6 +91,7 @@ class Crew:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, str(os.getpid()), json.dumps([options, settings])],
                 cwd=ROOT,
+                env=_unmeasured(),
                 stdout=log,
                 stderr=log,
             )
@@ -166,7 +172,7 @@ class DaskCluster:
             process = subprocess.Popen(
                 [sys.executable, "-c", program, str(os.getpid()), what, *options, "--no-dashboard"],
                 cwd=self._folder,
-                env={**os.environ, **quiet, "PYTHONPATH": str(ROOT), **environment},
+                env={**_unmeasured(), **quiet, "PYTHONPATH": str(ROOT), **environment},
                 stdout=log,
                 stderr=log,
             )

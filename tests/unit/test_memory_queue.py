@@ -112,7 +112,8 @@ async def test_unit_put_for_a_taker_who_has_gone_is_left_to_the_next(queue: Memo
     await queue.put(a_unit())  # wakes the first of them
     gone.cancel()
 
-    assert (await next_one).unit.job_id == "job"
+    async with asyncio.timeout(5):
+        assert (await next_one).unit.job_id == "job"
 
 
 async def test_full_queue_lets_the_urgent_in_first(queue: MemoryQueue) -> None:

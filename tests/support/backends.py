@@ -151,6 +151,11 @@ class DaskCluster:
         self._start_scheduler(self.address.rpartition(":")[2])
         self._started.insert(0, self._started.pop())
 
+    @property
+    def worker_host(self) -> subprocess.Popen[bytes]:
+        """The process whose children are the workers that were there from the first."""
+        return self._started[1]
+
     async def wait_for_workers(self, count: int) -> None:
         """Wait until the scheduler knows so many."""
         async with Client(self.address, asynchronous=True, set_as_default=False) as client:  # type: ignore[no-untyped-call]

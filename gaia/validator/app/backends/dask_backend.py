@@ -15,7 +15,7 @@ import structlog
 
 from gaia.validator.app.backends.cluster_workers import Attempt, Workers
 from gaia.validator.app.backends.protocols import Capability, WorkerLost
-from gaia.validator.app.backends.remote import describe_site, end_worker, execute_unit
+from gaia.validator.app.backends.remote import describe_site, end_worker, execute_unit, is_guarding
 from gaia.validator.app.compute_worker import HANDLERS
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.ipc_types import Failure, FrameReader, ResultUnit, WorkUnit, encode_frame
@@ -23,6 +23,8 @@ from gaia.validator.utils.ipc_types import Failure, FrameReader, ResultUnit, Wor
 log = structlog.get_logger(__name__)
 
 _SURVEY_EVERY_S = 1.0
+_NURSING_S = 0.05
+"""How soon to look again at a worker that its nanny does not guard yet."""
 _PROBE = "cluster-probe"
 _UNHEARD = (OSError, TimeoutError)
 """What the library raises while the scheduler or a worker can't be reached."""
@@ -248,7 +250,8 @@ class DaskBackend:
             attempt.note_presence(attempt.address in identity["workers"], 2 * _SURVEY_EVERY_S)
         strangers = sorted(fitting - self._workers.seen)
         if strangers:
-            await self._inspect(strangers)
+            nursed = [address for address in strangers if identity["workers"][address]["nanny"]]
+            await self._inspect(strangers, nursed)
         self._changed()
 
     def _is_fit(self, worker: Mapping[str, Any]) -> bool:
@@ -257,24 +260,33 @@ class DaskBackend:
         # The others are on their way out, or short of memory.
         return has_ours and worker["status"] == "running"
 
-    async def _inspect(self, strangers: list[str]) -> None:
-        """Admit the workers that see our files and run our code."""
+    async def _inspect(self, strangers: list[str], nursed: list[str]) -> None:
+        """Admit the workers that see our files and run our code; those of a nanny once she guards them."""
         expected = [self._session, *describe_site(str(self._probe))[1:]]
         async with asyncio.timeout(self._timeout_s):
+            try:
+                guarded = await self._client.run(is_guarding, workers=nursed, nanny=True, on_error="return")
+            except KeyError:
+                return  # one of them has left since
             sites = await self._client.run(
                 describe_site, str(self._probe), workers=strangers, on_error="return"
             )
         for address, site in sites.items():
-            if site == expected:
+            if guarded.get(address, True) is not True:
+                asyncio.get_running_loop().call_later(_NURSING_S, self._survey_due.set)
+            elif site == expected:
                 self._workers.admit(address)
-                continue
-            has = site[1:] if isinstance(site, list) else site
-            if has == expected[1:]:
-                problem = f"the worker at {address} does not see the folder {self._probe.parent}"
             else:
-                problem = f"the worker at {address} does not run our code: it has {has}, we {expected[1:]}"
-            self._workers.refused[address] = problem
-            log.error("cluster_worker_refused", worker=address, problem=problem)
+                self._refuse(address, site, expected)
+
+    def _refuse(self, address: str, site: Any, expected: list[str]) -> None:
+        has = site[1:] if isinstance(site, list) else site
+        if has == expected[1:]:
+            problem = f"the worker at {address} does not see the folder {self._probe.parent}"
+        else:
+            problem = f"the worker at {address} does not run our code: it has {has}, we {expected[1:]}"
+        self._workers.refused[address] = problem
+        log.error("cluster_worker_refused", worker=address, problem=problem)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """Take in what the scheduler tells all who listen."""

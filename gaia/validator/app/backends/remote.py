@@ -77,6 +77,12 @@ def describe_site(probe: str) -> list[str]:
     return [content, _code_digest(), *(f"{name} {metadata.version(name)}" for name in _LIBRARIES)]
 
 
+def is_guarding(dask_worker: Any) -> bool:
+    """Say whether the nanny we are called in would start its worker anew; one that is still starting would not."""
+    status: str = dask_worker.status.name
+    return status == "running"
+
+
 def end_worker(dask_worker: Any) -> bool:
     """Kill the worker of the nanny we are called in; False: it has none at present."""
     pid: int | None = dask_worker.pid

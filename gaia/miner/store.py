@@ -17,8 +17,8 @@ from gaia.tasks.defined_tasks.weather.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,
     build_manifest,
-    file_digest,
 )
+from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)

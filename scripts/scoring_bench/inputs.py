@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from gaia.localnet.archive_grib import gfs_file
 from gaia.localnet.weather_pack import WeatherPack
+from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
-from gaia.tasks.defined_tasks.weather.validator.chunks import Contract, file_digest
+from gaia.tasks.defined_tasks.weather.validator.chunks import Contract
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 
 FIELDS = ("2t", "msl", "10u", "10v", "z500")

@@ -19,7 +19,8 @@ from gaia.localnet.population import Behaviour, MinerSpec, population
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
-from gaia.tasks.defined_tasks.weather.manifest import file_digest, verify_manifest
+from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerUnreachable

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numcodecs import Blosc
 
+from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.validator.chunks import (
     METADATA_MAX_BYTES,
     Contract,
     MinerStore,
     check_frame,
     check_metadata,
-    file_digest,
 )
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import CONTRACT, SHAPE, a_field, a_store, metadata_of, packed, put
@@ -34,13 +34,6 @@ def open_store(payload: dict[str, Any]) -> MinerStore:
 
 def buffer() -> Any:
     return np.full(SHAPE, np.nan, np.float32)
-
-
-def test_digest_binds_a_file_to_its_path_as_in_the_protocol() -> None:
-    digest = "49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69"
-
-    assert file_digest("2t/0.0.0", b"abc") == digest
-    assert file_digest("2t/1.0.0", b"abc") != digest
 
 
 @pytest.mark.parametrize("field", ["2t", "z500"])

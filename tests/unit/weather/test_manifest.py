@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from gaia.tasks.defined_tasks.weather.manifest import (
     MAX_MANIFEST_BYTES,
     build_manifest,
-    file_digest,
     require_store_path,
     verify_manifest,
 )
@@ -31,10 +30,6 @@ def verified(content: bytes, hotkey: str = HOTKEY, signer: Keypair = ALICE):
 def a_manifest(**changes) -> bytes:
     members = json.loads(build_manifest(HOTKEY, {"2t/0.0.0": DIGEST})) | changes
     return json.dumps(members, sort_keys=True, indent=4).encode()
-
-
-def test_file_digest_is_the_one_of_the_protocol():
-    assert file_digest("2t/0.0.0", b"abc") == DIGEST
 
 
 def test_manifest_has_the_bytes_of_the_protocol():

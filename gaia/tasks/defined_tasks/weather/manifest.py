@@ -42,21 +42,13 @@ class FrozenManifest:
     """What a miner is held to from now on."""
 
     files: dict[str, str]
-    """Path relative to the store -> sha256 hex, as `file_digest` makes it."""
+    """Path relative to the store -> sha256 hex, as `store_digests.file_digest` makes it."""
     sha256: str
     """Hex digest of the manifest's bytes."""
 
 
-def file_digest(path: str, content: bytes) -> str:
-    """Return the hex digest by which the manifest names one file: sha256(path, 0x00, content)."""
-    digest = hashlib.sha256(path.encode())
-    digest.update(b"\x00")
-    digest.update(content)
-    return digest.hexdigest()
-
-
 def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
-    """Return the bytes of manifest.json for `files` (relative path -> `file_digest`)."""
+    """Return the bytes of manifest.json for `files` (relative path -> `store_digests.file_digest`)."""
     manifest = Manifest(
         manifest_schema_version=SCHEMA_VERSION,
         profile_structure_version=PROFILE_VERSION,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.errors import MinerFault, TransientError
@@ -148,19 +148,6 @@ class MinerStore:
         if len(content) > limit:
             raise MinerFault(f"{path} is longer than {limit} bytes")
         return content
-
-
-def file_digest(path: str, content: bytes) -> str:
-    """Return the hex digest of a file of a store: sha256 of path, NUL, content (protocol.md, 2.7).
-
-    Examples
-    --------
-    >>> file_digest("2t/0.0.0", b"abc")
-    '49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69'
-    """
-    digest = hashlib.sha256(path.encode() + b"\0")
-    digest.update(content)
-    return digest.hexdigest()
 
 
 def check_metadata(content: bytes, variable: str, contract: Contract) -> str:

@@ -18,7 +18,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def boot(
-    target: str, parent_pid: int | None, ready: Connection | None, settings: bytes, arguments: tuple[Any, ...]
+    target: str,
+    parent_pid: int | None,
+    ready: Connection | None,
+    settings: bytes,
+    arguments: tuple[Any, ...],
+    go: Connection | None = None,
 ) -> None:
     """Become the child that `target` describes; runs in the new process.
 
@@ -35,6 +40,9 @@ def boot(
         Pickled settings, the target's first argument; empty: it takes none.
     arguments
         The target's other arguments.
+    go
+        Once the target is imported, wait here for a byte; where it is closed instead, we are
+        not needed. None: go at once.
     """
     die_with_parent(parent_pid if parent_pid is not None else _fork_server_pid())
     # Ctrl-C reaches the whole process group; only the Supervisor acts on it.
@@ -46,6 +54,10 @@ def boot(
         function = resolve(target)
         if settings:
             arguments = (pickle.loads(settings), *arguments)  # noqa: S301 - written by the Supervisor
+        if go is not None:
+            with go:
+                if not os.read(go.fileno(), 1):
+                    return
         if ready is not None:
             os.write(ready.fileno(), b"r")
             ready.close()

@@ -45,6 +45,8 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 _log = logging.getLogger("application")
 _RETRY_S = 0.05
+_BRIEF_S = 0.5
+"""After a connection that lasted no longer, the next one waits: the engine may be closing each."""
 _FAREWELL_S = 0.5
 _READ_BYTES = 65536
 
@@ -163,12 +165,13 @@ class ComputeWorker:
                 connection = self._connect()
                 if connection is None:
                     return
+                connected_at = time.monotonic()
                 with connection:
                     try:
                         self._serve(connection)
                     except (OSError, ValueError, msgspec.MsgspecError):
                         pass  # the engine died, or its successor speaks otherwise
-                if not self._is_dismissed:
+                if not self._is_dismissed and time.monotonic() - connected_at < _BRIEF_S:
                     time.sleep(_RETRY_S)
         finally:
             self._dial.close()

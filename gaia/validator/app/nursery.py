@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,7 +31,7 @@ _MOST_WAKINGS = 10
 _REAP_PATIENCE_S = 1.0
 _PAGE = os.sysconf("SC_PAGESIZE")
 
-Process = multiprocessing.process.BaseProcess | subprocess.Popen[bytes]
+Process = BaseProcess | subprocess.Popen[bytes]
 
 
 @dataclass(slots=True)
@@ -108,12 +109,20 @@ def can_fork(data_dir: Path) -> bool:
 
 
 def start(
-    name: str, target: str, settings: bytes, arguments: tuple[Any, ...], *, is_worker: bool, is_forked: bool
+    name: str,
+    target: str,
+    settings: bytes,
+    arguments: tuple[Any, ...],
+    *,
+    is_worker: bool,
+    is_forked: bool,
+    go: Connection | None = None,
 ) -> tuple[Process, Connection]:
     """Start `target` in a child; return it with the end where its notes arrive.
 
     A compute worker is given the other end as its last argument; of others the
-    first note says that they are about to run.
+    first note says that they are about to run. With `go` the child waits at its
+    other end for a byte once it has loaded everything.
 
     Raises
     ------
@@ -133,6 +142,7 @@ def start(
                 None if is_worker else sender,
                 settings,
                 (*arguments, sender) if is_worker else arguments,
+                go,
             ),
         )
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import selectors
@@ -15,16 +16,16 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from gaia.validator.app import autopsy, lease_book, nursery, rendezvous
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.folder_faults import our_files, trouble_with_named_file
 from gaia.validator.app.heartbeat import last_beat
+from gaia.validator.app.launcher import Launcher
 from gaia.validator.app.logging_config import configure_logging, event
 from gaia.validator.app.nursery import Process, Seated
-from gaia.validator.app.preflight import folder_trouble
 from gaia.validator.app.supervision import (
     FORK_SERVER_DIED,
     Child,
@@ -60,6 +61,7 @@ _LAST_WORDS_S = 0.03
 _REMEMBERED_DEATHS = 512
 _PUBLISHED_DEATHS = 32
 _LONGEST_NOTES = 16
+_SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
 
@@ -103,13 +105,12 @@ class Supervisor:
         self._deaths: deque[Death] = deque(maxlen=_REMEMBERED_DEATHS)
         self._reports: deque[rendezvous.DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
-        self._incarnations = 0
         self._exit_code: int = ExitCode.OK
         self._selector = selectors.DefaultSelector()
         self._postgres: EmbeddedPostgres | None = None
         self._reloading: subprocess.Popen[bytes] | None = None
         self._looked_at = self._next_look_at = time.monotonic()
-        self._is_waiting_to_fork = False
+        self._launcher = Launcher(options, targets)
 
     def run(self) -> int:
         """Supervise until told to stop or forced to give up; return the exit code."""
@@ -117,7 +118,8 @@ class Supervisor:
             stack.callback(self._selector.close)
             stack.enter_context(self._signals_noted())
             try:
-                self._open_sockets(stack)
+                with our_files(self._data_dir):
+                    self._open_sockets(stack)
                 stack.callback(self._kill_all)
                 is_forking = (
                     self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
@@ -131,7 +133,7 @@ class Supervisor:
             except ConfigurationError as error:
                 self._give_up(error)
             except OSError as error:
-                trouble = folder_trouble(error, self._data_dir)
+                trouble = trouble_with_named_file(error, self._data_dir)
                 if trouble is None:
                     raise
                 self._give_up(trouble)
@@ -173,15 +175,11 @@ class Supervisor:
             left.unlink()
         # No worker outlived our predecessor, so nobody holds anything.
         lease_book.discard(rendezvous.lease_book_path(self._data_dir))
-        self._pool_socket = stack.enter_context(
-            rendezvous.listening(rendezvous.pool_socket_path(self._data_dir))
-        )
-        signer_path = rendezvous.signer_socket_path(self._data_dir)
-        self._signer_socket = stack.enter_context(rendezvous.listening(signer_path))
+        self._launcher.open_sockets(stack)
         stack.callback(rendezvous.board_path(self._data_dir).unlink, missing_ok=True)
 
     def _carry_out_plan(self) -> None:
-        self._is_waiting_to_fork = False
+        self._launcher.is_waiting_to_fork = False
         children = [seated.child for seated in self._seated.values()]
         for command in plan(children, self._deaths, self._wanted, self._limits, time.monotonic()):
             self._carry_out(command)
@@ -203,9 +201,11 @@ class Supervisor:
         started_at = time.monotonic()
         try:
             with nursery.sigint_blocked():
-                born = self._start_postgres() if role is Role.DATABASE else self._start_python(role, seat)
-        except (EOFError, ConnectionError):
-            self._note_failed_start(role, seat, started_at)
+                born = self._start_postgres() if role is Role.DATABASE else self._launcher.start(role, seat)
+        except (EOFError, OSError) as error:
+            if isinstance(error, OSError) and not _may_pass(error):
+                raise
+            self._note_failed_start(role, seat, started_at, repr(error))
             return
         if born is None:
             return  # not yet
@@ -217,7 +217,7 @@ class Supervisor:
         except ProcessLookupError:
             pidfd = -1  # it is dead already, and reaped by the fork server
         facts = Child(role=role, seat=seat, pid=pid, started_at=started_at, is_ready=False)
-        seated = Seated(facts, self._incarnations, process, pidfd, notes)
+        seated = Seated(facts, self._launcher.incarnations, process, pidfd, notes)
         self._seated[pid] = seated
         if notes is not None:
             self._selector.register(notes, selectors.EVENT_READ, seated)
@@ -230,8 +230,8 @@ class Supervisor:
         else:
             self._reap(seated)
 
-    def _note_failed_start(self, role: Role, seat: int, started_at: float) -> None:
-        """The fork server died while it was asked for a child; the next one is started with the next child."""
+    def _note_failed_start(self, role: Role, seat: int, started_at: float, reason: str) -> None:
+        """The fork server died while it was asked for a child, or the system has none to spare: tried again."""
         now = time.monotonic()
         death = Death(
             role=role,
@@ -243,54 +243,15 @@ class Supervisor:
             was_planned=False,
         )
         self._deaths.append(death)
-        event(_log, "child_not_started", logging.WARNING, child=role, seat=seat)
+        event(_log, "child_not_started", logging.WARNING, child=role, seat=seat, reason=reason)
 
     def _start_postgres(self) -> tuple[Process, None] | None:
-        if self._postgres is None:
-            self._postgres = EmbeddedPostgres(self._data_dir)
-        if not self._postgres.is_prepared() or not self._postgres.is_free(time.monotonic()):
-            return None
-        return self._postgres.start(), None
-
-    def _start_python(self, role: Role, seat: int) -> tuple[Process, Any] | None:
-        is_worker = role is Role.WORKER
-        is_forked = is_worker and self._options.start_method == "forkserver"
-        if is_forked and not nursery.can_fork(self._data_dir):
-            self._is_waiting_to_fork = True
-            return None
-        self._incarnations += 1
-        return nursery.start(
-            f"{role}-{seat}",
-            self._targets[role],
-            b"" if is_worker else self._options.settings,
-            self._arguments(role, seat),
-            is_worker=is_worker,
-            is_forked=is_forked,
-        )
-
-    def _arguments(self, role: Role, seat: int) -> tuple[Any, ...]:
-        if role is Role.ENGINE:
-            return (
-                self._pool_socket,
-                str(rendezvous.signer_socket_path(self._data_dir)),
-                str(rendezvous.board_path(self._data_dir)),
-            )
-        if role is Role.SIGNER:
-            return (self._signer_socket,)
-        return (
-            seat,
-            self._incarnations,
-            str(rendezvous.pool_socket_path(self._data_dir)),
-            self._options.worker_max_jobs,
-            self._options.worker_hard_limit_mib,
-            self._options.handlers,
-            self._options.log_level,
-            self._options.log_format,
-            self._options.sandbox,
-            str(self._data_dir),
-            self._options.worker_idle_s,
-            str(rendezvous.stack_path(self._data_dir, f"{seat}.{self._incarnations}")),
-        )
+        with our_files(self._data_dir):
+            if self._postgres is None:
+                self._postgres = EmbeddedPostgres(self._data_dir)
+            if not self._postgres.is_prepared() or not self._postgres.is_free(time.monotonic()):
+                return None
+            return self._postgres.start(), None
 
     def _stop(self, seated: Seated, grace_s: float, reason: str) -> None:
         seated.child = replace(seated.child, kill_at=time.monotonic() + grace_s)
@@ -314,7 +275,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Sleep until a signal, a death, a birth, or the next look at the children."""
-        is_impatient = self._is_waiting_to_fork or (
+        is_impatient = self._launcher.is_waiting_to_fork or (
             Role.DATABASE in self._wanted
             and not any(
                 one.child.role is Role.DATABASE and one.child.is_ready for one in self._seated.values()
@@ -373,6 +334,8 @@ class Supervisor:
         event(_log, "reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
         earlier, new = self._options, msgspec.structs.replace(reloaded.options, lock_fd=self._options.lock_fd)
         self._options, self._limits = new, new.limits()
+        self._launcher.options = new
+        self._launcher.discard_standby()
         logging.getLogger().setLevel(new.log_level)
         if self._wanted:
             self._wanted = self._wanted_seats()
@@ -428,7 +391,8 @@ class Supervisor:
         )
         self._deaths.append(death)
         is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
-        report = autopsy.examine(seated, exit_code, death.lived_s, self._data_dir)
+        with our_files(self._data_dir):
+            report = autopsy.examine(seated, exit_code, death.lived_s, self._data_dir)
         if not is_well:
             self._reports.append(report)
         values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
@@ -458,6 +422,10 @@ class Supervisor:
             elif facts.role in (Role.ENGINE, Role.SIGNER):
                 silent_s = facts.silent_s + seen_s if self._is_silent(seated) else 0.0
                 seated.child = replace(facts, silent_s=silent_s)
+        if not self._wanted:
+            self._launcher.discard_standby()
+        elif any(one.child.role is Role.ENGINE and one.child.is_ready for one in self._seated.values()):
+            self._launcher.prepare_standby(now)
         nursery.reap_strangers({*self._seated, *self._helpers()})
         self._looked_at = now
         children = [seated.child for seated in self._seated.values()]
@@ -466,12 +434,16 @@ class Supervisor:
     def _is_silent(self, seated: Seated) -> bool:
         if nursery.is_stopped(seated.child.pid):
             return True
-        beat = last_beat(rendezvous.heartbeat_path(self._data_dir), seated.child.pid)
+        path = rendezvous.heartbeat_path(self._data_dir)
+        if seated.child.role is Role.SIGNER:
+            path = rendezvous.signer_heartbeat_path(rendezvous.signer_socket_path(self._data_dir))
+        beat = last_beat(path, seated.child.pid)
         return beat is not None and time.monotonic() - beat > 2 * self._options.poll_s + 1.0
 
     def _helpers(self) -> set[int]:
         """Children that run something for a moment and are collected elsewhere."""
         helpers = {self._reloading.pid} if self._reloading is not None else set()
+        helpers |= {self._launcher.standby_pid} if self._launcher.standby_pid is not None else set()
         return helpers | (self._postgres.helpers() if self._postgres is not None else set())
 
     def _publish(self) -> None:
@@ -487,9 +459,11 @@ class Supervisor:
             restarts=dict(self._restarts),
             deaths=list(self._reports),
         )
-        rendezvous.publish(board, rendezvous.board_path(self._data_dir))
+        with our_files(self._data_dir):
+            rendezvous.publish(board, rendezvous.board_path(self._data_dir))
 
     def _kill_all(self) -> None:
+        self._launcher.discard_standby()
         for seated in list(self._seated.values()):
             seated.signal(signal.SIGKILL)
             self._reap(seated)
@@ -498,3 +472,8 @@ class Supervisor:
             self._reloading.communicate()
         if self._postgres is not None:
             self._postgres.abandon()
+
+
+def _may_pass(error: OSError) -> bool:
+    """Say whether the same start may go well later: the fork server died, or something was used up."""
+    return isinstance(error, ConnectionError) or error.errno in _SCARCITY

@@ -1,0 +1,125 @@
+"""What each role runs and is given: from a role and a seat to a process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from gaia.validator.app import nursery, rendezvous
+from gaia.validator.app.nursery import Process
+from gaia.validator.app.standby import Standby
+from gaia.validator.app.supervision import Role
+from gaia.validator.app.supervisor_options import Options
+
+
+class Launcher:
+    """Starts the Python children of one Supervisor, and owns the two sockets they meet at.
+
+    Parameters
+    ----------
+    options
+        What to run; whoever changes them calls `discard_standby`.
+    targets
+        What each role runs, "module:function".
+    """
+
+    def __init__(self, options: Options, targets: Mapping[Role, str]) -> None:
+        self.options = options
+        self.incarnations = 0
+        """Children so far; the latest one's number."""
+        self.is_waiting_to_fork = False
+        """Whether a worker was wanted while the fork server was not ready."""
+        self._targets = targets
+        self._data_dir = Path(options.data_dir).resolve()
+        self._standby = Standby(self._start_standby)
+        self._pool_socket: socket.socket | None = None
+        self._signer_socket: socket.socket | None = None
+
+    def open_sockets(self, stack: contextlib.ExitStack) -> None:
+        """Listen until `stack` ends, in whoever lives meanwhile."""
+        stack.callback(self._standby.discard)
+        pool, signer = (
+            rendezvous.pool_socket_path(self._data_dir),
+            rendezvous.signer_socket_path(self._data_dir),
+        )
+        self._pool_socket = stack.enter_context(rendezvous.listening(pool))
+        self._signer_socket = stack.enter_context(rendezvous.listening(signer))
+
+    def start(self, role: Role, seat: int) -> tuple[Process, Connection] | None:
+        """Start a child; None: not yet, for the fork server is not ready.
+
+        Raises
+        ------
+        EOFError, OSError
+            If the fork server died while it was asked.
+        """
+        if role is Role.ENGINE and (standby := self._standby.take()) is not None:
+            self.incarnations += 1
+            return standby
+        is_worker = role is Role.WORKER
+        is_forked = is_worker and self.options.start_method == "forkserver"
+        if is_forked and not nursery.can_fork(self._data_dir):
+            self.is_waiting_to_fork = True
+            return None
+        self.incarnations += 1
+        return nursery.start(
+            f"{role}-{seat}",
+            self._targets[role],
+            b"" if is_worker else self.options.settings,
+            self._arguments(role, seat),
+            is_worker=is_worker,
+            is_forked=is_forked,
+        )
+
+    @property
+    def standby_pid(self) -> int | None:
+        """Pid of the engine that waits to be needed; None while there is none."""
+        return self._standby.pid
+
+    def prepare_standby(self, now: float) -> None:
+        """Have the next engine waiting."""
+        self._standby.prepare(now)
+
+    def discard_standby(self) -> None:
+        """Let the next engine go: none is wanted, or one with other settings."""
+        self._standby.discard()
+
+    def _start_standby(self, go: Connection) -> tuple[Process, Connection]:
+        with nursery.sigint_blocked():
+            return nursery.start(
+                "standby",
+                self._targets[Role.ENGINE],
+                self.options.settings,
+                self._arguments(Role.ENGINE, 0),
+                is_worker=False,
+                is_forked=False,
+                go=go,
+            )
+
+    def _arguments(self, role: Role, seat: int) -> tuple[Any, ...]:
+        if role is Role.ENGINE:
+            return (
+                self._pool_socket,
+                str(rendezvous.signer_socket_path(self._data_dir)),
+                str(rendezvous.board_path(self._data_dir)),
+            )
+        if role is Role.SIGNER:
+            return (self._signer_socket,)
+        return (
+            seat,
+            self.incarnations,
+            str(rendezvous.pool_socket_path(self._data_dir)),
+            self.options.worker_max_jobs,
+            self.options.worker_hard_limit_mib,
+            self.options.handlers,
+            self.options.log_level,
+            self.options.log_format,
+            self.options.sandbox,
+            str(self._data_dir),
+            self.options.worker_idle_s,
+            str(rendezvous.stack_path(self._data_dir, f"{seat}.{self.incarnations}")),
+        )

@@ -191,3 +191,44 @@ def test_what_was_compiled_once_is_loaded_the_next_time(tmp_path):
 
     assert kept
     assert float(second.stdout) < float(first.stdout)
+
+
+FORK_SERVER = """
+    import sys, time
+    from pathlib import Path
+    from gaia.validator.app import nursery
+    started = time.perf_counter()
+    nursery.prepare(Path(sys.argv[1]), is_forking=True)
+    while not nursery.can_fork(Path(sys.argv[1])):
+        time.sleep(0.01)
+    print(time.perf_counter() - started)
+"""
+
+
+def test_fork_server_reports_damaged_machine_code_once_and_the_next_start_is_fast_again(tmp_path):
+    (tmp_path / "run").mkdir()
+    kept = tmp_path / "compiled"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(kept)}
+
+    def start():
+        show = [sys.executable, "-c", textwrap.dedent(FORK_SERVER), str(tmp_path)]
+        done = subprocess.run(show, capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
+        return float(done.stdout), [json.loads(line) for line in done.stderr.splitlines()]
+
+    start()
+    sealed = sorted(path.parent for path in kept.rglob("SEAL"))
+    damaged, truncated, *_ = (path for path in kept.rglob("*.nbc"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    os.truncate(truncated, 100)
+
+    slow, reports = start()
+    fast, silence = start()
+
+    assert [report["event"] for report in reports] == ["compiled_code_unusable"] * 2
+    assert {report["role"] for report in reports} == {"fork_server"}
+    assert {report["path"] for report in reports} == {str(path.parents[1]) for path in (damaged, truncated)}
+    assert silence == []
+    assert fast < slow
+    assert sorted(path.parent for path in kept.rglob("SEAL")) == sealed

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.logging_config import configure_logging
 
 SERVER_PID = os.getpid()
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
@@ -80,6 +81,7 @@ def _is_fork_server() -> bool:
 
 if _is_fork_server():
     die_with_parent(os.getppid())
+    configure_logging("WARNING", "json", role="fork_server")
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):
         Path(sign).write_text(str(SERVER_PID))

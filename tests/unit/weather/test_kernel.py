@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 from numba import types
+from numba.core import event
 
 from gaia.tasks.defined_tasks.weather.validator import compiled as compiling
 from gaia.tasks.defined_tasks.weather.validator import kernel
@@ -136,7 +140,7 @@ def source(tmp_path):
     """A function of its own file, as one of ours would be."""
     path = tmp_path / "package" / "double.py"
     path.parent.mkdir()
-    path.write_text("def double(out):\n    out[0] = 2.0 * out[0]\n")
+    path.write_text("def double(out):\n    out[0] = 21.0 + out[0]\n")
     space = {}
     exec(compile(path.read_text(), str(path), "exec"), space)
     space["double"].__module__ = "double"
@@ -175,22 +179,132 @@ def test_nowhere_to_keep_it_is_no_reason_to_fail(source, places, tmp_path):
     assert doubles(function)
 
 
-@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-def test_damaged_machine_code_is_made_anew(source, places, tmp_path, suffix):
+def overwritten(entry):
+    """One bit of the machine code is another; all else is as it was."""
+    (path,) = entry.rglob("*.nbc")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncated(entry):
+    (path,) = entry.rglob("*.nbc")
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def index_emptied(entry):
+    (path,) = entry.rglob("*.nbi")
+    os.truncate(path, 0)
+
+
+def machine_code_lost(entry):
+    (path,) = entry.rglob("*.nbc")
+    path.unlink()
+
+
+def seal_lost(entry):
+    (entry / "SEAL").unlink()
+
+
+def made_by_another_version(entry):
+    """Whole and sealed, but of another numba."""
+    (path,) = entry.rglob("*.nbi")
+    with path.open("rb") as file:
+        pickle.load(file)
+        rest = file.read()
+    path.write_bytes(pickle.dumps("0.1.2") + rest)
+    (entry / "SEAL").write_text(compiling._seal_of(entry))
+
+
+def no_pickle(entry):
+    """Whole and sealed, but nothing that numba could read."""
+    (path,) = entry.rglob("*.nbi")
+    path.write_bytes(b"damaged")
+    (entry / "SEAL").write_text(compiling._seal_of(entry))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        overwritten,
+        truncated,
+        index_emptied,
+        machine_code_lost,
+        seal_lost,
+        made_by_another_version,
+        no_pickle,
+    ],
+)
+def test_damaged_machine_code_is_reported_once_and_replaced(source, places, tmp_path, caplog, damage):
     function, _ = source
     places(tmp_path / "cache")
     doubles(function)
-    for path in (tmp_path / "cache").rglob(f"*.{suffix}"):
-        path.write_bytes(b"damaged")
+    (entry,) = tmp_path.glob("cache/*/*")
+    damage(entry)
+
+    first, second = doubles(function), compilations_of(function)
+
+    assert (first, second) == (True, 0)
+    assert [record.getMessage() for record in caplog.records] == ["compiled_code_unusable"]
+    assert caplog.records[0].values["path"] == str(entry)
+    assert list(tmp_path.glob("cache/*/*")) == [entry]
+
+
+def test_damaged_machine_code_is_never_run(source, places, tmp_path):
+    function, _ = source
+    places(tmp_path / "cache")
+    doubles(function)
+    (code,) = tmp_path.rglob("*.nbc")
+    right, wrong = (np.float64(value).tobytes() for value in (21.0, 22.0))
+    content = code.read_bytes()
+    assert right in content
+    code.write_bytes(content.replace(right, wrong))
 
     assert doubles(function)
+
+
+def test_machine_code_that_cannot_be_replaced_is_reported_and_made_anew(source, places, tmp_path, caplog):
+    function, _ = source
+    places(tmp_path / "cache")
+    doubles(function)
+    (place,) = tmp_path.glob("cache/*")
+    shutil.rmtree(place)
+    place.touch()
+
+    assert doubles(function)
+
+    assert [record.getMessage() for record in caplog.records] == ["compiled_code_not_kept"]
+    assert "NotADirectoryError" in caplog.records[0].values["reason"]
+
+
+def test_what_a_killed_process_left_half_made_is_removed(source, places, tmp_path):
+    function, _ = source
+    places(tmp_path / "cache")
+    doubles(function)
+    (entry,) = tmp_path.glob("cache/*/*")
+    seal_lost(entry)
+    old, new = entry.with_name("making-old"), entry.with_name("making-new")
+    for draft in (old, new):
+        draft.mkdir()
+    os.utime(old, (0, 0))
+
+    doubles(function)
+
+    assert not old.exists()
+    assert new.exists()
+
+
+def compilations_of(function):
+    with event.install_listener("numba:compile", event.RecordingListener()) as heard:
+        assert doubles(function)
+    return len(heard.buffer)
 
 
 def test_other_source_of_the_same_size_and_time_has_other_machine_code(source, places, tmp_path):
     function, path = source
     places(tmp_path / "cache")
     doubles(function)
-    path.write_text(path.read_text().replace("2.0", "3.0"))
+    path.write_text(path.read_text().replace("21.0", "22.0"))
     compiling._place.cache_clear()
 
     doubles(function)

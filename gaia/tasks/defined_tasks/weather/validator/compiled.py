@@ -3,42 +3,149 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import shutil
+import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
+from numba.core.registry import cpu_target
 
 Compiled = Callable[..., None]
 
+_SEAL = "SEAL"
+_DRAFT = "making-"
+_DRAFT_AGE_S = 3600.0
+
 _config: Any = numba.config
+_log = logging.getLogger("application")
+
+
+class _Unusable(Exception):
+    """What was kept is not what was put there, or not for us."""
 
 
 def compiled(function: Callable[..., None], signature: Any) -> Compiled:
     """Return `function` as machine code for `signature`, from disk if it was compiled before.
 
-    Arithmetic is as written: nothing is reordered or contracted. Where nothing can be
-    kept, or what was kept is damaged, it is compiled anew.
+    Arithmetic is as written: nothing is reordered or contracted. What is kept bears a seal,
+    a digest of all its bytes, for numba would run whatever it finds. Where the seal does not
+    fit, that is logged, the function is compiled anew and what was kept is replaced as a
+    whole. Where nothing can be kept, the function is compiled for this process alone.
     """
     place = _place(Path(function.__code__.co_filename))
-    if place is not None:
-        earlier, _config.CACHE_DIR = _config.CACHE_DIR, str(place)
-        try:
-            return _made(function, signature, cache=True)
-        except numba.core.errors.NumbaError:
-            raise  # the function is at fault
-        except Exception:  # noqa: BLE001 - a cache can be broken in any way, and none is needed
-            return _made(function, signature, cache=False)
-        finally:
-            _config.CACHE_DIR = earlier
-    return _made(function, signature, cache=False)
+    if place is None:
+        return _made(function, signature)
+    entry = place / _entry_name(function, signature)
+    try:
+        if entry.is_dir():
+            return _loaded(function, signature, entry)
+    except numba.core.errors.NumbaError:
+        raise  # the function is at fault
+    except Exception as error:  # noqa: BLE001 - what was kept can be broken in any way, and is not needed
+        _report("compiled_code_unusable", entry, error)
+    return _made_and_kept(function, signature, entry)
 
 
-def _made(function: Callable[..., None], signature: Any, *, cache: bool) -> Compiled:
-    made: Compiled = numba.njit(signature, cache=cache, nogil=True, error_model="numpy")(function)
+def _loaded(function: Callable[..., None], signature: Any, entry: Path) -> Any:
+    """Return what was kept in `entry`.
+
+    Raises
+    ------
+    _Unusable
+        If it is damaged, or numba refuses it.
+    OSError
+        If it cannot be read.
+    """
+    if not (entry / _SEAL).is_file():
+        raise _Unusable("it has no seal")
+    if (entry / _SEAL).read_bytes() != _seal_of(entry).encode():
+        raise _Unusable("its seal does not fit")
+    made = _made(function, signature, entry)
+    if not made.stats.cache_hits:
+        raise _Unusable("other versions made it")
     return made
+
+
+def _made_and_kept(function: Callable[..., None], signature: Any, entry: Path) -> Compiled:
+    """Compile in a folder of our own, which then takes the place of `entry` in one step."""
+    draft = entry.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
+    try:
+        _remove_old_drafts(entry.parent)
+        draft.mkdir()
+        made = _made(function, signature, draft)
+        (draft / _SEAL).write_text(_seal_of(draft))
+        _put(draft, entry)
+    except numba.core.errors.NumbaError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a full disk, a sandbox, a source without a file: none is needed
+        _report("compiled_code_not_kept", entry, error)
+        return _made(function, signature)
+    else:
+        return made
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _made(function: Callable[..., None], signature: Any, kept_in: Path | None = None) -> Any:
+    earlier, _config.CACHE_DIR = _config.CACHE_DIR, str(kept_in or "")
+    try:
+        return numba.njit(signature, cache=kept_in is not None, nogil=True, error_model="numpy")(function)
+    finally:
+        _config.CACHE_DIR = earlier
+
+
+def _put(draft: Path, entry: Path) -> None:
+    """Move `draft` to where `entry` is; of several processes that do so at once any one may win."""
+    try:
+        draft.rename(entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
+        former = entry.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
+        entry.rename(former)
+        try:
+            draft.rename(entry)
+        finally:
+            shutil.rmtree(former, ignore_errors=True)
+
+
+def _remove_old_drafts(place: Path) -> None:
+    """Remove what processes left that were killed while they compiled."""
+    for draft in place.glob(f"{_DRAFT}*"):
+        if time.time() - draft.stat().st_mtime > _DRAFT_AGE_S:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _seal_of(folder: Path) -> str:
+    """Return a digest of the names and contents of all files but the seal."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _entry_name(function: Callable[..., None], signature: Any) -> str:
+    """Return a name that no other function, signature, source, processor or version shares."""
+    code = function.__code__
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__)
+    of = (code.co_filename, code.co_firstlineno, str(signature), processor, versions)
+    return f"{function.__name__}-{hashlib.sha256(repr(of).encode()).hexdigest()[:16]}"
+
+
+def _report(event: str, entry: Path, error: Exception) -> None:
+    reason = str(error) if isinstance(error, _Unusable) else f"{type(error).__name__}: {error}"
+    _log.warning(event, extra={"values": {"path": str(entry), "reason": reason}})
 
 
 @cache

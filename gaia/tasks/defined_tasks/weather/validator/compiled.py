@@ -54,7 +54,7 @@ def compiled(function: Callable[..., None], signature: Any) -> Compiled:
     return _made_and_kept(function, signature, entry)
 
 
-def _loaded(function: Callable[..., None], signature: Any, entry: Path) -> Any:
+def _loaded(function: Callable[..., None], signature: Any, entry: Path) -> Compiled:
     """Return what was kept in `entry`.
 
     Raises
@@ -69,9 +69,13 @@ def _loaded(function: Callable[..., None], signature: Any, entry: Path) -> Any:
     if (entry / _SEAL).read_bytes() != _seal_of(entry).encode():
         raise _Unusable("its seal does not fit")
     made = _made(function, signature, entry)
-    if not made.stats.cache_hits:
+    if not _was_loaded(made):
         raise _Unusable("other versions made it")
     return made
+
+
+def _was_loaded(made: Any) -> bool:
+    return bool(made.stats.cache_hits)
 
 
 def _made_and_kept(function: Callable[..., None], signature: Any, entry: Path) -> Compiled:
@@ -94,10 +98,14 @@ def _made_and_kept(function: Callable[..., None], signature: Any, entry: Path) -
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _made(function: Callable[..., None], signature: Any, kept_in: Path | None = None) -> Any:
+def _made(function: Callable[..., None], signature: Any, kept_in: Path | None = None) -> Compiled:
+    """Compile `function`, or load it from `kept_in`; what is compiled is written there."""
     earlier, _config.CACHE_DIR = _config.CACHE_DIR, str(kept_in or "")
     try:
-        return numba.njit(signature, cache=kept_in is not None, nogil=True, error_model="numpy")(function)
+        made: Compiled = numba.njit(signature, cache=kept_in is not None, nogil=True, error_model="numpy")(
+            function
+        )
+        return made
     finally:
         _config.CACHE_DIR = earlier
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.sketches import (
+    COLUMNS,
+    ROWS,
     best_mean,
     error_sketch,
     overlaps,
     own_errors,
+    sketch_points,
 )
 
 BLOCKS, POINTS = 60, 100
@@ -119,13 +122,38 @@ def test_the_best_mean_has_the_least_error() -> None:
     assert best_mean(np.zeros((0, 0))).size == 0
 
 
-@pytest.mark.parametrize("grid", [(181, 360), (721, 1440)])
-def test_a_sketch_is_the_weighted_error_on_the_same_points_of_every_grid(grid: tuple[int, int]) -> None:
-    latitudes = np.linspace(90, -90, grid[0])[:, None]
+GRIDS = [(181, 360), (721, 1440)]
+
+
+def a_truth(grid: tuple[int, int], seed: int = 0) -> Any:
+    return np.full(grid, 250.0 + seed, np.float32)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_sketch_is_the_weighted_error_on_an_even_thin_set_of_points(grid: tuple[int, int]) -> None:
+    latitudes = np.broadcast_to(np.linspace(90, -90, grid[0])[:, None], grid)
     truth = np.zeros(grid, np.float32)
-    forecast = np.broadcast_to(latitudes, grid).astype(np.float32)
 
-    sketch = error_sketch(forecast, truth).reshape(46, 90)
+    sketch = error_sketch(latitudes.astype(np.float32), truth).reshape(ROWS, COLUMNS)
 
-    rows = np.linspace(90, -90, 46)
-    assert sketch[:, 0] == pytest.approx(rows * np.sqrt(np.clip(np.cos(np.radians(rows)), 0, None)), abs=1e-4)
+    rows = 90 - np.arange(ROWS) * 4 - sketch_points(truth).rows.start * 180 / (grid[0] - 1)
+    assert sketch[:, 0] == pytest.approx(rows * np.sqrt(np.cos(np.radians(rows))), abs=1e-4)
+    assert (sketch == sketch[:, :1]).all()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_where_errors_are_looked_at_is_drawn_from_the_truth(grid: tuple[int, int]) -> None:
+    step = grid[1] // COLUMNS
+    drawn = {
+        (at.rows.start, at.columns.start) for at in (sketch_points(a_truth(grid, seed)) for seed in range(60))
+    }
+
+    assert len(drawn) > 0.6 * min(60, step * step)
+    assert {0, step - 1} <= {first for both in drawn for first in both}
+    assert sketch_points(a_truth(grid)).rows == sketch_points(a_truth(grid)).rows
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_row_and_column_that_can_be_drawn_lies_on_the_grid(grid: tuple[int, int]) -> None:
+    for seed in range(40):
+        assert error_sketch(a_truth(grid, seed + 1), a_truth(grid, seed)).shape == (ROWS * COLUMNS,)

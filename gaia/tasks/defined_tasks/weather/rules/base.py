@@ -53,6 +53,8 @@ class RuleSet:
     day1_score: Callable[[Sequence[Component]], float]
     lead_score: Callable[[Sequence[Component], Sequence[str]], float]
     overall_score: Callable[[float | None, Mapping[int, float], Sequence[int]], float]
+    finds_copies: bool = False
+    """Errors of forecasts are held against each other: see `weather/copies.py`."""
 
 
 def by_variable(fields: Sequence[str]) -> Mapping[str, Mapping[str, float]]:

@@ -73,6 +73,7 @@ RULES: Final = RuleSet(
     day1_score=day1_score,
     lead_score=lead_score,
     overall_score=overall_score,
+    finds_copies=True,
 )
 
 

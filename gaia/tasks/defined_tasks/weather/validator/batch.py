@@ -11,6 +11,7 @@ import numpy as np
 
 from gaia.tasks.defined_tasks.weather.validator.chunks import MinerStore
 from gaia.tasks.defined_tasks.weather.validator.scoring import LeadRequest, OwnFields, chunk_digest
+from gaia.tasks.defined_tasks.weather.validator.sketch_files import LeadSketches, SketchFile
 from gaia.validator.utils.errors import MinerFault, TransientError
 
 
@@ -20,6 +21,8 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True):
     store_dir: str
     digests: dict[str, str]
     """Path in the store -> sha256 (hex) from the frozen manifest."""
+    sketch: str = ""
+    """Where the sketch of its errors goes; "": none is wanted."""
 
 
 class BatchRequest(LeadRequest, frozen=True, kw_only=True):
@@ -65,20 +68,31 @@ def score_batch(payload: dict[str, Any]) -> dict[str, Any]:
     stores = request.stores()
     shape = request.contract.field_shape
     out = np.empty(shape, np.float32)
-    for field in request.fields:
-        own = OwnFields(request, field, shape, needs_baseline=request.kind == "day1")
-        for hotkey, store in stores.items():
-            if "failure" not in values[hotkey]:
-                values[hotkey] = _with_field(values[hotkey], own, store, request, out)
+    with LeadSketches({hotkey: spooled.sketch for hotkey, spooled in request.forecasts.items()}) as sketches:
+        for field in request.fields:
+            own = OwnFields(request, field, shape, needs_baseline=request.kind == "day1")
+            sketches.add_public(own.public_sketches)
+            for hotkey, store in stores.items():
+                if "failure" not in values[hotkey]:
+                    values[hotkey] = _with_field(
+                        values[hotkey], own, store, request, out, sketches.of(hotkey)
+                    )
+                if "failure" in values[hotkey]:
+                    sketches.drop(hotkey)
     return values
 
 
 def _with_field(
-    value: Mapping[str, Any], own: OwnFields, store: MinerStore, request: BatchRequest, out: Any
+    value: Mapping[str, Any],
+    own: OwnFields,
+    store: MinerStore,
+    request: BatchRequest,
+    out: Any,
+    sketch: SketchFile | None,
 ) -> dict[str, Any]:
     """Add one field to what a forecast has so far; its failure takes the place of all."""
     try:
-        component = own.score(store, request, out)
+        component = own.score(store, request, out, sketch)
     except (MinerFault, TransientError) as error:
         own.require_whole()
         return {"failure": {"error_type": type(error).__name__, "message": str(error)}}

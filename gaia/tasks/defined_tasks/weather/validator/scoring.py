@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,6 +20,8 @@ from gaia.tasks.defined_tasks.weather.validator.areas import Floats
 from gaia.tasks.defined_tasks.weather.validator.chunks import Contract, Field, MinerStore
 from gaia.tasks.defined_tasks.weather.validator.kernel import Values
 from gaia.tasks.defined_tasks.weather.validator.measures import Measures, References
+from gaia.tasks.defined_tasks.weather.validator.sketch_files import LeadSketches, Sketch, SketchFile
+from gaia.tasks.defined_tasks.weather.validator.sketches import SketchPoints, error_sketch, sketch_points
 from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.errors import MinerFault, TransientError
@@ -54,6 +57,8 @@ class ScoreRequest(LeadRequest, frozen=True, kw_only=True):
     store_dir: str
     digests: dict[str, str]
     """Path in the store -> sha256 (hex) from the frozen manifest."""
+    sketch: str = ""
+    """Where the sketch of its errors goes; "": none is wanted."""
 
     def store(self) -> MinerStore:
         return MinerStore(Path(self.store_dir), self.digests, self.contract)
@@ -207,16 +212,19 @@ class OwnFields:
     ) -> None:
         self.field = field
         self._is_whole = False
-        self.references = References(
-            _mapped(request.truth, field, shape, "truth"),
-            _mapped(request.climatology, field, shape, "climatology"),
+        self._truth = _mapped(request.truth, field, shape, "truth")
+        self._climatology = _mapped(request.climatology, field, shape, "climatology")
+        self._baseline = (
             _mapped(request.baseline, field, shape, "baseline")
             if needs_baseline or field in request.baseline
-            else None,
+            else None
+        )
+        self._persistence = (
             _mapped(request.persistence, field, shape, "persistence")
             if field in request.persistence
-            else None,
+            else None
         )
+        self.references = References(self._truth, self._climatology, self._baseline, self._persistence)
 
     def require_whole(self) -> None:
         """Refuse to judge anybody by a field of ours that is damaged."""
@@ -224,8 +232,22 @@ class OwnFields:
             raise TransientError(f"{name} of {self.field} is incomplete")
         self._is_whole = True
 
-    def score(self, store: MinerStore, request: LeadRequest, out: Field) -> dict[str, Any]:
-        """Return the component of one forecast, decoded into `out`; raises as `score_day1` does."""
+    @cached_property
+    def sketch_points(self) -> SketchPoints:
+        return sketch_points(self._truth)
+
+    def public_sketches(self) -> list[Sketch]:
+        """Return the errors of the public forecasts that were given: GFS, climatology, persistence."""
+        given = (self._baseline, self._climatology, self._persistence)
+        return [error_sketch(field, self._truth, self.sketch_points) for field in given if field is not None]
+
+    def score(
+        self, store: MinerStore, request: LeadRequest, out: Field, sketch: SketchFile | None = None
+    ) -> dict[str, Any]:
+        """Return the component of one forecast, decoded into `out`; raises as `score_day1` does.
+
+        Its error is added to `sketch`, if there is one.
+        """
         try:
             forecast = store.read_field(self.field, request.lead_hours, out)
         except MinerFault:
@@ -241,6 +263,8 @@ class OwnFields:
             f"{self.field} at lead {request.lead_hours} h",
         )
         measured = asdict(compared.components(request.measures))
+        if sketch is not None:
+            sketch.add(error_sketch(forecast, self._truth, self.sketch_points))
         return {"field": self.field, "lead_hours": request.lead_hours, **measured}
 
 
@@ -272,10 +296,12 @@ def _score(request: ScoreRequest, *, needs_baseline: bool) -> dict[str, Any]:
     shape = request.contract.field_shape
     out = np.empty(shape, np.float32)
     components, digests = [], {}
-    for field in request.fields:
-        own = OwnFields(request, field, shape, needs_baseline=needs_baseline)
-        components.append(own.score(store, request, out))
-        digests[field] = chunk_digest(store, field, request.lead_hours)
+    with LeadSketches({"": request.sketch}) as sketches:
+        for field in request.fields:
+            own = OwnFields(request, field, shape, needs_baseline=needs_baseline)
+            sketches.add_public(own.public_sketches)
+            components.append(own.score(store, request, out, sketches.of("")))
+            digests[field] = chunk_digest(store, field, request.lead_hours)
     return {"components": components, "field_digests": digests}
 
 

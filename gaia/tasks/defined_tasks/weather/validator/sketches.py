@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-ROW_STEP, COLUMN_STEP = 4, 4
-"""Of a grid of one degree; finer grids are thinned to the same points."""
+ROWS: Final = 45
+COLUMNS: Final = 90
+POINTS: Final = ROWS * COLUMNS
+"""Of every grid: each 4th point of one of a degree, each 16th of one of a quarter."""
 INDEPENDENT = 0.1
 """Correlation of own errors up to which two forecasts are nobody's copy."""
 ROUNDS = 12
 DESCENTS = 300
-_PER_DEGREE = 360
 _ROUNDING = 1e-10
 _TINY = 1e-300
 
 
-def error_sketch(forecast: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the error of one field on a fixed thin set of points, each weighted by its area.
+@dataclass(frozen=True, slots=True)
+class SketchPoints:
+    """Where the errors of one field at one lead are looked at."""
+
+    rows: slice
+    columns: slice
+    weights: Floats
+    """Root of each row's share of the area (row, 1)."""
+
+
+def sketch_points(truth: NDArray[np.floating]) -> SketchPoints:
+    """Return which points the errors against a truth are looked at.
+
+    Parameters
+    ----------
+    truth : float array, shape (lat, lon)
+        On an even grid of 1 or 0.25 degrees from pole to pole.
+
+    Notes
+    -----
+    Evenly spaced; from where is drawn from the truth itself, the same for everybody. Nobody knows
+    it when forecasts are bound, so no copy can be made to differ on these points alone.
+    """
+    step = truth.shape[1] // COLUMNS
+    drawn = hashlib.sha256(np.ascontiguousarray(truth[::step, ::step], "<f4").tobytes()).digest()
+    first_row, first_column = drawn[0] % step, drawn[1] % step
+    rows = slice(first_row, first_row + step * ROWS, step)
+    cosines = np.cos(np.radians(np.linspace(90.0, -90.0, truth.shape[0])[rows]))
+    return SketchPoints(rows, slice(first_column, None, step), np.sqrt(np.clip(cosines, 0.0, None))[:, None])
+
+
+def error_sketch(
+    forecast: NDArray[np.floating], truth: NDArray[np.floating], points: SketchPoints | None = None
+) -> NDArray[np.float32]:
+    """Return the error of one field on a thin set of points, each weighted by its area.
 
     Parameters
     ----------
     forecast, truth : float array, shape (lat, lon)
-        On one even grid from pole to pole whose longitudes are a multiple of 360.
+        On one grid that `sketch_points` knows.
+    points
+        Those of the truth, where they are known already.
 
     Returns
     -------
-    float32 array, shape (points,)
+    float32 array, shape (POINTS,)
         ``(f - o) sqrt(cos(lat))``: the inner product of two sketches is an
-        area-weighted mean product of errors, up to a factor all fields share.
+        area-weighted mean product of errors, up to a factor all fields nearly share.
     """
-    factor = max(1, truth.shape[1] // _PER_DEGREE)
-    rows, columns = ROW_STEP * factor, COLUMN_STEP * factor
-    weights = np.sqrt(np.clip(np.cos(np.radians(np.linspace(90.0, -90.0, truth.shape[0]))), 0.0, None))
-    error = forecast[::rows, ::columns].astype(np.float64) - truth[::rows, ::columns]
-    sketch: NDArray[np.float32] = (error * weights[::rows, None]).astype(np.float32).ravel()
+    at = points or sketch_points(truth)
+    error = forecast[at.rows, at.columns].astype(np.float64) - truth[at.rows, at.columns]
+    sketch: NDArray[np.float32] = (error * at.weights).astype(np.float32).ravel()
     return sketch
 
 

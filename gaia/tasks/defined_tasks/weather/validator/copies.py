@@ -1,0 +1,225 @@
+"""Handlers: hold the errors of a lead's forecasts against each other, and say who shares work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from gaia.tasks.defined_tasks.weather.sketch_layout import PUBLIC, product_name, sketch_name
+from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
+from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS, Floats, overlaps, own_errors
+from gaia.validator.utils.errors import TransientError
+
+DIGITS: Final = 6
+"""Decimals of an overlap: what processors do differently in its last bits is not kept."""
+_SKETCH_BYTES: Final = 4 * POINTS
+
+Floats32 = NDArray[np.float32]
+
+
+class ProductsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One lead of one run."""
+
+    folder: str
+    """Where the sketches are."""
+    hotkeys: list[str]
+    fields: int
+    """How many a sketch holds."""
+    out_dir: str
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """The products of one lead, and who is where in them."""
+
+    path: str
+    sha256: str
+    size: int
+    """Forecasts they were made of."""
+    places: list[int | None]
+    """Place of each of `OverlapsRequest.hotkeys`; None: it has none that counts."""
+
+
+class OverlapsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The window, and who earns in it."""
+
+    hotkeys: list[str]
+    products: list[Kept]
+
+
+def make_products(payload: dict[str, Any]) -> dict[str, Any]:
+    """Multiply the errors of all forecasts of a lead with each other; keep the products by their digest.
+
+    A field counts by its errors in units of the best public forecast's, and by its
+    own errors (`sketches.own_errors`); both are added up over the fields.
+
+    Parameters
+    ----------
+    payload
+        A `ProductsRequest`.
+
+    Returns
+    -------
+    dict
+        ``sha256`` of the file, little-endian float64: the upper triangle of the products of
+        whole errors, then that of own errors, row by row; ``hotkeys``: who they are of, in
+        order; ``absent``: hotkeys whose sketch is not there or not whole.
+
+    Raises
+    ------
+    TransientError
+        If the disk fails.
+    """
+    request = msgspec.convert(payload, ProductsRequest)
+    folder, size = Path(request.folder), request.fields * _SKETCH_BYTES
+    there = [hotkey for hotkey in request.hotkeys if _size_of(folder / sketch_name(hotkey)) == size]
+    public = folder / PUBLIC
+    baselines, rest = divmod(_size_of(public), size)
+    if rest or not baselines:
+        there = []
+    whole, own = (np.zeros((len(there), len(there))) for _ in range(2))
+    try:
+        if there:
+            paths = [folder / sketch_name(hotkey) for hotkey in there]
+            for errors, known in _fields(paths, public, request.fields, baselines):
+                _add_field(whole, own, errors, known)
+        sha256 = _keep(np.concatenate([_triangle(whole), _triangle(own)]), Path(request.out_dir))
+    except OSError as error:
+        raise TransientError(f"products cannot be made: {error}") from error
+    absent = [hotkey for hotkey in request.hotkeys if hotkey not in set(there)]
+    return {"sha256": sha256, "hotkeys": there, "absent": absent}
+
+
+def find_overlaps(payload: dict[str, Any]) -> dict[str, Any]:
+    """Add the products of the window up, and say how much of the work of each two is the same.
+
+    Products of whole errors are means over the leads that both have, so that who has
+    few does not seem to err little; those of own errors are sums, in which a lead
+    that one of them lacks is nothing they share.
+
+    Parameters
+    ----------
+    payload
+        An `OverlapsRequest`.
+
+    Returns
+    -------
+    dict
+        ``pairs``: [hotkey, other, overlap] of each two whose overlap, in (0, 1], is not 0 in
+        `DIGITS` decimals; ``missing``: digests of products that are gone or damaged, which were left out.
+    """
+    request = msgspec.convert(payload, OverlapsRequest)
+    count = len(request.hotkeys)
+    whole, own, together = (np.zeros((count, count)) for _ in range(3))
+    missing = []
+    for kept in request.products:
+        products = _read(kept)
+        if products is None:
+            missing.append(kept.sha256)
+            continue
+        places = [(here, there) for here, there in enumerate(kept.places) if there is not None]
+        here, there = ([pair[side] for pair in places] for side in (0, 1))
+        for total, part in zip((whole, own), products, strict=True):
+            total[np.ix_(here, here)] += part[np.ix_(there, there)]
+        together[np.ix_(here, here)] += 1.0
+    shared = overlaps(whole / np.maximum(together, 1.0), own).round(DIGITS)
+    pairs = [
+        [request.hotkeys[one], request.hotkeys[other], float(shared[one, other])]
+        for one, other in zip(*np.nonzero(np.triu(shared, 1)), strict=True)
+    ]
+    return {"pairs": pairs, "missing": missing}
+
+
+def _add_field(whole: Floats, own: Floats, errors: Floats32, known: Floats32) -> None:
+    """Add the products of one field's errors, (forecast, point); `known` are those of public forecasts."""
+    unit = _least_public(known)
+    if unit > 0.0:
+        scaled = errors.astype(np.float64) / np.sqrt(unit)
+        whole += scaled @ scaled.T
+    left = own_errors(errors, known).astype(np.float64)
+    own += left @ left.T
+
+
+def _least_public(known: Floats32) -> float:
+    """Return the square error of the best public forecast, their best blend included."""
+    among = known.astype(np.float64) @ known.T.astype(np.float64)
+    names = [str(place) for place in range(len(known))]
+    gram = {
+        (one, other): float(among[i, j])
+        for i, one in enumerate(names)
+        for j, other in enumerate(names)
+        if i <= j
+    }
+    blended = best_blend(gram)
+    return min(float(among.diagonal().min()), np.inf if blended is None else blended)
+
+
+def _fields(
+    paths: Sequence[Path], public: Path, fields: int, baselines: int
+) -> Iterator[tuple[Floats32, Floats32]]:
+    """Yield the errors of forecasts and of public ones field by field: memory does not grow with fields."""
+    errors = np.empty((len(paths), POINTS), "<f4")
+    known = np.empty((baselines, POINTS), "<f4")
+    for field in range(fields):
+        for row, path in zip(errors, paths, strict=True):
+            _read_into(row, path, field * _SKETCH_BYTES)
+        _read_into(known, public, field * known.nbytes)
+        yield errors, known
+
+
+def _read_into(values: Floats32, path: Path, offset: int) -> None:
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read(values.nbytes)
+    if len(content) != values.nbytes:
+        raise OSError(f"{path.name} ended early")
+    values[...] = np.frombuffer(content, "<f4").reshape(values.shape)
+
+
+def _triangle(matrix: Floats) -> Floats:
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def _keep(values: Floats, directory: Path) -> str:
+    """Write values under the name of their digest, on disk before it is told; return the digest."""
+    content = values.astype("<f8").tobytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / product_name(sha256)
+    draft = directory / f"{sha256}.{os.getpid()}.part"
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return sha256
+
+
+def _read(kept: Kept) -> tuple[Floats, Floats] | None:
+    """Return the products (whole, own) of a lead; None if they are not what was kept."""
+    try:
+        content = Path(kept.path).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest() != kept.sha256:
+        return None
+    return tuple(_square(part, kept.size) for part in np.split(np.frombuffer(content, "<f8"), 2))  # type: ignore[return-value]
+
+
+def _square(triangle: Floats, size: int) -> Floats:
+    matrix = np.zeros((size, size))
+    matrix[np.triu_indices(size)] = triangle
+    return matrix + np.triu(matrix, 1).T
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

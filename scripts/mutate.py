@@ -61,7 +61,7 @@ FAULTS = (
     Fault("no room is kept", SUPERVISION, "is_vacant = not holders or (room > 0 and", "is_vacant = not holders or (True and"),
     Fault("no backoff", SUPERVISION, "    if len(faults) <= limits.free_restarts:\n", "    if True:\n"),
     Fault("the engine before its database", SUPERVISION, "Role.ENGINE: (Role.DATABASE,)", "Role.SIGNER: ()"),
-    Fault("silence is no reason", SUPERVISION, "child.silent_s > limits.silence_s", "child.silent_s > 1e12"),
+    Fault("silence is no reason", SUPERVISION, "child.silent_s > limits.silence_s.get(child.role, float(\"inf\"))", "child.silent_s > 1e12"),
     Fault("hard limit of those that leave ignored", SUPERVISION, "child.role is Role.WORKER and child.private_mib > limits.hard_mib", "child.role is Role.WORKER and child.kill_at is None and child.private_mib > limits.hard_mib"),
     Fault("patience without end", SUPERVISION, "child.kill_at is not None and now >= child.kill_at", "child.kill_at is not None and now >= child.kill_at + 1e9"),
     Fault("due workers stay", SUPERVISION, 'return "age" if age_s > limits.age_s else worker.due', 'return "age" if age_s > limits.age_s else ""'),

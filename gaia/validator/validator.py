@@ -95,6 +95,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         worker_idle_s=settings.worker_idle_s,
         worker_max_age_s=settings.worker_max_age_s,
         engine_silence_s=settings.engine_silence_s,
+        signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
         worker_soft_limit_mib=settings.worker_soft_limit_mib,
         worker_hard_limit_mib=settings.worker_hard_limit_mib,
         unit_timeout_s=settings.unit_timeout_s,

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from gaia.validator.utils.errors import ExitCode
+from tests.support import stopping
 from tests.support.roles import ROOT, Supervised, has_ended, until
 
 Start = Callable[..., Supervised]
@@ -95,7 +96,7 @@ def test_idle_worker_that_is_stopped_is_found_by_its_canary(start: Start) -> Non
 
 @pytest.mark.parametrize("role", ["io_engine", "chain_signer"])
 def test_engine_or_signer_that_is_stopped_is_replaced(start: Start, role: str) -> None:
-    supervised = start(engine_silence_s=1.0)
+    supervised = start(engine_silence_s=1.0, signer_silence_s=1.0)
     victim = supervised.board().processes[role]
 
     os.kill(victim, signal.SIGSTOP)
@@ -107,13 +108,29 @@ def test_engine_or_signer_that_is_stopped_is_replaced(start: Start, role: str) -
     assert supervised.result("a")["failure"] is None
 
 
-def test_engine_whose_loop_hangs_is_replaced(start: Start) -> None:
-    supervised = start(engine_silence_s=1.0)
-    victim = supervised.board().processes["io_engine"]
+@pytest.mark.parametrize(("role", "sign"), [("io_engine", "hang"), ("chain_signer", "hang_signer")])
+def test_engine_or_signer_whose_loop_hangs_is_replaced(start: Start, role: str, sign: str) -> None:
+    supervised = start(engine_silence_s=1.0, signer_silence_s=1.0)
+    victim = supervised.board().processes[role]
 
-    (supervised.inbox / "hang").touch()
+    (supervised.inbox / sign).touch()
 
-    until(lambda: supervised.board().processes.get("io_engine", victim) != victim, "another")
+    until(lambda: supervised.board().processes.get(role, victim) != victim, "another")
+    (report,) = supervised.board().deaths
+    assert (report.role, report.cause) == (role, "silent")
+
+
+def test_worker_that_is_stopped_while_it_starts_is_replaced(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = tmp_path / "stopped"
+    monkeypatch.setenv(stopping.VARIABLE, str(sign))
+
+    supervised = start(handlers=stopping.__name__, sandbox="best-effort", worker_ready_s=1.0)
+
+    (report,) = supervised.board().deaths
+    assert (report.pid, report.cause) == (int(sign.read_text()), "startup")
+    assert report.lived_s < 10.0
 
 
 def test_stopped_fork_server_is_woken_when_it_is_needed(start: Start) -> None:

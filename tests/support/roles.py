@@ -21,7 +21,8 @@ import psutil
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.embedded_postgres import embedded_dsn
-from gaia.validator.app.rendezvous import Board, board_path, read_board, run_directory
+from gaia.validator.app.heartbeat import Heart
+from gaia.validator.app.rendezvous import Board, board_path, read_board, run_directory, signer_heartbeat_path
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
 from tests.support.poor_kernel import lack
@@ -44,9 +45,15 @@ def run_test_engine(
 
 
 def run_test_signer(settings: dict[str, Any], signer_socket: socket.socket) -> None:
-    """Sleep until told to stop."""
+    """Do nothing but beat, until the folder `inbox` has a file `hang_signer`."""
+    heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
+    hang = Path(settings["inbox"], "hang_signer")
     while True:
-        time.sleep(3600)
+        if hang.exists():
+            hang.unlink()
+            signal.pause()
+        heart.beat()
+        time.sleep(0.05)
 
 
 async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, board: Path) -> None:

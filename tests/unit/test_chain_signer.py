@@ -20,6 +20,7 @@ import pytest
 from gaia.localnet.wallets import VALIDATOR_URI, write_hotkey
 from gaia.validator.app import chain_signer
 from gaia.validator.app.chain_signer import ChainSigner, load_wallet, run_chain_signer
+from gaia.validator.app.heartbeat import Heart, last_beat
 from gaia.validator.core.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
@@ -46,13 +47,15 @@ def _settings(tmp_path: Path, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, tmp_path: Path) -> AsyncIterator[SignerClient]:
+async def _serving(
+    settings: Settings, tmp_path: Path, heart: Heart | None = None
+) -> AsyncIterator[SignerClient]:
     """Run a signer in this process, then end it as the Supervisor does."""
     path = tmp_path / "signer.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    serving = asyncio.create_task(ChainSigner(settings, load_wallet(settings)).serve(listener))
+    serving = asyncio.create_task(ChainSigner(settings, load_wallet(settings), heart).serve(listener))
     client = SignerClient(path, settings.chain_timeout_s)
     try:
         yield client
@@ -72,6 +75,28 @@ async def test_the_signature_is_the_one_miners_verify(settings: Settings, tmp_pa
     message = f"{signed.nonce}:5Miner:a-uuid".encode()
     signature = bytes.fromhex(signed.signature.removeprefix("0x"))
     assert bittensor_core.verify(message, signature, VALIDATOR, 1)
+
+
+async def test_loop_of_the_signer_beats_until_it_ends(settings: Settings, tmp_path: Path) -> None:
+    beats: list[float] = []
+
+    class Counted(Heart):
+        def beat(self) -> None:
+            super().beat()
+            beats.append(last_beat(tmp_path / "heart", os.getpid()) or 0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain_signer, "_BEAT_S", 0.001)
+        async with _serving(settings, tmp_path, Counted(tmp_path / "heart")) as client:
+            await client.sign_auth("5Miner", "a-uuid")
+            while len(beats) < 3:
+                await asyncio.sleep(0)
+    at_the_end = len(beats)
+    await asyncio.sleep(0.005)
+
+    assert beats == sorted(beats)
+    assert beats[0] > 0.0
+    assert len(beats) == at_the_end
 
 
 async def test_no_two_nonces_are_alike(settings: Settings, tmp_path: Path) -> None:
@@ -116,8 +141,10 @@ def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
     monkeypatch.setattr(chain_signer, "_refuse_inspection", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(chain_signer, "configure_logging", lambda *_, **__: None)
-    with socket.socket(socket.AF_UNIX) as unused, pytest.raises(SystemExit) as ended:
-        run_chain_signer(_settings(tmp_path), unused)
+    with socket.socket(socket.AF_UNIX) as unused:
+        unused.bind(str(tmp_path / "unused.sock"))
+        with pytest.raises(SystemExit) as ended:
+            run_chain_signer(_settings(tmp_path), unused)
 
     assert ended.value.code == ExitCode.HOTKEY_MISSING
     sentence = capsys.readouterr().err

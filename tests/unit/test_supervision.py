@@ -10,6 +10,7 @@ import pytest
 
 from gaia.validator.app.supervision import (
     FORK_SERVER_DIED,
+    READY_WITHIN_S,
     Child,
     Death,
     Halt,
@@ -138,7 +139,7 @@ def test_worker_above_the_hard_limit_is_killed_though_it_is_leaving() -> None:
 
 @pytest.mark.parametrize("role", [Role.ENGINE, Role.SIGNER])
 def test_engine_and_signer_that_show_no_life_are_killed(role: Role) -> None:
-    limits = replace(LIMITS, silence_s=30.0)
+    limits = replace(LIMITS, silence_s={Role.ENGINE: 30.0, Role.SIGNER: 30.0})
     silent = a_child(role, silent_s=30.1)
 
     assert plan([silent], [], {role: 1}, limits, now=0) == [Kill(silent.pid, "silent")]
@@ -146,8 +147,17 @@ def test_engine_and_signer_that_show_no_life_are_killed(role: Role) -> None:
     assert plan([replace(silent, is_killed=True)], [], {role: 1}, limits, now=0) == []
 
 
+def test_signer_may_be_silent_for_longer_than_the_engine() -> None:
+    limits = replace(LIMITS, silence_s={Role.ENGINE: 30.0, Role.SIGNER: 90.0})
+    children = [a_child(role, silent_s=60.0) for role in (Role.ENGINE, Role.SIGNER)]
+
+    assert plan(children, [], {Role.ENGINE: 1, Role.SIGNER: 1}, limits, now=0) == [
+        Kill(children[0].pid, "silent")
+    ]
+
+
 def test_database_is_not_judged_by_its_silence() -> None:
-    limits = replace(LIMITS, silence_s=30.0)
+    limits = replace(LIMITS, silence_s={Role.ENGINE: 30.0, Role.SIGNER: 30.0})
 
     assert plan([a_child(Role.DATABASE, silent_s=1e9)], [], {Role.DATABASE: 1}, limits, now=0) == []
 
@@ -177,11 +187,18 @@ def test_child_that_does_not_stop_in_time_is_killed_once() -> None:
     assert plan([killed], [], {}, LIMITS, now=11.0) == []
 
 
-def test_child_that_never_becomes_ready_is_killed() -> None:
-    child = a_child(Role.ENGINE, is_ready=False)
+@pytest.mark.parametrize("role", list(Role))
+def test_child_that_is_not_ready_within_the_time_of_its_role_is_killed(role: Role) -> None:
+    child, within_s = a_child(role, is_ready=False), READY_WITHIN_S[role]
 
-    assert plan([child], [], {Role.ENGINE: 1}, LIMITS, now=120.0) == []
-    assert plan([child], [], {Role.ENGINE: 1}, LIMITS, now=120.1) == [Kill(child.pid, "not ready in time")]
+    assert plan([child], [], {role: 1}, LIMITS, now=within_s) == []
+    assert plan([child], [], {role: 1}, LIMITS, now=within_s + 0.1) == [Kill(child.pid, "not ready in time")]
+
+
+def test_worker_that_is_stopped_while_it_starts_costs_seconds_and_a_database_that_recovers_has_minutes() -> (
+    None
+):
+    assert READY_WITHIN_S[Role.WORKER] <= 10.0 < 600.0 <= READY_WITHIN_S[Role.DATABASE]
 
 
 def test_orderly_end_stops_the_engine_then_workers_and_signer_then_the_database() -> None:

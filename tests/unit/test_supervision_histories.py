@@ -16,8 +16,8 @@ LIMITS = Limits(
     drain_timeout_s=10,
     recycle_grace_s=30,
     age_s=500,
-    silence_s=20,
-    ready_timeout_s=15,
+    silence_s={Role.ENGINE: 20, Role.SIGNER: 40},
+    ready_within_s={Role.SIGNER: 15, Role.DATABASE: 60, Role.ENGINE: 15, Role.WORKER: 5},
     crash_limit=10**6,
     backoff_limit_s=5,
 )
@@ -146,9 +146,9 @@ class AnyFamily(RuleBasedStateMachine):
                 assert child.is_killed, "above the hard limit, and alive"
             if child.kill_at is not None and self.now >= child.kill_at:
                 assert child.is_killed, "out of patience, and alive"
-            if child.role in (Role.ENGINE, Role.SIGNER) and child.silent_s > LIMITS.silence_s:
+            if child.silent_s > LIMITS.silence_s.get(child.role, float("inf")):
                 assert child.is_killed, "silent, and alive"
-            if not child.is_ready and self.now - child.started_at > LIMITS.ready_timeout_s:
+            if not child.is_ready and self.now - child.started_at > LIMITS.ready_within_s[child.role]:
                 assert child.is_killed, "never ready, and alive"
         self.carry_out_plan()
 

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import pytest
 
-from gaia.validator.app import rendezvous
+from gaia.validator.app import nursery, rendezvous
+from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor import Options, Supervisor
 from gaia.validator.utils.errors import ExitCode
 
@@ -54,3 +56,36 @@ def test_other_errors_of_the_system_are_faults_of_ours(
 
     with pytest.raises(OSError, match="Too many open files"):
         supervisor.run()
+
+
+def test_full_disk_under_the_board_ends_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Options(data_dir=str(tmp_path), settings=b"", workers=0, embedded_database=False)
+    supervisor = Supervisor(options, targets={Role.SIGNER: "builtins:print"})
+    rendezvous.make_private(rendezvous.run_directory(tmp_path))
+    board = rendezvous.board_path(tmp_path)
+    board.with_name(f"board.{os.getpid()}").symlink_to("/dev/full")
+
+    assert supervisor.run() == ExitCode.DATA_DIR_FULL
+
+    assert "has no space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_start_that_the_system_has_no_means_for_is_tried_again_until_it_is_a_crash_loop(
+    code: int, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = []
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        tries.append(code)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(nursery, "start", refuse)
+    options = msgspec.structs.replace(supervisor._options, crash_limit=3, poll_s=0.001)
+
+    assert Supervisor(options, targets={Role.SIGNER: "builtins:print"}).run() == ExitCode.CRASH_LOOP
+
+    assert len(tries) == 3
+    assert "GAIA_DATA_DIR" not in capsys.readouterr().err

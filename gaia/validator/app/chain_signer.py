@@ -13,12 +13,15 @@ import string
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
 from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.heartbeat import Heart
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.rendezvous import signer_heartbeat_path
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import (
@@ -46,13 +49,15 @@ _READ_BYTES = 65536
 _NONCE_LETTERS = string.ascii_letters + string.digits
 _NONCE_LENGTH = 10
 _PEER = struct.Struct("3i")
+_BEAT_S = 0.25
 _log = structlog.get_logger("security")
 
 
 def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
     """Serve `signer_socket`, an inherited listening AF_UNIX socket, until SIGTERM; runs in its own process.
 
-    Ends with `ExitCode.HOTKEY_MISSING` and one sentence on standard error
+    Shows beside the socket that its loop turns, from the start on: who hangs over its
+    key file is noticed too. Ends with `ExitCode.HOTKEY_MISSING` and one sentence on standard error
     when the hotkey cannot be loaded.
     """
     parent = multiprocessing.parent_process()
@@ -61,11 +66,13 @@ def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
     _refuse_inspection()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(settings.log_level, settings.log_format, settings.data_dir / "logs", role="signer")
+    heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
+    heart.beat()
     try:
         wallet = load_wallet(settings)
     except ConfigurationError as error:
         _end_with(error)
-    asyncio.run(ChainSigner(settings, wallet).serve(signer_socket))
+    asyncio.run(ChainSigner(settings, wallet, heart).serve(signer_socket))
 
 
 def load_wallet(settings: Settings) -> Wallet:
@@ -102,9 +109,10 @@ class ChainSigner:
     on our own subnet. It keeps one chain connection and replaces it after it broke.
     """
 
-    def __init__(self, settings: Settings, wallet: Wallet) -> None:
+    def __init__(self, settings: Settings, wallet: Wallet, heart: Heart | None = None) -> None:
         self._settings = settings
         self._wallet = wallet
+        self._heart = heart
         self._hotkey: str = wallet.hotkey.ss58_address
         self._chain: ChainClient | None = None
         self._connecting = asyncio.Lock()
@@ -117,6 +125,7 @@ class ChainSigner:
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         server = await asyncio.start_unix_server(self._converse, sock=listener)
+        beating = asyncio.create_task(self._beat())
         _log.info("signer_ready", hotkey=self._hotkey)
         await stopped.wait()
         server.close()
@@ -128,6 +137,12 @@ class ChainSigner:
             await asyncio.wait(self._conversations)
         if self._chain is not None:
             await self._chain.close()
+        beating.cancel()
+
+    async def _beat(self) -> None:
+        while self._heart is not None:
+            self._heart.beat()
+            await asyncio.sleep(_BEAT_S)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take requests of one connection until it ends; each is answered when it is done."""

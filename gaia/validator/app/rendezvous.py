@@ -142,6 +142,11 @@ def heartbeat_path(data_dir: Path) -> Path:
     return board_path(data_dir).with_name("heartbeat")
 
 
+def signer_heartbeat_path(socket_path: Path) -> Path:
+    """Return the file in which the loop of the signer that listens at `socket_path` shows that it turns."""
+    return socket_path.with_name("heartbeat.signer")
+
+
 def stack_path(data_dir: Path, worker: str) -> Path:
     """Return the file in which a compute worker leaves its last Python stack."""
     return run_directory(data_dir) / "stacks" / worker

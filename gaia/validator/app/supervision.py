@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
 
@@ -41,7 +41,15 @@ _SHARE_OF_DRAIN: Mapping[Role, float] = {
 }
 
 
-_JUDGED_BY_SILENCE = (Role.ENGINE, Role.SIGNER)
+READY_WITHIN_S: Mapping[Role, float] = {
+    Role.SIGNER: 60.0,
+    Role.DATABASE: 900.0,
+    Role.ENGINE: 60.0,
+    Role.WORKER: 10.0,
+}
+"""How long a start may take: that of a database that writes its journal back after a crash, minutes; of an engine
+or signer, what imports take on a slow disk; of a forked worker, milliseconds."""
+
 _SHORTEST_LOOK_S = 0.01
 
 
@@ -59,13 +67,14 @@ class Limits:
     """An older worker is replaced."""
     extra_workers: int = 1
     """So many more than wanted may live while they are being replaced; memory is kept for them."""
-    silence_s: float = float("inf")
-    """An IO-Engine or signer that is stopped, or whose loop hangs, is killed after so long."""
+    silence_s: Mapping[Role, float] = field(default_factory=dict)
+    """Whoever of these roles is stopped, or has a loop that hangs, is killed after so long."""
     drain_timeout_s: float
     """Longest time an orderly end may take."""
     recycle_grace_s: float
     """Longest time a worker may take to end its last unit."""
-    ready_timeout_s: float = 120.0
+    ready_within_s: Mapping[Role, float] = field(default_factory=lambda: READY_WITHIN_S)
+    """A child that is not up by then is killed: one that is stopped while it starts, for instance."""
     stable_after_s: float = 5.0
     """A child that lived longer was well."""
     settled_after_s: float = 1.0
@@ -217,9 +226,9 @@ def _kills(children: Sequence[Child], limits: Limits, now: float) -> Iterator[Ki
             yield Kill(child.pid, "did not stop in time")
         elif child.role is Role.WORKER and child.private_mib > limits.hard_mib:
             yield Kill(child.pid, "private memory above the hard limit")
-        elif child.role in _JUDGED_BY_SILENCE and child.silent_s > limits.silence_s:
+        elif child.silent_s > limits.silence_s.get(child.role, float("inf")):
             yield Kill(child.pid, "silent")
-        elif not child.is_ready and now - child.started_at > limits.ready_timeout_s:
+        elif not child.is_ready and now - child.started_at > limits.ready_within_s[child.role]:
             yield Kill(child.pid, "not ready in time")
 
 

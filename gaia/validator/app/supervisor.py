@@ -106,6 +106,7 @@ class Supervisor:
         self._reports: deque[rendezvous.DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
         self._exit_code: int = ExitCode.OK
+        self._is_over = False
         self._selector = selectors.DefaultSelector()
         self._postgres: EmbeddedPostgres | None = None
         self._reloading: subprocess.Popen[bytes] | None = None
@@ -447,6 +448,8 @@ class Supervisor:
         return helpers | (self._postgres.helpers() if self._postgres is not None else set())
 
     def _publish(self) -> None:
+        if self._is_over:
+            return  # the board goes with us, and may be what we end for
         workers, processes = {}, {}
         for seated in self._seated.values():
             if seated.child.role is Role.WORKER:
@@ -464,6 +467,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         self._launcher.discard_standby()
+        self._is_over = True
         for seated in list(self._seated.values()):
             seated.signal(signal.SIGKILL)
             self._reap(seated)

@@ -7,7 +7,9 @@ from typing import Literal
 import msgspec
 
 from gaia.validator.app.sandbox import Mode
-from gaia.validator.app.supervision import Limits
+from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
+
+_SPAWNED_WITHIN_S = 120.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +29,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     unit_timeout_s: float = 300.0
     drain_timeout_s: float = 25.0
     engine_silence_s: float = 30.0
-    ready_timeout_s: float = 120.0
-    """A child that is not up by then is killed: one that is stopped while it starts, for instance."""
+    worker_ready_s: float = READY_WITHIN_S[Role.WORKER]
+    """Of forked workers; a spawned one imports and compiles what these find in memory."""
+    signer_silence_s: float = 90.0
+    """Longer than any call of the chain may take, for the signer may be submitting weights."""
     poll_s: float = 0.25
     crash_limit: int = 12
     log_level: str = "INFO"
@@ -41,14 +45,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def limits(self) -> Limits:
         """Return what `supervision.plan` needs of them."""
+        worker_s = self.worker_ready_s if self.start_method == "forkserver" else _SPAWNED_WITHIN_S
         return Limits(
             soft_mib=self.worker_soft_limit_mib,
             hard_mib=self.worker_hard_limit_mib,
             age_s=self.worker_max_age_s,
             drain_timeout_s=self.drain_timeout_s,
             recycle_grace_s=self.unit_timeout_s,
-            silence_s=self.engine_silence_s,
-            ready_timeout_s=self.ready_timeout_s,
+            silence_s={Role.ENGINE: self.engine_silence_s, Role.SIGNER: self.signer_silence_s},
+            ready_within_s={**READY_WITHIN_S, Role.WORKER: worker_s},
             crash_limit=self.crash_limit,
         )
 

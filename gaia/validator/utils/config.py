@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     worker_max_age_s: float = _setting(86_400.0, "A worker that is older is replaced.", gt=0)
     pool_queue_limit: int = _setting(10_000, "Units that may wait; whoever has more waits as well.", ge=1)
     canary_interval_s: float = _setting(10.0, "An idle worker proves this often that it works.", gt=0)
-    engine_silence_s: float = _setting(30.0, "An IO-Engine or signer hung for so long is killed.", gt=0)
+    engine_silence_s: float = _setting(30.0, "An IO-Engine hung for so long is killed; a signer later.", gt=0)
     unit_timeout_s: float = _setting(300.0, "Longest time one unit may take.", "WORKER_QUEUE_TIMEOUT_S", gt=0)
     unit_crash_limit: int = _setting(3, "A unit that killed so many workers is quarantined.", ge=1)
     sandbox: Literal["required", "best-effort", "off"] = _setting(

@@ -1,0 +1,58 @@
+"""Which errors of the system mean the data folder, and are the operator's to mend."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from gaia.validator.app.preflight import folder_trouble
+from gaia.validator.app.rendezvous import run_directory
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+
+_OF_FOLDERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def trouble_with_named_file(error: OSError, data_dir: Path) -> ConfigurationError | None:
+    """Say what the operator must mend, if `error` names a file of `data_dir`; None: it is another's trouble."""
+    names = [
+        name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
+    ]
+    ours = (data_dir, run_directory(data_dir))
+    if any(Path(os.fsdecode(name)).is_relative_to(folder) for name in names for folder in ours):
+        return _trouble(error, data_dir)
+    return None
+
+
+@contextlib.contextmanager
+def our_files(data_dir: Path) -> Iterator[None]:
+    """Around what works on files of `data_dir` alone, where most errors name no file.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder is full, read-only, forbidden or broken.
+    OSError
+        Any other, as it was.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_nameless = error.filename is None
+        trouble = _trouble(error, data_dir) if is_nameless else trouble_with_named_file(error, data_dir)
+        if trouble is None:
+            raise
+        raise trouble from error
+
+
+def _trouble(error: OSError, data_dir: Path) -> ConfigurationError | None:
+    if error.errno == errno.EIO:
+        return ConfigurationError(
+            "GAIA_DATA_DIR",
+            f"the disk of {data_dir} fails ({error.strerror})",
+            "replace the disk or choose another folder",
+            ExitCode.DATA_DIR_READ_ONLY,
+        )
+    return folder_trouble(error, data_dir) if error.errno in _OF_FOLDERS else None

@@ -282,7 +282,7 @@ def test_handlers_are_granted_their_folders_and_no_secrets(tmp_path: Path) -> No
     granted = grant_for(str(tmp_path), HANDLERS)
 
     package = Path(gaia.__path__[0])
-    assert granted.write == (str(tmp_path / "fields"),)
+    assert granted.write == tuple(str(tmp_path / name) for name in ("fields", "sketches", "products"))
     assert {str(tmp_path / name) for name in ("spool", "raw")} <= set(granted.read)
     assert str(package) in granted.read
     beside = {str(package.parent), str(tmp_path), str(Path.home()), "/", "/etc", "/proc", "/tmp"}

@@ -219,7 +219,8 @@ async def test_unit_of_a_worker_that_dies_goes_to_another_and_is_quarantined_in_
         assert unit.attempt == attempt
         await worker.hang_up()
         # This process, which plays the worker, lives on: here the board alone tells.
-        tell_death(meeting, *(f"{seat}.1" for seat in range(1, attempt + 1)))
+        dead = (f"{seat}.1" for seat in range(1, attempt + 1))
+        tell_death(meeting, *dead, living={f"{attempt + 1}.1": os.getpid()})
 
     result = await asked
 
@@ -248,7 +249,7 @@ async def test_next_engine_knows_who_holds_what_and_does_not_run_it_again(meetin
     worker = await meeting.join()
     asked = meeting.ask(a_unit())
     assert isinstance(await worker.hear(), WorkUnit)
-    publish(Board(workers={"0.1": os.getpid()}), meeting.path.parent / "board")
+    publish(Board(workers={"0.1": os.getpid(), "1.1": os.getpid()}), meeting.path.parent / "board")
 
     successor = await meeting.replace_pool()
     asked.cancel()
@@ -268,7 +269,7 @@ async def test_next_engine_runs_again_what_a_dead_worker_held(meeting: Meeting) 
     worker = await meeting.join()
     asked = meeting.ask(a_unit())
     assert isinstance(await worker.hear(), WorkUnit)
-    tell_death(meeting, "0.1")
+    tell_death(meeting, "0.1", living={"1.1": os.getpid()})
 
     successor = await meeting.replace_pool()
     asked.cancel()
@@ -386,6 +387,65 @@ async def test_stranger_is_hung_up_on(meeting: Meeting, nonsense: bytes) -> None
     assert await stranger.hear() is None
     assert meeting.pool.workers == 0
     await stranger.hang_up()
+
+
+async def test_worker_under_the_name_of_another_is_hung_up_on(meeting: Meeting) -> None:
+    publish(Board(workers={"0.1": os.getppid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+
+    impostor, honest = await meeting.join(seat=0), await meeting.join(seat=1)
+
+    assert await impostor.hear() is None
+    asked = meeting.ask(a_unit())
+    assert isinstance(await honest.hear(), WorkUnit)
+    honest.say(an_answer())
+    assert (await asked).succeeded
+    await impostor.hang_up()
+    await honest.hang_up()
+
+
+async def test_worker_that_the_board_does_not_name_yet_is_admitted_once_it_does(meeting: Meeting) -> None:
+    publish(Board(workers={"1.1": os.getpid()}), meeting.path.parent / "board")
+    early = await meeting.join(holding="a", attempt=1)
+    early.say(an_answer(), Goodbye(reason="drain"))
+    asked = meeting.ask(a_unit())
+    other = await meeting.join(seat=1)
+    assert isinstance(await other.hear(), WorkUnit)
+    assert meeting.pool.workers == 1
+
+    publish(Board(workers={"0.1": os.getpid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+
+    heard = {type(await early.hear()), type(await early.hear())}
+    assert heard == {Ack, Bye}
+    other.say(an_answer())
+    assert (await asked).succeeded
+    await early.hang_up()
+    await other.hang_up()
+
+
+async def test_worker_that_says_anew_who_it_is_is_hung_up_on(meeting: Meeting) -> None:
+    worker = await meeting.join(seat=0)
+
+    worker.say(Hello(seat=1, incarnation=1, pid=os.getpid()))
+
+    assert await worker.hear() is None
+    assert meeting.pool.workers == 0
+    await worker.hang_up()
+
+
+async def test_pool_that_closes_hangs_up_on_those_too_that_have_not_said_who_they_are(
+    meeting: Meeting,
+) -> None:
+    stranger = await Worker.connect(meeting.path)
+    known = await meeting.join()
+    asked = meeting.ask(a_unit())
+    await known.hear()
+
+    await meeting.pool.close()
+
+    assert await stranger.hear() is None
+    asked.cancel()
+    await stranger.hang_up()
+    await known.hang_up()
 
 
 async def test_later_connection_of_a_worker_takes_the_place_of_the_earlier(meeting: Meeting) -> None:

@@ -8,15 +8,13 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from collections import deque
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from gaia.validator.app.heartbeat import Heart
@@ -36,25 +34,19 @@ from gaia.validator.app.job_events import (
     Submitted,
     Tick,
     WorkerDied,
-    WorkerHolding,
-    WorkerLeaving,
     WorkerLost,
-    WorkerReady,
 )
 from gaia.validator.app.job_ledger import JobLedger
 from gaia.validator.app.lease_book import LeaseBook
 from gaia.validator.app.rendezvous import BoardReader, DeathReport
+from gaia.validator.app.worker_connection import WorkerConnection
 from gaia.validator.utils.errors import DeadlineExceeded
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
     Bye,
     Failure,
-    FrameReader,
-    Goodbye,
-    Hello,
     ResultUnit,
-    ToEngine,
     WorkUnit,
     encode_frame,
 )
@@ -66,7 +58,6 @@ _BACKLOG = 512
 _MOST_TOLD = 4096
 _REPORT_EVERY_S = 0.005
 _REPORT_PATIENCE_S = 0.5
-_CREDENTIALS = struct.Struct("3i")
 
 
 class PoolLimits(Protocol):
@@ -119,7 +110,9 @@ class ComputePool:
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._is_closed = False
-        self._connections: dict[str, _Connection] = {}
+        self._met: set[WorkerConnection] = set()
+        """Whoever is connected, those among them that have not said who they are."""
+        self._connections: dict[str, WorkerConnection] = {}
         self._owed: dict[str, Ack] = {}
         """Acknowledgements that the worker's next unit may make needless."""
         self._dying: dict[str, int] = {}
@@ -139,7 +132,7 @@ class ComputePool:
         options: dict[str, Any] = {"backlog": _BACKLOG}
         if sys.version_info >= (3, 13) and type(loop).__module__.startswith("asyncio"):
             options["cleanup_socket"] = False  # the path is the Supervisor's
-        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener, **options)
+        self._server = await loop.create_unix_server(lambda: WorkerConnection(self), sock=listener, **options)
         self._ticking = asyncio.create_task(self._tick())
 
     def reconfigure(self, queue_limit: int, canary_interval_s: float) -> None:
@@ -156,7 +149,7 @@ class ComputePool:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for connection in list(self._connections.values()):
+        for connection in list(self._met):
             connection.close()
         # One turn of the loop, in which the transports close.
         await asyncio.sleep(0)
@@ -257,7 +250,18 @@ class ComputePool:
         if self._at_the_door:
             self._open_the_door()
 
-    def join(self, worker: str, connection: _Connection) -> None:
+    def meet(self, connection: WorkerConnection) -> None:
+        """Somebody has connected."""
+        self._met.add(connection)
+
+    def expects(self, worker: str, pid: int) -> bool | None:
+        """Say whether the Supervisor started that process under that name; None: not as far as we know yet."""
+        board = self._board.read()
+        if board is None:
+            return True  # there is no Supervisor
+        return board.workers[worker] == pid if worker in board.workers else None
+
+    def join(self, worker: str, connection: WorkerConnection) -> None:
         """Take `connection` for `worker`'s, in place of any earlier one."""
         earlier = self._connections.get(worker)
         self._connections[worker] = connection
@@ -265,8 +269,11 @@ class ComputePool:
         if earlier is not None:
             earlier.close()
 
-    def leave(self, worker: str, connection: _Connection, pidfd: int) -> None:
+    def leave(self, worker: str, connection: WorkerConnection, pidfd: int) -> None:
         """Note that the connection ended; whether the worker lives, only `pidfd` tells, which is now ours."""
+        self._met.discard(connection)
+        if pidfd < 0:
+            return
         if self._connections.get(worker) is not connection:
             os.close(pidfd)  # it has connected anew meanwhile
             return
@@ -397,82 +404,3 @@ class ComputePool:
                 self._bury(worker, None)
             self.tell(Tick(living))
             await asyncio.sleep(_TICK_S)
-
-
-class _Connection(asyncio.Protocol):
-    """One worker's stream."""
-
-    def __init__(self, pool: ComputePool) -> None:
-        self._pool = pool
-        self._frames: FrameReader[ToEngine] = FrameReader(ToEngine)
-        self._transport: asyncio.Transport | None = None
-        self._pid = 0
-        self._pidfd = -1
-        self._worker = ""
-        self.sandbox_level = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("socket")
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        self._pid, uid, _ = _CREDENTIALS.unpack(credentials)
-        try:
-            # While it is connected its pid cannot be another's, so this is surely the worker.
-            self._pidfd = os.pidfd_open(self._pid)
-        except OSError:
-            transport.close()
-        if uid != os.geteuid():
-            transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            messages = self._frames.feed(data)
-        except (ValueError, msgspec.MsgspecError):
-            self.close()
-            return
-        for message in messages:
-            self._hear(message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        pidfd, self._pidfd = self._pidfd, -1
-        if self._worker:
-            self._pool.leave(self._worker, self, pidfd)
-        elif pidfd >= 0:
-            os.close(pidfd)
-
-    def send(self, frame: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(frame)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def kill(self) -> None:
-        """End the process at the other side, whatever it is doing."""
-        if self._pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                return
-
-    def _hear(self, message: ToEngine) -> None:
-        match message:
-            case ResultUnit() if self._worker:
-                self._pool.answered(self._worker, message)
-            case Hello(seat=seat, incarnation=incarnation, pid=pid):
-                if pid != self._pid:
-                    self.close()
-                    return
-                self._worker = f"{seat}.{incarnation}"
-                self.sandbox_level = message.sandbox
-                self._pool.join(self._worker, self)
-                if message.holding:
-                    self._pool.tell(WorkerHolding(self._worker, message.holding, message.attempt))
-                else:
-                    self._pool.tell(WorkerReady(self._worker))
-            case _ if not self._worker:
-                self.close()
-            case Goodbye():
-                self._pool.tell(WorkerLeaving(self._worker))

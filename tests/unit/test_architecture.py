@@ -38,6 +38,13 @@ MAY_NOT_LOAD = {
 NOT_SETTINGS = {"PYTHONPATH", "PG_BINDIR"}
 """What the interpreter and PostgreSQL read anyway."""
 
+MAY_HOLD_THE_ENVIRONMENT = {
+    "gaia/localnet/options.py",  # hands it on to the validator it starts
+    "gaia/miner/miner.py",  # hands it to the miner's settings
+    "gaia/validator/app/preload.py",  # asks what children will find in it
+    "gaia/validator/utils/config.py",
+}
+
 MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain.py"}
 
 
@@ -77,6 +84,18 @@ def test_variables_of_the_environment_are_settings_and_read_in_one_place():
     }
 
     assert {(variable, path) for variable, path in read if variable not in NOT_SETTINGS} == set()
+
+
+def test_the_environment_as_a_whole_is_in_the_hands_of_those_who_read_settings():
+    whole = re.compile(r"os\.environ(?![\w.\[])")
+
+    holding = {
+        _relative(path)
+        for path in SOURCES
+        if (ROOT / "gaia") in path.parents and whole.search(path.read_text())
+    }
+
+    assert holding == MAY_HOLD_THE_ENVIRONMENT
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)

@@ -1,0 +1,132 @@
+"""Every setting of the reference miner: its name, meaning, limits and default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.setting_sources import Variables
+
+PREFIX = "MINER_"
+_LEAST_SECRET = 32
+
+
+def _at_home(path: Path) -> Path:
+    """Write out ~, which no shell does in the environment."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _separated(value: Any) -> Any:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if 0 < len(secret.get_secret_value()) < _LEAST_SECRET:
+        raise ValueError(f"it must have {_LEAST_SECRET} characters or more")
+    return secret
+
+
+def _setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
+    """A field read from MINER_<NAME>, or else from one of `aliases`, the original miner's names."""
+    return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
+
+
+class MinerSettings(BaseSettings):
+    """Read once at start by `load_settings`, then handed down; made by hand, it holds what it is given."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    host: str = _setting("0.0.0.0", "Address to listen on.")  # noqa: S104 - validators come from anywhere
+    port: int = _setting(33334, "Port to listen on; 0: any free one.", "PORT", ge=0, le=65535)
+    http: bool = _setting(False, "Speak plain HTTP, behind a proxy that ends TLS.")
+    directory: Annotated[Path, AfterValidator(_at_home)] = _setting(
+        Path("miner_forecasts"),
+        "Folder of forecasts and, in analyses/<YYYYMMDDHH>/<field>.f32, of initial states.",
+        "MINER_FORECAST_DIR",
+    )
+    grid: Literal["0.25", "1.0"] = _setting("0.25", "Grid of the forecasts, degrees.", "GAIA_GRID_DEGREES")
+    steps: int = _setting(40, "Leads in a forecast, six hours apart.", ge=1)
+    model: str = _setting("", "module:factory of a ForecastModel; empty: persistence.")
+    validators: Annotated[frozenset[str], BeforeValidator(_separated)] = _setting(
+        frozenset(), "Hotkeys that are answered, separated by commas; empty: all."
+    )
+    token_minutes: float = _setting(
+        120.0, "Life of an access token, minutes.", "WEATHER_ACCESS_TOKEN_EXPIRE_MINUTES", gt=0
+    )
+    jwt_secret_key: Annotated[SecretStr, AfterValidator(_long_enough)] = _setting(
+        SecretStr(""), "Key of the access tokens, 32 characters or more; empty: drawn at start."
+    )
+    wallet_name: str = _setting("default", "Wallet that holds the hotkey.", "WALLET_NAME")
+    wallet_hotkey: str = _setting("default", "Name of the hotkey in the wallet.", "HOTKEY_NAME")
+    wallet_path: Annotated[Path, AfterValidator(_at_home)] = _setting(
+        Path("~/.bittensor/wallets"), "Folder of wallets.", "WALLET_PATH", validate_default=True
+    )
+    hotkey_uri: str = _setting("", "Development key such as //Alice, instead of a wallet.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing: only `load_settings` looks around."""
+        return (init_settings,)
+
+
+def load_settings(environment: Mapping[str, str], **overrides: Any) -> MinerSettings:
+    """Read the settings: the command line wins over the environment.
+
+    An empty variable counts as not set.
+
+    Parameters
+    ----------
+    environment
+        Variables, such as those of the process.
+    overrides
+        Values by field name, as given on the command line; None means not given.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not allowed; named is the option or variable that holds it.
+    """
+    variables = Variables(MinerSettings, "environment", environment, names_of)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return MinerSettings(**(variables() | given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    source = option_of(name) if name in given else variables.origins().get(name, "").rpartition(" ")[2]
+    is_secret = isinstance(MinerSettings.model_fields[name].default, SecretStr)
+    value = "this value" if is_secret else f'"{str(first["input"])[:80]}"'
+    raise ConfigurationError(source, f"{value} is not allowed ({first['msg']})", "correct or remove it")
+
+
+def names_of(name: str) -> list[str]:
+    """Return the variables the field `name` is read from: ours, then the original miner's."""
+    extra: Any = MinerSettings.model_fields[name].json_schema_extra
+    return [PREFIX + name.upper(), *extra["aliases"]]
+
+
+def option_of(name: str) -> str:
+    """Return the command line's option for the field `name`."""
+    return "--" + name.replace("_", "-")
+
+
+def help_of(name: str) -> str:
+    """Say what the field `name` means, what it is otherwise, and which variables set it."""
+    field = MinerSettings.model_fields[name]
+    default = f" Default: {field.default}." if field.default else ""
+    return f"{field.description}{default} [{', '.join(names_of(name))}]"

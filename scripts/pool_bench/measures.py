@@ -26,6 +26,8 @@ ARRAY_FLOATS = 25_000_000
 WINDOW = 32
 """Jobs in flight when throughput is measured."""
 BUSY_S = 0.3
+WORKERS = 2
+"""Of each pool."""
 
 
 class Waiting(Protocol):

@@ -20,7 +20,6 @@ from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import WorkUnit
 from pool_bench import measures
 
-WORKERS = 2
 _FAR_S = 3600.0
 _LONGEST_ORDER = 2**20
 
@@ -75,15 +74,15 @@ class Bench:
 
     async def start(self) -> float:
         """Kill an idle worker; milliseconds until its successor has run a job."""
-        while self.pool.workers < WORKERS:
+        while self.pool.workers < measures.WORKERS:
             await asyncio.sleep(0.002)
-        known = {(await self.run("bench.libraries", {}))["pid"] for _ in range(2 * WORKERS)}
+        known = {(await self.run("bench.libraries", {}))["pid"] for _ in range(2 * measures.WORKERS)}
         begun = time.perf_counter()
         os.kill(known.pop(), signal.SIGKILL)
         # The survivor answers too; only the newcomer counts.
         while True:
             pids = await asyncio.gather(*(self.run("bench.libraries", {}) for _ in range(2)))
-            if any(answer["pid"] not in known for answer in pids) and self.pool.workers == WORKERS:
+            if any(answer["pid"] not in known for answer in pids) and self.pool.workers == measures.WORKERS:
                 return (time.perf_counter() - begun) * 1e3
 
     async def busy(self, payload: dict[str, Any]) -> bool:

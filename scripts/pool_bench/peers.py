@@ -23,7 +23,6 @@ from typing import Any
 
 from pool_bench import handlers, measures
 
-WORKERS = 2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -65,7 +64,7 @@ class Peer:
         return {"start_ms": (time.perf_counter() - begun) * 1e3}
 
     def recovery(self, patience_s: float) -> dict[str, Any]:
-        for _ in range(2 * WORKERS):
+        for _ in range(2 * measures.WORKERS):
             self.submit(handlers.nothing, {}).result(30)
         result = measures.recovery(lambda payload: self.submit(handlers.busy, payload), patience_s)
         if result["verdict"].startswith("broken"):
@@ -125,7 +124,7 @@ class Executor(Peer):
     """`concurrent.futures.ProcessPoolExecutor`, awaited under uvloop as our pool is."""
 
     def open(self) -> None:
-        self.pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn"))
+        self.pool = ProcessPoolExecutor(measures.WORKERS, mp_context=multiprocessing.get_context("spawn"))
 
     def roundtrip(self, number: int) -> dict[str, float]:
         import uvloop
@@ -158,7 +157,7 @@ class MultiprocessingPool(Peer):
                 raise TimeoutError(str(error)) from None
 
     def open(self) -> None:
-        self.pool = multiprocessing.get_context("spawn").Pool(WORKERS)
+        self.pool = multiprocessing.get_context("spawn").Pool(measures.WORKERS)
 
     def close(self) -> None:
         self.pool.terminate()
@@ -173,7 +172,7 @@ class Loky(Peer):
     def open(self) -> None:
         loky: Any = importlib.import_module("loky")
 
-        self.pool = loky.ProcessPoolExecutor(WORKERS)
+        self.pool = loky.ProcessPoolExecutor(measures.WORKERS)
 
 
 class Dask(Peer):
@@ -183,7 +182,7 @@ class Dask(Peer):
         distributed: Any = importlib.import_module("distributed")
 
         self._cluster = distributed.LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=measures.WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50
         )
         self.pool = distributed.Client(self._cluster)
 
@@ -230,7 +229,16 @@ class Celery(Peer):
         program = ["redis-server", "--port", "0", "--unixsocket", f"{self._folder}/redis.sock", "--save", ""]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._redis = subprocess.Popen(program, cwd=self._folder, **quiet)  # type: ignore[call-overload]
-        worker = [sys.executable, "-m", "celery", "-A", "pool_bench.celery_app", "worker", "-c", str(WORKERS)]
+        worker = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "pool_bench.celery_app",
+            "worker",
+            "-c",
+            str(measures.WORKERS),
+        ]
         self._worker = subprocess.Popen([*worker, "--pool", "prefork"], **quiet)  # type: ignore[call-overload]
         self._app = celery_app.make_app()
         self.submit(handlers.nothing, {}).result(30)

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bittensor_core import Keypair
 
 from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess
 from gaia.tasks.defined_tasks.weather.manifest import build_manifest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
+from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS
 from gaia.validator.utils.errors import (
     GaiaError,
     MinerFault,
@@ -97,6 +100,8 @@ class FakeMiner:
         self.bad_leads: set[int] = set()
         self.killer_leads: set[int] = set()
         self.requests = 0
+        self.copies: FakeMiner | None = None
+        """Whose forecast it publishes, with whose errors."""
         paths = [metadata_path(field) for field in FIELDS]
         paths += [chunk_path(field, lead, 6) for field in FIELDS for lead in [12, *LEADS]]
         self.manifest = build_manifest(
@@ -178,6 +183,8 @@ class FakePool:
         if unit.handler == "weather.score.forecast_verification":
             field = {"finite_fraction": 0.5, "minimum": 1.0, "maximum": 2.0, "mean": 1.5, "plausible": False}
             return {"fields": {"2t": field}}
+        if unit.handler.startswith("weather.copies."):
+            return resolve(unit.handler)(payload)
         if unit.handler == "weather.score.batch":
             return {hotkey: self._member(payload, hotkey) for hotkey in payload["forecasts"]}
         return self._forecast(payload, Path(payload["store_dir"]).name)
@@ -189,7 +196,7 @@ class FakePool:
             for path in spooled["digests"]:
                 if Path(spooled["store_dir"], path).read_text() != hotkey:
                     raise MinerFault(f"{path} is not what the manifest promised")
-            return self._forecast(payload, hotkey)
+            return self._forecast(payload | spooled, hotkey)
         except MinerFault as error:
             return {"failure": {"error_type": "MinerFault", "message": str(error)}}
 
@@ -199,6 +206,10 @@ class FakePool:
             raise MinerFault("2t/3.0.0: the bytes are not those promised")
         if payload["lead_hours"] in miner.killer_leads:
             raise QuarantinedError("killed 3 workers")
+        if sketch := payload.get("sketch"):
+            original = self._miners[miner.copies.hotkey][0] if miner.copies else place
+            a_sketch(Path(sketch), original, payload["lead_hours"], 1)
+            a_sketch(Path(sketch).with_name("public.f32"), 999, payload["lead_hours"], 3)
         return self._score(payload, 1.0 / (place + 1))
 
     @staticmethod
@@ -230,6 +241,13 @@ class FakePool:
             for field in payload["fields"]
         ]
         return {"components": components, "field_digests": dict.fromkeys(payload["fields"], "e" * 64)}
+
+
+def a_sketch(path: Path, seed: int, lead_hours: int, forecasts: int) -> None:
+    """Write errors that are a seed's own, as large as everybody's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, lead_hours])
+    rng.standard_normal((len(FIELDS), forecasts, POINTS)).astype("<f4").tofile(path)
 
 
 class FakeArchive:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -122,6 +122,29 @@ class Archives:
 class MetagraphView(Protocol):
     def latest(self) -> Metagraph | None:
         """Return the newest metagraph read, or None before the first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCopies:
+    """What is known of forecasts of some runs that are the same work."""
+
+    pairs: Sequence[tuple[str, str, float]]
+    """Each two hotkeys that share work, with how much of it, in (0, 1]."""
+    committed: Mapping[str, int]
+    """Hotkey -> when it usually binds itself: the round of questions, 0 being the first."""
+    products: Sequence[tuple[str, int, str]]
+    """Run, lead in hours and sha256 of what `pairs` were found from."""
+
+
+class CopyFinder(Protocol):
+    """Knows who shares work with whom."""
+
+    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
+        """Return what those who are `earning` share in some runs (run -> hotkeys that count in it).
+
+        Raises `TransientError` while that is still being found out.
+        """
         ...
 
 

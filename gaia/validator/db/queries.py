@@ -105,8 +105,8 @@ SQL: Final[Mapping[str, str]] = {
     # Remember the job a miner accepted.
     "record_job": "UPDATE forecasts SET job_id = $3 WHERE run_id = $1 AND hotkey = $2",
     # Freeze what a miner signed: the first manifest stays.
-    "record_manifest": "UPDATE forecasts SET manifest = $3, signature = $4, manifest_sha256 = $5, frozen_at = $6"
-    " WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
+    "record_manifest": "UPDATE forecasts SET manifest = $3, signature = $4, manifest_sha256 = $5, frozen_at = $6,"
+    " frozen_round = $7 WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
     # Try again later.
     "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4 WHERE run_id = $1 AND hotkey = $2",
     # When the next postponed forecast in one of the states wants attention.
@@ -233,9 +233,11 @@ async def record_manifest(
     signature: bytes,
     sha256: str,
     now: datetime,
+    asked_at: datetime,
 ) -> None:
+    """Freeze a manifest; `asked_at` is when its round of questions began."""
     await connection.execute(
-        SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now
+        SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now, asked_at
     )
 
 

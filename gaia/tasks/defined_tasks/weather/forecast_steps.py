@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
+from gaia.tasks.defined_tasks.weather.copies import sketch_folder
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
@@ -21,6 +22,7 @@ from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
@@ -43,6 +45,8 @@ class Scoring:
     rules: RuleSet
     batches: LeadBatches
     inputs: LeadInputs
+    sketches: Path | None
+    """Where the errors of forecasts go; None: they are not wanted."""
 
 
 class ForecastSteps:
@@ -79,8 +83,10 @@ class ForecastSteps:
             await queries.record_job(connection, forecast, offer.job_id)
             await queries.advance_forecast(connection, forecast, moves_for(Event.ACCEPTED), now)
 
-    async def freeze(self, forecast: Forecast) -> bool:
+    async def freeze(self, forecast: Forecast, asked_at: datetime) -> bool:
         """Freeze the manifest once the forecast is ready; False if it is not.
+
+        `asked_at` is when the round of questions began, which says who was bound first.
 
         Raises
         ------
@@ -97,7 +103,7 @@ class ForecastSteps:
         now = self._require_window(forecast)
         async with self._database.transaction() as connection:
             await queries.record_manifest(
-                connection, forecast, signed.content, signed.signature, frozen.sha256, now
+                connection, forecast, signed.content, signed.signature, frozen.sha256, now, asked_at
             )
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
         log.info(
@@ -145,6 +151,7 @@ class ForecastSteps:
             rules=rules,
             batches=LeadBatches(self._settings.batch_miners, together, alone),
             inputs=self._kept.describe(HANDLERS[kind], shared, references),
+            sketches=None if own else sketch_folder(self._spool.parent, rules, run.run_id, kind, lead.hours),
         )
 
     async def score(
@@ -164,7 +171,10 @@ class ForecastSteps:
         left_over = any((store / path).exists() for path in digests)
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
-            value = await active.batches.score(forecast.hotkey, spooled)
+            wanted = (
+                {"sketch": str(active.sketches / sketch_name(forecast.hotkey))} if active.sketches else {}
+            )
+            value = await active.batches.score(forecast.hotkey, spooled | wanted)
         except MinerFault as error:
             if not left_over:
                 await self._diagnose(forecast, lead, spooled, fields, error)

@@ -19,6 +19,7 @@ from gaia.tasks.defined_tasks.base import (
     Miners,
 )
 from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
+from gaia.tasks.defined_tasks.weather.copies import CopyBook
 from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
@@ -67,6 +68,7 @@ class WeatherTask(GaiaTask):
         self._metagraph = metagraph
         self._book = ScoreBook(settings, database)
         self._kept = KeptInputs(settings, database)
+        self._copies = CopyBook(settings, database, pool)
         self._shelf = ReferenceShelf(settings, database, archives, pool)
         self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])
@@ -83,6 +85,7 @@ class WeatherTask(GaiaTask):
             await self.score_day1(run, now)
             await self.score_final(run, now)
             await self.complete(run, now)
+        await self._copies.settle(now)
         return await self.next_due(now)
 
     async def open_due_runs(self, now: datetime) -> bool:
@@ -122,7 +125,7 @@ class WeatherTask(GaiaTask):
         poll = timedelta(minutes=self._settings.miner_poll_minutes)
 
         async def freeze(forecast: Forecast) -> None:
-            if not await self._steps.freeze(forecast):
+            if not await self._steps.freeze(forecast, now):
                 await self._postpone(forecast, forecast.attempts, now + poll)
 
         window = timedelta(hours=self._settings.freeze_window_hours)

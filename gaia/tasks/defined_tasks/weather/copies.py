@@ -1,0 +1,251 @@
+"""Who shares work with whom: the products of settled leads are kept, and overlaps come of them.
+
+The folders of sketches are the list of what is to be done, the database that of what is
+done: a lead whose folder is there and whose products are not kept is worked on, whoever
+was killed when. While one is left, nobody is told of overlaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import structlog
+
+from gaia.tasks.defined_tasks.base import ComputePool, FoundCopies
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
+from gaia.tasks.defined_tasks.weather.sketch_layout import EVERY_HOURS, PRODUCTS, SKETCHES, product_name
+from gaia.validator.db import copies
+from gaia.validator.db.connection import Database
+from gaia.validator.db.copies import LeadProducts
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError, TransientError
+from gaia.validator.utils.ipc_types import WorkUnit
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 3
+"""How often the products of a lead are tried before it is gone without."""
+
+
+class CopyBook:
+    """The sketches and products of one validator; does nothing under rules that look for no copies."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        pool: ComputePool,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._pool = pool
+        self._wall_clock = wall_clock
+        self._rules = RULE_SETS[settings.rule_set]
+        self._sketches = settings.data_dir.resolve() / SKETCHES
+        self._products = settings.data_dir.resolve() / PRODUCTS
+        self._failures: Counter[Path] = Counter()
+        self._known: tuple[str, Mapping[str, Any]] = ("", {})
+
+    async def settle(self, now: datetime) -> None:
+        """Keep the products of each lead that is settled; then let go of its sketches.
+
+        What fails is logged, and tried again at the next call.
+        """
+        if not self._rules.finds_copies:
+            return
+        folders = self._folders()
+        if not folders:
+            return
+        async with self._database.transaction() as connection:
+            kept = await copies.kept_leads(connection)
+        settled = 0
+        for folder in folders:
+            if (folder.parent.name, int(folder.name)) in kept:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                continue
+            try:
+                settled += await self._settle(folder, now)
+            except TransientError as error:
+                log.warning("products_failed", lead=_name(folder), error=str(error))
+        if settled:
+            await self._sweep()
+
+    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
+        """Return what those who are `earning` share in the runs of `members` (run -> hotkeys that count).
+
+        Raises
+        ------
+        TransientError
+            While products of a settled lead are still to be made, or where the unit failed.
+        """
+        await self._require_nothing_left()
+        run_ids = sorted(members)
+        async with self._database.transaction() as connection:
+            kept = await copies.products_of(connection, run_ids)
+            bound = await copies.bound_after(connection, run_ids)
+        payload = overlap_payload(self._products, kept, members, earning)
+        value = await self._overlaps(payload)
+        if value["missing"]:
+            log.error("products_missing", sha256=value["missing"])
+        used = [one for one in kept if one.hotkeys and one.sha256 not in value["missing"]]
+        return FoundCopies(
+            pairs=[(one, other, part) for one, other, part in value["pairs"]],
+            committed=usual_rounds(
+                {key: after for key, after in bound.items() if key[1] in members[key[0]]},
+                timedelta(minutes=self._settings.miner_poll_minutes),
+            ),
+            products=[(one.run_id, one.lead_hours, one.sha256) for one in used],
+        )
+
+    async def _overlaps(self, payload: dict[str, Any]) -> Mapping[str, Any]:
+        """Run the unit, unless the last one was given the same."""
+        digest = hashlib.sha256(json.dumps(payload).encode()).hexdigest()
+        if digest != self._known[0]:
+            value = await self._run("weather.copies.overlaps", f"overlaps/{digest[:16]}", payload)
+            self._known = digest, value
+        return self._known[1]
+
+    async def _settle(self, folder: Path, now: datetime) -> bool:
+        run_id, lead_hours = folder.parent.name, int(folder.name)
+        hotkeys = await self._settled(folder)
+        if hotkeys is None:
+            return False
+        try:
+            made = await self._make(folder, run_id, lead_hours, hotkeys)
+        except GaiaError as error:
+            self._failures[folder] += 1
+            if isinstance(error, TransientError) and self._failures[folder] < ATTEMPTS:
+                raise
+            log.error("products_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
+            made = LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
+        async with self._database.transaction() as connection:
+            await copies.record_products(connection, made, now)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        log.info(
+            "products_kept",
+            run_id=run_id,
+            lead_hours=lead_hours,
+            forecasts=len(made.hotkeys),
+            sha256=made.sha256,
+        )
+        return True
+
+    async def _make(self, folder: Path, run_id: str, lead_hours: int, hotkeys: Sequence[str]) -> LeadProducts:
+        payload = {
+            "folder": str(folder),
+            "hotkeys": list(hotkeys),
+            "fields": len(self._settings.final_fields),
+            "out_dir": str(self._products),
+        }
+        value = await self._run("weather.copies.products", f"products/{run_id}/{lead_hours}", payload)
+        if value["absent"]:
+            log.error("sketches_missing", lead=_name(folder), hotkeys=value["absent"])
+        return LeadProducts(
+            run_id=run_id, lead_hours=lead_hours, sha256=value["sha256"], hotkeys=value["hotkeys"]
+        )
+
+    async def _settled(self, folder: Path) -> list[str] | None:
+        async with self._database.transaction() as connection:
+            return await copies.settled_hotkeys(
+                connection, folder.parent.name, int(folder.name), self._rules.name
+            )
+
+    async def _require_nothing_left(self) -> None:
+        for folder in self._folders():
+            if await self._settled(folder) is not None:
+                raise TransientError(f"the products of {_name(folder)} are still to be made")
+
+    async def _sweep(self) -> None:
+        """Remove files of runs that left the window, and sketches that nobody will ask for."""
+        window = timedelta(days=self._settings.weights_window_days)
+        async with self._database.transaction() as connection:
+            meant = await copies.forget_products(connection, self._rules.name, window)
+            is_open = await copies.open_run_ids(connection)
+        names = {product_name(sha256) for sha256 in meant}
+        for path in self._products.iterdir() if self._products.is_dir() else ():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+        for folder in self._folders():
+            if folder.parent.name not in is_open and await self._settled(folder) is None:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        for run in _folders(self._sketches):
+            if run.name not in is_open and not any(run.iterdir()):
+                run.rmdir()
+
+    def _folders(self) -> list[Path]:
+        """Folders of leads that have sketches."""
+        return [lead for run in _folders(self._sketches) for lead in _folders(run)]
+
+    async def _run(self, handler: str, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+        result = await self._pool.dispatch_and_wait(
+            WorkUnit(
+                job_id=job_id,
+                handler=handler,
+                payload=payload,
+                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
+                trace_id=job_id,
+            )
+        )
+        return result.unwrap()
+
+
+def sketch_folder(data_dir: Path, rules: RuleSet, run_id: str, kind: str, lead_hours: int) -> Path | None:
+    """Return where the sketches of a lead go; None where none are made."""
+    if not rules.finds_copies or kind != "final" or lead_hours % EVERY_HOURS:
+        return None
+    return data_dir / SKETCHES / run_id / str(lead_hours)
+
+
+def usual_rounds(bound: Mapping[tuple[str, str], timedelta], poll: timedelta) -> dict[str, int]:
+    """Return each hotkey's median round of questions, the lower of two, from (run, hotkey) -> time since opening.
+
+    >>> usual_rounds({("a", "5M"): timedelta(), ("b", "5M"): timedelta(minutes=9)}, timedelta(minutes=5))
+    {'5M': 0}
+    """
+    rounds: dict[str, list[int]] = {}
+    for (_, hotkey), after in bound.items():
+        rounds.setdefault(hotkey, []).append(round(after / poll))
+    return {hotkey: median_low(known) for hotkey, known in sorted(rounds.items())}
+
+
+def overlap_payload(
+    products: Path,
+    kept: Sequence[LeadProducts],
+    members: Mapping[str, Collection[str]],
+    earning: Sequence[str],
+) -> dict[str, Any]:
+    """Return what the unit is given that finds the overlaps of `earning`; see `CopyBook.find`."""
+    units = []
+    for lead in kept:
+        if not lead.hotkeys:
+            continue
+        counted = members.get(lead.run_id, ())
+        place = {hotkey: number for number, hotkey in enumerate(lead.hotkeys) if hotkey in counted}
+        units.append(
+            {
+                "path": str(products / product_name(lead.sha256)),
+                "sha256": lead.sha256,
+                "size": len(lead.hotkeys),
+                "places": [place.get(hotkey) for hotkey in earning],
+            }
+        )
+    return {"hotkeys": list(earning), "products": units}
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"

@@ -1,0 +1,233 @@
+"""Errors of a lead's forecasts are multiplied once the lead is settled, whoever is killed when."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gaia.tasks.defined_tasks.weather import copies as book
+from gaia.tasks.defined_tasks.weather.copies import ATTEMPTS, CopyBook
+from gaia.validator.db import copies
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.ipc_types import Failure, ResultUnit
+from tests.integration.test_weather_task import INIT, Story
+from tests.support.fakes import LEADS
+
+PRODUCTS = "SELECT run_id, lead_hours, sha256, hotkeys FROM lead_products ORDER BY lead_hours"
+
+
+class Killed(BaseException):
+    """The engine dies here."""
+
+
+def a_story(database, tmp_path, **changes):
+    story = Story(database, tmp_path, count=5)
+    story.miners[4].copies = story.miners[1]
+    story.settings = story.settings.model_copy(update={"rule_set": "gaia-next", **changes})
+    story.task = story.new_task()
+    return story
+
+
+@pytest.fixture
+def story(database, tmp_path):
+    return a_story(database, tmp_path)
+
+
+def files(story, folder):
+    return sorted(path for path in (story.settings.data_dir / folder).rglob("*") if path.is_file())
+
+
+async def found(story, earning=None):
+    hotkeys = [miner.hotkey for miner in story.miners]
+    finder = CopyBook(story.settings, story.database, story.pool)
+    return await finder.find({"2026-03-25T00Z": hotkeys}, earning or hotkeys)
+
+
+async def test_every_settled_lead_has_products_and_its_sketches_are_gone(story):
+    await story.until_idle()
+
+    rows = await story.rows(PRODUCTS)
+    assert [row["lead_hours"] for row in rows] == LEADS
+    assert rows[0]["hotkeys"] == sorted(miner.hotkey for miner in story.miners)
+    assert files(story, "sketches") == []
+    assert {path.name for path in files(story, "products")} == {f"{row['sha256']}.f64" for row in rows}
+
+
+async def test_a_copy_is_found_and_nobody_else(story):
+    await story.until_idle()
+
+    ((one, other, part),) = (await found(story)).pairs
+
+    assert {one, other} == {story.miners[1].hotkey, story.miners[4].hotkey}
+    assert part == 1.0
+
+
+async def test_rules_that_look_for_no_copies_make_nothing(database, tmp_path):
+    story = a_story(database, tmp_path, rule_set="gaia-2.9")
+
+    await story.until_idle()
+
+    assert await story.rows(PRODUCTS) == []
+    assert not any((tmp_path / folder).exists() for folder in ("sketches", "products"))
+    assert not any("sketch" in str(unit.payload) for unit in story.pool.units)
+
+
+async def test_shadow_rules_make_no_sketches(database, tmp_path):
+    story = a_story(database, tmp_path, rule_set="gaia-2.9", shadow_rule_set="gaia-next")
+
+    await story.until_idle()
+
+    assert not (tmp_path / "sketches").exists()
+
+
+async def test_what_a_lead_was_given_says_nothing_of_sketches(story):
+    await story.until_idle()
+
+    assert "sketch" not in str(await story.rows("SELECT payload FROM lead_inputs"))
+
+
+async def test_a_lead_waits_for_the_miner_that_is_late(story):
+    story.miners[2].offline_leads = {24}
+    due = INIT + timedelta(hours=24, days=5) + timedelta(hours=6)
+
+    await story.until(due)
+    await story.task.advance(story.clock.now())
+
+    assert await story.rows(PRODUCTS) == []
+    assert len(files(story, "sketches")) == 4 + 1
+
+    await story.until_idle()
+
+    (first, _) = await story.rows(PRODUCTS)
+    assert story.miners[2].hotkey not in first["hotkeys"]
+
+
+async def test_overlaps_are_not_told_while_products_are_awaited(story):
+    story.pool.interrupt = None
+    answer = story.pool.dispatch_and_wait
+
+    async def dispatch(unit):
+        if unit.handler == "weather.copies.products":
+            return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(TransientError("disk full")))
+        return await answer(unit)
+
+    story.pool.dispatch_and_wait = dispatch
+    due = INIT + timedelta(hours=24, days=5) + timedelta(hours=6)
+    await story.until(due)
+    await story.task.advance(story.clock.now())
+
+    with pytest.raises(TransientError, match="still to be made"):
+        await found(story)
+
+    for _ in range(ATTEMPTS - 1):
+        await story.task.advance(story.clock.now())
+    (given_up,) = await story.rows(PRODUCTS)
+    assert (given_up["sha256"], given_up["hotkeys"]) == ("", [])
+    assert (await found(story)).pairs == []
+    assert (await found(story)).products == []
+
+
+def die_at(monkeypatch, story, step):
+    """Let the engine die once, at a step of the way from sketches to products."""
+
+    def once(function, *, after):
+        state = iter([True])
+
+        async def dying(*arguments, **named):
+            if next(state, False):
+                if after:
+                    await function(*arguments, **named)
+                raise Killed
+            return await function(*arguments, **named)
+
+        return dying
+
+    match step:
+        case "sketched":
+            story.pool.dispatch_and_wait = dispatch_dying(story.pool, "weather.score.batch")
+        case "multiplied":
+            story.pool.dispatch_and_wait = dispatch_dying(story.pool, "weather.copies.products")
+        case "before recording":
+            monkeypatch.setattr(copies, "record_products", once(copies.record_products, after=False))
+        case "uncommitted":
+            monkeypatch.setattr(copies, "record_products", once(copies.record_products, after=True))
+        case "recorded":
+            monkeypatch.setattr(book.asyncio, "to_thread", once(book.asyncio.to_thread, after=False))
+        case "forgetting":
+            monkeypatch.setattr(copies, "forget_products", once(copies.forget_products, after=True))
+
+
+def dispatch_dying(pool, handler):
+    """The unit is done, and nobody is there to hear of it."""
+    answer, left = pool.dispatch_and_wait, itertools.count()
+
+    async def dispatch(unit):
+        result = await answer(unit)
+        if unit.handler == handler and unit.payload.get("lead_hours", 24) == 24 and next(left) == 0:
+            raise Killed
+        return result
+
+    return dispatch
+
+
+@pytest.mark.parametrize(
+    "step", ["sketched", "multiplied", "before recording", "uncommitted", "recorded", "forgetting"]
+)
+async def test_a_killed_engine_ends_in_the_same_products(story, monkeypatch, tmp_path, step):
+    die_at(monkeypatch, story, step)
+
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        await story.until_idle()
+    story.task = story.new_task()
+    await story.until_idle()
+
+    rows = await story.rows(PRODUCTS)
+    assert [(row["lead_hours"], len(row["hotkeys"])) for row in rows] == [(24, 5), (48, 5)]
+    assert len((await found(story)).pairs) == 1
+    assert files(story, "sketches") == []
+    assert {path.name for path in files(story, "products")} == {f"{row['sha256']}.f64" for row in rows}
+
+
+async def test_products_leave_with_their_run(database, tmp_path):
+    story = a_story(database, tmp_path, last_run=INIT + timedelta(days=1), weights_window_days=0.5)
+
+    await story.until_idle()
+
+    assert [row["run_id"] for row in await story.rows(PRODUCTS)] == ["2026-03-26T00Z"] * 2
+    assert len(files(story, "products")) == len(LEADS)
+
+
+async def test_left_over_drafts_and_sketches_of_closed_runs_are_removed(story):
+    draft = story.settings.data_dir / "products" / "abc.77.part"
+    stray = story.settings.data_dir / "sketches" / "2026-01-01T00Z" / "24" / "5Gone.f32"
+    for path in (draft, stray):
+        path.parent.mkdir(parents=True)
+        path.write_text("left over")
+
+    await story.until_idle()
+
+    assert not draft.exists()
+    assert not stray.parent.parent.exists()
+
+
+async def test_all_who_are_found_ready_in_one_round_are_bound_at_once(story):
+    for miner, polls in zip(story.miners, (0, 0, 2, 2, 3), strict=True):
+        miner.polls_until_ready = polls
+
+    await story.until_idle()
+
+    committed = (await found(story)).committed
+    assert [committed[miner.hotkey] for miner in story.miners] == [0, 0, 2, 2, 3]
+
+
+async def test_products_that_are_damaged_are_told_and_left_out(story):
+    await story.until_idle()
+    for path in files(story, "products"):
+        path.write_bytes(Path(path).read_bytes()[:-8])
+
+    overlap = await found(story)
+
+    assert (overlap.pairs, overlap.products) == ([], [])

@@ -44,6 +44,13 @@ def only_worker(supervised: Supervised) -> int:
     return pid
 
 
+def fork_server_of(supervisor: psutil.Process) -> psutil.Process | None:
+    for child in supervisor.children():
+        if b"forkserver" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+            return child
+    return None
+
+
 def test_deadline_ends_native_code_and_its_error_says_where_it_was(start: Start, tmp_path: Path) -> None:
     supervised = start()
 
@@ -144,6 +151,24 @@ def test_stopped_fork_server_is_woken_when_it_is_needed(start: Start) -> None:
     supervised.submit("a", "test.echo")
     assert supervised.result("a")["failure"] is None
     assert psutil.Process(only_worker(supervised)).ppid() == fork_server
+
+
+def test_fork_server_that_is_stopped_while_it_loads_is_woken(tmp_path: Path) -> None:
+    supervised = Supervised(tmp_path).start()
+    try:
+        assert supervised.process is not None
+        supervisor = psutil.Process(supervised.process.pid)
+        # It loads for a second or so, and is seen within milliseconds.
+        fork_server = until(lambda: fork_server_of(supervisor), "the fork server")
+        fork_server.suspend()
+        assert not supervised.board().workers
+
+        supervised.submit("a", "test.echo")
+
+        assert supervised.result("a")["failure"] is None
+        assert psutil.Process(only_worker(supervised)).ppid() == fork_server.pid
+    finally:
+        supervised.destroy()
 
 
 def test_unit_that_a_busy_worker_holds_over_the_death_of_the_engine_does_not_run_twice(

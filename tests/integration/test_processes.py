@@ -85,17 +85,29 @@ def test_stopped_worker_is_killed_at_the_deadline_and_replaced(start: Start, tmp
     started = tmp_path / "started"
     supervised.submit("warm", "test.echo")
     supervised.result("warm")
-    supervised.submit("a", "test.hang", timeout_s=1.5, started=str(started))
-    until(started.exists, "the unit to start")
     victim = worker_pid(supervised)
 
-    os.kill(victim, signal.SIGSTOP)
+    supervised.submit("a", "test.stop", timeout_s=1.5, started=str(started))
 
-    assert supervised.result("a")["failure"].startswith("DeadlineExceeded: test.hang was in a worker")
+    assert supervised.result("a")["failure"].startswith("DeadlineExceeded: test.stop was in a worker")
+    assert started.read_text() == str(victim)
     until(lambda: has_ended(victim), "the worker to be killed")
     supervised.submit("b", "test.echo")
     assert supervised.result("b")["value"]["pid"] != victim
     assert supervised.end()[0] == ExitCode.OK
+
+
+def test_worker_that_was_stopped_before_it_got_its_unit_is_killed_at_the_deadline(start: Start) -> None:
+    supervised = start()
+    supervised.submit("warm", "test.echo")
+    supervised.result("warm")
+    victim = worker_pid(supervised)
+
+    os.kill(victim, signal.SIGSTOP)
+    supervised.submit("a", "test.echo", timeout_s=1.0)
+
+    assert supervised.result("a")["failure"].startswith("DeadlineExceeded: test.echo was in a worker")
+    until(lambda: has_ended(victim), "the worker to be killed")
 
 
 def test_worker_brings_its_result_over_the_death_of_the_engine(start: Start, tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def hang(payload: Payload) -> Payload:
         time.sleep(3600)
 
 
+def stop(payload: Payload) -> Payload:
+    """Stop as SIGSTOP stops, within the unit, so that no test has to be quick; tell the world first."""
+    Path(payload["started"]).write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return {"pid": os.getpid()}
+
+
 def gated(payload: Payload) -> Payload:
     """Write the file `started`, and return once the file `gate` exists."""
     Path(payload["started"]).write_text(str(os.getpid()))

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -28,6 +29,7 @@ _FORKSERVER = multiprocessing.get_context("forkserver")
 _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 _FORK_PATIENCE_S = 0.5
 _MOST_WAKINGS = 10
+_WARM_UP_PATIENCE_S = 600.0
 _REAP_PATIENCE_S = 1.0
 _PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -102,10 +104,37 @@ def can_fork(data_dir: Path) -> bool:
     One that died is replaced.
     """
     _ensure_fork_server()
+    pid = _fork_server_pid()
     try:
-        return _sign_path(data_dir).read_text() == str(_fork_server_pid())
+        if _sign_path(data_dir).read_text() == str(pid):
+            return True
     except FileNotFoundError:
-        return False
+        pass  # the first one is still loading
+    _warm_up.watch(pid, time.monotonic())
+    return False
+
+
+class _WarmUp:
+    """Nobody asks a fork server that is still loading, so whoever waits for it must look after it."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._began_at = self._looked_at = 0.0
+
+    def watch(self, pid: int, now: float) -> None:
+        """Wake it if it is stopped; kill it if it takes for ever, so that there will be another."""
+        if pid != self._pid:
+            self._pid, self._began_at, self._looked_at = pid, now, now
+        is_hopeless = now - self._began_at > _WARM_UP_PATIENCE_S
+        if not is_hopeless and now - self._looked_at < _FORK_PATIENCE_S:
+            return
+        self._looked_at = now
+        if is_hopeless or is_stopped(pid):
+            event(_log, "fork_server_silent", logging.WARNING, killed=is_hopeless)
+            _nudge_fork_server(signal.SIGKILL if is_hopeless else signal.SIGCONT)
+
+
+_warm_up = _WarmUp()
 
 
 def start(

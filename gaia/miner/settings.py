@@ -6,22 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.setting_sources import Variables
+from gaia.validator.utils.setting_sources import HandedSettings, Variables, at_home
+from gaia.validator.utils.setting_sources import setting as _setting
 
 PREFIX = "MINER_"
 _LEAST_SECRET = 32
-
-
-def _at_home(path: Path) -> Path:
-    """Write out ~, which no shell does in the environment."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
 
 
 def _separated(value: Any) -> Any:
@@ -34,20 +26,16 @@ def _long_enough(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
-    """A field read from MINER_<NAME>, or else from one of `aliases`, the original miner's names."""
-    return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
+class MinerSettings(HandedSettings):
+    """Read once at start by `load_settings`, then handed down.
 
-
-class MinerSettings(BaseSettings):
-    """Read once at start by `load_settings`, then handed down; made by hand, it holds what it is given."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Each is read from MINER_<NAME>, or else from the names given last, which are the original miner's.
+    """
 
     host: str = _setting("0.0.0.0", "Address to listen on.")  # noqa: S104 - validators come from anywhere
     port: int = _setting(33334, "Port to listen on; 0: any free one.", "PORT", ge=0, le=65535)
     http: bool = _setting(False, "Speak plain HTTP, behind a proxy that ends TLS.")
-    directory: Annotated[Path, AfterValidator(_at_home)] = _setting(
+    directory: Annotated[Path, AfterValidator(at_home)] = _setting(
         Path("miner_forecasts"),
         "Folder of forecasts and, in analyses/<YYYYMMDDHH>/<field>.f32, of initial states.",
         "MINER_FORECAST_DIR",
@@ -66,22 +54,10 @@ class MinerSettings(BaseSettings):
     )
     wallet_name: str = _setting("default", "Wallet that holds the hotkey.", "WALLET_NAME")
     wallet_hotkey: str = _setting("default", "Name of the hotkey in the wallet.", "HOTKEY_NAME")
-    wallet_path: Annotated[Path, AfterValidator(_at_home)] = _setting(
+    wallet_path: Annotated[Path, AfterValidator(at_home)] = _setting(
         Path("~/.bittensor/wallets"), "Folder of wallets.", "WALLET_PATH", validate_default=True
     )
     hotkey_uri: str = _setting("", "Development key such as //Alice, instead of a wallet.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing: only `load_settings` looks around."""
-        return (init_settings,)
 
 
 def load_settings(environment: Mapping[str, str], **overrides: Any) -> MinerSettings:

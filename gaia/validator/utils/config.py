@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Field,
     PrivateAttr,
     SecretStr,
     ValidationError,
@@ -24,11 +23,11 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.setting_sources import Variables, read_env_file
+from gaia.validator.utils.setting_sources import HandedSettings, Variables, at_home, read_env_file
+from gaia.validator.utils.setting_sources import setting as _setting
 
 PREFIX = "GAIA_"
 SURFACE_FIELDS = ("2t", "10u", "10v", "msl")
@@ -48,37 +47,13 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _at_home(path: Path) -> Path:
-    """Write out ~, which no shell does in `.env`."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(str(error)) from error
+class Settings(HandedSettings):
+    """Read once at start by `load_settings`, then handed down.
 
-
-def _setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
-    """A field read from GAIA_<NAME>, or else from one of `aliases`, the original validator's names."""
-    return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
-
-
-class Settings(BaseSettings):
-    """Read once at start by `load_settings`, then handed down; made by hand, it holds what it is given."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Each is read from GAIA_<NAME>, or else from the names given last, which are the original validator's.
+    """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing: only `load_settings` looks around."""
-        return (init_settings,)
 
     # chain
     netuid: int = _setting(57, "Subnet this validator serves.", "NETUID", ge=0, le=65535)
@@ -127,7 +102,7 @@ class Settings(BaseSettings):
     database_pool_size: int = _setting(8, "Most database connections of the IO-Engine.", ge=2, le=64)
 
     # files
-    data_dir: Annotated[Path, AfterValidator(_at_home)] = _setting(
+    data_dir: Annotated[Path, AfterValidator(at_home)] = _setting(
         Path("data"), "Folder for the embedded database, spool, fields, sockets and logs."
     )
     data_min_free_mib: int = _setting(512, "Refuse to start with less free space in the data folder.", ge=1)

@@ -8,10 +8,29 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from dotenv.parser import parse_stream
+from pydantic import Field
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gaia.validator.utils.errors import ConfigurationError
+
+
+class HandedSettings(BaseSettings):
+    """Settings that are read once and handed down: made by hand, they hold what they are given."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing: a loader looks around, and only where it says."""
+        return (init_settings,)
 
 
 class Variables(PydanticBaseSettingsSource):
@@ -81,6 +100,25 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
             problem = f"line {binding.original.line} is not of the form NAME=value"
             raise ConfigurationError(str(path), problem, "correct or remove that line")
     return {binding.key: binding.value for binding in bindings if binding.key is not None}
+
+
+def setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
+    """A field read from <PREFIX><NAME>, or else from one of `aliases`, names that the original had for it."""
+    return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
+
+
+def at_home(path: Path) -> Path:
+    """Write out ~, which no shell does in `.env`.
+
+    Raises
+    ------
+    ValueError
+        If the user has no home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _split(text: str) -> list[Any]:

@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import bittensor_core
 import msgspec
 
 from gaia.tasks.defined_tasks.weather.messages import printable
+from gaia.tasks.defined_tasks.weather.strict_json import strict_json
 from gaia.validator.utils.errors import MinerFault
 
 MANIFEST_NAME = "manifest.json"
@@ -110,7 +111,7 @@ def _parse(content: bytes) -> Manifest:
     try:
         # The typed decoder bounds depth and shape; the second pass sees repeated keys, which it does not.
         manifest = msgspec.json.decode(content, type=Manifest)
-        json.loads(content, object_pairs_hook=_without_repeats)
+        strict_json(content)
     except (ValueError, RecursionError) as error:
         raise MinerFault(f"manifest cannot be read: {printable(str(error))}") from error
     if manifest.manifest_schema_version != SCHEMA_VERSION:
@@ -133,13 +134,6 @@ def _require_files(files: Mapping[str, str]) -> None:
             if folder in files:
                 raise MinerFault(f"manifest names {folder} both as file and as folder")
             folder = folder.rpartition("/")[0]
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a key is repeated")
-    return members
 
 
 def _is_signed(content: bytes, signature: bytes, hotkey: str) -> bool:

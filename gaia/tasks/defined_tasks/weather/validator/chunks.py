@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.strict_json import strict_json
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.errors import MinerFault, TransientError
 
@@ -239,20 +240,13 @@ def _parse(content: bytes, variable: str) -> dict[str, Any]:
     if len(content) > METADATA_MAX_BYTES:
         raise MinerFault(f"{variable}/.zarray is longer than {METADATA_MAX_BYTES} bytes")
     try:
-        found = json.loads(content, object_pairs_hook=_without_repeats)
+        found = strict_json(content)
     except (ValueError, RecursionError) as error:
         raise MinerFault(f"{variable}/.zarray is not JSON: {type(error).__name__}") from error
     if not isinstance(found, dict):
         raise MinerFault(f"{variable}/.zarray is not an object")
     if not _KEYS <= set(found) <= _KEYS | _OPTIONAL_KEYS:
         raise MinerFault(f"{variable}/.zarray has other keys than a plain array")
-    return found
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
     return found
 
 

@@ -1,0 +1,33 @@
+"""Reads a stranger's JSON without the leniency of the standard library."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def strict_json(content: bytes) -> Any:
+    """Return what `content` holds, in which no object gives a key twice.
+
+    Of two values for one key the standard library would take the last; another reader the first.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or a key is repeated.
+    RecursionError
+        If it is nested too deeply.
+
+    Examples
+    --------
+    >>> strict_json(b'{"a": 1}')
+    {'a': 1}
+    """
+    return json.loads(content, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key is repeated")
+    return members

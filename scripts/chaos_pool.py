@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 _FEWEST_KILLS_OF_A_LANE = 30
 _SUMS = ("kills", "pauses", "stumbles", "lives", "units", "lost", "doubled", "wrong", "rerun", "refused")
 _LISTS = ("left_behind", "stuck", "leaks", "deadlocks", "wrong_examples")
-_COUNTERS = ("by_kind", "strikes", "failures")
+_COUNTERS = ("by_kind", "stops", "strikes", "failures")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

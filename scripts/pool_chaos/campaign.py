@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from gaia.validator.app.rendezvous import Board, board_path, read_board
-from pool_chaos import victims
+from pool_chaos import stops, victims
 from pool_chaos.book import Book
 from pool_chaos.engine import is_right
 
@@ -27,20 +27,17 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 ROOT = SCRIPTS.parent
 
 KINDS = ("worker", "fork_server", "engine", "supervisor")
-SHARES = {"supervisor": 0.103, "fork_server": 0.11, "engine": 0.14}
-"""The rest are workers."""
-PAUSES_PER_KILL = 0.07
+SHARES = {"supervisor": 0.103, "fork_server": 0.11, "engine": 0.13, "standby": 0.02}
+"""The rest are workers. The standby is the next engine, which waits."""
 STUMBLES_PER_KILL = 0.02
 """Short stops of Supervisor or engine, which must do no harm at all."""
 
 WORKERS = 3
 UNIT_TIMEOUT_S = 1.5
 SILENCE_S = 3.0
+ENGINE_SILENCE_S = 1.0
 _MEAN_GAP_S = 0.05
 _STUCK_AFTER_S = 45.0
-_READY_TIMEOUT_S = 10.0
-"""The deadline of a worker that is stopped while it starts."""
-_FROZEN_LIMIT_S = 30.0
 _QUIET_END = 0.08
 """This last share of a lane's kills spares the Supervisor, whose counts are then compared."""
 
@@ -49,21 +46,11 @@ class Deadlock(Exception):
     """Nothing was answered for so long that nothing ever will be."""
 
 
-class Frozen(NamedTuple):
-    """A worker that was stopped."""
-
-    pid: int
-    at: float
-    life: int
-    upheavals: int
-
-
 @dataclass
 class Tally:
     """What a lane did and found."""
 
     kills: Counter[str] = field(default_factory=Counter)
-    pauses: int = 0
     stumbles: int = 0
     left_behind: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
@@ -72,13 +59,13 @@ class Tally:
 
 
 def make_plan(kills: int, random: Random) -> deque[str]:
-    """Shuffle kills of each kind, with stops and stumbles among them; the same for the same seed."""
+    """Shuffle kills of each kind, with "stop <kind>" and stumbles among them; the same for the same seed."""
     counts = {kind: max(1, round(share * kills)) for kind, share in SHARES.items()}
     counts["worker"] = max(1, kills - sum(counts.values()))
     acts = [kind for kind, count in counts.items() for _ in range(count)]
-    acts += ["pause"] * max(1, round(PAUSES_PER_KILL * kills)) + ["stumble"] * round(
-        STUMBLES_PER_KILL * kills
-    )
+    for kind, per_kill in stops.PER_KILL.items():
+        acts += [f"stop {kind}"] * max(1, round(per_kill * kills))
+    acts += ["stumble"] * round(STUMBLES_PER_KILL * kills)
     random.shuffle(acts)
     quiet_from = len(acts) - max(1, round(_QUIET_END * len(acts)))
     early = [act for act in acts[quiet_from:] if act == "supervisor"]
@@ -105,9 +92,7 @@ class Lane:
         self.data_dir.mkdir()
         self.book = Book(self.folder / "book")
         self.tally = Tally()
-        self.frozen: list[Frozen] = []
-        self.upheavals = 0
-        """Deaths of Supervisors and fork servers, which take stopped workers along."""
+        self.stops = stops.Stops(WORKERS)
         self.lives = 0
         self.supervisor: subprocess.Popen[bytes] | None = None
         self._progress = (0, time.monotonic())
@@ -119,7 +104,7 @@ class Lane:
         before: dict[str, Any] = {}
         try:
             self._start()
-            while self.plan or self.frozen:
+            while self.plan or self.stops:
                 if not before and "supervisor" not in self.plan:
                     before = self._steady_holdings()
                 self._step()
@@ -133,7 +118,7 @@ class Lane:
         return self._judge(time.monotonic() - begun)
 
     def _step(self) -> None:
-        self._look_at_frozen()
+        self._settle_stops()
         self._watch_progress()
         act = self._next_act()
         if act is None:
@@ -145,12 +130,12 @@ class Lane:
         time.sleep(self.random.expovariate(1 / _MEAN_GAP_S))
 
     def _next_act(self) -> str | None:
-        """The next of the plan; while workers are stopped, the next that lets them stay so."""
-        if not self.frozen:
+        """The next of the plan; while somebody is stopped, the next that lets them stay so."""
+        if not self.stops:
             return self.plan.popleft() if self.plan else None
-        gentle = ("worker", "engine") if len(self.frozen) >= WORKERS - 1 else ("worker", "engine", "pause")
+        allowed = self.stops.allowed_acts()
         for position, act in enumerate(self.plan):
-            if act in gentle:
+            if act in allowed:
                 del self.plan[position]
                 return act
         return None
@@ -159,15 +144,17 @@ class Lane:
         match act:
             case "supervisor":
                 return self._kill_supervisor_and_start()
-            case "pause":
-                return self._pause_worker()
             case "stumble":
                 return self._stumble()
+        _, is_stop, kind = act.rpartition("stop ")
+        return self._stop(kind) if is_stop else self._kill(kind)
+
+    def _kill(self, act: str) -> bool:
         pid = self._find(act)
         if pid is None or not victims.strike(pid, signal.SIGKILL, self._parents()):
             return False
         self.tally.kills[act] += 1
-        self.upheavals += act == "fork_server"
+        self.stops.upheavals += act == "fork_server"
         return True
 
     def _find(self, kind: str) -> int | None:
@@ -177,16 +164,23 @@ class Lane:
         board = self._board()
         if kind == "engine":
             return board.processes.get("io_engine")
-        stopped = {frozen.pid for frozen in self.frozen}
-        workers = [pid for _, pid in sorted(board.workers.items()) if pid not in stopped]
+        if kind == "standby":
+            return victims.standby_of(self.supervisor.pid, board)
+        workers = [pid for _, pid in sorted(board.workers.items()) if pid not in self.stops.pids]
         return self.random.choice(workers) if workers else None
 
-    def _pause_worker(self) -> bool:
-        """Stop a worker for good: the deadline of the unit it holds, or is given, must end it."""
-        pid = self._find("worker")
+    def _stop(self, kind: str) -> bool:
+        """Stop a process for good.
+
+        A worker is ended by the deadline of the unit it holds, or is given, or of its start; an engine
+        by that of its silence; a fork server is woken when it was asked for a worker in vain.
+        """
+        pid = self._find(kind)
         if pid is None or not victims.strike(pid, signal.SIGSTOP, self._parents()):
             return False
-        self.frozen.append(Frozen(pid, time.monotonic(), self.lives, self.upheavals))
+        self.stops.add(kind, pid)
+        if kind == "fork_server" and "worker" in self.plan and self._kill("worker"):
+            self.plan.remove("worker")
         return True
 
     def _stumble(self) -> bool:
@@ -200,20 +194,9 @@ class Lane:
         self.tally.stumbles += 1
         return True
 
-    def _look_at_frozen(self) -> None:
-        still = []
-        for frozen in self.frozen:
-            if victims.is_dead(frozen.pid):
-                if frozen.upheavals == self.upheavals:
-                    self.tally.pauses += 1
-                else:
-                    self.plan.append("pause")  # it did not live to see a deadline
-            elif time.monotonic() - frozen.at > _FROZEN_LIMIT_S:
-                self.tally.stuck.append(f"stopped worker {frozen.pid} lived on for {_FROZEN_LIMIT_S} s")
-                os.kill(frozen.pid, signal.SIGKILL)
-            else:
-                still.append(frozen)
-        self.frozen = still
+    def _settle_stops(self) -> None:
+        for kind in self.stops.settle(self._board()):
+            self.plan.append(f"stop {kind}")
 
     def _kill_supervisor_and_start(self) -> bool:
         self._kill_supervisor()
@@ -225,7 +208,7 @@ class Lane:
         assert self.supervisor is not None
         self.supervisor.kill()
         self.supervisor.wait()
-        self.upheavals += 1
+        self.stops.upheavals += 1
         self.tally.left_behind += victims.collect_all(5.0)
 
     def _start(self) -> None:
@@ -238,10 +221,8 @@ class Lane:
             "worker_soft_limit_mib": 300,
             "worker_hard_limit_mib": 400,
             "unit_timeout_s": UNIT_TIMEOUT_S,
-            "ready_timeout_s": _READY_TIMEOUT_S,
+            "engine_silence_s": ENGINE_SILENCE_S,
             "drain_timeout_s": 10.0,
-            # Its Supervisor must not take being killed while starting for a fault of its own.
-            "crash_limit": 60,
             "poll_s": 0.05,
         }
         settings = {
@@ -309,6 +290,7 @@ class Lane:
         if (
             len(board.workers) != WORKERS
             or engine is None
+            or victims.standby_of(self.supervisor.pid, board) is None
             or any(map(victims.is_dead, board.workers.values()))
         ):
             return None
@@ -327,7 +309,7 @@ class Lane:
         if self.supervisor.poll() is not None:
             exit_code = self.supervisor.returncode
             self.tally.stuck.append(f"the Supervisor ended by itself with {exit_code}")
-            self.upheavals += 1
+            self.stops.upheavals += 1
             self.tally.left_behind += victims.collect_all(5.0)
             self._start()
         answered, at = self._progress
@@ -344,7 +326,7 @@ class Lane:
         end = time.monotonic() + 2 * _STUCK_AFTER_S
         while not condition():
             self._watch_progress(must_grow=must_grow)
-            self._look_at_frozen()
+            self._settle_stops()
             if time.monotonic() > end:
                 raise Deadlock(f"waited in vain for {what}")
             time.sleep(0.005)
@@ -355,7 +337,8 @@ class Lane:
         found = {
             "kills": sum(self.tally.kills.values()),
             "by_kind": dict(self.tally.kills),
-            "pauses": self.tally.pauses,
+            "pauses": self.stops.outlasted.total(),
+            "stops": dict(self.stops.outlasted),
             "stumbles": self.tally.stumbles,
             "lives": self.lives,
             "lost": self.book.open_count(),
@@ -365,7 +348,7 @@ class Lane:
             "rerun": sum(attempt > 1 for _, attempt, _, _ in answers),
             "failures": dict(Counter(failure for *_, failure in answers if failure)),
             "left_behind": self.tally.left_behind,
-            "stuck": self.tally.stuck,
+            "stuck": self.tally.stuck + self.stops.stuck,
             "leaks": self.tally.leaks,
             "deadlocks": self.tally.deadlocks,
             "seconds": round(seconds, 1),

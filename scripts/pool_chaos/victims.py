@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from gaia.validator.app.rendezvous import Board
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -21,6 +23,13 @@ def adopt_orphans() -> None:
 def fork_server_of(supervisor: int) -> int | None:
     """Return the pid of the Supervisor's fork server, if it has one now."""
     return next((pid for pid in children(supervisor) if "forkserver" in command_line(pid)), None)
+
+
+def standby_of(supervisor: int, board: Board) -> int | None:
+    """Return the pid of the engine that waits to be needed, if there is one now."""
+    known = {*board.processes.values(), *board.workers.values()}
+    spawned = [pid for pid in children(supervisor) if pid not in known and "spawn_main" in command_line(pid)]
+    return spawned[0] if spawned else None
 
 
 def children(pid: int) -> list[int]:

@@ -89,8 +89,9 @@ async def test_loop_of_the_signer_beats_until_it_ends(settings: Settings, tmp_pa
         patch.setattr(chain_signer, "_BEAT_S", 0.001)
         async with _serving(settings, tmp_path, Counted(tmp_path / "heart")) as client:
             await client.sign_auth("5Miner", "a-uuid")
-            while len(beats) < 3:
-                await asyncio.sleep(0)
+            async with asyncio.timeout(10.0):
+                while len(beats) < 3:
+                    await asyncio.sleep(0)
     at_the_end = len(beats)
     await asyncio.sleep(0.005)
 

@@ -13,6 +13,7 @@ import pytest
 
 from gaia.validator import validator
 from gaia.validator.app.sandbox import survey
+from gaia.validator.app.supervision import Role
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode
 
@@ -106,6 +107,29 @@ def test_with_a_cluster_no_compute_worker_of_ours_is_started():
     )
 
     assert validator.supervisor_options(settings, lock_fd=-1).workers == 0
+
+
+@pytest.mark.parametrize("chain_timeout_s", [1.0, 60.0, 600.0])
+def test_no_signer_is_killed_for_a_silence_that_one_call_of_the_chain_explains(
+    chain_timeout_s: float,
+) -> None:
+    settings = Settings(chain_timeout_s=chain_timeout_s, engine_silence_s=5.0)
+
+    limits = validator.supervisor_options(settings, lock_fd=-1).limits()
+
+    assert limits.silence_s == {Role.ENGINE: 5.0, Role.SIGNER: 5.0 + chain_timeout_s}
+
+
+def test_spawned_worker_is_given_more_time_to_come_up_than_a_forked_one() -> None:
+    within_s = {
+        method: validator.supervisor_options(Settings(worker_start_method=method), lock_fd=-1)
+        .limits()
+        .ready_within_s[Role.WORKER]
+        for method in ("forkserver", "spawn")
+    }
+
+    assert within_s["forkserver"] <= 10.0
+    assert within_s["spawn"] >= 60.0
 
 
 def test_supervisor_loads_next_to_nothing() -> None:

@@ -92,7 +92,7 @@ class Book:
         return self._rows.execute("SELECT number, attempt, digest, failure FROM answer")
 
     def tallies(self) -> dict[str, Any]:
-        """Count what is worth telling and no fault: refused second answers, and misfortunes by their kind."""
+        """Count units, second answers that were refused, and misfortunes by their kind, which are no fault."""
         strikes = self._rows.execute("SELECT failure, count(*) FROM strike GROUP BY failure").fetchall()
         return {
             "units": self._one("SELECT count(*) FROM unit"),

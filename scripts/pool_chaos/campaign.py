@@ -334,6 +334,7 @@ class Lane:
     def _judge(self, seconds: float) -> dict[str, Any]:
         answers = list(self.book.all_answers())
         wrong = [answer for answer in answers if not is_right(self.seed, answer[0], answer[2], answer[3])]
+        tallies = self.book.tallies()
         found = {
             "kills": sum(self.tally.kills.values()),
             "by_kind": dict(self.tally.kills),
@@ -342,7 +343,8 @@ class Lane:
             "stumbles": self.tally.stumbles,
             "lives": self.lives,
             "lost": self.book.open_count(),
-            "doubled": self.book.doubled(),
+            # A second answer that the book refused was given all the same.
+            "doubled": self.book.doubled() + tallies["refused"],
             "wrong": len(wrong),
             "wrong_examples": wrong[:5],
             "rerun": sum(attempt > 1 for _, attempt, _, _ in answers),
@@ -352,7 +354,7 @@ class Lane:
             "leaks": self.tally.leaks,
             "deadlocks": self.tally.deadlocks,
             "seconds": round(seconds, 1),
-            **self.book.tallies(),
+            **tallies,
         }
         self.book.close()
         faults = ("lost", "doubled", "wrong", "left_behind", "stuck", "leaks", "deadlocks")

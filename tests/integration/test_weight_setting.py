@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gaia.tasks.defined_tasks.base import FoundCopies
+from gaia.validator.core.weight_inputs import parts_named, read, vector_of
 from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.db import history
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.ipc_types import WeightsSet
@@ -32,6 +35,21 @@ class FakeSigner:
         )
 
 
+class FakeCopies:
+    """Finds what a test says, or is not done yet."""
+
+    def __init__(self):
+        self.asked = []
+        self.found = FoundCopies(pairs=(), committed={}, products=())
+        self.failures = []
+
+    async def find(self, members, earning):
+        self.asked.append((members, earning))
+        if self.failures:
+            raise self.failures.pop()
+        return self.found
+
+
 class Setting:
     """A setter on a database with one scored run."""
 
@@ -39,9 +57,9 @@ class Setting:
         self.database = database
         self.signer = FakeSigner()
         self.metagraph = FakeMetagraph(a_metagraph(MINERS))
-        self.setter = WeightSetter(
-            Settings(burn_fraction=0.5, **changes), database, self.signer, self.metagraph
-        )
+        self.copies = FakeCopies()
+        self.settings = Settings(burn_fraction=0.5, **changes)
+        self.setter = WeightSetter(self.settings, database, self.signer, self.metagraph, self.copies)
 
     async def record_run(
         self, init_time, scores, excused=(), completed=True, rule_set="gaia-2.9", leads=None
@@ -219,3 +237,94 @@ async def test_gaia_next_counts_the_leads_that_everybody_has_long_before_a_run_i
     assert vector[1] / vector[2] == pytest.approx(0.55 / 0.25, rel=1e-3)
     (entry,) = await setting.journal()
     assert entry["rule_set"] == "gaia-next"
+
+
+NEXT_LEADS = {"5Best": {"24": 0.5}, "5Second": {"24": 0.4}, "5Third": {"24": 0.2}}
+
+
+@pytest.fixture
+async def next_setting(database):
+    """Three miners with skill under gaia-next."""
+    setting = Setting(database, rule_set="gaia-next")
+    for day in (3, 2, 1):
+        scores = {"5Best": 0.5, "5Second": 0.4, "5Third": 0.2}
+        await setting.record_run(NOW - timedelta(days=day), scores, rule_set="gaia-next", leads=NEXT_LEADS)
+    return setting
+
+
+async def test_a_copy_that_was_bound_later_is_not_paid_again(next_setting):
+    next_setting.copies.found = FoundCopies(
+        pairs=[("5Best", "5Second", 1.0)], committed={"5Best": 0, "5Second": 1, "5Third": 0}, products=[]
+    )
+
+    await next_setting.setter.set_if_due(NOW)
+
+    assert [uid for uid, _ in next_setting.signer.signed[0]] == [0, 1, 3]
+    ((members, earning),) = next_setting.copies.asked
+    assert earning == MINERS
+    assert [sorted(hotkeys) for hotkeys in members.values()] == [MINERS] * 3
+
+
+async def test_who_has_no_skill_is_not_held_against_anybody(database):
+    setting = Setting(database, rule_set="gaia-next")
+    leads = {"5Best": {"24": 0.5}, "5Second": {"24": -0.2}}
+    scores = {"5Best": 0.5, "5Second": -0.2}
+    await setting.record_run(NOW - timedelta(days=1), scores, rule_set="gaia-next", leads=leads)
+
+    await setting.setter.set_if_due(NOW)
+
+    assert [earning for _, earning in setting.copies.asked] == [["5Best"]]
+
+
+async def test_nothing_is_promised_while_it_is_being_found_out_who_shares_work(next_setting):
+    next_setting.copies.failures = [TransientError("the products of 24 are still to be made")]
+
+    with pytest.raises(TransientError):
+        await next_setting.setter.set_if_due(NOW)
+
+    assert await next_setting.journal() == []
+    assert await next_setting.setter.set_if_due(NOW) is not None
+
+
+async def test_rules_of_the_live_network_never_ask_for_copies(setting):
+    await setting.setter.set_if_due(NOW)
+
+    assert setting.copies.asked == []
+
+
+async def test_a_vector_that_is_promised_is_not_computed_again(next_setting):
+    next_setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await next_setting.setter.set_if_due(NOW)
+
+    await next_setting.setter.set_if_due(NOW)
+
+    assert len(next_setting.copies.asked) == 1
+
+
+async def test_what_a_vector_was_computed_from_is_kept_and_gives_it_again(next_setting):
+    next_setting.copies.found = FoundCopies(
+        pairs=[("5Best", "5Second", 0.25)], committed={"5Best": 0, "5Second": 1}, products=[("r", 24, "ab")]
+    )
+    await next_setting.setter.set_if_due(NOW)
+
+    (entry,) = await next_setting.journal()
+    async with next_setting.database.transaction() as connection:
+        parts = await history.weight_inputs(connection, parts_named(entry["inputs"]))
+    inputs = read(entry["inputs"], parts)
+
+    assert vector_of(inputs.weights()) == (entry["vector"], entry["vector_sha256"])
+    assert inputs.found == next_setting.copies.found
+    assert list(inputs.runs) == entry["run_ids"]
+
+
+async def test_parts_that_did_not_change_are_kept_once(next_setting):
+    await next_setting.setter.set_if_due(NOW)
+    await next_setting.record_run(NOW, {"5Best": 0.5}, rule_set="gaia-next", leads=NEXT_LEADS)
+    next_setting.at_block(2000, last_update=1001)
+
+    await next_setting.setter.set_if_due(NOW)
+
+    first, second = await next_setting.journal()
+    new = set(parts_named(second["inputs"])) - set(parts_named(first["inputs"]))
+    assert new == {second["inputs"]["runs"][-1][1]}

@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from gaia.tasks.defined_tasks.base import Archives, Clock
+from gaia.tasks.defined_tasks.weather.copies import CopyBook
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
@@ -97,7 +98,8 @@ class IOEngine:
         self._metagraph = MetagraphKeeper(signer)
         self._observer = Observer(pool, database, self._metagraph, board_path)
         task = WeatherTask(settings, database, CountedMiners(miners), archives, self, self._metagraph, clock)
-        weights = WeightSetter(settings, database, signer, self._metagraph)
+        copies = CopyBook(settings, database, self)
+        weights = WeightSetter(settings, database, signer, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(settings, clock, [task], self._metagraph, weights, _count_error)
 
     @classmethod

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import MetagraphView
-from gaia.validator.core.weight_rules import WEIGHT_RULES, Entry, Run
-from gaia.validator.core.weight_rules.base import Standing
-from gaia.validator.core.weights import quantise, weight_vector
+from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
+from gaia.validator.core.weight_inputs import VectorInputs, vector_of, written
+from gaia.validator.core.weight_rules.base import Entry, Standing
+from gaia.validator.core.weights import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
-from gaia.validator.db.journal import Intent, WindowScore
+from gaia.validator.db.journal import Epoch, Intent, WindowScore
+from gaia.validator.db.queries import JournalEntry
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import Metagraph, WeightsSet
@@ -46,12 +46,18 @@ class WeightSetter:
     """Sets weights when the chain allows it and the scores are there."""
 
     def __init__(
-        self, settings: Settings, database: Database, signer: Signer, metagraph: MetagraphView
+        self,
+        settings: Settings,
+        database: Database,
+        signer: Signer,
+        metagraph: MetagraphView,
+        copies: CopyFinder,
     ) -> None:
         self._settings = settings
         self._database = database
         self._signer = signer
         self._metagraph = metagraph
+        self._copies = copies
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
         """Set weights if they are due; return what the chain then held.
@@ -59,21 +65,16 @@ class WeightSetter:
         Raises
         ------
         TransientError
-            If the chain or the database did not answer. The journal keeps the
-            vector of this epoch: the next attempt signs the same one.
+            If the chain or the database did not answer, or it is still being found out
+            who shares work. The journal keeps the vector of this epoch once there is one:
+            the next attempt signs the same one.
         """
         metagraph = self._metagraph.latest()
         if metagraph is None or not self._is_due(metagraph):
             return None
-        intent = await self._intend(metagraph)
-        if intent is None:
-            return None
-        if self._settings.dry_run:
-            log.info("weights_not_signed", reason="dry run", vector=intent.vector)
-            return None
-        async with self._database.transaction() as connection:
-            entry = await journal.record_intent(connection, intent, now)
-        if entry.state == "set":
+        epoch = Epoch(self._settings.netuid, MECHANISM, metagraph.block // (metagraph.tempo + 1))
+        entry = await self._entry(metagraph, epoch, now)
+        if entry is None or entry.state == "set":
             return None
         uids = [uid for uid, _ in entry.vector]
         values = [value for _, value in entry.vector]
@@ -81,14 +82,30 @@ class WeightSetter:
             outcome = await self._signer.set_weights(uids, values, VERSION_KEY)
         except GaiaError as error:
             async with self._database.transaction() as connection:
-                await journal.record_failed(connection, intent, str(error), now)
+                await journal.record_failed(connection, epoch, str(error), now)
             raise
         async with self._database.transaction() as connection:
-            await journal.record_set(connection, intent, outcome, now)
+            await journal.record_set(connection, epoch, outcome, now)
         log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(uids))
         return outcome
 
-    async def _intend(self, metagraph: Metagraph) -> Intent | None:
+    async def _entry(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> JournalEntry | None:
+        """Return the vector of this epoch, promised now or before; None while there is none to sign."""
+        if not self._settings.dry_run:
+            async with self._database.transaction() as connection:
+                promised = await journal.entry_of(connection, epoch)
+            if promised is not None:
+                return promised
+        intent = await self._intend(metagraph, epoch)
+        if intent is None:
+            return None
+        if self._settings.dry_run:
+            log.info("weights_not_signed", reason="dry run", vector=intent.vector)
+            return None
+        async with self._database.transaction() as connection:
+            return await journal.record_intent(connection, intent, now)
+
+    async def _intend(self, metagraph: Metagraph, epoch: Epoch) -> Intent | None:
         """Compute the vector of this epoch; None while there is nothing to base it on."""
         window = timedelta(days=self._settings.weights_window_days)
         async with self._database.transaction() as connection:
@@ -96,32 +113,43 @@ class WeightSetter:
         if not scores:
             log.info("weights_held", reason="no score in the window")
             return None
-        by_uid = weight_vector(
-            runs_of(scores, metagraph, self._settings.rule_set),
-            metagraph,
-            rule=self._settings.rule_set,
-            burn_fraction=self._settings.burn_fraction,
-            burn_enabled=self._settings.burn_enabled,
-            burn_hotkey=self._settings.burn_hotkey,
-            contrast_gamma=self._settings.contrast_gamma,
-        )
+        inputs = await self._inputs(scores, metagraph)
+        by_uid = inputs.weights()
         if by_uid is None:
             log.error("weights_held", reason="nobody to give the weight to")
             return None
-        uids, values = quantise(by_uid)
-        vector = [list(pair) for pair in zip(uids, values, strict=True)]
-        hotkeys = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
+        vector, digest = vector_of(by_uid)
+        names, parts = written(inputs)
+        hotkeys = {uid: hotkey for hotkey, uid in inputs.present.uids.items()}
         return Intent(
-            netuid=self._settings.netuid,
-            mechid=MECHANISM,
-            epoch=metagraph.block // (metagraph.tempo + 1),
+            epoch=epoch,
             rule_set=self._settings.rule_set,
             vector=vector,
-            vector_sha256=hashlib.sha256(json.dumps(vector).encode()).hexdigest(),
+            vector_sha256=digest,
             weights={hotkeys[uid]: weight for uid, weight in by_uid.items()},
             run_ids=sorted({score.run_id for score in scores}),
             completed_ids=sorted({score.run_id for score in scores if score.completed}),
+            inputs=names,
+            parts=parts,
         )
+
+    async def _inputs(self, scores: Sequence[WindowScore], metagraph: Metagraph) -> VectorInputs:
+        settings = self._settings
+        inputs = VectorInputs(
+            terms=Terms(
+                rule=settings.rule_set,
+                burn_fraction=settings.burn_fraction,
+                burn_enabled=settings.burn_enabled,
+                burn_hotkey=settings.burn_hotkey,
+                contrast_gamma=settings.contrast_gamma,
+            ),
+            present=registered(metagraph),
+            runs=entries_of(scores, metagraph),
+        )
+        earning = inputs.earning()
+        if not earning:
+            return inputs
+        return replace(inputs, found=await self._copies.find(inputs.members(), earning))
 
     def _is_due(self, metagraph: Metagraph) -> bool:
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
@@ -132,8 +160,8 @@ class WeightSetter:
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
 
 
-def runs_of(scores: Sequence[WindowScore], metagraph: Metagraph, rule: str) -> list[Run]:
-    """Return what counts of each run in the window, oldest first, by the weight rule of that name.
+def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:
+    """Return who had which part in each run of the window, oldest run first.
 
     A hotkey that was registered anew starts afresh: what it scored before is another's.
     """
@@ -147,4 +175,4 @@ def runs_of(scores: Sequence[WindowScore], metagraph: Metagraph, rule: str) -> l
                 overall=score.overall,
                 leads=score.leads,
             )
-    return [WEIGHT_RULES[rule].run_scores(entries) for entries in runs.values()]
+    return runs

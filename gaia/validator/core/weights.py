@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Run
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
@@ -11,6 +12,43 @@ ACTIVE_VALIDATOR_BLOCKS = 500
 U16_MAX = 65535
 
 NO_COPIES = Copies()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How weights are made, as the settings say."""
+
+    rule: str
+    """Name of a weight rule."""
+    burn_fraction: float
+    burn_enabled: bool
+    burn_hotkey: str
+    """"": the subnet owner's."""
+    contrast_gamma: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """Who is registered, as far as weights care."""
+
+    uids: Mapping[str, int]
+    """Of every hotkey."""
+    eligible: Collection[str]
+    """Hotkeys that may earn."""
+    owner_hotkey: str
+
+
+def registered(metagraph: Metagraph) -> Registered:
+    """Return what weights need of a metagraph.
+
+    Miners without an address and validators (a permit, and weights set in the last
+    `ACTIVE_VALIDATOR_BLOCKS`) may not earn.
+    """
+    return Registered(
+        uids={neuron.hotkey: neuron.uid for neuron in metagraph.neurons},
+        eligible=frozenset(n.hotkey for n in metagraph.neurons if _may_earn(n, metagraph.block)),
+        owner_hotkey=metagraph.owner_hotkey,
+    )
 
 
 def weight_vector(
@@ -56,20 +94,31 @@ def weight_vector(
 
     Notes
     -----
-    Hotkeys no longer registered, miners without an address and validators (a
-    permit, and weights set in the last `ACTIVE_VALIDATOR_BLOCKS`) earn nothing.
+    Hotkeys no longer registered, and those that `registered` does not let earn, get nothing.
     """
-    neurons = {neuron.hotkey: neuron for neuron in metagraph.neurons}
-    burner = burn_hotkey or metagraph.owner_hotkey
-    if burn_enabled and burner not in neurons:
+    terms = Terms(
+        rule=rule,
+        burn_fraction=burn_fraction,
+        burn_enabled=burn_enabled,
+        burn_hotkey=burn_hotkey,
+        contrast_gamma=contrast_gamma,
+    )
+    return weights_of(runs, registered(metagraph), terms, copies)
+
+
+def weights_of(
+    runs: Sequence[Run], present: Registered, terms: Terms, copies: Copies
+) -> dict[int, float] | None:
+    """Do what `weight_vector` does."""
+    burner = terms.burn_hotkey or present.owner_hotkey
+    if terms.burn_enabled and burner not in present.uids:
         return None
-    eligible = {hotkey for hotkey, neuron in neurons.items() if _may_earn(neuron, metagraph.block)}
-    shares = WEIGHT_RULES[rule].shares(runs, eligible, contrast_gamma, copies)
-    if burn_enabled:
-        shares = _burn(shares, burner, burn_fraction)
+    shares = WEIGHT_RULES[terms.rule].shares(runs, present.eligible, terms.contrast_gamma, copies)
+    if terms.burn_enabled:
+        shares = _burn(shares, burner, terms.burn_fraction)
     if not shares:
         return None
-    return {neurons[hotkey].uid: weight for hotkey, weight in shares.items() if weight > 0}
+    return {present.uids[hotkey]: weight for hotkey, weight in shares.items() if weight > 0}
 
 
 def quantise(weights: Mapping[int, float]) -> tuple[list[int], list[int]]:

@@ -82,6 +82,11 @@ SQL: Final[Mapping[str, str]] = {
     "weights_of_run": "SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at,"
     " block, block_hash, extrinsic, error FROM weight_journal WHERE state = 'set' AND run_ids ? $1"
     " ORDER BY epoch DESC LIMIT 1",
+    # The vectors that were made from some runs, oldest first.
+    "vectors": "SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, inputs"
+    " FROM weight_journal WHERE run_ids ?| $1::text[] ORDER BY netuid, mechid, epoch",
+    # Parts of what vectors were computed from.
+    "weight_inputs": "SELECT sha256, content FROM weight_inputs WHERE sha256 = ANY($1::text[])",
     # How many sets of reference fields are there, and how many are waited for.
     "references": "SELECT count(*) FILTER (WHERE ready) AS ready, count(*) FILTER (WHERE NOT ready) AS awaited"
     " FROM reference_sets",
@@ -134,6 +139,17 @@ async def weights_of_run(connection: Connection, run_id: str) -> Row | None:
     """The newest vector on chain that was made from `run_id`."""
     row = await connection.fetchrow(SQL["weights_of_run"], run_id)
     return dict(row) if row else None
+
+
+async def vectors_of(connection: Connection, run_ids: Sequence[str]) -> list[Row]:
+    """Every journalled vector that was made from one of `run_ids`, with what names its inputs."""
+    return [dict(row) for row in await connection.fetch(SQL["vectors"], list(run_ids))]
+
+
+async def weight_inputs(connection: Connection, digests: Sequence[str]) -> dict[str, str]:
+    """Digest -> content of the parts of vectors' inputs that are there."""
+    rows = await connection.fetch(SQL["weight_inputs"], list(digests))
+    return {row["sha256"]: row["content"] for row in rows}
 
 
 async def standing(connection: Connection) -> dict[str, int]:

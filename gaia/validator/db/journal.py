@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gaia.validator.db.queries import SQL, JournalEntry
 
@@ -30,19 +30,29 @@ class WindowScore:
     """Lead hours -> score, of those scored against ERA5 so far."""
 
 
+class Epoch(NamedTuple):
+    """What has one vector and no more."""
+
+    netuid: int
+    mechid: int
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """A vector we promise to be the only one of its epoch."""
 
-    netuid: int
-    mechid: int
-    epoch: int
+    epoch: Epoch
     rule_set: str
     vector: Sequence[Sequence[int]]
     vector_sha256: str
     weights: Mapping[str, float]
     run_ids: Sequence[str]
     completed_ids: Sequence[str]
+    inputs: Mapping[str, Any]
+    """Names parts of what it was computed from by their digests."""
+    parts: Mapping[str, str]
+    """Digest -> content."""
 
 
 async def window_scores(connection: Connection, rule_set: str, window: timedelta) -> list[WindowScore]:
@@ -62,13 +72,17 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
     ]
 
 
+async def entry_of(connection: Connection, epoch: Epoch) -> JournalEntry | None:
+    """The vector that was promised for an epoch, if one was."""
+    row = await connection.fetchrow(SQL["journal_entry"], *epoch)
+    return JournalEntry(**row) if row else None
+
+
 async def record_intent(connection: Connection, intent: Intent, now: datetime) -> JournalEntry:
-    """Write `intent` unless its epoch has one; return the entry that stands."""
-    await connection.execute(
+    """Write `intent` and what it was computed from, unless its epoch has one; return the entry that stands."""
+    written = await connection.fetchval(
         SQL["journal_intent"],
-        intent.netuid,
-        intent.mechid,
-        intent.epoch,
+        *intent.epoch,
         intent.rule_set,
         intent.vector,
         intent.vector_sha256,
@@ -76,18 +90,19 @@ async def record_intent(connection: Connection, intent: Intent, now: datetime) -
         intent.run_ids,
         intent.completed_ids,
         now,
+        intent.inputs,
     )
-    row = await connection.fetchrow(SQL["journal_entry"], intent.netuid, intent.mechid, intent.epoch)
-    assert row is not None
-    return JournalEntry(**row)
+    if written is not None:
+        await connection.executemany(SQL["weight_input"], sorted(intent.parts.items()))
+    entry = await entry_of(connection, intent.epoch)
+    assert entry is not None
+    return entry
 
 
-async def record_set(connection: Connection, intent: Intent, outcome: WeightsSet, now: datetime) -> None:
+async def record_set(connection: Connection, epoch: Epoch, outcome: WeightsSet, now: datetime) -> None:
     await connection.execute(
         SQL["journal_set"],
-        intent.netuid,
-        intent.mechid,
-        intent.epoch,
+        *epoch,
         outcome.block,
         outcome.block_hash,
         outcome.extrinsic,
@@ -96,5 +111,5 @@ async def record_set(connection: Connection, intent: Intent, outcome: WeightsSet
     )
 
 
-async def record_failed(connection: Connection, intent: Intent, error: str, now: datetime) -> None:
-    await connection.execute(SQL["journal_failed"], intent.netuid, intent.mechid, intent.epoch, error, now)
+async def record_failed(connection: Connection, epoch: Epoch, error: str, now: datetime) -> None:
+    await connection.execute(SQL["journal_failed"], *epoch, error, now)

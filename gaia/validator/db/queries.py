@@ -159,8 +159,10 @@ SQL: Final[Mapping[str, str]] = {
     " ORDER BY runs.init_time, forecasts.hotkey",
     # Promise one vector for an epoch, before it is signed.
     "journal_intent": "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights,"
-    " run_ids, completed_ids, intended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-    " ON CONFLICT DO NOTHING",
+    " run_ids, completed_ids, intended_at, inputs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    " ON CONFLICT DO NOTHING RETURNING epoch",
+    # A part of what vectors are computed from, once.
+    "weight_input": "INSERT INTO weight_inputs (sha256, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     # What was promised for an epoch.
     "journal_entry": "SELECT epoch, vector, vector_sha256, state FROM weight_journal"
     " WHERE netuid = $1 AND mechid = $2 AND epoch = $3",

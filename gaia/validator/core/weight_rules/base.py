@@ -52,3 +52,6 @@ class WeightRule:
     shares: Callable[[Sequence[Run], Collection[str], float, Copies], dict[str, float]]
     """(runs, oldest first; hotkeys that may earn; contrast gamma; copies) -> shares, all positive,
     summing to 1; empty where nobody earned anything."""
+    earning: Callable[[Sequence[Run], Collection[str]], list[str]] | None = None
+    """(runs, hotkeys that may earn) -> those among whom copies are to be looked for; None: the rule pays
+    no heed to copies."""

@@ -53,6 +53,13 @@ def shares(
     return {hotkey: reward / total for hotkey, reward in paid.items() if reward > 0.0}
 
 
+def earning(runs: Sequence[Run], eligible: Collection[str]) -> list[str]:
+    """Return the hotkeys that have something to be paid for, in order: copies of others need not be known."""
+    counted = [run for run in runs if run]
+    hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
+    return [hotkey for hotkey in hotkeys if worth(counted, hotkey) > 0.0]
+
+
 def worth(runs: Sequence[Run], hotkey: str) -> float:
     """Return the skill that a hotkey has for sure over the window, at least 0.
 
@@ -114,4 +121,4 @@ def _over(entry: Entry, leads: Sequence[int]) -> float | None:
     return fmean(entry.leads.get(lead, WORST) for lead in leads)
 
 
-RULE: Final = WeightRule(name="gaia-next", run_scores=run_scores, shares=shares)
+RULE: Final = WeightRule(name="gaia-next", run_scores=run_scores, shares=shares, earning=earning)

@@ -1,0 +1,162 @@
+"""Everything a weight vector is computed from, and the way to write it down and to read it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gaia.tasks.defined_tasks.base import FoundCopies
+from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Entry, Run
+from gaia.validator.core.weight_rules.base import Standing
+from gaia.validator.core.weights import Registered, Terms, quantise, weights_of
+from gaia.validator.utils.errors import GaiaError
+
+NOTHING_FOUND = FoundCopies(pairs=(), committed={}, products=())
+
+
+class InputsDamaged(GaiaError):
+    """What a vector was computed from is gone, or is not what it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorInputs:
+    """What one vector follows from, and nothing else."""
+
+    terms: Terms
+    present: Registered
+    runs: Mapping[str, Mapping[str, Entry]]
+    """Run -> hotkey -> its part in it, oldest run first."""
+    found: FoundCopies = NOTHING_FOUND
+
+    def scores(self) -> list[Run]:
+        """Return what counts of each run, by the weight rule."""
+        rule = WEIGHT_RULES[self.terms.rule]
+        return [rule.run_scores(entries) for entries in self.runs.values()]
+
+    def earning(self) -> list[str] | None:
+        """Return those among whom copies are to be looked for; None: the rule pays no heed to copies."""
+        rule = WEIGHT_RULES[self.terms.rule]
+        return None if rule.earning is None else rule.earning(self.scores(), self.present.eligible)
+
+    def members(self) -> dict[str, Collection[str]]:
+        """Return run -> hotkeys that delivered in it."""
+        return {
+            run_id: {hotkey for hotkey, entry in entries.items() if entry.standing is Standing.DELIVERED}
+            for run_id, entries in self.runs.items()
+        }
+
+    def weights(self) -> dict[int, float] | None:
+        """Return uid to weight; see `weights.weight_vector`."""
+        return weights_of(self.scores(), self.present, self.terms, copies_of(self.found))
+
+
+def copies_of(found: FoundCopies) -> Copies:
+    """Return what was found as weight rules want it.
+
+    >>> copies_of(FoundCopies(pairs=[("a", "b", 0.5)], committed={"a": 0}, products=[])).overlap
+    {'a': {'b': 0.5}, 'b': {'a': 0.5}}
+    """
+    overlap: dict[str, dict[str, float]] = {}
+    for one, other, part in found.pairs:
+        overlap.setdefault(one, {})[other] = part
+        overlap.setdefault(other, {})[one] = part
+    return Copies(overlap=overlap, committed={hotkey: float(at) for hotkey, at in found.committed.items()})
+
+
+def vector_of(weights: Mapping[int, float]) -> tuple[list[list[int]], str]:
+    """Return a vector as it is signed, [[uid, u16], ...], and its digest.
+
+    >>> vector_of({1: 0.5, 0: 0.25})[0]
+    [[0, 32768], [1, 65535]]
+    """
+    vector = [list(pair) for pair in zip(*quantise(weights), strict=True)]
+    return vector, hashlib.sha256(json.dumps(vector).encode()).hexdigest()
+
+
+def written(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return (what names the parts by their digests, digest -> part): parts that did not change stay the same."""
+    parts: dict[str, str] = {}
+
+    def part(value: Any) -> str:
+        content = json.dumps(value, separators=(",", ":"))
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        parts[digest] = content
+        return digest
+
+    present, found = inputs.present, inputs.found
+    names = {
+        "terms": part(asdict(inputs.terms)),
+        "present": part(
+            {
+                "neurons": [
+                    [uid, hotkey, hotkey in present.eligible] for hotkey, uid in present.uids.items()
+                ],
+                "owner_hotkey": present.owner_hotkey,
+            }
+        ),
+        "runs": [[run_id, part(_written_run(entries))] for run_id, entries in inputs.runs.items()],
+        "found": part(
+            {
+                "pairs": [list(pair) for pair in found.pairs],
+                "committed": dict(found.committed),
+                "products": [list(product) for product in found.products],
+            }
+        ),
+    }
+    return names, parts
+
+
+def parts_named(names: Mapping[str, Any]) -> list[str]:
+    """Return the digests of all parts."""
+    return [names["terms"], names["present"], names["found"], *(digest for _, digest in names["runs"])]
+
+
+def read(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInputs:
+    """Return what `written` wrote.
+
+    Raises
+    ------
+    InputsDamaged
+        If a part is gone or is not what its digest says.
+    """
+
+    def part(digest: str) -> Any:
+        content = parts.get(digest)
+        if content is None:
+            raise InputsDamaged(f"part {digest[:16]} of its inputs is gone")
+        if hashlib.sha256(content.encode()).hexdigest() != digest:
+            raise InputsDamaged(f"part {digest[:16]} of its inputs was changed")
+        return json.loads(content)
+
+    present, found = part(names["present"]), part(names["found"])
+    return VectorInputs(
+        terms=Terms(**part(names["terms"])),
+        present=Registered(
+            uids={hotkey: uid for uid, hotkey, _ in present["neurons"]},
+            eligible=frozenset(hotkey for _, hotkey, may_earn in present["neurons"] if may_earn),
+            owner_hotkey=present["owner_hotkey"],
+        ),
+        runs={run_id: _read_run(part(digest)) for run_id, digest in names["runs"]},
+        found=FoundCopies(
+            pairs=[(one, other, overlap) for one, other, overlap in found["pairs"]],
+            committed=found["committed"],
+            products=[(run_id, lead, sha256) for run_id, lead, sha256 in found["products"]],
+        ),
+    )
+
+
+def _written_run(entries: Mapping[str, Entry]) -> dict[str, Sequence[Any]]:
+    return {
+        hotkey: [entry.standing, entry.overall, [[lead, score] for lead, score in entry.leads.items()]]
+        for hotkey, entry in entries.items()
+    }
+
+
+def _read_run(rows: Mapping[str, Sequence[Any]]) -> dict[str, Entry]:
+    return {
+        hotkey: Entry(standing=Standing(standing), overall=overall, leads=dict(map(tuple, leads)))
+        for hotkey, (standing, overall, leads) in rows.items()
+    }

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
 from gaia.cli.replay import Difference, Verdict, replay
+from gaia.cli.replay_units import InputMissing, Unit, compute, pool
+from gaia.cli.replay_weights import VectorVerdict, replay_vector
 from gaia.cli.select import runs_named
 from gaia.cli.source import Source
-from gaia.validator.db import history
-from gaia.validator.db.history import StoredRun
+from gaia.tasks.defined_tasks.weather.copies import OVERLAPS
+from gaia.validator.core.weight_inputs import parts_named
+from gaia.validator.db import copies, history
+from gaia.validator.db.copies import LeadProducts
+from gaia.validator.db.history import Row, StoredRun
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 
 def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
-    """Compute runs anew; exit code 1 if a bit differs or an input is gone."""
+    """Compute runs anew, and the weights made from them; exit code 1 if a bit differs or an input is gone."""
     chosen = runs_named(arguments.runs, source.read(history.run_summaries))
+    run_ids = [run.run_id for run in chosen]
     workers = arguments.workers or os.cpu_count() or 1
     started = time.monotonic()
 
@@ -31,18 +40,86 @@ def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
         if not arguments.json:
             tables.print_lines(*_lines(verdict, with_differences=arguments.diff))
 
-    one_by_one = _one_by_one(source, [run.run_id for run in chosen])
-    verdicts = replay(one_by_one, source.data_dir, workers, done)
-    is_same = all(verdict.is_same for verdict in verdicts)
+    verdicts = replay(_one_by_one(source, run_ids), source.data_dir, workers, done)
+    vectors = _replay_vectors(source, run_ids)
+    is_same = all(run.is_same for run in verdicts) and all(vector.is_same for vector in vectors)
     seconds = time.monotonic() - started
     if arguments.json:
-        tables.print_json(_report(verdicts, workers, seconds))
+        tables.print_json(_report(verdicts, workers, seconds) | {"weights": vectors_report(vectors)})
     else:
         numbers, differing = _totals(verdicts)
         tables.print_lines(
-            f"{len(verdicts)} runs, {numbers} numbers, {differing} differ; {workers} workers, {seconds:.1f} s"
+            *vector_lines(vectors, with_differences=arguments.diff),
+            f"{len(verdicts)} runs, {numbers} numbers, {differing} differ; {workers} workers, {seconds:.1f} s",
         )
     return 0 if is_same else 1
+
+
+def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdict]:
+    async def read(
+        connection: Connection,
+    ) -> tuple[list[Row], dict[str, str], list[LeadProducts]]:
+        rows = await history.vectors_of(connection, run_ids)
+        known = [row for row in rows if row["inputs"] is not None]
+        digests = sorted({digest for row in known for digest in parts_named(row["inputs"])})
+        meant = sorted({run_id for row in known for run_id in row["run_ids"]})
+        return (
+            rows,
+            await history.weight_inputs(connection, digests),
+            await copies.products_of(connection, meant),
+        )
+
+    rows, parts, kept = source.read(read)
+    if not rows:
+        return []
+    with pool(1, source.data_dir) as executor:
+
+        @cache
+        def found(payload: str) -> Mapping[str, Any]:
+            (outcome,) = compute(executor, [Unit(OVERLAPS, json.loads(payload), {}, ())])
+            if outcome.value is None:
+                raise InputMissing(outcome.problem)
+            return outcome.value
+
+        return [
+            replay_vector(row, parts, kept, source.data_dir, lambda payload: found(json.dumps(payload)))
+            for row in rows
+        ]
+
+
+def vector_lines(verdicts: Sequence[VectorVerdict], *, with_differences: bool) -> Iterator[str]:
+    """Yield what is to be said of journalled vectors: one line for all that are the same, more of the others."""
+    known = [each for each in verdicts if each.is_known]
+    differing = [each for each in verdicts if not each.is_same]
+    if verdicts:
+        numbers = sum(each.numbers for each in verdicts)
+        yield (
+            f"weights  {len(known)} of {len(verdicts)} vectors computed anew: {numbers} numbers,"
+            f" {sum(len(each.differences) for each in verdicts)} differ"
+        )
+    for note, count in Counter(note for each in verdicts for note in each.notes).items():
+        yield f"  - {count} vectors: {note}"
+    for each in differing:
+        yield f"  epoch {each.epoch}  {'DIFFERS' if each.differences else 'INCOMPLETE'}"
+        yield from (f"  ! {problem}" for problem in each.problems)
+        if with_differences:
+            yield from _difference_lines(each.differences)
+
+
+def vectors_report(verdicts: Sequence[VectorVerdict]) -> dict[str, Any]:
+    """Return the same for a program."""
+    return {
+        "vectors": len(verdicts),
+        "computed": sum(each.is_known for each in verdicts),
+        "numbers": sum(each.numbers for each in verdicts),
+        "differing": sum(len(each.differences) for each in verdicts),
+        "notes": dict(Counter(note for each in verdicts for note in each.notes)),
+        "not_same": [
+            {"epoch": each.epoch, "differences": each.differences, "problems": each.problems}
+            for each in verdicts
+            if not each.is_same
+        ],
+    }
 
 
 def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
@@ -61,10 +138,14 @@ def _lines(verdict: Verdict, *, with_differences: bool) -> Iterator[str]:
     for problem in verdict.problems:
         yield f"  ! {problem}"
     if with_differences:
-        for difference in verdict.differences:
-            yield f"  {difference.where}"
-            yield f"    - {written(difference.stored)}"
-            yield f"    + {written(difference.computed)}{_apart(difference)}"
+        yield from _difference_lines(verdict.differences)
+
+
+def _difference_lines(differences: Sequence[Difference]) -> Iterator[str]:
+    for difference in differences:
+        yield f"  {difference.where}"
+        yield f"    - {written(difference.stored)}"
+        yield f"    + {written(difference.computed)}{_apart(difference)}"
 
 
 def written(value: Any) -> str:

@@ -33,6 +33,8 @@ from gaia.validator.utils.ipc_types import WorkUnit
 
 log = structlog.get_logger(__name__)
 
+MULTIPLY = "weather.copies.products"
+OVERLAPS = "weather.copies.overlaps"
 ATTEMPTS = 3
 """How often the products of a lead are tried before it is gone without."""
 
@@ -112,7 +114,7 @@ class CopyBook:
         """Run the unit, unless the last one was given the same."""
         digest = hashlib.sha256(json.dumps(payload).encode()).hexdigest()
         if digest != self._known[0]:
-            value = await self._run("weather.copies.overlaps", f"overlaps/{digest[:16]}", payload)
+            value = await self._run(OVERLAPS, f"overlaps/{digest[:16]}", payload)
             self._known = digest, value
         return self._known[1]
 
@@ -148,7 +150,7 @@ class CopyBook:
             "fields": len(self._settings.final_fields),
             "out_dir": str(self._products),
         }
-        value = await self._run("weather.copies.products", f"products/{run_id}/{lead_hours}", payload)
+        value = await self._run(MULTIPLY, f"products/{run_id}/{lead_hours}", payload)
         if value["absent"]:
             log.error("sketches_missing", lead=_name(folder), hotkeys=value["absent"])
         return LeadProducts(

@@ -1,0 +1,114 @@
+"""Computes journalled weight vectors anew from what they were computed from, and overlaps from kept products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gaia.cli.replay import Difference, same_bits
+from gaia.tasks.defined_tasks.weather.copies import overlap_payload
+from gaia.tasks.defined_tasks.weather.sketch_layout import PRODUCTS
+from gaia.validator.core.weight_inputs import InputsDamaged, VectorInputs, read, vector_of
+from gaia.validator.db.copies import LeadProducts
+from gaia.validator.db.history import Row
+
+Overlaps = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""What the unit says that finds overlaps; may raise a `GaiaError`."""
+
+BEFORE = "it was journalled before what vectors are computed from was kept"
+
+
+@dataclass(slots=True)
+class VectorVerdict:
+    """What came of one journalled vector."""
+
+    epoch: int
+    run_ids: Sequence[str]
+    numbers: int = 0
+    """Stored values that were compared."""
+    differences: list[Difference] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What should be there to compute it from, and is not."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be looked at, as is to be expected."""
+
+    @property
+    def is_known(self) -> bool:
+        """Say whether the vector itself was computed anew."""
+        return self.numbers > 0
+
+    @property
+    def is_same(self) -> bool:
+        return not self.differences and not self.problems
+
+    def compare(self, where: str, stored: Any, computed: Any) -> None:
+        self.numbers += 1
+        if not same_bits(stored, computed):
+            self.differences.append(Difference(where, stored, computed))
+
+
+def replay_vector(
+    row: Row, parts: Mapping[str, str], kept: Sequence[LeadProducts], data_dir: Path, overlaps: Overlaps
+) -> VectorVerdict:
+    """Compute one vector anew, and compare: overlaps, weights, vector, digest.
+
+    Parameters
+    ----------
+    row
+        Its entry in the journal.
+    parts
+        Digest -> part of what it was computed from.
+    kept
+        All products that are still there.
+    overlaps
+        Finds overlaps anew.
+    """
+    verdict = VectorVerdict(row["epoch"], row["run_ids"])
+    if row["inputs"] is None:
+        verdict.notes.append(BEFORE)
+        return verdict
+    try:
+        inputs = read(row["inputs"], parts)
+    except InputsDamaged as error:
+        verdict.problems.append(str(error))
+        return verdict
+    weights = inputs.weights() or {}
+    uids = inputs.present.uids
+    vector, digest = vector_of(weights)
+    verdict.compare("vector", row["vector"], vector)
+    verdict.compare("vector_sha256", row["vector_sha256"], digest)
+    for hotkey in sorted({*row["weights"], *(hotkey for hotkey, uid in uids.items() if uid in weights)}):
+        verdict.compare(f"weight of {hotkey}", row["weights"].get(hotkey), weights.get(uids.get(hotkey, -1)))
+    _compare_overlaps(verdict, inputs, kept, data_dir, overlaps)
+    return verdict
+
+
+def _compare_overlaps(
+    verdict: VectorVerdict,
+    inputs: VectorInputs,
+    kept: Sequence[LeadProducts],
+    data_dir: Path,
+    overlaps: Overlaps,
+) -> None:
+    used = {(run_id, lead): sha256 for run_id, lead, sha256 in inputs.found.products}
+    if not used:
+        return
+    there = [one for one in kept if used.get((one.run_id, one.lead_hours)) == one.sha256]
+    if len(there) < len(used):
+        verdict.notes.append(
+            f"overlaps are taken as they were journalled: {len(used) - len(there)} of the products they came of"
+            " are gone, since their runs left the window"
+        )
+        return
+    payload = overlap_payload(data_dir / PRODUCTS, there, inputs.members(), inputs.earning() or [])
+    value = overlaps(payload)
+    if value["missing"]:
+        verdict.problems.append(f"products {', '.join(value['missing'])} are gone or were changed")
+        return
+    stored = {(one, other): part for one, other, part in inputs.found.pairs}
+    computed = {(one, other): part for one, other, part in value["pairs"]}
+    verdict.compare("number of overlaps", len(stored), len(computed))
+    for pair in sorted({*stored, *computed}):
+        verdict.compare(f"overlap of {' and '.join(pair)}", stored.get(pair), computed.get(pair))

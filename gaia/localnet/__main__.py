@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         days=chosen.days or (1 if chosen.once else _DEFAULT_DAYS),
         grid=chosen.grid,
         seed=chosen.seed,
+        rule_set=chosen.rule_set,
     )
     wanted_runs = 1 if chosen.once else options.days
     try:
@@ -161,6 +162,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--days", type=_between(1, 365), metavar="D", help="daily runs (1 with --once, else 3)")
     add("--grid", choices=("1.0", "0.25"), default="1.0", help="degrees (1.0)")
     add("--seed", type=_between(0, 10**6), default=0, metavar="S", help="shifts the forecasts' errors (0)")
+    add(
+        "--rule-set",
+        choices=("gaia-2.9", "gaia-next"),
+        default="gaia-2.9",
+        help="scoring and weights (gaia-2.9)",
+    )
     add("--state", type=Path, metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
     add("--keep", action="store_true", help="remove no older folder below .localnet")
     return parser

@@ -43,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     days: int = 1
     grid: Literal["0.25", "1.0"] = "1.0"
     seed: int = 0
+    rule_set: Literal["gaia-2.9", "gaia-next"] = "gaia-2.9"
 
     @property
     def last_init_time(self) -> datetime:
@@ -100,6 +101,7 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
         wallet_hotkey=WALLET_HOTKEY,
         wallet_path=wallet_dir(state_dir),
         weights_interval_blocks=WEIGHTS_INTERVAL_BLOCKS,
+        rule_set=options.rule_set,
         data_dir=data_dir(state_dir),
         data_min_free_mib=64,
         keep_inputs_days=365.0,

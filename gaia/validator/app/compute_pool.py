@@ -113,7 +113,7 @@ class ComputePool:
         self._met: set[WorkerConnection] = set()
         """Whoever is connected, those among them that have not said who they are."""
         self._connections: dict[str, WorkerConnection] = {}
-        self._owed: dict[str, Ack] = {}
+        self._owed: dict[str, Acknowledge] = {}
         """Acknowledgements that the worker's next unit may make needless."""
         self._dying: dict[str, int] = {}
         """Pidfd of each worker whose connection ended and whose process may live."""
@@ -177,12 +177,12 @@ class ComputePool:
         self.tell(Submitted(unit))
         try:
             return await waiter
-        finally:
-            if waiter in waiters:
-                waiters.remove(waiter)
-            if waiter.cancelled() and not waiters and self._waiters.get(unit.job_id) is waiters:
+        except asyncio.CancelledError:
+            waiters.remove(waiter)
+            if not waiters and self._waiters.get(unit.job_id) is waiters:
                 del self._waiters[unit.job_id]
                 self.tell(Cancelled(unit.job_id))
+            raise
 
     async def _enter(self, unit: WorkUnit) -> bool:
         """Wait for room in the queue; False: the unit's deadline came first."""
@@ -237,11 +237,13 @@ class ComputePool:
         """Hand `event` to the ledger and carry out what it commands."""
         if self._is_closed:
             return  # the workers are our successor's
-        self._events.append(event)
         if self._is_handling:
+            self._events.append(event)
             return  # the outer call goes on with it, in order
         self._is_handling = True
         try:
+            for command in self._ledger.handle(event, time.time()):
+                self._carry_out(command)
             while self._events:
                 for command in self._ledger.handle(self._events.popleft(), time.time()):
                     self._carry_out(command)
@@ -336,16 +338,17 @@ class ComputePool:
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case Assign(worker, unit):
-                self._assign(worker, unit)
-            case Resolve(result):
-                for waiter in self._waiters.pop(result.job_id, []):
+            case Assign():
+                self._assign(command.worker, command.unit)
+            case Resolve():
+                for waiter in self._waiters.pop(command.result.job_id, ()):
                     if not waiter.done():
-                        waiter.set_result(result)
-            case Acknowledge(worker, job_id, attempt):
+                        waiter.set_result(command.result)
+            case Acknowledge():
                 # Whoever awaited the result may have the worker's next unit at hand, which says the same.
-                self._owed[worker] = Ack(job_id=job_id, attempt=attempt)
-                asyncio.get_running_loop().call_soon(self._acknowledge, worker)
+                if not self._owed:
+                    asyncio.get_running_loop().call_soon(self._acknowledge)
+                self._owed[command.worker] = command
             case Dismiss(worker):
                 self._send(worker, encode_frame(Bye()))
             case Kill(worker, reason):
@@ -370,9 +373,10 @@ class ComputePool:
         self._owed.pop(worker, None)
         self._send(worker, frame)
 
-    def _acknowledge(self, worker: str) -> None:
-        if (owed := self._owed.pop(worker, None)) is not None:
-            self._send(worker, encode_frame(owed))
+    def _acknowledge(self) -> None:
+        while self._owed:
+            worker, owed = self._owed.popitem()
+            self._send(worker, encode_frame(Ack(job_id=owed.job_id, attempt=owed.attempt)))
 
     def _send(self, worker: str, frame: bytes) -> None:
         connection = self._connections.get(worker)

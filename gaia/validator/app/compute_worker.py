@@ -199,11 +199,12 @@ class ComputeWorker:
         poll = select.poll()
         poll.register(connection, select.POLLIN)
         poll.register(self._wake_receiver, select.POLLIN)
+        waker = self._wake_receiver.fileno()
         while not self._is_dismissed:
-            self._maybe_say_goodbye(connection)
             for descriptor, _ in poll.poll(self._patience_ms()):
-                if descriptor == self._wake_receiver.fileno():
+                if descriptor == waker:
                     self._wake_receiver.recv(_READ_BYTES)
+                    self._maybe_say_goodbye(connection)
                     continue
                 data = connection.recv(_READ_BYTES)
                 if not data:

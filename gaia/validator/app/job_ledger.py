@@ -37,12 +37,12 @@ from gaia.validator.utils.ipc_types import CANARY, Failure, ResultUnit, WorkUnit
 
 _MOST_KEPT = 1024
 _MOST_STALE = 1024
+_UNTOLD = Story()
 _NEARLY_S = 1.0
 """A worker that dies of its deadline does so a little before the engine would kill it."""
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(msgspec.Struct, gc=False):
     unit: WorkUnit
     order: int
     story: Story
@@ -167,12 +167,20 @@ class JobLedger:
         now
             Unix seconds, as the deadlines of units are.
         """
+        # The two that come with every unit, before all others and without taking them apart.
+        if type(event) is Submitted:
+            commands = self._submit(event.unit, now)
+        elif type(event) is Finished:
+            commands = self._finish(event.worker, event.result, now)
+        else:
+            commands = self._handle_rare(event, now)
+        if self._idle and self._waiting:
+            commands += self._assign()
+        return commands
+
+    def _handle_rare(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
-            case Submitted(unit):
-                commands += self._submit(unit, now)
-            case Finished(worker, result):
-                commands += self._finish(worker, result, now)
             case Cancelled(job_id):
                 commands += self._give_up(job_id, "cancelled")
             case WorkerReady(worker):
@@ -196,19 +204,20 @@ class JobLedger:
                 commands += self._expire(now)
                 commands += self._look_for_the_silent(living, now)
                 commands += self._send_canaries(now)
-        return commands + self._assign() if self._idle and self._waiting else commands
+        return commands
 
     def _submit(self, unit: WorkUnit, now: float) -> list[Command]:
         if unit.job_id in self._jobs:
             return []
-        kept_at, kept = self._kept.pop(unit.job_id, (0.0, None))
-        if kept is not None and now - kept_at <= self.keep_s:
-            return [Resolve(kept)]
+        if unit.job_id in self._kept:
+            kept_at, kept = self._kept.pop(unit.job_id)
+            if now - kept_at <= self.keep_s:
+                return [Resolve(kept)]
         if now >= unit.deadline_at:
             return [Resolve(_failed(unit, DeadlineExceeded("submitted after its deadline")))]
         story = self.stories.get(unit.job_id)
         if story is None or story.base != unit.attempt:
-            story = Story(base=unit.attempt)
+            story = _UNTOLD if unit.attempt == _UNTOLD.base else Story(base=unit.attempt)
         if story.crashes >= self.crash_limit:
             return [Resolve(_failed(unit, _quarantined(unit, story), story.tries - 1))]
         # An engine that restarted finds a worker that already holds what is submitted again.
@@ -283,11 +292,14 @@ class JobLedger:
         elif lease is not None:
             self._leases[worker] = lease
             self._take_back(worker)
-        freed, assigned = self._free(worker), self._assign()
+        freed = self._free(worker)
+        assigned = self._assign() if self._waiting else ()
         if worker not in self._leases:
             # Who is given its next unit knows by that.
             commands.append(Acknowledge(worker, result.job_id, result.attempt))
-        return commands + freed + assigned
+        commands += freed
+        commands += assigned
+        return commands
 
     def _free(self, worker: str) -> list[Command]:
         """The worker may hold nothing: let it go if it asked, else give it the next unit."""

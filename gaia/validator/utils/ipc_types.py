@@ -16,6 +16,7 @@ CANARY = "pool.canary"
 """Handler that every worker has, whatever its handlers are: it shows that the worker still works."""
 
 _HEADER = struct.Struct("!I")
+_SHORT_BYTES = 4096
 T = TypeVar("T")
 
 
@@ -257,8 +258,9 @@ class FrameReader(Generic[T]):
         if not buffer and len(data) >= _HEADER.size:
             (length,) = _HEADER.unpack_from(data)
             if len(data) == _HEADER.size + length <= MAX_FRAME_BYTES:
-                # One whole frame, as nearly always: nothing to keep, nothing to copy.
-                return [self._decoder.decode(memoryview(data)[_HEADER.size :])]
+                # One whole frame, as nearly always: nothing to keep. To copy a short one costs less than a view of it.
+                body = data[_HEADER.size :] if length < _SHORT_BYTES else memoryview(data)[_HEADER.size :]
+                return [self._decoder.decode(body)]
         buffer += data
         messages: list[T] = []
         start = 0

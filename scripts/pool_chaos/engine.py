@@ -83,7 +83,7 @@ async def _answer_units(pool: Any, feed: Feed, settings: dict[str, Any]) -> None
                 payload=payload_of(seed, number),
                 # Poison must have time to be quarantined: by its third worker, and seats may be empty.
                 deadline_at=time.time()
-                + settings["timeout_s"] * (20 if kind.failure == "QuarantinedError" else 1),
+                + settings["timeout_s"] * (10 if kind.failure == "QuarantinedError" else 1),
             )
             result = await pool.dispatch_and_wait(unit)
             failure = result.failure and result.failure.error_type

@@ -17,7 +17,7 @@ KINDS = ("worker", "engine", "fork_server")
 PER_KILL = {"worker": 0.052, "engine": 0.016, "fork_server": 0.013}
 """Stops of each kind by kills of all kinds."""
 LIMIT_S = 45.0
-"""Poison units have 30 seconds, and a worker that is stopped holds one now and then."""
+"""Poison units have 15 seconds, and a worker that is stopped holds one now and then."""
 
 
 class Frozen(NamedTuple):

@@ -1,0 +1,135 @@
+"""The whole subnet under gaia-next: skill is paid in its order, a copy is not paid again, and kill -9 changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gaia.cli.__main__ import main
+from gaia.cli.source import open_source
+from gaia.localnet.options import Options
+from gaia.localnet.subnet import LocalSubnet
+from gaia.validator.core.weight_inputs import NOTHING_FOUND, VectorInputs, parts_named, read
+from gaia.validator.db import history
+from tests.support.rehearsal import board_of, kill, scores_of, until
+
+ROOT = Path(__file__).parents[2]
+BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
+ROUNDING = 1e-4
+"""A weight on chain is a whole number of 65535ths of the largest."""
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """The report of an undisturbed run, and its state folder."""
+    state_dir = tmp_path_factory.mktemp("next") / "state"
+    words = ["--once", "--json", "--seed", "7", "--rule-set", "gaia-next", "--state", state_dir]
+    done = subprocess.run(
+        [sys.executable, "-m", "gaia.localnet", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), state_dir
+
+
+@pytest.fixture(scope="module")
+def inputs(calm) -> VectorInputs:
+    """What the last vector was computed from, as the journal keeps it."""
+
+    async def newest(connection):
+        row = (await history.vectors_of(connection, calm[0]["run_ids"]))[-1]
+        parts = await history.weight_inputs(connection, parts_named(row["inputs"]))
+        return read(row["inputs"], parts)
+
+    with open_source(calm[1]) as source:
+        return source.read(newest)
+
+
+def by_behaviour(report, behaviour):
+    return [miner for miner in report["miners"] if miner["behaviour"] == behaviour]
+
+
+def test_honest_miners_are_paid_in_the_order_of_their_skill_and_no_skill_is_not_paid(calm):
+    honest = sorted(by_behaviour(calm[0], "honest"), key=lambda miner: miner["skill"])
+    skilled = [miner for miner in honest if miner["overall"] > 0.05]
+
+    weights = [miner["weight"] for miner in honest]
+
+    assert weights == sorted(weights, reverse=True)
+    assert len({miner["weight"] for miner in skilled}) == len(skilled) >= 2
+    assert all((miner["weight"] > 0) == (miner in skilled) for miner in honest)
+    assert [miner["weight"] for miner in by_behaviour(calm[0], "gfs_clone")] == [0.0]
+    assert [miner["weight"] for miner in by_behaviour(calm[0], "persistence")] == [0.0]
+
+
+def test_whoever_breaks_the_rules_earns_nothing(calm):
+    breakers = [miner for kind in BREAKERS for miner in by_behaviour(calm[0], kind)]
+
+    assert len(breakers) == len(BREAKERS)
+    assert {(miner["verdict"], miner["weight"]) for miner in breakers} == {("rejected", 0.0)}
+
+
+def test_original_and_copy_together_earn_what_the_original_would_alone(calm, inputs):
+    (copy,) = by_behaviour(calm[0], "copy")
+    original = next(m for m in by_behaviour(calm[0], "honest") if m["overall"] == copy["overall"])
+    best = max(calm[0]["miners"], key=lambda miner: miner["weight"])
+    runs = {
+        run_id: {hotkey: entry for hotkey, entry in entries.items() if hotkey != copy["hotkey"]}
+        for run_id, entries in inputs.runs.items()
+    }
+    alone = VectorInputs(terms=inputs.terms, present=inputs.present, runs=runs).weights()
+
+    together = (original["weight"] + copy["weight"]) / best["weight"]
+
+    assert original["overall"] > 0
+    assert together == pytest.approx(alone[original["uid"]] / alone[best["uid"]], abs=ROUNDING)
+    assert copy["weight"] == 0.0
+
+
+def test_without_the_overlaps_the_copy_would_be_paid(inputs):
+    twice = VectorInputs(
+        terms=inputs.terms, present=inputs.present, runs=inputs.runs, found=NOTHING_FOUND
+    ).weights()
+
+    ((one, other, part),) = inputs.found.pairs
+
+    assert part == 1.0
+    assert twice[inputs.present.uids[one]] == twice[inputs.present.uids[other]] > 0
+
+
+def test_scores_and_vectors_replay_to_the_last_bit(calm, capsys):
+    code = main(["replay", "all", "--json", "--state", str(calm[1])])
+
+    said = json.loads(capsys.readouterr().out)
+    assert (code, said["differing"], said["weights"]["differing"]) == (0, 0, 0)
+    assert said["weights"]["computed"] == said["weights"]["vectors"] > 0
+    assert said["weights"]["notes"] == {}
+
+
+async def test_an_engine_killed_between_sketches_and_weights_ends_in_the_same_pay(calm, tmp_path):
+    state_dir = tmp_path / "state"
+
+    async with LocalSubnet(state_dir, Options(seed=7, rule_set="gaia-next")) as subnet:
+        await subnet.start()
+        for leads in (10, 35, 60):
+            await until(
+                subnet, lambda progress, leads=leads: sum(len(f.leads) for f in progress.forecasts) >= leads
+            )
+            kill(board_of(subnet).processes["io_engine"])
+        progress = await until(subnet, lambda progress: progress.is_settled(1))
+        report = await subnet.report(progress, {})
+
+    assert scores_of(report) == scores_of(calm[0])
+    assert {m["hotkey"]: m["weight"] for m in report["miners"]} == {
+        m["hotkey"]: m["weight"] for m in calm[0]["miners"]
+    }
+    assert list((state_dir / "validator" / "sketches").rglob("*.f32")) == []
+    assert len(list((state_dir / "validator" / "products").glob("*.f64"))) == 10

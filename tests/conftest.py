@@ -16,12 +16,13 @@ settings.register_profile("ci", deadline=None, print_blob=True)
 settings.register_profile("developer", deadline=None, max_examples=50)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
+VARIABLES = frozenset(variable for name in Settings.model_fields for variable in names_of(name))
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        for variable in names_of(name):
-            monkeypatch.delenv(variable, raising=False)
+    for variable in VARIABLES & os.environ.keys():
+        monkeypatch.delenv(variable)
 
 
 @pytest.fixture(autouse=True)

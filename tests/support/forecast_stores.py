@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ Values = NDArray[np.float32]
 
 
 def a_field(seed: int = 0, mean: float = 280.0, spread: float = 8.0) -> Values:
-    """Smooth enough to be compressed, different for each seed."""
+    """Smooth enough to be compressed, different for each seed; the caller's to change."""
+    return _field(seed, mean, spread).copy()
+
+
+@lru_cache(maxsize=64)
+def _field(seed: int, mean: float, spread: float) -> Values:
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(6, 3))
     lat, lon = np.meshgrid(np.linspace(-1.5, 1.5, SHAPE[0]), np.linspace(0.0, 6.2, SHAPE[1]), indexing="ij")

@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,17 @@ MAY_HOLD_THE_ENVIRONMENT = {
 MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain.py"}
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a file is judged by; its tree is not kept."""
+
+    docstring: str | None
+    packages: frozenset[str]
+    """First names of what it imports."""
+    too_long: dict[str, int]
+    """Function -> its lines."""
+
+
 def _relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -68,7 +80,7 @@ def test_each_process_loads_only_what_its_role_needs(entry_point: str):
 def test_only_the_signer_and_the_chain_client_load_the_chain_sdk():
     validator = [path for path in SOURCES if (ROOT / "gaia" / "validator") in path.parents]
 
-    naming = {_relative(path) for path in validator if "bittensor" in _imported_packages(path)}
+    naming = {_relative(path) for path in validator if "bittensor" in _facts(path).packages}
 
     assert naming <= MAY_NAME_BITTENSOR
 
@@ -104,18 +116,12 @@ def test_file_is_short_and_says_what_it_is_for(path: Path):
 
     assert len(text.splitlines()) <= LONGEST_FILE
     if text.strip():
-        assert ast.get_docstring(ast.parse(text)), "the first line of a module says what it is for"
+        assert _facts(path).docstring, "the first line of a module says what it is for"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)
 def test_functions_are_short(path: Path):
-    too_long = {
-        node.name: length
-        for node in _functions(path)
-        if (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
-    }
-
-    assert too_long == {}
+    assert _facts(path).too_long == {}
 
 
 def test_import_contracts_name_packages_that_exist():
@@ -125,17 +131,19 @@ def test_import_contracts_name_packages_that_exist():
     assert [name for name in named if importlib.util.find_spec(name) is None] == []
 
 
-def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-
-
-def _imported_packages(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-    return names
+@cache
+def _facts(path: Path) -> Facts:
+    tree = ast.parse(path.read_text())
+    packages: set[str] = set()
+    too_long: dict[str, int] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                packages.update(alias.name.split(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module)):
+                packages.add(module.split(".")[0])
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    too_long[node.name] = length
+    return Facts(ast.get_docstring(tree), frozenset(packages), too_long)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gaia.validator.app import compute_worker
 from gaia.validator.app.compute_worker import ComputeWorker, find_handler
 from gaia.validator.app.rendezvous import short_directory
 from gaia.validator.app.worker_guard import Note, WorkerGuard
@@ -292,7 +293,10 @@ def test_drained_worker_still_does_the_unit_that_crossed_its_goodbye(engine: Eng
     running.join()
 
 
-def test_drained_worker_does_not_wait_for_ever_for_an_engine_that_is_gone(engine: Engine) -> None:
+def test_drained_worker_does_not_wait_for_ever_for_an_engine_that_is_gone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute_worker, "_FAREWELL_S", 0.05)
     running = Running(engine.path)
     engine.accept()
     engine.hang_up()

@@ -5,7 +5,8 @@ The transcription is plain numpy, written from the document alone, and imports n
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -138,8 +139,12 @@ def a_component(field: str, lead: int, **measures: float | None) -> Component:
     return Component(field=field, lead_hours=lead, **given)
 
 
+def members(component: Component) -> Iterator[tuple[str, Any]]:
+    return ((name, getattr(component, name)) for name in component.__slots__)
+
+
 def as_nan(components: list[Component]) -> list[dict[str, Any]]:
-    return [{name: NAN if value is None else value for name, value in asdict(c).items()} for c in components]
+    return [{name: NAN if value is None else value for name, value in members(c)} for c in components]
 
 
 maybe = st.floats(-5.0, 1.0) | st.none()
@@ -222,7 +227,10 @@ def test_weights_are_those_of_the_document(case: str, seed: int) -> None:
     metagraph = a_metagraph(offline)
 
     weights = weight_vector(
-        [{f"hotkey-{uid}": 0.0 if np.isnan(s) else float(s) for uid, s in enumerate(row)} for row in rows],
+        [
+            {f"hotkey-{uid}": 0.0 if math.isnan(score) else score for uid, score in enumerate(row.tolist())}
+            for row in rows
+        ],
         metagraph,
         burn_fraction=0.75,
         burn_enabled=True,

@@ -135,16 +135,43 @@ def test_latitudes_in_no_order_have_no_area():
 # Where machine code is kept
 
 
-@pytest.fixture
-def source(tmp_path):
+def function_in(path):
     """A function of its own file, as one of ours would be."""
-    path = tmp_path / "package" / "double.py"
     path.parent.mkdir()
     path.write_text("def double(out):\n    out[0] = 21.0 + out[0]\n")
     space = {}
     exec(compile(path.read_text(), str(path), "exec"), space)
     space["double"].__module__ = "double"
-    return space["double"], path
+    return space["double"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "package" / "double.py"
+    return function_in(path), path
+
+
+@pytest.fixture(scope="module")
+def once_compiled(tmp_path_factory):
+    """A function, and the folder where its machine code was kept."""
+    folder = tmp_path_factory.mktemp("once")
+    function = function_in(folder / "package" / "double.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiling, "_parents", lambda source: iter([folder / "cache"]))
+        compiling._place.cache_clear()
+        doubles(function)
+        compiling._place.cache_clear()
+    return function, folder / "cache"
+
+
+@pytest.fixture
+def kept(once_compiled, places, tmp_path):
+    """A function, and a copy of what was kept of it, to be damaged."""
+    function, pristine = once_compiled
+    shutil.copytree(pristine, tmp_path / "cache")
+    places(tmp_path / "cache")
+    (entry,) = tmp_path.glob("cache/*/*")
+    return function, entry
 
 
 @pytest.fixture
@@ -235,11 +262,8 @@ def no_pickle(entry):
         no_pickle,
     ],
 )
-def test_damaged_machine_code_is_reported_once_and_replaced(source, places, tmp_path, caplog, damage):
-    function, _ = source
-    places(tmp_path / "cache")
-    doubles(function)
-    (entry,) = tmp_path.glob("cache/*/*")
+def test_damaged_machine_code_is_reported_once_and_replaced(kept, caplog, damage):
+    function, entry = kept
     damage(entry)
 
     first, second = doubles(function), compilations_of(function)
@@ -247,14 +271,12 @@ def test_damaged_machine_code_is_reported_once_and_replaced(source, places, tmp_
     assert (first, second) == (True, 0)
     assert [record.getMessage() for record in caplog.records] == ["compiled_code_unusable"]
     assert caplog.records[0].values["path"] == str(entry)
-    assert list(tmp_path.glob("cache/*/*")) == [entry]
+    assert list(entry.parent.iterdir()) == [entry]
 
 
-def test_damaged_machine_code_is_never_run(source, places, tmp_path):
-    function, _ = source
-    places(tmp_path / "cache")
-    doubles(function)
-    (code,) = tmp_path.rglob("*.nbc")
+def test_damaged_machine_code_is_never_run(kept):
+    function, entry = kept
+    (code,) = entry.rglob("*.nbc")
     right, wrong = (np.float64(value).tobytes() for value in (21.0, 22.0))
     content = code.read_bytes()
     assert right in content
@@ -263,13 +285,11 @@ def test_damaged_machine_code_is_never_run(source, places, tmp_path):
     assert doubles(function)
 
 
-def test_machine_code_that_cannot_be_replaced_is_reported_and_made_anew(source, places, tmp_path, caplog):
-    function, _ = source
-    places(tmp_path / "cache")
-    doubles(function)
-    (place,) = tmp_path.glob("cache/*")
-    shutil.rmtree(place)
-    place.touch()
+def test_machine_code_that_cannot_be_replaced_is_reported_and_made_anew(kept, caplog):
+    function, entry = kept
+    compiling._place(Path(function.__code__.co_filename))
+    shutil.rmtree(entry.parent)
+    entry.parent.touch()
 
     assert doubles(function)
 
@@ -277,11 +297,8 @@ def test_machine_code_that_cannot_be_replaced_is_reported_and_made_anew(source, 
     assert "NotADirectoryError" in caplog.records[0].values["reason"]
 
 
-def test_what_a_killed_process_left_half_made_is_removed(source, places, tmp_path):
-    function, _ = source
-    places(tmp_path / "cache")
-    doubles(function)
-    (entry,) = tmp_path.glob("cache/*/*")
+def test_what_a_killed_process_left_half_made_is_removed(kept):
+    function, entry = kept
     seal_lost(entry)
     old, new = entry.with_name("making-old"), entry.with_name("making-new")
     for draft in (old, new):

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEST_EVERY = timedelta(minutes=30)
@@ -76,6 +77,7 @@ def _floor(moment: datetime, step: timedelta) -> datetime:
     return _EPOCH + (moment - _EPOCH) // step * step
 
 
+@lru_cache(maxsize=64)
 def _fraction(salt: str, day: datetime) -> float:
     """A number in [0, 1) that is the same whenever the same day is asked about."""
     digest = hashlib.sha256(f"{salt}:{day:%Y%m%d}".encode()).digest()

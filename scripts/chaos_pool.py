@@ -15,7 +15,19 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 _FEWEST_KILLS_OF_A_LANE = 30
-_SUMS = ("kills", "pauses", "stumbles", "lives", "units", "lost", "doubled", "wrong", "rerun", "refused")
+_SUMS = (
+    "kills",
+    "pauses",
+    "stumbles",
+    "compared",
+    "lives",
+    "units",
+    "lost",
+    "doubled",
+    "wrong",
+    "rerun",
+    "refused",
+)
 _LISTS = ("left_behind", "stuck", "leaks", "deadlocks", "wrong_examples")
 _COUNTERS = ("by_kind", "stops", "strikes", "failures")
 
@@ -59,7 +71,7 @@ def merge(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result["left_behind"] = len(result["left_behind"])
     result["bound"] = 3 / result["kills"] if result["kills"] else 1.0
     faults = ("lost", "doubled", "wrong", "left_behind", "stuck", "leaks", "deadlocks")
-    result["passed"] = not any(result[name] for name in faults)
+    result["passed"] = result["compared"] > 0 and not any(result[name] for name in faults)
     return result
 
 

@@ -39,7 +39,8 @@ ENGINE_SILENCE_S = 1.0
 _MEAN_GAP_S = 0.05
 _STUCK_AFTER_S = 45.0
 _QUIET_END = 0.08
-"""This last share of a lane's kills spares the Supervisor, whose counts are then compared."""
+_FEWEST_QUIET = 8
+"""The last acts of a lane, this share or so many, spare the Supervisor: what its family holds is counted before and after."""
 
 
 class Deadlock(Exception):
@@ -52,14 +53,22 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     stumbles: int = 0
+    compared: int = 0
+    """Processes whose holdings were counted before and after."""
     left_behind: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     deadlocks: list[str] = field(default_factory=list)
 
 
-def make_plan(kills: int, random: Random) -> deque[str]:
-    """Shuffle kills of each kind, with "stop <kind>" and stumbles among them; the same for the same seed."""
+def make_plan(kills: int, random: Random) -> tuple[deque[str], deque[str]]:
+    """Shuffle kills of each kind, with "stop <kind>" and stumbles among them; the same for the same seed.
+
+    Returns
+    -------
+    tuple[deque[str], deque[str]]
+        What to do first, and what to do then, which spares the Supervisor.
+    """
     counts = {kind: max(1, round(share * kills)) for kind, share in SHARES.items()}
     counts["worker"] = max(1, kills - sum(counts.values()))
     acts = [kind for kind, count in counts.items() for _ in range(count)]
@@ -67,10 +76,10 @@ def make_plan(kills: int, random: Random) -> deque[str]:
         acts += [f"stop {kind}"] * max(1, round(per_kill * kills))
     acts += ["stumble"] * round(STUMBLES_PER_KILL * kills)
     random.shuffle(acts)
-    quiet_from = len(acts) - max(1, round(_QUIET_END * len(acts)))
+    quiet_from = max(0, len(acts) - max(_FEWEST_QUIET, round(_QUIET_END * len(acts))))
     early = [act for act in acts[quiet_from:] if act == "supervisor"]
     late = [act for act in acts[quiet_from:] if act != "supervisor"]
-    return deque([*acts[:quiet_from], *early, *late])
+    return deque([*acts[:quiet_from], *early]), deque(late)
 
 
 class Lane:
@@ -85,7 +94,7 @@ class Lane:
     def __init__(self, kills: int, seed: int) -> None:
         self.seed = seed
         self.random = Random(seed)
-        self.plan = make_plan(kills, self.random)
+        self.plan, self.quiet_plan = make_plan(kills, self.random)
         self.kills = kills
         self.folder = Path(tempfile.mkdtemp(prefix="pool-chaos-"))
         self.data_dir = self.folder / "data"
@@ -101,13 +110,12 @@ class Lane:
         """Carry the plan out, let the rest of the units be answered, and judge."""
         begun = time.monotonic()
         victims.adopt_orphans()
-        before: dict[str, Any] = {}
         try:
             self._start()
-            while self.plan or self.stops:
-                if not before and "supervisor" not in self.plan:
-                    before = self._steady_holdings()
-                self._step()
+            self._carry_out_plan()
+            before = self._steady_holdings()
+            self.plan = self.quiet_plan
+            self._carry_out_plan()
             self.book.stop()
             self._until(lambda: self.book.open_count() == 0, "the last units to be answered")
             self._compare(before, self._steady_holdings())
@@ -116,6 +124,10 @@ class Lane:
             self.tally.deadlocks.append(str(error))
             self._kill_supervisor()
         return self._judge(time.monotonic() - begun)
+
+    def _carry_out_plan(self) -> None:
+        while self.plan or self.stops:
+            self._step()
 
     def _step(self) -> None:
         self._settle_stops()
@@ -287,21 +299,29 @@ class Lane:
         victims.reap_orphans(self.supervisor.pid)
         board = self._board()
         engine = board.processes.get("io_engine")
+        fork_server = victims.fork_server_of(self.supervisor.pid)
         if (
             len(board.workers) != WORKERS
             or engine is None
+            or fork_server is None
             or victims.standby_of(self.supervisor.pid, board) is None
             or any(map(victims.is_dead, board.workers.values()))
         ):
             return None
         try:
-            processes = {"harness": os.getpid(), "supervisor": self.supervisor.pid, "engine": engine}
+            processes = {
+                "harness": os.getpid(),
+                "supervisor": self.supervisor.pid,
+                "engine": engine,
+                "fork_server": fork_server,
+            }
             return {name: victims.holdings(pid) for name, pid in processes.items()}
         except Exception as error:  # noqa: BLE001 - whoever died meanwhile, the next look finds another
             return {"error": repr(error)}
 
     def _compare(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        if before and before != after:
+        self.tally.compared += len(before)
+        if before != after:
             self.tally.leaks.append(f"before {json.dumps(before)}, after {json.dumps(after)}")
 
     def _watch_progress(self, *, must_grow: bool = True) -> None:
@@ -341,6 +361,7 @@ class Lane:
             "pauses": self.stops.outlasted.total(),
             "stops": dict(self.stops.outlasted),
             "stumbles": self.tally.stumbles,
+            "compared": self.tally.compared,
             "lives": self.lives,
             "lost": self.book.open_count(),
             # A second answer that the book refused was given all the same.

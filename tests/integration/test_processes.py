@@ -376,6 +376,7 @@ def test_next_start_after_a_killed_supervisor_finds_the_place_free(start: Start)
     first.result("a")
     assert first.process is not None
     first.process.kill()
+    first.process.wait()  # else its own engine may still answer the next unit
 
     second = start(embedded_database=True)
     second.submit("b", "test.echo")

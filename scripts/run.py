@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--days", metavar="D", help="daily runs (1 with --once, else 3)")
     add("--grid", choices=("1.0", "0.25"), help="degrees (1.0)")
     add("--seed", metavar="S", help="shifts the forecasts' errors (0)")
+    add("--rule-set", metavar="NAME", help="scoring and weights (gaia-2.9)")
     add("--state", metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
     add("--keep", action="store_true", help="remove no older folder below .localnet")
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -112,6 +113,7 @@ def read_board(path: Path) -> Board:
         return Board()
 
 
+@functools.lru_cache(maxsize=8)
 def run_directory(data_dir: Path) -> Path:
     """Return the folder of sockets and board of the validator that owns `data_dir`."""
     return short_directory(data_dir.resolve() / "run", _LONGEST_NAME)

@@ -214,19 +214,23 @@ def test_who_does_not_count_in_a_run_shares_nothing_there(world: dict[str, Any],
     assert found["pairs"] == []
 
 
+def a_lead(tmp_path: Path, number: int, errors: dict[str, Any], public: Any) -> dict[str, Any]:
+    """Keep the products of errors (field, point) that are given directly."""
+    folder = tmp_path / f"lead-{number}"
+    folder.mkdir()
+    public.astype("<f4").tofile(folder / "public.f32")
+    for name, values in errors.items():
+        values.astype("<f4").tofile(folder / f"{name}.f32")
+    return make_products(
+        {"folder": str(folder), "hotkeys": list(errors), "fields": 2, "out_dir": str(tmp_path / "products")}
+    )
+
+
 def test_a_newcomer_shares_as_much_as_it_has_forecast(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    miners = [f"honest-{number}" for number in range(12)]
-    folder = tmp_path / "sketches"
-    folder.mkdir()
-    rng.standard_normal((len(FIELDS), 3, POINTS)).astype("<f4").tofile(folder / "public.f32")
-    for name in miners:
-        rng.standard_normal((len(FIELDS), POINTS)).astype("<f4").tofile(folder / f"{name}.f32")
-    (folder / "new.f32").write_bytes((folder / "honest-0.f32").read_bytes())
-    everybody = [*miners, "new"]
-    value = make_products(
-        {"folder": str(folder), "hotkeys": everybody, "fields": 2, "out_dir": str(tmp_path / "products")}
-    )
+    errors = {f"honest-{number}": rng.standard_normal((2, POINTS)) for number in range(12)}
+    everybody = [*errors, "new"]
+    value = a_lead(tmp_path, 1, errors | {"new": errors["honest-0"]}, rng.standard_normal((2, 3, POINTS)))
     before, after = kept(value, tmp_path, *range(12), None), kept(value, tmp_path, *range(13))
 
     found = find_overlaps({"hotkeys": everybody, "products": [before] * 3 + [after]})
@@ -234,6 +238,24 @@ def test_a_newcomer_shares_as_much_as_it_has_forecast(tmp_path: Path) -> None:
     ((one, other, part),) = found["pairs"]
     assert (one, other) == ("honest-0", "new")
     assert 0.35 < part < 0.5
+
+
+def test_many_noisy_copies_do_not_pass_for_the_mean_by_being_new(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    honest, sybils = [f"honest-{n}" for n in range(12)], [f"sybil-{n}" for n in range(40)]
+    products = []
+    for lead in range(4):
+        common, model = (np.sqrt(part) * rng.standard_normal((2, POINTS)) for part in (0.8, 0.2))
+        errors = {name: common + np.sqrt(0.2) * rng.standard_normal((2, POINTS)) for name in honest}
+        if lead == 3:
+            errors |= {name: common + model + 0.45 * rng.standard_normal((2, POINTS)) for name in sybils}
+        value = a_lead(tmp_path, lead, errors, 2 * rng.standard_normal((2, 3, POINTS)))
+        products.append(kept(value, tmp_path, *range(12), *(range(12, 52) if lead == 3 else [None] * 40)))
+
+    pairs = find_overlaps({"hotkeys": honest + sybils, "products": products})["pairs"]
+
+    assert len(pairs) == 40 * 39 / 2
+    assert all(one in sybils and other in sybils and part > 0.2 for one, other, part in pairs)
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])

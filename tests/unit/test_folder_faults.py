@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,19 +12,7 @@ from gaia.validator.app import rendezvous
 from gaia.validator.app.folder_faults import our_files, trouble_with_named_file
 from gaia.validator.app.rendezvous import Board, board_path, publish
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
-
-
-@contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    """Let the kernel refuse to open anything."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+from tests.support.scarcity import no_descriptors_left
 
 
 def test_full_disk_is_the_operators_to_mend(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gaia.validator.app import nursery, rendezvous
 from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor import Options, Supervisor
 from gaia.validator.utils.errors import ExitCode
+from tests.support.scarcity import no_descriptors_left
 
 
 @pytest.fixture
@@ -89,3 +90,13 @@ def test_start_that_the_system_has_no_means_for_is_tried_again_until_it_is_a_cra
 
     assert len(tries) == 3
     assert "GAIA_DATA_DIR" not in capsys.readouterr().err
+
+
+def test_settings_that_cannot_be_read_again_just_now_end_nothing(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with no_descriptors_left():
+        supervisor._begin_reload()
+
+    assert "reload_failed" in caplog.text
+    assert supervisor._reloading is None

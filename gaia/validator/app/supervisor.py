@@ -313,11 +313,15 @@ class Supervisor:
         if self._reloading is not None:
             return
         event(_log, "reloading")
-        settings = os.memfd_create("settings", 0)
-        os.write(settings, self._options.settings)
-        os.lseek(settings, 0, os.SEEK_SET)
-        with os.fdopen(settings, "rb") as source:
-            self._reloading = subprocess.Popen(self._reload, stdin=source, stdout=subprocess.PIPE)
+        try:
+            with os.fdopen(os.memfd_create("settings", 0), "w+b") as settings:
+                settings.write(self._options.settings)
+                settings.seek(0)
+                self._reloading = subprocess.Popen(self._reload, stdin=settings, stdout=subprocess.PIPE)
+        except OSError as error:
+            # We run on with the settings that we have; whoever sent the signal may send it again.
+            event(_log, "reload_failed", logging.ERROR, reason=repr(error))
+            return
         self._selector.register(self._reloading.stdout, selectors.EVENT_READ, "reloaded")  # type: ignore[arg-type]
 
     def _take_over(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gaia.tasks.defined_tasks.weather import copies as book
 from gaia.tasks.defined_tasks.weather.copies import ATTEMPTS, CopyBook
 from gaia.validator.db import copies
-from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.integration.test_weather_task import INIT, Story
 from tests.support.fakes import LEADS
@@ -119,7 +119,7 @@ async def test_overlaps_are_not_told_while_products_are_awaited(story):
     await story.until(due)
     await story.task.advance(story.clock.now())
 
-    with pytest.raises(TransientError, match="still to be made"):
+    with pytest.raises(NotYetAvailable, match="still to be made"):
         await found(story)
 
     for _ in range(ATTEMPTS - 1):

@@ -9,7 +9,7 @@ from gaia.validator.core.weight_inputs import parts_named, read, vector_of
 from gaia.validator.core.weight_setting import WeightSetter
 from gaia.validator.db import history
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import WeightsSet
 from tests.support.fakes import VALIDATOR, FakeMetagraph, a_metagraph
 
@@ -277,11 +277,9 @@ async def test_who_has_no_skill_is_not_held_against_anybody(database):
 
 
 async def test_nothing_is_promised_while_it_is_being_found_out_who_shares_work(next_setting):
-    next_setting.copies.failures = [TransientError("the products of 24 are still to be made")]
+    next_setting.copies.failures = [NotYetAvailable("the products of 24 are still to be made", NOW)]
 
-    with pytest.raises(TransientError):
-        await next_setting.setter.set_if_due(NOW)
-
+    assert await next_setting.setter.set_if_due(NOW) is None
     assert await next_setting.journal() == []
     assert await next_setting.setter.set_if_due(NOW) is not None
 

@@ -143,7 +143,7 @@ class CopyFinder(Protocol):
     async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
         """Return what those who are `earning` share in some runs (run -> hotkeys that count in it).
 
-        Raises `TransientError` while that is still being found out.
+        Raises `NotYetAvailable` while that is still being found out.
         """
         ...
 

@@ -18,7 +18,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch, Intent, WindowScore
 from gaia.validator.db.queries import JournalEntry
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.errors import GaiaError, NotYetAvailable
 from gaia.validator.utils.ipc_types import Metagraph, WeightsSet
 
 log = structlog.get_logger(__name__)
@@ -65,9 +65,9 @@ class WeightSetter:
         Raises
         ------
         TransientError
-            If the chain or the database did not answer, or it is still being found out
-            who shares work. The journal keeps the vector of this epoch once there is one:
-            the next attempt signs the same one.
+            If the chain or the database did not answer, or who shares work could not be
+            found out. The journal keeps the vector of this epoch once there is one: the
+            next attempt signs the same one.
         """
         metagraph = self._metagraph.latest()
         if metagraph is None or not self._is_due(metagraph):
@@ -113,7 +113,11 @@ class WeightSetter:
         if not scores:
             log.info("weights_held", reason="no score in the window")
             return None
-        inputs = await self._inputs(scores, metagraph)
+        try:
+            inputs = await self._inputs(scores, metagraph)
+        except NotYetAvailable as error:
+            log.info("weights_held", reason=str(error))
+            return None
         by_uid = inputs.weights()
         if by_uid is None:
             log.error("weights_held", reason="nobody to give the weight to")

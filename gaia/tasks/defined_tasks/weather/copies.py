@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -28,7 +28,7 @@ from gaia.validator.db import copies
 from gaia.validator.db.connection import Database
 from gaia.validator.db.copies import LeadProducts
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import GaiaError, TransientError
+from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import WorkUnit
 
 log = structlog.get_logger(__name__)
@@ -88,8 +88,10 @@ class CopyBook:
 
         Raises
         ------
+        NotYetAvailable
+            While products of a settled lead are still to be made.
         TransientError
-            While products of a settled lead are still to be made, or where the unit failed.
+            If the unit failed.
         """
         await self._require_nothing_left()
         run_ids = sorted(members)
@@ -166,7 +168,8 @@ class CopyBook:
     async def _require_nothing_left(self) -> None:
         for folder in self._folders():
             if await self._settled(folder) is not None:
-                raise TransientError(f"the products of {_name(folder)} are still to be made")
+                now = datetime.fromtimestamp(self._wall_clock(), UTC)
+                raise NotYetAvailable(f"the products of {_name(folder)} are still to be made", now)
 
     async def _sweep(self) -> None:
         """Remove files of runs that left the window, and sketches that nobody will ask for."""

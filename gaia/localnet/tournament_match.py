@@ -37,7 +37,9 @@ class Scored:
     whole: Array
     """Errors of leads against ERA5, in units of the best baseline's (run, lead x field x point)."""
     own: Array
-    """What is not public in them, likewise."""
+    """What is not public in them, likewise; both 0 where nothing was delivered."""
+    given: Array
+    """1 where a lead was delivered (run, lead)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,14 @@ class Match:
         """Score every run of one uid by the rule set itself."""
         measured = {**self._measures(uid.errors), **self._public_mse}
         scores = [self._run_score(uid, measured, run) for run in range(self.world.runs)]
-        final = uid.errors[:, 1:]
+        given = np.ones(uid.errors[:, 1:].shape[:2], np.float32)
         if uid.delivered is not None:
-            final = final * uid.delivered[:, 1:, None, None]
+            given *= uid.delivered[:, 1:]
+        if uid.present is not None:
+            given *= uid.present[:, None]
+        final = uid.errors[:, 1:] * given[..., None, None]
         own = own_errors(final[..., None, :], self._public)[..., 0, :]
-        return Scored(uid, scores, _flat(final * self._unit), _flat(own))
+        return Scored(uid, scores, _flat(final * self._unit), _flat(own), given)
 
     def honest_scores(self) -> Floats:
         """Return the mean score of each honest miner over all runs."""
@@ -116,8 +121,8 @@ class Match:
         earning = [place for place, name in enumerate(names) if worth(runs, name) > 0.0]
         if not self._sees_copies or not earning:
             return Copies()
-        whole, own = products[:, earning][:, :, earning]
-        shared = overlaps(whole, own)
+        whole, own, together = products[:, earning][:, :, earning]
+        shared = overlaps(whole / np.maximum(together, 1.0), own)
         return Copies(
             overlap={
                 names[place]: {names[earning[other]]: float(row[other]) for other in np.flatnonzero(row)}
@@ -127,7 +132,7 @@ class Match:
         )
 
     def _all_products(self, players: Sequence[Scored]) -> Floats:
-        """Return the products of everybody's errors (whole and own, run, uid, uid)."""
+        """Return the products of everybody's errors (whole, own, and leads both delivered; run, uid, uid)."""
         if not players:
             return self._among_honest
         across, among = _products(self._honest, players), _products(players, players)
@@ -215,7 +220,8 @@ def _correlation(one: Array, other: Array, weights: Array) -> Floats:
 def _products(some: Sequence[Scored], others: Sequence[Scored]) -> Floats:
     whole = np.stack([one.whole for one in some], 1) @ np.stack([one.whole for one in others], 2)
     own = np.stack([one.own for one in some], 1) @ np.stack([one.own for one in others], 2)
-    return np.stack([whole, own]).astype(np.float64)
+    together = np.stack([one.given for one in some], 1) @ np.stack([one.given for one in others], 2)
+    return np.stack([whole, own, together]).astype(np.float64)
 
 
 def _run(names: Sequence[str], everybody: Sequence[Scored], run: int) -> Run:

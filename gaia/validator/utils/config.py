@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,11 +19,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    PydanticBaseSettingsSource,
-)
 
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import HandedSettings, Variables, at_home, read_env_file
@@ -302,15 +297,16 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
         If a value is not allowed, or a name that begins with GAIA_ is no setting.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for place in reversed(_places(env_file)):
+        values |= place()
         origins |= place.origins()
     origins |= dict.fromkeys(given, "command line")
     try:
-        read = _Gathered(_env_file=env_file, **given)  # type: ignore[call-arg]
+        settings = Settings(**(values | given))
     except ValidationError as error:
         raise _explained(error, origins) from None
-    settings = Settings(**{name: getattr(read, name) for name in read.model_fields_set})
     settings._origins.update(origins)
     return settings
 
@@ -419,22 +415,6 @@ def _check_leads(name: str, leads: list[int], step_hours: int, steps: int) -> No
         raise _rule(name, problem, remedy)
     if not leads or len(set(leads)) < len(leads):
         raise _rule(name, "is empty or names a lead twice", "name each lead once")
-
-
-class _Gathered(Settings):
-    """Settings that look for themselves in the environment and in the file given as `_env_file`."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        env_file = cast(Path | None, cast(DotEnvSettingsSource, dotenv_settings).env_file)
-        return (init_settings, *_places(env_file))
 
 
 def _places(env_file: Path | None) -> list[Variables]:

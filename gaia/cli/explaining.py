@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from gaia.cli import tables
 from gaia.cli.select import NotThere, miner_named, runs_named
 from gaia.cli.source import Source
+from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
+from gaia.validator.core.weight_inputs import parts_named, read
 from gaia.validator.db import history
 from gaia.validator.db.history import Row, StoredRun
 
@@ -27,18 +29,19 @@ _SHOWN = ("rmse", "bias", "acc", "skill_climatology", "skill_gfs")
 def explain(source: Source, arguments: argparse.Namespace) -> int:
     """Print how one miner came by its weight, as far back as the bytes it sent."""
 
-    async def read(connection: Connection) -> tuple[StoredRun, Row | None, list[Row]]:
+    async def look(connection: Connection) -> tuple[StoredRun, Row | None, list[Row], FoundCopies | None]:
         named = runs_named([arguments.run], await history.run_summaries(connection))
         if len(named) != 1:
             raise NotThere(f"{arguments.run} means {len(named)} runs; name one")
         (run,) = await history.stored_runs(connection, [named[0].run_id])
         weights = await history.weights_of_run(connection, run.summary.run_id)
-        return run, weights, await history.overall_scores(connection)
+        found = await _found(connection, weights)
+        return run, weights, await history.overall_scores(connection), found
 
-    run, weights, overall = source.read(read)
+    run, weights, overall, found = source.read(look)
     forecast = miner_named(arguments.miner, run.forecasts)
     rule_set = arguments.rule_set or run.summary.rule_set
-    story = explanation(run, forecast, rule_set, weights, overall)
+    story = explanation(run, forecast, rule_set, weights, overall, found)
     if arguments.json:
         tables.print_json(story)
     else:
@@ -47,7 +50,12 @@ def explain(source: Source, arguments: argparse.Namespace) -> int:
 
 
 def explanation(
-    run: StoredRun, forecast: Row, rule_set: str, weights: Row | None, overall: Sequence[Row]
+    run: StoredRun,
+    forecast: Row,
+    rule_set: str,
+    weights: Row | None,
+    overall: Sequence[Row],
+    found: FoundCopies | None = None,
 ) -> dict[str, Any]:
     """Return everything that led to one miner's weight, the newest first.
 
@@ -74,7 +82,9 @@ def explanation(
             "reason": forecast["reason"],
         },
         "rules": rules_of(rule_set),
-        "weight": _weight(weights, hotkey, overall) if weights and weights["rule_set"] == rule_set else None,
+        "weight": _weight(weights, hotkey, overall, found)
+        if weights and weights["rule_set"] == rule_set
+        else None,
         "overall": {name: scores[0][name] for name in ("day1", "overall", "counted")} if scores else None,
         "contract": run.summary.contract,
         "leads": [
@@ -103,7 +113,30 @@ def _sentence(function: Any) -> str:
     return (inspect.getdoc(function) or "").split("\n", 1)[0]
 
 
-def _weight(weights: Row, hotkey: str, overall: Sequence[Row]) -> dict[str, Any]:
+async def _found(connection: Connection, weights: Row | None) -> FoundCopies | None:
+    """Return what was known of copies when a vector was made; None where that was not kept."""
+    if weights is None or weights["inputs"] is None:
+        return None
+    names = weights["inputs"]
+    return read(names, await history.weight_inputs(connection, parts_named(names))).found
+
+
+def _copies(found: FoundCopies, hotkey: str) -> dict[str, Any]:
+    """Return with whom a miner shares work, most of it first, and who of them was bound when."""
+    others = sorted(
+        ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
+        reverse=True,
+    )
+    return {
+        "bound_in_round": found.committed.get(hotkey),
+        "shared_with": [
+            {"hotkey": other, "overlap": part, "bound_in_round": found.committed.get(other)}
+            for part, other in others
+        ],
+    }
+
+
+def _weight(weights: Row, hotkey: str, overall: Sequence[Row], found: FoundCopies | None) -> dict[str, Any]:
     window = [
         {"run_id": row["run_id"], "overall": row["overall"], "counted": row["counted"]}
         for row in overall
@@ -122,6 +155,7 @@ def _weight(weights: Row, hotkey: str, overall: Sequence[Row]) -> dict[str, Any]
         "runs": len(weights["run_ids"]),
         "window": window,
         "window_mean": fmean(counted) if counted else None,
+        "copies": _copies(found, hotkey) if found else None,
     }
 
 
@@ -182,12 +216,18 @@ def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
         f"{row['run_id']} {tables.shown(row['overall'])}{'' if row['counted'] else ' (excused)'}"
         for row in weight["window"]
     )
+    shared = [
+        f"          shares {other['overlap']:.2f} of its work with {other['hotkey']}: bound in round"
+        f" {weight['copies']['bound_in_round']} of questions, the other in {other['bound_in_round']}"
+        for other in (weight["copies"] or {}).get("shared_with", ())
+    ]
     return [
         (
             f"weight    {weight['share']:.6f} of the vector of epoch {weight['epoch']}, block {weight['block']},"
             f" sha256 {weight['vector_sha256'][:16]}"
         ),
         f"          from {weight['runs']} runs, mean {tables.shown(weight['window_mean'])}: {earned}",
+        *shared,
     ]
 
 

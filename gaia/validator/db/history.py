@@ -80,7 +80,7 @@ SQL: Final[Mapping[str, str]] = {
     " block_hash, extrinsic, error FROM weight_journal ORDER BY epoch DESC LIMIT $1",
     # The newest vector that was made from a run, and stands on chain.
     "weights_of_run": "SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at,"
-    " block, block_hash, extrinsic, error FROM weight_journal WHERE state = 'set' AND run_ids ? $1"
+    " block, block_hash, extrinsic, error, inputs FROM weight_journal WHERE state = 'set' AND run_ids ? $1"
     " ORDER BY epoch DESC LIMIT 1",
     # The vectors that were made from some runs, oldest first.
     "vectors": "SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, inputs"

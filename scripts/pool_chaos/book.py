@@ -71,6 +71,10 @@ class Book:
         """Let no more units be made."""
         self._rows.execute("INSERT INTO stop VALUES (?)", (time.time(),))
 
+    def go_on(self) -> None:
+        """Let units be made again."""
+        self._rows.execute("DELETE FROM stop")
+
     def answers(self) -> int:
         """Return how many answers there are."""
         return self._one("SELECT count(*) FROM answer")

@@ -18,6 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
+
 from gaia.validator.app.rendezvous import Board, board_path, read_board
 from pool_chaos import stops, victims
 from pool_chaos.book import Book
@@ -113,12 +115,11 @@ class Lane:
         try:
             self._start()
             self._carry_out_plan()
-            before = self._steady_holdings()
+            before = self._holdings_at_rest()
+            self.book.go_on()
             self.plan = self.quiet_plan
             self._carry_out_plan()
-            self.book.stop()
-            self._until(lambda: self.book.open_count() == 0, "the last units to be answered")
-            self._compare(before, self._steady_holdings())
+            self._compare(before, self._holdings_at_rest())
             self._end()
         except Deadlock as error:
             self.tally.deadlocks.append(str(error))
@@ -280,6 +281,12 @@ class Lane:
     def _board(self) -> Board:
         return read_board(board_path(self.data_dir))
 
+    def _holdings_at_rest(self) -> dict[str, Any]:
+        """Let all units be answered, for poison among them would go on killing workers; then count."""
+        self.book.stop()
+        self._until(lambda: self.book.open_count() == 0, "the last units to be answered")
+        return self._steady_holdings()
+
     def _steady_holdings(self) -> dict[str, Any]:
         """Wait until nobody starts or ends any more, and count what each process holds."""
         seen: list[Any] = []
@@ -315,9 +322,13 @@ class Lane:
                 "engine": engine,
                 "fork_server": fork_server,
             }
-            return {name: victims.holdings(pid) for name, pid in processes.items()}
-        except Exception as error:  # noqa: BLE001 - whoever died meanwhile, the next look finds another
-            return {"error": repr(error)}
+            found = {name: victims.holdings(pid) for name, pid in processes.items()}
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            return None  # whoever died meanwhile, the next look finds another
+        # A worker that is on the board may still be on its way: the engine has a pidfd of each that has connected, the
+        # Supervisor looks into the memory of each.
+        known = (found["engine"].get("fd pidfd"), found["supervisor"].get("fd statm"))
+        return found if known == (WORKERS, WORKERS) else None
 
     def _compare(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         self.tally.compared += len(before)

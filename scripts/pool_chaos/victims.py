@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -98,7 +99,18 @@ def reap_orphans(own_child: int) -> None:
 
 
 def holdings(pid: int) -> dict[str, int]:
-    """Count what a process holds: descriptors, threads, children that nobody collected."""
+    """Count what a process holds: descriptors of each kind, threads, children that nobody collected."""
     process = psutil.Process(pid)
     zombies = [child for child in process.children() if child.status() == psutil.STATUS_ZOMBIE]
-    return {"fds": process.num_fds(), "threads": process.num_threads(), "zombies": len(zombies)}
+    kinds = Counter(f"fd {kind}" for link in Path(f"/proc/{pid}/fd").iterdir() if (kind := kind_of(link)))
+    return {**kinds, "threads": process.num_threads(), "zombies": len(zombies)}
+
+
+def kind_of(link: Path) -> str:
+    """Name what a descriptor in /proc leads to: a kind such as "socket" or "pidfd", or a file's name; "": it is closed."""
+    try:
+        target = str(link.readlink())
+    except FileNotFoundError:
+        return ""  # such as the one that listed them
+    kind, _, rest = target.partition(":")
+    return Path(target).name if not rest else rest.strip("[]") if kind == "anon_inode" else kind

@@ -32,7 +32,7 @@ def test_nothing_is_lost_doubled_wrong_or_left_behind_by_150_kills() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
 
     found = json.loads(done.stdout)
-    assert found["passed"], found
+    assert found["passed"], done.stdout
     assert (found["lost"], found["doubled"], found["wrong"], found["left_behind"]) == (0, 0, 0, 0)
     assert found["kills"] >= KILLS
     assert all(found["by_kind"][kind] >= 10 for kind in KINDS)

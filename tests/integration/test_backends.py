@@ -321,6 +321,8 @@ async def test_unit_that_killed_three_workers_is_quarantined_and_others_go_on(co
 @where(Capability.KILL_RUNNING)
 async def test_deadline_ends_native_code_that_holds_the_interpreter(compute: Compute) -> None:
     started = compute.folder / "started"
+    # Its deadline is to find it at work, not in a queue before workers that are still coming up.
+    await compute.run("warm", "test.echo")
     asked = compute.ask("job", "test.hang_natively", timeout_s=2.0, payload={"started": str(started)})
     victim = int((await lines_in(started, 1))[0])
 

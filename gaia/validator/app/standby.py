@@ -44,13 +44,12 @@ class Standby:
         if self._process is not None or now - self._started_at < _PREPARE_AGAIN_S:
             return
         self._started_at = now
-        go, self._go = Pipe(duplex=False)
-        with go:
-            try:
+        try:
+            go, self._go = Pipe(duplex=False)
+            with go:
                 self._process, self._notes = self._start(go)
-            except OSError:
-                self._go.close()
-                self._go = None
+        except OSError:
+            self.discard()  # the system has nothing to spare: the next engine is started when it is needed
 
     def take(self) -> tuple[Process, Connection] | None:
         """Send it to work, as a child that was just started; None if there is none that could go."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -408,6 +408,66 @@ def test_unit_that_ends_in_time_is_left_alone(tmp_path: Path) -> None:
     program = "guard.arm(time.time() + 0.2)\nguard.disarm()\ntime.sleep(0.4)\nprint('well')\n"
 
     assert guarded(program, tmp_path / "stack").stdout == "well\n"
+
+
+def test_far_alarm_of_a_unit_that_ended_stays_until_the_worker_rests(tmp_path: Path) -> None:
+    program = (
+        "import signal\n"
+        "left = lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0\n"
+        "guard.arm(time.time() + 60)\n"
+        "guard.disarm()\n"
+        "print(left(), guard.is_armed)\n"
+        "guard.rest()\n"
+        "print(left(), guard.is_armed)\n"
+        "guard.arm(time.time() + 60)\n"
+        "guard.arm(time.time() + 1e9)\n"
+        "print(left(), guard.is_armed)\n"
+    )
+
+    assert guarded(program, tmp_path / "stack").stdout.split() == ["True"] * 2 + ["False"] * 4
+
+
+class Alarm:
+    """A guard that only notes whether its alarm is set."""
+
+    def __init__(self) -> None:
+        self.is_armed = False
+        self.rested = threading.Event()
+
+    def arm(self, deadline_at: float) -> None:
+        self.is_armed = True
+
+    def disarm(self) -> None:
+        """Leave it set, as the alarm of a unit with much time left."""
+
+    def rest(self) -> None:
+        if self.is_armed:
+            self.is_armed = False
+            self.rested.set()
+
+    def tidy(self, wall_s: float) -> None:
+        """Have nothing to give back."""
+
+
+def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine) -> None:
+    alarm = Alarm()
+    worker = ComputeWorker(4, 7, str(engine.path), 1000, HANDLERS, guard=cast(WorkerGuard, alarm))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    engine.accept()
+    engine.say(a_unit())
+    engine.hear_result()
+
+    assert alarm.rested.wait(PATIENCE_S)
+
+    alarm.rested.clear()
+    engine.say(a_unit(job_id="b"))
+    engine.hear_result()
+    engine.accept()
+    assert alarm.rested.wait(PATIENCE_S)
+    engine.say(Bye())
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 def test_memory_kept_by_earlier_units_does_not_count_for_the_next(tmp_path: Path) -> None:

@@ -345,9 +345,7 @@ class ComputePool:
                     if not waiter.done():
                         waiter.set_result(command.result)
             case Acknowledge():
-                # Whoever awaited the result may have the worker's next unit at hand, which says the same.
-                if not self._owed:
-                    asyncio.get_running_loop().call_soon(self._acknowledge)
+                # At the next tick, unless a unit that says the same comes first: to send a result twice costs little.
                 self._owed[command.worker] = command
             case Dismiss(worker):
                 self._send(worker, encode_frame(Bye()))
@@ -407,4 +405,5 @@ class ComputePool:
             for worker in sorted(self._ledger.away - living) if living is not None else []:
                 self._bury(worker, None)
             self.tell(Tick(living))
+            self._acknowledge()
             await asyncio.sleep(_TICK_S)

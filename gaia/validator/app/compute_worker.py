@@ -49,6 +49,10 @@ _BRIEF_S = 0.5
 """After a connection that lasted no longer, the next one waits: the engine may be closing each."""
 _FAREWELL_S = 0.5
 _READ_BYTES = 65536
+_FILLS_MEMORY_S = 0.001
+_LINGER_MS = 50.0
+"""How long the alarm of a unit that has ended is left for the next unit to set anew."""
+_peak: list[int] = []
 
 
 def run_compute_worker(
@@ -171,6 +175,8 @@ class ComputeWorker:
                         self._serve(connection)
                     except (OSError, ValueError, msgspec.MsgspecError):
                         pass  # the engine died, or its successor speaks otherwise
+                if self._guard is not None:
+                    self._guard.rest()
                 if not self._is_dismissed and time.monotonic() - connected_at < _BRIEF_S:
                     time.sleep(_RETRY_S)
         finally:
@@ -201,7 +207,10 @@ class ComputeWorker:
         poll.register(self._wake_receiver, select.POLLIN)
         waker = self._wake_receiver.fileno()
         while not self._is_dismissed:
-            for descriptor, _ in poll.poll(self._patience_ms()):
+            events = poll.poll(self._patience_ms())
+            if not events and self._guard is not None:
+                self._guard.rest()
+            for descriptor, _ in events:
                 if descriptor == waker:
                     self._wake_receiver.recv(_READ_BYTES)
                     self._maybe_say_goodbye(connection)
@@ -239,6 +248,8 @@ class ComputeWorker:
 
     def _patience_ms(self) -> float | None:
         """How long to wait for the engine's next word; None: for ever."""
+        if self._guard is not None and self._guard.is_armed:
+            return _LINGER_MS
         if not self._is_draining and self._idle_s and self._served and Note.IDLE not in self._noted:
             left_s = self._served_at + self._idle_s - time.monotonic()
             if left_s > 0:
@@ -304,9 +315,9 @@ def attempt_unit(unit: WorkUnit, handlers: str) -> ResultUnit:
         value=value,
         failure=failure,
         worker_pid=os.getpid(),
-        wall_s=time.perf_counter() - wall,
+        wall_s=(wall_s := time.perf_counter() - wall),
         cpu_s=time.process_time() - cpu,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=_peak_rss_bytes(wall_s),
     )
 
 
@@ -328,7 +339,9 @@ def find_handler(module: str, name: str) -> Handler:
     return handler
 
 
-def _peak_rss_bytes() -> int:
-    """Largest resident memory this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _peak_rss_bytes(wall_s: float) -> int:
+    """Largest resident memory this process ever had, as of its last unit that took long enough to fill any."""
+    if wall_s >= _FILLS_MEMORY_S or not _peak:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        _peak[:] = [peak if sys.platform == "darwin" else peak * 1024]
+    return _peak[0]

@@ -227,8 +227,11 @@ class JobLedger:
         if len(self._deadlines) > 2 * len(self._jobs) + _MOST_STALE:
             self._forget_deadlines_of_the_done()
         heapq.heappush(self._deadlines, (unit.deadline_at, job.order, unit.job_id))
-        if holder is None:
-            self._queue(job)
+        if holder is not None:
+            return []
+        if self._idle and not self._waiting:
+            return [self._give(job)]
+        self._queue(job)
         return []
 
     def _arrive(self, worker: str) -> None:
@@ -461,15 +464,17 @@ class JobLedger:
             job = self._jobs.get(job_id)
             if job is None or job.order != order or job.worker is not None:
                 continue
-            # The one that was free last has all it needs in the processor's caches; the others may go idle and be replaced.
-            worker = next(reversed(self._idle))
             self._queued -= 1
-            job.worker = worker
-            unit = job.unit
-            if job.story.tries:
-                unit = msgspec.structs.replace(unit, attempt=unit.attempt + job.story.tries)
-            commands.append(self._lease(worker, unit))
+            commands.append(self._give(job))
         return commands
+
+    def _give(self, job: _Job) -> Assign:
+        # The one that was free last has all it needs in the processor's caches; the others may go idle and be replaced.
+        job.worker = next(reversed(self._idle))
+        unit = job.unit
+        if job.story.tries:
+            unit = msgspec.structs.replace(unit, attempt=unit.attempt + job.story.tries)
+        return self._lease(job.worker, unit)
 
     def _lease(self, worker: str, unit: WorkUnit) -> Assign:
         del self._idle[worker]

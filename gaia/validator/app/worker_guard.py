@@ -15,6 +15,7 @@ _MIB = 1024 * 1024
 _PAGE = os.sysconf("SC_PAGESIZE")
 _EARLY_S = 0.2
 _LONGEST_ALARM_S = 7 * 86_400.0
+_NEAR_S = 1.0
 _LOOK_AFTER_S = 0.001
 _LOOK_EVERY = 64
 _GROWN_BYTES = 16 * _MIB
@@ -50,7 +51,7 @@ class WorkerGuard:
     def __init__(self, memory_mib: int = 0, stack_path: str = "") -> None:
         self._limit_bytes = memory_mib * _MIB
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._is_armed = False
+        self._alarm_at = 0.0
         self._units = 0
         self._data_bytes = 0
         self._has_alarm = bool(stack_path)
@@ -70,15 +71,27 @@ class WorkerGuard:
         left_s = deadline_at - time.time()
         # A very short unit gives up a tenth of its time instead.
         alarm_s = max(left_s - _EARLY_S, left_s * 0.9, 0.001)
-        if alarm_s < _LONGEST_ALARM_S:
-            self._is_armed = True
-            signal.setitimer(signal.ITIMER_REAL, alarm_s)
+        if alarm_s >= _LONGEST_ALARM_S:
+            self.rest()
+            return
+        signal.setitimer(signal.ITIMER_REAL, alarm_s)
+        self._alarm_at = time.monotonic() + alarm_s
 
     def disarm(self) -> None:
-        """The unit has ended."""
-        if self._is_armed:
-            self._is_armed = False
+        """The unit has ended. An alarm that is far off stays until the next unit sets it, or `rest`."""
+        if self._alarm_at and self._alarm_at - time.monotonic() < _NEAR_S:
+            self.rest()
+
+    def rest(self) -> None:
+        """No other unit has come."""
+        if self._alarm_at:
+            self._alarm_at = 0.0
             signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether an alarm is set, be it that of a unit which has ended."""
+        return self._alarm_at > 0.0
 
     def tidy(self, wall_s: float) -> None:
         """Between units: give memory back, and move the limit to where the next unit starts.

@@ -149,6 +149,9 @@ class ComputePool:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._acknowledge()
+        # One turn of the loop, in which that is sent.
+        await asyncio.sleep(0)
         for connection in list(self._met):
             connection.close()
         # One turn of the loop, in which the transports close.

@@ -57,7 +57,7 @@ FAULTS = (
     Fault("a released lease is still held", BOOK, "            self._memory[slot * _SLOT.size] = _WAS_HELD\n\n    def bury", "            pass\n\n    def bury"),
     Fault("priorities upside down", LEDGER, "(job.unit.priority, job.order, job.unit.job_id))\n\n    def _assign", "(-job.unit.priority, job.order, job.unit.job_id))\n\n    def _assign"),
     Fault("two engines at once", SUPERVISION, "if holders[0].role is not Role.WORKER or", "if"),
-    Fault("a worker leaves before its successor is ready", SUPERVISION, "(worker.started_at, worker.pid) and other.is_ready", "(worker.started_at, worker.pid)"),
+    Fault("a worker leaves before its successor is ready", SUPERVISION, "(worker.started_at, worker.pid) and other.is_admitted", "(worker.started_at, worker.pid)"),
     Fault("no room is kept", SUPERVISION, "is_vacant = not holders or (room > 0 and", "is_vacant = not holders or (True and"),
     Fault("no backoff", SUPERVISION, "    if len(faults) <= limits.free_restarts:\n", "    if True:\n"),
     Fault("the engine before its database", SUPERVISION, "Role.ENGINE: (Role.DATABASE,)", "Role.SIGNER: ()"),

@@ -29,6 +29,7 @@ from gaia.validator.utils.ipc_types import (
     ResultUnit,
     ToEngine,
     ToWorker,
+    Welcome,
     WorkUnit,
     encode_frame,
 )
@@ -79,6 +80,11 @@ class Worker:
         self._writer.write(data)
 
     async def hear(self) -> ToWorker | None:
+        """Return the engine's next word after its welcome; None once it has hung up."""
+        word = await self.hear_all()
+        return await self.hear_all() if isinstance(word, Welcome) else word
+
+    async def hear_all(self) -> ToWorker | None:
         """Return the engine's next word; None once it has hung up."""
         async with asyncio.timeout(PATIENCE_S):
             while not self._heard:
@@ -420,6 +426,17 @@ async def test_worker_that_the_board_does_not_name_yet_is_admitted_once_it_does(
     assert (await asked).succeeded
     await early.hang_up()
     await other.hang_up()
+
+
+async def test_worker_is_welcomed_before_it_is_given_a_unit(meeting: Meeting) -> None:
+    asked = meeting.ask(a_unit())
+    worker = await meeting.join()
+
+    assert isinstance(await worker.hear_all(), Welcome)
+    assert isinstance(await worker.hear_all(), WorkUnit)
+    worker.say(an_answer())
+    assert (await asked).succeeded
+    await worker.hang_up()
 
 
 async def test_worker_that_says_anew_who_it_is_is_hung_up_on(meeting: Meeting) -> None:

@@ -31,6 +31,7 @@ from gaia.validator.utils.ipc_types import (
     ResultUnit,
     ToEngine,
     ToWorker,
+    Welcome,
     WorkUnit,
     encode_frame,
 )
@@ -359,6 +360,22 @@ def test_worker_that_had_nothing_to_do_for_long_tells_the_supervisor_once(engine
     engine.acknowledge(engine.hear_result())
 
     assert watched.heard() == Note.IDLE.value
+    watched.end(engine)
+
+
+def test_worker_tells_the_supervisor_once_that_an_engine_has_taken_it_in(engine: Engine) -> None:
+    watched = Watched(engine.path)
+    engine.accept()
+    assert watched.heard() == Note.CONNECTED.value
+
+    engine.say(Welcome())
+
+    assert watched.heard() == Note.ADMITTED.value
+    engine.accept()
+    engine.say(Welcome())
+    engine.say(a_unit())
+    engine.hear_result()
+    assert not watched.notes.poll()
     watched.end(engine)
 
 

@@ -83,7 +83,7 @@ def test_seat_is_free_only_once_its_holder_is_reaped(facts: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "facts", [{"private_mib": 101.0}, {"due": "max_jobs"}, {"due": "idle"}, {"started_at": -3601.0}]
 )
-def test_worker_that_should_be_replaced_serves_until_its_successor_is_ready(facts: dict[str, Any]) -> None:
+def test_worker_that_should_be_replaced_serves_until_its_successor_is_admitted(facts: dict[str, Any]) -> None:
     limits = replace(LIMITS, age_s=3600)
     worker = a_child(Role.WORKER, **facts)
     successor = a_child(Role.WORKER, pid=900, started_at=1.5, is_ready=False)
@@ -91,11 +91,13 @@ def test_worker_that_should_be_replaced_serves_until_its_successor_is_ready(fact
 
     assert plan([worker], [], wanted, limits, now=1.0) == [Start(Role.WORKER, 0)]
     assert plan([worker, successor], [], wanted, limits, now=2.0) == []
-    assert plan([worker, replace(successor, is_ready=True)], [], wanted, limits, now=3.0) == [
-        Stop(worker.pid, 300, "its successor is ready")
+    assert plan([worker, replace(successor, is_ready=True)], [], wanted, limits, now=2.5) == []
+    admitted = replace(successor, is_ready=True, is_admitted=True)
+    assert plan([worker, admitted], [], wanted, limits, now=3.0) == [
+        Stop(worker.pid, 300, "its successor is admitted")
     ]
     leaving = replace(worker, kill_at=1e9)
-    assert plan([leaving, replace(successor, is_ready=True)], [], wanted, limits, now=4.0) == []
+    assert plan([leaving, admitted], [], wanted, limits, now=4.0) == []
 
 
 def test_memory_is_kept_for_so_many_successors_at_once() -> None:

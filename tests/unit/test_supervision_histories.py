@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gaia.validator.app.supervision import Child, Death, Kill, Limits, Role, Start, Stop, plan
+from gaia.validator.app.supervision import Child, Death, Kill, Limits, Role, Start, Stop, plan, remember
 
 LIMITS = Limits(
     soft_mib=100,
@@ -35,10 +35,14 @@ class AnyFamily(RuleBasedStateMachine):
         self.wanted: dict[Role, int] = {Role.SIGNER: 1, Role.DATABASE: 1, Role.ENGINE: 1, Role.WORKER: 2}
         self.children: dict[int, Child] = {}
         self.deaths: list[Death] = []
+        self.remembered: list[Death] = []
         self.carry_out_plan()
 
     def carry_out_plan(self) -> None:
-        for command in plan(list(self.children.values()), self.deaths, self.wanted, LIMITS, self.now):
+        children = list(self.children.values())
+        commands = plan(children, self.remembered, self.wanted, LIMITS, self.now)
+        assert commands == plan(children, self.deaths, self.wanted, LIMITS, self.now), "a death was forgotten"
+        for command in commands:
             match command:
                 case Start(role, seat):
                     self.start(role, seat)
@@ -74,8 +78,8 @@ class AnyFamily(RuleBasedStateMachine):
         self.children[child.pid] = replace(child, kill_at=self.now + grace_s)
         if child.seat < self.wanted.get(child.role, 0):
             assert child.role is Role.WORKER
-            assert any(other.is_ready for other in self.serving(child.seat) if other.pid > child.pid), (
-                "it left before its successor was ready"
+            assert any(other.is_admitted for other in self.serving(child.seat) if other.pid > child.pid), (
+                "it left before its successor was admitted"
             )
 
     def serving(self, seat: int) -> list[Child]:
@@ -93,6 +97,14 @@ class AnyFamily(RuleBasedStateMachine):
     def become_ready(self, data: st.DataObject) -> None:
         child = self.some_child(data)
         self.children[child.pid] = replace(child, is_ready=True)
+        self.carry_out_plan()
+
+    @precondition(lambda self: any(one.is_ready for one in self.children.values()))
+    @rule(data=st.data())
+    def be_admitted(self, data: st.DataObject) -> None:
+        ready = sorted(pid for pid, one in self.children.items() if one.is_ready)
+        child = self.children[data.draw(st.sampled_from(ready))]
+        self.children[child.pid] = replace(child, is_admitted=child.role is Role.WORKER)
         self.carry_out_plan()
 
     @precondition(lambda self: self.children)
@@ -125,17 +137,17 @@ class AnyFamily(RuleBasedStateMachine):
 
     def bury(self, child: Child, exit_code: int) -> None:
         del self.children[child.pid]
-        self.deaths.append(
-            Death(
-                role=child.role,
-                seat=child.seat,
-                at=self.now,
-                lived_s=self.now - child.started_at,
-                was_ready=child.is_ready,
-                exit_code=exit_code,
-                was_planned=child.kill_at is not None,
-            )
+        death = Death(
+            role=child.role,
+            seat=child.seat,
+            at=self.now,
+            lived_s=self.now - child.started_at,
+            was_ready=child.is_ready,
+            exit_code=exit_code,
+            was_planned=child.kill_at is not None,
         )
+        self.deaths.append(death)
+        self.remembered = remember(self.remembered, death, LIMITS)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 40.0, 600.0]))
     def time_passes(self, seconds: float) -> None:
@@ -179,7 +191,9 @@ class AnyFamily(RuleBasedStateMachine):
                 if child.kill_at is not None or child.is_killed:
                     self.bury(child, 0)
                 else:
-                    self.children[child.pid] = replace(child, is_ready=True, private_mib=0.0, silent_s=0.0)
+                    self.children[child.pid] = replace(
+                        child, is_ready=True, is_admitted=True, private_mib=0.0, silent_s=0.0
+                    )
             self.carry_out_plan()
         resting = Counter(one.role for one in self.children.values())
         assert resting == Counter({role: number for role, number in self.wanted.items() if number})

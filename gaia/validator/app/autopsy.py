@@ -35,7 +35,7 @@ def examine(seated: Seated, exit_code: int, lived_s: float, data_dir: Path) -> D
         at=time.time(),
         lived_s=round(lived_s, 3),
         private_mib=round(facts.private_mib, 1),
-        unit=last_held(rendezvous.lease_book_path(data_dir), worker) if worker else "",
+        unit=last_held(rendezvous.lease_book_path(data_dir), worker) if worker and exit_code else "",
         stack=_take_stack(rendezvous.stack_path(data_dir, worker)) if worker else "",
     )
 

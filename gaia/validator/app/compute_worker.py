@@ -35,6 +35,7 @@ from gaia.validator.utils.ipc_types import (
     Hello,
     ResultUnit,
     ToWorker,
+    Welcome,
     WorkUnit,
     encode_frame,
 )
@@ -293,6 +294,8 @@ class ComputeWorker:
                 held = self._unacknowledged
                 if held is not None and (held.job_id, held.attempt) == (job_id, attempt):
                     self._unacknowledged = None
+            case Welcome():
+                self._note(Note.ADMITTED)
             case Bye():
                 self._is_dismissed = True
 

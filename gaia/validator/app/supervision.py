@@ -51,6 +51,7 @@ READY_WITHIN_S: Mapping[Role, float] = {
 or signer, what imports take on a slow disk; of a forked worker, milliseconds."""
 
 _SHORTEST_LOOK_S = 0.01
+_MOST_REMEMBERED = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,8 @@ class Child:
     pid: int
     started_at: float
     is_ready: bool
+    is_admitted: bool = False
+    """An engine has taken it in, of workers: from then on it can be given units."""
     private_mib: float = 0.0
     due: str = ""
     """Why the worker itself, or new settings, want it replaced."""
@@ -165,14 +168,14 @@ def plan(
 
     A seat is free only once its last holder is reaped, so two IO-Engines never
     run at once, not even during a restart. A compute worker that should be replaced
-    serves until its successor is ready, so there are never fewer than wanted.
+    serves until its successor is admitted, so there are never fewer than wanted.
 
     Parameters
     ----------
     children
         Everyone not yet reaped.
     deaths
-        Who was reaped, oldest first; those of the last minutes suffice.
+        Who was reaped, oldest first; those that `remember` leaves suffice.
     wanted
         Seats per role; empty: an orderly end.
     now
@@ -186,6 +189,13 @@ def plan(
         *_stops(children, wanted, limits),
         *_starts(children, deaths, wanted, limits, now),
     ]
+
+
+def remember(deaths: Sequence[Death], latest: Death, limits: Limits) -> list[Death]:
+    """Return the deaths that matter once `latest` came: where it was nobody's fault, those before it in its seat do not."""
+    if _is_fault(latest, limits):
+        return [*deaths, latest][-_MOST_REMEMBERED:]
+    return [death for death in deaths if (death.role, death.seat) != (latest.role, latest.seat)] + [latest]
 
 
 def look_again_s(children: Sequence[Child], limits: Limits, poll_s: float) -> float:
@@ -242,12 +252,12 @@ def _stops(children: Sequence[Child], wanted: Mapping[Role, int], limits: Limits
             if not is_awaited:
                 yield Stop(child.pid, _SHARE_OF_DRAIN[child.role] * limits.drain_timeout_s, "not wanted")
         elif child.role is Role.WORKER and _has_successor(child, children):
-            yield Stop(child.pid, limits.recycle_grace_s, "its successor is ready")
+            yield Stop(child.pid, limits.recycle_grace_s, "its successor is admitted")
 
 
 def _has_successor(worker: Child, children: Sequence[Child]) -> bool:
     return any(
-        (other.started_at, other.pid) > (worker.started_at, worker.pid) and other.is_ready
+        (other.started_at, other.pid) > (worker.started_at, worker.pid) and other.is_admitted
         for other in _serving(children, worker.seat)
     )
 

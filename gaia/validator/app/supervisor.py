@@ -38,6 +38,7 @@ from gaia.validator.app.supervision import (
     Stop,
     look_again_s,
     plan,
+    remember,
 )
 from gaia.validator.app.supervisor_options import Options, Reloaded
 from gaia.validator.app.worker_guard import Note
@@ -58,7 +59,6 @@ RELOAD = (sys.executable, "-m", "gaia.validator.app.reload")
 _log = logging.getLogger("application")
 _IMPATIENT_POLL_S = 0.02
 _LAST_WORDS_S = 0.03
-_REMEMBERED_DEATHS = 512
 _PUBLISHED_DEATHS = 32
 _LONGEST_NOTES = 16
 _SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -102,7 +102,7 @@ class Supervisor:
         self._limits = options.limits()
         self._wanted = self._wanted_seats()
         self._seated: dict[int, Seated] = {}
-        self._deaths: deque[Death] = deque(maxlen=_REMEMBERED_DEATHS)
+        self._deaths: list[Death] = []
         self._reports: deque[rendezvous.DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
         self._exit_code: int = ExitCode.OK
@@ -243,7 +243,7 @@ class Supervisor:
             exit_code=FORK_SERVER_DIED,
             was_planned=False,
         )
-        self._deaths.append(death)
+        self._deaths = remember(self._deaths, death, self._limits)
         event(_log, "child_not_started", logging.WARNING, child=role, seat=seat, reason=reason)
 
     def _start_postgres(self) -> tuple[Process, None] | None:
@@ -364,6 +364,8 @@ class Supervisor:
             for word in words:
                 if bytes((word,)) == Note.CONNECTED.value:
                     seated.child = replace(seated.child, is_ready=True)
+                elif bytes((word,)) == Note.ADMITTED.value:
+                    seated.child = replace(seated.child, is_admitted=True)
                 elif any(bytes((word,)) == note.value for note in Note):
                     seated.child = replace(seated.child, due=Note(bytes((word,))).name.lower())
         elif words:
@@ -394,7 +396,7 @@ class Supervisor:
             exit_code=exit_code,
             was_planned=facts.kill_at is not None,
         )
-        self._deaths.append(death)
+        self._deaths = remember(self._deaths, death, self._limits)
         is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
         with our_files(self._data_dir):
             report = autopsy.examine(seated, exit_code, death.lived_s, self._data_dir)

@@ -13,11 +13,20 @@ import msgspec
 import structlog
 
 from gaia.validator.app.job_events import Event, WorkerHolding, WorkerLeaving, WorkerReady
-from gaia.validator.utils.ipc_types import FrameReader, Goodbye, Hello, ResultUnit, ToEngine
+from gaia.validator.utils.ipc_types import (
+    FrameReader,
+    Goodbye,
+    Hello,
+    ResultUnit,
+    ToEngine,
+    Welcome,
+    encode_frame,
+)
 
 log = structlog.get_logger(__name__)
 
 _CREDENTIALS = struct.Struct("3i")
+_WELCOME = encode_frame(Welcome())
 _LOOK_AGAIN_S = 0.005
 _PATIENCE_S = 5.0
 
@@ -139,6 +148,7 @@ class WorkerConnection(asyncio.Protocol):
         self._worker = worker
         self.sandbox_level = hello.sandbox
         self._host.join(worker, self)
+        self.send(_WELCOME)
         if hello.holding:
             self._host.tell(WorkerHolding(worker, hello.holding, hello.attempt))
         else:

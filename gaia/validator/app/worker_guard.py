@@ -26,6 +26,8 @@ class Note(Enum):
     """What a worker tells the Supervisor, in one byte."""
 
     CONNECTED = b"c"
+    ADMITTED = b"a"
+    """An engine knows it, and can give it units."""
     MAX_JOBS = b"j"
     IDLE = b"i"
     SPENT = b"s"

@@ -104,6 +104,10 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """How much of the sandbox is in force there: `sandbox.Level`."""
 
 
+class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
+    """The engine's first word: it has taken the worker in."""
+
+
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag="goodbye"):
     """A worker asks to be let go."""
 
@@ -122,7 +126,7 @@ class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
 
 
 ToEngine = Hello | ResultUnit | Goodbye
-ToWorker = WorkUnit | Ack | Bye
+ToWorker = Welcome | WorkUnit | Ack | Bye
 
 
 class Neuron(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -118,3 +119,16 @@ def test_new_settings_need_a_new_standby(start: Start) -> None:
 
     until(lambda: has_ended(standby), "the standby with the old settings to end")
     assert standby_of(supervised, other_than=standby) != standby
+
+
+def test_standby_that_died_is_named_in_the_log(start: Start) -> None:
+    supervised = start()
+    engine_of(supervised)
+    standby = standby_of(supervised)
+
+    os.kill(standby, signal.SIGKILL)
+
+    standby_of(supervised, other_than=standby)
+    _, _, errors = supervised.end()
+    (line,) = (json.loads(line) for line in errors.splitlines() if "standby_died" in line)
+    assert (line["pid"], line["exit_code"], line["level"]) == (standby, -signal.SIGKILL, "warning")

@@ -30,7 +30,7 @@ from gaia.validator.app.job_events import (
 from gaia.validator.app.job_ledger import JobLedger
 from gaia.validator.app.lease_book import Crash, Holding, Story
 from gaia.validator.app.rendezvous import DeathReport
-from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
+from gaia.validator.utils.ipc_types import CANARY, Failure, ResultUnit, WorkUnit
 
 
 def a_unit(job_id: str = "a", **fields: Any) -> WorkUnit:
@@ -462,6 +462,13 @@ def test_result_kept_too_long_is_not_used(ledger: JobLedger) -> None:
     play(ledger, WorkerHolding("w", "a", 1), Finished("w", an_answer()), now=0.0)
 
     assert play(ledger, Submitted(a_unit()), now=61.0) == [Assign("w", a_unit())]
+
+
+def test_failure_that_nobody_asked_for_is_not_kept_for_the_next_attempt(ledger: JobLedger) -> None:
+    failed = ResultUnit(job_id="a", attempt=1, failure=Failure(error_type="TransientError", message="busy"))
+    play(ledger, WorkerHolding("w", "a", 1), Finished("w", failed))
+
+    assert play(ledger, Submitted(a_unit())) == [Assign("w", a_unit())]
 
 
 def test_only_so_many_results_are_kept(ledger: JobLedger) -> None:

@@ -349,7 +349,8 @@ class ComputePool:
                         waiter.set_result(command.result)
             case Acknowledge():
                 # At the next tick, unless a unit that says the same comes first: to send a result twice costs little.
-                self._owed[command.worker] = command
+                # One that is owed already stands: the unit since then could not be sent.
+                self._owed.setdefault(command.worker, command)
             case Dismiss(worker):
                 self._send(worker, encode_frame(Bye()))
             case Kill(worker, reason):

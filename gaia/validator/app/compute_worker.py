@@ -50,6 +50,8 @@ _BRIEF_S = 0.5
 """After a connection that lasted no longer, the next one waits: the engine may be closing each."""
 _FAREWELL_S = 0.5
 _READ_BYTES = 65536
+_FITS_BYTES = 65536
+"""So much a socket takes at once, whether anybody reads it or not."""
 _FILLS_MEMORY_S = 0.001
 _LINGER_MS = 50.0
 """How long the alarm of a unit that has ended is left for the next unit to set anew."""
@@ -287,6 +289,8 @@ class ComputeWorker:
                     self._served += 1
                     self._served_at = time.monotonic()
                 self._maybe_say_goodbye(connection)
+                if self._guard is not None and len(frame) > _FITS_BYTES:
+                    self._guard.rest()  # the engine may take its time to read it
                 connection.sendall(frame)
                 if self._guard is not None:
                     self._guard.tidy(self._unacknowledged.wall_s)

@@ -74,7 +74,8 @@ class JobLedger:
         A worker that lives, holds nothing and has not connected for so long is killed.
     keep_s
         How long a result that nobody here asked for is kept: the engine before
-        us did, and its successor's tasks will ask again.
+        us did, and its successor's tasks will ask again. A failure is not kept, for who
+        asks again may ask for another attempt.
     canary_interval_s
         A worker that answered nothing for so long is given a canary; 0: never.
     canary_timeout_s
@@ -291,7 +292,8 @@ class JobLedger:
                     commands.append(self._remember(result.job_id, None))
             elif not _is_canary(result.job_id):
                 self._unclaimed.pop(result.job_id, None)
-                self._keep(result, now)
+                if result.succeeded:
+                    self._keep(result, now)
         elif lease is not None:
             self._leases[worker] = lease
             self._take_back(worker)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.process import BaseProcess
 
 from gaia.validator.app import nursery
+from gaia.validator.app.logging_config import event
 from gaia.validator.app.nursery import Process
 
-_PREPARE_AGAIN_S = 5.0
+_log = logging.getLogger("application")
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 300.0
 
 Starter = Callable[[Connection], tuple[Process, Connection]]
 """Starts the child that runs once it reads a byte from the connection, and never if that is closed."""
@@ -31,6 +35,7 @@ class Standby:
         self._notes: Connection | None = None
         self._go: Connection | None = None
         self._started_at = float("-inf")
+        self._pause_s = _FIRST_PAUSE_S
 
     @property
     def pid(self) -> int | None:
@@ -38,18 +43,22 @@ class Standby:
         return self._process.pid if self._process is not None else None
 
     def prepare(self, now: float) -> None:
-        """Have one waiting; one that died is replaced, but not all the time."""
+        """Have one waiting; one that died is replaced, ever more seldom while they die."""
         if self._process is not None and not self._is_alive():
-            self.discard()
-        if self._process is not None or now - self._started_at < _PREPARE_AGAIN_S:
+            event(_log, "standby_died", logging.WARNING, pid=self.pid, exit_code=self.discard())
+            self._lengthen_pause(now)
+        if self._process is not None or now - self._started_at < self._pause_s:
             return
         self._started_at = now
         try:
             go, self._go = Pipe(duplex=False)
             with go:
                 self._process, self._notes = self._start(go)
-        except OSError:
-            self.discard()  # the system has nothing to spare: the next engine is started when it is needed
+        except OSError as error:
+            # The next engine is then started when it is needed.
+            event(_log, "standby_not_started", logging.WARNING, error=str(error))
+            self.discard()
+            self._lengthen_pause(now)
 
     def take(self) -> tuple[Process, Connection] | None:
         """Send it to work, as a child that was just started; None if there is none that could go."""
@@ -68,18 +77,24 @@ class Standby:
         go.close()
         self._process = self._notes = self._go = None
         self._started_at = float("-inf")
+        self._pause_s = _FIRST_PAUSE_S
         return process, notes
 
-    def discard(self) -> None:
-        """End it, and forget it."""
+    def discard(self) -> int | None:
+        """End it, and forget it; return how it ended, None where there was none."""
         process, self._process = self._process, None
         for end in (self._notes, self._go):
             if end is not None:
                 end.close()
         self._notes = self._go = None
-        if process is not None:
-            process.kill()
-            nursery.exit_code_of(process)
+        if process is None:
+            return None
+        process.kill()
+        return nursery.exit_code_of(process)
+
+    def _lengthen_pause(self, now: float) -> None:
+        lived_long = now - self._started_at > _LONGEST_PAUSE_S
+        self._pause_s = _FIRST_PAUSE_S if lived_long else min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     def _is_alive(self) -> bool:
         return isinstance(self._process, BaseProcess) and self._process.is_alive()

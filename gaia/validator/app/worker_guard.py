@@ -108,6 +108,7 @@ class WorkerGuard:
         if data_bytes < self._data_bytes + _GROWN_BYTES:
             return
         if private_bytes > _LARGE_BYTES:
+            self.rest()
             gc.collect()
             if self._trim is not None:
                 self._trim(ctypes.c_size_t(0))

@@ -52,6 +52,9 @@ Values = npt.NDArray[np.float64]
 Row = Mapping[str, Any]
 
 
+RULE_SET = "gaia-2.9"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -59,6 +62,9 @@ def main() -> int:
     parser.add_argument("state_dir", type=Path, help="folder of the local subnet, with its summary.json")
     state_dir = parser.parse_args().state_dir
     summary = json.loads((state_dir / "summary.json").read_text())
+    played = summary.get("rule_set", RULE_SET)
+    if played != RULE_SET:
+        raise SystemExit(f"{state_dir} was played under {played}; this program knows {RULE_SET} only")
     report = compare(summary, Inputs(state_dir, summary))
     print(json.dumps(report, indent=1))
     return 0 if report["agrees"] else 1

@@ -289,6 +289,15 @@ def test_a_difference_is_found(
     assert report["exceeded"] == [exceeded]
 
 
+def test_other_rules_than_it_knows_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({"rule_set": "gaia-next"}))
+
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path} was played under gaia-next; this program knows gaia-2.9 only\n"
+
+
 def test_the_control_script_imports_nothing_of_ours() -> None:
     imports = [line for line in SCRIPT.read_text().splitlines() if "import" in line.split("#")[0].split()[:1]]
     sources = [line for line in SCRIPT.read_text().splitlines() if line.startswith("from ")]

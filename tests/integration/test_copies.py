@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.weather import copies as book
 from gaia.tasks.defined_tasks.weather.copies import ATTEMPTS, CopyBook
@@ -44,6 +45,18 @@ async def found(story, earning=None):
     hotkeys = [miner.hotkey for miner in story.miners]
     finder = CopyBook(story.settings, story.database, story.pool)
     return await finder.find({"2026-03-25T00Z": hotkeys}, earning or hotkeys)
+
+
+def disk_full(story):
+    """No products can be made."""
+    answer = story.pool.dispatch_and_wait
+
+    async def dispatch(unit):
+        if unit.handler == "weather.copies.products":
+            return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(TransientError("disk full")))
+        return await answer(unit)
+
+    story.pool.dispatch_and_wait = dispatch
 
 
 async def test_every_settled_lead_has_products_and_its_sketches_are_gone(story):
@@ -106,15 +119,7 @@ async def test_a_lead_waits_for_the_miner_that_is_late(story):
 
 
 async def test_overlaps_are_not_told_while_products_are_awaited(story):
-    story.pool.interrupt = None
-    answer = story.pool.dispatch_and_wait
-
-    async def dispatch(unit):
-        if unit.handler == "weather.copies.products":
-            return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(TransientError("disk full")))
-        return await answer(unit)
-
-    story.pool.dispatch_and_wait = dispatch
+    disk_full(story)
     due = INIT + timedelta(hours=24, days=5) + timedelta(hours=6)
     await story.until(due)
     await story.task.advance(story.clock.now())
@@ -231,3 +236,57 @@ async def test_products_that_are_damaged_are_told_and_left_out(story):
     overlap = await found(story)
 
     assert (overlap.pairs, overlap.products) == ([], [])
+
+
+async def to_the_first_lead(story):
+    await story.until(INIT + timedelta(hours=24, days=5) + timedelta(hours=6))
+
+
+async def test_a_run_that_breaks_at_each_tick_does_not_keep_its_leads_from_being_settled(story, monkeypatch):
+    await to_the_first_lead(story)
+
+    async def broken(run, now):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(story.task, "complete", broken)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await story.task.advance(story.clock.now())
+
+    assert [row["lead_hours"] for row in await story.rows(PRODUCTS)] == [24]
+
+
+async def test_each_run_is_settled_before_the_next_one_is_scored(database, tmp_path):
+    story = a_story(database, tmp_path, last_run=INIT + timedelta(days=1))
+    both_due = INIT + timedelta(hours=48, days=5) + timedelta(hours=6)
+    at_once = []
+    story.pool.interrupt = lambda unit: at_once.append({path.parent for path in files(story, "sketches")})
+
+    await story.until(both_due)
+    assert len(await story.rows(PRODUCTS)) == 1
+    await story.task.advance(story.clock.now())
+
+    assert len(await story.rows(PRODUCTS)) == 3
+    assert max(map(len, at_once)) == 1
+
+
+async def test_overlaps_wait_an_hour_for_products_and_are_then_told_without_them(story, monkeypatch):
+    monkeypatch.setattr(book, "ATTEMPTS", 10**6)
+    disk_full(story)
+    await to_the_first_lead(story)
+    await story.task.advance(story.clock.now())
+    now = [1e9]
+    finder = CopyBook(story.settings, story.database, story.pool, lambda: now[0])
+    hotkeys = [miner.hotkey for miner in story.miners]
+
+    for now[0] in (1e9, 1e9 + book.PATIENCE_S - 1):
+        with pytest.raises(NotYetAvailable, match="still to be made"):
+            await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)
+    now[0] = 1e9 + book.PATIENCE_S
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).products == []
+
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("products_awaited_too_long", "error")
+    ]

@@ -2,7 +2,8 @@
 
 The folders of sketches are the list of what is to be done, the database that of what is
 done: a lead whose folder is there and whose products are not kept is worked on, whoever
-was killed when. While one is left, nobody is told of overlaps.
+was killed when. While one is left, nobody is told of overlaps; one that is left for an hour
+is gone without. Compute workers may write in the folders: nothing there is believed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median_low
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -37,6 +38,8 @@ MULTIPLY = "weather.copies.products"
 OVERLAPS = "weather.copies.overlaps"
 ATTEMPTS = 3
 """How often the products of a lead are tried before it is gone without."""
+PATIENCE_S: Final = 3600.0
+"""How long overlaps wait for the products of a settled lead before they are told without it."""
 
 
 class CopyBook:
@@ -57,18 +60,29 @@ class CopyBook:
         self._sketches = settings.data_dir.resolve() / SKETCHES
         self._products = settings.data_dir.resolve() / PRODUCTS
         self._failures: Counter[Path] = Counter()
+        self._left_since: dict[Path, float] = {}
+        self._gone_without: set[Path] = set()
         self._known: tuple[str, Mapping[str, Any]] = ("", {})
 
-    async def settle(self, now: datetime) -> None:
+    async def settle(self, now: datetime, *, only: str | None = None, but: Collection[str] = ()) -> None:
         """Keep the products of each lead that is settled; then let go of its sketches.
 
-        What fails is logged, and tried again at the next call.
+        Of all runs, of `only` one, or of all `but` some. What fails is logged, and tried
+        again at the next call: no error of a lead, the disk or the database is raised.
         """
         if not self._rules.finds_copies:
             return
-        folders = self._folders()
-        if not folders:
-            return
+        try:
+            folders = self._folders()
+            chosen = [
+                one for one in folders if only in (None, one.parent.name) and one.parent.name not in but
+            ]
+            if chosen:
+                await self._settle_all(chosen, now)
+        except (GaiaError, OSError) as error:
+            log.warning("settling_failed", error=f"{type(error).__name__}: {error}")
+
+    async def _settle_all(self, folders: Sequence[Path], now: datetime) -> None:
         async with self._database.transaction() as connection:
             kept = await copies.kept_leads(connection)
         settled = 0
@@ -78,8 +92,8 @@ class CopyBook:
                 continue
             try:
                 settled += await self._settle(folder, now)
-            except TransientError as error:
-                log.warning("products_failed", lead=_name(folder), error=str(error))
+            except GaiaError as error:
+                log.warning("products_failed", lead=_name(folder), error=f"{type(error).__name__}: {error}")
         if settled:
             await self._sweep()
 
@@ -89,7 +103,7 @@ class CopyBook:
         Raises
         ------
         NotYetAvailable
-            While products of a settled lead are still to be made.
+            While products of a settled lead are still to be made, for `PATIENCE_S` at most.
         TransientError
             If the unit failed.
         """
@@ -166,10 +180,17 @@ class CopyBook:
             )
 
     async def _require_nothing_left(self) -> None:
-        for folder in self._folders():
-            if await self._settled(folder) is not None:
-                now = datetime.fromtimestamp(self._wall_clock(), UTC)
-                raise NotYetAvailable(f"the products of {_name(folder)} are still to be made", now)
+        now, before = self._wall_clock(), self._left_since
+        left = [folder for folder in self._folders() if await self._settled(folder) is not None]
+        self._left_since = {folder: before.get(folder, now) for folder in left}
+        for folder, since in self._left_since.items():
+            if now - since < PATIENCE_S:
+                moment = datetime.fromtimestamp(now, UTC)
+                raise NotYetAvailable(f"the products of {_name(folder)} are still to be made", moment)
+            if folder not in self._gone_without:
+                log.error("products_awaited_too_long", lead=_name(folder), seconds=round(now - since))
+                self._gone_without.add(folder)
+        self._gone_without.intersection_update(left)
 
     async def _sweep(self) -> None:
         """Remove files of runs that left the window, and sketches that nobody will ask for."""

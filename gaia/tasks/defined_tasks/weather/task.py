@@ -79,14 +79,24 @@ class WeatherTask(GaiaTask):
             return now
         async with self._database.transaction() as connection:
             runs = await queries.open_runs(connection)
-        for run in runs:
-            await self.ask_miners(run, now)
-            await self.freeze_manifests(run, now)
-            await self.score_day1(run, now)
-            await self.score_final(run, now)
-            await self.complete(run, now)
-        await self._copies.settle(now)
+        settled: set[str] = set()
+        try:
+            for run in runs:
+                await self._advance_run(run, now)
+                settled.add(run.run_id)
+                await self._copies.settle(now, only=run.run_id)
+        except Exception:
+            await self._copies.settle(now, but=settled)
+            raise
+        await self._copies.settle(now, but=settled)
         return await self.next_due(now)
+
+    async def _advance_run(self, run: Run, now: datetime) -> None:
+        await self.ask_miners(run, now)
+        await self.freeze_manifests(run, now)
+        await self.score_day1(run, now)
+        await self.score_final(run, now)
+        await self.complete(run, now)
 
     async def open_due_runs(self, now: datetime) -> bool:
         """Open each run whose time has come, with one planned forecast a reachable miner.

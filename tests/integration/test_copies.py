@@ -290,3 +290,53 @@ async def test_overlaps_wait_an_hour_for_products_and_are_then_told_without_them
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
         ("products_awaited_too_long", "error")
     ]
+
+
+async def test_what_a_hostile_worker_leaves_in_the_folders_stops_nothing_and_is_told_once(story, tmp_path):
+    outside = tmp_path / "outside" / "24"
+    outside.mkdir(parents=True)
+    sketches = story.settings.data_dir / "sketches"
+    for name in ("x/y", "x/24", "2026-03-25T00Z/y", "2026-03-25T00Z/99999999999", "2026-03-25T00Z/٢٤"):
+        (sketches / name).mkdir(parents=True)
+    (sketches / "2026-03-24T00Z").symlink_to(outside.parent)
+    (story.settings.data_dir / "products" / "folder" / "file").mkdir(parents=True)
+
+    with capture_logs() as logs:
+        await story.until_idle()
+
+    assert len(await story.rows(PRODUCTS)) == len(LEADS)
+    assert len((await found(story)).pairs) == 1
+    told = [entry for entry in logs if entry["event"] == "sketches_unknown"]
+    assert sum(entry["count"] for entry in told) == 5
+    assert outside.exists()
+    assert {path.suffix for path in (story.settings.data_dir / "products").iterdir()} == {".f64"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda value: {},
+        lambda value: value | {"hotkeys": value["hotkeys"][::-1]},
+        lambda value: value | {"hotkeys": [*value["hotkeys"], value["hotkeys"][0]]},
+        lambda value: value | {"hotkeys": [*value["hotkeys"], "5Stranger"]},
+        lambda value: value | {"hotkeys": [["5Nested"], 7]},
+        lambda value: value | {"sha256": "../../etc/passwd"},
+    ],
+)
+async def test_an_answer_about_products_that_cannot_be_true_is_not_believed(story, forged):
+    answer = story.pool.dispatch_and_wait
+
+    async def dispatch(unit):
+        result = await answer(unit)
+        if unit.handler != "weather.copies.products":
+            return result
+        return ResultUnit(job_id=unit.job_id, attempt=1, value=forged(result.unwrap()))
+
+    story.pool.dispatch_and_wait = dispatch
+    await to_the_first_lead(story)
+    for _ in range(ATTEMPTS):
+        await story.task.advance(story.clock.now())
+
+    (given_up,) = await story.rows(PRODUCTS)
+    assert (given_up["sha256"], given_up["hotkeys"]) == ("", [])
+    assert (await found(story)).pairs == []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import shutil
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +24,7 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import ComputePool, FoundCopies
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
+from gaia.tasks.defined_tasks.weather.sketch_folders import SketchFolders, lead_of, remove
 from gaia.tasks.defined_tasks.weather.sketch_layout import EVERY_HOURS, PRODUCTS, SKETCHES, product_name
 from gaia.validator.db import copies
 from gaia.validator.db.connection import Database
@@ -40,6 +41,7 @@ ATTEMPTS = 3
 """How often the products of a lead are tried before it is gone without."""
 PATIENCE_S: Final = 3600.0
 """How long overlaps wait for the products of a settled lead before they are told without it."""
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 class CopyBook:
@@ -57,7 +59,7 @@ class CopyBook:
         self._pool = pool
         self._wall_clock = wall_clock
         self._rules = RULE_SETS[settings.rule_set]
-        self._sketches = settings.data_dir.resolve() / SKETCHES
+        self._folders = SketchFolders(settings.data_dir.resolve() / SKETCHES)
         self._products = settings.data_dir.resolve() / PRODUCTS
         self._failures: Counter[Path] = Counter()
         self._left_since: dict[Path, float] = {}
@@ -73,7 +75,7 @@ class CopyBook:
         if not self._rules.finds_copies:
             return
         try:
-            folders = self._folders()
+            folders = self._folders.leads()
             chosen = [
                 one for one in folders if only in (None, one.parent.name) and one.parent.name not in but
             ]
@@ -87,8 +89,8 @@ class CopyBook:
             kept = await copies.kept_leads(connection)
         settled = 0
         for folder in folders:
-            if (folder.parent.name, int(folder.name)) in kept:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if lead_of(folder) in kept:
+                await asyncio.to_thread(remove, folder)
                 continue
             try:
                 settled += await self._settle(folder, now)
@@ -135,7 +137,7 @@ class CopyBook:
         return self._known[1]
 
     async def _settle(self, folder: Path, now: datetime) -> bool:
-        run_id, lead_hours = folder.parent.name, int(folder.name)
+        run_id, lead_hours = lead_of(folder)
         hotkeys = await self._settled(folder)
         if hotkeys is None:
             return False
@@ -149,7 +151,7 @@ class CopyBook:
             made = LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
         async with self._database.transaction() as connection:
             await copies.record_products(connection, made, now)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(remove, folder)
         log.info(
             "products_kept",
             run_id=run_id,
@@ -167,21 +169,22 @@ class CopyBook:
             "out_dir": str(self._products),
         }
         value = await self._run(MULTIPLY, f"products/{run_id}/{lead_hours}", payload)
-        if value["absent"]:
-            log.error("sketches_missing", lead=_name(folder), hotkeys=value["absent"])
-        return LeadProducts(
-            run_id=run_id, lead_hours=lead_hours, sha256=value["sha256"], hotkeys=value["hotkeys"]
-        )
+        sha256, multiplied = _believed(value, hotkeys)
+        if absent := sorted(set(hotkeys) - set(multiplied)):
+            log.error("sketches_missing", lead=_name(folder), hotkeys=absent)
+        return LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
 
     async def _settled(self, folder: Path) -> list[str] | None:
         async with self._database.transaction() as connection:
-            return await copies.settled_hotkeys(
-                connection, folder.parent.name, int(folder.name), self._rules.name
-            )
+            return await copies.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
 
     async def _require_nothing_left(self) -> None:
         now, before = self._wall_clock(), self._left_since
-        left = [folder for folder in self._folders() if await self._settled(folder) is not None]
+        try:
+            folders = self._folders.leads()
+        except OSError as error:
+            raise TransientError(f"sketches cannot be listed: {error}") from error
+        left = [folder for folder in folders if await self._settled(folder) is not None]
         self._left_since = {folder: before.get(folder, now) for folder in left}
         for folder, since in self._left_since.items():
             if now - since < PATIENCE_S:
@@ -201,17 +204,11 @@ class CopyBook:
         names = {product_name(sha256) for sha256 in meant}
         for path in self._products.iterdir() if self._products.is_dir() else ():
             if path.name not in names:
-                path.unlink(missing_ok=True)
-        for folder in self._folders():
+                await asyncio.to_thread(remove, path)
+        for folder in self._folders.leads():
             if folder.parent.name not in is_open and await self._settled(folder) is None:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        for run in _folders(self._sketches):
-            if run.name not in is_open and not any(run.iterdir()):
-                run.rmdir()
-
-    def _folders(self) -> list[Path]:
-        """Folders of leads that have sketches."""
-        return [lead for run in _folders(self._sketches) for lead in _folders(run)]
+                await asyncio.to_thread(remove, folder)
+        self._folders.remove_empty(is_open)
 
     async def _run(self, handler: str, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:
         result = await self._pool.dispatch_and_wait(
@@ -269,8 +266,14 @@ def overlap_payload(
     return {"hotkeys": list(earning), "products": units}
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+def _believed(value: Mapping[str, Any], asked: Sequence[str]) -> tuple[str, list[str]]:
+    """Return digest and hotkeys of a unit's answer, which a worker that was taken over may have made up."""
+    sha256, hotkeys = value.get("sha256"), value.get("hotkeys")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or not isinstance(hotkeys, list):
+        raise TransientError("the answer is not one of products")
+    if hotkeys != [hotkey for hotkey in asked if hotkey in hotkeys]:
+        raise TransientError("the products are not of those who were asked for, in their order")
+    return sha256, hotkeys
 
 
 def _name(folder: Path) -> str:

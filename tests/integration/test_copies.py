@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gaia.tasks.defined_tasks.weather import copies as book
 from gaia.tasks.defined_tasks.weather.copies import ATTEMPTS, CopyBook
 from gaia.validator.db import copies
-from gaia.validator.utils.errors import NotYetAvailable, TransientError
+from gaia.validator.utils.errors import MinerFault, NotYetAvailable, QuarantinedError, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.integration.test_weather_task import INIT, Story
 from tests.support.fakes import LEADS
@@ -47,13 +47,13 @@ async def found(story, earning=None):
     return await finder.find({"2026-03-25T00Z": hotkeys}, earning or hotkeys)
 
 
-def disk_full(story):
+def disk_full(story, error=TransientError):
     """No products can be made."""
     answer = story.pool.dispatch_and_wait
 
     async def dispatch(unit):
         if unit.handler == "weather.copies.products":
-            return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(TransientError("disk full")))
+            return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(error("disk full")))
         return await answer(unit)
 
     story.pool.dispatch_and_wait = dispatch
@@ -118,8 +118,9 @@ async def test_a_lead_waits_for_the_miner_that_is_late(story):
     assert story.miners[2].hotkey not in first["hotkeys"]
 
 
-async def test_overlaps_are_not_told_while_products_are_awaited(story):
-    disk_full(story)
+@pytest.mark.parametrize("error", [TransientError, QuarantinedError, MinerFault])
+async def test_overlaps_are_not_told_while_products_are_awaited(story, error):
+    disk_full(story, error)
     due = INIT + timedelta(hours=24, days=5) + timedelta(hours=6)
     await story.until(due)
     await story.task.advance(story.clock.now())
@@ -196,13 +197,14 @@ async def test_a_killed_engine_ends_in_the_same_products(story, monkeypatch, tmp
     assert {path.name for path in files(story, "products")} == {f"{row['sha256']}.f64" for row in rows}
 
 
-async def test_products_leave_with_their_run(database, tmp_path):
-    story = a_story(database, tmp_path, last_run=INIT + timedelta(days=1), weights_window_days=0.5)
+async def test_products_leave_a_day_after_their_run_has_left_the_window(database, tmp_path):
+    story = a_story(database, tmp_path, last_run=INIT + timedelta(days=2), weights_window_days=0.5)
 
     await story.until_idle()
 
-    assert [row["run_id"] for row in await story.rows(PRODUCTS)] == ["2026-03-26T00Z"] * 2
-    assert len(files(story, "products")) == len(LEADS)
+    rows = await story.rows(PRODUCTS)
+    assert sorted(row["run_id"] for row in rows) == ["2026-03-26T00Z"] * 2 + ["2026-03-27T00Z"] * 2
+    assert {path.name for path in files(story, "products")} == {f"{row['sha256']}.f64" for row in rows}
 
 
 async def test_left_over_drafts_and_sketches_of_closed_runs_are_removed(story):
@@ -340,3 +342,57 @@ async def test_an_answer_about_products_that_cannot_be_true_is_not_believed(stor
     (given_up,) = await story.rows(PRODUCTS)
     assert (given_up["sha256"], given_up["hotkeys"]) == ("", [])
     assert (await found(story)).pairs == []
+
+
+async def test_a_lead_that_was_recorded_has_all_its_attempts_again(story):
+    disk_full(story)
+    await to_the_first_lead(story)
+    for _ in range(ATTEMPTS):
+        await story.task.advance(story.clock.now())
+
+    assert len(await story.rows(PRODUCTS)) == 1
+    assert story.task._copies._failures == {}
+
+
+async def test_products_that_come_back_are_used_again(story):
+    await story.until_idle()
+    hotkeys = [miner.hotkey for miner in story.miners]
+    finder = CopyBook(story.settings, story.database, story.pool)
+    away = story.settings.data_dir / "products" / "away"
+    away.mkdir()
+    for path in (story.settings.data_dir / "products").glob("*.f64"):
+        path.rename(away / path.name)
+    assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).pairs == []
+
+    for path in away.iterdir():
+        path.rename(away.parent / path.name)
+
+    assert len((await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).pairs) == 1
+
+
+async def test_units_about_copies_go_before_the_scoring_of_forecasts(story):
+    await story.until_idle()
+    await found(story)
+
+    def priorities(prefix):
+        return {unit.priority for unit in story.pool.units if unit.handler.startswith(prefix)}
+
+    assert max(priorities("weather.copies.")) < min(priorities("weather.score."))
+
+
+@pytest.mark.parametrize("forged", [{}, {"pairs": [["5Only"]], "missing": []}, {"pairs": 3, "missing": None}])
+async def test_an_answer_that_is_not_one_of_overlaps_is_asked_for_again(story, forged):
+    await story.until_idle()
+    finder = CopyBook(story.settings, story.database, story.pool)
+    hotkeys = [miner.hotkey for miner in story.miners]
+    answer = story.pool.dispatch_and_wait
+
+    async def dispatch(unit):
+        return ResultUnit(job_id=unit.job_id, attempt=1, value=forged)
+
+    story.pool.dispatch_and_wait = dispatch
+    with pytest.raises(TransientError, match="not one of overlaps"):
+        await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)
+
+    story.pool.dispatch_and_wait = answer
+    assert len((await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).pairs) == 1

@@ -84,7 +84,7 @@ async def open_run_ids(connection: Connection) -> set[str]:
 
 
 async def forget_products(connection: Connection, rule_set: str, window: timedelta) -> set[str]:
-    """Let go of products of runs outside the window; return the digests of those that stay."""
+    """Let go of products of runs older than `window` before the newest scored one's; return the digests left."""
     await connection.execute(SQL["forget"], rule_set, window)
     return {row["sha256"] for row in await connection.fetch(SQL["meant"])}
 

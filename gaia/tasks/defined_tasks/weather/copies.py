@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from gaia.tasks.defined_tasks.base import ComputePool, FoundCopies
@@ -41,7 +42,17 @@ ATTEMPTS = 3
 """How often the products of a lead are tried before it is gone without."""
 PATIENCE_S: Final = 3600.0
 """How long overlaps wait for the products of a settled lead before they are told without it."""
+_AFTER_WINDOW: Final = timedelta(days=1)
+_PRIORITY: Final = 10
+"""Before the scoring of forecasts, of which there may be hours: weights wait for these units."""
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+
+
+class Overlaps(msgspec.Struct, frozen=True, kw_only=True):
+    """What the unit answers that finds overlaps; see `validator.copies.find_overlaps`."""
+
+    pairs: list[tuple[str, str, float]]
+    missing: list[str]
 
 
 class CopyBook:
@@ -64,7 +75,7 @@ class CopyBook:
         self._failures: Counter[Path] = Counter()
         self._left_since: dict[Path, float] = {}
         self._gone_without: set[Path] = set()
-        self._known: tuple[str, Mapping[str, Any]] = ("", {})
+        self._known = "", Overlaps(pairs=[], missing=[])
 
     async def settle(self, now: datetime, *, only: str | None = None, but: Collection[str] = ()) -> None:
         """Keep the products of each lead that is settled; then let go of its sketches.
@@ -115,12 +126,12 @@ class CopyBook:
             kept = await copies.products_of(connection, run_ids)
             bound = await copies.bound_after(connection, run_ids)
         payload = overlap_payload(self._products, kept, members, earning)
-        value = await self._overlaps(payload)
-        if value["missing"]:
-            log.error("products_missing", sha256=value["missing"])
-        used = [one for one in kept if one.hotkeys and one.sha256 not in value["missing"]]
+        answer = await self._overlaps(payload)
+        if answer.missing:
+            log.error("products_missing", sha256=answer.missing)
+        used = [one for one in kept if one.hotkeys and one.sha256 not in answer.missing]
         return FoundCopies(
-            pairs=[(one, other, part) for one, other, part in value["pairs"]],
+            pairs=answer.pairs,
             committed=usual_rounds(
                 {key: after for key, after in bound.items() if key[1] in members[key[0]]},
                 timedelta(minutes=self._settings.miner_poll_minutes),
@@ -128,13 +139,19 @@ class CopyBook:
             products=[(one.run_id, one.lead_hours, one.sha256) for one in used],
         )
 
-    async def _overlaps(self, payload: dict[str, Any]) -> Mapping[str, Any]:
-        """Run the unit, unless the last one was given the same."""
+    async def _overlaps(self, payload: dict[str, Any]) -> Overlaps:
+        """Run the unit, unless the last one was given the same and all products were there."""
         digest = hashlib.sha256(json.dumps(payload).encode()).hexdigest()
-        if digest != self._known[0]:
-            value = await self._run(OVERLAPS, f"overlaps/{digest[:16]}", payload)
-            self._known = digest, value
-        return self._known[1]
+        if digest == self._known[0]:
+            return self._known[1]
+        value = await self._run(OVERLAPS, f"overlaps/{digest[:16]}", payload)
+        try:
+            answer = msgspec.convert(value, Overlaps)
+        except msgspec.ValidationError as error:
+            raise TransientError(f"the answer is not one of overlaps: {error}") from error
+        if not answer.missing:
+            self._known = digest, answer
+        return answer
 
     async def _settle(self, folder: Path, now: datetime) -> bool:
         run_id, lead_hours = lead_of(folder)
@@ -145,12 +162,13 @@ class CopyBook:
             made = await self._make(folder, run_id, lead_hours, hotkeys)
         except GaiaError as error:
             self._failures[folder] += 1
-            if isinstance(error, TransientError) and self._failures[folder] < ATTEMPTS:
+            if self._failures[folder] < ATTEMPTS:
                 raise
             log.error("products_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
             made = LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
         async with self._database.transaction() as connection:
             await copies.record_products(connection, made, now)
+        self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)
         log.info(
             "products_kept",
@@ -196,8 +214,11 @@ class CopyBook:
         self._gone_without.intersection_update(left)
 
     async def _sweep(self) -> None:
-        """Remove files of runs that left the window, and sketches that nobody will ask for."""
-        window = timedelta(days=self._settings.weights_window_days)
+        """Remove files of runs a day out of the window, and sketches that nobody will ask for.
+
+        A vector under way has read its scores before: it still finds the runs of those.
+        """
+        window = timedelta(days=self._settings.weights_window_days) + _AFTER_WINDOW
         async with self._database.transaction() as connection:
             meant = await copies.forget_products(connection, self._rules.name, window)
             is_open = await copies.open_run_ids(connection)
@@ -217,6 +238,7 @@ class CopyBook:
                 handler=handler,
                 payload=payload,
                 deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
+                priority=_PRIORITY,
                 trace_id=job_id,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -81,7 +82,7 @@ def make_products(payload: dict[str, Any]) -> dict[str, Any]:
     there = [hotkey for hotkey in request.hotkeys if _size_of(folder / sketch_name(hotkey)) == size]
     public = folder / PUBLIC
     baselines, rest = divmod(_size_of(public), size)
-    if rest or not baselines:
+    if rest or baselines < 1:
         there = []
     whole, own = (np.zeros((len(there), len(there))) for _ in range(2))
     try:
@@ -113,6 +114,11 @@ def find_overlaps(payload: dict[str, Any]) -> dict[str, Any]:
     dict
         ``pairs``: [hotkey, other, overlap] of each two whose overlap, in (0, 1], is not 0 in
         `DIGITS` decimals; ``missing``: digests of products that are gone or damaged, which were left out.
+
+    Raises
+    ------
+    TransientError
+        If the disk fails.
     """
     request = msgspec.convert(payload, OverlapsRequest)
     count = len(request.hotkeys)
@@ -202,11 +208,22 @@ def _keep(values: Floats, directory: Path) -> str:
 
 
 def _read(kept: Kept) -> tuple[Floats, Floats] | None:
-    """Return the products (whole, own) of a lead; None if they are not what was kept."""
-    try:
-        content = Path(kept.path).read_bytes()
-    except OSError:
+    """Return the products (whole, own) of a lead; None if they are gone or not what was kept.
+
+    Raises
+    ------
+    TransientError
+        If the disk fails: what can't be read now is not gone.
+    """
+    path, size = Path(kept.path), 8 * kept.size * (kept.size + 1)
+    if _size_of(path) != size:
         return None
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TransientError(f"products cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != kept.sha256:
         return None
     return tuple(_square(part, kept.size) for part in np.split(np.frombuffer(content, "<f8"), 2))  # type: ignore[return-value]
@@ -219,7 +236,11 @@ def _square(triangle: Floats, size: int) -> Floats:
 
 
 def _size_of(path: Path) -> int:
+    """Return the size of a regular file; -1 if there is none."""
     try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+        found = path.lstat()
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        raise TransientError(f"{path.name} cannot be looked at: {error}") from error
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1

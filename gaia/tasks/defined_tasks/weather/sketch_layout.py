@@ -7,12 +7,12 @@ from typing import Final
 SKETCHES: Final = "sketches"
 """Folder below the data folder: <run>/<lead>/<hotkey>.f32, until the lead's products are kept."""
 PRODUCTS: Final = "products"
-"""Folder below the data folder: <sha256>.f64, until the run leaves the window."""
+"""Folder below the data folder: <sha256>.f64, until a day after the run left the window."""
 EVERY_HOURS: Final = 24
 """Sketches are made at leads that are multiples of this.
 
 256 forecasts of 69 fields are 256 * 69 * 4050 * 4 bytes = 286 MB a lead, for as long as the lead
-is being scored; their products 256 * 257 * 8 bytes = 526 kB a lead: with 10 leads and 15 runs 79 MB.
+is being scored; their products 256 * 257 * 8 bytes = 526 kB a lead: with 10 leads and 16 runs 84 MB.
 """
 PUBLIC: Final = "public.f32"
 """In the folder of a lead: the public forecasts' errors."""

@@ -14,7 +14,7 @@ from gaia.localnet.tournament_players import Uid
 from gaia.localnet.tournament_world import DAY1_LEAD, FIELDS, FINAL_LEADS, LEADS, Array, World
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
-from gaia.tasks.defined_tasks.weather.validator.sketches import overlaps, own_errors
+from gaia.tasks.defined_tasks.weather.validator.sketches import in_units, overlaps, own_errors
 from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Run
 from gaia.validator.core.weight_rules.gaia_next import worth
 
@@ -63,7 +63,7 @@ class Match:
         self._public_mse = {f"mse_{name}": _products_of(one, one) for name, one in public.items()}
         self._public_mse["mse_blend"] = _best_blends(public)
         best = np.minimum.reduce(list(self._public_mse.values()))
-        self._unit = (1.0 / np.sqrt(best))[:, 1:, :, None].astype(np.float32)
+        self._unit = best[:, 1:, :, None, None]
         self._public = np.stack(list(public.values()), axis=-2)[:, 1:]
         self._honest = [
             self.scored(Uid(errors=errors, commit=float(commit)))
@@ -81,8 +81,9 @@ class Match:
         if uid.present is not None:
             given *= uid.present[:, None]
         final = uid.errors[:, 1:] * given[..., None, None]
+        whole = in_units(final[..., None, :], self._public, self._unit)[..., 0, :]
         own = own_errors(final[..., None, :], self._public)[..., 0, :]
-        return Scored(uid, scores, _flat(final * self._unit), _flat(own), given)
+        return Scored(uid, scores, _flat(whole), _flat(own), given)
 
     def honest_scores(self) -> Floats:
         """Return the mean score of each honest miner over all runs."""
@@ -229,5 +230,5 @@ def _run(names: Sequence[str], everybody: Sequence[Scored], run: int) -> Run:
     return {name: score for name, score in scores if score is not None}
 
 
-def _flat(fields: Array) -> Array:
+def _flat(fields: npt.NDArray[np.floating]) -> Array:
     return np.ascontiguousarray(fields.reshape(len(fields), -1), np.float32)

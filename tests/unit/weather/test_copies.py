@@ -91,6 +91,15 @@ def products(world: dict[str, Any], tmp_path: Path, hotkeys: tuple[str, ...] = M
     )
 
 
+def triangle(value: dict[str, Any], tmp_path: Path) -> Any:
+    """Products of whole errors, of which the lower triangle is 0."""
+    size = len(value["hotkeys"])
+    whole = np.zeros((size, size))
+    content = np.fromfile(tmp_path / "products" / f"{value['sha256']}.f64", "<f8")
+    whole[np.triu_indices(size)] = content[: len(content) // 2]
+    return whole
+
+
 def kept(value: dict[str, Any], tmp_path: Path, *places: int | None) -> dict[str, Any]:
     return {
         "path": str(tmp_path / "products" / f"{value['sha256']}.f64"),
@@ -98,6 +107,21 @@ def kept(value: dict[str, Any], tmp_path: Path, *places: int | None) -> dict[str
         "size": len(value["hotkeys"]),
         "places": list(places),
     }
+
+
+def test_a_wrecked_field_counts_for_a_few_units_and_changes_nothing_for_others(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    score_batch(world)
+    before = triangle(products(world, tmp_path), tmp_path)
+    wrecked = read(folder_of(world) / "beta.f32")
+    wrecked[0] *= 1e6
+    wrecked.tofile(folder_of(world) / "beta.f32")
+
+    after = triangle(products(world, tmp_path), tmp_path)
+
+    assert before[1, 1] < after[1, 1] <= 3.125 * len(FIELDS)
+    assert np.array_equal(after[::2, ::2], before[::2, ::2])
 
 
 def test_scoring_leaves_the_errors_of_each_forecast_and_of_what_is_public(world: dict[str, Any]) -> None:

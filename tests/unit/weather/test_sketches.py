@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gaia.tasks.defined_tasks.weather.rules.base import Component
+from gaia.tasks.defined_tasks.weather.rules.gaia_next import WORST, public_skill
 from gaia.tasks.defined_tasks.weather.validator.sketches import (
     COLUMNS,
+    LEAST_WORTH,
     ROWS,
     best_mean,
     error_sketch,
+    in_units,
     overlaps,
     own_errors,
     sketch_points,
@@ -35,9 +39,19 @@ class Errors:
     def models(self, count: int) -> Any:
         return np.sqrt(0.8) * self._common + np.sqrt(0.2) * self.noise(count)
 
+    @property
+    def public(self) -> Any:
+        return np.concatenate([self.gfs, self.climatology], axis=1)
+
+    @property
+    def unit(self) -> Any:
+        return np.square(self.public, dtype=np.float64).sum(axis=-1).min(axis=-1)[:, None, None]
+
+    def whole(self, errors: Any) -> Any:
+        return in_units(errors, self.public, self.unit)
+
     def shared(self, errors: Any) -> Any:
-        own = own_errors(errors, np.concatenate([self.gfs, self.climatology], axis=1))
-        return overlaps(products(errors), products(own))
+        return overlaps(products(self.whole(errors)), products(own_errors(errors, self.public)))
 
 
 def products(errors: Any) -> Any:
@@ -97,11 +111,82 @@ def test_ruining_some_fields_hides_nothing_in_the_others(errors: Errors) -> None
     assert shared[20:, 20:].min() > 0.8
 
 
-def test_a_public_forecast_has_nothing_of_its_own(errors: Errors) -> None:
-    public = np.concatenate([errors.gfs, errors.climatology], axis=1)
+@pytest.mark.parametrize("size", [10.0, 1e6])
+def test_one_wrecked_field_of_one_forecast_hides_no_crowd(errors: Errors, size: float) -> None:
+    crowd = np.concatenate([errors.models(20), errors.models(1) + 0.45 * errors.noise(40)], axis=1)
+    wrecker = errors.models(1)
+    unharmed = errors.shared(np.concatenate([crowd, wrecker], axis=1))
+    wrecker[0] *= size
 
-    assert not own_errors(errors.gfs, public).any()
-    assert not own_errors(np.zeros_like(errors.gfs), public).any()
+    shared = errors.shared(np.concatenate([crowd, wrecker], axis=1))
+
+    assert shared[:60, :60] == pytest.approx(unharmed[:60, :60], abs=1e-3)
+    assert shared[20:60, 20:60].min() > 0.3
+
+
+def test_copies_that_each_wreck_many_fields_do_not_become_the_best_mean(errors: Errors) -> None:
+    wrecked = np.where(np.arange(BLOCKS) < 0.4 * BLOCKS, 1e3, 0.0).astype(np.float32)[:, None, None]
+    copies = errors.models(1) + 0.2 * errors.noise(40) + wrecked * errors.noise(40)
+    everybody = np.concatenate([errors.models(20), copies], axis=1)
+
+    shared = errors.shared(everybody)
+
+    assert best_mean(products(errors.whole(everybody)))[20:].sum() < 0.05
+    assert shared[20:, 20:].min() > 0.25
+    assert np.array_equal(shared[:20, :20], np.eye(20))
+
+
+def test_errors_of_ordinary_size_count_as_they_are(errors: Errors) -> None:
+    models = errors.models(20)
+    scaled = models / np.sqrt(errors.unit)
+
+    ordinary = np.square(scaled).sum(axis=-1) <= LEAST_WORTH
+
+    assert ordinary.mean() > 0.9
+    assert np.array_equal(errors.whole(models)[ordinary], scaled[ordinary])
+    assert not errors.whole(np.zeros_like(models)).any()
+
+
+@pytest.mark.parametrize("size", [1.0, 1.5, 3.0, 1e3, 1e12])
+def test_no_field_counts_for_more_than_a_few_units(errors: Errors, size: float) -> None:
+    models = np.concatenate([errors.models(5), errors.gfs, errors.climatology], axis=1)
+
+    squares = np.square(errors.whole(np.float32(size) * models)).sum(axis=-1)
+
+    assert squares.max() <= 3.125 + 1e-9
+
+
+def test_errors_fade_into_public_ones_where_the_score_of_a_field_ends(errors: Errors) -> None:
+    model = errors.models(1) / np.sqrt(errors.unit)
+    model /= np.linalg.norm(model, axis=-1, keepdims=True)
+    below, above = (
+        errors.whole(np.sqrt(LEAST_WORTH * part * errors.unit) * model) for part in (1.0, 1.0 + 1e-9)
+    )
+    best = errors.gfs / np.linalg.norm(errors.gfs, axis=-1, keepdims=True)
+
+    assert below == pytest.approx(above, abs=1e-7)
+    assert errors.whole(1e9 * model) == pytest.approx(np.sqrt(LEAST_WORTH) * best, abs=1e-6)
+
+
+def test_the_bound_of_a_field_is_where_its_score_ends() -> None:
+    measured = Component(
+        field="2t",
+        lead_hours=24,
+        mse=LEAST_WORTH,
+        mse_gfs=1.0,
+        rmse=1.0,
+        mae=1.0,
+        bias=0.0,
+        acc=None,
+        skill_climatology=None,
+    )
+
+    assert public_skill(measured) == 1.0 - LEAST_WORTH == WORST
+
+
+def test_a_public_forecast_has_nothing_of_its_own(errors: Errors) -> None:
+    assert not own_errors(errors.gfs, errors.public).any()
+    assert not own_errors(np.zeros_like(errors.gfs), errors.public).any()
 
 
 def test_the_order_of_forecasts_says_nothing(errors: Errors) -> None:
@@ -117,9 +202,13 @@ def test_the_best_mean_has_the_least_error() -> None:
     equal, better = np.eye(4), np.diag([1.0, 3.0, 1e9])
 
     assert best_mean(equal) == pytest.approx([0.25] * 4)
-    assert best_mean(better)[:2] == pytest.approx([0.25] * 2, abs=1.0)
+    assert best_mean(better) == pytest.approx([0.75, 0.25, 0.0], abs=1e-6)
     assert best_mean(np.zeros((2, 2))) == pytest.approx([0.5, 0.5])
     assert best_mean(np.zeros((0, 0))).size == 0
+
+
+def test_a_forecast_whose_errors_are_not_known_is_not_taken_for_perfect() -> None:
+    assert best_mean(np.diag([0.0, 1.0, 3.0])) == pytest.approx([0.0, 0.75, 0.25], abs=1e-6)
 
 
 GRIDS = [(181, 360), (721, 1440)]

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.sketch_layout import PUBLIC, product_name, sketch_name
 from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
-from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS, Floats, overlaps, own_errors
+from gaia.tasks.defined_tasks.weather.validator.sketches import (
+    POINTS,
+    Floats,
+    in_units,
+    overlaps,
+    own_errors,
+)
 from gaia.validator.utils.errors import TransientError
 
 DIGITS: Final = 6
@@ -57,8 +63,8 @@ class OverlapsRequest(msgspec.Struct, frozen=True, kw_only=True):
 def make_products(payload: dict[str, Any]) -> dict[str, Any]:
     """Multiply the errors of all forecasts of a lead with each other; keep the products by their digest.
 
-    A field counts by its errors in units of the best public forecast's, and by its
-    own errors (`sketches.own_errors`); both are added up over the fields.
+    A field counts by its errors in units of the best public forecast's (`sketches.in_units`),
+    and by its own errors (`sketches.own_errors`); both are added up over the fields.
 
     Parameters
     ----------
@@ -146,7 +152,7 @@ def _add_field(whole: Floats, own: Floats, errors: Floats32, known: Floats32) ->
     """Add the products of one field's errors, (forecast, point); `known` are those of public forecasts."""
     unit = _least_public(known)
     if unit > 0.0:
-        scaled = errors.astype(np.float64) / np.sqrt(unit)
+        scaled = in_units(errors.astype(np.float64), known, unit)
         whole += scaled @ scaled.T
     left = own_errors(errors, known).astype(np.float64)
     own += left @ left.T

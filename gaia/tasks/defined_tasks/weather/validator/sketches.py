@@ -17,6 +17,10 @@ POINTS: Final = ROWS * COLUMNS
 """Of every grid: each 4th point of one of a degree, each 16th of one of a quarter."""
 INDEPENDENT = 0.1
 """Correlation of own errors up to which two forecasts are nobody's copy."""
+LEAST_WORTH: Final = 2.0
+"""Square error, in that of the best public forecast, from which a field is worth no less: see `in_units`."""
+BEYOND = 10.0
+"""Square error, in the least of all, of forecasts that no good mean has in it."""
 ROUNDS = 12
 DESCENTS = 300
 _ROUNDING = 1e-10
@@ -105,13 +109,50 @@ def own_errors(errors: NDArray[np.floating], public: NDArray[np.floating]) -> ND
     return scaled
 
 
+def in_units(errors: NDArray[np.floating], public: NDArray[np.floating], unit: Floats | float) -> Floats:
+    """Return errors in units of the best public forecast's, none beyond all measure.
+
+    Parameters
+    ----------
+    errors : float array, shape (..., forecasts, points)
+        Sketches of one field at one lead of one run; 0 where one is missing.
+    public : float array, shape (..., baselines, points)
+        Sketches of GFS, climatology and persistence.
+    unit : float or float64 array, shape (..., 1, 1)
+        What `public_skill` of `rules/gaia_next.py` divides by: the least square error
+        of what is public, the best blend included. Above 0.
+
+    Returns
+    -------
+    float64 array, shape (..., forecasts, points)
+        ``e / sqrt(unit)`` up to a square size of `LEAST_WORTH`, where the score of a field
+        ends at -1. From there `errors` fade into those of the best of `public`, enlarged to
+        that size; the square size is 3.125 at most.
+
+    Notes
+    -----
+    A field ruined beyond measure would outweigh all others. Were its errors only made
+    smaller, the forecast would come nearer the truth: the mean of many copies, each ruined
+    differently, would seem the best there is. Public errors are larger, and shared by all.
+    """
+    scaled = errors / np.sqrt(unit)
+    sizes = np.square(scaled).sum(axis=-1, keepdims=True)
+    kept = LEAST_WORTH / np.maximum(sizes, LEAST_WORTH)
+    known = np.square(public, dtype=np.float64).sum(axis=-1, keepdims=True)
+    place = known.argmin(axis=-2, keepdims=True)
+    best, size = (np.take_along_axis(values, place, axis=-2) for values in (public, known))
+    limit = np.sqrt(LEAST_WORTH / np.maximum(size, _TINY))
+    bounded: Floats = kept * scaled + (1.0 - kept) * limit * best
+    return bounded
+
+
 def overlaps(whole: Floats, own: Floats) -> Floats:
     """Return how much of the work of each two forecasts is the same, in [0, 1].
 
     Parameters
     ----------
     whole : float64 array, shape (forecasts, forecasts)
-        Products of errors, added up over fields, leads and runs in comparable units.
+        Products of errors `in_units`, added up over fields, leads and runs.
     own : float64 array, shape (forecasts, forecasts)
         Products of `own_errors`, added up likewise.
 
@@ -129,7 +170,7 @@ def overlaps(whole: Floats, own: Floats) -> Floats:
     Otherwise many copies would be the mean, and look independent of each other. Two
     such means can exist; the repetition starts at the mean with the least error, to
     which noisy copies of one model add nothing however many there are. Only forecasts
-    with skill belong in here: errors beyond all measure would drown the others.
+    with skill belong in here.
     """
     weights = best_mean(whole)
     shared = np.eye(len(own))
@@ -140,14 +181,22 @@ def overlaps(whole: Floats, own: Floats) -> Floats:
 
 
 def best_mean(products: Floats) -> Floats:
-    """Return the weights, at least 0 and summing to 1, of the mean forecast with the least square error."""
-    count = len(products)
-    weights = np.full(count, 1.0 / max(count, 1))
-    largest = float(np.linalg.norm(products, 2)) if count else 0.0
-    if largest <= 0.0:
-        return weights
+    """Return the weights, at least 0 and summing to 1, of the mean forecast with the least square error.
+
+    A forecast of which nothing is known (0), or `BEYOND` what the best errs by, has no part
+    in it: the steps of the descent are as short as the largest error demands.
+    """
+    sizes = products.diagonal()
+    if not (sizes > 0.0).any():
+        return np.full(len(sizes), 1.0 / max(len(sizes), 1))
+    able = np.flatnonzero((sizes > 0.0) & (sizes <= BEYOND * sizes[sizes > 0.0].min()))
+    among = products[np.ix_(able, able)]
+    part = np.full(len(able), 1.0 / len(able))
+    largest = float(np.linalg.norm(among, 2))
     for _ in range(DESCENTS):
-        weights = _on_simplex(weights - products @ weights / largest)
+        part = _on_simplex(part - among @ part / largest)
+    weights = np.zeros(len(sizes))
+    weights[able] = part
     return weights
 
 

@@ -73,14 +73,18 @@ def _import_if_there(name: str) -> bool:
     return True
 
 
-def _is_fork_server() -> bool:
-    """Other children of the Supervisor may import this module too, but do not start as that one does."""
-    is_ours = os.environ.get(PARENT_VARIABLE) == str(os.getppid())
-    return is_ours and any("multiprocessing.forkserver" in argument for argument in sys.orig_argv)
+def _parent_of_fork_server() -> int | None:
+    """Return whose fork server we are; None: we are another child, which may import this module too."""
+    is_told_to_load_us = any(
+        "multiprocessing.forkserver" in argument and __name__ in argument for argument in sys.orig_argv
+    )
+    parent = os.environ.get(PARENT_VARIABLE)
+    return int(parent) if is_told_to_load_us and parent else None
 
 
-if _is_fork_server():
-    die_with_parent(os.getppid())
+if parent_pid := _parent_of_fork_server():
+    # Who asked may be dead by now: a worker that it asked for would keep us, and we the worker.
+    die_with_parent(parent_pid)
     configure_logging("WARNING", "json", role="fork_server")
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):

@@ -20,7 +20,8 @@ from typing import Any
 
 import psutil
 
-from gaia.validator.app.rendezvous import Board, board_path, read_board
+from gaia.validator.app.heartbeat import last_beat
+from gaia.validator.app.rendezvous import Board, board_path, heartbeat_path, read_board
 from pool_chaos import stops, victims
 from pool_chaos.book import Book
 from pool_chaos.engine import is_right
@@ -39,6 +40,7 @@ UNIT_TIMEOUT_S = 1.5
 SILENCE_S = 3.0
 ENGINE_SILENCE_S = 1.0
 _MEAN_GAP_S = 0.05
+_MOST_NEWBORN = 3
 _STUCK_AFTER_S = 45.0
 _QUIET_END = 0.08
 _FEWEST_QUIET = 8
@@ -105,6 +107,8 @@ class Lane:
         self.tally = Tally()
         self.stops = stops.Stops(WORKERS)
         self.lives = 0
+        self.newborn = 0
+        """Looks in a row at an engine that was not up yet."""
         self.supervisor: subprocess.Popen[bytes] | None = None
         self._progress = (0, time.monotonic())
 
@@ -176,11 +180,18 @@ class Lane:
             return victims.fork_server_of(self.supervisor.pid)
         board = self._board()
         if kind == "engine":
-            return board.processes.get("io_engine")
+            pid = board.processes.get("io_engine")
+            return None if pid is None or self._is_spared(pid) else pid
         if kind == "standby":
             return victims.standby_of(self.supervisor.pid, board)
         workers = [pid for _, pid in sorted(board.workers.items()) if pid not in self.stops.pids]
         return self.random.choice(workers) if workers else None
+
+    def _is_spared(self, engine: int) -> bool:
+        """A dozen engines in a row that die before they are up are a crash loop, which rightly ends all: three are enough."""
+        is_up = last_beat(heartbeat_path(self.data_dir), engine) is not None
+        self.newborn = 0 if is_up else self.newborn + 1
+        return self.newborn > _MOST_NEWBORN
 
     def _stop(self, kind: str) -> bool:
         """Stop a process for good.

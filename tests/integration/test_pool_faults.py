@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -46,8 +47,9 @@ def only_worker(supervised: Supervised) -> int:
 
 def fork_server_of(supervisor: psutil.Process) -> psutil.Process | None:
     for child in supervisor.children():
-        if b"forkserver" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
-            return child
+        with contextlib.suppress(psutil.NoSuchProcess):  # collected since it was listed
+            if "forkserver" in " ".join(child.cmdline()):
+                return child
     return None
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -26,16 +27,16 @@ from pool_bench import handlers, measures
 _PR_SET_PDEATHSIG = 1
 
 
-class Peer:
+class Peer(ABC):
     """Answers the measures by way of `submit`; a subclass says how its pool is made."""
 
     def __init__(self) -> None:
         self.pool: Any = None
         self.open()
 
+    @abstractmethod
     def open(self) -> None:
         """Make the pool anew."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let the pool go."""

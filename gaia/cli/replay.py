@@ -38,11 +38,10 @@ class Difference:
     computed: Any
 
 
-@dataclass(slots=True)
-class Verdict:
-    """What came of one run."""
+@dataclass(slots=True, kw_only=True)
+class Comparison:
+    """Stored values beside those that come out now."""
 
-    run_id: str
     numbers: int = 0
     """Stored values that were compared."""
     differences: list[Difference] = field(default_factory=list)
@@ -58,6 +57,13 @@ class Verdict:
         self.numbers += 1
         if not same_bits(stored, computed):
             self.differences.append(Difference(where, stored, computed))
+
+
+@dataclass(slots=True)
+class Verdict(Comparison):
+    """What came of one run."""
+
+    run_id: str
 
 
 def replay(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gaia.cli.replay import Difference, same_bits
+from gaia.cli.replay import Comparison
 from gaia.tasks.defined_tasks.weather.copies import overlap_payload
 from gaia.tasks.defined_tasks.weather.sketch_layout import PRODUCTS
 from gaia.validator.core.weight_inputs import InputsDamaged, VectorInputs, read, vector_of
@@ -21,16 +21,11 @@ BEFORE = "it was journalled before what vectors are computed from was kept"
 
 
 @dataclass(slots=True)
-class VectorVerdict:
+class VectorVerdict(Comparison):
     """What came of one journalled vector."""
 
     epoch: int
     run_ids: Sequence[str]
-    numbers: int = 0
-    """Stored values that were compared."""
-    differences: list[Difference] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    """What should be there to compute it from, and is not."""
     notes: list[str] = field(default_factory=list)
     """What could not be looked at, as is to be expected."""
 
@@ -38,15 +33,6 @@ class VectorVerdict:
     def is_known(self) -> bool:
         """Say whether the vector itself was computed anew."""
         return self.numbers > 0
-
-    @property
-    def is_same(self) -> bool:
-        return not self.differences and not self.problems
-
-    def compare(self, where: str, stored: Any, computed: Any) -> None:
-        self.numbers += 1
-        if not same_bits(stored, computed):
-            self.differences.append(Difference(where, stored, computed))
 
 
 def replay_vector(

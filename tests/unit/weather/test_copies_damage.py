@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 from gaia.tasks.defined_tasks.weather.validator.copies import find_overlaps, make_products
 from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS
 from gaia.validator.utils.errors import TransientError
+from tests.support.scarcity import no_descriptors_left
 
 MINERS = ["alpha", "beta"]
 
@@ -42,24 +40,11 @@ def find(path: Path, sha256: str, size: int = len(MINERS)) -> dict[str, Any]:
     return find_overlaps({"hotkeys": MINERS, "products": [entry]})
 
 
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """No file can be opened in here."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_products_that_cannot_be_opened_just_now_are_not_called_missing(folder: Path) -> None:
     sha256 = make(folder)["sha256"]
     path = folder.parent / "products" / f"{sha256}.f64"
 
-    with no_descriptors(), pytest.raises(TransientError, match="cannot be read"):
+    with no_descriptors_left(), pytest.raises(TransientError, match="cannot be read"):
         find(path, sha256)
 
     assert find(path, sha256)["missing"] == []

@@ -32,7 +32,11 @@ class TransientError(GaiaError):
     """Time heals it: retry with backoff."""
 
 
-class DeadlineExceeded(TransientError):
+class OwnFailure(TransientError):
+    """Our database, signer, pool or disk failed: wait and do it again; no miner's attempt is spent."""
+
+
+class DeadlineExceeded(OwnFailure):
     """A unit of work did not end before its absolute deadline."""
 
 
@@ -90,6 +94,7 @@ _BY_NAME: dict[str, type[GaiaError]] = {
     kind.__name__: kind
     for kind in (
         TransientError,
+        OwnFailure,
         DeadlineExceeded,
         MinerFault,
         MinerUnreachable,

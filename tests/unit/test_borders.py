@@ -1,0 +1,42 @@
+"""Where something reaches us from outside."""
+
+import asyncio
+import ssl
+
+import pytest
+
+from gaia.validator.utils.borders import UNFORESEEN, Party, border
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure, TransientError
+
+
+@pytest.mark.parametrize(
+    ("party", "kind"),
+    [
+        (Party.MINER, MinerUnreachable),
+        (Party.ARCHIVE, TransientError),
+        (Party.CHAIN, TransientError),
+        (Party.DATABASE, OwnFailure),
+        (Party.SIGNER, OwnFailure),
+        (Party.POOL, OwnFailure),
+        (Party.DISK, OwnFailure),
+    ],
+)
+def test_an_unforeseen_exception_becomes_the_error_of_its_party_and_is_counted(party, kind):
+    before = UNFORESEEN[party]
+
+    with pytest.raises(kind, match="reading: SSLError") as caught, border(party, "reading"):
+        raise ssl.SSLError("no TLS")
+
+    assert type(caught.value) is kind
+    assert UNFORESEEN[party] == before + 1
+
+
+@pytest.mark.parametrize("error", [MinerFault("lies"), asyncio.CancelledError(), KeyboardInterrupt()])
+def test_typed_errors_and_cancellation_pass_a_border_unchanged(error):
+    before = UNFORESEEN.copy()
+
+    with pytest.raises(type(error)) as caught, border(Party.MINER, "reading"):
+        raise error
+
+    assert caught.value is error
+    assert before == UNFORESEEN

@@ -9,8 +9,8 @@ from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.tasks.defined_tasks.weather.score_book import is_shadowed
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
-from tests.integration.test_weather_task import Story
 from tests.support.fakes import LEADS
+from tests.support.story import Story
 
 ACTIVE = "SELECT hotkey, day1, leads, overall, counted FROM score_table WHERE rule_set = 'gaia-2.9' ORDER BY hotkey"
 SHADOW = ACTIVE.replace("gaia-2.9", "gaia-next")

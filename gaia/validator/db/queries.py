@@ -35,7 +35,8 @@ class Forecast:
     next_at: datetime
     job_id: str | None
     manifest_sha256: str | None
-    manifest: bytes | None
+    window_ends_at: datetime | None
+    """When our absence moved the end of the freeze window; None: it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,20 +96,25 @@ SQL: Final[Mapping[str, str]] = {
     "open_runs": "SELECT run_id, init_time, rule_set, opened_at FROM runs WHERE state = 'open' ORDER BY init_time",
     # Forecasts in one of the given states whose time has come.
     "due_forecasts": "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at,"
-    " job_id, manifest_sha256, manifest FROM forecasts"
+    " job_id, manifest_sha256, window_ends_at FROM forecasts"
     " WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey",
     # Move one forecast if, and only if, its state allows it (no row back: it did not).
     "advance_forecast": "UPDATE forecasts SET state = move.target, reason = coalesce($5, reason),"
     " evidence = coalesce($6, evidence), attempts = 0, next_at = $7, changed_at = $7"
     " FROM unnest($3::text[], $4::text[]) AS move (source, target)"
     " WHERE run_id = $1 AND hotkey = $2 AND state = move.source RETURNING state",
-    # Remember the job a miner accepted.
-    "record_job": "UPDATE forecasts SET job_id = $3 WHERE run_id = $1 AND hotkey = $2",
+    # Remember the job a miner accepted, and how far we were late to ask.
+    "record_job": "UPDATE forecasts SET job_id = $3, window_ends_at = coalesce($4, window_ends_at)"
+    " WHERE run_id = $1 AND hotkey = $2",
+    # What some miners signed, whole: as large as they chose, so asked for only where a lead is scored.
+    "manifests_of": "SELECT hotkey, manifest FROM forecasts WHERE run_id = $1 AND hotkey = ANY($2::text[])"
+    " AND manifest IS NOT NULL",
     # Freeze what a miner signed: the first manifest stays.
     "record_manifest": "UPDATE forecasts SET manifest = $3, signature = $4, manifest_sha256 = $5, frozen_at = $6,"
     " frozen_round = $7 WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
     # Try again later.
-    "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4 WHERE run_id = $1 AND hotkey = $2",
+    "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4,"
+    " window_ends_at = coalesce($5, window_ends_at) WHERE run_id = $1 AND hotkey = $2",
     # When the next postponed forecast in one of the states wants attention.
     "next_attention": "SELECT min(next_at) FROM forecasts JOIN runs USING (run_id)"
     " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at > $2",
@@ -224,8 +230,17 @@ async def advance_forecast(
     return state
 
 
-async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
-    await connection.execute(SQL["record_job"], forecast.run_id, forecast.hotkey, job_id)
+async def record_job(
+    connection: Connection, forecast: Forecast, job_id: str, window_ends_at: datetime | None = None
+) -> None:
+    """Keep the job a miner accepted; `window_ends_at` None leaves the freeze window as it is."""
+    await connection.execute(SQL["record_job"], forecast.run_id, forecast.hotkey, job_id, window_ends_at)
+
+
+async def manifests_of(connection: Connection, run_id: str, hotkeys: Sequence[str]) -> dict[str, bytes]:
+    """Return the frozen manifests of some forecasts of one run, by hotkey."""
+    rows = await connection.fetch(SQL["manifests_of"], run_id, list(hotkeys))
+    return {row["hotkey"]: row["manifest"] for row in rows}
 
 
 async def record_manifest(
@@ -244,9 +259,16 @@ async def record_manifest(
 
 
 async def postpone_forecast(
-    connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
+    connection: Connection,
+    forecast: Forecast,
+    attempts: int,
+    next_at: datetime,
+    window_ends_at: datetime | None = None,
 ) -> None:
-    await connection.execute(SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at)
+    """Try again at `next_at`; `window_ends_at` None leaves the freeze window as it is."""
+    await connection.execute(
+        SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at, window_ends_at
+    )
 
 
 async def next_attention(connection: Connection, states: Sequence[str], now: datetime) -> datetime | None:

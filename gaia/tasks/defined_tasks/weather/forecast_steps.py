@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
 from gaia.tasks.defined_tasks.weather.copies import sketch_folder
+from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
@@ -28,6 +29,7 @@ from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast, Run
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
 from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
@@ -36,6 +38,13 @@ log = structlog.get_logger(__name__)
 
 HANDLERS = {"day1": "weather.score.day1", "final": "weather.score.era5_final"}
 BATCH_HANDLER = "weather.score.batch"
+_MANIFESTS_AT_ONCE = 16
+
+
+class _Files(msgspec.Struct, frozen=True):
+    """The member of a manifest that says what is promised; the whole was checked when it was frozen."""
+
+    files: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +70,7 @@ class ForecastSteps:
         metagraph: MetagraphView,
         clock: Clock,
         book: ScoreBook,
+        window: FreezeWindow,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -70,40 +80,52 @@ class ForecastSteps:
         self._metagraph = metagraph
         self._clock = clock
         self._book = book
+        self._window = window
         self._wall_clock = wall_clock
         self._kept = KeptInputs(settings, database)
         self._spool = settings.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
-        """Ask the miner for a forecast and note that it accepted."""
+        """Ask the miner for a forecast and note that it accepted.
+
+        Raises
+        ------
+        MissedByUs
+            If we were away so long that nobody may be bound any more.
+        """
+        self._window.require_open(forecast, self._clock.now())
         offer = await self._miners.request_forecast(self._neuron(forecast), run.init_time)
         if not offer.accepted:
             raise MinerFault(f"refused: {offer.message}")
+        ends_at = self._window.extended(forecast, self._clock.now())
         async with self._database.transaction() as connection:
-            await queries.record_job(connection, forecast, offer.job_id)
+            await queries.record_job(connection, forecast, offer.job_id, ends_at)
             await queries.advance_forecast(connection, forecast, moves_for(Event.ACCEPTED), now)
 
-    async def freeze(self, forecast: Forecast, asked_at: datetime) -> bool:
+    async def freeze(self, forecast: Forecast) -> bool:
         """Freeze the manifest once the forecast is ready; False if it is not.
 
-        `asked_at` is when the round of questions began, which says who was bound first.
+        The round that says who was bound first is the moment at which the question was
+        due: when we came to put it depends on us.
 
         Raises
         ------
         MinerFault
-            If the freeze window is over, or the manifest does not hold.
+            If the freeze window was over when the question was due, or the manifest does not hold.
+        MissedByUs
+            If we were away so long that nobody may be bound any more.
         """
-        self._require_window(forecast)
+        self._window.require_open(forecast, self._clock.now())
         miner, job_id = self._neuron(forecast), forecast.job_id or ""
         if not await self._miners.forecast_ready(miner, job_id):
             return False
         access = await self._miners.open_store(miner, job_id)
         signed = await self._miners.fetch_manifest(miner, access)
         frozen = verify_manifest(signed.content, signed.signature, access.manifest_sha256, forecast.hotkey)
-        now = self._require_window(forecast)
+        now = self._clock.now()
         async with self._database.transaction() as connection:
             await queries.record_manifest(
-                connection, forecast, signed.content, signed.signature, frozen.sha256, now, asked_at
+                connection, forecast, signed.content, signed.signature, frozen.sha256, now, forecast.next_at
             )
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
         log.info(
@@ -114,13 +136,6 @@ class ForecastSteps:
             files=len(frozen.files),
         )
         return True
-
-    def _require_window(self, forecast: Forecast) -> datetime:
-        """Return the present, if a manifest may still be frozen."""
-        now = self._clock.now()
-        if now > forecast.opened_at + timedelta(hours=self._settings.freeze_window_hours):
-            raise MinerFault(f"no manifest within {self._settings.freeze_window_hours:g} h")
-        return now
 
     def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
         """Return where forecasts whose chunks of a lead are there are scored together under `rules`."""
@@ -154,21 +169,47 @@ class ForecastSteps:
             sketches=None if own else sketch_folder(self._spool.parent, rules, run.run_id, kind, lead.hours),
         )
 
+    async def promised(
+        self, run: Run, forecasts: Sequence[Forecast], lead: Lead, fields: Sequence[str]
+    ) -> dict[str, dict[str, str]]:
+        """Return what each frozen manifest promises of the files of one lead: hotkey -> path -> sha256.
+
+        A path that a manifest lacks is absent. Manifests are read a few at a time, and let go.
+        """
+        wanted = [*self._metadata(fields), *self._chunks(lead, fields)]
+        found: dict[str, dict[str, str]] = {}
+        hotkeys = [forecast.hotkey for forecast in forecasts]
+        for start in range(0, len(hotkeys), _MANIFESTS_AT_ONCE):
+            async with self._database.transaction() as connection:
+                manifests = await queries.manifests_of(
+                    connection, run.run_id, hotkeys[start : start + _MANIFESTS_AT_ONCE]
+                )
+            for hotkey, content in manifests.items():
+                files: dict[str, str] = msgspec.json.decode(content, type=_Files).files
+                found[hotkey] = {path: files[path] for path in wanted if path in files}
+        return found
+
     async def score(
-        self, forecast: Forecast, lead: Lead, active: Scoring, shadow: Scoring | None, now: datetime
+        self,
+        forecast: Forecast,
+        lead: Lead,
+        digests: Mapping[str, str],
+        active: Scoring,
+        shadow: Scoring | None,
+        now: datetime,
     ) -> None:
         """Fetch one lead's chunks, have them verified and scored, and record the outcome.
 
         Afterwards the shadow rules have their turn; whatever comes of it, the lead is scored.
         """
         fields: list[str] = active.inputs.payload["fields"]
-        steps = self._settings.forecast_step_hours
-        metadata = sorted({metadata_path(field) for field in fields})
-        chunks = [chunk_path(field, lead.hours, steps) for field in fields]
-        digests = self._promised(forecast, [*metadata, *chunks])
+        metadata, chunks = self._metadata(fields), self._chunks(lead, fields)
+        if missing := [path for path in [*metadata, *chunks] if path not in digests]:
+            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
         store = self._spool / forecast.run_id / forecast.hotkey
         spooled = {"store_dir": str(store), "digests": digests}
-        left_over = any((store / path).exists() for path in digests)
+        with border(Party.DISK, f"looking into the spool of {forecast.hotkey}"):
+            left_over = any((store / path).exists() for path in digests)
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
             wanted = (
@@ -178,17 +219,30 @@ class ForecastSteps:
         except MinerFault as error:
             if not left_over:
                 await self._diagnose(forecast, lead, spooled, fields, error)
+                self._kept.drop(store, chunks)
                 raise
             # What was in the spool before may have been damaged there: blame needs evidence.
             log.warning("spool_distrusted", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error))
-            for path in digests:
-                (store / path).unlink(missing_ok=True)
-            await self.score(forecast, lead, active, shadow, now)
+            self._kept.drop(store, digests)
+            await self.score(forecast, lead, digests, active, shadow, now)
             return
         await self._book.record(forecast, lead, value, active.inputs, now)
         if shadow is not None:
             await self._follow(forecast, lead, shadow, spooled, now)
         self._kept.release(store, chunks)
+
+    def drop(self, forecast: Forecast, lead: Lead, fields: Sequence[str]) -> None:
+        """Free what was fetched for a lead that will not be scored."""
+        store = self._spool / forecast.run_id / forecast.hotkey
+        self._kept.drop(store, self._chunks(lead, fields))
+
+    def _chunks(self, lead: Lead, fields: Sequence[str]) -> list[str]:
+        steps = self._settings.forecast_step_hours
+        return [chunk_path(field, lead.hours, steps) for field in fields]
+
+    @staticmethod
+    def _metadata(fields: Sequence[str]) -> list[str]:
+        return sorted({metadata_path(field) for field in fields})
 
     async def _follow(
         self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Payload, now: datetime
@@ -272,12 +326,6 @@ class ForecastSteps:
             "steps": self._settings.forecast_steps,
             "step_hours": self._settings.forecast_step_hours,
         }
-
-    def _promised(self, forecast: Forecast, paths: list[str]) -> dict[str, str]:
-        files: dict[str, str] = json.loads(forecast.manifest or b"{}")["files"]
-        if missing := [path for path in paths if path not in files]:
-            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
-        return {path: files[path] for path in paths}
 
     def _neuron(self, forecast: Forecast) -> Neuron:
         metagraph = self._metagraph.latest()

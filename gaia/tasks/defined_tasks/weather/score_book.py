@@ -130,9 +130,7 @@ class ScoreBook:
         async with self._database.transaction() as connection:
             await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
             score = await self._enter(connection, self.rules, forecast, lead, value, given, now)
-            await self._publish(
-                connection, forecast, await self._move_on(connection, forecast, lead, now), now
-            )
+            await self._publish(connection, forecast, await self._move_on(connection, forecast, now), now)
         log.info(
             "lead_scored",
             run_id=forecast.run_id,
@@ -159,9 +157,7 @@ class ScoreBook:
                 await queries.record_lead(
                     connection, forecast, rules.name, lead.kind, lead.hours, rules.worst, now, reason
                 )
-            await self._publish(
-                connection, forecast, await self._move_on(connection, forecast, lead, now), now
-            )
+            await self._publish(connection, forecast, await self._move_on(connection, forecast, now), now)
         log.warning(
             "lead_forfeited",
             run_id=forecast.run_id,
@@ -241,15 +237,19 @@ class ScoreBook:
         await inputs.record_cost(connection, forecast.run_id, forecast.hotkey, *which, value["cpu_s"])
         return score
 
-    async def _move_on(self, connection: Connection, forecast: Forecast, lead: Lead, now: datetime) -> State:
-        """Advance a forecast whose leads of one kind are all scored; return its state."""
+    async def _move_on(self, connection: Connection, forecast: Forecast, now: datetime) -> State:
+        """Advance a forecast past each kind of leads that is scored whole; return its state.
+
+        Both kinds are looked at: the first day may be scored after every other lead.
+        """
         await queries.postpone_forecast(connection, forecast, 0, now)
         scored = await queries.lead_scores_of(connection, forecast, self.rules.name)
-        if not all((lead.kind, hours) in scored for hours in self._expected(lead.kind)):
-            return State(forecast.state)
-        event = Event.DAY1_SCORED if lead.kind == "day1" else Event.FINAL_SCORED
-        moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
-        return State(moved) if moved else State(forecast.state)
+        state = State(forecast.state)
+        for kind, event in (("day1", Event.DAY1_SCORED), ("final", Event.FINAL_SCORED)):
+            if all((kind, hours) in scored for hours in self._expected(kind)):
+                moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
+                state = State(moved) if moved else state
+        return state
 
     async def _publish(self, connection: Connection, forecast: Forecast, state: State, now: datetime) -> None:
         """Derive the forecast's row anew under the active rules, and under the shadow ones if they can."""

@@ -16,11 +16,12 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +42,15 @@ def main(options: argparse.Namespace) -> int:
 
     started = time.monotonic()
     rule_sets: Sequence[RuleSet] = options.rule_set or KNOWN
-    with (
-        nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory(prefix="golden-") as state
-    ):
+    state = options.keep or Path(tempfile.mkdtemp(prefix="golden-"))
+    with ExitStack() as stack:
+        if not options.keep:
+            stack.callback(shutil.rmtree, state, ignore_errors=True)
         try:
-            readings = asyncio.run(_play(rule_sets, Path(state), in_turn=options.in_turn))
+            readings = asyncio.run(_play(rule_sets, state, in_turn=options.in_turn))
         except (GaiaError, OSError) as error:
-            print(f"A subnet did not come to its end: {error}", file=sys.stderr)
+            stack.pop_all()
+            print(f"A subnet did not come to its end: {error}\nWhat it wrote is in {state}.", file=sys.stderr)
             return 2
     judged = judge(readings, options.folder)
     judged["figures"]["seconds"] = round(time.monotonic() - started, 1)

@@ -14,9 +14,11 @@ import golden
 import pytest
 from golden_traces.comparing import ABSENT, SHOWN, differences, leaves, lines_of, numbers_between
 from golden_traces.files import TraceUnreadable, load, path_of, save
+from golden_traces.playing import DAYS, MOMENTS
 from golden_traces.questions import SESSION, STRANGE, Subjects, questions_of
 from golden_traces.reading import Reading, vectors_at
 
+from gaia.localnet.options import Options
 from gaia.tasks.defined_tasks.weather.messages import (
     EXCHANGE_PATH,
     FORECASTS_PREFIX,
@@ -293,6 +295,14 @@ def test_a_moment_without_a_vector_or_with_two_is_a_problem():
 
     assert missing == [f"no weights were set at {INIT_TIME.isoformat()}"]
     assert doubled == [f"weights set at {INIT_TIME.isoformat()} from the same scores are not the same"]
+
+
+def test_moments_are_such_at_which_no_step_of_a_run_can_be_due():
+    end = Options(days=DAYS).clock_end
+
+    assert list(MOMENTS) == sorted(set(MOMENTS))
+    assert MOMENTS[-1] < end
+    assert all(moment.minute % 5 and moment.second == 0 for moment in MOMENTS)
 
 
 # The whole

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -190,10 +191,11 @@ class RefusingMiner(LocalMiner):
 class DeadMiner:
     """Takes connections and never says a word."""
 
-    def __init__(self, spec: MinerSpec, world: World) -> None:
+    def __init__(
+        self, spec: MinerSpec, on_answered: Callable[[Question], None] = lambda question: None
+    ) -> None:
         self.hotkey: str = keypair(spec.uri).ss58_address
-        self._spec = spec
-        self._world = world
+        self._on_answered = on_answered
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -214,7 +216,7 @@ class DeadMiner:
 
     async def _ignore(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        record(self._world, self._spec, Question(method="CONNECT", path="", about="", status=0))
+        self._on_answered(Question(method="CONNECT", path="", about="", status=0))
         try:
             while await reader.read(65536):
                 continue
@@ -236,7 +238,7 @@ _SERVERS: Mapping[Behaviour, type[LocalMiner]] = {
 def miner_of(spec: MinerSpec, world: World) -> ServedMiner:
     """Return the miner that `spec` describes, not yet serving."""
     if spec.behaviour is Behaviour.DEAD:
-        return DeadMiner(spec, world)
+        return DeadMiner(spec, partial(record, world, spec))
     return _SERVERS.get(spec.behaviour, LocalMiner)(spec, world, _model_of(spec, world))
 
 

@@ -9,6 +9,7 @@ import pytest
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
+from tests.support.patience import patience
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def postgres_dsn(tmp_path_factory):
         time.sleep(0.01)
     yield embedded_dsn(data_dir)
     process.terminate()
-    process.wait(30)
+    process.wait(patience(30))
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def empty_dsn(postgres_dsn):
 @pytest.fixture
 async def database(empty_dsn):
     """A pool on a new database with the schema in it."""
-    database = await Database.connect(empty_dsn, timeout_s=10, pool_size=4)
+    database = await Database.connect(empty_dsn, timeout_s=patience(10), pool_size=4)
     await run_comprehensive_database_setup(database)
     yield database
     await database.close()

@@ -62,7 +62,9 @@ async def _serving(
         yield client
     finally:
         await client.close()
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not serving.done():
+            # It handles the signal while it serves; one that failed tells of that instead.
+            os.kill(os.getpid(), signal.SIGTERM)
         await serving
 
 

@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, help="decides who is killed, and when; default: a new one")
     parser.add_argument("--lanes", type=int, help="Supervisors at once; default: one per processor")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        metavar="TIMES",
+        help="all limits of time, where others keep the machine busy (1)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     most = max(1, arguments.kills // _FEWEST_KILLS_OF_A_LANE)
     lanes = min(arguments.lanes or len(os.sched_getaffinity(0)), most)
     shares = [arguments.kills // lanes + (lane < arguments.kills % lanes) for lane in range(lanes)]
-    processes = [_start(share, seed * 1000 + lane) for lane, share in enumerate(shares)]
+    processes = [_start(share, seed * 1000 + lane, arguments.patience) for lane, share in enumerate(shares)]
     try:
         outputs = [process.communicate()[0] for process in processes]
     finally:
@@ -75,11 +82,15 @@ def merge(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _start(kills: int, seed: int) -> subprocess.Popen[str]:
+def _start(kills: int, seed: int, patience: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pool_chaos.campaign", str(kills), str(seed)],
         cwd=HERE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+            "POOL_CHAOS_PATIENCE": str(patience),
+        },
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ MEASURED = ("unit", "integration")
 COVERAGE_WANTED = 90
 NO_TESTS = 5
 """What pytest itself returns when it has collected nothing."""
+SIGNALLED = 128
+"""Added to the number of the signal that ended a tier, as shells do."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,7 +68,27 @@ def _run_tier(tier: str, python: Path, for_pytest: Sequence[str], *, measured: b
         return NO_TESTS
     runner = ["-m", "coverage", "run", "-m", "pytest"] if measured else ["-m", "pytest"]
     print(f"== {tier} ==", flush=True)
-    return _run([str(python), *runner, str(folder), *for_pytest])
+    code = _run([str(python), *runner, str(folder), *for_pytest])
+    if code < 0:
+        print(ended_by_signal(tier, -code), file=sys.stderr, flush=True)
+        return SIGNALLED - code
+    return code
+
+
+def ended_by_signal(tier: str, number: int) -> str:
+    """Return the sentence for a tier whose pytest died: by itself it says nothing.
+
+    >>> ended_by_signal("unit", 2)
+    'The unit tier was ended by signal 2 (SIGINT) before its last test; the tests that ran are above.'
+    """
+    try:
+        name = f" ({signal.Signals(number).name})"
+    except ValueError:
+        name = ""
+    return (
+        f"The {tier} tier was ended by signal {number}{name} before its last test;"
+        " the tests that ran are above."
+    )
 
 
 def _coverage(python: Path, *arguments: str) -> int:

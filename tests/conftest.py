@@ -1,22 +1,51 @@
-"""What every test starts from: no settings of the person who runs it, no logging of another test."""
+"""What every test starts from: no settings of the person who runs it, nothing that another test left behind."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from gaia.validator.utils.config import Settings, names_of
+from tests.support.guard import ProcessState, no_suicide
 
 settings.register_profile("ci", deadline=None, print_blob=True)
 settings.register_profile("developer", deadline=None, max_examples=50)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 VARIABLES = frozenset(variable for name in Settings.model_fields for variable in names_of(name))
+
+_BEFORE = pytest.StashKey[ProcessState]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """No test, nor its fixtures, ends the run by a signal that nobody handles."""
+    with no_suicide():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Note how the process is."""
+    item.stash[_BEFORE] = ProcessState.now()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail the test, by name, that left the process other than it was, and mend that for the next."""
+    try:
+        return (yield)
+    finally:
+        before = item.stash[_BEFORE]
+        if changes := ProcessState.now().changes(before):
+            before.restore()
+            pytest.fail(f"the test left its process changed: {'; '.join(changes)}", pytrace=False)
 
 
 @pytest.fixture(autouse=True)

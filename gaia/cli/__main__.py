@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gaia.cli import comparing, explaining, overview, plotting, replaying
+from gaia.cli.arguments import at_least_one, is_full
 from gaia.cli.source import Source, open_source
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
@@ -19,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 (an error, or replay found a difference) or the code of a bad setting."""
     arguments = parser().parse_args(argv)
     command: Command = arguments.command
+    # Python has none where the shell closed it.
+    if not sys.stdout:
+        print("Standard output is closed, so the answer has no place to go.", file=sys.stderr)
+        return 1
     try:
         with open_source(arguments.state) as source:
             code = command(source, arguments)
@@ -31,9 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{error}.", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read us has seen enough; what is left in the buffer goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Its reader has seen enough.
+        _drop_output()
         return 0
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _drop_output()
+        print(f"Standard output cannot be written: {error.strerror}.", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """Send what is left in the buffer nowhere: the interpreter would fail with it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     again = add(commands, "replay", replaying.replay_runs)
     again.add_argument("runs", nargs="+", metavar="RUN", help=_RUN_HELP)
     again.add_argument("--diff", action="store_true", help="show every value that differs")
-    again.add_argument("--workers", type=int, metavar="N", help="processes (one per core)")
+    again.add_argument("--workers", type=at_least_one, metavar="N", help="processes (one per core)")
     story = add(commands, "explain", explaining.explain)
     story.add_argument("run", metavar="RUN", help=_RUN_HELP)
     story.add_argument("miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey")

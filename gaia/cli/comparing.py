@@ -44,7 +44,11 @@ def compare(source: Source, arguments: argparse.Namespace) -> int:
     async def read(connection: Connection) -> tuple[list[Row], Mapping[tuple[str, str], Row]]:
         return await history.overall_scores(connection), await history.costs(connection)
 
-    rows, costs = source.read(read)
+    stored, costs = source.read(read)
+    # What an open run scored so far says little: leads that are to come count as nothing.
+    rows = [row for row in stored if row["run_state"] != "open"]
+    if stored and not rows:
+        raise NotThere("no run is finished yet, and only finished runs are compared")
     active, shadow = _rule_sets(rows, arguments.active or source.settings.rule_set, arguments.shadow)
     by_rules = {name: _by_run(rows, name) for name in (active, shadow)}
     agreements = [
@@ -59,7 +63,7 @@ def compare(source: Source, arguments: argparse.Namespace) -> int:
         if run_id in by_rules[shadow]
     ]
     if not agreements:
-        raise NotThere(f"no run was scored by both {active} and {shadow}; see GAIA_SHADOW_RULE_SET")
+        raise NotThere(f"no finished run was scored by both {active} and {shadow}; see GAIA_SHADOW_RULE_SET")
     whole = summary_of(agreements)
     if arguments.json:
         tables.print_json({"active": active, "shadow": shadow, "summary": whole, "runs": agreements})

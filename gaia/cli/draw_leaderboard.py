@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime, timedelta
 from statistics import fmean
 
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
+from matplotlib.transforms import ScaledTranslation
 
 from gaia.cli import style
 from gaia.cli.significance import half_width
 from gaia.validator.db.history import Row
+
+_BESIDE = 4.0
+"""Points from one coloured line to the next."""
+_MOST_MARKED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,7 @@ def draw(
             axes.plot(_days(line), [each.mean for each in line], color="#c9c9c9", linewidth=0.9, zorder=1)
     _draw_shown(axes, board, list(shown))
     _name_lines(axes, [board[hotkey][-1].mean for hotkey in shown], list(shown.values()))
-    locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    _mark_runs(axes, sorted({each.moment for line in board.values() for each in line}))
     axes.set_ylabel("mean overall score", size=9, color=style.GREY)
     axes.set_xlabel("initial time of the run", size=9, color=style.GREY)
     style.head(figure, title, subtitle)
@@ -71,15 +74,18 @@ def draw(
 
 
 def _draw_shown(axes: Axes, board: Mapping[str, Sequence[Standing]], shown: Sequence[str]) -> None:
-    """Draw the coloured lines, each a little beside the others, so that no bar hides another."""
-    days = sorted({day for hotkey in shown for day in _days(board[hotkey])})
-    step = min((later - earlier for earlier, later in pairwise(days)), default=1.0)
+    """Draw the coloured lines, each a few points of the paper beside the others, so that no bar hides another.
+
+    Their days stay what they are: what is moved is the ink.
+    """
+    paper = axes.figure.dpi_scale_trans
     for place, (hotkey, colour) in enumerate(zip(shown, style.COLOURS, strict=False)):
-        line, shift = board[hotkey], 0.4 * step * ((place + 0.5) / len(shown) - 0.5)
+        line, beside = board[hotkey], _BESIDE * (place - (len(shown) - 1) / 2)
         axes.errorbar(
-            [day + shift for day in _days(line)],
+            _days(line),
             [each.mean for each in line],
             yerr=[each.half_width or 0.0 for each in line],
+            transform=axes.transData + ScaledTranslation(beside / 72, 0, paper),
             color=colour,
             linewidth=1.7,
             marker="o",
@@ -91,6 +97,21 @@ def _draw_shown(axes: Axes, board: Mapping[str, Sequence[Standing]], shown: Sequ
     means = [each.mean for hotkey in shown for each in board[hotkey]]
     margin = 0.25 * ((max(means) - min(means)) or 0.1)
     axes.set_ylim(min(means) - margin, max(means) + margin)
+
+
+def _mark_runs(axes: Axes, moments: Sequence[datetime]) -> None:
+    """Mark each run on the axis where there are few, and days as they come where there are many."""
+    days = [float(date2num(moment)) for moment in moments]  # type: ignore[no-untyped-call]
+    # Lines that are moved on the paper leave no mark on the limits of the axis.
+    margin = max(0.5, 0.03 * (days[-1] - days[0]))
+    axes.set_xlim(days[0] - margin, days[-1] + margin)
+    if len(moments) > _MOST_MARKED:
+        locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        return
+    axes.xaxis.set_major_locator(FixedLocator(days))
+    axes.xaxis.set_major_formatter(DateFormatter("%b %d, %HZ", tz=UTC))  # type: ignore[no-untyped-call]
 
 
 def _name_lines(axes: Axes, ends: Sequence[float], names: Sequence[str]) -> None:

@@ -74,6 +74,7 @@ def explanation(
     scores = [row for row in run.scores if (row["hotkey"], row["rule_set"]) == (hotkey, rule_set)]
     return {
         "run_id": run.summary.run_id,
+        "run_state": run.summary.state,
         "miner": {
             "hotkey": hotkey,
             "uid": forecast["uid"],
@@ -186,6 +187,7 @@ def _print(story: Mapping[str, Any], only_lead: int | None) -> None:
     miner, rules, weight, overall = story["miner"], story["rules"], story["weight"], story["overall"]
     lines = [
         f"{story['run_id']}, uid {miner['uid']}, {miner['hotkey']}",
+        *(["run       open: what stands here is not final"] if story["run_state"] == "open" else []),
         f"state     {miner['state']}" + (f": {miner['reason']}" if miner["reason"] else ""),
         f"manifest  {story['manifest']['sha256'] or 'none'}",
         f"rules     {rules['name']}, sha256 {rules['sha256'][:16]}",
@@ -199,6 +201,9 @@ def _print(story: Mapping[str, Any], only_lead: int | None) -> None:
         lines.append(f"          {rules['overall']}")
     tables.print_lines(*lines)
     leads = [lead for lead in story["leads"] if only_lead in (None, lead["lead_hours"])]
+    if not leads:
+        tables.print_lines("leads     none is scored" + (" yet" if story["run_state"] == "open" else ""))
+        return
     tables.print_table(
         ("kind", ">lead h", ">score", "reason", ">CPU s", "handler"),
         [

@@ -74,6 +74,8 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
     ]
     if not chosen:
         raise NotThere("nothing is scored there yet")
+    if any(row["run_state"] == "open" for row in chosen):
+        tables.print_note("overall scores of open runs are of the leads so far, and not final")
     chosen.sort(key=lambda row: (row["init_time"], row["rule_set"], -row["overall"], row["hotkey"]))
     if arguments.json:
         tables.print_json(chosen)
@@ -82,7 +84,8 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
         ("run", "rule set", ">uid", "hotkey", "state", ">day 1", ">overall", "counted"),
         [
             (
-                *(row["run_id"], row["rule_set"], row["uid"], tables.short(row["hotkey"]), row["state"]),
+                row["run_id"] + (" (open)" if row["run_state"] == "open" else ""),
+                *(row["rule_set"], row["uid"], tables.short(row["hotkey"]), row["state"]),
                 *(row["day1"], row["overall"], row["counted"]),
             )
             for row in chosen

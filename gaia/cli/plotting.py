@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
-from gaia.cli.select import NotThere, miner_named, runs_named
+from gaia.cli.arguments import NotWritten, at_least_one
+from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.validator.db import history
 from gaia.validator.db.history import Row, RunSummary, StoredRun
@@ -43,6 +44,8 @@ class Album:
             for row in scores
             if row["run_id"] in wanted and row["rule_set"] == self.rule_set and row["counted"]
         ]
+        if not any(run.has_scores for run in self.runs):
+            raise nothing_scored(self.runs)
         if not self.scores:
             raise NotThere(f"nothing is scored by {self.rule_set} in these runs yet")
 
@@ -65,12 +68,17 @@ class Album:
         ]
 
     def ranking(self) -> list[Row]:
-        """Return the newest row of every miner, best mean first; ties by hotkey."""
-        earned: dict[str, list[Row]] = {}
-        for row in self.scores:
-            earned.setdefault(row["hotkey"], []).append(row)
-        order = sorted(earned, key=lambda hotkey: (-fmean(row["overall"] for row in earned[hotkey]), hotkey))
-        return [earned[hotkey][-1] for hotkey in order]
+        """Return the newest row of every miner, best mean first; ties by hotkey.
+
+        Runs that are open rank nobody that a finished one ranks: what they scored so far is of fewer leads.
+        """
+        final = _ranked(self.final_scores())
+        ranked = {row["hotkey"] for row in final}
+        return final + [row for row in _ranked(self.scores) if row["hotkey"] not in ranked]
+
+    def final_scores(self) -> list[Row]:
+        """Return the overall scores of finished runs."""
+        return [row for row in self.scores if row["run_state"] != "open"]
 
     def miner(self, name: str | None) -> Row:
         """Return the miner called `name`; without a name the best."""
@@ -85,7 +93,9 @@ class Album:
         """Return which runs and rules these are."""
         first, last = self.runs[0].run_id, self.runs[-1].run_id
         spell = f"run {first}" if first == last else f"{len(self.runs)} runs, {first} to {last}"
-        return f"{spell}, rules {self.rule_set}"
+        still_open = sum(run.is_open for run in self.runs)
+        so_far = "" if not still_open else f", {still_open} of them open" if len(self.runs) > 1 else " (open)"
+        return f"{spell}{so_far}, rules {self.rule_set}"
 
 
 def plot(source: Source, arguments: argparse.Namespace) -> int:
@@ -94,8 +104,11 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
 
     album = Album(source, arguments)
     figure = _PICTURES[arguments.picture](album, arguments)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    style.save(figure, arguments.output)
+    try:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        style.save(figure, arguments.output)
+    except OSError as error:
+        raise NotWritten(f"{arguments.output} cannot be written: {error.strerror or error}") from error
     width, height = figure.get_size_inches()
     if arguments.json:
         tables.print_json(
@@ -108,6 +121,14 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _ranked(scores: Sequence[Row]) -> list[Row]:
+    earned: dict[str, list[Row]] = {}
+    for row in scores:
+        earned.setdefault(row["hotkey"], []).append(row)
+    order = sorted(earned, key=lambda hotkey: (-fmean(row["overall"] for row in earned[hotkey]), hotkey))
+    return [earned[hotkey][-1] for hotkey in order]
+
+
 def label(row: Row) -> str:
     """Return a miner's name in a picture."""
     return f"uid {row['uid']} {row['hotkey'][:5]}"
@@ -118,12 +139,18 @@ def _scorecard(album: Album, arguments: argparse.Namespace) -> Figure:
 
     miner = album.miner(arguments.miner)
     components = album.components(miner["hotkey"])
+    if not components:
+        raise NotThere(f"no lead of {label(miner)} was scored in these runs")
     reference: Sequence[Row] | str = arguments.against
     against = {"gfs": "GFS"}.get(arguments.against, arguments.against)
     if arguments.against not in draw_scorecard.BASELINES:
         other = album.miner(arguments.against)
         reference, against = album.components(other["hotkey"]), label(other)
-    card = draw_scorecard.scorecard(components, reference, _fields(album, arguments))
+    fields = _fields(album, arguments)
+    components = [row for row in components if row["field"] in fields]
+    if not components:
+        raise NotThere(f"{' and '.join(fields)} of {label(miner)} was not scored in these runs")
+    card = draw_scorecard.scorecard(components, reference, fields)
     if not card.columns:
         raise NotThere(f"the errors of {against} are not stored with these scores")
     title = f"RMSE of {label(miner)} against {against}"
@@ -155,11 +182,13 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 
     miner = album.miner(arguments.miner)
-    field = _fields(album, arguments)[0]
+    fields = _fields(album, arguments)
     units = list(_units(album, {miner["hotkey"]}))
+    scored = {name for unit in units for name in unit.payload["fields"]}
+    field = next((name for name in fields if name in scored), None)
+    if field is None:
+        raise NotThere(f"{' and '.join(fields)} of {label(miner)} was not scored in these runs")
     leads = sorted({unit.payload["lead_hours"] for unit in units if field in unit.payload["fields"]})
-    if not leads:
-        raise NotThere(f"{field} of {label(miner)} was not scored in these runs")
     lead = arguments.lead or leads[-1]
     with pool(1, album.source.data_dir) as executor:
         chosen = [
@@ -180,10 +209,15 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
 def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
     from gaia.cli import draw_leaderboard
 
+    final = album.final_scores()
+    if not final:
+        raise NotThere("none of these runs is finished, and the leaderboard shows finished runs only")
     days = album.source.settings.weights_window_days
-    board = draw_leaderboard.standings(album.scores, timedelta(days=days))
-    subtitle = f"{album.said()}; mean over {days:g} days, bars: 95 % intervals"
-    return draw_leaderboard.draw(board, album.labels(_COLOURED), "Leaderboard", subtitle)
+    board = draw_leaderboard.standings(final, timedelta(days=days))
+    left_out = ", which are left out" if any(run.is_open for run in album.runs) else ""
+    subtitle = f"{album.said()}{left_out}; mean over {days:g} days, bars: 95 % intervals"
+    shown = {row["hotkey"]: label(row) for row in _ranked(final)[:_COLOURED]}
+    return draw_leaderboard.draw(board, shown, "Leaderboard", subtitle)
 
 
 def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
@@ -204,6 +238,10 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
     if groups and not whole:
         hotkeys = [hotkey for hotkey in hotkeys if all(hotkey in group for group in groups.values())]
         whole = list(groups.values())
+    if len(hotkeys) < 2:
+        raise NotThere(
+            f"{len(hotkeys)} miners were scored at every lead of these runs; two are needed to compare"
+        )
     with pool(arguments.workers or 2, album.source.data_dir) as executor:
         alike = mean_correlation(executor, [[group[hotkey] for hotkey in hotkeys] for group in whole])
     names = {row["hotkey"]: label(row) for row in miners}
@@ -238,12 +276,14 @@ def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[Unit]:
 
 
 def _fields(album: Album, arguments: argparse.Namespace) -> list[str]:
-    """Return the fields asked for, or else all that these runs were scored in."""
+    """Return the fields asked for, or else all that any of these runs is scored in, the newest run's first."""
     if arguments.field:
         return list(arguments.field)
-    contract = album.runs[-1].contract or {}
-    fields = [*contract.get("final_fields", ()), *contract.get("day1_fields", ())]
-    return list(dict.fromkeys(fields))
+    contracts = [run.contract for run in reversed(album.runs) if run.contract is not None]
+    fields = list(dict.fromkeys(field for contract in contracts for field in contract.fields))
+    if not fields:
+        raise NotThere("what these runs were scored in was not recorded; name it with --field")
+    return fields
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -251,7 +291,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("picture", choices=PICTURES)
     add("runs", nargs="+", metavar="RUN", help='id, the start of an id, "last", "last:N" or "all"')
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="PNG to write")
+    add("-o", "--output", type=_png, required=True, metavar="FILE", help="PNG to write")
     add("--miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey (the best)")
     add(
         "--against",
@@ -262,4 +302,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--field", action="append", metavar="F", help="such as 2t or z500; may be repeated (those scored)")
     add("--lead", type=int, metavar="H", help="error-map, clones: this lead (the last; all)")
     add("--rule-set", metavar="NAME", help="scores of these rules (those of the newest run)")
-    add("--workers", type=int, metavar="N", help="clones: processes (2)")
+    add("--workers", type=at_least_one, metavar="N", help="clones: processes (2)")
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png, and nothing but PNG is written")
+    return Path(text)

@@ -6,7 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from gaia.cli.replay_units import InputMissing, Key, Outcome, compute, pool, uni
 from gaia.tasks.defined_tasks.weather.lifecycle import State
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
-from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.history import Contract, Row, StoredRun
 
 _NOT_NUMBERS = {
     "run_id",
@@ -27,6 +27,9 @@ _NOT_NUMBERS = {
     "forecast_digest",
     "truth_digest",
 }
+
+_UNSCORED = Contract(day1_lead_hours=(), final_lead_hours=(), day1_fields=(), final_fields=())
+"""Of a run in which no lead has a score: rules give a miner that was refused or excused the same under any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,14 @@ def replay(
 
 
 def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) -> Verdict:
-    """Compute one run anew, and compare: components, scores of leads, overall scores."""
+    """Compute one run anew, and compare: components, scores of leads, overall scores.
+
+    Of a run that is open, what is scored so far.
+    """
     verdict = Verdict(run.summary.run_id)
+    if run.summary.contract is None and run.leads:
+        verdict.problems.append("its leads and fields were not recorded")
+        return verdict
     try:
         units = units_of(run, data_dir)
     except InputMissing as error:
@@ -133,7 +142,7 @@ def _compare_leads(
     run: StoredRun, values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
 ) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
     """Compare the score of every lead; return what each (hotkey, rule set) scored, as computed now."""
-    contract = run.summary.contract or {}
+    contract = run.summary.contract or _UNSCORED
     scored: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
     for row in run.leads:
         rules = RULE_SETS[row["rule_set"]]
@@ -146,19 +155,20 @@ def _compare_leads(
 
 
 def _lead_score(
-    row: Row, rules: RuleSet, value: Mapping[str, Any] | None, contract: Mapping[str, Any]
+    row: Row, rules: RuleSet, value: Mapping[str, Any] | None, contract: Contract
 ) -> float | None:
     if row["reason"] is not None:
         return rules.worst
     if value is None:
         return None
     components = [Component(**component) for component in value["components"]]
-    return score_of(rules, row["kind"], components, contract["final_fields"])
+    return score_of(rules, row["kind"], components, contract.final_fields)
 
 
 def _compare_totals(
     run: StoredRun, scored: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], verdict: Verdict
 ) -> None:
+    contract = asdict(run.summary.contract or _UNSCORED)
     states = {row["hotkey"]: State(row["state"]) for row in run.forecasts}
     stored = Counter((row["hotkey"], row["rule_set"]) for row in run.leads)
     for row in run.scores:
@@ -168,7 +178,7 @@ def _compare_totals(
             continue  # a lead could not be computed, which was said
         active = scored.get((row["hotkey"], run.summary.rule_set), {})
         is_whole = active.keys() <= leads.keys()
-        contract, state = run.summary.contract or {}, states[row["hotkey"]]
+        state = states[row["hotkey"]]
         total = total_of(rules, leads, contract, state, is_whole=is_whole)
         where = f"{row['hotkey']} {row['rule_set']}"
         verdict.compare(f"{where} day1", row["day1"], total.day1)

@@ -17,7 +17,7 @@ from gaia.cli import tables
 from gaia.cli.replay import Difference, Verdict, replay
 from gaia.cli.replay_units import InputMissing, Unit, compute, pool
 from gaia.cli.replay_weights import VectorVerdict, replay_vector
-from gaia.cli.select import runs_named
+from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.copies import OVERLAPS
 from gaia.validator.core.weight_inputs import parts_named
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
     """Compute runs anew, and the weights made from them; exit code 1 if a bit differs or an input is gone."""
     chosen = runs_named(arguments.runs, source.read(history.run_summaries))
+    if not any(run.has_scores for run in chosen):
+        raise nothing_scored(chosen)
     run_ids = [run.run_id for run in chosen]
+    still_open = {run.run_id for run in chosen if run.is_open}
     workers = arguments.workers or os.cpu_count() or 1
     started = time.monotonic()
 
     def done(verdict: Verdict) -> None:
         if not arguments.json:
-            tables.print_lines(*_lines(verdict, with_differences=arguments.diff))
+            is_open = verdict.run_id in still_open
+            tables.print_lines(*_lines(verdict, with_differences=arguments.diff, is_open=is_open))
 
     verdicts = replay(_one_by_one(source, run_ids), source.data_dir, workers, done)
     vectors = _replay_vectors(source, run_ids)
@@ -132,9 +136,10 @@ def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
         yield from source.read(read)
 
 
-def _lines(verdict: Verdict, *, with_differences: bool) -> Iterator[str]:
+def _lines(verdict: Verdict, *, with_differences: bool, is_open: bool) -> Iterator[str]:
     word = "same" if verdict.is_same else "DIFFERS" if verdict.differences else "INCOMPLETE"
-    yield f"{verdict.run_id}  {word}: {verdict.numbers} numbers, {len(verdict.differences)} differ"
+    so_far = "; the run is open, these are its numbers so far" if is_open else ""
+    yield f"{verdict.run_id}  {word}: {verdict.numbers} numbers, {len(verdict.differences)} differ{so_far}"
     for problem in verdict.problems:
         yield f"  ! {problem}"
     if with_differences:

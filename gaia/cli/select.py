@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from gaia.cli.tables import print_note
 from gaia.validator.db.history import Row, RunSummary
 from gaia.validator.utils.errors import GaiaError
 
@@ -15,8 +16,13 @@ class NotThere(GaiaError):
     """What was asked for does not exist; the sentence says what does."""
 
 
-def runs_named(names: Sequence[str], known: Sequence[RunSummary]) -> list[RunSummary]:
+def runs_named(
+    names: Sequence[str], known: Sequence[RunSummary], say: Callable[[str], None] = print_note
+) -> list[RunSummary]:
     """Return the runs that `names` mean: ids, the start of an id, "all", "last" or "last:N"; oldest first.
+
+    "last" means the newest run that is finished, for a run has final scores only then. `say` is
+    told what it means wherever that is not simply the newest.
 
     Raises
     ------
@@ -25,11 +31,11 @@ def runs_named(names: Sequence[str], known: Sequence[RunSummary]) -> list[RunSum
     """
     chosen: set[str] = set()
     for name in names:
-        found = _runs_of(name, [run.run_id for run in known])
+        found = _runs_of(name, known, say)
         if not found:
             newest = f"the newest is {known[-1].run_id}" if known else "there are none yet"
             raise NotThere(f"no run is called {name}; {newest}")
-        chosen.update(found)
+        chosen.update(run.run_id for run in found)
     return [run for run in known if run.run_id in chosen]
 
 
@@ -51,10 +57,38 @@ def miner_named(name: str, forecasts: Sequence[Row]) -> Row:
     return found[0]
 
 
-def _runs_of(name: str, known: Sequence[str]) -> Sequence[str]:
+def nothing_scored(runs: Sequence[RunSummary]) -> NotThere:
+    """Return the sentence for runs in which no miner's forecast has a score yet."""
+    if len(runs) != 1:
+        return NotThere(f"nothing is scored in these {len(runs)} runs yet")
+    (run,) = runs
+    if run.is_open:
+        return NotThere(f"run {run.run_id} is open and nothing of it is scored yet")
+    return NotThere(f"run {run.run_id} ended without a score: no miner sent a forecast that could be scored")
+
+
+def _runs_of(name: str, known: Sequence[RunSummary], say: Callable[[str], None]) -> Sequence[RunSummary]:
     if name == ALL:
         return known
     word, _, count = name.partition(":")
     if word == "last" and (not count or count.isdigit()):
-        return known[-int(count or 1) :] if int(count or 1) else []
-    return [run_id for run_id in known if run_id.startswith(name)]
+        return _last(name, int(count or 1), known, say)
+    return [run for run in known if run.run_id.startswith(name)]
+
+
+def _last(
+    name: str, count: int, known: Sequence[RunSummary], say: Callable[[str], None]
+) -> Sequence[RunSummary]:
+    """Return the newest `count` finished runs; where none is finished, those with scores; else those there are."""
+    finished = [run for run in known if run.has_scores and not run.is_open]
+    begun = [run for run in known if run.has_scores]
+    chosen = (finished or begun or known)[-count:] if count else []
+    if not chosen:
+        return []
+    meant = chosen[0].run_id if len(chosen) == 1 else f"{chosen[0].run_id} to {chosen[-1].run_id}"
+    newer = sum(run.init_time > chosen[-1].init_time for run in known)
+    if finished and newer:
+        say(f"{name} means {meant}, the newest with final scores; of {newer} newer there are none yet")
+    elif begun and not finished:
+        say(f"{name} means {meant}: no run is finished yet, so no score of it is final")
+    return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -22,6 +23,11 @@ def print_json(value: Any) -> None:
 
 def print_lines(*lines: str) -> None:
     _console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print one line beside the answer: to standard error, so that the answer stays as it is."""
+    print(text, file=sys.stderr)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:

@@ -36,12 +36,14 @@ STUMBLES_PER_KILL = 0.02
 """Short stops of Supervisor or engine, which must do no harm at all."""
 
 WORKERS = 3
-UNIT_TIMEOUT_S = 1.5
-SILENCE_S = 3.0
-ENGINE_SILENCE_S = 1.0
+UNIT_TIMEOUT_S = 1.5 * stops.PATIENCE
+SILENCE_S = 3.0 * stops.PATIENCE
+ENGINE_SILENCE_S = 1.0 * stops.PATIENCE
+_READY_S = 10.0 * stops.PATIENCE
+_END_S = 10.0 * stops.PATIENCE
 _MEAN_GAP_S = 0.05
 _MOST_NEWBORN = 3
-_STUCK_AFTER_S = 45.0
+_STUCK_AFTER_S = 45.0 * stops.PATIENCE
 _QUIET_END = 0.08
 _FEWEST_QUIET = 8
 """The last acts of a lane, this share or so many, spare the Supervisor: what its family holds is counted before and after."""
@@ -233,7 +235,7 @@ class Lane:
         self.supervisor.kill()
         self.supervisor.wait()
         self.stops.upheavals += 1
-        self.tally.left_behind += victims.collect_all(5.0)
+        self.tally.left_behind += victims.collect_all(_END_S / 2)
 
     def _start(self) -> None:
         options = {
@@ -246,7 +248,8 @@ class Lane:
             "worker_hard_limit_mib": 400,
             "unit_timeout_s": UNIT_TIMEOUT_S,
             "engine_silence_s": ENGINE_SILENCE_S,
-            "drain_timeout_s": 10.0,
+            "drain_timeout_s": _END_S,
+            "worker_ready_s": _READY_S,
             "poll_s": 0.05,
         }
         settings = {
@@ -275,14 +278,14 @@ class Lane:
         assert self.supervisor is not None
         self.supervisor.terminate()
         try:
-            exit_code = self.supervisor.wait(timeout=30)
+            exit_code = self.supervisor.wait(timeout=3 * _END_S)
         except subprocess.TimeoutExpired:
             self.tally.stuck.append("the Supervisor did not end in order")
             self._kill_supervisor()
             return
         if exit_code:
             self.tally.stuck.append(f"the Supervisor ended with {exit_code}")
-        self.tally.left_behind += victims.collect_all(5.0)
+        self.tally.left_behind += victims.collect_all(_END_S / 2)
 
     def _parents(self) -> set[int]:
         assert self.supervisor is not None
@@ -352,7 +355,7 @@ class Lane:
             exit_code = self.supervisor.returncode
             self.tally.stuck.append(f"the Supervisor ended by itself with {exit_code}")
             self.stops.upheavals += 1
-            self.tally.left_behind += victims.collect_all(5.0)
+            self.tally.left_behind += victims.collect_all(_END_S / 2)
             self._start()
         answered, at = self._progress
         now_answered = self.book.answers()

@@ -1,5 +1,6 @@
 """A real PostgreSQL for the tests that need one: one server a session, one database a test."""
 
+import signal
 import time
 import uuid
 
@@ -9,6 +10,7 @@ import pytest
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
+from tests.support.patience import patience
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +24,9 @@ def postgres_dsn(tmp_path_factory):
         assert process.poll() is None, (data_dir / "postgres" / "postgres.log").read_text()
         time.sleep(0.01)
     yield embedded_dsn(data_dir)
-    process.terminate()
-    process.wait(30)
+    # Connections that a test left open are no reason to wait.
+    process.send_signal(signal.SIGINT)
+    process.wait(patience(30))
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ async def empty_dsn(postgres_dsn):
 @pytest.fixture
 async def database(empty_dsn):
     """A pool on a new database with the schema in it."""
-    database = await Database.connect(empty_dsn, timeout_s=10, pool_size=4)
+    database = await Database.connect(empty_dsn, timeout_s=patience(10), pool_size=4)
     await run_comprehensive_database_setup(database)
     yield database
     await database.close()

@@ -22,6 +22,7 @@ from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, ve
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, TransientError
+from tests.support.patience import patience
 
 INIT_TIME = datetime(2026, 3, 27, tzinfo=UTC)
 HELD = ("2t", "10u", "msl", "z500", "t850")
@@ -65,7 +66,7 @@ async def world(tmp_path: Path, replay: WeatherReplay) -> AsyncIterator[World]:
     settings = Settings.model_validate(
         {
             "grid_degrees": "1.0",
-            "source_timeout_s": 10.0,
+            "source_timeout_s": patience(10.0),
             **{name.removeprefix("GAIA_").lower(): text for name, text in server.environment().items()},
         }
     )
@@ -251,7 +252,7 @@ async def test_equal_requests_share_one_transfer(world):
 
 
 async def test_job_still_in_the_queue_is_taken_up_again(world):
-    client = world.client(CdsEra5Archive, source_timeout_s=10.0)
+    client = world.client(CdsEra5Archive, source_timeout_s=patience(10.0))
     client._patience_s = 0.0
     destination = world.directory / "era5.grib"
 

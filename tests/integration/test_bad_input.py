@@ -20,6 +20,7 @@ from gaia.localnet.chain import LocalChain
 from gaia.localnet.chain_state import ChainNeuron
 from gaia.localnet.wallets import keypair, write_hotkey
 from gaia.validator.utils.errors import ExitCode
+from tests.support.patience import patience
 from tests.support.roles import ROOT
 
 PATIENCE_S = 60.0
@@ -80,7 +81,7 @@ class Operator:
         started_at = time.monotonic()
         process = await self.start(**settings)
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience(PATIENCE_S)):
                 output, _ = await process.communicate()
         finally:
             if process.returncode is None:
@@ -92,7 +93,7 @@ class Operator:
 
     async def _is_alone(self) -> None:
         # The fork server ends by itself a moment after its parent.
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(patience(5.0)):
             while list(self._left_running()):
                 await asyncio.sleep(0.02)
 
@@ -127,7 +128,7 @@ def assert_told(ended: Ended, exit_code: ExitCode, setting: str, problem: str, r
     assert advice
     assert remedy in advice
     assert ended.exit_code == exit_code, ended.output
-    assert ended.seconds < LONGEST_S
+    assert ended.seconds < patience(LONGEST_S)
 
 
 @pytest.fixture

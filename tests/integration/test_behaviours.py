@@ -41,6 +41,7 @@ from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
+from tests.support.patience import patience
 
 SPECS = population(12, seed=3)
 DAY1_CHUNK, ERA5_CHUNK = "2t/1.0.0", "2t/3.0.0"
@@ -84,7 +85,7 @@ async def town(tmp_path: Path, replay: WeatherReplay) -> AsyncIterator[Town]:
 
 @pytest.fixture
 async def comms() -> AsyncIterator[MinerComms]:
-    settings = settings_for_miners(miner_scheme="http", miner_timeout_s=2.0)
+    settings = settings_for_miners(miner_scheme="http", miner_timeout_s=patience(2.0))
     async with MinerComms(settings, LocalSigner()) as client:
         yield client
 
@@ -259,7 +260,7 @@ async def test_dead_miner_takes_the_connection_and_the_client_gives_up_in_time(t
     settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
     async with MinerComms(settings, LocalSigner()) as impatient:
         with pytest.raises(MinerUnreachable):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(patience(2.0)):
                 await impatient.request_forecast(neuron, INIT_TIME)
 
 

@@ -25,6 +25,7 @@ from gaia.validator.app.chain_signer import run_chain_signer
 from gaia.validator.core.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
+from tests.support.patience import patience
 from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, neurons
 
 _BLOCK_TIME_S = 0.05
@@ -59,7 +60,7 @@ class SignerProcess:
         write_hotkey(self._tmp_path / "wallets", "validator", "default", uri)
         values: dict[str, Any] = {
             "chain_endpoint": url,
-            "chain_timeout_s": 10.0,
+            "chain_timeout_s": patience(10.0),
             "wallet_name": "validator",
             "wallet_path": self._tmp_path / "wallets",
             "data_dir": self._tmp_path / "data",
@@ -79,7 +80,7 @@ class SignerProcess:
     def close(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.join(5)
+            self.process.join(patience(5))
         self.kill()
         self._listener.close()
 
@@ -93,7 +94,7 @@ def signer(tmp_path: Path) -> Iterator[SignerProcess]:
 
 @pytest.fixture
 async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
-    client = SignerClient(signer.path, chain_timeout_s=10.0)
+    client = SignerClient(signer.path, chain_timeout_s=patience(10.0))
     yield client
     await client.close()
 
@@ -242,7 +243,7 @@ async def test_the_signer_ends_in_order_on_sigterm(chain: LocalChain, signer: Si
     await client.read_metagraph()
 
     process.terminate()
-    await asyncio.to_thread(process.join, 10)
+    await asyncio.to_thread(process.join, patience(10))
 
     assert process.exitcode == 0
     await client.close()
@@ -260,7 +261,7 @@ async def test_the_signer_dies_with_its_parent(chain: LocalChain, tmp_path: Path
 
     parent.kill()
 
-    await asyncio.wait_for(_gone(pid), 5)
+    await asyncio.wait_for(_gone(pid), patience(5))
     await parent.communicate()
     await client.close()
 
@@ -269,7 +270,7 @@ async def test_a_missing_hotkey_ends_the_process_with_its_exit_code(
     signer: SignerProcess, tmp_path: Path
 ) -> None:
     process = signer.start("ws://127.0.0.1:9", wallet_hotkey="nobody")
-    await asyncio.to_thread(process.join, 20)
+    await asyncio.to_thread(process.join, patience(20))
     assert process.exitcode == ExitCode.HOTKEY_MISSING
 
 

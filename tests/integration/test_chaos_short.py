@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from pool_chaos.campaign import KINDS, make_plan
 
+from tests.support.patience import patience, slowness
 from tests.support.roles import ROOT
 
 KILLS = 150
@@ -26,10 +27,12 @@ def test_nothing_is_lost_doubled_wrong_or_left_behind_by_150_kills() -> None:
         str(KILLS),
         "--seed",
         str(SEED),
+        "--patience",
+        str(slowness()),
         "--json",
     ]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(180))
 
     found = json.loads(done.stdout)
     assert found["passed"], done.stdout

@@ -19,6 +19,7 @@ from gaia.validator.app.embedded_postgres import EmbeddedPostgres
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ExitCode
+from tests.support.patience import patience
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 KINDS = (Behaviour.HONEST, Behaviour.PERSISTENCE, Behaviour.COPY)
@@ -42,7 +43,7 @@ def stored(postgres_dsn, tmp_path_factory):
 
     async def make():
         await run_sql(postgres_dsn, f"CREATE DATABASE {name}")
-        database = await Database.connect(dsn, timeout_s=10, pool_size=4)
+        database = await Database.connect(dsn, timeout_s=patience(10), pool_size=4)
         await run_comprehensive_database_setup(database)
         settings = small_settings(data_dir, INIT, 2, shadow_rule_set="gaia-next")
         await make_runs(settings, database, MINERS, INIT, tmp_path_factory.mktemp("miners"))

@@ -26,6 +26,7 @@ from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_f
 from gaia.validator.core.weights import quantise, weight_vector
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
+from tests.support.patience import patience
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "control_scores.py"
 GRID, STEP_HOURS, STEPS = "1.0", 6, 8
@@ -240,7 +241,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def control(state: Path) -> tuple[int, dict[str, Any]]:
-    done = subprocess.run([sys.executable, SCRIPT, state], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, state], capture_output=True, text=True, timeout=patience(120)
+    )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -292,7 +295,9 @@ def test_a_difference_is_found(
 def test_other_rules_than_it_knows_are_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps({"rule_set": "gaia-next"}))
 
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, timeout=patience(120)
+    )
 
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path} was played under gaia-next; this program knows gaia-2.9 only\n"

@@ -25,6 +25,7 @@ from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of
 from tests.support.builders import a_unit
+from tests.support.patience import patience
 from tests.support.roles import ROOT, has_ended
 
 MakeCluster = Callable[..., DaskCluster]
@@ -124,7 +125,9 @@ async def test_unit_without_a_nanny_is_ended_by_its_own_watchdog(
     started = tmp_path / "started"
     async with dispatching(cluster, tmp_path) as pool:
         unit = a_unit(
-            handler="test.hang_natively", payload={"started": str(started)}, deadline_at=time.time() + 6.0
+            handler="test.hang_natively",
+            payload={"started": str(started)},
+            deadline_at=time.time() + patience(6.0),
         )
         answer = await pool.dispatch_and_wait(unit)
         (victim,) = map(int, lines_of(started))
@@ -162,7 +165,7 @@ async def test_unit_is_run_again_when_the_scheduler_comes_back(
 ) -> None:
     cluster = make_cluster()
     started, gate = tmp_path / "started", tmp_path / "gate"
-    async with dispatching(cluster, tmp_path, timeout_s=2.0) as pool:
+    async with dispatching(cluster, tmp_path, timeout_s=patience(2.0)) as pool:
         payload = {"started": str(started), "gate": str(gate)}
         asked = asyncio.create_task(pool.dispatch_and_wait(a_unit(handler="test.gated", payload=payload)))
         await lines_in(started, 1)

@@ -16,6 +16,7 @@ from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
 from gaia.validator.core.weight_inputs import NOTHING_FOUND, VectorInputs, parts_named, read
 from gaia.validator.db import history
+from tests.support.patience import patience
 from tests.support.rehearsal import board_of, kill, scores_of, until
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def calm(tmp_path_factory):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=patience(240),
         check=False,
     )
     assert done.returncode == 0, done.stderr

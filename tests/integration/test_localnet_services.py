@@ -20,6 +20,7 @@ from gaia.localnet.subnet import LocalSubnet, WeightsDiffer
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.localnet.watch import Watch
 from tests.support.localnet import RUN_ID, a_finished_run
+from tests.support.patience import patience
 from tests.support.subnet import OWNER, VALIDATOR, neurons
 
 
@@ -67,7 +68,7 @@ async def test_service_that_dies_is_reported_by_name(tmp_path):
         await subnet.start()
         os.kill(subnet.services["archives"].pid, signal.SIGKILL)
 
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(patience(5.0)):
             while subnet.services["archives"].is_running:
                 await asyncio.sleep(0.01)
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from gaia.miner.miner import main
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.validator.core.miner_comms import MinerComms
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, an_atmosphere, settings_for_miners
+from tests.support.patience import Deadline, patience
 
 SEED = "0x" + "11" * 32
 
@@ -51,13 +51,13 @@ async def test_miner_process_forecasts_from_its_wallet_and_analyses_and_ends_on_
         neuron = a_neuron(hotkey, ip, int(port))
 
         offer = await comms.request_forecast(neuron, INIT_TIME)
-        give_up_at = time.monotonic() + 20
+        deadline = Deadline(20)
         while not await comms.forecast_ready(neuron, offer.job_id):
-            assert time.monotonic() < give_up_at
+            assert not deadline.has_passed
         access = await comms.open_store(neuron, offer.job_id)
         signed = await comms.fetch_manifest(neuron, access)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=patience(20))
 
     assert verify_manifest(signed.content, signed.signature, access.manifest_sha256, hotkey).files
     assert process.returncode == 0
@@ -65,7 +65,7 @@ async def test_miner_process_forecasts_from_its_wallet_and_analyses_and_ends_on_
 
 def test_miner_without_a_wallet_says_so_in_one_line(tmp_path):
     with start("--wallet-path", str(tmp_path), "--port", "0") as process:
-        _, complaint = process.communicate(timeout=20)
+        _, complaint = process.communicate(timeout=patience(20))
 
     assert process.returncode == 2
     assert complaint.startswith("miner cannot start: ")
@@ -85,7 +85,7 @@ def test_miner_whose_port_is_taken_says_so_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with start("--hotkey-uri", "//A", "--directory", str(tmp_path), "--port", str(port)) as process:
-            _, complaint = process.communicate(timeout=20)
+            _, complaint = process.communicate(timeout=patience(20))
 
     assert process.returncode == 2
     assert complaint.startswith("--port: ")

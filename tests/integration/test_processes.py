@@ -20,6 +20,7 @@ import pytest
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.app.preload import PARENT_VARIABLE
 from gaia.validator.utils.errors import ExitCode
+from tests.support.patience import Deadline, patience
 from tests.support.roles import ROOT, Supervised, has_ended, until
 
 Start = Callable[..., Supervised]
@@ -333,7 +334,8 @@ def test_killed_database_comes_back_with_what_was_committed(start: Start) -> Non
     dsn = embedded_dsn(supervised.data_dir)
 
     async def connect() -> asyncpg.Connection[Any]:
-        for _ in range(600):
+        deadline = Deadline(30.0)
+        while not deadline.has_passed:
             try:
                 return await asyncpg.connect(dsn)
             except (OSError, asyncpg.PostgresError):
@@ -368,7 +370,7 @@ def test_backends_that_outlive_their_server_are_ended_before_another_starts(tmp_
     assert not server.is_free(now=0.0)
     assert not server.is_free(now=5.1)
 
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.wait(timeout=patience(10)) == -signal.SIGKILL
     until(lambda: server.is_free(now=5.2), "its backends to end")
 
 
@@ -383,7 +385,7 @@ def test_fork_server_whose_parent_died_before_it_loaded_anything_ends(comment: s
     program = f"import gaia.validator.app.preload  # {comment}"
     somebody_else = {**os.environ, PARENT_VARIABLE: "1"}
 
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=somebody_else, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=somebody_else, timeout=patience(60))
 
     assert done.returncode == exit_code
 
@@ -422,7 +424,7 @@ def test_entry_point_becomes_the_supervisor_and_refuses_a_second_one(tmp_path: P
         assert first.stderr is not None
         assert '"supervisor_started"' in first.stderr.readline()
         second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-        _, errors = first.communicate(timeout=60)
+        _, errors = first.communicate(timeout=patience(60))
 
     assert second.returncode == ExitCode.DATA_DIR_IN_USE
     assert f"in use by process {first.pid}; stop that validator" in second.stderr

@@ -17,6 +17,7 @@ from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
 from gaia.validator.app import preload
 from tests.support.forecast_stores import a_field, a_store, reference_files
+from tests.support.patience import patience
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "z500": 55_000.0}
@@ -165,7 +166,7 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path, payl
         )
         for _ in range(3)
     ]
-    results = [process.communicate(json.dumps(payloads), timeout=120) for process in started]
+    results = [process.communicate(json.dumps(payloads), timeout=patience(120)) for process in started]
 
     assert [process.returncode for process in started] == [0] * 3, results
     assert [json.loads(out) for out, _ in results] == [expected] * 3

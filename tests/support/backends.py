@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from distributed import Client
 
 from gaia.validator.app.rendezvous import Board, board_path, read_board, short_directory
 from tests.support.backend_handlers import WRITES
+from tests.support.patience import Deadline, patience
 from tests.support.roles import PATIENCE_S, ROOT, until
 
 HANDLERS = "tests.support.backend_handlers"
@@ -79,6 +79,7 @@ class Crew:
             "worker_max_jobs": MAX_JOBS,
             "worker_hard_limit_mib": MEMORY_MIB,
             "poll_s": 0.05,
+            "worker_ready_s": patience(10.0),
         }
         settings = pickle.dumps({"borrower": str(borrower)}).hex()
         program = (
@@ -87,7 +88,7 @@ class Crew:
         with socket.socket(socket.AF_UNIX) as lending, (folder / "log").open("w") as log:
             lending.bind(str(borrower))
             lending.listen()
-            lending.settimeout(30)
+            lending.settimeout(patience(PATIENCE_S))
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, str(os.getpid()), json.dumps([options, settings])],
                 cwd=ROOT,
@@ -120,7 +121,7 @@ class Crew:
     def end(self) -> None:
         self.listener.close()
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(patience(PATIENCE_S))
 
 
 class DaskCluster:
@@ -147,7 +148,7 @@ class DaskCluster:
     def restart_scheduler(self) -> None:
         """Kill it, and start another at the same address, as an orchestrator would."""
         self._started[0].kill()
-        self._started.pop(0).wait(30)
+        self._started.pop(0).wait(patience(PATIENCE_S))
         self._start_scheduler(self.address.rpartition(":")[2])
         self._started.insert(0, self._started.pop())
 
@@ -159,7 +160,7 @@ class DaskCluster:
     async def wait_for_workers(self, count: int) -> None:
         """Wait until the scheduler knows so many."""
         async with Client(self.address, asynchronous=True, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            await client.wait_for_workers(count, timeout=PATIENCE_S)
+            await client.wait_for_workers(count, timeout=patience(PATIENCE_S))
 
     def add_workers(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         return self.start(
@@ -193,11 +194,13 @@ class DaskCluster:
                 each.terminate()
             for each in group:
                 try:
-                    each.wait(5)
+                    each.wait(patience(5))
                 except subprocess.TimeoutExpired:
                     each.kill()
                     each.wait()
-            for member in psutil.wait_procs([member for family in families for member in family], 1)[1]:
+            for member in psutil.wait_procs(
+                [member for family in families for member in family], patience(1)
+            )[1]:
                 member.kill()
 
 
@@ -211,12 +214,12 @@ def lines_of(path: Path) -> list[str]:
 
 async def eventually(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Wait for `condition` to be true of another process while our loop goes on; return what it returned."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
+    deadline = Deadline(timeout_s)
+    while not deadline.has_passed:
         if found := condition():
             return found
         await asyncio.sleep(0.005)
-    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+    raise AssertionError(f"waited {deadline} in vain for {what}")
 
 
 async def lines_in(path: Path, count: int) -> list[str]:

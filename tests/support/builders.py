@@ -10,11 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gaia.validator.utils.ipc_types import Metagraph, Neuron, WorkUnit
+from tests.support.patience import patience
 
 
 def a_unit(job_id: str = "job", **changes: Any) -> WorkUnit:
-    """A unit with a minute to live."""
-    values: dict[str, Any] = {"handler": "test.echo", "payload": {}, "deadline_at": time.time() + 60.0}
+    """A unit with a minute to live, or more on a busy machine."""
+    values: dict[str, Any] = {
+        "handler": "test.echo",
+        "payload": {},
+        "deadline_at": time.time() + patience(60.0),
+    }
     return WorkUnit(job_id=job_id, **(values | changes))
 
 

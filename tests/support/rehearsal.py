@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from gaia.localnet.options import data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.watch import Progress
 from gaia.validator.app.rendezvous import Board, board_path, read_board
+from tests.support.patience import Deadline
 
 PATIENCE_S = 150.0
 
@@ -36,13 +36,13 @@ async def until(
     subnet: LocalSubnet, reached: Callable[[Progress], bool], patience_s: float = PATIENCE_S
 ) -> Progress:
     """Watch the subnet until `reached`; fails when a process ends or patience does."""
-    deadline = time.monotonic() + patience_s
+    deadline = Deadline(patience_s)
     while True:
         subnet.check()
         progress = await subnet.progress()
         if reached(progress):
             return progress
-        assert time.monotonic() < deadline, f"stuck at {progress}"
+        assert not deadline.has_passed, f"stuck at {progress}"
         await asyncio.sleep(0.05)
 
 

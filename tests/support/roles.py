@@ -25,10 +25,20 @@ from gaia.validator.app.heartbeat import Heart
 from gaia.validator.app.rendezvous import Board, board_path, read_board, run_directory, signer_heartbeat_path
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
+from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
+"""On a free machine; `until` and its like wait longer on a busy one."""
+
+_PATIENT = {
+    "drain_timeout_s": 10.0,
+    "engine_silence_s": 30.0,
+    "signer_silence_s": 90.0,
+    "worker_ready_s": 10.0,
+}
+"""Options of the Supervisor that are limits of time, as on a free machine, and what they are unless a test says so."""
 
 
 def run_test_engine(
@@ -106,9 +116,9 @@ class Supervised:
             "handlers": "tests.support.handlers",
             # Its vices need the world; what the sandbox forbids is tested by its own tests.
             "sandbox": "off",
-            "drain_timeout_s": 10.0,
             "poll_s": 0.05,
             **options,
+            **{name: patience(options.get(name, seconds)) for name, seconds in _PATIENT.items()},
         }
         self._settings = given
         self.process: subprocess.Popen[str] | None = None
@@ -132,12 +142,12 @@ class Supervised:
         return read_board(board_path(self.data_dir))
 
     def submit(self, job_id: str, handler: str, timeout_s: float = 20.0, **payload: Any) -> None:
-        """Hand a unit to the engine, and to any engine after it."""
+        """Hand a unit to the engine, and to any engine after it; a busy machine gives it more time."""
         unit = {
             "job_id": job_id,
             "handler": handler,
             "payload": payload,
-            "deadline_at": time.time() + timeout_s,
+            "deadline_at": time.time() + patience(timeout_s),
         }
         draft = self.inbox / f"{job_id}.draft"
         draft.write_text(json.dumps(unit))
@@ -170,7 +180,7 @@ class Supervised:
     def ended(self, timeout_s: float = PATIENCE_S) -> tuple[int, str, str]:
         """Wait for the end; return exit code, standard output and standard error."""
         assert self.process is not None
-        output, errors = self.process.communicate(timeout=timeout_s)
+        output, errors = self.process.communicate(timeout=patience(timeout_s))
         return self.process.returncode, output, errors
 
     def family(self) -> list[psutil.Process]:
@@ -228,12 +238,12 @@ def reload() -> None:
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Wait for `condition` to be true of another process, and return what it returned."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
+    deadline = Deadline(timeout_s)
+    while not deadline.has_passed:
         if found := condition():
             return found
         time.sleep(0.005)
-    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+    raise AssertionError(f"waited {deadline} in vain for {what}")
 
 
 def has_ended(pid: int) -> bool:

@@ -207,3 +207,23 @@ def test_failed_tier_fails_the_whole_and_skips_the_report(
     assert run_tests.main([]) == 1
 
     assert "--fail-under=90" not in commands
+
+
+def test_tier_that_a_signal_ended_is_named_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "tests" / "unit"
+    folder.mkdir(parents=True)
+    (folder / "test_it.py").write_text(
+        "import os, signal\ndef test_it():\n    signal.signal(2, signal.SIG_DFL)\n    os.kill(os.getpid(), 2)\n"
+    )
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "ensure_environment", lambda locks: Path(sys.executable))
+
+    code = run_tests.main(["--unit"])
+
+    assert code == 128 + 2
+    sentence = (
+        "The unit tier was ended by signal 2 (SIGINT) before its last test; the tests that ran are above.\n"
+    )
+    assert capfd.readouterr().err == sentence

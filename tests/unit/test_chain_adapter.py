@@ -108,7 +108,7 @@ def _refused(name: str, block_hash: str | None = "0xaa") -> Submit:
     return submit
 
 
-def _chain(sdk: FakeSdk, timeout_s: float = 5.0) -> ChainClient:
+def _chain(sdk: FakeSdk, timeout_s: float = 60.0) -> ChainClient:
     client: Any = sdk
     return ChainClient(client, timeout_s)
 

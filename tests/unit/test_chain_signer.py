@@ -24,6 +24,7 @@ from gaia.validator.app.heartbeat import Heart, last_beat
 from gaia.validator.core.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
+from tests.support.patience import patience
 from tests.support.subnet import VALIDATOR
 
 _NOWHERE = "ws://127.0.0.1:9"
@@ -41,7 +42,7 @@ def _settings(tmp_path: Path, **changes: Any) -> Settings:
         "wallet_path": tmp_path / "wallets",
         "data_dir": tmp_path / "data",
         "chain_endpoint": _NOWHERE,
-        "chain_timeout_s": 5.0,
+        "chain_timeout_s": patience(5.0),
     }
     return Settings(**values | changes)
 
@@ -61,7 +62,9 @@ async def _serving(
         yield client
     finally:
         await client.close()
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not serving.done():
+            # It handles the signal while it serves; one that failed tells of that instead.
+            os.kill(os.getpid(), signal.SIGTERM)
         await serving
 
 
@@ -89,7 +92,7 @@ async def test_loop_of_the_signer_beats_until_it_ends(settings: Settings, tmp_pa
         patch.setattr(chain_signer, "_BEAT_S", 0.001)
         async with _serving(settings, tmp_path, Counted(tmp_path / "heart")) as client:
             await client.sign_auth("5Miner", "a-uuid")
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(patience(10.0)):
                 while len(beats) < 3:
                     await asyncio.sleep(0)
     at_the_end = len(beats)

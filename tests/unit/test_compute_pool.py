@@ -33,6 +33,7 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
+from tests.support.patience import patience
 
 PATIENCE_S = 10.0
 
@@ -86,7 +87,7 @@ class Worker:
 
     async def hear_all(self) -> ToWorker | None:
         """Return the engine's next word; None once it has hung up."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience(PATIENCE_S)):
             while not self._heard:
                 try:
                     data = await self._reader.read(65536)
@@ -125,7 +126,9 @@ async def meeting(tmp_path: Path) -> AsyncIterator[Meeting]:
 
 
 def a_unit(job_id: str = "a", *, timeout_s: float = 60.0, **payload: Any) -> WorkUnit:
-    return WorkUnit(job_id=job_id, handler="test.echo", payload=payload, deadline_at=time.time() + timeout_s)
+    return WorkUnit(
+        job_id=job_id, handler="test.echo", payload=payload, deadline_at=time.time() + patience(timeout_s)
+    )
 
 
 def an_answer(job_id: str = "a", attempt: int = 1) -> ResultUnit:
@@ -494,7 +497,7 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
 
     await pool.start(listener)
 
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience(PATIENCE_S)):
         assert await silent.wait() == -signal.SIGKILL
     await pool.close()
     (folder / "pool.sock").unlink()

@@ -35,6 +35,7 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
+from tests.support.patience import patience
 
 HANDLERS = "tests.support.handlers"
 PATIENCE_S = 10.0
@@ -48,14 +49,14 @@ class Engine:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
-        self._listener.settimeout(PATIENCE_S)
+        self._listener.settimeout(patience(PATIENCE_S))
         self._connection: socket.socket | None = None
 
     def accept(self) -> Hello:
         """Take the worker's next connection and return its first words."""
         self.hang_up()
         self._connection, _ = self._listener.accept()
-        self._connection.settimeout(PATIENCE_S)
+        self._connection.settimeout(patience(PATIENCE_S))
         self._frames: FrameReader[ToEngine] = FrameReader(ToEngine)
         self._heard: list[ToEngine] = []
         hello = self.hear()
@@ -116,7 +117,7 @@ class Running:
         self.thread.start()
 
     def join(self) -> None:
-        self.thread.join(PATIENCE_S)
+        self.thread.join(patience(PATIENCE_S))
         assert not self.thread.is_alive(), "the worker did not leave"
 
 
@@ -327,7 +328,7 @@ class Watched(Running):
         self.thread.start()
 
     def heard(self) -> bytes:
-        assert self.notes.poll(PATIENCE_S)
+        assert self.notes.poll(patience(PATIENCE_S))
         return os.read(self.notes.fileno(), 64)
 
     def end(self, engine: Engine) -> None:
@@ -410,7 +411,7 @@ def test_deadline_ends_native_code_that_holds_the_interpreter_and_leaves_its_sta
     done = guarded(program, tmp_path / "stack")
 
     assert done.returncode == -signal.SIGALRM
-    assert time.monotonic() - began_at < PATIENCE_S
+    assert time.monotonic() - began_at < patience(PATIENCE_S)
     assert "most recent call first" in (tmp_path / "stack").read_text()
 
 
@@ -475,15 +476,15 @@ def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine)
     engine.say(a_unit())
     engine.hear_result()
 
-    assert alarm.rested.wait(PATIENCE_S)
+    assert alarm.rested.wait(patience(PATIENCE_S))
 
     alarm.rested.clear()
     engine.say(a_unit(job_id="b"))
     engine.hear_result()
     engine.accept()
-    assert alarm.rested.wait(PATIENCE_S)
+    assert alarm.rested.wait(patience(PATIENCE_S))
     engine.say(Bye())
-    thread.join(PATIENCE_S)
+    thread.join(patience(PATIENCE_S))
     assert not thread.is_alive()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from gaia.localnet.children import Child, ChildFailed, ready_path, say_ready
 from gaia.localnet.options import process_environment
+from tests.support.patience import Deadline, patience
 
 SERVES = (
     "import time; from pathlib import Path; Path('miners.json').write_text('{\"port\": 7}'); time.sleep(60)"
@@ -37,8 +38,8 @@ async def a_child(tmp_path):
 async def test_child_is_ready_once_it_says_where_it_serves(a_child):
     child = a_child(SERVES)
 
-    assert await child.ready(20.0) == {"port": 7}
-    assert await child.stop(5.0)
+    assert await child.ready(patience(20.0)) == {"port": 7}
+    assert await child.stop(patience(5.0))
     assert child.exit_code == -signal.SIGTERM
 
 
@@ -46,7 +47,7 @@ async def test_child_that_ends_before_it_is_ready_is_reported_with_its_last_word
     child = a_child("import sys; sys.exit('no such port')")
 
     with pytest.raises(ChildFailed, match="exit code 1\nno such port"):
-        await child.ready(20.0)
+        await child.ready(patience(20.0))
 
 
 async def test_child_that_is_not_ready_in_time_is_reported(a_child):
@@ -58,7 +59,7 @@ async def test_child_that_is_not_ready_in_time_is_reported(a_child):
 
 async def test_child_that_does_not_stop_is_killed(a_child):
     child = a_child(STUBBORN)
-    await child.ready(20.0)
+    await child.ready(patience(20.0))
 
     assert not await child.stop(0.1)
     assert child.exit_code == -signal.SIGKILL
@@ -101,8 +102,8 @@ def test_tether_refuses_a_parent_that_is_gone_already():
 
 
 def _is_gone(pid: int, within_s: float = 5.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+    deadline = Deadline(within_s)
+    while not deadline.has_passed:
         try:
             if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
                 return True

@@ -5,49 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from gaia.localnet import __main__ as command
 from gaia.localnet.children import ChildFailed
 from gaia.localnet.options import Options
-from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.watch import Progress
-from tests.support.localnet import RUN_ID, a_finished_run, a_run
-
-REPORT = {
-    "run_ids": [RUN_ID],
-    "miners": [],
-    "chain": {"block": 99, "extrinsic": "99-1", "vector": []},
-    "seconds": {},
-}
-
-
-class StagedSubnet(LocalSubnet):
-    """Starts nothing; its database tells a prepared story."""
-
-    story = (Progress(), Progress(runs=(a_run(),)), a_finished_run())
-    drains = True
-    started: Options | None = None
-    stops = 0
-
-    async def start(self) -> None:
-        type(self).started = self.options
-        self._scenes = iter(self.story)
-
-    def check(self) -> None:
-        """All is well."""
-
-    async def progress(self) -> Progress:
-        self.last_progress = next(self._scenes, self.last_progress)
-        return self.last_progress
-
-    async def report(self, progress, seconds):
-        return REPORT | {"seconds": dict(seconds)}
-
-    async def stop(self) -> bool:
-        type(self).stops += 1
-        return self.drains
+from tests.support import staged_subnet
+from tests.support.localnet import RUN_ID, a_run, some_weights
+from tests.support.patience import patience
+from tests.support.roles import ROOT, until
+from tests.support.staged_subnet import ClingingSubnet, EndlessSubnet, StagedSubnet, StubbornSubnet
 
 
 @pytest.fixture
@@ -55,16 +26,38 @@ def staged(monkeypatch, tmp_path):
     """Plays `StagedSubnet`, changed as the test wants, and returns the class that was played."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "_WATCH_S", 0.001)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def play(**changes) -> type[StagedSubnet]:
         played = type("Played", (StagedSubnet,), changes)
         monkeypatch.setattr(command, "LocalSubnet", played)
         return played
 
-    yield play
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return play
+
+
+@pytest.fixture
+def command_of(tmp_path):
+    """Starts the command line of a staged subnet in a process of its own, and waits until it watches."""
+    started = []
+
+    def start(subnet: type[StagedSubnet]) -> subprocess.Popen[str]:
+        program = [sys.executable, "-m", staged_subnet.__name__, subnet.__name__]
+        process = subprocess.Popen(
+            [*program, "--once", "--json", "--state", "here"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        until((tmp_path / "watched").exists, "the command to watch")
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def test_json_is_one_object_on_standard_output_and_progress_goes_to_standard_error(staged, capsys):
@@ -100,40 +93,45 @@ def test_options_reach_the_subnet(staged):
 
 
 def test_once_is_one_day_and_otherwise_three(staged):
-    finished = a_finished_run()
-    played = staged(story=(finished,))
+    three_runs = ("2026-03-25T00Z", "2026-03-26T00Z", "2026-03-27T00Z")
+    weights = some_weights(run_ids=three_runs, completed_ids=three_runs)
+    played = staged(story=(Progress(runs=tuple(map(a_run, range(3))), weights=weights),))
+
     command.main(["--once", "--state", "here"])
     assert played.started.days == 1
-
-    def stop_now(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    played = staged(story=(finished,), check=stop_now)
     command.main(["--state", "here"])
     assert played.started.days == 3
 
 
-def test_ctrl_c_drains_and_says_so(staged, capsys):
-    def interrupt(self):
-        os.kill(os.getpid(), signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_drains_and_says_so(command_of, number):
+    process = command_of(EndlessSubnet)
 
-    played = staged(check=interrupt, story=(Progress(),))
+    process.send_signal(number)
 
-    assert command.main(["--once", "--json", "--state", "here"]) == 0
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert "drained cleanly" in output.err
-    assert played.stops >= 1
+    output, error = process.communicate(timeout=patience(30))
+    assert process.returncode == 0
+    assert output == ""
+    assert "drained cleanly" in error
 
 
-def test_validator_that_had_to_be_killed_is_a_failure(staged, capsys):
-    def interrupt(self):
-        os.kill(os.getpid(), signal.SIGINT)
+def test_validator_that_had_to_be_killed_is_a_failure(command_of):
+    process = command_of(StubbornSubnet)
 
-    staged(check=interrupt, story=(Progress(),), drains=False)
+    process.send_signal(signal.SIGINT)
 
-    assert command.main(["--once", "--state", "here"]) == 1
-    assert "had to be killed" in capsys.readouterr().err
+    assert "had to be killed" in process.communicate(timeout=patience(30))[1]
+    assert process.returncode == 1
+
+
+def test_second_ctrl_c_ends_it_at_once(command_of):
+    process = command_of(ClingingSubnet)
+    process.send_signal(signal.SIGINT)
+    until(lambda: "Ctrl-C again" in process.stderr.readline(), "the first to be heeded")
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(patience(30)) == -signal.SIGINT
 
 
 def test_validator_that_does_not_end_cleanly_after_the_work_is_a_failure(staged, capsys):

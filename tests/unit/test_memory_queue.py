@@ -15,6 +15,7 @@ from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.backends.protocols import JobQueue, Lease
 from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.builders import a_unit
+from tests.support.patience import patience
 
 CRASH_LIMIT = 3
 
@@ -112,7 +113,7 @@ async def test_unit_put_for_a_taker_who_has_gone_is_left_to_the_next(queue: Memo
     await queue.put(a_unit())  # wakes the first of them
     gone.cancel()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patience(5)):
         assert (await next_one).unit.job_id == "job"
 
 

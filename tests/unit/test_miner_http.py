@@ -9,6 +9,7 @@ import pytest
 
 from gaia.validator.core.miner_http import MinerHttp, Reply, deadline
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from tests.support.patience import patience
 
 OK = b"HTTP/1.1 200 OK\r\n"
 Serve = Callable[..., Awaitable[str]]
@@ -47,7 +48,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def http(serve) -> AsyncIterator[MinerHttp]:
-    client = MinerHttp(timeout_s=2.0, min_rate_kib_s=64.0, rate_grace_s=0.05)
+    client = MinerHttp(timeout_s=patience(2.0), min_rate_kib_s=64.0, rate_grace_s=0.05)
     yield client
     await client.close()
 

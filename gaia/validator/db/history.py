@@ -14,6 +14,26 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What a run asks for and is scored at, as the settings had it when the first of it was settled."""
+
+    day1_lead_hours: Sequence[int]
+    final_lead_hours: Sequence[int]
+    day1_fields: Sequence[str]
+    final_fields: Sequence[str]
+
+    @classmethod
+    def of(cls, stored: Row | None) -> Contract | None:
+        """Return the column `contract`; None where it is NULL, as in each run until something of it is settled."""
+        return None if stored is None else cls(**{name: stored[name] for name in cls.__slots__})
+
+    @property
+    def fields(self) -> list[str]:
+        """Every field that is scored, those of ERA5 first."""
+        return list(dict.fromkeys([*self.final_fields, *self.day1_fields]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """One run and how its forecasts stand."""
 
@@ -23,12 +43,19 @@ class RunSummary:
     state: str
     opened_at: datetime
     completed_at: datetime | None
-    contract: Row | None
-    """Leads and fields that were asked for; None in a run scored before these were kept."""
+    contract: Contract | None
+    """None until the first lead or forecast is settled, and in a run scored before contracts were kept."""
     forecasts: int
     scored: int
     rejected: int
     excused: int
+    has_scores: bool
+    """Whether any lead of any forecast was scored from what a miner sent, on day 1 or against ERA5."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether scores are still to come, so that overall scores are not final."""
+        return self.state == "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +76,8 @@ SQL: Final[Mapping[str, str]] = {
     "runs": "SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, contract,"
     " count(hotkey) AS forecasts, count(*) FILTER (WHERE forecasts.state = 'scored') AS scored,"
     " count(*) FILTER (WHERE forecasts.state = 'rejected') AS rejected,"
-    " count(*) FILTER (WHERE forecasts.state = 'excused') AS excused"
+    " count(*) FILTER (WHERE forecasts.state = 'excused') AS excused,"
+    " EXISTS (SELECT FROM lead_scores WHERE lead_scores.run_id = runs.run_id AND reason IS NULL) AS has_scores"
     " FROM runs LEFT JOIN forecasts USING (run_id) GROUP BY run_id ORDER BY init_time",
     # Runs whose inputs may not be removed yet.
     "living_runs": "SELECT run_id, init_time FROM runs WHERE state = 'open' OR completed_at > $1",
@@ -69,7 +97,8 @@ SQL: Final[Mapping[str, str]] = {
     "inputs": "SELECT run_id, rule_set, kind, lead_hours, handler, payload, digests FROM lead_inputs"
     " WHERE run_id = ANY($1::text[]) ORDER BY run_id, rule_set, kind, lead_hours",
     # Overall scores of all runs, with who earned them.
-    "overall": "SELECT run_id, init_time, score_table.rule_set, hotkey, uid, registered_at, forecasts.state,"
+    "overall": "SELECT run_id, init_time, runs.state AS run_state, score_table.rule_set, hotkey, uid,"
+    " registered_at, forecasts.state,"
     " day1, overall, counted FROM score_table JOIN runs USING (run_id) JOIN forecasts USING (run_id, hotkey)"
     " ORDER BY init_time, hotkey, rule_set",
     # CPU seconds of a run under each rule set, and how many leads they were spent on.
@@ -98,7 +127,8 @@ SQL: Final[Mapping[str, str]] = {
 
 async def run_summaries(connection: Connection) -> list[RunSummary]:
     """Every run, oldest first."""
-    return [RunSummary(**row) for row in await connection.fetch(SQL["runs"])]
+    rows = await connection.fetch(SQL["runs"])
+    return [RunSummary(**{**row, "contract": Contract.of(row["contract"])}) for row in rows]
 
 
 async def living_runs(connection: Connection, since: datetime) -> dict[str, datetime]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.dates import date2num
 
 from gaia.cli import draw_clones, draw_leaderboard, draw_map, draw_scorecard, draw_skill, earth, style
 
@@ -188,6 +189,33 @@ def test_leaderboard_is_drawn_even_of_a_single_run(tmp_path):
     board = draw_leaderboard.standings([a_standing(0, "a", 0.5), a_standing(0, "b", 0.5)], timedelta(days=9))
 
     assert is_picture(draw_leaderboard.draw(board, {"a": "uid 1"}, "Title", "subtitle"), tmp_path)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 7, 30])
+def test_every_standing_stands_at_the_day_of_its_run(runs):
+    miners = [f"m{number}" for number in range(5)]
+    rows = [a_standing(run, name, 0.1 * run / runs) for run in range(runs) for name in miners]
+
+    figure = draw_leaderboard.draw(
+        draw_leaderboard.standings(rows, timedelta(days=9)), {name: name for name in miners}, "T", "s"
+    )
+    figure.canvas.draw()
+
+    days = [float(date2num(START + timedelta(days=run))) for run in range(runs)]
+    axes = figure.axes[0]
+    lines = [line for line in axes.get_lines() if len(line.get_xdata())]
+    assert len(lines) == len(miners)
+    assert all(list(line.get_xdata()) == days for line in lines)
+    low, high = axes.get_xlim()
+    marked = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert low < days[0]
+    assert high > days[-1]
+    if runs <= 7:
+        assert marked == days
+        assert axes.get_xticklabels()[0].get_text() == "Mar 25, 00Z"
+    # The ink is apart all the same.
+    places = {round(float(line.get_transform().transform((days[0], 0.0))[0]), 3) for line in lines}
+    assert len(places) == len(miners)
 
 
 @given(st.lists(st.floats(-5, 5), max_size=8), st.floats(0.01, 1))

@@ -18,7 +18,7 @@ from gaia.cli.replaying import units_apart, written
 from gaia.tasks.defined_tasks.weather.lifecycle import State
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
-from gaia.validator.db.history import RunSummary, StoredRun
+from gaia.validator.db.history import Contract, RunSummary, StoredRun
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
 KEY = ("5Miner", "gaia-2.9", "final", 24)
@@ -52,11 +52,12 @@ def a_stored_run():
             state="open",
             opened_at=MOMENT,
             completed_at=None,
-            contract=CONTRACT,
+            contract=Contract.of(CONTRACT),
             forecasts=1,
             scored=0,
             rejected=0,
             excused=0,
+            has_scores=True,
         ),
         forecasts=[{"hotkey": "5Miner", "state": "scored_day1"}],
         components=[

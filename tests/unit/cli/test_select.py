@@ -4,19 +4,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaia.cli.select import NotThere, miner_named, runs_named
+from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.validator.db.history import RunSummary
 
 FIRST = datetime(2026, 3, 30, tzinfo=UTC)
 HOTKEYS = ["5GrwvaEF", "5GrwvaXX", "5Fother1"]
 
 
-def a_run(days):
+def a_run(days, state="completed", has_scores=True):
     return RunSummary(
         run_id=f"{FIRST + timedelta(days=days):%Y-%m-%dT%HZ}",
         init_time=FIRST + timedelta(days=days),
         rule_set="gaia-2.9",
-        state="open",
+        state=state,
         opened_at=FIRST,
         completed_at=None,
         contract=None,
@@ -24,6 +24,7 @@ def a_run(days):
         scored=0,
         rejected=0,
         excused=0,
+        has_scores=has_scores,
     )
 
 
@@ -66,3 +67,63 @@ def test_miner_is_found_by_uid_hotkey_or_its_start(name, uid):
 def test_name_that_means_no_miner_or_several_is_refused(name):
     with pytest.raises(NotThere):
         miner_named(name, FORECASTS)
+
+
+@pytest.mark.parametrize(
+    ("runs", "name", "expected", "note"),
+    [
+        pytest.param(
+            [a_run(0), a_run(1), a_run(2, "open"), a_run(3, "open", False)],
+            *(
+                "last",
+                [1],
+                "last means 2026-03-31T00Z, the newest with final scores; of 2 newer there are none yet",
+            ),
+            id="open runs are newer",
+        ),
+        pytest.param(
+            [a_run(0), a_run(1), a_run(2, "open")],
+            *(
+                "last:2",
+                [0, 1],
+                "last:2 means 2026-03-30T00Z to 2026-03-31T00Z, the newest with final scores; of 1",
+            ),
+            id="two of them",
+        ),
+        pytest.param(
+            [a_run(0), a_run(1, has_scores=False)],
+            *("last", [0], "last means 2026-03-30T00Z, the newest with final scores"),
+            id="the newest ended without a score",
+        ),
+        pytest.param(
+            [a_run(0, "open"), a_run(1, "open", False)],
+            *("last", [0], "last means 2026-03-30T00Z: no run is finished yet, so no score of it is final"),
+            id="none is finished",
+        ),
+        pytest.param([a_run(0, "open", False)], "last", [0], "", id="nothing is scored"),
+        pytest.param([a_run(0), a_run(1)], "last", [1], "", id="all are finished"),
+        pytest.param([a_run(0), a_run(1, "open")], "2026-03-31", [1], "", id="named by its id"),
+    ],
+)
+def test_last_is_the_newest_run_with_final_scores_and_is_said_where_it_is_not_the_newest(
+    runs, name, expected, note
+):
+    said = []
+
+    found = runs_named([name], runs, said.append)
+
+    assert found == [runs[place] for place in expected]
+    assert "".join(said).startswith(note)
+    assert bool(said) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        ([a_run(0, "open", False)], "run 2026-03-30T00Z is open and nothing of it is scored yet"),
+        ([a_run(0, has_scores=False)], "run 2026-03-30T00Z ended without a score"),
+        ([a_run(0, "open", False), a_run(1, "open", False)], "nothing is scored in these 2 runs yet"),
+    ],
+)
+def test_runs_without_a_score_are_told_apart_in_a_sentence(runs, sentence):
+    assert str(nothing_scored(runs)).startswith(sentence)

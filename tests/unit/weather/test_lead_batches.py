@@ -9,6 +9,7 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
 from gaia.validator.utils.errors import MinerFault, QuarantinedError, TransientError
+from tests.support.patience import patience
 
 
 class Units:
@@ -106,7 +107,7 @@ async def test_one_that_never_comes_holds_up_nobody():
     units = Units()
 
     async with units.batches() as batches:
-        results = await asyncio.wait_for(scored(batches, "ab"), 5)
+        results = await asyncio.wait_for(scored(batches, "ab"), patience(5))
 
     assert len(results) == 2
 

@@ -57,7 +57,7 @@ class Stream(httpx.AsyncByteStream):
         yield self.content[1:]
 
 
-def a_transfer(handler, timeout_s: float = 5.0) -> Transfer:
+def a_transfer(handler, timeout_s: float = 60.0) -> Transfer:
     """A transfer whose requests `handler` answers, either at once or when awaited."""
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -153,6 +153,7 @@ class ScoreBook:
     async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that could not be had from its miner: it scores the worst."""
         async with self._database.transaction() as connection:
+            await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
             for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
                 await queries.record_lead(
                     connection, forecast, rules.name, lead.kind, lead.hours, rules.worst, now, reason
@@ -181,6 +182,7 @@ class ScoreBook:
                 connection, forecast, moves_for(event), now, reason, evidence
             )
             if state is not None:
+                await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
                 await self._publish(connection, forecast, State(state), now)
         if state is not None:
             log.warning(

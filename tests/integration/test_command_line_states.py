@@ -1,0 +1,257 @@
+"""Every command on every state that a living validator's runs really have: an answer, or one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gaia.cli.__main__ import main
+from gaia.localnet import stored_runs
+from gaia.localnet.population import Behaviour, population
+from gaia.tasks.defined_tasks.base import SignedManifest, StoreAccess
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.errors import NotYetAvailable
+from tests.support.patience import patience
+
+INIT = datetime(2026, 3, 25, tzinfo=UTC)
+HONEST = [spec for spec in population(12) if spec.behaviour is Behaviour.HONEST][:2]
+REFUSED = next(spec for spec in population(12) if spec.behaviour is Behaviour.PERSISTENCE)
+PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
+
+NOTHING_SCORED = "SELECT NOT EXISTS (SELECT FROM lead_scores)"
+NEWEST = "SELECT run_id FROM runs ORDER BY init_time DESC LIMIT 1"
+STATES = {
+    # name: (days, what must be so for the validator to be looked at)
+    "no run": (0, ""),
+    "opened": (1, "SELECT EXISTS (SELECT FROM runs WHERE contract IS NULL)"),
+    "refused": (1, f"SELECT EXISTS (SELECT FROM forecasts WHERE state = 'rejected') AND ({NOTHING_SCORED})"),
+    "day 1": (1, "SELECT count(*) = 2 FROM forecasts WHERE state = 'scored_day1'"),
+    "half": (
+        1,
+        "SELECT EXISTS (SELECT FROM lead_scores WHERE kind = 'final') AND EXISTS (SELECT FROM runs WHERE state = 'open')",
+    ),
+    "mix": (
+        9,
+        f"""SELECT EXISTS (SELECT FROM runs WHERE state = 'completed')
+        AND NOT EXISTS (SELECT FROM lead_scores WHERE run_id = ({NEWEST}))
+        AND EXISTS (SELECT FROM forecasts WHERE state = 'rejected' AND run_id = ({NEWEST}))""",
+    ),
+}
+ANSWERS = {
+    "no run": set(),
+    "opened": {"explain newest"},
+    "refused": {"scores newest", "explain newest"},
+    "day 1": {
+        "scores newest",
+        "replay newest",
+        "explain newest",
+        "scorecard newest",
+        "error-map newest",
+        "clones newest",
+    },
+    "half": {
+        "scores newest",
+        "replay newest",
+        "explain newest",
+        "scorecard newest",
+        "skill newest",
+        "error-map newest",
+        "clones newest",
+    },
+    "mix": {
+        *(f"{name} {word}" for name in ("scores", "replay", "explain") for word in ("last", "newest")),
+        "replay all",
+        "scores all",
+        *(f"{name} {word}" for name in PICTURES for word in ("last", "all")),
+    }
+    - {"replay newest"},
+}
+"""Questions that have an answer; "last" and "all" of a single run are as that run itself."""
+
+
+class Reached(Exception):
+    """The validator stands where it is to be looked at."""
+
+
+async def play(days: int, condition: str, database: Database, data_dir: Path, scratch: Path) -> None:
+    """Play the validator until `condition` holds; one miner's signature is never its own."""
+
+    seen = INIT
+
+    class Watched(stored_runs._Clock):
+        def now(self) -> datetime:
+            nonlocal seen
+            seen = super().now()
+            return seen
+
+        async def idle_until(self, moment: datetime | None) -> None:
+            async with database.transaction() as connection:
+                if await connection.fetchval(condition):
+                    raise Reached
+            await super().idle_until(moment)
+
+    class Archive(stored_runs._Archive):
+        async def fetch(self, moment: datetime, *others: Any) -> None:
+            # GFS comes late enough that runs wait a day for their first score.
+            if isinstance(others[0], int) and (published := moment + timedelta(hours=24)) > seen:
+                raise NotYetAvailable("GFS", published)
+
+    class Miners(stored_runs._Miners):
+        async def forecast_ready(self, miner: Any, job_id: str) -> bool:
+            return condition != STATES["opened"][1] and await super().forecast_ready(miner, job_id)
+
+        async def fetch_manifest(self, miner: Any, access: StoreAccess) -> SignedManifest:
+            signed = await super().fetch_manifest(miner, access)
+            return replace(signed, signature=b"?" * 64) if miner.uid == REFUSED.index + 1 else signed
+
+    settings = stored_runs.small_settings(data_dir, INIT, days, final_lead_hours=[24, 48])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored_runs, "_Clock", Watched)
+        patch.setattr(stored_runs, "_Archive", Archive)
+        patch.setattr(stored_runs, "_Miners", Miners)
+        with pytest.raises(Reached):
+            await stored_runs.make_runs(settings, database, [*HONEST, REFUSED], INIT, scratch)
+
+
+@pytest.fixture(scope="module", params=STATES)
+def state(request, postgres_dsn, tmp_path_factory):
+    """A validator's database and folder as they are in one state: (name, URL, folder, the newest run)."""
+    days, condition = STATES[request.param]
+    name = f"state_{uuid.uuid4().hex[:12]}"
+    dsn, data_dir = postgres_dsn.replace("/postgres?", f"/{name}?"), tmp_path_factory.mktemp("data")
+
+    async def make() -> str:
+        administrator = await asyncpg.connect(postgres_dsn)
+        await administrator.execute(f"CREATE DATABASE {name}")
+        await administrator.close()
+        database = await Database.connect(dsn, timeout_s=patience(10), pool_size=4)
+        await run_comprehensive_database_setup(database)
+        if days:
+            await play(days, condition, database, data_dir, tmp_path_factory.mktemp("miners"))
+        async with database.transaction() as connection:
+            newest = await connection.fetchval(NEWEST)
+        await database.close()
+        return newest or "2026-03-25"
+
+    return request.param, dsn, data_dir, asyncio.run(make())
+
+
+@pytest.fixture
+def gaia(state, monkeypatch, capsys, tmp_path):
+    """Run a command as an operator would; return (exit code, standard output, standard error)."""
+    _, dsn, data_dir, _ = state
+    monkeypatch.setenv("GAIA_DATABASE_URL", dsn)
+    monkeypatch.setenv("GAIA_DATA_DIR", str(data_dir))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def answered(gaia, state, command, *words):
+    """Ask, and check what holds of every answer; return "command run" if there was one."""
+    name, _, _, newest = state
+    found = set()
+    for word in ("last", "all", "newest"):
+        run = newest if word == "newest" else word
+        code, said, complaint = gaia(*[run if each == "RUN" else each for each in words])
+        assert code in (0, 1), (command, word, said, complaint)
+        if code == 0:
+            assert said
+            found.add(f"{command} {word}")
+        else:
+            *_, sentence = complaint.splitlines()
+            assert sentence.endswith("."), complaint
+            assert said == "" or "DIFFERS" not in said
+    if name == "mix":
+        return found
+    # A single run is the last, the newest, and all there is.
+    assert {each.split()[-1] for each in found} in (set(), {"last", "all", "newest"}, {"last", "newest"})
+    return {each for each in found if each.endswith("newest")}
+
+
+def expected(state, command):
+    return {each for each in ANSWERS[state[0]] if each.rsplit(" ", 1)[0] == command}
+
+
+def test_runs_and_status_are_listed_in_every_state(gaia, state):
+    for command in ("runs", "status"):
+        assert gaia(command)[0] == 0
+        code, said, _ = gaia(command, "--json")
+        assert code == 0
+        json.loads(said)
+
+
+def test_scores_are_listed_or_missed_in_a_sentence(gaia, state):
+    assert answered(gaia, state, "scores", "scores", "list", "RUN") == expected(state, "scores")
+
+
+def test_replay_computes_what_there_is(gaia, state):
+    assert answered(gaia, state, "replay", "replay", "RUN", "--workers", 1) == expected(state, "replay")
+
+
+def test_comparison_wants_finished_runs(gaia, state):
+    code, _, complaint = gaia("scores", "compare", "--shadow", "gaia-next")
+
+    assert code == 1
+    unfinished = state[0] in ("refused", "day 1", "half")
+    assert complaint.startswith(
+        "no run is finished yet" if unfinished else "no finished run was scored by both"
+    )
+
+
+@pytest.mark.parametrize("spec", [HONEST[0], REFUSED], ids=["honest", "refused"])
+def test_miner_is_explained_as_far_as_its_run_has_come(gaia, state, spec):
+    found = answered(gaia, state, "explain", "explain", "RUN", spec.index + 1)
+
+    assert found - {"explain all"} == expected(state, "explain")
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_picture_is_drawn_or_missed_in_a_sentence(gaia, state, picture):
+    found = answered(gaia, state, picture, "plot", picture, "RUN", "-o", "p.png")
+
+    assert found == expected(state, picture)
+
+
+def test_last_is_the_newest_finished_run_and_says_so(gaia, state):
+    name, _, _, newest = state
+    code, said, note = gaia("scores", "list", "last")
+
+    if name == "mix":
+        assert code == 0
+        assert "2026-03-25T00Z" in said
+        assert newest not in said
+        assert note.startswith("last means 2026-03-25T00Z, the newest with final scores; of ")
+    elif name in ("day 1", "half"):
+        assert f"last means {newest}: no run is finished yet" in note
+        assert f"{newest} (open)" in said
+
+
+def test_leaderboard_leaves_open_runs_out_and_says_so(gaia, state):
+    code, said, complaint = gaia("plot", "leaderboard", "all", "-o", "p.png")
+
+    if state[0] == "mix":
+        assert code == 0
+        assert "of them open" in said
+    elif state[0] in ("day 1", "half"):
+        assert complaint == "none of these runs is finished, and the leaderboard shows finished runs only.\n"
+
+
+def test_explanation_of_an_open_run_says_that_nothing_is_final(gaia, state):
+    name, _, _, newest = state
+    if name != "no run":
+        assert "open: what stands here is not final" in gaia("explain", newest, REFUSED.index + 1)[1]

@@ -1,0 +1,76 @@
+"""Words that mean nothing are refused by argparse; an answer that cannot be given away is one sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gaia.cli.__main__ import parser
+from tests.support.roles import ROOT
+
+WITH_DATABASE = """
+import sys
+from gaia.cli import __main__ as command
+
+class Silent:
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        pass
+
+def talk(source, arguments):
+    print("x" * 100_000)
+    return 0
+
+command.open_source = lambda state: Silent()
+command.overview.runs = talk
+sys.exit(command.main(["runs"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["replay", "last", "--workers", "-3"], "-3 is not 1 or more"),
+        (["replay", "last", "--workers", "0"], "0 is not 1 or more"),
+        (["replay", "last", "--workers", "many"], "invalid at_least_one value: 'many'"),
+        (["plot", "clones", "last", "-o", "x.png", "--workers", "0"], "0 is not 1 or more"),
+        (["plot", "clones", "last", "-o", "x.jpg"], "x.jpg does not end in .png"),
+    ],
+)
+def test_word_that_means_nothing_is_refused(
+    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(words)
+
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "sentence"),
+    [
+        (">/dev/full", 1, "Standard output cannot be written: No space left on device.\n"),
+        (">&-", 1, "Standard output is closed, so the answer has no place to go.\n"),
+        ("| true", 0, ""),
+    ],
+)
+def test_answer_that_cannot_be_given_away_is_one_sentence(
+    redirection: str, code: int, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "command.py").write_text(WITH_DATABASE)
+
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} command.py {redirection}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr) == (code, sentence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.promises import Promises
 from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
@@ -72,6 +72,7 @@ class ForecastSteps:
         self._book = book
         self._wall_clock = wall_clock
         self._kept = KeptInputs(settings, database)
+        self._promises = Promises(database)
         self._spool = settings.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
@@ -165,7 +166,7 @@ class ForecastSteps:
         steps = self._settings.forecast_step_hours
         metadata = sorted({metadata_path(field) for field in fields})
         chunks = [chunk_path(field, lead.hours, steps) for field in fields]
-        digests = self._promised(forecast, [*metadata, *chunks])
+        digests = await self._promises.of(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
         spooled = {"store_dir": str(store), "digests": digests}
         left_over = any((store / path).exists() for path in digests)
@@ -272,12 +273,6 @@ class ForecastSteps:
             "steps": self._settings.forecast_steps,
             "step_hours": self._settings.forecast_step_hours,
         }
-
-    def _promised(self, forecast: Forecast, paths: list[str]) -> dict[str, str]:
-        files: dict[str, str] = json.loads(forecast.manifest or b"{}")["files"]
-        if missing := [path for path in paths if path not in files]:
-            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
-        return {path: files[path] for path in paths}
 
     def _neuron(self, forecast: Forecast) -> Neuron:
         metagraph = self._metagraph.latest()

@@ -5,7 +5,6 @@ import ssl
 from datetime import timedelta
 
 import asyncpg
-import msgspec
 import pytest
 
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
@@ -137,14 +136,20 @@ async def test_miner_that_we_ask_late_has_its_whole_window(story):
     assert await states(story) == ["scored"] * 3
 
 
-async def test_run_that_breaks_holds_up_no_other(database, tmp_path):
+async def test_run_that_breaks_holds_up_no_other(database, tmp_path, monkeypatch):
     story = Story(database, tmp_path, last_run=INIT + timedelta(days=1))
     await story.until(OPENED + timedelta(days=1, hours=3))
-    async with database.transaction() as connection:
-        await connection.execute("UPDATE forecasts SET manifest = 'damaged' WHERE run_id = '2026-03-25T00Z'")
+    whole = story.task.score_final
+
+    async def broken(run, now):
+        if run.run_id == "2026-03-25T00Z":
+            raise ValueError("a bug")
+        await whole(run, now)
+
+    monkeypatch.setattr(story.task, "score_final", broken)
     await story.clock.idle_until(INIT + timedelta(days=8))
 
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(ValueError, match="a bug"):
         await story.task.advance(story.clock.now())
 
     scored = await story.rows("SELECT run_id, count(*) AS n FROM lead_scores WHERE kind = 'final' GROUP BY 1")

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
@@ -20,6 +19,7 @@ from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.promises import Promises
 from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
@@ -38,13 +38,6 @@ log = structlog.get_logger(__name__)
 
 HANDLERS = {"day1": "weather.score.day1", "final": "weather.score.era5_final"}
 BATCH_HANDLER = "weather.score.batch"
-_MANIFESTS_AT_ONCE = 16
-
-
-class _Files(msgspec.Struct, frozen=True):
-    """The member of a manifest that says what is promised; the whole was checked when it was frozen."""
-
-    files: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +76,7 @@ class ForecastSteps:
         self._window = window
         self._wall_clock = wall_clock
         self._kept = KeptInputs(settings, database)
+        self._promises = Promises(database)
         self._spool = settings.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
@@ -169,31 +163,10 @@ class ForecastSteps:
             sketches=None if own else sketch_folder(self._spool.parent, rules, run.run_id, kind, lead.hours),
         )
 
-    async def promised(
-        self, run: Run, forecasts: Sequence[Forecast], lead: Lead, fields: Sequence[str]
-    ) -> dict[str, dict[str, str]]:
-        """Return what each frozen manifest promises of the files of one lead: hotkey -> path -> sha256.
-
-        A path that a manifest lacks is absent. Manifests are read a few at a time, and let go.
-        """
-        wanted = [*self._metadata(fields), *self._chunks(lead, fields)]
-        found: dict[str, dict[str, str]] = {}
-        hotkeys = [forecast.hotkey for forecast in forecasts]
-        for start in range(0, len(hotkeys), _MANIFESTS_AT_ONCE):
-            async with self._database.transaction() as connection:
-                manifests = await queries.manifests_of(
-                    connection, run.run_id, hotkeys[start : start + _MANIFESTS_AT_ONCE]
-                )
-            for hotkey, content in manifests.items():
-                files: dict[str, str] = msgspec.json.decode(content, type=_Files).files
-                found[hotkey] = {path: files[path] for path in wanted if path in files}
-        return found
-
     async def score(
         self,
         forecast: Forecast,
         lead: Lead,
-        digests: Mapping[str, str],
         active: Scoring,
         shadow: Scoring | None,
         now: datetime,
@@ -204,8 +177,7 @@ class ForecastSteps:
         """
         fields: list[str] = active.inputs.payload["fields"]
         metadata, chunks = self._metadata(fields), self._chunks(lead, fields)
-        if missing := [path for path in [*metadata, *chunks] if path not in digests]:
-            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
+        digests = await self._promises.of(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
         spooled = {"store_dir": str(store), "digests": digests}
         with border(Party.DISK, f"looking into the spool of {forecast.hotkey}"):
@@ -224,7 +196,7 @@ class ForecastSteps:
             # What was in the spool before may have been damaged there: blame needs evidence.
             log.warning("spool_distrusted", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error))
             self._kept.drop(store, digests)
-            await self.score(forecast, lead, digests, active, shadow, now)
+            await self.score(forecast, lead, active, shadow, now)
             return
         await self._book.record(forecast, lead, value, active.inputs, now)
         if shadow is not None:

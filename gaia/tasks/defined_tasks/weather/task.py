@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
@@ -119,7 +119,9 @@ class WeatherTask(GaiaTask):
             await self.ask_miners(run, now)
             await self.freeze_manifests(run, now)
 
-        await self._each_open_run(bind)
+        async with self._database.transaction() as connection:
+            due = await queries.due_states(connection, [State.PLANNED, State.REQUESTED], now)
+        await self._each_open_run(bind, due)
         return opened
 
     async def _score_beside(self) -> None:
@@ -153,14 +155,14 @@ class WeatherTask(GaiaTask):
             await self._copies.settle(now, only=run.run_id)
 
         try:
-            await self._each_open_run(score)
+            await self._each_open_run(score, None)
         except Exception:
             await self._copies.settle(self._clock.now(), but=settled)
             raise
         await self._copies.settle(self._clock.now(), but=settled)
 
-    async def _each_open_run(self, chapters: Chapters) -> None:
-        """Do `chapters` for each open run, oldest first; one that breaks holds up no other.
+    async def _each_open_run(self, chapters: Chapters, only: Collection[str] | None) -> None:
+        """Do `chapters` for each open run (of `only`), oldest first; one that breaks holds up no other.
 
         Raises
         ------
@@ -173,6 +175,8 @@ class WeatherTask(GaiaTask):
         for run in runs:
             if self._closing:
                 break
+            if only is not None and run.run_id not in only:
+                continue
             try:
                 await chapters(run)
             except ConfigurationError:
@@ -287,10 +291,9 @@ class WeatherTask(GaiaTask):
         shadow = await self._shadow_scoring(run, lead, now)
 
         fields = active.inputs.payload["fields"]
-        promised = await self._steps.promised(run, forecasts, lead, fields)
 
         async def score(forecast: Forecast) -> None:
-            await self._steps.score(forecast, lead, promised[forecast.hotkey], active, shadow, now)
+            await self._steps.score(forecast, lead, active, shadow, now)
 
         async def forfeit(forecast: Forecast, reason: str) -> None:
             await self._book.forfeit(forecast, lead, reason, self._clock.now())

@@ -56,6 +56,13 @@ def shared_stream(size: int, empty_blocks: int) -> bytes:
     return header + starts + struct.pack("<i", len(stream)) + stream
 
 
+def endless(size: int) -> bytes:
+    """Return the worst `shared_stream` that is no longer than a field that cannot be compressed."""
+    # Behind the header and the table: the length of the stream, its own header, and the block of values.
+    room = size + _HEADER.size - (_HEADER.size + size // 2) - 4 - 9 - 3 - 2 * len(_VALUE)
+    return shared_stream(size, room // 3)
+
+
 def empty_blocks(size: int, block_bytes: int = ZSTD_BLOCK) -> bytes:
     """Return a frame of 280 K, each stream filled up with empty zstd blocks."""
 

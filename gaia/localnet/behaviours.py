@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,13 +17,14 @@ from typing import Protocol
 import numpy as np
 from numcodecs import Blosc
 
+from gaia.localnet import hostile_frames
 from gaia.localnet.forecasters import Doped, gfs_clone, graded, hindsight, persistence
 from gaia.localnet.population import Behaviour, MinerSpec, victim_of
 from gaia.localnet.wallets import keypair
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.inference import ForecastField, ForecastModel
 from gaia.miner.server import MinerOptions, Question, ReferenceMiner
-from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME
+from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_NAME, build_manifest
 from gaia.tasks.defined_tasks.weather.messages import (
     InitiateData,
     InitiateReply,
@@ -33,7 +35,8 @@ from gaia.tasks.defined_tasks.weather.messages import (
     job_id_of,
     store_name_of,
 )
-from gaia.tasks.defined_tasks.weather.variables import GRIDS
+from gaia.tasks.defined_tasks.weather.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.variables import GRIDS, split_field
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import LEADS_HOURS, SURFACE_FIELDS
 
@@ -43,6 +46,7 @@ COPY_TAKES = timedelta(minutes=12)
 """Simulated time from the victim's answer to the copy's: two polls."""
 _VICTIM_TIMEOUT_S = 60.0
 _VICTIM_POLL_S = 0.05
+_SEAL = {MANIFEST_NAME, SIGNATURE_NAME}
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
 
 
@@ -181,6 +185,30 @@ class SwapMiner(LocalMiner):
         return store_name_of(init_time, self.hotkey) == store
 
 
+class SlowFrameMiner(LocalMiner):
+    """Signs for chunks of the right size that take hours, or on odd days as long as the checks let pass."""
+
+    def write_store(self, init_time: datetime) -> str:
+        super().write_store(init_time)
+        latitudes, longitudes = GRIDS[self.options.grid]
+        make = hostile_frames.many_tables if init_time.toordinal() % 2 else hostile_frames.endless
+        frame = make(4 * latitudes * longitudes)
+        store = self.store_directory(init_time)
+        for name in self.world.fields:
+            variable, _ = split_field(name)
+            for chunk in (store / variable).glob("*.0.0"):
+                chunk.write_bytes(frame)
+        files = [path for path in store.rglob("*") if path.is_file() and path.name not in _SEAL]
+        digests = {
+            (name := path.relative_to(store).as_posix()): file_digest(name, path.read_bytes())
+            for path in files
+        }
+        manifest = build_manifest(self.hotkey, digests)
+        (store / SIGNATURE_NAME).write_bytes(self.sign(manifest))
+        (store / MANIFEST_NAME).write_bytes(manifest)
+        return hashlib.sha256(manifest).hexdigest()
+
+
 class RefusingMiner(LocalMiner):
     """Turns every job down."""
 
@@ -232,6 +260,7 @@ _SERVERS: Mapping[Behaviour, type[LocalMiner]] = {
     Behaviour.SLOW: SlowMiner,
     Behaviour.SWAP: SwapMiner,
     Behaviour.REFUSE: RefusingMiner,
+    Behaviour.SLOW_FRAME: SlowFrameMiner,
 }
 
 

@@ -285,7 +285,7 @@ class ReferenceMiner:
     async def _infer(self, job: Job, held: ExitStack) -> None:
         with held:
             try:
-                digest = await asyncio.to_thread(self._write_store, job.init_time)
+                digest = await asyncio.to_thread(self.write_store, job.init_time)
             except Exception as error:
                 log.exception("inference_failed", hotkey=self.hotkey, job_id=job.job_id)
                 self.jobs[job.job_id] = replace(job, status="failed", message=type(error).__name__)
@@ -293,7 +293,8 @@ class ReferenceMiner:
             self.jobs[job.job_id] = replace(job, status="completed", manifest_sha256=digest)
             log.info("forecast_sealed", hotkey=self.hotkey, job_id=job.job_id, manifest=digest)
 
-    def _write_store(self, init_time: datetime) -> str:
+    def write_store(self, init_time: datetime) -> str:
+        """Compute and seal a forecast; return the sha256 (hex) of its manifest. Runs in a thread."""
         self._delete_old_forecasts()
         directory = self.store_directory(init_time)
         shutil.rmtree(directory, ignore_errors=True)

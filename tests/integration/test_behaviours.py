@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from gaia.localnet.behaviours import (
     questions_path,
 )
 from gaia.localnet.forecasters import NAN_SHARE
-from gaia.localnet.population import Behaviour, MinerSpec, population
+from gaia.localnet.population import ATTACKS, Behaviour, MinerSpec, population
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
@@ -36,6 +36,8 @@ from gaia.tasks.defined_tasks.weather.messages import (
     STORE_PATH,
 )
 from gaia.tasks.defined_tasks.weather.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.validator.chunks import Contract
+from gaia.tasks.defined_tasks.weather.validator.scoring import describe_forecast
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
@@ -64,6 +66,8 @@ class Town:
 
 
 def spec_of(behaviour: Behaviour, which: int = 0) -> MinerSpec:
+    if behaviour in ATTACKS:
+        return replace(SPECS[0], behaviour=behaviour)
     return [spec for spec in SPECS if spec.behaviour is behaviour][which]
 
 
@@ -297,3 +301,34 @@ async def test_refuser_turns_the_job_down(town, comms):
 
     assert not offer.accepted
     assert offer.message == "No capacity"
+
+
+@pytest.mark.parametrize("days", [0, 1])
+async def test_slow_frame_miner_keeps_its_promise_and_its_chunks_are_its_fault(town, comms, tmp_path, days):
+    neuron, miner = await town.start(Behaviour.SLOW_FRAME)
+    init_time = INIT_TIME + timedelta(days=days)
+    offer = await comms.request_forecast(neuron, init_time)
+    await miner.finished()
+    spool = tmp_path / "spool"
+
+    content, promised = await chunk_of(comms, neuron, offer.job_id, DAY1_CHUNK, spool)
+    metadata, _ = await chunk_of(comms, neuron, offer.job_id, "2t/.zarray", spool)
+
+    assert file_digest(DAY1_CHUNK, content) == promised
+    contract = Contract(grid="1.0", steps=4, step_hours=6)
+    assert len(content) <= contract.chunk_max_bytes
+    digests = {DAY1_CHUNK: promised, "2t/.zarray": file_digest("2t/.zarray", metadata)}
+    described = describe_forecast(
+        {
+            "store_dir": str(spool),
+            "digests": digests,
+            "grid": "1.0",
+            "steps": 4,
+            "step_hours": 6,
+            "lead_hours": 12,
+            "fields": ["2t"],
+        }
+    )["fields"]["2t"]
+    is_endless = "block size" in (described["problem"] or "")
+    assert is_endless == (init_time.toordinal() % 2 == 0)
+    assert not described["plausible"]

@@ -342,6 +342,6 @@ def test_the_kept_traces_hold_something_of_every_section_and_of_every_behaviour(
         "honest", "persistence", "gfs_clone", "copy", "slow", "dead", "swap", "nan", "refuse"
     }  # fmt: skip
     assert states == {"scored", "rejected"}
-    assert len(trace["vectors"]) == 9
+    assert len(trace["vectors"]) == len(MOMENTS) + 1
     assert all(leaves(trace[section]) for section in golden.SECTIONS)
     assert ABSENT not in trace.values()

@@ -56,7 +56,9 @@ def main(options: argparse.Namespace) -> int:
     judged["figures"]["seconds"] = round(time.monotonic() - started, 1)
     if options.action == "record":
         judged["changes"] = judged["violations"]
-        judged["violations"] = [line for reading in readings.values() for line in reading.problems]
+        judged["violations"] = [
+            f"{rule_set}: {problem}" for rule_set, reading in readings.items() for problem in reading.problems
+        ]
         if not judged["violations"]:
             _save(readings, options.folder)
     print(json.dumps(judged, sort_keys=True) if options.json else "\n".join(_lines(judged)))

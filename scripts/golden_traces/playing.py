@@ -25,7 +25,7 @@ DAYS: Final = 3
 SEED: Final = 7
 
 MOMENTS: Final = tuple(
-    FIRST_INIT_TIME + timedelta(days=day, hours=12, minutes=7) for day in (1, 2, 3, 6, 8, 11, 15, 16)
+    FIRST_INIT_TIME + timedelta(days=day, hours=12, minutes=7) for day in (1, 3, 6, 8, 11, 15)
 )
 """Where simulated time stands still until weights are set; no step of any run is due then.
 

@@ -7,6 +7,7 @@ import json
 import math
 import random
 import struct
+import tempfile
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ import golden
 import pytest
 from golden_traces.comparing import ABSENT, SHOWN, differences, leaves, lines_of, numbers_between
 from golden_traces.files import TraceUnreadable, load, path_of, save
-from golden_traces.playing import DAYS, MOMENTS
+from golden_traces.playing import DAYS, MOMENTS, Stuck
 from golden_traces.questions import SESSION, STRANGE, Subjects, questions_of
 from golden_traces.reading import Reading, vectors_at
 
@@ -342,6 +343,64 @@ def test_the_kept_traces_hold_something_of_every_section_and_of_every_behaviour(
         "honest", "persistence", "gfs_clone", "copy", "slow", "dead", "swap", "nan", "refuse"
     }  # fmt: skip
     assert states == {"scored", "rejected"}
-    assert len(trace["vectors"]) == 9
+    assert len(trace["vectors"]) == len(MOMENTS) + 1
     assert all(leaves(trace[section]) for section in golden.SECTIONS)
     assert ABSENT not in trace.values()
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """The command line, in which subnets play what they are given; returns exit code and what was printed."""
+
+    def run(*words: str, plays: Reading | Exception) -> tuple[int, dict[str, Any]]:
+        async def play(rule_sets, folder, *, in_turn):
+            (folder / "log").write_text("what the subnet wrote")
+            if isinstance(plays, Exception):
+                raise plays
+            return dict.fromkeys(rule_sets, plays)
+
+        monkeypatch.setattr(golden, "_play", play)
+        options = golden.parser().parse_args([*words, "--json", "--folder", str(tmp_path / "traces")])
+        code = golden.main(options)
+        printed = capsys.readouterr().out
+        return code, json.loads(printed) if printed else {}
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return run
+
+
+def test_what_was_recorded_is_found_equal_and_nothing_is_left_behind(command, tmp_path):
+    reading = Reading(trace=a_trace(), problems=[], vectors=1)
+
+    recorded, said = command("record", plays=reading)
+    compared, judged = command("compare", plays=reading)
+
+    assert (recorded, compared) == (0, 0)
+    assert len(said["changes"]) == len(golden.KNOWN)
+    assert judged["ratios"] == {"equal": 1.0}
+    assert [path.name for path in tmp_path.iterdir()] == ["traces"]
+
+
+def test_a_difference_ends_in_exit_code_1_until_it_is_recorded(command):
+    changed = a_trace()
+    changed["forecasts"][RUN_ID]["honest-0"]["state"] = "rejected"
+    command("record", plays=Reading(trace=a_trace(), problems=[], vectors=1))
+    after = Reading(trace=changed, problems=[], vectors=1)
+
+    codes = [command(action, plays=after)[0] for action in ("compare", "record", "compare")]
+
+    assert codes == [1, 0, 0]
+
+
+def test_a_subnet_with_a_problem_is_not_recorded(command, tmp_path):
+    code, judged = command("record", plays=Reading(trace=a_trace(), problems=["no weights"], vectors=0))
+
+    assert (code, judged["violations"]) == (1, [f"{name}: no weights" for name in golden.KNOWN])
+    assert not (tmp_path / "traces").exists()
+
+
+def test_a_subnet_that_does_not_end_leaves_its_logs(command, tmp_path):
+    code, _ = command("compare", plays=Stuck("nothing moved"))
+
+    assert code == 2
+    assert len(list(tmp_path.glob("golden-*/log"))) == 1

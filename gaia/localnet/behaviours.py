@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numcodecs import Blosc
 
 from gaia.localnet.forecasters import Doped, gfs_clone, graded, hindsight, persistence
+from gaia.localnet.hostile import HOSTILE_MINERS
+from gaia.localnet.local_miner import LocalMiner, ServedMiner, World
 from gaia.localnet.population import Behaviour, MinerSpec, victim_of
 from gaia.localnet.wallets import keypair
-from gaia.localnet.weather import WeatherReplay
 from gaia.miner.inference import ForecastField, ForecastModel
-from gaia.miner.server import MinerOptions, ReferenceMiner
 from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME
 from gaia.tasks.defined_tasks.weather.messages import (
     InitiateData,
@@ -32,54 +29,13 @@ from gaia.tasks.defined_tasks.weather.messages import (
     store_name_of,
 )
 from gaia.tasks.defined_tasks.weather.variables import GRIDS
-from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.utils.config import LEADS_HOURS, SURFACE_FIELDS
+from gaia.validator.utils.config import LEADS_HOURS
 
 COPY_TAKES = timedelta(minutes=12)
 """Simulated time from the victim's answer to the copy's: two polls."""
 _VICTIM_TIMEOUT_S = 60.0
 _VICTIM_POLL_S = 0.05
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
-
-
-class ServedMiner(Protocol):
-    """What the farm needs of a miner."""
-
-    hotkey: str
-
-    async def serve(
-        self, host: str, port: int = 0, *, certificate: tuple[Path, Path] | None = None
-    ) -> tuple[str, int]: ...
-
-    async def stop(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What the miners of one population share."""
-
-    replay: WeatherReplay
-    specs: Sequence[MinerSpec]
-    directory: Path
-    """Each miner keeps its forecasts in a folder below."""
-    clock: SimulatedClock
-    options: MinerOptions
-    """Of all miners; the directory is replaced by the miner's own."""
-    fields: tuple[str, ...] = SURFACE_FIELDS
-
-    def directory_of(self, spec: MinerSpec) -> Path:
-        return self.directory / spec.name
-
-
-class LocalMiner(ReferenceMiner):
-    """The reference miner, on the simulated clock, which it holds while it computes."""
-
-    def __init__(self, spec: MinerSpec, world: World, model: ForecastModel) -> None:
-        hold: Callable[[str], AbstractContextManager[None]] = world.clock.held
-        options = replace(world.options, directory=world.directory_of(spec))
-        super().__init__(keypair(spec.uri), model, options, now=world.clock.now, hold=hold)
-        self.spec = spec
-        self.world = world
 
 
 class CopyMiner(LocalMiner):
@@ -213,6 +169,7 @@ _SERVERS: Mapping[Behaviour, type[LocalMiner]] = {
     Behaviour.SLOW: SlowMiner,
     Behaviour.SWAP: SwapMiner,
     Behaviour.REFUSE: RefusingMiner,
+    **HOSTILE_MINERS,
 }
 
 

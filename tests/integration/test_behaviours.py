@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from numcodecs import Blosc
 
-from gaia.localnet.behaviours import COPY_TAKES, LocalMiner, ServedMiner, World, miner_of
+from gaia.localnet.behaviours import COPY_TAKES, miner_of
 from gaia.localnet.forecasters import NAN_SHARE
+from gaia.localnet.local_miner import LocalMiner, ServedMiner, World
 from gaia.localnet.population import Behaviour, MinerSpec, population
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.server import MinerOptions

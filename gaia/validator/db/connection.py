@@ -16,13 +16,14 @@ import structlog
 from gaia.validator.db.failures import (
     REPEATABLE,
     Conflict,
+    ConnectionLost,
     DatabaseFailure,
     StatementRefused,
     is_drivers,
     typed,
 )
 from gaia.validator.db.places import Places
-from gaia.validator.utils.borders import UNFORESEEN, Party, border
+from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError
 
 if TYPE_CHECKING:
@@ -240,14 +241,12 @@ async def _begun(connection: Connection) -> AsyncIterator[None]:
     except BaseException as error:
         was_lost = connection.is_closed()
         await _undo(connection, transaction)
-        if (
-            was_lost
-            and isinstance(error, Exception)
-            and not (is_drivers(error) or isinstance(error, GaiaError))
-        ):
+        is_unnamed = isinstance(error, Exception) and not (is_drivers(error) or isinstance(error, GaiaError))
+        if was_lost and is_unnamed:
             # The driver's own parts break in unnamed ways where a connection ends under them.
-            with border(Party.DATABASE, "a statement on a connection that was lost"):
-                raise
+            UNFORESEEN[Party.DATABASE] += 1
+            log.error("unforeseen_error", party=Party.DATABASE, error=str(error), exc_info=error)
+            raise ConnectionLost(f"database: {type(error).__name__}: {error}") from error
         raise
 
 

@@ -130,9 +130,6 @@ async def one_tick(
     folder: Path, dsn: str, relayed: str, counter: list[int], now: datetime
 ) -> dict[str, float]:
     """Advance the weather task once where nothing is due; return what that took."""
-    async with connected(relayed) as database:
-        task = idle_task(folder, database)
-        await task.advance(now)  # prepares the statements
     before = await server_time(dsn)
     counter.clear()
     async with connected(relayed) as database:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import asyncpg
 import pytest
@@ -184,6 +185,30 @@ async def test_server_that_falls_silent_while_we_connect_holds_no_place(empty_ds
             assert await connection.fetchval("SELECT 1") == 1
 
 
+async def test_server_that_falls_silent_at_any_byte_holds_no_place(empty_dsn, administrator):
+    async def write(database, key):
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO written VALUES ($1) ON CONFLICT DO NOTHING", key)
+
+    async def silenced_after(length):
+        async with wired(empty_dsn, timeout_s=SHORT_S) as (database, wire):
+            await _lose_connection(database)
+            wire.silent_at = wire.from_server + length
+            with suppress(OwnFailure):
+                await asyncio.wait_for(write(database, length), 60)
+            wire.speak()
+            await database.run(partial(touch, key=length))
+            return database.connections()
+
+    async def touch(connection, key):
+        await connection.execute("INSERT INTO written VALUES ($1) ON CONFLICT DO NOTHING", key)
+
+    # Through a new connection, its codec, and a transaction.
+    found = await asyncio.gather(*(silenced_after(length) for length in range(1, 1_400, 100)))
+
+    assert found == [(0, 1)] * len(found)
+
+
 async def _lose_connection(database):
     with suppress(OwnFailure):
         async with database.transaction() as connection:
@@ -322,6 +347,32 @@ async def test_closed_database_refuses_at_once(empty_dsn):
     with pytest.raises(OwnFailure, match="closed"):
         async with database.transaction():
             pass
+
+
+async def test_those_who_wait_while_the_connections_are_closed_are_told(empty_dsn):
+    database = await Database.connect(empty_dsn, timeout_s=PATIENCE_S, pool_size=1)
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def hold():
+        async with database.transaction():
+            entered.set()
+            await leave.wait()
+
+    async def want():
+        async with database.transaction():
+            pass
+
+    holding = asyncio.create_task(hold())
+    await entered.wait()
+    wanting = asyncio.create_task(want())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.gather(holding, closing)
+
+    with pytest.raises(OwnFailure, match="closed"):
+        await wanting
 
 
 async def test_closing_waits_for_a_transaction_under_way_and_ends_one_that_hangs(empty_dsn, administrator):

@@ -134,9 +134,13 @@ async def test_scoring_that_meets_a_locked_table_raises_what_costs_nobody_an_att
     book = story.task._book
     with pytest.raises(OwnFailure, match="GAIA_DATABASE_TIMEOUT_S"):
         await book.close(forecast, Event.MINER_FAILED, "no", story.clock.now())
+    left_behind = await administrator.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     await lock.rollback()
     await book.close(forecast, Event.MINER_FAILED, "no", story.clock.now())
 
+    assert left_behind == 0
     assert (await story.rows("SELECT state FROM forecasts WHERE reason = 'no'")) == [{"state": "rejected"}]
     await database.close()
 

@@ -145,7 +145,7 @@ async def test_conflict_in_the_shadows_part_has_the_whole_write_done_again(story
     async with story.database.transaction() as connection:
         await connection.execute(
             "CREATE SEQUENCE writes; CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " IF nextval('writes') IN (2, 4) THEN RAISE EXCEPTION 'injected' USING ERRCODE = '40P01'; END IF;"
+            " IF nextval('writes') IN (1, 4) THEN RAISE EXCEPTION 'injected' USING ERRCODE = '40P01'; END IF;"
             " RETURN NEW; END $$; CREATE TRIGGER trouble BEFORE INSERT ON score_table FOR EACH ROW"
             " WHEN (NEW.rule_set = 'gaia-next') EXECUTE FUNCTION trouble()"
         )

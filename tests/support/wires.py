@@ -25,6 +25,8 @@ class Wire:
         """Bytes the server has answered so far."""
         self.cut_at: int | None = None
         """The wire is cut, once, when the server has answered so many bytes."""
+        self.silent_at: int | None = None
+        """The wire falls silent, once, when the server has answered so many bytes."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -69,6 +71,16 @@ class Wire:
     ) -> None:
         while piece := await source.read(_PIECE):
             await self._flows.wait()
+            if is_answer and self.silent_at is not None and self.from_server + len(piece) > self.silent_at:
+                first, piece = (
+                    piece[: self.silent_at - self.from_server],
+                    piece[self.silent_at - self.from_server :],
+                )
+                self.silent_at = None
+                self.fall_silent()
+                self.from_server += len(first)
+                sink.write(first)
+                await self._flows.wait()
             if is_answer:
                 piece = self._counted(piece)
             sink.write(piece)

@@ -48,6 +48,7 @@ class Places:
         """
         await self._take(timeout_s)
         try:
+            self._require_open()  # they may have been closed while we waited
             connection = self._fit() or await self._open()
             self._busy.add(connection)
             try:
@@ -93,8 +94,7 @@ class Places:
         self._idle.clear()
 
     async def _take(self, timeout_s: float) -> None:
-        if self._is_closed:
-            raise ConnectionLost("database: the connections are closed")
+        self._require_open()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._free.acquire()
@@ -103,6 +103,10 @@ class Places:
                 f"database: all {self._size} connections (GAIA_DATABASE_POOL_SIZE) were in use"
                 f" for {timeout_s:g} s (GAIA_DATABASE_TIMEOUT_S)"
             ) from error
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ConnectionLost("database: the connections are closed")
 
     def _fit(self) -> Connection | None:
         """Return the idle connection that was used last; end those that are of no use any more."""

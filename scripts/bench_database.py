@@ -1,0 +1,282 @@
+"""What an idle tick asks of the database, beside the same tick when it still read every manifest."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.task import WeatherTask
+    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.db.queries import Forecast
+
+INIT = datetime(2026, 3, 1, tzinfo=UTC)
+MANIFEST_BYTES = 221_399
+"""Of an honest manifest: 69 fields, 40 steps."""
+SCORED_LEADS = (24, 48, 72, 96, 120)
+BEFORE = (
+    "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256,"
+    " manifest FROM forecasts WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey"
+)
+
+
+class Plan(NamedTuple):
+    runs: int
+    miners: int
+    rounds: int
+
+
+FULL = Plan(runs=4, miners=256, rounds=5)
+QUICK = Plan(runs=4, miners=8, rounds=2)
+
+Samples = dict[str, list[float]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--miners", type=int, help=f"{FULL.miners} unless --quick")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure; return {"ratios", "figures"}: ratios are medians of those of each round.
+
+    Database time is the server's own account (pg_stat_database.active_time). It passes
+    while answers are sent, too, so other work on the machine makes it longer.
+    """
+    sys.path.insert(0, str(ROOT))
+    silence()
+    plan = QUICK if arguments.quick else FULL
+    plan = plan._replace(miners=arguments.miners or plan.miners)
+    with tempfile.TemporaryDirectory(prefix="gaia-bench-") as folder, server(Path(folder)) as dsn:
+        samples = asyncio.run(measure(Path(folder), dsn, plan))
+    figures = {name: round(statistics.median(found), 3) for name, found in samples.items()}
+    return {
+        "ratios": {
+            f"{what}_before_vs_now": round(
+                statistics.median(
+                    one / two
+                    for one, two in zip(samples[f"{what}_before"], samples[f"{what}_now"], strict=True)
+                ),
+                2,
+            )
+            for what in ("database_ms", "bytes", "tick_cpu_ms")
+        },
+        "figures": figures | {"runs": plan.runs, "miners": plan.miners, "manifest_bytes": MANIFEST_BYTES},
+    }
+
+
+def silence() -> None:
+    """Keep the validator's log off the screen."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """Run an embedded PostgreSQL; yield its URL."""
+    from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
+
+    postgres = EmbeddedPostgres(folder)
+    postgres.prepare()
+    process = postgres.start()
+    try:
+        while not postgres.is_ready():
+            if process.poll() is not None:
+                raise RuntimeError((folder / "postgres" / "postgres.log").read_text())
+            time.sleep(0.05)
+        yield embedded_dsn(folder)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+async def measure(folder: Path, dsn: str, plan: Plan) -> Samples:
+    from gaia.validator.db import queries
+
+    now = INIT + timedelta(days=plan.runs, hours=12)
+    samples: Samples = defaultdict(list)
+    async with relay(dsn) as (relayed, counter):
+        async with connected(dsn) as database:
+            await fill(database, plan)
+        ways: Mapping[str, Callable[..., Awaitable[list[Forecast]]]] = {
+            "before": with_manifests,
+            "now": queries.due_forecasts,
+        }
+        for number in range(plan.rounds + 1):
+            for way, due in ways.items():
+                vars(queries)["due_forecasts"] = due
+                figures = await one_tick(folder, dsn, relayed, counter, now)
+                if number:  # the first round warms the server's memory
+                    for name, value in figures.items():
+                        samples[f"{name}_{way}"].append(value)
+    return samples
+
+
+async def one_tick(
+    folder: Path, dsn: str, relayed: str, counter: list[int], now: datetime
+) -> dict[str, float]:
+    """Advance the weather task once where nothing is due; return what that took."""
+    before = await server_time(dsn)
+    counter.clear()
+    async with connected(relayed) as database:
+        task = idle_task(folder, database)
+        connecting = sum(counter)
+        cpu = time.process_time()
+        await task.advance(now)
+        cpu = time.process_time() - cpu
+        answered = sum(counter) - connecting
+    return {
+        "database_ms": await server_time(dsn) - before,
+        "bytes": answered,
+        "tick_cpu_ms": cpu * 1e3,
+    }
+
+
+def idle_task(folder: Path, database: Database) -> WeatherTask:
+    """Return the task as the engine makes it, with nobody behind it: an idle tick asks nobody."""
+    from gaia.tasks.defined_tasks.base import Archives
+    from gaia.tasks.defined_tasks.weather.task import WeatherTask
+    from gaia.validator.core.clock import RealClock
+    from gaia.validator.utils.config import Settings
+
+    nobody: Any = Nobody()
+    archives = Archives(gfs=nobody, era5=nobody, climatology=nobody)
+    settings = Settings(data_dir=folder, last_run=INIT)
+    return WeatherTask(settings, database, nobody, archives, nobody, nobody, RealClock())
+
+
+class Nobody:
+    """Knows no miners; asked for anything else it raises."""
+
+    def latest(self) -> None:
+        return None
+
+
+async def with_manifests(
+    connection: Connection, run_id: str, states: Sequence[str], now: datetime
+) -> list[Forecast]:
+    """Do what `queries.due_forecasts` did when it read the manifests as well."""
+    from gaia.validator.db.queries import Forecast
+
+    rows = [dict(row) for row in await connection.fetch(BEFORE, run_id, list(states), now)]
+    for row in rows:
+        row.pop("manifest")
+    return [Forecast(**row) for row in rows]
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[Database]:
+    from gaia.validator.db.connection import Database
+
+    database = await Database.connect(dsn, timeout_s=120, pool_size=2)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def fill(database: Database, plan: Plan) -> None:
+    """Store runs half of whose leads are scored, of miners whose manifests are frozen."""
+    from gaia.tasks.defined_tasks.weather.schedule import run_id_of
+    from gaia.validator.core.database_setup import run_comprehensive_database_setup
+    from gaia.validator.db import queries
+    from gaia.validator.db.queries import Run
+
+    await run_comprehensive_database_setup(database)
+    for day in range(plan.runs):
+        opened = INIT + timedelta(days=day, hours=18)
+        run = Run(
+            run_id=run_id_of(opened.replace(hour=0)),
+            init_time=opened.replace(hour=0),
+            rule_set="gaia-2.9",
+            opened_at=opened,
+        )
+        miners = [(f"5{number:047d}", number, number) for number in range(plan.miners)]
+        async with database.transaction() as connection:
+            await queries.open_run(connection, run, miners)
+        for hotkey, _, _ in miners:
+            async with database.transaction() as connection:
+                await connection.execute(
+                    "UPDATE forecasts SET state = 'scored_day1', manifest = $3, manifest_sha256 = 'x',"
+                    " signature = '\\x00', frozen_at = opened_at WHERE run_id = $1 AND hotkey = $2",
+                    run.run_id,
+                    hotkey,
+                    a_manifest(f"{run.run_id}/{hotkey}"),
+                )
+                await connection.executemany(
+                    "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, scored_at)"
+                    " VALUES ($1, $2, 'gaia-2.9', 'final', $3, 0.5, now())",
+                    [(run.run_id, hotkey, lead) for lead in SCORED_LEADS],
+                )
+    async with database.transaction() as connection:
+        await connection.execute("ANALYZE")
+
+
+def a_manifest(name: str) -> bytes:
+    """Return a manifest of `MANIFEST_BYTES` whose digests are as random as real ones."""
+    files, size, number = {}, 0, 0
+    while size < MANIFEST_BYTES - 200:
+        path = f"field_{number % 69}/{number // 69}.0.0"
+        files[path] = hashlib.sha256(f"{name}/{path}".encode()).hexdigest()
+        size += len(path) + 70
+        number += 1
+    return json.dumps({"files": files}, separators=(",", ":")).encode().ljust(MANIFEST_BYTES)[:MANIFEST_BYTES]
+
+
+async def server_time(dsn: str) -> float:
+    """Milliseconds in which the server was at work, of connections that have ended.
+
+    A backend hands in its account at its end, so the account stands still once nobody is connected.
+    """
+    import asyncpg
+
+    administrator = await asyncpg.connect(dsn.replace("/postgres?", "/template1?"))
+    try:
+        while await administrator.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres'"
+        ):
+            await asyncio.sleep(0.02)
+        return float(
+            await administrator.fetchval(
+                "SELECT active_time FROM pg_stat_database WHERE datname = 'postgres'"
+            )
+        )
+    finally:
+        await administrator.close()
+
+
+@asynccontextmanager
+async def relay(dsn: str) -> AsyncIterator[tuple[str, list[int]]]:
+    """Yield a URL whose connections lead to `dsn`, and a list to which the size of each piece answered is added."""
+    target, counted = dsn.partition("host=")[2], list[int]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection(f"{target}/.s.PGSQL.5432")
+        await asyncio.gather(pump(reader, up_writer, []), pump(up_reader, writer, counted))
+
+    with tempfile.TemporaryDirectory(prefix="gaia-relay-") as folder:
+        listening = await asyncio.start_unix_server(serve, f"{folder}/.s.PGSQL.5432")
+        yield dsn.replace(target, folder), counted
+        listening.close()
+
+
+async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, counted: list[int]) -> None:
+    while piece := await source.read(65_536):
+        counted.append(len(piece))
+        sink.write(piece)
+        await sink.drain()
+    sink.close()

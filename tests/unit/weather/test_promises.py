@@ -1,0 +1,101 @@
+"""Frozen manifests are read when a lead is scored: few at a time, together, and for those who still wait."""
+
+import asyncio
+import hashlib
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from gaia.tasks.defined_tasks.weather.promises import MOST_AT_ONCE, Promises
+from gaia.validator.db.queries import Forecast
+from gaia.validator.utils.errors import MinerFault, OwnFailure
+
+MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
+
+
+def a_forecast(hotkey):
+    return Forecast(
+        run_id="2026-03-25T00Z",
+        hotkey=hotkey,
+        uid=1,
+        registered_at=1,
+        state="verified",
+        opened_at=MOMENT,
+        attempts=0,
+        next_at=MOMENT,
+        job_id="job",
+        manifest_sha256="x",
+    )
+
+
+def digest(hotkey):
+    return hashlib.sha256(hotkey.encode()).hexdigest()
+
+
+class Shelf:
+    """Stands for the database; notes who was asked for together."""
+
+    def __init__(self):
+        self.asked = []
+        self.failure = None
+
+    @asynccontextmanager
+    async def transaction(self):
+        yield self
+
+    async def fetch(self, _, run_ids, hotkeys):
+        self.asked.append(list(hotkeys))
+        await asyncio.sleep(0)
+        if self.failure:
+            raise self.failure
+        files = {hotkey: {"files": {"2t/0": digest(hotkey)}} for hotkey in hotkeys}
+        return [
+            {"run_id": run_id, "hotkey": hotkey, "manifest": json.dumps(files[hotkey]).encode()}
+            for run_id, hotkey in zip(run_ids, hotkeys, strict=True)
+        ]
+
+
+async def test_those_who_ask_in_one_turn_are_read_together_and_never_more_than_a_few():
+    shelf = Shelf()
+    promises = Promises(shelf)
+    hotkeys = [f"5M{number}" for number in range(2 * MOST_AT_ONCE + 3)]
+
+    found = await asyncio.gather(*(promises.of(a_forecast(hotkey), ["2t/0"]) for hotkey in hotkeys))
+
+    assert found == [{"2t/0": digest(hotkey)} for hotkey in hotkeys]
+    assert [len(together) for together in shelf.asked] == [MOST_AT_ONCE, MOST_AT_ONCE, 3]
+
+
+async def test_file_that_was_not_promised_is_the_miners_fault():
+    with pytest.raises(MinerFault, match="lacks 1 files, such as msl/0"):
+        await Promises(Shelf()).of(a_forecast("5M"), ["2t/0", "msl/0"])
+
+
+async def test_failure_of_the_database_reaches_all_who_wait_and_the_next_ask_anew():
+    shelf = Shelf()
+    promises = Promises(shelf)
+    shelf.failure = OwnFailure("gone")
+
+    found = await asyncio.gather(
+        *(promises.of(a_forecast(hotkey), ["2t/0"]) for hotkey in ("5A", "5B")), return_exceptions=True
+    )
+    shelf.failure = None
+
+    assert [type(one) for one in found] == [OwnFailure, OwnFailure]
+    assert await promises.of(a_forecast("5A"), ["2t/0"]) == {"2t/0": digest("5A")}
+
+
+async def test_one_who_no_longer_waits_takes_nobody_with_it():
+    shelf = Shelf()
+    promises = Promises(shelf)
+    first, second = (
+        asyncio.create_task(promises.of(a_forecast(hotkey), ["2t/0"])) for hotkey in ("5A", "5B")
+    )
+    await asyncio.sleep(0)
+
+    first.cancel()
+
+    assert await second == {"2t/0": digest("5B")}
+    assert shelf.asked == [["5B"]]

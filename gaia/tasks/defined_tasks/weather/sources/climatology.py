@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from gaia.validator.utils.errors import TransientError
 _METADATA = ".zmetadata"
 _METADATA_LIMIT_BYTES = 16 << 20
 _CHUNK_LIMIT_BYTES = 128 << 20
+_MOST_CHUNKS_OF_AN_ARRAY = 4096
 _REQUESTS_AT_ONCE = 8
 _HOURS_A_DAY = 24
 _ARRAY_NAME = re.compile(r"\w+")
@@ -142,6 +144,8 @@ def _chunk_paths(name: str, array: _Array, wanted: Mapping[int, int]) -> Iterato
         [wanted[axis] // chunk] if axis in wanted else range(-(-size // chunk))
         for axis, (size, chunk) in enumerate(zip(array.shape, array.chunks, strict=True))
     ]
+    if math.prod(map(len, axes)) > _MOST_CHUNKS_OF_AN_ARRAY:
+        raise TransientError(f"the climatology cuts {name!r} into {[len(axis) for axis in axes]} chunks")
     for indices in itertools.product(*axes):
         yield f"{name}/{array.dimension_separator.join(map(str, indices))}"
 
@@ -154,7 +158,10 @@ def _describe(metadata: Mapping[str, Any], name: str) -> tuple[_Array, list[str]
         attributes = msgspec.convert(metadata[f"{name}/.zattrs"], _Attributes)
     except (KeyError, msgspec.ValidationError) as error:
         raise TransientError(f"the climatology has no readable array {name!r}: {error}") from error
-    if not len(array.shape) == len(array.chunks) == len(attributes.dimensions) or min(array.chunks) < 1:
+    if (
+        not len(array.shape) == len(array.chunks) == len(attributes.dimensions)
+        or min(array.chunks, default=0) < 1
+    ):
         raise TransientError(f"the climatology describes {name!r} in contradictory terms")
     return array, attributes.dimensions
 

@@ -21,7 +21,7 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, verification_compute
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, TransientError
+from gaia.validator.utils.errors import NotYetAvailable, TransientError
 
 INIT_TIME = datetime(2026, 3, 27, tzinfo=UTC)
 HELD = ("2t", "10u", "msl", "z500", "t850")
@@ -265,13 +265,6 @@ async def test_job_still_in_the_queue_is_taken_up_again(world):
     submitted = "/api/retrieve/v1/processes/reanalysis-era5-single-levels/execution"
     assert destination.exists()
     assert world.server.requests[submitted] == 1
-
-
-async def test_missing_cds_key_is_the_operators_to_mend(world):
-    client = world.client(CdsEra5Archive, cds_key=type(world.settings.cds_key)(""))
-
-    with pytest.raises(ConfigurationError, match="GAIA_CDS_KEY"):
-        await client.fetch(INIT_TIME, FIELDS, world.directory / "era5.grib")
 
 
 async def test_field_the_store_does_not_hold_is_transient(world):

@@ -17,6 +17,7 @@ import msgspec
 from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 
@@ -63,7 +64,8 @@ class ZarrClimatologyArchive:
         async def transfer() -> None:
             await self._fetch(valid_time, fields, directory)
 
-        await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
+        with border(Party.ARCHIVE, f"the climatology of {valid_time:%m-%dT%HZ}"):
+            await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
 
     async def aclose(self) -> None:
         """Give up transfers under way and close all connections."""
@@ -91,7 +93,7 @@ class ZarrClimatologyArchive:
         url = f"{self._base}/{path}"
         answer = await self._transfer.request("GET", url, limit_bytes=limit_bytes)
         if answer.status != 200:
-            raise TransientError(f"the climatology answered {answer.status} to {url}")
+            raise self._transfer.refusal(answer, url)
         return answer.content
 
 
@@ -169,7 +171,7 @@ def _describe(metadata: Mapping[str, Any], name: str) -> tuple[_Array, list[str]
 def _consolidated(content: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(content, type=_Consolidated).metadata
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise TransientError(f"the climatology's metadata cannot be read: {error}") from error
 
 

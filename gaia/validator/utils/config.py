@@ -179,6 +179,11 @@ class Settings(HandedSettings):
         [12], "Leads scored against the GFS analysis.", "WEATHER_INITIAL_SCORING_LEAD_HOURS"
     )
     day1_fields: list[str] = _setting(["2t", "msl", "10u", "10v", "z500"], "Fields scored on day 1.")
+    day1_give_up_hours: float = _setting(
+        48.0,
+        "Hours after a lead of day 1 for which its GFS analysis is waited for; then it counts for nobody.",
+        ge=6,
+    )
     final_lead_hours: list[int] = _setting(
         list(LEADS_HOURS), "Leads scored against ERA5.", "WEATHER_FINAL_SCORING_LEAD_HOURS"
     )

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.base import Archives
-from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, ReferenceKey, ReferenceShelf
+from gaia.tasks.defined_tasks.weather.reference_shelf import (
+    FieldFiles,
+    ReferenceKey,
+    ReferenceShelf,
+    lead_keys,
+)
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
@@ -59,8 +64,10 @@ class Decoder:
     def __init__(self) -> None:
         self.values = "280"
         self.error: GaiaError | None = None
+        self.units: list[WorkUnit] = []
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
+        self.units.append(unit)
         if self.error is not None:
             return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(self.error))
         fields = {}
@@ -445,3 +452,22 @@ async def test_a_disk_that_fails_is_our_failure_and_the_set_stays(world):
     path.write_bytes(good)
     assert await world.shelf.take(ERA5, NOW) == taken
     assert world.source.fetched == 1
+
+
+async def test_truth_is_decoded_with_the_climatology_of_its_time_where_it_is_at_hand(world):
+    given = []
+    climatology = replace(ERA5, source="climatology")
+    await world.shelf.take(climatology, NOW)
+    other_time = replace(ERA5, lead_hours=48)
+    for key in (ERA5, other_time):
+        await world.shelf.take(key, NOW)
+        given.append(sorted(world.decoder.units[-1].payload["climatology"]))
+
+    assert "climatology" not in world.decoder.units[0].payload
+    assert given == [["2t", "z500"], []]
+
+
+@pytest.mark.parametrize("measures", ["plain", "gaia-2.9"])
+@pytest.mark.parametrize("kind", ["day1", "final"])
+def test_of_what_a_lead_is_held_against_the_climatology_comes_first(kind, measures):
+    assert next(iter(lead_keys(kind, INIT, 24, ["2t"], measures))) == "climatology"

@@ -32,7 +32,9 @@ def decode_gfs(folder: Path, content: bytes, fields: list[str], **changed) -> di
     return gfs_compute(payload | changed)
 
 
-def decode_era5(folder: Path, content: bytes, fields: list[str], valid_time: datetime = VALID_TIME) -> dict:
+def decode_era5(
+    folder: Path, content: bytes, fields: list[str], valid_time: datetime = VALID_TIME, **changed
+) -> dict:
     (folder / "era5").write_bytes(content)
     return verification_compute(
         {
@@ -43,6 +45,7 @@ def decode_era5(folder: Path, content: bytes, fields: list[str], valid_time: dat
             "valid_time": valid_time.isoformat(),
             "out_dir": str(folder / "fields"),
         }
+        | changed
     )
 
 

@@ -196,6 +196,8 @@ class ReferenceShelf:
             "fields": list(key.fields),
             "out_dir": str(directory),
         }
+        if key.source != "climatology":
+            payload["climatology"] = await self._climatology_at_hand(key)
         if key.source == "gfs":
             await self._archives.gfs.fetch(key.init_time, key.lead_hours, key.fields, raw)
             payload |= {
@@ -212,6 +214,17 @@ class ReferenceShelf:
             await self._archives.climatology.fetch(key.valid_time, key.fields, raw)
             payload["store_dir"] = str(raw)
         return await self._decode("weather.hash.verification_compute", key, payload)
+
+    async def _climatology_at_hand(self, key: ReferenceKey) -> dict[str, str]:
+        """Return the climatology for the valid time of `key`, by field, as far as it is here already."""
+        climatology = replace(key, source="climatology")
+        known = await self._read(climatology)
+        if known is None or not known.ready:
+            return {}
+        held = self._files.placed(climatology.reference_id, known.fields)
+        if await asyncio.to_thread(self._files.damage, held):
+            return {}
+        return {name: path for name, path in paths_of(held).items() if name in key.fields}
 
     async def _decode(self, handler: str, key: ReferenceKey, payload: dict[str, Any]) -> dict[str, Any]:
         result = await self._pool.dispatch_and_wait(
@@ -313,7 +326,8 @@ def lead_keys(
         return ReferenceKey(source=source, init_time=start, lead_hours=lead, fields=tuple(fields), kind=kind)
 
     truth = key("gfs", valid_time, 0) if kind == "day1" else key("era5", init_time, lead_hours)
-    keys = {"truth": truth, "climatology": key("climatology", init_time, lead_hours)}
+    # The climatology comes first: the others are held against it before they are believed.
+    keys = {"climatology": key("climatology", init_time, lead_hours), "truth": truth}
     if kind == "day1" or measures == "plain":
         keys["baseline"] = key("gfs", init_time, lead_hours)
     if measures == "plain":

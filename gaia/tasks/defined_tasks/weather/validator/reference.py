@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gaia.tasks.defined_tasks.weather.validator.climatology_store import ClimatologyReader
 from gaia.tasks.defined_tasks.weather.validator.grib import ERA5, GFS, ReadField, read_fields
+from gaia.tasks.defined_tasks.weather.validator.likeness import require_likely
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import OwnFailure, TransientError
 
@@ -29,7 +30,8 @@ def gfs_compute(payload: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     payload
-        ``grid``, ``source_path`` (GRIB2), ``fields``, ``init_time`` (ISO), ``lead_hours`` and ``out_dir``.
+        ``grid``, ``source_path`` (GRIB2), ``fields``, ``init_time`` (ISO), ``lead_hours`` and ``out_dir``;
+        also ``climatology``, name -> path of a field for the valid time, if it is at hand.
 
     Returns
     -------
@@ -41,14 +43,15 @@ def gfs_compute(payload: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     TransientError
-        If the file is damaged, or lacks a field, or is of another time or grid than was asked for.
+        If the file is damaged, or lacks a field, or is of another time or grid than was asked for,
+        or if a field cannot be what it is called.
     """
     init_time = datetime.fromisoformat(payload["init_time"])
     valid_time = init_time + timedelta(hours=payload["lead_hours"])
     fields = read_fields(
         Path(payload["source_path"]), GFS, payload["fields"], payload["grid"], init_time, valid_time
     )
-    return _store_read(fields, payload["fields"], payload["grid"], Path(payload["out_dir"]))
+    return _store_read(fields, payload)
 
 
 def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
     ----------
     payload
         ``kind`` "era5" with ``source_path`` (GRIB), or "climatology" with ``store_dir`` (a mirrored
-        zarr v2 store); ``grid``, ``fields``, ``valid_time`` (ISO) and ``out_dir``.
+        zarr v2 store); ``grid``, ``fields``, ``valid_time`` (ISO) and ``out_dir``; with "era5" also
+        ``climatology``, as `gfs_compute` takes it.
 
     Returns
     -------
@@ -74,20 +78,30 @@ def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
     valid_time = datetime.fromisoformat(payload["valid_time"])
     if payload["kind"] == "era5":
         read = read_fields(Path(payload["source_path"]), ERA5, names, grid, valid_time, valid_time)
-        return _store_read(read, names, grid, Path(payload["out_dir"]))
+        return _store_read(read, payload)
     reader = ClimatologyReader(Path(payload["store_dir"]))
     fields = {name: reader.field(name, valid_time, grid) for name in names}
     return store_fields(fields, names, grid, Path(payload["out_dir"]))
 
 
-def _store_read(
-    read: Mapping[str, ReadField], names: Sequence[str], grid: str, directory: Path
-) -> dict[str, Any]:
-    stored = store_fields({name: read[name].values for name in names}, names, grid, directory)
+def _store_read(read: Mapping[str, ReadField], payload: Mapping[str, Any]) -> dict[str, Any]:
+    names, grid = payload["fields"], payload["grid"]
+    for name, path in payload.get("climatology", {}).items():
+        if name in read:
+            require_likely(name, read[name].values, _stored(Path(path), grid))
+    values = {name: read[name].values for name in names}
+    stored = store_fields(values, names, grid, Path(payload["out_dir"]))
     for name, entry in stored["fields"].items():
         if read[name].expver:
             entry["expver"] = read[name].expver
     return stored
+
+
+def _stored(path: Path, grid: str) -> Field:
+    try:
+        return np.fromfile(path, "<f4").reshape(GRIDS[grid])
+    except (OSError, ValueError) as error:
+        raise OwnFailure(f"climatology field {path.name} cannot be read: {error}") from error
 
 
 def store_fields(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -63,21 +64,23 @@ class Troubles:
 
         POST /troubles?source=cds&trouble=licence&times=20
 
-    where `times` may be left out, and `trouble=none` ends what there is.
+    where `times` may be left out, and `trouble=none` ends what there is. Troubles of
+    one source come one after the other.
     """
 
     def __init__(self) -> None:
-        self._lasting: dict[Source, _Lasting] = {}
+        self._lasting: dict[Source, deque[_Lasting]] = {source: deque() for source in Source}
         self._over = asyncio.Event()
         self.struck = 0
         """How many requests were answered by a trouble."""
 
     def begin(self, source: Source, trouble: Trouble, times: int | None = None) -> None:
-        """Let `source` answer so from now on, for the next `times` requests or until `end`."""
-        self._lasting[source] = _Lasting(trouble, times)
+        """Let `source` answer so, after the troubles begun before, for `times` requests or until `end`."""
+        self._lasting[source].append(_Lasting(trouble, times))
 
     def end(self, source: Source) -> None:
-        self._lasting.pop(source, None)
+        """End all troubles of `source`, those to come too."""
+        self._lasting[source].clear()
 
     def close(self) -> None:
         """Let go of all requests that wait for an answer."""
@@ -86,12 +89,13 @@ class Troubles:
     async def answer(self, path: str) -> Response | None:
         """Return what a request is answered because of a trouble; None where there is none."""
         source = next((source for prefix, source in _PREFIXES.items() if path.startswith(prefix)), None)
-        if source is None or (lasting := self._lasting.get(source)) is None:
+        if source is None or not self._lasting[source]:
             return None
+        lasting = self._lasting[source][0]
         if lasting.times is not None:
             lasting.times -= 1
             if lasting.times <= 0:
-                self.end(source)
+                self._lasting[source].popleft()
         self.struck += 1
         if lasting.trouble is Trouble.HANG:
             await self._over.wait()

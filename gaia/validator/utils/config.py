@@ -236,7 +236,9 @@ class Settings(HandedSettings):
         pattern=r"^https?://",
     )
     source_timeout_s: float = _setting(120.0, "Longest time one request to a data source may take.", gt=0)
-    source_retry_minutes: float = _setting(15.0, "Wait after a data source failed.", gt=0)
+    source_retry_minutes: float = _setting(
+        15.0, "Wait after a data source failed; it doubles while that lasts, up to hours.", gt=0
+    )
     era5_delay_days: float = _setting(
         5.0, "Days after which ERA5 is published.", "WEATHER_ERA5_DELAY_DAYS", ge=0
     )

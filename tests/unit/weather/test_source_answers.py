@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.localnet.archive_grib import gfs_file
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
@@ -18,6 +19,7 @@ from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatology
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.sources.refusals import (
     LONGEST_ASKED_WAIT,
+    Overdue,
     Reason,
     SourceRefusal,
     words_of,
@@ -409,3 +411,29 @@ async def test_redirects_in_circles_end(tmp_path: Path):
             await clients.fetch("gfs")
 
     assert len(liar.seen) < 10
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("", 1), ("123:0a1b2c3d", 1), ("0a1b2c3d-1111-2222-3333-444455556666", 0)]
+)
+def test_a_key_that_cannot_work_is_said_when_the_process_starts(key, told):
+    with capture_logs() as logs:
+        CdsEra5Archive(Settings.model_validate({"cds_key": key}), FakeClock())
+
+    assert [(line["event"], line["log_level"]) for line in logs] == [("cds_key_unusable", "error")] * told
+    assert "0a1b2c3d" not in str(logs)
+
+
+async def test_era5_that_does_not_come_is_overdue_after_days(tmp_path: Path):
+    text = "None of the data you have requested is available yet, please revise the period requested."
+    published = INIT_TIME + timedelta(days=5, hours=6)
+    kinds = []
+
+    async with a_world(tmp_path, refusing(400, "job results failed", text)) as (_, clients):
+        for late in (timedelta(hours=-1), timedelta(hours=47), timedelta(hours=49)):
+            await clients.clock.idle_until(published + late)
+            with pytest.raises(NotYetAvailable) as caught:
+                await clients.fetch("cds")
+            kinds.append(type(caught.value))
+
+    assert kinds == [NotYetAvailable, NotYetAvailable, Overdue]

@@ -437,3 +437,11 @@ async def test_era5_that_does_not_come_is_overdue_after_days(tmp_path: Path):
             kinds.append(type(caught.value))
 
     assert kinds == [NotYetAvailable, NotYetAvailable, Overdue]
+
+
+async def test_a_redirect_to_a_host_that_is_silent_names_both_addresses(tmp_path: Path):
+    lie = Lie(308, b"", {"Location": NOWHERE})
+
+    async with a_world(tmp_path, lambda step, path: lie) as (liar, clients):
+        with pytest.raises(TransientError, match=f"over {liar.url}/gfs.*, which sends us on to {NOWHERE}"):
+            await clients.fetch("gfs")

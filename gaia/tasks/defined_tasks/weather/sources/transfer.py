@@ -148,7 +148,14 @@ class Transfer:
         place = httpx.URL(url)
         for _ in range(_MOST_REDIRECTS):
             request = client.build_request(method, place, headers=headers, json=json)
-            response = await client.send(request, stream=True)
+            try:
+                response = await client.send(request, stream=True)
+            except httpx.TransportError as error:
+                if place == httpx.URL(url):
+                    raise
+                raise TransientError(
+                    f"{self._source}: {type(error).__name__} over {url}, which sends us on to {place}: {error}"
+                ) from error
             onward = _onward(method, place, response, is_secret)
             if onward is None:
                 return response

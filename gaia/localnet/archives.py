@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gaia.localnet.archive_cds import CdsDesk
 from gaia.localnet.archive_climatology import ClimatologyStore
 from gaia.localnet.archive_grib import gfs_file
+from gaia.localnet.archive_troubles import CONTROL_PATH, Troubles
 from gaia.localnet.weather import WeatherReplay
 from gaia.tasks.defined_tasks.base import Clock
 
@@ -79,6 +80,8 @@ class ArchiveServer:
         self._climatology.write_metadata(directory / "climatology" / self._climatology.name)
         self._cds = CdsDesk(clock, replay, directory / "era5", grid, frozenset(fields), self._data)
         self._faults: Counter[Fault] = Counter()
+        self.troubles = Troubles()
+        """What sources answer instead of data; a running local subnet is told at `CONTROL_PATH`."""
         self._writing: dict[Path, asyncio.Lock] = {}
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -101,6 +104,7 @@ class ArchiveServer:
         """Finish what is being answered and close."""
         if self._server is None or self._serving is None:
             return
+        self.troubles.close()
         self._server.should_exit = True
         await self._serving
         await self._cds.stop()
@@ -123,6 +127,7 @@ class ArchiveServer:
         routes = [
             Route("/gfs.{date}/{hour}/atmos/{name}", self._gfs),
             Route("/climatology/{store}/{path:path}", self._climatology_object),
+            Route(CONTROL_PATH, self.troubles.control, methods=["POST"]),
             *self._cds.routes(),
         ]
         return _Doorkeeper(Starlette(routes=routes), self)
@@ -232,7 +237,7 @@ class _Doorkeeper:
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._server.refusal(scope["path"])
+        refusal = self._server.refusal(scope["path"]) or await self._server.troubles.answer(scope["path"])
         await (refusal or self._app)(scope, receive, send)
 
 

@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from gaia.localnet.archive_troubles import Source, Trouble
 from gaia.localnet.archives import ArchiveServer, Fault
 from gaia.localnet.weather import WeatherReplay
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
@@ -21,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, verification_compute
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, TransientError
+from gaia.validator.utils.errors import NotYetAvailable, OwnFailure, TransientError
 from tests.support.patience import patience
 
 INIT_TIME = datetime(2026, 3, 27, tzinfo=UTC)
@@ -268,13 +270,6 @@ async def test_job_still_in_the_queue_is_taken_up_again(world):
     assert world.server.requests[submitted] == 1
 
 
-async def test_missing_cds_key_is_the_operators_to_mend(world):
-    client = world.client(CdsEra5Archive, cds_key=type(world.settings.cds_key)(""))
-
-    with pytest.raises(ConfigurationError, match="GAIA_CDS_KEY"):
-        await client.fetch(INIT_TIME, FIELDS, world.directory / "era5.grib")
-
-
 async def test_field_the_store_does_not_hold_is_transient(world):
     with pytest.raises(TransientError, match="no data"):
         await world.client(CdsEra5Archive).fetch(INIT_TIME, ["10v"], world.directory / "era5.grib")
@@ -285,3 +280,44 @@ async def test_unreachable_source_is_transient(world):
 
     with pytest.raises(TransientError):
         await client.fetch(INIT_TIME, 12, FIELDS, world.directory / "gfs.grib")
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        (NoaaGfsArchive, Source.GFS),
+        (CdsEra5Archive, Source.CDS),
+        (ZarrClimatologyArchive, Source.CLIMATOLOGY),
+    ],
+)
+async def test_any_trouble_of_a_source_is_waited_out_and_then_over(world, kind, source, trouble):
+    client = world.client(kind, source_timeout_s=0.3 if trouble is Trouble.HANG else 10.0)
+    lead = [12] if kind is NoaaGfsArchive else []
+    world.server.troubles.begin(source, trouble)
+
+    with pytest.raises(TransientError) as caught:
+        await client.fetch(INIT_TIME, *lead, ["2t"], world.directory / "fetched")
+    assert not isinstance(caught.value, OwnFailure)
+
+    world.server.troubles.end(source)
+    patient = world.client(kind)
+    await patient.fetch(INIT_TIME, *lead, ["2t"], world.directory / "fetched")
+    assert (world.directory / "fetched").exists()
+
+
+async def test_troubles_are_set_from_another_process_and_concern_one_source(world):
+    gfs, climatology = world.client(NoaaGfsArchive), world.client(ZarrClimatologyArchive)
+    switch = f"{world.settings.gfs_url}/troubles?source=gfs"
+    async with httpx.AsyncClient(mounts={"all://127.0.0.1": None}) as http:
+        assert (await http.post(f"{switch}&trouble=licence&times=1")).status_code == 200
+        assert (await http.post(f"{switch}&trouble=unheard-of")).status_code == 400
+        await climatology.fetch(INIT_TIME, ["2t"], world.directory / "climatology")
+        with pytest.raises(TransientError, match="licences"):
+            await gfs.fetch(INIT_TIME, 12, ["2t"], world.directory / "gfs")
+        await gfs.fetch(INIT_TIME, 12, ["2t"], world.directory / "gfs")
+        await http.post(f"{switch}&trouble=garbage")
+        with pytest.raises(TransientError):
+            await gfs.fetch(INIT_TIME, 12, ["2t"], world.directory / "gfs")
+        assert (await http.post(f"{switch}&trouble=none")).json() == {"struck": 2}
+    await gfs.fetch(INIT_TIME, 12, ["2t"], world.directory / "gfs")

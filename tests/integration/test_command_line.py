@@ -25,7 +25,13 @@ from tests.support.patience import patience
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 KINDS = (Behaviour.HONEST, Behaviour.PERSISTENCE, Behaviour.COPY)
 MINERS = [spec for spec in population(12) if spec.behaviour in KINDS][1:]
-CLIMATOLOGY = Path("fields", "climatology", "2026-03-26T00Z", "final", "2t.f32")
+CLIMATOLOGY = Path("fields", "climatology", "2026-03-26T00Z", "final")
+
+
+def climatology(data_dir: Path) -> Path:
+    """Return the one file of the field whose name carries its digest."""
+    (path,) = (data_dir / CLIMATOLOGY).glob("2t.*.f32")
+    return path
 
 
 async def run_sql(dsn, *statements):
@@ -160,7 +166,7 @@ def test_replay_notices_a_truth_that_is_not_what_it_was(gaia, stored, tampered):
         content[4000] ^= 1
         path.write_bytes(content)
 
-    tampered.file(stored[1] / CLIMATOLOGY, flip)
+    tampered.file(climatology(stored[1]), flip)
 
     code, said, _ = gaia("replay", "2026-03-25")
 
@@ -180,7 +186,7 @@ def test_replay_notices_a_chunk_that_is_not_what_the_miner_signed(gaia, stored, 
 
 
 def test_replay_says_so_when_nothing_was_kept(gaia, stored, tampered):
-    path = stored[1] / CLIMATOLOGY
+    path = climatology(stored[1])
     tampered.file(path, Path.unlink)
 
     code, said, _ = gaia("replay", "2026-03-25", "--json")
@@ -213,7 +219,7 @@ def test_explanation_leads_from_the_score_to_the_digests_of_what_it_was_made_fro
     assert story["overall"]["overall"] > 0
     digests = {name: value for name, value in component.items() if name.endswith("_digest")}
     assert set(digests) == {"forecast_digest", "truth_digest", "climatology_digest"}
-    assert digests["climatology_digest"] == hashlib.sha256((stored[1] / CLIMATOLOGY).read_bytes()).hexdigest()
+    assert digests["climatology_digest"] == hashlib.sha256(climatology(stored[1]).read_bytes()).hexdigest()
 
 
 def test_explanation_of_a_weight_names_the_runs_it_was_made_from(gaia, tampered):

@@ -48,7 +48,10 @@ class ReferenceSet:
     ready: bool
     attempts: int
     retry_at: datetime | None
+    missed_since: datetime | None
+    given_up_at: datetime | None
     fields: Mapping[str, Mapping[str, str]]
+    """What the set holds, or held before it had to be fetched anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +111,21 @@ SQL: Final[Mapping[str, str]] = {
     "complete_run": "UPDATE runs SET state = 'completed', completed_at = $2 WHERE run_id = $1 AND state = 'open'"
     " AND NOT EXISTS (SELECT FROM forecasts WHERE run_id = $1 AND state = ANY($3::text[])) RETURNING run_id",
     # What is known of one set of reference fields.
-    "read_reference": "SELECT ready, attempts, retry_at, fields FROM reference_sets WHERE reference_id = $1",
+    "read_reference": "SELECT ready, attempts, retry_at, missed_since, given_up_at, fields FROM reference_sets"
+    " WHERE reference_id = $1",
     # Keep a prepared set; the first one stays.
     "record_reference": "INSERT INTO reference_sets (reference_id, ready, digest, fields) VALUES ($1, true, $2, $3)"
     " ON CONFLICT (reference_id) DO UPDATE SET ready = true, digest = excluded.digest, fields = excluded.fields,"
-    " retry_at = NULL, last_error = NULL WHERE NOT reference_sets.ready",
+    " retry_at = NULL, last_error = NULL, attempts = 0, missed_since = NULL WHERE NOT reference_sets.ready",
+    # A prepared set is damaged: it is awaited again, and must then be what it was.
+    "withdraw_reference": "UPDATE reference_sets SET ready = false, retry_at = NULL, last_error = $2"
+    " WHERE reference_id = $1 AND ready",
     # A source failed or has nothing yet: when to look again.
-    "postpone_reference": "INSERT INTO reference_sets (reference_id, attempts, retry_at, last_error)"
-    " VALUES ($1, $2, $3, $4) ON CONFLICT (reference_id) DO UPDATE SET attempts = excluded.attempts,"
-    " retry_at = excluded.retry_at, last_error = excluded.last_error WHERE NOT reference_sets.ready",
+    "postpone_reference": "INSERT INTO reference_sets"
+    " (reference_id, attempts, retry_at, last_error, missed_since, given_up_at) VALUES ($1, $2, $3, $4, $5, $6)"
+    " ON CONFLICT (reference_id) DO UPDATE SET attempts = excluded.attempts, retry_at = excluded.retry_at,"
+    " last_error = excluded.last_error, missed_since = excluded.missed_since, given_up_at = excluded.given_up_at"
+    " WHERE NOT reference_sets.ready",
     # The score of one lead, once.
     "record_lead": "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -284,6 +293,8 @@ async def read_reference(connection: Connection, reference_id: str) -> Reference
         ready=row["ready"],
         attempts=row["attempts"],
         retry_at=row["retry_at"],
+        missed_since=row["missed_since"],
+        given_up_at=row["given_up_at"],
         fields=row["fields"] or {},
     )
 
@@ -294,11 +305,28 @@ async def record_reference(
     await connection.execute(SQL["record_reference"], reference_id, digest, fields)
 
 
+async def withdraw_reference(connection: Connection, reference_id: str, error: str) -> None:
+    await connection.execute(SQL["withdraw_reference"], reference_id, storable_text(error))
+
+
 async def postpone_reference(
-    connection: Connection, reference_id: str, attempts: int, retry_at: datetime, error: str
+    connection: Connection,
+    reference_id: str,
+    *,
+    attempts: int,
+    retry_at: datetime,
+    error: str,
+    missed_since: datetime,
+    given_up_at: datetime | None,
 ) -> None:
     await connection.execute(
-        SQL["postpone_reference"], reference_id, attempts, retry_at, storable_text(error)
+        SQL["postpone_reference"],
+        reference_id,
+        attempts,
+        retry_at,
+        storable_text(error),
+        missed_since,
+        given_up_at,
     )
 
 

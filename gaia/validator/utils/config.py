@@ -179,6 +179,11 @@ class Settings(HandedSettings):
         [12], "Leads scored against the GFS analysis.", "WEATHER_INITIAL_SCORING_LEAD_HOURS"
     )
     day1_fields: list[str] = _setting(["2t", "msl", "10u", "10v", "z500"], "Fields scored on day 1.")
+    day1_give_up_hours: float = _setting(
+        48.0,
+        "Hours after a lead of day 1 for which its GFS analysis is waited for; then it counts for nobody.",
+        ge=6,
+    )
     final_lead_hours: list[int] = _setting(
         list(LEADS_HOURS), "Leads scored against ERA5.", "WEATHER_FINAL_SCORING_LEAD_HOURS"
     )
@@ -236,7 +241,9 @@ class Settings(HandedSettings):
         pattern=r"^https?://",
     )
     source_timeout_s: float = _setting(120.0, "Longest time one request to a data source may take.", gt=0)
-    source_retry_minutes: float = _setting(15.0, "Wait after a data source failed.", gt=0)
+    source_retry_minutes: float = _setting(
+        15.0, "Wait after a data source failed; it doubles while that lasts, up to hours.", gt=0
+    )
     era5_delay_days: float = _setting(
         5.0, "Days after which ERA5 is published.", "WEATHER_ERA5_DELAY_DAYS", ge=0
     )

@@ -4,75 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
-import eccodes
 import numpy as np
 import pytest
 
 from gaia.localnet.archive_grib import era5_file, gfs_file
 from gaia.tasks.defined_tasks.weather.validator.climatology_store import ClimatologyReader
-from gaia.tasks.defined_tasks.weather.validator.grib import STANDARD_GRAVITY
 from gaia.tasks.defined_tasks.weather.validator.reference import (
     digest_of,
     gfs_compute,
-    verification_compute,
 )
+from gaia.tasks.defined_tasks.weather.validator.units import STANDARD_GRAVITY
 from gaia.validator.utils.errors import TransientError
-
-INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
-VALID_TIME = INIT_TIME + timedelta(hours=12)
-
-
-def a_field(mean: float = 280.0, shape: tuple[int, int] = (181, 360)) -> np.ndarray:
-    """A field no two points of which are equal, smallest at the north pole at 0 east."""
-    return (mean + np.linspace(0.0, 10.0, shape[0] * shape[1])).reshape(shape).astype(np.float32)
-
-
-def decode_gfs(folder: Path, content: bytes, fields: list[str], **changed) -> dict:
-    (folder / "gfs").write_bytes(content)
-    payload = {
-        "grid": "1.0",
-        "source_path": str(folder / "gfs"),
-        "fields": fields,
-        "init_time": INIT_TIME.isoformat(),
-        "lead_hours": 12,
-        "out_dir": str(folder / "fields"),
-    }
-    return gfs_compute(payload | changed)
-
-
-def decode_era5(folder: Path, content: bytes, fields: list[str], valid_time: datetime = VALID_TIME) -> dict:
-    (folder / "era5").write_bytes(content)
-    return verification_compute(
-        {
-            "kind": "era5",
-            "grid": "1.0",
-            "source_path": str(folder / "era5"),
-            "fields": fields,
-            "valid_time": valid_time.isoformat(),
-            "out_dir": str(folder / "fields"),
-        }
-    )
-
-
-def stored(value: dict, name: str) -> np.ndarray:
-    return np.fromfile(value["fields"][name]["path"], "<f4").reshape(181, 360)
-
-
-def altered(content: bytes, *, flip: bool = False, **keys: object) -> bytes:
-    """Return a message with `keys` set, and its rows in opposite order where asked."""
-    message = eccodes.codes_new_from_message(content)
-    values = eccodes.codes_get_values(message)
-    for key, value in keys.items():
-        eccodes.codes_set(message, key, value)
-    if flip:
-        values = values.reshape(181, 360)[::-1].ravel()
-    eccodes.codes_set_values(message, values)
-    result = eccodes.codes_get_message(message)
-    eccodes.codes_release(message)
-    return result
+from tests.support.gribs import (
+    INIT_TIME,
+    VALID_TIME,
+    a_field,
+    altered,
+    decode_era5,
+    decode_gfs,
+    stored,
+)
 
 
 def test_fields_come_out_north_first_in_float32_with_their_digests(tmp_path: Path):
@@ -313,4 +268,43 @@ def test_coordinates_must_be_lines_and_fields_planes(store):
     store.metadata["hour/.zarray"] |= {"shape": [1, 2], "chunks": [1, 2]}
     store.metadata["hour/.zattrs"] = {"_ARRAY_DIMENSIONS": ["hour", "x"]}
     with pytest.raises(TransientError, match="coordinate hour"):
+        store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "1.0")
+
+
+def test_units_scale_and_offset_that_a_store_states_are_honoured(store):
+    moment = datetime(2026, 2, 1, tzinfo=UTC)
+    plain = store.reader().field("2t", moment, "1.0")
+
+    store.metadata["2m_temperature/.zattrs"] |= {"units": "K", "scale_factor": 2, "add_offset": -250.0}
+    packed = store.reader().field("2t", moment, "1.0")
+
+    assert np.allclose(packed, 2 * plain - 250, atol=1e-3)
+
+
+@pytest.mark.parametrize("unit", ["degC", "m s**-1", "kelvins"])
+def test_climatology_in_another_unit_is_refused(store, unit):
+    store.metadata["2m_temperature/.zattrs"]["units"] = unit
+
+    with pytest.raises(TransientError, match=f"in {re.escape(unit)}, not in K"):
+        store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "1.0")
+
+
+@pytest.mark.parametrize("hours", [[6, 18], [12, 24], [0, 6], [12, 0]])
+def test_hours_that_are_not_evenly_spaced_from_midnight_are_refused(tmp_path: Path, hours):
+    store = Store(tmp_path)
+    store.add("hour", ["hour"], np.array(hours), [2])
+    store.add("dayofyear", ["dayofyear"], np.array([32]), [1])
+    store.add("latitude", ["latitude"], np.linspace(90, -90, 181), [181])
+    store.add("longitude", ["longitude"], np.arange(360.0), [360])
+    values = np.full((2, 1, 181, 360), 280, "<f4")
+    store.add("2m_temperature", ["hour", "dayofyear", "latitude", "longitude"], values, [1, 1, 181, 360])
+
+    with pytest.raises(TransientError, match="given for the hours"):
+        store.reader().field("2t", datetime(2026, 2, 1, 18, tzinfo=UTC), "1.0")
+
+
+def test_coordinates_longer_than_the_array_are_refused(store):
+    store.metadata["2m_temperature/.zarray"] |= {"shape": [2, 2, 720, 300]}
+
+    with pytest.raises(TransientError, match="300 of 361 latitude"):
         store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "1.0")

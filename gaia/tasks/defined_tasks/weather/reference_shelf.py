@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
 from gaia.tasks.defined_tasks.base import Archives, ComputePool
+from gaia.tasks.defined_tasks.weather.reference_files import FieldFiles as FieldFiles  # noqa: PLC0414 - those who take sets name them by it
+from gaia.tasks.defined_tasks.weather.reference_files import ReferenceFiles
+from gaia.tasks.defined_tasks.weather.source_waits import (
+    ReferenceRevised,
+    level_of,
+    subject_of,
+    wait_after,
+)
+from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
+from gaia.validator.db.queries import ReferenceSet
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
+from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
 from gaia.validator.utils.ipc_types import WorkUnit
 
 log = structlog.get_logger(__name__)
+
+_SHORTEST_PAUSE = timedelta(seconds=15)
+_SHARE_OF_LOOKING = 4
+"""A set is given up only after a quarter of its limit has been spent looking for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +63,12 @@ class ReferenceKey:
         return f"{self.source}/{self.valid_time:%Y-%m-%dT%HZ}/{self.kind}"
 
 
-FieldFiles = Mapping[str, Mapping[str, str]]
-"""Field name to {"path", "sha256"}."""
-
-
 class ReferenceShelf:
-    """Prepares reference sets and remembers them in the database."""
+    """Prepares reference sets and remembers them in the database.
+
+    No source's answer leaves here as an exception: it is recorded, logged and
+    waited out. Only failures of the database are raised.
+    """
 
     def __init__(
         self,
@@ -64,48 +83,121 @@ class ReferenceShelf:
         self._archives = archives
         self._pool = pool
         self._wall_clock = wall_clock
-        self._directory = settings.data_dir.resolve() / "fields"
+        data_dir = settings.data_dir.resolve()
+        self._directory = data_dir / "fields"
+        self._files = ReferenceFiles(data_dir)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._said: dict[str, str] = {}
+        """Source or set -> what was last said about it, so that it is said loudly once."""
         self.next_look: datetime | None = None
         """The earliest time at which a set that was not to be had may be asked for again."""
 
     async def take(self, key: ReferenceKey, now: datetime) -> FieldFiles | None:
-        """Return the files of a set, prepared if need be; None while the source lacks it."""
-        async with self._database.transaction() as connection:
-            known = await queries.read_reference(connection, key.reference_id)
-        if known is not None and known.ready and _present(known.fields):
-            return known.fields
-        if known is not None and known.retry_at is not None and known.retry_at > now:
+        """Return the files of a set, prepared if need be; None while the source lacks it or it is given up.
+
+        What is returned holds the values that were recorded when the set was first
+        prepared. A set whose files are damaged is fetched anew; where the source
+        has revised it, it is not served any more.
+
+        Raises
+        ------
+        OwnFailure
+            If the database fails.
+        """
+        turn = self._turns.setdefault(key.reference_id, asyncio.Lock())
+        async with turn:
+            return await self._take(key, now)
+
+    async def is_given_up(self, key: ReferenceKey) -> bool:
+        """Whether a set of day 1 has been missing for so long that it is not waited for any more.
+
+        Only `take` gives a set up, `settings.day1_give_up_hours` after its valid
+        time, and never on its first failure. This does not change any more.
+        """
+        known = await self._read(key)
+        return known is not None and known.given_up_at is not None
+
+    async def _take(self, key: ReferenceKey, now: datetime) -> FieldFiles | None:
+        known = await self._read(key)
+        held = self._files.placed(key.reference_id, known.fields) if known else {}
+        try:
+            damage = await self._damage(key, held)
+        except OwnFailure as error:
+            await self._postpone(key, known, now, error)
+            return None
+        if known and not damage:
+            if not known.ready:
+                await self._record(key, held)
+            return held
+        if known and known.ready:
+            known = await self._withdraw(key, known, damage)
+        if known and known.given_up_at is not None:
+            return None
+        if known and known.retry_at is not None and known.retry_at > now:
             self._note(known.retry_at)
             return None
-        attempts = known.attempts if known else 0
         try:
-            value = await self._prepare(key)
-        except NotYetAvailable as error:
-            poll = timedelta(minutes=self._settings.era5_poll_minutes)
-            await self._postpone(key, attempts, max(error.retry_at, now + poll), error)
+            fields = await self._fetch(key, held)
+        except GaiaError as error:
+            await self._postpone(key, known, now, error)
             return None
-        except TransientError as error:
-            retry = timedelta(minutes=self._settings.source_retry_minutes)
-            await self._postpone(key, attempts + 1, now + retry, error)
-            return None
-        if known is not None and known.ready:
-            _require_unchanged(key, known.fields, value["fields"])
-        async with self._database.transaction() as connection:
-            await queries.record_reference(connection, key.reference_id, value["digest"], value["fields"])
-        log.info("reference_prepared", reference=key.reference_id, digest=value["digest"])
-        fields: FieldFiles = value["fields"]
+        await self._record(key, fields)
         return fields
+
+    async def _damage(self, key: ReferenceKey, held: FieldFiles) -> list[str]:
+        """Say what is wrong with the files `held`; nothing where they can be scored against."""
+        lacking = [f"{name} is not held" for name in key.fields if name not in held]
+        return lacking + await asyncio.to_thread(self._files.damage, held)
+
+    async def _fetch(self, key: ReferenceKey, held: FieldFiles) -> FieldFiles:
+        """Return a set, prepared anew, in the places and with the values of those fields that are `held`."""
+        with border(Party.ARCHIVE, f"preparing {key.reference_id}"):
+            fresh: FieldFiles = (await self._prepare(key))["fields"]
+        before = {name: entry for name, entry in held.items() if name in fresh}
+        if revised := sorted(name for name in before if before[name]["sha256"] != fresh[name]["sha256"]):
+            raise ReferenceRevised(
+                f"{key.reference_id} was revised by its source after it was scored against"
+                f" ({', '.join(revised)}); what was scored against is lost or damaged here:"
+                f" put its files back from a copy of GAIA_DATA_DIR"
+            )
+        return await asyncio.to_thread(self._files.mend, held, fresh)
+
+    async def _read(self, key: ReferenceKey) -> ReferenceSet | None:
+        async with self._database.transaction() as connection:
+            return await queries.read_reference(connection, key.reference_id)
+
+    async def _record(self, key: ReferenceKey, fields: FieldFiles) -> None:
+        digest = digest_of(fields)
+        async with self._database.transaction() as connection:
+            await queries.record_reference(connection, key.reference_id, digest, self._files.recorded(fields))
+        self._said.pop(key.source, None)
+        self._said.pop(key.reference_id, None)
+        versions = sorted({entry["expver"] for entry in fields.values() if "expver" in entry})
+        log.info("reference_prepared", reference=key.reference_id, digest=digest, expver=",".join(versions))
+
+    async def _withdraw(self, key: ReferenceKey, known: ReferenceSet, damage: Sequence[str]) -> ReferenceSet:
+        """Make a set that is not what was recorded one that is awaited again."""
+        problem = f"{', '.join(damage)}: {key.reference_id} is fetched anew"
+        log.error("reference_damaged", reference=key.reference_id, problem=problem)
+        async with self._database.transaction() as connection:
+            await queries.withdraw_reference(connection, key.reference_id, problem)
+        return replace(known, ready=False, retry_at=None)
 
     async def _prepare(self, key: ReferenceKey) -> dict[str, Any]:
         directory = self._directory / key.reference_id
         raw = self._directory.parent / "raw" / key.reference_id
-        directory.mkdir(parents=True, exist_ok=True)
-        raw.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            raw.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OwnFailure(f"{directory} cannot be made: {error.strerror or error}") from error
         payload: dict[str, Any] = {
             "grid": self._settings.grid_degrees,
             "fields": list(key.fields),
             "out_dir": str(directory),
         }
+        if key.source != "climatology":
+            payload["climatology"] = await self._climatology_at_hand(key)
         if key.source == "gfs":
             await self._archives.gfs.fetch(key.init_time, key.lead_hours, key.fields, raw)
             payload |= {
@@ -122,6 +214,17 @@ class ReferenceShelf:
             await self._archives.climatology.fetch(key.valid_time, key.fields, raw)
             payload["store_dir"] = str(raw)
         return await self._decode("weather.hash.verification_compute", key, payload)
+
+    async def _climatology_at_hand(self, key: ReferenceKey) -> dict[str, str]:
+        """Return the climatology for the valid time of `key`, by field, as far as it is here already."""
+        climatology = replace(key, source="climatology")
+        known = await self._read(climatology)
+        if known is None or not known.ready:
+            return {}
+        held = self._files.placed(climatology.reference_id, known.fields)
+        if await asyncio.to_thread(self._files.damage, held):
+            return {}
+        return {name: path for name, path in paths_of(held).items() if name in key.fields}
 
     async def _decode(self, handler: str, key: ReferenceKey, payload: dict[str, Any]) -> dict[str, Any]:
         result = await self._pool.dispatch_and_wait(
@@ -149,16 +252,52 @@ class ReferenceShelf:
         if source := payload.get("source_path"):
             Path(source).unlink(missing_ok=True)
 
-    async def _postpone(self, key: ReferenceKey, attempts: int, retry_at: datetime, error: GaiaError) -> None:
-        self._note(retry_at)
-        log.info(
-            "reference_missing",
-            reference=key.reference_id,
-            error=str(error),
-            retry_at=retry_at.isoformat(),
-        )
+    async def _postpone(
+        self, key: ReferenceKey, known: ReferenceSet | None, now: datetime, error: GaiaError
+    ) -> None:
+        attempts = known.attempts if known else 0
+        if isinstance(error, NotYetAvailable):
+            retry_at = max(error.retry_at, now + _SHORTEST_PAUSE)
+        else:
+            attempts += 1
+            usual = timedelta(minutes=self._settings.source_retry_minutes)
+            retry_at = now + wait_after(error, attempts, usual)
+        missed_since = (known.missed_since if known else None) or now
+        given_up_at = now if self._is_hopeless(key, missed_since, now) else None
+        if given_up_at is None:
+            self._note(retry_at)
+        self._say(key, error, retry_at, is_given_up=given_up_at is not None)
         async with self._database.transaction() as connection:
-            await queries.postpone_reference(connection, key.reference_id, attempts, retry_at, str(error))
+            await queries.postpone_reference(
+                connection,
+                key.reference_id,
+                attempts=attempts,
+                retry_at=retry_at,
+                error=str(error),
+                missed_since=missed_since,
+                given_up_at=given_up_at,
+            )
+
+    def _is_hopeless(self, key: ReferenceKey, missed_since: datetime, now: datetime) -> bool:
+        """Whether a set of day 1 has been missing for too long, also since it was first looked for.
+
+        After an outage of our own, a source that is busy has some hours left.
+        """
+        limit = timedelta(hours=self._settings.day1_give_up_hours)
+        is_late = now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
+        return key.kind == "day1" and key.source == "gfs" and is_late
+
+    def _say(self, key: ReferenceKey, error: GaiaError, retry_at: datetime, *, is_given_up: bool) -> None:
+        """Log why a set is missing: loudly when that is news, quietly when it was said before."""
+        told = {"reference": key.reference_id, "error": str(error), "retry_at": retry_at.isoformat()}
+        if is_given_up:
+            log.error("reference_given_up", **told)
+            return
+        # What a source says to all requests alike is said once for all of them.
+        about = key.source if isinstance(error, SourceRefusal) else key.reference_id
+        is_news = self._said.get(about) != subject_of(error) or isinstance(error, ReferenceRevised)
+        self._said[about] = subject_of(error)
+        log.log(level_of(error) if is_news else logging.INFO, "reference_missing", **told)
 
     def _note(self, retry_at: datetime) -> None:
         self.next_look = min(self.next_look or retry_at, retry_at)
@@ -187,7 +326,8 @@ def lead_keys(
         return ReferenceKey(source=source, init_time=start, lead_hours=lead, fields=tuple(fields), kind=kind)
 
     truth = key("gfs", valid_time, 0) if kind == "day1" else key("era5", init_time, lead_hours)
-    keys = {"truth": truth, "climatology": key("climatology", init_time, lead_hours)}
+    # The climatology comes first: the others are held against it before they are believed.
+    keys = {"climatology": key("climatology", init_time, lead_hours), "truth": truth}
     if kind == "day1" or measures == "plain":
         keys["baseline"] = key("gfs", init_time, lead_hours)
     if measures == "plain":
@@ -195,13 +335,10 @@ def lead_keys(
     return keys
 
 
-def _present(fields: FieldFiles) -> bool:
-    return all(Path(entry["path"]).exists() for entry in fields.values())
-
-
-def _require_unchanged(key: ReferenceKey, before: FieldFiles, after: FieldFiles) -> None:
-    if digests_of(before) != digests_of(after):
-        raise TransientError(f"{key.reference_id} was revised by its source after it was scored against")
+def digest_of(fields: FieldFiles) -> str:
+    """Return one digest of a set: SHA-256 of "name:sha256" lines, sorted by name."""
+    lines = "".join(f"{name}:{fields[name]['sha256']}\n" for name in sorted(fields))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _iso(moment: datetime) -> str:

@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from gaia.tasks.defined_tasks.base import Clock
+from gaia.tasks.defined_tasks.weather.sources.cds_jobs import Job, JobFile, Request
+from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal, words_of
 from gaia.tasks.defined_tasks.weather.sources.transfer import (
     Answer,
     SingleFlight,
     Transfer,
     all_of,
+    every_one,
     whole_file,
 )
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, TransientError
+from gaia.validator.utils.errors import NotYetAvailable, TransientError
+
+log = structlog.get_logger(__name__)
 
 SINGLE_LEVELS: Final = "reanalysis-era5-single-levels"
 PRESSURE_LEVELS: Final = "reanalysis-era5-pressure-levels"
 
 T = TypeVar("T")
 
+_LOOK_FOR_S = 5.0
+"""A job is watched for so long; then others have their turn, and it is looked at again later."""
 _FIRST_POLL_S = 0.1
-_LONGEST_POLL_S = 30.0
 _POLL_GROWTH = 1.5
+_SHORTEST_PAUSE = timedelta(seconds=20)
+_PAUSE_SHARE = 4
+"""A queued job is looked at again after a quarter of the time it has been queued."""
+_OVERDUE_AFTER = timedelta(days=2)
 _JSON_LIMIT_BYTES = 1 << 20
 _ASSET_LIMIT_BYTES = 2 << 30
 _TOO_EARLY = "available yet"
 """Part of the store's "None of the data you have requested is available yet"."""
+_JOB_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
+"""Ids become part of an address, so none may lead elsewhere."""
+_OLD_KEY = re.compile(r"\d+:[\w-]+", re.ASCII)
+
+_REMEDIES: Mapping[Reason, str] = {
+    Reason.KEY: "set GAIA_CDS_KEY to the key shown on the store's profile page",
+    Reason.LICENCE: "accept the licences of both ERA5 data sets on the store's web site",
+    Reason.COST: "score fewer fields (GAIA_FINAL_FIELDS), or ask the store's help desk",
+    Reason.MOVED: "set GAIA_CDS_URL to the new address",
+    Reason.BLOCKED: "look at the store's web site whether it has blocked your account or address",
+}
+_SHARED_BY_ALL = frozenset({Reason.DAILY, Reason.KEY})
+_SHARED_WAIT = timedelta(minutes=15)
+"""Where one request was refused for a reason that holds for all, none is made for so long."""
 
 
 class _StatusInfo(msgspec.Struct, frozen=True):
@@ -61,55 +86,47 @@ class _Results(msgspec.Struct, frozen=True):
     asset: _Asset
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    dataset: str
-    inputs: Mapping[str, Any]
-
-    @property
-    def key(self) -> str:
-        return json.dumps([self.dataset, dict(self.inputs)], sort_keys=True)
-
-
 class CdsEra5Archive:
     """`Era5Archive` that asks `settings.cds_url`.
 
-    Requests may wait for hours in the store's queue. `fetch` waits no longer
-    than `settings.source_timeout_s`, then raises `NotYetAvailable`; the job is
-    remembered and the next `fetch` takes up where this one stopped.
+    Requests may wait for hours in the store's queue. `fetch` watches a job for
+    a few seconds, then raises `NotYetAvailable`; jobs are remembered beside the
+    destination, and the next `fetch` takes up where this one stopped.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._url = f"{settings.cds_url.rstrip('/')}/retrieve/v1"
-        self._key = settings.cds_key.get_secret_value()
+        self._key = settings.cds_key.get_secret_value().strip()
         self._grid = settings.grid_degrees
-        self._patience_s = settings.source_timeout_s
+        self._patience_s = min(settings.source_timeout_s, _LOOK_FOR_S)
         self._delay = timedelta(days=settings.era5_delay_days, hours=settings.era5_buffer_hours)
         self._poll = timedelta(minutes=settings.era5_poll_minutes)
         self._retry = timedelta(minutes=settings.source_retry_minutes)
         self._clock = clock
         self._transfer = Transfer("the Climate Data Store", settings.source_timeout_s)
         self._flights = SingleFlight()
-        self._jobs: dict[str, str] = {}
-        """Request -> id of the job that was submitted for it."""
+        self._closed: tuple[datetime, SourceRefusal] | None = None
+        """Until when the store wants to hear nothing from us, and how it said so."""
+        if problem := self._problem_of_key():
+            log.error("cds_key_unusable", problem=problem, remedy=_REMEDIES[Reason.KEY])
 
     async def fetch(self, valid_time: datetime, fields: Sequence[str], destination: Path) -> None:
         """Write the GRIB messages of `fields` to `destination`; see `Era5Archive`.
 
         Raises
         ------
-        ConfigurationError
-            If there is no key, or the store refuses it.
+        SourceRefusal
+            If there is no key, or the store does not serve us, whatever the reason.
         """
         if not self._key:
-            raise ConfigurationError(
-                "GAIA_CDS_KEY", "no key of the Climate Data Store is set", "copy yours from its user profile"
-            )
+            raise SourceRefusal(f"{self._problem_of_key()}; {_REMEDIES[Reason.KEY]}", Reason.KEY)
+        self._require_open()
 
         async def transfer() -> None:
             await self._fetch(valid_time, fields, destination)
 
-        await self._flights.run(valid_time.isoformat(), (frozenset(fields), destination), transfer)
+        with border(Party.ARCHIVE, f"ERA5 of {valid_time:%Y-%m-%dT%HZ}"):
+            await self._flights.run(valid_time.isoformat(), (frozenset(fields), destination), transfer)
 
     async def aclose(self) -> None:
         """Give up transfers under way and close all connections."""
@@ -117,98 +134,133 @@ class CdsEra5Archive:
         await self._transfer.aclose()
 
     async def _fetch(self, valid_time: datetime, fields: Sequence[str], destination: Path) -> None:
-        parts = [
-            (request, destination.with_name(f"{destination.name}.{request.dataset}"))
-            for request in requests_for(valid_time, fields, self._grid)
-        ]
+        jobs = JobFile(destination.with_name(f"{destination.name}.jobs.json"))
+        requests = requests_for(valid_time, fields, self._grid)
+        # Each is submitted before any is waited for, and what one ends with does not undo the other.
+        await every_one(self._finish(request, valid_time, jobs) for request in requests)
+        parts = [destination.with_name(f"{destination.name}.{request.dataset}") for request in requests]
         try:
-            await all_of(self._fetch_part(request, valid_time, part) for request, part in parts)
+            await all_of(
+                self._collect(request, valid_time, jobs, part)
+                for request, part in zip(requests, parts, strict=True)
+            )
             with whole_file(destination) as file:
-                for _, part in parts:
+                for part in parts:
                     file.write(part.read_bytes())
         finally:
-            for _, part in parts:
+            for part in parts:
                 part.unlink(missing_ok=True)
+        jobs.clear()
 
-    async def _fetch_part(self, request: _Request, valid_time: datetime, part: Path) -> None:
-        job_id = self._jobs.get(request.key) or await self._submit(request, valid_time)
-        self._jobs[request.key] = job_id
-        await self._wait(request, job_id, valid_time)
-        self._jobs.pop(request.key, None)
-        answer = await self._ask("GET", f"/jobs/{job_id}/results", valid_time)
-        file = _decoded(answer, _Results).asset.value
-        if not 0 < file.size_bytes <= _ASSET_LIMIT_BYTES:
-            raise TransientError(f"the Climate Data Store offers a file of {file.size_bytes} bytes")
-        await self._transfer.download(file.href, part, file.size_bytes)
-        if file.md5 and file.md5 != _md5(part):
-            raise TransientError(f"the file of job {job_id} differs from its checksum")
-
-    async def _submit(self, request: _Request, valid_time: datetime) -> str:
-        answer = await self._ask(
-            "POST", f"/processes/{request.dataset}/execution", valid_time, json={"inputs": request.inputs}
-        )
-        return _decoded(answer, _StatusInfo).job_id
-
-    async def _wait(self, request: _Request, job_id: str, valid_time: datetime) -> None:
-        """Return once the job has succeeded; raise where it failed or takes too long for now."""
+    async def _finish(self, request: Request, valid_time: datetime, jobs: JobFile) -> None:
+        """Return once the job of `request` has succeeded; raise where it failed or takes too long for now."""
+        job = jobs.find(request, self._clock.now()) or await self._submit(request, valid_time, jobs)
         give_up_at = time.monotonic() + self._patience_s
         pause_s = _FIRST_POLL_S
         while True:
-            answer = await self._ask("GET", f"/jobs/{job_id}", valid_time, forget=request)
-            status = _decoded(answer, _StatusInfo).status
+            answer = await self._ask("GET", f"/jobs/{job.job_id}", valid_time)
+            if answer.status in (404, 410):
+                jobs.forget(request)
+            status = _decoded(self._served(answer, valid_time), _StatusInfo).status
             if status == "successful":
                 return
             if status not in ("accepted", "running"):
-                self._jobs.pop(request.key, None)
+                jobs.forget(request)
                 # A failed job's results are an answer of 400 that says why.
-                await self._ask("GET", f"/jobs/{job_id}/results", valid_time)
-                raise TransientError(f"job {job_id} of the Climate Data Store is {status}")
+                self._served(await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time), valid_time)
+                raise TransientError(f"job {job.job_id} of the Climate Data Store is {status[:50]}")
             if time.monotonic() + pause_s > give_up_at:
+                now = self._clock.now()
+                again = min(max((now - job.submitted_at) / _PAUSE_SHARE, _SHORTEST_PAUSE), self._retry)
                 raise NotYetAvailable(
-                    f"job {job_id} of the Climate Data Store is still {status}",
-                    self._clock.now() + self._retry,
+                    f"job {job.job_id} of the Climate Data Store is still {status},"
+                    f" submitted at {job.submitted_at:%Y-%m-%dT%H:%MZ}",
+                    now + again,
                 )
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * _POLL_GROWTH, _LONGEST_POLL_S)
+            pause_s *= _POLL_GROWTH
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        valid_time: datetime,
-        *,
-        json: Any = None,
-        forget: _Request | None = None,
-    ) -> Answer:
-        """Return a 2xx answer, or raise what another one means; `forget` a request whose job is gone."""
-        answer = await self._transfer.request(
+    async def _submit(self, request: Request, valid_time: datetime, jobs: JobFile) -> Job:
+        path = f"/processes/{request.dataset}/execution"
+        answer = await self._ask("POST", path, valid_time, json={"inputs": request.inputs})
+        job_id = _decoded(self._served(answer, valid_time), _StatusInfo).job_id
+        if not _JOB_ID.fullmatch(job_id):
+            raise TransientError(f"the Climate Data Store calls a job {job_id[:100]!r}")
+        job = Job(job_id=job_id, submitted_at=self._clock.now())
+        jobs.remember(request, job)
+        return job
+
+    async def _collect(self, request: Request, valid_time: datetime, jobs: JobFile, part: Path) -> None:
+        """Download what a job has made; a job whose results are no good is made anew next time."""
+        job = jobs.find(request, self._clock.now())
+        if job is None:
+            raise TransientError("the job of the Climate Data Store is too old")
+        answer = await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time)
+        try:
+            file = _decoded(self._served(answer, valid_time), _Results).asset.value
+            if not 0 < file.size_bytes <= _ASSET_LIMIT_BYTES:
+                raise TransientError(f"the Climate Data Store offers a file of {file.size_bytes} bytes")
+            await self._transfer.download(file.href, part, file.size_bytes)
+            if file.md5 and file.md5 != await asyncio.to_thread(_md5, part):
+                raise TransientError(f"the file of job {job.job_id} differs from its checksum")
+        except SourceRefusal as error:
+            if error.reason is Reason.OTHER:
+                jobs.forget(request)
+            raise
+        except TransientError:
+            jobs.forget(request)
+            raise
+
+    async def _ask(self, method: str, path: str, valid_time: datetime, *, json: Any = None) -> Answer:
+        return await self._transfer.request(
             method,
             self._url + path,
             limit_bytes=_JSON_LIMIT_BYTES,
             headers={"PRIVATE-TOKEN": self._key},
             json=json,
+            is_secret=True,
         )
+
+    def _served(self, answer: Answer, valid_time: datetime) -> Answer:
+        """Return a 2xx answer, or raise what another one means."""
         if 200 <= answer.status < 300:
             return answer
-        text = answer.content.decode(errors="replace")
-        if answer.status in (401, 403):
-            raise ConfigurationError(
-                "GAIA_CDS_KEY",
-                f"the Climate Data Store refuses it ({answer.status}: {text[:200]})",
-                "check the key and accept the licences of both ERA5 data sets on the store's web site",
+        if _TOO_EARLY in answer.content.decode(errors="replace"):
+            now, published = self._clock.now(), valid_time + self._delay
+            kind = Overdue if now > published + _OVERDUE_AFTER else NotYetAvailable
+            raise kind(
+                f"ERA5 of {valid_time:%Y-%m-%dT%HZ} is not published", max(published, now + self._poll)
             )
-        if _TOO_EARLY in text:
-            published = valid_time + self._delay
-            raise NotYetAvailable(
-                f"ERA5 of {valid_time:%Y-%m-%dT%HZ} is not published",
-                max(published, self._clock.now() + self._poll),
-            )
-        if forget is not None:
-            self._jobs.pop(forget.key, None)
-        raise TransientError(f"the Climate Data Store answered {answer.status} to {path}: {text[:500]}")
+        refusal = self._transfer.refusal(answer, answer.url)
+        remedy = _REMEDIES.get(refusal.reason, "")
+        if refusal.reason is Reason.KEY and (problem := self._problem_of_key()):
+            remedy = f"{problem}; {remedy}"
+        refusal = SourceRefusal(
+            f"{refusal}; {remedy}" if remedy else f"{refusal}", refusal.reason, refusal.wait
+        )
+        if refusal.wait is not None or refusal.reason in _SHARED_BY_ALL:
+            self._closed = (self._clock.now() + (refusal.wait or _SHARED_WAIT), refusal)
+        raise refusal
+
+    def _require_open(self) -> None:
+        """Raise the refusal that holds for all requests while its time lasts."""
+        if self._closed is None:
+            return
+        until, refusal = self._closed
+        if (wait := until - self._clock.now()) > timedelta():
+            raise SourceRefusal(str(refusal), refusal.reason, wait)
+        self._closed = None
+
+    def _problem_of_key(self) -> str:
+        """Return what is plainly wrong with the key; "" where only the store can tell."""
+        if not self._key:
+            return "no key of the Climate Data Store is set, so no ERA5 can be had"
+        if _OLD_KEY.fullmatch(self._key):
+            return "GAIA_CDS_KEY has the form UID:KEY of the store that was closed in 2024"
+        return ""
 
 
-def requests_for(valid_time: datetime, fields: Sequence[str], grid: str) -> list[_Request]:
+def requests_for(valid_time: datetime, fields: Sequence[str], grid: str) -> list[Request]:
     """Return the requests that together hold `fields`: one for the surface, one for pressure levels."""
     moment = valid_time.astimezone(UTC)
     split = [split_field(field) for field in fields]
@@ -224,18 +276,19 @@ def requests_for(valid_time: datetime, fields: Sequence[str], grid: str) -> list
     }
     requests = []
     if surface := sorted({VARIABLES[name].cds_name for name, level in split if level is None}):
-        requests.append(_Request(SINGLE_LEVELS, common | {"variable": surface}))
+        requests.append(Request(SINGLE_LEVELS, common | {"variable": surface}))
     if upper := sorted({VARIABLES[name].cds_name for name, level in split if level is not None}):
         levels = [str(level) for level in sorted({level for _, level in split if level is not None})]
-        requests.append(_Request(PRESSURE_LEVELS, common | {"variable": upper, "pressure_level": levels}))
+        requests.append(Request(PRESSURE_LEVELS, common | {"variable": upper, "pressure_level": levels}))
     return requests
 
 
 def _decoded(answer: Answer, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content, type=kind)
-    except msgspec.DecodeError as error:
-        raise TransientError(f"the Climate Data Store sent what cannot be read: {error}") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        said = words_of(answer.content)
+        raise TransientError(f"the Climate Data Store sent what cannot be read: {error}: {said}") from error
 
 
 def _md5(path: Path) -> str:

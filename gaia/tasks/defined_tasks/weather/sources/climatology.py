@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,12 +17,14 @@ import msgspec
 from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 
 _METADATA = ".zmetadata"
 _METADATA_LIMIT_BYTES = 16 << 20
 _CHUNK_LIMIT_BYTES = 128 << 20
+_MOST_CHUNKS_OF_AN_ARRAY = 4096
 _REQUESTS_AT_ONCE = 8
 _HOURS_A_DAY = 24
 _ARRAY_NAME = re.compile(r"\w+")
@@ -61,7 +64,8 @@ class ZarrClimatologyArchive:
         async def transfer() -> None:
             await self._fetch(valid_time, fields, directory)
 
-        await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
+        with border(Party.ARCHIVE, f"the climatology of {valid_time:%m-%dT%HZ}"):
+            await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
 
     async def aclose(self) -> None:
         """Give up transfers under way and close all connections."""
@@ -89,7 +93,7 @@ class ZarrClimatologyArchive:
         url = f"{self._base}/{path}"
         answer = await self._transfer.request("GET", url, limit_bytes=limit_bytes)
         if answer.status != 200:
-            raise TransientError(f"the climatology answered {answer.status} to {url}")
+            raise self._transfer.refusal(answer, url)
         return answer.content
 
 
@@ -142,6 +146,8 @@ def _chunk_paths(name: str, array: _Array, wanted: Mapping[int, int]) -> Iterato
         [wanted[axis] // chunk] if axis in wanted else range(-(-size // chunk))
         for axis, (size, chunk) in enumerate(zip(array.shape, array.chunks, strict=True))
     ]
+    if math.prod(map(len, axes)) > _MOST_CHUNKS_OF_AN_ARRAY:
+        raise TransientError(f"the climatology cuts {name!r} into {[len(axis) for axis in axes]} chunks")
     for indices in itertools.product(*axes):
         yield f"{name}/{array.dimension_separator.join(map(str, indices))}"
 
@@ -154,7 +160,10 @@ def _describe(metadata: Mapping[str, Any], name: str) -> tuple[_Array, list[str]
         attributes = msgspec.convert(metadata[f"{name}/.zattrs"], _Attributes)
     except (KeyError, msgspec.ValidationError) as error:
         raise TransientError(f"the climatology has no readable array {name!r}: {error}") from error
-    if not len(array.shape) == len(array.chunks) == len(attributes.dimensions) or min(array.chunks) < 1:
+    if (
+        not len(array.shape) == len(array.chunks) == len(attributes.dimensions)
+        or min(array.chunks, default=0) < 1
+    ):
         raise TransientError(f"the climatology describes {name!r} in contradictory terms")
     return array, attributes.dimensions
 
@@ -162,7 +171,7 @@ def _describe(metadata: Mapping[str, Any], name: str) -> tuple[_Array, list[str]
 def _consolidated(content: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(content, type=_Consolidated).metadata
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise TransientError(f"the climatology's metadata cannot be read: {error}") from error
 
 

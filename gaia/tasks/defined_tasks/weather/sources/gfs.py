@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from gaia.tasks.defined_tasks.base import Clock
+from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS, GfsLayout
+from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, SourceRefusal
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
+
+log = structlog.get_logger(__name__)
 
 PUBLISHED_AFTER: Final = timedelta(hours=4)
 """NOAA's wiki lists f000 of the 00Z cycle at 03:46Z; later leads follow within the hour."""
 
-_PRODUCTS = {"0.25": "0p25", "1.0": "1p00"}
+OVERDUE_AFTER: Final = timedelta(hours=3)
+"""A file that is missing so long after its usual time is worth a warning."""
+
+_NOT_THERE = frozenset({404, 403, 410})
+"""Answers to an address that does not exist; a bucket whose contents are secret says 403."""
+_LOOKS_SHARE = 8
+_RAREST_LOOK = timedelta(hours=3)
 _INDEX_LIMIT_BYTES = 1 << 20
 _RANGE_LIMIT_BYTES = 256 << 20
 _REQUESTS_AT_ONCE = 4
 _HEADER_BYTES = 16
 _END_MARK = b"7777"
+_OFFSET = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +57,15 @@ class IndexEntry:
 
 
 class NoaaGfsArchive:
-    """`GfsArchive` that reads `settings.gfs_url`."""
+    """`GfsArchive` that reads `settings.gfs_url`, in whichever of `layouts` its files are found."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, layouts: Sequence[GfsLayout] = GFS_LAYOUTS) -> None:
         self._base = settings.gfs_url.rstrip("/")
-        self._product = _PRODUCTS[settings.grid_degrees]
+        self._grid = settings.grid_degrees
         self._retry = timedelta(minutes=settings.source_retry_minutes)
         self._clock = clock
+        self._layouts = list(layouts)
+        """The one that worked last comes first."""
         self._transfer = Transfer("the GFS archive", settings.source_timeout_s)
         self._flights = SingleFlight()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -56,33 +73,30 @@ class NoaaGfsArchive:
     async def fetch(
         self, init_time: datetime, lead_hours: int, fields: Sequence[str], destination: Path
     ) -> None:
-        """Write the GRIB2 messages of `fields` to `destination`, in the order of the file; see `GfsArchive`."""
-        url = self._url(init_time, lead_hours)
+        """Write the GRIB2 messages of `fields` to `destination`, in the order of the file; see `GfsArchive`.
+
+        Raises
+        ------
+        Overdue
+            If the file is not there hours after its usual time.
+        """
 
         async def transfer() -> None:
-            await self._fetch(url, init_time, lead_hours, fields, destination)
+            await self._fetch(init_time, lead_hours, fields, destination)
 
-        await self._flights.run(url, (frozenset(fields), destination), transfer)
+        key = f"{init_time.isoformat()}+{lead_hours}"
+        with border(Party.ARCHIVE, f"GFS of {key}"):
+            await self._flights.run(key, (frozenset(fields), destination), transfer)
 
     async def aclose(self) -> None:
         """Give up transfers under way and close all connections."""
         await self._flights.stop()
         await self._transfer.aclose()
 
-    def _url(self, init_time: datetime, lead_hours: int) -> str:
-        moment = init_time.astimezone(UTC)
-        folder = f"{self._base}/gfs.{moment:%Y%m%d}/{moment:%H}/atmos"
-        return f"{folder}/gfs.t{moment:%H}z.pgrb2.{self._product}.f{lead_hours:03d}"
-
     async def _fetch(
-        self,
-        url: str,
-        init_time: datetime,
-        lead_hours: int,
-        fields: Sequence[str],
-        destination: Path,
+        self, init_time: datetime, lead_hours: int, fields: Sequence[str], destination: Path
     ) -> None:
-        index = await self._get(f"{url}.idx", init_time, None)
+        url, index = await self._find(init_time, lead_hours)
         entries = select(parse_index(index.decode(errors="replace")), init_time, lead_hours, fields)
         ranges = merge((entry.start, entry.end) for entry in entries)
         parts = await all_of(self._part(url, init_time, span) for span in ranges)
@@ -90,29 +104,57 @@ class NoaaGfsArchive:
             for part in parts:
                 file.write(part)
 
-    async def _part(self, url: str, init_time: datetime, span: tuple[int, int | None]) -> bytes:
-        async with self._places:
-            content = await self._get(url, init_time, span)
-        require_whole_messages(content, url)
-        return content
+    async def _find(self, init_time: datetime, lead_hours: int) -> tuple[str, bytes]:
+        """Return the address of a file and its index, in the first layout that has them."""
+        refusal: SourceRefusal | None = None
+        tried: list[str] = []
+        for layout in tuple(self._layouts):
+            if (path := layout.path_of(self._grid, init_time, lead_hours)) is None:
+                continue
+            url = f"{self._base}/{path}"
+            tried.append(f"{url}.idx")
+            answer = await self._transfer.request("GET", f"{url}.idx", limit_bytes=_INDEX_LIMIT_BYTES)
+            if answer.status == 200:
+                self._prefer(layout)
+                return url, answer.content
+            if answer.status not in _NOT_THERE:
+                raise self._transfer.refusal(answer, f"{url}.idx")
+            if answer.status != 404:
+                refusal = refusal or self._transfer.refusal(answer, f"{url}.idx")
+        raise refusal or self._not_published(init_time, tried)
 
-    async def _get(self, url: str, init_time: datetime, span: tuple[int, int | None] | None) -> bytes:
-        headers, limit = {}, _INDEX_LIMIT_BYTES
-        if span is not None:
-            start, end = span
-            limit = _RANGE_LIMIT_BYTES if end is None else end - start
-            headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
-        answer = await self._transfer.request("GET", url, limit_bytes=limit, headers=headers)
+    def _prefer(self, layout: GfsLayout) -> None:
+        if self._layouts[0] is not layout:
+            log.warning("gfs_layout", release=layout.release, path=layout.path)
+            self._layouts.remove(layout)
+            self._layouts.insert(0, layout)
+
+    def _not_published(self, init_time: datetime, urls: Sequence[str]) -> NotYetAvailable:
+        """Say that none of `urls` is there; the later it gets, the less often it is looked for."""
+        now, published = self._clock.now(), init_time + PUBLISHED_AFTER
+        late = now - published
+        again = max(published, now + max(self._retry, min(late / _LOOKS_SHARE, _RAREST_LOOK)))
+        where = f"GFS of {init_time:%Y-%m-%dT%HZ} is not published: {' nor '.join(urls)}"
+        if late > OVERDUE_AFTER:
+            hours = OVERDUE_AFTER.total_seconds() / 3600
+            return Overdue(f"{where}; more than {hours:g} h after its usual time", again)
+        return NotYetAvailable(where, again)
+
+    async def _part(self, url: str, init_time: datetime, span: tuple[int, int | None]) -> bytes:
+        start, end = span
+        limit = _RANGE_LIMIT_BYTES if end is None else end - start
+        headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        async with self._places:
+            answer = await self._transfer.request("GET", url, limit_bytes=limit, headers=headers)
         if answer.status == 404:
-            published = init_time + PUBLISHED_AFTER
-            raise NotYetAvailable(
-                f"GFS of {init_time:%Y-%m-%dT%HZ} is not published: {url}",
-                max(published, self._clock.now() + self._retry),
-            )
-        if answer.status != (200 if span is None else 206):
-            raise TransientError(f"the GFS archive answered {answer.status} to {url}")
-        if span is not None and span[1] is not None and len(answer.content) != limit:
+            raise self._not_published(init_time, [url])
+        if answer.status == 200:
+            raise TransientError(f"the GFS archive answered 200 to {url}: the whole file, not a part of it")
+        if answer.status != 206:
+            raise self._transfer.refusal(answer, url)
+        if end is not None and len(answer.content) != limit:
             raise TransientError(f"the GFS archive sent {len(answer.content)} of {limit} bytes of {url}")
+        require_whole_messages(answer.content, url)
         return answer.content
 
 
@@ -132,7 +174,7 @@ def parse_index(text: str) -> list[IndexEntry]:
     [IndexEntry(start=0, end=None, cycle='2026032500', name='PRMSL:mean sea level', time='12 hour fcst')]
     """
     rows = [line.split(":") for line in text.splitlines() if line.strip()]
-    if not rows or any(len(row) < 6 or not row[1].isdecimal() for row in rows):
+    if not rows or any(len(row) < 6 or not _OFFSET.fullmatch(row[1]) for row in rows):
         raise TransientError("the GFS archive sent an index that cannot be read")
     starts = sorted({int(row[1]) for row in rows})
     ends = dict(zip(starts, [*starts[1:], None], strict=True))
@@ -184,9 +226,9 @@ def merge(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, int | None
 
 
 def require_whole_messages(content: bytes, url: str) -> None:
-    """Raise `TransientError` unless `content` is a row of whole GRIB2 messages and nothing else."""
+    """Raise `TransientError` unless `content` is a row of whole GRIB2 messages, at least one, and nothing else."""
     start = 0
-    while start < len(content):
+    while start < len(content) or not content:
         header = content[start : start + _HEADER_BYTES]
         length = int.from_bytes(header[8:16], "big")
         end = start + length

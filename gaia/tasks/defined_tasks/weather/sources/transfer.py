@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
-from gaia.validator.utils.errors import DeadlineExceeded, TransientError
+from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal, refusal_of
+from gaia.validator.utils.errors import OwnFailure, TransientError
 
 T = TypeVar("T")
 
 _LOOPBACK: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None}
 
 
+_MOST_REDIRECTS = 5
+_REASON_LIMIT_BYTES = 64 << 10
+"""Of an answer that is a refusal, as much as this is read; the rest could say nothing new."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer: any status but 429 and 5xx."""
+    """An answer of any status; whole if its status is 2xx."""
 
+    url: str
+    """Where it came from, redirects followed."""
     status: int
     headers: httpx.Headers
     content: bytes
@@ -44,21 +52,35 @@ class Transfer:
         limit_bytes: int,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
+        is_secret: bool = False,
     ) -> Answer:
-        """Send a request and return its answer.
+        """Send a request and return its answer, whatever its status.
+
+        Redirects are followed where they lead to the same host; a GET that
+        carries nothing secret is followed to another host too, but never from
+        https to http.
 
         Raises
         ------
         TransientError
-            If the source is busy, broken or unreachable, is too slow, or sends
-            more than `limit_bytes` or less than it announced.
+            If the source is unreachable, is too slow, breaks off, or sends more
+            than `limit_bytes` or less than it announced.
         """
-        async with self._exchange(method, url, headers, json) as response:
+        async with self._exchange(method, url, headers, json, is_secret) as response:
+            is_wanted = 200 <= response.status_code < 300
             content = bytearray()
             async for part in response.aiter_raw():
                 content += part
-                self._require_within(len(content), limit_bytes, url)
-            return Answer(status=response.status_code, headers=response.headers, content=bytes(content))
+                if not is_wanted and len(content) > _REASON_LIMIT_BYTES:
+                    break
+                if is_wanted:
+                    self._require_within(len(content), limit_bytes, url)
+            return Answer(
+                url=str(response.url),
+                status=response.status_code,
+                headers=response.headers,
+                content=bytes(content if is_wanted else content[:_REASON_LIMIT_BYTES]),
+            )
 
     async def download(self, url: str, destination: Path, size_bytes: int) -> None:
         """Store what `url` holds, exactly `size_bytes`, at `destination`; follows redirects.
@@ -68,9 +90,9 @@ class Transfer:
         TransientError
             As `request`, and if the size or the status is another.
         """
-        async with self._exchange("GET", url, None, None, follow_redirects=True) as response:
+        async with self._exchange("GET", url, None, None, is_secret=False) as response:
             if response.status_code != 200:
-                raise TransientError(f"{self._source} answered {response.status_code} to {url}")
+                raise refusal_of(self._source, response.status_code, response.headers, b"", url)
             received = 0
             with whole_file(destination) as file:
                 async for part in response.aiter_raw():
@@ -80,6 +102,10 @@ class Transfer:
                 if received != size_bytes:
                     raise TransientError(f"{self._source} sent {received} of {size_bytes} bytes of {url}")
 
+    def refusal(self, answer: Answer, asked: str) -> SourceRefusal:
+        """Return what an answer stands for that is not the one hoped for."""
+        return refusal_of(self._source, answer.status, answer.headers, answer.content, asked)
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._client is not None:
@@ -88,12 +114,7 @@ class Transfer:
 
     @asynccontextmanager
     async def _exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        json: Any,
-        follow_redirects: bool = False,
+        self, method: str, url: str, headers: Mapping[str, str] | None, json: Any, is_secret: bool
     ) -> AsyncIterator[httpx.Response]:
         if self._client is None:
             # A proxy named in the environment is used, but never for this machine itself.
@@ -101,27 +122,65 @@ class Transfer:
                 timeout=self._timeout_s, headers={"Accept-Encoding": "identity"}, mounts=dict(_LOOPBACK)
             )
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream(
-                    method, url, headers=headers, json=json, follow_redirects=follow_redirects
-                ) as response,
-            ):
-                if response.status_code == 429 or response.status_code >= 500:
-                    raise TransientError(f"{self._source} answered {response.status_code} to {url}")
-                yield response
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._send(self._client, method, url, headers, json, is_secret)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"{self._source} took more than {self._timeout_s:g} s over {url}"
-            ) from error
+            raise TransientError(f"{self._source} took more than {self._timeout_s:g} s over {url}") from error
         except httpx.TimeoutException as error:
-            raise DeadlineExceeded(f"{self._source} fell silent over {url}") from error
-        except (httpx.TransportError, httpx.StreamError, httpx.TooManyRedirects) as error:
+            raise TransientError(f"{self._source} fell silent over {url}") from error
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
             raise TransientError(f"{self._source}: {type(error).__name__} over {url}: {error}") from error
+
+    async def _send(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        json: Any,
+        is_secret: bool,
+    ) -> httpx.Response:
+        """Return the first answer that is no redirect, or none that may be followed; its body is unread."""
+        place = httpx.URL(url)
+        for _ in range(_MOST_REDIRECTS):
+            request = client.build_request(method, place, headers=headers, json=json)
+            try:
+                response = await client.send(request, stream=True)
+            except httpx.TransportError as error:
+                if place == httpx.URL(url):
+                    raise
+                raise TransientError(
+                    f"{self._source}: {type(error).__name__} over {url}, which sends us on to {place}: {error}"
+                ) from error
+            onward = _onward(method, place, response, is_secret)
+            if onward is None:
+                return response
+            await response.aclose()
+            place = onward
+        raise TransientError(f"{self._source} sends us in circles over {url}")
 
     def _require_within(self, received: int, limit_bytes: int, url: str) -> None:
         if received > limit_bytes:
             raise TransientError(f"{self._source} sent more than {limit_bytes} bytes of {url}")
+
+
+def _onward(method: str, place: httpx.URL, response: httpx.Response, is_secret: bool) -> httpx.URL | None:
+    """Return where a redirect may be followed to; None if the answer is none, or may not be."""
+    keeps_method = response.status_code in (307, 308)
+    if not (keeps_method or (method == "GET" and response.status_code in (301, 302, 303))):
+        return None
+    if not (target := response.headers.get("location")):
+        return None
+    onward = place.join(target)
+    is_safe = onward.scheme == "https" or (onward.scheme == "http" and place.scheme == "http")
+    is_same = (onward.host, onward.port) == (place.host, place.port)
+    if place.scheme != onward.scheme:
+        is_same = onward.host == place.host and onward.port is None and place.port is None
+    return onward if is_safe and (is_same or (method == "GET" and not is_secret)) else None
 
 
 class SingleFlight:
@@ -170,14 +229,33 @@ async def all_of(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def every_one(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run `transfers` together, each to its end; then raise the first error there was."""
+    ends = await asyncio.gather(*transfers, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return [end for end in ends if not isinstance(end, BaseException)]
+
+
 @contextmanager
 def whole_file(destination: Path) -> Iterator[BinaryIO]:
-    """Open a draft that becomes `destination` when the body ends well, and vanishes when it does not."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    """Open a draft that becomes `destination` when the body ends well, and vanishes when it does not.
+
+    Raises
+    ------
+    OwnFailure
+        If the disk does not take the file. What fails on the way from a source
+        has its own name by the time it gets here.
+    """
     draft = destination.with_name(f"{destination.name}.{os.getpid()}.part")
     try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
             yield file
         draft.replace(destination)
+    except OSError as error:
+        raise OwnFailure(f"{destination.name} cannot be written: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import numcodecs
 import numpy as np
 import numpy.typing as npt
 
+from gaia.tasks.defined_tasks.weather.validator.units import factor_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import TransientError
 
@@ -21,6 +22,8 @@ Field = npt.NDArray[np.float32]
 
 _CODECS = frozenset({"blosc", "zstd", "zlib", "lz4"})
 _DTYPES = frozenset({"<f4", "<f8", "<i2", "<i4", "<i8"})
+_HOURS_A_DAY = 24
+_LONGEST_AXIS = 10_000
 _DECIMALS = 3
 """Coordinates are equal to within a thousandth of a degree."""
 
@@ -34,6 +37,11 @@ class _Array:
     dtype: str
     compressor: Mapping[str, Any] | None
     separator: str
+    unit: str
+    """As the store writes it; "" where it says nothing."""
+    scale: float
+    offset: float
+    """Values are what is stored times `scale`, plus `offset`."""
 
 
 class ClimatologyReader:
@@ -63,7 +71,8 @@ class ClimatologyReader:
         Raises
         ------
         TransientError
-            If it cannot be read, or lacks the field, the time or a grid point.
+            If it cannot be read, or lacks the field, the time or a grid point, or
+        is in another unit or given for hours that are not evenly spaced from 0.
         """
         variable, level = split_field(name)
         array = self._array(VARIABLES[variable].climatology_name)
@@ -76,7 +85,13 @@ class ClimatologyReader:
             for axis, dimension in enumerate(array.dimensions)
             if dimension not in ("latitude", "longitude")
         }
-        plane = self._plane(array, fixed)
+        unit = VARIABLES[variable].unit
+        if (factor := factor_of(array.unit or unit, unit)) is None:
+            raise TransientError(f"climatology holds {array.name} in {array.unit}, not in {unit}")
+        for dimension, size in zip(array.dimensions, array.shape, strict=True):
+            if (length := self._coordinate(dimension).size) != size:
+                raise TransientError(f"climatology of {array.name} has {size} of {length} {dimension}")
+        plane = self._plane(array, fixed) * factor
         if array.dimensions.index("latitude") > array.dimensions.index("longitude"):
             plane = plane.T
         return _thinned(plane, self._coordinate("latitude"), self._coordinate("longitude"), grid)
@@ -84,6 +99,11 @@ class ClimatologyReader:
     def _position(self, dimension: str, value: int | None) -> int:
         """Return the index of `value` along a coordinate; of an hour, the last one not after it."""
         coordinate = self._coordinate(dimension)
+        # The chunks were chosen by place alone, which is right for such hours and no others.
+        if dimension == "hour" and not np.array_equal(
+            coordinate, np.arange(coordinate.size) * (_HOURS_A_DAY / coordinate.size)
+        ):
+            raise TransientError(f"climatology is given for the hours {coordinate.tolist()}")
         sought = np.nan if value is None else float(value)
         matches = coordinate <= sought if dimension == "hour" else coordinate == sought
         if not matches.any():
@@ -97,7 +117,7 @@ class ClimatologyReader:
         return self._plane(array, {}).astype(np.float64)
 
     def _plane(self, array: _Array, fixed: Mapping[int, int]) -> npt.NDArray[Any]:
-        """Return the part of `array` at the `fixed` indices, with the other dimensions in their order."""
+        """Return the values of `array` at the `fixed` indices, with the other dimensions in their order."""
         free = [axis for axis in range(len(array.shape)) if axis not in fixed]
         plane = np.empty([array.shape[axis] for axis in free], array.dtype)
         counts = [range(-(-array.shape[axis] // array.chunks[axis])) for axis in free]
@@ -117,7 +137,7 @@ class ClimatologyReader:
             )
             room = plane[target]
             room[...] = part[tuple(slice(0, size) for size in room.shape)]
-        return plane
+        return plane if (array.scale, array.offset) == (1.0, 0.0) else plane * array.scale + array.offset
 
     def _chunk(self, array: _Array, indices: Sequence[int]) -> npt.NDArray[Any]:
         path = self._directory / array.name / array.separator.join(map(str, indices))
@@ -132,14 +152,18 @@ class ClimatologyReader:
     def _array(self, name: str) -> _Array:
         try:
             description = self._metadata[f"{name}/.zarray"]
+            attributes = self._metadata[f"{name}/.zattrs"]
             array = _Array(
                 name=name,
-                dimensions=tuple(self._metadata[f"{name}/.zattrs"]["_ARRAY_DIMENSIONS"]),
+                dimensions=tuple(attributes["_ARRAY_DIMENSIONS"]),
                 shape=tuple(description["shape"]),
                 chunks=tuple(description["chunks"]),
                 dtype=description["dtype"],
                 compressor=description["compressor"],
                 separator=description.get("dimension_separator", "."),
+                unit=str(attributes.get("units", "")),
+                scale=float(attributes.get("scale_factor", 1.0)),
+                offset=float(attributes.get("add_offset", 0.0)),
             )
             is_readable = (
                 array.dtype in _DTYPES
@@ -147,8 +171,9 @@ class ClimatologyReader:
                 and not description.get("filters")
                 and description["order"] == "C"
                 and len(array.dimensions) == len(array.shape) == len(array.chunks)
+                and all(1 <= size <= _LONGEST_AXIS for size in (*array.shape, *array.chunks))
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TransientError(f"climatology does not describe {name}: {error!r}") from error
         if not is_readable:
             raise TransientError(f"climatology holds {name} in a form that is not read here: {description}")

@@ -12,15 +12,17 @@ import eccodes
 import numpy as np
 import numpy.typing as npt
 
-from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, field_name
+from gaia.tasks.defined_tasks.weather.validator.units import factor_of
+from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, field_name, split_field
 from gaia.validator.utils.errors import TransientError
 
 Field = npt.NDArray[np.float32]
 
-STANDARD_GRAVITY: Final = 9.80665
-"""m s-2, exact by definition; turns geopotential height into geopotential (WMO)."""
-
 _TOLERANCE_DEGREES = 1e-3
+_INSTANT_OF_ONE_RUN = 0
+"""Product definition template of a deterministic field at a point in time (WMO code table 4.0)."""
+_ERA5_VERSIONS = frozenset({"0001", "0005"})
+"""Final ERA5, and ERA5T, which comes first and is replaced after some months."""
 
 _SURFACES: Mapping[str, frozenset[tuple[str, int]]] = {
     "2t": frozenset({("heightAboveGround", 2), ("surface", 0)}),
@@ -29,17 +31,6 @@ _SURFACES: Mapping[str, frozenset[tuple[str, int]]] = {
     "msl": frozenset({("meanSea", 0), ("surface", 0)}),
 }
 """Variable -> (eccodes typeOfLevel, level) in GFS and in ERA5."""
-
-_UNITS: Mapping[str, tuple[str, float]] = {
-    "K": ("K", 1.0),
-    "m s**-1": ("m s-1", 1.0),
-    "Pa": ("Pa", 1.0),
-    "kg kg**-1": ("kg kg-1", 1.0),
-    "m**2 s**-2": ("m2 s-2", 1.0),
-    "gpm": ("m2 s-2", STANDARD_GRAVITY),
-    "m": ("m2 s-2", STANDARD_GRAVITY),
-}
-"""Unit of a message -> our unit, and the factor that leads to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +45,20 @@ GFS: Final = Source("GFS", "kwbc")
 ERA5: Final = Source("ERA5", "ecmf")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadField:
+    """One field and what its message says of its making."""
+
+    values: Field
+    """(lat, lon), latitudes 90..-90, longitudes 0..360-d, in our units."""
+    expver: str
+    """ECMWF's version of the experiment, such as "0001"; "" for GFS."""
+
+
 def read_fields(
     path: Path, source: Source, fields: Sequence[str], grid: str, init_time: datetime, valid_time: datetime
-) -> dict[str, Field]:
-    """Return name -> float32 (lat, lon), latitudes 90..-90, longitudes 0..360-d, in our units.
+) -> dict[str, ReadField]:
+    """Return name -> field of each of `fields`.
 
     Messages of other variables or levels are passed over; for an analysis or a
     reanalysis `init_time` and `valid_time` are the same.
@@ -66,9 +67,10 @@ def read_fields(
     ------
     TransientError
         If the file cannot be read, lacks a field or holds one twice, or if a
-        wanted message is of another source, time or grid.
+        wanted message is of another source, time or grid, is no instantaneous
+        field of the deterministic run or reanalysis, or lacks points.
     """
-    found: dict[str, Field] = {}
+    found: dict[str, ReadField] = {}
     try:
         for message in _messages(path):
             name = _name_of(message)
@@ -77,8 +79,10 @@ def read_fields(
             if name in found:
                 raise TransientError(f"{source.name} file holds {name} twice")
             _require_identity(message, source, name, init_time, valid_time)
-            found[name] = _values(message, name, source, grid)
-    except (eccodes.CodesInternalError, OSError) as error:
+            _require_making(message, source, name, is_forecast=valid_time > init_time)
+            _require_grid(message, source, name, grid)
+            found[name] = ReadField(_values(message, name, source, grid), _text(message, "expver"))
+    except (eccodes.CodesInternalError, OSError, ValueError, OverflowError) as error:
         raise TransientError(f"{source.name} file cannot be read: {error}") from error
     if missing := sorted(set(fields) - set(found)):
         raise TransientError(f"{source.name} file lacks {', '.join(missing)}")
@@ -124,20 +128,51 @@ def _require_identity(
         )
 
 
+def _require_making(message: int, source: Source, name: str, *, is_forecast: bool) -> None:
+    """Refuse members of ensembles, means, extremes and other runs of the same centre."""
+    expected: dict[str, frozenset[str]]
+    if source is GFS:
+        template = eccodes.codes_get_long(message, "productDefinitionTemplateNumber")
+        if eccodes.codes_get_long(message, "edition") != 2 or template != _INSTANT_OF_ONE_RUN:
+            raise TransientError(
+                f"GFS file holds {name} of an ensemble or over a period (template {template})"
+            )
+        expected = {"dataType": frozenset({"fc"} if is_forecast else {"an", "fc"})}
+    else:
+        expected = {
+            "class": frozenset({"ea"}),
+            "stream": frozenset({"oper"}),
+            "type": frozenset({"an"}),
+            "number": frozenset({"", "0"}),
+            "expver": _ERA5_VERSIONS,
+        }
+    expected["stepType"] = frozenset({"instant"})
+    for key, allowed in expected.items():
+        if (actual := _text(message, key)) not in allowed:
+            raise TransientError(f"{source.name} file holds {name} of {key} {actual or 'unknown'}")
+
+
+def _text(message: int, key: str) -> str:
+    """Return what a message says under `key`; "" where it does not say it."""
+    try:
+        return str(eccodes.codes_get_string(message, key))
+    except eccodes.KeyValueNotFoundError:
+        return ""
+
+
 def _time(message: int, date_key: str, time_key: str) -> datetime:
     date, time = eccodes.codes_get_long(message, date_key), eccodes.codes_get_long(message, time_key)
-    return datetime.strptime(f"{date:08d}{time:04d}", "%Y%m%d%H%M").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(f"{date:08d}{time:04d}", "%Y%m%d%H%M").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise TransientError(f"a message has the {date_key} {date} and the {time_key} {time}") from error
 
 
-def _values(message: int, name: str, source: Source, grid: str) -> Field:
-    """Return the values of one message in our orientation and unit."""
+def _require_grid(message: int, source: Source, name: str, grid: str) -> None:
     lats, lons = GRIDS[grid]
-    unit = eccodes.codes_get(message, "units")
-    wanted_unit = VARIABLES[name].unit if name in VARIABLES else VARIABLES[name[0]].unit
-    if unit not in _UNITS or _UNITS[unit][0] != wanted_unit:
-        raise TransientError(f"{source.name} file holds {name} in {unit}")
+    spacing = 360.0 / lons
     is_upward = bool(eccodes.codes_get(message, "jScansPositively"))
-    corner = (-90.0, 0.0) if is_upward else (90.0, 0.0)
+    north_south = (-90.0, 90.0) if is_upward else (90.0, -90.0)
     expected: dict[str, Any] = {
         "gridType": "regular_ll",
         "Ni": lons,
@@ -145,15 +180,32 @@ def _values(message: int, name: str, source: Source, grid: str) -> Field:
         "iScansNegatively": 0,
         "jPointsAreConsecutive": 0,
         "alternativeRowScanning": 0,
-        "bitmapPresent": 0,
+    }
+    corners = {
+        "latitudeOfFirstGridPointInDegrees": north_south[0],
+        "longitudeOfFirstGridPointInDegrees": 0.0,
+        "latitudeOfLastGridPointInDegrees": north_south[1],
+        "longitudeOfLastGridPointInDegrees": 360.0 - spacing,
+        "iDirectionIncrementInDegrees": spacing,
+        "jDirectionIncrementInDegrees": spacing,
     }
     actual = {key: eccodes.codes_get(message, key) for key in expected}
-    first = (
-        eccodes.codes_get_double(message, "latitudeOfFirstGridPointInDegrees"),
-        eccodes.codes_get_double(message, "longitudeOfFirstGridPointInDegrees"),
-    )
-    if actual != expected or not np.allclose(first, corner, rtol=0.0, atol=_TOLERANCE_DEGREES):
-        raise TransientError(f"{source.name} file holds {name} on another grid: {actual} from {first}")
-    values = eccodes.codes_get_values(message).reshape(lats, lons) * _UNITS[unit][1]
-    oriented = values[::-1] if is_upward else values
+    reached = {key: eccodes.codes_get_double(message, key) for key in corners}
+    is_there = np.allclose(list(reached.values()), list(corners.values()), rtol=0.0, atol=_TOLERANCE_DEGREES)
+    if actual != expected or not is_there:
+        raise TransientError(f"{source.name} file holds {name} on another grid: {actual | reached}")
+
+
+def _values(message: int, name: str, source: Source, grid: str) -> Field:
+    """Return the values of one message in our orientation and unit."""
+    unit = eccodes.codes_get(message, "units")
+    if (factor := factor_of(unit, VARIABLES[split_field(name)[0]].unit)) is None:
+        raise TransientError(f"{source.name} file holds {name} in {unit}")
+    # Packing of its own kind marks missing points without a bitmap; as a number, 9999 would pass for weather.
+    eccodes.codes_set_double(message, "missingValue", np.nan)
+    values = eccodes.codes_get_values(message).reshape(GRIDS[grid])
+    if missing := values.size - np.count_nonzero(np.isfinite(values)):
+        raise TransientError(f"{source.name} file holds {name} with {missing} points missing")
+    is_upward = bool(eccodes.codes_get(message, "jScansPositively"))
+    oriented = (values[::-1] if is_upward else values) * factor
     return np.ascontiguousarray(oriented, dtype=np.float32)

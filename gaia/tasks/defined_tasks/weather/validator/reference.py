@@ -13,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gaia.tasks.defined_tasks.weather.validator.climatology_store import ClimatologyReader
-from gaia.tasks.defined_tasks.weather.validator.grib import ERA5, GFS, read_fields
+from gaia.tasks.defined_tasks.weather.validator.grib import ERA5, GFS, ReadField, read_fields
+from gaia.tasks.defined_tasks.weather.validator.likeness import require_likely
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
-from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.errors import OwnFailure, TransientError
 
 Field = npt.NDArray[np.float32]
+
+_NAMED_DIGITS = 16
+"""Hexadecimal digits of a digest that a file's name carries."""
 
 
 def gfs_compute(payload: dict[str, Any]) -> dict[str, Any]:
@@ -26,25 +30,28 @@ def gfs_compute(payload: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     payload
-        ``grid``, ``source_path`` (GRIB2), ``fields``, ``init_time`` (ISO), ``lead_hours`` and ``out_dir``.
+        ``grid``, ``source_path`` (GRIB2), ``fields``, ``init_time`` (ISO), ``lead_hours`` and ``out_dir``;
+        also ``climatology``, name -> path of a field for the valid time, if it is at hand.
 
     Returns
     -------
     dict
         ``fields``: name -> ``path`` and ``sha256`` of a little-endian float32 file, (lat, lon) in C
-        order, latitudes 90..-90, longitudes 0..360-d, in the unit of `VARIABLES`; ``digest`` of all.
+        order, latitudes 90..-90, longitudes 0..360-d, in the unit of `VARIABLES`; of ERA5 also
+        ``expver``, "0001" or, while preliminary, "0005"; ``digest`` of all values.
 
     Raises
     ------
     TransientError
-        If the file is damaged, or lacks a field, or is of another time or grid than was asked for.
+        If the file is damaged, or lacks a field, or is of another time or grid than was asked for,
+        or if a field cannot be what it is called.
     """
     init_time = datetime.fromisoformat(payload["init_time"])
     valid_time = init_time + timedelta(hours=payload["lead_hours"])
     fields = read_fields(
         Path(payload["source_path"]), GFS, payload["fields"], payload["grid"], init_time, valid_time
     )
-    return store_fields(fields, payload["fields"], payload["grid"], Path(payload["out_dir"]))
+    return _store_read(fields, payload)
 
 
 def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +61,8 @@ def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
     ----------
     payload
         ``kind`` "era5" with ``source_path`` (GRIB), or "climatology" with ``store_dir`` (a mirrored
-        zarr v2 store); ``grid``, ``fields``, ``valid_time`` (ISO) and ``out_dir``.
+        zarr v2 store); ``grid``, ``fields``, ``valid_time`` (ISO) and ``out_dir``; with "era5" also
+        ``climatology``, as `gfs_compute` takes it.
 
     Returns
     -------
@@ -69,34 +77,66 @@ def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
     names, grid = payload["fields"], payload["grid"]
     valid_time = datetime.fromisoformat(payload["valid_time"])
     if payload["kind"] == "era5":
-        fields = read_fields(Path(payload["source_path"]), ERA5, names, grid, valid_time, valid_time)
-    else:
-        reader = ClimatologyReader(Path(payload["store_dir"]))
-        fields = {name: reader.field(name, valid_time, grid) for name in names}
+        read = read_fields(Path(payload["source_path"]), ERA5, names, grid, valid_time, valid_time)
+        return _store_read(read, payload)
+    reader = ClimatologyReader(Path(payload["store_dir"]))
+    fields = {name: reader.field(name, valid_time, grid) for name in names}
     return store_fields(fields, names, grid, Path(payload["out_dir"]))
+
+
+def _store_read(read: Mapping[str, ReadField], payload: Mapping[str, Any]) -> dict[str, Any]:
+    names, grid = payload["fields"], payload["grid"]
+    for name, path in payload.get("climatology", {}).items():
+        if name in read:
+            require_likely(name, read[name].values, _stored(Path(path), grid))
+    values = {name: read[name].values for name in names}
+    stored = store_fields(values, names, grid, Path(payload["out_dir"]))
+    for name, entry in stored["fields"].items():
+        if read[name].expver:
+            entry["expver"] = read[name].expver
+    return stored
+
+
+def _stored(path: Path, grid: str) -> Field:
+    try:
+        return np.fromfile(path, "<f4").reshape(GRIDS[grid])
+    except (OSError, ValueError) as error:
+        raise OwnFailure(f"climatology field {path.name} cannot be read: {error}") from error
 
 
 def store_fields(
     fields: Mapping[str, Field], names: Sequence[str], grid: str, directory: Path
 ) -> dict[str, Any]:
-    """Check `fields` and write each as <name>.f32; return what the handlers return.
+    """Check `fields` and write each as <name>.<digest>.f32; return what the handlers return.
+
+    Other values of a field thus never take the place of those that were scored against.
 
     Raises
     ------
     TransientError
         If a field is not on the grid, not finite, or beyond what can be weather.
+    OwnFailure
+        If the disk does not take the files.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     stored: dict[str, dict[str, str]] = {}
     for name in names:
         require_plausible(name, fields[name], grid)
         content = np.ascontiguousarray(fields[name], dtype="<f4").tobytes()
-        path = directory / f"{name}.f32"
-        draft = directory / f"{name}.{os.getpid()}.part"
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = directory / f"{name}.{sha256[:_NAMED_DIGITS]}.f32"
+        _write(path, content)
+        stored[name] = {"path": str(path), "sha256": sha256}
+    return {"fields": stored, "digest": digest_of({name: entry["sha256"] for name, entry in stored.items()})}
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(content)
         draft.replace(path)
-        stored[name] = {"path": str(path), "sha256": hashlib.sha256(content).hexdigest()}
-    return {"fields": stored, "digest": digest_of({name: entry["sha256"] for name, entry in stored.items()})}
+    except OSError as error:
+        raise OwnFailure(f"reference field {path.name} cannot be written: {error.strerror}") from error
 
 
 def digest_of(digests: Mapping[str, str]) -> str:

@@ -1,0 +1,104 @@
+"""The files of reference sets: where they are, and whether they still hold what was recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gaia.validator.utils.errors import OwnFailure
+
+FieldFiles = Mapping[str, Mapping[str, str]]
+"""Field name to {"path", "sha256"}, and of ERA5 also {"expver"}."""
+
+_MOST_REMEMBERED: Final = 20_000
+
+
+class ReferenceFiles:
+    """Reads and mends the field files below `data_dir`.
+
+    A file is read whole once in the life of a process; after that its size,
+    time and place on disk show whether it is still the same.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._seen: dict[Path, tuple[str, tuple[int, int, int]]] = {}
+
+    def placed(self, reference_id: str, fields: FieldFiles) -> dict[str, dict[str, str]]:
+        """Return `fields` with absolute paths in this data folder, wherever it was when they were recorded."""
+        return {
+            name: {**entry, "path": str(self._place(reference_id, entry["path"]))}
+            for name, entry in fields.items()
+        }
+
+    def recorded(self, fields: FieldFiles) -> dict[str, dict[str, str]]:
+        """Return `fields` with paths that outlive a move of the data folder; the opposite of `placed`."""
+        return {
+            name: {**entry, "path": Path(entry["path"]).relative_to(self._data_dir).as_posix()}
+            for name, entry in fields.items()
+        }
+
+    def damage(self, fields: FieldFiles) -> list[str]:
+        """Say of each of `fields` (placed) that does not hold what was recorded what is wrong with it.
+
+        Raises
+        ------
+        OwnFailure
+            If the disk does not say.
+        """
+        found = []
+        for name, entry in fields.items():
+            path = Path(entry["path"])
+            try:
+                if not self._is_intact(path, entry["sha256"]):
+                    found.append(f"{name} is damaged")
+            except FileNotFoundError:
+                found.append(f"{name} is gone")
+            except OSError as error:
+                raise OwnFailure(f"{path.name} cannot be read: {error.strerror or error}") from error
+        return found
+
+    def mend(self, held: FieldFiles, fresh: FieldFiles) -> dict[str, dict[str, str]]:
+        """Put the equal values of `fresh` where those of `held` were; return all fields, at the places held.
+
+        Raises
+        ------
+        OwnFailure
+            If the disk does not take a file.
+        """
+        merged = {name: dict(entry) for name, entry in {**fresh, **held}.items()}
+        for name in held.keys() & fresh.keys():
+            source, target = Path(fresh[name]["path"]), Path(held[name]["path"])
+            if source == target:
+                continue
+            draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+            try:
+                draft.write_bytes(source.read_bytes())
+                draft.replace(target)
+            except OSError as error:
+                raise OwnFailure(f"{target.name} cannot be mended: {error.strerror or error}") from error
+        return merged
+
+    def _place(self, reference_id: str, path: str) -> Path:
+        place = self._data_dir / path
+        if place.is_relative_to(self._data_dir):
+            return place
+        # An absolute path of an older release, from before the data folder was moved.
+        return self._data_dir / "fields" / reference_id / place.name
+
+    def _is_intact(self, path: Path, sha256: str) -> bool:
+        status = path.stat()
+        mark = (status.st_size, status.st_mtime_ns, status.st_ino)
+        if self._seen.get(path) == (sha256, mark):
+            return True
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != sha256:
+            return False
+        if len(self._seen) >= _MOST_REMEMBERED:
+            self._seen.clear()
+        self._seen[path] = (sha256, mark)
+        return True

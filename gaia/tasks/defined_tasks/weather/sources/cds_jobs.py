@@ -1,0 +1,83 @@
+"""Remembers the jobs submitted to the Climate Data Store, so that a restart does not submit them again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from gaia.tasks.defined_tasks.weather.sources.transfer import whole_file
+
+log = structlog.get_logger(__name__)
+
+KEPT_FOR: Final = timedelta(days=2)
+"""A job older than this is given up: the store forgets finished ones, and no queue is that long."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job of the store."""
+
+    job_id: str
+    submitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the store."""
+
+    dataset: str
+    inputs: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """A name for the request, equal for equal requests."""
+        content = msgspec.json.encode([self.dataset, dict(self.inputs)], order="sorted")
+        return hashlib.sha256(content).hexdigest()
+
+
+class JobFile:
+    """The jobs of one valid time, in a small file that is there while any of them is.
+
+    A file that cannot be read counts as empty: a job submitted twice costs
+    nothing but its turn in the queue.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._jobs: dict[str, Job] = {}
+        try:
+            self._jobs = msgspec.json.decode(path.read_bytes(), type=dict[str, Job])
+        except FileNotFoundError:
+            pass
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+            log.warning("cds_jobs_forgotten", path=str(path), error=str(error))
+
+    def find(self, request: Request, now: datetime) -> Job | None:
+        """Return the job that was submitted for `request`, if it may still be running."""
+        job = self._jobs.get(request.key)
+        return job if job is not None and now - job.submitted_at < KEPT_FOR else None
+
+    def remember(self, request: Request, job: Job) -> None:
+        self._jobs[request.key] = job
+        self._save()
+
+    def forget(self, request: Request) -> None:
+        if self._jobs.pop(request.key, None) is not None:
+            self._save()
+
+    def clear(self) -> None:
+        self._jobs.clear()
+        self._save()
+
+    def _save(self) -> None:
+        if not self._jobs:
+            self._path.unlink(missing_ok=True)
+            return
+        with whole_file(self._path) as file:
+            file.write(msgspec.json.encode(self._jobs))

@@ -1,0 +1,447 @@
+"""Whatever an archive answers, at whatever step, is a typed error that waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from gaia.localnet.archive_grib import gfs_file
+from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
+from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
+from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
+from gaia.tasks.defined_tasks.weather.sources.refusals import (
+    LONGEST_ASKED_WAIT,
+    Overdue,
+    Reason,
+    SourceRefusal,
+    words_of,
+)
+from gaia.validator.utils.borders import UNFORESEEN, Party
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, OwnFailure, TransientError
+from tests.support.fakes import FakeClock
+from tests.support.liar import Liar, Lie, lying
+
+INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
+STATUSES = (*range(300, 309), *range(400, 432), 451, *range(500, 512))
+NOWHERE = "http://127.0.0.1:9/moved"
+BODIES = {
+    "empty": b"",
+    "page": b"<html><head><title>403 Forbidden</title></head><body><h1>nginx</h1></body></html>",
+    "problem": json.dumps(
+        {"type": "x", "title": "not today", "status": 0, "detail": "for a reason"}
+    ).encode(),
+    "other": b'["a list", {"title": 7}]',
+    "nested": b"[" * 100_000,
+    "binary": bytes(range(256)) * 40,
+}
+GRIB = gfs_file({"2t": np.full((181, 360), 280, np.float32)}, INIT_TIME, 12)
+ZARR = {"shape": [4, 366, 181, 360], "chunks": [1, 1, 181, 360]}
+METADATA = json.dumps(
+    {
+        "metadata": {
+            "2m_temperature/.zarray": ZARR,
+            "2m_temperature/.zattrs": {
+                "_ARRAY_DIMENSIONS": ["hour", "dayofyear", "latitude", "longitude"],
+            },
+        }
+        | {
+            f"{name}/{part}": text
+            for name, size in (("hour", 4), ("dayofyear", 366), ("latitude", 181), ("longitude", 360))
+            for part, text in (
+                (".zarray", {"shape": [size], "chunks": [size]}),
+                (".zattrs", {"_ARRAY_DIMENSIONS": [name]}),
+            )
+        }
+    }
+).encode()
+FILE = b"GRIB of ERA5"
+
+Answer = Callable[[str, str, Mapping[str, str]], Lie]
+
+
+def step_of(method: str, path: str) -> str:
+    """Name what a request is for."""
+    path = path.partition("?")[0]
+    if path.startswith("/gfs."):
+        return "gfs index" if path.endswith(".idx") else "gfs range"
+    if path.startswith("/climatology"):
+        return "climatology metadata" if path.endswith(".zmetadata") else "climatology chunk"
+    if method == "POST":
+        return "cds submission"
+    if path.endswith("/results"):
+        return "cds results"
+    return "cds job" if "/jobs/" in path else "cds file"
+
+
+STEPS = [
+    "gfs index",
+    "gfs range",
+    "climatology metadata",
+    "climatology chunk",
+    "cds submission",
+    "cds job",
+    "cds results",
+    "cds file",
+]
+
+
+def truth(liar: Liar, method: str, path: str) -> Lie:
+    """What an archive in good order answers."""
+    match step_of(method, path):
+        case "gfs index":
+            return Lie(body=GRIB.index.encode()) if "/products/" not in path else Lie(404)
+        case "gfs range":
+            return Lie(206, GRIB.content)
+        case "climatology metadata":
+            return Lie(body=METADATA)
+        case "cds submission" | "cds job":
+            return Lie(201, b'{"jobID": "j1", "status": "successful"}')
+        case "cds results":
+            asset = {"value": {"href": f"{liar.url}/file", "file:size": len(FILE)}}
+            return Lie(body=json.dumps({"asset": asset}).encode())
+        case "cds file":
+            return Lie(body=FILE)
+    return Lie(body=b"chunk")
+
+
+class Clients:
+    """The three clients of one lying server."""
+
+    def __init__(self, url: str, folder: Path, clock: FakeClock, **changed: Any) -> None:
+        settings = Settings.model_validate(
+            {
+                "gfs_url": url,
+                "cds_url": f"{url}/api",
+                "cds_key": "a-key",
+                "climatology_url": f"{url}/climatology",
+                "grid_degrees": "1.0",
+                "source_timeout_s": 5.0,
+                **changed,
+            }
+        )
+        self.folder = folder
+        self.clock = clock
+        self.gfs = NoaaGfsArchive(settings, clock)
+        self.cds = CdsEra5Archive(settings, clock)
+        self.climatology = ZarrClimatologyArchive(settings, clock)
+
+    async def fetch(self, source: str) -> None:
+        place = self.folder / source
+        if source == "gfs":
+            await self.gfs.fetch(INIT_TIME, 12, ["2t"], place)
+        elif source == "cds":
+            await self.cds.fetch(INIT_TIME, ["2t"], place)
+        else:
+            await self.climatology.fetch(INIT_TIME, ["2t"], place)
+
+    async def aclose(self) -> None:
+        for client in (self.gfs, self.cds, self.climatology):
+            await client.aclose()
+
+
+@asynccontextmanager
+async def a_world(
+    folder: Path, lie: Callable[[str, str], Lie | None], **changed: Any
+) -> AsyncIterator[tuple[Liar, Clients]]:
+    """Serve the truth, except where `lie(step, path)` has something to say."""
+
+    def answer(method: str, path: str, headers: Mapping[str, str]) -> Lie:
+        return lie(step_of(method, path), path) or truth(liar, method, path)
+
+    async with lying(answer) as liar:
+        clients = Clients(liar.url, folder, FakeClock(), **changed)
+        try:
+            yield liar, clients
+        finally:
+            await clients.aclose()
+
+
+def jobs_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jobs.json"))
+
+
+@pytest.mark.parametrize("source", ["gfs", "climatology", "cds"])
+async def test_an_archive_in_good_order_serves_each_client(tmp_path: Path, source):
+    async with a_world(tmp_path, lambda step, path: None) as (_, clients):
+        await clients.fetch(source)
+
+    assert (tmp_path / source).exists()
+    assert jobs_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("body", ["empty", "page", "problem", "other"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_any_refusal_at_any_step_is_a_typed_error_that_waits(tmp_path: Path, step, body):
+    unforeseen = UNFORESEEN[Party.ARCHIVE]
+    said: dict[int, Exception] = {}
+    lie = Lie()
+
+    async with a_world(tmp_path, lambda at, path: lie if at == step else None) as (_, clients):
+        for status in STATUSES:
+            lie = Lie(status, BODIES[body], {"Location": NOWHERE} if status < 400 else {})
+            await clients.clock.idle_until(clients.clock.now() + timedelta(days=1))
+            try:
+                await clients.fetch(step.split()[0])
+            except Exception as error:  # noqa: BLE001 - which one it is, is what is tested
+                said[status] = error
+
+    assert sorted(said) == sorted(STATUSES)
+    assert {
+        kind for kind in map(type, said.values()) if not issubclass(kind, TransientError | NotYetAvailable)
+    } == set()
+    assert not any(isinstance(error, ConfigurationError | OwnFailure) for error in said.values())
+    assert not any("GAIA_CDS_KEY" in str(error) for error in said.values())
+    assert all(str(error).isprintable() and len(str(error)) < 1500 for error in said.values())
+    assert UNFORESEEN[Party.ARCHIVE] == unforeseen
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "climatology chunk"])
+async def test_success_with_a_body_that_makes_no_sense_is_a_typed_error(tmp_path: Path, step, body):
+    unforeseen = UNFORESEEN[Party.ARCHIVE]
+    status = 206 if step == "gfs range" else 200
+
+    async with a_world(tmp_path, lambda at, path: Lie(status, BODIES[body]) if at == step else None) as (
+        _,
+        clients,
+    ):
+        with pytest.raises(TransientError) as caught:
+            await clients.fetch(step.split()[0])
+
+    assert not isinstance(caught.value, OwnFailure)
+    assert UNFORESEEN[Party.ARCHIVE] == unforeseen
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_silence_at_any_step_ends_at_the_deadline_and_is_not_our_failure(tmp_path: Path, step):
+    async with a_world(
+        tmp_path, lambda at, path: Lie(hangs=True) if at == step else None, source_timeout_s=0.2
+    ) as (_, clients):
+        with pytest.raises(TransientError, match=r"took more than 0\.2 s|fell silent") as caught:
+            await clients.fetch(step.split()[0])
+
+    assert not isinstance(caught.value, OwnFailure)
+
+
+def refusing(
+    status: int, title: str = "", detail: str = "", **headers: str
+) -> Callable[[str, str], Lie | None]:
+    body = json.dumps({"title": title, "detail": detail, "status": status}).encode()
+    return lambda step, path: Lie(status, body, headers) if step == "cds submission" else None
+
+
+@pytest.mark.parametrize(
+    ("status", "title", "detail", "reason", "remedy"),
+    [
+        (
+            403,
+            "required licences not accepted",
+            "Not all the required licences have been accepted; please visit https://cds.example/datasets/x",
+            Reason.LICENCE,
+            "accept the licences",
+        ),
+        (
+            403,
+            "cost limits exceeded",
+            "Your request is too large, please reduce your selection.",
+            Reason.COST,
+            "GAIA_FINAL_FIELDS",
+        ),
+        (
+            429,
+            "rejected",
+            "The number of queued requests for this dataset is temporarily limited.",
+            Reason.QUEUE,
+            "",
+        ),
+        (403, "forbidden", "Maximum number of daily requests reached", Reason.DAILY, ""),
+        (401, "operation not allowed", "authentication required", Reason.KEY, "GAIA_CDS_KEY"),
+        (403, "invalid API key", "", Reason.KEY, "GAIA_CDS_KEY"),
+        (
+            403,
+            "permission denied",
+            "your key is fine, your address is not",
+            Reason.BLOCKED,
+            "blocked your account",
+        ),
+        (403, "", "", Reason.BLOCKED, "blocked your account"),
+        (502, "Bad Gateway", "", Reason.BUSY, ""),
+        (400, "invalid request", "no such variable", Reason.OTHER, ""),
+    ],
+)
+async def test_a_refusal_is_called_by_its_name_in_the_stores_own_words(
+    tmp_path: Path, status, title, detail, reason, remedy
+):
+    async with a_world(tmp_path, refusing(status, title, detail)) as (_, clients):
+        with pytest.raises(SourceRefusal) as caught:
+            await clients.fetch("cds")
+
+    assert caught.value.reason is reason
+    assert title in str(caught.value)
+    assert detail in str(caught.value)
+    assert remedy in str(caught.value)
+    assert ("GAIA_CDS_KEY" in str(caught.value)) == (reason is Reason.KEY)
+
+
+def test_words_of_a_page_are_its_text_without_what_is_not_for_people():
+    page = b"<!doctype html><html><head><title>Attention\nRequired!</title><script>var x = '<b>';</script></head>"
+    page += b"<body>You are\x1b[31m blocked \x00 &mdash; <a href='x'>why</a></body>" + b"<" * 100_000
+
+    words = str(words_of(page))
+
+    assert "Attention Required!" in words
+    assert "blocked" in words
+    assert "var x" not in words
+    assert words.isprintable()
+    assert len(words) <= 300
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail", "wait"),
+    [
+        ({"Retry-After": "17"}, "", timedelta(seconds=17)),
+        ({"Retry-After": "999999999999"}, "", LONGEST_ASKED_WAIT),
+        (
+            {"Retry-After": "Wed, 25 Mar 2026 00:05:00 GMT", "Date": "Wed, 25 Mar 2026 00:00:00 GMT"},
+            "",
+            timedelta(minutes=5),
+        ),
+        ({"Retry-After": "soon"}, "", None),
+        ({}, "Too many requests. Please wait 17 seconds.", timedelta(seconds=17)),
+        ({}, "Please try again in 3 hours", timedelta(hours=3)),
+        ({}, "try again later", None),
+        ({"Retry-After": "-5"}, "", None),
+    ],
+)
+async def test_the_wait_a_source_asks_for_is_understood_and_bounded(tmp_path: Path, headers, detail, wait):
+    async with a_world(tmp_path, refusing(429, "busy", detail, **headers)) as (_, clients):
+        with pytest.raises(SourceRefusal) as caught:
+            await clients.fetch("cds")
+
+    assert caught.value.wait == wait
+
+
+async def test_a_store_that_asks_for_a_pause_is_left_alone_for_so_long(tmp_path: Path):
+    async with a_world(tmp_path, refusing(429, "busy", "please wait 60 seconds")) as (liar, clients):
+        for seconds in (0, 59, 1):
+            await clients.clock.idle_until(clients.clock.now() + timedelta(seconds=seconds))
+            with pytest.raises(SourceRefusal, match="please wait 60 seconds"):
+                await clients.fetch("cds")
+
+    assert len(liar.seen) == 2
+
+
+@pytest.mark.parametrize("key", ["", "  "])
+async def test_a_missing_key_waits_and_names_the_setting(tmp_path: Path, key):
+    async with a_world(tmp_path, lambda step, path: None, cds_key=key) as (liar, clients):
+        with pytest.raises(SourceRefusal, match="no key .* set GAIA_CDS_KEY") as caught:
+            await clients.fetch("cds")
+
+    assert caught.value.reason is Reason.KEY
+    assert liar.seen == []
+
+
+async def test_a_key_in_the_old_form_is_recognised_when_it_is_refused(tmp_path: Path):
+    lie = refusing(401, "operation not allowed", "authentication required")
+    key = "12345:0a1b2c3d-1111-2222-3333-444455556666"
+
+    async with a_world(tmp_path, lie, cds_key=key) as (_, clients):
+        with pytest.raises(SourceRefusal, match="form UID:KEY of the store that was closed") as caught:
+            await clients.fetch("cds")
+
+    assert "0a1b2c3d" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("source", ["gfs", "climatology", "cds"])
+async def test_a_redirect_within_the_same_host_is_followed(tmp_path: Path, source, status):
+    def lie(step: str, path: str) -> Lie | None:
+        if step == "cds submission" or "?moved" in path:
+            return None
+        return Lie(status, b"", {"Location": f"{path}?moved"})
+
+    async with a_world(tmp_path, lie) as (_, clients):
+        await clients.fetch(source)
+
+    assert (tmp_path / source).exists()
+
+
+@pytest.mark.parametrize("step", ["cds submission", "cds job", "cds results"])
+async def test_a_redirect_to_another_host_never_carries_the_key(tmp_path: Path, step):
+    async with lying(lambda method, path, headers: Lie()) as other:
+        lie = Lie(308, b"", {"Location": f"{other.url}/elsewhere"})
+        async with a_world(tmp_path, lambda at, path: lie if at == step else None) as (_, clients):
+            with pytest.raises(SourceRefusal, match=f"{other.url}/elsewhere.*set GAIA_CDS_URL") as caught:
+                await clients.fetch("cds")
+
+    assert caught.value.reason is Reason.MOVED
+    assert other.seen == []
+
+
+@pytest.mark.parametrize(
+    "target", ["http://[", "http://\x7f/", "//", "file:///etc/passwd", "http://x:99999/"]
+)
+@pytest.mark.parametrize("source", ["gfs", "climatology", "cds"])
+async def test_a_redirect_to_nowhere_is_a_typed_error(tmp_path: Path, source, target):
+    unforeseen = UNFORESEEN[Party.ARCHIVE]
+    lie = Lie(302, b"", {"Location": target})
+
+    async with a_world(tmp_path, lambda step, path: lie if step != "cds submission" else None) as (
+        _,
+        clients,
+    ):
+        with pytest.raises(TransientError):
+            await clients.fetch(source)
+
+    assert UNFORESEEN[Party.ARCHIVE] == unforeseen
+
+
+async def test_redirects_in_circles_end(tmp_path: Path):
+    async with a_world(tmp_path, lambda step, path: Lie(302, b"", {"Location": path})) as (liar, clients):
+        with pytest.raises(TransientError, match="in circles"):
+            await clients.fetch("gfs")
+
+    assert len(liar.seen) < 10
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("", 1), ("123:0a1b2c3d", 1), ("0a1b2c3d-1111-2222-3333-444455556666", 0)]
+)
+def test_a_key_that_cannot_work_is_said_when_the_process_starts(key, told):
+    with capture_logs() as logs:
+        CdsEra5Archive(Settings.model_validate({"cds_key": key}), FakeClock())
+
+    assert [(line["event"], line["log_level"]) for line in logs] == [("cds_key_unusable", "error")] * told
+    assert "0a1b2c3d" not in str(logs)
+
+
+async def test_era5_that_does_not_come_is_overdue_after_days(tmp_path: Path):
+    text = "None of the data you have requested is available yet, please revise the period requested."
+    published = INIT_TIME + timedelta(days=5, hours=6)
+    kinds = []
+
+    async with a_world(tmp_path, refusing(400, "job results failed", text)) as (_, clients):
+        for late in (timedelta(hours=-1), timedelta(hours=47), timedelta(hours=49)):
+            await clients.clock.idle_until(published + late)
+            with pytest.raises(NotYetAvailable) as caught:
+                await clients.fetch("cds")
+            kinds.append(type(caught.value))
+
+    assert kinds == [NotYetAvailable, NotYetAvailable, Overdue]
+
+
+async def test_a_redirect_to_a_host_that_is_silent_names_both_addresses(tmp_path: Path):
+    lie = Lie(308, b"", {"Location": NOWHERE})
+
+    async with a_world(tmp_path, lambda step, path: lie) as (liar, clients):
+        with pytest.raises(TransientError, match=f"over {liar.url}/gfs.*, which sends us on to {NOWHERE}"):
+            await clients.fetch("gfs")

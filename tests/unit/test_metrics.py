@@ -9,8 +9,10 @@ from functools import partialmethod
 from socketserver import BaseServer
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gaia.validator.app import metrics
+from gaia.validator.utils.borders import Party
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 NAMES = {
@@ -29,6 +31,7 @@ NAMES = {
     "gaia_chain_block",
     "gaia_weights_last_set_block",
     "gaia_errors_total",
+    "gaia_unforeseen_errors_total",
 }
 
 
@@ -61,7 +64,14 @@ def test_every_metric_is_served_under_its_name_and_with_its_unit():
     stop()
 
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE gaia_")}
-    assert served == NAMES
+    assert {name for name in served if not name.endswith("_created")} == NAMES
+
+
+@pytest.mark.parametrize("party", Party)
+def test_unforeseen_errors_of_every_party_are_served_before_the_first(party: Party):
+    value = REGISTRY.get_sample_value("gaia_unforeseen_errors_total", {"party": party.value})
+
+    assert value is not None
 
 
 @pytest.mark.usefixtures("quick_to_stop")

@@ -182,10 +182,9 @@ class LocalChain:
         lie = self.lies.about(request)
         if lie is None:
             return self._truth(connection, request)
-        truth = {"id": request.get("id")}
-        if lie.acts:
-            truth, _ = self._truth(connection, request)
-        return lie.tell(truth), []
+        truth, notices = self._truth(connection, request) if lie.acts else ({"id": request.get("id")}, [])
+        answer = lie.tell(truth)
+        return answer, notices if answer is truth else []
 
     def _truth(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
         method = request["method"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
 from tests.support.fakes import FakeClock
+from tests.support.scored_run import record_scored_run
 from tests.support.signers import SignerProcess
-from tests.support.subnet import MINERS, NETUID, VALIDATOR, neurons
+from tests.support.subnet import NETUID, VALIDATOR, neurons
 
 NOW = datetime(2026, 4, 10, tzinfo=UTC)
 GET_METAGRAPH = "SubnetInfoRuntimeApi_get_metagraph"
@@ -117,26 +118,7 @@ def _ignore(kind: str) -> None:
 
 @pytest.fixture
 async def validator(database: Database, client: SignerClient) -> Validator:
-    async with database.transaction() as connection:
-        await connection.execute(
-            "INSERT INTO runs (run_id, init_time, rule_set, opened_at, state, completed_at)"
-            " VALUES ('r', $1, 'gaia-2.9', $1, 'completed', $1)",
-            NOW - timedelta(days=1),
-        )
-        for overall, hotkey in zip((0.6, 0.4), MINERS[:2], strict=True):
-            await connection.execute(
-                "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at, state,"
-                " manifest) VALUES ('r', $1, 1, 0, $2, $2, $2, 'scored', '')",
-                hotkey,
-                NOW,
-            )
-            await connection.execute(
-                "INSERT INTO score_table (run_id, hotkey, rule_set, leads, overall, counted, updated_at)"
-                " VALUES ('r', $1, 'gaia-2.9', '{}', $2, true, $3)",
-                hotkey,
-                overall,
-                NOW,
-            )
+    await record_scored_run(database, NOW)
     return Validator(database, client)
 
 
@@ -359,11 +341,10 @@ async def test_stop_while_weights_are_being_set_waits_until_they_are(
         validator.stop.set()
         return truth
 
-    lie = chain.lies.tell("chain_getFinalizedHead", stop_now, times=0)
+    chain.lies.tell(SUBMIT, stop_now)
     await validator.begin()
-    await validator.until("SELECT * FROM weight_journal", bool)
-    lie.times = None
-    await validator.end()
+    assert validator.running is not None
+    await asyncio.wait_for(validator.running, PATIENCE_S)
 
     (row,) = await validator.rows("SELECT * FROM weight_journal")
     assert (row["state"], row["block"]) == ("set", chain.last_update(0))

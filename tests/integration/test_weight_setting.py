@@ -399,7 +399,7 @@ async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(se
         await connection.execute("UPDATE weight_journal SET promised_block = NULL, tried_block = NULL")
     setting.signer.held = WeightsRead(request_id=1, block=1005, last_update=1003, pairs=vector)
 
-    await setting.setter.set_if_due(NOW)
+    assert await setting.setter.set_if_due(NOW) is None
 
     assert [entry["state"] for entry in await setting.journal()] == ["set"]
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.validator.core.task_orchestrator import MetagraphKeeper, TaskOrchestrator
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
+from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import (
     ConfigurationError,

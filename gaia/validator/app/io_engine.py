@@ -31,9 +31,10 @@ from gaia.validator.app.reload import merge
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.signer_client import SignerClient
-from gaia.validator.core.task_orchestrator import MetagraphKeeper, TaskOrchestrator
+from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weight_setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings, load_settings

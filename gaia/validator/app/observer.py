@@ -18,7 +18,7 @@ from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, Stor
 from gaia.validator.app import metrics
 from gaia.validator.app.backends.choice import Compute
 from gaia.validator.app.rendezvous import Board, read_board
-from gaia.validator.core.task_orchestrator import MetagraphKeeper
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party

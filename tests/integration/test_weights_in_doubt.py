@@ -36,19 +36,24 @@ async def in_doubt(setting):
 
 async def test_vector_in_doubt_that_stands_on_chain_is_set_at_the_next_look(setting):
     vector = await in_doubt(setting)
-    setting.signer.held = WeightsRead(request_id=1, block=1020, last_update=1003, pairs=vector)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=vector
+    )
     setting.at_block(1020, last_update=1003)
 
     assert await setting.setter.set_if_due(NOW) is None
 
     (entry,) = await setting.journal()
     assert (entry["state"], entry["block"], entry["read_back"], entry["error"]) == ("set", 1003, vector, None)
+    assert (entry["block_hash"], entry["extrinsic"]) == ("0xcd", "")
     assert len(setting.signer.signed) == 1
 
 
 async def test_vector_in_doubt_is_settled_even_when_its_epoch_is_long_over(setting):
     vector = await in_doubt(setting)
-    setting.signer.held = WeightsRead(request_id=1, block=1150, last_update=1003, pairs=vector)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1150, last_update=1003, update_hash="0xcd", pairs=vector
+    )
     setting.at_block(1150, last_update=1003)
 
     assert await setting.setter.set_if_due(NOW) is None
@@ -65,7 +70,9 @@ async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successo
     successor = WeightSetter(
         setting.settings, setting.database, setting.signer, setting.metagraph, setting.copies
     )
-    setting.signer.held = WeightsRead(request_id=1, block=1005, last_update=1003, pairs=vector)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1005, last_update=1003, update_hash="0xcd", pairs=vector
+    )
 
     await successor.set_if_due(NOW)
 
@@ -77,7 +84,9 @@ async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(se
     vector = await in_doubt(setting)
     async with setting.database.transaction() as connection:
         await connection.execute("UPDATE weight_journal SET promised_block = NULL, tried_block = NULL")
-    setting.signer.held = WeightsRead(request_id=1, block=1005, last_update=1003, pairs=vector)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1005, last_update=1003, update_hash="0xcd", pairs=vector
+    )
 
     assert await setting.setter.set_if_due(NOW) is None
 
@@ -86,7 +95,9 @@ async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(se
 
 async def test_nothing_is_signed_in_an_epoch_in_which_others_were_set_since_the_promise(setting):
     await in_doubt(setting)
-    setting.signer.held = WeightsRead(request_id=1, block=1020, last_update=1003, pairs=[[3, 65535]])
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=[[3, 65535]]
+    )
 
     assert await setting.setter.set_if_due(NOW) is None
 

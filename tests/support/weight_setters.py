@@ -19,7 +19,7 @@ class FakeSigner:
         self.signed = []
         self.failures = []
         self.promised = []
-        self.held = WeightsRead(request_id=1, block=1000, last_update=0, pairs=[])
+        self.held = WeightsRead(request_id=1, block=1000, last_update=0, update_hash="0xcd", pairs=[])
 
     async def read_weights(self):
         if isinstance(self.held, Exception):

@@ -210,7 +210,7 @@ async def test_what_the_chain_holds_of_us_is_read_as_of_one_block() -> None:
 
     held = await _chain(sdk).own_weights(57, _OWN)
 
-    assert held == OwnWeights(block=9, last_update=8, pairs=[[1, 65535], [2, 300]])
+    assert held == OwnWeights(block=9, last_update=8, update_hash="0x08", pairs=[[1, 65535], [2, 300]])
     assert sdk.asked_at == [9, 9, 9]
 
 

@@ -13,7 +13,9 @@ LATER = 50
 
 
 def _held(**changes: Any) -> WeightsRead:
-    return WeightsRead(**{"request_id": 1, "block": 120, "last_update": 110, "pairs": OURS} | changes)
+    return WeightsRead(
+        **{"request_id": 1, "block": 120, "last_update": 110, "update_hash": "0xab", "pairs": OURS} | changes
+    )
 
 
 def _doubt(**changes: Any) -> Doubt:

@@ -53,6 +53,8 @@ _NONCE_LETTERS = string.ascii_letters + string.digits
 _NONCE_LENGTH = 10
 _PEER = struct.Struct("3i")
 _BEAT_S = 0.25
+# Of the drain, for what is asked when the end comes; the Supervisor waits a fifth of it.
+_SHARE_OF_DRAIN = 0.15
 _log = structlog.get_logger("security")
 
 
@@ -133,7 +135,7 @@ class ChainSigner:
         await stopped.wait()
         server.close()
         if self._replies:
-            await asyncio.wait(self._replies, timeout=self._settings.drain_timeout_s)
+            await asyncio.wait(self._replies, timeout=_SHARE_OF_DRAIN * self._settings.drain_timeout_s)
         for writer in self._conversations.values():
             writer.close()
         if self._conversations:
@@ -206,7 +208,11 @@ class ChainSigner:
     async def _read_weights(self, request: ReadWeights, chain: ChainClient) -> WeightsRead:
         held = await chain.own_weights(self._settings.netuid, self._hotkey)
         return WeightsRead(
-            request_id=request.request_id, block=held.block, last_update=held.last_update, pairs=held.pairs
+            request_id=request.request_id,
+            block=held.block,
+            last_update=held.last_update,
+            update_hash=held.update_hash,
+            pairs=held.pairs,
         )
 
     async def _set_weights(self, request: SetWeights) -> WeightsSet:

@@ -58,6 +58,8 @@ class OwnWeights:
     block: int
     last_update: int
     """Block in which our weights were last set; 0: never."""
+    update_hash: str
+    """Hash of that block; "" where there is none, or the node does not know it."""
     pairs: list[list[int]]
     """[uid, u16] pairs."""
 
@@ -127,9 +129,11 @@ class ChainClient:
         with _understanding("the newest block's number"):
             block = int(head)
         own_uid = await self._own_uid(netuid, hotkey, block)
+        last_update = await self._last_update(netuid, own_uid, block)
         return OwnWeights(
             block=block,
-            last_update=await self._last_update(netuid, own_uid, block),
+            last_update=last_update,
+            update_hash=await self._block_hash(last_update) if last_update else "",
             pairs=await self._pairs(netuid, own_uid, block),
         )
 

@@ -30,7 +30,7 @@ from gaia.validator.utils.ipc_types import (
 
 _READ_BYTES = 65536
 # How many of the signer's chain calls, each with its own deadline, one request may take.
-_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS = 1, 2, 5, 8
+_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS = 1, 2, 6, 8
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 

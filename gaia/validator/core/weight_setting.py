@@ -150,7 +150,7 @@ class WeightSetter:
             for number, outcome in outcomes.items():
                 settled = self._epoch(number)
                 if isinstance(outcome, Landed):
-                    await journal.record_found(connection, settled, outcome.block, held.pairs, now)
+                    await journal.record_found(connection, settled, held, now)
                 else:
                     await journal.record_lost(connection, settled, outcome.reason, now)
 

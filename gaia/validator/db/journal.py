@@ -11,7 +11,7 @@ from gaia.validator.db import queries
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
-    from gaia.validator.utils.ipc_types import WeightsSet
+    from gaia.validator.utils.ipc_types import WeightsRead, WeightsSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +177,11 @@ async def record_set(connection: Connection, epoch: Epoch, outcome: WeightsSet, 
     )
 
 
-async def record_found(
-    connection: Connection, epoch: Epoch, block: int, pairs: Sequence[Sequence[int]], now: datetime
-) -> None:
-    """Note that the vector was found on chain since `block`; of its extrinsic nothing is known."""
-    await connection.execute(SQL["journal_set"], *epoch, block, None, None, pairs, now)
+async def record_found(connection: Connection, epoch: Epoch, held: WeightsRead, now: datetime) -> None:
+    """Note that the vector was found on chain; of its extrinsic nothing is known."""
+    await connection.execute(
+        SQL["journal_set"], *epoch, held.last_update, held.update_hash, "", held.pairs, now
+    )
 
 
 async def record_failed(connection: Connection, epoch: Epoch, error: str, now: datetime) -> None:

@@ -226,6 +226,8 @@ class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read")
     block: int
     last_update: int
     """Block in which our weights were last set; 0: never."""
+    update_hash: str
+    """Of that block; "" if unknown."""
     pairs: list[list[int]]
     """[uid, u16] as stored."""
 

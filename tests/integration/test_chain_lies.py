@@ -22,9 +22,9 @@ from gaia.validator.core.weight_setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
+from tests.integration.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
 from tests.support.scored_run import record_scored_run
-from tests.support.signers import SignerProcess
 from tests.support.subnet import NETUID, VALIDATOR, neurons
 
 NOW = datetime(2026, 4, 10, tzinfo=UTC)

@@ -163,6 +163,17 @@ async def test_weights_that_cannot_be_set_are_one_incident_until_they_can(settin
     assert over["ended_at"] == NOW + timedelta(hours=2)
 
 
+async def test_incident_of_weights_ends_once_weights_of_ours_are_known_to_stand(setting):
+    await in_doubt(setting)
+    async with setting.database.transaction() as connection:
+        await connection.execute("DELETE FROM weight_journal")
+    setting.at_block(1010, last_update=1005)
+
+    await setting.setter.set_if_due(NOW)
+
+    assert [row["ended_at"] for row in await incidents(setting.database)] == [NOW]
+
+
 async def test_incident_left_open_by_an_earlier_process_ends_with_the_first_success(database):
     await Incident(database, "chain").failing("no answer", NOW)
 

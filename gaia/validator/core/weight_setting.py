@@ -20,7 +20,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
-from gaia.validator.utils.ipc_types import Metagraph, WeightsRead, WeightsSet
+from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -94,7 +94,11 @@ class WeightSetter:
         epoch = self._epoch(metagraph.block // (metagraph.tempo + 1))
         if not self._settings.dry_run:
             await self._settle(metagraph, epoch, now)
-        if not self._is_due(metagraph):
+        own = self._own(metagraph)
+        if own is None:
+            return None
+        if not self._is_due(own, metagraph):
+            await self._incident.recovered(now)  # whatever failed before, weights of ours stand
             return None
         entry = await self._entry(metagraph, epoch, now)
         if entry is None or entry.state in ("set", "lost"):
@@ -235,11 +239,15 @@ class WeightSetter:
             return inputs
         return replace(inputs, found=await self._copies.find(inputs.members(), earning))
 
-    def _is_due(self, metagraph: Metagraph) -> bool:
+    def _own(self, metagraph: Metagraph) -> Neuron | None:
+        """Return our own neuron if it may set weights."""
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
         if own is None or not own.validator_permit:
             log.error("weights_impossible", registered=own is not None, permit=False)
-            return False
+            return None
+        return own
+
+    def _is_due(self, own: Neuron, metagraph: Metagraph) -> bool:
         interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
 

@@ -15,6 +15,8 @@ from gaia.validator.db.history import Row, RunSummary
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
+_MOST_LISTED = 5
+_LONGEST_WORDS = 200
 _KEPT = ("epoch", "state", "rule_set", "block", "block_hash", "extrinsic", "intended_at", "error", "run_ids")
 
 
@@ -32,6 +34,10 @@ def status(source: Source, arguments: argparse.Namespace) -> int:
             "forecasts_of_open_runs": await history.standing(connection),
             "references": await history.references(connection),
             "weights": {name: weights[0][name] for name in _KEPT} if weights else None,
+            "weights_set": await history.weights_set(connection),
+            "weights_in_doubt": await history.weights_in_doubt(connection),
+            "incidents": await history.incidents(connection),
+            "archives": await history.awaited(connection),
         }
 
     found = source.read(read)
@@ -109,7 +115,46 @@ def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
             f"newest run  {newest.run_id}, {newest.state}: {newest.scored} of {newest.forecasts} scored,"
             f" {newest.rejected} rejected, {newest.excused} excused",
         )
-    return [*lines, f"weights     {_weights_line(found['weights'])}"]
+    return [
+        *lines,
+        f"weights     {_weights_line(found['weights'])}",
+        *_weights_notes(found),
+        *(f"waits for   {awaited}" for awaited in _awaited(found) or ["nobody"]),
+    ]
+
+
+def _weights_notes(found: dict[str, Any]) -> list[str]:
+    """Say what stands on chain where the newest vector does not, and which vectors are in doubt."""
+    newest, standing, doubts = found["weights"], found["weights_set"], found["weights_in_doubt"]
+    notes = []
+    if standing is not None and newest["epoch"] != standing["epoch"]:
+        notes.append(f"on chain    epoch {standing['epoch']}, block {standing['block']}")
+    if doubts:
+        epochs = ", ".join(str(row["epoch"]) for row in doubts[-_MOST_LISTED:])
+        notes.append(f"in doubt    {len(doubts)}: epoch {epochs}")
+    return notes
+
+
+def _awaited(found: dict[str, Any]) -> list[str]:
+    parties = [
+        f"{row['party']}, since {_moment(row['began_at'])}: {_one_line(row['evidence'])}"
+        for row in found["incidents"]
+    ]
+    archives = [
+        f"{row['source']}, {row['sets']} sets, next look {_moment(row['retry_at'])}: {_one_line(row['last_error'])}"
+        for row in found["archives"]
+    ]
+    return [*parties, *archives]
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%MZ}" if moment is not None else "soon"
+
+
+def _one_line(words: str) -> str:
+    """Return what a stranger said so that it can do nothing to a terminal."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in words)
+    return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 
 def _weights_line(weights: Row | None) -> str:
@@ -119,7 +164,7 @@ def _weights_line(weights: Row | None) -> str:
     if weights["block"] is not None:
         text += f", block {weights['block']}"
     if weights["error"]:
-        text += f", {weights['error']}"
+        text += f", {_one_line(weights['error'])}"
     return f"{text}, {_ago(weights['intended_at'])}"
 
 

@@ -18,6 +18,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from gaia.localnet.chain_blocks import Block, BlockChain, InvalidTransactionError, StateDiscardedError
+from gaia.localnet.chain_lies import ChainLies
 from gaia.localnet.chain_rpc import RpcMethods
 from gaia.localnet.chain_runtime import ChainRuntime
 from gaia.localnet.chain_state import ChainNeuron, SubnetRules
@@ -80,6 +81,7 @@ class LocalChain:
         )
         self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block)
         self._methods = RpcMethods(self._chain)
+        self.lies = ChainLies()
         self._block_time_s = block_time_s
         self._ids = itertools.count(1)
         self._heads: dict[str, tuple[ServerConnection, str]] = {}
@@ -109,6 +111,10 @@ class LocalChain:
     def write_storage(self, item: str, *parameters: Any, value: Any) -> None:
         """Change a value of the subtensor pallet as a root call would, from the next block on."""
         self._chain.storage.write(item, *parameters, value=value)
+
+    def key_of(self, item: str, *parameters: Any) -> str:
+        """Return the key of a value of the subtensor pallet, in hex, as clients ask for it."""
+        return "0x" + self._chain.runtime.storage_key("SubtensorModule", item, parameters).hex()
 
     async def wait_for_block(self, number: int) -> None:
         """Return once block `number` is sealed."""
@@ -172,7 +178,15 @@ class LocalChain:
             self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
 
     def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-        """Return the answer to one request, and the notices that follow it."""
+        """Return the answer to one request, and the notices that follow it: the truth, unless a lie was asked for."""
+        lie = self.lies.about(request)
+        if lie is None:
+            return self._truth(connection, request)
+        truth, notices = self._truth(connection, request) if lie.acts else ({"id": request.get("id")}, [])
+        answer = lie.tell(truth)
+        return answer, notices if answer is truth else []
+
+    def _truth(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
         method = request["method"]
         given = request.get("params") or []
         parameters = list(given.values()) if isinstance(given, dict) else list(given)

@@ -107,6 +107,58 @@ def test_status_says_where_the_newest_run_stands(gaia):
     assert f"{len(MINERS)} of {len(MINERS)} scored" in gaia("status")[1]
 
 
+def test_status_says_nothing_is_waited_for_while_all_serve(gaia):
+    found = json.loads(gaia("status", "--json")[1])
+
+    assert (found["incidents"], found["archives"], found["weights_in_doubt"]) == ([], [], [])
+    assert "waits for   nobody" in gaia("status")[1]
+
+
+def test_status_says_whom_it_waits_for_since_when_and_what_they_said_last(gaia, tampered):
+    tampered(
+        "INSERT INTO incidents (party, began_at, last_at, evidence) VALUES"
+        " ('chain', '2026-03-26T12:00Z', '2026-03-26T12:05Z', E'no answer\\x1b[31m\nat all'),"
+        " ('weights', '2026-03-26T11:00Z', '2026-03-26T11:05Z', 'refused')",
+        "DELETE FROM incidents",
+    )
+    tampered("UPDATE incidents SET ended_at = last_at WHERE party = 'weights'", "SELECT 1")
+    tampered(
+        "INSERT INTO reference_sets (reference_id, attempts, retry_at, last_error) VALUES"
+        " ('era5/2026-04-01T00Z', 3, '2026-04-02T06:00Z', 'status 503'),"
+        " ('era5/2026-04-02T00Z', 1, '2026-04-02T07:00Z', 'not published')",
+        "DELETE FROM reference_sets WHERE last_error IS NOT NULL",
+    )
+
+    said = gaia("status")[1]
+    found = json.loads(gaia("status", "--json")[1])
+
+    assert "waits for   chain, since 2026-03-26 12:00Z: no answer [31m at all\n" in said
+    assert "waits for   era5, 2 sets, next look 2026-04-02 06:00Z: status 503" in said
+    assert "refused" not in said
+    assert [row["party"] for row in found["incidents"]] == ["chain"]
+    assert [(row["source"], row["sets"]) for row in found["archives"]] == [("era5", 2)]
+
+
+def test_status_tells_what_stands_on_chain_from_what_is_in_doubt(gaia, tampered):
+    columns = (
+        "netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, completed_ids, intended_at"
+    )
+    row = "'gaia-2.9', '[]', 'abc', '{}', '[]', '[]', now()"
+    tampered(
+        f"INSERT INTO weight_journal ({columns}, state, block) VALUES (57, 0, 8, {row}, 'set', 77),"
+        f" (57, 0, 9, {row}, 'failed', NULL), (57, 0, 10, {row}, 'intended', NULL), (57, 0, 7, {row}, 'lost', NULL)",
+        "DELETE FROM weight_journal",
+    )
+
+    said = gaia("status")[1]
+    found = json.loads(gaia("status", "--json")[1])
+
+    assert "on chain    epoch 8, block 77" in said
+    assert "in doubt    2: epoch 9, 10" in said
+    assert found["weights_set"]["epoch"] == 8
+    assert [row["epoch"] for row in found["weights_in_doubt"]] == [9, 10]
+
+
 def test_runs_and_scores_are_listed(gaia):
     assert "2026-03-25T00Z" in gaia("runs")[1]
 

@@ -10,8 +10,8 @@ from typing import Any
 import bittensor as bt
 import pytest
 
-from gaia.validator.core.chain import ChainClient, WeightsOnChain
-from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, ExitCode, TransientError
+from gaia.validator.core.chain import ChainClient, OwnWeights, WeightsOnChain
+from gaia.validator.utils.errors import DeadlineExceeded, SubnetMissing, TransientError
 
 _OWN, _OTHER = "5Own", "5Other"
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
@@ -46,9 +46,11 @@ class FakeSdk:
     def __init__(self, submit: Submit) -> None:
         self.storage: dict[str, Any] = {"Uids": 0, "LastUpdate": [5, 0], "Weights": []}
         self.graph: Any = _graph()
+        self.asked_at: list[int | None] = []
         self._submit = submit
 
     async def query(self, item: tuple[str, str], parameters: list[Any], *, block: int | None = None) -> Any:
+        self.asked_at.append(block)
         value = self.storage[item[1]]
         if isinstance(value, Exception):
             raise value
@@ -98,6 +100,10 @@ async def _lost(sdk: FakeSdk) -> Any:
 
 async def _never(sdk: FakeSdk) -> Any:
     await asyncio.Event().wait()
+
+
+async def _unthinkable(sdk: FakeSdk) -> Any:
+    pytest.fail("something was submitted")
 
 
 def _refused(name: str, block_hash: str | None = "0xaa") -> Submit:
@@ -152,17 +158,60 @@ async def test_a_refusal_within_a_block_is_final_and_named() -> None:
 
 
 @pytest.mark.parametrize("block_hash", ["0xaa", None])
-async def test_a_hotkey_deregistered_meanwhile_is_the_operators_to_fix(block_hash: str | None) -> None:
-    with pytest.raises(ConfigurationError) as raised:
+async def test_a_hotkey_called_unknown_by_one_node_is_waited_out(block_hash: str | None) -> None:
+    with pytest.raises(TransientError, match="HotKeyNotRegisteredInSubNet"):
         await _set(_chain(FakeSdk(_refused("HotKeyNotRegisteredInSubNet", block_hash))))
-    assert raised.value.exit_code is ExitCode.HOTKEY_NOT_REGISTERED
+
+
+async def test_weights_that_landed_though_the_pool_called_the_hotkey_unknown_are_set() -> None:
+    async def refused_after_landing(sdk: FakeSdk) -> Any:
+        sdk.land()
+        error = bt.ChainError("Custom error: 19", "HotKeyNotRegisteredInSubNet")
+        return bt.ExtrinsicResult(success=False, message="refused", error=error)
+
+    landed = await _set(_chain(FakeSdk(refused_after_landing)))
+
+    assert landed.block == 8
 
 
 async def test_a_hotkey_without_uid_submits_nothing() -> None:
-    sdk = FakeSdk(_never)
+    sdk = FakeSdk(_unthinkable)
     sdk.storage["Uids"] = None
-    with pytest.raises(ConfigurationError, match="not registered on subnet 57"):
+    with pytest.raises(TransientError, match="not registered on subnet 57"):
         await _set(_chain(sdk))
+
+
+async def test_nothing_is_signed_where_the_vector_stands_since_it_was_promised() -> None:
+    sdk = FakeSdk(_unthinkable)
+    sdk.land(block=8)
+
+    landed = await _chain(sdk).set_weights(_WALLET, 57, *_SENT, version_key=0, promised_block=7)
+
+    assert (landed.block, landed.read_back) == (8, [[1, 65535], [2, 300]])
+
+
+async def test_nothing_is_signed_over_newer_weights_than_the_promise() -> None:
+    sdk = FakeSdk(_unthinkable)
+    sdk.land(block=8, pairs=((3, 65535),))
+    with pytest.raises(TransientError, match="other weights"):
+        await _chain(sdk).set_weights(_WALLET, 57, *_SENT, version_key=0, promised_block=7)
+
+
+async def test_weights_older_than_the_promise_are_set_over() -> None:
+    landed = await _chain(FakeSdk(_included)).set_weights(
+        _WALLET, 57, *_SENT, version_key=0, promised_block=5
+    )
+    assert landed.block == 8
+
+
+async def test_what_the_chain_holds_of_us_is_read_as_of_one_block() -> None:
+    sdk = FakeSdk(_unthinkable)
+    sdk.land(block=8)
+
+    held = await _chain(sdk).own_weights(57, _OWN)
+
+    assert held == OwnWeights(block=9, last_update=8, update_hash="0x08", pairs=[[1, 65535], [2, 300]])
+    assert sdk.asked_at == [9, 9, 9]
 
 
 @pytest.mark.parametrize(
@@ -221,18 +270,80 @@ async def test_the_all_zero_account_is_no_owner() -> None:
     assert (await _chain(sdk).metagraph(57, _OWN)).owner_hotkey == ""
 
 
-async def test_a_subnet_that_does_not_exist_is_the_operators_to_fix() -> None:
+async def test_a_subnet_that_does_not_exist_is_one_nodes_word() -> None:
     sdk = FakeSdk(_never)
     sdk.graph = None
-    with pytest.raises(ConfigurationError, match="GAIA_NETUID"):
+    with pytest.raises(SubnetMissing, match="subnet 999 does not exist"):
         await _chain(sdk).metagraph(999, _OWN)
 
 
-async def test_closing_a_dead_connection_does_not_raise() -> None:
+@pytest.mark.parametrize(
+    "graph",
+    [
+        7,
+        [],
+        "graph",
+        {},
+        _graph(hotkeys=None),
+        _graph(hotkeys=[_OWN, _OWN]),
+        _graph(last_update=[70]),
+        _graph(last_update=[70, 0, 0]),
+        _graph(axons=[{}, {}]),
+        _graph(axons=[None, None]),
+        _graph(total_stake=["much", "more"]),
+        _graph(block=None),
+        _graph(tempo="long"),
+        {name: value for name, value in _graph().items() if name != "owner_hotkey"},
+    ],
+)
+async def test_a_metagraph_of_any_other_shape_is_a_typed_error(graph: Any) -> None:
+    sdk = FakeSdk(_never)
+    sdk.graph = graph
+    with pytest.raises(TransientError, match="metagraph makes no sense"):
+        await _chain(sdk).metagraph(57, _OWN)
+
+
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [
+        ("Uids", "first"),
+        ("Uids", 7),
+        ("LastUpdate", None),
+        ("LastUpdate", []),
+        ("LastUpdate", ["never", 0]),
+        ("Weights", None),
+        ("Weights", [1, 2]),
+        ("Weights", [[1]]),
+        ("Weights", [["a", "b"]]),
+    ],
+)
+async def test_storage_of_any_other_shape_is_a_typed_error(item: str, value: Any) -> None:
+    sdk = FakeSdk(_included)
+    sdk.storage[item] = value
+    sdk.land = lambda: None  # type: ignore[method-assign, assignment]
+    for asked in (_set(_chain(sdk)), _chain(sdk).own_weights(57, _OWN)):
+        with pytest.raises(TransientError):
+            await asked
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("result"), AttributeError("get"), RuntimeError("bug"), OverflowError()]
+)
+async def test_whatever_the_sdk_raises_is_a_typed_error_and_ends_the_connection(error: Exception) -> None:
+    sdk = FakeSdk(_never)
+    sdk.storage["Uids"] = error
+    chain = _chain(sdk)
+    with pytest.raises(TransientError):
+        await _set(chain)
+    assert chain.is_broken
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), AttributeError("'str' object has no attribute 'get'")])
+async def test_closing_a_dead_connection_does_not_raise(error: Exception) -> None:
     sdk = FakeSdk(_never)
 
     async def dead() -> None:
-        raise OSError("gone")
+        raise error
 
     sdk.close = dead  # type: ignore[method-assign]
     chain = _chain(sdk)

@@ -159,15 +159,15 @@ async def test_requests_under_way_fail_when_the_signer_dies_and_the_next_one_rec
         outcomes = await asyncio.gather(
             client.read_metagraph(), client.sign_auth("5M", "u"), return_exceptions=True
         )
-        assert [type(outcome) for outcome in outcomes] == [TransientError, OwnFailure]
+        assert [type(outcome) for outcome in outcomes] == [OwnFailure, OwnFailure]
     path.unlink(missing_ok=True)
     async with FakeSigner(path, _honest):
         assert await client.read_metagraph() == _EMPTY
         await client.close()
 
 
-async def test_a_signer_that_is_not_there_is_a_transient_error(tmp_path: Path) -> None:
-    with pytest.raises(TransientError, match="cannot be reached"):
+async def test_a_signer_that_is_not_there_is_our_own_failure(tmp_path: Path) -> None:
+    with pytest.raises(OwnFailure, match="cannot be reached"):
         await SignerClient(tmp_path / "nobody.sock").read_metagraph()
 
 
@@ -208,7 +208,7 @@ async def test_a_stream_out_of_step_ends_the_connection(tmp_path: Path) -> None:
     path = tmp_path / "signer.sock"
     async with FakeSigner(path, _babble):
         client = SignerClient(path)
-        with pytest.raises(TransientError, match="out of step"):
+        with pytest.raises(OwnFailure, match="out of step"):
             await client.read_metagraph()
         await client.close()
 
@@ -239,7 +239,7 @@ async def test_an_answer_of_the_wrong_kind_is_not_taken_for_success(tmp_path: Pa
 
     async with FakeSigner(path, confuse):
         client = SignerClient(path)
-        with pytest.raises(TransientError, match="out of turn"):
+        with pytest.raises(OwnFailure, match="out of turn"):
             await client.sign_auth("5M", "u")
         await client.close()
 

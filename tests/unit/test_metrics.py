@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partialmethod
+from pathlib import Path
 from socketserver import BaseServer
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
-from gaia.validator.app import metrics
-from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.app import metrics, observer
+from gaia.validator.app.observer import Observer
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.borders import UNFORESEEN, Party, border
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, TransientError
 
 NAMES = {
     "gaia_ipc_queue_depth",
@@ -29,6 +39,7 @@ NAMES = {
     "gaia_chain_block",
     "gaia_weights_last_set_block",
     "gaia_errors_total",
+    "gaia_unforeseen_errors_total",
 }
 
 
@@ -61,7 +72,53 @@ def test_every_metric_is_served_under_its_name_and_with_its_unit():
     stop()
 
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE gaia_")}
-    assert served == NAMES
+    assert {name for name in served if not name.endswith("_created")} == NAMES
+
+
+@pytest.mark.parametrize("party", Party)
+def test_unforeseen_errors_of_every_party_are_served_before_the_first(party: Party):
+    value = REGISTRY.get_sample_value("gaia_unforeseen_errors_total", {"party": party.value})
+
+    assert value is not None
+
+
+async def test_an_exception_that_no_border_foresaw_is_counted_by_the_observer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    labels = {"party": Party.ARCHIVE.value}
+    monkeypatch.setattr(observer, "_LAG_PERIOD_S", 0.001)
+    monkeypatch.setattr(observer, "_LOOK_EVERY_S", 0.001)
+    pool: Any = SimpleNamespace(queue_depth=0, busy=0, healthy_seats=0, sandbox_level=0)
+    # An observer shows all that its process has met, be it before it looked.
+    shown = (REGISTRY.get_sample_value("gaia_unforeseen_errors_total", labels) or 0) + UNFORESEEN[
+        Party.ARCHIVE
+    ]
+    watching = asyncio.create_task(Observer(pool, _NoDatabase(), _no_metagraph(), tmp_path / "board").run())
+
+    with pytest.raises(TransientError), border(Party.ARCHIVE, "reading"):
+        raise KeyError("step")
+
+    async with asyncio.timeout(10):
+        while REGISTRY.get_sample_value("gaia_unforeseen_errors_total", labels) != shown + 1:
+            await asyncio.sleep(0.001)
+    watching.cancel()
+
+
+class _NoDatabase(Database):
+    """Is away."""
+
+    def __init__(self) -> None:
+        return
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        raise OwnFailure("database")
+        yield
+
+
+def _no_metagraph() -> MetagraphKeeper:
+    source: Any = None
+    return MetagraphKeeper(source)
 
 
 @pytest.mark.usefixtures("quick_to_stop")

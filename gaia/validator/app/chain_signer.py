@@ -22,6 +22,7 @@ from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.heartbeat import Heart
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.rendezvous import signer_heartbeat_path
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import (
@@ -31,10 +32,12 @@ from gaia.validator.utils.ipc_types import (
     FromSigner,
     MetagraphRead,
     ReadMetagraph,
+    ReadWeights,
     SetWeights,
     SignAuth,
     SignerFailed,
     ToSigner,
+    WeightsRead,
     WeightsSet,
     encode_frame,
 )
@@ -50,6 +53,8 @@ _NONCE_LETTERS = string.ascii_letters + string.digits
 _NONCE_LENGTH = 10
 _PEER = struct.Struct("3i")
 _BEAT_S = 0.25
+# Of the drain, for what is asked when the end comes; the Supervisor waits a fifth of it.
+_SHARE_OF_DRAIN = 0.15
 _log = structlog.get_logger("security")
 
 
@@ -130,7 +135,7 @@ class ChainSigner:
         await stopped.wait()
         server.close()
         if self._replies:
-            await asyncio.wait(self._replies, timeout=self._settings.drain_timeout_s)
+            await asyncio.wait(self._replies, timeout=_SHARE_OF_DRAIN * self._settings.drain_timeout_s)
         for writer in self._conversations.values():
             writer.close()
         if self._conversations:
@@ -176,13 +181,17 @@ class ChainSigner:
 
     async def _answer(self, request: ToSigner) -> FromSigner:
         if isinstance(request, SignAuth):
-            return self._sign_auth(request)
-        if isinstance(request, ReadMetagraph):
+            with border(Party.SIGNER, "signing a request to a miner"):
+                return self._sign_auth(request)
+        with border(Party.CHAIN, type(request).__name__):
+            if isinstance(request, SetWeights):
+                async with self._submitting:
+                    return await self._set_weights(request)
             chain = await self._connected()
-            metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
-            return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
-        async with self._submitting:
-            return await self._set_weights(request)
+            if isinstance(request, ReadMetagraph):
+                metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
+                return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
+            return await self._read_weights(request, chain)
 
     def _sign_auth(self, request: SignAuth) -> AuthSigned:
         """Sign the headers of one request to a miner (protocol.md, 2.3)."""
@@ -196,12 +205,27 @@ class ChainSigner:
             signature="0x" + bytes(self._wallet.hotkey.sign(message.encode())).hex(),
         )
 
+    async def _read_weights(self, request: ReadWeights, chain: ChainClient) -> WeightsRead:
+        held = await chain.own_weights(self._settings.netuid, self._hotkey)
+        return WeightsRead(
+            request_id=request.request_id,
+            block=held.block,
+            last_update=held.last_update,
+            update_hash=held.update_hash,
+            pairs=held.pairs,
+        )
+
     async def _set_weights(self, request: SetWeights) -> WeightsSet:
         if self._settings.dry_run:
             raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
         chain = await self._connected()
         landed = await chain.set_weights(
-            self._wallet, self._settings.netuid, request.uids, request.weights, request.version_key
+            self._wallet,
+            self._settings.netuid,
+            request.uids,
+            request.weights,
+            request.version_key,
+            request.promised_block,
         )
         _log.info("weights_set", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids))
         return WeightsSet(

@@ -30,9 +30,11 @@ from gaia.validator.app.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.reload import merge
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.core.incidents import Incident
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.signer_client import SignerClient
-from gaia.validator.core.task_orchestrator import MetagraphKeeper, TaskOrchestrator
+from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weight_setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings, load_settings
@@ -100,7 +102,16 @@ class IOEngine:
         task = WeatherTask(settings, database, CountedMiners(miners), archives, self, self._metagraph, clock)
         copies = CopyBook(settings, database, self)
         weights = WeightSetter(settings, database, signer, self._metagraph, copies)
-        self._orchestrator = TaskOrchestrator(settings, clock, [task], self._metagraph, weights, _count_error)
+        self._orchestrator = TaskOrchestrator(
+            settings,
+            clock,
+            [task],
+            self._metagraph,
+            weights,
+            Incident(database, "chain"),
+            _count_error,
+            pool.close if isinstance(pool, ComputePool) else None,
+        )
 
     @classmethod
     @asynccontextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 
+from gaia.validator.utils.borders import Party
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 QUEUE_DEPTH = Gauge("gaia_ipc_queue_depth", "Units waiting or leased, by queue.", ["queue"])
@@ -47,6 +48,14 @@ CHAIN_BLOCK = Gauge("gaia_chain_block", "Block of the newest metagraph.")
 WEIGHTS_BLOCK = Gauge("gaia_weights_last_set_block", "Block in which our weights were last set.")
 
 ERRORS = Counter("gaia_errors_total", "Errors judged by the orchestrator, by kind.", ["kind"])
+UNFORESEEN = Counter(
+    "gaia_unforeseen_errors_total",
+    "Exceptions of the IO-Engine that no border knew by name, by party.",
+    ["party"],
+)
+# An alert on the first one needs the zero before it.
+for _party in Party:
+    UNFORESEEN.labels(_party.value)
 
 
 def serve(host: str, port: int) -> Callable[[], None]:

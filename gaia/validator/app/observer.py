@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +18,10 @@ from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, Stor
 from gaia.validator.app import metrics
 from gaia.validator.app.backends.choice import Compute
 from gaia.validator.app.rendezvous import Board, read_board
-from gaia.validator.core.task_orchestrator import MetagraphKeeper
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import GaiaError, TransientError
 from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
 
@@ -42,6 +44,7 @@ class Observer:
         self._metagraph = metagraph
         self._board_path = board_path
         self._restarts: dict[str, int] = {}
+        self._unforeseen: Counter[Party] = Counter()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -59,6 +62,7 @@ class Observer:
         board = read_board(self._board_path)
         self._show_processes(board)
         self._show_restarts(board)
+        self._show_unforeseen()
         if (metagraph := self._metagraph.latest()) is not None:
             metrics.CHAIN_BLOCK.set(metagraph.block)
             own = [n.last_update for n in metagraph.neurons if n.uid == metagraph.own_uid]
@@ -101,6 +105,11 @@ class Observer:
         for role, total in board.restarts.items():
             metrics.CHILD_RESTARTS.labels(role).inc(max(0, total - self._restarts.get(role, 0)))
             self._restarts[role] = total
+
+    def _show_unforeseen(self) -> None:
+        for party, total in UNFORESEEN.items():
+            metrics.UNFORESEEN.labels(party.value).inc(total - self._unforeseen[party])
+            self._unforeseen[party] = total
 
 
 class CountedMiners:

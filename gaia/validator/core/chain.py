@@ -5,26 +5,38 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import bittensor as bt
+import structlog
 
-from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, ExitCode, TransientError
+from gaia.validator.core.weight_doubts import ERA_BLOCKS, as_stored
+from gaia.validator.utils.borders import Party, border
+from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 _RAO_PER_TOKEN = 10**9
-_U16_MAX = 65535
 _IPV4 = 4
-_ERA_BLOCKS = 64
 _SETTLING_BLOCKS = 3
 _LONGEST_CONNECT_S = 15.0
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 """The all-zero account: what the chain answers where no owner is set."""
 _METAGRAPH = ("SubnetInfoRuntimeApi", "get_metagraph")
 _PALLET = "SubtensorModule"
+_PER_NEURON = (
+    "coldkeys",
+    "axons",
+    "total_stake",
+    "validator_permit",
+    "last_update",
+    "block_at_registration",
+)
+# What reading an answer of another shape raises, in the SDK and here.
+_MISREAD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,19 @@ class WeightsOnChain:
     extrinsic: str
     """"<block>-<index>", or "" where another node's word is all we have."""
     read_back: list[list[int]]
+    """[uid, u16] pairs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnWeights:
+    """What the chain holds of us, as of one block."""
+
+    block: int
+    last_update: int
+    """Block in which our weights were last set; 0: never."""
+    update_hash: str
+    """Hash of that block; "" where there is none, or the node does not know it."""
+    pairs: list[list[int]]
     """[uid, u16] pairs."""
 
 
@@ -53,10 +78,11 @@ class _Vector:
 class ChainClient:
     """One long-lived connection; every call on it has the same deadline.
 
-    A call raises `TransientError` when the chain cannot be reached or refuses
-    for now, its subclass `DeadlineExceeded` when no answer came in time, and
-    `ConfigurationError` when only the operator can help. After a failed
-    connection `is_broken` is true: close the client and connect anew.
+    A call raises `TransientError` when the chain cannot be reached, refuses, or
+    answers what cannot be read, and its subclass `DeadlineExceeded` when no answer
+    came in time. One answer of one node is never a reason to end: no call raises
+    `ConfigurationError`. After a failed call `is_broken` is true: close the client
+    and connect anew.
     """
 
     def __init__(self, client: bt.Client, timeout_s: float) -> None:
@@ -77,7 +103,8 @@ class ChainClient:
         try:
             async with asyncio.timeout(1.0):
                 await self._client.close()
-        except (TimeoutError, OSError, bt.BittensorError):
+        except Exception as error:  # noqa: BLE001 - the SDK raises here what broke the connection before
+            log.debug("connection_ended_badly", error=f"{type(error).__name__}: {error}")
             self.is_broken = True
 
     async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
@@ -85,73 +112,108 @@ class ChainClient:
 
         Raises
         ------
-        ConfigurationError
-            If there is no such subnet.
+        SubnetMissing
+            If the chain says that there is no such subnet.
         """
         async with self._deadline("reading the metagraph"):
             graph = await self._client.runtime(_METAGRAPH, [netuid])
         if graph is None:
-            raise ConfigurationError("GAIA_NETUID", f"subnet {netuid} does not exist", "choose one that does")
-        return _metagraph(graph, netuid, own_hotkey)
+            raise SubnetMissing(f"the chain says that subnet {netuid} does not exist")
+        with _understanding("the metagraph"):
+            return _metagraph(graph, netuid, own_hotkey)
+
+    async def own_weights(self, netuid: int, hotkey: str) -> OwnWeights:
+        """Read what the chain holds of us, all of it as of one block."""
+        async with self._deadline("reading the newest block's number"):
+            head = await self._client.block()
+        with _understanding("the newest block's number"):
+            block = int(head)
+        own_uid = await self._own_uid(netuid, hotkey, block)
+        last_update = await self._last_update(netuid, own_uid, block)
+        return OwnWeights(
+            block=block,
+            last_update=last_update,
+            update_hash=await self._block_hash(last_update) if last_update else "",
+            pairs=await self._pairs(netuid, own_uid, block),
+        )
 
     async def set_weights(
-        self, wallet: bt.Wallet, netuid: int, uids: Sequence[int], weights: Sequence[int], version_key: int
+        self,
+        wallet: bt.Wallet,
+        netuid: int,
+        uids: Sequence[int],
+        weights: Sequence[int],
+        version_key: int,
+        promised_block: int | None = None,
     ) -> WeightsOnChain:
         """Sign and submit one vector, and return what the chain then holds.
 
         Submits the raw call: the SDK's own intent reads storage that not every
-        runtime has. An outcome that stays unknown is settled by looking at the
-        chain before it is called a failure.
+        runtime has. An outcome that stays unknown, a refusal by the pool included,
+        is settled by looking at the chain before it is called a failure.
 
         Parameters
         ----------
         weights
             u16, the largest 65535, which the chain stores unchanged.
+        promised_block
+            Block as of which the vector was promised. Nothing is signed where the chain holds
+            weights of ours that are newer; they are returned if they are these.
 
         Raises
         ------
-        ConfigurationError
-            If our hotkey is not registered.
         TransientError
-            If the chain refused, or holds other weights afterwards.
+            If the chain refused, does not know our hotkey, or holds other weights afterwards.
         """
-        hotkey = wallet.hotkey.ss58_address
-        own_uid = await self._own_uid(netuid, hotkey)
-        before = (await self._last_updates(netuid))[own_uid]
+        own_uid = await self._own_uid(netuid, wallet.hotkey.ss58_address)
+        before = await self._last_update(netuid, own_uid)
+        if promised_block is not None and before > promised_block:
+            promised = _Vector(
+                netuid=netuid, own_uid=own_uid, uids=uids, weights=weights, last_update=promised_block
+            )
+            return await self._landed(promised, "", "")
         vector = _Vector(netuid=netuid, own_uid=own_uid, uids=uids, weights=weights, last_update=before)
         call = bt.calls.SubtensorModule.set_mechanism_weights(
             netuid=netuid, mecid=0, dests=list(uids), weights=list(weights), version_key=version_key
         )
         try:
             async with self._deadline("submitting the weights"):
-                result = await self._client.submit_call(call, wallet, signer="hotkey", period=_ERA_BLOCKS)
+                result = await self._client.submit_call(call, wallet, signer="hotkey", period=ERA_BLOCKS)
         except TransientError as error:
             return await self._settle(vector, error)
         if result.success:
             return await self._landed(vector, result.block_hash or "", result.extrinsic_id or "")
-        refusal = _refusal(result, netuid, hotkey)
-        if result.block_hash or isinstance(refusal, ConfigurationError):
+        refusal = _refusal(result)
+        if result.block_hash:
             raise refusal
         return await self._settle(vector, refusal)
 
-    async def _own_uid(self, netuid: int, hotkey: str) -> int:
-        uid = await self._query("Uids", netuid, hotkey)
+    async def _own_uid(self, netuid: int, hotkey: str, block: int | None = None) -> int:
+        uid = await self._query("Uids", netuid, hotkey, block=block)
         if uid is None:
-            raise _not_registered(netuid, hotkey)
-        return int(uid)
+            raise TransientError(f"the chain says that hotkey {hotkey} is not registered on subnet {netuid}")
+        with _understanding("our uid"):
+            return int(uid)
 
-    async def _last_updates(self, netuid: int, block: int | None = None) -> list[int]:
-        return [int(updated) for updated in await self._query("LastUpdate", netuid, block=block)]
+    async def _last_update(self, netuid: int, uid: int, block: int | None = None) -> int:
+        updates = await self._query("LastUpdate", netuid, block=block)
+        with _understanding("the blocks of last updates"):
+            return int(updates[uid])
+
+    async def _pairs(self, netuid: int, uid: int, block: int | None = None) -> list[list[int]]:
+        pairs = await self._query("Weights", netuid, uid, block=block)
+        with _understanding("our weights"):
+            return [[int(target), int(weight)] for target, weight in pairs]
 
     async def _landed(self, vector: _Vector, block_hash: str, extrinsic: str) -> WeightsOnChain:
         """Read back what the chain holds since `extrinsic`, or now if that is unknown; it must be what was sent."""
-        included = int(extrinsic.partition("-")[0]) if extrinsic else None
-        last_update = (await self._last_updates(vector.netuid, included))[vector.own_uid]
-        pairs = await self._query("Weights", vector.netuid, vector.own_uid, block=included)
-        read_back = [[int(uid), int(weight)] for uid, weight in pairs]
+        with _understanding("our extrinsic"):
+            included = int(extrinsic.partition("-")[0]) if extrinsic else None
+        last_update = await self._last_update(vector.netuid, vector.own_uid, included)
+        read_back = await self._pairs(vector.netuid, vector.own_uid, included)
         if last_update <= vector.last_update:
             raise TransientError(f"the chain has no weights of ours since block {vector.last_update}")
-        if _as_mapping(read_back) != _as_mapping(zip(vector.uids, _upscaled(vector.weights), strict=True)):
+        if as_stored(read_back) != as_stored(zip(vector.uids, vector.weights, strict=True)):
             raise TransientError(f"the chain holds other weights than those sent, since block {last_update}")
         return WeightsOnChain(
             block=included or last_update,
@@ -191,19 +253,43 @@ class ChainClient:
         done = False
         timeout_s = min(self._timeout_s, at_most_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                yield
+            with border(Party.CHAIN, doing):
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        yield
+                except TimeoutError as error:
+                    problem = f"no answer of the chain in {timeout_s:g} s while {doing}"
+                    raise DeadlineExceeded(problem) from error
+                except (bt.BittensorError, OSError, *_MISREAD) as error:
+                    raise TransientError(f"the chain failed while {doing}: {_said(error)}") from error
             done = True
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no answer of the chain in {timeout_s:g} s while {doing}") from error
-        except (bt.BittensorError, OSError, ValueError) as error:
-            raise TransientError(f"the chain failed while {doing}: {error}") from error
         finally:
             self.is_broken |= not done
 
 
+@contextmanager
+def _understanding(what: str) -> Iterator[None]:
+    """Turn what fails over the shape of an answer into a `TransientError`: another answer may be sound."""
+    with border(Party.CHAIN, f"reading {what}"):
+        try:
+            yield
+        except GaiaError:
+            raise
+        except _MISREAD as error:
+            raise TransientError(f"the chain's answer about {what} makes no sense: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
 def _metagraph(graph: Mapping[str, Any], netuid: int, own_hotkey: str) -> Metagraph:
     hotkeys = [str(hotkey) for hotkey in graph["hotkeys"]]
+    lengths = {name: len(graph[name]) for name in _PER_NEURON}
+    if set(lengths.values()) - {len(hotkeys)}:
+        raise ValueError(f"{len(hotkeys)} hotkeys, and of other columns {lengths}")
+    if len(set(hotkeys)) != len(hotkeys):
+        raise ValueError("a hotkey stands there twice")
     owner = str(graph["owner_hotkey"])
     return Metagraph(
         netuid=netuid,
@@ -244,28 +330,7 @@ def _dotted_quad(axon: Mapping[str, Any]) -> str:
     return str(ipaddress.IPv4Address(ip))
 
 
-def _refusal(result: bt.ExtrinsicResult, netuid: int, hotkey: str) -> TransientError | ConfigurationError:
+def _refusal(result: bt.ExtrinsicResult) -> TransientError:
     code = result.error.code if result.error is not None else bt.ErrorCode.UNKNOWN
     name = (result.error.name if result.error is not None else None) or code.value
-    if code is bt.ErrorCode.NOT_REGISTERED:
-        return _not_registered(netuid, hotkey)
     return TransientError(f"the chain refused the weights: {name}: {result.message}")
-
-
-def _not_registered(netuid: int, hotkey: str) -> ConfigurationError:
-    return ConfigurationError(
-        "GAIA_WALLET_HOTKEY",
-        f"hotkey {hotkey} is not registered on subnet {netuid}",
-        f"register it with `btcli subnets register --netuid {netuid}` or name another hotkey",
-        ExitCode.HOTKEY_NOT_REGISTERED,
-    )
-
-
-def _upscaled(weights: Sequence[int]) -> list[int]:
-    """Return the weights as the runtime stores them, the largest at 65535."""
-    top = max(weights, default=0)
-    return [weight * _U16_MAX // top for weight in weights] if top else list(weights)
-
-
-def _as_mapping(pairs: Any) -> dict[int, int]:
-    return {uid: weight for uid, weight in pairs if weight}

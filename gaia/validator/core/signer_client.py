@@ -10,13 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from gaia.validator.utils.errors import (
-    ConfigurationError,
-    DeadlineExceeded,
-    GaiaError,
-    OwnFailure,
-    TransientError,
-)
+from gaia.validator.utils.borders import Party, border
+from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, GaiaError, OwnFailure
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
     FrameReader,
@@ -24,16 +19,18 @@ from gaia.validator.utils.ipc_types import (
     Metagraph,
     MetagraphRead,
     ReadMetagraph,
+    ReadWeights,
     SetWeights,
     SignAuth,
     SignerFailed,
+    WeightsRead,
     WeightsSet,
     encode_frame,
 )
 
 _READ_BYTES = 65536
 # How many of the signer's chain calls, each with its own deadline, one request may take.
-_SIGN_CALLS, _READ_CALLS, _SET_CALLS = 1, 2, 8
+_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS = 1, 2, 6, 8
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
@@ -41,9 +38,10 @@ class SignerClient:
     """Asks the chain signer, over one connection, any number of things at once.
 
     The connection is opened by the first request and again after the signer
-    died. A request that was under way then raises `TransientError`: whether
-    weights were set must be read from the chain. Errors of the signer are
-    raised here as it raised them.
+    died. A request that was under way then raises `OwnFailure`: whether
+    weights were set must be read from the chain. Nobody else is to blame for
+    a signer that is away, silent or out of step, so all of this is `OwnFailure`;
+    what the signer answers with is raised here as it raised it.
 
     Parameters
     ----------
@@ -90,18 +88,35 @@ class SignerClient:
         read = await self._ask(lambda number: ReadMetagraph(request_id=number), MetagraphRead, _READ_CALLS)
         return read.metagraph
 
-    async def set_weights(self, uids: Sequence[int], weights: Sequence[int], version_key: int) -> WeightsSet:
-        """Have one vector of u16 signed, submitted and read back from the chain."""
+    async def read_weights(self) -> WeightsRead:
+        """Return what the chain holds of us, as of the newest block."""
+        return await self._ask(lambda number: ReadWeights(request_id=number), WeightsRead, _HELD_CALLS)
+
+    async def set_weights(
+        self,
+        uids: Sequence[int],
+        weights: Sequence[int],
+        version_key: int,
+        promised_block: int | None = None,
+    ) -> WeightsSet:
+        """Have one vector of u16 signed, submitted and read back from the chain.
+
+        Nothing is signed where the chain holds weights of ours that are newer than `promised_block`.
+        """
 
         def request(number: int) -> SetWeights:
             return SetWeights(
-                request_id=number, uids=list(uids), weights=list(weights), version_key=version_key
+                request_id=number,
+                uids=list(uids),
+                weights=list(weights),
+                version_key=version_key,
+                promised_block=promised_block,
             )
 
         return await self._ask(request, WeightsSet, _SET_CALLS)
 
     async def close(self) -> None:
-        """Close the connection; requests under way raise `TransientError`."""
+        """Close the connection; requests under way raise `OwnFailure`."""
         if self._writer is not None:
             self._writer.close()
         if self._listening is not None:
@@ -110,17 +125,18 @@ class SignerClient:
     async def _ask(self, make: Callable[[int], msgspec.Struct], reply: type[_Reply], calls: int) -> _Reply:
         number = next(self._ids)
         timeout_s = calls * self._timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await self._exchange(number, encode_frame(make(number)))
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"the chain signer did not answer in {timeout_s:g} s") from error
-        finally:
-            self._pending.pop(number, None)
+        with border(Party.SIGNER, "asking the chain signer"):
+            try:
+                async with asyncio.timeout(timeout_s):
+                    answer = await self._exchange(number, encode_frame(make(number)))
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"the chain signer did not answer in {timeout_s:g} s") from error
+            finally:
+                self._pending.pop(number, None)
         if isinstance(answer, SignerFailed):
             raise answer.failure.exception()
         if not isinstance(answer, reply):
-            raise TransientError(f"the chain signer answered {type(answer).__name__} out of turn")
+            raise OwnFailure(f"the chain signer answered {type(answer).__name__} out of turn")
         return answer
 
     async def _exchange(self, number: int, frame: bytes) -> FromSigner:
@@ -136,7 +152,7 @@ class SignerClient:
                 try:
                     reader, self._writer = await asyncio.open_unix_connection(self._path)
                 except OSError as error:
-                    raise TransientError(f"the chain signer cannot be reached: {error.strerror}") from error
+                    raise OwnFailure(f"the chain signer cannot be reached: {error.strerror}") from error
                 self._listening = asyncio.create_task(self._listen(reader, self._writer))
             return self._writer
 
@@ -159,4 +175,4 @@ class SignerClient:
             writer.close()
             for waiting in self._pending.values():
                 if not waiting.done():
-                    waiting.set_exception(TransientError(reason))
+                    waiting.set_exception(OwnFailure(reason))

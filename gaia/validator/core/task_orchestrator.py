@@ -3,76 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from gaia.tasks.defined_tasks.base import Clock, GaiaTask
+from gaia.validator.core.incidents import Incident
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.core.weight_setting import WeightSetter
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, TransientError
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    ExitCode,
+    GaiaError,
+    TransientError,
+)
 
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 120.0
-
-
-class MetagraphSource(Protocol):
-    async def read_metagraph(self) -> Metagraph: ...
-
-
-class MetagraphKeeper:
-    """The newest metagraph that was read."""
-
-    def __init__(self, source: MetagraphSource) -> None:
-        self._source = source
-        self._latest: Metagraph | None = None
-
-    def latest(self) -> Metagraph | None:
-        return self._latest
-
-    async def refresh(self) -> None:
-        self._latest = await self._source.read_metagraph()
-
-    async def first(self, timeout_s: float) -> Metagraph:
-        """Read the first metagraph, trying for `timeout_s`.
-
-        Raises
-        ------
-        ConfigurationError
-            If the chain can't be reached, or our hotkey is not registered there.
-        """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_s
-        while True:
-            try:
-                await self.refresh()
-                break
-            except TransientError as error:
-                if loop.time() > end:
-                    raise ConfigurationError(
-                        "GAIA_CHAIN_ENDPOINT",
-                        f"the chain cannot be reached ({error})",
-                        "correct the address or start the node",
-                        ExitCode.CHAIN_UNREACHABLE,
-                    ) from error
-                await asyncio.sleep(0.2)
-        assert self._latest is not None
-        if self._latest.own_uid is None:
-            raise ConfigurationError(
-                "GAIA_WALLET_HOTKEY",
-                f"hotkey {self._latest.own_hotkey} is not registered on subnet {self._latest.netuid}",
-                "register it, or name the registered one",
-                ExitCode.HOTKEY_NOT_REGISTERED,
-            )
-        return self._latest
+# How long jobs that are cancelled at a stop may take to notice.
+_CANCELLED_S = 1.0
+_FACTS_OF_THE_CHAIN = frozenset({ExitCode.HOTKEY_NOT_REGISTERED, ExitCode.CHAIN_UNREACHABLE})
+"""What a node says of us is an end at the start only: later it is waited out."""
 
 
 class TaskOrchestrator:
-    """Runs what is due; a job that fails is logged and tried again at the next beat."""
+    """Runs what is due; a job that fails is logged and tried again at the next beat.
+
+    Parameters
+    ----------
+    chain
+        Told whenever the metagraph could be read, or could not.
+    on_error
+        Told the name of each error.
+    let_go
+        At a stop, called before late jobs are cancelled: workers then keep the units they have
+        in hand, where cancelling would kill them.
+    """
 
     def __init__(
         self,
@@ -81,20 +51,29 @@ class TaskOrchestrator:
         tasks: Sequence[GaiaTask],
         metagraph: MetagraphKeeper,
         weights: WeightSetter,
+        chain: Incident,
         on_error: Callable[[str], None],
+        let_go: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._tasks = tasks
         self._metagraph = metagraph
         self._weights = weights
+        self._chain = chain
         self._on_error = on_error
+        self._let_workers_go = let_go
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._running: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] | None = None
+        self._is_stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Beat until `stop` is set or a job needs the operator; then let running jobs end.
+        """Beat until `stop` is set or a job needs the operator; then let what is in hand end.
+
+        No job begins then. Those that run have half of `drain_timeout_s`, a submission of
+        weights included; what is not done by then is cancelled, and the next start finds it
+        in the database as it stands.
 
         Raises
         ------
@@ -112,8 +91,11 @@ class TaskOrchestrator:
             await self._over
         finally:
             stopped.cancel()
-            self._scheduler.shutdown(wait=False)
+            # Only then may the scheduler end: it cancels whatever it still runs.
+            self._is_stopping = True
+            self._scheduler.pause()
             await self._drain()
+            self._scheduler.shutdown(wait=False)
 
     def _let_go(self, stopped: asyncio.Task[Any]) -> None:
         if self._over is not None and not self._over.done() and not stopped.cancelled():
@@ -126,9 +108,24 @@ class TaskOrchestrator:
         await self._clock.idle_until(min(known, default=None))
 
     async def refresh_and_set_weights(self) -> None:
-        await self._metagraph.refresh()
-        if await self._weights.set_if_due(self._clock.now()) is not None:
+        """Read the metagraph, and set weights by the newest that is known, be it an older one."""
+        await self._refresh()
+        try:
+            outcome = await self._weights.set_if_due(self._clock.now())
+        except TransientError as error:
+            self._on_error(type(error).__name__)  # it is said already, once for each change
+            return
+        if outcome is not None:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        try:
             await self._metagraph.refresh()
+        except TransientError as error:
+            self._on_error(type(error).__name__)
+            await self._chain.failing(str(error), self._clock.now())
+        else:
+            await self._chain.recovered(self._clock.now())
 
     async def status_logger(self) -> None:
         metagraph = self._metagraph.latest()
@@ -140,38 +137,70 @@ class TaskOrchestrator:
         )
 
     def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
-        name = job.__name__
-
-        async def guarded() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._running.add(task)
-            try:
-                await job()
-            except ConfigurationError as error:
-                if self._over is not None and not self._over.done():
-                    self._over.set_exception(error)
-            except GaiaError as error:
-                self._on_error(type(error).__name__)
-                log.warning("job_failed", job=name, error=f"{type(error).__name__}: {error}")
-            except Exception as error:
-                self._on_error(type(error).__name__)
-                log.exception("job_broke", job=name)
-            finally:
-                self._running.discard(task)
-
         self._scheduler.add_job(
-            guarded,
+            self._guarded,
             "interval",
+            args=[job],
             seconds=seconds,
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,
-            name=name,
+            id=job.__name__,
+            name=job.__name__,
         )
 
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Run a job once; whatever becomes of it, the next beat comes."""
+        if self._is_stopping:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await job()
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
+            # The scheduler would report it as an error: nothing failed, time was up.
+            log.info("job_cut_short", job=job.__name__)
+        except ConfigurationError as error:
+            self._judge(error, job.__name__)
+        except GaiaError as error:
+            self._on_error(type(error).__name__)
+            log.warning("job_failed", job=job.__name__, error=f"{type(error).__name__}: {error}")
+        except Exception as error:
+            self._on_error(type(error).__name__)
+            log.exception("job_broke", job=job.__name__)
+        finally:
+            self._running.discard(task)
+
+    def _judge(self, error: ConfigurationError, job: str) -> None:
+        """End for what only the operator of this machine can mend; wait for everything else."""
+        if error.exit_code in _FACTS_OF_THE_CHAIN:
+            self._on_error(type(error).__name__)
+            log.warning("job_failed", job=job, error=str(error))
+        elif self._over is not None and not self._over.done():
+            self._over.set_exception(error)
+
     async def _drain(self) -> None:
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=self._settings.drain_timeout_s / 2)
-            for task in late:
-                task.cancel()
+        closing = [asyncio.create_task(close()) for close in map(_closer, self._tasks) if close is not None]
+        in_hand = {*self._running, *closing}
+        if not in_hand:
+            return
+        log.info("draining", jobs=len(self._running))
+        done, late = await asyncio.wait(in_hand, timeout=self._settings.drain_timeout_s / 2)
+        if late and self._let_workers_go is not None:
+            await self._let_workers_go()
+        for task in late:
+            task.cancel()
+        if late:
+            ended, _ = await asyncio.wait(late, timeout=_CANCELLED_S)
+            done |= ended
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.warning("task_not_closed", error=f"{type(error).__name__}: {error}")
+
+
+def _closer(task: GaiaTask) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    """Return what lets the work that a task has in hand end; not every task works between its ticks."""
+    return getattr(task, "close", None)

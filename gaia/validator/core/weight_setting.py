@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
 from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
+from gaia.validator.core.incidents import Incident
+from gaia.validator.core.weight_doubts import Doubt, Landed, settle
 from gaia.validator.core.weight_inputs import VectorInputs, vector_of, written
 from gaia.validator.core.weight_rules.base import Entry, Standing
 from gaia.validator.core.weights import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
-from gaia.validator.db.journal import Epoch, Intent, WindowScore
-from gaia.validator.db.queries import JournalEntry
+from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable
-from gaia.validator.utils.ipc_types import Metagraph, WeightsSet
+from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
+from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
 
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 # The only mechanism this subnet has.
@@ -37,8 +42,14 @@ _STANDINGS = {
 
 
 class Signer(Protocol):
-    async def set_weights(self, uids: list[int], weights: list[int], version_key: int) -> WeightsSet:
-        """Sign and submit a vector; return once it was read back from the chain."""
+    async def set_weights(
+        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
+    ) -> WeightsSet:
+        """Sign and submit a vector, unless weights newer than `promised_block` stand; return once it was read back."""
+        ...
+
+    async def read_weights(self) -> WeightsRead:
+        """Return what the chain holds of us."""
         ...
 
 
@@ -58,9 +69,10 @@ class WeightSetter:
         self._signer = signer
         self._metagraph = metagraph
         self._copies = copies
+        self._incident = Incident(database, "weights")
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
-        """Set weights if they are due; return what the chain then held.
+        """Settle what is in doubt, then set weights if they are due; return what the chain then held.
 
         Raises
         ------
@@ -69,47 +81,113 @@ class WeightSetter:
             found out. The journal keeps the vector of this epoch once there is one: the
             next attempt signs the same one.
         """
+        try:
+            return await self._settle_and_set(now)
+        except TransientError as error:
+            await self._incident.failing(str(error), now)
+            raise
+
+    async def _settle_and_set(self, now: datetime) -> WeightsSet | None:
         metagraph = self._metagraph.latest()
-        if metagraph is None or not self._is_due(metagraph):
+        if metagraph is None:
             return None
-        epoch = Epoch(self._settings.netuid, MECHANISM, metagraph.block // (metagraph.tempo + 1))
+        epoch = self._epoch(metagraph.block // (metagraph.tempo + 1))
+        if not self._settings.dry_run:
+            await self._settle(metagraph, epoch, now)
+        own = self._own(metagraph)
+        if own is None:
+            return None
+        if not self._is_due(own, metagraph):
+            await self._incident.recovered(now)  # whatever failed before, weights of ours stand
+            return None
         entry = await self._entry(metagraph, epoch, now)
-        if entry is None or entry.state == "set":
+        if entry is None or entry.state in ("set", "lost"):
             return None
+        try:
+            outcome = await self._sign(entry, metagraph)
+        except GaiaError as error:
+            await self._note_failure(epoch, error, now)
+            raise
+        await self._do(lambda connection: journal.record_set(connection, epoch, outcome, now))
+        log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(entry.vector))
+        await self._incident.recovered(now)
+        return outcome
+
+    def _epoch(self, number: int) -> Epoch:
+        return Epoch(self._settings.netuid, MECHANISM, number)
+
+    async def _sign(self, entry: JournalEntry, metagraph: Metagraph) -> WeightsSet:
         uids = [uid for uid, _ in entry.vector]
         values = [value for _, value in entry.vector]
+        doubt = _doubt(entry, metagraph.tempo)
+        return await self._signer.set_weights(uids, values, VERSION_KEY, doubt.promised_block)
+
+    async def _note_failure(self, epoch: Epoch, error: GaiaError, now: datetime) -> None:
+        """Record a try that failed. Where that fails too, the row stays in doubt and is settled later."""
         try:
-            outcome = await self._signer.set_weights(uids, values, VERSION_KEY)
-        except GaiaError as error:
-            async with self._database.transaction() as connection:
-                await journal.record_failed(connection, epoch, str(error), now)
-            raise
-        async with self._database.transaction() as connection:
-            await journal.record_set(connection, epoch, outcome, now)
-        log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(uids))
-        return outcome
+            await self._do(lambda connection: journal.record_failed(connection, epoch, str(error), now))
+        except TransientError as another:
+            log.warning("failure_not_recorded", epoch=epoch.number, error=str(another))
+
+    async def _settle(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> None:
+        """Find out what became of vectors in doubt, as far as the chain tells.
+
+        Where the chain cannot be read nothing is lost: the signer looks as well before it signs.
+        """
+
+        async def read(connection: Connection) -> tuple[list[JournalEntry], int]:
+            entries = await journal.doubts(connection, epoch.netuid, epoch.mechid)
+            return entries, await journal.known_block(connection, epoch.netuid, epoch.mechid)
+
+        entries, known_block = await self._do(read)
+        if not entries:
+            return
+        try:
+            held = await self._signer.read_weights()
+        except TransientError as error:
+            log.info("weights_still_in_doubt", epochs=[e.epoch for e in entries], reason=str(error))
+            return
+        doubts = [_doubt(entry, metagraph.tempo) for entry in entries]
+        outcomes = settle(doubts, held, known_block, epoch.number)
+
+        async def write(connection: Connection) -> None:
+            for number, outcome in outcomes.items():
+                settled = self._epoch(number)
+                if isinstance(outcome, Landed):
+                    await journal.record_found(connection, settled, held, now)
+                else:
+                    await journal.record_lost(connection, settled, outcome.reason, now)
+
+        await self._do(write)
+        for number, outcome in outcomes.items():
+            log.info("weights_settled", epoch=number, outcome=str(outcome))
+            if isinstance(outcome, Landed):
+                await self._incident.recovered(now)
 
     async def _entry(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> JournalEntry | None:
         """Return the vector of this epoch, promised now or before; None while there is none to sign."""
         if not self._settings.dry_run:
-            async with self._database.transaction() as connection:
-                promised = await journal.entry_of(connection, epoch)
-            if promised is not None:
-                return promised
+
+            async def promised(connection: Connection) -> JournalEntry | None:
+                await journal.record_try(connection, epoch, metagraph.block)
+                return await journal.entry_of(connection, epoch)
+
+            if (entry := await self._do(promised)) is not None:
+                return entry
         intent = await self._intend(metagraph, epoch)
         if intent is None:
             return None
         if self._settings.dry_run:
             log.info("weights_not_signed", reason="dry run", vector=intent.vector)
             return None
-        async with self._database.transaction() as connection:
-            return await journal.record_intent(connection, intent, now)
+        return await self._do(lambda connection: journal.record_intent(connection, intent, now))
 
     async def _intend(self, metagraph: Metagraph, epoch: Epoch) -> Intent | None:
         """Compute the vector of this epoch; None while there is nothing to base it on."""
         window = timedelta(days=self._settings.weights_window_days)
-        async with self._database.transaction() as connection:
-            scores = await journal.window_scores(connection, self._settings.rule_set, window)
+        scores = await self._do(
+            lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
+        )
         if not scores:
             log.info("weights_held", reason="no score in the window")
             return None
@@ -135,7 +213,13 @@ class WeightSetter:
             completed_ids=sorted({score.run_id for score in scores if score.completed}),
             inputs=names,
             parts=parts,
+            block=metagraph.block,
         )
+
+    async def _do(self, body: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `body`, which is safe to repeat, in one transaction."""
+        async with self._database.transaction() as connection:
+            return await body(connection)
 
     async def _inputs(self, scores: Sequence[WindowScore], metagraph: Metagraph) -> VectorInputs:
         settings = self._settings
@@ -155,13 +239,28 @@ class WeightSetter:
             return inputs
         return replace(inputs, found=await self._copies.find(inputs.members(), earning))
 
-    def _is_due(self, metagraph: Metagraph) -> bool:
+    def _own(self, metagraph: Metagraph) -> Neuron | None:
+        """Return our own neuron if it may set weights."""
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
         if own is None or not own.validator_permit:
             log.error("weights_impossible", registered=own is not None, permit=False)
-            return False
+            return None
+        return own
+
+    def _is_due(self, own: Neuron, metagraph: Metagraph) -> bool:
         interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
+
+
+def _doubt(entry: JournalEntry, tempo: int) -> Doubt:
+    """Return what must be known of an entry to settle it; one without blocks has those of its epoch."""
+    first, last = entry.epoch * (tempo + 1), (entry.epoch + 1) * (tempo + 1)
+    return Doubt(
+        epoch=entry.epoch,
+        vector=entry.vector,
+        promised_block=first if entry.promised_block is None else entry.promised_block,
+        tried_block=last if entry.tried_block is None else entry.tried_block,
+    )
 
 
 def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:

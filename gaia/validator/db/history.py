@@ -110,6 +110,19 @@ SQL: Final[Mapping[str, str]] = {
     # The newest vectors first.
     "weights": "SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,"
     " block_hash, extrinsic, error FROM weight_journal ORDER BY epoch DESC LIMIT $1",
+    # The newest vector that stands on chain.
+    "weights_set": "SELECT epoch, block, block_hash, extrinsic, settled_at FROM weight_journal WHERE state = 'set'"
+    " ORDER BY epoch DESC LIMIT 1",
+    # Vectors of which nobody knows yet whether they stand on chain, oldest first.
+    "weights_in_doubt": "SELECT epoch, state, intended_at, error FROM weight_journal"
+    " WHERE state IN ('intended', 'failed') ORDER BY epoch",
+    # Parties that fail now, longest first.
+    "incidents": "SELECT party, began_at, last_at, evidence FROM incidents WHERE ended_at IS NULL"
+    " ORDER BY began_at, party",
+    # What archives have not given yet and why, by source: the first part of a set's name.
+    "awaited": "SELECT split_part(reference_id, '/', 1) AS source, count(*) AS sets, min(retry_at) AS retry_at,"
+    " (array_agg(last_error ORDER BY attempts DESC, reference_id))[1] AS last_error"
+    " FROM reference_sets WHERE NOT ready AND last_error IS NOT NULL GROUP BY source ORDER BY source",
     # The newest vector that was made from a run, and stands on chain.
     "weights_of_run": "SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at,"
     " block, block_hash, extrinsic, error, inputs FROM weight_journal WHERE state = 'set' AND run_ids ? $1"
@@ -199,6 +212,27 @@ async def references(connection: Connection) -> Row:
     row = await connection.fetchrow(SQL["references"])
     assert row is not None
     return dict(row)
+
+
+async def weights_set(connection: Connection) -> Row | None:
+    """The newest vector that stands on chain."""
+    row = await connection.fetchrow(SQL["weights_set"])
+    return dict(row) if row else None
+
+
+async def weights_in_doubt(connection: Connection) -> list[Row]:
+    """Vectors that were promised and neither set nor lost, oldest first."""
+    return [dict(row) for row in await connection.fetch(SQL["weights_in_doubt"])]
+
+
+async def incidents(connection: Connection) -> list[Row]:
+    """Parties outside of us that fail now, the one that has failed longest first."""
+    return [dict(row) for row in await connection.fetch(SQL["incidents"])]
+
+
+async def awaited(connection: Connection) -> list[Row]:
+    """Archives that did not give what they were asked for: how many sets, why, and when they are asked again."""
+    return [dict(row) for row in await connection.fetch(SQL["awaited"])]
 
 
 def _by_run(rows: Sequence[Any]) -> dict[str, list[Row]]:

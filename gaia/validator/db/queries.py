@@ -54,16 +54,6 @@ class ReferenceSet:
     """What the set holds, or held before it had to be fetched anew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalEntry:
-    """A weight vector that was, or is about to be, signed."""
-
-    epoch: int
-    vector: list[list[int]]
-    vector_sha256: str
-    state: str
-
-
 SQL: Final[Mapping[str, str]] = {
     # Which runs are known since a moment, so that schedule.py can say what is missing.
     "recorded_init_times": "SELECT init_time FROM runs WHERE init_time >= $1",
@@ -149,20 +139,6 @@ SQL: Final[Mapping[str, str]] = {
     " (SELECT FROM lead_scores WHERE lead_scores.run_id = runs.run_id AND lead_scores.rule_set = $1))"
     " AND EXISTS (SELECT FROM score_table WHERE score_table.run_id = runs.run_id AND score_table.rule_set = $1)"
     " ORDER BY runs.init_time, forecasts.hotkey",
-    # Promise one vector for an epoch, before it is signed.
-    "journal_intent": "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights,"
-    " run_ids, completed_ids, intended_at, inputs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-    " ON CONFLICT DO NOTHING RETURNING epoch",
-    # A part of what vectors are computed from, once.
-    "weight_input": "INSERT INTO weight_inputs (sha256, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-    # What was promised for an epoch.
-    "journal_entry": "SELECT epoch, vector, vector_sha256, state FROM weight_journal"
-    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3",
-    # What became of a promise; a vector that was set stays set.
-    "journal_set": "UPDATE weight_journal SET state = 'set', block = $4, block_hash = $5, extrinsic = $6,"
-    " read_back = $7, settled_at = $8, error = NULL WHERE netuid = $1 AND mechid = $2 AND epoch = $3",
-    "journal_failed": "UPDATE weight_journal SET state = 'failed', error = $4, settled_at = $5"
-    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3 AND state <> 'set'",
 }
 
 

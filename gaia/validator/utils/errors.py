@@ -40,6 +40,10 @@ class DeadlineExceeded(OwnFailure):
     """A unit of work did not end before its absolute deadline."""
 
 
+class SubnetMissing(TransientError):
+    """The chain says that our subnet does not exist: believed at the start alone, after readings that agree."""
+
+
 class NotYetAvailable(GaiaError):
     """The data centre has not published yet: look again at `retry_at`; no attempt is spent."""
 
@@ -100,6 +104,7 @@ _BY_NAME: dict[str, type[GaiaError]] = {
         TransientError,
         OwnFailure,
         DeadlineExceeded,
+        SubnetMissing,
         MinerFault,
         MinerUnreachable,
         QuarantinedError,

@@ -197,6 +197,8 @@ class SetWeights(msgspec.Struct, frozen=True, kw_only=True, tag="set_weights"):
     weights: list[int]
     """u16, largest 65535, as `core.weights.quantise` makes them."""
     version_key: int
+    promised_block: int | None = None
+    """Nothing is signed where the chain holds weights of ours that are newer; None: always."""
 
 
 class WeightsSet(msgspec.Struct, frozen=True, kw_only=True, tag="weights_set"):
@@ -211,13 +213,32 @@ class WeightsSet(msgspec.Struct, frozen=True, kw_only=True, tag="weights_set"):
     """[uid, u16] pairs as stored on chain after inclusion."""
 
 
+class ReadWeights(msgspec.Struct, frozen=True, kw_only=True, tag="read_weights"):
+    """Ask what the chain holds of us."""
+
+    request_id: int
+
+
+class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read"):
+    """What the chain holds of us, as of `block`."""
+
+    request_id: int
+    block: int
+    last_update: int
+    """Block in which our weights were last set; 0: never."""
+    update_hash: str
+    """Of that block; "" if unknown."""
+    pairs: list[list[int]]
+    """[uid, u16] as stored."""
+
+
 class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed"):
     request_id: int
     failure: Failure
 
 
-ToSigner = SignAuth | ReadMetagraph | SetWeights
-FromSigner = AuthSigned | MetagraphRead | WeightsSet | SignerFailed
+ToSigner = SignAuth | ReadMetagraph | SetWeights | ReadWeights
+FromSigner = AuthSigned | MetagraphRead | WeightsSet | WeightsRead | SignerFailed
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -1,0 +1,91 @@
+"""The newest metagraph, and which readings of it are believed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, SubnetMissing, TransientError
+from gaia.validator.utils.ipc_types import Metagraph
+
+_AGREEING_READINGS = 3
+_RETRY_S, _REREAD_S = 0.2, 1.0
+
+
+class MetagraphSource(Protocol):
+    async def read_metagraph(self) -> Metagraph: ...
+
+
+class MetagraphKeeper:
+    """The newest metagraph that could be believed."""
+
+    def __init__(self, source: MetagraphSource) -> None:
+        self._source = source
+        self._latest: Metagraph | None = None
+
+    def latest(self) -> Metagraph | None:
+        return self._latest
+
+    async def refresh(self) -> None:
+        """Read the metagraph anew.
+
+        Raises
+        ------
+        TransientError
+            If it could not be read, or is one in which our hotkey is missing though it was there
+            before. The one before stays: a single answer of a single node outs nobody.
+        """
+        fresh = await self._source.read_metagraph()
+        known = self._latest
+        if fresh.own_uid is None and known is not None and known.own_uid is not None:
+            raise TransientError(f"the chain says that our hotkey is not registered on subnet {fresh.netuid}")
+        self._latest = fresh
+
+    async def first(self, timeout_s: float) -> Metagraph:
+        """Read the first metagraph, trying for `timeout_s`.
+
+        Raises
+        ------
+        ConfigurationError
+            If at the end of that time the chain can't be reached, or the last readings agree that
+            our subnet does not exist or our hotkey is not registered there.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        agreeing, verdict = 0, None
+        while True:
+            before = verdict
+            verdict = await self._verdict()
+            if verdict is None:
+                assert self._latest is not None
+                return self._latest
+            agreeing = agreeing + 1 if before is not None and before.exit_code is verdict.exit_code else 1
+            is_out_of_reach = verdict.exit_code is ExitCode.CHAIN_UNREACHABLE
+            if loop.time() > end and (is_out_of_reach or agreeing >= _AGREEING_READINGS):
+                raise verdict
+            await asyncio.sleep(
+                _RETRY_S if is_out_of_reach else min(_REREAD_S, timeout_s / _AGREEING_READINGS)
+            )
+
+    async def _verdict(self) -> ConfigurationError | None:
+        """Read once; return what the operator would have to be told if it stays so, None if all is well."""
+        try:
+            await self.refresh()
+        except SubnetMissing as error:
+            return ConfigurationError("GAIA_NETUID", str(error), "choose one that does")
+        except TransientError as error:
+            return ConfigurationError(
+                "GAIA_CHAIN_ENDPOINT",
+                f"the chain cannot be reached ({error})",
+                "correct the address or start the node",
+                ExitCode.CHAIN_UNREACHABLE,
+            )
+        assert self._latest is not None
+        if self._latest.own_uid is not None:
+            return None
+        return ConfigurationError(
+            "GAIA_WALLET_HOTKEY",
+            f"hotkey {self._latest.own_hotkey} is not registered on subnet {self._latest.netuid}",
+            "register it, or name the registered one",
+            ExitCode.HOTKEY_NOT_REGISTERED,
+        )

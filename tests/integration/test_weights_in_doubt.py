@@ -1,0 +1,206 @@
+"""Vectors of which nobody knows whether they landed, and parties that fail: settled, told, and kept."""
+
+from datetime import timedelta
+
+import pytest
+
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.core.incidents import Incident
+from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.db import journal
+from gaia.validator.db.connection import Database
+from gaia.validator.db.journal import Epoch
+from gaia.validator.utils.errors import OwnFailure, TransientError
+from gaia.validator.utils.ipc_types import WeightsRead
+from tests.support.weight_setters import NOW, Setting
+
+
+@pytest.fixture
+async def setting(database):
+    setting = Setting(database)
+    await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2})
+    return setting
+
+
+def pairs(vector):
+    return [[uid, value] for uid, value in vector]
+
+
+async def in_doubt(setting):
+    """A vector of block 1000 that was signed, and nobody knows what became of it."""
+    setting.signer.failures = [OwnFailure("the connection to the chain signer ended before it answered")]
+    with pytest.raises(OwnFailure):
+        await setting.setter.set_if_due(NOW)
+    return pairs(setting.signer.signed[0])
+
+
+async def test_vector_in_doubt_that_stands_on_chain_is_set_at_the_next_look(setting):
+    vector = await in_doubt(setting)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=vector
+    )
+    setting.at_block(1020, last_update=1003)
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["block"], entry["read_back"], entry["error"]) == ("set", 1003, vector, None)
+    assert (entry["block_hash"], entry["extrinsic"]) == ("0xcd", "")
+    assert len(setting.signer.signed) == 1
+
+
+async def test_vector_in_doubt_is_settled_even_when_its_epoch_is_long_over(setting):
+    vector = await in_doubt(setting)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1150, last_update=1003, update_hash="0xcd", pairs=vector
+    )
+    setting.at_block(1150, last_update=1003)
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert [(entry["epoch"], entry["state"]) for entry in await setting.journal()] == [(10, "set")]
+
+
+async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successor(setting):
+    vector = await in_doubt(setting)
+    async with setting.database.transaction() as connection:
+        await connection.execute(
+            "UPDATE weight_journal SET state = 'intended', settled_at = NULL, error = NULL"
+        )
+    successor = WeightSetter(
+        setting.settings, setting.database, setting.signer, setting.metagraph, setting.copies
+    )
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1005, last_update=1003, update_hash="0xcd", pairs=vector
+    )
+
+    await successor.set_if_due(NOW)
+
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["block"]) == ("set", 1003)
+
+
+async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(setting):
+    vector = await in_doubt(setting)
+    async with setting.database.transaction() as connection:
+        await connection.execute("UPDATE weight_journal SET promised_block = NULL, tried_block = NULL")
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1005, last_update=1003, update_hash="0xcd", pairs=vector
+    )
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert [entry["state"] for entry in await setting.journal()] == ["set"]
+
+
+async def test_nothing_is_signed_in_an_epoch_in_which_others_were_set_since_the_promise(setting):
+    await in_doubt(setting)
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=[[3, 65535]]
+    )
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    (entry,) = await setting.journal()
+    assert entry["state"] == "lost"
+    assert "1003" in entry["error"]
+    assert len(setting.signer.signed) == 1
+
+
+async def test_signer_is_told_as_of_which_block_the_vector_was_promised(setting):
+    await in_doubt(setting)
+    setting.at_block(1050)
+
+    await setting.setter.set_if_due(NOW)
+
+    assert setting.signer.promised == [1000, 1000]
+    (entry,) = await setting.journal()
+    assert (entry["promised_block"], entry["tried_block"]) == (1000, 1050)
+
+
+async def test_weights_are_tried_though_what_is_in_doubt_cannot_be_read(setting):
+    await in_doubt(setting)
+    setting.signer.held = TransientError("the chain failed while reading Uids")
+
+    assert await setting.setter.set_if_due(NOW) is not None
+
+
+async def test_outcomes_recorded_twice_are_recorded_once(setting):
+    outcome = await setting.setter.set_if_due(NOW)
+    epoch = Epoch(57, 0, 10)
+    async with setting.database.transaction() as connection:
+        await journal.record_failed(connection, epoch, "too late", NOW)
+        await journal.record_lost(connection, epoch, "too late", NOW)
+        await journal.record_try(connection, epoch, 1)
+        await journal.record_set(connection, epoch, outcome, NOW + timedelta(days=1))
+
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["error"], entry["settled_at"], entry["tried_block"]) == (
+        "set",
+        None,
+        NOW,
+        1000,
+    )
+
+
+async def incidents(database):
+    async with database.transaction() as connection:
+        return [dict(row) for row in await connection.fetch("SELECT * FROM incidents ORDER BY incident_id")]
+
+
+async def test_weights_that_cannot_be_set_are_one_incident_until_they_can(setting):
+    for hours, words in enumerate(("refused: once", "refused: twice")):
+        setting.signer.failures = [TransientError(words)]
+        with pytest.raises(TransientError):
+            await setting.setter.set_if_due(NOW + timedelta(hours=hours))
+
+    (failing,) = await incidents(setting.database)
+    await setting.setter.set_if_due(NOW + timedelta(hours=2))
+
+    assert (failing["party"], failing["evidence"], failing["ended_at"]) == ("weights", "refused: twice", None)
+    assert (failing["began_at"], failing["last_at"]) == (NOW, NOW + timedelta(hours=1))
+    (over,) = await incidents(setting.database)
+    assert over["ended_at"] == NOW + timedelta(hours=2)
+
+
+async def test_incident_of_weights_ends_once_weights_of_ours_are_known_to_stand(setting):
+    await in_doubt(setting)
+    async with setting.database.transaction() as connection:
+        await connection.execute("DELETE FROM weight_journal")
+    setting.at_block(1010, last_update=1005)
+
+    await setting.setter.set_if_due(NOW)
+
+    assert [row["ended_at"] for row in await incidents(setting.database)] == [NOW]
+
+
+async def test_incident_left_open_by_an_earlier_process_ends_with_the_first_success(database):
+    await Incident(database, "chain").failing("no answer", NOW)
+
+    await Incident(database, "chain").recovered(NOW + timedelta(hours=1))
+
+    assert [row["ended_at"] for row in await incidents(database)] == [NOW + timedelta(hours=1)]
+
+
+async def test_second_failure_opens_a_second_incident_and_strange_bytes_are_kept_readable(database):
+    chain = Incident(database, "chain")
+    await chain.failing("no answer", NOW)
+    await chain.recovered(NOW)
+    await chain.failing("\0\ud800 garbage", NOW)
+
+    first, second = await incidents(database)
+    assert first["ended_at"] == NOW
+    assert (second["ended_at"], second["evidence"]) == (None, "?? garbage")
+
+
+async def test_incident_that_cannot_be_written_breaks_nothing_and_is_written_later(empty_dsn):
+    database = await Database.connect(empty_dsn, timeout_s=10, pool_size=1)
+    chain = Incident(database, "chain")
+
+    await chain.failing("no answer", NOW)
+    await chain.recovered(NOW)
+    await run_comprehensive_database_setup(database)
+    await chain.failing("no answer", NOW)
+
+    assert len(await incidents(database)) == 1
+    await database.close()

@@ -1,0 +1,290 @@
+"""Tests of the metronome: which readings it believes, what ends it, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gaia.validator.core.metagraph_keeper import MetagraphKeeper
+from gaia.validator.core.task_orchestrator import TaskOrchestrator
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    ExitCode,
+    OwnFailure,
+    SubnetMissing,
+    TransientError,
+)
+from gaia.validator.utils.ipc_types import Metagraph
+from tests.support.fakes import FakeClock, a_metagraph
+
+WELL = a_metagraph(["5Miner"])
+WITHOUT_US = a_metagraph(["5Miner"], own_uid=None)
+MISSING = SubnetMissing("the chain says that subnet 57 does not exist")
+AWAY = TransientError("no answer")
+PATIENCE_S = 0.05
+NOT_REGISTERED = ConfigurationError(
+    "GAIA_WALLET_HOTKEY", "unknown", "register", ExitCode.HOTKEY_NOT_REGISTERED
+)
+DISK = ConfigurationError("GAIA_DATA_DIR", "is full", "free some", ExitCode.DATA_DIR_FULL)
+Reading = Metagraph | Exception
+
+
+class FakeSource:
+    """Answers with `readings` in turn, the last again and again."""
+
+    def __init__(self, *readings: Reading) -> None:
+        self.readings = list(readings)
+        self.asked = 0
+
+    async def read_metagraph(self) -> Metagraph:
+        self.asked += 1
+        reading = self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+        if isinstance(reading, Exception):
+            raise reading
+        return reading
+
+
+class FakeIncident:
+    """Keeps what it was told: the words, or None for well."""
+
+    def __init__(self) -> None:
+        self.told: list[str | None] = []
+
+    async def failing(self, evidence: str, now: object) -> None:
+        self.told.append(evidence)
+
+    async def recovered(self, now: object) -> None:
+        self.told.append(None)
+
+
+async def _nothing(*_: object) -> None:
+    return
+
+
+class FakeTask:
+    def __init__(
+        self, work: Callable[..., Awaitable[None]] = _nothing, close: Callable[[], Any] = _nothing
+    ) -> None:
+        self._work = work
+        self.close = close
+
+    async def advance(self, now: object) -> None:
+        await self._work()
+
+
+class FakeSetter:
+    """Sets weights as a test says."""
+
+    def __init__(self, work: Callable[..., Awaitable[None]] = _nothing) -> None:
+        self._work = work
+        self.looks = 0
+
+    async def set_if_due(self, now: object) -> None:
+        self.looks += 1
+        await self._work()
+
+
+class Metronome:
+    """An orchestrator that beats as fast as it may, and everything around it."""
+
+    def __init__(
+        self,
+        *readings: Reading,
+        task: FakeTask | None = None,
+        setter: FakeSetter | None = None,
+        drain_timeout_s: float = 60.0,
+        let_go: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        settings = Settings(tick_interval_s=0.01, metagraph_interval_s=0.01, drain_timeout_s=drain_timeout_s)
+        self.keeper = MetagraphKeeper(FakeSource(*readings or [WELL]))
+        self.incident: Any = FakeIncident()
+        self.errors: list[str] = []
+        self.stop = asyncio.Event()
+        tasks: Any = [task or FakeTask()]
+        weights: Any = setter or FakeSetter()
+        self.orchestrator = TaskOrchestrator(
+            settings, FakeClock(), tasks, self.keeper, weights, self.incident, self.errors.append, let_go
+        )
+        self.running = asyncio.create_task(self.orchestrator.run(self.stop))
+
+    async def end(self) -> None:
+        self.stop.set()
+        await asyncio.wait_for(self.running, 10)
+
+
+@pytest.mark.parametrize("glitch", [MISSING, WITHOUT_US, AWAY])
+async def test_start_outlives_one_bad_answer(glitch: Reading) -> None:
+    keeper = MetagraphKeeper(FakeSource(glitch, WELL))
+
+    assert await keeper.first(PATIENCE_S) == WELL
+
+
+@pytest.mark.parametrize(
+    ("reading", "code"),
+    [
+        (MISSING, ExitCode.BAD_SETTING),
+        (WITHOUT_US, ExitCode.HOTKEY_NOT_REGISTERED),
+        (AWAY, ExitCode.CHAIN_UNREACHABLE),
+    ],
+)
+async def test_start_ends_once_patience_is_over_and_the_last_readings_agree(
+    reading: Reading, code: ExitCode
+) -> None:
+    source = FakeSource(reading)
+
+    with pytest.raises(ConfigurationError) as raised:
+        await MetagraphKeeper(source).first(PATIENCE_S)
+
+    assert raised.value.exit_code is code
+    assert source.asked > 1
+
+
+async def test_verdict_on_a_hotkey_needs_three_readings_in_a_row_however_short_patience_is() -> None:
+    source = FakeSource(WITHOUT_US, MISSING, WITHOUT_US, MISSING, WITHOUT_US, WITHOUT_US, WELL)
+
+    assert await MetagraphKeeper(source).first(0.0) == WELL
+
+
+@pytest.mark.parametrize("glitch", [MISSING, WITHOUT_US, AWAY])
+async def test_bad_reading_never_replaces_the_last_good_one(glitch: Reading) -> None:
+    keeper = MetagraphKeeper(FakeSource(WELL, glitch))
+    await keeper.refresh()
+
+    with pytest.raises(TransientError):
+        await keeper.refresh()
+
+    assert keeper.latest() == WELL
+
+
+@pytest.mark.parametrize("glitch", [MISSING, WITHOUT_US, AWAY, NOT_REGISTERED])
+async def test_no_answer_of_the_chain_ends_the_engine_and_weights_go_on_being_tried(glitch: Reading) -> None:
+    seen = asyncio.Event()
+
+    async def look() -> None:
+        if setter.looks >= 5:
+            seen.set()
+        raise NOT_REGISTERED if glitch is NOT_REGISTERED else AWAY
+
+    setter = FakeSetter(look)
+    metronome = Metronome(WELL, WELL if glitch is NOT_REGISTERED else glitch, setter=setter)
+    await asyncio.wait_for(seen.wait(), 10)
+    await metronome.end()
+
+    assert metronome.errors
+
+
+async def test_chain_that_fails_and_recovers_is_told_to_its_incident() -> None:
+    metronome = Metronome(WELL, MISSING, WELL)
+    while metronome.incident.told[-1:] != [None] or len(metronome.incident.told) < 3:
+        await asyncio.sleep(0.001)
+    await metronome.end()
+
+    assert metronome.incident.told[:3] == [None, str(MISSING), None]
+
+
+async def test_what_only_the_operator_can_mend_here_ends_the_engine() -> None:
+    async def full() -> None:
+        raise DISK
+
+    metronome = Metronome(task=FakeTask(full))
+
+    with pytest.raises(ConfigurationError) as raised:
+        await asyncio.wait_for(metronome.running, 10)
+    assert raised.value.exit_code is ExitCode.DATA_DIR_FULL
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), OwnFailure("pool"), TransientError("archive")])
+async def test_job_that_breaks_goes_on_at_the_next_beat(error: Exception) -> None:
+    beats = 0
+    again = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal beats
+        beats += 1
+        if beats > 2:
+            again.set()
+        raise error
+
+    metronome = Metronome(task=FakeTask(work))
+    await asyncio.wait_for(again.wait(), 10)
+    await metronome.end()
+
+
+async def test_stop_waits_for_what_is_in_hand_and_begins_nothing_more() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    story: list[str] = []
+
+    async def submit() -> None:
+        story.append("signed")
+        begun.set()
+        await go_on.wait()
+        story.append("read back")
+
+    with capture_logs() as logs:
+        metronome = Metronome(setter=FakeSetter(submit))
+        await asyncio.wait_for(begun.wait(), 10)
+        metronome.stop.set()
+        # Enough turns of the loop and beats for a hasty end, or for another job to begin.
+        await asyncio.sleep(0.05)
+        assert not metronome.running.done()
+        go_on.set()
+        await metronome.end()
+
+    assert story == ["signed", "read back"]
+    assert {"error", "critical"}.isdisjoint(line["log_level"] for line in logs)
+
+
+async def test_stop_lets_the_work_of_tasks_end() -> None:
+    closed: list[str] = []
+
+    async def close() -> None:
+        await asyncio.sleep(0.01)
+        closed.append("weather")
+
+    metronome = Metronome(task=FakeTask(close=close))
+    await metronome.end()
+
+    assert closed == ["weather"]
+
+
+async def test_task_that_cannot_be_closed_does_not_keep_the_engine_from_ending() -> None:
+    async def close() -> None:
+        raise OwnFailure("database")
+
+    metronome = Metronome(task=FakeTask(close=close))
+
+    await metronome.end()
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_work_that_does_not_end_in_time_is_cut_short_after_workers_were_let_go(
+    caplog: pytest.LogCaptureFixture, *, stubborn: bool
+) -> None:
+    story: list[str] = []
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            story.append("cancelled")
+            if not stubborn:
+                raise
+
+    async def let_go() -> None:
+        story.append("workers let go")
+
+    with capture_logs() as logs:
+        metronome = Metronome(task=FakeTask(work), drain_timeout_s=0.1, let_go=let_go)
+        await asyncio.wait_for(begun.wait(), 10)
+        await metronome.end()
+
+    assert story == ["workers let go", "cancelled"]
+    assert {"error", "critical"}.isdisjoint(line["log_level"] for line in logs)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -131,7 +131,7 @@ def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
     for run_id in run_ids:
 
         async def read(connection: Connection, wanted: str = run_id) -> list[StoredRun]:
-            return await history.stored_runs(connection, [wanted])
+            return await history.stored_runs(connection, [wanted], with_manifests=True)
 
         yield from source.read(read)
 

@@ -74,14 +74,16 @@ class Source:
         try:
             async with database.transaction() as connection:
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                return await query(connection)
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-            raise ConfigurationError(
-                "GAIA_DATABASE_URL",
-                f"the database was made by another release ({error})",
-                "start the validator of this release once, which brings it up to date",
-                ExitCode.DATABASE_UNREACHABLE,
-            ) from error
+                # Caught inside the transaction: outside, the database's errors are of our types.
+                try:
+                    return await query(connection)
+                except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                    raise ConfigurationError(
+                        "GAIA_DATABASE_URL",
+                        f"the database was made by another release ({error})",
+                        "start the validator of this release once, which brings it up to date",
+                        ExitCode.DATABASE_UNREACHABLE,
+                    ) from error
         finally:
             await database.close()
 

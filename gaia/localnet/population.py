@@ -36,7 +36,12 @@ class Behaviour(StrEnum):
     """Forecasts honestly, but leaves a few cells without a value."""
     REFUSE = "refuse"
     """Answers `fetch_rejected`."""
+    SLOW_FRAME = "slow_frame"
+    """Signs for chunks that would keep a decoder busy; see `hostile_frames`."""
 
+
+ATTACKS = frozenset({Behaviour.SLOW_FRAME})
+"""Meant to stop the validator rather than to win: no population holds them by itself."""
 
 _ORDER: tuple[tuple[Behaviour, float], ...] = (
     *((Behaviour.HONEST, skill) for skill in HONEST_SKILLS),
@@ -81,7 +86,7 @@ class MinerSpec:
 def population(size: int = DEFAULT_SIZE, seed: int = 0) -> tuple[MinerSpec, ...]:
     """Return `size` miners: the first of a fixed order, then honest ones of in-between skills.
 
-    Twelve and more hold every behaviour. The same `seed` gives the same forecasts.
+    Twelve and more hold every behaviour but `ATTACKS`. The same `seed` gives the same forecasts.
 
     Raises
     ------

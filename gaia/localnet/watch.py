@@ -102,8 +102,16 @@ class Progress:
         return tuple(run.run_id for run in self.runs if run.completed)
 
     def is_settled(self, wanted_runs: int) -> bool:
-        """Say whether the weights on chain rest on `wanted_runs` completed runs or more."""
-        return self.weights is not None and len(self.weights.completed_ids) >= wanted_runs
+        """Say whether `wanted_runs` runs are completed and the weights on chain rest on them.
+
+        Runs older than the window of the weights have no part in them any more.
+        """
+        if self.weights is None or not self.completed_ids or len(self.completed_ids) < wanted_runs:
+            return False
+        oldest = min(self.weights.run_ids, default="")
+        newest = self.completed_ids[-1]
+        counting = {newest, *(run_id for run_id in self.completed_ids if run_id >= oldest)}
+        return counting <= set(self.weights.completed_ids)
 
 
 class Watch:

@@ -94,6 +94,18 @@ class Job:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One request, as it was answered."""
+
+    method: str
+    path: str
+    about: str
+    """Initial time (ISO 8601) of a forecast asked for, id of a job asked after; else empty."""
+    status: int
+    """Of the answer."""
+
+
 class ReferenceMiner:
     """A miner as a validator meets it.
 
@@ -180,6 +192,9 @@ class ReferenceMiner:
     async def before(self, request: Request) -> Response | None:
         """Called first for every request; a response, if any, is sent instead of the answer."""
         return None
+
+    def on_answered(self, question: Question) -> None:
+        """Called once for every request, when its answer is about to be sent."""
 
     async def refusal_of(self, validator_hotkey: str) -> str | None:
         """Say why this validator is not answered (403), or None if it is."""
@@ -270,7 +285,7 @@ class ReferenceMiner:
     async def _infer(self, job: Job, held: ExitStack) -> None:
         with held:
             try:
-                digest = await asyncio.to_thread(self._write_store, job.init_time)
+                digest = await asyncio.to_thread(self.write_store, job.init_time)
             except Exception as error:
                 log.exception("inference_failed", hotkey=self.hotkey, job_id=job.job_id)
                 self.jobs[job.job_id] = replace(job, status="failed", message=type(error).__name__)
@@ -278,7 +293,8 @@ class ReferenceMiner:
             self.jobs[job.job_id] = replace(job, status="completed", manifest_sha256=digest)
             log.info("forecast_sealed", hotkey=self.hotkey, job_id=job.job_id, manifest=digest)
 
-    def _write_store(self, init_time: datetime) -> str:
+    def write_store(self, init_time: datetime) -> str:
+        """Compute and seal a forecast; return the sha256 (hex) of its manifest. Runs in a thread."""
         self._delete_old_forecasts()
         directory = self.store_directory(init_time)
         shutil.rmtree(directory, ignore_errors=True)
@@ -331,7 +347,7 @@ class ReferenceMiner:
         return self._sessions
 
     def _guarded(self, handler: Handler) -> Handler:
-        async def answer(request: Request) -> Response:
+        async def attempt(request: Request) -> Response:
             try:
                 return await self.before(request) or await handler(request)
             except RefusedError as refusal:
@@ -339,6 +355,15 @@ class ReferenceMiner:
             except msgspec.ValidationError as error:
                 body = {"error": "Unprocessable request", "details": str(error)}
                 return JSONResponse(body, status_code=422)
+
+        async def answer(request: Request) -> Response:
+            response = await attempt(request)
+            about = getattr(request.state, "about", "")
+            question = Question(
+                method=request.method, path=request.url.path, about=about, status=response.status_code
+            )
+            self.on_answered(question)
+            return response
 
         return answer
 
@@ -356,14 +381,17 @@ class ReferenceMiner:
 
     async def _initiate(self, request: Request) -> Response:
         question, validator_hotkey = await self._question(request, InitiateRequest)
+        request.state.about = question.data.forecast_start_time.isoformat()
         return _reply(await self.on_initiate(question.data, validator_hotkey))
 
     async def _poll(self, request: Request) -> Response:
         question, _ = await self._question(request, JobRequest)
+        request.state.about = question.data.job_id
         return _reply(await self.job_status(question.data.job_id))
 
     async def _store(self, request: Request) -> Response:
         question, _ = await self._question(request, JobRequest)
+        request.state.about = question.data.job_id
         return _reply(await self.store_reply(question.data.job_id))
 
     async def _file(self, request: Request) -> Response:

@@ -5,25 +5,42 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numcodecs import Blosc
 
-from gaia.localnet.behaviours import COPY_TAKES, LocalMiner, ServedMiner, World, miner_of
+from gaia.localnet.behaviours import (
+    ANSWER_TAKES,
+    COPY_TAKES,
+    LocalMiner,
+    ServedMiner,
+    World,
+    miner_of,
+    questions_path,
+)
 from gaia.localnet.forecasters import NAN_SHARE
-from gaia.localnet.population import Behaviour, MinerSpec, population
+from gaia.localnet.population import ATTACKS, Behaviour, MinerSpec, population
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.messages import (
+    EXCHANGE_PATH,
+    INITIATE_PATH,
+    PUBLIC_KEY_PATH,
+    STORE_PATH,
+)
 from gaia.tasks.defined_tasks.weather.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.validator.chunks import Contract
+from gaia.tasks.defined_tasks.weather.validator.scoring import describe_forecast
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
-from gaia.validator.utils.errors import MinerUnreachable
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 from tests.support.patience import patience
@@ -49,6 +66,8 @@ class Town:
 
 
 def spec_of(behaviour: Behaviour, which: int = 0) -> MinerSpec:
+    if behaviour in ATTACKS:
+        return replace(SPECS[0], behaviour=behaviour)
     return [spec for spec in SPECS if spec.behaviour is behaviour][which]
 
 
@@ -76,10 +95,12 @@ async def comms() -> AsyncIterator[MinerComms]:
 
 
 async def a_job(comms: MinerComms, neuron: Neuron, miner: ServedMiner) -> str:
-    """Ask for a forecast and let the model end; return the job."""
+    """Ask for a forecast, let the model end and an honest miner's time pass; return the job."""
     offer = await comms.request_forecast(neuron, INIT_TIME)
     assert isinstance(miner, LocalMiner)
     await miner.finished()
+    clock = miner.world.clock
+    await clock.idle_until(clock.now() + ANSWER_TAKES)
     return offer.job_id
 
 
@@ -97,6 +118,10 @@ async def chunk_of(
     access = await comms.open_store(neuron, job_id)
     await comms.fetch_files(neuron, access, [path], directory)
     return (directory / path).read_bytes(), promised
+
+
+def questions_of(town: Town, spec: MinerSpec) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in questions_path(town.world.directory, spec).read_text().splitlines()]
 
 
 def field_in(content: bytes) -> np.ndarray:
@@ -129,6 +154,49 @@ async def test_honest_miner_holds_the_clock_until_its_forecast_is_sealed(town, c
 
     assert miner.jobs[offer.job_id].status == "completed"
     assert town.world.clock.now() == later
+
+
+async def test_a_forecast_is_there_once_simulated_time_has_passed_however_fast_the_model_was(town, comms):
+    neuron, miner = await town.start(Behaviour.HONEST)
+    offer = await comms.request_forecast(neuron, INIT_TIME)
+    await miner.finished()
+
+    was_ready = await comms.forecast_ready(neuron, offer.job_id)
+    await town.world.clock.idle_until(town.world.clock.now() + ANSWER_TAKES)
+
+    assert not was_ready
+    assert await comms.forecast_ready(neuron, offer.job_id)
+
+
+async def test_a_miner_records_every_question_with_its_time_its_subject_and_its_answer(town, comms, tmp_path):
+    neuron, miner = await town.start(Behaviour.HONEST)
+    job_id = await a_job(comms, neuron, miner)
+    access = await comms.open_store(neuron, job_id)
+    await comms.fetch_files(neuron, access, [DAY1_CHUNK], tmp_path / "spool")
+    with pytest.raises(MinerFault):
+        await comms.fetch_files(neuron, access, ["2t/99.0.0"], tmp_path / "spool")
+
+    asked = questions_of(town, miner.spec)
+
+    assert [(line["path"], line["about"], line["status"]) for line in asked[2:]] == [
+        (INITIATE_PATH, INIT_TIME.isoformat(), 200),
+        (STORE_PATH, job_id, 200),
+        (f"{access.url_path}/{DAY1_CHUNK}", "", 200),
+        (f"{access.url_path}/2t/99.0.0", "", 404),
+    ]
+    assert [line["path"] for line in asked[:2]] == [PUBLIC_KEY_PATH, EXCHANGE_PATH]
+    assert [line["at"][11:16] for line in asked] == ["18:00"] * 3 + ["18:01"] * 3
+
+
+async def test_a_dead_miner_records_the_connections_it_took(town):
+    neuron, _ = await town.start(Behaviour.DEAD)
+
+    settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
+    async with MinerComms(settings, LocalSigner()) as impatient:
+        with pytest.raises(MinerUnreachable):
+            await impatient.request_forecast(neuron, INIT_TIME)
+
+    assert [line["method"] for line in questions_of(town, spec_of(Behaviour.DEAD))] == ["CONNECT"]
 
 
 @pytest.mark.parametrize(
@@ -233,3 +301,34 @@ async def test_refuser_turns_the_job_down(town, comms):
 
     assert not offer.accepted
     assert offer.message == "No capacity"
+
+
+@pytest.mark.parametrize("days", [0, 1])
+async def test_slow_frame_miner_keeps_its_promise_and_its_chunks_are_its_fault(town, comms, tmp_path, days):
+    neuron, miner = await town.start(Behaviour.SLOW_FRAME)
+    init_time = INIT_TIME + timedelta(days=days)
+    offer = await comms.request_forecast(neuron, init_time)
+    await miner.finished()
+    spool = tmp_path / "spool"
+
+    content, promised = await chunk_of(comms, neuron, offer.job_id, DAY1_CHUNK, spool)
+    metadata, _ = await chunk_of(comms, neuron, offer.job_id, "2t/.zarray", spool)
+
+    assert file_digest(DAY1_CHUNK, content) == promised
+    contract = Contract(grid="1.0", steps=4, step_hours=6)
+    assert len(content) <= contract.chunk_max_bytes
+    digests = {DAY1_CHUNK: promised, "2t/.zarray": file_digest("2t/.zarray", metadata)}
+    described = describe_forecast(
+        {
+            "store_dir": str(spool),
+            "digests": digests,
+            "grid": "1.0",
+            "steps": 4,
+            "step_hours": 6,
+            "lead_hours": 12,
+            "fields": ["2t"],
+        }
+    )["fields"]["2t"]
+    is_endless = "block size" in (described["problem"] or "")
+    assert is_endless == (init_time.toordinal() % 2 == 0)
+    assert not described["plausible"]

@@ -14,8 +14,8 @@ from gaia.tasks.defined_tasks.weather.copies import ATTEMPTS, CopyBook
 from gaia.validator.db import copies
 from gaia.validator.utils.errors import MinerFault, NotYetAvailable, QuarantinedError, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
-from tests.integration.test_weather_task import INIT, Story
 from tests.support.fakes import LEADS
+from tests.support.story import INIT, Story
 
 PRODUCTS = "SELECT run_id, lead_hours, sha256, hotkeys FROM lead_products ORDER BY lead_hours"
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.integration.test_weather_task import INIT, Story
+from tests.support.story import INIT, Story
 
 
 def folders(data_dir, *parts):

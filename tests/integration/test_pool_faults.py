@@ -16,12 +16,15 @@ from typing import Any
 import psutil
 import pytest
 
+from gaia.localnet import hostile_frames
 from gaia.validator.utils.errors import ExitCode
 from tests.support import stopping
+from tests.support.forecast_stores import CONTRACT, a_field, a_store, put, reference_files
 from tests.support.patience import patience
 from tests.support.roles import ROOT, Supervised, has_ended, until
 
 Start = Callable[..., Supervised]
+WEATHER = "gaia.tasks.defined_tasks.weather.validator.handlers"
 
 
 @pytest.fixture
@@ -65,6 +68,48 @@ def test_deadline_ends_native_code_and_its_error_says_where_it_was(start: Start,
     (report,) = supervised.board().deaths
     assert (report.cause, report.exit_code, report.unit) == ("deadline", -signal.SIGALRM, "a")
     assert "most recent call first" in report.stack
+
+
+def test_no_frame_of_a_miner_brings_a_unit_to_its_deadline(tmp_path: Path) -> None:
+    supervised = Supervised(tmp_path, handlers=WEATHER, sandbox="best-effort").start()
+    try:
+        payload = three_forecasts(supervised.data_dir)
+        supervised.submit("honest", "weather.score.batch", **payload)
+        honest = supervised.result("honest")
+        assert honest["failure"] is None
+        worker = only_worker(supervised)
+        spool = supervised.data_dir / "spool"
+        # The first would keep a decoder busy beyond the deadline; no check is left to refuse the second.
+        endless = hostile_frames.shared_stream(CONTRACT.field_bytes, empty_blocks=43_000)
+        put(spool / "b", payload["forecasts"]["b"]["digests"], "2t/1.0.0", endless)
+        slow = hostile_frames.many_tables(CONTRACT.field_bytes)
+        put(spool / "c", payload["forecasts"]["c"]["digests"], "2t/1.0.0", slow)
+
+        supervised.submit("a", "weather.score.batch", timeout_s=12.0, **payload)
+        answer = supervised.result("a")
+
+        assert (answer["failure"], answer["attempt"]) == (None, 1)
+        assert answer["value"]["a"] == honest["value"]["a"]
+        failures = {hotkey: answer["value"][hotkey]["failure"] for hotkey in "bc"}
+        assert {failure["error_type"] for failure in failures.values()} == {"MinerFault"}
+        assert "block size" in failures["b"]["message"]
+        assert only_worker(supervised) == worker
+    finally:
+        supervised.destroy()
+
+
+def three_forecasts(data_dir: Path) -> dict[str, Any]:
+    """Store three honest forecasts, and what they are measured by; return the payload of their batch."""
+    roles = {
+        role: reference_files(data_dir / "fields" / role, {"2t": a_field(seed)})
+        for seed, role in enumerate(["truth", "climatology", "baseline", "persistence"], start=100)
+    }
+    stores = {name: a_store(data_dir / "spool" / name, {"2t": a_field(ord(name))}) for name in "abc"}
+    shared = {name: value for name, value in stores["a"].items() if name not in ("store_dir", "digests")}
+    forecasts = {
+        name: {"store_dir": store["store_dir"], "digests": store["digests"]} for name, store in stores.items()
+    }
+    return shared | roles | {"kind": "day1", "forecasts": forecasts}
 
 
 def test_two_gigabytes_against_a_limit_of_one_are_an_error_and_the_worker_lives(start: Start) -> None:

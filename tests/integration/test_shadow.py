@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.weather import score_book
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.tasks.defined_tasks.weather.score_book import is_shadowed
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
-from tests.integration.test_weather_task import Story
 from tests.support.fakes import LEADS
+from tests.support.story import Story
 
 ACTIVE = "SELECT hotkey, day1, leads, overall, counted FROM score_table WHERE rule_set = 'gaia-2.9' ORDER BY hotkey"
 SHADOW = ACTIVE.replace("gaia-2.9", "gaia-next")
@@ -138,3 +139,21 @@ def test_share_of_the_runs_is_what_was_asked_for_and_always_the_same_runs():
 
     assert 0.2 < len(quarter) / len(runs) < 0.3
     assert set(quarter) <= {run for run in runs if is_shadowed(run, 0.5)}
+
+
+async def test_conflict_in_the_shadows_part_has_the_whole_write_done_again(story):
+    async with story.database.transaction() as connection:
+        await connection.execute(
+            "CREATE SEQUENCE writes; CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF nextval('writes') IN (2, 4) THEN RAISE EXCEPTION 'injected' USING ERRCODE = '40P01'; END IF;"
+            " RETURN NEW; END $$; CREATE TRIGGER trouble BEFORE INSERT ON score_table FOR EACH ROW"
+            " WHEN (NEW.rule_set = 'gaia-next') EXECUTE FUNCTION trouble()"
+        )
+
+    with capture_logs() as logs:
+        await story.until_idle()
+
+    events = [entry["event"] for entry in logs]
+    assert events.count("transaction_repeated") == 2
+    assert "shadow_failed" not in events
+    assert all(row["counted"] for row in await story.rows(SHADOW))

@@ -1,84 +1,14 @@
 """A run's story against a real database: whoever fails, the others are scored."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
-from gaia.tasks.defined_tasks.weather.task import WeatherTask
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
-from tests.support.fakes import (
-    FIELDS,
-    LEADS,
-    FakeClock,
-    FakeMetagraph,
-    FakeMiner,
-    FakeMiners,
-    FakePool,
-    a_metagraph,
-    archives,
-)
-
-INIT = datetime(2026, 3, 25, tzinfo=UTC)
-
-
-class Story:
-    """A task with a population of fakes, and a clock that jumps to what is due."""
-
-    def __init__(self, database, tmp_path, count=3):
-        self.clock = FakeClock()
-        self.miners = [FakeMiner(f"//Miner/{n}") for n in range(count)]
-        self.metagraph = FakeMetagraph(a_metagraph([miner.hotkey for miner in self.miners]))
-        self.pool = FakePool(self.miners)
-        self.archives = archives(self.clock)
-        self.database = database
-        self.settings = Settings(
-            data_dir=tmp_path,
-            run_jitter_minutes=0,
-            last_run=INIT,
-            day1_fields=FIELDS,
-            final_fields=FIELDS,
-            final_lead_hours=LEADS,
-        )
-        self.task = self.new_task()
-
-    def new_task(self):
-        return WeatherTask(
-            self.settings,
-            self.database,
-            FakeMiners(self.miners),
-            self.archives,
-            self.pool,
-            self.metagraph,
-            self.clock,
-        )
-
-    async def until_idle(self, ticks=200):
-        """Tick until nothing is due; return how many ticks it took."""
-        for tick in range(ticks):
-            due = await self.task.advance(self.clock.now())
-            if due is None:
-                return tick
-            await self.clock.idle_until(due)
-        raise AssertionError(f"still busy after {ticks} ticks at {self.clock.now()}")
-
-    async def until(self, moment):
-        while self.clock.now() < moment:
-            due = await self.task.advance(self.clock.now())
-            await self.clock.idle_until(min(due or moment, moment))
-
-    async def rows(self, query):
-        async with self.database.transaction() as connection:
-            return [dict(row) for row in await connection.fetch(query)]
-
-    async def outcome(self, miner):
-        rows = await self.rows(
-            f"SELECT state, reason, evidence, day1, leads, overall, counted FROM forecasts"
-            f" LEFT JOIN score_table USING (run_id, hotkey) WHERE hotkey = '{miner.hotkey}'"
-        )
-        return rows[0]
+from tests.support.fakes import FIELDS, LEADS, a_metagraph
+from tests.support.story import INIT, Story
 
 
 @pytest.fixture

@@ -1,5 +1,10 @@
 """How long the handlers take; figures to compare by, not limits to pass."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.measures import field_components
@@ -55,3 +60,19 @@ def test_one_field_is_measured(benchmark):
     measured = benchmark(field_components, *fields)
 
     assert measured.rmse > 0
+
+
+def test_benchmark_of_decoding_prints_the_largest_accepted_cost_and_those_refused():
+    program = Path(__file__).parents[2] / "scripts" / "bench.py"
+
+    done = subprocess.run(
+        [sys.executable, str(program), "decode", "--quick", "--json", "--tries", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    result = json.loads(done.stdout)
+    assert 1.0 < result["ratios"]["worst_accepted"] < 100.0
+    assert result["refused"]["shared_stream_all_empty_blocks"] > 1_000.0
+    assert result["figures"]["searched"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -97,9 +98,14 @@ class FakeMiner:
         self.unreachable = False
         self.polls_until_ready = 0
         self.offline_leads: set[int] = set()
+        self.offline_field = "2t"
         self.bad_leads: set[int] = set()
         self.killer_leads: set[int] = set()
         self.requests = 0
+        self.raises: dict[str, list[BaseException]] = {}
+        """Call -> what its next calls raise, last first."""
+        self.fetching: asyncio.Event | None = None
+        """Set by a test: files come once this is set."""
         self.copies: FakeMiner | None = None
         """Whose forecast it publishes, with whose errors."""
         paths = [metadata_path(field) for field in FIELDS]
@@ -119,35 +125,39 @@ class FakeMiners:
     def __init__(self, miners: list[FakeMiner]) -> None:
         self._miners = {miner.hotkey: miner for miner in miners}
 
-    def _reach(self, neuron: Neuron) -> FakeMiner:
+    def _reach(self, neuron: Neuron, call: str) -> FakeMiner:
         miner = self._miners[neuron.hotkey]
         miner.requests += 1
+        if errors := miner.raises.get(call):
+            raise errors.pop()
         if miner.unreachable:
             raise MinerUnreachable("connection refused")
         return miner
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
-        found = self._reach(miner)
+        found = self._reach(miner, "request_forecast")
         return JobOffer(accepted=found.accepts, job_id=f"job-{miner.uid}", message="busy")
 
     async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
-        found = self._reach(miner)
+        found = self._reach(miner, "forecast_ready")
         found.polls_until_ready -= 1
         return found.polls_until_ready < 0
 
     async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
-        found = self._reach(miner)
+        found = self._reach(miner, "open_store")
         return StoreAccess(url_path="/forecasts/x.zarr", manifest_sha256=found.manifest_sha256, token="t")
 
     async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
-        found = self._reach(miner)
+        found = self._reach(miner, "fetch_manifest")
         return SignedManifest(content=found.manifest, signature=found.key.sign(found.manifest))
 
     async def fetch_files(self, miner: Neuron, access: StoreAccess, paths: Any, directory: Path) -> int:
-        found = self._reach(miner)
+        found = self._reach(miner, "fetch_files")
+        if found.fetching is not None:
+            await found.fetching.wait()
         for path in paths:
             for lead in found.offline_leads:
-                if path == chunk_path("2t", lead, 6):
+                if path == chunk_path(found.offline_field, lead, 6):
                     raise MinerUnreachable("timed out")
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)

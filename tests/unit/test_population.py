@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gaia.localnet.population import HONEST_SKILLS, Behaviour, population, victim_of
+from gaia.localnet.population import ATTACKS, HONEST_SKILLS, Behaviour, population, victim_of
 
 
-def test_twelve_miners_hold_every_behaviour_and_four_graded_honest_ones():
+def test_twelve_miners_hold_every_behaviour_but_attacks_and_four_graded_honest_ones():
     miners = population()
 
     honest = [miner.skill for miner in miners if miner.behaviour is Behaviour.HONEST]
     assert len(miners) == 12
-    assert {miner.behaviour for miner in miners} == set(Behaviour)
+    assert {miner.behaviour for miner in miners} == set(Behaviour) - ATTACKS
     assert honest == list(HONEST_SKILLS)
 
 

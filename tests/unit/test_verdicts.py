@@ -4,13 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
+from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, Wait, judge
 from gaia.validator.utils.errors import (
     ConfigurationError,
     DeadlineExceeded,
     MinerFault,
     MinerUnreachable,
+    MissedByUs,
     NotYetAvailable,
+    OwnFailure,
     QuarantinedError,
     TransientError,
 )
@@ -34,12 +36,20 @@ def test_operator_is_needed_for_a_wrong_setting():
     assert isinstance(judge(ConfigurationError("GAIA_CDS_KEY", "empty", "set it"), 1, POLICY, NOW), Halt)
 
 
-@pytest.mark.parametrize(
-    "error", [MinerUnreachable("refused"), TransientError("503"), DeadlineExceeded("slow")]
-)
+@pytest.mark.parametrize("error", [MinerUnreachable("refused"), TransientError("503")])
 def test_what_time_may_heal_is_tried_again_after_the_delay_of_its_attempt(error):
     assert judge(error, 1, POLICY, NOW) == Retry(NOW + timedelta(minutes=1))
     assert judge(error, 2, POLICY, NOW) == Retry(NOW + timedelta(minutes=5))
+
+
+@pytest.mark.parametrize("error", [OwnFailure("database"), DeadlineExceeded("slow")])
+@pytest.mark.parametrize("attempt", [1, 3, 99])
+def test_failure_of_ours_spends_no_attempt_however_often(error, attempt):
+    assert judge(error, attempt, POLICY, NOW) == Wait(str(error))
+
+
+def test_miner_that_we_did_not_ask_in_time_is_excused():
+    assert judge(MissedByUs("not asked"), 1, POLICY, NOW) == Excuse("not asked")
 
 
 def test_silent_miner_is_rejected_when_the_attempts_are_used_up():

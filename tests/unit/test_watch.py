@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from gaia.localnet.watch import Progress, Watch, forecast_of, pairs, weights_of
-from tests.support.localnet import RUN_ID, a_finished_run, a_forecast, a_run
+from tests.support.localnet import RUN_ID, a_finished_run, a_forecast, a_run, some_weights
 
 ROW = {
     "run_id": RUN_ID,
@@ -72,6 +74,37 @@ def test_progress_is_settled_when_the_weights_rest_on_enough_runs():
     assert a_finished_run().is_settled(1)
     assert not a_finished_run().is_settled(2)
     assert not Progress().is_settled(1)
+
+
+def test_progress_is_settled_though_the_window_of_the_weights_holds_fewer_runs_than_were_wanted():
+    runs = tuple(a_run(day, completed=True) for day in range(17))
+    window = tuple(run.run_id for run in runs[-15:])
+    weights = some_weights(run_ids=window, completed_ids=window)
+
+    progress = Progress(runs=runs, weights=weights)
+
+    assert progress.is_settled(17)
+    assert not progress.is_settled(18)
+
+
+@pytest.mark.parametrize("missing", [-1, -15])
+def test_progress_is_not_settled_while_weights_lack_a_completed_run_of_their_window(missing):
+    runs = tuple(a_run(day, completed=True) for day in range(17))
+    window = tuple(run.run_id for run in runs[-15:])
+    resting_on = tuple(run_id for run_id in window if run_id != runs[missing].run_id)
+
+    progress = Progress(runs=runs, weights=some_weights(run_ids=window, completed_ids=resting_on))
+
+    assert not progress.is_settled(17)
+
+
+def test_progress_is_not_settled_while_weights_rest_on_an_older_window():
+    runs = tuple(a_run(day, completed=True) for day in range(17))
+    before = tuple(run.run_id for run in runs[:15])
+
+    progress = Progress(runs=runs, weights=some_weights(run_ids=before, completed_ids=before))
+
+    assert not progress.is_settled(17)
 
 
 async def test_watch_of_a_database_that_is_away_keeps_the_last_progress(tmp_path):

@@ -155,4 +155,10 @@ class GaiaTask(ABC):
 
     @abstractmethod
     async def advance(self, now: datetime) -> datetime | None:
-        """Do whatever is due at `now`; return when something will next be due, if known."""
+        """Do whatever is due at `now`; return when something will next be due, if known.
+
+        What takes long may go on after the return; the answer is then `now`.
+        """
+
+    async def close(self) -> None:  # noqa: B027 - a task may have nothing in hand
+        """Begin nothing more; return once what is in hand has ended. Cancelled: end it at once."""

@@ -10,7 +10,9 @@ from gaia.validator.utils.errors import (
     ConfigurationError,
     MinerFault,
     MinerUnreachable,
+    MissedByUs,
     NotYetAvailable,
+    OwnFailure,
     QuarantinedError,
 )
 
@@ -27,6 +29,13 @@ class Snooze:
     """Look again at `until`; no attempt is spent."""
 
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Something of ours failed: no attempt is spent and no date is moved."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class Halt:
     reason: str
 
 
-Verdict = Retry | Snooze | Reject | Excuse | Halt
+Verdict = Retry | Snooze | Wait | Reject | Excuse | Halt
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +77,18 @@ def judge(error: Exception, attempt: int, policy: RetryPolicy, now: datetime) ->
     """Say what to do with a step whose `attempt` (from 1) ended in `error`.
 
     A forecast whose bytes killed every worker that read them is the miner's
-    doing; a miner that stays silent through all attempts, too. Whatever else
-    goes on failing is ours.
+    doing; a miner that stays silent through all attempts, too. Our database,
+    signer, pool and disk cost no attempt. Whatever else goes on failing is ours.
     """
     match error:
         case NotYetAvailable():
             return Snooze(error.retry_at)
         case MinerFault() | QuarantinedError():
             return Reject(str(error))
+        case MissedByUs():
+            return Excuse(str(error))
+        case OwnFailure():
+            return Wait(str(error))
         case ConfigurationError():
             return Halt(str(error))
     delay = policy.delay_after(attempt)

@@ -5,13 +5,27 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
 
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
 MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations"
 # Any constant will do; two validators that start at once then migrate one after the other.
 _MIGRATION_LOCK = 5_701
+# What a statement meets in a database that something else made.
+_TAKEN: Final = (
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateColumnError,
+    asyncpg.DuplicateObjectError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +55,51 @@ async def run_comprehensive_database_setup(database: Database, folder: Path = MI
     Raises
     ------
     ConfigurationError
-        If an applied migration differs from its file, or the database is newer than this program.
+        If an applied migration differs from its file, the database is newer than this program,
+        holds tables of another program, or does not let us make ours.
+    DatabaseFailure
+        If the database failed; nothing was applied, unless the last answer was lost.
     """
     migrations = read_migrations(folder)
     async with database.transaction() as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        # Caught inside the transaction: outside, the database's errors are of our types.
+        try:
+            return await _apply_missing(connection, migrations)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise ConfigurationError(
+                "GAIA_DATABASE_URL",
+                f"the role may not make tables ({_first_line(error)})",
+                "grant it CREATE on the schema public, or name another role",
+                ExitCode.DATABASE_UNREACHABLE,
+            ) from error
+        except _TAKEN as error:
+            raise ConfigurationError(
+                "GAIA_DATABASE_URL",
+                f"the database holds tables that this program did not make ({_first_line(error)})",
+                "name an empty database",
+                ExitCode.DATABASE_UNREACHABLE,
+            ) from error
+
+
+async def _apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations ("
+        " version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
+        " applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    rows = await connection.fetch("SELECT version, sha256 FROM schema_migrations")
+    applied = {row["version"]: row["sha256"] for row in rows}
+    _refuse_drift(migrations, applied)
+    missing = [migration for migration in migrations if migration.version not in applied]
+    for migration in missing:
+        await connection.execute(migration.sql)
         await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations ("
-            " version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
-            " applied_at timestamptz NOT NULL DEFAULT now())"
+            "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
+            migration.version,
+            migration.name,
+            migration.sha256,
         )
-        rows = await connection.fetch("SELECT version, sha256 FROM schema_migrations")
-        applied = {row["version"]: row["sha256"] for row in rows}
-        _refuse_drift(migrations, applied)
-        missing = [migration for migration in migrations if migration.version not in applied]
-        for migration in missing:
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.sha256,
-            )
     return [migration.name for migration in missing]
 
 
@@ -76,3 +113,7 @@ def _refuse_drift(migrations: list[Migration], applied: dict[int, str]) -> None:
                 "install the release that made the database, or name another database",
                 ExitCode.DATABASE_UNREACHABLE,
             )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

@@ -1,117 +1,287 @@
-"""The connection pool; a library's errors become ours."""
+"""The database as the rest of the validator sees it: transactions whose failures are ours by type."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
+import structlog
 
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
+from gaia.validator.db.failures import (
+    REPEATABLE,
+    Conflict,
+    ConnectionLost,
+    DatabaseFailure,
+    StatementRefused,
+    is_drivers,
+    typed,
+)
+from gaia.validator.db.places import Places
+from gaia.validator.utils.borders import UNFORESEEN, Party
+from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.transaction import Transaction
 
-    Connection = PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
-# What asyncpg raises when the server died under it; InternalClientError included, as
-# it reports "cannot switch to state" when a reply is cut short.
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DiskFullError,
-    asyncpg.QueryCanceledError,
-    OSError,
-    TimeoutError,
-)
-_REFUSED = (
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS: Final = 3
+"""How often `Database.run` does a transaction that others got in the way of."""
+REBUILD_AFTER_S: Final = 60.0
+"""Three waits of the default 20 s: failures for so long, at a server that answers, are the pool's."""
+_BACKOFF_S: Final = 0.05
+_LONGEST_UNDOING_S: Final = 5.0
+"""A server that is alive undoes at once; one that is not must not hold a place."""
+# Wrong address, role, password or rights: at start nobody waits for these.
+_REFUSED: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidPasswordError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ClientConfigurationError,
+    ValueError,
 )
 
 
 class Database:
-    """A bounded pool whose failures are `TransientError`."""
+    """A bounded number of connections whose failures are all `DatabaseFailure`, which is an `OwnFailure`.
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], timeout_s: float) -> None:
-        self._pool = pool
+    Every statement, commit, undoing and wait for a connection is bounded in time, so that
+    no state of the server or the network can hold a caller for good.
+    """
+
+    def __init__(
+        self,
+        opening: Callable[[], Awaitable[Connection]],
+        *,
+        timeout_s: float,
+        pool_size: int,
+        rebuild_after_s: float = REBUILD_AFTER_S,
+    ) -> None:
+        self._open = opening
         self._timeout_s = timeout_s
+        self._pool_size = pool_size
+        self._rebuild_after_s = rebuild_after_s
+        self._places = Places(opening, pool_size)
+        self._failing_since: float | None = None
 
     @classmethod
     async def connect(
-        cls, dsn: str, *, timeout_s: float, pool_size: int, setting: str = "GAIA_DATABASE_URL"
+        cls,
+        dsn: str,
+        *,
+        timeout_s: float,
+        pool_size: int,
+        setting: str = "GAIA_DATABASE_URL",
+        rebuild_after_s: float = REBUILD_AFTER_S,
     ) -> Database:
-        """Open the pool, waiting up to `timeout_s` for the server.
+        """Open a first connection, waiting up to `timeout_s` for the server.
 
         Raises
         ------
         ConfigurationError
             If no server answers by then or it refuses us; names `setting`.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_s
+
+        async def opening() -> Connection:
+            return await _open_connection(dsn, timeout_s)
+
+        end = time.monotonic() + timeout_s
+        database = cls(opening, timeout_s=timeout_s, pool_size=pool_size, rebuild_after_s=rebuild_after_s)
         while True:
             try:
-                pool = await asyncpg.create_pool(
-                    dsn,
-                    min_size=1,
-                    max_size=pool_size,
-                    timeout=timeout_s,
-                    command_timeout=timeout_s,
-                    init=_speak_json,
-                    server_settings={"application_name": "gaia-validator", "timezone": "UTC"},
-                )
-                return cls(pool, timeout_s)
+                database._places.adopt(await opening())
+                return database
             except _REFUSED as error:
-                raise _unreachable(setting, str(error)) from error
-            except _LOST as error:
-                if loop.time() > end:
-                    problem = _said(error) or f"no answer in {timeout_s:g} s"
-                    raise _unreachable(setting, problem) from error
+                # What Python says of a text it cannot read may repeat the password in it.
+                problem = _said(error) if is_drivers(error) else "it is no address of a server"
+                raise _unreachable(setting, problem) from error
+            except Exception as error:
+                if not is_drivers(error):
+                    raise
+                if time.monotonic() > end:
+                    raise _unreachable(setting, _said(error) or f"no answer in {timeout_s:g} s") from error
                 await asyncio.sleep(0.1)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Yield a connection inside a transaction.
+        """Yield a connection inside a transaction, which is committed at the end and undone by any error.
+
+        Errors of the body that are not the database's pass as they are.
 
         Raises
         ------
-        TransientError
-            If the server went away. The commit may or may not have happened:
+        DatabaseFailure
+            If the database failed. A commit under way may or may not have happened:
             every write is safe to repeat by its key.
         """
         try:
-            async with (
-                self._pool.acquire(timeout=self._timeout_s) as connection,
-                connection.transaction(),
-            ):
+            async with self._places.connection(self._timeout_s) as connection, _begun(connection):
                 yield connection
-        except _LOST as error:
-            raise TransientError(f"database: {type(error).__name__}: {error}") from error
+        except DatabaseFailure as failure:
+            await self._take_note(failure)
+            raise
+        except Exception as error:
+            if not is_drivers(error):
+                raise
+            own = self._typed(error)
+            await self._take_note(own)
+            raise own from error
+        self._failing_since = None
+
+    async def run(self, body: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `body` in a transaction, and again where another transaction or a lost connection undid it.
+
+        `body` may be called up to `ATTEMPTS` times, and a commit whose answer was lost may
+        have happened before. That is safe here: each of our writes is bound by its key (ON
+        CONFLICT, or a state that the row must be in), so that the second time changes nothing.
+        `body` must do nothing but statements.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database failed and would again, or the last attempt failed.
+        """
+        attempt = 1
+        while True:
+            try:
+                async with self.transaction() as connection:
+                    value = await body(connection)
+            except REPEATABLE as failure:
+                if attempt == ATTEMPTS:
+                    raise
+                log.info("transaction_repeated", attempt=attempt, error=str(failure))
+            else:
+                return value
+            # Jitter, so that two who met in a deadlock do not meet there again.
+            await asyncio.sleep(_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0))
+            attempt += 1
 
     def connections(self) -> tuple[int, int]:
         """Return how many connections are (active, idle)."""
-        idle = self._pool.get_idle_size()
-        return self._pool.get_size() - idle, idle
+        return self._places.count()
 
     async def close(self) -> None:
+        await self._places.close(self._timeout_s)
+
+    def _typed(self, error: Exception) -> DatabaseFailure:
+        failure = typed(error)
+        if isinstance(failure, StatementRefused):
+            UNFORESEEN[Party.DATABASE] += 1
+            log.error("statement_refused", sqlstate=failure.sqlstate, error=str(failure), exc_info=error)
+        elif isinstance(error, TimeoutError):
+            return DatabaseFailure(
+                f"database: no answer within {self._timeout_s:g} s (GAIA_DATABASE_TIMEOUT_S)"
+            )
+        return failure
+
+    async def _take_note(self, failure: DatabaseFailure) -> None:
+        """Begin with new connections once everything has failed for long while the server answers others."""
+        now = time.monotonic()
+        if isinstance(failure, Conflict | StatementRefused):
+            self._failing_since = None  # an answer of the server
+            return
+        if self._failing_since is None:
+            self._failing_since = now
+        failed_for_s = now - self._failing_since
+        if failed_for_s < self._rebuild_after_s:
+            return
+        self._failing_since = now
         try:
-            await asyncio.wait_for(self._pool.close(), self._timeout_s)
-        except _LOST:
-            self._pool.terminate()
+            async with asyncio.timeout(self._timeout_s):
+                fresh = await self._open()
+        except Exception as error:
+            if not is_drivers(error):
+                raise
+            return  # nobody is served: new connections would be no better
+        spent, self._places = self._places, Places(self._open, self._pool_size)
+        self._places.adopt(fresh)
+        spent.terminate()
+        log.error("database_pool_rebuilt", failed_for_s=round(failed_for_s, 1), error=str(failure))
 
 
-async def _speak_json(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+@asynccontextmanager
+async def savepoint(connection: Connection) -> AsyncIterator[None]:
+    """Yield inside a savepoint: an error undoes what was done since, and the transaction around it lives on.
+
+    Raises
+    ------
+    DatabaseFailure
+        If the database failed; the transaction around it lives only after `StatementRefused`.
+    """
+    try:
+        async with _begun(connection):
+            yield
+    except Exception as error:
+        if not is_drivers(error):
+            raise
+        raise typed(error) from error
+
+
+@asynccontextmanager
+async def _begun(connection: Connection) -> AsyncIterator[None]:
+    """Begin a transaction, or a savepoint inside one; commit it at the end, or undo it within bounded time."""
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+        yield
+        await transaction.commit()
+    except GeneratorExit:
+        connection.terminate()  # nobody is left to wait for the undoing
+        raise
+    except BaseException as error:
+        was_lost = connection.is_closed()
+        await _undo(connection, transaction)
+        is_unnamed = isinstance(error, Exception) and not (is_drivers(error) or isinstance(error, GaiaError))
+        if was_lost and is_unnamed:
+            # The driver's own parts break in unnamed ways where a connection ends under them.
+            UNFORESEEN[Party.DATABASE] += 1
+            log.error("unforeseen_error", party=Party.DATABASE, error=str(error), exc_info=error)
+            raise ConnectionLost(f"database: {type(error).__name__}: {error}") from error
+        raise
+
+
+async def _undo(connection: Connection, transaction: Transaction) -> None:
+    """Leave the connection as if nothing had begun; end it where that fails or takes long.
+
+    The driver waits without bound for a cancelled statement to end before it rolls back.
+    """
+    is_undone = False
+    try:
+        async with asyncio.timeout(_LONGEST_UNDOING_S):
+            await transaction.rollback()
+        is_undone = True
+    except Exception as error:
+        if not is_drivers(error):
+            raise
+    finally:
+        if not is_undone:
+            connection.terminate()
+
+
+async def _open_connection(dsn: str, timeout_s: float) -> Connection:
+    """Open a connection whose jsonb values are Python's."""
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=timeout_s,
+        command_timeout=timeout_s,
+        server_settings={"application_name": "gaia-validator", "timezone": "UTC"},
+    )
+    try:
+        await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 def _said(error: BaseException) -> str:

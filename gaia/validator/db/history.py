@@ -81,8 +81,11 @@ SQL: Final[Mapping[str, str]] = {
     " FROM runs LEFT JOIN forecasts USING (run_id) GROUP BY run_id ORDER BY init_time",
     # Runs whose inputs may not be removed yet.
     "living_runs": "SELECT run_id, init_time FROM runs WHERE state = 'open' OR completed_at > $1",
-    # The forecasts of some runs, as they were frozen.
-    "forecasts": "SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, manifest, signature,"
+    # The forecasts of some runs; nothing whose size a miner chose.
+    "forecasts": "SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, frozen_at"
+    " FROM forecasts WHERE run_id = ANY($1::text[]) ORDER BY run_id, hotkey",
+    # The same, and what was frozen: for those who check it anew.
+    "signed": "SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, manifest, signature,"
     " frozen_at FROM forecasts WHERE run_id = ANY($1::text[]) ORDER BY run_id, hotkey",
     # Every measure, whatever measures there are; the order is that of the primary key.
     "components": "SELECT * FROM component_scores WHERE run_id = ANY($1::text[])"
@@ -136,13 +139,17 @@ async def living_runs(connection: Connection, since: datetime) -> dict[str, date
     return {row["run_id"]: row["init_time"] for row in await connection.fetch(SQL["living_runs"], since)}
 
 
-async def stored_runs(connection: Connection, run_ids: Sequence[str]) -> list[StoredRun]:
-    """Everything about `run_ids` that exist, oldest first."""
+async def stored_runs(
+    connection: Connection, run_ids: Sequence[str], *, with_manifests: bool = False
+) -> list[StoredRun]:
+    """Everything about `run_ids` that exist, oldest first; manifests and signatures only on request."""
     wanted = set(run_ids)
     summaries = [run for run in await run_summaries(connection) if run.run_id in wanted]
+    statements = {name: name for name in ("forecasts", "components", "leads", "scores", "inputs")}
+    if with_manifests:
+        statements["forecasts"] = "signed"
     parts = {
-        name: _by_run(await connection.fetch(SQL[name], list(run_ids)))
-        for name in ("forecasts", "components", "leads", "scores", "inputs")
+        part: _by_run(await connection.fetch(SQL[name], list(run_ids))) for part, name in statements.items()
     }
     return [
         StoredRun(summary=run, **{name: rows.get(run.run_id, []) for name, rows in parts.items()})

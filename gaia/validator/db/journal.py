@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gaia.validator.db.queries import SQL, JournalEntry
+from gaia.validator.db.storable import storable_text
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -112,4 +113,4 @@ async def record_set(connection: Connection, epoch: Epoch, outcome: WeightsSet, 
 
 
 async def record_failed(connection: Connection, epoch: Epoch, error: str, now: datetime) -> None:
-    await connection.execute(SQL["journal_failed"], *epoch, error, now)
+    await connection.execute(SQL["journal_failed"], *epoch, storable_text(error), now)

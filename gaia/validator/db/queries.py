@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from gaia.validator.db.storable import storable, storable_text
+
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
@@ -35,7 +37,8 @@ class Forecast:
     next_at: datetime
     job_id: str | None
     manifest_sha256: str | None
-    manifest: bytes | None
+    window_ends_at: datetime | None
+    """When our absence moved the end of the freeze window; None: it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,28 +61,6 @@ class JournalEntry:
     state: str
 
 
-MEASURES: Final = (
-    "rmse",
-    "mse",
-    "mae",
-    "bias",
-    "error_sd",
-    "acc",
-    "acc_uncentred",
-    "skill_climatology",
-    "skill_gfs",
-    "skill_persistence",
-    "skill_blend",
-    "activity",
-    "pattern_correlation",
-    "clone_distance",
-    "mse_climatology",
-    "mse_gfs",
-    "mse_persistence",
-    "mse_blend",
-)
-"""The measures of a component, in the order in which `record_component` takes them."""
-
 SQL: Final[Mapping[str, str]] = {
     # Which runs are known since a moment, so that schedule.py can say what is missing.
     "recorded_init_times": "SELECT init_time FROM runs WHERE init_time >= $1",
@@ -93,22 +74,30 @@ SQL: Final[Mapping[str, str]] = {
     " ON CONFLICT DO NOTHING",
     # Runs with work left, oldest first.
     "open_runs": "SELECT run_id, init_time, rule_set, opened_at FROM runs WHERE state = 'open' ORDER BY init_time",
-    # Forecasts in one of the given states whose time has come.
+    # Forecasts in one of the given states whose time has come; nothing whose size a miner chose.
     "due_forecasts": "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at,"
-    " job_id, manifest_sha256, manifest FROM forecasts"
+    " job_id, manifest_sha256, window_ends_at FROM forecasts"
     " WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey",
+    # In which of some states open runs have forecasts whose time has come.
+    "due_states": "SELECT DISTINCT run_id, forecasts.state FROM forecasts JOIN runs USING (run_id)"
+    " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at <= $2",
+    # What some miners signed.
+    "manifests": "SELECT run_id, hotkey, manifest FROM forecasts"
+    " JOIN unnest($1::text[], $2::text[]) AS wanted (run_id, hotkey) USING (run_id, hotkey)",
     # Move one forecast if, and only if, its state allows it (no row back: it did not).
     "advance_forecast": "UPDATE forecasts SET state = move.target, reason = coalesce($5, reason),"
     " evidence = coalesce($6, evidence), attempts = 0, next_at = $7, changed_at = $7"
     " FROM unnest($3::text[], $4::text[]) AS move (source, target)"
     " WHERE run_id = $1 AND hotkey = $2 AND state = move.source RETURNING state",
-    # Remember the job a miner accepted.
-    "record_job": "UPDATE forecasts SET job_id = $3 WHERE run_id = $1 AND hotkey = $2",
+    # Remember the job a miner accepted, and how far we were late to ask.
+    "record_job": "UPDATE forecasts SET job_id = $3, window_ends_at = coalesce($4, window_ends_at)"
+    " WHERE run_id = $1 AND hotkey = $2",
     # Freeze what a miner signed: the first manifest stays.
     "record_manifest": "UPDATE forecasts SET manifest = $3, signature = $4, manifest_sha256 = $5, frozen_at = $6,"
     " frozen_round = $7 WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
     # Try again later.
-    "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4 WHERE run_id = $1 AND hotkey = $2",
+    "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4,"
+    " window_ends_at = coalesce($5, window_ends_at) WHERE run_id = $1 AND hotkey = $2",
     # When the next postponed forecast in one of the states wants attention.
     "next_attention": "SELECT min(next_at) FROM forecasts JOIN runs USING (run_id)"
     " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at > $2",
@@ -128,12 +117,6 @@ SQL: Final[Mapping[str, str]] = {
     "postpone_reference": "INSERT INTO reference_sets (reference_id, attempts, retry_at, last_error)"
     " VALUES ($1, $2, $3, $4) ON CONFLICT (reference_id) DO UPDATE SET attempts = excluded.attempts,"
     " retry_at = excluded.retry_at, last_error = excluded.last_error WHERE NOT reference_sets.ready",
-    # Component scores, each once.
-    "record_component": "INSERT INTO component_scores (run_id, hotkey, rule_set, kind, field, lead_hours,"
-    " forecast_digest, truth_digest, scored_at, rmse, mse, mae, bias, error_sd, acc, acc_uncentred,"
-    " skill_climatology, skill_gfs, skill_persistence, skill_blend, activity, pattern_correlation, clone_distance,"
-    " mse_climatology, mse_gfs, mse_persistence, mse_blend) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) ON CONFLICT DO NOTHING",
     # The score of one lead, once.
     "record_lead": "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -202,6 +185,21 @@ async def due_forecasts(
     return [Forecast(**row) for row in rows]
 
 
+async def due_states(connection: Connection, states: Sequence[str], now: datetime) -> dict[str, set[str]]:
+    """Open run -> those of `states` in which a forecast of it wants attention; one cheap look for a whole tick."""
+    due: dict[str, set[str]] = {}
+    for row in await connection.fetch(SQL["due_states"], list(states), now):
+        due.setdefault(row["run_id"], set()).add(row["state"])
+    return due
+
+
+async def manifests_of(connection: Connection, forecasts: Sequence[Forecast]) -> dict[tuple[str, str], bytes]:
+    """What the miners of `forecasts` signed, to the byte: (run_id, hotkey) -> manifest; nothing frozen: "{}"."""
+    wanted = [each.run_id for each in forecasts], [each.hotkey for each in forecasts]
+    rows = await connection.fetch(SQL["manifests"], *wanted)
+    return {(row["run_id"], row["hotkey"]): row["manifest"] or b"{}" for row in rows}
+
+
 async def advance_forecast(
     connection: Connection,
     forecast: Forecast,
@@ -210,22 +208,28 @@ async def advance_forecast(
     reason: str | None = None,
     evidence: Mapping[str, Any] | None = None,
 ) -> str | None:
-    """Move a forecast by `moves` (state to state); return its new state, or None if it did not move."""
+    """Move a forecast by `moves` (state to state); return its new state, or None if it did not move.
+
+    `reason` and `evidence` may quote a miner: what cannot be stored in them is replaced, what is too long cut.
+    """
     state: str | None = await connection.fetchval(
         SQL["advance_forecast"],
         forecast.run_id,
         forecast.hotkey,
         list(moves),
         list(moves.values()),
-        reason,
-        evidence,
+        None if reason is None else storable_text(reason),
+        None if evidence is None else storable(evidence),
         now,
     )
     return state
 
 
-async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
-    await connection.execute(SQL["record_job"], forecast.run_id, forecast.hotkey, job_id)
+async def record_job(
+    connection: Connection, forecast: Forecast, job_id: str, window_ends_at: datetime | None = None
+) -> None:
+    """Keep the job a miner accepted; `window_ends_at` None leaves the freeze window as it is."""
+    await connection.execute(SQL["record_job"], forecast.run_id, forecast.hotkey, job_id, window_ends_at)
 
 
 async def record_manifest(
@@ -244,9 +248,16 @@ async def record_manifest(
 
 
 async def postpone_forecast(
-    connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
+    connection: Connection,
+    forecast: Forecast,
+    attempts: int,
+    next_at: datetime,
+    window_ends_at: datetime | None = None,
 ) -> None:
-    await connection.execute(SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at)
+    """Try again at `next_at`; `window_ends_at` None leaves the freeze window as it is."""
+    await connection.execute(
+        SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at, window_ends_at
+    )
 
 
 async def next_attention(connection: Connection, states: Sequence[str], now: datetime) -> datetime | None:
@@ -286,37 +297,8 @@ async def record_reference(
 async def postpone_reference(
     connection: Connection, reference_id: str, attempts: int, retry_at: datetime, error: str
 ) -> None:
-    await connection.execute(SQL["postpone_reference"], reference_id, attempts, retry_at, error)
-
-
-async def record_components(
-    connection: Connection,
-    forecast: Forecast,
-    rule_set: str,
-    kind: str,
-    components: Sequence[Mapping[str, Any]],
-    truth_digests: Mapping[str, str],
-    forecast_digests: Mapping[str, str],
-    now: datetime,
-) -> None:
-    """Store what a scoring unit returned, each component once."""
-    await connection.executemany(
-        SQL["record_component"],
-        [
-            (
-                forecast.run_id,
-                forecast.hotkey,
-                rule_set,
-                kind,
-                row["field"],
-                row["lead_hours"],
-                forecast_digests[row["field"]],
-                truth_digests[row["field"]],
-                now,
-                *(row.get(measure) for measure in MEASURES),
-            )
-            for row in components
-        ],
+    await connection.execute(
+        SQL["postpone_reference"], reference_id, attempts, retry_at, storable_text(error)
     )
 
 
@@ -338,7 +320,7 @@ async def record_lead(
         kind,
         lead_hours,
         score,
-        reason,
+        None if reason is None else storable_text(reason),
         now,
     )
 

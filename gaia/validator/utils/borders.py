@@ -45,7 +45,8 @@ UNFORESEEN: Final[Counter[Party]] = Counter(dict.fromkeys(Party, 0))
 def border(party: Party, doing: str) -> Iterator[None]:
     """Let typed errors and cancellation pass; turn any other exception into the error of `party`.
 
-    An unforeseen exception is logged with its traceback and counted in `UNFORESEEN`.
+    An error of the system is what a disk is expected to raise. Any other exception is
+    unforeseen: it is logged with its traceback and counted in `UNFORESEEN`.
 
     Raises
     ------
@@ -61,6 +62,7 @@ def border(party: Party, doing: str) -> Iterator[None]:
     except GaiaError:
         raise
     except Exception as error:
-        UNFORESEEN[party] += 1
-        log.exception("unforeseen_error", party=party, doing=doing)
+        if party is not Party.DISK or not isinstance(error, OSError):
+            UNFORESEEN[party] += 1
+            log.exception("unforeseen_error", party=party, doing=doing)
         raise _ERRORS[party](f"{doing}: {type(error).__name__}: {error}"[:500]) from error

@@ -48,6 +48,10 @@ class NotYetAvailable(GaiaError):
         self.retry_at = retry_at
 
 
+class MissedByUs(GaiaError):
+    """The time for a step passed while we were away: the miner is excused."""
+
+
 class MinerFault(GaiaError):
     """The miner's doing: reject, score zero, never retry."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gaia.localnet import hostile_frames
+from gaia.tasks.defined_tasks.weather.validator import chunks
 from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
 from gaia.validator.utils.errors import TransientError
-from tests.support.forecast_stores import a_field, a_store, packed, put, reference_files
+from tests.support.forecast_stores import CONTRACT, a_field, a_store, packed, put, reference_files
 
 MEANS = {"2t": 280.0, "z500": 55_000.0}
 HANDLERS = {"day1": score_day1, "final": score_era5_final}
@@ -58,6 +61,12 @@ def spoil(payload, kind):
             put(directory, payload["digests"], "2t/1.0.0", packed(np.full((181, 360), np.nan, np.float32)))
         case "short":
             put(directory, payload["digests"], "z/1.7.0.0", b"short")
+        case "endless":
+            frame = hostile_frames.shared_stream(CONTRACT.field_bytes, empty_blocks=40_000)
+            put(directory, payload["digests"], "2t/1.0.0", frame)
+        case "slow":
+            frame = hostile_frames.many_tables(CONTRACT.field_bytes)
+            put(directory, payload["digests"], "2t/1.0.0", frame)
         case "unspooled":
             (directory / "z/1.7.0.0").unlink()
 
@@ -68,6 +77,8 @@ def spoil(payload, kind):
         ("swapped", "MinerFault", "not what the manifest promised"),
         ("nan", "MinerFault", "2t at lead 12 h holds values that are not finite"),
         ("short", "MinerFault", "too short"),
+        ("endless", "MinerFault", "2t/1.0.0: blosc header is wrong in block size"),
+        ("slow", "MinerFault", "2t at lead 12 h"),
         ("unspooled", "TransientError", "cannot be read from the spool"),
     ],
 )
@@ -80,6 +91,31 @@ def test_a_forecast_that_fails_fails_alone(alone, how, error_type, words):
     assert values["b"]["failure"]["error_type"] == error_type
     assert words in values["b"]["failure"]["message"]
     assert [values["a"], values["c"]] == [score_day1(alone["a"]), score_day1(alone["c"])]
+
+
+def test_a_field_that_takes_too_long_ends_its_own_forecast_alone(alone, monkeypatch):
+    slow = packed(a_field(77))
+    put(Path(alone["b"]["store_dir"]), alone["b"]["digests"], "2t/1.0.0", slow)
+    decompress = chunks.blosc.decompress
+
+    def decompressed(frame, out):
+        decompress(frame, out)
+        if frame == slow:
+            begun = time.thread_time()
+            while time.thread_time() - begun < 0.05:
+                pass
+
+    honest = [score_day1(alone[name]) for name in "ac"]
+    monkeypatch.setattr(chunks.blosc, "decompress", decompressed)
+    monkeypatch.setattr(chunks, "FIELD_CPU_S", 0.04)
+
+    values = score_batch(together(alone))
+
+    assert values["b"]["failure"] == {
+        "error_type": "MinerFault",
+        "message": "decoding 2t/1.0.0 took more than 0.04 s of CPU",
+    }
+    assert [values["a"], values["c"]] == honest
 
 
 @pytest.mark.parametrize("role", ["truth", "climatology", "baseline", "persistence"])

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import struct
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from numcodecs import Blosc
 
 from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.validator.chunks import (
+    FIELD_CPU_S,
     METADATA_MAX_BYTES,
     Contract,
     MinerStore,
-    check_frame,
     check_metadata,
+    decode,
 )
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import CONTRACT, SHAPE, a_field, a_store, metadata_of, packed, put
@@ -195,6 +194,31 @@ def test_metadata_that_is_no_plain_object_is_refused(content: bytes) -> None:
         check_metadata(content, "2t", CONTRACT)
 
 
+@pytest.mark.parametrize(
+    "worst",
+    [
+        b"[" + b"[]," * 21_000 + b"0]",
+        b"[" + b'{"a":0},' * 8_000 + b"0]",
+        b"{" + b",".join(b'"%d":0' % number for number in range(6_500)) + b"}",
+        b"[" + b"1e-300," * 9_000 + b"0]",
+        b"[" + (b"9" * 4_300 + b",") * 14 + b"0]",
+        b"9" * 65_000 + b".5",
+        b"[" * 65_000,
+    ],
+    ids=["lists", "objects", "keys", "floats", "integers", "digits", "depth"],
+)
+def test_the_slowest_metadata_of_the_largest_size_costs_less_than_a_field(worst: bytes) -> None:
+    content = json.dumps(metadata_of("2t")).encode()[:-1] + b', "x": ' + worst + b"}"
+    assert len(content) <= METADATA_MAX_BYTES
+
+    begun = time.thread_time()
+    with pytest.raises(MinerFault):
+        check_metadata(content, "2t", CONTRACT)
+
+    # Some 2 ms; of what a field may take, a tenth.
+    assert time.thread_time() - begun < FIELD_CPU_S / 10
+
+
 def test_metadata_without_a_separator_means_a_dot() -> None:
     metadata = metadata_of("z500")
     del metadata["dimension_separator"]
@@ -202,66 +226,39 @@ def test_metadata_without_a_separator_means_a_dot() -> None:
     assert check_metadata(json.dumps(metadata).encode(), "z", CONTRACT) == "zstd"
 
 
-def forged(**changes: int) -> bytes:
-    names = ("version", "lz", "flags", "item", "size", "block", "packed")
-    fields = dict(zip(names, struct.unpack_from("<BBBBIII", FRAME), strict=True)) | changes
-    return struct.pack("<BBBBIII", *fields.values()) + FRAME[16:]
-
-
-@pytest.mark.parametrize(
-    ("frame", "reason"),
-    [
-        (b"short", "too short"),
-        (forged(version=3), "version"),
-        (forged(flags=0x00), "codec"),
-        (forged(flags=0x60), "codec"),
-        (forged(item=8), "item size"),
-        (forged(size=2**31 - 1), "size"),
-        (forged(block=0), "block size"),
-        (forged(block=2**31), "block size"),
-        (forged(block=4), "no room"),
-        (forged(packed=17), "packed size"),
-        (forged(flags=0x96), "plain size"),
-        (FRAME[:16] + b"\xff" * 4 + FRAME[20:], "outside its frame"),
-        (FRAME[:16] + b"\0" * 4 + FRAME[20:], "outside its frame"),
-    ],
-)
-def test_a_forged_frame_never_reaches_the_decoder(frame: bytes, reason: str) -> None:
-    with pytest.raises(MinerFault, match=reason):
-        check_frame(frame, "2t/1.0.0", CONTRACT)
-
-
-def test_a_frame_packed_with_another_codec_than_the_metadata_names_is_refused() -> None:
-    with pytest.raises(MinerFault, match="codec"):
-        check_frame(packed(a_field(), "lz4"), "2t/1.0.0", CONTRACT, "zstd")
-
-
-def test_a_bomb_is_refused_by_its_header() -> None:
-    bomb = packed(np.zeros(50_000_000, np.float32))
-
-    with pytest.raises(MinerFault, match="size"):
-        check_frame(bomb, "2t/1.0.0", CONTRACT)
-
-
 def test_damage_behind_a_good_header_is_the_miners_fault(tmp_path: Path) -> None:
     payload = a_store(tmp_path, {"2t": a_field()})
-    broken = FRAME[:40] + bytes(len(FRAME) - 40)
+    broken = FRAME[: len(FRAME) - 400] + bytes(400)
     put(tmp_path, payload["digests"], "2t/1.0.0", broken)
 
     with pytest.raises(MinerFault, match="cannot be decoded"):
         open_store(payload).read_field("2t", 12, buffer())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(position=st.integers(0, 63), value=st.integers(0, 255))
-def test_whatever_a_header_says_the_check_accepts_or_blames_the_miner(position: int, value: int) -> None:
-    frame = bytearray(FRAME)
-    frame[position] = value
+class Clock:
+    """CPU time that has passed at each look, in seconds."""
 
-    try:
-        check_frame(bytes(frame), "2t/1.0.0", CONTRACT, "zstd")
-    except MinerFault:
-        assert bytes(frame) != FRAME
+    def __init__(self, *passed: float) -> None:
+        self._times = iter(np.cumsum(passed).tolist())
+
+    def __call__(self) -> float:
+        return float(next(self._times))
+
+
+LONG = FIELD_CPU_S + 0.1
+
+
+def test_a_field_that_takes_too_long_to_decode_is_the_miners_fault() -> None:
+    clock = Clock(5.0, LONG, 0.0, LONG)
+
+    with pytest.raises(MinerFault, match=r"decoding 2t/1\.0\.0 took more than 2 s of CPU"):
+        decode(FRAME, "2t/1.0.0", buffer(), clock)
+
+
+def test_a_machine_that_was_paused_during_one_decoding_blames_nobody() -> None:
+    clock = Clock(5.0, LONG, 0.0, 0.004)
+
+    np.testing.assert_array_equal(decode(FRAME, "2t/1.0.0", buffer(), clock), a_field())
 
 
 def test_the_full_grid_has_the_size_of_the_protocol() -> None:

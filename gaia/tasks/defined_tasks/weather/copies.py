@@ -16,9 +16,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median_low
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
@@ -33,6 +34,9 @@ from gaia.validator.db.copies import LeadProducts
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -166,8 +170,7 @@ class CopyBook:
                 raise
             log.error("products_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
             made = LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
-        async with self._database.transaction() as connection:
-            await copies.record_products(connection, made, now)
+        await self._database.run(partial(copies.record_products, products=made, now=now))
         self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)
         log.info(
@@ -219,9 +222,12 @@ class CopyBook:
         A vector under way has read its scores before: it still finds the runs of those.
         """
         window = timedelta(days=self._settings.weights_window_days) + _AFTER_WINDOW
-        async with self._database.transaction() as connection:
+
+        async def forget(connection: Connection) -> tuple[set[str], set[str]]:
             meant = await copies.forget_products(connection, self._rules.name, window)
-            is_open = await copies.open_run_ids(connection)
+            return meant, await copies.open_run_ids(connection)
+
+        meant, is_open = await self._database.run(forget)
         names = {product_name(sha256) for sha256 in meant}
         for path in self._products.iterdir() if self._products.is_dir() else ():
             if path.name not in names:

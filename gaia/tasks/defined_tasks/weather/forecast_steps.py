@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
 from gaia.tasks.defined_tasks.weather.copies import sketch_folder
+from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.promises import Promises
 from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
@@ -28,6 +29,7 @@ from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast, Run
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
 from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
@@ -61,6 +63,7 @@ class ForecastSteps:
         metagraph: MetagraphView,
         clock: Clock,
         book: ScoreBook,
+        window: FreezeWindow,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -70,40 +73,53 @@ class ForecastSteps:
         self._metagraph = metagraph
         self._clock = clock
         self._book = book
+        self._window = window
         self._wall_clock = wall_clock
         self._kept = KeptInputs(settings, database)
+        self._promises = Promises(database)
         self._spool = settings.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
-        """Ask the miner for a forecast and note that it accepted."""
+        """Ask the miner for a forecast and note that it accepted.
+
+        Raises
+        ------
+        MissedByUs
+            If we were away so long that nobody may be bound any more.
+        """
+        self._window.require_open(forecast, self._clock.now())
         offer = await self._miners.request_forecast(self._neuron(forecast), run.init_time)
         if not offer.accepted:
             raise MinerFault(f"refused: {offer.message}")
+        ends_at = self._window.extended(forecast, self._clock.now())
         async with self._database.transaction() as connection:
-            await queries.record_job(connection, forecast, offer.job_id)
+            await queries.record_job(connection, forecast, offer.job_id, ends_at)
             await queries.advance_forecast(connection, forecast, moves_for(Event.ACCEPTED), now)
 
-    async def freeze(self, forecast: Forecast, asked_at: datetime) -> bool:
+    async def freeze(self, forecast: Forecast) -> bool:
         """Freeze the manifest once the forecast is ready; False if it is not.
 
-        `asked_at` is when the round of questions began, which says who was bound first.
+        The round that says who was bound first is the moment at which the question was
+        due: when we came to put it depends on us.
 
         Raises
         ------
         MinerFault
-            If the freeze window is over, or the manifest does not hold.
+            If the freeze window was over when the question was due, or the manifest does not hold.
+        MissedByUs
+            If we were away so long that nobody may be bound any more.
         """
-        self._require_window(forecast)
+        self._window.require_open(forecast, self._clock.now())
         miner, job_id = self._neuron(forecast), forecast.job_id or ""
         if not await self._miners.forecast_ready(miner, job_id):
             return False
         access = await self._miners.open_store(miner, job_id)
         signed = await self._miners.fetch_manifest(miner, access)
         frozen = verify_manifest(signed.content, signed.signature, access.manifest_sha256, forecast.hotkey)
-        now = self._require_window(forecast)
+        now = self._clock.now()
         async with self._database.transaction() as connection:
             await queries.record_manifest(
-                connection, forecast, signed.content, signed.signature, frozen.sha256, now, asked_at
+                connection, forecast, signed.content, signed.signature, frozen.sha256, now, forecast.next_at
             )
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
         log.info(
@@ -114,13 +130,6 @@ class ForecastSteps:
             files=len(frozen.files),
         )
         return True
-
-    def _require_window(self, forecast: Forecast) -> datetime:
-        """Return the present, if a manifest may still be frozen."""
-        now = self._clock.now()
-        if now > forecast.opened_at + timedelta(hours=self._settings.freeze_window_hours):
-            raise MinerFault(f"no manifest within {self._settings.freeze_window_hours:g} h")
-        return now
 
     def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
         """Return where forecasts whose chunks of a lead are there are scored together under `rules`."""
@@ -155,20 +164,24 @@ class ForecastSteps:
         )
 
     async def score(
-        self, forecast: Forecast, lead: Lead, active: Scoring, shadow: Scoring | None, now: datetime
+        self,
+        forecast: Forecast,
+        lead: Lead,
+        active: Scoring,
+        shadow: Scoring | None,
+        now: datetime,
     ) -> None:
         """Fetch one lead's chunks, have them verified and scored, and record the outcome.
 
         Afterwards the shadow rules have their turn; whatever comes of it, the lead is scored.
         """
         fields: list[str] = active.inputs.payload["fields"]
-        steps = self._settings.forecast_step_hours
-        metadata = sorted({metadata_path(field) for field in fields})
-        chunks = [chunk_path(field, lead.hours, steps) for field in fields]
-        digests = self._promised(forecast, [*metadata, *chunks])
+        metadata, chunks = self._metadata(fields), self._chunks(lead, fields)
+        digests = await self._promises.of(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
         spooled = {"store_dir": str(store), "digests": digests}
-        left_over = any((store / path).exists() for path in digests)
+        with border(Party.DISK, f"looking into the spool of {forecast.hotkey}"):
+            left_over = any((store / path).exists() for path in digests)
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
             wanted = (
@@ -178,17 +191,30 @@ class ForecastSteps:
         except MinerFault as error:
             if not left_over:
                 await self._diagnose(forecast, lead, spooled, fields, error)
+                self._kept.drop(store, chunks)
                 raise
             # What was in the spool before may have been damaged there: blame needs evidence.
             log.warning("spool_distrusted", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error))
-            for path in digests:
-                (store / path).unlink(missing_ok=True)
+            self._kept.drop(store, digests)
             await self.score(forecast, lead, active, shadow, now)
             return
         await self._book.record(forecast, lead, value, active.inputs, now)
         if shadow is not None:
             await self._follow(forecast, lead, shadow, spooled, now)
         self._kept.release(store, chunks)
+
+    def drop(self, forecast: Forecast, lead: Lead, fields: Sequence[str]) -> None:
+        """Free what was fetched for a lead that will not be scored."""
+        store = self._spool / forecast.run_id / forecast.hotkey
+        self._kept.drop(store, self._chunks(lead, fields))
+
+    def _chunks(self, lead: Lead, fields: Sequence[str]) -> list[str]:
+        steps = self._settings.forecast_step_hours
+        return [chunk_path(field, lead.hours, steps) for field in fields]
+
+    @staticmethod
+    def _metadata(fields: Sequence[str]) -> list[str]:
+        return sorted({metadata_path(field) for field in fields})
 
     async def _follow(
         self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Payload, now: datetime
@@ -272,12 +298,6 @@ class ForecastSteps:
             "steps": self._settings.forecast_steps,
             "step_hours": self._settings.forecast_step_hours,
         }
-
-    def _promised(self, forecast: Forecast, paths: list[str]) -> dict[str, str]:
-        files: dict[str, str] = json.loads(forecast.manifest or b"{}")["files"]
-        if missing := [path for path in paths if path not in files]:
-            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
-        return {path: files[path] for path in paths}
 
     def _neuron(self, forecast: Forecast) -> Neuron:
         metagraph = self._metagraph.latest()

@@ -16,6 +16,7 @@ from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, digests
 from gaia.validator.db import history
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,18 @@ class KeptInputs:
             return
         for path in chunks:
             (store / path).unlink(missing_ok=True)
+
+    def drop(self, store: Path, paths: Iterable[str]) -> None:
+        """Remove files of a forecast that no score rests on.
+
+        Raises
+        ------
+        OwnFailure
+            If our disk does not let go of them.
+        """
+        with border(Party.DISK, f"dropping files of {store.name}"):
+            for path in paths:
+                (store / path).unlink(missing_ok=True)
 
     async def sweep(self, now: datetime) -> list[Path]:
         """Remove what no run that is open or kept can need; return the folders removed.

@@ -13,8 +13,9 @@ import structlog
 
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, State, moves_for
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
-from gaia.validator.db import inputs, queries
-from gaia.validator.db.connection import Database
+from gaia.validator.db import components, inputs, queries
+from gaia.validator.db.connection import Database, savepoint
+from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.config import Settings
@@ -94,7 +95,7 @@ def is_shadowed(run_id: str, share: float) -> bool:
 
 
 class ScoreBook:
-    """Every move that changes what a miner earns, in one transaction each.
+    """Every move that changes what a miner earns, in one transaction each, which is safe to repeat.
 
     A share of the runs is scored by shadow rules too, whose rows stand under their own
     name and never reach weights. A forecast counts under them only while they have
@@ -127,12 +128,15 @@ class ScoreBook:
         given
             What it was given.
         """
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> float:
             await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
             score = await self._enter(connection, self.rules, forecast, lead, value, given, now)
-            await self._publish(
-                connection, forecast, await self._move_on(connection, forecast, lead, now), now
-            )
+            state = await self._move_on(connection, forecast, now)
+            await self._publish(connection, forecast, state, now)
+            return score
+
+        score = await self._database.run(write)
         log.info(
             "lead_scored",
             run_id=forecast.run_id,
@@ -148,21 +152,26 @@ class ScoreBook:
         """Store what the shadow rules make of a lead that the active ones have scored."""
         rules = self.shadow_of(forecast.run_id)
         assert rules is not None
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> None:
             await self._enter(connection, rules, forecast, lead, value, given, now)
             await self._publish_as(connection, rules, forecast, State(forecast.state), now)
 
+        await self._database.run(write)
+
     async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that could not be had from its miner: it scores the worst."""
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> None:
             await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
             for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
                 await queries.record_lead(
                     connection, forecast, rules.name, lead.kind, lead.hours, rules.worst, now, reason
                 )
-            await self._publish(
-                connection, forecast, await self._move_on(connection, forecast, lead, now), now
-            )
+            state = await self._move_on(connection, forecast, now)
+            await self._publish(connection, forecast, state, now)
+
+        await self._database.run(write)
         log.warning(
             "lead_forfeited",
             run_id=forecast.run_id,
@@ -181,13 +190,17 @@ class ScoreBook:
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
         """Reject or excuse a forecast: it scores the worst there is, or is not counted."""
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> str | None:
             state = await queries.advance_forecast(
                 connection, forecast, moves_for(event), now, reason, evidence
             )
             if state is not None:
                 await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
                 await self._publish(connection, forecast, State(state), now)
+            return state
+
+        state = await self._database.run(write)
         if state is not None:
             log.warning(
                 "forecast_closed",
@@ -225,9 +238,9 @@ class ScoreBook:
         now: datetime,
     ) -> float:
         """Write what `rules` make of a scored lead; return its score."""
-        components = [Component(**row) for row in value["components"]]
-        score = score_of(rules, lead.kind, components, self._settings.final_fields)
-        await queries.record_components(
+        measured = [Component(**row) for row in value["components"]]
+        score = score_of(rules, lead.kind, measured, self._settings.final_fields)
+        await components.record_components(
             connection,
             forecast,
             rules.name,
@@ -243,15 +256,19 @@ class ScoreBook:
         await inputs.record_cost(connection, forecast.run_id, forecast.hotkey, *which, value["cpu_s"])
         return score
 
-    async def _move_on(self, connection: Connection, forecast: Forecast, lead: Lead, now: datetime) -> State:
-        """Advance a forecast whose leads of one kind are all scored; return its state."""
+    async def _move_on(self, connection: Connection, forecast: Forecast, now: datetime) -> State:
+        """Advance a forecast past each kind of leads that is scored whole; return its state.
+
+        Both kinds are looked at: the first day may be scored after every other lead.
+        """
         await queries.postpone_forecast(connection, forecast, 0, now)
         scored = await queries.lead_scores_of(connection, forecast, self.rules.name)
-        if not all((lead.kind, hours) in scored for hours in self._expected(lead.kind)):
-            return State(forecast.state)
-        event = Event.DAY1_SCORED if lead.kind == "day1" else Event.FINAL_SCORED
-        moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
-        return State(moved) if moved else State(forecast.state)
+        state = State(forecast.state)
+        for kind, event in (("day1", Event.DAY1_SCORED), ("final", Event.FINAL_SCORED)):
+            if all((kind, hours) in scored for hours in self._expected(kind)):
+                moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
+                state = State(moved) if moved else state
+        return state
 
     async def _publish(self, connection: Connection, forecast: Forecast, state: State, now: datetime) -> None:
         """Derive the forecast's row anew under the active rules, and under the shadow ones if they can."""
@@ -260,9 +277,12 @@ class ScoreBook:
         if shadow is None:
             return
         try:
-            async with connection.transaction():
+            async with savepoint(connection):
                 await self._publish_as(connection, shadow, forecast, state, now)
-        except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
+        except Exception as error:
+            # Rules on trial may do anything, but not to the active ones.
+            if isinstance(error, DatabaseFailure) and not isinstance(error, StatementRefused):
+                raise  # the whole transaction is lost, not what these rules did in it
             log.error(
                 "shadow_failed",
                 run_id=forecast.run_id,

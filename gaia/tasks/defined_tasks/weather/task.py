@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
@@ -18,11 +19,13 @@ from gaia.tasks.defined_tasks.base import (
     MetagraphView,
     Miners,
 )
-from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, judge
+from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.copies import CopyBook
 from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
+from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
-from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
+from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, State
+from gaia.tasks.defined_tasks.weather.own_failures import OwnFailures
 from gaia.tasks.defined_tasks.weather.reference_shelf import (
     FieldFiles,
     ReferenceShelf,
@@ -31,16 +34,17 @@ from gaia.tasks.defined_tasks.weather.reference_shelf import (
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.step_runner import StepRunner
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.errors import GaiaError, MinerUnreachable
+from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.ipc_types import Neuron
 
 log = structlog.get_logger(__name__)
 
-Step = Callable[[Forecast], Awaitable[None]]
+Chapters = Callable[[Run], Awaitable[None]]
 
 
 class WeatherTask(GaiaTask):
@@ -49,6 +53,9 @@ class WeatherTask(GaiaTask):
     Each chapter asks the database which forecasts stand before its step, does
     what can be done now, and records the outcome. After a crash at any point
     the next tick finds the same rows: there is no other recovery.
+
+    Asking and freezing are done in each tick. Scoring goes on beside the ticks, so
+    that no download of an old lead delays what has a window.
     """
 
     name = "weather"
@@ -62,6 +69,7 @@ class WeatherTask(GaiaTask):
         pool: ComputePool,
         metagraph: MetagraphView,
         clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -70,33 +78,114 @@ class WeatherTask(GaiaTask):
         self._kept = KeptInputs(settings, database)
         self._copies = CopyBook(settings, database, pool)
         self._shelf = ReferenceShelf(settings, database, archives, pool)
-        self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book)
+        self._clock = clock
+        window = FreezeWindow(
+            length=timedelta(hours=settings.freeze_window_hours),
+            grain=timedelta(minutes=settings.miner_poll_minutes),
+        )
+        self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book, window)
+        self._failures = OwnFailures(monotonic)
+        self._runner = StepRunner(database, self._book, clock, window, self._failures)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])
+        self._scoring_now: asyncio.Task[None] | None = None
+        self._bound_since = False
+        """Something was asked or frozen since `_scoring_now` began."""
+        self._closing = False
 
     async def advance(self, now: datetime) -> datetime | None:
-        self._shelf.next_look = None
-        if not await self.open_due_runs(now):
+        opened = await self._bind(now)
+        await self._score_beside()
+        busy = not opened or self._scoring_now is not None or self._bound_since
+        if busy or self._failures.stirred():
             return now
-        async with self._database.transaction() as connection:
-            runs = await queries.open_runs(connection)
-        settled: set[str] = set()
-        try:
-            for run in runs:
-                await self._advance_run(run, now)
-                settled.add(run.run_id)
-                await self._copies.settle(now, only=run.run_id)
-        except Exception:
-            await self._copies.settle(now, but=settled)
-            raise
-        await self._copies.settle(now, but=settled)
         return await self.next_due(now)
 
-    async def _advance_run(self, run: Run, now: datetime) -> None:
-        await self.ask_miners(run, now)
-        await self.freeze_manifests(run, now)
-        await self.score_day1(run, now)
-        await self.score_final(run, now)
-        await self.complete(run, now)
+    async def close(self) -> None:
+        """Begin nothing more; return once the steps in hand have ended, or end them when cancelled."""
+        self._closing = True
+        if self._scoring_now is None:
+            return
+        try:
+            await asyncio.wait([self._scoring_now])
+        finally:
+            self._scoring_now.cancel()
+            await asyncio.gather(self._scoring_now, return_exceptions=True)
+
+    async def _bind(self, now: datetime) -> bool:
+        """Open what is due, ask and freeze; False where a run waits for miners to be known."""
+        opened = await self.open_due_runs(now)
+
+        async def bind(run: Run) -> None:
+            await self.ask_miners(run, now)
+            await self.freeze_manifests(run, now)
+
+        async with self._database.transaction() as connection:
+            due = await queries.due_states(connection, [State.PLANNED, State.REQUESTED], now)
+        await self._each_open_run(bind, due)
+        return opened
+
+    async def _score_beside(self) -> None:
+        """Begin to score what is due, unless that goes on already; wait no longer than a tick.
+
+        Raises
+        ------
+        Exception
+            What scoring ended with.
+        """
+        if self._closing:
+            return
+        if self._scoring_now is None:
+            self._bound_since = False
+            self._scoring_now = asyncio.create_task(self._score_open_runs())
+        await asyncio.wait([self._scoring_now], timeout=self._settings.tick_interval_s)
+        if self._scoring_now.done():
+            scored, self._scoring_now = self._scoring_now, None
+            scored.result()
+
+    async def _score_open_runs(self) -> None:
+        self._shelf.next_look = None
+        settled: set[str] = set()
+
+        async def score(run: Run) -> None:
+            now = self._clock.now()
+            await self.score_day1(run, now)
+            await self.score_final(run, now)
+            await self.complete(run, now)
+            settled.add(run.run_id)
+            await self._copies.settle(now, only=run.run_id)
+
+        try:
+            await self._each_open_run(score, None)
+        except Exception:
+            await self._copies.settle(self._clock.now(), but=settled)
+            raise
+        await self._copies.settle(self._clock.now(), but=settled)
+
+    async def _each_open_run(self, chapters: Chapters, only: Collection[str] | None) -> None:
+        """Do `chapters` for each open run (of `only`), oldest first; one that breaks holds up no other.
+
+        Raises
+        ------
+        Exception
+            The first that a run ended with, once all had their turn.
+        """
+        async with self._database.transaction() as connection:
+            runs = await queries.open_runs(connection)
+        broken: list[Exception] = []
+        for run in runs:
+            if self._closing:
+                break
+            if only is not None and run.run_id not in only:
+                continue
+            try:
+                await chapters(run)
+            except ConfigurationError:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below, once the other runs had their turn
+                log.warning("run_broke", run_id=run.run_id, error=f"{type(error).__name__}: {error}")
+                broken.append(error)
+        if broken:
+            raise broken[0]
 
     async def open_due_runs(self, now: datetime) -> bool:
         """Open each run whose time has come, with one planned forecast a reachable miner.
@@ -128,20 +217,22 @@ class WeatherTask(GaiaTask):
             await self._steps.ask(run, forecast, now)
 
         forecasts = await self._due(run, [State.PLANNED], now)
-        await self._for_each(forecasts, ask, self._retry, now)
+        self._bound_since |= bool(forecasts)
+        await self._runner.each(forecasts, ask, self._retry, lambda: now)
 
     async def freeze_manifests(self, run: Run, now: datetime) -> None:
         """Ask again after accepted forecasts; freeze the manifests of those that are ready."""
         poll = timedelta(minutes=self._settings.miner_poll_minutes)
 
         async def freeze(forecast: Forecast) -> None:
-            if not await self._steps.freeze(forecast, now):
-                await self._postpone(forecast, forecast.attempts, now + poll)
+            if not await self._steps.freeze(forecast):
+                await self._runner.postpone(forecast, forecast.attempts, now + poll)
 
         window = timedelta(hours=self._settings.freeze_window_hours)
         polls = RetryPolicy([poll] * math.ceil(window / poll))
         forecasts = await self._due(run, [State.REQUESTED], now)
-        await self._for_each(forecasts, freeze, polls, now)
+        self._bound_since |= bool(forecasts)
+        await self._runner.each(forecasts, freeze, polls, lambda: now)
 
     async def score_day1(self, run: Run, now: datetime) -> None:
         forecasts = await self._due(run, [State.VERIFIED], now)
@@ -151,12 +242,16 @@ class WeatherTask(GaiaTask):
             await self._score_lead(run, waiting, Lead("day1", lead_hours), now)
 
     async def score_final(self, run: Run, now: datetime) -> None:
-        """Score each lead that ERA5 has reached, for every forecast that passed day 1."""
-        forecasts = await self._due(run, [State.SCORED_DAY1], now)
+        """Score each lead that ERA5 has reached, for every forecast whose manifest is frozen.
+
+        A first day whose truth is not to be had holds no other lead.
+        """
+        published = [lead for lead in self._settings.final_lead_hours if now >= self._published_at(run, lead)]
+        if not published:
+            return
+        forecasts = await self._due(run, [State.VERIFIED, State.SCORED_DAY1], now)
         unscored = await self._book.unscored_leads(forecasts, "final")
-        for lead_hours in self._settings.final_lead_hours:
-            if now < self._published_at(run, lead_hours):
-                break
+        for lead_hours in published:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
             failed = await self._score_lead(run, waiting, Lead("final", lead_hours), now)
             # A miner that is silent now is asked for this lead again before the next.
@@ -188,23 +283,26 @@ class WeatherTask(GaiaTask):
         self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> set[str]:
         """Score one lead of `forecasts`; return the hotkeys whose lead is still to be scored."""
-        if not forecasts:
-            return set()
+        if not forecasts or self._closing:
+            return {forecast.hotkey for forecast in forecasts}
         active = await self._scoring(run, lead, self._book.rules, now)
         if active is None:
             return set()
         shadow = await self._shadow_scoring(run, lead, now)
 
+        fields = active.inputs.payload["fields"]
+
         async def score(forecast: Forecast) -> None:
             await self._steps.score(forecast, lead, active, shadow, now)
 
         async def forfeit(forecast: Forecast, reason: str) -> None:
-            await self._book.forfeit(forecast, lead, reason, now)
+            await self._book.forfeit(forecast, lead, reason, self._clock.now())
+            self._steps.drop(forecast, lead, fields)
 
         async with AsyncExitStack() as stack:
             for scoring in filter(None, (active, shadow)):
                 await stack.enter_async_context(scoring.batches)
-            return await self._for_each(forecasts, score, self._retry, now, forfeit)
+            return await self._runner.each(forecasts, score, self._retry, self._clock.now, forfeit)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
         """Say how a lead is scored under `rules`; None while something it is held against is not to be had."""
@@ -229,73 +327,10 @@ class WeatherTask(GaiaTask):
             log.error("shadow_failed", run_id=run.run_id, rule_set=rules.name, error=f"{error}")
             return None
 
-    async def _for_each(
-        self,
-        forecasts: Sequence[Forecast],
-        step: Step,
-        policy: RetryPolicy,
-        now: datetime,
-        forfeit: Callable[[Forecast, str], Awaitable[None]] | None = None,
-    ) -> set[str]:
-        """Do `step` for all forecasts at once; return the hotkeys for which it is still to be done."""
-        failed: set[str] = set()
-
-        async def attempt(forecast: Forecast) -> None:
-            try:
-                await step(forecast)
-            except GaiaError as error:
-                failed.add(forecast.hotkey)
-                await self._settle(forecast, error, policy, now, forfeit)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for forecast in forecasts:
-                    group.create_task(attempt(forecast))
-        except ExceptionGroup as errors:
-            # Settling failed, as it does when the database goes away: the tick is over.
-            raise errors.exceptions[0] from errors
-        return failed
-
-    async def _settle(
-        self,
-        forecast: Forecast,
-        error: GaiaError,
-        policy: RetryPolicy,
-        now: datetime,
-        forfeit: Callable[[Forecast, str], Awaitable[None]] | None,
-    ) -> None:
-        attempt = forecast.attempts + 1
-        log.info(
-            "step_failed",
-            run_id=forecast.run_id,
-            hotkey=forecast.hotkey,
-            state=forecast.state,
-            attempt=attempt,
-            error=f"{type(error).__name__}: {error}",
-        )
-        match judge(error, attempt, policy, now):
-            case Retry(at):
-                await self._postpone(forecast, attempt, at)
-            case Snooze(until):
-                await self._postpone(forecast, forecast.attempts, until)
-            case Reject(reason) if forfeit is not None and isinstance(error, MinerUnreachable):
-                await forfeit(forecast, reason)
-            case Reject(reason):
-                notes = getattr(error, "__notes__", [])
-                evidence = {"diagnosis": notes} if notes else None
-                await self._book.close(forecast, Event.MINER_FAILED, reason, now, evidence)
-            case Excuse(reason):
-                await self._book.close(forecast, Event.VALIDATOR_FAILED, reason, now)
-            case Halt():
-                raise error
-
     async def _due(self, run: Run, states: Sequence[State], now: datetime) -> list[Forecast]:
         async with self._database.transaction() as connection:
-            return await queries.due_forecasts(connection, run.run_id, states, now)
-
-    async def _postpone(self, forecast: Forecast, attempts: int, next_at: datetime) -> None:
-        async with self._database.transaction() as connection:
-            await queries.postpone_forecast(connection, forecast, attempts, next_at)
+            due = await queries.due_forecasts(connection, run.run_id, states, now)
+        return self._runner.ready(due)
 
     def _published_at(self, run: Run, lead_hours: int) -> datetime:
         settings = self._settings

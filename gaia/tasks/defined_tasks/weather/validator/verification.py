@@ -7,12 +7,8 @@ from typing import Any
 
 import msgspec
 
-from gaia.tasks.defined_tasks.weather.validator.chunks import (
-    Contract,
-    MinerStore,
-    check_frame,
-    check_metadata,
-)
+from gaia.tasks.defined_tasks.weather.validator.chunks import Contract, MinerStore, check_metadata
+from gaia.tasks.defined_tasks.weather.validator.frames import check_frame
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES
 from gaia.validator.utils.errors import MinerFault
 
@@ -70,5 +66,5 @@ def forecast_verify(payload: dict[str, Any]) -> dict[str, Any]:
         elif not name.startswith("."):
             if variable not in compressors:
                 raise MinerFault(f"{variable}/{_METADATA} is not in the manifest")
-            check_frame(content, path, store.contract, compressors[variable])
+            check_frame(content, path, store.contract.field_bytes, compressors[variable])
     return {"verified": len(store.digests), "bytes": total}

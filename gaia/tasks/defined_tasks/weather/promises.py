@@ -1,0 +1,67 @@
+"""What miners committed to: digests out of frozen manifests, read when a lead is scored and not before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from gaia.validator.db import queries
+from gaia.validator.db.connection import Database
+from gaia.validator.db.queries import Forecast
+from gaia.validator.utils.errors import MinerFault
+
+MOST_AT_ONCE: Final = 16
+"""Manifests in memory at a time, each of which may be as large as a manifest is let be."""
+
+
+class Promises:
+    """Reads manifests of the forecasts that are asked for in one turn of the loop together, and keeps none."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[tuple[Forecast, asyncio.Future[bytes]]] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    async def of(self, forecast: Forecast, paths: Sequence[str]) -> dict[str, str]:
+        """Return the digests of `paths`, files of the forecast's store.
+
+        Raises
+        ------
+        MinerFault
+            If the manifest lacks one of them.
+        DatabaseFailure
+            If the database failed.
+        """
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append((forecast, future))
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        files: dict[str, str] = json.loads(await future)["files"]
+        if missing := [path for path in paths if path not in files]:
+            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
+        return {path: files[path] for path in paths}
+
+    async def _read(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # one turn of the loop, in which others may ask
+                taken, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                await self._answer([one for one in taken if not one[1].done()])
+        finally:
+            self._reading = None
+
+    async def _answer(self, taken: Sequence[tuple[Forecast, asyncio.Future[bytes]]]) -> None:
+        """Give each its manifest, or the error that all of them get."""
+        try:
+            async with self._database.transaction() as connection:
+                contents = await queries.manifests_of(connection, [forecast for forecast, _ in taken])
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for it raise it
+            for _, future in taken:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for forecast, future in taken:
+            if not future.done():
+                future.set_result(contents[forecast.run_id, forecast.hotkey])

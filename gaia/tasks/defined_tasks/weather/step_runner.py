@@ -1,0 +1,168 @@
+"""Does one step for many forecasts and settles each failure for its own forecast alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+import structlog
+
+from gaia.tasks.defined_tasks.base import Clock
+from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, Wait, judge
+from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.lifecycle import Event, State
+from gaia.tasks.defined_tasks.weather.own_failures import GIVE_UP_S, Key, OwnFailures
+from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.validator.db import queries
+from gaia.validator.db.connection import Database
+from gaia.validator.db.queries import Forecast
+from gaia.validator.utils.errors import ConfigurationError, GaiaError, MinerUnreachable, TransientError
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[Forecast], Awaitable[None]]
+Forfeit = Callable[[Forecast, str], Awaitable[None]]
+
+_BEFORE_FREEZE = (State.PLANNED, State.REQUESTED)
+
+
+class StepRunner:
+    """Runs steps; what fails costs the forecast whose step it was, or nobody.
+
+    A failure of ours spends no attempt and moves no date: the forecast stays due and
+    waits in `own_failures`. Only an error that needs the operator is raised.
+    """
+
+    def __init__(
+        self, database: Database, book: ScoreBook, clock: Clock, window: FreezeWindow, failures: OwnFailures
+    ) -> None:
+        self._database = database
+        self._book = book
+        self._clock = clock
+        self._window = window
+        self._failures = failures
+
+    def ready(self, forecasts: Sequence[Forecast]) -> list[Forecast]:
+        """Return those that do not wait for something of ours."""
+        return [forecast for forecast in forecasts if not self._failures.holds(_key(forecast))]
+
+    async def each(
+        self,
+        forecasts: Sequence[Forecast],
+        step: Step,
+        policy: RetryPolicy,
+        present: Callable[[], datetime],
+        forfeit: Forfeit | None = None,
+    ) -> set[str]:
+        """Do `step` for all forecasts at once; return the hotkeys for which it is still to be done.
+
+        Parameters
+        ----------
+        policy
+            When a miner that did not answer is asked again.
+        present
+            The moment that delays and records count from; one for all where they form a round.
+        forfeit
+            What a miner loses that answers to no attempt; None: the whole forecast.
+
+        Raises
+        ------
+        ConfigurationError
+            If a step can't go on without the operator.
+        """
+        failed: set[str] = set()
+
+        async def attempt(forecast: Forecast) -> None:
+            error = await _failure_of(step, forecast)
+            if error is None:
+                self._failures.forget(_key(forecast))
+                return
+            failed.add(forecast.hotkey)
+            failure = await _failure_of(settle(error), forecast)
+            if isinstance(failure, ConfigurationError):
+                raise failure
+            if failure is not None:
+                # Without a database, nothing can be settled.
+                self._wait(forecast, failure)
+
+        def settle(error: GaiaError) -> Step:
+            return lambda forecast: self._settle(forecast, error, policy, present(), forfeit)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for forecast in forecasts:
+                    group.create_task(attempt(forecast))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        return failed
+
+    async def postpone(self, forecast: Forecast, attempts: int, next_at: datetime) -> None:
+        """Try again at `next_at`; a question that we put late moves the end of the window."""
+        ends_at = None
+        if forecast.state in _BEFORE_FREEZE:
+            ends_at = self._window.extended(forecast, self._clock.now())
+        async with self._database.transaction() as connection:
+            await queries.postpone_forecast(connection, forecast, attempts, next_at, ends_at)
+
+    async def _settle(
+        self,
+        forecast: Forecast,
+        error: GaiaError,
+        policy: RetryPolicy,
+        now: datetime,
+        forfeit: Forfeit | None,
+    ) -> None:
+        attempt = forecast.attempts + 1
+        verdict = judge(error, attempt, policy, now)
+        if isinstance(verdict, Wait):
+            if self._wait(forecast, error) < GIVE_UP_S:
+                return
+            verdict = Excuse(f"we failed for {GIVE_UP_S / 3600:g} h: {error}")
+        log.info("step_failed", **_named(forecast), attempt=attempt, error=_said(error))
+        match verdict:
+            case Retry(at):
+                await self.postpone(forecast, attempt, at)
+            case Snooze(until):
+                await self.postpone(forecast, forecast.attempts, until)
+            case Reject(reason) if forfeit is not None and isinstance(error, MinerUnreachable):
+                await forfeit(forecast, reason)
+            case Reject(reason):
+                notes = getattr(error, "__notes__", [])
+                evidence = {"diagnosis": notes} if notes else None
+                await self._book.close(forecast, Event.MINER_FAILED, reason, now, evidence)
+            case Excuse(reason):
+                await self._book.close(forecast, Event.VALIDATOR_FAILED, reason, now)
+            case Halt():
+                raise error
+        self._failures.forget(_key(forecast))
+
+    def _wait(self, forecast: Forecast, error: GaiaError) -> float:
+        """Let the forecast wait; return for how many seconds failures of ours have held it."""
+        seconds = self._failures.note(_key(forecast))
+        log.warning("step_waits_for_us", **_named(forecast), seconds=round(seconds, 1), error=_said(error))
+        return seconds
+
+
+async def _failure_of(step: Step, forecast: Forecast) -> GaiaError | None:
+    """Do one step; return what it raised, and a bug as a `TransientError`."""
+    try:
+        await step(forecast)
+    except GaiaError as error:
+        return error
+    except Exception as error:  # the one catch-all of a step: its bug costs no other forecast
+        log.exception("step_broke", **_named(forecast))
+        return TransientError(f"{type(error).__name__}: {error}"[:500])
+    return None
+
+
+def _key(forecast: Forecast) -> Key:
+    return forecast.run_id, forecast.hotkey
+
+
+def _named(forecast: Forecast) -> dict[str, str]:
+    return {"run_id": forecast.run_id, "hotkey": forecast.hotkey, "state": forecast.state}
+
+
+def _said(error: GaiaError) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,146 @@
+"""The form of a blosc frame: checked before a decoder sees it, so that decoding costs no more than its size allows."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+
+from gaia.validator.utils.errors import MinerFault
+
+COMPRESSORS = {"lz4": 1, "zstd": 4}
+"""Inner codecs allowed, and their number in a blosc header."""
+HEADER_BYTES = 16
+LEAST_STREAM_BYTES = 4096
+"""What a stream decodes to, at least; only the last may be shorter.
+
+Blosc makes streams of 8 KiB and more of a field, unless its writer asks for less.
+Each costs the decoder a context, which takes microseconds to make.
+"""
+BYTES_PER_ZSTD_BLOCK = 1024
+"""A stream may hold one zstd block for so many bytes that it decodes to.
+
+Each can make the decoder build new tables, which takes microseconds. zstd's own encoder
+makes a block of 4 KiB or more in all fields that were tried.
+"""
+
+_HEADER = struct.Struct("<BBBBIII")
+_LENGTH = struct.Struct("<i")
+_VERSION = 2
+_STORED_PLAIN = 0x02
+_WHOLE_BLOCKS = 0x10
+_ITEM_BYTES = 4
+_ZSTD_START = struct.Struct("<IB")
+_ZSTD_MAGIC = 0xFD2FB528
+_ZSTD_RLE, _ZSTD_RESERVED = 1, 3
+
+Stream = tuple[int, int, int]
+"""Where a stream begins and ends in its frame, and how many bytes it decodes to."""
+
+
+def check_frame(frame: bytes, path: str, size: int, compressor: str | None = None) -> None:
+    """Check the form of a blosc frame.
+
+    A forged frame makes decoders crash, allocate without limit or work for hours. So its sizes must
+    be those of one field, its streams fill it without gap or overlap, and each be as a writer makes it:
+    no longer than what it decodes to and, with zstd, one zstd frame of few blocks.
+
+    Parameters
+    ----------
+    path
+        Its path in the store, for the sentence that says what is wrong.
+    size
+        Bytes of the field.
+    compressor
+        Inner codec that the metadata names; None: any that is allowed.
+
+    Raises
+    ------
+    MinerFault
+        If the frame is not one field, packed by a writer of blosc with an allowed codec.
+    """
+    if len(frame) < HEADER_BYTES:
+        raise MinerFault(f"{path} is too short for a blosc frame")
+    version, _, flags, item_bytes, found_size, block_bytes, packed_bytes = _HEADER.unpack_from(frame)
+    codec = {number: name for name, number in COMPRESSORS.items()}.get(flags >> 5)
+    is_plain = bool(flags & _STORED_PLAIN)
+    splits = 1 if is_plain or flags & _WHOLE_BLOCKS else _ITEM_BYTES
+    least = min(splits * LEAST_STREAM_BYTES, size)
+    faults = {
+        "version": version != _VERSION,
+        "codec": codec is None or (compressor is not None and codec != compressor),
+        "item size": item_bytes != _ITEM_BYTES,
+        "size": found_size != size,
+        "block size": not least <= block_bytes <= size or block_bytes % _ITEM_BYTES != 0,
+        "packed size": packed_bytes != len(frame),
+        "plain size": is_plain and len(frame) != size + HEADER_BYTES,
+    }
+    wrong = [name for name, is_wrong in faults.items() if is_wrong]
+    if wrong:
+        raise MinerFault(f"{path}: blosc header is wrong in {', '.join(wrong)}")
+    if is_plain:
+        return
+    for begin, end, out_bytes in _streams(frame, path, size, block_bytes, splits):
+        # What cannot be made shorter is stored as it is.
+        if codec == "zstd" and end - begin != out_bytes:
+            _check_zstd(frame, path, begin, end, out_bytes)
+
+
+def _streams(frame: bytes, path: str, size: int, block_bytes: int, splits: int) -> Iterator[Stream]:
+    """Yield the streams of all blocks, which fill the frame from the end of their table to its end."""
+    count = -(-size // block_bytes)
+    position = HEADER_BYTES + 4 * count
+    if position > len(frame):
+        raise MinerFault(f"{path}: blosc frame has no room for its {count} blocks")
+    starts = np.frombuffer(frame, "<i4", count, HEADER_BYTES)
+    # Writers with several threads store the blocks in the order in which they end.
+    for number in np.argsort(starts, kind="stable").tolist():
+        begin = int(starts[number])
+        if begin != position:
+            raise MinerFault(f"{path}: blosc blocks do not adjoin: one begins at {begin}, not at {position}")
+        out_bytes = min(block_bytes, size - number * block_bytes)
+        # A short last block is one stream in any case.
+        parts = splits if out_bytes == block_bytes else 1
+        for _ in range(parts):
+            stream = _stream_at(frame, path, position, out_bytes // parts)
+            yield stream
+            position = stream[1]
+    if position != len(frame):
+        raise MinerFault(f"{path}: blosc blocks end at {position} of {len(frame)} bytes")
+
+
+def _stream_at(frame: bytes, path: str, position: int, out_bytes: int) -> Stream:
+    begin = position + _LENGTH.size
+    if begin > len(frame):
+        raise MinerFault(f"{path}: a blosc stream lies outside its frame")
+    (length,) = _LENGTH.unpack_from(frame, position)
+    if not 0 < length <= out_bytes:
+        raise MinerFault(f"{path}: a blosc stream is {length} bytes long, but decodes to {out_bytes}")
+    if begin + length > len(frame):
+        raise MinerFault(f"{path}: a blosc stream lies outside its frame")
+    return begin, begin + length, out_bytes
+
+
+def _check_zstd(frame: bytes, path: str, begin: int, end: int, out_bytes: int) -> None:
+    """Follow the blocks of the one zstd frame that a stream must be."""
+    position = begin + _ZSTD_START.size
+    magic, descriptor = _ZSTD_START.unpack_from(frame, begin) if position <= end else (0, 0)
+    if magic != _ZSTD_MAGIC:
+        raise MinerFault(f"{path}: a stream is no zstd frame")
+    is_single_segment = descriptor >> 5 & 1
+    position += 1 - is_single_segment
+    position += (0, 1, 2, 4)[descriptor & 3]
+    position += (is_single_segment, 2, 4, 8)[descriptor >> 6]
+    for _ in range(-(-out_bytes // BYTES_PER_ZSTD_BLOCK)):
+        header = int.from_bytes(frame[position : position + 3], "little")
+        kind, length = header >> 1 & 3, header >> 3
+        position += 3 + (1 if kind == _ZSTD_RLE else length)
+        if position > end or kind == _ZSTD_RESERVED:
+            raise MinerFault(f"{path}: a zstd block lies outside its stream")
+        if header & 1:
+            break
+    else:
+        raise MinerFault(f"{path}: a stream has too many zstd blocks for the {out_bytes} bytes it decodes to")
+    if position + (4 if descriptor & 4 else 0) != end:
+        raise MinerFault(f"{path}: a stream goes on behind its zstd frame")

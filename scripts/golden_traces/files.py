@@ -1,0 +1,45 @@
+"""Where golden traces are kept, and how: JSON, floats as the shortest text that means the same bits, xz."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+from golden_traces.comparing import Trace
+
+
+class TraceUnreadable(Exception):
+    """A golden trace is missing or damaged."""
+
+
+def path_of(rule_set: str, folder: Path) -> Path:
+    return folder / f"{rule_set}.json.xz"
+
+
+def save(trace: Trace, path: Path) -> None:
+    """Write a trace; the same trace gives the same bytes, and no reader sees half of it."""
+    content = json.dumps(trace, sort_keys=True, separators=(",", ":")).encode()
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_bytes(lzma.compress(content, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME))
+    draft.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a trace.
+
+    Raises
+    ------
+    TraceUnreadable
+        If it is missing or damaged; says what to do.
+    """
+    try:
+        trace = json.loads(lzma.decompress(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise TraceUnreadable(f"{path} is missing; record it: python3 scripts/golden.py record") from error
+    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+        raise TraceUnreadable(f"{path} is damaged ({error}); take it from version control") from error
+    if not isinstance(trace, dict):
+        raise TraceUnreadable(f"{path} holds no trace; take it from version control")
+    return trace

@@ -1,0 +1,87 @@
+"""What the miners of a local subnet were asked, as they recorded it, in an order that no machine's speed decides."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+from gaia.tasks.defined_tasks.weather.messages import (
+    EXCHANGE_PATH,
+    FORECASTS_PREFIX,
+    INITIATE_PATH,
+    POLL_PATH,
+    PUBLIC_KEY_PATH,
+    STORE_PATH,
+    job_id_of,
+    store_name_of,
+)
+
+SESSION: Final = "session"
+"""Stands where a run would: questions that belong to none."""
+STRANGE: Final = "strange"
+"""Stands where a run would: a job, file or path that is none of ours."""
+
+_WORDS: Final = {
+    PUBLIC_KEY_PATH: "public key",
+    EXCHANGE_PATH: "exchange",
+    INITIATE_PATH: "initiate",
+    POLL_PATH: "poll",
+    STORE_PATH: "store",
+}
+
+
+class Subjects:
+    """Tells to which run one miner's jobs and files belong."""
+
+    def __init__(self, hotkey: str, init_times: Mapping[str, datetime]) -> None:
+        self._starts = {moment: run_id for run_id, moment in init_times.items()}
+        self._jobs = {job_id_of(moment, hotkey): run_id for run_id, moment in init_times.items()}
+        self._stores = {store_name_of(moment, hotkey): run_id for run_id, moment in init_times.items()}
+
+    def run_and_words(self, line: Mapping[str, Any]) -> tuple[str, str, bool]:
+        """Return (run, what was asked, whether it was a file)."""
+        path, about = line["path"], line["about"]
+        if line["method"] == "CONNECT":
+            return SESSION, "connection", False
+        if path.startswith(FORECASTS_PREFIX):
+            store, _, file = path.removeprefix(FORECASTS_PREFIX).partition("/")
+            return self._stores.get(store, STRANGE), file, True
+        word = _WORDS.get(path, f"{line['method']} {path}")
+        if path == INITIATE_PATH:
+            return self._run_of_start(about), word, False
+        if path in (POLL_PATH, STORE_PATH):
+            return self._jobs.get(about, STRANGE), word, False
+        return SESSION if path in _WORDS else STRANGE, word, False
+
+    def _run_of_start(self, about: str) -> str:
+        return self._starts.get(datetime.fromisoformat(about), STRANGE) if about else STRANGE
+
+
+def questions_of(record: Iterable[str], subjects: Subjects) -> dict[str, dict[str, Any]]:
+    """Return run -> simulated time -> what one miner was asked then.
+
+    "asked" names the calls in their order. Files are fetched several at once, so
+    "fetched" holds them by name, each with the words for its answers.
+    """
+    asked: dict[tuple[str, str], list[str]] = defaultdict(list)
+    fetched: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for text in record:
+        line = json.loads(text)
+        run, words, is_file = subjects.run_and_words(line)
+        place = run, line["at"]
+        if is_file:
+            fetched[place][words].append(f"{line['status']}")
+        elif line["status"] in (HTTPStatus.OK, 0):
+            asked[place].append(words)
+        else:
+            asked[place].append(f"{words} ({line['status']})")
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for run, at in sorted({*asked, *fetched}):
+        entry = {"asked": ", ".join(asked[run, at])} if (run, at) in asked else {}
+        files = {name: " ".join(sorted(answers)) for name, answers in fetched[run, at].items()}
+        found[run][at] = entry | ({"fetched": files} if files else {})
+    return dict(found)

@@ -1,0 +1,246 @@
+"""Whose fault a failure is: a stranger's costs itself alone, ours costs nobody anything."""
+
+import asyncio
+import ssl
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.errors import OwnFailure
+from tests.support.story import INIT, Story
+
+CALLS = ["request_forecast", "forecast_ready", "open_store", "fetch_manifest", "fetch_files"]
+OPENED = INIT.replace(hour=18)
+
+
+@pytest.fixture
+def story(database, tmp_path):
+    return Story(database, tmp_path)
+
+
+async def states(story):
+    return [(await story.outcome(miner))["state"] for miner in story.miners]
+
+
+async def scores(story):
+    return [(await story.outcome(miner))["overall"] for miner in story.miners]
+
+
+async def undisturbed(database, tmp_path):
+    story = Story(database, tmp_path / "undisturbed")
+    await story.until_idle()
+    return await scores(story)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_exception_nobody_foresaw_ends_no_tick_and_costs_no_other_forecast(story, call):
+    story.miners[1].raises[call] = [ssl.SSLError("wrong version"), ValueError("Encryption failed")]
+
+    await story.until_idle()
+
+    assert await states(story) == ["scored"] * 3
+
+
+async def test_forecast_whose_step_always_breaks_is_excused_alone(story):
+    story.miners[1].raises["request_forecast"] = [KeyError(number) for number in range(9)]
+
+    await story.until_idle()
+
+    assert await states(story) == ["scored", "excused", "scored"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_own_failure_spends_no_attempt_of_a_miner(story, call):
+    for miner in story.miners:
+        miner.raises[call] = [OwnFailure("the chain signer did not answer")] * 9
+
+    await story.until_idle()
+
+    assert await states(story) == ["scored"] * 3
+    assert (await story.rows("SELECT sum(attempts) AS n FROM forecasts"))[0]["n"] == 0
+
+
+async def test_own_failures_leave_rounds_and_scores_as_they_were(story):
+    story.miners[1].raises["forecast_ready"] = [OwnFailure("no signature")] * 4
+    story.miners[2].raises["request_forecast"] = [OwnFailure("no signature")] * 2
+
+    await story.until_idle()
+
+    rounds = await story.rows("SELECT DISTINCT frozen_round FROM forecasts")
+    assert [row["frozen_round"] for row in rounds] == [OPENED]
+
+
+async def test_forecast_that_only_ever_meets_our_failures_is_excused_after_a_day(story):
+    story.miners[1].raises["open_store"] = [OwnFailure("disk")] * 10_000
+    story.pace_s = 3600.0
+
+    await story.until_idle(ticks=200)
+
+    outcome = await story.outcome(story.miners[1])
+    assert outcome["state"] == "excused"
+    assert outcome["reason"] == "we failed for 24 h: disk"
+
+
+async def test_outage_between_asking_and_freezing_rejects_nobody(story):
+    for miner in story.miners:
+        miner.polls_until_ready = 3
+    await story.until(OPENED + timedelta(minutes=6))
+    story.task = story.new_task()
+    await story.clock.idle_until(OPENED + timedelta(hours=3))
+
+    await story.until_idle()
+
+    assert await states(story) == ["scored"] * 3
+
+
+async def test_window_grows_by_our_absence_and_no_more(story):
+    story.miners[1].polls_until_ready = 10**6
+    await story.until(OPENED + timedelta(minutes=6))
+    await story.clock.idle_until(OPENED + timedelta(hours=3))
+    asked = story.miners[1].requests
+
+    await story.until(OPENED + timedelta(hours=5, minutes=10))
+
+    outcome = await story.outcome(story.miners[1])
+    assert (outcome["state"], outcome["reason"]) == ("rejected", "no manifest within 2 h")
+    # Asked each five minutes from the end of the outage to the end of the window, which it had moved.
+    assert story.miners[1].requests - asked == 23
+
+
+async def test_absence_that_is_too_long_excuses_and_does_not_reject(story):
+    for miner in story.miners:
+        miner.polls_until_ready = 3
+    await story.until(OPENED + timedelta(minutes=6))
+    await story.clock.idle_until(OPENED + timedelta(hours=9))
+
+    await story.until_idle()
+
+    assert await states(story) == ["excused"] * 3
+    assert "not asked between" in (await story.outcome(story.miners[0]))["reason"]
+
+
+async def test_miner_that_we_ask_late_has_its_whole_window(story):
+    for miner in story.miners:
+        miner.raises["request_forecast"] = [OwnFailure("no signature")]
+        miner.polls_until_ready = 20
+    await story.clock.idle_until(OPENED)
+    await story.task.advance(OPENED)
+    await story.clock.idle_until(OPENED + timedelta(hours=2, minutes=30))
+
+    await story.until_idle()
+
+    assert await states(story) == ["scored"] * 3
+
+
+async def test_run_that_breaks_holds_up_no_other(database, tmp_path, monkeypatch):
+    story = Story(database, tmp_path, last_run=INIT + timedelta(days=1))
+    await story.until(OPENED + timedelta(days=1, hours=3))
+    whole = story.task.score_final
+
+    async def broken(run, now):
+        if run.run_id == "2026-03-25T00Z":
+            raise ValueError("a bug")
+        await whole(run, now)
+
+    monkeypatch.setattr(story.task, "score_final", broken)
+    await story.clock.idle_until(INIT + timedelta(days=8))
+
+    with pytest.raises(ValueError, match="a bug"):
+        await story.task.advance(story.clock.now())
+
+    scored = await story.rows("SELECT run_id, count(*) AS n FROM lead_scores WHERE kind = 'final' GROUP BY 1")
+    assert scored == [{"run_id": "2026-03-26T00Z", "n": 3}]
+
+
+async def test_lead_that_is_not_scored_leaves_nothing_in_the_spool(database, tmp_path):
+    story = Story(database, tmp_path, keep_inputs_days=30)
+    spool, late = tmp_path / "spool" / "2026-03-25T00Z", chunk_path("2t", 24, 6)
+    story.miners[0].offline_leads, story.miners[0].offline_field = {24}, "msl"
+    story.miners[1].bad_leads = {24}
+    story.archives.era5.published_after = timedelta(days=9)
+    await story.until(INIT + timedelta(days=10, hours=12))
+
+    assert (await story.rows("SELECT state FROM runs"))[0]["state"] == "open"
+    assert await states(story) == ["scored_day1", "rejected", "scored_day1"]
+    assert (await story.outcome(story.miners[0]))["leads"] == {"24": 0.0}
+    kept = [(spool / miner.hotkey / late).exists() for miner in story.miners]
+    assert kept == [False, False, True]
+
+
+async def test_download_of_an_old_lead_delays_no_miner_of_a_new_run(database, tmp_path):
+    story = Story(database, tmp_path, last_run=INIT + timedelta(days=6), tick_interval_s=0.02)
+    lead_is_due = INIT + timedelta(days=6, hours=6)
+    await story.until(lead_is_due)
+    drips = story.miners[0].fetching = asyncio.Event()
+    await story.clock.idle_until(OPENED + timedelta(days=6))
+
+    await story.task.advance(story.clock.now())
+
+    frozen = await story.rows(
+        "SELECT count(*) AS n FROM forecasts WHERE run_id = '2026-03-31T00Z' AND state = 'verified'"
+    )
+    assert frozen == [{"n": 3}]
+    drips.set()
+    await story.until_idle(ticks=2000)
+    assert {row["state"] for row in await story.rows("SELECT state FROM forecasts")} == {"scored"}
+
+
+async def test_first_day_without_truth_holds_no_later_lead(story):
+    story.archives.gfs.published_after = timedelta(days=30)
+
+    await story.until(INIT + timedelta(days=9))
+
+    assert await states(story) == ["verified"] * 3
+    assert [sorted((await story.outcome(miner))["leads"]) for miner in story.miners] == [["24", "48"]] * 3
+    await story.until_idle(ticks=2000)
+    assert await states(story) == ["scored"] * 3
+
+
+async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(database, tmp_path):
+    story = Story(database, tmp_path, tick_interval_s=0.02)
+    drips = story.miners[0].fetching = asyncio.Event()
+    await story.clock.idle_until(OPENED)
+    await story.task.advance(story.clock.now())
+
+    closing = asyncio.create_task(story.task.close())
+    await asyncio.sleep(0)
+    drips.set()
+    await closing
+
+    assert await states(story) == ["scored_day1"] * 3
+
+
+async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database, tmp_path):
+    story = Story(database, tmp_path, tick_interval_s=0.02)
+    story.miners[0].fetching = asyncio.Event()
+    await story.clock.idle_until(OPENED)
+    await story.task.advance(story.clock.now())
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(story.task.close(), 0.05)
+
+    assert (await story.outcome(story.miners[0]))["state"] == "verified"
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_scores_locked_by_maintenance_excuse_nobody(empty_dsn, tmp_path):
+    database = await Database.connect(empty_dsn, timeout_s=0.3, pool_size=4)
+    await run_comprehensive_database_setup(database)
+    story = Story(database, tmp_path)
+    await story.clock.idle_until(OPENED)
+    operator = await asyncpg.connect(empty_dsn)
+    async with operator.transaction():
+        await operator.execute("LOCK TABLE component_scores")
+        for _ in range(4):
+            story.seconds += 301.0
+            await story.task.advance(story.clock.now())
+    await operator.close()
+
+    await story.until_idle()
+
+    assert await states(story) == ["scored"] * 3
+    await database.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -54,7 +53,7 @@ def test_own_node_is_spared(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "")  # so that both are as they were afterwards
     monkeypatch.setenv("NO_PROXY", "")
 
-    spare_loopback(os.environ, url)
+    spare_loopback(url)
 
     assert get_proxy(parse_uri(url)) is None
     assert get_proxy(parse_uri("wss://entrypoint.example.net:443")) == NOBODY
@@ -64,7 +63,7 @@ def test_own_node_is_spared(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_spared_before_still_is(name: str) -> None:
     environment = {name: "example.org, .internal"}
 
-    spare_loopback(environment)
+    spare_loopback(environment=environment)
 
     expected = "example.org,.internal,localhost,127.0.0.1,::1"
     assert environment["no_proxy"] == environment["NO_PROXY"] == expected

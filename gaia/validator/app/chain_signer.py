@@ -67,7 +67,7 @@ def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
     _refuse_inspection()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The SDK uses the environment's proxy, which does not reach a node on this machine.
-    spare_loopback(os.environ, settings.chain_endpoint)
+    spare_loopback(settings.chain_endpoint)
     configure_logging(settings.log_level, settings.log_format, settings.data_dir / "logs", role="signer")
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()

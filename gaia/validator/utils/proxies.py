@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import MutableMapping
 from urllib.parse import urlsplit
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
-def spare_loopback(environment: MutableMapping[str, str], *urls: str) -> None:
+def spare_loopback(*urls: str, environment: MutableMapping[str, str] = os.environ) -> None:
     """Name this machine in NO_PROXY, and the hosts of those `urls` that are loopback addresses.
 
     For libraries that read proxies from the environment and take no word from us.
@@ -17,7 +18,7 @@ def spare_loopback(environment: MutableMapping[str, str], *urls: str) -> None:
     Examples
     --------
     >>> environment = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "example.org"}
-    >>> spare_loopback(environment, "ws://127.0.0.7:9944", "wss://chain.example.net")
+    >>> spare_loopback("ws://127.0.0.7:9944", "wss://chain.example.net", environment=environment)
     >>> environment["no_proxy"]
     'example.org,localhost,127.0.0.1,::1,127.0.0.7'
     """

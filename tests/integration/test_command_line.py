@@ -126,7 +126,7 @@ def test_rule_set_that_never_scored_is_refused_in_a_sentence(gaia):
     code, _, complaint = gaia("scores", "compare", "--shadow", "gaia-9")
 
     assert code == 1
-    assert "no run was scored by both gaia-2.9 and gaia-9" in complaint
+    assert "no finished run was scored by both gaia-2.9 and gaia-9" in complaint
 
 
 @pytest.mark.parametrize("workers", [1, 3])

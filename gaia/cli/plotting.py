@@ -49,12 +49,12 @@ class Album:
         if not self.scores:
             raise NotThere(f"nothing is scored by {self.rule_set} in these runs yet")
 
-    def stored(self) -> Iterator[StoredRun]:
-        """Yield the runs one by one, oldest first."""
+    def stored(self, *, with_manifests: bool = False) -> Iterator[StoredRun]:
+        """Yield the runs one by one, oldest first; the fields themselves are read by what miners signed."""
         for run in self.runs:
 
             async def read(connection: Connection, wanted: str = run.run_id) -> list[StoredRun]:
-                return await history.stored_runs(connection, [wanted])
+                return await history.stored_runs(connection, [wanted], with_manifests=with_manifests)
 
             yield from self.source.read(read)
 
@@ -228,7 +228,7 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
     miners = sorted(album.ranking(), key=lambda row: row["uid"])
     hotkeys = [row["hotkey"] for row in miners]
     groups: dict[tuple[str, str, int], dict[str, Unit]] = {}
-    for run in album.stored():
+    for run in album.stored(with_manifests=True):
         for unit in _units_of(run, album, set(hotkeys)):
             hotkey, _, kind, lead = unit.keys[0]
             if arguments.lead in (None, lead):
@@ -262,7 +262,7 @@ PICTURES = tuple(_PICTURES)
 
 
 def _units(album: Album, hotkeys: set[str]) -> Iterator[Unit]:
-    for run in album.stored():
+    for run in album.stored(with_manifests=True):
         yield from _units_of(run, album, hotkeys)
 
 

@@ -18,6 +18,7 @@ from gaia.localnet.stored_runs import make_runs, small_settings
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
+from gaia.validator.db.failures import DatabaseFailure
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import patience
 
@@ -277,7 +278,7 @@ def test_nothing_can_be_written_through_the_command_line(stored, monkeypatch):
     monkeypatch.setenv("GAIA_DATABASE_URL", dsn)
     monkeypatch.setenv("GAIA_DATA_DIR", str(data_dir))
 
-    with open_source(None) as source, pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+    with open_source(None) as source, pytest.raises(DatabaseFailure, match="read-only transaction"):
         source.read(lambda connection: connection.execute("DELETE FROM runs"))
 
 

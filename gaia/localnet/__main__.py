@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gaia.localnet.display import Display, LiveDisplay, PlainDisplay, View, final_table
 from gaia.localnet.options import Options
-from gaia.localnet.population import DEFAULT_SIZE
+from gaia.localnet.population import DEFAULT_SIZE, HOSTILE, Behaviour
 from gaia.localnet.stages import Stage, Stopwatch, stage_of
 from gaia.localnet.state import fresh_state_dir, in_use
 from gaia.localnet.subnet import LocalSubnet
@@ -35,13 +35,17 @@ class _Stopped(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the subnet, return the exit code."""
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if any(index >= chosen.miners for index, _ in chosen.recast):
+        parser.error(f"argument --recast: miners are numbered 0 to {chosen.miners - 1}")
     options = Options(
         miners=chosen.miners,
         days=chosen.days or (1 if chosen.once else _DEFAULT_DAYS),
         grid=chosen.grid,
         seed=chosen.seed,
         rule_set=chosen.rule_set,
+        recast=dict(chosen.recast),
     )
     wanted_runs = 1 if chosen.once else options.days
     try:
@@ -168,6 +172,14 @@ def _parser() -> argparse.ArgumentParser:
         default="gaia-2.9",
         help="scoring and weights (gaia-2.9)",
     )
+    add(
+        "--recast",
+        type=_recast,
+        action="append",
+        default=[],
+        metavar="INDEX=BEHAVIOUR",
+        help=f"let one miner behave otherwise; hostile ones: {', '.join(HOSTILE)}",
+    )
     add("--state", type=Path, metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
     add("--keep", action="store_true", help="remove no older folder below .localnet")
     return parser
@@ -181,6 +193,13 @@ def _between(least: int, most: int) -> Any:
         return value
 
     return integer
+
+
+def _recast(text: str) -> tuple[int, Behaviour]:
+    index, _, behaviour = text.partition("=")
+    if not (index.isdecimal() and behaviour in set(Behaviour)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 8={Behaviour.BAD_REDIRECT}")
+    return int(index), Behaviour(behaviour)
 
 
 if __name__ == "__main__":

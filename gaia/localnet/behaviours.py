@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numcodecs import Blosc
 
 from gaia.localnet import hostile_frames
 from gaia.localnet.forecasters import Doped, gfs_clone, graded, hindsight, persistence
+from gaia.localnet.hostile import HOSTILE_MINERS
+from gaia.localnet.local_miner import LocalMiner, ServedMiner, World, record
 from gaia.localnet.population import Behaviour, MinerSpec, victim_of
 from gaia.localnet.wallets import keypair
-from gaia.localnet.weather import WeatherReplay
 from gaia.miner.inference import ForecastField, ForecastModel
-from gaia.miner.server import MinerOptions, Question, ReferenceMiner
+from gaia.miner.server import Question
 from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_NAME, build_manifest
 from gaia.tasks.defined_tasks.weather.messages import (
     InitiateData,
@@ -37,88 +34,14 @@ from gaia.tasks.defined_tasks.weather.messages import (
 )
 from gaia.tasks.defined_tasks.weather.store_digests import file_digest
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, split_field
-from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.utils.config import LEADS_HOURS, SURFACE_FIELDS
+from gaia.validator.utils.config import LEADS_HOURS
 
-ANSWER_TAKES = timedelta(minutes=1)
-"""Simulated time from a question to its forecast, whatever real time the machine needs for it."""
 COPY_TAKES = timedelta(minutes=12)
 """Simulated time from the victim's answer to the copy's: two polls."""
 _VICTIM_TIMEOUT_S = 60.0
 _VICTIM_POLL_S = 0.05
 _SEAL = {MANIFEST_NAME, SIGNATURE_NAME}
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
-
-
-class ServedMiner(Protocol):
-    """What the farm needs of a miner."""
-
-    hotkey: str
-
-    async def serve(
-        self, host: str, port: int = 0, *, certificate: tuple[Path, Path] | None = None
-    ) -> tuple[str, int]: ...
-
-    async def stop(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What the miners of one population share."""
-
-    replay: WeatherReplay
-    specs: Sequence[MinerSpec]
-    directory: Path
-    """Each miner keeps its forecasts in a folder below."""
-    clock: SimulatedClock
-    options: MinerOptions
-    """Of all miners; the directory is replaced by the miner's own."""
-    fields: tuple[str, ...] = SURFACE_FIELDS
-
-    def directory_of(self, spec: MinerSpec) -> Path:
-        return self.directory / spec.name
-
-
-class LocalMiner(ReferenceMiner):
-    """The reference miner, on the simulated clock, which it holds while it computes.
-
-    When its forecast can be had follows from the simulated clock alone. Every
-    request is recorded in `questions_path`, in the order of the answers.
-    """
-
-    takes = ANSWER_TAKES
-
-    def __init__(self, spec: MinerSpec, world: World, model: ForecastModel) -> None:
-        hold: Callable[[str], AbstractContextManager[None]] = world.clock.held
-        options = replace(world.options, directory=world.directory_of(spec))
-        super().__init__(keypair(spec.uri), model, options, now=world.clock.now, hold=hold)
-        self.spec = spec
-        self.world = world
-        self._asked_at: dict[str, datetime] = {}
-
-    def on_answered(self, question: Question) -> None:
-        record(self.world, self.spec, question)
-
-    async def on_initiate(self, data: InitiateData, validator_hotkey: str) -> InitiateReply:
-        self._asked_at.setdefault(job_id_of(data.forecast_start_time, self.hotkey), self.now())
-        reply = await super().on_initiate(data, validator_hotkey)
-        if reply.status == InitiateStatus.COMPLETED and not self._is_due(reply.job_id or ""):
-            return InitiateReply(status=InitiateStatus.ACCEPTED, job_id=reply.job_id)
-        return reply
-
-    async def job_status(self, job_id: str) -> PollReply:
-        if not self._is_due(job_id):
-            return PollReply(status="running_inference", job_id=job_id)
-        return await super().job_status(job_id)
-
-    async def store_reply(self, job_id: str) -> StoreReply:
-        if not self._is_due(job_id):
-            return StoreReply(status=StoreStatus.PROCESSING)
-        return await super().store_reply(job_id)
-
-    def _is_due(self, job_id: str) -> bool:
-        asked_at = self._asked_at.get(job_id)
-        return asked_at is None or self.now() >= asked_at + self.takes
 
 
 class CopyMiner(LocalMiner):
@@ -261,6 +184,7 @@ _SERVERS: Mapping[Behaviour, type[LocalMiner]] = {
     Behaviour.SWAP: SwapMiner,
     Behaviour.REFUSE: RefusingMiner,
     Behaviour.SLOW_FRAME: SlowFrameMiner,
+    **HOSTILE_MINERS,
 }
 
 
@@ -280,20 +204,6 @@ def _model_of(spec: MinerSpec, world: World) -> ForecastModel:
             return gfs_clone(world.replay, world.fields, grid)
     model = graded(world.replay, world.fields, grid, spec.seed, spec.skill)
     return Doped(model, spec.seed) if spec.behaviour is Behaviour.NAN else model
-
-
-def questions_path(directory: Path, spec: MinerSpec) -> Path:
-    """Return where a miner of the folder `directory` records what it was asked: one JSON object a line."""
-    return directory / "questions" / f"{spec.name}.jsonl"
-
-
-def record(world: World, spec: MinerSpec, question: Question) -> None:
-    """Append a question and the simulated time to the miner's record."""
-    line = {"at": world.clock.now().isoformat(), **asdict(question)}
-    path = questions_path(world.directory, spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 def _wait_for(path: Path) -> None:

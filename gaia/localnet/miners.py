@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gaia.localnet.behaviours import ServedMiner, World, miner_of
+from gaia.localnet.behaviours import miner_of
+from gaia.localnet.local_miner import ServedMiner, World
 from gaia.localnet.options import Options, clock_file
 from gaia.localnet.population import MinerSpec, population
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
@@ -24,7 +25,7 @@ class Farm:
 
     def __init__(self, state_dir: Path, options: Options, replay: WeatherReplay | None = None) -> None:
         self._directory = state_dir / "miners"
-        self._specs = population(options.miners, options.seed)
+        self._specs = population(options.miners, options.seed, options.recast)
         validator = keypair(VALIDATOR_URI).ss58_address
         world = World(
             replay=replay or WeatherReplay(),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import SecretStr
 
-from gaia.localnet.population import DEFAULT_SIZE
+from gaia.localnet.population import DEFAULT_SIZE, Behaviour
 from gaia.validator.utils.config import PREFIX, SURFACE_FIELDS, Settings, shown, variable_of
 
 FIRST_INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
@@ -21,6 +21,7 @@ NETUID = 57
 WALLET_NAME = "validator"
 WALLET_HOTKEY = "default"
 VALIDATOR_STAKE = 100_000.0
+MINER_TIMEOUT_S = 3.0
 BLOCK_TIME_S = 0.25
 TEMPO = 5
 WEIGHTS_RATE_LIMIT = 2
@@ -44,6 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     grid: Literal["0.25", "1.0"] = "1.0"
     seed: int = 0
     rule_set: Literal["gaia-2.9", "gaia-next"] = "gaia-2.9"
+    recast: dict[int, Behaviour] = {}
+    """Miners that behave otherwise than the population has them, by index."""
 
     @property
     def last_init_time(self) -> datetime:
@@ -112,7 +115,7 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
         grid_degrees=options.grid,
         day1_fields=list(SURFACE_FIELDS),
         final_fields=list(SURFACE_FIELDS),
-        miner_timeout_s=3.0,
+        miner_timeout_s=MINER_TIMEOUT_S,
         miner_query_retry_minutes=[15.0],
         allow_private_miners=True,
         gfs_url=addresses.gfs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,10 +38,34 @@ class Behaviour(StrEnum):
     """Answers `fetch_rejected`."""
     SLOW_FRAME = "slow_frame"
     """Signs for chunks that would keep a decoder busy; see `hostile_frames`."""
+    BAD_REDIRECT = "bad_redirect"
+    """Answers everything with a redirect to `javascript:1`."""
+    IDNA_REDIRECT = "idna_redirect"
+    """Answers everything with a redirect to a host whose name cannot be decoded."""
+    NO_TLS = "no_tls"
+    """Shakes hands by TLS, then answers with bytes that are no TLS record."""
+    NO_TLS_CHUNKS = "no_tls_chunks"
+    """Forecasts honestly, and sends bytes that are no TLS record in place of each chunk."""
+    EVEN_KEY = "even_key"
+    """Publishes an RSA key whose modulus is even, with which nothing can be encrypted."""
+    PADDED_MANIFEST = "padded_manifest"
+    """Forecasts honestly, and signs a manifest padded to 7.8 MiB."""
+    DRIP = "drip"
+    """Says each thing as slowly as is allowed, and from the fourth day on not what it promised."""
 
 
-ATTACKS = frozenset({Behaviour.SLOW_FRAME})
-"""Meant to stop the validator rather than to win: no population holds them by itself."""
+HOSTILE = (
+    Behaviour.SLOW_FRAME,
+    Behaviour.BAD_REDIRECT,
+    Behaviour.IDNA_REDIRECT,
+    Behaviour.NO_TLS,
+    Behaviour.NO_TLS_CHUNKS,
+    Behaviour.EVEN_KEY,
+    Behaviour.PADDED_MANIFEST,
+    Behaviour.DRIP,
+)
+"""Behaviours that are out for the validator itself; a population has them only by `recast`."""
+
 
 _ORDER: tuple[tuple[Behaviour, float], ...] = (
     *((Behaviour.HONEST, skill) for skill in HONEST_SKILLS),
@@ -83,19 +107,30 @@ class MinerSpec:
         return miner_uri(self.index)
 
 
-def population(size: int = DEFAULT_SIZE, seed: int = 0) -> tuple[MinerSpec, ...]:
+def population(
+    size: int = DEFAULT_SIZE, seed: int = 0, recast: Mapping[int, Behaviour] | None = None
+) -> tuple[MinerSpec, ...]:
     """Return `size` miners: the first of a fixed order, then honest ones of in-between skills.
 
-    Twelve and more hold every behaviour but `ATTACKS`. The same `seed` gives the same forecasts.
+    Twelve and more hold every behaviour but the `HOSTILE` ones. The same `seed` gives the same forecasts.
+
+    Parameters
+    ----------
+    recast
+        Index of a miner -> how it behaves instead; all others are as they would be without it.
 
     Raises
     ------
     ValueError
-        If `size` is less than 1.
+        If `size` is less than 1, or no miner has an index of `recast`.
     """
     if size < 1:
         raise ValueError(f"a population needs at least one miner, not {size}")
     roles = [*_ORDER[:size], *_extras(size - len(_ORDER))]
+    for index, behaviour in (recast or {}).items():
+        if not 0 <= index < size:
+            raise ValueError(f"there is no miner {index} in a population of {size}")
+        roles[index] = (behaviour, _skill_of(behaviour))
     return tuple(
         MinerSpec(index=index, behaviour=behaviour, skill=skill, seed=_seed_of(index, behaviour, seed))
         for index, (behaviour, skill) in enumerate(roles)
@@ -114,6 +149,11 @@ def victim_of(spec: MinerSpec, others: Sequence[MinerSpec]) -> MinerSpec:
     if not honest:
         raise ValueError("there is no honest miner to copy from")
     return honest[min(1, len(honest) - 1)]
+
+
+def _skill_of(behaviour: Behaviour) -> float:
+    """The skill a behaviour has in the fixed order; those it lacks forecast as the best honest one."""
+    return next((skill for known, skill in _ORDER if known is behaviour), HONEST_SKILLS[0])
 
 
 def _seed_of(index: int, behaviour: Behaviour, seed: int) -> int:

@@ -223,7 +223,7 @@ class LocalSubnet:
         )
         miners, chain, archives = ready
         self._watch.first_block = chain["first_block"]
-        specs = population(self.options.miners, self.options.seed)
+        specs = population(self.options.miners, self.options.seed, self.options.recast)
         self.specs = {miner["hotkey"]: specs[miner["index"]] for miner in miners["miners"]}
         addresses = Addresses(
             chain=chain["url"],

@@ -14,17 +14,10 @@ import numpy as np
 import pytest
 from numcodecs import Blosc
 
-from gaia.localnet.behaviours import (
-    ANSWER_TAKES,
-    COPY_TAKES,
-    LocalMiner,
-    ServedMiner,
-    World,
-    miner_of,
-    questions_path,
-)
+from gaia.localnet.behaviours import COPY_TAKES, miner_of
 from gaia.localnet.forecasters import NAN_SHARE
-from gaia.localnet.population import ATTACKS, Behaviour, MinerSpec, population
+from gaia.localnet.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World, questions_path
+from gaia.localnet.population import HOSTILE, Behaviour, MinerSpec, population
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
@@ -66,7 +59,7 @@ class Town:
 
 
 def spec_of(behaviour: Behaviour, which: int = 0) -> MinerSpec:
-    if behaviour in ATTACKS:
+    if behaviour in HOSTILE:
         return replace(SPECS[0], behaviour=behaviour)
     return [spec for spec in SPECS if spec.behaviour is behaviour][which]
 

@@ -351,3 +351,36 @@ async def test_manifest_of_a_store_hashes_to_what_the_reply_claims(comms, start)
     signed = await comms.fetch_manifest(neuron, access)
 
     assert hashlib.sha256(signed.content).hexdigest() == access.manifest_sha256
+
+
+async def test_downloads_that_hang_delay_no_question(start, tmp_path):
+    class Hanging(ReferenceMiner):
+        asked = asyncio.Semaphore(0)
+
+        async def file_response(self, request: Request, path: str) -> Response:
+            self.asked.release()
+            await asyncio.Event().wait()
+            raise AssertionError("never")
+
+    settings = settings_for_miners(miner_timeout_s=60.0, miner_concurrency=16, fetch_concurrency=32)
+    async with MinerComms(settings, LocalSigner()) as comms:
+        neuron, job_id, access = await a_finished_forecast(comms, start, Hanging)
+        files = [f"2t/{number}.0.0" for number in range(64)]
+        stores = [a_neuron(f"5Miner{number}", neuron.ip, neuron.port) for number in range(3)]
+        downloads = [
+            asyncio.create_task(comms.fetch_files(store, access, files, tmp_path / f"{number}"))
+            for number, store in enumerate(stores)
+        ]
+        for _ in range(32):
+            await Hanging.asked.acquire()
+
+        async with asyncio.timeout(30.0):
+            ready = await comms.forecast_ready(neuron, job_id)
+            opened = await comms.open_store(neuron, job_id)
+
+        assert ready
+        assert opened.url_path == access.url_path
+        assert not any(download.done() for download in downloads)
+        for download in downloads:
+            download.cancel()
+        await asyncio.gather(*downloads, return_exceptions=True)

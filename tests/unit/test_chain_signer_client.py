@@ -13,7 +13,14 @@ import pytest
 import uvloop
 
 from gaia.validator.core.signer_client import SignerClient
-from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, ExitCode, TransientError
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    ExitCode,
+    GaiaError,
+    OwnFailure,
+    TransientError,
+)
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
     Failure,
@@ -152,7 +159,7 @@ async def test_requests_under_way_fail_when_the_signer_dies_and_the_next_one_rec
         outcomes = await asyncio.gather(
             client.read_metagraph(), client.sign_auth("5M", "u"), return_exceptions=True
         )
-        assert [type(outcome) for outcome in outcomes] == [TransientError, TransientError]
+        assert [type(outcome) for outcome in outcomes] == [TransientError, OwnFailure]
     path.unlink(missing_ok=True)
     async with FakeSigner(path, _honest):
         assert await client.read_metagraph() == _EMPTY
@@ -162,6 +169,30 @@ async def test_requests_under_way_fail_when_the_signer_dies_and_the_next_one_rec
 async def test_a_signer_that_is_not_there_is_a_transient_error(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="cannot be reached"):
         await SignerClient(tmp_path / "nobody.sock").read_metagraph()
+
+
+async def test_a_signature_that_is_not_to_be_had_is_our_own_failure(tmp_path: Path) -> None:
+    async def fail(request: ToSigner, writer: asyncio.StreamWriter) -> None:
+        failure = Failure.of(TransientError("the keyfile is away"))
+        writer.write(encode_frame(SignerFailed(request_id=request.request_id, failure=failure)))
+
+    outcomes = [await _asked(tmp_path / "nobody.sock")]
+    for number, play in enumerate([fail, _hang_up, _babble]):
+        path = tmp_path / f"{number}.sock"
+        async with FakeSigner(path, play):
+            outcomes.append(await _asked(path))
+
+    assert [type(outcome) for outcome in outcomes] == [OwnFailure] * 4
+
+
+async def _asked(path: Path) -> Exception | AuthSigned:
+    client = SignerClient(path)
+    try:
+        return await client.sign_auth("5M", "u")
+    except GaiaError as error:
+        return error
+    finally:
+        await client.close()
 
 
 async def test_a_signer_that_never_answers_meets_the_deadline(tmp_path: Path) -> None:

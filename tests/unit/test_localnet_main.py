@@ -13,6 +13,7 @@ import pytest
 from gaia.localnet import __main__ as command
 from gaia.localnet.children import ChildFailed
 from gaia.localnet.options import Options
+from gaia.localnet.population import Behaviour
 from gaia.localnet.watch import Progress
 from tests.support import staged_subnet
 from tests.support.localnet import RUN_ID, a_run, some_weights
@@ -86,10 +87,39 @@ def test_options_reach_the_subnet(staged):
     played = staged()
 
     command.main(
-        ["--once", "--days", "2", "--miners", "20", "--grid", "0.25", "--seed", "5", "--state", "here"]
+        [
+            "--once",
+            "--days",
+            "2",
+            "--miners",
+            "20",
+            "--grid",
+            "0.25",
+            "--seed",
+            "5",
+            "--state",
+            "here",
+            "--recast",
+            "3=drip",
+            "--recast",
+            "19=no_tls",
+        ]
     )
 
-    assert played.started == Options(miners=20, days=2, grid="0.25", seed=5)
+    recast = {3: Behaviour.DRIP, 19: Behaviour.NO_TLS}
+    assert played.started == Options(miners=20, days=2, grid="0.25", seed=5, recast=recast)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("12=drip", "numbered 0 to 11"), ("3=saint", "is not like 8="), ("drip", "is not like 8=")],
+)
+def test_miner_that_cannot_be_recast_is_named(staged, capsys, text, reason):
+    staged()
+
+    with pytest.raises(SystemExit):
+        command.main(["--once", "--recast", text])
+    assert reason in capsys.readouterr().err
 
 
 def test_once_is_one_day_and_otherwise_three(staged):

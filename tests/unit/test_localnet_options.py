@@ -10,6 +10,7 @@ from gaia.localnet.options import (
     validator_environment,
     validator_settings,
 )
+from gaia.localnet.population import Behaviour
 from gaia.validator.utils.config import LEADS_HOURS, load_settings
 from tests.support.localnet import ADDRESSES
 
@@ -28,7 +29,7 @@ def test_clock_ends_after_era5_of_the_last_lead_of_the_last_run():
 
 
 def test_options_survive_the_way_to_the_services(tmp_path):
-    options = Options(miners=7, days=2, grid="0.25", seed=9)
+    options = Options(miners=7, days=2, grid="0.25", seed=9, recast={3: Behaviour.DRIP})
     options.save(tmp_path)
 
     assert Options.load(tmp_path) == options

@@ -19,23 +19,30 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from gaia.tasks.defined_tasks.base import StoreAccess
+from gaia.validator.core import miner_session
 from gaia.validator.core.miner_comms import MinerComms, custom_serializer
-from gaia.validator.core.miner_download import Downloads
 from gaia.validator.core.miner_http import MinerHttp, Reply
-from gaia.validator.core.miner_session import MinerSessions, Peer
+from gaia.validator.core.miner_session import MinerSessions
 from gaia.validator.core.miner_tally import Tally
-from gaia.validator.utils.errors import MinerFault, MinerUnreachable, TransientError
+from gaia.validator.utils.borders import UNFORESEEN, Party
+from gaia.validator.utils.errors import DeadlineExceeded, MinerFault, MinerUnreachable, OwnFailure
+from gaia.validator.utils.ipc_types import AuthSigned
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 
-PEER = Peer("5Miner", "http://127.0.0.1:1")
-ACCESS = StoreAccess(url_path="/forecasts/a.zarr", manifest_sha256="0" * 64, token="t")
 RSA_KEY = rsa.generate_private_key(65537, 2048)
+NUMBERS = RSA_KEY.public_key().public_numbers()
 
 
 def pem_of(key) -> str:
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def pem_of_numbers(modulus: int, exponent: int) -> str:
+    """A key of any numbers, whether or not it can encrypt."""
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode()
 
 
 class ScriptedHttp(MinerHttp):
@@ -47,15 +54,12 @@ class ScriptedHttp(MinerHttp):
         self.handshakes = 0
         self.keys: dict[str, Fernet] = {}
         self.bodies: list[dict] = []
-        self.files: dict[str, bytes] = {}
 
     async def close(self) -> None:
         pass
 
     async def exchange(self, method, url, *, limit_bytes, headers=None, content=None, sink=None) -> Reply:
         await asyncio.sleep(0)
-        if method == "GET" and "/forecasts/" in url:
-            return self.serve(url, limit_bytes, sink)
         if method == "GET":
             return Reply(200, json.dumps({"public_key": self.pem, "timestamp": 1.0}).encode())
         if url.endswith("/exchange-symmetric-key"):
@@ -76,15 +80,6 @@ class ScriptedHttp(MinerHttp):
         self.keys = {headers["symmetric-key-uuid"]: Fernet(key)}
         return Reply(200, b"{}")
 
-    def serve(self, url, limit_bytes, sink) -> Reply:
-        content = self.files.get(url.partition("/forecasts/a.zarr/")[2])
-        if content is None:
-            return Reply(404, b"")
-        if len(content) > limit_bytes:
-            raise MinerFault(f"body exceeds {limit_bytes} bytes")
-        sink(content)
-        return Reply(200, b"")
-
 
 @pytest.fixture
 async def comms() -> AsyncIterator[MinerComms]:
@@ -92,12 +87,14 @@ async def comms() -> AsyncIterator[MinerComms]:
         yield client
 
 
-async def scripted(comms: MinerComms, *answers: dict | Reply | Exception, **options) -> ScriptedHttp:
+async def scripted(
+    comms: MinerComms, *answers: dict | Reply | Exception, signer: LocalSigner | None = None, **options
+) -> ScriptedHttp:
     """Put a miner in memory behind the client."""
     http = ScriptedHttp(*answers, **options)
     await comms.close()
     comms._http = http
-    comms._sessions = MinerSessions(http, LocalSigner(), session_hours=2.0)
+    comms._sessions = MinerSessions(http, signer or LocalSigner(), session_hours=2.0)
     return http
 
 
@@ -269,8 +266,11 @@ async def test_expired_key_is_not_used(comms):
         "junk",
         pem_of(ec.generate_private_key(ec.SECP256R1())),
         pem_of(rsa.generate_private_key(65537, 1024)),
+        pem_of_numbers(NUMBERS.n - 1, NUMBERS.e),
+        pem_of_numbers(NUMBERS.n, (1 << 2000) + 1),
+        pem_of_numbers((1 << 2047) + 1, (1 << 33) + 1),
     ],
-    ids=["junk", "elliptic", "short"],
+    ids=["junk", "elliptic", "short", "even modulus", "great exponent", "exponent of 34 bits"],
 )
 async def test_public_key_that_is_none_of_ours_is_the_miners_fault(comms, pem):
     await scripted(comms, pem=pem)
@@ -279,47 +279,84 @@ async def test_public_key_that_is_none_of_ours_is_the_miners_fault(comms, pem):
         await comms.forecast_ready(a_neuron("5Miner"), "j")
 
 
-def downloads_of(files: dict[str, bytes], **settings) -> Downloads:
-    http = ScriptedHttp()
-    http.files = files
-    return Downloads(http, asyncio.Semaphore(4), settings_for_miners(**settings))
+async def test_error_of_a_handshake_that_nobody_foresaw_is_the_miners(comms, monkeypatch):
+    def broken(pem: bytes) -> None:
+        raise OverflowError("int too large")
+
+    await scripted(comms)
+    monkeypatch.setattr(miner_session, "load_pem_public_key", broken)
+    before = UNFORESEEN[Party.MINER]
+
+    with pytest.raises(MinerUnreachable, match="handshake: OverflowError"):
+        await comms.forecast_ready(a_neuron("5Miner"), "j")
+    assert UNFORESEEN[Party.MINER] == before + 1
 
 
-async def test_downloads_count_only_what_was_missing(tmp_path):
-    downloads = downloads_of({"2t/0": b"abc", "2t/1": b"defg"})
-    (tmp_path / "2t").mkdir()
-    (tmp_path / "2t/0").write_bytes(b"abc")
+class SlowSigner(LocalSigner):
+    """Is silent for a while before its first answer."""
 
-    assert await downloads.fetch(PEER, ACCESS, ["2t/0", "2t/1", "2t/1"], tmp_path) == 4
-    assert (tmp_path / "2t/1").read_bytes() == b"defg"
+    def __init__(self, silence_s: float) -> None:
+        super().__init__()
+        self.silence_s = silence_s
 
-
-async def test_downloads_beyond_the_budget_are_refused(tmp_path):
-    downloads = downloads_of({"a": bytes(700_000), "b": bytes(700_000)}, miner_budget_mib=1)
-    await downloads.fetch(PEER, ACCESS, ["a"], tmp_path)
-
-    with pytest.raises(MinerFault, match="exceeds"):
-        await downloads.fetch(PEER, ACCESS, ["b"], tmp_path)
+    async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
+        silence_s, self.silence_s = self.silence_s, 0.0
+        await asyncio.sleep(silence_s)
+        return await super().sign_auth(miner_hotkey, symmetric_key_uuid)
 
 
-async def test_download_with_nothing_left_of_the_budget_is_not_begun(tmp_path):
-    downloads = downloads_of({"a": bytes(1 << 20), "b": b""}, miner_budget_mib=1)
-    await downloads.fetch(PEER, ACCESS, ["a"], tmp_path)
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_silence_of_our_signer_costs_the_miner_nothing_of_its_time(calls):
+    settings = settings_for_miners(miner_timeout_s=1.0)
+    signer = SlowSigner(silence_s=1.5)
+    async with MinerComms(settings, signer) as comms:
+        http = await scripted(comms, *[{"status": "completed"}] * calls, signer=signer)
 
-    with pytest.raises(MinerFault, match="forecast exceeds 1 MiB"):
-        await downloads.fetch(PEER, ACCESS, ["b"], tmp_path)
+        answers = await asyncio.gather(*(comms.forecast_ready(a_neuron("5Miner"), "j") for _ in range(calls)))
 
-
-async def test_download_to_a_place_that_takes_no_files_is_not_the_miners_fault(tmp_path):
-    (tmp_path / "2t").write_bytes(b"a file where a folder must be")
-
-    with pytest.raises(TransientError, match="cannot be stored"):
-        await downloads_of({"2t/0": b"abc"}).fetch(PEER, ACCESS, ["2t/0"], tmp_path)
+    assert answers == [True] * calls
+    assert http.handshakes == 1
 
 
-async def test_download_does_not_leave_its_folder(tmp_path):
-    with pytest.raises(MinerFault, match="not allowed"):
-        await downloads_of({}).fetch(PEER, ACCESS, ["../x"], tmp_path)
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (OwnFailure("the signer is away"), OwnFailure),
+        (DeadlineExceeded("the signer is silent"), DeadlineExceeded),
+        (TimeoutError("an error nobody foresaw"), OwnFailure),
+        (BrokenPipeError("an error nobody foresaw"), OwnFailure),
+    ],
+)
+@pytest.mark.parametrize("has_key", [False, True], ids=["handshake", "call"])
+async def test_failure_of_our_signer_is_never_the_miners(comms, failure, kind, has_key):
+    class BrokenSigner(LocalSigner):
+        works = True
+
+        async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
+            if not self.works:
+                raise failure
+            return await super().sign_auth(miner_hotkey, symmetric_key_uuid)
+
+    signer = BrokenSigner()
+    await scripted(comms, *[{"status": "running"}] * 2, signer=signer)
+    if has_key:
+        await comms.forecast_ready(a_neuron("5Miner"), "j")
+    signer.works = False
+
+    with pytest.raises(OwnFailure) as caught:
+        await comms.forecast_ready(a_neuron("5Miner"), "j")
+    assert type(caught.value) is kind
+
+
+async def test_nothing_is_remembered_of_addresses_that_are_no_longer_used(comms):
+    http = await scripted(comms, *[{"status": "running"}] * 3)
+    comms._sessions = MinerSessions(http, LocalSigner(), session_hours=0.0)
+
+    for port in (1, 2, 3):
+        await comms.forecast_ready(a_neuron("5Miner", port=port), "j")
+
+    assert [peer.base_url for peer in comms._sessions._sessions] == ["https://127.0.0.1:3"]
+    assert len(comms._sessions._handshakes) == 0
 
 
 def test_tally_forgets_what_was_unused_for_longest():

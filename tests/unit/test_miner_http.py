@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from gaia.miner.sessions import write_certificate
 from gaia.validator.core.miner_http import MinerHttp, Reply, deadline
-from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.borders import UNFORESEEN, Party
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
+from tests.support.liars import beneath_tls, liar
 from tests.support.patience import patience
+from tests.support.scarcity import no_descriptors_left
 
 OK = b"HTTP/1.1 200 OK\r\n"
 Serve = Callable[..., Awaitable[str]]
@@ -136,11 +140,87 @@ async def test_refusal_is_returned_cut_short(serve, http):
     assert (reply.status, len(reply.body), reply.is_server_error) == (500, 4096, True)
 
 
-async def test_redirect_is_not_followed(serve, http):
-    url = await serve(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1:1/",
+        "javascript:1",
+        "http://xn--/",
+        "http://[",
+        "//:99999",
+        "http://a b/",
+        "\xff",
+        "",
+    ],
+)
+async def test_redirect_is_not_even_read(serve, http, location):
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    url = await serve(answer.encode("latin-1"))
 
     with pytest.raises(MinerFault, match="redirect"):
         await http.exchange("GET", url, limit_bytes=5)
+
+
+NO_TLS = [
+    b"garbage",
+    b"HTTP/1.1 200 OK\r\n\r\n",
+    bytes(64),
+    b"\x17\x03\x03\x00\x04abcd",
+    b"\x15\x03\x03\x00\x02\x02\x28",
+]
+
+
+@pytest.mark.parametrize("record", NO_TLS)
+async def test_bytes_that_are_no_tls_after_the_handshake_mean_unreachable(http, tmp_path, record):
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        beneath_tls(writer, record)
+        await asyncio.Event().wait()
+
+    async with liar(answer, write_certificate(tmp_path)) as url:
+        with pytest.raises(MinerUnreachable, match="SSL"):
+            await http.exchange("GET", url, limit_bytes=500)
+
+
+async def test_error_that_nobody_foresaw_is_the_miners_and_is_counted(serve, http):
+    def broken(content: bytes) -> None:
+        raise KeyError("a bug of ours, or of a library")
+
+    before = UNFORESEEN[Party.MINER]
+    url = await serve(OK + b"Content-Length: 5\r\n\r\nhello")
+
+    with pytest.raises(MinerUnreachable, match="KeyError"):
+        await http.exchange("GET", url, limit_bytes=5, sink=broken)
+    assert UNFORESEEN[Party.MINER] == before + 1
+
+
+async def test_want_of_descriptors_is_not_the_miners_fault(serve, http):
+    url = await serve(b"")
+    with pytest.raises(MinerUnreachable):
+        await http.exchange("GET", url, limit_bytes=5)
+
+    with pytest.raises(OwnFailure, match="Too many open files"), no_descriptors_left():
+        await http.exchange("GET", url, limit_bytes=5)
+
+
+async def test_deadline_stands_still_while_the_miner_waits_for_us():
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    async def converse() -> None:
+        async with deadline(0.2, "call") as limit:
+            with limit.paused():
+                await asyncio.sleep(0.4)
+            await asyncio.Event().wait()
+
+    with pytest.raises(MinerUnreachable, match=r"call took longer than 0\.2 s"):
+        await converse()
+    assert loop.time() - started >= 0.6
+
+
+async def test_timeout_of_something_else_is_not_the_deadlines():
+    with pytest.raises(TimeoutError, match="another"):
+        async with deadline(60.0, "call"):
+            raise TimeoutError("another")
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gaia.localnet.population import ATTACKS, HONEST_SKILLS, Behaviour, population, victim_of
+from gaia.localnet.population import HONEST_SKILLS, HOSTILE, Behaviour, population, victim_of
 
 
-def test_twelve_miners_hold_every_behaviour_but_attacks_and_four_graded_honest_ones():
+def test_twelve_miners_hold_every_behaviour_that_is_not_hostile_and_four_graded_honest_ones():
     miners = population()
 
     honest = [miner.skill for miner in miners if miner.behaviour is Behaviour.HONEST]
     assert len(miners) == 12
-    assert {miner.behaviour for miner in miners} == set(Behaviour) - ATTACKS
+    assert {miner.behaviour for miner in miners} == set(Behaviour) - set(HOSTILE)
     assert honest == list(HONEST_SKILLS)
 
 
@@ -70,3 +70,16 @@ def test_copy_has_nobody_to_copy_from_in_a_population_of_liars():
 
     with pytest.raises(ValueError, match="no honest miner"):
         victim_of(copy, [copy])
+
+
+def test_miner_that_is_recast_leaves_all_others_as_they_were():
+    usual, recast = population(12, 3), population(12, 3, {8: Behaviour.DRIP})
+
+    differing = [place for place in range(12) if usual[place] != recast[place]]
+    assert differing == [8]
+    assert (recast[8].behaviour, recast[8].seed) == (Behaviour.DRIP, usual[8].seed)
+
+
+def test_miner_that_is_not_there_cannot_be_recast():
+    with pytest.raises(ValueError, match="no miner 12"):
+        population(12, recast={12: Behaviour.DRIP})

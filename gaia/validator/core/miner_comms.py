@@ -20,7 +20,12 @@ from uuid import UUID
 import msgspec
 
 from gaia.tasks.defined_tasks.base import JobOffer, SignedManifest, StoreAccess
-from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_BYTES, SIGNATURE_NAME
+from gaia.tasks.defined_tasks.weather.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_BYTES,
+    SIGNATURE_NAME,
+)
 from gaia.tasks.defined_tasks.weather.messages import (
     INITIATE_PATH,
     POLL_COMPLETED,
@@ -39,9 +44,10 @@ from gaia.tasks.defined_tasks.weather.messages import (
 )
 from gaia.validator.core.miner_address import base_url_of, canonical_store_path
 from gaia.validator.core.miner_download import Downloads
-from gaia.validator.core.miner_http import MinerHttp, Reply, deadline
+from gaia.validator.core.miner_http import Deadline, MinerHttp, Reply, deadline
 from gaia.validator.core.miner_session import AuthSigner, MinerSessions, Peer, fresh_nonce
 from gaia.validator.core.miner_tally import Tally
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
@@ -67,8 +73,9 @@ class MinerComms:
         self._settings = settings
         self._http = MinerHttp(settings.miner_timeout_s, settings.miner_min_rate_kib_s)
         self._sessions = MinerSessions(self._http, signer, settings.miner_session_hours)
-        self._slots = asyncio.Semaphore(settings.fetch_concurrency)
-        self._downloads = Downloads(self._http, self._slots, settings)
+        # Questions are short and have deadlines to meet; downloads may fill all slots of their own for hours.
+        self._slots = asyncio.Semaphore(settings.question_concurrency)
+        self._downloads = Downloads(self._http, settings)
         self._poll_errors: Tally[tuple[str, str]] = Tally()
 
     async def __aenter__(self) -> Self:
@@ -131,8 +138,8 @@ class MinerComms:
 
     async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
         """Fetch manifest and signature, unverified."""
-        limit_bytes = self._settings.manifest_max_mib * _MIB
-        async with self._conversation(miner, "manifest") as peer:
+        limit_bytes = min(self._settings.manifest_max_mib * _MIB, MAX_MANIFEST_BYTES)
+        async with self._conversation(miner, "manifest") as (peer, _):
             content = await self._get(peer, access, MANIFEST_NAME, limit_bytes)
             signature = await self._get(peer, access, SIGNATURE_NAME, SIGNATURE_BYTES)
         return SignedManifest(content=content, signature=signature)
@@ -142,7 +149,7 @@ class MinerComms:
     ) -> int:
         """Store each of `paths` below `directory`, unverified; return the bytes fetched.
 
-        Raises `TransientError` where our own disk fails.
+        Raises `OwnFailure` where our own disk fails.
         """
         return await self._downloads.fetch(self._peer(miner), access, paths, directory)
 
@@ -155,8 +162,8 @@ class MinerComms:
                 said["validator_hotkey"] = validator_hotkey
             return json.dumps({"nonce": fresh_nonce(), "data": said}, default=custom_serializer).encode()
 
-        async with self._conversation(miner, path) as peer:
-            return await self._sessions.call(peer, path, content)
+        async with self._conversation(miner, path) as (peer, limit):
+            return await self._sessions.call(peer, path, content, limit)
 
     async def _get(self, peer: Peer, access: StoreAccess, name: str, limit_bytes: int) -> bytes:
         url = f"{peer.base_url}{access.url_path}/{name}"
@@ -167,11 +174,15 @@ class MinerComms:
         return reply.body
 
     @asynccontextmanager
-    async def _conversation(self, miner: Neuron, what: str) -> AsyncIterator[Peer]:
-        """Wait for a free slot; then the whole conversation, handshakes included, has one deadline."""
+    async def _conversation(self, miner: Neuron, what: str) -> AsyncIterator[tuple[Peer, Deadline]]:
+        """Wait for a free slot; then the whole conversation, handshakes included, has one deadline.
+
+        Whatever comes of it is an error with a name.
+        """
         peer = self._peer(miner)
-        async with self._slots, deadline(self._settings.miner_timeout_s, what):
-            yield peer
+        with border(Party.MINER, what):
+            async with self._slots, deadline(self._settings.miner_timeout_s, what) as limit:
+                yield peer, limit
 
     def _peer(self, miner: Neuron) -> Peer:
         settings = self._settings

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
 from gaia.tasks.defined_tasks.weather.messages import printable
-from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable
+from gaia.validator.utils.borders import Party, border
+from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, OwnFailure
 
 MAX_JSON_BYTES = 256 * 1024
 _MAX_ERROR_BYTES = 4096
@@ -25,6 +26,16 @@ _KIB = 1024
 _SERVER_ERROR = 500
 # Refusals that may end without the miner changing anything: its metagraph is late, our token old.
 _PASSING = frozenset({401, 403, 408, 425, 429})
+_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Connection": "keep-alive",
+    "User-Agent": "gaia-validator",
+}
+# What a server's bytes can raise: ssl.SSLError is an OSError; addresses and headers that nobody can read, a ValueError.
+_STRANGE_ANSWERS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, EOFError, ValueError)
+# This machine's want, which no peer can cause.
+_OUR_WANTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +58,37 @@ class Reply:
         return MinerUnreachable(message) if passing else MinerFault(message)
 
 
-@asynccontextmanager
-async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
-    """Give the body so many seconds in all; then raise `MinerUnreachable`."""
-    try:
-        async with asyncio.timeout(seconds):
+class Deadline:
+    """The time that a miner has left; it stands still while we keep the miner waiting."""
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Charge the miner nothing for the body, which waits for a process or a lock of ours."""
+        ends_at = self._timeout.when()
+        if ends_at is None or self._timeout.expired():
             yield
+            return
+        loop = asyncio.get_running_loop()
+        left_s = ends_at - loop.time()
+        self._timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            self._timeout.reschedule(loop.time() + left_s)
+
+
+@asynccontextmanager
+async def deadline(seconds: float, what: str) -> AsyncIterator[Deadline]:
+    """Give the body so many seconds in all, without its pauses; then raise `MinerUnreachable`."""
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            yield Deadline(timeout)
     except TimeoutError as error:
+        if not timeout.expired():
+            raise
         raise MinerUnreachable(f"{what} took longer than {seconds:g} s") from error
 
 
@@ -75,19 +110,18 @@ class MinerHttp:
     def __init__(self, timeout_s: float, min_rate_kib_s: float, rate_grace_s: float = _RATE_GRACE_S) -> None:
         self._min_rate = min_rate_kib_s * _KIB
         self._rate_grace_s = rate_grace_s
-        self._client = httpx.AsyncClient(
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
+        self._extensions = {"timeout": timeout.as_dict()}
+        # The client above the transport would read Location and Set-Cookie, which are a stranger's.
+        self._transport = httpx.AsyncHTTPTransport(
             verify=_any_certificate(),
-            follow_redirects=False,
             trust_env=False,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
             # Callers limit how many requests run at once.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
-            headers={"Accept-Encoding": "identity", "User-Agent": "gaia-validator"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def exchange(
         self,
@@ -106,7 +140,7 @@ class MinerHttp:
         limit_bytes
             Longest body of an answer with status 200.
         sink
-            Takes the pieces of such a body instead of the reply.
+            Takes the pieces of such a body instead of the reply; it raises errors of ours alone.
 
         Raises
         ------
@@ -114,9 +148,18 @@ class MinerHttp:
             If there is no whole answer, or it comes too slowly.
         MinerFault
             If the answer is a redirect, encoded, or too long.
+        OwnFailure
+            If this machine has no descriptor, port or memory left for a connection.
         """
-        try:
-            async with self._client.stream(method, url, headers=headers, content=content) as response:
+        with _answered_by_a_stranger(method):
+            request = httpx.Request(
+                method,
+                url,
+                headers={**_HEADERS, **(headers or {})},
+                content=content,
+                extensions=self._extensions,
+            )
+            async with aclosing(await self._transport.handle_async_request(request)) as response:
                 if response.status_code != HTTPStatus.OK:
                     return await _read_refusal(response)
                 _require_plain(response, limit_bytes)
@@ -124,8 +167,6 @@ class MinerHttp:
                 async for piece in self._pieces(response, limit_bytes):
                     (sink or body.extend)(piece)
                 return Reply(response.status_code, bytes(body))
-        except httpx.HTTPError as error:
-            raise MinerUnreachable(f"{type(error).__name__}: {printable(str(error))}") from error
 
     async def _pieces(self, response: httpx.Response, limit_bytes: int) -> AsyncIterator[bytes]:
         started = time.monotonic()
@@ -138,6 +179,33 @@ class MinerHttp:
             if received < counted_s * self._min_rate:
                 raise MinerUnreachable(f"body comes slower than {self._min_rate / _KIB:g} KiB/s")
             yield piece
+
+
+@contextmanager
+def _answered_by_a_stranger(method: str) -> Iterator[None]:
+    """Turn whatever an exchange raises into an error of the miner, unless this machine is in want."""
+    try:
+        with border(Party.MINER, method):
+            try:
+                yield
+            except _STRANGE_ANSWERS as error:
+                raise MinerUnreachable(f"{type(error).__name__}: {printable(str(error))}") from error
+    except MinerUnreachable as error:
+        if (want := _our_want(error)) is not None:
+            raise OwnFailure(f"no connection can be opened: {want}") from error
+        raise
+
+
+def _our_want(error: BaseException | None) -> str | None:
+    """Say what this machine lacks, if that is the cause of `error`."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return "no memory"
+        if isinstance(error, OSError) and error.errno in _OUR_WANTS:
+            return error.strerror
+        # httpcore hides the cause of what it raises, but the context stays.
+        error = error.__cause__ or error.__context__
+    return None
 
 
 async def _read_refusal(response: httpx.Response) -> Reply:

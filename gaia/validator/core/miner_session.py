@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import secrets
 import string
 import time
-from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -27,13 +26,17 @@ from gaia.tasks.defined_tasks.weather.messages import (
     PublicKey,
     decode_reply,
 )
-from gaia.validator.core.miner_http import MAX_JSON_BYTES, MinerHttp, Reply
+from gaia.validator.core.miner_http import MAX_JSON_BYTES, Deadline, MinerHttp, Reply
+from gaia.validator.core.miner_slots import Turns
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import AuthSigned
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _KEY_BYTES = 32
 _RSA_BITS = range(2048, 4097)
+# The cost of an encryption grows with the exponent; the usual one, 65537, has 17 bits.
+_MOST_EXPONENT_BITS = 32
 _ALPHABET = string.ascii_letters + string.digits
 _STALE_KEY = b"No symmetric key"
 
@@ -42,7 +45,13 @@ class AuthSigner(Protocol):
     """Whoever holds the hotkey."""
 
     async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
-        """Return nonce and signature for the headers of one request."""
+        """Return nonce and signature for the headers of one request.
+
+        Raises
+        ------
+        OwnFailure
+            If no signature is to be had at present.
+        """
         ...
 
 
@@ -78,38 +87,45 @@ class MinerSessions:
         self._signer = signer
         self._lifetime_s = session_hours * 3600.0
         self._sessions: dict[Peer, Session] = {}
-        self._handshakes: defaultdict[Peer, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._handshakes: Turns[Peer] = Turns()
 
-    async def call(self, peer: Peer, path: str, content: Callable[[str], bytes]) -> Reply:
+    async def call(self, peer: Peer, path: str, content: Callable[[str], bytes], limit: Deadline) -> Reply:
         """Post `content(our hotkey)`, encrypted, and return the answer.
 
         A cached key that the miner has lost, or under which no answer came, is
         replaced once and the call repeated.
 
+        Parameters
+        ----------
+        limit
+            The deadline of the call, which stands still while we wait for our signer.
+
         Raises
         ------
         MinerUnreachable, MinerFault
             As `MinerHttp.exchange`; and if the handshake fails.
+        OwnFailure
+            If nothing is signed.
         """
         session = self._cached(peer)
         if session is not None:
-            reply = await self._attempt(peer, session, path, content)
+            reply = await self._attempt(peer, session, path, content, limit)
             if reply is not None:
                 return reply
-        session = await self._fresh(peer, dead=session)
-        reply = await self._post(peer, session, path, content)
+        session = await self._fresh(peer, session, limit)
+        reply = await self._post(peer, session, path, content, limit)
         if _says_stale(reply):
             self._forget(peer, session)
             raise MinerUnreachable("miner lost the symmetric key it had just been given")
         return reply
 
     async def _attempt(
-        self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes]
+        self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes], limit: Deadline
     ) -> Reply | None:
         """Try the cached key; None and forget it if it is of no use."""
         answered = False
         try:
-            reply = await self._post(peer, session, path, content)
+            reply = await self._post(peer, session, path, content, limit)
             answered = not _says_stale(reply)
             return reply if answered else None
         except MinerUnreachable:
@@ -119,8 +135,10 @@ class MinerSessions:
             if not answered:
                 self._forget(peer, session)
 
-    async def _post(self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes]) -> Reply:
-        signed = await self._signer.sign_auth(peer.hotkey, session.key_uuid)
+    async def _post(
+        self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes], limit: Deadline
+    ) -> Reply:
+        signed = await self._signed(peer, session.key_uuid, limit)
         headers = _headers(signed, peer.hotkey, session.key_uuid, "application/octet-stream")
         return await self._http.exchange(
             "POST",
@@ -130,24 +148,32 @@ class MinerSessions:
             limit_bytes=MAX_JSON_BYTES,
         )
 
-    async def _fresh(self, peer: Peer, dead: Session | None) -> Session:
+    async def _signed(self, peer: Peer, key_uuid: str, limit: Deadline) -> AuthSigned:
+        with limit.paused(), border(Party.SIGNER, "signing the headers of a request"):
+            return await self._signer.sign_auth(peer.hotkey, key_uuid)
+
+    async def _fresh(self, peer: Peer, dead: Session | None, limit: Deadline) -> Session:
         """Return a session other than `dead`; callers at the same time share one handshake."""
-        async with self._handshakes[peer]:
+        async with AsyncExitStack() as stack:
+            # The handshake before ours has a deadline of its own, and may be waiting for our signer.
+            with limit.paused():
+                await stack.enter_async_context(self._handshakes.turn(peer))
             session = self._cached(peer)
             if session is None or session is dead:
-                session = await self._handshake(peer)
-                self._sessions[peer] = session
+                with border(Party.MINER, "handshake"):
+                    session = await self._handshake(peer, limit)
+                self._keep(peer, session)
             return session
 
-    async def _handshake(self, peer: Peer) -> Session:
+    async def _handshake(self, peer: Peer, limit: Deadline) -> Session:
         url = peer.base_url + PUBLIC_KEY_PATH
         reply = await self._http.exchange("GET", url, limit_bytes=MAX_JSON_BYTES)
         if reply.status != HTTPStatus.OK:
             raise reply.error("handshake")
         public_key = _rsa_key(decode_reply(reply.body, PublicKey).public_key)
         key, key_uuid = secrets.token_bytes(_KEY_BYTES), secrets.token_hex(_KEY_BYTES)
-        encrypted = base64.b64encode(public_key.encrypt(key, _OAEP)).decode()
-        signed = await self._signer.sign_auth(peer.hotkey, key_uuid)
+        encrypted = base64.b64encode(_encrypted(key, public_key)).decode()
+        signed = await self._signed(peer, key_uuid, limit)
         reply = await self._http.exchange(
             "POST",
             peer.base_url + EXCHANGE_PATH,
@@ -166,6 +192,12 @@ class MinerSessions:
             self._forget(peer, session)
             return None
         return session
+
+    def _keep(self, peer: Peer, session: Session) -> None:
+        """Remember `session`, and no longer those that have expired: addresses come and go."""
+        now = time.monotonic()
+        self._sessions = {other: held for other, held in self._sessions.items() if held.expires_at > now}
+        self._sessions[peer] = session
 
     def _forget(self, peer: Peer, session: Session) -> None:
         if self._sessions.get(peer) is session:
@@ -195,7 +227,17 @@ def _rsa_key(pem: str) -> rsa.RSAPublicKey:
         raise MinerFault("public key is not a PEM key") from error
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _RSA_BITS:
         raise MinerFault("public key is not an RSA key of 2048 to 4096 bits")
+    numbers = key.public_numbers()
+    if numbers.n % 2 == 0 or numbers.e.bit_length() > _MOST_EXPONENT_BITS:
+        raise MinerFault("public key has an even modulus or too great an exponent")
     return key
+
+
+def _encrypted(key: bytes, public_key: rsa.RSAPublicKey) -> bytes:
+    try:
+        return public_key.encrypt(key, _OAEP)
+    except ValueError as error:
+        raise MinerFault("public key cannot encrypt") from error
 
 
 def _says_stale(reply: Reply) -> bool:

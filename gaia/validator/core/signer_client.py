@@ -10,7 +10,13 @@ from typing import TypeVar
 
 import msgspec
 
-from gaia.validator.utils.errors import DeadlineExceeded, TransientError
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    GaiaError,
+    OwnFailure,
+    TransientError,
+)
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
     FrameReader,
@@ -57,14 +63,27 @@ class SignerClient:
         self._connecting = asyncio.Lock()
 
     async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
-        """Have the headers of one request to one miner signed (protocol.md, 2.3)."""
+        """Have the headers of one request to one miner signed (protocol.md, 2.3).
+
+        Raises
+        ------
+        OwnFailure
+            If no signature came, for whatever reason: no miner has a part in it.
+        ConfigurationError
+            If the signer says that the operator must act.
+        """
 
         def request(number: int) -> SignAuth:
             return SignAuth(
                 request_id=number, miner_hotkey=miner_hotkey, symmetric_key_uuid=symmetric_key_uuid
             )
 
-        return await self._ask(request, AuthSigned, _SIGN_CALLS)
+        try:
+            return await self._ask(request, AuthSigned, _SIGN_CALLS)
+        except (OwnFailure, ConfigurationError):
+            raise
+        except GaiaError as error:
+            raise OwnFailure(f"nothing was signed: {error}") from error
 
     async def read_metagraph(self) -> Metagraph:
         """Return the subnet as of the newest block."""

@@ -202,13 +202,18 @@ class Settings(HandedSettings):
         "WEATHER_MANIFEST_FREEZE_WINDOW_HOURS",
         gt=0,
     )
-    manifest_max_mib: int = _setting(8, "Largest manifest accepted.", ge=1, le=64)
-    chunk_max_mib: int = _setting(8, "Largest chunk accepted.", ge=1, le=64)
+    manifest_max_mib: int = _setting(1, "Largest manifest accepted; more than 1 counts as 1.", ge=1, le=64)
+    chunk_max_mib: int = _setting(
+        8, "Largest chunk accepted; never more than a field of the grid takes.", ge=1, le=64
+    )
     miner_budget_mib: int = _setting(4096, "Most bytes fetched from one miner for one run.", ge=1)
     miner_min_rate_kib_s: int = _setting(64, "A download slower than this is given up.", ge=1)
     miner_concurrency: int = _setting(2, "Downloads at once from one miner.", ge=1, le=16)
     fetch_concurrency: int = _setting(
-        32, "Requests at once to all miners.", "HTTP_MAX_CONNECTIONS", ge=1, le=512
+        32, "Downloads at once from all miners.", "HTTP_MAX_CONNECTIONS", ge=1, le=512
+    )
+    question_concurrency: int = _setting(
+        64, "Questions at once to all miners; downloads do not count.", ge=1, le=512
     )
     allow_private_miners: bool = _setting(
         False, "Speak to miners on loopback or private addresses; for rehearsals."

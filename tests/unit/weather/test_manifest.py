@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaia.tasks.defined_tasks.weather.manifest import (
+    MAX_FILES,
     MAX_MANIFEST_BYTES,
     build_manifest,
     require_store_path,
     verify_manifest,
 )
-from gaia.validator.utils.errors import MinerFault
+from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
+from gaia.validator.utils.config import ALL_FIELDS
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 
 ALICE = Keypair.create_from_uri("//Alice")
 HOTKEY = ALICE.ss58_address
@@ -57,7 +60,10 @@ def test_signed_manifest_is_frozen_with_its_files():
         (a_manifest(files={}), "names 0 files"),
         (a_manifest(files={"2t/0.0.0": "ABC"}), "cannot be read"),
         (a_manifest(files={"2t/0.0.0": DIGEST.upper()}), "cannot be read"),
+        (a_manifest(files={"2t/0.0.0": f"{DIGEST}\n"}), "cannot be read"),
         (a_manifest(files={"2t/0.0.0": {}}), "cannot be read"),
+        (a_manifest(files={f"{n}": DIGEST for n in range(MAX_FILES + 1)}), f"names {MAX_FILES + 1} files"),
+        (a_manifest().ljust(MAX_MANIFEST_BYTES + 1), "exceeds"),
         (a_manifest(files={"2t": DIGEST, "2t/0.0.0": DIGEST}), "both as file and as folder"),
         (a_manifest(files={"manifest.json": DIGEST}), "its own digest"),
         (a_manifest(files={"../x": DIGEST}), "not allowed"),
@@ -65,13 +71,32 @@ def test_signed_manifest_is_frozen_with_its_files():
         (a_manifest(manifest_schema_version="2.0"), "schema 2.0"),
         (a_manifest(signer_hotkey_ss58="5Someone"), "signed by 5Someone"),
         (a_manifest().replace(b'"2t/0.0.0"', b'"2t/0.0.0": "%s", "2t/0.0.0"' % DIGEST.encode()), "repeated"),
-        (b" " * (MAX_MANIFEST_BYTES + 1), "exceeds"),
         (b'{"files": ' + b"[" * 100_000, "cannot be read"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_manifest_that_breaks_the_protocol_is_refused(content, reason):
     with pytest.raises(MinerFault, match=reason):
+        verified(content)
+
+
+def test_manifest_of_a_whole_forecast_is_far_from_the_limits():
+    paths = [chunk_path(field, 6 * (step + 1), 6) for field in ALL_FIELDS for step in range(40)]
+
+    frozen = verified(build_manifest(HOTKEY, dict.fromkeys(paths, DIGEST)))
+
+    assert len(frozen.files) == 2760
+    assert 2 * len(build_manifest(HOTKEY, frozen.files)) < MAX_MANIFEST_BYTES
+
+
+def test_check_that_ends_in_an_error_nobody_foresaw_is_an_error_of_the_miner(monkeypatch):
+    def broken(*arguments: object) -> bool:
+        raise BufferError("a bug of a library")
+
+    content = a_manifest()
+    monkeypatch.setattr("bittensor_core.verify", broken)
+
+    with pytest.raises(MinerUnreachable, match="manifest: BufferError"):
         verified(content)
 
 

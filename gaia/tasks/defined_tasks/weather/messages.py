@@ -11,6 +11,8 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from gaia.tasks.defined_tasks.weather.strict_json import strict_json
+from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault
 
 INITIATE_PATH = "/weather-initiate-fetch"
@@ -26,9 +28,9 @@ Word = Annotated[str, msgspec.Meta(max_length=64)]
 """A status; one that we do not know is allowed."""
 Text = Annotated[str, msgspec.Meta(max_length=8192)]
 Hotkey = Annotated[str, msgspec.Meta(max_length=64)]
-JobId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}$")]
-Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.=-]{1,4096}$")]
+JobId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
+Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.=-]{1,4096}\Z")]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
 
@@ -138,12 +140,16 @@ def decode_reply(content: bytes, kind: type[M]) -> M:
     Raises
     ------
     MinerFault
-        If it is not JSON, or a member is missing, ill-typed or out of bounds.
+        If it is not JSON, or a member is missing, repeated, ill-typed or out of bounds.
     """
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (ValueError, RecursionError) as error:
-        raise MinerFault(f"{kind.__name__} cannot be read: {printable(str(error))}") from error
+    with border(Party.MINER, kind.__name__):
+        try:
+            # The typed decoder bounds depth and shape; the second pass sees repeated keys, which it does not.
+            reply = msgspec.json.decode(content, type=kind)
+            strict_json(content)
+        except (ValueError, RecursionError) as error:
+            raise MinerFault(f"{kind.__name__} cannot be read: {printable(str(error))}") from error
+    return reply
 
 
 def printable(text: str, limit: int = 200) -> str:

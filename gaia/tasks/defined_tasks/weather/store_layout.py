@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, split_field
+from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, split_field
+
+METADATA_MAX_BYTES = 64 * 1024
+_ITEM_BYTES = 4
+_FRAME_HEADER_BYTES = 16
 
 
 def metadata_path(field: str) -> str:
@@ -28,3 +32,22 @@ def chunk_path(field: str, lead_hours: int, step_hours: int) -> str:
     if level is None:
         return f"{variable}/{step}.0.0"
     return f"{variable}/{step}.{LEVELS_HPA.index(level)}.0.0"
+
+
+def chunk_max_bytes(grid: str) -> int:
+    """Return the size of the largest chunk of a grid: blosc adds a header to what it cannot compress.
+
+    >>> chunk_max_bytes("1.0")
+    260656
+    """
+    latitudes, longitudes = GRIDS[grid]
+    return latitudes * longitudes * _ITEM_BYTES + _FRAME_HEADER_BYTES
+
+
+def file_max_bytes(path: str, grid: str) -> int:
+    """Return how large a file of a store may be, of those that a validator reads.
+
+    >>> file_max_bytes("2t/.zarray", "1.0")
+    65536
+    """
+    return METADATA_MAX_BYTES if path.endswith("/.zarray") else chunk_max_bytes(grid)

@@ -1,0 +1,30 @@
+"""Each hostile miner alone among eleven others: nobody else feels it.
+
+Two minutes and more each; by name: scripts/run_tests.py --soak -k drip
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gaia.localnet.population import HOSTILE, Behaviour, population
+from tests.support.hostile_runs import HostileRun, run_with
+
+PLACE = next(spec.index for spec in population() if spec.behaviour is Behaviour.DEAD)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> HostileRun:
+    state_dir = tmp_path_factory.mktemp("undisturbed") / "state"
+    return asyncio.run(run_with({PLACE: Behaviour.DEAD}, state_dir))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", HOSTILE)
+async def test_one_hostile_miner_of_twelve_changes_no_bit_for_the_others(undisturbed, tmp_path, behaviour):
+    run = await run_with({PLACE: behaviour}, tmp_path / "state")
+
+    assert run.scores == undisturbed.scores
+    assert run.vector == undisturbed.vector

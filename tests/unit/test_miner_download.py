@@ -1,0 +1,162 @@
+"""What is fetched, what it may cost, and whose fault it is when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gaia.miner.sessions import write_certificate
+from gaia.tasks.defined_tasks.base import StoreAccess
+from gaia.tasks.defined_tasks.weather.store_layout import chunk_max_bytes
+from gaia.validator.core.miner_download import Downloads
+from gaia.validator.core.miner_http import MinerHttp
+from gaia.validator.core.miner_session import Peer
+from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
+from tests.support.liars import Answer, beneath_tls, liar
+from tests.support.miners import settings_for_miners
+
+ACCESS = StoreAccess(url_path="/forecasts/a.zarr", manifest_sha256="0" * 64, token="t")
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+def serving(files: dict[str, bytes]) -> Answer:
+    """Answers for the last part of the path, in whichever store."""
+
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        content = files[head.split(b" ")[1].decode().partition(".zarr/")[2]]
+        writer.write(OK % len(content) + content)
+
+    return answer
+
+
+Fetch = Callable[..., Awaitable[int]]
+
+
+@pytest.fixture
+async def fetching(tmp_path):
+    """Returns `fetch(answer, paths, ...)`, which downloads from a server of its own into one folder."""
+    clients: list[MinerHttp] = []
+    kept: list[Downloads] = []
+
+    async def fetch(
+        answer: Answer, paths: list[str], access: StoreAccess = ACCESS, certificate=None, **settings
+    ) -> int:
+        if not kept:
+            chosen = settings_for_miners(**settings)
+            clients.append(MinerHttp(chosen.miner_timeout_s, chosen.miner_min_rate_kib_s))
+            kept.append(Downloads(clients[0], chosen))
+        async with liar(answer, certificate) as url:
+            return await kept[0].fetch(Peer("5Miner", url), access, paths, tmp_path / "spool")
+
+    fetch.downloads = kept
+    yield fetch
+    for client in clients:
+        await client.close()
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let the kernel refuse to write any file beyond `size`."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+async def test_only_what_was_missing_is_fetched_and_counted(fetching, tmp_path):
+    (tmp_path / "spool/2t").mkdir(parents=True)
+    (tmp_path / "spool/2t/0").write_bytes(b"abc")
+
+    size = await fetching(serving({"2t/1": b"defg"}), ["2t/0", "2t/1", "2t/1"])
+
+    assert size == 4
+    assert (tmp_path / "spool/2t/1").read_bytes() == b"defg"
+
+
+async def test_forecast_costs_no_more_than_the_budget_however_often_its_address_changes(fetching):
+    files = {"a": bytes(700_000), "b": bytes(700_000)}
+    elsewhere = StoreAccess(url_path="/forecasts/b.zarr", manifest_sha256="0" * 64, token="t")
+    await fetching(serving(files), ["a"], miner_budget_mib=1)
+
+    with pytest.raises(MinerFault, match="exceeds"):
+        await fetching(serving(files), ["b"], elsewhere)
+
+
+async def test_download_with_nothing_left_of_the_budget_is_not_begun(fetching):
+    await fetching(serving({"a": bytes(1 << 20)}), ["a"], miner_budget_mib=1)
+
+    with pytest.raises(MinerFault, match="forecast exceeds 1 MiB"):
+        await fetching(serving({"b": b""}), ["b"])
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [("2t/0.0.0", chunk_max_bytes("1.0")), ("2t/.zarray", 64 * 1024)],
+)
+async def test_file_is_no_larger_than_the_contract_allows(fetching, path, limit):
+    whole = await fetching(serving({path: bytes(limit)}), [path], grid_degrees="1.0")
+
+    with pytest.raises(MinerFault, match=f"exceeds {limit}"):
+        await fetching(serving({f"x/{path}": bytes(limit + 1)}), [f"x/{path}"])
+    assert whole == limit
+
+
+async def test_download_does_not_leave_its_folder(fetching):
+    with pytest.raises(MinerFault, match="not allowed"):
+        await fetching(serving({}), ["../x"])
+
+
+async def test_place_that_takes_no_files_is_not_the_miners_fault(fetching, tmp_path):
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool/2t").write_bytes(b"a file where a folder must be")
+
+    with pytest.raises(OwnFailure, match="cannot be stored"):
+        await fetching(serving({"2t/0": b"abc"}), ["2t/0"])
+
+
+@pytest.mark.parametrize("size", [70_000, 1_000_000], ids=["last piece", "first piece"])
+async def test_disk_that_takes_no_more_is_not_the_miners_fault(fetching, tmp_path, size):
+    with pytest.raises(OwnFailure, match=r"0\.0 cannot be stored: File too large"), files_end_at(65_536):
+        await fetching(serving({"0.0": bytes(size)}), ["0.0"])
+
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("said_before", [b"", OK % 100 + b"begun"], ids=["at once", "in the body"])
+async def test_socket_error_is_never_our_disks(fetching, tmp_path, said_before):
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if said_before:
+            writer.write(said_before)
+        beneath_tls(writer, b"this is no TLS record, by no means")
+        await asyncio.Event().wait()
+
+    with pytest.raises(MinerUnreachable, match="SSLError"):
+        await fetching(answer, ["2t/0.0.0"], certificate=write_certificate(tmp_path / "tls"))
+
+    assert not list(tmp_path.rglob("*.part"))
+
+
+async def test_fault_of_the_miner_weighs_more_than_our_failure_in_the_same_moment(tmp_path):
+    downloads = Downloads(None, settings_for_miners())
+
+    async def lane(peer, access, missing, directory):
+        raise [OwnFailure("disk"), MinerFault("lie"), MinerUnreachable("silent")][next(order)]
+
+    order = iter(range(3))
+    downloads._lane = lane
+    downloads._concurrency = 3
+
+    with pytest.raises(MinerFault, match="lie"):
+        await downloads.fetch(Peer("5Miner", ""), ACCESS, ["a"], tmp_path)
+
+
+async def test_nothing_is_remembered_of_a_miner_that_is_not_being_spoken_to(fetching):
+    await fetching(serving({"a": b"a", "b": b"b"}), ["a", "b"])
+
+    assert len(fetching.downloads[0]._per_miner) == 0

@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_RUN_HELP = 'id, the start of an id, "last", "last:N" or "all"'
+_RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Album:
             raise NotThere(f"nothing is scored by {self.rule_set} in these runs yet")
 
     def stored(self, *, with_manifests: bool = False) -> Iterator[StoredRun]:
-        """Yield the runs one by one, oldest first; with manifests for those who read what miners sent."""
+        """Yield the runs one by one, oldest first; the fields themselves are read by what miners signed."""
         for run in self.runs:
 
             async def read(connection: Connection, wanted: str = run.run_id) -> list[StoredRun]:
@@ -290,7 +290,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what a picture can be told."""
     add = parser.add_argument
     add("picture", choices=PICTURES)
-    add("runs", nargs="+", metavar="RUN", help='id, the start of an id, "last", "last:N" or "all"')
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help='id, the start of an id, "last" (the newest that is finished), "last:N" or "all"',
+    )
     add("-o", "--output", type=_png, required=True, metavar="FILE", help="PNG to write")
     add("--miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey (the best)")
     add(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import asyncpg
 
+from gaia.cli.tables import print_note
 from gaia.validator.app.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.io_engine import database_dsn
 from gaia.validator.app.preflight import claim_data_dir
@@ -27,6 +28,9 @@ Answer = TypeVar("Answer")
 _STOP_S = 10.0
 _LOOK_S = 0.05
 _CLUSTER = Path("postgres", "cluster", "PG_VERSION")
+_REHEARSALS = Path(".localnet")
+_PLACES = {"data_dir", "database_url", "database_host"}
+"""Settings that say where a validator's data is."""
 
 
 class Source:
@@ -87,6 +91,9 @@ class Source:
 def open_source(state_dir: Path | None) -> Source:
     """Return the database that the validator's settings name, or the one kept in `state_dir`.
 
+    Where no setting names a place and there is no validator's data at the usual one, it is the newest
+    rehearsal's, and that is said on standard error.
+
     Parameters
     ----------
     state_dir
@@ -98,13 +105,30 @@ def open_source(state_dir: Path | None) -> Source:
         If the settings are not allowed, or there is no database in `state_dir`.
     """
     if state_dir is None:
-        return Source(load_settings())
+        settings = load_settings()
+        rehearsal = None if _is_placed(settings) else _newest_rehearsal()
+        if rehearsal is None:
+            return Source(settings)
+        print_note(f"reading the rehearsal in {rehearsal}; --state or GAIA_DATA_DIR choose another")
+        state_dir = rehearsal
     for data_dir in (state_dir / "validator", state_dir):
         if (data_dir / _CLUSTER).exists():
             return Source(Settings(data_dir=data_dir))
     raise ConfigurationError(
         "--state", f"there is no database in {state_dir}", "name the folder of a rehearsal or of a validator"
     )
+
+
+def _is_placed(settings: Settings) -> bool:
+    """Say whether somebody chose where the data is, or a validator has put some where it does by default."""
+    return not settings.model_fields_set.isdisjoint(_PLACES) or (settings.data_dir / _CLUSTER).exists()
+
+
+def _newest_rehearsal() -> Path | None:
+    """Return the folder of the local subnet whose database was made last, if there is any."""
+    made = _REHEARSALS.glob(f"*/validator/{_CLUSTER}")
+    newest = max(made, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
+    return None if newest is None else _REHEARSALS / newest.relative_to(_REHEARSALS).parts[0]
 
 
 @contextmanager

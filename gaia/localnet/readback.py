@@ -44,7 +44,10 @@ async def read_chain(url: str, netuid: int) -> ChainReading:
         If it answers with an error.
     """
     runtime = ChainRuntime.load()
-    async with connect(url, open_timeout=_TIMEOUT_S, max_size=2**26, compression=None) as connection:
+    # The node is on this machine, where no proxy of the environment reaches.
+    async with connect(
+        url, open_timeout=_TIMEOUT_S, max_size=2**26, compression=None, proxy=None
+    ) as connection:
         head = (await _ask(connection, [("chain_getHead", [])]))[0]
         header = (await _ask(connection, [("chain_getHeader", [head])]))[0]
         reader = _Storage(connection, runtime, head)

@@ -247,6 +247,18 @@ async def test_the_signer_ends_in_order_on_sigterm(chain: LocalChain, signer: Si
     await client.close()
 
 
+async def test_the_signer_reaches_a_node_of_this_machine_past_a_dead_proxy(
+    chain: LocalChain, signer: SignerProcess, client: SignerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    signer.start(await chain.start())
+
+    assert (await client.read_metagraph()).netuid == NETUID
+
+
 async def test_the_signer_dies_with_its_parent(chain: LocalChain, tmp_path: Path) -> None:
     url = await chain.start()
     write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)

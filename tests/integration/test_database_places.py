@@ -10,6 +10,7 @@ import pytest
 
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
+from tests.support.patience import patience
 from tests.support.wires import Wire
 
 SIZE = 8
@@ -91,7 +92,7 @@ async def test_places_of_forty_killed_backends_all_come_back(places, administrat
                 escaped.append(error)
 
     workers = [asyncio.create_task(work(number)) for number in range(2 * SIZE)]
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(patience(120)):
         while killed < 40:
             killed += await administrator.fetchval(
                 "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
@@ -119,7 +120,7 @@ async def test_backends_killed_in_the_middle_of_their_commits_cost_no_place(plac
         )
 
     killed, number = 0, 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patience(60)):
         while killed < 2 * SIZE:
             writers = [asyncio.create_task(write(number + each)) for each in range(SIZE)]
             number += SIZE
@@ -162,7 +163,7 @@ async def test_server_that_falls_silent_in_a_statement_holds_no_place(empty_dsn,
 
     async with wired(empty_dsn, timeout_s=SHORT_S) as (database, wire):
         with pytest.raises(OwnFailure, match=r"no answer within 2 s \(GAIA_DATABASE_TIMEOUT_S\)"):
-            await asyncio.wait_for(ask(database, wire), 60)
+            await asyncio.wait_for(ask(database, wire), patience(60))
         wire.speak()
 
         async with database.transaction() as connection:
@@ -178,7 +179,7 @@ async def test_server_that_falls_silent_while_we_connect_holds_no_place(empty_ds
         await _lose_connection(database)
         wire.fall_silent()
         with pytest.raises(OwnFailure, match="no answer"):
-            await asyncio.wait_for(connect_anew(database), 60)
+            await asyncio.wait_for(connect_anew(database), patience(60))
         wire.speak()
 
         async with database.transaction() as connection:
@@ -238,7 +239,7 @@ async def test_cancelling_at_any_moment_costs_no_place(empty_dsn, administrator,
             await asyncio.sleep(milliseconds / 1e3)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            async with asyncio.timeout(20), database.transaction() as connection:
+            async with asyncio.timeout(patience(20)), database.transaction() as connection:
                 assert await connection.fetchval("SELECT 1") == 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -27,11 +28,16 @@ def is_settled(progress: Progress) -> bool:
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory):
-    """The report of an undisturbed run by the command line, and its state folder."""
-    state_dir = tmp_path_factory.mktemp("calm") / "state"
+    """The report of an undisturbed run by the command line, and its state folder.
+
+    Every proxy that the environment names is one that nobody serves: nothing here needs one.
+    """
+    state_dir = tmp_path_factory.mktemp("calm") / ".localnet" / "20260325-000000"
+    dead = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
     done = subprocess.run(
         [sys.executable, "-m", "gaia.localnet", "--once", "--json", "--seed", "7", "--state", state_dir],
         cwd=ROOT,
+        env={**os.environ, **dead, **{name.upper(): proxy for name, proxy in dead.items()}},
         capture_output=True,
         text=True,
         timeout=patience(240),
@@ -89,6 +95,30 @@ def test_weights_of_the_table_are_those_read_back_from_the_chain(calm):
     assert paid == pytest.approx({uid: vector[uid] / total for uid in paid}, rel=1e-12)
     assert 1.0 - sum(paid.values()) == pytest.approx(0.75, abs=1e-4)
     assert report["chain"]["block"] > 0
+
+
+def test_readme_looks_into_what_it_has_just_run(calm):
+    _, state_dir = calm
+    section = (ROOT / "README.md").read_text().partition("## Look into it")[2]
+    block = section.split("```")[1]
+    commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
+    assert len(commands) >= 4
+
+    for python, *words in commands:
+        assert python == ".venv/bin/python"
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=state_dir.parents[1],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=patience(240),
+        )
+
+        assert done.returncode == 0, (words, done.stderr)
+        note = f"reading the rehearsal in .localnet/{state_dir.name}; --state or GAIA_DATA_DIR choose another"
+        assert done.stderr.splitlines() == [note]
+        assert done.stdout
 
 
 def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(calm):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.patience import patience
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,7 +19,7 @@ def test_both_rule_sets_do_what_the_golden_traces_say():
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=patience(600),
     )
 
     assert done.stdout, done.stderr

@@ -121,9 +121,9 @@ FIRST_UNIT = """
         compilations, times = [], []
         with event.install_listener("numba:compile", event.RecordingListener()) as heard:
             for payload in payloads:
-                started = time.perf_counter()
+                started = time.process_time()
                 resolve("weather.score.day1")(payload)
-                times.append(time.perf_counter() - started)
+                times.append(time.process_time() - started)
         os.write(writer, json.dumps([len(heard.buffer), times]).encode())
         os._exit(0)
     os.wait()
@@ -146,7 +146,7 @@ def test_the_first_unit_of_a_worker_compiles_nothing_and_is_as_fast_as_the_next(
     assert done.returncode == 0, done.stderr
     compilations, times = json.loads(done.stdout)
     assert compilations == 0
-    # Compiling takes a second, importing a tenth of one; pages copied after a fork a few milliseconds.
+    # Of the processor's time, whatever else runs: compiling takes a second, importing a tenth of one; pages copied after a fork a few milliseconds.
     assert times[0] < max(times[1:]) + 0.03, times
 
 
@@ -175,7 +175,7 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path, payl
 def test_what_was_compiled_once_is_loaded_the_next_time(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     kernel = "gaia.tasks.defined_tasks.weather.validator.kernel"
-    show = f"import numba, time; a = time.perf_counter(); import {kernel}; print(time.perf_counter() - a)"
+    show = f"import numba, time; a = time.process_time(); import {kernel}; print(time.process_time() - a)"
 
     first, second = (
         subprocess.run(

@@ -374,7 +374,7 @@ async def test_downloads_that_hang_delay_no_question(start, tmp_path):
         for _ in range(32):
             await Hanging.asked.acquire()
 
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(patience(30.0)):
             ready = await comms.forecast_ready(neuron, job_id)
             opened = await comms.open_store(neuron, job_id)
 

@@ -25,21 +25,25 @@ REPORT = {
 
 
 class StagedSubnet(LocalSubnet):
-    """Plays `story`, the last scene of which stays."""
+    """Plays `story`, the last scene of which stays: it must be one that ends the command."""
 
     story = (Progress(), Progress(runs=(a_run(),)), a_finished_run())
     drains = True
     started: Options | None = None
     stops = 0
+    most_looks = 2000
 
     async def start(self) -> None:
         type(self).started = self.options
         self._scenes = iter(self.story)
+        self._looks = 0
 
     def check(self) -> None:
         """All is well."""
 
     async def progress(self) -> Progress:
+        self._looks += 1
+        assert self._looks <= self.most_looks, "the story has no end"
         self.last_progress = next(self._scenes, self.last_progress)
         return self.last_progress
 
@@ -55,6 +59,7 @@ class EndlessSubnet(StagedSubnet):
     """Never has a run, and says so by the file `watched`."""
 
     story = (Progress(),)
+    most_looks = sys.maxsize
 
     def check(self) -> None:
         Path("watched").touch()

@@ -44,6 +44,7 @@ MAY_HOLD_THE_ENVIRONMENT = {
     "gaia/miner/miner.py",  # hands it to the miner's settings
     "gaia/validator/app/preload.py",  # asks what children will find in it
     "gaia/validator/utils/config.py",
+    "gaia/validator/utils/proxies.py",  # tells libraries what no proxy reaches
 }
 
 MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain.py"}

@@ -144,6 +144,7 @@ def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
 ) -> None:
     monkeypatch.setattr(chain_signer, "_refuse_inspection", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(chain_signer, "spare_loopback", lambda *_: None)
     monkeypatch.setattr(chain_signer, "configure_logging", lambda *_, **__: None)
     with socket.socket(socket.AF_UNIX) as unused:
         unused.bind(str(tmp_path / "unused.sock"))

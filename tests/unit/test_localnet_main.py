@@ -125,9 +125,8 @@ def test_miner_that_cannot_be_recast_is_named(staged, capsys, text, reason):
 def test_once_is_one_day_and_otherwise_three(staged):
     three_runs = ("2026-03-25T00Z", "2026-03-26T00Z", "2026-03-27T00Z")
     weights = some_weights(run_ids=three_runs, completed_ids=three_runs)
-    played = staged(
-        story=(Progress(runs=tuple(a_run(day, completed=True) for day in range(3)), weights=weights),)
-    )
+    runs = tuple(a_run(day, completed=True) for day in range(3))
+    played = staged(story=(Progress(runs=runs, weights=weights),))
 
     command.main(["--once", "--state", "here"])
     assert played.started.days == 1

@@ -41,6 +41,7 @@ from gaia.validator.utils.ipc_types import (
     WeightsSet,
     encode_frame,
 )
+from gaia.validator.utils.proxies import spare_loopback
 
 if TYPE_CHECKING:
     from bittensor import Wallet
@@ -70,6 +71,8 @@ def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
         die_with_parent(parent.pid)
     _refuse_inspection()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The SDK uses the environment's proxy, which does not reach a node on this machine.
+    spare_loopback(settings.chain_endpoint)
     configure_logging(settings.log_level, settings.log_format, settings.data_dir / "logs", role="signer")
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()

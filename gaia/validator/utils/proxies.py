@@ -1,0 +1,37 @@
+"""Keeps proxies of the environment away from addresses of this machine, which no proxy reaches."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import MutableMapping
+from urllib.parse import urlsplit
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+def spare_loopback(*urls: str, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Name this machine in NO_PROXY, and the hosts of those `urls` that are loopback addresses.
+
+    For libraries that read proxies from the environment and take no word from us.
+
+    Examples
+    --------
+    >>> environment = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "example.org"}
+    >>> spare_loopback("ws://127.0.0.7:9944", "wss://chain.example.net", environment=environment)
+    >>> environment["no_proxy"]
+    'example.org,localhost,127.0.0.1,::1,127.0.0.7'
+    """
+    spared = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    names = [name.strip() for name in spared.split(",") if name.strip()]
+    hosts = [urlsplit(url).hostname or "" for url in urls]
+    names += [*_THIS_MACHINE, *filter(_is_loopback, hosts)]
+    for variable in ("no_proxy", "NO_PROXY"):
+        environment[variable] = ",".join(dict.fromkeys(names))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

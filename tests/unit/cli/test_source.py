@@ -1,0 +1,93 @@
+"""Where the command line reads from when nobody says so: a validator's data first, else the newest rehearsal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gaia.cli.source import open_source
+
+NOTE = "reading the rehearsal in .localnet/20260102-000000; --state or GAIA_DATA_DIR choose another\n"
+
+
+def a_database(data_dir: Path, made_at: float = 0.0) -> None:
+    version = data_dir / "postgres" / "cluster" / "PG_VERSION"
+    version.parent.mkdir(parents=True)
+    version.write_text("16\n")
+    os.utime(version, (made_at, made_at))
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh clone in which the local subnet ran three times; the last run did not come as far as a database."""
+    monkeypatch.chdir(tmp_path)
+    a_database(tmp_path / ".localnet" / "20260101-000000" / "validator", made_at=1.0)
+    a_database(tmp_path / ".localnet" / "20260102-000000" / "validator", made_at=2.0)
+    (tmp_path / ".localnet" / "20260103-000000" / "validator").mkdir(parents=True)
+    return tmp_path
+
+
+def test_newest_rehearsal_is_read_where_there_is_no_validator_and_that_is_said(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = open_source(None)
+
+    assert source.data_dir == clone / ".localnet" / "20260102-000000" / "validator"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", NOTE)
+
+
+def test_data_of_a_validator_goes_before_any_rehearsal(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_database(clone / "data")
+
+    assert open_source(None).data_dir == clone / "data"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GAIA_DATA_DIR", "elsewhere"),
+        ("GAIA_DATA_DIR", "data"),
+        ("GAIA_DATABASE_URL", "postgresql://somebody@127.0.0.1/gaia"),
+        ("GAIA_DATABASE_HOST", "127.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("by_file", [False, True])
+def test_place_that_somebody_chose_is_kept(
+    clone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    *,
+    by_file: bool,
+) -> None:
+    if by_file:
+        (clone / ".env").write_text(f"{variable}={value}\n")
+    else:
+        monkeypatch.setenv(variable, value)
+
+    source = open_source(None)
+
+    assert ".localnet" not in str(source.data_dir)
+    assert capsys.readouterr().err == ""
+
+
+def test_folder_that_is_named_is_read_without_a_word(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = Path(".localnet", "20260101-000000")
+
+    assert open_source(named).data_dir == clone / named / "validator"
+    assert capsys.readouterr().err == ""
+
+
+def test_where_nothing_ever_ran_the_usual_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert open_source(None).data_dir == tmp_path / "data"

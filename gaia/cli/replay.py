@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -158,7 +159,8 @@ def _lead_score(
     row: Row, rules: RuleSet, value: Mapping[str, Any] | None, contract: Contract
 ) -> float | None:
     if row["reason"] is not None:
-        return rules.worst
+        # A lead that was given up for all alike is NaN; one that a miner did not deliver is the worst.
+        return math.nan if math.isnan(row["score"]) else rules.worst
     if value is None:
         return None
     components = [Component(**component) for component in value["components"]]

@@ -1,6 +1,7 @@
 """Whose fault a failure is: a stranger's costs itself alone, ours costs nobody anything."""
 
 import asyncio
+import math
 import ssl
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ import pytest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.errors import OwnFailure, TransientError
 from tests.support.story import INIT, Story
 
 CALLS = ["request_forecast", "forecast_ready", "open_store", "fetch_manifest", "fetch_files"]
@@ -189,15 +190,29 @@ async def test_download_of_an_old_lead_delays_no_miner_of_a_new_run(database, tm
     assert {row["state"] for row in await story.rows("SELECT state FROM forecasts")} == {"scored"}
 
 
-async def test_first_day_without_truth_holds_no_later_lead(story):
+async def test_first_day_without_truth_holds_no_later_lead(database, tmp_path):
+    story = Story(database, tmp_path, day1_give_up_hours=24 * 40)
     story.archives.gfs.published_after = timedelta(days=30)
 
     await story.until(INIT + timedelta(days=9))
 
     assert await states(story) == ["verified"] * 3
     assert [sorted((await story.outcome(miner))["leads"]) for miner in story.miners] == [["24", "48"]] * 3
-    await story.until_idle(ticks=2000)
+    await story.until_idle(ticks=4000)
     assert await states(story) == ["scored"] * 3
+
+
+async def test_first_day_whose_truth_never_comes_is_absent_for_all_alike(story):
+    story.archives.gfs.failures = [TransientError("404") for _ in range(4000)]
+
+    await story.until_idle(ticks=4000)
+
+    assert await states(story) == ["scored"] * 3
+    assert [(await story.outcome(miner))["day1"] for miner in story.miners] == [None] * 3
+    leads = await story.rows("SELECT DISTINCT score, reason FROM lead_scores WHERE kind = 'day1'")
+    assert math.isnan(leads[0]["score"])
+    assert [row["reason"] for row in leads] == ["gfs/2026-03-25T12Z+0/day1 never came"]
+    assert story.clock.now() < INIT + timedelta(days=9)
 
 
 async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(database, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -10,6 +11,9 @@ from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
 
 log = structlog.get_logger(__name__)
 _MOST_WORDS = 500
@@ -44,13 +48,16 @@ class Incident:
 
     async def _write(self, words: str | None, now: datetime) -> bool:
         """Keep it if the database takes it; whether it did. Nothing depends on it, so a failure is only told."""
+
+        async def write(connection: Connection) -> None:
+            if words is None:
+                await journal.record_recovered(connection, self._party, now)
+            else:
+                await journal.record_failing(connection, self._party, words, now)
+
         try:
             with border(Party.DATABASE, "writing an incident"):
-                async with self._database.transaction() as connection:
-                    if words is None:
-                        await journal.record_recovered(connection, self._party, now)
-                    else:
-                        await journal.record_failing(connection, self._party, words, now)
+                await self._database.run(write)
         except GaiaError as error:
             log.info("incident_not_written", party=self._party, error=str(error))
             return False

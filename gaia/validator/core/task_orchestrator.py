@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -183,7 +183,7 @@ class TaskOrchestrator:
             self._over.set_exception(error)
 
     async def _drain(self) -> None:
-        closing = [asyncio.create_task(close()) for close in map(_closer, self._tasks) if close is not None]
+        closing = [asyncio.create_task(task.close()) for task in self._tasks]
         in_hand = {*self._running, *closing}
         if not in_hand:
             return
@@ -199,8 +199,3 @@ class TaskOrchestrator:
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.warning("task_not_closed", error=f"{type(error).__name__}: {error}")
-
-
-def _closer(task: GaiaTask) -> Callable[[], Coroutine[Any, Any, None]] | None:
-    """Return what lets the work that a task has in hand end; not every task works between its ticks."""
-    return getattr(task, "close", None)

@@ -218,8 +218,7 @@ class WeightSetter:
 
     async def _do(self, body: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `body`, which is safe to repeat, in one transaction."""
-        async with self._database.transaction() as connection:
-            return await body(connection)
+        return await self._database.run(body)
 
     async def _inputs(self, scores: Sequence[WindowScore], metagraph: Metagraph) -> VectorInputs:
         settings = self._settings

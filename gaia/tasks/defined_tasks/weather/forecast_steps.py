@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -33,6 +33,9 @@ from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
 from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -92,9 +95,12 @@ class ForecastSteps:
         if not offer.accepted:
             raise MinerFault(f"refused: {offer.message}")
         ends_at = self._window.extended(forecast, self._clock.now())
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> None:
             await queries.record_job(connection, forecast, offer.job_id, ends_at)
             await queries.advance_forecast(connection, forecast, moves_for(Event.ACCEPTED), now)
+
+        await self._database.run(write)
 
     async def freeze(self, forecast: Forecast) -> bool:
         """Freeze the manifest once the forecast is ready; False if it is not.
@@ -117,11 +123,14 @@ class ForecastSteps:
         signed = await self._miners.fetch_manifest(miner, access)
         frozen = verify_manifest(signed.content, signed.signature, access.manifest_sha256, forecast.hotkey)
         now = self._clock.now()
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> None:
             await queries.record_manifest(
                 connection, forecast, signed.content, signed.signature, frozen.sha256, now, forecast.next_at
             )
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
+
+        await self._database.run(write)
         log.info(
             "manifest_frozen",
             run_id=forecast.run_id,

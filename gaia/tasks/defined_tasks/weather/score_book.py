@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,7 +73,10 @@ def total_of(
     """
     leads = {lead: score for (kind, lead), score in scored.items() if kind == "final"}
     first = [score for (kind, _), score in scored.items() if kind == "day1"]
-    day1 = sum(first) / len(contract["day1_lead_hours"]) if first else None
+    # A lead that was given up for all alike is NaN, and counts for nobody.
+    present = [score for score in first if not math.isnan(score)]
+    absent = len(first) - len(present)
+    day1 = sum(present) / (len(contract["day1_lead_hours"]) - absent) if present else None
     overall = rules.overall_score(day1, leads, contract["final_lead_hours"])
     return Total(
         day1=day1,
@@ -161,17 +164,7 @@ class ScoreBook:
 
     async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that could not be had from its miner: it scores the worst."""
-
-        async def write(connection: Connection) -> None:
-            await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
-            for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
-                await queries.record_lead(
-                    connection, forecast, rules.name, lead.kind, lead.hours, rules.worst, now, reason
-                )
-            state = await self._move_on(connection, forecast, now)
-            await self._publish(connection, forecast, state, now)
-
-        await self._database.run(write)
+        await self._store_unscored(forecast, lead, reason, now, lambda rules: rules.worst)
         log.warning(
             "lead_forfeited",
             run_id=forecast.run_id,
@@ -180,6 +173,31 @@ class ScoreBook:
             lead_hours=lead.hours,
             reason=reason,
         )
+
+    async def give_up(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
+        """Store a lead that nobody can be scored at: it is NaN, as if it had not been asked for."""
+        await self._store_unscored(forecast, lead, reason, now, lambda rules: math.nan)
+        log.warning("lead_given_up", run_id=forecast.run_id, hotkey=forecast.hotkey, reason=reason)
+
+    async def _store_unscored(
+        self,
+        forecast: Forecast,
+        lead: Lead,
+        reason: str,
+        now: datetime,
+        score_under: Callable[[RuleSet], float],
+    ) -> None:
+        async def write(connection: Connection) -> None:
+            await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
+            for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
+                score = score_under(rules)
+                await queries.record_lead(
+                    connection, forecast, rules.name, lead.kind, lead.hours, score, now, reason
+                )
+            state = await self._move_on(connection, forecast, now)
+            await self._publish(connection, forecast, state, now)
+
+        await self._database.run(write)
 
     async def close(
         self,

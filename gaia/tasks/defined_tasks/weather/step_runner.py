@@ -102,8 +102,9 @@ class StepRunner:
         ends_at = None
         if forecast.state in _BEFORE_FREEZE:
             ends_at = self._window.extended(forecast, self._clock.now())
-        async with self._database.transaction() as connection:
-            await queries.postpone_forecast(connection, forecast, attempts, next_at, ends_at)
+        await self._database.run(
+            lambda connection: queries.postpone_forecast(connection, forecast, attempts, next_at, ends_at)
+        )
 
     async def _settle(
         self,

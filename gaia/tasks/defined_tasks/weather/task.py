@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -28,6 +29,7 @@ from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, State
 from gaia.tasks.defined_tasks.weather.own_failures import OwnFailures
 from gaia.tasks.defined_tasks.weather.reference_shelf import (
     FieldFiles,
+    ReferenceKey,
     ReferenceShelf,
     lead_keys,
 )
@@ -207,8 +209,7 @@ class WeatherTask(GaiaTask):
                 opened_at=now,
             )
             rows = [(miner.hotkey, miner.uid, miner.registered_at) for miner in miners]
-            async with self._database.transaction() as connection:
-                await queries.open_run(connection, run, rows)
+            await self._database.run(partial(queries.open_run, run=run, miners=rows))
             log.info("run_opened", run_id=run.run_id, miners=len(rows))
         return True
 
@@ -258,8 +259,9 @@ class WeatherTask(GaiaTask):
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
     async def complete(self, run: Run, now: datetime) -> None:
-        async with self._database.transaction() as connection:
-            completed = await queries.complete_run(connection, run.run_id, LIVING, now)
+        completed = await self._database.run(
+            lambda connection: queries.complete_run(connection, run.run_id, LIVING, now)
+        )
         if completed:
             log.info("run_completed", run_id=run.run_id)
             await self._kept.sweep(now)
@@ -287,6 +289,7 @@ class WeatherTask(GaiaTask):
             return {forecast.hotkey for forecast in forecasts}
         active = await self._scoring(run, lead, self._book.rules, now)
         if active is None:
+            await self._give_up_hopeless(run, forecasts, lead, now)
             return set()
         shadow = await self._shadow_scoring(run, lead, now)
 
@@ -304,12 +307,26 @@ class WeatherTask(GaiaTask):
                 await stack.enter_async_context(scoring.batches)
             return await self._runner.each(forecasts, score, self._retry, self._clock.now, forfeit)
 
+    async def _give_up_hopeless(
+        self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
+    ) -> None:
+        """Count a lead of the first day as absent for all once what it is held against will not come."""
+        if lead.kind != "day1":
+            return
+        for key in self._keys(run, lead, self._book.rules).values():
+            if await self._shelf.is_given_up(key):
+                for forecast in forecasts:
+                    await self._book.give_up(forecast, lead, f"{key.reference_id} never came", now)
+                return
+
+    def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
+        fields = self._settings.day1_fields if lead.kind == "day1" else self._settings.final_fields
+        return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
+
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
         """Say how a lead is scored under `rules`; None while something it is held against is not to be had."""
-        fields = self._settings.day1_fields if lead.kind == "day1" else self._settings.final_fields
-        keys = lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
         references: dict[str, FieldFiles] = {}
-        for role, key in keys.items():
+        for role, key in self._keys(run, lead, rules).items():
             files = await self._shelf.take(key, now)
             if files is None:
                 return None

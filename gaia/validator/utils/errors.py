@@ -118,9 +118,12 @@ def rebuild(error_type: str, message: str, retry_at: float | None = None) -> Gai
 
     A name that is none of ours was a bug over there; it comes back as a
     `TransientError` that carries the name, so that it is retried and then quarantined.
+    A want of memory is ours.
     """
     if error_type == NotYetAvailable.__name__ and retry_at is not None:
         return NotYetAvailable(message, datetime.fromtimestamp(retry_at, UTC))
     if error_type in _BY_NAME:
         return _BY_NAME[error_type](message)
+    if error_type == MemoryError.__name__:
+        return OwnFailure(f"{error_type}: {message}")
     return TransientError(f"{error_type}: {message}")

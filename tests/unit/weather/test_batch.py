@@ -79,7 +79,7 @@ def spoil(payload, kind):
         ("short", "MinerFault", "too short"),
         ("endless", "MinerFault", "2t/1.0.0: blosc header is wrong in block size"),
         ("slow", "MinerFault", "2t at lead 12 h"),
-        ("unspooled", "TransientError", "cannot be read from the spool"),
+        ("unspooled", "OwnFailure", "cannot be read from the spool"),
     ],
 )
 def test_a_forecast_that_fails_fails_alone(alone, how, error_type, words):

@@ -12,7 +12,7 @@ import numpy as np
 from gaia.tasks.defined_tasks.weather.validator.chunks import MinerStore
 from gaia.tasks.defined_tasks.weather.validator.scoring import LeadRequest, OwnFields, chunk_digest
 from gaia.tasks.defined_tasks.weather.validator.sketch_files import LeadSketches, SketchFile
-from gaia.validator.utils.errors import MinerFault, TransientError
+from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ def score_batch(payload: dict[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
-    TransientError
+    OwnFailure
         If a field of ours is missing or damaged: that concerns all.
     """
     request = msgspec.convert(payload, BatchRequest)
@@ -93,7 +93,7 @@ def _with_field(
     """Add one field to what a forecast has so far; its failure takes the place of all."""
     try:
         component = own.score(store, request, out, sketch)
-    except (MinerFault, TransientError) as error:
+    except (MinerFault, OwnFailure) as error:
         own.require_whole()
         return {"failure": {"error_type": type(error).__name__, "message": str(error)}}
     digest = chunk_digest(store, own.field, request.lead_hours)

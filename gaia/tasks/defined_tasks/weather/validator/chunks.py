@@ -18,7 +18,7 @@ from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_p
 from gaia.tasks.defined_tasks.weather.strict_json import strict_json
 from gaia.tasks.defined_tasks.weather.validator.frames import COMPRESSORS, HEADER_BYTES, check_frame
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
-from gaia.validator.utils.errors import MinerFault, TransientError
+from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 METADATA_MAX_BYTES = 64 * 1024
 FIELD_CPU_S = 2.0
@@ -98,7 +98,7 @@ class MinerStore:
         ------
         MinerFault
             If the manifest does not hold `path`, or the file is too long or other than promised.
-        TransientError
+        OwnFailure
             If the file is not in our spool, or the disk fails.
         """
         promised = self.digests.get(path)
@@ -125,7 +125,7 @@ class MinerStore:
         ------
         MinerFault
             If metadata or chunk are not as promised, or against the contract, or take too long to decode.
-        TransientError
+        OwnFailure
             If they are not in our spool, or the disk fails.
         ValueError
             If no forecast of the contract has that field or lead.
@@ -147,7 +147,7 @@ class MinerStore:
                 content = file.read(limit + 1)
         except OSError as error:
             # A miner that withholds a file is found out by the download; here it is our disk.
-            raise TransientError(f"{path} cannot be read from the spool: {error}") from error
+            raise OwnFailure(f"{path} cannot be read from the spool: {error}") from error
         if len(content) > limit:
             raise MinerFault(f"{path} is longer than {limit} bytes")
         return content

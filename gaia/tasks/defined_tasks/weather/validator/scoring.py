@@ -24,7 +24,7 @@ from gaia.tasks.defined_tasks.weather.validator.sketch_files import LeadSketches
 from gaia.tasks.defined_tasks.weather.validator.sketches import SketchPoints, error_sketch, sketch_points
 from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
-from gaia.validator.utils.errors import MinerFault, TransientError
+from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 
 class LeadRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def score_day1(payload: dict[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
-    TransientError
+    OwnFailure
         If a field of ours is missing or damaged. Said first: blame needs evidence.
     MinerFault
         If the forecast is not what its manifest promised, lacks a field, or holds
@@ -155,7 +155,7 @@ def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[
 
     Raises
     ------
-    TransientError
+    OwnFailure
         If the analysis or climatology is damaged.
     MinerFault
         If the forecast lacks a field, a grid point or a finite value, or holds a
@@ -166,7 +166,7 @@ def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[
         climatology = stack.enter_context(_open(clim_path)) if Path(clim_path).exists() else None
         names = [str(name) for name in truth.data_vars if _is_known(str(name))]
         if not names:
-            raise TransientError(f"the analysis holds no field of ours: {gfs_path}")
+            raise OwnFailure(f"the analysis holds no field of ours: {gfs_path}")
         scores: dict[str, float] = {}
         for name in names:
             for measure, value in _measures(forecast, truth, climatology, name).items():
@@ -182,13 +182,13 @@ def require_comparable(forecast: xr.Dataset, truth: xr.Dataset, name: str) -> No
 
     Raises
     ------
-    TransientError
+    OwnFailure
         If our own truth is damaged. Checked first: blame needs evidence.
     MinerFault
         If the forecast lacks the variable, a grid point, or a finite value.
     """
     if name not in truth or not np.isfinite(truth[name]).all():
-        raise TransientError(f"truth for {name} is incomplete")
+        raise OwnFailure(f"truth for {name} is incomplete")
     if name not in forecast:
         raise MinerFault(f"forecast lacks {name}")
     same_dims = forecast[name].dims == truth[name].dims
@@ -203,7 +203,7 @@ class OwnFields:
 
     Raises
     ------
-    TransientError
+    OwnFailure
         If one is missing or of the wrong size; values are looked at by `require_whole`.
     """
 
@@ -229,7 +229,7 @@ class OwnFields:
     def require_whole(self) -> None:
         """Refuse to judge anybody by a field of ours that is damaged."""
         if not self._is_whole and (name := self.references.damaged()):
-            raise TransientError(f"{name} of {self.field} is incomplete")
+            raise OwnFailure(f"{name} of {self.field} is incomplete")
         self._is_whole = True
 
     @cached_property
@@ -310,11 +310,11 @@ def _mapped(paths: Mapping[str, str], field: str, shape: tuple[int, int], kind: 
         values: Field = np.memmap(paths[field], "<f4", "r", shape=shape)
         size = Path(paths[field]).stat().st_size
     except KeyError:
-        raise TransientError(f"no {kind} of {field} was given") from None
+        raise OwnFailure(f"no {kind} of {field} was given") from None
     except (OSError, ValueError) as error:
-        raise TransientError(f"{kind} of {field} cannot be read: {error}") from error
+        raise OwnFailure(f"{kind} of {field} cannot be read: {error}") from error
     if values.nbytes != size:
-        raise TransientError(f"{kind} of {field} has another size than its grid")
+        raise OwnFailure(f"{kind} of {field} has another size than its grid")
     return values
 
 
@@ -340,7 +340,7 @@ def _open(path: str) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False)
     except (OSError, ValueError, KeyError) as error:
-        raise TransientError(f"{path} cannot be opened: {error}") from error
+        raise OwnFailure(f"{path} cannot be opened: {error}") from error
 
 
 def _variable_of(name: str) -> str:
@@ -365,7 +365,7 @@ def _measures(
         try:
             require_comparable(truth, climatology, name)
         except MinerFault as fault:
-            raise TransientError(f"climatology and analysis are not alike: {fault}") from fault
+            raise OwnFailure(f"climatology and analysis are not alike: {fault}") from fault
         fields.append(climatology)
     latitudes = truth["lat"].values.astype(np.float64)
     shape = (-1, *truth[name].shape[-2:])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.sketch_layout import PUBLIC
-from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.errors import OwnFailure
 
 Sketch = NDArray[np.float32]
 
@@ -22,7 +22,7 @@ class SketchFile:
 
     Raises
     ------
-    TransientError
+    OwnFailure
         If the disk fails.
     """
 
@@ -38,7 +38,7 @@ class SketchFile:
             with self._draft.open("ab" if self._is_begun else "wb") as file:
                 file.write(np.ascontiguousarray(sketch, "<f4").tobytes())
         except OSError as error:
-            raise TransientError(f"{self._path.name} cannot be written: {error}") from error
+            raise OwnFailure(f"{self._path.name} cannot be written: {error}") from error
         self._is_begun = True
 
     def keep(self) -> None:
@@ -46,7 +46,7 @@ class SketchFile:
         try:
             self._draft.replace(self._path)
         except OSError as error:
-            raise TransientError(f"{self._path.name} cannot be kept: {error}") from error
+            raise OwnFailure(f"{self._path.name} cannot be kept: {error}") from error
 
     def drop(self) -> None:
         if self._is_begun:

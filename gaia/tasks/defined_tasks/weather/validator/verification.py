@@ -48,7 +48,7 @@ def forecast_verify(payload: dict[str, Any]) -> dict[str, Any]:
     MinerFault
         At the first file that is not as promised or against the contract, and for
         chunks of a variable whose ``.zarray`` is not among the files.
-    TransientError
+    OwnFailure
         If a file is not in our spool, or the disk fails.
     """
     store = msgspec.convert(payload, StoreRequest).store()

@@ -11,6 +11,7 @@ from gaia.validator.utils.errors import (
     ExitCode,
     GaiaError,
     NotYetAvailable,
+    OwnFailure,
     TransientError,
 )
 from gaia.validator.utils.ipc_types import Failure
@@ -46,6 +47,10 @@ def test_bug_of_another_process_is_worth_a_retry_and_keeps_its_name():
 
     assert type(error) is TransientError
     assert "ZeroDivisionError: division by zero" in str(error)
+
+
+def test_want_of_memory_in_a_worker_is_a_failure_of_ours():
+    assert type(Failure.of(MemoryError("60 MiB")).exception()) is OwnFailure
 
 
 def test_configuration_error_is_one_sentence_with_setting_and_remedy():

@@ -104,6 +104,7 @@ _BY_NAME: dict[str, type[GaiaError]] = {
         TransientError,
         OwnFailure,
         DeadlineExceeded,
+        MissedByUs,
         SubnetMissing,
         MinerFault,
         MinerUnreachable,

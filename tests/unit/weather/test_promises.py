@@ -27,6 +27,7 @@ def a_forecast(hotkey):
         next_at=MOMENT,
         job_id="job",
         manifest_sha256="x",
+        window_ends_at=None,
     )
 
 

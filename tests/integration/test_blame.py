@@ -11,6 +11,7 @@ import pytest
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
+from gaia.validator.db.copies import bound_after
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from tests.support.story import INIT, Story
 
@@ -135,6 +136,22 @@ async def test_miner_that_we_ask_late_has_its_whole_window(story):
     await story.until_idle()
 
     assert await states(story) == ["scored"] * 3
+
+
+async def test_miner_that_we_asked_late_counts_as_bound_as_early_as_the_others(story):
+    for miner in story.miners:
+        miner.polls_until_ready = 2
+    story.miners[1].raises["request_forecast"] = [OwnFailure("no signature")]
+    await story.until(OPENED)
+    await story.task.advance(OPENED)
+    story.seconds += 60.0
+    await story.clock.idle_until(OPENED + timedelta(minutes=30))
+    await story.until_idle()
+
+    async with story.database.transaction() as connection:
+        bound = await bound_after(connection, ["2026-03-25T00Z"], timedelta(hours=2))
+
+    assert sorted(bound.values()) == [timedelta(minutes=10)] * 3
 
 
 async def test_run_that_breaks_holds_up_no_other(database, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
@@ -165,9 +165,4 @@ def _weights_line(weights: Row | None) -> str:
         text += f", block {weights['block']}"
     if weights["error"]:
         text += f", {_one_line(weights['error'])}"
-    return f"{text}, {_ago(weights['intended_at'])}"
-
-
-def _ago(moment: datetime) -> str:
-    hours = (datetime.now(UTC) - moment).total_seconds() / 3600
-    return f"{moment:%Y-%m-%d %H:%MZ}" if hours < 0 else f"{hours:.1f} h ago"
+    return f"{text}, {_moment(weights['intended_at'])}"

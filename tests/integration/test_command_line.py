@@ -143,7 +143,7 @@ def test_status_tells_what_stands_on_chain_from_what_is_in_doubt(gaia, tampered)
     columns = (
         "netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, completed_ids, intended_at"
     )
-    row = "'gaia-2.9', '[]', 'abc', '{}', '[]', '[]', now()"
+    row = "'gaia-2.9', '[]', 'abc', '{}', '[]', '[]', '2026-03-27T06:00Z'"
     tampered(
         f"INSERT INTO weight_journal ({columns}, state, block) VALUES (57, 0, 8, {row}, 'set', 77),"
         f" (57, 0, 9, {row}, 'failed', NULL), (57, 0, 10, {row}, 'intended', NULL), (57, 0, 7, {row}, 'lost', NULL)",
@@ -153,6 +153,8 @@ def test_status_tells_what_stands_on_chain_from_what_is_in_doubt(gaia, tampered)
     said = gaia("status")[1]
     found = json.loads(gaia("status", "--json")[1])
 
+    # A rehearsal's calendar is not the machine's, so an age would be none.
+    assert "weights     epoch 10 intended, gaia-2.9, from 0 runs, 2026-03-27 06:00Z\n" in said
     assert "on chain    epoch 8, block 77" in said
     assert "in doubt    2: epoch 9, 10" in said
     assert found["weights_set"]["epoch"] == 8

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gaia.localnet.behaviours import miner_of
-from gaia.localnet.local_miner import ServedMiner, World
+from gaia.localnet.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World
 from gaia.localnet.options import MINER_TIMEOUT_S
 from gaia.localnet.population import HOSTILE, Behaviour, population
 from gaia.localnet.weather import WeatherReplay
@@ -64,7 +64,10 @@ async def files_of(
 ) -> dict[str, bool]:
     """Take a forecast as far as `paths` of it; return for each whether it is what was promised."""
     offer = await comms.request_forecast(neuron, INIT_TIME)
+    assert isinstance(miner, LocalMiner)
     await miner.finished()
+    clock = miner.world.clock
+    await clock.idle_until(clock.now() + ANSWER_TAKES)
     assert await comms.forecast_ready(neuron, offer.job_id)
     access = await comms.open_store(neuron, offer.job_id)
     signed = await comms.fetch_manifest(neuron, access)

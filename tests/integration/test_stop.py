@@ -51,6 +51,8 @@ async def test_stop_in_the_middle_of_a_submission_leaves_no_row_in_doubt_and_no_
         GAIA_METAGRAPH_INTERVAL_S="0.5",
         GAIA_TICK_INTERVAL_S="0.5",
         GAIA_LAST_RUN="2020-01-01T00:00:00Z",
+        # Without one, the start says an error.
+        GAIA_CDS_KEY="11111111-2222-3333-4444-555555555555",
     )
     stopping.append(process.pid)
     output, _ = await process.communicate()

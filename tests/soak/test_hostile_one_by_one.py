@@ -1,6 +1,9 @@
 """Each hostile miner alone among eleven others: nobody else feels it.
 
-Two minutes and more each; by name: scripts/run_tests.py --soak -k drip
+All of them: python3 scripts/run_tests.py --soak -rP
+One by name: python3 scripts/run_tests.py --soak -rP -k drip
+
+Each is a whole subnet's run of a day, and one more is the run without any. -rP shows what became of each.
 """
 
 from __future__ import annotations
@@ -26,5 +29,9 @@ def undisturbed(tmp_path_factory) -> HostileRun:
 async def test_one_hostile_miner_of_twelve_changes_no_bit_for_the_others(undisturbed, tmp_path, behaviour):
     run = await run_with({PLACE: behaviour}, tmp_path / "state")
 
+    state, reason = run.verdicts[behaviour]
+    print(f"{behaviour}: {state}: {reason}; compared: {run.compared}")
     assert run.scores == undisturbed.scores
     assert run.vector == undisturbed.vector
+    assert "job_broke" not in run.log
+    assert "unforeseen_error" not in run.log

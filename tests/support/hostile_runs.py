@@ -32,6 +32,12 @@ class HostileRun:
     log: str
     """The validator's."""
 
+    @property
+    def compared(self) -> str:
+        """How much there is to be compared with another run."""
+        fields, vector = len(self.scores["fields"]), len(self.vector)
+        return f"{len(self.scores) - 1} miners, {fields} scores of fields, {vector} weights"
+
 
 async def run_with(recast: Mapping[int, Behaviour], state_dir: Path) -> HostileRun:
     """Run the default population with some miners recast, until its weights rest on the finished run."""

@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
+from gaia.tasks.defined_tasks.weather.lifecycle import Event
+from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
@@ -144,6 +146,35 @@ async def test_outage_between_asking_and_freezing_rejects_nobody(story):
     await story.until_idle()
 
     assert await states(story) == ["scored"] * 3
+
+
+async def test_round_in_which_a_miner_was_bound_is_when_its_question_was_due(story):
+    for miner in story.miners:
+        miner.polls_until_ready = 1
+    await story.until(OPENED)
+    await story.task.advance(OPENED)
+    await story.clock.idle_until(OPENED + timedelta(hours=3))
+
+    await story.until_idle()
+
+    frozen = await story.rows("SELECT DISTINCT frozen_round, frozen_at FROM forecasts")
+    assert [tuple(row.values()) for row in frozen] == [
+        (OPENED + timedelta(minutes=5), OPENED + timedelta(hours=3))
+    ]
+
+
+async def test_forecast_that_was_rejected_meanwhile_is_paid_for_no_lead(story):
+    await story.until(OPENED + timedelta(hours=3))
+    async with story.database.transaction() as connection:
+        seen = await due_forecasts(connection, "2026-03-25T00Z", ["scored_day1"], story.clock.now())
+    book = ScoreBook(story.settings, story.database)
+    await book.close(seen[0], Event.MINER_FAILED, "it lied", story.clock.now())
+
+    await book.forfeit(seen[0], Lead("final", 24), "silent", story.clock.now())
+
+    rejected = next(miner for miner in story.miners if miner.hotkey == seen[0].hotkey)
+    outcome = await story.outcome(rejected)
+    assert (outcome["state"], outcome["overall"]) == ("rejected", 0.0)
 
 
 async def test_window_grows_by_our_absence_and_no_more(story):

@@ -37,13 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--grid", choices=("1.0", "0.25"), help="degrees (1.0)")
     add("--seed", metavar="S", help="shifts the forecasts' errors (0)")
     add("--rule-set", metavar="NAME", help="scoring and weights (gaia-2.9)")
-    add(
-        "--recast",
-        metavar="INDEX=BEHAVIOUR",
-        action="append",
-        help="let one miner behave otherwise; hostile ones: slow_frame, bad_redirect, idna_redirect, no_tls, "
-        "no_tls_chunks, even_key, padded_manifest, drip",
-    )
+    add("--recast", metavar="INDEX=BEHAVIOUR", help="let one miner behave otherwise, as 8=bad_redirect")
     add("--state", metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
     add("--keep", action="store_true", help="remove no older folder below .localnet")
     return options

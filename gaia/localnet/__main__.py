@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gaia.localnet.display import Display, LiveDisplay, PlainDisplay, View, final_table
 from gaia.localnet.options import Options
-from gaia.localnet.population import DEFAULT_SIZE, HOSTILE, Behaviour
+from gaia.localnet.population import DEFAULT_SIZE, Behaviour
 from gaia.localnet.stages import Stage, Stopwatch, stage_of
 from gaia.localnet.state import fresh_state_dir, in_use
 from gaia.localnet.subnet import LocalSubnet
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="INDEX=BEHAVIOUR",
-        help=f"let one miner behave otherwise; hostile ones: {', '.join(HOSTILE)}",
+        help="let one miner behave otherwise, as 8=bad_redirect",
     )
     add("--state", type=Path, metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
     add("--keep", action="store_true", help="remove no older folder below .localnet")

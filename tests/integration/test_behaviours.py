@@ -302,6 +302,7 @@ async def test_slow_frame_miner_keeps_its_promise_and_its_chunks_are_its_fault(t
     init_time = INIT_TIME + timedelta(days=days)
     offer = await comms.request_forecast(neuron, init_time)
     await miner.finished()
+    await town.world.clock.idle_until(town.world.clock.now() + ANSWER_TAKES)
     spool = tmp_path / "spool"
 
     content, promised = await chunk_of(comms, neuron, offer.job_id, DAY1_CHUNK, spool)

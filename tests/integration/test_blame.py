@@ -8,10 +8,13 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import OwnFailure, TransientError
+from gaia.validator.db.copies import bound_after
+from gaia.validator.db.queries import due_forecasts
+from gaia.validator.utils.errors import MinerUnreachable, OwnFailure, TransientError
 from tests.support.story import INIT, Story
 
 CALLS = ["request_forecast", "forecast_ready", "open_store", "fetch_manifest", "fetch_files"]
@@ -75,15 +78,60 @@ async def test_own_failures_leave_rounds_and_scores_as_they_were(story):
     assert [row["frozen_round"] for row in rounds] == [OPENED]
 
 
-async def test_forecast_that_only_ever_meets_our_failures_is_excused_after_a_day(story):
-    story.miners[1].raises["open_store"] = [OwnFailure("disk")] * 10_000
+async def test_outage_of_ours_that_lasts_two_days_excuses_nobody(story):
     story.pace_s = 3600.0
+    for miner in story.miners:
+        miner.raises["open_store"] = [OwnFailure("disk") for _ in range(48)]
 
-    await story.until_idle(ticks=200)
+    await story.until_idle(ticks=400)
 
-    outcome = await story.outcome(story.miners[1])
-    assert outcome["state"] == "excused"
-    assert outcome["reason"] == "we failed for 24 h: disk"
+    assert await states(story) == ["scored"] * 3
+
+
+async def test_miner_that_answers_slowly_moves_no_window(story):
+    async def slowly(forecast):
+        await story.clock.idle_until(story.clock.now() + timedelta(minutes=20))
+        raise MinerUnreachable("slow")
+
+    await story.until(OPENED)
+    await story.task.open_due_runs(OPENED)
+    story.miners[1].raises["request_forecast"] = [MinerUnreachable("slow")]
+    runner = story.task._runner
+    async with story.database.transaction() as connection:
+        due = await due_forecasts(connection, "2026-03-25T00Z", ["planned"], OPENED)
+
+    await runner.each(due[:1], slowly, RetryPolicy([timedelta(minutes=1)]), story.clock.now)
+
+    moved = await story.rows("SELECT count(window_ends_at) AS n FROM forecasts")
+    assert moved == [{"n": 0}]
+
+
+async def test_forecast_rejected_at_one_lead_of_day_1_is_paid_for_no_other(database, tmp_path):
+    story = Story(database, tmp_path, day1_lead_hours=[6, 12])
+    story.miners[0].bad_leads = {6}
+
+    await story.until_idle()
+
+    outcome = await story.outcome(story.miners[0])
+    assert (outcome["state"], outcome["overall"]) == ("rejected", 0.0)
+    scored = await story.rows(f"SELECT lead_hours FROM lead_scores WHERE hotkey = '{story.miners[0].hotkey}'")
+    assert scored == []
+
+
+async def test_tick_that_cannot_open_a_run_scores_what_is_due_all_the_same(database, tmp_path, monkeypatch):
+    story = Story(database, tmp_path)
+    await story.until(OPENED + timedelta(hours=3))
+
+    async def broken(now):
+        raise OwnFailure("a statement is refused")
+
+    monkeypatch.setattr(story.task, "open_due_runs", broken)
+    await story.clock.idle_until(INIT + timedelta(days=8))
+
+    with pytest.raises(OwnFailure):
+        await story.task.advance(story.clock.now())
+
+    assert [sorted((await story.outcome(miner))["leads"]) for miner in story.miners] == [["24", "48"]] * 3
 
 
 async def test_outage_between_asking_and_freezing_rejects_nobody(story):
@@ -135,6 +183,22 @@ async def test_miner_that_we_ask_late_has_its_whole_window(story):
     await story.until_idle()
 
     assert await states(story) == ["scored"] * 3
+
+
+async def test_miner_that_we_asked_late_counts_as_bound_as_early_as_the_others(story):
+    for miner in story.miners:
+        miner.polls_until_ready = 2
+    story.miners[1].raises["request_forecast"] = [OwnFailure("no signature")]
+    await story.until(OPENED)
+    await story.task.advance(OPENED)
+    story.seconds += 60.0
+    await story.clock.idle_until(OPENED + timedelta(minutes=30))
+    await story.until_idle()
+
+    async with story.database.transaction() as connection:
+        bound = await bound_after(connection, ["2026-03-25T00Z"], timedelta(hours=2))
+
+    assert sorted(bound.values()) == [timedelta(minutes=10)] * 3
 
 
 async def test_run_that_breaks_holds_up_no_other(database, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
 from tests.integration.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
+from tests.support.patience import patience
 from tests.support.scored_run import record_scored_run
 from tests.support.subnet import NETUID, VALIDATOR, neurons
 
@@ -91,7 +92,7 @@ class Validator:
     async def end(self) -> None:
         self.stop.set()
         assert self.running is not None
-        await asyncio.wait_for(self.running, PATIENCE_S)
+        await asyncio.wait_for(self.running, patience(PATIENCE_S))
 
     async def rows(self, statement: str) -> list[dict[str, Any]]:
         async with self.database.transaction() as connection:
@@ -100,7 +101,7 @@ class Validator:
     async def until(
         self, statement: str, meets: Callable[[list[dict[str, Any]]], bool]
     ) -> list[dict[str, Any]]:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience(PATIENCE_S)):
             while not meets(rows := await self.rows(statement)):
                 assert self.running is None or not self.running.done(), self.running
                 await asyncio.sleep(0.02)
@@ -345,7 +346,7 @@ async def test_stop_while_weights_are_being_set_waits_until_they_are(
     chain.lies.tell(SUBMIT, stop_now)
     await validator.begin()
     assert validator.running is not None
-    await asyncio.wait_for(validator.running, PATIENCE_S)
+    await asyncio.wait_for(validator.running, patience(PATIENCE_S))
 
     (row,) = await validator.rows("SELECT * FROM weight_journal")
     assert (row["state"], row["block"]) == ("set", chain.last_update(0))
@@ -377,6 +378,6 @@ async def test_submission_that_outlasts_the_stop_is_settled_at_the_next_start(
 
 
 async def _landed(chain: LocalChain) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience(PATIENCE_S)):
         while not chain.last_update(0):
             await chain.wait_for_block(chain.block + 1)

@@ -196,7 +196,7 @@ async def test_server_that_falls_silent_at_any_byte_holds_no_place(empty_dsn, ad
             await _lose_connection(database)
             wire.silent_at = wire.from_server + length
             with suppress(OwnFailure):
-                await asyncio.wait_for(write(database, length), 60)
+                await asyncio.wait_for(write(database, length), patience(60))
             wire.speak()
             await database.run(partial(touch, key=length))
             return database.connections()

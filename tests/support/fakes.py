@@ -109,7 +109,7 @@ class FakeMiner:
         self.copies: FakeMiner | None = None
         """Whose forecast it publishes, with whose errors."""
         paths = [metadata_path(field) for field in FIELDS]
-        paths += [chunk_path(field, lead, 6) for field in FIELDS for lead in [12, *LEADS]]
+        paths += [chunk_path(field, lead, 6) for field in FIELDS for lead in [6, 12, *LEADS]]
         self.manifest = build_manifest(
             self.hotkey, {path: hashlib.sha256(path.encode()).hexdigest() for path in paths}
         )

@@ -1,7 +1,7 @@
 """Where something reaches us from outside."""
 
 import asyncio
-import ssl
+import errno
 
 import pytest
 
@@ -24,11 +24,20 @@ from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
 def test_an_unforeseen_exception_becomes_the_error_of_its_party_and_is_counted(party, kind):
     before = UNFORESEEN[party]
 
-    with pytest.raises(kind, match="reading: SSLError") as caught, border(party, "reading"):
-        raise ssl.SSLError("no TLS")
+    with pytest.raises(kind, match="reading: ValueError") as caught, border(party, "reading"):
+        raise ValueError("no TLS")
 
     assert type(caught.value) is kind
     assert UNFORESEEN[party] == before + 1
+
+
+def test_error_of_the_system_is_what_a_disk_is_expected_to_raise():
+    before = UNFORESEEN.copy()
+
+    with pytest.raises(OwnFailure, match="No space left"), border(Party.DISK, "writing"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert before == UNFORESEEN
 
 
 @pytest.mark.parametrize("error", [MinerFault("lies"), asyncio.CancelledError(), KeyboardInterrupt()])

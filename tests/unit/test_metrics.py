@@ -22,6 +22,7 @@ from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party, border
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, TransientError
+from tests.support.patience import patience
 
 NAMES = {
     "gaia_ipc_queue_depth",
@@ -98,7 +99,7 @@ async def test_an_exception_that_no_border_foresaw_is_counted_by_the_observer(
     with pytest.raises(TransientError), border(Party.ARCHIVE, "reading"):
         raise KeyError("step")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patience(10)):
         while REGISTRY.get_sample_value("gaia_unforeseen_errors_total", labels) != shown + 1:
             await asyncio.sleep(0.001)
     watching.cancel()

@@ -128,6 +128,15 @@ async def test_disk_that_takes_no_more_is_not_the_miners_fault(fetching, tmp_pat
     assert not list(tmp_path.rglob("*.part"))
 
 
+async def test_what_our_disk_refused_is_not_charged_to_the_miner(fetching):
+    big = {"0.0": bytes(700_000)}
+    for _ in range(3):
+        with pytest.raises(OwnFailure), files_end_at(650_000):
+            await fetching(serving(big), ["0.0"], miner_budget_mib=1)
+
+    assert await fetching(serving(big), ["0.0"]) == 700_000
+
+
 @pytest.mark.parametrize("said_before", [b"", OK % 100 + b"begun"], ids=["at once", "in the body"])
 async def test_socket_error_is_never_our_disks(fetching, tmp_path, said_before):
     async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:

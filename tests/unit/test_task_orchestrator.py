@@ -21,6 +21,7 @@ from gaia.validator.utils.errors import (
 )
 from gaia.validator.utils.ipc_types import Metagraph
 from tests.support.fakes import FakeClock, a_metagraph
+from tests.support.patience import patience
 
 WELL = a_metagraph(["5Miner"])
 WITHOUT_US = a_metagraph(["5Miner"], own_uid=None)
@@ -114,7 +115,7 @@ class Metronome:
 
     async def end(self) -> None:
         self.stop.set()
-        await asyncio.wait_for(self.running, 10)
+        await asyncio.wait_for(self.running, patience(10))
 
 
 @pytest.mark.parametrize("glitch", [MISSING, WITHOUT_US, AWAY])
@@ -172,7 +173,7 @@ async def test_no_answer_of_the_chain_ends_the_engine_and_weights_go_on_being_tr
 
     setter = FakeSetter(look)
     metronome = Metronome(WELL, WELL if glitch is NOT_REGISTERED else glitch, setter=setter)
-    await asyncio.wait_for(seen.wait(), 10)
+    await asyncio.wait_for(seen.wait(), patience(10))
     await metronome.end()
 
     assert metronome.errors
@@ -194,7 +195,7 @@ async def test_what_only_the_operator_can_mend_here_ends_the_engine() -> None:
     metronome = Metronome(task=FakeTask(full))
 
     with pytest.raises(ConfigurationError) as raised:
-        await asyncio.wait_for(metronome.running, 10)
+        await asyncio.wait_for(metronome.running, patience(10))
     assert raised.value.exit_code is ExitCode.DATA_DIR_FULL
 
 
@@ -211,7 +212,7 @@ async def test_job_that_breaks_goes_on_at_the_next_beat(error: Exception) -> Non
         raise error
 
     metronome = Metronome(task=FakeTask(work))
-    await asyncio.wait_for(again.wait(), 10)
+    await asyncio.wait_for(again.wait(), patience(10))
     await metronome.end()
 
 
@@ -227,7 +228,7 @@ async def test_stop_waits_for_what_is_in_hand_and_begins_nothing_more() -> None:
 
     with capture_logs() as logs:
         metronome = Metronome(setter=FakeSetter(submit))
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), patience(10))
         metronome.stop.set()
         # Enough turns of the loop and beats for a hasty end, or for another job to begin.
         await asyncio.sleep(0.05)
@@ -282,7 +283,7 @@ async def test_work_that_does_not_end_in_time_is_cut_short_after_workers_were_le
 
     with capture_logs() as logs:
         metronome = Metronome(task=FakeTask(work), drain_timeout_s=0.1, let_go=let_go)
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), patience(10))
         await metronome.end()
 
     assert story == ["workers let go", "cancelled"]

@@ -37,7 +37,7 @@ def test_an_equal_vector_of_before_the_promise_is_not_taken_for_it():
 
 
 def test_a_vector_whose_last_attempt_can_land_no_more_is_lost():
-    held = _held(last_update=90, block=101 + ERA_BLOCKS)
+    held = _held(last_update=90, block=101 + 2 * ERA_BLOCKS)
 
     assert isinstance(settle([_doubt()], held, known_block=0, current_epoch=LATER)[10], Lost)
 

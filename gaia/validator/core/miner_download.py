@@ -80,6 +80,7 @@ class Downloads:
                 received += len(piece)
                 draft.write(piece)
 
+            is_ours = False
             try:
                 reply = await self._http.exchange(
                     "GET",
@@ -88,9 +89,12 @@ class Downloads:
                     limit_bytes=min(file_max_bytes(path, self._grid), self._chunk_bytes, left),
                     sink=store,
                 )
+            except OwnFailure:
+                is_ours = True
+                raise
             finally:
-                # What was received for nothing counts too.
-                self._spent.add(directory, received)
+                # What was received for nothing counts too, unless that was our doing.
+                self._spent.add(directory, 0 if is_ours else received)
             if reply.status != HTTPStatus.OK:
                 raise reply.error(path.rpartition("/")[2])
             draft.keep()

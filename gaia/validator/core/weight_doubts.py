@@ -8,6 +8,8 @@ from typing import Protocol
 
 ERA_BLOCKS = 64
 """For so many blocks after it was signed, an extrinsic of ours may be included."""
+_MARGIN = 2
+"""Eras to wait: the block of a try is that of the newest metagraph, which may be old by then."""
 _U16_MAX = 65535
 
 
@@ -79,7 +81,7 @@ def settle(
                 is_explained = True
             else:
                 found[doubt.epoch] = Lost(f"other weights of ours stand since block {held.last_update}")
-        elif doubt.epoch != current_epoch and held.block > doubt.tried_block + ERA_BLOCKS:
+        elif doubt.epoch != current_epoch and held.block > doubt.tried_block + _MARGIN * ERA_BLOCKS:
             found[doubt.epoch] = Lost(f"not on chain by block {held.block}")
     return found
 

@@ -46,8 +46,9 @@ SQL: Final[Mapping[str, str]] = {
     " - $2::interval",
     # The files that are still meant.
     "meant": "SELECT DISTINCT sha256 FROM lead_products",
-    # How long after a run opened each forecast was bound.
-    "bound": "SELECT run_id, hotkey, coalesce(frozen_round, frozen_at) - opened_at AS after FROM forecasts"
+    # How long after a run opened each forecast was bound, less our absence, which moved the end of its window.
+    "bound": "SELECT run_id, hotkey, coalesce(frozen_round, frozen_at) - opened_at"
+    " - coalesce(window_ends_at - opened_at - $2::interval, interval '0') AS after FROM forecasts"
     " WHERE run_id = ANY($1::text[]) AND frozen_at IS NOT NULL ORDER BY run_id, hotkey",
     # The leads whose products are kept.
     "kept": "SELECT run_id, lead_hours FROM lead_products",
@@ -89,9 +90,14 @@ async def forget_products(connection: Connection, rule_set: str, window: timedel
     return {row["sha256"] for row in await connection.fetch(SQL["meant"])}
 
 
-async def bound_after(connection: Connection, run_ids: Sequence[str]) -> dict[tuple[str, str], timedelta]:
-    """(run, hotkey) -> how long after the run opened the forecast was bound, if it was."""
-    rows = await connection.fetch(SQL["bound"], list(run_ids))
+async def bound_after(
+    connection: Connection, run_ids: Sequence[str], window: timedelta
+) -> dict[tuple[str, str], timedelta]:
+    """(run, hotkey) -> how long after the run opened the forecast was bound, if it was.
+
+    What we were late ourselves is not counted; `window` is the freeze window without it.
+    """
+    rows = await connection.fetch(SQL["bound"], list(run_ids), window)
     return {(row["run_id"], row["hotkey"]): row["after"] for row in rows}
 
 

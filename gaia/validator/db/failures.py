@@ -81,6 +81,8 @@ def _kind(error: BaseException, code: str) -> type[DatabaseFailure]:
         return DatabaseFailure
     if code:
         return StatementRefused
+    if isinstance(error, asyncpg.InterfaceError) and "clos" not in str(error):
+        return StatementRefused  # the driver was called wrongly, as by too few arguments
     if isinstance(error, TimeoutError | asyncpg.ClientConfigurationError):
         return DatabaseFailure
     return ConnectionLost

@@ -82,7 +82,7 @@ SQL: Final[Mapping[str, str]] = {
     " evidence = coalesce($6, evidence), attempts = 0, next_at = $7, changed_at = $7"
     " FROM unnest($3::text[], $4::text[]) AS move (source, target)"
     " WHERE run_id = $1 AND hotkey = $2 AND state = move.source RETURNING state",
-    # Remember the job a miner accepted, and how far we were late to ask.
+    # Remember the job a miner accepted, and until when its window was moved as we were late to ask.
     "record_job": "UPDATE forecasts SET job_id = $3, window_ends_at = coalesce($4, window_ends_at)"
     " WHERE run_id = $1 AND hotkey = $2",
     # Freeze what a miner signed: the first manifest stays.
@@ -91,6 +91,8 @@ SQL: Final[Mapping[str, str]] = {
     # Try again later.
     "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4,"
     " window_ends_at = coalesce($5, window_ends_at) WHERE run_id = $1 AND hotkey = $2",
+    # Where a forecast stands; nobody else moves it until the transaction ends.
+    "state_of": "SELECT state FROM forecasts WHERE run_id = $1 AND hotkey = $2 FOR UPDATE",
     # When the next postponed forecast in one of the states wants attention.
     "next_attention": "SELECT min(next_at) FROM forecasts JOIN runs USING (run_id)"
     " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at > $2",
@@ -210,11 +212,17 @@ async def advance_forecast(
     return state
 
 
-async def record_job(
-    connection: Connection, forecast: Forecast, job_id: str, window_ends_at: datetime | None = None
-) -> None:
-    """Keep the job a miner accepted; `window_ends_at` None leaves the freeze window as it is."""
-    await connection.execute(SQL["record_job"], forecast.run_id, forecast.hotkey, job_id, window_ends_at)
+async def state_of(connection: Connection, forecast: Forecast) -> str:
+    """Return where a forecast stands now, and keep it there until the transaction ends."""
+    state: str = await connection.fetchval(SQL["state_of"], forecast.run_id, forecast.hotkey)
+    return state
+
+
+async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
+    """Keep the job a miner accepted, and the end of its freeze window where that was moved."""
+    await connection.execute(
+        SQL["record_job"], forecast.run_id, forecast.hotkey, job_id, forecast.window_ends_at
+    )
 
 
 async def record_manifest(
@@ -233,15 +241,16 @@ async def record_manifest(
 
 
 async def postpone_forecast(
-    connection: Connection,
-    forecast: Forecast,
-    attempts: int,
-    next_at: datetime,
-    window_ends_at: datetime | None = None,
+    connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
 ) -> None:
-    """Try again at `next_at`; `window_ends_at` None leaves the freeze window as it is."""
+    """Try again at `next_at`; keep the end of the freeze window where that was moved."""
     await connection.execute(
-        SQL["postpone_forecast"], forecast.run_id, forecast.hotkey, attempts, next_at, window_ends_at
+        SQL["postpone_forecast"],
+        forecast.run_id,
+        forecast.hotkey,
+        attempts,
+        next_at,
+        forecast.window_ends_at,
     )
 
 

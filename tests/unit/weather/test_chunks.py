@@ -211,12 +211,14 @@ def test_the_slowest_metadata_of_the_largest_size_costs_less_than_a_field(worst:
     content = json.dumps(metadata_of("2t")).encode()[:-1] + b', "x": ' + worst + b"}"
     assert len(content) <= METADATA_MAX_BYTES
 
-    begun = time.thread_time()
-    with pytest.raises(MinerFault):
-        check_metadata(content, "2t", CONTRACT)
+    def cost_s() -> float:
+        begun = time.thread_time()
+        with pytest.raises(MinerFault):
+            check_metadata(content, "2t", CONTRACT)
+        return time.thread_time() - begun
 
-    # Some 2 ms; of what a field may take, a tenth.
-    assert time.thread_time() - begun < FIELD_CPU_S / 10
+    # Some 2 ms; of what a field may take, a tenth. The least of several, as the clock counts interrupts too.
+    assert min(cost_s() for _ in range(5)) < FIELD_CPU_S / 10
 
 
 def test_metadata_without_a_separator_means_a_dot() -> None:

@@ -147,6 +147,7 @@ def test_plain_relative_path_is_allowed(path):
         "C:x",
         "\u00e9",
         "a" * 300,
+        "/".join("a" * 9),
     ],
 )
 def test_path_that_could_leave_the_store_is_refused(path):

@@ -1,8 +1,14 @@
 """A forecast that met a failure of ours waits, longer each time, and is held meanwhile."""
 
-from gaia.tasks.defined_tasks.weather.own_failures import LONGEST_WAIT_S, OwnFailures
+from gaia.tasks.defined_tasks.weather.own_failures import (
+    GIVE_UP_FAILURES,
+    GIVE_UP_S,
+    LONGEST_WAIT_S,
+    OwnFailures,
+)
 
 KEY = ("2026-03-25T00Z", "5Miner")
+OTHER = ("2026-03-25T00Z", "5Other")
 
 
 class Seconds:
@@ -40,15 +46,52 @@ def test_each_wait_is_twice_the_last_and_none_is_longer_than_five_minutes():
     assert waits[-1] == max(waits) == LONGEST_WAIT_S
 
 
-def test_failures_in_a_row_are_timed_from_the_first_until_a_success():
+def test_outage_that_hits_all_alike_ends_no_forecast_however_long_it_lasts():
     seconds = Seconds()
     failures = OwnFailures(seconds)
+    failures.forget(OTHER)
 
-    assert failures.note(KEY) == 0.0
-    seconds.now = 50.0
-    assert failures.note(KEY) == 50.0
+    for _ in range(1000):
+        seconds.now += 300.0
+        assert not failures.note(KEY)
+        assert not failures.note(OTHER)
+
+
+def test_one_more_failure_after_a_long_outage_ends_no_forecast():
+    seconds = Seconds()
+    failures = OwnFailures(seconds)
+    failures.note(KEY)
+    seconds.now += 2 * GIVE_UP_S
+    failures.forget(OTHER)
+
+    assert not failures.note(KEY)
+
+
+def test_forecast_that_fails_for_a_day_while_others_get_on_is_ended():
+    seconds = Seconds()
+    failures = OwnFailures(seconds)
+    failures.note(KEY)
+
+    ended = []
+    for _ in range(GIVE_UP_FAILURES):
+        seconds.now += GIVE_UP_S / GIVE_UP_FAILURES
+        failures.forget(OTHER)
+        seconds.now += 1.0
+        ended.append(failures.note(KEY))
+
+    assert ended == [False] * (GIVE_UP_FAILURES - 1) + [True]
+
+
+def test_success_begins_anew():
+    seconds = Seconds()
+    failures = OwnFailures(seconds)
+    failures.note(KEY)
     failures.forget(KEY)
-    assert failures.note(KEY) == 0.0
+
+    failures.note(KEY)
+    seconds.now += 1.0
+
+    assert not failures.holds(KEY)
 
 
 def test_one_call_tells_whether_something_failed_or_was_held_since_the_last():

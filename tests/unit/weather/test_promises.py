@@ -27,6 +27,7 @@ def a_forecast(hotkey):
         next_at=MOMENT,
         job_id="job",
         manifest_sha256="x",
+        window_ends_at=None,
     )
 
 
@@ -40,6 +41,7 @@ class Shelf:
     def __init__(self):
         self.asked = []
         self.failure = None
+        self.lacks = set()
 
     @asynccontextmanager
     async def transaction(self):
@@ -54,6 +56,7 @@ class Shelf:
         return [
             {"run_id": run_id, "hotkey": hotkey, "manifest": json.dumps(files[hotkey]).encode()}
             for run_id, hotkey in zip(run_ids, hotkeys, strict=True)
+            if hotkey not in self.lacks
         ]
 
 
@@ -85,6 +88,19 @@ async def test_failure_of_the_database_reaches_all_who_wait_and_the_next_ask_ane
 
     assert [type(one) for one in found] == [OwnFailure, OwnFailure]
     assert await promises.of(a_forecast("5A"), ["2t/0"]) == {"2t/0": digest("5A")}
+
+
+async def test_manifest_that_is_gone_is_our_failure_and_holds_up_nobody():
+    shelf = Shelf()
+    promises = Promises(shelf)
+    shelf.lacks = {"5A"}
+
+    found = await asyncio.gather(
+        *(promises.of(a_forecast(hotkey), ["2t/0"]) for hotkey in ("5A", "5B")), return_exceptions=True
+    )
+
+    assert isinstance(found[0], OwnFailure)
+    assert found[1] == {"2t/0": digest("5B")}
 
 
 async def test_one_who_no_longer_waits_takes_nobody_with_it():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import resource
+import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -402,13 +404,29 @@ async def test_first_error_of_several_transfers_is_raised_as_it_is():
 def test_file_whose_writing_fails_never_appears_and_is_our_failure(tmp_path: Path):
     def write() -> None:
         with whole_file(tmp_path / "folder" / "file") as file:
-            file.write(b"half")
-            raise OSError("disk full")
+            file.write(bytes(70_000))
 
-    with pytest.raises(OwnFailure, match="disk full"):
-        write()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
+    try:
+        with pytest.raises(OwnFailure, match="File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_error_of_a_socket_while_a_file_is_written_is_not_our_disks(tmp_path: Path):
+    def download() -> None:
+        with whole_file(tmp_path / "file") as file:
+            file.write(b"half")
+            raise ssl.SSLError("wrong version number")
+
+    with pytest.raises(ssl.SSLError):
+        download()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_job_outlives_a_restart(tmp_path: Path):

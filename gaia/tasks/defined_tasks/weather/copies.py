@@ -128,7 +128,8 @@ class CopyBook:
         run_ids = sorted(members)
         async with self._database.transaction() as connection:
             kept = await copies.products_of(connection, run_ids)
-            bound = await copies.bound_after(connection, run_ids)
+            window = timedelta(hours=self._settings.freeze_window_hours)
+            bound = await copies.bound_after(connection, run_ids, window)
         payload = overlap_payload(self._products, kept, members, earning)
         answer = await self._overlaps(payload)
         if answer.missing:

@@ -94,10 +94,9 @@ class ForecastSteps:
         offer = await self._miners.request_forecast(self._neuron(forecast), run.init_time)
         if not offer.accepted:
             raise MinerFault(f"refused: {offer.message}")
-        ends_at = self._window.extended(forecast, self._clock.now())
 
         async def write(connection: Connection) -> None:
-            await queries.record_job(connection, forecast, offer.job_id, ends_at)
+            await queries.record_job(connection, forecast, offer.job_id)
             await queries.advance_forecast(connection, forecast, moves_for(Event.ACCEPTED), now)
 
         await self._database.run(write)

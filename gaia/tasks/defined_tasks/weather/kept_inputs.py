@@ -51,8 +51,7 @@ class KeptInputs:
         """Drop chunks that were scored, unless they are kept for replay."""
         if self._keep:
             return
-        for path in chunks:
-            (store / path).unlink(missing_ok=True)
+        self.drop(store, chunks)
 
     def drop(self, store: Path, paths: Iterable[str]) -> None:
         """Remove files of a forecast that no score rests on.

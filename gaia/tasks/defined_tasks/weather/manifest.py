@@ -25,6 +25,8 @@ MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_FILES = 8192
 """An honest forecast has fewer than 2,800."""
 MAX_PATH_LENGTH = 256
+MAX_PATH_SEGMENTS = 8
+"""A store has two; what is checked of a path grows with them."""
 SCHEMA_VERSION = "1.0"
 PROFILE_VERSION = "3.4.0-verify_on_read_mapper"
 
@@ -96,9 +98,9 @@ def require_store_path(path: str) -> str:
     MinerFault
         Otherwise.
     """
-    segments = path.split("/")
+    segments = path.split("/", MAX_PATH_SEGMENTS)
     plain = all(_SEGMENT.match(segment) and segment not in (".", "..") for segment in segments)
-    if not plain or len(path) > MAX_PATH_LENGTH:
+    if not plain or len(path) > MAX_PATH_LENGTH or len(segments) > MAX_PATH_SEGMENTS:
         raise MinerFault(f"path {printable(path, 64)!r} is not allowed in a store")
     return path
 

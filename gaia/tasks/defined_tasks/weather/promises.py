@@ -10,7 +10,7 @@ from typing import Final
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast
-from gaia.validator.utils.errors import MinerFault
+from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 MOST_AT_ONCE: Final = 16
 """Manifests in memory at a time, each of which may be as large as a manifest is let be."""
@@ -63,5 +63,10 @@ class Promises:
                     future.set_exception(error)
             return
         for forecast, future in taken:
-            if not future.done():
-                future.set_result(contents[forecast.run_id, forecast.hotkey])
+            content = contents.get((forecast.run_id, forecast.hotkey))
+            if future.done():
+                continue
+            if content is None:
+                future.set_exception(OwnFailure(f"the manifest of {forecast.hotkey} is not kept any more"))
+            else:
+                future.set_result(content)

@@ -239,6 +239,8 @@ class ReferenceShelf:
         )
         try:
             return result.unwrap()
+        except OwnFailure:
+            raise  # nothing is wrong with what was fetched
         except TransientError:
             self._discard(payload)
             raise

@@ -279,9 +279,9 @@ class ScoreBook:
 
         Both kinds are looked at: the first day may be scored after every other lead.
         """
+        state = State(await queries.state_of(connection, forecast))
         await queries.postpone_forecast(connection, forecast, 0, now)
         scored = await queries.lead_scores_of(connection, forecast, self.rules.name)
-        state = State(forecast.state)
         for kind, event in (("day1", Event.DAY1_SCORED), ("final", Event.FINAL_SCORED)):
             if all((kind, hours) in scored for hours in self._expected(kind)):
                 moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -73,7 +74,8 @@ class StepRunner:
         """
         failed: set[str] = set()
 
-        async def attempt(forecast: Forecast) -> None:
+        async def attempt(one: Forecast) -> None:
+            forecast = self._with_window(one)
             error = await _failure_of(step, forecast)
             if error is None:
                 self._failures.forget(_key(forecast))
@@ -98,13 +100,20 @@ class StepRunner:
         return failed
 
     async def postpone(self, forecast: Forecast, attempts: int, next_at: datetime) -> None:
-        """Try again at `next_at`; a question that we put late moves the end of the window."""
-        ends_at = None
-        if forecast.state in _BEFORE_FREEZE:
-            ends_at = self._window.extended(forecast, self._clock.now())
+        """Try again at `next_at`."""
         await self._database.run(
-            lambda connection: queries.postpone_forecast(connection, forecast, attempts, next_at, ends_at)
+            lambda connection: queries.postpone_forecast(connection, forecast, attempts, next_at)
         )
+
+    def _with_window(self, forecast: Forecast) -> Forecast:
+        """Return the forecast with the end of its window moved, where we put its question late.
+
+        The moment is now, before the question: how long the miner takes to answer is no absence of ours.
+        """
+        if forecast.state not in _BEFORE_FREEZE:
+            return forecast
+        ends_at = self._window.extended(forecast, self._clock.now())
+        return forecast if ends_at is None else replace(forecast, window_ends_at=ends_at)
 
     async def _settle(
         self,
@@ -117,9 +126,9 @@ class StepRunner:
         attempt = forecast.attempts + 1
         verdict = judge(error, attempt, policy, now)
         if isinstance(verdict, Wait):
-            if self._wait(forecast, error) < GIVE_UP_S:
+            if not self._wait(forecast, error):
                 return
-            verdict = Excuse(f"we failed for {GIVE_UP_S / 3600:g} h: {error}")
+            verdict = Excuse(f"we failed for {GIVE_UP_S / 3600:g} h while others got on: {error}")
         log.info("step_failed", **_named(forecast), attempt=attempt, error=_said(error))
         match verdict:
             case Retry(at):
@@ -138,11 +147,11 @@ class StepRunner:
                 raise error
         self._failures.forget(_key(forecast))
 
-    def _wait(self, forecast: Forecast, error: GaiaError) -> float:
-        """Let the forecast wait; return for how many seconds failures of ours have held it."""
-        seconds = self._failures.note(_key(forecast))
-        log.warning("step_waits_for_us", **_named(forecast), seconds=round(seconds, 1), error=_said(error))
-        return seconds
+    def _wait(self, forecast: Forecast, error: GaiaError) -> bool:
+        """Let the forecast wait; say whether it has waited alone for so long that it is to be ended."""
+        is_hopeless = self._failures.note(_key(forecast))
+        log.warning("step_waits_for_us", **_named(forecast), error=_said(error))
+        return is_hopeless
 
 
 async def _failure_of(step: Step, forecast: Forecast) -> GaiaError | None:

@@ -95,7 +95,13 @@ class WeatherTask(GaiaTask):
         self._closing = False
 
     async def advance(self, now: datetime) -> datetime | None:
-        opened = await self._bind(now)
+        try:
+            opened = await self._bind(now)
+        except ConfigurationError:
+            raise
+        except Exception:
+            await self._score_beside()
+            raise
         await self._score_beside()
         busy = not opened or self._scoring_now is not None or self._bound_since
         if busy or self._failures.stirred():
@@ -105,13 +111,14 @@ class WeatherTask(GaiaTask):
     async def close(self) -> None:
         """Begin nothing more; return once the steps in hand have ended, or end them when cancelled."""
         self._closing = True
-        if self._scoring_now is None:
+        scoring = self._scoring_now
+        if scoring is None:
             return
         try:
-            await asyncio.wait([self._scoring_now])
+            await asyncio.wait([scoring])
         finally:
-            self._scoring_now.cancel()
-            await asyncio.gather(self._scoring_now, return_exceptions=True)
+            scoring.cancel()
+            await asyncio.gather(scoring, return_exceptions=True)
 
     async def _bind(self, now: datetime) -> bool:
         """Open what is due, ask and freeze; False where a run waits for miners to be known."""
@@ -240,7 +247,8 @@ class WeatherTask(GaiaTask):
         unscored = await self._book.unscored_leads(forecasts, "day1")
         for lead_hours in self._settings.day1_lead_hours:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
-            await self._score_lead(run, waiting, Lead("day1", lead_hours), now)
+            failed = await self._score_lead(run, waiting, Lead("day1", lead_hours), now)
+            forecasts = [f for f in forecasts if f.hotkey not in failed]
 
     async def score_final(self, run: Run, now: datetime) -> None:
         """Score each lead that ERA5 has reached, for every forecast whose manifest is frozen.

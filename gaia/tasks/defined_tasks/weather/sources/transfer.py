@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -132,7 +132,14 @@ class Transfer:
             raise TransientError(f"{self._source} took more than {self._timeout_s:g} s over {url}") from error
         except httpx.TimeoutException as error:
             raise TransientError(f"{self._source} fell silent over {url}") from error
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
+        except (
+            httpx.HTTPError,
+            httpx.StreamError,
+            httpx.InvalidURL,
+            UnicodeError,
+            OSError,
+            EOFError,
+        ) as error:
             raise TransientError(f"{self._source}: {type(error).__name__} over {url}: {error}") from error
 
     async def _send(
@@ -239,23 +246,46 @@ async def every_one(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 @contextmanager
-def whole_file(destination: Path) -> Iterator[BinaryIO]:
+def whole_file(destination: Path) -> Iterator[_Draft]:
     """Open a draft that becomes `destination` when the body ends well, and vanishes when it does not.
 
     Raises
     ------
     OwnFailure
-        If the disk does not take the file. What fails on the way from a source
-        has its own name by the time it gets here.
+        If the disk does not take the file. Errors of the body that are not of
+        writing pass as they are: a socket's error is not our disk's.
     """
     draft = destination.with_name(f"{destination.name}.{os.getpid()}.part")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            yield file
-        draft.replace(destination)
-    except OSError as error:
-        raise OwnFailure(f"{destination.name} cannot be written: {error.strerror or error}") from error
+        with _disk(destination):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            file = draft.open("wb")
+        with closing(file):
+            yield _Draft(file, destination)
+            with _disk(destination):
+                file.flush()
+        with _disk(destination):
+            draft.replace(destination)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+class _Draft:
+    """A file that is being written."""
+
+    def __init__(self, file: BinaryIO, destination: Path) -> None:
+        self._file = file
+        self._destination = destination
+
+    def write(self, content: bytes) -> None:
+        with _disk(self._destination):
+            self._file.write(content)
+
+
+@contextmanager
+def _disk(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OwnFailure(f"{destination.name} cannot be written: {error.strerror or error}") from error

@@ -61,7 +61,10 @@ def main() -> int:
     )
     parser.add_argument("state_dir", type=Path, help="folder of the local subnet, with its summary.json")
     state_dir = parser.parse_args().state_dir
-    summary = json.loads((state_dir / "summary.json").read_text())
+    path = state_dir / "summary.json"
+    if not path.exists():
+        raise SystemExit(f"{path} is not there: a local subnet writes it when it has come to its end")
+    summary = json.loads(path.read_text())
     played = summary.get("rule_set", RULE_SET)
     if played != RULE_SET:
         raise SystemExit(f"{state_dir} was played under {played}; this program knows {RULE_SET} only")

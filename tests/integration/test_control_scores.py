@@ -303,6 +303,16 @@ def test_other_rules_than_it_knows_are_refused_in_a_sentence(tmp_path: Path) -> 
     assert done.stderr == f"{tmp_path} was played under gaia-next; this program knows gaia-2.9 only\n"
 
 
+def test_run_that_was_stopped_before_its_end_is_named_in_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, timeout=patience(120)
+    )
+
+    missing = tmp_path / "summary.json"
+    assert done.returncode == 1
+    assert done.stderr == f"{missing} is not there: a local subnet writes it when it has come to its end\n"
+
+
 def test_the_control_script_imports_nothing_of_ours() -> None:
     imports = [line for line in SCRIPT.read_text().splitlines() if "import" in line.split("#")[0].split()[:1]]
     sources = [line for line in SCRIPT.read_text().splitlines() if line.startswith("from ")]

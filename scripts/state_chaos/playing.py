@@ -17,8 +17,8 @@ from gaia.validator.app.embedded_postgres import embedded_dsn
 from state_chaos.reading import Reading, read
 
 _LOOK_EVERY_S = 0.05
-_WAITS = b'"event": "step_waits_for_us"'
-"""What the validator logs where a forecast waits because something of ours failed."""
+_HURTS = (b'"event": "step_waits_for_us"', b'"event": "step_failed"')
+"""What the validator logs where a step failed: by something of ours, or by something else."""
 
 
 class Stuck(Exception):
@@ -96,8 +96,9 @@ class Scene:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def waits(self) -> int:
-        """How often a forecast had to wait for something of ours so far."""
-        return (self.subnet.state_dir / "logs" / "validator.log").read_bytes().count(_WAITS)
+        """How often a step failed so far, so that a forecast had to wait."""
+        log = (self.subnet.state_dir / "logs" / "validator.log").read_bytes()
+        return sum(map(log.count, _HURTS))
 
 
 Fault = Callable[[Scene], Awaitable[dict[str, Any]]]

@@ -114,10 +114,12 @@ TOGETHER = ("outage", "backends", "signer", "lock")
 
 async def _until_some_work_is_done(scene: Scene) -> None:
     """Wait until a first day is scored, and so far on as the seed says."""
-    progress = await scene.until(lambda progress: any(each.day1 is not None for each in progress.forecasts))
+    progress = await scene.until(
+        lambda progress: any(each.day1 is not None for each in progress.forecasts), at_work=True
+    )
     # Of 13 steps of each forecast; the last runs are still to come.
     wanted = steps_done(progress) + scene.random.randrange(13 * len(scene.subnet.specs) // 3)
-    await scene.until(lambda progress: steps_done(progress) >= wanted)
+    await scene.until(lambda progress: steps_done(progress) >= wanted, at_work=True)
 
 
 def _stop_signer(scene: Scene) -> psutil.Process:
@@ -140,11 +142,8 @@ async def _signer_silent(scene: Scene, process: psutil.Process) -> dict[str, Any
 async def _while_it_hurts(scene: Scene, seconds: float) -> float:
     """Wait for `seconds`, and then until a forecast had to wait for us; return how long that took."""
     begun, waits = time.monotonic(), scene.waits()
-    ends_at = begun + seconds + scene.form.patience_s * scene.patience
-    while time.monotonic() < begun + seconds or scene.waits() == waits:
-        if time.monotonic() > ends_at:
-            raise Stuck("no forecast ever needed what was taken away")
-        await asyncio.sleep(_LOOK_EVERY_S * 20)
+    await asyncio.sleep(seconds)
+    await scene.until(lambda _: scene.waits() > waits, at_work=True)
     return round(time.monotonic() - begun, 1)
 
 

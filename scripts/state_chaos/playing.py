@@ -75,23 +75,28 @@ class Scene:
     def dsn(self) -> str:
         return embedded_dsn(data_dir(self.subnet.state_dir))
 
-    async def until(self, reached: Callable[[Progress], bool], patience_s: float | None = None) -> Progress:
+    async def until(self, reached: Callable[[Progress], bool], *, at_work: bool = False) -> Progress:
         """Watch the subnet until `reached`.
+
+        Parameters
+        ----------
+        at_work
+            It must come before the last run is completed.
 
         Raises
         ------
         ChildFailed
             If a process of the subnet ends.
         Stuck
-            If that takes too long.
+            If that takes too long, or can not come any more.
         """
-        ends_at = time.monotonic() + (patience_s or self.form.patience_s) * self.patience
+        ends_at = time.monotonic() + self.form.patience_s * self.patience
         while True:
             self.subnet.check()
             progress = await self.subnet.progress()
             if reached(progress):
                 return progress
-            if time.monotonic() > ends_at:
+            if time.monotonic() > ends_at or (at_work and len(progress.completed_ids) >= self.form.days):
                 raise Stuck(f"the subnet came no further than {_said(progress)}")
             await asyncio.sleep(_LOOK_EVERY_S)
 

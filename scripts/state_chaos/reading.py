@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ async def read(dsn: str, patience_s: float) -> Reading:
     standing = [row for row in journal if row["state"] == "set"]
     return Reading(
         tables=tables,
-        vector=json.dumps([standing[-1][name] for name in ("completed_ids", "vector")] if standing else []),
+        vector=f"{standing[-1]['vector']} of {standing[-1]['completed_ids']}" if standing else "none",
         doubts=tuple(f"the vector of epoch {row['epoch']} is {row['state']}" for row in doubts),
         vectors=len(standing),
     )

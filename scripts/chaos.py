@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-CAMPAIGNS = ("pool", "soak")
+CAMPAIGNS = ("pool", "soak", "state")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     options = details.parse_args(arguments[1:])
     result = module.run(options)
     print(json.dumps(result, sort_keys=True) if options.json else table(result))
-    return 0 if result["passed"] else 1
+    passed = result["passed"] if "passed" in result else not result["violations"]
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,166 @@
+"""A local subnet that is played to its end while one fault after the other is done to its validator."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from gaia.localnet.options import MINER_TIMEOUT_S, Options, data_dir
+from gaia.localnet.subnet import LocalSubnet
+from gaia.localnet.watch import Progress
+from gaia.validator.app.embedded_postgres import embedded_dsn
+from state_chaos.reading import Reading, read
+
+_LOOK_EVERY_S = 0.05
+_HURTS = (b'"event": "step_waits_for_us"', b'"event": "step_failed"')
+"""What the validator logs where a step failed: by something of ours, or by something else."""
+
+
+class Stuck(Exception):
+    """The subnet did not come as far as it must within its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How large a campaign is."""
+
+    days: int
+    kills: int
+    signer_stopped_s: float
+    locked_s: float
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """The validator's, where they differ from a rehearsal's."""
+    patience_s: float = 300.0
+    """How long a subnet may take to its end, besides its faults."""
+
+
+LONG = Form(days=3, kills=40, signer_stopped_s=60.0, locked_s=66.0)
+SHORT = Form(
+    days=1,
+    kills=40,
+    signer_stopped_s=8.0,
+    locked_s=6.0,
+    settings={"chain_timeout_s": 3.0, "database_timeout_s": 2.0},
+)
+
+
+class FaultySubnet(LocalSubnet):
+    """A local subnet whose validator has some settings of a campaign."""
+
+    def __init__(self, state_dir: Path, options: Options, chosen: Mapping[str, float]) -> None:
+        super().__init__(state_dir, options)
+        self._chosen = dict(chosen)
+
+    def start_validator(self) -> None:
+        if self.settings is not None:
+            self.settings = self.settings.model_copy(update=self._chosen)
+        super().start_validator()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What a fault needs: the running subnet, and what decides when."""
+
+    subnet: FaultySubnet
+    form: Form
+    random: Random
+    patience: float
+
+    @property
+    def dsn(self) -> str:
+        return embedded_dsn(data_dir(self.subnet.state_dir))
+
+    async def until(self, reached: Callable[[Progress], bool], *, at_work: bool = False) -> Progress:
+        """Watch the subnet until `reached`.
+
+        Parameters
+        ----------
+        at_work
+            It must come before the last run is completed.
+
+        Raises
+        ------
+        ChildFailed
+            If a process of the subnet ends.
+        Stuck
+            If that takes too long, or can not come any more.
+        """
+        ends_at = time.monotonic() + self.form.patience_s * self.patience
+        while True:
+            self.subnet.check()
+            progress = await self.subnet.progress()
+            if reached(progress):
+                return progress
+            if time.monotonic() > ends_at or (at_work and len(progress.completed_ids) >= self.form.days):
+                raise Stuck(f"the subnet came no further than {_said(progress)}")
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def waits(self) -> int:
+        """How often a step failed so far, so that a forecast had to wait."""
+        log = (self.subnet.state_dir / "logs" / "validator.log").read_bytes()
+        return sum(map(log.count, _HURTS))
+
+
+Fault = Callable[[Scene], Awaitable[dict[str, Any]]]
+"""Does its harm, returns once it is over, with the figures of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What is left of a subnet."""
+
+    reading: Reading
+    figures: dict[str, Any]
+    seconds: float
+
+
+async def play(
+    state_dir: Path, form: Form, faults: Mapping[str, Fault], seed: int, patience: float
+) -> Played:
+    """Play one subnet of honest miners to its end, with `faults` one after the other.
+
+    Parameters
+    ----------
+    seed
+        Decides when faults come and whom they meet; the weather and the miners are always the same.
+    patience
+        How many times longer than on a free machine everything may take.
+
+    Raises
+    ------
+    ChildFailed
+        If a process of the subnet ends that should run.
+    Stuck
+        If a fault never comes to its end, or the subnet never does.
+    """
+    begun = time.monotonic()
+    chosen = {"miner_timeout_s": MINER_TIMEOUT_S * patience, **form.settings}
+    figures: dict[str, Any] = {}
+    async with FaultySubnet(state_dir, Options(miners=4, days=form.days, seed=5), chosen) as subnet:
+        await subnet.start()
+        scene = Scene(subnet=subnet, form=form, random=Random(seed), patience=patience)
+        for name, fault in faults.items():
+            waits = scene.waits()
+            found = await fault(scene)
+            figures[name] = found | {"waits": scene.waits() - waits}
+        await scene.until(lambda progress: progress.is_settled(form.days))
+        reading = await read(scene.dsn, form.patience_s * patience)
+    return Played(reading=reading, figures=figures, seconds=time.monotonic() - begun)
+
+
+def steps_done(progress: Progress) -> int:
+    """How far the runs have come, as one number that only grows: answers, freezes, scored leads."""
+    forecasts = progress.forecasts
+    moved = sum(forecast.state != "planned" for forecast in forecasts)
+    frozen = sum(forecast.frozen for forecast in forecasts)
+    return moved + frozen + sum(len(each.leads) + (each.day1 is not None) for each in forecasts)
+
+
+def _said(progress: Progress) -> str:
+    states = [f"{forecast.run_id} {forecast.state}" for forecast in progress.forecasts]
+    return f"{', '.join(states) or 'its start'}; {steps_done(progress)} steps done"

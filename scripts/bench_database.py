@@ -30,7 +30,7 @@ MANIFEST_BYTES = 221_399
 SCORED_LEADS = (24, 48, 72, 96, 120)
 BEFORE = (
     "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256,"
-    " manifest FROM forecasts WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey"
+    " window_ends_at, manifest FROM forecasts WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey"
 )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -58,10 +58,14 @@ async def backends(scene: Scene) -> dict[str, Any]:
     """Terminate busy backends of the validator, one by one, while it works."""
     await scene.until(lambda progress: bool(progress.forecasts))
     killed, ends_at = 0, time.monotonic() + scene.form.patience_s * scene.patience
+    calendar = SimulatedClock(clock_file(scene.subnet.state_dir))
     connection = await _connected(scene)
+    held = ExitStack()
     try:
         while killed < scene.form.kills:
             scene.subnet.check()
+            if killed == scene.form.free_kills:
+                held.enter_context(calendar.held("backends"))
             if time.monotonic() > ends_at:
                 raise Stuck(f"only {killed} busy backends were met")
             if await connection.fetchval(_KILL_ONE):
@@ -69,6 +73,7 @@ async def backends(scene: Scene) -> dict[str, Any]:
                 await asyncio.sleep(scene.random.expovariate(1 / _MEAN_GAP_S))
             await asyncio.sleep(_LOOK_EVERY_S)
     finally:
+        held.close()
         connection.terminate()
     return {"kills": killed}
 

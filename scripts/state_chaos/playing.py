@@ -31,6 +31,8 @@ class Form:
 
     days: int
     kills: int
+    free_kills: int
+    """During later kills the calendar stands still, so that work is left for the faults that follow."""
     signer_stopped_s: float
     locked_s: float
     settings: Mapping[str, float] = field(default_factory=dict)
@@ -39,10 +41,11 @@ class Form:
     """How long a subnet may take to its end, besides its faults."""
 
 
-LONG = Form(days=3, kills=40, signer_stopped_s=60.0, locked_s=66.0)
+LONG = Form(days=3, kills=40, free_kills=40, signer_stopped_s=60.0, locked_s=66.0)
 SHORT = Form(
     days=1,
     kills=40,
+    free_kills=8,
     signer_stopped_s=8.0,
     locked_s=6.0,
     settings={"chain_timeout_s": 3.0, "database_timeout_s": 2.0},

@@ -37,6 +37,8 @@ from gaia.localnet.watch import Progress, Watch
 from gaia.validator.app.embedded_postgres import embedded_dsn
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings
+from gaia.validator.utils.entry_points import LOCALNET_SERVICES
+from gaia.validator.utils.entry_points import VALIDATOR as VALIDATOR_PROGRAM
 from gaia.validator.utils.errors import GaiaError
 
 VALIDATOR = "validator"
@@ -104,7 +106,7 @@ class LocalSubnet:
         """Start the validator, the first time or anew; the services must be up."""
         if self.settings is None:
             raise ValueError("the services are not up")
-        arguments = [sys.executable, "-m", "gaia.validator.validator"]
+        arguments = [sys.executable, "-m", VALIDATOR_PROGRAM]
         environment = validator_environment(self.state_dir, self.settings)
         self.validator = Child(VALIDATOR, self.state_dir, arguments, environment)
         self.validator.start()
@@ -214,7 +216,7 @@ class LocalSubnet:
         # The miners first: the chain waits for where they listen.
         for name in (MINERS, CHAIN, ARCHIVES):
             arguments = [
-                sys.executable, "-m", "gaia.localnet.services", name, "--state", str(self.state_dir)
+                sys.executable, "-m", LOCALNET_SERVICES, name, "--state", str(self.state_dir)
             ]  # fmt: skip
             self.services[name] = Child(name, self.state_dir, arguments, environment)
             self.services[name].start()

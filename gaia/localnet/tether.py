@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import NoReturn
 
+from gaia.validator.utils.entry_points import LOCALNET_TETHER
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -17,7 +19,7 @@ def command(*arguments: str) -> list[str]:
     The kernel sends SIGKILL when the thread that started it ends, so start it
     from one that lives as long as the process.
     """
-    return [sys.executable, "-m", "gaia.localnet.tether", str(os.getpid()), *arguments]
+    return [sys.executable, "-m", LOCALNET_TETHER, str(os.getpid()), *arguments]
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gaia.validator.utils.entry_points import SUPERVISOR
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def become_supervisor(settings: Settings) -> NoReturn:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "gaia.validator.app", str(options)])
+    os.execv(sys.executable, [sys.executable, "-m", SUPERVISOR, str(options)])
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:

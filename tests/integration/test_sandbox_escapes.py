@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 import gaia
-from gaia.validator.app.preload import HANDLERS
 from gaia.validator.app.sandbox import Level, Mode, survey
+from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import ExitCode
 from tests.support.escapes import ESCAPES, REFUSALS
 from tests.support.forecast_stores import a_field, a_store, reference_files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -14,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from gaia.validator.utils import entry_points
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
@@ -123,6 +126,33 @@ def test_file_is_short_and_says_what_it_is_for(path: Path):
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)
 def test_functions_are_short(path: Path):
     assert _facts(path).too_long == {}
+
+
+def test_modules_are_named_as_text_in_one_table_alone():
+    naming = {
+        _relative(path): found
+        for path in SOURCES
+        if (ROOT / "gaia") in path.parents and (found := _modules_named_as_text(path))
+    }
+
+    assert set(naming) == {"gaia/validator/utils/entry_points.py"}
+
+
+def _modules_named_as_text(path: Path) -> set[str]:
+    strings = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {string for string in strings if re.fullmatch(r"gaia(\.\w+)+(:\w+)?", string)}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in vars(entry_points) if name.isupper()))
+def test_entry_point_is_a_module_or_function_that_exists(name: str):
+    module, _, function = getattr(entry_points, name).partition(":")
+
+    assert not function or callable(getattr(importlib.import_module(module), function))
+    assert importlib.util.find_spec(module) is not None
 
 
 def test_import_contracts_name_packages_that_exist():

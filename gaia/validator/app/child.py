@@ -15,6 +15,8 @@ from typing import Any
 from gaia.validator.utils.errors import ConfigurationError
 
 _PR_SET_PDEATHSIG = 1
+_LOADED_BY = os.getpid()
+"""The fork server, in the workers that it forks."""
 
 
 def boot(
@@ -44,7 +46,7 @@ def boot(
         Once the target is imported, wait here for a byte; where it is closed instead, we are
         not needed. None: go at once.
     """
-    die_with_parent(parent_pid if parent_pid is not None else _fork_server_pid())
+    die_with_parent(parent_pid if parent_pid is not None else _LOADED_BY)
     # Ctrl-C reaches the whole process group; only the Supervisor acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It means new settings; whoever can take them over later says so.
@@ -84,8 +86,3 @@ def die_with_parent(parent_pid: int, with_signal: signal.Signals = signal.SIGKIL
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(with_signal))
     if os.getppid() != parent_pid:
         os._exit(1)  # it died before the kernel knew our wish
-
-
-def _fork_server_pid() -> int:
-    pid: int = import_module("gaia.validator.app.preload").SERVER_PID
-    return pid

@@ -24,6 +24,7 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.preload import load_handlers
 from gaia.validator.app.sandbox import Level, Mode, confine, grant_for
 from gaia.validator.app.worker_guard import Note, WorkerGuard
+from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
     CANARY,
@@ -39,8 +40,6 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
-
-HANDLERS = "gaia.tasks.defined_tasks.weather.validator.handlers"
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 

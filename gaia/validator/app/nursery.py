@@ -22,6 +22,7 @@ from typing import Any
 from gaia.validator.app import child, preload, rendezvous
 from gaia.validator.app.logging_config import event
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
+from gaia.validator.utils.entry_points import FORK_SERVER
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
@@ -94,7 +95,7 @@ def prepare(data_dir: Path, *, is_forking: bool) -> None:
     if is_forking:
         os.environ[preload.PARENT_VARIABLE] = str(os.getpid())
         os.environ[preload.SIGN_VARIABLE] = str(_sign_path(data_dir))
-        multiprocessing.set_forkserver_preload(["gaia.validator.app.preload"])
+        multiprocessing.set_forkserver_preload([FORK_SERVER])
         _ensure_fork_server()
 
 

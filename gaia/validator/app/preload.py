@@ -9,13 +9,12 @@ from pathlib import Path
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
 
-SERVER_PID = os.getpid()
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"
 SIGN_VARIABLE = "FORK_SERVER_SIGN"
 """Names the file in which the fork server writes its pid once it has loaded everything."""
-HANDLERS = "gaia.tasks.defined_tasks.weather.validator.handlers"
 
 # Threads must not exist when the fork server forks, and the workers are our parallelism.
 SINGLE_THREADED = {
@@ -39,7 +38,7 @@ def warm_up() -> None:
     os.environ.update(SINGLE_THREADED)
     for name in LIBRARIES:
         _import_if_there(name)
-    _import_if_there("gaia.validator.app.compute_worker")
+    _import_if_there(COMPUTE_WORKER.partition(":")[0])
     load_handlers(HANDLERS)
 
 
@@ -88,4 +87,4 @@ if parent_pid := _parent_of_fork_server():
     configure_logging("WARNING", "json", role="fork_server")
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):
-        Path(sign).write_text(str(SERVER_PID))
+        Path(sign).write_text(str(os.getpid()))

@@ -12,6 +12,7 @@ import time
 from gaia.validator.app import preload
 from gaia.validator.app.engine_dial import EngineDial
 from gaia.validator.app.sandbox import Level, Mode, confine, grant_for
+from gaia.validator.utils.entry_points import HANDLERS
 
 WORKERS = 50
 MODES: tuple[Mode, ...] = ("required", "required, without Landlock")
@@ -46,7 +47,7 @@ def _locked_in(mode: Mode, data_dir: str) -> tuple[float, float]:
     if pid == 0:
         try:
             wall, cpu = time.perf_counter(), time.process_time()
-            confine(mode, grant_for(data_dir, preload.HANDLERS), EngineDial(f"{data_dir}/pool.sock"))
+            confine(mode, grant_for(data_dir, HANDLERS), EngineDial(f"{data_dir}/pool.sock"))
             needed = (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
             os.write(sender, _RESULT.pack(*needed))
         finally:

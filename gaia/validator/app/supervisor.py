@@ -42,18 +42,20 @@ from gaia.validator.app.supervision import (
 )
 from gaia.validator.app.supervisor_options import Options, Reloaded
 from gaia.validator.app.worker_guard import Note
+from gaia.validator.utils import entry_points
+from gaia.validator.utils.entry_points import COMPUTE_WORKER, IO_ENGINE, SIGNER
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 __all__ = ["RELOAD", "TARGETS", "Options", "Supervisor", "main"]
 
 TARGETS: Mapping[Role, str] = {
-    Role.ENGINE: "gaia.validator.app.io_engine:run_io_engine",
-    Role.SIGNER: "gaia.validator.app.chain_signer:run_chain_signer",
-    Role.WORKER: "gaia.validator.app.compute_worker:run_compute_worker",
+    Role.ENGINE: IO_ENGINE,
+    Role.SIGNER: SIGNER,
+    Role.WORKER: COMPUTE_WORKER,
 }
 """What each child runs: "module:function", imported in the child alone."""
 
-RELOAD = (sys.executable, "-m", "gaia.validator.app.reload")
+RELOAD = (sys.executable, "-m", entry_points.RELOAD)
 """Program that reads the settings again, for we may not load what that takes."""
 
 _log = logging.getLogger("application")

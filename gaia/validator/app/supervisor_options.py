@@ -8,6 +8,7 @@ import msgspec
 
 from gaia.validator.app.sandbox import Mode
 from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
+from gaia.validator.utils.entry_points import HANDLERS
 
 _SPAWNED_WITHIN_S = 120.0
 
@@ -41,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Keeps the data folder ours as long as we live."""
     sandbox: Mode = "required"
     """Of the compute workers."""
-    handlers: str = "gaia.tasks.defined_tasks.weather.validator.handlers"
+    handlers: str = HANDLERS
 
     def limits(self) -> Limits:
         """Return what `supervision.plan` needs of them."""

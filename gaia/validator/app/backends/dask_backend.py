@@ -16,7 +16,7 @@ import structlog
 from gaia.validator.app.backends.cluster_workers import Attempt, Workers
 from gaia.validator.app.backends.protocols import Capability, WorkerLost
 from gaia.validator.app.backends.remote import describe_site, end_worker, execute_unit, is_guarding
-from gaia.validator.app.compute_worker import HANDLERS
+from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.ipc_types import Failure, FrameReader, ResultUnit, WorkUnit, encode_frame
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from gaia.validator.app.backends.protocols import Capability
-from gaia.validator.app.compute_worker import HANDLERS, attempt_unit, encode_result
+from gaia.validator.app.compute_worker import attempt_unit, encode_result
+from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 

@@ -10,7 +10,7 @@ from gaia.validator.utils.errors import UnknownHandler
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
-_HERE = "gaia.tasks.defined_tasks.weather.validator"
+_HERE = __package__
 
 HANDLERS: Mapping[str, str] = {
     "weather.hash.gfs_compute": f"{_HERE}.reference:gfs_compute",

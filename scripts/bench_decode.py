@@ -110,7 +110,7 @@ class Costs:
 
     def accepted(self, frame: bytes) -> float:
         """Return the ratio of a frame that passes; raises `MinerFault` for any other."""
-        from gaia.tasks.defined_tasks.weather.validator.frames import check_frame
+        from gaia.tasks.defined_tasks.weather.validator.reading.frames import check_frame
 
         check_frame(frame, "2t/0.0.0", self._size)
         return self.ratio(frame)
@@ -125,7 +125,7 @@ class Costs:
 
     def checking_ms(self, frame: bytes = b"") -> float:
         """Return what the check alone takes, of the honest frame unless another is given."""
-        from gaia.tasks.defined_tasks.weather.validator.frames import check_frame
+        from gaia.tasks.defined_tasks.weather.validator.reading.frames import check_frame
 
         check = partial(check_frame, frame or self._honest, "2t/0.0.0", self._size)
         return statistics.median(cpu_ms(check) for _ in range(20))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gaia.cli.replay import Comparison
-from gaia.tasks.defined_tasks.weather.copies import overlap_payload
-from gaia.tasks.defined_tasks.weather.sketch_layout import PRODUCTS
+from gaia.tasks.defined_tasks.weather.copies.copy_book import overlap_payload
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
 from gaia.validator.core.weight_inputs import InputsDamaged, VectorInputs, read, vector_of
 from gaia.validator.db.copies import LeadProducts
 from gaia.validator.db.history import Row

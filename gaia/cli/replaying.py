@@ -19,7 +19,7 @@ from gaia.cli.replay_units import InputMissing, Unit, compute, pool
 from gaia.cli.replay_weights import VectorVerdict, replay_vector
 from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
-from gaia.tasks.defined_tasks.weather.copies import OVERLAPS
+from gaia.tasks.defined_tasks.weather.copies.copy_book import OVERLAPS
 from gaia.validator.core.weight_inputs import parts_named
 from gaia.validator.db import copies, history
 from gaia.validator.db.copies import LeadProducts

@@ -21,8 +21,9 @@ from gaia.localnet.population import Behaviour, MinerSpec, victim_of
 from gaia.localnet.wallets import keypair
 from gaia.miner.inference import ForecastField, ForecastModel
 from gaia.miner.server import Question
-from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_NAME, build_manifest
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.variables import GRIDS, split_field
+from gaia.tasks.defined_tasks.weather.wire.manifest import MANIFEST_NAME, SIGNATURE_NAME, build_manifest
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     InitiateData,
     InitiateReply,
     InitiateStatus,
@@ -32,8 +33,7 @@ from gaia.tasks.defined_tasks.weather.messages import (
     job_id_of,
     store_name_of,
 )
-from gaia.tasks.defined_tasks.weather.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.variables import GRIDS, split_field
+from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
 from gaia.validator.utils.config import LEADS_HOURS
 
 COPY_TAKES = timedelta(minutes=12)

@@ -20,8 +20,8 @@ from gaia.localnet.options import MINER_TIMEOUT_S
 from gaia.localnet.population import Behaviour, MinerSpec
 from gaia.localnet.tls_breaker import TlsBreaker
 from gaia.miner.inference import ForecastModel
-from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_NAME
-from gaia.tasks.defined_tasks.weather.messages import INITIATE_PATH, POLL_PATH, STORE_PATH
+from gaia.tasks.defined_tasks.weather.wire.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from gaia.tasks.defined_tasks.weather.wire.messages import INITIATE_PATH, POLL_PATH, STORE_PATH
 
 PADDED_BYTES = int(7.8 * 1024 * 1024)
 DRIP_S = 0.8 * MINER_TIMEOUT_S

@@ -15,7 +15,7 @@ from gaia.localnet.wallets import keypair
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.inference import ForecastModel
 from gaia.miner.server import MinerOptions, Question, ReferenceMiner
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     InitiateData,
     InitiateReply,
     InitiateStatus,

@@ -26,8 +26,8 @@ from gaia.miner.inference import ForecastField, ForecastModel
 from gaia.miner.listener import Listener
 from gaia.miner.sessions import Caller, RefusedError, Sessions, issue_token, require_token
 from gaia.miner.store import StoreWriter
-from gaia.tasks.defined_tasks.weather.manifest import MANIFEST_NAME, SIGNATURE_NAME
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.wire.manifest import MANIFEST_NAME, SIGNATURE_NAME
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     EXCHANGE_PATH,
     FORECASTS_PREFIX,
     INITIATE_PATH,

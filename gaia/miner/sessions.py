@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from gaia.tasks.defined_tasks.weather.messages import NO_SYMMETRIC_KEY, NONCE_TOLERANCE_S
+from gaia.tasks.defined_tasks.weather.wire.messages import NO_SYMMETRIC_KEY, NONCE_TOLERANCE_S
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _KEY_BYTES = 32

@@ -13,13 +13,13 @@ from numcodecs import Blosc
 from numpy.typing import NDArray
 
 from gaia.miner.inference import ForecastField
-from gaia.tasks.defined_tasks.weather.manifest import (
+from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
+from gaia.tasks.defined_tasks.weather.wire.manifest import (
     MANIFEST_NAME,
     SIGNATURE_NAME,
     build_manifest,
 )
-from gaia.tasks.defined_tasks.weather.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
+from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
 
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
 _GRID_AXES = {False: ("time", "lat", "lon"), True: ("time", "pressure_level", "lat", "lon")}

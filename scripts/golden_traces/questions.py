@@ -9,7 +9,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     EXCHANGE_PATH,
     FORECASTS_PREFIX,
     INITIATE_PATH,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from gaia.localnet.archive_grib import gfs_file
 from gaia.localnet.weather_pack import WeatherPack
-from gaia.tasks.defined_tasks.weather.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
-from gaia.tasks.defined_tasks.weather.validator.chunks import Contract
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
+from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 
 FIELDS = ("2t", "msl", "10u", "10v", "z500")
 INIT = datetime(2026, 3, 25, tzinfo=UTC)

@@ -21,16 +21,16 @@ from gaia.localnet.population import HOSTILE, Behaviour, MinerSpec, population
 from gaia.localnet.weather import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
-from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
+from gaia.tasks.defined_tasks.weather.validator.scoring import describe_forecast
+from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     EXCHANGE_PATH,
     INITIATE_PATH,
     PUBLIC_KEY_PATH,
     STORE_PATH,
 )
-from gaia.tasks.defined_tasks.weather.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.validator.chunks import Contract
-from gaia.tasks.defined_tasks.weather.validator.scoring import describe_forecast
+from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable

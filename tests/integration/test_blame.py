@@ -11,7 +11,7 @@ import pytest
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.lifecycle import Event
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.db.copies import bound_after

@@ -18,11 +18,11 @@ from numcodecs import Blosc
 from gaia.localnet.archive_grib import era5_file, gfs_file
 from gaia.miner.inference import ForecastField
 from gaia.miner.store import StoreWriter
-from gaia.tasks.defined_tasks.weather.messages import store_name_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
+from gaia.tasks.defined_tasks.weather.wire.messages import store_name_of
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.core.weights import quantise, weight_vector
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field

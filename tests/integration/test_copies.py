@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.tasks.defined_tasks.weather import copies as book
-from gaia.tasks.defined_tasks.weather.copies import ATTEMPTS, CopyBook
+from gaia.tasks.defined_tasks.weather.copies.copy_book import ATTEMPTS, CopyBook
+from gaia.tasks.defined_tasks.weather.copies.copy_book import copy_book as book
 from gaia.validator.db import copies
 from gaia.validator.utils.errors import MinerFault, NotYetAvailable, QuarantinedError, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gaia.miner.miner import main
-from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.validator.core.miner_comms import MinerComms
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, an_atmosphere, settings_for_miners
 from tests.support.patience import Deadline, patience

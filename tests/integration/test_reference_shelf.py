@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.base import Archives
-from gaia.tasks.defined_tasks.weather.reference_shelf import (
+from gaia.tasks.defined_tasks.weather.references.shelf import (
     FieldFiles,
     ReferenceKey,
     ReferenceShelf,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.errors import TransientError
 from tests.support.fakes import FIELDS, LEADS, a_metagraph
 from tests.support.story import INIT, Story

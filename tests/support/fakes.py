@@ -13,10 +13,10 @@ import numpy as np
 from bittensor_core import Keypair
 
 from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess
-from gaia.tasks.defined_tasks.weather.manifest import build_manifest
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
-from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS
+from gaia.tasks.defined_tasks.weather.wire.manifest import build_manifest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.utils.errors import (
     GaiaError,
     MinerFault,

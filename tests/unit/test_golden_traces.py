@@ -20,7 +20,7 @@ from golden_traces.questions import SESSION, STRANGE, Subjects, questions_of
 from golden_traces.reading import Reading, vectors_at
 
 from gaia.localnet.options import Options
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     EXCHANGE_PATH,
     FORECASTS_PREFIX,
     INITIATE_PATH,

@@ -11,7 +11,7 @@ import pytest
 
 from gaia.miner.sessions import write_certificate
 from gaia.tasks.defined_tasks.base import StoreAccess
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_max_bytes
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_max_bytes
 from gaia.validator.core.miner_download import Downloads
 from gaia.validator.core.miner_http import MinerHttp
 from gaia.validator.core.miner_session import Peer

@@ -13,7 +13,7 @@ from bittensor_core import Keypair
 from gaia.miner.inference import ForecastField
 from gaia.miner.server import MinerOptions, ReferenceMiner
 from gaia.miner.store import StoreWriter
-from gaia.tasks.defined_tasks.weather.messages import InitiateData, InitiateStatus
+from gaia.tasks.defined_tasks.weather.wire.messages import InitiateData, InitiateStatus
 from tests.support.miners import INIT_TIME, a_model, miner_options
 
 KEYPAIR = Keypair.create_from_uri("//Miner/1")

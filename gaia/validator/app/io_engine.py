@@ -16,7 +16,7 @@ import structlog
 import uvloop
 
 from gaia.tasks.defined_tasks.base import Archives, Clock
-from gaia.tasks.defined_tasks.weather.copies import CopyBook
+from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from gaia.tasks.defined_tasks.weather.messages import FORECASTS_PREFIX, printable
+from gaia.tasks.defined_tasks.weather.wire.messages import FORECASTS_PREFIX, printable
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
 

@@ -20,13 +20,13 @@ from uuid import UUID
 import msgspec
 
 from gaia.tasks.defined_tasks.base import JobOffer, SignedManifest, StoreAccess
-from gaia.tasks.defined_tasks.weather.manifest import (
+from gaia.tasks.defined_tasks.weather.wire.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
     SIGNATURE_BYTES,
     SIGNATURE_NAME,
 )
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     INITIATE_PATH,
     POLL_COMPLETED,
     POLL_FAILED,

@@ -8,8 +8,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 from gaia.tasks.defined_tasks.base import StoreAccess
-from gaia.tasks.defined_tasks.weather.manifest import require_store_path
-from gaia.tasks.defined_tasks.weather.store_layout import file_max_bytes
+from gaia.tasks.defined_tasks.weather.wire.manifest import require_store_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_max_bytes
 from gaia.validator.core.miner_draft import Draft, our_disk
 from gaia.validator.core.miner_http import MinerHttp, deadline
 from gaia.validator.core.miner_session import Peer

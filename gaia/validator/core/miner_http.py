@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 import httpx
 
-from gaia.tasks.defined_tasks.weather.messages import printable
+from gaia.tasks.defined_tasks.weather.wire.messages import printable
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, OwnFailure
 

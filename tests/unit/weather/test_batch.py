@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gaia.localnet import hostile_frames
-from gaia.tasks.defined_tasks.weather.validator import chunks
 from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
+from gaia.tasks.defined_tasks.weather.validator.reading import chunks
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
 from gaia.validator.utils.errors import TransientError
 from tests.support.forecast_stores import CONTRACT, a_field, a_store, packed, put, reference_files

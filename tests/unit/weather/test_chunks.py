@@ -12,8 +12,7 @@ import pytest
 import zarr
 from numcodecs import Blosc
 
-from gaia.tasks.defined_tasks.weather.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.validator.chunks import (
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import (
     FIELD_CPU_S,
     METADATA_MAX_BYTES,
     Contract,
@@ -21,6 +20,7 @@ from gaia.tasks.defined_tasks.weather.validator.chunks import (
     check_metadata,
     decode,
 )
+from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import CONTRACT, SHAPE, a_field, a_store, metadata_of, packed, put
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
-from gaia.tasks.defined_tasks.weather.validator.copies import find_overlaps, make_products
+from gaia.tasks.defined_tasks.weather.validator.copies.overlaps import find_overlaps, make_products
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS, error_sketch
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_era5_final
-from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS, error_sketch
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import a_field, a_store, packed, put, reference_files
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaia.tasks.defined_tasks.weather.validator.copies import find_overlaps, make_products
-from gaia.tasks.defined_tasks.weather.validator.sketches import POINTS
+from gaia.tasks.defined_tasks.weather.validator.copies.overlaps import find_overlaps, make_products
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS
 from gaia.validator.utils.errors import TransientError
 from tests.support.scarcity import no_descriptors_left
 

@@ -16,8 +16,8 @@ from numcodecs import Blosc, blosc, zstd
 from numpy.typing import NDArray
 
 from gaia.localnet import hostile_frames
-from gaia.tasks.defined_tasks.weather.validator.chunks import Contract
-from gaia.tasks.defined_tasks.weather.validator.frames import (
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
+from gaia.tasks.defined_tasks.weather.validator.reading.frames import (
     BYTES_PER_ZSTD_BLOCK,
     LEAST_STREAM_BYTES,
     check_frame,

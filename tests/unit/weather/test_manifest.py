@@ -10,14 +10,14 @@ from bittensor_core import Keypair
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia.tasks.defined_tasks.weather.manifest import (
+from gaia.tasks.defined_tasks.weather.wire.manifest import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
     build_manifest,
     require_store_path,
     verify_manifest,
 )
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.config import ALL_FIELDS
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from gaia.tasks.defined_tasks.weather.messages import (
+from gaia.tasks.defined_tasks.weather.wire.messages import (
     InitiateReply,
     InitiateRequest,
     PollReply,

@@ -9,7 +9,7 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.rules.base import Component
 from gaia.tasks.defined_tasks.weather.rules.gaia_next import WORST, public_skill
-from gaia.tasks.defined_tasks.weather.validator.sketches import (
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     COLUMNS,
     LEAST_WORTH,
     ROWS,

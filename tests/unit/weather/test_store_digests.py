@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
 
 DIGEST = "49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_max_bytes, file_max_bytes
-from gaia.tasks.defined_tasks.weather.validator.chunks import METADATA_MAX_BYTES, Contract
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import METADATA_MAX_BYTES, Contract
 from gaia.tasks.defined_tasks.weather.variables import GRIDS
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_max_bytes, file_max_bytes
 
 
 @pytest.mark.parametrize("grid", GRIDS)

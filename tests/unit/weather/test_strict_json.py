@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.strict_json import strict_json
+from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 
 
 def test_plain_json_is_read() -> None:

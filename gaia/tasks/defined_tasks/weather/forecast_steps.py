@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
-from gaia.tasks.defined_tasks.weather.copies import sketch_folder
+from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
-from gaia.tasks.defined_tasks.weather.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.promises import Promises
-from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, paths_of
+from gaia.tasks.defined_tasks.weather.references.shelf import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
-from gaia.tasks.defined_tasks.weather.sketch_layout import sketch_name
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs

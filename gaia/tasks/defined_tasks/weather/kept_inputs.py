@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from gaia.tasks.defined_tasks.weather.reference_shelf import FieldFiles, digests_of
+from gaia.tasks.defined_tasks.weather.references.shelf import FieldFiles, digests_of
 from gaia.validator.db import history
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs

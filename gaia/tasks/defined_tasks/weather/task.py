@@ -21,13 +21,13 @@ from gaia.tasks.defined_tasks.base import (
     Miners,
 )
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
-from gaia.tasks.defined_tasks.weather.copies import CopyBook
+from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, State
 from gaia.tasks.defined_tasks.weather.own_failures import OwnFailures
-from gaia.tasks.defined_tasks.weather.reference_shelf import (
+from gaia.tasks.defined_tasks.weather.references.shelf import (
     FieldFiles,
     ReferenceKey,
     ReferenceShelf,

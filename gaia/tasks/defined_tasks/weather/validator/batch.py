@@ -9,9 +9,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from gaia.tasks.defined_tasks.weather.validator.chunks import MinerStore
+from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import LeadSketches, SketchFile
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import MinerStore
 from gaia.tasks.defined_tasks.weather.validator.scoring import LeadRequest, OwnFields, chunk_digest
-from gaia.tasks.defined_tasks.weather.validator.sketch_files import LeadSketches, SketchFile
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 

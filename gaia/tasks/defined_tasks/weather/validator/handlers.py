@@ -20,8 +20,8 @@ HANDLERS: Mapping[str, str] = {
     "weather.score.era5_final": f"{_HERE}.scoring:score_era5_final",
     "weather.score.batch": f"{_HERE}.batch:score_batch",
     "weather.score.forecast_verification": f"{_HERE}.scoring:describe_forecast",
-    "weather.copies.products": f"{_HERE}.copies:make_products",
-    "weather.copies.overlaps": f"{_HERE}.copies:find_overlaps",
+    "weather.copies.products": f"{_HERE}.copies.overlaps:make_products",
+    "weather.copies.overlaps": f"{_HERE}.copies.overlaps:find_overlaps",
 }
 """Handler -> "module:function", a function from a payload to a value, both plain dicts."""
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gaia.tasks.defined_tasks.weather.validator.climatology_store import ClimatologyReader
-from gaia.tasks.defined_tasks.weather.validator.grib import ERA5, GFS, ReadField, read_fields
-from gaia.tasks.defined_tasks.weather.validator.likeness import require_likely
+from gaia.tasks.defined_tasks.weather.validator.copies.likeness import require_likely
+from gaia.tasks.defined_tasks.weather.validator.reading.climatology_store import ClimatologyReader
+from gaia.tasks.defined_tasks.weather.validator.reading.grib import ERA5, GFS, ReadField, read_fields
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import OwnFailure, TransientError
 

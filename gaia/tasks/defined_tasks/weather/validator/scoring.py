@@ -15,15 +15,19 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from gaia.tasks.defined_tasks.weather.store_layout import chunk_path
 from gaia.tasks.defined_tasks.weather.validator.areas import Floats
-from gaia.tasks.defined_tasks.weather.validator.chunks import Contract, Field, MinerStore
+from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import LeadSketches, Sketch, SketchFile
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
+    SketchPoints,
+    error_sketch,
+    sketch_points,
+)
 from gaia.tasks.defined_tasks.weather.validator.kernel import Values
 from gaia.tasks.defined_tasks.weather.validator.measures import Measures, References
-from gaia.tasks.defined_tasks.weather.validator.sketch_files import LeadSketches, Sketch, SketchFile
-from gaia.tasks.defined_tasks.weather.validator.sketches import SketchPoints, error_sketch, sketch_points
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract, Field, MinerStore
 from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from gaia.tasks.defined_tasks.weather.validator.chunks import Contract, MinerStore, check_metadata
-from gaia.tasks.defined_tasks.weather.validator.frames import check_frame
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract, MinerStore, check_metadata
+from gaia.tasks.defined_tasks.weather.validator.reading.frames import check_frame
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES
 from gaia.validator.utils.errors import MinerFault
 

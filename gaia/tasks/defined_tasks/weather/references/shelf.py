@@ -16,9 +16,9 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gaia.tasks.defined_tasks.base import Archives, ComputePool
-from gaia.tasks.defined_tasks.weather.reference_files import FieldFiles as FieldFiles  # noqa: PLC0414 - those who take sets name them by it
-from gaia.tasks.defined_tasks.weather.reference_files import ReferenceFiles
-from gaia.tasks.defined_tasks.weather.source_waits import (
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles as FieldFiles  # noqa: PLC0414 - those who take sets name them by it
+from gaia.tasks.defined_tasks.weather.references.files import ReferenceFiles
+from gaia.tasks.defined_tasks.weather.references.waits import (
     ReferenceRevised,
     level_of,
     subject_of,

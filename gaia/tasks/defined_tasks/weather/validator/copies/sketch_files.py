@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gaia.tasks.defined_tasks.weather.sketch_layout import PUBLIC
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC
 from gaia.validator.utils.errors import OwnFailure
 
 Sketch = NDArray[np.float32]

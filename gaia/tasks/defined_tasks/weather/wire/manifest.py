@@ -12,8 +12,8 @@ from typing import Annotated
 import bittensor_core
 import msgspec
 
-from gaia.tasks.defined_tasks.weather.messages import printable
-from gaia.tasks.defined_tasks.weather.strict_json import strict_json
+from gaia.tasks.defined_tasks.weather.wire.messages import printable
+from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault
 

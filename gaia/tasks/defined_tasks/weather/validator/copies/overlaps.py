@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from gaia.tasks.defined_tasks.weather.sketch_layout import PUBLIC, product_name, sketch_name
-from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
-from gaia.tasks.defined_tasks.weather.validator.sketches import (
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC, product_name, sketch_name
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     POINTS,
     Floats,
     in_units,
     overlaps,
     own_errors,
 )
+from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
 from gaia.validator.utils.errors import TransientError
 
 DIGITS: Final = 6

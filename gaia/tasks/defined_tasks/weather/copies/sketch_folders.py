@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from gaia.tasks.defined_tasks.weather.sketch_layout import EVERY_HOURS
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import EVERY_HOURS
 
 log = structlog.get_logger(__name__)
 

@@ -25,9 +25,14 @@ import msgspec
 import structlog
 
 from gaia.tasks.defined_tasks.base import ComputePool, FoundCopies
+from gaia.tasks.defined_tasks.weather.copies.sketch_folders import SketchFolders, lead_of, remove
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
+    EVERY_HOURS,
+    PRODUCTS,
+    SKETCHES,
+    product_name,
+)
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
-from gaia.tasks.defined_tasks.weather.sketch_folders import SketchFolders, lead_of, remove
-from gaia.tasks.defined_tasks.weather.sketch_layout import EVERY_HOURS, PRODUCTS, SKETCHES, product_name
 from gaia.validator.db import copies
 from gaia.validator.db.connection import Database
 from gaia.validator.db.copies import LeadProducts

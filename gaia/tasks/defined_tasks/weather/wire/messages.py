@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from gaia.tasks.defined_tasks.weather.strict_json import strict_json
+from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault
 

@@ -88,7 +88,7 @@ def silence() -> None:
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """Run an embedded PostgreSQL; yield its URL."""
-    from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
+    from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 
     postgres = EmbeddedPostgres(folder)
     postgres.prepare()

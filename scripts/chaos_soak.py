@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from pool_chaos.soak import SAMPLE_S, rss_mib
 
-from gaia.validator.app.rendezvous import board_path, read_board
+from gaia.validator.app.meeting.rendezvous import board_path, read_board
 
 HERE = Path(__file__).resolve().parent
 WORKERS = 2

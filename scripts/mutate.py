@@ -23,8 +23,8 @@ TESTS = (
     "tests/unit/test_supervision_histories.py",
     "tests/unit/test_lease_book.py",
 )
-LEDGER = "gaia/validator/app/job_ledger.py"
-BOOK = "gaia/validator/app/lease_book.py"
+LEDGER = "gaia/validator/app/pool/job_ledger.py"
+BOOK = "gaia/validator/app/meeting/lease_book.py"
 SUPERVISION = "gaia/validator/app/supervision.py"
 
 

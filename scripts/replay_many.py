@@ -99,7 +99,7 @@ def replay(state: Path, workers: int, cpu: str = "") -> dict[str, Any]:
 async def _make(state: Path, scratch: Path, runs: int, miners: int) -> None:
     from gaia.localnet.population import Behaviour, population
     from gaia.localnet.stored_runs import make_runs, small_settings
-    from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
+    from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
     from gaia.validator.core.database_setup import run_comprehensive_database_setup
     from gaia.validator.db.connection import Database
 

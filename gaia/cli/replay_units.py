@@ -16,8 +16,8 @@ from typing import Any
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
-from gaia.validator.app.preload import SINGLE_THREADED, load_handlers
-from gaia.validator.app.sandbox import Mode, confine, grant_for
+from gaia.validator.app.children.preload import SINGLE_THREADED, load_handlers
+from gaia.validator.app.sandbox.confine import Mode, confine, grant_for
 from gaia.validator.db.history import Row, StoredRun
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import asyncpg
 
 from gaia.cli.tables import print_note
-from gaia.validator.app.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.io_engine import database_dsn
-from gaia.validator.app.preflight import claim_data_dir
+from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings, load_settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode

@@ -34,7 +34,7 @@ from gaia.localnet.report import Outcome, report_of, summary_of
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
 from gaia.localnet.watch import Progress, Watch
-from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.entry_points import LOCALNET_SERVICES

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def print_settings(settings: Settings) -> None:
     """Print every setting with its value, secrets redacted, and where it came from; and what the kernel offers."""
-    from gaia.validator.app.sandbox import survey
+    from gaia.validator.app.sandbox.confine import survey
     from gaia.validator.utils.config import describe
 
     rows = describe(settings)
@@ -65,7 +65,7 @@ def become_supervisor(settings: Settings) -> NoReturn:
     """
     import msgspec
 
-    from gaia.validator.app.preflight import preflight
+    from gaia.validator.app.startup.preflight import preflight
 
     lock = preflight(settings)
     os.set_inheritable(lock, True)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from gaia.localnet.options import FIRST_INIT_TIME, Options, clock_file, data_dir
 from gaia.localnet.subnet import LocalSubnet
-from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import GaiaError

@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil
 
-from gaia.validator.app.heartbeat import last_beat
-from gaia.validator.app.rendezvous import Board, board_path, heartbeat_path, read_board
+from gaia.validator.app.meeting.heartbeat import last_beat
+from gaia.validator.app.meeting.rendezvous import Board, board_path, heartbeat_path, read_board
 from pool_chaos import stops, victims
 from pool_chaos.book import Book
 from pool_chaos.engine import is_right

@@ -32,7 +32,7 @@ def run_chaos_engine(
 
 
 async def _serve(settings: dict[str, Any], pool_socket: socket.socket, board: Path) -> None:
-    from gaia.validator.app.compute_pool import ComputePool
+    from gaia.validator.app.pool.compute_pool import ComputePool
 
     limits = SimpleNamespace(unit_crash_limit=3, unit_timeout_s=settings["silence_s"])
     pool = ComputePool(limits, board)

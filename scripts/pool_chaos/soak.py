@@ -97,7 +97,7 @@ def run_soak_engine(
     """Run the soak, leave its verdict in the file `verdict`, and wait to be stopped."""
     import uvloop
 
-    from gaia.validator.app.compute_pool import ComputePool
+    from gaia.validator.app.pool.compute_pool import ComputePool
 
     async def serve(samples: TextIO) -> None:
         pool = ComputePool(SimpleNamespace(unit_crash_limit=3, unit_timeout_s=_FAR_S), Path(board))

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gaia.validator.app.nursery import is_stopped
-from gaia.validator.app.rendezvous import Board
+from gaia.validator.app.children.spawning import is_stopped
+from gaia.validator.app.meeting.rendezvous import Board
 from pool_chaos import victims
 
 KINDS = ("worker", "engine", "fork_server")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from gaia.validator.app.rendezvous import Board
+from gaia.validator.app.meeting.rendezvous import Board
 
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -13,7 +13,7 @@ from typing import Any
 from gaia.localnet.options import MINER_TIMEOUT_S, Options, data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.watch import Progress
-from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from state_chaos.reading import Reading, read
 
 _LOOK_EVERY_S = 0.05

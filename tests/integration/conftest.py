@@ -7,7 +7,7 @@ import uuid
 import asyncpg
 import pytest
 
-from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from tests.support.patience import patience

@@ -30,7 +30,7 @@ from gaia.validator.app.backends.inline import InlineBackend
 from gaia.validator.app.backends.local import LocalBackend
 from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.backends.protocols import Capability, ComputeBackend
-from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils import errors
 from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.backend_handlers import RETRY_AT

@@ -15,7 +15,7 @@ from gaia.cli.__main__ import main
 from gaia.cli.source import open_source
 from gaia.localnet.population import Behaviour, population
 from gaia.localnet.stored_runs import make_runs, small_settings
-from gaia.validator.app.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.db.failures import DatabaseFailure

@@ -16,11 +16,11 @@ import pytest
 import uvloop
 from distributed import Client
 
-from gaia.validator.app.backends.choice import start_compute
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.backends.protocols import WorkerLost
+from gaia.validator.app.io_compute import start_compute
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of

@@ -293,7 +293,7 @@ def test_supervisor_heeds_a_signal_while_the_database_is_being_made(tmp_path: Pa
 def test_first_process_of_a_container_collects_the_orphans_of_others() -> None:
     program = (
         "import ctypes, os, subprocess, time\n"
-        "from gaia.validator.app.nursery import reap_strangers\n"
+        "from gaia.validator.app.children.spawning import reap_strangers\n"
         "ctypes.CDLL(None).prctl(36, 1)\n"
         "ours = subprocess.Popen(['true'])\n"
         "subprocess.run(['sh', '-c', 'sleep 0.1 & sleep 0.1 &'])\n"

@@ -17,8 +17,8 @@ import asyncpg
 import psutil
 import pytest
 
-from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn
-from gaia.validator.app.preload import PARENT_VARIABLE
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
+from gaia.validator.app.children.preload import PARENT_VARIABLE
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import Deadline, patience
 from tests.support.roles import ROOT, Supervised, has_ended, until
@@ -377,12 +377,12 @@ def test_backends_that_outlive_their_server_are_ended_before_another_starts(tmp_
 @pytest.mark.parametrize(
     ("comment", "exit_code"),
     [
-        pytest.param("multiprocessing.forkserver gaia.validator.app.preload", 1, id="fork server"),
+        pytest.param("multiprocessing.forkserver gaia.validator.app.children.preload", 1, id="fork server"),
         pytest.param("another child", 0, id="another"),
     ],
 )
 def test_fork_server_whose_parent_died_before_it_loaded_anything_ends(comment: str, exit_code: int) -> None:
-    program = f"import gaia.validator.app.preload  # {comment}"
+    program = f"import gaia.validator.app.children.preload  # {comment}"
     somebody_else = {**os.environ, PARENT_VARIABLE: "1"}
 
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=somebody_else, timeout=patience(60))

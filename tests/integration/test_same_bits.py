@@ -15,7 +15,7 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
-from gaia.validator.app import preload
+from gaia.validator.app.children import preload
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.patience import patience
 
@@ -110,7 +110,7 @@ def test_any_number_of_workers_gives_the_same_bits(payloads, expected, workers, 
 
 FIRST_UNIT = """
     import json, os, sys, time
-    from gaia.validator.app import preload
+    from gaia.validator.app.children import preload
     preload.warm_up()
     assert len(os.listdir("/proc/self/task")) == 1, "a thread would not survive the fork"
     from numba.core import event
@@ -197,10 +197,10 @@ def test_what_was_compiled_once_is_loaded_the_next_time(tmp_path):
 FORK_SERVER = """
     import sys, time
     from pathlib import Path
-    from gaia.validator.app import nursery
+    from gaia.validator.app.children import spawning
     started = time.perf_counter()
-    nursery.prepare(Path(sys.argv[1]), is_forking=True)
-    while not nursery.can_fork(Path(sys.argv[1])):
+    spawning.prepare(Path(sys.argv[1]), is_forking=True)
+    while not spawning.can_fork(Path(sys.argv[1])):
         time.sleep(0.01)
     print(time.perf_counter() - started)
 """

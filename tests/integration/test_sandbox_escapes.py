@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import gaia
-from gaia.validator.app.sandbox import Level, Mode, survey
+from gaia.validator.app.sandbox.confine import Level, Mode, survey
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import ExitCode
 from tests.support.escapes import ESCAPES, REFUSALS

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from distributed import Client
 
-from gaia.validator.app.rendezvous import Board, board_path, read_board, short_directory
+from gaia.validator.app.meeting.rendezvous import Board, board_path, read_board, short_directory
 from tests.support.backend_handlers import WRITES
 from tests.support.patience import Deadline, patience
 from tests.support.roles import PATIENCE_S, ROOT, until

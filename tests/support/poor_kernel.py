@@ -7,8 +7,8 @@ import platform
 import struct
 from collections.abc import Sequence
 
-from gaia.validator.app.sandbox_seccomp import ABSENT, ALLOW, install
-from gaia.validator.app.sandbox_syscalls import numbers_of
+from gaia.validator.app.sandbox.seccomp import ABSENT, ALLOW, install
+from gaia.validator.app.sandbox.syscalls import numbers_of
 
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
 _NO_NEW_PRIVS = 38

@@ -20,9 +20,15 @@ from typing import Any
 import psutil
 
 from gaia.validator.app.child import die_with_parent
-from gaia.validator.app.embedded_postgres import embedded_dsn
-from gaia.validator.app.heartbeat import Heart
-from gaia.validator.app.rendezvous import Board, board_path, read_board, run_directory, signer_heartbeat_path
+from gaia.validator.app.children.embedded_postgres import embedded_dsn
+from gaia.validator.app.meeting.heartbeat import Heart
+from gaia.validator.app.meeting.rendezvous import (
+    Board,
+    board_path,
+    read_board,
+    run_directory,
+    signer_heartbeat_path,
+)
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
 from tests.support.patience import Deadline, patience
@@ -67,7 +73,7 @@ def run_test_signer(settings: dict[str, Any], signer_socket: socket.socket) -> N
 
 
 async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, board: Path) -> None:
-    from gaia.validator.app.compute_pool import ComputePool
+    from gaia.validator.app.pool.compute_pool import ComputePool
 
     limits = SimpleNamespace(unit_crash_limit=3, unit_timeout_s=60.0)
     pool = ComputePool(limits, board, canary_interval_s=settings.get("canary_interval_s", 0.0))

@@ -47,7 +47,7 @@ NOT_SETTINGS = {"PYTHONPATH", "PG_BINDIR"}
 MAY_HOLD_THE_ENVIRONMENT = {
     "gaia/localnet/options.py",  # hands it on to the validator it starts
     "gaia/miner/miner.py",  # hands it to the miner's settings
-    "gaia/validator/app/preload.py",  # asks what children will find in it
+    "gaia/validator/app/children/preload.py",  # asks what children will find in it
     "gaia/validator/utils/config.py",
     "gaia/validator/utils/proxies.py",  # tells libraries what no proxy reaches
 }

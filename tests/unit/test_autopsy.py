@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from gaia.validator.app.autopsy import cause_of
+from gaia.validator.app.children.post_mortem import cause_of
 from gaia.validator.app.supervision import Role
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gaia.validator.app.compute_pool import ComputePool
-from gaia.validator.app.rendezvous import Board, DeathReport, publish, short_directory
+from gaia.validator.app.meeting.rendezvous import Board, DeathReport, publish, short_directory
+from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.ipc_types import (
     Ack,
     Bye,

@@ -19,7 +19,7 @@ import pytest
 
 from gaia.validator.app import compute_worker
 from gaia.validator.app.compute_worker import ComputeWorker, find_handler
-from gaia.validator.app.rendezvous import short_directory
+from gaia.validator.app.meeting.rendezvous import short_directory
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.ipc_types import (
     CANARY,

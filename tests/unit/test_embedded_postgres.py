@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from gaia.validator.app import embedded_postgres as module
-from gaia.validator.app.embedded_postgres import EmbeddedPostgres, embedded_dsn, find_binaries
+from gaia.validator.app.children import embedded_postgres as module
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn, find_binaries
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 

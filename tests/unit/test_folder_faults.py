@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gaia.validator.app import rendezvous
-from gaia.validator.app.folder_faults import our_files, trouble_with_named_file
-from gaia.validator.app.rendezvous import Board, board_path, publish
+from gaia.validator.app.meeting import rendezvous
+from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
+from gaia.validator.app.startup.folder_faults import our_files, trouble_with_named_file
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from tests.support.scarcity import no_descriptors_left
 

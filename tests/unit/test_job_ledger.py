@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from gaia.validator.app.job_events import (
+from gaia.validator.app.meeting.lease_book import Crash, Holding, Story
+from gaia.validator.app.meeting.rendezvous import DeathReport
+from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
@@ -27,9 +29,7 @@ from gaia.validator.app.job_events import (
     WorkerLost,
     WorkerReady,
 )
-from gaia.validator.app.job_ledger import JobLedger
-from gaia.validator.app.lease_book import Crash, Holding, Story
-from gaia.validator.app.rendezvous import DeathReport
+from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.ipc_types import CANARY, Failure, ResultUnit, WorkUnit
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gaia.validator.app.job_events import (
+from gaia.validator.app.meeting.lease_book import Holding, Story
+from gaia.validator.app.meeting.rendezvous import DeathReport
+from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
@@ -26,9 +28,7 @@ from gaia.validator.app.job_events import (
     WorkerLost,
     WorkerReady,
 )
-from gaia.validator.app.job_ledger import JobLedger
-from gaia.validator.app.lease_book import Holding, Story
-from gaia.validator.app.rendezvous import DeathReport
+from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
 
 CRASH_LIMIT = 3

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gaia.validator.app.heartbeat import Heart, last_beat
-from gaia.validator.app.lease_book import Crash, LeaseBook, Story, discard, last_held
+from gaia.validator.app.meeting.heartbeat import Heart, last_beat
+from gaia.validator.app.meeting.lease_book import Crash, LeaseBook, Story, discard, last_held
 
 NEVER = 4e9
 
@@ -34,7 +34,7 @@ def test_lease_is_read_by_the_next_engine_until_it_is_released(path: Path) -> No
 def test_lease_outlives_a_process_that_is_killed_in_the_next_instruction(path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from gaia.validator.app.lease_book import LeaseBook\n"
+        "from gaia.validator.app.meeting.lease_book import LeaseBook\n"
         "book = LeaseBook(Path(sys.argv[1]))\n"
         "book.lease('0.1', 'a', 1, 4e9); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

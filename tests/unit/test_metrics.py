@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from gaia.validator.app import metrics, observer
-from gaia.validator.app.observer import Observer
+from gaia.validator.app.observation import metrics, observer
+from gaia.validator.app.observation.observer import Observer
 from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party, border

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from gaia.validator.app.preflight import (
+from gaia.validator.app.startup.preflight import (
     claim_data_dir,
     preflight,
     require_free_port,

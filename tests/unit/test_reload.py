@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gaia.validator.app.reload import RELOADABLE, merge
+from gaia.validator.app.startup.reload import RELOADABLE, merge
 from gaia.validator.app.supervisor_options import Reloaded
 from gaia.validator.utils.config import Settings, load_settings, variable_of
 
@@ -48,7 +48,7 @@ def test_settings_that_may_change_exist_and_are_named_in_the_manual() -> None:
 def test_program_reads_the_settings_for_a_supervisor_that_may_not_load_them(tmp_path: Path) -> None:
     running = load_settings(None, data_dir=tmp_path)
     (tmp_path / ".env").write_text("GAIA_COMPUTE_WORKERS=3\nGAIA_LOG_LEVEL=WARNING\n")
-    program = [sys.executable, "-m", "gaia.validator.app.reload"]
+    program = [sys.executable, "-m", "gaia.validator.app.startup.reload"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     done = subprocess.run(
@@ -64,7 +64,7 @@ def test_program_reads_the_settings_for_a_supervisor_that_may_not_load_them(tmp_
 
 def test_mistake_in_the_new_settings_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("GAIA_COMPUTE_WORKERS=many\n")
-    program = [sys.executable, "-m", "gaia.validator.app.reload"]
+    program = [sys.executable, "-m", "gaia.validator.app.startup.reload"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     done = subprocess.run(

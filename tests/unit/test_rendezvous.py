@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gaia.validator.app import rendezvous
-from gaia.validator.app.rendezvous import Board
+from gaia.validator.app.meeting import rendezvous
+from gaia.validator.app.meeting.rendezvous import Board
 from gaia.validator.utils.errors import ConfigurationError
 
 

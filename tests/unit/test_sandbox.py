@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 import gaia
-from gaia.validator.app.compute_pool import ComputePool
-from gaia.validator.app.engine_dial import SPARES, EngineDial
-from gaia.validator.app.sandbox import (
+from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.sandbox.confine import (
     Grant,
     Level,
     Mode,
@@ -28,7 +27,8 @@ from gaia.validator.app.sandbox import (
     require_sandbox,
     survey,
 )
-from gaia.validator.app.sandbox_measure import measure
+from gaia.validator.app.sandbox.dial import SPARES, EngineDial
+from gaia.validator.app.sandbox.measure import measure
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from tests.support.patience import patience
 from tests.support.poor_kernel import lack

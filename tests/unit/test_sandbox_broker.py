@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gaia.validator.app.sandbox_broker import AT_FDCWD, Broker
-from gaia.validator.app.sandbox_syscalls import machine, numbers_of
+from gaia.validator.app.sandbox.broker import AT_FDCWD, Broker
+from gaia.validator.app.sandbox.syscalls import machine, numbers_of
 
 NUMBERS = numbers_of(machine())
 CREATE = os.O_WRONLY | os.O_CREAT

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia.validator.app.sandbox_seccomp import (
+from gaia.validator.app.sandbox.seccomp import (
     ABSENT,
     ALLOW,
     BROKER,
@@ -24,7 +24,7 @@ from gaia.validator.app.sandbox_seccomp import (
     worker_filter,
     worker_rules,
 )
-from gaia.validator.app.sandbox_syscalls import AUDIT_ARCH, machine, numbers_of
+from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, machine, numbers_of
 
 PID = 4321
 PINNED = (0x20_0000_0000, 40)

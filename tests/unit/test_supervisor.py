@@ -10,7 +10,8 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from gaia.validator.app import nursery, rendezvous
+from gaia.validator.app.children import spawning
+from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor import Options, Supervisor
 from gaia.validator.utils.errors import ExitCode
@@ -83,7 +84,7 @@ def test_start_that_the_system_has_no_means_for_is_tried_again_until_it_is_a_cra
         tries.append(code)
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(nursery, "start", refuse)
+    monkeypatch.setattr(spawning, "start", refuse)
     options = msgspec.structs.replace(supervisor._options, crash_limit=3, poll_s=0.001)
 
     assert Supervisor(options, targets={Role.SIGNER: "builtins:print"}).run() == ExitCode.CRASH_LOOP

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gaia.validator import validator
-from gaia.validator.app.sandbox import survey
+from gaia.validator.app.sandbox.confine import survey
 from gaia.validator.app.supervision import Role
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import structlog
 
 from gaia.validator.app.child import die_with_parent
-from gaia.validator.app.heartbeat import Heart
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.app.rendezvous import signer_heartbeat_path
+from gaia.validator.app.meeting.heartbeat import Heart
+from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode

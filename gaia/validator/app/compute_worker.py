@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from gaia.validator.app.engine_dial import EngineDial
+from gaia.validator.app.children.preload import load_handlers
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.app.preload import load_handlers
-from gaia.validator.app.sandbox import Level, Mode, confine, grant_for
+from gaia.validator.app.sandbox.confine import Level, Mode, confine, grant_for
+from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError

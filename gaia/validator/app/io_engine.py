@@ -21,13 +21,13 @@ from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
-from gaia.validator.app import metrics
-from gaia.validator.app.backends.choice import Compute, start_compute
-from gaia.validator.app.compute_pool import ComputePool
-from gaia.validator.app.embedded_postgres import embedded_dsn
+from gaia.validator.app.children.embedded_postgres import embedded_dsn
+from gaia.validator.app.io_compute import Compute, start_compute
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.app.observer import CountedMiners, Observer, record_result
-from gaia.validator.app.reload import merge
+from gaia.validator.app.observation import metrics
+from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
+from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import msgspec
 
-from gaia.validator.app import autopsy, lease_book, nursery, rendezvous
-from gaia.validator.app.embedded_postgres import EmbeddedPostgres
-from gaia.validator.app.folder_faults import our_files, trouble_with_named_file
-from gaia.validator.app.heartbeat import last_beat
-from gaia.validator.app.launcher import Launcher
+from gaia.validator.app.children import post_mortem, spawning
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.children.launcher import Launcher
+from gaia.validator.app.children.spawning import Process, Seated
 from gaia.validator.app.logging_config import configure_logging, event
-from gaia.validator.app.nursery import Process, Seated
+from gaia.validator.app.meeting import lease_book, rendezvous
+from gaia.validator.app.meeting.heartbeat import last_beat
+from gaia.validator.app.startup.folder_faults import our_files, trouble_with_named_file
 from gaia.validator.app.supervision import (
     FORK_SERVER_DIED,
     Child,
@@ -127,7 +128,7 @@ class Supervisor:
                 is_forking = (
                     self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
                 )
-                nursery.prepare(self._data_dir, is_forking=is_forking)
+                spawning.prepare(self._data_dir, is_forking=is_forking)
                 event(_log, "supervisor_started", pid=os.getpid(), workers=self._options.workers)
                 while self._seated or self._wanted:
                     self._carry_out_plan()
@@ -203,7 +204,7 @@ class Supervisor:
     def _start(self, role: Role, seat: int) -> None:
         started_at = time.monotonic()
         try:
-            with nursery.sigint_blocked():
+            with spawning.sigint_blocked():
                 born = self._start_postgres() if role is Role.DATABASE else self._launcher.start(role, seat)
         except (EOFError, OSError) as error:
             if isinstance(error, OSError) and not _may_pass(error):
@@ -380,7 +381,7 @@ class Supervisor:
 
     def _reap(self, seated: Seated) -> None:
         now, facts = time.monotonic(), seated.child
-        exit_code = nursery.exit_code_of(seated.process)
+        exit_code = spawning.exit_code_of(seated.process)
         if seated.notes is not None:
             self._take_notes(seated)
         if seated.notes is not None:
@@ -401,7 +402,7 @@ class Supervisor:
         self._deaths = remember(self._deaths, death, self._limits)
         is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
         with our_files(self._data_dir):
-            report = autopsy.examine(seated, exit_code, death.lived_s, self._data_dir)
+            report = post_mortem.examine(seated, exit_code, death.lived_s, self._data_dir)
         if not is_well:
             self._reports.append(report)
         values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
@@ -435,13 +436,13 @@ class Supervisor:
             self._launcher.discard_standby()
         elif any(one.child.role is Role.ENGINE and one.child.is_ready for one in self._seated.values()):
             self._launcher.prepare_standby(now)
-        nursery.reap_strangers({*self._seated, *self._helpers()})
+        spawning.reap_strangers({*self._seated, *self._helpers()})
         self._looked_at = now
         children = [seated.child for seated in self._seated.values()]
         self._next_look_at = now + look_again_s(children, self._limits, self._options.poll_s)
 
     def _is_silent(self, seated: Seated) -> bool:
-        if nursery.is_stopped(seated.child.pid):
+        if spawning.is_stopped(seated.child.pid):
             return True
         path = rendezvous.heartbeat_path(self._data_dir)
         if seated.child.role is Role.SIGNER:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from gaia.validator.app.sandbox import Mode
+from gaia.validator.app.sandbox.confine import Mode
 from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
 from gaia.validator.utils.entry_points import HANDLERS
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from gaia.validator.app.backends.protocols import Capability, WorkerLost
-from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.errors import QuarantinedError
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 

@@ -9,7 +9,9 @@ from itertools import count
 
 import msgspec
 
-from gaia.validator.app.job_events import (
+from gaia.validator.app.meeting.lease_book import Crash, Holding, Story
+from gaia.validator.app.meeting.rendezvous import DeathReport
+from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
@@ -30,8 +32,6 @@ from gaia.validator.app.job_events import (
     WorkerLost,
     WorkerReady,
 )
-from gaia.validator.app.lease_book import Crash, Holding, Story
-from gaia.validator.app.rendezvous import DeathReport
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, QuarantinedError
 from gaia.validator.utils.ipc_types import CANARY, Failure, ResultUnit, WorkUnit
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal, NoReturn
 
-from gaia.validator.app import sandbox_landlock, sandbox_seccomp
 from gaia.validator.app.child import die_with_parent
-from gaia.validator.app.engine_dial import EngineDial
-from gaia.validator.app.sandbox_broker import Broker
-from gaia.validator.app.sandbox_syscalls import AUDIT_ARCH, machine, numbers_of
+from gaia.validator.app.sandbox import landlock, seccomp
+from gaia.validator.app.sandbox.broker import Broker
+from gaia.validator.app.sandbox.dial import EngineDial
+from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, machine, numbers_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 Mode = Literal["required", "best-effort", "off", "required, without Landlock"]
@@ -90,12 +90,12 @@ def survey() -> Survey:
     """Ask the kernel what it offers this process; changes nothing."""
     if sys.platform != "linux" or machine() not in AUDIT_ARCH:
         return Survey(landlock=0, seccomp=False, broker=False)
-    has_seccomp = sandbox_seccomp.knows(sandbox_seccomp.DENY)
+    has_seccomp = seccomp.knows(seccomp.DENY)
     release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())
     return Survey(
-        landlock=sandbox_landlock.abi_version(),
+        landlock=landlock.abi_version(),
         seccomp=has_seccomp,
-        broker=has_seccomp and sandbox_seccomp.knows(sandbox_seccomp.NOTIFY) and release >= _BROKERED_FROM,
+        broker=has_seccomp and seccomp.knows(seccomp.NOTIFY) and release >= _BROKERED_FROM,
     )
 
 
@@ -181,13 +181,13 @@ def _confine(offered: Survey, grant: Grant, dial: EngineDial | None) -> Level:
     _drop_capabilities()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if offered.landlock:
-        sandbox_landlock.restrict(offered.landlock, grant.read, grant.write)
+        landlock.restrict(offered.landlock, grant.read, grant.write)
     elif offered.broker:
         _hire_broker(grant)
     # Nobody of our user may look into our memory, and no core is dumped.
     _prctl(_PR_SET_DUMPABLE, 0)
     if offered.seccomp:
-        sandbox_seccomp.install(sandbox_seccomp.worker_filter(os.getpid(), address, machine()), flags=_TSYNC)
+        seccomp.install(seccomp.worker_filter(os.getpid(), address, machine()), flags=_TSYNC)
     return offered.level
 
 
@@ -230,13 +230,13 @@ def _hire_broker(grant: Grant) -> None:
         os.close(memory)
         # A lost broker would make every file vanish: better to be replaced.
         signal.signal(signal.SIGCHLD, _give_up)
-        program = sandbox_seccomp.trap_filter(machine())
+        program = seccomp.trap_filter(machine())
         both = _TSYNC | _TSYNC_ESRCH | _NEW_LISTENER
         try:
-            listener = sandbox_seccomp.install(program, flags=both | _WAIT_KILLABLE)
+            listener = seccomp.install(program, flags=both | _WAIT_KILLABLE)
         except OSError:
             # Linux before 5.19 may ask twice when a signal comes in between.
-            listener = sandbox_seccomp.install(program, flags=both)
+            listener = seccomp.install(program, flags=both)
         socket.send_fds(ours, [b"!"], [listener])
         os.close(listener)
 
@@ -253,7 +253,7 @@ def _be_broker(grant: Grant, memory: int, channel: socket.socket, worker: int) -
         _, (listener, *_), *_ = socket.recv_fds(channel, 1, 1)
         _close_all_but(memory, listener)
         _prctl(_PR_SET_DUMPABLE, 0)
-        sandbox_seccomp.install(sandbox_seccomp.broker_filter(machine()), flags=_TSYNC)
+        seccomp.install(seccomp.broker_filter(machine()), flags=_TSYNC)
         broker.serve(listener)
     finally:
         os._exit(ExitCode.CRASH)

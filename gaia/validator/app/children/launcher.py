@@ -9,9 +9,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from gaia.validator.app import nursery, rendezvous
-from gaia.validator.app.nursery import Process
-from gaia.validator.app.standby import Standby
+from gaia.validator.app.children import spawning
+from gaia.validator.app.children.spawning import Process
+from gaia.validator.app.children.standby import Standby
+from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor_options import Options
 
@@ -62,11 +63,11 @@ class Launcher:
             return standby
         is_worker = role is Role.WORKER
         is_forked = is_worker and self.options.start_method == "forkserver"
-        if is_forked and not nursery.can_fork(self._data_dir):
+        if is_forked and not spawning.can_fork(self._data_dir):
             self.is_waiting_to_fork = True
             return None
         self.incarnations += 1
-        return nursery.start(
+        return spawning.start(
             f"{role}-{seat}",
             self._targets[role],
             b"" if is_worker else self.options.settings,
@@ -89,8 +90,8 @@ class Launcher:
         self._standby.discard()
 
     def _start_standby(self, go: Connection) -> tuple[Process, Connection]:
-        with nursery.sigint_blocked():
-            return nursery.start(
+        with spawning.sigint_blocked():
+            return spawning.start(
                 "standby",
                 self._targets[Role.ENGINE],
                 self.options.settings,

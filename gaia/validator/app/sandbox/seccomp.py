@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gaia.validator.app.sandbox_syscalls import AUDIT_ARCH, numbers_of
+from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, numbers_of
 
 Instruction = tuple[int, int, int, int]
 """(code, jump if true, jump if false, operand) of classic BPF."""

@@ -1,4 +1,4 @@
-"""Measures what it costs a compute worker to be locked in: python -m gaia.validator.app.sandbox_measure."""
+"""Measures what it costs a compute worker to be locked in: python -m gaia.validator.app.sandbox.measure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 import tempfile
 import time
 
-from gaia.validator.app import preload
-from gaia.validator.app.engine_dial import EngineDial
-from gaia.validator.app.sandbox import Level, Mode, confine, grant_for
+from gaia.validator.app.children import preload
+from gaia.validator.app.sandbox.confine import Level, Mode, confine, grant_for
+from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.utils.entry_points import HANDLERS
 
 WORKERS = 50

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from gaia.validator.app.sandbox_syscalls import numbers_of
+from gaia.validator.app.sandbox.syscalls import numbers_of
 
 AT_FDCWD: Final = -100
 NOTIFICATION: Final = struct.Struct("=QIIiIQ6Q")

@@ -19,15 +19,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gaia.validator.app import child, preload, rendezvous
+from gaia.validator.app import child
+from gaia.validator.app.children import preload
 from gaia.validator.app.logging_config import event
+from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
 from gaia.validator.utils.entry_points import FORK_SERVER
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
 _FORKSERVER = multiprocessing.get_context("forkserver")
-_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_PACKAGE_ROOT = Path(__file__).resolve().parents[4]
 _FORK_PATIENCE_S = 0.5
 _MOST_WAKINGS = 10
 _WARM_UP_PATIENCE_S = 600.0

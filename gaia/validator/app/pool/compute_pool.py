@@ -17,8 +17,10 @@ from typing import Any, Protocol
 
 import structlog
 
-from gaia.validator.app.heartbeat import Heart
-from gaia.validator.app.job_events import (
+from gaia.validator.app.meeting.heartbeat import Heart
+from gaia.validator.app.meeting.lease_book import LeaseBook
+from gaia.validator.app.meeting.rendezvous import BoardReader, DeathReport
+from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
@@ -36,10 +38,8 @@ from gaia.validator.app.job_events import (
     WorkerDied,
     WorkerLost,
 )
-from gaia.validator.app.job_ledger import JobLedger
-from gaia.validator.app.lease_book import LeaseBook
-from gaia.validator.app.rendezvous import BoardReader, DeathReport
-from gaia.validator.app.worker_connection import WorkerConnection
+from gaia.validator.app.pool.job_ledger import JobLedger
+from gaia.validator.app.pool.worker_connection import WorkerConnection
 from gaia.validator.utils.errors import DeadlineExceeded
 from gaia.validator.utils.ipc_types import (
     CANARY,

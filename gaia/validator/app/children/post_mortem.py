@@ -6,10 +6,10 @@ import signal
 import time
 from pathlib import Path
 
-from gaia.validator.app import rendezvous
-from gaia.validator.app.lease_book import last_held
-from gaia.validator.app.nursery import Seated
-from gaia.validator.app.rendezvous import DeathReport
+from gaia.validator.app.children.spawning import Seated
+from gaia.validator.app.meeting import rendezvous
+from gaia.validator.app.meeting.lease_book import last_held
+from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Role
 
 _LONGEST_STACK = 4000

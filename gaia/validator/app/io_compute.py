@@ -8,7 +8,7 @@ from pathlib import Path
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
-from gaia.validator.app.compute_pool import ComputePool
+from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.config import Settings
 
 Compute = ComputePool | Dispatcher

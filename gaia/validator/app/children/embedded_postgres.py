@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from gaia.validator.app.child import die_with_parent
-from gaia.validator.app.rendezvous import make_private, short_directory
+from gaia.validator.app.meeting.rendezvous import make_private, short_directory
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 _CLONE_NEWUSER = 0x10000000

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.validator.app.sandbox import require_sandbox
+from gaia.validator.app.sandbox.confine import require_sandbox
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
-from gaia.validator.app.sandbox_syscalls import numbers_of
+from gaia.validator.app.sandbox.syscalls import numbers_of
 
 _ALL_RIGHTS: Final = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF}
 """File rights that each version of the interface knows; the newest holds for later versions."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.process import BaseProcess
 
-from gaia.validator.app import nursery
+from gaia.validator.app.children import spawning
+from gaia.validator.app.children.spawning import Process
 from gaia.validator.app.logging_config import event
-from gaia.validator.app.nursery import Process
 
 _log = logging.getLogger("application")
 _FIRST_PAUSE_S = 1.0
@@ -66,7 +66,7 @@ class Standby:
         if process is None or notes is None or go is None:
             return None
         assert process.pid is not None
-        if not self._is_alive() or nursery.is_stopped(process.pid):
+        if not self._is_alive() or spawning.is_stopped(process.pid):
             self.discard()
             return None
         try:
@@ -90,7 +90,7 @@ class Standby:
         if process is None:
             return None
         process.kill()
-        return nursery.exit_code_of(process)
+        return spawning.exit_code_of(process)
 
     def _lengthen_pause(self, now: float) -> None:
         lived_long = now - self._started_at > _LONGEST_PAUSE_S

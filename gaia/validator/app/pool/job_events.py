@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gaia.validator.app.lease_book import Holding, Story
-from gaia.validator.app.rendezvous import DeathReport
+from gaia.validator.app.meeting.lease_book import Holding, Story
+from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 

@@ -9,7 +9,7 @@ import struct
 from collections import deque
 from typing import Final
 
-from gaia.validator.app.sandbox_seccomp import PINNED_HIGH
+from gaia.validator.app.sandbox.seccomp import PINNED_HIGH
 
 SPARES: Final = 16
 """So many engines in a row may die under one worker; with the last socket it asks to be replaced."""

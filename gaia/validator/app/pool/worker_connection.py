@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import msgspec
 import structlog
 
-from gaia.validator.app.job_events import Event, WorkerHolding, WorkerLeaving, WorkerReady
+from gaia.validator.app.pool.job_events import Event, WorkerHolding, WorkerLeaving, WorkerReady
 from gaia.validator.utils.ipc_types import (
     FrameReader,
     Goodbye,

@@ -15,9 +15,9 @@ import psutil
 import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
-from gaia.validator.app import metrics
-from gaia.validator.app.backends.choice import Compute
-from gaia.validator.app.rendezvous import Board, read_board
+from gaia.validator.app.io_compute import Compute
+from gaia.validator.app.meeting.rendezvous import Board, read_board
+from gaia.validator.app.observation import metrics
 from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from gaia.validator.app.preflight import folder_trouble
-from gaia.validator.app.rendezvous import run_directory
+from gaia.validator.app.meeting.rendezvous import run_directory
+from gaia.validator.app.startup.preflight import folder_trouble
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 _OF_FOLDERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

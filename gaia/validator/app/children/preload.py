@@ -57,7 +57,7 @@ def load_handlers(module: str) -> None:
 
 def environment(data_dir: Path) -> dict[str, str]:
     """Return what children must find in their environment, whatever starts them."""
-    package = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[3]
     if os.access(package, os.W_OK) or "NUMBA_CACHE_DIR" in os.environ:
         return SINGLE_THREADED
     # Compiled code is kept beside its source, if that folder is ours to write.

@@ -15,7 +15,7 @@ from gaia.cli.select import NotThere, miner_named, runs_named
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
-from gaia.validator.core.weight_inputs import parts_named, read
+from gaia.validator.core.weights.inputs import parts_named, read
 from gaia.validator.db import history
 from gaia.validator.db.history import Row, StoredRun
 

@@ -10,9 +10,9 @@ from typing import Any
 from gaia.cli.replay import Comparison
 from gaia.tasks.defined_tasks.weather.copies.copy_book import overlap_payload
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
-from gaia.validator.core.weight_inputs import InputsDamaged, VectorInputs, read, vector_of
-from gaia.validator.db.copies import LeadProducts
+from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, read, vector_of
 from gaia.validator.db.history import Row
+from gaia.validator.db.products import LeadProducts
 
 Overlaps = Callable[[dict[str, Any]], Mapping[str, Any]]
 """What the unit says that finds overlaps; may raise a `GaiaError`."""

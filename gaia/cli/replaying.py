@@ -20,10 +20,10 @@ from gaia.cli.replay_weights import VectorVerdict, replay_vector
 from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.copies.copy_book import OVERLAPS
-from gaia.validator.core.weight_inputs import parts_named
-from gaia.validator.db import copies, history
-from gaia.validator.db.copies import LeadProducts
+from gaia.validator.core.weights.inputs import parts_named
+from gaia.validator.db import history, products
 from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.products import LeadProducts
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -70,7 +70,7 @@ def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdic
         return (
             rows,
             await history.weight_inputs(connection, digests),
-            await copies.products_of(connection, meant),
+            await products.products_of(connection, meant),
         )
 
     rows, parts, kept = source.read(read)

@@ -15,8 +15,8 @@ from gaia.localnet.tournament_world import DAY1_LEAD, FIELDS, FINAL_LEADS, LEADS
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import in_units, overlaps, own_errors
 from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
-from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Run
-from gaia.validator.core.weight_rules.gaia_next import worth
+from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
+from gaia.validator.core.weights.rules.gaia_next import worth
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gaia.localnet.local_miner import questions_path
 from gaia.localnet.population import MinerSpec
-from gaia.validator.core.weight_inputs import InputsDamaged, parts_named, read, vector_of
+from gaia.validator.core.weights.inputs import InputsDamaged, parts_named, read, vector_of
 from gaia.validator.db import history
 from golden_traces.questions import Subjects, questions_of
 

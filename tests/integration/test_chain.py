@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from gaia.localnet.chain import LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
 from gaia.validator.app.chain_signer import run_chain_signer
-from gaia.validator.core.signer_client import SignerClient
+from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode, TransientError
 from tests.support.patience import patience

@@ -14,11 +14,11 @@ from gaia.localnet.chain import LocalChain
 from gaia.localnet.chain_lies import custom_error, refusal, result
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.tasks.defined_tasks.base import FoundCopies
+from gaia.validator.core.chain.metagraph import MetagraphKeeper
+from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.metagraph_keeper import MetagraphKeeper
-from gaia.validator.core.signer_client import SignerClient
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
-from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError

@@ -23,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.messages import store_name_of
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
-from gaia.validator.core.weights import quantise, weight_vector
+from gaia.validator.core.weights.vector import quantise, weight_vector
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
 from tests.support.patience import patience

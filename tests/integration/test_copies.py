@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from gaia.tasks.defined_tasks.weather.copies import copy_book as book
 from gaia.tasks.defined_tasks.weather.copies.copy_book import ATTEMPTS, CopyBook
-from gaia.tasks.defined_tasks.weather.copies.copy_book import copy_book as book
-from gaia.validator.db import copies
+from gaia.validator.db import products
 from gaia.validator.utils.errors import MinerFault, NotYetAvailable, QuarantinedError, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.support.fakes import LEADS
@@ -157,13 +157,13 @@ def die_at(monkeypatch, story, step):
         case "multiplied":
             story.pool.dispatch_and_wait = dispatch_dying(story.pool, "weather.copies.products")
         case "before recording":
-            monkeypatch.setattr(copies, "record_products", once(copies.record_products, after=False))
+            monkeypatch.setattr(products, "record_products", once(products.record_products, after=False))
         case "uncommitted":
-            monkeypatch.setattr(copies, "record_products", once(copies.record_products, after=True))
+            monkeypatch.setattr(products, "record_products", once(products.record_products, after=True))
         case "recorded":
             monkeypatch.setattr(book.asyncio, "to_thread", once(book.asyncio.to_thread, after=False))
         case "forgetting":
-            monkeypatch.setattr(copies, "forget_products", once(copies.forget_products, after=True))
+            monkeypatch.setattr(products, "forget_products", once(products.forget_products, after=True))
 
 
 def dispatch_dying(pool, handler):

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
-from gaia.validator.db import components, copies, history, inputs, queries
+from gaia.validator.db import components, history, inputs, products, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
 from tests.integration.test_weather_task import INIT, Story
@@ -193,7 +193,7 @@ async def test_idle_tick_reads_nothing_whose_size_a_miner_chose(empty_dsn, tmp_p
 def test_only_statements_that_ask_for_it_by_name_return_what_miners_chose_the_size_of():
     statements = {
         (module.__name__.rpartition(".")[2], name): text
-        for module in (components, copies, history, inputs, queries)
+        for module in (components, products, history, inputs, queries)
         for name, text in module.SQL.items()
     }
 

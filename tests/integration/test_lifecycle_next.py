@@ -14,7 +14,7 @@ from gaia.cli.__main__ import main
 from gaia.cli.source import open_source
 from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
-from gaia.validator.core.weight_inputs import NOTHING_FOUND, VectorInputs, parts_named, read
+from gaia.validator.core.weights.inputs import NOTHING_FOUND, VectorInputs, parts_named, read
 from gaia.validator.db import history
 from tests.support.patience import patience
 from tests.support.rehearsal import board_of, kill, scores_of, until

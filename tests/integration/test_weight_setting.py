@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from gaia.tasks.defined_tasks.base import FoundCopies
-from gaia.validator.core.weight_inputs import parts_named, read, vector_of
+from gaia.validator.core.weights.inputs import parts_named, read, vector_of
 from gaia.validator.db import history
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from tests.support.fakes import VALIDATOR, a_metagraph

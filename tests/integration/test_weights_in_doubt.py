@@ -6,7 +6,7 @@ import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from gaia.tasks.defined_tasks.base import FoundCopies
-from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import WeightsRead, WeightsSet
 from tests.support.fakes import FakeMetagraph, a_metagraph

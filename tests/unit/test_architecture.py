@@ -52,7 +52,7 @@ MAY_HOLD_THE_ENVIRONMENT = {
     "gaia/validator/utils/proxies.py",  # tells libraries what no proxy reaches
 }
 
-MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain.py"}
+MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain/client.py"}
 
 
 @dataclass(frozen=True, slots=True)

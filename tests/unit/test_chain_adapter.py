@@ -10,7 +10,7 @@ from typing import Any
 import bittensor as bt
 import pytest
 
-from gaia.validator.core.chain import ChainClient, OwnWeights, WeightsOnChain
+from gaia.validator.core.chain.client import ChainClient, OwnWeights, WeightsOnChain
 from gaia.validator.utils.errors import DeadlineExceeded, SubnetMissing, TransientError
 
 _OWN, _OTHER = "5Own", "5Other"

@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 import uvloop
 
-from gaia.validator.core.signer_client import SignerClient
+from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -246,7 +246,7 @@ async def test_an_answer_of_the_wrong_kind_is_not_taken_for_success(tmp_path: Pa
 
 def test_neither_side_of_the_socket_loads_the_sdk_or_numpy_before_it_must() -> None:
     code = (
-        "import sys, gaia.validator.core.signer_client, gaia.validator.app.chain_signer;"
+        "import sys, gaia.validator.core.chain.signer_client, gaia.validator.app.chain_signer;"
         "print([m for m in ('numpy', 'bittensor', 'bittensor_core', 'websockets') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from gaia.validator.app.observation import metrics, observer
 from gaia.validator.app.observation.observer import Observer
-from gaia.validator.core.metagraph_keeper import MetagraphKeeper
+from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party, border
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, TransientError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gaia.validator.core.miner_address import base_url_of, canonical_store_path
+from gaia.validator.core.miners.address import base_url_of, canonical_store_path
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from tests.support.miners import a_neuron
 

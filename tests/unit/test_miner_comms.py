@@ -19,11 +19,11 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from gaia.validator.core import miner_session
 from gaia.validator.core.miner_comms import MinerComms, custom_serializer
-from gaia.validator.core.miner_http import MinerHttp, Reply
-from gaia.validator.core.miner_session import MinerSessions
-from gaia.validator.core.miner_tally import Tally
+from gaia.validator.core.miners import session
+from gaia.validator.core.miners.http import MinerHttp, Reply
+from gaia.validator.core.miners.session import MinerSessions
+from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import DeadlineExceeded, MinerFault, MinerUnreachable, OwnFailure
 from gaia.validator.utils.ipc_types import AuthSigned
@@ -284,7 +284,7 @@ async def test_error_of_a_handshake_that_nobody_foresaw_is_the_miners(comms, mon
         raise OverflowError("int too large")
 
     await scripted(comms)
-    monkeypatch.setattr(miner_session, "load_pem_public_key", broken)
+    monkeypatch.setattr(session, "load_pem_public_key", broken)
     before = UNFORESEEN[Party.MINER]
 
     with pytest.raises(MinerUnreachable, match="handshake: OverflowError"):

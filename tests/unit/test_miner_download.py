@@ -12,9 +12,9 @@ import pytest
 from gaia.miner.sessions import write_certificate
 from gaia.tasks.defined_tasks.base import StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_max_bytes
-from gaia.validator.core.miner_download import Downloads
-from gaia.validator.core.miner_http import MinerHttp
-from gaia.validator.core.miner_session import Peer
+from gaia.validator.core.miners.download import Downloads
+from gaia.validator.core.miners.http import MinerHttp
+from gaia.validator.core.miners.session import Peer
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
 from tests.support.liars import Answer, beneath_tls, liar
 from tests.support.miners import settings_for_miners

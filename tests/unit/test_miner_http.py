@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from gaia.miner.sessions import write_certificate
-from gaia.validator.core.miner_http import MinerHttp, Reply, deadline
+from gaia.validator.core.miners.http import MinerHttp, Reply, deadline
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
 from tests.support.liars import beneath_tls, liar

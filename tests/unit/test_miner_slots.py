@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gaia.validator.core.miner_slots import Turns
+from gaia.validator.core.miners.slots import Turns
 
 
 async def test_each_key_has_its_own_holders_and_others_wait_in_order():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.validator.core.metagraph_keeper import MetagraphKeeper
+from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import (

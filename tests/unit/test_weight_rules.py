@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
-from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Entry
-from gaia.validator.core.weight_rules.base import Standing
-from gaia.validator.core.weight_rules.gaia_next import lower_bound, rewards, worth
+from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Entry
+from gaia.validator.core.weights.rules.base import Standing
+from gaia.validator.core.weights.rules.gaia_next import lower_bound, rewards, worth
 
 RULE = WEIGHT_RULES["gaia-next"]
 Runs = list[dict[str, float | None]]

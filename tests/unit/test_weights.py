@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia.validator.core.weight_rules.gaia_2_9 import (
+from gaia.validator.core.weights.rules.gaia_2_9 import (
     logistic,
     percentile,
     relative_weights,
     window_means,
     with_bonus,
 )
-from gaia.validator.core.weights import quantise, weight_vector
+from gaia.validator.core.weights.vector import quantise, weight_vector
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 OWNER = "owner"

@@ -46,7 +46,7 @@ from gaia.validator.utils.proxies import spare_loopback
 if TYPE_CHECKING:
     from bittensor import Wallet
 
-    from gaia.validator.core.chain import ChainClient
+    from gaia.validator.core.chain.client import ChainClient
 
 _PR_SET_DUMPABLE = 4
 _READ_BYTES = 65536
@@ -241,7 +241,7 @@ class ChainSigner:
 
     async def _connected(self) -> ChainClient:
         """Return a connection that is not known to be broken."""
-        from gaia.validator.core.chain import ChainClient
+        from gaia.validator.core.chain.client import ChainClient
 
         async with self._connecting:
             if self._chain is not None and self._chain.is_broken:

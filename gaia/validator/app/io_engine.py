@@ -28,14 +28,14 @@ from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.startup.reload import merge
+from gaia.validator.core.chain.metagraph import MetagraphKeeper
+from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.metagraph_keeper import MetagraphKeeper
 from gaia.validator.core.miner_comms import MinerComms
-from gaia.validator.core.signer_client import SignerClient
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
-from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings, load_settings
 from gaia.validator.utils.errors import ConfigurationError

@@ -42,11 +42,11 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     decode_reply,
     printable,
 )
-from gaia.validator.core.miner_address import base_url_of, canonical_store_path
-from gaia.validator.core.miner_download import Downloads
-from gaia.validator.core.miner_http import Deadline, MinerHttp, Reply, deadline
-from gaia.validator.core.miner_session import AuthSigner, MinerSessions, Peer, fresh_nonce
-from gaia.validator.core.miner_tally import Tally
+from gaia.validator.core.miners.address import base_url_of, canonical_store_path
+from gaia.validator.core.miners.download import Downloads
+from gaia.validator.core.miners.http import Deadline, MinerHttp, Reply, deadline
+from gaia.validator.core.miners.session import AuthSigner, MinerSessions, Peer, fresh_nonce
+from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable

@@ -10,9 +10,9 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from gaia.tasks.defined_tasks.base import Clock, GaiaTask
+from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.metagraph_keeper import MetagraphKeeper
-from gaia.validator.core.weight_setting import WeightSetter
+from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import (
     ConfigurationError,

@@ -12,11 +12,11 @@ import pytest
 from gaia.cli.replay_weights import BEFORE, replay_vector
 from gaia.cli.replaying import vector_lines, vectors_report
 from gaia.tasks.defined_tasks.base import FoundCopies
-from gaia.validator.core.weight_inputs import VectorInputs, vector_of, written
-from gaia.validator.core.weight_rules import Entry
-from gaia.validator.core.weight_rules.base import Standing
-from gaia.validator.core.weights import Registered, Terms
-from gaia.validator.db.copies import LeadProducts
+from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
+from gaia.validator.core.weights.rules import Entry
+from gaia.validator.core.weights.rules.base import Standing
+from gaia.validator.core.weights.vector import Registered, Terms
+from gaia.validator.db.products import LeadProducts
 
 PAIRS = [("a", "b", 0.5)]
 KEPT = [LeadProducts(run_id="r1", lead_hours=24, sha256="ab", hotkeys=["a", "b"])]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA
-from gaia.validator.core.weights import weight_vector
+from gaia.validator.core.weights.vector import weight_vector
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 RULES = RULE_SETS["gaia-2.9"]

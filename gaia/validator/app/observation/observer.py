@@ -18,7 +18,7 @@ from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, Stor
 from gaia.validator.app.io_compute import Compute
 from gaia.validator.app.meeting.rendezvous import Board, read_board
 from gaia.validator.app.observation import metrics
-from gaia.validator.core.metagraph_keeper import MetagraphKeeper
+from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party

@@ -33,9 +33,9 @@ from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
     product_name,
 )
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
-from gaia.validator.db import copies
+from gaia.validator.db import products
 from gaia.validator.db.connection import Database
-from gaia.validator.db.copies import LeadProducts
+from gaia.validator.db.products import LeadProducts
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import WorkUnit
@@ -106,7 +106,7 @@ class CopyBook:
 
     async def _settle_all(self, folders: Sequence[Path], now: datetime) -> None:
         async with self._database.transaction() as connection:
-            kept = await copies.kept_leads(connection)
+            kept = await products.kept_leads(connection)
         settled = 0
         for folder in folders:
             if lead_of(folder) in kept:
@@ -132,9 +132,9 @@ class CopyBook:
         await self._require_nothing_left()
         run_ids = sorted(members)
         async with self._database.transaction() as connection:
-            kept = await copies.products_of(connection, run_ids)
+            kept = await products.products_of(connection, run_ids)
             window = timedelta(hours=self._settings.freeze_window_hours)
-            bound = await copies.bound_after(connection, run_ids, window)
+            bound = await products.bound_after(connection, run_ids, window)
         payload = overlap_payload(self._products, kept, members, earning)
         answer = await self._overlaps(payload)
         if answer.missing:
@@ -176,7 +176,7 @@ class CopyBook:
                 raise
             log.error("products_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
             made = LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
-        await self._database.run(partial(copies.record_products, products=made, now=now))
+        await self._database.run(partial(products.record_products, products=made, now=now))
         self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)
         log.info(
@@ -203,7 +203,7 @@ class CopyBook:
 
     async def _settled(self, folder: Path) -> list[str] | None:
         async with self._database.transaction() as connection:
-            return await copies.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
+            return await products.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
 
     async def _require_nothing_left(self) -> None:
         now, before = self._wall_clock(), self._left_since
@@ -230,8 +230,8 @@ class CopyBook:
         window = timedelta(days=self._settings.weights_window_days) + _AFTER_WINDOW
 
         async def forget(connection: Connection) -> tuple[set[str], set[str]]:
-            meant = await copies.forget_products(connection, self._rules.name, window)
-            return meant, await copies.open_run_ids(connection)
+            meant = await products.forget_products(connection, self._rules.name, window)
+            return meant, await products.open_run_ids(connection)
 
         meant, is_open = await self._database.run(forget)
         names = {product_name(sha256) for sha256 in meant}

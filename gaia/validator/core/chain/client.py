@@ -13,7 +13,7 @@ from typing import Any
 import bittensor as bt
 import structlog
 
-from gaia.validator.core.weight_doubts import ERA_BLOCKS, as_stored
+from gaia.validator.core.weights.doubts import ERA_BLOCKS, as_stored
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
 from gaia.validator.utils.ipc_types import Metagraph, Neuron

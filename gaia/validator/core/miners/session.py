@@ -26,8 +26,8 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     PublicKey,
     decode_reply,
 )
-from gaia.validator.core.miner_http import MAX_JSON_BYTES, Deadline, MinerHttp, Reply
-from gaia.validator.core.miner_slots import Turns
+from gaia.validator.core.miners.http import MAX_JSON_BYTES, Deadline, MinerHttp, Reply
+from gaia.validator.core.miners.slots import Turns
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import AuthSigned

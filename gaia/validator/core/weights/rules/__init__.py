@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gaia.validator.core.weight_rules import gaia_2_9, gaia_next
-from gaia.validator.core.weight_rules.base import Copies, Entry, Run, WeightRule
+from gaia.validator.core.weights.rules import gaia_2_9, gaia_next
+from gaia.validator.core.weights.rules.base import Copies, Entry, Run, WeightRule
 
 WEIGHT_RULES: Mapping[str, WeightRule] = {rule.name: rule for rule in (gaia_2_9.RULE, gaia_next.RULE)}
 

@@ -11,10 +11,10 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weight_doubts import Doubt, Landed, settle
-from gaia.validator.core.weight_inputs import VectorInputs, vector_of, written
-from gaia.validator.core.weight_rules.base import Entry, Standing
-from gaia.validator.core.weights import Terms, registered
+from gaia.validator.core.weights.doubts import Doubt, Landed, settle
+from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
+from gaia.validator.core.weights.rules.base import Entry, Standing
+from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Run
+from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 ACTIVE_VALIDATOR_BLOCKS = 500

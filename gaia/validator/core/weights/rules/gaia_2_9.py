@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Final
 
-from gaia.validator.core.weight_rules.base import Copies, Entry, Run, Standing, WeightRule
+from gaia.validator.core.weights.rules.base import Copies, Entry, Run, Standing, WeightRule
 
 # The best miner's bonus in a run (scoring.md, 3.5)
 BONUS = 0.05

@@ -10,11 +10,11 @@ from pathlib import Path
 from gaia.tasks.defined_tasks.base import StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.manifest import require_store_path
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_max_bytes
-from gaia.validator.core.miner_draft import Draft, our_disk
-from gaia.validator.core.miner_http import MinerHttp, deadline
-from gaia.validator.core.miner_session import Peer
-from gaia.validator.core.miner_slots import Turns
-from gaia.validator.core.miner_tally import Tally
+from gaia.validator.core.miners.draft import Draft, our_disk
+from gaia.validator.core.miners.http import MinerHttp, deadline
+from gaia.validator.core.miners.session import Peer
+from gaia.validator.core.miners.slots import Turns
+from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, OwnFailure

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gaia.tasks.defined_tasks.base import FoundCopies
-from gaia.validator.core.weight_rules import WEIGHT_RULES, Copies, Entry, Run
-from gaia.validator.core.weight_rules.base import Standing
-from gaia.validator.core.weights import Registered, Terms, quantise, weights_of
+from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Entry, Run
+from gaia.validator.core.weights.rules.base import Standing
+from gaia.validator.core.weights.vector import Registered, Terms, quantise, weights_of
 from gaia.validator.utils.errors import GaiaError
 
 NOTHING_FOUND = FoundCopies(pairs=(), committed={}, products=())

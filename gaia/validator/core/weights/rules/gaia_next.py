@@ -12,7 +12,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Final
 
-from gaia.validator.core.weight_rules.base import Copies, Entry, Run, Standing, WeightRule
+from gaia.validator.core.weights.rules.base import Copies, Entry, Run, Standing, WeightRule
 
 WORST: Final = -1.0
 """Score of a run or lead that is missing."""

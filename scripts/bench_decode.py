@@ -158,7 +158,7 @@ def writers(field: Any) -> Mapping[str, Make]:
 
 def attacks(size: int) -> Mapping[str, Make]:
     """Return the slowest frames known that pass."""
-    from gaia.localnet import hostile_frames
+    from gaia.localnet.miners import hostile_frames
 
     return {
         "tables": partial(hostile_frames.many_tables, size),
@@ -172,7 +172,7 @@ def attacks(size: int) -> Mapping[str, Make]:
 
 def search(size: int, tries: int, seed: int) -> Iterator[tuple[str, Make]]:
     """Yield frames with tables of any density in blocks of any size, most of them near the limits."""
-    from gaia.localnet import hostile_frames
+    from gaia.localnet.miners import hostile_frames
 
     rng = random.Random(seed)
     for _ in range(tries):
@@ -185,7 +185,7 @@ def search(size: int, tries: int, seed: int) -> Iterator[tuple[str, Make]]:
 
 def refused(size: int, costs: Costs) -> dict[str, float]:
     """Return what attacks that do not pass would have cost; of one shared stream, worked out from a part."""
-    from gaia.localnet import hostile_frames
+    from gaia.localnet.miners import hostile_frames
 
     part = size // SHARE // 8 * 8
     few, some = (

@@ -136,7 +136,7 @@ def write_member(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def packed(integers: npt.NDArray[np.uint16]) -> bytes:
-    """Return the bytes `gaia.localnet.weather_pack` turns back into `integers`."""
+    """Return the bytes `gaia.localnet.weather.pack` turns back into `integers`."""
     difference = np.diff(integers, axis=2, prepend=np.uint16(0)).view(np.int16)
     # Signs move to the lowest bit, so that the upper bytes of small differences are all zero.
     folded = ((difference << 1) ^ (difference >> 15)).view(np.uint16)

@@ -15,13 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
-from gaia.localnet.display import Display, LiveDisplay, PlainDisplay, View, final_table
 from gaia.localnet.options import Options
 from gaia.localnet.population import DEFAULT_SIZE, Behaviour
-from gaia.localnet.stages import Stage, Stopwatch, stage_of
 from gaia.localnet.state import fresh_state_dir, in_use
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.watch import NOT_NOW
+from gaia.localnet.view.display import Display, LiveDisplay, PlainDisplay, View, final_table
+from gaia.localnet.view.stages import Stage, Stopwatch, stage_of
+from gaia.localnet.view.watch import NOT_NOW
 from gaia.validator.utils.errors import GaiaError
 
 MOST_MINERS = 250

@@ -26,7 +26,7 @@ from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import SURFACE_FIELDS
 
 if TYPE_CHECKING:
-    from gaia.localnet.chain import ChainNeuron
+    from gaia.localnet.chain.node import ChainNeuron
 
 CHAIN, ARCHIVES, MINERS = "chain", "archives", "miners"
 BLOCKS_PER_START = 1_000_000
@@ -38,7 +38,7 @@ Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any
 @asynccontextmanager
 async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
     """The chain, once the miners have said where they listen: validator first, then they by index."""
-    from gaia.localnet.chain import LocalChain
+    from gaia.localnet.chain.node import LocalChain
 
     validator = keypair(VALIDATOR_URI).ss58_address
     served = (await _wait_for_ready(state_dir, MINERS))["miners"]
@@ -75,7 +75,7 @@ def _neuron(
     hotkey: str, ip: str = "", port: int = 0, stake: float = 0.0, validator_permit: bool = False
 ) -> ChainNeuron:
     """A registration whose hotkey is its own coldkey."""
-    from gaia.localnet.chain import ChainNeuron
+    from gaia.localnet.chain.node import ChainNeuron
 
     return ChainNeuron(
         hotkey=hotkey, coldkey=hotkey, ip=ip, port=port, stake=stake, validator_permit=validator_permit
@@ -85,7 +85,7 @@ def _neuron(
 @asynccontextmanager
 async def miners(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
     """All miners of the population."""
-    from gaia.localnet.miners import Farm
+    from gaia.localnet.miners.farm import Farm
 
     farm = Farm(state_dir, options)
     addresses = await farm.start()
@@ -98,8 +98,8 @@ async def miners(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str
 @asynccontextmanager
 async def archives(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
     """The sources of truth, under the subnet's calendar."""
-    from gaia.localnet.archives import ArchiveServer
-    from gaia.localnet.weather import WeatherReplay
+    from gaia.localnet.archives.server import ArchiveServer
+    from gaia.localnet.weather.replay import WeatherReplay
 
     clock = SimulatedClock(clock_file(state_dir))
     server = ArchiveServer(clock, WeatherReplay(), state_dir / "archives", options.grid, SURFACE_FIELDS)

@@ -11,9 +11,9 @@ from typing import Any
 
 from bittensor_core import Keypair
 
-from gaia.localnet.forecasters import bit_rounded, graded
+from gaia.localnet.miners.forecasters import bit_rounded, graded
 from gaia.localnet.population import MinerSpec
-from gaia.localnet.weather import WeatherReplay
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastField
 from gaia.miner.store import StoreWriter
 from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from gaia.localnet.chain.readback import read_chain
 from gaia.localnet.children import Child, ChildFailed
 from gaia.localnet.options import (
     NETUID,
@@ -29,11 +30,10 @@ from gaia.localnet.options import (
     wallet_dir,
 )
 from gaia.localnet.population import MinerSpec, population
-from gaia.localnet.readback import read_chain
-from gaia.localnet.report import Outcome, report_of, summary_of
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
+from gaia.localnet.view.report import Outcome, report_of, summary_of
+from gaia.localnet.view.watch import Progress, Watch
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
-from gaia.localnet.watch import Progress, Watch
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings

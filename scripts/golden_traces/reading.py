@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gaia.localnet.local_miner import questions_path
+from gaia.localnet.miners.local_miner import questions_path
 from gaia.localnet.population import MinerSpec
 from gaia.validator.core.weights.inputs import InputsDamaged, parts_named, read, vector_of
 from gaia.validator.db import history

@@ -14,8 +14,8 @@ import xarray as xr
 from numcodecs import Blosc
 from numpy.typing import NDArray
 
-from gaia.localnet.archive_grib import gfs_file
-from gaia.localnet.weather_pack import WeatherPack
+from gaia.localnet.archives.grib import gfs_file
+from gaia.localnet.weather.pack import WeatherPack
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest

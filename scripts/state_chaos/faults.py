@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 
 from gaia.localnet.options import FIRST_INIT_TIME, clock_file, data_dir
-from gaia.localnet.watch import NOT_NOW
+from gaia.localnet.view.watch import NOT_NOW
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
 from gaia.validator.core.clock import SimulatedClock
 from state_chaos.playing import Fault, Scene, Stuck, steps_done

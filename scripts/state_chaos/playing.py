@@ -12,7 +12,7 @@ from typing import Any
 
 from gaia.localnet.options import MINER_TIMEOUT_S, Options, data_dir
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.watch import Progress
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from state_chaos.reading import Reading, read
 

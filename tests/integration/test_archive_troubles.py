@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 
-from gaia.localnet.archive_troubles import CONTROL_PATH, Source, Trouble
-from gaia.localnet.archives import ArchiveServer
+from gaia.localnet.archives.server import ArchiveServer
+from gaia.localnet.archives.troubles import CONTROL_PATH, Source, Trouble
 from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.weather import WeatherReplay
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.base import Archives
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive

@@ -14,9 +14,9 @@ import httpx
 import numpy as np
 import pytest
 
-from gaia.localnet.archive_troubles import Source, Trouble
-from gaia.localnet.archives import ArchiveServer, Fault
-from gaia.localnet.weather import WeatherReplay
+from gaia.localnet.archives.server import ArchiveServer, Fault
+from gaia.localnet.archives.troubles import Source, Trouble
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gaia.localnet.chain import LocalChain
-from gaia.localnet.chain_state import ChainNeuron
+from gaia.localnet.chain.node import LocalChain
+from gaia.localnet.chain.pallet import ChainNeuron
 from gaia.localnet.wallets import keypair, write_hotkey
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import patience

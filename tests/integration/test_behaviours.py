@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from numcodecs import Blosc
 
-from gaia.localnet.behaviours import COPY_TAKES, miner_of
-from gaia.localnet.forecasters import NAN_SHARE
-from gaia.localnet.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World, questions_path
+from gaia.localnet.miners.behaviours import COPY_TAKES, miner_of
+from gaia.localnet.miners.forecasters import NAN_SHARE
+from gaia.localnet.miners.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World, questions_path
 from gaia.localnet.population import HOSTILE, Behaviour, MinerSpec, population
-from gaia.localnet.weather import WeatherReplay
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract

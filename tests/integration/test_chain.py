@@ -19,7 +19,7 @@ import bittensor as bt
 import pytest
 from websockets.asyncio.client import connect
 
-from gaia.localnet.chain import LocalChain
+from gaia.localnet.chain.node import LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
 from gaia.validator.app.chain_signer import run_chain_signer
 from gaia.validator.core.chain.signer_client import SignerClient
@@ -287,7 +287,7 @@ async def test_a_missing_hotkey_ends_the_process_with_its_exit_code(
 async def test_the_node_runs_as_a_program_and_says_where(tmp_path: Path) -> None:
     listing = tmp_path / "neurons.json"
     listing.write_text(json.dumps([asdict(neuron) for neuron in neurons()]))
-    program = [sys.executable, "-m", "gaia.localnet.chain", str(listing), "--block-time", "0.05"]
+    program = [sys.executable, "-m", "gaia.localnet.chain.node", str(listing), "--block-time", "0.05"]
     node = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE, env=dict(os.environ))
     assert node.stdout is not None
     url = json.loads(await node.stdout.readline())["url"]

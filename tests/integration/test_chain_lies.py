@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gaia.localnet.chain import LocalChain
-from gaia.localnet.chain_lies import custom_error, refusal, result
+from gaia.localnet.chain.lies import custom_error, refusal, result
+from gaia.localnet.chain.node import LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.chain.metagraph import MetagraphKeeper

@@ -10,7 +10,7 @@ import pytest
 
 from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.watch import Progress
 from tests.support.backends import DaskCluster
 from tests.support.rehearsal import board_of, kill, scores_of, steps_done, until
 

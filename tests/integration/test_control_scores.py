@@ -15,7 +15,7 @@ import pytest
 import zarr
 from numcodecs import Blosc
 
-from gaia.localnet.archive_grib import era5_file, gfs_file
+from gaia.localnet.archives.grib import era5_file, gfs_file
 from gaia.miner.inference import ForecastField
 from gaia.miner.store import StoreWriter
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component

@@ -12,7 +12,7 @@ import pytest
 
 from gaia.localnet.options import Options, data_dir
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.watch import Progress
 from tests.support.patience import Deadline, patience
 from tests.support.rehearsal import board_of, kill, processes_of, scores_of, steps_done, until
 

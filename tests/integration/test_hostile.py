@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gaia.localnet.behaviours import miner_of
-from gaia.localnet.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World
+from gaia.localnet.miners.behaviours import miner_of
+from gaia.localnet.miners.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World
 from gaia.localnet.options import MINER_TIMEOUT_S
 from gaia.localnet.population import HOSTILE, Behaviour, population
-from gaia.localnet.weather import WeatherReplay
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.server import MinerOptions
 from gaia.miner.sessions import write_certificate
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest

@@ -9,16 +9,16 @@ import signal
 import httpx
 import pytest
 
-from gaia.localnet.behaviours import DeadMiner
-from gaia.localnet.chain import LocalChain
+from gaia.localnet.chain.node import LocalChain
+from gaia.localnet.chain.readback import read_chain
 from gaia.localnet.children import ChildFailed
+from gaia.localnet.miners.behaviours import DeadMiner
 from gaia.localnet.options import NETUID, WALLET_HOTKEY, WALLET_NAME, Options
 from gaia.localnet.population import Behaviour, population
-from gaia.localnet.readback import read_chain
 from gaia.localnet.services import BLOCKS_PER_START
 from gaia.localnet.subnet import LocalSubnet, WeightsDiffer
+from gaia.localnet.view.watch import Watch
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
-from gaia.localnet.watch import Watch
 from tests.support.localnet import RUN_ID, a_finished_run
 from tests.support.patience import patience
 from tests.support.subnet import OWNER, VALIDATOR, neurons

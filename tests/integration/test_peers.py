@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from gaia.localnet.weather_pack import WeatherPack
+from gaia.localnet.weather.pack import WeatherPack
 from gaia.tasks.defined_tasks.weather.validator import metrics
 from gaia.tasks.defined_tasks.weather.validator.areas import row_weights
 from gaia.tasks.defined_tasks.weather.validator.ensemble import crps, crps_of_points

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gaia.localnet import hostile_frames
+from gaia.localnet.miners import hostile_frames
 from gaia.validator.utils.errors import ExitCode
 from tests.support import stopping
 from tests.support.forecast_stores import CONTRACT, a_field, a_store, put, reference_files

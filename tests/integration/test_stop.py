@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gaia.localnet.chain import LocalChain
+from gaia.localnet.chain.node import LocalChain
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ExitCode
 from tests.integration.test_bad_input import Operator

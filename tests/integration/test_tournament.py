@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gaia.localnet import tournament
-from gaia.localnet.tournament import Plan, play_seed, report_of, table
-from gaia.localnet.tournament_edges import EDGES, earnings
-from gaia.localnet.tournament_edges import table as edge_table
-from gaia.localnet.tournament_players import Kind, catalogue
+from gaia.localnet.tournament import __main__ as tournament
+from gaia.localnet.tournament.__main__ import Plan, play_seed, report_of, table
+from gaia.localnet.tournament.edges import EDGES, earnings
+from gaia.localnet.tournament.edges import table as edge_table
+from gaia.localnet.tournament.players import Kind, catalogue
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "explanation" / "scoring.md"
 Earned = dict[str, dict[str, tuple[float, float]]]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gaia.localnet.options import Addresses
-from gaia.localnet.watch import ForecastProgress, Progress, RunProgress, WeightsProgress
+from gaia.localnet.view.watch import ForecastProgress, Progress, RunProgress, WeightsProgress
 
 INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
 RUN_ID = "2026-03-25T00Z"

@@ -13,7 +13,7 @@ import psutil
 
 from gaia.localnet.options import data_dir
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.watch import Progress
 from gaia.validator.app.meeting.rendezvous import Board, board_path, read_board
 from tests.support.patience import Deadline
 

@@ -13,7 +13,7 @@ from typing import Any
 from gaia.localnet import __main__ as command
 from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.watch import Progress
 from tests.support.localnet import RUN_ID, a_finished_run, a_run
 
 REPORT = {

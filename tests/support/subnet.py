@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gaia.localnet.chain import ChainNeuron
-from gaia.localnet.chain_blocks import BlockChain
-from gaia.localnet.chain_runtime import ChainRuntime
-from gaia.localnet.chain_state import SubnetRules
+from gaia.localnet.chain.blocks import BlockChain
+from gaia.localnet.chain.node import ChainNeuron
+from gaia.localnet.chain.pallet import SubnetRules
+from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
 
 NETUID = 57

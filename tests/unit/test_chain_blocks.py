@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from gaia.localnet.chain_apis import RuntimeApis
-from gaia.localnet.chain_blocks import (
+from gaia.localnet.chain.apis import RuntimeApis
+from gaia.localnet.chain.blocks import (
     KEPT_BLOCKS,
     BlockChain,
     InvalidTransactionError,
     StateDiscardedError,
 )
-from gaia.localnet.chain_rpc import RpcMethods
+from gaia.localnet.chain.rpc import RpcMethods
 from gaia.localnet.wallets import VALIDATOR_URI
 from tests.support.subnet import NETUID, VALIDATOR, block_chain, signed_call
 

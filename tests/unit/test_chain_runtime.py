@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gaia.localnet import chain_runtime
-from gaia.localnet.chain_runtime import ChainRuntime
+from gaia.localnet.chain import runtime
+from gaia.localnet.chain.runtime import ChainRuntime
 
 
 @pytest.fixture(scope="module")
 def golden() -> Any:
-    path = Path(chain_runtime.__file__).parent / "data" / "golden-sdk-11.3.0.json.xz"
+    path = Path(runtime.__file__).parent / "data" / "golden-sdk-11.3.0.json.xz"
     with lzma.open(path) as stream:
         return json.load(stream)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gaia.localnet.chain_runtime import ChainRuntime
-from gaia.localnet.chain_state import DispatchError, SubnetRules, SubtensorPallet
-from gaia.localnet.chain_storage import ChainStorage
+from gaia.localnet.chain.pallet import DispatchError, SubnetRules, SubtensorPallet
+from gaia.localnet.chain.runtime import ChainRuntime
+from gaia.localnet.chain.storage import ChainStorage
 from tests.support.subnet import MINERS, NETUID, OWNER, RULES, VALIDATOR, neurons
 
 _VECTOR: dict[str, Any] = {

@@ -6,10 +6,10 @@ import io
 
 from rich.console import Console
 
-from gaia.localnet.display import LiveDisplay, PlainDisplay, View, final_table, line_of, picture_of
 from gaia.localnet.population import population
-from gaia.localnet.stages import Stage
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.display import LiveDisplay, PlainDisplay, View, final_table, line_of, picture_of
+from gaia.localnet.view.stages import Stage
+from gaia.localnet.view.watch import Progress
 from tests.support.localnet import INIT_TIME, RUN_ID, a_finished_run, a_forecast, a_run
 
 

@@ -14,7 +14,7 @@ from gaia.localnet import __main__ as command
 from gaia.localnet.children import ChildFailed
 from gaia.localnet.options import Options
 from gaia.localnet.population import Behaviour
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.watch import Progress
 from tests.support import staged_subnet
 from tests.support.localnet import RUN_ID, a_run, some_weights
 from tests.support.patience import patience

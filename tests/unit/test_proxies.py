@@ -10,7 +10,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
-from gaia.localnet.readback import read_chain
+from gaia.localnet.chain.readback import read_chain
 from gaia.validator.utils.proxies import spare_loopback
 
 NOBODY = "http://127.0.0.1:9"

@@ -8,8 +8,8 @@ import pytest
 
 from gaia.localnet.options import Options, validator_settings
 from gaia.localnet.population import population
-from gaia.localnet.report import Outcome, report_of, shares, summary_of
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.report import Outcome, report_of, shares, summary_of
+from gaia.localnet.view.watch import Progress
 from tests.support.localnet import ADDRESSES, RUN_ID, a_finished_run, a_forecast
 
 HOTKEYS = ("5Miner", "5Other")

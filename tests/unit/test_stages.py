@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gaia.localnet.stages import TITLES, Stage, Stopwatch, stage_of
-from gaia.localnet.watch import Progress
+from gaia.localnet.view.stages import TITLES, Stage, Stopwatch, stage_of
+from gaia.localnet.view.watch import Progress
 from tests.support.localnet import RUN_ID, a_forecast, a_run, some_weights
 
 

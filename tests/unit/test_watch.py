@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gaia.localnet.watch import Progress, Watch, forecast_of, pairs, weights_of
+from gaia.localnet.view.watch import Progress, Watch, forecast_of, pairs, weights_of
 from tests.support.localnet import RUN_ID, a_finished_run, a_forecast, a_run, some_weights
 
 ROW = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gaia.localnet.archives import ArchiveServer
-from gaia.localnet.weather import WeatherReplay
+from gaia.localnet.archives.server import ArchiveServer
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.validator.core.clock import SimulatedClock
 
 NOW = datetime(2026, 4, 20, tzinfo=UTC)

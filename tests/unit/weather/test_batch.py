@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia.localnet import hostile_frames
+from gaia.localnet.miners import hostile_frames
 from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
 from gaia.tasks.defined_tasks.weather.validator.reading import chunks
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numcodecs import Blosc, blosc, zstd
 from numpy.typing import NDArray
 
-from gaia.localnet import hostile_frames
+from gaia.localnet.miners import hostile_frames
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
 from gaia.tasks.defined_tasks.weather.validator.reading.frames import (
     BYTES_PER_ZSTD_BLOCK,

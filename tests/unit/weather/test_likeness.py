@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia.localnet.archive_grib import era5_file, gfs_file
-from gaia.localnet.weather import FIRST_FRAME, STEP, WeatherReplay
+from gaia.localnet.archives.grib import era5_file, gfs_file
+from gaia.localnet.weather.replay import FIRST_FRAME, STEP, WeatherReplay
 from gaia.tasks.defined_tasks.weather.validator.copies.likeness import require_likely
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from tests.support.gribs import INIT_TIME, VALID_TIME, decode_era5, decode_gfs

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia.localnet.archive_grib import era5_file, gfs_file
+from gaia.localnet.archives.grib import era5_file, gfs_file
 from gaia.tasks.defined_tasks.weather.validator.reading.climatology_store import ClimatologyReader
 from gaia.tasks.defined_tasks.weather.validator.reference import (
     digest_of,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from gaia.localnet.weather import FIRST_FRAME, GFS_ERROR_12H, WeatherReplay, refined
-from gaia.localnet.weather_errors import growth, pattern, root_mean_square
+from gaia.localnet.weather.errors import growth, pattern, root_mean_square
+from gaia.localnet.weather.replay import FIRST_FRAME, GFS_ERROR_12H, WeatherReplay, refined
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 
 INIT_TIME = datetime(2026, 3, 26, tzinfo=UTC)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.localnet.archive_grib import gfs_file
+from gaia.localnet.archives.grib import gfs_file
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from gaia.localnet.weather_pack import WeatherPack, unpacked
+from gaia.localnet.weather.pack import WeatherPack, unpacked
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "make_weather_pack.py"
 

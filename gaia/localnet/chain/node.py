@@ -1,0 +1,283 @@
+"""A subtensor node for rehearsals: real metadata and wire, one subnet, blocks on a timer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bittensor_core
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from gaia.localnet.chain.blocks import Block, BlockChain, InvalidTransactionError, StateDiscardedError
+from gaia.localnet.chain.lies import ChainLies
+from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
+from gaia.localnet.chain.rpc import RpcMethods
+from gaia.localnet.chain.runtime import ChainRuntime
+
+__all__ = ["OWNER_URI", "ChainNeuron", "LocalChain"]
+
+OWNER_URI = "//Owner"
+"""Secret of the subnet owner's hotkey, where the rehearsal names no other."""
+_HEADS = {
+    "chain_subscribeAllHeads": "chain_allHead",
+    "chain_subscribeNewHeads": "chain_newHead",
+    "chain_subscribeNewHead": "chain_newHead",
+    "chain_subscribeFinalizedHeads": "chain_finalizedHead",
+}
+_METHOD_NOT_FOUND, _SERVER_ERROR, _POOL_INVALID = -32601, -32000, 1010
+_log = logging.getLogger(__name__)
+
+
+class LocalChain:
+    """A chain that the real SDK can read, sign for and submit to.
+
+    Neuron `i` of `neurons` gets uid `i`. The subnet owner follows them, unless
+    its hotkey is among them: weight on its uid is burnt.
+
+    Parameters
+    ----------
+    weights_rate_limit
+        Blocks that must pass between two weight settings of one neuron.
+    weights_version
+        Least version key accepted; 0 accepts any.
+    commit_reveal
+        When set, plain weights are refused, as on subnets that seal them.
+    first_block
+        Number of the first block, for a chain that carries an earlier one on.
+    """
+
+    def __init__(
+        self,
+        neurons: Sequence[ChainNeuron],
+        netuid: int = 57,
+        block_time_s: float = 0.25,
+        tempo: int = 10,
+        weights_rate_limit: int = 2,
+        min_allowed_weights: int = 1,
+        weights_version: int = 0,
+        commit_reveal: bool = False,
+        owner_hotkey: str = "",
+        first_block: int = 0,
+    ) -> None:
+        owner = owner_hotkey or bittensor_core.Keypair.create_from_uri(OWNER_URI).ss58_address
+        rules = SubnetRules(
+            netuid=netuid,
+            tempo=tempo,
+            weights_rate_limit=weights_rate_limit,
+            min_allowed_weights=min_allowed_weights,
+            weights_version=weights_version,
+            commit_reveal=commit_reveal,
+            owner_hotkey=owner,
+            owner_coldkey=next((n.coldkey for n in neurons if n.hotkey == owner), owner),
+        )
+        self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block)
+        self._methods = RpcMethods(self._chain)
+        self.lies = ChainLies()
+        self._block_time_s = block_time_s
+        self._ids = itertools.count(1)
+        self._heads: dict[str, tuple[ServerConnection, str]] = {}
+        self._watches: dict[str, tuple[ServerConnection, str]] = {}
+        self._server: Server | None = None
+        self._producer: asyncio.Task[None] | None = None
+        self._sealed = asyncio.Event()
+
+    @property
+    def block(self) -> int:
+        """Number of the newest block."""
+        return self._chain.head.number
+
+    @property
+    def owner_hotkey(self) -> str:
+        return self._chain.rules.owner_hotkey
+
+    def weights(self, uid: int) -> list[tuple[int, int]]:
+        """Return the (uid, u16) pairs that neuron `uid` has set; empty before the first."""
+        pairs = self._chain.storage.read("Weights", self._chain.rules.netuid, uid)
+        return [(int(target), int(weight)) for target, weight in pairs]
+
+    def last_update(self, uid: int) -> int:
+        """Return the block in which neuron `uid` last set weights; 0 before the first."""
+        return int(self._chain.storage.read("LastUpdate", self._chain.rules.netuid)[uid])
+
+    def write_storage(self, item: str, *parameters: Any, value: Any) -> None:
+        """Change a value of the subtensor pallet as a root call would, from the next block on."""
+        self._chain.storage.write(item, *parameters, value=value)
+
+    def key_of(self, item: str, *parameters: Any) -> str:
+        """Return the key of a value of the subtensor pallet, in hex, as clients ask for it."""
+        return "0x" + self._chain.runtime.storage_key("SubtensorModule", item, parameters).hex()
+
+    async def wait_for_block(self, number: int) -> None:
+        """Return once block `number` is sealed."""
+        while self.block < number:
+            await self._sealed.wait()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Begin to serve and to make blocks; return the websocket URL."""
+        self._server = await serve(self._converse, host, port, max_size=2**26, compression=None)
+        self._producer = asyncio.create_task(self._produce())
+        bound = next(iter(self._server.sockets)).getsockname()[1]
+        return f"ws://{host}:{bound}"
+
+    async def stop(self) -> None:
+        """Close every connection and make no more blocks."""
+        if self._producer is not None:
+            self._producer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._producer
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _produce(self) -> None:
+        while True:
+            await asyncio.sleep(self._block_time_s)
+            block = self._chain.seal()
+            sealed, self._sealed = self._sealed, asyncio.Event()
+            sealed.set()
+            await self._announce(block)
+
+    async def _announce(self, block: Block) -> None:
+        for subscription, (connection, method) in list(self._heads.items()):
+            await _send(connection, _notice(method, subscription, block.header))
+        for extrinsic in block.extrinsics:
+            watched = self._watches.pop(extrinsic, None)
+            if watched is not None:
+                connection, subscription = watched
+                for status in ("inBlock", "finalized"):
+                    notice = _notice("author_extrinsicUpdate", subscription, {status: block.hash})
+                    await _send(connection, notice)
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        """Answer one client until it leaves."""
+        try:
+            async for message in connection:
+                request = json.loads(message)
+                batch = request if isinstance(request, list) else [request]
+                answers, notices = [], []
+                for single in batch:
+                    answer, notice = self._answer(connection, single)
+                    answers.append(answer)
+                    notices += notice
+                await _send(connection, answers if isinstance(request, list) else answers[0])
+                for notice in notices:
+                    await _send(connection, notice)
+        except ConnectionClosed:
+            _log.debug("client left without a close frame")
+        finally:
+            self._heads = {key: held for key, held in self._heads.items() if held[0] is not connection}
+            self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
+
+    def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+        """Return the answer to one request, and the notices that follow it: the truth, unless a lie was asked for."""
+        lie = self.lies.about(request)
+        if lie is None:
+            return self._truth(connection, request)
+        truth, notices = self._truth(connection, request) if lie.acts else ({"id": request.get("id")}, [])
+        answer = lie.tell(truth)
+        return answer, notices if answer is truth else []
+
+    def _truth(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+        method = request["method"]
+        given = request.get("params") or []
+        parameters = list(given.values()) if isinstance(given, dict) else list(given)
+        try:
+            result, notices = self._dispatch(connection, method, parameters)
+        except LookupError as error:
+            return _refusal(request, _METHOD_NOT_FOUND, f"Method not found: {error}"), []
+        except InvalidTransactionError as error:
+            return _refusal(request, _POOL_INVALID, "Invalid Transaction", str(error)), []
+        except StateDiscardedError as error:
+            return _refusal(request, _SERVER_ERROR, f"State already discarded for {error}"), []
+        except (ValueError, TypeError) as error:
+            return _refusal(request, _SERVER_ERROR, f"{method}: {error}"), []
+        return {"jsonrpc": "2.0", "id": request.get("id"), "result": result}, notices
+
+    def _dispatch(
+        self, connection: ServerConnection, method: str, parameters: list[Any]
+    ) -> tuple[Any, list[Any]]:
+        if method in _HEADS:
+            subscription = self._new_id()
+            self._heads[subscription] = (connection, _HEADS[method])
+            return subscription, [_notice(_HEADS[method], subscription, self._chain.head.header)]
+        if method == "state_subscribeRuntimeVersion":
+            subscription = self._new_id()
+            version = self._methods.runtime_version()
+            return subscription, [_notice("state_runtimeVersion", subscription, version)]
+        if method == "author_submitAndWatchExtrinsic":
+            raw = "0x" + self._chain.submit(bytes.fromhex(parameters[0].removeprefix("0x"))).raw.hex()
+            subscription = self._new_id()
+            self._watches[raw] = (connection, subscription)
+            return subscription, [_notice("author_extrinsicUpdate", subscription, "ready")]
+        if "unsubscribe" in method or method == "author_unwatchExtrinsic":
+            return self._heads.pop(str(parameters[0]), None) is not None, []
+        return self._methods.call(method, parameters), []
+
+    def _new_id(self) -> str:
+        return f"gaia-{next(self._ids)}"
+
+
+def _with_owner(neurons: Sequence[ChainNeuron], owner: str) -> list[ChainNeuron]:
+    if any(neuron.hotkey == owner for neuron in neurons):
+        return list(neurons)
+    burner = ChainNeuron(hotkey=owner, coldkey=owner, ip="", port=0, stake=0.0, validator_permit=False)
+    return [*neurons, burner]
+
+
+def _notice(method: str, subscription: str, result: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, "params": {"subscription": subscription, "result": result}}
+
+
+def _refusal(request: Mapping[str, Any], code: int, message: str, data: str = "") -> dict[str, Any]:
+    error = {"code": code, "message": message} | ({"data": data} if data else {})
+    return {"jsonrpc": "2.0", "id": request.get("id"), "error": error}
+
+
+async def _send(connection: ServerConnection, message: Any) -> None:
+    """Send unless the client has gone; its subscriptions end with its conversation."""
+    with contextlib.suppress(ConnectionClosed):
+        await connection.send(json.dumps(message))
+
+
+async def run(chain: LocalChain, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; the first line on standard output is ``{"url": ...}``."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    url = await chain.start(host, port)
+    print(json.dumps({"url": url}), flush=True)
+    await stopped.wait()
+    await chain.stop()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m gaia.localnet.chain.node", description=__doc__)
+    parser.add_argument("neurons", type=Path, help="JSON list of neurons, with the fields of ChainNeuron")
+    parser.add_argument("--netuid", type=int, default=57)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--block-time", type=float, default=0.25, help="seconds between blocks")
+    parser.add_argument("--tempo", type=int, default=10)
+    parser.add_argument("--weights-rate-limit", type=int, default=2)
+    options = parser.parse_args(arguments)
+    chain = LocalChain(
+        [ChainNeuron(**fields) for fields in json.loads(options.neurons.read_text())],
+        netuid=options.netuid,
+        block_time_s=options.block_time,
+        tempo=options.tempo,
+        weights_rate_limit=options.weights_rate_limit,
+    )
+    asyncio.run(run(chain, options.host, options.port))
+
+
+if __name__ == "__main__":
+    main()

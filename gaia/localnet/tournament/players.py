@@ -1,0 +1,270 @@
+"""Who plays in a tournament besides honest miners: the catalogue of strategies that try to earn without work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gaia.localnet.tournament.world import DAY1_LEAD, FINAL_LEADS, LEADS, SHAPE, Array, World
+
+Flags = npt.NDArray[np.bool_]
+
+COPIED_AFTER: Final = 2.0
+"""How long after its victim a copier binds itself, in hours."""
+
+
+class Kind(StrEnum):
+    """What a strategy lives on."""
+
+    NO_SKILL = "no skill"
+    """What anybody could have, or nothing."""
+    OWN_MODEL = "own model"
+    """A model of its own, as good as the median of honest miners, and a trick."""
+    COPY = "copy"
+    """Somebody else's forecast, had through a leak that the protocol does not allow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uid:
+    """One hotkey of a player."""
+
+    errors: Array
+    """(run, lead, field, point)."""
+    delivered: Flags | None = None
+    """(run, lead); None: all."""
+    rejected: Flags | None = None
+    """(run,): what was delivered was not as promised, or cannot be weather."""
+    present: Flags | None = None
+    """(run,): it was registered and could be asked; None: always."""
+    commit: float = 0.5
+    """Hours after the start at which it binds itself to its forecast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A way to play; the uids of one operator earn together."""
+
+    name: str
+    kind: Kind
+    uids: Callable[[World], list[Uid]]
+
+
+MEDIAN_SKILL: Final = 0.925
+BEST_SKILL: Final = 0.80
+_HARDEST = 0.75
+
+
+def catalogue() -> list[Strategy]:
+    """Return every strategy but the sybils, which are a sweep of their own."""
+    return [*_public(), *_impossible(), *_absent(), *_own_model(), *_copies()]
+
+
+def own_model(world: World, skill: float = MEDIAN_SKILL) -> Array:
+    """Return the errors of one more honest model."""
+    return world.calibrated(world.raw_error(skill), skill)
+
+
+def sybils(model: Array, noises: Array, parts: float) -> list[Uid]:
+    """Return uids that all show one model, each with its own noise of `parts` of the model's error."""
+    size = np.sqrt(np.square(model).sum(axis=-1, keepdims=True))
+    return [Uid(errors=model + np.float32(parts) * size * noise) for noise in noises]
+
+
+def ruined(model: Array, noises: Array, blocks: float) -> list[Uid]:
+    """Return uids that all show one model, each with pure noise in a part `blocks` of its fields, at random places."""
+    size = np.sqrt(np.square(model).sum(axis=-1, keepdims=True))
+    draw = np.random.default_rng(len(noises)).random((len(noises), *model.shape[:-1], 1))
+    return [
+        Uid(errors=model + np.where(places < blocks, 5.0 * size * noise, 0.0).astype(np.float32))
+        for places, noise in zip(draw, noises, strict=True)
+    ]
+
+
+def mixtures(model: Array, world: World, count: int, parts: float) -> list[Uid]:
+    """Return uids that each show one model and public forecasts in another proportion, up to `parts`."""
+    shares = np.linspace(0.0, parts, count, dtype=np.float32)
+    return [Uid(errors=(1 - share) * model + share * world.blend) for share in shares]
+
+
+def _public() -> Iterator[Strategy]:
+    def alone(name: str, errors: Callable[[World], Array]) -> Strategy:
+        return Strategy(name, Kind.NO_SKILL, lambda world: [Uid(errors=errors(world))])
+
+    yield alone("GFS", lambda world: world.gfs)
+    for parts in (0.01, 0.05, 0.1, 0.2, 0.5):
+        yield alone(f"GFS + {parts:.0%} noise", partial(_noisy_gfs, parts))
+    yield alone("GFS + 0.06 K noise", _hardly_noisy_gfs)
+    yield alone("GFS + 0.06 K offset", lambda world: world.gfs + world.constant_error(0.06))
+    yield alone("blended GFS", lambda world: world.blend)
+    yield alone("blended GFS, too far", lambda world: world.calibrated(world.gfs, 1.0, by=1.3))
+    yield alone("blended GFS, half way", lambda world: world.calibrated(world.gfs, 1.0, by=0.5))
+    yield alone(
+        "blended GFS + 5% noise", lambda world: sybils(world.blend, world.noise()[None], 0.05)[0].errors
+    )
+    yield alone("climatology", lambda world: world.climatology)
+    yield alone("persistence", lambda world: np.ascontiguousarray(world.persistence))
+    yield alone("hedge: GFS, climatology, persistence", _hedge)
+    yield alone("gamble: GFS exaggerated", lambda world: world.blended(world.gfs, 1.2))
+    yield alone("gamble: a guess a run", _guess)
+    yield alone("gamble: one baseline a lead, by chance", _lottery)
+    yield Strategy(
+        "gamble: 64 guesses around blended GFS",
+        Kind.NO_SKILL,
+        lambda world: sybils(world.blend, np.stack([world.noise() for _ in range(64)]), 0.05),
+    )
+    yield alone("constant", _constant)
+    yield alone("GFS upside down", _flipped)
+
+
+def _impossible() -> Iterator[Strategy]:
+    def rejected(name: str) -> Strategy:
+        return Strategy(
+            name,
+            Kind.NO_SKILL,
+            lambda world: [Uid(errors=world.gfs, rejected=np.ones(world.runs, np.bool_))],
+        )
+
+    yield rejected("NaN")
+    yield rejected("inf")
+    yield rejected("1e38, -1e38")
+    yield rejected("swap after the truth is known")
+    yield Strategy("truth + 5 K", Kind.NO_SKILL, lambda world: [Uid(errors=world.constant_error(5.0))])
+
+
+def _absent() -> Iterator[Strategy]:
+    def blend_at(name: str, leads: tuple[int, ...]) -> Strategy:
+        return Strategy(
+            name,
+            Kind.NO_SKILL,
+            lambda world: [Uid(errors=world.blend, delivered=_only(world, leads))],
+        )
+
+    yield blend_at("blended GFS, first lead only", (DAY1_LEAD, FINAL_LEADS[0]))
+    yield blend_at("blended GFS, day 1 only", (DAY1_LEAD,))
+    yield blend_at("blended GFS, last lead only", (DAY1_LEAD, FINAL_LEADS[-1]))
+    yield Strategy(
+        "blended GFS, easy runs only",
+        Kind.NO_SKILL,
+        lambda world: [Uid(errors=world.blend, present=~_hard(world))],
+    )
+    yield Strategy(
+        "blended GFS, registered anew every 5 runs", Kind.NO_SKILL, lambda world: _anew(world, world.blend)
+    )
+
+
+def _own_model() -> Iterator[Strategy]:
+    def own(name: str, uids: Callable[[World, Array], list[Uid]], skill: float = MEDIAN_SKILL) -> Strategy:
+        return Strategy(name, Kind.OWN_MODEL, lambda world: uids(world, own_model(world, skill)))
+
+    yield own("honest, median model", lambda world, model: [Uid(errors=model)])
+    yield own("honest, best model", lambda world, model: [Uid(errors=model)], BEST_SKILL)
+    yield own("skips hard runs", lambda world, model: [Uid(errors=model, rejected=_hard(world))])
+    yield own("cannot be asked in hard runs", lambda world, model: [Uid(errors=model, present=~_hard(world))])
+    yield own(
+        "leaves out the last lead",
+        lambda world, model: [Uid(errors=model, delivered=_only(world, LEADS[:-1]))],
+    )
+    yield own("registers anew every 5 runs", _anew)
+    yield own("registers anew after each bad run", _whitewashed)
+    yield own("two equal uids at once", lambda world, model: [Uid(errors=model)] * 2)
+    yield own(
+        "ring: 5 losers beside one model",
+        lambda world, model: [Uid(errors=model), *(Uid(errors=world.climatology) for _ in range(5))],
+    )
+    yield Strategy("ring: 5 models averaged, shown 5 times", Kind.OWN_MODEL, _ring)
+
+
+def _copies() -> Iterator[Strategy]:
+    def copy(name: str, count: int, parts: float, delay: float = COPIED_AFTER) -> Strategy:
+        def uids(world: World) -> list[Uid]:
+            noises = np.stack([world.noise() for _ in range(count)])
+            commit = float(world.commits[0]) + delay
+            return [Uid(errors=uid.errors, commit=commit) for uid in sybils(world.honest[0], noises, parts)]
+
+        return Strategy(name, Kind.COPY, uids)
+
+    yield copy("copy of the best", 1, 0.0)
+    yield copy("copy of the best + 5% noise", 1, 0.05)
+    yield copy("copy of the best + 20% noise", 1, 0.2)
+    yield copy("20 copies of the best + 5% noise", 20, 0.05)
+    yield copy("20 copies of the best + 20% noise", 20, 0.2)
+    yield copy("griefing: 10 copies, bound later", 10, 0.0)
+    yield copy("griefing: 10 copies, bound at the same moment", 10, 0.0, delay=0.0)
+
+
+def _noisy_gfs(parts: float, world: World) -> Array:
+    return sybils(world.gfs, world.noise()[None], parts)[0].errors
+
+
+def _hardly_noisy_gfs(world: World) -> Array:
+    """GFS with noise of 0.06 K, or as much of the other fields' errors: just above what gaia-2.9 takes for a copy."""
+    size = world.constant_error(0.06) / world.weather.weights
+    errors: Array = world.gfs + size * world.noise()
+    return errors
+
+
+def _hedge(world: World) -> Array:
+    mean: Array = (world.gfs + world.climatology + world.persistence) / np.float32(3.0)
+    return mean
+
+
+def _guess(world: World) -> Array:
+    """The blend, shifted by a fifth of its error in a direction drawn anew for each run."""
+    size = np.sqrt(np.square(world.blend).sum(axis=-1, keepdims=True))
+    direction = world.rng.choice([-1.0, 1.0], size=(world.runs, 1, 1, 1)).astype(np.float32)
+    errors: Array = world.blend + direction * np.float32(0.2) * size * world.weather.weights
+    return errors
+
+
+def _lottery(world: World) -> Array:
+    drawn = world.rng.integers(0, 3, size=(world.runs, len(LEADS), 1, 1))
+    chosen: Array = np.choose(drawn, [world.gfs, world.blend, world.climatology]).astype(np.float32)
+    return chosen
+
+
+def _constant(world: World) -> Array:
+    weights = world.weather.weights
+    mean = (world.weather.usual * weights).sum(axis=-1, keepdims=True)
+    errors: Array = mean * weights - world.weather.truth
+    return errors
+
+
+def _flipped(world: World) -> Array:
+    forecast = (world.weather.truth + world.gfs).reshape(*world.gfs.shape[:-1], *SHAPE)
+    errors: Array = forecast[..., ::-1, :].reshape(world.gfs.shape) - world.weather.truth
+    return errors
+
+
+def _only(world: World, leads: tuple[int, ...]) -> Flags:
+    return np.tile([lead in leads for lead in LEADS], (world.runs, 1))
+
+
+def _hard(world: World) -> Flags:
+    return world.hardness > np.quantile(world.hardness, _HARDEST)
+
+
+def _anew(world: World, model: Array) -> list[Uid]:
+    """A fresh hotkey every 5 runs, the one before it gone."""
+    turn = np.arange(world.runs) // 5
+    return [Uid(errors=model, present=turn == number) for number in np.unique(turn)]
+
+
+def _whitewashed(world: World, model: Array) -> list[Uid]:
+    """One run in ten goes wrong altogether; the hotkey is given up for a fresh one."""
+    failed = np.arange(world.runs) % 10 == 9
+    life = np.cumsum(failed) - failed
+    return [
+        Uid(errors=model, present=life == number, rejected=failed & (life == number))
+        for number in np.unique(life)
+    ]
+
+
+def _ring(world: World) -> list[Uid]:
+    mean: Array = np.mean(np.stack([own_model(world) for _ in range(5)]), axis=0)
+    return sybils(mean, np.stack([world.noise() for _ in range(5)]), 0.05)

@@ -1,0 +1,149 @@
+"""What a finished run looks like to a program: the JSON object and the summary for the control script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gaia.localnet.population import MinerSpec
+from gaia.localnet.view.watch import ForecastProgress, Progress, WeightsProgress
+from gaia.validator.utils.config import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything a finished local subnet knows about itself."""
+
+    settings: Settings
+    specs: Mapping[str, MinerSpec]
+    """By hotkey."""
+    uids: Mapping[str, int]
+    """Of all miners, by hotkey."""
+    progress: Progress
+    chain_vector: tuple[tuple[int, int], ...]
+    """(uid, u16) pairs as they stand on chain."""
+    metagraph: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    seed: int
+
+
+def report_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the object that `--json` prints.
+
+    `miners` tells of the newest completed run, `runs` of every one, oldest first.
+    `weight` is the miner's share of the vector as it stands on chain.
+    """
+    progress = outcome.progress
+    completed = progress.completed_ids
+    newest = completed[-1] if completed else ""
+    return {
+        "run_ids": [run.run_id for run in progress.runs],
+        "miners": _ranked(_miners_of(outcome, newest)),
+        "chain": _chain_of(progress.weights, outcome.chain_vector),
+        "seconds": {stage: round(spent, 3) for stage, spent in outcome.seconds.items()},
+        "seed": outcome.seed,
+        "grid": outcome.settings.grid_degrees,
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "init_time": run.init_time.isoformat(),
+                "completed": run.completed,
+                "miners": _ranked(_miners_of(outcome, run.run_id)),
+            }
+            for run in progress.runs
+        ],
+    }
+
+
+def summary_of(outcome: Outcome, components: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what an independent program needs to compute every score and the vector anew."""
+    settings, progress = outcome.settings, outcome.progress
+    weights = progress.weights
+    return {
+        "grid": settings.grid_degrees,
+        "rule_set": settings.rule_set,
+        "runs": [
+            {"run_id": run.run_id, "init_time": run.init_time.isoformat(), "completed": run.completed}
+            for run in progress.runs
+        ],
+        "day1_fields": settings.day1_fields,
+        "day1_leads": settings.day1_lead_hours,
+        "final_fields": settings.final_fields,
+        "final_leads": settings.final_lead_hours,
+        "components": [dict(component) for component in components],
+        "scores": [_score_of(forecast) for forecast in progress.forecasts],
+        "settings": {
+            name: getattr(settings, name)
+            for name in (
+                "burn_fraction",
+                "burn_enabled",
+                "burn_hotkey",
+                "contrast_gamma",
+                "forecast_step_hours",
+                "forecast_steps",
+                "weights_window_days",
+            )
+        },
+        "metagraph": dict(outcome.metagraph),
+        "weights": {} if weights is None else dict(weights.weights),
+        "weighed_run_ids": [] if weights is None else list(weights.run_ids),
+        "vector": [list(pair) for pair in outcome.chain_vector],
+    }
+
+
+def shares(vector: Sequence[tuple[int, int]]) -> dict[int, float]:
+    """Return each uid's part of the whole, as the chain will count it."""
+    total = sum(weight for _, weight in vector)
+    return {uid: weight / total for uid, weight in vector} if total else {}
+
+
+def _miners_of(outcome: Outcome, run_id: str) -> list[dict[str, Any]]:
+    """Return one row a miner; one that the run never planned has the verdict "absent"."""
+    forecasts = {forecast.hotkey: forecast for forecast in outcome.progress.of_run(run_id)}
+    share_of = shares(outcome.chain_vector)
+    rows = []
+    for hotkey, spec in outcome.specs.items():
+        uid = outcome.uids[hotkey]
+        forecast = forecasts.get(hotkey)
+        rows.append(
+            {
+                "hotkey": hotkey,
+                "uid": uid,
+                "behaviour": str(spec.behaviour),
+                "skill": spec.skill,
+                "day1": forecast.day1 if forecast else None,
+                "leads": dict(forecast.leads) if forecast else {},
+                "overall": (forecast.overall or 0.0) if forecast else None,
+                "verdict": forecast.state if forecast else "absent",
+                "reason": forecast.reason if forecast else "",
+                "weight": share_of.get(uid, 0.0),
+            }
+        )
+    return rows
+
+
+def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best first: by weight, then score, then uid."""
+    return sorted(rows, key=lambda row: (-row["weight"], -(row["overall"] or 0.0), row["uid"]))
+
+
+def _chain_of(weights: WeightsProgress | None, vector: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    return {
+        "block": weights.block if weights else None,
+        "block_hash": weights.block_hash if weights else None,
+        "extrinsic": weights.extrinsic if weights else None,
+        "vector": [list(pair) for pair in vector],
+    }
+
+
+def _score_of(forecast: ForecastProgress) -> dict[str, Any]:
+    return {
+        "run_id": forecast.run_id,
+        "hotkey": forecast.hotkey,
+        "state": forecast.state,
+        "reason": forecast.reason,
+        "day1": forecast.day1,
+        "leads": dict(forecast.leads),
+        "overall": forecast.overall,
+    }

@@ -1,0 +1,57 @@
+"""Reads the packed ERA5 frames that the local subnet replays."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PACK = Path(__file__).parents[1] / "data" / "era5_1deg.zip"
+
+
+class WeatherPack:
+    """The fields of one pack, each read when first asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no pack; `scripts/make_weather_pack.py` makes it.
+    """
+
+    def __init__(self, path: Path = PACK) -> None:
+        self._path = path
+        self._header: dict[str, Any] = json.loads(self._member("pack.json"))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields, surface first."""
+        return tuple(sorted(self._header, key=lambda field: (len(field) > 3, field)))
+
+    def frames(self, field: str) -> npt.NDArray[np.float32]:
+        """Return (time, lat, lon), latitudes 90..-90, longitudes from 0 eastwards, in the field's unit.
+
+        Raises
+        ------
+        KeyError
+            If the pack does not hold the field.
+        """
+        header = self._header[field]
+        integers = unpacked(self._member(f"{field}.u16"), tuple(header["shape"]))
+        values = integers * float(header["step"]) + float(header["offset"])
+        return values.astype(np.float32)
+
+    def _member(self, name: str) -> bytes:
+        with zipfile.ZipFile(self._path) as archive:
+            return archive.read(name)
+
+
+def unpacked(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
+    """Undo `packed` of scripts/make_weather_pack.py: bytes split, signs folded, differences eastwards."""
+    low, high = np.frombuffer(content, np.uint8).reshape(2, *shape).astype(np.uint16)
+    folded = (low | (high << 8)).view(np.uint16)
+    difference = (folded >> 1) ^ (0 - (folded & 1)).astype(np.uint16)
+    return np.cumsum(difference, axis=2, dtype=np.uint16)

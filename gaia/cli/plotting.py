@@ -19,7 +19,7 @@ from gaia.validator.db.history import Row, RunSummary, StoredRun
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gaia.cli.replay_units import Unit
+    from gaia.cli.replay.units import Unit
     from gaia.validator.db.connection import Connection
 
 _COLOURED = 5
@@ -100,7 +100,7 @@ class Album:
 
 def plot(source: Source, arguments: argparse.Namespace) -> int:
     """Draw scorecard, skill, error-map, leaderboard or clones of some runs into a PNG."""
-    from gaia.cli import style
+    from gaia.cli.pictures import style
 
     album = Album(source, arguments)
     figure = _PICTURES[arguments.picture](album, arguments)
@@ -135,7 +135,7 @@ def label(row: Row) -> str:
 
 
 def _scorecard(album: Album, arguments: argparse.Namespace) -> Figure:
-    from gaia.cli import draw_scorecard
+    from gaia.cli.pictures import scorecard as draw_scorecard
 
     miner = album.miner(arguments.miner)
     components = album.components(miner["hotkey"])
@@ -158,7 +158,7 @@ def _scorecard(album: Album, arguments: argparse.Namespace) -> Figure:
 
 
 def _skill(album: Album, arguments: argparse.Namespace) -> Figure:
-    from gaia.cli import draw_skill
+    from gaia.cli.pictures import skill as draw_skill
 
     components = album.components()
     panels = [draw_skill.curves_of(components, field) for field in _fields(album, arguments)]
@@ -175,10 +175,10 @@ def _skill(album: Album, arguments: argparse.Namespace) -> Figure:
 def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     import numpy as np
 
-    from gaia.cli import draw_map
-    from gaia.cli.kept_fields import mean_error
-    from gaia.cli.replay_units import pool
-    from gaia.cli.style import field_title
+    from gaia.cli.pictures import error_map as draw_map
+    from gaia.cli.pictures.style import field_title
+    from gaia.cli.replay.kept_fields import mean_error
+    from gaia.cli.replay.units import pool
     from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 
     miner = album.miner(arguments.miner)
@@ -207,7 +207,7 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
 
 
 def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
-    from gaia.cli import draw_leaderboard
+    from gaia.cli.pictures import leaderboard as draw_leaderboard
 
     final = album.final_scores()
     if not final:
@@ -221,9 +221,9 @@ def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
 
 
 def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
-    from gaia.cli import draw_clones
-    from gaia.cli.kept_fields import mean_correlation
-    from gaia.cli.replay_units import pool
+    from gaia.cli.pictures import clones as draw_clones
+    from gaia.cli.replay.kept_fields import mean_correlation
+    from gaia.cli.replay.units import pool
 
     miners = sorted(album.ranking(), key=lambda row: row["uid"])
     hotkeys = [row["hotkey"] for row in miners]
@@ -267,7 +267,7 @@ def _units(album: Album, hotkeys: set[str]) -> Iterator[Unit]:
 
 
 def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[Unit]:
-    from gaia.cli.replay_units import InputMissing, units_of
+    from gaia.cli.replay.units import InputMissing, units_of
 
     try:
         return units_of(run, album.source.data_dir, hotkeys, album.rule_set)

@@ -14,9 +14,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
-from gaia.cli.replay import Difference, Verdict, replay
-from gaia.cli.replay_units import InputMissing, Unit, compute, pool
-from gaia.cli.replay_weights import VectorVerdict, replay_vector
+from gaia.cli.replay.runs import Difference, Verdict, replay
+from gaia.cli.replay.units import InputMissing, Unit, compute, pool
+from gaia.cli.replay.weights import VectorVerdict, replay_vector
 from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.copies.copy_book import OVERLAPS

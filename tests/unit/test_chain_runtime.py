@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import lzma
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gaia.localnet.chain import runtime
-from gaia.localnet.chain.runtime import ChainRuntime
+from gaia.localnet.chain.runtime import GOLDEN, ChainRuntime
 
 
 @pytest.fixture(scope="module")
 def golden() -> Any:
-    path = Path(runtime.__file__).parent / "data" / "golden-sdk-11.3.0.json.xz"
-    with lzma.open(path) as stream:
+    with lzma.open(GOLDEN) as stream:
         return json.load(stream)
 
 

@@ -13,7 +13,7 @@ import bittensor_core
 
 SS58_FORMAT = 42
 _EMPTY: Mapping[str, Callable[[], Any]] = {"Option": lambda: None, "BTreeMap": dict}
-_GOLDEN = Path(__file__).parents[1] / "data" / "golden-sdk-11.3.0.json.xz"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden-sdk-11.3.0.json.xz"
 
 
 class ChainRuntime:
@@ -38,7 +38,7 @@ class ChainRuntime:
     @classmethod
     def load(cls) -> ChainRuntime:
         """Read the fixture of the SDK, spec 461."""
-        with lzma.open(_GOLDEN) as stream:
+        with lzma.open(GOLDEN) as stream:
             golden = json.load(stream)
         network = golden["network"]
         return cls(

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.dates import date2num
 
-from gaia.cli import draw_clones, draw_leaderboard, draw_map, draw_scorecard, draw_skill, earth, style
+from gaia.cli.pictures import clones as draw_clones
+from gaia.cli.pictures import earth, style
+from gaia.cli.pictures import error_map as draw_map
+from gaia.cli.pictures import leaderboard as draw_leaderboard
+from gaia.cli.pictures import scorecard as draw_scorecard
+from gaia.cli.pictures import skill as draw_skill
 
 START = datetime(2026, 3, 25, tzinfo=UTC)
 PNG = b"\x89PNG\r\n"

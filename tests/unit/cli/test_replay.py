@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia.cli import replay
-from gaia.cli.replay import Verdict, same_bits
-from gaia.cli.replay_units import InputMissing, Outcome, Unit
+from gaia.cli.replay import runs as replay
+from gaia.cli.replay.runs import Verdict, same_bits
+from gaia.cli.replay.units import InputMissing, Outcome, Unit
 from gaia.cli.replaying import units_apart, written
 from gaia.tasks.defined_tasks.weather.lifecycle import State
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gaia.cli.replay_weights import BEFORE, replay_vector
+from gaia.cli.replay.weights import BEFORE, replay_vector
 from gaia.cli.replaying import vector_lines, vectors_report
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written

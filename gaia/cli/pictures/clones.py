@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from gaia.cli import style
+from gaia.cli.pictures import style
 
 ALIKE = 0.95
 """Errors that correlate by this much are hardly two models'."""

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.patches import Polygon
 from numpy.typing import NDArray
 
-COASTLINES = Path(__file__).parent / "data" / "coastlines.json"
+COASTLINES = Path(__file__).parents[1] / "data" / "coastlines.json"
 _A = (1.340264, -0.081106, 0.000893, 0.003796)
 _M = np.sqrt(3.0) / 2.0
 _STEPS = 12

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gaia.cli import earth, style
+from gaia.cli.pictures import earth, style
 
 _COVERED = 99.0
 """Percentage of points whose error the colours tell apart."""

@@ -10,8 +10,8 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gaia.cli import style
-from gaia.cli.draw_scorecard import baseline_mse
+from gaia.cli.pictures import style
+from gaia.cli.pictures.scorecard import baseline_mse
 from gaia.cli.significance import half_width
 from gaia.validator.db.history import Row
 

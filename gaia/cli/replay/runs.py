@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gaia.cli.replay_units import InputMissing, Key, Outcome, compute, pool, units_of
+from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, pool, units_of
 from gaia.tasks.defined_tasks.weather.lifecycle import State
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of

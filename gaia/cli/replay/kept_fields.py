@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from gaia.cli.replay_units import Unit, require_digest
+from gaia.cli.replay.units import Unit, require_digest
 from gaia.cli.select import NotThere
 from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
 from gaia.validator.utils.errors import GaiaError

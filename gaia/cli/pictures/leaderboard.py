@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
-from gaia.cli import style
+from gaia.cli.pictures import style
 from gaia.cli.significance import half_width
 from gaia.validator.db.history import Row
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from gaia.cli import style
+from gaia.cli.pictures import style
 from gaia.cli.significance import is_significant
 from gaia.validator.db.history import Row
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gaia.cli.replay import Comparison
+from gaia.cli.replay.runs import Comparison
 from gaia.tasks.defined_tasks.weather.copies.copy_book import overlap_payload
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
 from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, read, vector_of

@@ -1,4 +1,4 @@
-"""Side-by-side benchmarks: `python3 scripts/bench.py NAME --json`; each NAME is a file bench_NAME.py beside this one."""
+"""Side-by-side benchmarks: `python3 scripts/bench.py NAME --json`; each NAME is a file in benchmarks/."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", choices=names)
     chosen = parser.parse_args(arguments[:1]).name
     use_project_python()
-    module = importlib.import_module(f"bench_{chosen}")
+    module = importlib.import_module(f"benchmarks.{chosen}")
     details = argparse.ArgumentParser(prog=f"bench.py {chosen}", description=module.__doc__)
     details.add_argument("--json", action="store_true", help="print nothing but one JSON object")
     details.add_argument("--quick", action="store_true", help="few repetitions: does it run, not how fast")
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def benchmarks() -> list[str]:
     """Name the benchmarks that are there."""
-    return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+    return sorted(path.stem for path in (HERE / "benchmarks").glob("[!_]*.py"))
 
 
 def table(result: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 CAMPAIGNS = ("pool", "soak", "state")
+"""Each is a file in campaigns/."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", choices=CAMPAIGNS)
     chosen = parser.parse_args(arguments[:1]).name
     use_project_python()
-    module = importlib.import_module(f"chaos_{chosen}")
+    module = importlib.import_module(f"campaigns.{chosen}")
     details = argparse.ArgumentParser(prog=f"chaos.py {chosen}", description=module.__doc__)
     details.add_argument("--json", action="store_true", help="print nothing but one JSON object")
     module.add_arguments(details)

@@ -19,7 +19,7 @@ import pytest
 from gaia.validator.utils import entry_points
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import make_env_template
 import pytest
 from dotenv import dotenv_values
-from make_env_template import (
+from generate import settings_pages
+from generate.settings_pages import (
     EXIT_CODES,
     REFERENCE,
     TEMPLATE,
@@ -21,15 +21,15 @@ from gaia.validator.utils.errors import ExitCode
 
 
 def test_template_is_what_the_settings_say():
-    assert TEMPLATE.read_text() == render_template(), "run scripts/make_env_template.py"
+    assert TEMPLATE.read_text() == render_template(), "run scripts/generate/settings_pages.py"
 
 
 def test_settings_page_is_what_the_settings_say():
-    assert REFERENCE.read_text() == render_reference(), "run scripts/make_env_template.py"
+    assert REFERENCE.read_text() == render_reference(), "run scripts/generate/settings_pages.py"
 
 
 def test_exit_codes_page_has_every_exit_code():
-    assert EXIT_CODES.read_text() == render_exit_codes(), "run scripts/make_env_template.py"
+    assert EXIT_CODES.read_text() == render_exit_codes(), "run scripts/generate/settings_pages.py"
     assert all(f"| {code.value} | `{code.name}` |" in EXIT_CODES.read_text() for code in ExitCode)
 
 
@@ -53,14 +53,14 @@ def test_template_with_every_default_uncommented_changes_nothing(tmp_path: Path)
 
 
 def test_every_group_begins_at_a_setting():
-    assert set(make_env_template.GROUPS) <= set(Settings.model_fields)
+    assert set(settings_pages.GROUPS) <= set(Settings.model_fields)
 
 
 def test_generator_writes_what_it_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("TEMPLATE", "REFERENCE", "EXIT_CODES"):
-        monkeypatch.setattr(make_env_template, name, tmp_path / name)
+        monkeypatch.setattr(settings_pages, name, tmp_path / name)
 
-    make_env_template.main()
+    settings_pages.main()
 
     assert (tmp_path / "TEMPLATE").read_text() == render_template()
     assert (tmp_path / "REFERENCE").read_text() == render_reference()

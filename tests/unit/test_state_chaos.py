@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from state_chaos.reading import Reading, judge
+from campaigns.state_faults.reading import Reading, judge
 
 RUN = "2026-03-25T00Z"
 MOMENT = datetime(2026, 3, 25, 18, 5, tzinfo=UTC)

@@ -19,7 +19,7 @@ class WeatherPack:
     Raises
     ------
     FileNotFoundError
-        If there is no pack; `scripts/make_weather_pack.py` makes it.
+        If there is no pack; `scripts/generate/weather_pack.py` makes it.
     """
 
     def __init__(self, path: Path = PACK) -> None:
@@ -50,7 +50,7 @@ class WeatherPack:
 
 
 def unpacked(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-    """Undo `packed` of scripts/make_weather_pack.py: bytes split, signs folded, differences eastwards."""
+    """Undo `packed` of scripts/generate/weather_pack.py: bytes split, signs folded, differences eastwards."""
     low, high = np.frombuffer(content, np.uint8).reshape(2, *shape).astype(np.uint16)
     folded = (low | (high << 8)).view(np.uint16)
     difference = (folded >> 1) ^ (0 - (folded & 1)).astype(np.uint16)

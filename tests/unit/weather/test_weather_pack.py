@@ -11,12 +11,12 @@ import pytest
 
 from gaia.localnet.weather.pack import WeatherPack, unpacked
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "make_weather_pack.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "generate" / "weather_pack.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_weather_pack", SCRIPT)
+    spec = importlib.util.spec_from_file_location("weather_pack", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

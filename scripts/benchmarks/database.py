@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.task import WeatherTask
     from gaia.validator.db.connection import Connection, Database

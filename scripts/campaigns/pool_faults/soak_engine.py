@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
 
-from pool_chaos.handlers import digest_of
+from campaigns.pool_faults.handlers import digest_of
 
 WINDOW = 32
 """Units in flight."""
@@ -130,7 +130,10 @@ def supervise() -> None:
 
     die_with_parent(os.getppid())
     options, settings = json.loads(os.environ["POOL_CHAOS"])
-    targets = {Role.ENGINE: "pool_chaos.soak:run_soak_engine", Role.WORKER: TARGETS[Role.WORKER]}
+    targets = {
+        Role.ENGINE: "campaigns.pool_faults.soak_engine:run_soak_engine",
+        Role.WORKER: TARGETS[Role.WORKER],
+    }
     sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
 
 

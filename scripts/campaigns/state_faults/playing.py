@@ -10,11 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from campaigns.state_faults.reading import Reading, read
 from gaia.localnet.options import MINER_TIMEOUT_S, Options, data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.view.watch import Progress
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
-from state_chaos.reading import Reading, read
 
 _LOOK_EVERY_S = 0.05
 _HURTS = (b'"event": "step_waits_for_us"', b'"event": "step_failed"')

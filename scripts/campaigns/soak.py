@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pool_chaos.soak import SAMPLE_S, rss_mib
 
+from campaigns.pool_faults.soak_engine import SAMPLE_S, rss_mib
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
 
-HERE = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 WORKERS = 2
 WARM_UP = 0.1
 """The share of the units after which growth is counted."""
@@ -61,7 +61,7 @@ def _described(arguments: argparse.Namespace, scratch: Path) -> tuple[dict[str, 
         "data_dir": str(data_dir),
         "workers": WORKERS,
         "embedded_database": False,
-        "handlers": "pool_chaos.handlers",
+        "handlers": "campaigns.pool_faults.handlers",
         "worker_max_jobs": arguments.recycle,
     }
     settings = {
@@ -75,10 +75,10 @@ def _described(arguments: argparse.Namespace, scratch: Path) -> tuple[dict[str, 
 
 
 def _start(options: dict[str, Any], settings: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join([str(HERE), str(HERE.parent)])
+    paths = os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent)])
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-c", "from pool_chaos.soak import supervise; supervise()"],
+            [sys.executable, "-c", "from campaigns.pool_faults.soak_engine import supervise; supervise()"],
             env={**os.environ, "PYTHONPATH": paths, "POOL_CHAOS": json.dumps([options, settings])},
             stdin=subprocess.DEVNULL,
             stdout=output,

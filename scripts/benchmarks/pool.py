@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 OURS = "ours"
 FLOOR = "socketpair"
 EXECUTOR = "processpoolexecutor"
@@ -119,9 +119,9 @@ class PeerProcess:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [self._python, "-m", "pool_bench.peers", self.name],
-            cwd=HERE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])},
+            [self._python, "-m", "benchmarks.pool_peers.peers", self.name],
+            cwd=SCRIPTS,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent)])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BATCH_MINERS = 16
 MANY = 256
 SETS = 8
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     plan = QUICK if arguments.quick else FULL
     plan = plan._replace(grid=arguments.grid or plan.grid)
     with tempfile.TemporaryDirectory(prefix="gaia-bench-") as folder:
-        from scoring_bench.inputs import Day1
+        from benchmarks.scoring_peers.inputs import Day1
 
         day1 = Day1(Path(folder), plan.grid, plan.miners)
         samples: Samples = defaultdict(list)
@@ -94,8 +94,7 @@ def timed(work: Callable[[], Any], clock: Callable[[], float] = time.process_tim
 
 def measure_kernel(day1: Any, plan: Plan, samples: Samples) -> dict[str, float]:
     """All measures of one field, beside reading its four arrays once and beside others' libraries."""
-    from scoring_bench import peers
-
+    from benchmarks.scoring_peers import peers
     from gaia.tasks.defined_tasks.weather.validator.areas import row_weights
     from gaia.tasks.defined_tasks.weather.validator.kernel import sum_both, weigh
     from gaia.tasks.defined_tasks.weather.validator.measures import References
@@ -137,8 +136,7 @@ def measure_kernel(day1: Any, plan: Plan, samples: Samples) -> dict[str, float]:
 
 def agreement(fields: list[Any]) -> dict[str, float]:
     """Largest relative difference to what each peer computed from the same numbers in float64."""
-    from scoring_bench import peers
-
+    from benchmarks.scoring_peers import peers
     from gaia.tasks.defined_tasks.weather.validator.measures import Measures, field_components
 
     given = [peers.labelled(field.astype("f8")) for field in fields]
@@ -155,7 +153,7 @@ def agreement(fields: list[Any]) -> dict[str, float]:
 
 
 def first_field(day1: Any) -> list[Any]:
-    from scoring_bench.inputs import ROLES
+    from benchmarks.scoring_peers.inputs import ROLES
 
     return [day1.forecasts[0]["2t"], *(day1.fields[role]["2t"] for role in ROLES)]
 
@@ -199,7 +197,8 @@ def measure_day1(day1: Any, plan: Plan, samples: Samples) -> None:
 def stock(stores: Mapping[str, str]) -> dict[str, Any]:
     """Open with xarray, measure with xskillscore."""
     import xarray as xr
-    from scoring_bench import peers
+
+    from benchmarks.scoring_peers import peers
 
     roles = ("forecast", "truth", "climatology", "baseline")
     opened = [xr.open_zarr(stores[role]).load() for role in roles]
@@ -213,8 +212,8 @@ def limit(day1: Any, read: Callable[[Any], float], miner: int = 0) -> float:
     """Hash each chunk, decode it, and read the four fields: what no verified score can do without."""
     import numpy as np
     from numcodecs import blosc
-    from scoring_bench.inputs import FIELDS, LEAD_HOURS, ROLES
 
+    from benchmarks.scoring_peers.inputs import FIELDS, LEAD_HOURS, ROLES
     from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
     from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 
@@ -253,8 +252,8 @@ def measure_batches(day1: Any, plan: Plan, samples: Samples) -> None:
 def make_ready(day1: Any, sources: Mapping[str, Path]) -> None:
     """Decode our own fields from what their sources publish: two GFS files and the climatology's chunks."""
     from numcodecs import blosc
-    from scoring_bench.inputs import CODEC, FIELDS, INIT, LEAD_HOURS
 
+    from benchmarks.scoring_peers.inputs import CODEC, FIELDS, INIT, LEAD_HOURS
     from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, store_fields
 
     times = {"truth": (INIT.replace(hour=LEAD_HOURS), 0), "baseline": (INIT, LEAD_HOURS)}
@@ -288,7 +287,7 @@ def memory_figures(plan: Plan) -> dict[str, float]:
             capture_output=True,
             text=True,
             check=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])},
         )
         figures[f"extra_mib_{what.replace(' ', '_')}"] = round(float(done.stdout), 2)
     return figures
@@ -296,8 +295,7 @@ def memory_figures(plan: Plan) -> dict[str, float]:
 
 def extra_mib(grid: str, what: str, size: int = 1) -> float:
     """Run once in this process, after a first run; return how much its peak rose above what it held."""
-    from scoring_bench.inputs import Day1
-
+    from benchmarks.scoring_peers.inputs import Day1
     from gaia.tasks.defined_tasks.weather.validator import handlers
 
     if what == "libraries":

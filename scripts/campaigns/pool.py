@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 _FEWEST_KILLS_OF_A_LANE = 30
 _SUMS = (
     "kills",
@@ -84,11 +84,11 @@ def merge(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _start(kills: int, seed: int, patience: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pool_chaos.campaign", str(kills), str(seed)],
-        cwd=HERE,
+        [sys.executable, "-m", "campaigns.pool_faults.campaign", str(kills), str(seed)],
+        cwd=SCRIPTS,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+            "PYTHONPATH": os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent)]),
             "POOL_CHAOS_PATIENCE": str(patience),
         },
         stdout=subprocess.PIPE,

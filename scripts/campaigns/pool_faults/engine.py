@@ -12,8 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pool_chaos.book import Book
-from pool_chaos.handlers import digest_of, kind_of, payload_of
+from campaigns.pool_faults.book import Book
+from campaigns.pool_faults.handlers import digest_of, kind_of, payload_of
 
 IN_FLIGHT = 24
 MISFORTUNES = ("DeadlineExceeded", "QuarantinedError")

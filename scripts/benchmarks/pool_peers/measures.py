@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pool_bench import handlers
+from benchmarks.pool_peers import handlers
 
 PAYLOAD = {
     "run": "2026-01-01T00:00:00Z",

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from campaigns.pool_faults import victims
 from gaia.validator.app.children.spawning import is_stopped
 from gaia.validator.app.meeting.rendezvous import Board
-from pool_chaos import victims
 
 KINDS = ("worker", "engine", "fork_server")
 PER_KILL = {"worker": 0.052, "engine": 0.016, "fork_server": 0.013}

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pool_bench import handlers, measures
+from benchmarks.pool_peers import handlers, measures
 
-SCRIPTS = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().parents[2]
 ROOT = SCRIPTS.parent
 _ENGINE_LIVES_S = 1.0
 """Before it is killed: the next one has been prepared by then. Two deaths within less take longer."""
@@ -42,14 +42,14 @@ class Ours:
             "data_dir": str(self.data_dir),
             "workers": measures.WORKERS,
             "embedded_database": False,
-            "handlers": "pool_bench.handlers",
+            "handlers": "benchmarks.pool_peers.handlers",
             "worker_max_jobs": 10**9,
             "log_level": "ERROR",
         }
         settings = {"control": str(self.folder / "control"), "stream": str(self.folder / "stream")}
         paths = os.pathsep.join([str(SCRIPTS), str(ROOT)])
         self.supervisor = subprocess.Popen(
-            [sys.executable, "-c", "from pool_bench.ours import supervise; supervise()"],
+            [sys.executable, "-c", "from benchmarks.pool_peers.ours import supervise; supervise()"],
             env={**os.environ, "PYTHONPATH": paths, "POOL_BENCH": json.dumps([options, settings])},
             stdout=sys.stderr,
             stdin=subprocess.DEVNULL,
@@ -169,7 +169,10 @@ def supervise() -> None:
 
     die_with_parent(os.getppid())
     options, settings = json.loads(os.environ["POOL_BENCH"])
-    targets = {Role.ENGINE: "pool_bench.our_engine:run_bench_engine", Role.WORKER: TARGETS[Role.WORKER]}
+    targets = {
+        Role.ENGINE: "benchmarks.pool_peers.our_engine:run_bench_engine",
+        Role.WORKER: TARGETS[Role.WORKER],
+    }
     sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
 
 

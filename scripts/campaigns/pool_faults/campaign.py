@@ -20,13 +20,13 @@ from typing import Any
 
 import psutil
 
+from campaigns.pool_faults import stops, victims
+from campaigns.pool_faults.book import Book
+from campaigns.pool_faults.engine import is_right
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.meeting.rendezvous import Board, board_path, heartbeat_path, read_board
-from pool_chaos import stops, victims
-from pool_chaos.book import Book
-from pool_chaos.engine import is_right
 
-SCRIPTS = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().parents[2]
 ROOT = SCRIPTS.parent
 
 KINDS = ("worker", "fork_server", "engine", "supervisor")
@@ -242,7 +242,7 @@ class Lane:
             "data_dir": str(self.data_dir),
             "workers": WORKERS,
             "embedded_database": False,
-            "handlers": "pool_chaos.handlers",
+            "handlers": "campaigns.pool_faults.handlers",
             "worker_max_jobs": 500,
             "worker_soft_limit_mib": 300,
             "worker_hard_limit_mib": 400,
@@ -262,7 +262,7 @@ class Lane:
         paths = os.pathsep.join([str(SCRIPTS), str(ROOT)])
         with (self.folder / "log").open("ab") as log:
             self.supervisor = subprocess.Popen(
-                [sys.executable, "-c", "from pool_chaos.campaign import supervise; supervise()"],
+                [sys.executable, "-c", "from campaigns.pool_faults.campaign import supervise; supervise()"],
                 env={**os.environ, "PYTHONPATH": paths, "POOL_CHAOS": json.dumps([options, settings])},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -420,7 +420,10 @@ def supervise() -> None:
 
     die_with_parent(os.getppid())
     options, settings = json.loads(os.environ["POOL_CHAOS"])
-    targets = {Role.ENGINE: "pool_chaos.engine:run_chaos_engine", Role.WORKER: TARGETS[Role.WORKER]}
+    targets = {
+        Role.ENGINE: "campaigns.pool_faults.engine:run_chaos_engine",
+        Role.WORKER: TARGETS[Role.WORKER],
+    }
     configure_logging("INFO", "json", role="supervisor")
     sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pool_bench import handlers
+from benchmarks.pool_peers import handlers
 
 
 def make_app() -> Any:

@@ -1,4 +1,4 @@
-"""A peer as a process: `python -m pool_bench.peers NAME` does what each line on standard input asks."""
+"""A peer as a process: `python -m benchmarks.pool_peers.peers NAME` does what each line on standard input asks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from pool_bench import handlers, measures
+from benchmarks.pool_peers import handlers, measures
 
 _PR_SET_PDEATHSIG = 1
 
@@ -223,7 +223,7 @@ class Celery(Peer):
                 raise TimeoutError(str(error)) from None
 
     def open(self) -> None:
-        from pool_bench import celery_app
+        from benchmarks.pool_peers import celery_app
 
         self._folder = tempfile.mkdtemp()
         os.environ["BENCH_REDIS"] = f"redis+socket://{self._folder}/redis.sock"
@@ -235,7 +235,7 @@ class Celery(Peer):
             "-m",
             "celery",
             "-A",
-            "pool_bench.celery_app",
+            "benchmarks.pool_peers.celery_app",
             "worker",
             "-c",
             str(measures.WORKERS),
@@ -285,7 +285,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     name = sys.argv[1]
     if name == "ours":
-        from pool_bench.ours import Ours
+        from benchmarks.pool_peers.ours import Ours
 
         serve(Ours())
     else:

@@ -1,0 +1,1 @@
+"""What the benchmark "scoring" measures, and with which fields."""

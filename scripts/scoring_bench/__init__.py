@@ -1,1 +1,0 @@
-"""What bench_scoring.py measures, and with which fields."""

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
-    "tests/unit/test_job_ledger.py",
-    "tests/unit/test_job_ledger_histories.py",
-    "tests/unit/test_supervision.py",
-    "tests/unit/test_supervision_histories.py",
-    "tests/unit/test_lease_book.py",
+    "tests/unit/app/pool/test_job_ledger.py",
+    "tests/unit/app/pool/test_job_ledger_histories.py",
+    "tests/unit/app/test_supervision.py",
+    "tests/unit/app/test_supervision_histories.py",
+    "tests/unit/app/meeting/test_lease_book.py",
 )
 LEDGER = "gaia/validator/app/pool/job_ledger.py"
 BOOK = "gaia/validator/app/meeting/lease_book.py"

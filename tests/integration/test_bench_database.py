@@ -3,11 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.support.patience import patience
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 def test_idle_tick_asks_the_database_for_a_hundredth_of_what_manifests_weigh():

@@ -27,8 +27,9 @@ from gaia.validator.core.weights.vector import quantise, weight_vector
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
 from tests.support.patience import patience
+from tests.support.repository import SCRIPTS
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "control_scores.py"
+SCRIPT = SCRIPTS / "control_scores.py"
 GRID, STEP_HOURS, STEPS = "1.0", 6, 8
 INIT_TIME = datetime(2026, 4, 1, tzinfo=UTC)
 RUN_ID = "2026-04-01T00Z"

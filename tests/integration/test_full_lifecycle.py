@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,8 @@ from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.view.watch import Progress
 from tests.support.patience import Deadline, patience
 from tests.support.rehearsal import board_of, kill, processes_of, scores_of, steps_done, until
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
 # Answers, freezes and scored leads of the default population, from first to last.
 STEPS = 90

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.support.patience import patience
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
 
 
 def test_both_rule_sets_do_what_the_golden_traces_say():

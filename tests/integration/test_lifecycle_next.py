@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,8 @@ from gaia.validator.core.weights.inputs import NOTHING_FOUND, VectorInputs, part
 from gaia.validator.db import history
 from tests.support.patience import patience
 from tests.support.rehearsal import board_of, kill, scores_of, until
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
 WITHOUT_BREAKERS = 7
 """So many miners of the population keep the rules, and come first in it."""

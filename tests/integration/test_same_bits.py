@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,8 @@ from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
 from gaia.validator.app.children import preload
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.patience import patience
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 FIELDS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "z500": 55_000.0}
 MINERS = 6
 SHOW = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,9 @@ from gaia.localnet.tournament.__main__ import Plan, play_seed, report_of, table
 from gaia.localnet.tournament.edges import EDGES, earnings
 from gaia.localnet.tournament.edges import table as edge_table
 from gaia.localnet.tournament.players import Kind, catalogue
+from tests.support.repository import ROOT
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "explanation" / "scoring.md"
+DOCUMENT = ROOT / "docs" / "explanation" / "scoring.md"
 Earned = dict[str, dict[str, tuple[float, float]]]
 SMALL = Plan(
     rule_set="gaia-next",

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from gaia.tasks.defined_tasks.weather.validator.measures import field_components
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
 from gaia.tasks.defined_tasks.weather.validator.verification import forecast_verify
 from tests.support.forecast_stores import a_field, a_store, reference_files
+from tests.support.repository import SCRIPTS
 
 FIELDS = ["2t", "msl", "10u", "10v"]
 MEANS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "10v": 0.0}
@@ -63,7 +63,7 @@ def test_one_field_is_measured(benchmark):
 
 
 def test_benchmark_of_decoding_prints_the_largest_accepted_cost_and_those_refused():
-    program = Path(__file__).parents[2] / "scripts" / "bench.py"
+    program = SCRIPTS / "bench.py"
 
     done = subprocess.run(
         [sys.executable, str(program), "decode", "--quick", "--json", "--tries", "2"],

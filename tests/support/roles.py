@@ -33,8 +33,8 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
 from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
 """On a free machine; `until` and its like wait longer on a busy one."""
 

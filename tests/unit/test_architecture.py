@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from gaia.validator.utils import entry_points
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60

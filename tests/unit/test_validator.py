@@ -16,8 +16,7 @@ from gaia.validator.app.sandbox.confine import survey
 from gaia.validator.app.supervision import Role
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 @pytest.fixture(autouse=True)

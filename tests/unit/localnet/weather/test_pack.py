@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gaia.localnet.weather.pack import WeatherPack, unpacked
+from tests.support.repository import SCRIPTS
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "generate" / "weather_pack.py"
+SCRIPT = SCRIPTS / "generate" / "weather_pack.py"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import run
 import run_tests
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ import pytest
 from gaia.validator.app.startup.reload import RELOADABLE, merge
 from gaia.validator.app.supervisor_options import Reloaded
 from gaia.validator.utils.config import Settings, load_settings, variable_of
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 def test_only_settings_that_may_change_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from gaia.validator.utils.entry_points import SUPERVISOR
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
-    from gaia.validator.app.supervisor import Options
     from gaia.validator.utils.config import Settings
 
 
@@ -65,6 +63,7 @@ def become_supervisor(settings: Settings) -> NoReturn:
     """
     import msgspec
 
+    from gaia.validator.app.startup.options import supervisor_options
     from gaia.validator.app.startup.preflight import preflight
 
     lock = preflight(settings)
@@ -79,39 +78,6 @@ def become_supervisor(settings: Settings) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", SUPERVISOR, str(options)])
-
-
-def supervisor_options(settings: Settings, lock_fd: int) -> Options:
-    """Return what the Supervisor must know of `settings`."""
-    from gaia.validator.app.supervisor import Options
-
-    return Options(
-        data_dir=str(settings.data_dir.resolve()),
-        sandbox=settings.sandbox,
-        settings=pickle.dumps(settings),
-        workers=_workers_wanted(settings),
-        embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),
-        start_method=settings.worker_start_method,
-        worker_max_jobs=settings.worker_max_jobs,
-        worker_idle_s=settings.worker_idle_s,
-        worker_max_age_s=settings.worker_max_age_s,
-        engine_silence_s=settings.engine_silence_s,
-        signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
-        worker_soft_limit_mib=settings.worker_soft_limit_mib,
-        worker_hard_limit_mib=settings.worker_hard_limit_mib,
-        unit_timeout_s=settings.unit_timeout_s,
-        drain_timeout_s=settings.drain_timeout_s,
-        poll_s=settings.supervisor_poll_s,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
-        lock_fd=lock_fd,
-    )
-
-
-def _workers_wanted(settings: Settings) -> int:
-    if settings.compute_backend != "local":
-        return 0
-    return settings.compute_workers or max(1, (os.cpu_count() or 1) - 1)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

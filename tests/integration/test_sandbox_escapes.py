@@ -14,15 +14,16 @@ import psutil
 import pytest
 
 import gaia
-from gaia.validator.app.sandbox.confine import Level, Mode, survey
+from gaia.validator.app.sandbox.confine import Level, survey
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import ExitCode
+from gaia.validator.utils.ipc_types import SandboxMode
 from tests.support.escapes import ESCAPES, REFUSALS
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.roles import Supervised, has_ended, until
 
-LANDLOCK: Mode = "required"
-SECCOMP_ALONE: Mode = "required, without Landlock"
+LANDLOCK: SandboxMode = "required"
+SECCOMP_ALONE: SandboxMode = "required, without Landlock"
 
 pytestmark = pytest.mark.skipif(survey().level < Level.FULL, reason="this kernel has no whole sandbox")
 both = pytest.mark.parametrize("mode", [LANDLOCK, SECCOMP_ALONE])
@@ -105,7 +106,9 @@ def prepare(folder: Path, data_dir: Path) -> dict[str, Any]:
 
 @both
 @pytest.mark.parametrize("name", ESCAPES)
-def test_escape_is_refused(outcomes_of: Callable[[str], Mapping[str, str]], mode: Mode, name: str) -> None:
+def test_escape_is_refused(
+    outcomes_of: Callable[[str], Mapping[str, str]], mode: SandboxMode, name: str
+) -> None:
     assert outcomes_of(mode)[name] in REFUSALS
 
 
@@ -119,7 +122,9 @@ def test_escapes_are_real_ones_where_nothing_refuses_them(
 
 
 @both
-def test_worker_reads_and_writes_what_its_handlers_need(start: Start, tmp_path: Path, mode: Mode) -> None:
+def test_worker_reads_and_writes_what_its_handlers_need(
+    start: Start, tmp_path: Path, mode: SandboxMode
+) -> None:
     supervised = start(mode)
     payload = prepare(tmp_path, supervised.data_dir)
 
@@ -129,7 +134,7 @@ def test_worker_reads_and_writes_what_its_handlers_need(start: Start, tmp_path: 
 
 
 @both
-def test_worker_reaches_one_engine_after_another(start: Start, mode: Mode) -> None:
+def test_worker_reaches_one_engine_after_another(start: Start, mode: SandboxMode) -> None:
     supervised = start(mode)
     supervised.submit("first", "echo")
     pid = supervised.result("first")["value"]["pid"]
@@ -143,7 +148,9 @@ def test_worker_reaches_one_engine_after_another(start: Start, mode: Mode) -> No
 
 
 @both
-def test_worker_alone_is_locked_in_and_the_fork_server_stays_as_it_was(start: Start, mode: Mode) -> None:
+def test_worker_alone_is_locked_in_and_the_fork_server_stays_as_it_was(
+    start: Start, mode: SandboxMode
+) -> None:
     supervised = start(mode)
     supervised.submit("a", "echo")
     worker = psutil.Process(supervised.result("a")["value"]["pid"])

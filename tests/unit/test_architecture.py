@@ -159,7 +159,12 @@ def test_entry_point_is_a_module_or_function_that_exists(name: str):
 
 def test_import_contracts_name_packages_that_exist():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    named = {name for each in contracts for name in each["source_modules"] + each["forbidden_modules"]}
+    named = {
+        name
+        for each in contracts
+        for key in ("source_modules", "forbidden_modules", "containers")
+        for name in each.get(key, ())
+    }
 
     assert [name for name in named if importlib.util.find_spec(name) is None] == []
 

@@ -13,6 +13,7 @@ import pytest
 
 from gaia.validator import validator
 from gaia.validator.app.sandbox.confine import survey
+from gaia.validator.app.startup.options import supervisor_options
 from gaia.validator.app.supervision import Role
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode
@@ -72,7 +73,7 @@ def test_missing_hotkey_ends_in_one_sentence_before_anything_starts(
 def test_supervisor_gets_plain_values_and_the_settings_sealed(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", compute_workers=3, drain_timeout_s=7, unit_timeout_s=9)
 
-    options = validator.supervisor_options(settings, lock_fd=11)
+    options = supervisor_options(settings, lock_fd=11)
 
     assert (options.workers, options.drain_timeout_s, options.unit_timeout_s) == (3, 7.0, 9.0)
     assert options.data_dir == str(tmp_path / "data")
@@ -89,7 +90,7 @@ def test_database_is_embedded_only_where_none_is_configured(
 ) -> None:
     settings = Settings(data_dir=tmp_path, **given)
 
-    assert validator.supervisor_options(settings, lock_fd=-1).embedded_database is is_embedded
+    assert supervisor_options(settings, lock_fd=-1).embedded_database is is_embedded
 
 
 def test_one_worker_per_core_less_one_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +98,7 @@ def test_one_worker_per_core_less_one_by_default(tmp_path: Path, monkeypatch: py
 
     for cores, workers in ((8, 7), (1, 1), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        assert validator.supervisor_options(settings, lock_fd=-1).workers == workers
+        assert supervisor_options(settings, lock_fd=-1).workers == workers
 
 
 def test_with_a_cluster_no_compute_worker_of_ours_is_started():
@@ -105,7 +106,7 @@ def test_with_a_cluster_no_compute_worker_of_ours_is_started():
         compute_backend="dask", dask_scheduler="tcp://cluster:8786", sandbox="off", compute_workers=3
     )
 
-    assert validator.supervisor_options(settings, lock_fd=-1).workers == 0
+    assert supervisor_options(settings, lock_fd=-1).workers == 0
 
 
 @pytest.mark.parametrize("chain_timeout_s", [1.0, 60.0, 600.0])
@@ -114,14 +115,14 @@ def test_no_signer_is_killed_for_a_silence_that_one_call_of_the_chain_explains(
 ) -> None:
     settings = Settings(chain_timeout_s=chain_timeout_s, engine_silence_s=5.0)
 
-    limits = validator.supervisor_options(settings, lock_fd=-1).limits()
+    limits = supervisor_options(settings, lock_fd=-1).limits()
 
     assert limits.silence_s == {Role.ENGINE: 5.0, Role.SIGNER: 5.0 + chain_timeout_s}
 
 
 def test_spawned_worker_is_given_more_time_to_come_up_than_a_forked_one() -> None:
     within_s = {
-        method: validator.supervisor_options(Settings(worker_start_method=method), lock_fd=-1)
+        method: supervisor_options(Settings(worker_start_method=method), lock_fd=-1)
         .limits()
         .ready_within_s[Role.WORKER]
         for method in ("forkserver", "spawn")

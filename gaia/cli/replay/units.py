@@ -17,10 +17,11 @@ from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.app.children.preload import SINGLE_THREADED, load_handlers
-from gaia.validator.app.sandbox.confine import Mode, confine, grant_for
+from gaia.validator.app.sandbox.confine import confine, grant_for
 from gaia.validator.db.history import Row, StoredRun
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.ipc_types import SandboxMode
 
 Key = tuple[str, str, str, int]
 """(hotkey, rule set, kind, lead in hours)."""
@@ -85,7 +86,7 @@ def units_of(
 
 
 @contextmanager
-def pool(workers: int, data_dir: Path, sandbox: Mode = "best-effort") -> Iterator[ProcessPoolExecutor]:
+def pool(workers: int, data_dir: Path, sandbox: SandboxMode = "best-effort") -> Iterator[ProcessPoolExecutor]:
     """Yield processes that are made as compute workers are: single-threaded, locked in, without a database.
 
     Of the files only the spool and the fields below `data_dir` are within their reach.
@@ -102,7 +103,7 @@ def pool(workers: int, data_dir: Path, sandbox: Mode = "best-effort") -> Iterato
         executor.shutdown(cancel_futures=True)
 
 
-def _lock_in(sandbox: Mode, data_dir: str) -> None:
+def _lock_in(sandbox: SandboxMode, data_dir: str) -> None:
     # What is loaded or compiled later would be out of reach.
     load_handlers(HANDLERS)
     confine(sandbox, grant_for(data_dir, HANDLERS))

@@ -21,7 +21,7 @@ import msgspec
 
 from gaia.validator.app.children.preload import load_handlers
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.app.sandbox.confine import Level, Mode, confine, grant_for
+from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.entry_points import HANDLERS
@@ -35,6 +35,7 @@ from gaia.validator.utils.ipc_types import (
     Goodbye,
     Hello,
     ResultUnit,
+    SandboxMode,
     ToWorker,
     Welcome,
     WorkUnit,
@@ -66,7 +67,7 @@ def run_compute_worker(
     handlers: str = HANDLERS,
     log_level: str = "INFO",
     log_format: Literal["json", "console"] = "json",
-    sandbox: Mode = "off",
+    sandbox: SandboxMode = "off",
     data_dir: str = "",
     idle_s: float = 0.0,
     stack_path: str = "",
@@ -152,7 +153,7 @@ class ComputeWorker:
         except BlockingIOError:
             return  # it is awake already
 
-    def lock_in(self, mode: Mode, data_dir: str) -> None:
+    def lock_in(self, mode: SandboxMode, data_dir: str) -> None:
         """Enter the sandbox, for ever: the handlers' files and the engine's socket stay within reach.
 
         Raises

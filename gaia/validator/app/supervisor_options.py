@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from gaia.validator.app.sandbox.confine import Mode
 from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
 from gaia.validator.utils.entry_points import HANDLERS
+from gaia.validator.utils.ipc_types import SandboxMode
 
 _SPAWNED_WITHIN_S = 120.0
 
@@ -40,7 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["json", "console"] = "json"
     lock_fd: int = -1
     """Keeps the data folder ours as long as we live."""
-    sandbox: Mode = "required"
+    sandbox: SandboxMode = "required"
     """Of the compute workers."""
     handlers: str = HANDLERS
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
+
+SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
+"""How a compute worker is confined. The last is for tests: what holds where the kernel has no Landlock."""
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 

@@ -16,7 +16,7 @@ from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.sandbox import landlock, seccomp
@@ -24,9 +24,7 @@ from gaia.validator.app.sandbox.broker import Broker
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, machine, numbers_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
-
-Mode = Literal["required", "best-effort", "off", "required, without Landlock"]
-"""The last is for tests: what holds where the kernel has no Landlock."""
+from gaia.validator.utils.ipc_types import SandboxMode
 
 MAX_FILES: Final = 128
 MAX_FILE_BYTES: Final = 1 << 30
@@ -99,7 +97,7 @@ def survey() -> Survey:
     )
 
 
-def require_sandbox(mode: Mode) -> None:
+def require_sandbox(mode: SandboxMode) -> None:
     """Refuse to go on where `mode` asks for more than the kernel offers.
 
     Raises
@@ -142,7 +140,7 @@ def _place_of(name: str) -> str:
     return str(next(iter(getattr(module, "__path__", ())), module.__file__))
 
 
-def confine(mode: Mode, grant: Grant, dial: EngineDial | None = None) -> Level:
+def confine(mode: SandboxMode, grant: Grant, dial: EngineDial | None = None) -> Level:
     """Lock this process in, for ever; it must have one thread.
 
     Parameters

@@ -10,12 +10,13 @@ import tempfile
 import time
 
 from gaia.validator.app.children import preload
-from gaia.validator.app.sandbox.confine import Level, Mode, confine, grant_for
+from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.utils.entry_points import HANDLERS
+from gaia.validator.utils.ipc_types import SandboxMode
 
 WORKERS = 50
-MODES: tuple[Mode, ...] = ("required", "required, without Landlock")
+MODES: tuple[SandboxMode, ...] = ("required", "required, without Landlock")
 _RESULT = struct.Struct("dd")
 
 
@@ -32,7 +33,7 @@ def main() -> int:
     return 0
 
 
-def measure(mode: Mode, workers: int) -> list[tuple[float, float]]:
+def measure(mode: SandboxMode, workers: int) -> list[tuple[float, float]]:
     """Return the milliseconds of time and of processor time that each of so many workers needed.
 
     They are forked as the fork server forks them.
@@ -41,7 +42,7 @@ def measure(mode: Mode, workers: int) -> list[tuple[float, float]]:
         return [_locked_in(mode, data_dir) for _ in range(workers)]
 
 
-def _locked_in(mode: Mode, data_dir: str) -> tuple[float, float]:
+def _locked_in(mode: SandboxMode, data_dir: str) -> tuple[float, float]:
     receiver, sender = os.pipe()
     pid = os.fork()
     if pid == 0:

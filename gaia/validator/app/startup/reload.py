@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gaia.validator.app.startup.options import supervisor_options
 from gaia.validator.app.supervisor_options import Reloaded
 from gaia.validator.utils.config import Settings, load_settings, shown
 from gaia.validator.utils.errors import ConfigurationError
@@ -36,8 +37,6 @@ RELOADABLE = frozenset(
 
 def main() -> int:
     """Read the running settings from standard input, the new ones from where they are; print the outcome."""
-    from gaia.validator.validator import supervisor_options
-
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
         merged, changed, refused = merge(running, load_settings)

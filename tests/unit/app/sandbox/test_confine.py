@@ -20,7 +20,6 @@ from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.sandbox.confine import (
     Grant,
     Level,
-    Mode,
     Survey,
     confine,
     grant_for,
@@ -30,6 +29,7 @@ from gaia.validator.app.sandbox.confine import (
 from gaia.validator.app.sandbox.dial import SPARES, EngineDial
 from gaia.validator.app.sandbox.measure import measure
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.ipc_types import SandboxMode
 from tests.support.patience import patience
 from tests.support.poor_kernel import lack
 
@@ -150,7 +150,7 @@ def test_required_sandbox_that_is_not_to_be_had_ends_in_one_sentence(names: list
 
 
 @pytest.mark.parametrize("mode", ["best-effort", "off"])
-def test_sandbox_that_is_not_required_refuses_nobody(mode: Mode) -> None:
+def test_sandbox_that_is_not_required_refuses_nobody(mode: SandboxMode) -> None:
     def attempt() -> str:
         lack(["landlock_create_ruleset", "seccomp"])
         require_sandbox(mode)
@@ -177,7 +177,7 @@ def test_off_changes_nothing(grant: Grant) -> None:
 @needs_all
 @both
 @pytest.mark.parametrize("user", ["ourselves", "nobody"])
-def test_worker_of_any_user_is_locked_in(mode: Mode, user: str, grant: Grant, tmp_path: Path) -> None:
+def test_worker_of_any_user_is_locked_in(mode: SandboxMode, user: str, grant: Grant, tmp_path: Path) -> None:
     if user == "nobody" and os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
 
@@ -205,7 +205,7 @@ def test_worker_of_any_user_is_locked_in(mode: Mode, user: str, grant: Grant, tm
 @needs_all
 @both
 def test_only_the_engine_can_be_dialled(
-    mode: Mode, grant: Grant, listener: socket.socket, tmp_path: Path
+    mode: SandboxMode, grant: Grant, listener: socket.socket, tmp_path: Path
 ) -> None:
     def attempt() -> list[Any]:
         dial = EngineDial(str(tmp_path / "pool.sock"))
@@ -247,7 +247,7 @@ def test_pinned_address_can_only_be_read(tmp_path: Path) -> None:
 
 @needs_all
 @both
-def test_memory_of_a_worker_is_closed_to_its_own_user(mode: Mode, grant: Grant) -> None:
+def test_memory_of_a_worker_is_closed_to_its_own_user(mode: SandboxMode, grant: Grant) -> None:
     def attempt() -> list[int]:
         confine(mode, grant)
         return [ctypes.CDLL(None).prctl(option, 0, 0, 0, 0) for option in (DUMPABLE, NO_NEW_PRIVILEGES)]

@@ -1,0 +1,43 @@
+"""What the Supervisor must know of the settings."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING
+
+from gaia.validator.app.supervisor_options import Options
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.config import Settings
+
+
+def supervisor_options(settings: Settings, lock_fd: int) -> Options:
+    """Return what the Supervisor must know of `settings`."""
+    return Options(
+        data_dir=str(settings.data_dir.resolve()),
+        sandbox=settings.sandbox,
+        settings=pickle.dumps(settings),
+        workers=_workers_wanted(settings),
+        embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),
+        start_method=settings.worker_start_method,
+        worker_max_jobs=settings.worker_max_jobs,
+        worker_idle_s=settings.worker_idle_s,
+        worker_max_age_s=settings.worker_max_age_s,
+        engine_silence_s=settings.engine_silence_s,
+        signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
+        worker_soft_limit_mib=settings.worker_soft_limit_mib,
+        worker_hard_limit_mib=settings.worker_hard_limit_mib,
+        unit_timeout_s=settings.unit_timeout_s,
+        drain_timeout_s=settings.drain_timeout_s,
+        poll_s=settings.supervisor_poll_s,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        lock_fd=lock_fd,
+    )
+
+
+def _workers_wanted(settings: Settings) -> int:
+    if settings.compute_backend != "local":
+        return 0
+    return settings.compute_workers or max(1, (os.cpu_count() or 1) - 1)

@@ -22,7 +22,7 @@ from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
-from tests.integration.test_chain import SignerProcess
+from tests.integration.core.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 from tests.support.scored_run import record_scored_run

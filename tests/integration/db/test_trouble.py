@@ -12,7 +12,7 @@ from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db import components, history, inputs, products, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
-from tests.integration.test_weather_task import INIT, Story
+from tests.integration.weather.test_task import INIT, Story
 from tests.support.wires import Wire
 
 TROUBLED = ("component_scores", "lead_scores", "score_table", "forecasts")

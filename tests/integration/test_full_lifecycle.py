@@ -106,10 +106,10 @@ def test_readme_looks_into_what_it_has_just_run(calm):
     # Unmeasured: the locked-in children of a replay cannot write what they measured, and say so.
     unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
-    for python, *words in commands:
-        assert python == ".venv/bin/python"
+    for program, *words in commands:
+        assert program == ".venv/bin/gaia"
         done = subprocess.run(
-            [sys.executable, *words],
+            [sys.executable, "-m", "gaia.cli", *words],
             cwd=state_dir.parents[1],
             env={**unmeasured, "PYTHONPATH": str(ROOT)},
             capture_output=True,

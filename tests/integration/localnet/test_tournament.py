@@ -70,7 +70,7 @@ def test_the_live_networks_rules_pay_many_uids_of_one_model_and_the_truth_with_a
 
 def test_the_numbers_of_the_document_are_those_of_the_command(earned: Earned) -> None:
     text = DOCUMENT.read_text()
-    written = text.split("tournament_edges -->")[1].split("<!-- end")[0].strip().splitlines()
+    written = text.split("tournament.edges -->")[1].split("<!-- end")[0].strip().splitlines()
 
     printed = list(edge_table(earned))
     assert len(written) == len(printed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gaia.validator.app.meeting.lease_book import Holding, Story
+from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
 from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
@@ -23,9 +23,9 @@ from gaia.validator.app.pool.job_events import (
     Submitted,
     Tick,
     WorkerDied,
+    WorkerDisconnected,
     WorkerHolding,
     WorkerLeaving,
-    WorkerLost,
     WorkerReady,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
@@ -69,7 +69,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.blamed: dict[str, int] = {}
         self.runs: list[tuple[str, int]] = []
         self.leases: dict[str, Holding] = {}
-        self.stories: dict[str, Story] = {}
+        self.crash_histories: dict[str, CrashHistory] = {}
         self.found_engine()
 
     def found_engine(self) -> None:
@@ -79,12 +79,13 @@ class AnyHistory(RuleBasedStateMachine):
             keep_s=1e9,
             canary_interval_s=8.0,
             canary_timeout_s=CANARY_TIMEOUT_S,
-            stories=dict(self.stories),
+            crash_histories=dict(self.crash_histories),
         )
 
     def tell(self, event: Event) -> None:
         for command in self.ledger.handle(event, self.now):
             self.carry_out(command)
+        self.ledger.check()
 
     def carry_out(self, command: Command) -> None:
         match command:
@@ -126,10 +127,10 @@ class AnyHistory(RuleBasedStateMachine):
             case Quarantine(job_id, crashes):
                 assert crashes >= CRASH_LIMIT
                 assert job_id in self.open
-            case Remember(job_id, story):
-                self.stories.pop(job_id, None)
-                if story is not None:
-                    self.stories[job_id] = story
+            case Remember(job_id, history):
+                self.crash_histories.pop(job_id, None)
+                if history is not None:
+                    self.crash_histories[job_id] = history
             case Acknowledge(worker, _, _):
                 assert worker in self.connected
 
@@ -205,7 +206,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.blame_what_it_holds(worker)
         if worker in self.connected:
             self.connected.discard(worker)
-            self.tell(WorkerLost(worker))
+            self.tell(WorkerDisconnected(worker))
         self.end(worker)
         self.tell(WorkerDied(worker, a_report(worker, blames_unit=blames_unit) if is_explained else None))
         if not is_explained:
@@ -224,7 +225,7 @@ class AnyHistory(RuleBasedStateMachine):
         if worker in self.connected:
             self.connected.discard(worker)
             self.leaving.discard(worker)
-            self.tell(WorkerLost(worker))
+            self.tell(WorkerDisconnected(worker))
 
     @precondition(lambda self: self.living - self.connected)
     @rule(data=st.data())
@@ -269,7 +270,7 @@ class AnyHistory(RuleBasedStateMachine):
         for worker in sorted(self.doomed):
             if worker in self.connected:
                 self.connected.discard(worker)
-                self.tell(WorkerLost(worker))
+                self.tell(WorkerDisconnected(worker))
             self.blame_what_it_holds(worker)
             self.end(worker)
             self.tell(WorkerDied(worker))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gaia.validator.app.pool.job_records import NEVER, Job, PoolRecord, Worker
+from gaia.validator.app.pool.job_entries import NEVER, Job, Worker
+from gaia.validator.app.pool.job_records import PoolRecord
 from gaia.validator.app.pool.job_states import WorkerState
 
 

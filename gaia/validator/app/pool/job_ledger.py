@@ -44,9 +44,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gaia.validator.app.meeting.lease_book import Crash, CrashHistory, Holding
+from gaia.validator.app.meeting.lease_book import Crash, CrashHistory
 from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.pool.job_check import check
+from gaia.validator.app.pool.job_entries import Job, Lease, Worker, canary_for
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
@@ -69,9 +70,9 @@ from gaia.validator.app.pool.job_events import (
     WorkerReady,
     failed,
 )
-from gaia.validator.app.pool.job_records import Job, Lease, PoolRecord, Worker
+from gaia.validator.app.pool.job_records import PoolRecord
 from gaia.validator.utils.errors import DeadlineExceeded, QuarantinedError
-from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
+from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _NEARLY_S = 1.0
 """A worker that dies of its deadline does so a little before the engine would kill it."""
@@ -207,22 +208,6 @@ class JobLedger(PoolRecord):
             return [self._give(job, unit)]
         self._enqueue(job, unit)
         return []
-
-    def _adopt(self, worker: Worker, job_id: str, attempt: int) -> None:
-        """Believe what a worker that connects says it holds: the connection broke, not the worker."""
-        self.idle_workers.pop(worker.name, None)
-        lease = worker.lease
-        if lease is None or lease.job_id != job_id or lease.attempt != attempt:
-            self._take_back(worker)
-            self._claim(worker, Lease(job_id, attempt, float("inf")))
-
-    def _inherit(self, holding: Holding) -> None:
-        lease = Lease(holding.job_id, holding.attempt, holding.deadline_at)
-        worker = self._known(holding.worker)
-        # A worker that has connected has said itself what it holds; nobody waits for the answer of a canary.
-        if not worker.is_connected and worker.lease is None and not lease.is_canary:
-            self._claim(worker, lease)
-        self._forget_if_gone(worker)
 
     def _finish(self, name: str, result: ResultUnit, now: float) -> list[Command]:
         worker = self.workers.get(name)
@@ -362,14 +347,8 @@ class JobLedger(PoolRecord):
         for worker in list(self.idle_workers.values()) if self.canary_interval_s else []:
             if now - worker.answered_at < self.canary_interval_s:
                 continue
-            unit = WorkUnit(
-                job_id=f"{CANARY}/{worker.name}",
-                handler=CANARY,
-                payload={},
-                deadline_at=now + self.canary_timeout_s,
-            )
             del self.idle_workers[worker.name]
-            commands.append(self._lease(worker, unit))
+            commands.append(self._lease(worker, canary_for(worker, now + self.canary_timeout_s)))
         return commands
 
     def _assign(self) -> list[Command]:

@@ -5,77 +5,13 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-import msgspec
-
-from gaia.validator.app.meeting.lease_book import CrashHistory
+from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
+from gaia.validator.app.pool.job_entries import NEVER, Job, Lease, Worker
 from gaia.validator.app.pool.job_memory import NO_CRASH, CrashHistories, KeptResults
 from gaia.validator.app.pool.job_states import JobState, WorkerState
-from gaia.validator.utils.ipc_types import CANARY, WorkUnit
+from gaia.validator.utils.ipc_types import WorkUnit
 
 _MOST_STALE = 1024
-NEVER = float("-inf")
-
-
-class Lease(msgspec.Struct, gc=False, eq=False):
-    """What a worker holds."""
-
-    job_id: str | None
-    """None once nobody wants the answer of this attempt."""
-    attempt: int
-    deadline_at: float
-
-    @property
-    def is_canary(self) -> bool:
-        """Whether the unit is a canary, which belongs to no job."""
-        return self.job_id is not None and self.job_id.startswith(CANARY)
-
-
-class Worker(msgspec.Struct, gc=False, eq=False):
-    """All that is known of one worker."""
-
-    name: str
-    """Opaque; one name is one process."""
-    seat: str
-    """Workers that replace one another share a seat."""
-    lease: Lease | None = None
-    is_connected: bool = False
-    is_leaving: bool = False
-    """It has asked to leave on this connection."""
-    is_condemned: bool = False
-    """Its death is ordered and not reported yet."""
-    answered_at: float = NEVER
-    """When it last answered on this connection."""
-    silent_since: float | None = None
-    """Since when it has been known to live without being connected."""
-
-    @property
-    def state(self) -> WorkerState:
-        """Where it stands; the first that applies."""
-        if self.is_condemned:
-            return WorkerState.CONDEMNED
-        if not self.is_connected:
-            return WorkerState.SILENT if self.lease is None else WorkerState.AWAY
-        if self.is_leaving:
-            return WorkerState.LEAVING
-        return WorkerState.IDLE if self.lease is None else WorkerState.HOLDING
-
-
-class Job(msgspec.Struct, gc=False, eq=False):
-    """A job that was submitted, or that a worker holds."""
-
-    unit: WorkUnit | None
-    """None as long as nobody has submitted it to this engine."""
-    order: int
-    """Number of the submission; -1 before it."""
-    history: CrashHistory
-    holder: Worker | None
-
-    @property
-    def state(self) -> JobState:
-        """Where it stands."""
-        if self.unit is None:
-            return JobState.UNCLAIMED
-        return JobState.WAITING if self.holder is None else JobState.LEASED
 
 
 class PoolRecord:
@@ -227,6 +163,22 @@ class PoolRecord:
             job.holder = worker
         else:
             lease.job_id = None
+
+    def _adopt(self, worker: Worker, job_id: str, attempt: int) -> None:
+        """Believe what a worker that connects says it holds: the connection broke, not the worker."""
+        self.idle_workers.pop(worker.name, None)
+        lease = worker.lease
+        if lease is None or lease.job_id != job_id or lease.attempt != attempt:
+            self._take_back(worker)
+            self._claim(worker, Lease(job_id, attempt, float("inf")))
+
+    def _inherit(self, holding: Holding) -> None:
+        lease = Lease(holding.job_id, holding.attempt, holding.deadline_at)
+        worker = self._known(holding.worker)
+        # A worker that has connected has said itself what it holds; nobody waits for the answer of a canary.
+        if not worker.is_connected and worker.lease is None and not lease.is_canary:
+            self._claim(worker, lease)
+        self._forget_if_gone(worker)
 
     def _end_lease(self, worker: Worker) -> None:
         worker.lease = None

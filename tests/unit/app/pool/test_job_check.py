@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from gaia.validator.app.pool.job_check import InconsistentRecord
+from gaia.validator.app.pool.job_entries import Worker
 from gaia.validator.app.pool.job_events import Event, Submitted, WorkerHolding, WorkerReady
 from gaia.validator.app.pool.job_ledger import JobLedger
-from gaia.validator.app.pool.job_records import Worker
 from gaia.validator.utils.ipc_types import WorkUnit
 
 

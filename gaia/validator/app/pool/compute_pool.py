@@ -20,6 +20,7 @@ from gaia.validator.app.meeting.rendezvous import BoardReader, DeathReport
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
+    DeathCause,
     Dismiss,
     Finished,
     Inherited,
@@ -244,7 +245,7 @@ class ComputePool:
     def _bury(self, worker: str, report: DeathReport | None) -> None:
         if self._book is not None:
             self._book.bury(worker)
-        self.tell(WorkerDied(worker, report))
+        self.tell(WorkerDied(worker, _cause_of(report) if report is not None else None))
 
     def _pass_reports_on(self) -> None:
         for worker in self._reported.keys() - self._connections.keys():
@@ -326,3 +327,8 @@ class ComputePool:
             self.tell(Tick(living))
             self._acknowledge()
             await asyncio.sleep(_TICK_S)
+
+
+def _cause_of(report: DeathReport) -> DeathCause:
+    is_deadline = report.cause == "deadline"
+    return DeathCause(report.sentence, blames_unit=report.blames_unit, is_deadline=is_deadline)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
-from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 
 
@@ -58,11 +57,21 @@ class WorkerDisconnected(msgspec.Struct, frozen=True, gc=False):
     worker: str
 
 
+class DeathCause(msgspec.Struct, frozen=True, gc=False):
+    """Why a worker died, as far as that matters to the job it held."""
+
+    sentence: str
+    blames_unit: bool = True
+    """False where the unit had no part in it, as when the worker's machine was switched off."""
+    is_deadline: bool = False
+    """It ended itself at the deadline of its unit."""
+
+
 class WorkerDied(msgspec.Struct, frozen=True, gc=False):
-    """A worker's process has ended; told a second time, with a report, once the cause is known."""
+    """A worker's process has ended; told a second time once the cause is known."""
 
     worker: str
-    report: DeathReport | None = None
+    cause: DeathCause | None = None
 
 
 class Inherited(msgspec.Struct, frozen=True, gc=False):

@@ -45,7 +45,6 @@ from collections.abc import Mapping
 import msgspec
 
 from gaia.validator.app.meeting.lease_book import Crash, CrashHistory
-from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.pool.job_check import check
 from gaia.validator.app.pool.job_entries import Job, Lease, Worker, canary_for
 from gaia.validator.app.pool.job_events import (
@@ -53,6 +52,7 @@ from gaia.validator.app.pool.job_events import (
     Assign,
     Cancelled,
     Command,
+    DeathCause,
     Dismiss,
     Event,
     Finished,
@@ -170,8 +170,8 @@ class JobLedger(PoolRecord):
                 commands += self._leave(name)
             case WorkerDisconnected(name):
                 self._depart(name)
-            case WorkerDied(name, report):
-                commands += self._bury(name, report, now)
+            case WorkerDied(name, cause):
+                commands += self._bury(name, cause, now)
             case Inherited(holding):
                 self._inherit(holding)
             case Tick(living):
@@ -257,38 +257,36 @@ class JobLedger(PoolRecord):
         self.idle_workers[worker.name] = worker
         return []
 
-    def _bury(self, name: str, report: DeathReport | None, now: float) -> list[Command]:
+    def _bury(self, name: str, cause: DeathCause | None, now: float) -> list[Command]:
         worker = self.workers.pop(name, None)
         self.idle_workers.pop(name, None)
         self.holders.pop(name, None)
         lease = worker.lease if worker is not None else None
         if lease is None or lease.job_id is None or lease.is_canary:
-            return self._explain(name, report)
+            return self._explain(name, cause)
         job = self.jobs[lease.job_id]
         crash = Crash(
             worker=name,
             attempt=lease.attempt,
             at=now,
-            cause=report.sentence if report else "",
-            blames_unit=report is None or report.blames_unit,
+            cause=cause.sentence if cause else "",
+            blames_unit=cause is None or cause.blames_unit,
         )
-        if report is None:
+        if cause is None:
             self.crashes.await_cause(name, lease.job_id)
         if job.unit is None:
             del self.jobs[lease.job_id]
             history = self.crashes.of_job(lease.job_id, lease.attempt).with_crash(crash)
             return [self._remember(lease.job_id, history)]
         job.history = job.history.with_crash(crash)
-        return [self._remember(lease.job_id, job.history), *self._judge(job, job.unit, crash, report, now)]
+        return [self._remember(lease.job_id, job.history), *self._judge(job, job.unit, cause, now)]
 
-    def _judge(
-        self, job: Job, unit: WorkUnit, crash: Crash, report: DeathReport | None, now: float
-    ) -> list[Command]:
+    def _judge(self, job: Job, unit: WorkUnit, cause: DeathCause | None, now: float) -> list[Command]:
         """Requeue a job whose worker died, or settle it."""
         history = job.history
-        if report is not None and report.cause == "deadline" and unit.deadline_at - now < _NEARLY_S:
+        if cause is not None and cause.is_deadline and unit.deadline_at - now < _NEARLY_S:
             del self.jobs[unit.job_id]
-            error = DeadlineExceeded(f"{unit.handler} was killed at its deadline: {crash.cause}")
+            error = DeadlineExceeded(f"{unit.handler} was killed at its deadline: {cause.sentence}")
             return [Resolve(failed(unit, error, history.tries - 1))]
         if history.crashes < self.crash_limit:
             self._enqueue(job, unit)
@@ -297,9 +295,9 @@ class JobLedger(PoolRecord):
         verdict = Resolve(failed(unit, _quarantined(unit, history), history.tries - 1))
         return [Quarantine(unit.job_id, history.crashes), verdict]
 
-    def _explain(self, name: str, report: DeathReport | None) -> list[Command]:
+    def _explain(self, name: str, cause: DeathCause | None) -> list[Command]:
         """Add the cause to a death that was counted when it was noticed."""
-        explained = self.crashes.explain(name, report) if report is not None else None
+        explained = self.crashes.explain(name, cause) if cause is not None else None
         if explained is None:
             return []
         job_id, history = explained

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from gaia.validator.app.meeting.lease_book import CrashHistory
-from gaia.validator.app.meeting.rendezvous import DeathReport
+from gaia.validator.app.pool.job_events import DeathCause
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _MOST_KEPT = 1024
@@ -57,13 +57,13 @@ class CrashHistories:
         while len(self._unexplained) > _MOST_KEPT:
             self._unexplained.popitem(last=False)
 
-    def explain(self, worker: str, report: DeathReport) -> tuple[str, CrashHistory] | None:
+    def explain(self, worker: str, cause: DeathCause) -> tuple[str, CrashHistory] | None:
         """Return the job that `worker` died with and its history with the cause; None: nothing awaits it."""
         job_id = self._unexplained.pop(worker, None)
         history = self.by_job.get(job_id) if job_id is not None else None
         if job_id is None or history is None:
             return None
-        return job_id, history.explained(worker, report.sentence, blames_unit=report.blames_unit)
+        return job_id, history.explained(worker, cause.sentence, blames_unit=cause.blames_unit)
 
 
 class KeptResults:

@@ -19,6 +19,7 @@ import pytest
 
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport, publish, short_directory
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.pool.job_events import Tick
 from gaia.validator.utils.ipc_types import (
     Ack,
     Dismissed,
@@ -264,7 +265,7 @@ async def test_next_engine_knows_who_holds_what_and_does_not_run_it_again(meetin
     asked.cancel()
     again = asyncio.create_task(successor.dispatch_and_wait(a_unit()))
     other = await meeting.join(seat=1)
-    await asyncio.sleep(0.25)
+    successor.tell(Tick(frozenset({"0.1", "1.1"})))
     assert (successor.busy, successor.queue_depth) == (1, 0)
     returned = await meeting.join(holding="a", attempt=1)
     returned.say(an_answer())

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
-from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
     Command,
+    DeathCause,
     Dismiss,
     Event,
     Finished,
@@ -33,19 +33,6 @@ from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
 
 CRASH_LIMIT = 3
 CANARY_TIMEOUT_S = 3.0
-
-
-def a_report(worker: str, *, blames_unit: bool) -> DeathReport:
-    return DeathReport(
-        role="compute_worker",
-        worker=worker,
-        pid=1,
-        exit_code=-11 if blames_unit else 255,
-        cause="signal 11",
-        blames_unit=blames_unit,
-        at=0.0,
-        lived_s=1.0,
-    )
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -208,7 +195,9 @@ class AnyHistory(RuleBasedStateMachine):
             self.connected.discard(worker)
             self.tell(WorkerDisconnected(worker))
         self.end(worker)
-        self.tell(WorkerDied(worker, a_report(worker, blames_unit=blames_unit) if is_explained else None))
+        self.tell(
+            WorkerDied(worker, DeathCause("signal 11", blames_unit=blames_unit) if is_explained else None)
+        )
         if not is_explained:
             self.unexplained.append(worker)
 
@@ -216,7 +205,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def explain(self) -> None:
         worker = self.unexplained.pop(0)
-        self.tell(WorkerDied(worker, a_report(worker, blames_unit=True)))
+        self.tell(WorkerDied(worker, DeathCause("signal 11")))
 
     @precondition(lambda self: self.living)
     @rule(data=st.data())

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gaia.validator.app.meeting.lease_book import Holding
-from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.pool.job_events import (
     Assign,
     Cancelled,
+    DeathCause,
     Event,
     Finished,
     Inherited,
@@ -59,13 +59,8 @@ def a_unit(job_id: str, now: float, chance: random.Random) -> WorkUnit:
     return WorkUnit(job_id=job_id, handler="test.echo", payload={}, deadline_at=deadline_at)
 
 
-def a_report(worker: str, chance: random.Random) -> DeathReport | None:
-    cause = chance.choice((None, "deadline", "memory"))
-    if cause is None:
-        return None
-    return DeathReport(
-        role="compute_worker", worker=worker, pid=1, exit_code=-9, cause=cause, at=0.0, lived_s=1.0
-    )
+def a_cause(chance: random.Random) -> DeathCause | None:
+    return chance.choice((None, DeathCause("deadline", is_deadline=True), DeathCause("memory")))
 
 
 def an_answer(ledger: JobLedger, worker: str, chance: random.Random) -> ResultUnit:
@@ -100,7 +95,7 @@ def any_event(ledger: JobLedger, now: float, chance: random.Random) -> Event:
             Finished(worker, an_answer(ledger, worker, chance)),
             Finished(worker, an_answer(ledger, worker, chance)),
             WorkerDisconnected(worker),
-            WorkerDied(worker, a_report(worker, chance)),
+            WorkerDied(worker, a_cause(chance)),
             Inherited(holding),
             Tick(chance.choice((living, frozenset(WORKERS), None))),
         )

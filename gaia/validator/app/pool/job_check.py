@@ -94,6 +94,8 @@ def _faults_of_indexes(record: PoolRecord) -> Iterator[str]:
     waiting = sum(job.holder is None for job in record.jobs.values())
     if record.waiting != waiting:
         yield f"{record.waiting} jobs are counted as waiting, and {waiting} wait"
+    if record.queue and not record.waiting:
+        yield f"no job waits, and the queue holds {len(record.queue)} entries"
     if record.idle_workers and record.waiting:
         yield f"{record.waiting} jobs wait, and {record.idle} workers are idle"
 

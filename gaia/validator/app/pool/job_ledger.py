@@ -329,7 +329,7 @@ class JobLedger(PoolRecord):
             return []
         del self.jobs[job_id]
         if job.holder is None:
-            self.waiting -= 1
+            self._count_one_less()
             return []
         assert job.holder.lease is not None
         job.holder.lease.job_id = None

@@ -145,9 +145,15 @@ class PoolRecord:
             _, order, job_id = heapq.heappop(self.queue)
             job = self.jobs.get(job_id)
             if job is not None and job.order == order and job.holder is None:
-                self.waiting -= 1
+                self._count_one_less()
                 return job
         return None
+
+    def _count_one_less(self) -> None:
+        """Note that a job has ceased to wait; what the queue then holds of jobs that do not wait is dropped."""
+        self.waiting -= 1
+        if not self.waiting:
+            self.queue.clear()
 
     def _claim(self, worker: Worker, lease: Lease) -> None:
         """Give `worker` a lease on what it holds; where another worker has the job, nobody wants this attempt."""
@@ -159,7 +165,7 @@ class PoolRecord:
         if job is None:
             self.jobs[lease.job_id] = Job(None, -1, NO_CRASH, worker)
         elif job.holder is None:
-            self.waiting -= 1
+            self._count_one_less()
             job.holder = worker
         else:
             lease.job_id = None

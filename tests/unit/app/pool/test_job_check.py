@@ -69,6 +69,11 @@ def other_entry(ledger: JobLedger) -> None:
         (WAITING, lambda ledger: setattr(ledger, "waiting", 2), "2 jobs are counted as waiting, and 1 wait"),
         (WAITING, lambda ledger: ledger.jobs.update(b=ledger.jobs["a"]), "the entry of job b is that of a"),
         (UNCLAIMED, lambda ledger: setattr(ledger.jobs["a"], "holder", None), "neither submitted nor found"),
+        (
+            IDLE,
+            lambda ledger: ledger.queue.append((1, 1, "a")),
+            "no job waits, and the queue holds 1 entries",
+        ),
         (IDLE, lambda ledger: ledger.idle_workers.clear(), "worker w is not among the idle, wrongly"),
         (IDLE, other_entry, "worker w has two entries"),
         (IDLE, lambda ledger: setattr(ledger, "waiting", 1), "1 jobs wait, and 1 workers are idle"),

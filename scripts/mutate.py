@@ -19,11 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
     "tests/unit/app/pool/test_job_ledger.py",
     "tests/unit/app/pool/test_job_ledger_histories.py",
+    "tests/unit/app/pool/test_job_states.py",
     "tests/unit/app/test_supervision.py",
     "tests/unit/app/test_supervision_histories.py",
     "tests/unit/app/meeting/test_lease_book.py",
 )
 LEDGER = "gaia/validator/app/pool/job_ledger.py"
+RECORDS = "gaia/validator/app/pool/job_records.py"
 BOOK = "gaia/validator/app/meeting/lease_book.py"
 SUPERVISION = "gaia/validator/app/supervision.py"
 
@@ -38,24 +40,24 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault("a lost connection is a crash", LEDGER, "                self._depart(worker)\n", "                commands += self._bury(worker, None, now)\n"),
+    Fault("a lost connection is a crash", LEDGER, "                self._depart(name)\n", "                commands += self._bury(name, None, now)\n"),
     Fault("a crash is not counted", BOOK, "crashes=self.crashes + crash.blames_unit", "crashes=self.crashes"),
     Fault("a crash told twice counts twice", BOOK, "if any(told.worker == crash.worker for told in self.deaths):", "if False:"),
-    Fault("quarantine one crash late", LEDGER, "if story.crashes < self.crash_limit:", "if story.crashes <= self.crash_limit:"),
-    Fault("quarantine forgotten by the next engine", LEDGER, "if story.crashes >= self.crash_limit:", "if False:"),
+    Fault("quarantine one crash late", LEDGER, "if history.crashes < self.crash_limit:", "if history.crashes <= self.crash_limit:"),
+    Fault("quarantine forgotten by the next engine", LEDGER, "if history.crashes >= self.crash_limit:", "if False:"),
     Fault("late answers count", LEDGER, "lease.job_id == result.job_id and lease.attempt == result.attempt", "lease.job_id == result.job_id"),
-    Fault("the dead are heard", LEDGER, "if worker not in self._here:", "if False:"),
-    Fault("a condemned worker gets work", LEDGER, "if worker not in self._condemned:\n                    self._idle", "if True:\n                    self._idle"),
-    Fault("a leaving worker gets work", LEDGER, "        if worker in self._leaving:\n", "        if False:\n"),
-    Fault("the holder of an inherited unit is ignored", LEDGER, "holder = self._unclaimed.pop(unit.job_id, None)", "holder = None"),
-    Fault("a unit that never arrived is lost", LEDGER, "if job is not None and job.worker == worker:\n            self._queue(job)", "if job is not None and job.worker == worker:\n            pass"),
-    Fault("deadlines of what waits pass", LEDGER, "while self._deadlines and self._deadlines[0][0] <= now:", "while self._deadlines and self._deadlines[0][0] < now - 1:"),
-    Fault("a failed canary kills nobody", LEDGER, "is_overdue = worker not in self._here or _is_canary(lease.job_id)", "is_overdue = worker not in self._here"),
-    Fault("the silent are waited for without end", LEDGER, "is_overdue = worker not in self._here or _is_canary(lease.job_id)", "is_overdue = _is_canary(lease.job_id)"),
-    Fault("attempts keep their number", LEDGER, "attempt=unit.attempt + job.story.tries)", "attempt=unit.attempt)"),
+    Fault("the dead are heard", LEDGER, "if worker is None or not worker.is_connected:\n            return []  # its death", "if worker is None:\n            return []  # its death"),
+    Fault("a condemned worker gets work", LEDGER, "if not worker.is_condemned:\n                    self.idle", "if True:\n                    self.idle"),
+    Fault("a leaving worker gets work", LEDGER, "        if worker.is_leaving:\n", "        if False:\n"),
+    Fault("the holder of an inherited unit is ignored", LEDGER, "holder = known.holder if known is not None else None", "holder = None"),
+    Fault("a unit that never arrived is lost", RECORDS, "        else:\n            self._enqueue(job, job.unit)", "        else:\n            pass"),
+    Fault("deadlines of what waits pass", LEDGER, "while self.deadlines and self.deadlines[0][0] <= now:", "while self.deadlines and self.deadlines[0][0] < now - 1:"),
+    Fault("a failed canary kills nobody", RECORDS, "(not worker.is_connected or lease.is_canary)", "not worker.is_connected"),
+    Fault("the silent are waited for without end", RECORDS, "(not worker.is_connected or lease.is_canary)", "lease.is_canary"),
+    Fault("attempts keep their number", LEDGER, "attempt=unit.attempt + job.history.tries)", "attempt=unit.attempt)"),
     Fault("the acquitted stay blamed", BOOK, "crashes=self.crashes - acquitted", "crashes=self.crashes"),
     Fault("a released lease is still held", BOOK, "            self._memory[slot * _SLOT.size] = _WAS_HELD\n\n    def bury", "            pass\n\n    def bury"),
-    Fault("priorities upside down", LEDGER, "(job.unit.priority, job.order, job.unit.job_id))\n\n    def _assign", "(-job.unit.priority, job.order, job.unit.job_id))\n\n    def _assign"),
+    Fault("priorities upside down", RECORDS, "(unit.priority, job.order, unit.job_id))", "(-unit.priority, job.order, unit.job_id))"),
     Fault("two engines at once", SUPERVISION, "if holders[0].role is not Role.WORKER or", "if"),
     Fault("a worker leaves before its successor is ready", SUPERVISION, "(worker.started_at, worker.pid) and other.is_admitted", "(worker.started_at, worker.pid)"),
     Fault("no room is kept", SUPERVISION, "is_vacant = not holders or (room > 0 and", "is_vacant = not holders or (True and"),

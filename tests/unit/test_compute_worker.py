@@ -24,10 +24,10 @@ from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
-    Bye,
+    Dismissed,
     FrameReader,
-    Goodbye,
     Hello,
+    LeaveRequest,
     ResultUnit,
     ToEngine,
     ToWorker,
@@ -249,25 +249,25 @@ def test_worker_asks_to_be_replaced_after_its_last_unit(engine: Engine) -> None:
     engine.say(a_unit(job_id="b"))
 
     # Before the last answer, which the engine would answer with another unit.
-    assert engine.hear() == Goodbye(reason="max_jobs")
+    assert engine.hear() == LeaveRequest(reason="max_jobs")
     engine.acknowledge(engine.hear_result())
-    engine.say(Bye())
+    engine.say(Dismissed())
     running.join()
 
 
-def test_drained_worker_says_goodbye_to_the_next_engine_too(engine: Engine) -> None:
+def test_drained_worker_asks_the_next_engine_too_to_leave(engine: Engine) -> None:
     running = Running(engine.path, max_jobs=1)
     engine.accept()
     engine.say(a_unit())
-    assert engine.hear() == Goodbye(reason="max_jobs")
+    assert engine.hear() == LeaveRequest(reason="max_jobs")
     result = engine.hear_result()
 
     assert engine.accept().holding == "a"
 
-    assert engine.hear() == Goodbye(reason="max_jobs")
+    assert engine.hear() == LeaveRequest(reason="max_jobs")
     assert engine.hear_result() == result
     engine.acknowledge(result)
-    engine.say(Bye())
+    engine.say(Dismissed())
     running.join()
 
 
@@ -277,21 +277,21 @@ def test_drained_worker_leaves_when_it_is_let_go(engine: Engine) -> None:
 
     running.worker.drain()
 
-    assert engine.hear() == Goodbye(reason="drain")
-    engine.say(Bye())
+    assert engine.hear() == LeaveRequest(reason="drain")
+    engine.say(Dismissed())
     running.join()
 
 
-def test_drained_worker_still_does_the_unit_that_crossed_its_goodbye(engine: Engine) -> None:
+def test_drained_worker_still_does_the_unit_that_crossed_its_request_to_leave(engine: Engine) -> None:
     running = Running(engine.path)
     engine.accept()
     running.worker.drain()
-    assert engine.hear() == Goodbye(reason="drain")
+    assert engine.hear() == LeaveRequest(reason="drain")
 
     engine.say(a_unit())
 
     engine.acknowledge(engine.hear_result())
-    engine.say(Bye())
+    engine.say(Dismissed())
     running.join()
 
 
@@ -483,7 +483,7 @@ def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine)
     engine.hear_result()
     engine.accept()
     assert alarm.rested.wait(patience(PATIENCE_S))
-    engine.say(Bye())
+    engine.say(Dismissed())
     thread.join(patience(PATIENCE_S))
     assert not thread.is_alive()
 

@@ -29,11 +29,11 @@ from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
-    Bye,
+    Dismissed,
     Failure,
     FrameReader,
-    Goodbye,
     Hello,
+    LeaveRequest,
     ResultUnit,
     SandboxMode,
     ToWorker,
@@ -140,7 +140,7 @@ class ComputeWorker:
         self._unacknowledged: ResultUnit | None = None
         self._is_draining = False
         self._is_dismissed = False
-        self._said_goodbye_at: float | None = None
+        self._asked_to_leave_at: float | None = None
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
@@ -216,7 +216,7 @@ class ComputeWorker:
             for descriptor, _ in events:
                 if descriptor == waker:
                     self._wake_receiver.recv(_READ_BYTES)
-                    self._maybe_say_goodbye(connection)
+                    self._maybe_ask_to_leave(connection)
                     continue
                 data = connection.recv(_READ_BYTES)
                 if not data:
@@ -226,7 +226,7 @@ class ComputeWorker:
 
     def _greet(self, connection: socket.socket) -> None:
         held = self._unacknowledged
-        self._said_goodbye_at = None
+        self._asked_to_leave_at = None
         hello = Hello(
             seat=self._seat,
             incarnation=self._incarnation,
@@ -237,17 +237,17 @@ class ComputeWorker:
         )
         connection.sendall(encode_frame(hello))
         self._note(Note.CONNECTED)
-        self._maybe_say_goodbye(connection)
+        self._maybe_ask_to_leave(connection)
         if held:
             connection.sendall(encode_frame(held))
 
-    def _maybe_say_goodbye(self, connection: socket.socket) -> None:
+    def _maybe_ask_to_leave(self, connection: socket.socket) -> None:
         """Ask to leave, before the last result is sent: the engine answers that with the next unit."""
         is_spent = self._served >= self._max_jobs and not self._note(Note.MAX_JOBS)
-        if (self._is_draining or is_spent) and self._said_goodbye_at is None:
-            self._said_goodbye_at = time.monotonic()
+        if (self._is_draining or is_spent) and self._asked_to_leave_at is None:
+            self._asked_to_leave_at = time.monotonic()
             reason = "drain" if self._is_draining else "max_jobs"
-            connection.sendall(encode_frame(Goodbye(reason=reason)))
+            connection.sendall(encode_frame(LeaveRequest(reason=reason)))
 
     def _patience_ms(self) -> float | None:
         """How long to wait for the engine's next word; None: for ever."""
@@ -258,10 +258,10 @@ class ComputeWorker:
             if left_s > 0:
                 return left_s * 1000 + 1
             self._note(Note.IDLE)
-        if not self._is_draining or self._said_goodbye_at is None or self._unacknowledged is not None:
+        if not self._is_draining or self._asked_to_leave_at is None or self._unacknowledged is not None:
             return None
         # There may be no engine to let us go: at the end of the validator it goes first.
-        patience_s = self._said_goodbye_at + _FAREWELL_S - time.monotonic()
+        patience_s = self._asked_to_leave_at + _FAREWELL_S - time.monotonic()
         self._is_dismissed = patience_s <= 0
         return max(0.0, patience_s * 1000)
 
@@ -288,7 +288,7 @@ class ComputeWorker:
                 if message.handler != CANARY:
                     self._served += 1
                     self._served_at = time.monotonic()
-                self._maybe_say_goodbye(connection)
+                self._maybe_ask_to_leave(connection)
                 if self._guard is not None and len(frame) > _FITS_BYTES:
                     self._guard.rest()  # the engine may take its time to read it
                 connection.sendall(frame)
@@ -300,7 +300,7 @@ class ComputeWorker:
                     self._unacknowledged = None
             case Welcome():
                 self._note(Note.ADMITTED)
-            case Bye():
+            case Dismissed():
                 self._is_dismissed = True
 
 

@@ -1,4 +1,20 @@
-"""Whom to start, stop and kill, and when to give up: no process, no clock."""
+"""Decides which children to start, stop and kill, and when to give up.
+
+Theory of operation
+-------------------
+The Supervisor looks at its children, calls `plan`, and carries out the commands that it returns. Two rules:
+
+1. Every decision about a child is here; the Supervisor only observes and acts.
+2. Nothing here reads a clock or touches a process: `now` and the facts about each child are arguments.
+
+A seat is a place for one child: a role and a number. A child holds its seat until it is reaped, so `plan` starts a
+child in an empty seat only. Compute workers are the exception: one that should be replaced serves until its successor
+is admitted, and both hold the seat for that time.
+
+The life of a child: started -> ready -> (workers: admitted by the engine) -> told to stop, with a moment at which
+patience ends (`kill_at`) -> killed if it is still there -> reaped, which makes it a `Death`. Deaths in a row that are
+a child's own fault delay the next start, and in the end halt the validator.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +37,17 @@ class Role(StrEnum):
 
 
 STARTS_AFTER: Mapping[Role, tuple[Role, ...]] = {Role.ENGINE: (Role.DATABASE,)}
-"""Roles that must be ready before this one starts, where they are wanted."""
+"""Role -> roles that must be ready before it starts, where they are wanted."""
 
 STOPS_AFTER: Mapping[Role, tuple[Role, ...]] = {
     Role.WORKER: (Role.ENGINE,),
     Role.SIGNER: (Role.ENGINE,),
     Role.DATABASE: (Role.ENGINE, Role.WORKER, Role.SIGNER),
 }
-"""Roles that must be gone before this one is stopped, in an orderly end."""
+"""Role -> roles that must be reaped before it is stopped, in an orderly end."""
 
 FORK_SERVER_DIED = 255
-"""The exit code that multiprocessing gives of every child whose fork server is gone."""
+"""Exit code that multiprocessing reports for each child whose fork server died."""
 
 _SHARE_OF_DRAIN: Mapping[Role, float] = {
     Role.ENGINE: 0.6,
@@ -47,8 +63,8 @@ READY_WITHIN_S: Mapping[Role, float] = {
     Role.ENGINE: 60.0,
     Role.WORKER: 10.0,
 }
-"""How long a start may take: that of a database that writes its journal back after a crash, minutes; of an engine
-or signer, what imports take on a slow disk; of a forked worker, milliseconds."""
+"""Role -> seconds that a start may take. A database may replay its journal after a crash; an engine or signer may
+import from a slow disk; a worker is forked in milliseconds."""
 
 _SHORTEST_LOOK_S = 0.01
 _MOST_REMEMBERED = 512
@@ -56,43 +72,43 @@ _MOST_REMEMBERED = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a child may use, and how patient we are; seconds and MiB."""
+    """What a child may use, and how long it may take; seconds and MiB."""
 
     soft_mib: float
-    """A worker with more private memory is replaced: it leaves once its successor is ready."""
+    """Private memory above which a worker is replaced; it leaves once its successor is admitted."""
     hard_mib: float
-    """A worker with more private memory is killed."""
+    """Private memory above which a worker is killed."""
     growth_mib_s: float = 2000.0
     """The fastest that memory grows: how fast one core can touch it."""
     age_s: float = float("inf")
-    """An older worker is replaced."""
+    """Age above which a worker is replaced."""
     extra_workers: int = 1
-    """So many more than wanted may live while they are being replaced; memory is kept for them."""
+    """Most workers above the wanted number while some are being replaced; memory is reserved for them."""
     silence_s: Mapping[Role, float] = field(default_factory=dict)
-    """Whoever of these roles is stopped, or has a loop that hangs, is killed after so long."""
+    """Role -> seconds that a child may be stopped or silent before it is killed."""
     drain_timeout_s: float
-    """Longest time an orderly end may take."""
+    """Longest time that an orderly end of all children may take."""
     recycle_grace_s: float
-    """Longest time a worker may take to end its last unit."""
+    """Longest time that a worker may take to finish its last unit."""
     ready_within_s: Mapping[Role, float] = field(default_factory=lambda: READY_WITHIN_S)
-    """A child that is not up by then is killed: one that is stopped while it starts, for instance."""
+    """Role -> seconds after which a child is killed that is not ready, such as one that was stopped."""
     stable_after_s: float = 5.0
-    """A child that lived longer was well."""
+    """A child that lived for longer did not fail at its start."""
     settled_after_s: float = 1.0
-    """A worker's memory is judged by the soft limit from then on."""
+    """Age from which the soft limit applies to a worker."""
     free_restarts: int = 2
-    """So many deaths in a row are made good at once; each further one waits twice as long."""
+    """Deaths in a row of one seat that a start follows at once; each further one doubles the wait."""
     backoff_first_s: float = 0.1
     backoff_limit_s: float = 5.0
     crash_limit: int = 12
-    """So many deaths in a row, and we give up."""
+    """Deaths in a row of one seat at which the validator halts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A process as last looked at; it holds its seat until it is reaped.
+    """The facts about a process when it was last observed; it holds its seat until it is reaped.
 
-    Two compute workers may hold one seat: one that leaves, and its successor.
+    Two compute workers may hold one seat: one that leaves and its successor.
     """
 
     role: Role
@@ -101,14 +117,14 @@ class Child:
     started_at: float
     is_ready: bool
     is_admitted: bool = False
-    """An engine has taken it in, of workers: from then on it can be given units."""
+    """Workers only: an engine has accepted it, so it can be assigned units."""
     private_mib: float = 0.0
     due: str = ""
-    """Why the worker itself, or new settings, want it replaced."""
+    """Why it should be replaced, as it says itself or because settings changed; empty: it should not."""
     silent_s: float = 0.0
-    """How long it has shown no sign of life, of those that do show one."""
+    """Seconds without a heartbeat; 0 for roles that have none."""
     kill_at: float | None = None
-    """Set once it was told to stop: when patience ends."""
+    """When it is killed, set once it is told to stop; None: it is not told to stop."""
     is_killed: bool = False
 
 
@@ -122,9 +138,9 @@ class Death:
     lived_s: float
     was_ready: bool
     exit_code: int
-    """As multiprocessing gives it: minus the signal's number for a signal."""
+    """As multiprocessing gives it: the negated number of a signal that ended it."""
     was_planned: bool
-    """We told it to stop."""
+    """The Supervisor had told it to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +180,7 @@ def plan(
     limits: Limits,
     now: float,
 ) -> list[Command]:
-    """Bring the children we have one step closer to the children we want.
+    """Return the commands that bring the children one step closer to what is wanted.
 
     A seat is free only once its last holder is reaped, so two IO-Engines never
     run at once, not even during a restart. A compute worker that should be replaced
@@ -173,9 +189,9 @@ def plan(
     Parameters
     ----------
     children
-        Everyone not yet reaped.
+        All that are not reaped yet.
     deaths
-        Who was reaped, oldest first; those that `remember` leaves suffice.
+        Of children that were reaped, oldest first; those that `remember` returns are enough.
     wanted
         Seats per role; empty: an orderly end.
     now
@@ -192,14 +208,14 @@ def plan(
 
 
 def remember(deaths: Sequence[Death], latest: Death, limits: Limits) -> list[Death]:
-    """Return the deaths that matter once `latest` came: where it was nobody's fault, those before it in its seat do not."""
+    """Return the deaths that still matter after `latest`; one that is no fault clears its seat's earlier ones."""
     if _is_fault(latest, limits):
         return [*deaths, latest][-_MOST_REMEMBERED:]
     return [death for death in deaths if (death.role, death.seat) != (latest.role, latest.seat)] + [latest]
 
 
 def look_again_s(children: Sequence[Child], limits: Limits, poll_s: float) -> float:
-    """Return how soon to look at memory again: at the latest when the largest worker could be at its limit."""
+    """Return the seconds until memory is read again: before the largest worker could reach the hard limit."""
     largest = max((child.private_mib for child in children if child.role is Role.WORKER), default=0.0)
     return min(poll_s, max(_SHORTEST_LOOK_S, (limits.hard_mib - largest) / limits.growth_mib_s))
 
@@ -263,7 +279,7 @@ def _has_successor(worker: Child, children: Sequence[Child]) -> bool:
 
 
 def _serving(children: Sequence[Child], seat: int) -> list[Child]:
-    """Workers in the seat that nobody has told to leave."""
+    """Return the workers of the seat that are neither told to stop nor killed."""
     return [
         child
         for child in children
@@ -300,23 +316,23 @@ def _wants_another(holders: Sequence[Child], limits: Limits, now: float) -> bool
     if holders[0].role is not Role.WORKER or any(child.is_killed for child in holders):
         return False
     serving = _serving(holders, holders[0].seat)
-    # Whoever leaves with nobody in its place, since its successor died, is replaced at once.
+    # A worker that leaves without a successor, because that died, is replaced at once.
     return not serving or (len(serving) == 1 and bool(reason_to_replace(serving[0], limits, now)))
 
 
 def reason_to_replace(worker: Child, limits: Limits, now: float) -> str:
-    """Say why a compute worker should be replaced; "": it should not."""
+    """Return why a compute worker should be replaced; "": it should not."""
     if not worker.is_ready:
         return ""
     age_s = now - worker.started_at
-    # What a worker needs from the start is no leak: else its successors would follow each other for ever.
+    # Memory that a worker needs from the start is no leak: each successor would need it as well.
     if worker.private_mib > limits.soft_mib and age_s >= limits.settled_after_s:
         return "private memory above the soft limit"
     return "age" if age_s > limits.age_s else worker.due
 
 
 def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Limits) -> list[Death]:
-    """The seat's latest deaths that were its own fault, newest first."""
+    """Return the latest deaths of the seat that were its own fault, newest first."""
     ours = (death for death in reversed(deaths) if (death.role, death.seat) == (role, seat))
     return list(takewhile(lambda death: _is_fault(death, limits), ours))
 
@@ -324,7 +340,7 @@ def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Lim
 def _is_fault(death: Death, limits: Limits) -> bool:
     if death.was_planned or (death.role is Role.WORKER and death.exit_code == ExitCode.OK):
         return False
-    # A child that was up and is killed from outside has done nothing wrong; nor has one whose fork server was.
+    # A ready child that is killed from outside is not at fault; nor is one whose fork server died.
     was_murdered = death.exit_code in (-signal.SIGKILL, FORK_SERVER_DIED)
     return not death.was_ready or (death.lived_s < limits.stable_after_s and not was_murdered)
 
@@ -333,7 +349,7 @@ def _backoff_s(faults: Sequence[Death], limits: Limits) -> float:
     if len(faults) <= limits.free_restarts:
         return 0.0
     if all(death.role is Role.WORKER and death.was_ready for death in faults):
-        # They died of their units, which the ledger counts; a seat that rests longer makes others' units late.
+        # They died of their units, which the ledger counts; a longer wait would delay the units of others.
         return limits.backoff_first_s
     doublings = min(len(faults) - limits.free_restarts - 1, 16)
     return min(limits.backoff_limit_s, limits.backoff_first_s * float(2**doublings))

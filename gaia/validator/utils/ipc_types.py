@@ -111,8 +111,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     """The engine's first word: it has taken the worker in."""
 
 
-class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag="goodbye"):
-    """A worker asks to be let go."""
+class LeaveRequest(msgspec.Struct, frozen=True, kw_only=True, tag="leave_request"):
+    """A worker asks to leave; it may still be sent the unit that crosses this request."""
 
     reason: str
 
@@ -124,12 +124,12 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     attempt: int
 
 
-class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
-    """The worker holds nothing and may leave."""
+class Dismissed(msgspec.Struct, frozen=True, kw_only=True, tag="dismissed"):
+    """Answers a `LeaveRequest`: the worker holds nothing and may end."""
 
 
-ToEngine = Hello | ResultUnit | Goodbye
-ToWorker = Welcome | WorkUnit | Ack | Bye
+ToEngine = Hello | ResultUnit | LeaveRequest
+ToWorker = Welcome | WorkUnit | Ack | Dismissed
 
 
 class Neuron(msgspec.Struct, frozen=True, kw_only=True):

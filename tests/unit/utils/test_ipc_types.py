@@ -10,8 +10,8 @@ from gaia.validator.utils.ipc_types import (
     Ack,
     Failure,
     FrameReader,
-    Goodbye,
     Hello,
+    LeaveRequest,
     ResultUnit,
     ToEngine,
     ToWorker,
@@ -41,7 +41,7 @@ def test_messages_of_one_stream_keep_their_types():
     messages = [
         Hello(seat=1, incarnation=2, pid=3, holding="a", attempt=1),
         ResultUnit(job_id="a", attempt=1, value={"rmse": 1.0}),
-        Goodbye(reason="max_jobs"),
+        LeaveRequest(reason="max_jobs"),
     ]
 
     received = FrameReader(ToEngine).feed(b"".join(map(encode_frame, messages)))

@@ -1,4 +1,4 @@
-"""Who holds which unit and which units killed their workers, written where the engine's death cannot lose it."""
+"""Leases and crash histories on disk, where they outlive the engine that wrote them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import msgspec
 _SLOT = struct.Struct("=BxH4xdd40s192s")
 _SLOTS = 512
 _HELD, _WAS_HELD = 1, 2
-_MOST_STORIES = 1024
-_MOST_TOLD = 8
+_MOST_HISTORIES = 1024
+_MOST_DEATHS = 8
 _FORGET_AFTER_S = 86_400.0
 
 
@@ -37,35 +37,35 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     at: float
     cause: str = ""
-    """A sentence; empty as long as the Supervisor has not said it."""
+    """A sentence; empty until the Supervisor has reported it."""
     blames_unit: bool = True
 
 
-class Story(msgspec.Struct, frozen=True, kw_only=True):
-    """All that went wrong with a job so far."""
+class CrashHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """The deaths of workers that held one job."""
 
     base: int = 1
-    """The attempt with which it was submitted; submitted with another it is a new job."""
+    """Attempt with which it was submitted; a submission with another attempt starts a new history."""
     tries: int = 0
-    """Workers that died with it."""
+    """Number of workers that died with it."""
     crashes: int = 0
-    """Of these, deaths that may be its own doing."""
+    """Number of these deaths that the job may have caused."""
     deaths: tuple[Crash, ...] = ()
-    """The latest of them."""
+    """The latest of these deaths, oldest first."""
 
-    def with_crash(self, crash: Crash) -> Story:
-        """Return the story with one more death, unless it is told already."""
+    def with_crash(self, crash: Crash) -> CrashHistory:
+        """Return the history with one more death, unless it has that of the same worker."""
         if any(told.worker == crash.worker for told in self.deaths):
             return self
-        return Story(
+        return CrashHistory(
             base=self.base,
             tries=self.tries + 1,
             crashes=self.crashes + crash.blames_unit,
-            deaths=(*self.deaths, crash)[-_MOST_TOLD:],
+            deaths=(*self.deaths, crash)[-_MOST_DEATHS:],
         )
 
-    def explained(self, worker: str, cause: str, *, blames_unit: bool) -> Story:
-        """Return the story with the cause of the death of `worker`, which came to light later."""
+    def explained(self, worker: str, cause: str, *, blames_unit: bool) -> CrashHistory:
+        """Return the history with the cause of the death of `worker`, which was reported later."""
         deaths = tuple(
             msgspec.structs.replace(told, cause=cause, blames_unit=blames_unit)
             if told.worker == worker
@@ -73,7 +73,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
             for told in self.deaths
         )
         acquitted = sum(told.blames_unit for told in self.deaths) - sum(told.blames_unit for told in deaths)
-        return Story(base=self.base, tries=self.tries, crashes=self.crashes - acquitted, deaths=deaths)
+        return CrashHistory(base=self.base, tries=self.tries, crashes=self.crashes - acquitted, deaths=deaths)
 
     def __str__(self) -> str:
         return "; ".join(f"attempt {told.attempt}: {told.cause or 'died'}" for told in self.deaths)
@@ -83,17 +83,17 @@ class LeaseBook:
     """The book of one validator; the IO-Engine writes it, its successor and the Supervisor read it.
 
     Leases are slots of a mapped file: a note costs a copy of 256 bytes, and the kernel keeps
-    it when the process dies in the next instruction. Stories are rare and are a file that is
+    it when the process dies in the next instruction. Crash histories are rare and are a file that is
     replaced. A job id of more than 192 bytes is not booked.
 
     Parameters
     ----------
     path
-        Of the leases; the stories are beside it.
+        File of the leases; the crash histories are in a file beside it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._stories_path = path.with_name(path.name + ".stories")
+        self._histories_path = path.with_name(path.name + ".stories")
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(file, _SLOT.size * _SLOTS)
@@ -103,12 +103,12 @@ class LeaseBook:
         self._slots = {held.worker: index for index, held in self._read(_HELD)}
         taken = set(self._slots.values())
         self._free = deque(index for index in range(_SLOTS) if index not in taken)
-        self._stories = _read_stories(self._stories_path)
+        self._histories = _read_histories(self._histories_path)
 
     @property
-    def stories(self) -> dict[str, Story]:
-        """What went wrong with each job, of the last day."""
-        return dict(self._stories)
+    def crash_histories(self) -> dict[str, CrashHistory]:
+        """Job id -> its crash history, of the last day."""
+        return dict(self._histories)
 
     def holdings(self) -> list[Holding]:
         """Return every lease that was neither answered nor ended by a death."""
@@ -145,16 +145,16 @@ class LeaseBook:
             self._memory[slot * _SLOT.size] = _WAS_HELD
             self._free.append(slot)
 
-    def tell(self, job_id: str, story: Story | None) -> None:
-        """Keep the story of a job, in place of any earlier; None: it ended well."""
-        self._stories.pop(job_id, None)
-        if story is not None:
-            self._stories[job_id] = story
-        while len(self._stories) > _MOST_STORIES:
-            del self._stories[next(iter(self._stories))]
-        draft = self._stories_path.with_suffix(".draft")
-        draft.write_bytes(msgspec.msgpack.encode(self._stories))
-        draft.replace(self._stories_path)
+    def record_crashes(self, job_id: str, history: CrashHistory | None) -> None:
+        """Store the crash history of a job, in place of any earlier; None deletes it."""
+        self._histories.pop(job_id, None)
+        if history is not None:
+            self._histories[job_id] = history
+        while len(self._histories) > _MOST_HISTORIES:
+            del self._histories[next(iter(self._histories))]
+        draft = self._histories_path.with_suffix(".draft")
+        draft.write_bytes(msgspec.msgpack.encode(self._histories))
+        draft.replace(self._histories_path)
 
     def close(self) -> None:
         """Let go of the file, which keeps all that was noted."""
@@ -175,7 +175,7 @@ def last_held(path: Path, worker: str) -> str:
 
 
 def discard(path: Path) -> None:
-    """Forget all leases, for no worker is left that could hold one; stories stay."""
+    """Delete all leases, because no worker is left that could hold one; crash histories stay."""
     path.unlink(missing_ok=True)
 
 
@@ -196,10 +196,14 @@ def _slots(memory: mmap.mmap | bytes, states: tuple[int, ...]) -> list[tuple[int
     return found
 
 
-def _read_stories(path: Path) -> dict[str, Story]:
+def _read_histories(path: Path) -> dict[str, CrashHistory]:
     try:
-        stories = msgspec.msgpack.decode(path.read_bytes(), type=dict[str, Story])
+        histories = msgspec.msgpack.decode(path.read_bytes(), type=dict[str, CrashHistory])
     except (FileNotFoundError, msgspec.MsgspecError):
         return {}
     oldest = time.time() - _FORGET_AFTER_S
-    return {name: story for name, story in stories.items() if story.deaths and story.deaths[-1].at > oldest}
+    return {
+        name: history
+        for name, history in histories.items()
+        if history.deaths and history.deaths[-1].at > oldest
+    }

@@ -1,17 +1,14 @@
-"""The engine's side of the compute workers: units out, results back."""
+"""The engine's side of the local compute workers: the hands that carry out what the ledger commands."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import os
 import select
 import signal
 import socket
 import sys
 import time
-from collections import deque
-from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,29 +20,24 @@ from gaia.validator.app.meeting.rendezvous import BoardReader, DeathReport
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
-    Cancelled,
-    Command,
+    DeathCause,
     Dismiss,
-    Event,
     Finished,
     Inherited,
     Kill,
-    Quarantine,
     Remember,
-    Resolve,
-    Submitted,
     Tick,
     WorkerDied,
-    WorkerLost,
+    WorkerDisconnected,
+    failed,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
+from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
 from gaia.validator.app.pool.worker_connection import WorkerConnection
-from gaia.validator.utils.errors import DeadlineExceeded
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
-    Bye,
-    Failure,
+    Dismissed,
     ResultUnit,
     WorkUnit,
     encode_frame,
@@ -55,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 _TICK_S = 0.1
 _BACKLOG = 512
-_MOST_TOLD = 4096
+_MOST_SEEN = 4096
 _REPORT_EVERY_S = 0.005
 _REPORT_PATIENCE_S = 0.5
 
@@ -71,19 +63,19 @@ class PoolLimits(Protocol):
 
 
 class ComputePool:
-    """Runs units in the workers that dial in.
+    """Runs units in the local processes that connect; the hands of a `Scheduler` of its own.
 
     Parameters
     ----------
     limits
         The settings `unit_crash_limit` and `unit_timeout_s`.
     board_path
-        The Supervisor's board of who lives; the notes that outlive us are beside it.
-        None: there is neither.
+        File in which the Supervisor publishes which processes live. Leases, crash histories and the
+        heartbeat are files beside it. None: there are none of these.
     queue_limit
-        As long as so many units wait, who submits another waits too; 0: no limit.
+        Most units that wait for a worker; further submissions wait for room. 0: no limit.
     canary_interval_s
-        A worker that answered nothing for so long is given a canary; 0: never.
+        Seconds without an answer after which an idle worker is given a canary; 0: never.
     """
 
     def __init__(
@@ -101,26 +93,24 @@ class ComputePool:
             crash_limit=limits.unit_crash_limit,
             silence_limit_s=limits.unit_timeout_s,
             canary_interval_s=canary_interval_s,
-            stories=self._book.stories if self._book else {},
+            crash_histories=self._book.crash_histories if self._book else {},
         )
-        self._queue_limit = queue_limit
-        self._at_the_door: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._let_in = 0
-        self._order = count()
-        self._events: deque[Event] = deque()
-        self._is_handling = False
-        self._is_closed = False
+        self._scheduler = Scheduler(self._ledger, self, queue_limit=queue_limit)
+        self.tell = self._scheduler.tell
+        """Hand an event to the ledger; see `Scheduler.tell`."""
+        self.dispatch_and_wait = self._scheduler.dispatch_and_wait
+        """Run a unit and return its result; see `Scheduler.dispatch_and_wait`."""
         self._met: set[WorkerConnection] = set()
-        """Whoever is connected, those among them that have not said who they are."""
+        """All open connections, identified or not."""
         self._connections: dict[str, WorkerConnection] = {}
         self._owed: dict[str, Acknowledge] = {}
-        """Acknowledgements that the worker's next unit may make needless."""
+        """Worker -> acknowledgement to send at the next tick; the worker's next unit makes it needless."""
         self._dying: dict[str, int] = {}
-        """Pidfd of each worker whose connection ended and whose process may live."""
+        """Worker -> pidfd, of each whose connection ended and whose process may live."""
         self._reported: dict[str, DeathReport] = {}
-        """Deaths that the ledger does not know of, or not of what."""
-        self._told: dict[str, None] = {}
-        self._waiters: dict[str, list[asyncio.Future[ResultUnit]]] = {}
+        """Worker -> its death report, until the ledger is told."""
+        self._seen_reports: dict[str, None] = {}
+        """Workers whose death report has been read, oldest first."""
         self._server: asyncio.AbstractServer | None = None
         self._ticking: asyncio.Task[None] | None = None
 
@@ -136,13 +126,12 @@ class ComputePool:
         self._ticking = asyncio.create_task(self._tick())
 
     def reconfigure(self, queue_limit: int, canary_interval_s: float) -> None:
-        """Take over what may change while the pool runs."""
-        self._queue_limit = queue_limit
+        """Apply the settings that may change while the pool runs."""
         self._ledger.canary_interval_s = canary_interval_s
-        self._open_the_door()
+        self._scheduler.limit_queue(queue_limit)
 
     async def close(self) -> None:
-        """Stop accepting and let go of all workers; they keep what they hold."""
+        """Stop accepting and disconnect from all workers; they keep what they hold."""
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -157,59 +146,12 @@ class ComputePool:
         # One turn of the loop, in which the transports close.
         await asyncio.sleep(0)
         for worker in list(self._dying):
-            self._watch_no_more(worker)
+            self._stop_watching(worker)
         for notes in (self._book, self._heart):
             if notes is not None:
                 notes.close()
         self._book = self._heart = None
-        self._is_closed = True
-
-    async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
-        """Run `unit` and return its result, a `Failure` included; never raises for the unit.
-
-        A job id that is already under way is not run twice: all who wait get
-        its one result. When the last of them is cancelled, so is the unit.
-        While the queue is full, this waits for room: the most urgent first.
-        """
-        if self._queue_limit and unit.job_id not in self._waiters and not await self._enter(unit):
-            error = DeadlineExceeded(f"{unit.handler} found no room in the queue before its deadline")
-            return ResultUnit(job_id=unit.job_id, attempt=unit.attempt, failure=Failure.of(error))
-        waiter: asyncio.Future[ResultUnit] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(unit.job_id, [])
-        waiters.append(waiter)
-        self.tell(Submitted(unit))
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            waiters.remove(waiter)
-            if not waiters and self._waiters.get(unit.job_id) is waiters:
-                del self._waiters[unit.job_id]
-                self.tell(Cancelled(unit.job_id))
-            raise
-
-    async def _enter(self, unit: WorkUnit) -> bool:
-        """Wait for room in the queue; False: the unit's deadline came first."""
-        if not self._at_the_door and self.queue_depth + self._let_in < self._queue_limit:
-            return True
-        door: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._at_the_door, (unit.priority, next(self._order), door))
-        try:
-            async with asyncio.timeout(max(0.0, unit.deadline_at - time.time())):
-                await door
-        except TimeoutError:
-            return False
-        finally:
-            if door.done() and not door.cancelled():
-                self._let_in -= 1
-            door.cancel()
-        return True
-
-    def _open_the_door(self) -> None:
-        while self._at_the_door and self.queue_depth + self._let_in < self._queue_limit:
-            _, _, door = heapq.heappop(self._at_the_door)
-            if not door.done():
-                self._let_in += 1
-                door.set_result(None)
+        self._scheduler.close()
 
     @property
     def queue_depth(self) -> int:
@@ -228,7 +170,7 @@ class ComputePool:
 
     @property
     def healthy_seats(self) -> int:
-        """Seats whose worker answered lately, a canary at least, or is within its unit's deadline."""
+        """Seats with a worker that answered a unit or canary lately, or is within the deadline of its unit."""
         return self._ledger.healthy_seats(time.time())
 
     @property
@@ -236,139 +178,113 @@ class ComputePool:
         """Sandbox level of the least protected worker; 0 while there is none."""
         return min((connection.sandbox_level for connection in self._connections.values()), default=0)
 
-    def tell(self, event: Event) -> None:
-        """Hand `event` to the ledger and carry out what it commands."""
-        if self._is_closed:
-            return  # the workers are our successor's
-        if self._is_handling:
-            self._events.append(event)
-            return  # the outer call goes on with it, in order
-        self._is_handling = True
-        try:
-            for command in self._ledger.handle(event, time.time()):
-                self._carry_out(command)
-            while self._events:
-                for command in self._ledger.handle(self._events.popleft(), time.time()):
-                    self._carry_out(command)
-        finally:
-            self._is_handling = False
-        if self._at_the_door:
-            self._open_the_door()
-
     def meet(self, connection: WorkerConnection) -> None:
-        """Somebody has connected."""
+        """Note an open connection, which has not said yet whose it is."""
         self._met.add(connection)
 
     def expects(self, worker: str, pid: int) -> bool | None:
-        """Say whether the Supervisor started that process under that name; None: not as far as we know yet."""
+        """Say whether the Supervisor started that process under that name; None: it has not said so yet."""
         board = self._board.read()
         if board is None:
             return True  # there is no Supervisor
         return board.workers[worker] == pid if worker in board.workers else None
 
     def join(self, worker: str, connection: WorkerConnection) -> None:
-        """Take `connection` for `worker`'s, in place of any earlier one."""
+        """Use `connection` for `worker`, in place of any earlier one."""
         earlier = self._connections.get(worker)
         self._connections[worker] = connection
-        self._watch_no_more(worker)
+        self._stop_watching(worker)
         if earlier is not None:
             earlier.close()
 
     def leave(self, worker: str, connection: WorkerConnection, pidfd: int) -> None:
-        """Note that the connection ended; whether the worker lives, only `pidfd` tells, which is now ours."""
+        """Note that the connection ended; `pidfd`, which the pool closes, tells whether the process lives."""
         self._met.discard(connection)
         if pidfd < 0:
             return
         if self._connections.get(worker) is not connection:
-            os.close(pidfd)  # it has connected anew meanwhile
+            os.close(pidfd)  # it has connected anew since
             return
         del self._connections[worker]
-        self.tell(WorkerLost(worker))
+        self.tell(WorkerDisconnected(worker))
         if self._server is None:
             os.close(pidfd)
             return
         self._dying[worker] = pidfd
         if select.select([pidfd], [], [], 0)[0]:
-            self._note_death(worker)
+            self._on_death(worker)
         else:
-            asyncio.get_running_loop().add_reader(pidfd, self._note_death, worker)
+            asyncio.get_running_loop().add_reader(pidfd, self._on_death, worker)
 
     def answered(self, worker: str, result: ResultUnit) -> None:
-        """Take a worker's answer."""
+        """Take the answer of a worker."""
         if self._book is not None:
             # Before anything else, for its next unit will be noted in the same place.
             self._book.release(worker)
         self.tell(Finished(worker, result))
 
-    def _watch_no_more(self, worker: str) -> None:
+    def _stop_watching(self, worker: str) -> None:
         pidfd = self._dying.pop(worker, None)
         if pidfd is not None:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
 
-    def _note_death(self, worker: str, patience_s: float = _REPORT_PATIENCE_S) -> None:
-        """The process is gone; where the verdict hangs on the cause, the Supervisor's report is awaited."""
-        self._watch_no_more(worker)
+    def _on_death(self, worker: str, patience_s: float = _REPORT_PATIENCE_S) -> None:
+        """Bury a worker whose process ended; where the verdict depends on the cause, await the Supervisor's report."""
+        self._stop_watching(worker)
         self._read_reports()
         report = self._reported.pop(worker, None)
         self._pass_reports_on()
         is_awaited = report is None and self._board.read() and self._ledger.wants_report(worker, time.time())
         if is_awaited and patience_s > 0:
             later = patience_s - _REPORT_EVERY_S
-            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._note_death, worker, later)
+            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._on_death, worker, later)
             return
         self._bury(worker, report)
 
     def _bury(self, worker: str, report: DeathReport | None) -> None:
         if self._book is not None:
             self._book.bury(worker)
-        self.tell(WorkerDied(worker, report))
+        self.tell(WorkerDied(worker, _cause_of(report) if report is not None else None))
 
     def _pass_reports_on(self) -> None:
         for worker in self._reported.keys() - self._connections.keys():
-            self._watch_no_more(worker)
+            self._stop_watching(worker)
             self._bury(worker, self._reported.pop(worker))
 
     def _read_reports(self) -> None:
-        """Note the deaths that the Supervisor reported since we last looked."""
+        """Collect the deaths that the Supervisor has reported since the last call."""
         board = self._board.read()
         for report in board.deaths if board else []:
-            if report.worker and report.worker not in self._told:
-                self._told[report.worker] = None
+            if report.worker and report.worker not in self._seen_reports:
+                self._seen_reports[report.worker] = None
                 self._reported[report.worker] = report
-        while len(self._told) > _MOST_TOLD:
-            del self._told[next(iter(self._told))]
+        while len(self._seen_reports) > _MOST_SEEN:
+            del self._seen_reports[next(iter(self._seen_reports))]
 
-    def _carry_out(self, command: Command) -> None:
+    def carry_out(self, command: HandsCommand) -> None:
+        """Do what the ledger commands; see `Hands`."""
         match command:
             case Assign():
                 self._assign(command.worker, command.unit)
-            case Resolve():
-                for waiter in self._waiters.pop(command.result.job_id, ()):
-                    if not waiter.done():
-                        waiter.set_result(command.result)
             case Acknowledge():
                 # At the next tick, unless a unit that says the same comes first: to send a result twice costs little.
                 # One that is owed already stands: the unit since then could not be sent.
                 self._owed.setdefault(command.worker, command)
             case Dismiss(worker):
-                self._send(worker, encode_frame(Bye()))
+                self._send(worker, encode_frame(Dismissed()))
             case Kill(worker, reason):
                 log.warning("worker_killed", worker=worker, reason=reason)
                 self._kill(worker)
-            case Quarantine(job_id, crashes):
-                log.error("unit_quarantined", job_id=job_id, crashes=crashes)
-            case Remember(job_id, story):
+            case Remember(job_id, history):
                 if self._book is not None:
-                    self._book.tell(job_id, story)
+                    self._book.record_crashes(job_id, history)
 
     def _assign(self, worker: str, unit: WorkUnit) -> None:
         try:
             frame = encode_frame(unit)
         except (TypeError, ValueError) as error:
-            failure = Failure.of(error)
-            result = ResultUnit(job_id=unit.job_id, attempt=unit.attempt, failure=failure)
-            self.tell(Finished(worker, result))
+            self.tell(Finished(worker, failed(unit, error)))
             return
         if self._book is not None and unit.handler != CANARY:
             self._book.lease(worker, unit.job_id, unit.attempt, unit.deadline_at)
@@ -411,3 +327,8 @@ class ComputePool:
             self.tell(Tick(living))
             self._acknowledge()
             await asyncio.sleep(_TICK_S)
+
+
+def _cause_of(report: DeathReport) -> DeathCause:
+    is_deadline = report.cause == "deadline"
+    return DeathCause(report.sentence, blames_unit=report.blames_unit, is_deadline=is_deadline)

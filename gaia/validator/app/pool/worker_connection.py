@@ -1,4 +1,4 @@
-"""One compute worker's stream, at the engine's end: who it is, what it says, how it is ended."""
+"""One connection of a compute worker, at the engine's end: its identity, its messages, its end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import msgspec
@@ -15,8 +16,8 @@ import structlog
 from gaia.validator.app.pool.job_events import Event, WorkerHolding, WorkerLeaving, WorkerReady
 from gaia.validator.utils.ipc_types import (
     FrameReader,
-    Goodbye,
     Hello,
+    LeaveRequest,
     ResultUnit,
     ToEngine,
     Welcome,
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 _CREDENTIALS = struct.Struct("3i")
 _WELCOME = encode_frame(Welcome())
-_LOOK_AGAIN_S = 0.005
+_RETRY_S = 0.005
 _PATIENCE_S = 5.0
 
 
@@ -35,28 +36,33 @@ class Host(Protocol):
     """The pool, as a connection sees it."""
 
     def expects(self, worker: str, pid: int) -> bool | None:
-        """Say whether the Supervisor started that process under that name; None: not as far as we know yet."""
+        """Say whether the Supervisor started that process under that name; None: it has not said so yet."""
         ...
 
     def meet(self, connection: WorkerConnection) -> None:
-        """Somebody has connected."""
+        """Note an open connection, which has not said yet whose it is."""
         ...
 
     def join(self, worker: str, connection: WorkerConnection) -> None:
-        """It is `worker`."""
+        """Use `connection` for `worker`, in place of any earlier one."""
         ...
 
     def leave(self, worker: str, connection: WorkerConnection, pidfd: int) -> None:
-        """The connection ended; `worker` is "" if it never said who it was. `pidfd` is the host's to close."""
+        """Note that the connection ended; the host closes `pidfd`. `worker` is "" if it was never identified."""
         ...
 
-    def answered(self, worker: str, result: ResultUnit) -> None: ...
+    def answered(self, worker: str, result: ResultUnit) -> None:
+        """Take the answer of a worker."""
+        ...
 
-    def tell(self, event: Event) -> None: ...
+    @property
+    def tell(self) -> Callable[[Event], None]:
+        """Hand an event to the ledger."""
+        ...
 
 
 class WorkerConnection(asyncio.Protocol):
-    """A stream from a process that says which worker it is, once, and is believed if the board agrees."""
+    """A stream from a process that says once which worker it is, and is believed if the board agrees."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -65,8 +71,8 @@ class WorkerConnection(asyncio.Protocol):
         self._pid = 0
         self._pidfd = -1
         self._worker = ""
-        self._unheard: list[ToEngine] | None = None
-        """What it said while we wait for the board to name it."""
+        self._deferred: list[ToEngine] | None = None
+        """Messages that arrived before the board named the worker; None: it is not waited for."""
         self.sandbox_level = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -90,7 +96,7 @@ class WorkerConnection(asyncio.Protocol):
             self.close()
             return
         for message in messages:
-            self._hear(message)
+            self._on_message(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -113,30 +119,30 @@ class WorkerConnection(asyncio.Protocol):
             except ProcessLookupError:
                 return
 
-    def _hear(self, message: ToEngine) -> None:
+    def _on_message(self, message: ToEngine) -> None:
         match message:
             case ResultUnit() if self._worker:
                 self._host.answered(self._worker, message)
-            case Goodbye() if self._worker:
+            case LeaveRequest() if self._worker:
                 self._host.tell(WorkerLeaving(self._worker))
-            case Hello() if not self._worker and self._unheard is None:
+            case Hello() if not self._worker and self._deferred is None:
                 self._introduce(message, _PATIENCE_S)
-            case _ if self._unheard is not None and not isinstance(message, Hello):
-                self._unheard.append(message)
+            case _ if self._deferred is not None and not isinstance(message, Hello):
+                self._deferred.append(message)
             case _:
                 self.close()
 
     def _introduce(self, hello: Hello, patience_s: float) -> None:
-        """Believe who it says it is, if that is what the Supervisor says; it may say so a little later."""
+        """Admit the worker if the board names this process; the board may do so a little later."""
         if self._transport is None:
             return
         worker = f"{hello.seat}.{hello.incarnation}"
         is_expected = hello.pid == self._pid and self._host.expects(worker, self._pid)
         if is_expected is None and patience_s > 0:
-            self._unheard = self._unheard or []
+            self._deferred = self._deferred or []
             self._transport.pause_reading()
-            later = patience_s - _LOOK_AGAIN_S
-            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._introduce, hello, later)
+            later = patience_s - _RETRY_S
+            asyncio.get_running_loop().call_later(_RETRY_S, self._introduce, hello, later)
             return
         if not is_expected:
             log.error("worker_refused", worker=worker, says_pid=hello.pid, pid=self._pid)
@@ -150,11 +156,11 @@ class WorkerConnection(asyncio.Protocol):
         self._host.join(worker, self)
         self.send(_WELCOME)
         if hello.holding:
-            self._host.tell(WorkerHolding(worker, hello.holding, hello.attempt))
+            self._host.tell(WorkerHolding(worker, hello.holding, hello.attempt, str(hello.seat)))
         else:
-            self._host.tell(WorkerReady(worker))
-        unheard, self._unheard = self._unheard, None
-        if unheard is not None and self._transport is not None:
+            self._host.tell(WorkerReady(worker, str(hello.seat)))
+        deferred, self._deferred = self._deferred, None
+        if deferred is not None and self._transport is not None:
             self._transport.resume_reading()
-            for message in unheard:
-                self._hear(message)
+            for message in deferred:
+                self._on_message(message)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gaia.validator.app.meeting.heartbeat import Heart, last_beat
-from gaia.validator.app.meeting.lease_book import Crash, LeaseBook, Story, discard, last_held
+from gaia.validator.app.meeting.lease_book import Crash, CrashHistory, LeaseBook, discard, last_held
 
 NEVER = 4e9
 
@@ -84,38 +84,38 @@ def test_job_with_an_endless_name_is_not_booked(path: Path) -> None:
 
 
 def test_stories_outlive_the_engine_and_the_leases(path: Path) -> None:
-    story = Story().with_crash(Crash(worker="0.1", attempt=1, at=NEVER, cause="memory"))
-    LeaseBook(path).tell("a", story)
+    history = CrashHistory().with_crash(Crash(worker="0.1", attempt=1, at=NEVER, cause="memory"))
+    LeaseBook(path).record_crashes("a", history)
 
     discard(path)
 
-    assert LeaseBook(path).stories == {"a": story}
-    LeaseBook(path).tell("a", None)
-    assert LeaseBook(path).stories == {}
+    assert LeaseBook(path).crash_histories == {"a": history}
+    LeaseBook(path).record_crashes("a", None)
+    assert LeaseBook(path).crash_histories == {}
 
 
 def test_story_of_long_ago_is_forgotten(path: Path) -> None:
-    LeaseBook(path).tell("a", Story().with_crash(Crash(worker="0.1", attempt=1, at=0.0)))
+    LeaseBook(path).record_crashes("a", CrashHistory().with_crash(Crash(worker="0.1", attempt=1, at=0.0)))
 
-    assert LeaseBook(path).stories == {}
+    assert LeaseBook(path).crash_histories == {}
 
 
 def test_damaged_stories_are_no_reason_not_to_start(path: Path) -> None:
     path.with_name("leases.stories").write_bytes(b"\xc1")
 
-    assert LeaseBook(path).stories == {}
+    assert LeaseBook(path).crash_histories == {}
 
 
 def test_death_that_was_told_is_not_told_again() -> None:
     crash = Crash(worker="0.1", attempt=1, at=0.0)
 
-    assert Story().with_crash(crash).with_crash(crash).crashes == 1
+    assert CrashHistory().with_crash(crash).with_crash(crash).crashes == 1
 
 
 def test_cause_that_acquits_the_unit_takes_the_crash_back() -> None:
-    story = Story().with_crash(Crash(worker="0.1", attempt=1, at=0.0))
+    history = CrashHistory().with_crash(Crash(worker="0.1", attempt=1, at=0.0))
 
-    acquitted = story.explained("0.1", "its fork server died", blames_unit=False)
+    acquitted = history.explained("0.1", "its fork server died", blames_unit=False)
 
     assert (acquitted.crashes, acquitted.tries) == (0, 1)
     assert str(acquitted) == "attempt 1: its fork server died"

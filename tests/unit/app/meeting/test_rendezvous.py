@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gaia.validator.app.meeting import rendezvous
-from gaia.validator.app.meeting.rendezvous import Board
+from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.utils.errors import ConfigurationError
 
 
@@ -74,3 +74,25 @@ def test_board_is_read_as_it_was_published(tmp_path: Path) -> None:
 
 def test_board_that_was_never_published_is_empty(tmp_path: Path) -> None:
     assert rendezvous.read_board(tmp_path / "board") == Board()
+
+
+STACK = """Current thread 0x1 (most recent call first):
+  File "/x/numbers.py", line 7 in crunch
+  File "/x/handlers.py", line 9 in run
+"""
+
+
+def test_report_of_a_death_is_a_sentence_with_the_innermost_calls() -> None:
+    report = DeathReport(
+        role="compute_worker",
+        worker="0.1",
+        pid=7,
+        exit_code=-14,
+        cause="deadline",
+        at=0.0,
+        lived_s=1.0,
+        private_mib=80.0,
+        stack=STACK,
+    )
+
+    assert report.sentence == "deadline in 0.1 with 80 MiB at numbers.py:7 in crunch < handlers.py:9 in run"

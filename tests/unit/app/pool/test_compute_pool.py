@@ -19,13 +19,14 @@ import pytest
 
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport, publish, short_directory
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.pool.job_events import Tick
 from gaia.validator.utils.ipc_types import (
     Ack,
-    Bye,
+    Dismissed,
     Failure,
     FrameReader,
-    Goodbye,
     Hello,
+    LeaveRequest,
     ResultUnit,
     ToEngine,
     ToWorker,
@@ -264,7 +265,7 @@ async def test_next_engine_knows_who_holds_what_and_does_not_run_it_again(meetin
     asked.cancel()
     again = asyncio.create_task(successor.dispatch_and_wait(a_unit()))
     other = await meeting.join(seat=1)
-    await asyncio.sleep(0.25)
+    successor.tell(Tick(frozenset({"0.1", "1.1"})))
     assert (successor.busy, successor.queue_depth) == (1, 0)
     returned = await meeting.join(holding="a", attempt=1)
     returned.say(an_answer())
@@ -341,9 +342,9 @@ async def test_result_held_from_an_earlier_engine_is_acknowledged_and_used(meeti
 async def test_leaving_worker_is_let_go(meeting: Meeting) -> None:
     worker = await meeting.join()
 
-    worker.say(Goodbye(reason="drain"))
+    worker.say(LeaveRequest(reason="drain"))
 
-    assert await worker.hear() == Bye()
+    assert await worker.hear() == Dismissed()
     await worker.hang_up()
 
 
@@ -384,7 +385,7 @@ async def test_cancelled_caller_takes_the_waiting_unit_along(meeting: Meeting) -
     [
         pytest.param(b"\xff" * 8, id="a frame without end"),
         pytest.param(b"\x00\x00\x00\x01\xc0", id="no message"),
-        pytest.param(encode_frame(Goodbye(reason="drain")), id="a stranger"),
+        pytest.param(encode_frame(LeaveRequest(reason="drain")), id="a stranger"),
         pytest.param(encode_frame(Hello(seat=0, incarnation=1, pid=1)), id="the pid of another"),
     ],
 )
@@ -415,7 +416,7 @@ async def test_worker_under_the_name_of_another_is_hung_up_on(meeting: Meeting) 
 async def test_worker_that_the_board_does_not_name_yet_is_admitted_once_it_does(meeting: Meeting) -> None:
     publish(Board(workers={"1.1": os.getpid()}), meeting.path.parent / "board")
     early = await meeting.join(holding="a", attempt=1)
-    early.say(an_answer(), Goodbye(reason="drain"))
+    early.say(an_answer(), LeaveRequest(reason="drain"))
     asked = meeting.ask(a_unit())
     other = await meeting.join(seat=1)
     assert isinstance(await other.hear(), WorkUnit)
@@ -424,7 +425,7 @@ async def test_worker_that_the_board_does_not_name_yet_is_admitted_once_it_does(
     publish(Board(workers={"0.1": os.getpid(), "1.1": os.getpid()}), meeting.path.parent / "board")
 
     heard = {type(await early.hear()), type(await early.hear())}
-    assert heard == {Ack, Bye}
+    assert heard == {Ack, Dismissed}
     other.say(an_answer())
     assert (await asked).succeeded
     await early.hang_up()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gaia.validator.app.meeting.lease_book import Holding, Story
-from gaia.validator.app.meeting.rendezvous import DeathReport
+from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Cancelled,
     Command,
+    DeathCause,
     Dismiss,
     Event,
     Finished,
@@ -23,9 +23,9 @@ from gaia.validator.app.pool.job_events import (
     Submitted,
     Tick,
     WorkerDied,
+    WorkerDisconnected,
     WorkerHolding,
     WorkerLeaving,
-    WorkerLost,
     WorkerReady,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
@@ -33,19 +33,6 @@ from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
 
 CRASH_LIMIT = 3
 CANARY_TIMEOUT_S = 3.0
-
-
-def a_report(worker: str, *, blames_unit: bool) -> DeathReport:
-    return DeathReport(
-        role="compute_worker",
-        worker=worker,
-        pid=1,
-        exit_code=-11 if blames_unit else 255,
-        cause="signal 11",
-        blames_unit=blames_unit,
-        at=0.0,
-        lived_s=1.0,
-    )
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -69,7 +56,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.blamed: dict[str, int] = {}
         self.runs: list[tuple[str, int]] = []
         self.leases: dict[str, Holding] = {}
-        self.stories: dict[str, Story] = {}
+        self.crash_histories: dict[str, CrashHistory] = {}
         self.found_engine()
 
     def found_engine(self) -> None:
@@ -79,12 +66,13 @@ class AnyHistory(RuleBasedStateMachine):
             keep_s=1e9,
             canary_interval_s=8.0,
             canary_timeout_s=CANARY_TIMEOUT_S,
-            stories=dict(self.stories),
+            crash_histories=dict(self.crash_histories),
         )
 
     def tell(self, event: Event) -> None:
         for command in self.ledger.handle(event, self.now):
             self.carry_out(command)
+        self.ledger.check()
 
     def carry_out(self, command: Command) -> None:
         match command:
@@ -126,10 +114,10 @@ class AnyHistory(RuleBasedStateMachine):
             case Quarantine(job_id, crashes):
                 assert crashes >= CRASH_LIMIT
                 assert job_id in self.open
-            case Remember(job_id, story):
-                self.stories.pop(job_id, None)
-                if story is not None:
-                    self.stories[job_id] = story
+            case Remember(job_id, history):
+                self.crash_histories.pop(job_id, None)
+                if history is not None:
+                    self.crash_histories[job_id] = history
             case Acknowledge(worker, _, _):
                 assert worker in self.connected
 
@@ -205,9 +193,11 @@ class AnyHistory(RuleBasedStateMachine):
             self.blame_what_it_holds(worker)
         if worker in self.connected:
             self.connected.discard(worker)
-            self.tell(WorkerLost(worker))
+            self.tell(WorkerDisconnected(worker))
         self.end(worker)
-        self.tell(WorkerDied(worker, a_report(worker, blames_unit=blames_unit) if is_explained else None))
+        self.tell(
+            WorkerDied(worker, DeathCause("signal 11", blames_unit=blames_unit) if is_explained else None)
+        )
         if not is_explained:
             self.unexplained.append(worker)
 
@@ -215,7 +205,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def explain(self) -> None:
         worker = self.unexplained.pop(0)
-        self.tell(WorkerDied(worker, a_report(worker, blames_unit=True)))
+        self.tell(WorkerDied(worker, DeathCause("signal 11")))
 
     @precondition(lambda self: self.living)
     @rule(data=st.data())
@@ -224,7 +214,7 @@ class AnyHistory(RuleBasedStateMachine):
         if worker in self.connected:
             self.connected.discard(worker)
             self.leaving.discard(worker)
-            self.tell(WorkerLost(worker))
+            self.tell(WorkerDisconnected(worker))
 
     @precondition(lambda self: self.living - self.connected)
     @rule(data=st.data())
@@ -269,7 +259,7 @@ class AnyHistory(RuleBasedStateMachine):
         for worker in sorted(self.doomed):
             if worker in self.connected:
                 self.connected.discard(worker)
-                self.tell(WorkerLost(worker))
+                self.tell(WorkerDisconnected(worker))
             self.blame_what_it_holds(worker)
             self.end(worker)
             self.tell(WorkerDied(worker))

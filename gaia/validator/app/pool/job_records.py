@@ -1,0 +1,249 @@
+"""The record that the ledger keeps: one entry per worker, one per job, and the indexes that make it fast."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+
+from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
+from gaia.validator.app.pool.job_entries import NEVER, Job, Lease, Worker
+from gaia.validator.app.pool.job_memory import NO_CRASH, CrashHistories, KeptResults
+from gaia.validator.app.pool.job_states import JobState, WorkerState
+from gaia.validator.utils.ipc_types import WorkUnit
+
+_MOST_STALE = 1024
+
+
+class PoolRecord:
+    """Who holds what; the moves here keep the entries and their indexes in step.
+
+    Read it from anywhere; only `JobLedger` changes it.
+    """
+
+    __slots__ = (
+        "_orders",
+        "crashes",
+        "deadlines",
+        "holders",
+        "idle_workers",
+        "jobs",
+        "kept",
+        "queue",
+        "waiting",
+        "workers",
+    )
+
+    def __init__(self, crash_histories: dict[str, CrashHistory], keep_s: float) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.idle_workers: dict[str, Worker] = {}
+        """Those that can take a unit now; the one that became free last is at the end, and is used first."""
+        self.holders: dict[str, Worker] = {}
+        """Those with a lease, connected or not."""
+        self.jobs: dict[str, Job] = {}
+        self.queue: list[tuple[int, int, str]] = []
+        """Heap of (priority, order, job id); entries of jobs that no longer wait are skipped when met."""
+        self.deadlines: list[tuple[float, int, str]] = []
+        """Heap of (deadline, order, job id); entries of settled jobs are skipped when met."""
+        self.waiting = 0
+        """Jobs that no worker has."""
+        self.crashes = CrashHistories(crash_histories)
+        self.kept = KeptResults(keep_s)
+        self._orders = count()
+
+    @property
+    def busy(self) -> int:
+        """Workers that hold a unit."""
+        return len(self.holders)
+
+    @property
+    def idle(self) -> int:
+        """Workers that can take a unit now."""
+        return len(self.idle_workers)
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Workers that hold a unit or are condemned, and are not connected; the caller checks whether they live."""
+        return frozenset(
+            worker.name
+            for worker in self.workers.values()
+            if not worker.is_connected and (worker.lease is not None or worker.is_condemned)
+        )
+
+    def worker_state(self, name: str) -> WorkerState:
+        """Return where a worker stands."""
+        worker = self.workers.get(name)
+        return WorkerState.ABSENT if worker is None else worker.state
+
+    def job_state(self, job_id: str) -> JobState:
+        """Return where a job stands."""
+        job = self.jobs.get(job_id)
+        if job_id in self.kept.results:
+            # Another worker may hold it as well: an attempt that the kept result makes needless.
+            return JobState.KEPT
+        return JobState.ABSENT if job is None else job.state
+
+    def _seats(self, now: float, patience_s: float | None) -> int:
+        """Count seats with a connected worker that is at work, or answered within `patience_s`; None: that is connected."""
+        healthy = set()
+        for worker in self.workers.values():
+            lease = worker.lease
+            is_at_work = lease is not None and not lease.is_canary and now < lease.deadline_at
+            is_well = patience_s is None or (
+                not worker.is_condemned and (is_at_work or now - worker.answered_at < patience_s)
+            )
+            if worker.is_connected and is_well:
+                healthy.add(worker.seat)
+        return len(healthy)
+
+    def _known(self, name: str) -> Worker:
+        """Return the entry of a worker, a new one if there is none."""
+        worker = self.workers.get(name)
+        if worker is None:
+            worker = self.workers[name] = Worker(name, name)
+        return worker
+
+    def _forget_if_gone(self, worker: Worker) -> None:
+        """Delete the entry of a worker of which nothing is known any more."""
+        is_known = worker.is_connected or worker.is_condemned or worker.silent_since is not None
+        if not is_known and worker.lease is None:
+            del self.workers[worker.name]
+
+    def _arrive(self, name: str, seat: str) -> Worker:
+        worker = self._known(name)
+        worker.seat = seat or name
+        worker.is_connected = True
+        # It asks again on each connection.
+        worker.is_leaving = False
+        worker.silent_since = None
+        return worker
+
+    def _depart(self, name: str) -> None:
+        worker = self.workers.get(name)
+        if worker is not None:
+            self.idle_workers.pop(name, None)
+            worker.is_connected = worker.is_leaving = False
+            worker.answered_at = NEVER
+            self._forget_if_gone(worker)
+
+    def _add_job(self, unit: WorkUnit, history: CrashHistory, holder: Worker | None) -> Job:
+        """Add a submitted job; it waits unless a worker already holds it."""
+        job = self.jobs[unit.job_id] = Job(unit, next(self._orders), history, holder)
+        if len(self.deadlines) > 2 * len(self.jobs) + _MOST_STALE:
+            self._forget_deadlines_of_settled_jobs()
+        heapq.heappush(self.deadlines, (unit.deadline_at, job.order, unit.job_id))
+        return job
+
+    def _enqueue(self, job: Job, unit: WorkUnit) -> None:
+        # A job that comes back keeps its place among its equals.
+        job.holder = None
+        self.waiting += 1
+        heapq.heappush(self.queue, (unit.priority, job.order, unit.job_id))
+
+    def _next_waiting(self) -> Job | None:
+        """Remove the most urgent job from the queue and return it; the oldest among equals."""
+        while self.queue:
+            _, order, job_id = heapq.heappop(self.queue)
+            job = self.jobs.get(job_id)
+            if job is not None and job.order == order and job.holder is None:
+                self._count_one_less()
+                return job
+        return None
+
+    def _count_one_less(self) -> None:
+        """Note that a job has ceased to wait; what the queue then holds of jobs that do not wait is dropped."""
+        self.waiting -= 1
+        if not self.waiting:
+            self.queue.clear()
+
+    def _claim(self, worker: Worker, lease: Lease) -> None:
+        """Give `worker` a lease on what it holds; where another worker has the job, nobody wants this attempt."""
+        worker.lease = lease
+        self.holders[worker.name] = worker
+        if lease.job_id is None or lease.is_canary:
+            return
+        job = self.jobs.get(lease.job_id)
+        if job is None:
+            self.jobs[lease.job_id] = Job(None, -1, NO_CRASH, worker)
+        elif job.holder is None:
+            self._count_one_less()
+            job.holder = worker
+        else:
+            lease.job_id = None
+
+    def _adopt(self, worker: Worker, job_id: str, attempt: int) -> None:
+        """Believe what a worker that connects says it holds: the connection broke, not the worker."""
+        self.idle_workers.pop(worker.name, None)
+        lease = worker.lease
+        if lease is None or lease.job_id != job_id or lease.attempt != attempt:
+            self._take_back(worker)
+            self._claim(worker, Lease(job_id, attempt, float("inf")))
+
+    def _inherit(self, holding: Holding) -> None:
+        lease = Lease(holding.job_id, holding.attempt, holding.deadline_at)
+        worker = self._known(holding.worker)
+        # A worker that has connected has said itself what it holds; nobody waits for the answer of a canary.
+        if not worker.is_connected and worker.lease is None and not lease.is_canary:
+            self._claim(worker, lease)
+        self._forget_if_gone(worker)
+
+    def _end_lease(self, worker: Worker) -> None:
+        worker.lease = None
+        del self.holders[worker.name]
+
+    def _take_back(self, worker: Worker) -> None:
+        """Requeue the job assigned to `worker`, which never arrived there; count no crash."""
+        lease = worker.lease
+        if lease is None:
+            return
+        self._end_lease(worker)
+        job = self.jobs.get(lease.job_id) if lease.job_id is not None else None
+        if job is None:
+            return
+        if job.unit is None:
+            del self.jobs[str(lease.job_id)]
+        else:
+            self._enqueue(job, job.unit)
+
+    def _forget_deadlines_of_settled_jobs(self) -> None:
+        """Without this a million answered units would be remembered until their deadlines."""
+        orders = {job.order for job in self.jobs.values()}
+        self.deadlines = [entry for entry in self.deadlines if entry[1] in orders]
+        heapq.heapify(self.deadlines)
+
+    def _note_living(self, living: frozenset[str], now: float) -> None:
+        """Note since when each worker has lived without being connected, and forget those that are gone."""
+        for worker in list(self.workers.values()):
+            if worker.silent_since is not None and worker.name not in living:
+                worker.silent_since = None
+                self._forget_if_gone(worker)
+        for name in living:
+            worker = self._known(name)
+            if not worker.is_connected and worker.silent_since is None:
+                worker.silent_since = now
+
+    def _silent(self, limit_s: float, now: float) -> list[Worker]:
+        """Return the workers that have lived for longer than `limit_s` without a connection or a unit."""
+        return sorted(
+            (
+                worker
+                for worker in self.workers.values()
+                if worker.state is WorkerState.SILENT
+                and worker.silent_since is not None
+                and now - worker.silent_since > limit_s
+            ),
+            key=lambda worker: worker.name,
+        )
+
+    def _overdue(self, now: float) -> list[tuple[Worker, str]]:
+        """Return who is past the deadline of its canary or, while it is away, of its unit; with the reason to kill it.
+
+        The deadline of a unit at a connected worker is that of its job.
+        """
+        return [
+            (worker, "silent" if lease.is_canary else "deadline")
+            for worker in self.holders.values()
+            if (lease := worker.lease) is not None
+            and now >= lease.deadline_at
+            and (not worker.is_connected or lease.is_canary)
+            and not worker.is_condemned
+        ]

@@ -1,0 +1,146 @@
+"""The scheduler with hands that run nothing: results to callers, backpressure, and events in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gaia.validator.app.pool.job_events import (
+    Acknowledge,
+    Assign,
+    Dismiss,
+    Finished,
+    Kill,
+    WorkerLeaving,
+    WorkerReady,
+)
+from gaia.validator.app.pool.job_ledger import JobLedger
+from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
+from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+
+class NotedHands:
+    """Hands that note what they are told; workers in `prompt` answer while they are being told."""
+
+    def __init__(self) -> None:
+        self.told: list[HandsCommand] = []
+        self.prompt: set[str] = set()
+        self.scheduler = Scheduler(JobLedger(), self)
+
+    def carry_out(self, command: HandsCommand) -> None:
+        self.told.append(command)
+        if isinstance(command, Assign) and command.worker in self.prompt:
+            self.answer(command)
+
+    def answer(self, command: HandsCommand) -> None:
+        assert isinstance(command, Assign)
+        self.scheduler.tell(Finished(command.worker, an_answer(command.unit.job_id)))
+
+
+def a_unit(job_id: str = "a", *, priority: int = 100, timeout_s: float = 60.0) -> WorkUnit:
+    return WorkUnit(
+        job_id=job_id,
+        handler="test.echo",
+        payload={},
+        deadline_at=time.time() + timeout_s,
+        priority=priority,
+    )
+
+
+def an_answer(job_id: str = "a") -> ResultUnit:
+    return ResultUnit(job_id=job_id, attempt=1, value={"x": 1})
+
+
+@pytest.fixture
+def hands() -> Iterator[NotedHands]:
+    hands = NotedHands()
+    yield hands
+    hands.scheduler.ledger.check()
+
+
+async def test_unit_goes_to_the_hands_and_its_result_to_every_caller(hands: NotedHands) -> None:
+    hands.scheduler.tell(WorkerReady("tcp://10.0.0.1:4711"))
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
+    await asyncio.sleep(0)
+    (assign,) = hands.told
+
+    hands.answer(assign)
+
+    assert await asyncio.gather(*callers) == [an_answer(), an_answer()]
+    assert hands.told[1:] == [Acknowledge("tcp://10.0.0.1:4711", "a", 1)]
+
+
+async def test_event_told_while_another_is_handled_waits_for_its_turn(hands: NotedHands) -> None:
+    hands.prompt = {"w"}
+    hands.scheduler.tell(WorkerReady("w"))
+
+    results = await asyncio.gather(*(hands.scheduler.dispatch_and_wait(a_unit(job_id)) for job_id in "abc"))
+
+    assert [result.job_id for result in results] == ["a", "b", "c"]
+    assert hands.scheduler.ledger.idle == 1
+
+
+async def test_last_caller_that_is_cancelled_takes_its_unit_along(hands: NotedHands) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    for caller in callers:
+        assert Kill("w", "cancelled") not in hands.told
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+
+    assert hands.told[1:] == [Kill("w", "cancelled")]
+
+
+async def test_full_queue_blocks_submitters_and_admits_the_most_urgent_first(hands: NotedHands) -> None:
+    hands.scheduler.limit_queue(1)
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(job_id))) for job_id in "ab"]
+    await asyncio.sleep(0)
+    callers.append(asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("urgent", priority=1))))
+    await asyncio.sleep(0)
+    assert hands.scheduler.ledger.waiting == 1
+
+    hands.prompt = {"w"}
+    hands.scheduler.tell(WorkerReady("w"))
+    await asyncio.gather(*callers)
+
+    order = [command.unit.job_id for command in hands.told if isinstance(command, Assign)]
+    assert order == ["a", "urgent", "b"]
+
+
+async def test_higher_limit_admits_blocked_submitters(hands: NotedHands) -> None:
+    hands.scheduler.limit_queue(1)
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(job_id))) for job_id in "ab"]
+    await asyncio.sleep(0)
+
+    hands.scheduler.limit_queue(2)
+    hands.prompt = {"w"}
+    hands.scheduler.tell(WorkerReady("w"))
+
+    assert [result.job_id for result in await asyncio.gather(*callers)] == ["a", "b"]
+
+
+async def test_submitter_that_finds_no_room_before_its_deadline_gets_a_failure(hands: NotedHands) -> None:
+    hands.scheduler.limit_queue(1)
+    first = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("first")))
+    await asyncio.sleep(0)
+
+    result = await hands.scheduler.dispatch_and_wait(a_unit("second", timeout_s=0.02))
+
+    assert result.failure is not None
+    assert result.failure.error_type == "DeadlineExceeded"
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+
+def test_closed_scheduler_ignores_events(hands: NotedHands) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    hands.scheduler.close()
+
+    hands.scheduler.tell(WorkerLeaving("w"))
+
+    assert Dismiss("w") not in hands.told

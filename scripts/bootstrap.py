@@ -1,10 +1,11 @@
-"""Makes `.venv` and installs what the lock files name; standard library only."""
+"""Makes `.venv` and installs what the locks name, and this project itself; standard library only."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -16,13 +17,15 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
-RUNTIME_LOCK = "requirements.lock"
-DEVELOPMENT_LOCK = "requirements-dev.lock"
-INSTALLER_LOCK = "requirements-uv.lock"
+RUNTIME_LOCK = "requirements/runtime.lock"
+DEVELOPMENT_LOCK = "requirements/dev.lock"
+BUILD_LOCK = "requirements/build.lock"
+INSTALLER_LOCK = "requirements/installer.lock"
+PROJECT = "this project"
 
 
 def ensure_environment(locks: Sequence[str] = (RUNTIME_LOCK,), root: Path = ROOT) -> Path:
-    """Return the interpreter of `root`/.venv, in which all `locks` are installed.
+    """Return the interpreter of `root`/.venv, in which all `locks` and the project in `root` are installed.
 
     Costs one hash per lock when nothing has changed. Says on standard error what it
     does, and ends the program with one sentence when it cannot.
@@ -33,35 +36,54 @@ def ensure_environment(locks: Sequence[str] = (RUNTIME_LOCK,), root: Path = ROOT
         )
     venv = root / ".venv"
     python = venv / "bin" / "python"
-    if python.exists() and all(_is_installed(venv, root / lock) for lock in locks):
+    if python.exists() and all(_is_installed(venv, root, part) for part in (*locks, PROJECT)):
         return python
     with _alone(root / ".venv.lock"):
         _make_venv(venv)
         for lock in locks:
-            if not _is_installed(venv, root / lock):
+            if not _is_installed(venv, root, lock):
                 _say(f"Installing {lock} into .venv ...")
                 _install(python, root, lock)
-                _stamp(venv, root / lock).write_text(_digest(root / lock))
+                _stamp(venv, lock).write_text(_digest(root, lock))
+        if venv.is_symlink():
+            _say(
+                f".venv is a link to {venv.resolve()}, so its commands run that folder's code, not this one's."
+            )
+        elif not _is_installed(venv, root, PROJECT):
+            _install_project(python, root)
+            _stamp(venv, PROJECT).write_text(_digest(root, PROJECT))
     return python
 
 
-def _is_installed(venv: Path, lock: Path) -> bool:
+def _is_installed(venv: Path, root: Path, part: str) -> bool:
     try:
-        return _stamp(venv, lock).read_text() == _digest(lock)
+        stamped = _stamp(venv, part).read_text() == _digest(root, part)
     except OSError:
         return False
+    return stamped and (part != PROJECT or (venv / "bin" / "gaia").exists())
 
 
-def _stamp(venv: Path, lock: Path) -> Path:
-    return venv / f".installed-{lock.name}"
+def _stamp(venv: Path, part: str) -> Path:
+    return venv / f".installed-{Path(part).name.replace(' ', '-')}"
 
 
-def _digest(lock: Path) -> str:
-    return hashlib.sha256(lock.read_bytes()).hexdigest()
+def _digest(root: Path, part: str) -> str:
+    return hashlib.sha256(_facts_of(root) if part == PROJECT else (root / part).read_bytes()).hexdigest()
+
+
+def _facts_of(root: Path) -> bytes:
+    """Return what an installation of the project depends on: its folder, its commands and its packages."""
+    import tomllib  # An older Python, which is told so, does not have it.
+
+    stated = tomllib.loads((root / "pyproject.toml").read_text())
+    build = (root / BUILD_LOCK).read_text()
+    return json.dumps([str(root), stated["project"], stated["tool"]["setuptools"], build]).encode()
 
 
 def _make_venv(venv: Path) -> None:
-    if _works(venv / "bin" / "python"):
+    if _is_elsewhere(venv):
+        _say(".venv was made in another folder, whose commands it would go on calling; it is made anew.")
+    elif _works(venv / "bin" / "python"):
         return
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
@@ -74,6 +96,16 @@ def _make_venv(venv: Path) -> None:
     if made.returncode != 0:
         shutil.rmtree(venv, ignore_errors=True)
         _give_up(f"{_how_to_get_venv('venv')} It said: {(made.stdout + made.stderr).strip()[-400:]}")
+
+
+def _is_elsewhere(venv: Path) -> bool:
+    """Say whether `venv` was copied or moved here: its commands still begin with the path of their old interpreter."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text().splitlines()
+    except OSError:
+        return False
+    made_by = [line for line in lines if line.startswith("command = ")]
+    return bool(made_by) and not made_by[0].endswith(f" {venv.resolve()}")
 
 
 def _works(python: Path) -> bool:
@@ -93,19 +125,46 @@ def _how_to_get_venv(module: str) -> str:
 
 
 def _install(python: Path, root: Path, lock: str) -> None:
-    """Install one lock with uv, or with pip where uv cannot be had; every file is checked by its hash."""
-    arguments = ["install", "--quiet", "--require-hashes", "-r", str(root / lock)]
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    uv = python.with_name("uv")
-    if not uv.exists():
+    """Install one lock; every file is checked by its hash."""
+    if not _uv(python).exists():
         wanted = ["install", "--quiet", "--require-hashes", "-r", str(root / INSTALLER_LOCK)]
-        subprocess.run([*pip, *wanted], check=False, stdout=sys.stderr)
-    commands = [[str(uv), "pip", *arguments, "--python", str(python)]] if uv.exists() else []
-    commands.append([*pip, *arguments])
-    for command in commands:
-        if subprocess.run(command, check=False, stdout=sys.stderr, env=_environment()).returncode == 0:
-            return
-    _give_up(f"{lock} could not be installed; see above, then try again: what is installed already is kept.")
+        subprocess.run([*_pip(python), *wanted], check=False, stdout=sys.stderr)
+    if not _run(python, ["--require-hashes", "-r", str(root / lock)]):
+        _give_up(
+            f"{lock} could not be installed; see above, then try again: what is installed already is kept."
+        )
+
+
+def _install_project(python: Path, root: Path) -> None:
+    """Install `root` in place, so that .venv/bin has its commands and its code is found from every folder.
+
+    The build library comes from a lock, and nothing else is fetched: pip would otherwise download
+    the newest one, unchecked.
+    """
+    _say(f"Installing {PROJECT} into .venv ...")
+    _install(python, root, BUILD_LOCK)
+    if not _run(python, ["--no-deps", "--no-build-isolation", "--no-index", "--editable", str(root)]):
+        _give_up("This project could not be installed into .venv; see above, then try again.")
+
+
+def _run(python: Path, wanted: Sequence[str]) -> bool:
+    """Install with uv, or with pip where uv cannot be had; return whether that was done."""
+    install = ["install", "--quiet", *wanted]
+    commands = [[*_pip(python), *install]]
+    if _uv(python).exists():
+        commands.insert(0, [str(_uv(python)), "pip", *install, "--python", str(python)])
+    return any(
+        subprocess.run(command, check=False, stdout=sys.stderr, env=_environment()).returncode == 0
+        for command in commands
+    )
+
+
+def _uv(python: Path) -> Path:
+    return python.with_name("uv")
+
+
+def _pip(python: Path) -> list[str]:
+    return [str(python), "-m", "pip", "--disable-pip-version-check"]
 
 
 def _environment() -> dict[str, str]:

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="scripts/run.py",
         description="Run a local subnet on real weather: chain, archives, miners and the validator. "
-        "The first start makes .venv and installs requirements.lock into it.",
+        "The first start makes .venv and installs requirements/runtime.lock into it.",
     )
     add = options.add_argument
     add("--once", action="store_true", help="end after the first run's weights")

@@ -7,13 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gaia.cli import comparing, explaining, overview, plotting, replaying
-from gaia.cli.arguments import at_least_one, is_full
-from gaia.cli.source import Source, open_source
+from gaia.cli import commands
+from gaia.cli.arguments import RUN_HELP, add_plot_options, at_least_one, is_full
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
-Command = Callable[[Source, argparse.Namespace], int]
+if TYPE_CHECKING:
+    from gaia.cli.source import Source
+
+    Command = Callable[[Source, argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not sys.stdout:
         print("Standard output is closed, so the answer has no place to go.", file=sys.stderr)
         return 1
+    # Not at the top: --help is answered without a database driver.
+    from gaia.cli.source import open_source
+
     try:
         with open_source(arguments.state) as source:
             code = command(source, arguments)
@@ -58,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--state", type=Path, metavar="DIR", help="folder of a rehearsal or of a validator")
     shared.add_argument("--json", action="store_true", help="print one JSON value")
     top = argparse.ArgumentParser(prog="gaia", description=__doc__)
-    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    top_level = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(
         group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
@@ -68,31 +74,28 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    add(commands, "status", overview.status)
-    add(commands, "runs", overview.runs)
-    scores = commands.add_parser("scores", help="List or compare scores.").add_subparsers(
+    add(top_level, "status", commands.status)
+    add(top_level, "runs", commands.runs)
+    scores = top_level.add_parser("scores", help="List or compare scores.").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    listing = add(scores, "list", overview.scores)
-    listing.add_argument("runs", nargs="*", metavar="RUN", help=_RUN_HELP + " (last)")
+    listing = add(scores, "list", commands.scores)
+    listing.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP + " (last)")
     listing.add_argument("--rule-set", metavar="NAME", help="only these rules (all)")
-    comparison = add(scores, "compare", comparing.compare)
+    comparison = add(scores, "compare", commands.compare)
     comparison.add_argument("--active", metavar="NAME", help="one rule set (GAIA_RULE_SET)")
     comparison.add_argument("--shadow", metavar="NAME", help="the other (the only other one that scored)")
-    again = add(commands, "replay", replaying.replay_runs)
-    again.add_argument("runs", nargs="+", metavar="RUN", help=_RUN_HELP)
+    again = add(top_level, "replay", commands.replay)
+    again.add_argument("runs", nargs="+", metavar="RUN", help=RUN_HELP)
     again.add_argument("--diff", action="store_true", help="show every value that differs")
     again.add_argument("--workers", type=at_least_one, metavar="N", help="processes (one per core)")
-    story = add(commands, "explain", explaining.explain)
-    story.add_argument("run", metavar="RUN", help=_RUN_HELP)
+    story = add(top_level, "explain", commands.explain)
+    story.add_argument("run", metavar="RUN", help=RUN_HELP)
     story.add_argument("miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey")
     story.add_argument("--rule-set", metavar="NAME", help="rules to explain (those of the run)")
     story.add_argument("--lead", type=int, metavar="H", help="show this lead alone")
-    plotting.add_options(add(commands, "plot", plotting.plot))
+    add_plot_options(add(top_level, "plot", commands.plot))
     return top
-
-
-_RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
 
 
 if __name__ == "__main__":

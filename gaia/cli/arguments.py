@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+from pathlib import Path
 
 from gaia.validator.utils.errors import GaiaError
 
+PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
+RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -25,3 +28,28 @@ def at_least_one(text: str) -> int:
 def is_full(error: OSError) -> bool:
     """Say whether it is standard output that takes nothing any more: errors of files name the file."""
     return error.filename is None and error.errno in _FULL
+
+
+def add_plot_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a picture can be told."""
+    add = parser.add_argument
+    add("picture", choices=PICTURES)
+    add("runs", nargs="+", metavar="RUN", help=RUN_HELP)
+    add("-o", "--output", type=_png, required=True, metavar="FILE", help="PNG to write")
+    add("--miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey (the best)")
+    add(
+        "--against",
+        default="climatology",
+        metavar="NAME",
+        help="scorecard: climatology, gfs, persistence, blend or a miner",
+    )
+    add("--field", action="append", metavar="F", help="such as 2t or z500; may be repeated (those scored)")
+    add("--lead", type=int, metavar="H", help="error-map, clones: this lead (the last; all)")
+    add("--rule-set", metavar="NAME", help="scores of these rules (those of the newest run)")
+    add("--workers", type=at_least_one, metavar="N", help="clones: processes (2)")
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png, and nothing but PNG is written")
+    return Path(text)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
-from gaia.cli.arguments import NotWritten, at_least_one
+from gaia.cli.arguments import PICTURES, NotWritten
 from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.validator.db import history
@@ -258,7 +257,7 @@ _PICTURES = {
     "leaderboard": _leaderboard,
     "clones": _clones,
 }
-PICTURES = tuple(_PICTURES)
+assert tuple(_PICTURES) == PICTURES
 
 
 def _units(album: Album, hotkeys: set[str]) -> Iterator[Unit]:
@@ -284,33 +283,3 @@ def _fields(album: Album, arguments: argparse.Namespace) -> list[str]:
     if not fields:
         raise NotThere("what these runs were scored in was not recorded; name it with --field")
     return fields
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a picture can be told."""
-    add = parser.add_argument
-    add("picture", choices=PICTURES)
-    add(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help='id, the start of an id, "last" (the newest that is finished), "last:N" or "all"',
-    )
-    add("-o", "--output", type=_png, required=True, metavar="FILE", help="PNG to write")
-    add("--miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey (the best)")
-    add(
-        "--against",
-        default="climatology",
-        metavar="NAME",
-        help="scorecard: climatology, gfs, persistence, blend or a miner",
-    )
-    add("--field", action="append", metavar="F", help="such as 2t or z500; may be repeated (those scored)")
-    add("--lead", type=int, metavar="H", help="error-map, clones: this lead (the last; all)")
-    add("--rule-set", metavar="NAME", help="scores of these rules (those of the newest run)")
-    add("--workers", type=at_least_one, metavar="N", help="clones: processes (2)")
-
-
-def _png(text: str) -> Path:
-    if Path(text).suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"{text} does not end in .png, and nothing but PNG is written")
-    return Path(text)

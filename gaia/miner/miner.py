@@ -1,4 +1,4 @@
-"""Entry point of the reference miner: python -m gaia.miner.miner."""
+"""Entry point `gaia-miner`: the reference miner."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _miner_options(settings: MinerSettings) -> MinerOptions:
 def _parser() -> argparse.ArgumentParser:
     """One option for each setting, but for the secret one: other users see a command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m gaia.miner.miner",
+        prog="gaia-miner",
         description="A reference miner. What is not given is read from the variables in brackets; "
         f"the key of access tokens is read from {names_of('jwt_secret_key')[0]} alone.",
     )

@@ -1,4 +1,4 @@
-"""Entry point: read the settings, check the machine, become the Supervisor."""
+"""Entry point `gaia-validator`: read the settings, check the machine, become the Supervisor."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gaia.validator.utils.entry_points import SUPERVISOR
-from gaia.validator.utils.errors import ConfigurationError, ExitCode
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:
+    # Given this file, Python looks for imports in its folder: there `gaia` is not, but other names may be hidden.
+    sys.path = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).resolve().parent))]
+
+from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - where to find it is said above
+from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
@@ -18,9 +23,10 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the validator; return the exit code, of which errors.ExitCode knows the meaning."""
+    arguments = _parse(argv)
+    # Not before: --help needs no settings, and reading them loads much.
     from gaia.validator.utils.config import load_settings
 
-    arguments = _parse(argv)
     try:
         settings = load_settings(**_overrides(arguments))
         if arguments.check:
@@ -72,8 +78,7 @@ def become_supervisor(settings: Settings) -> NoReturn:
     options = os.memfd_create("options", 0)
     os.write(options, msgspec.msgpack.encode(supervisor_options(settings, lock)))
     os.lseek(options, 0, os.SEEK_SET)
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -82,7 +87,7 @@ def become_supervisor(settings: Settings) -> NoReturn:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m gaia.validator.validator",
+        prog="gaia-validator",
         description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
     )
     parser.add_argument(

@@ -23,7 +23,7 @@ OURS = "ours"
 FLOOR = "socketpair"
 EXECUTOR = "processpoolexecutor"
 NEEDS = {"loky": "loky", "dask": "distributed"}
-"""The module that a peer needs; requirements-bench.lock has them."""
+"""The module that a peer needs; requirements/bench.lock has them."""
 
 
 class Plan(NamedTuple):

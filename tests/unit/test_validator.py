@@ -158,3 +158,23 @@ def test_check_ends_quietly_when_its_reader_has_read_enough(tmp_path: Path) -> N
     os.close(writer)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "gaia.validator.validator"], [str(ROOT / "gaia" / "validator" / "validator.py")]]
+)
+def test_module_and_file_are_the_same_program(words: list[str], tmp_path: Path) -> None:
+    """Given as a file, it finds this checkout's code without an installation and from any folder."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    where = {"GAIA_DATA_DIR": str(tmp_path), "GAIA_WALLET_PATH": str(tmp_path), "GAIA_METRICS_PORT": "0"}
+
+    ended = subprocess.run(
+        [sys.executable, *words, "--test"],
+        cwd=ROOT if words[0] == "-m" else tmp_path,
+        env=kept | where,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == ExitCode.HOTKEY_MISSING, ended.stderr
+    assert ended.stderr.startswith("GAIA_WALLET_HOTKEY: there is no hotkey file")

@@ -12,9 +12,13 @@ import pytest
 from gaia.cli.__main__ import parser
 from tests.support.roles import ROOT
 
+MOST_MODULES = 120
+"""Loaded for --help; an interpreter that does nothing has some 35 of them."""
+
 WITH_DATABASE = """
 import sys
 from gaia.cli import __main__ as command
+from gaia.cli import overview, source
 
 class Silent:
     def __enter__(self):
@@ -26,8 +30,8 @@ def talk(source, arguments):
     print("x" * 100_000)
     return 0
 
-command.open_source = lambda state: Silent()
-command.overview.runs = talk
+source.open_source = lambda state: Silent()
+overview.runs = talk
 sys.exit(command.main(["runs"]))
 """
 
@@ -74,3 +78,15 @@ def test_answer_that_cannot_be_given_away_is_one_sentence(
     )
 
     assert (done.returncode, done.stderr) == (code, sentence)
+
+
+def test_help_loads_no_library_that_only_a_command_needs() -> None:
+    show = "import sys; from gaia.cli.__main__ import parser; parser().format_help(); print(len(sys.modules), *sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+    words = subprocess.check_output(
+        [sys.executable, "-c", show], cwd=ROOT, env=environment, text=True
+    ).split()
+
+    assert not set(words) & {"asyncio", "asyncpg", "matplotlib", "msgspec", "numpy", "pydantic", "xarray"}
+    assert int(words[0]) <= MOST_MODULES

@@ -18,9 +18,8 @@ from tests.support.repository import ROOT
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two locks, in which making the environment and installing are only noted down."""
-    (tmp_path / bootstrap.RUNTIME_LOCK).write_text("a==1\n")
-    (tmp_path / bootstrap.DEVELOPMENT_LOCK).write_text("b==1\n")
+    """A project with its locks, in which making the environment and installing are only noted down."""
+    _write_project(tmp_path)
 
     def make(venv: Path) -> None:
         python = venv / "bin" / "python"
@@ -31,14 +30,35 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with (root / "installed").open("a") as notes:
             notes.write(lock + "\n")
 
+    def install_project(python: Path, root: Path) -> None:
+        install(python, root, bootstrap.PROJECT)
+        python.with_name("gaia").touch()
+
     monkeypatch.setattr(bootstrap, "_make_venv", make)
     monkeypatch.setattr(bootstrap, "_install", install)
+    monkeypatch.setattr(bootstrap, "_install_project", install_project)
     return tmp_path
 
 
+def _write_project(folder: Path) -> None:
+    (folder / "requirements").mkdir(parents=True)
+    for lock in (bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK, bootstrap.BUILD_LOCK):
+        (folder / lock).write_text("a==1\n")
+    (folder / "pyproject.toml").write_text("[project]\nname = 'it'\n[tool.setuptools]\n")
+
+
 def _installed(project: Path) -> list[str]:
+    """Return the locks that were installed, in order."""
+    return [line for line in _notes(project) if line != bootstrap.PROJECT]
+
+
+def _project_installations(project: Path) -> int:
+    return _notes(project).count(bootstrap.PROJECT)
+
+
+def _notes(project: Path) -> list[str]:
     notes = project / "installed"
-    return notes.read_text().split() if notes.exists() else []
+    return notes.read_text().splitlines() if notes.exists() else []
 
 
 def test_second_start_installs_nothing(project: Path):
@@ -64,6 +84,63 @@ def test_lock_that_is_asked_for_later_is_added(project: Path):
     bootstrap.ensure_environment([bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK], root=project)
 
     assert _installed(project) == [bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK]
+
+
+def test_project_itself_is_installed_once(project: Path):
+    for _ in range(2):
+        bootstrap.ensure_environment(root=project)
+
+    assert _project_installations(project) == 1
+
+
+def test_project_whose_commands_changed_is_installed_again(project: Path):
+    bootstrap.ensure_environment(root=project)
+    with (project / "pyproject.toml").open("a") as file:
+        file.write("[project.scripts]\ngaia = 'x:y'\n")
+
+    bootstrap.ensure_environment(root=project)
+
+    assert _project_installations(project) == 2
+    assert _installed(project) == [bootstrap.RUNTIME_LOCK]
+
+
+def test_command_that_is_gone_is_installed_again(project: Path):
+    bootstrap.ensure_environment(root=project)
+    (project / ".venv" / "bin" / "gaia").unlink()
+
+    bootstrap.ensure_environment(root=project)
+
+    assert _project_installations(project) == 2
+
+
+def test_environment_of_another_folder_is_told_and_left_as_it_is(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    bootstrap.ensure_environment(root=project)
+    worktree = tmp_path / "worktree"
+    _write_project(worktree)
+    (worktree / ".venv").symlink_to(project / ".venv")
+
+    bootstrap.ensure_environment(root=worktree)
+
+    assert _notes(worktree) == []
+    assert f".venv is a link to {project / '.venv'}, so its commands run that folder's code" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.slow
+def test_environment_that_was_moved_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    before, after = tmp_path / "before" / ".venv", tmp_path / "after" / ".venv"
+    bootstrap._make_venv(before)
+    after.parent.mkdir()
+    before.rename(after)
+
+    bootstrap._make_venv(after)
+
+    assert ".venv was made in another folder" in capsys.readouterr().err
+    assert f"VIRTUAL_ENV={after}" in (after / "bin" / "activate").read_text().replace('"', "")
+    assert not bootstrap._is_elsewhere(after)
 
 
 def test_installation_that_failed_is_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch):
@@ -94,7 +171,7 @@ def test_old_python_is_told_which_one_is_needed(
 def test_missing_venv_module_is_told_with_the_command_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    (tmp_path / bootstrap.RUNTIME_LOCK).write_text("")
+    _write_project(tmp_path)
     monkeypatch.setattr(
         bootstrap.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else name
     )

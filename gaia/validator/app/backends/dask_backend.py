@@ -321,7 +321,7 @@ def _library() -> Any:
         import distributed
     except ImportError as error:
         problem = "is dask, but the library distributed is not installed"
-        raise ConfigurationError("GAIA_COMPUTE_BACKEND", problem, "install requirements-dask.lock") from error
+        raise ConfigurationError("GAIA_COMPUTE_BACKEND", problem, "install requirements/dask.lock") from error
     for name in list(logging.root.manager.loggerDict):
         if name.split(".")[0] == "distributed":
             logger = logging.getLogger(name)

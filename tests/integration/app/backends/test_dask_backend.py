@@ -57,7 +57,7 @@ async def dispatching(cluster: DaskCluster, data_dir: Path, **options: object) -
 async def test_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
 
-    with pytest.raises(ConfigurationError, match="GAIA_COMPUTE_BACKEND.*requirements-dask.lock"):
+    with pytest.raises(ConfigurationError, match="GAIA_COMPUTE_BACKEND.*requirements/dask.lock"):
         await DaskBackend("tcp://127.0.0.1:1", tmp_path).start(lambda: None)
 
 

@@ -52,6 +52,13 @@ MAY_HOLD_THE_ENVIRONMENT = {
     "gaia/validator/utils/proxies.py",  # tells libraries what no proxy reaches
 }
 
+MAY_RENAME = {
+    "gaia/tasks/defined_tasks/weather/validator/compiled.py",  # moves whole folders of compiled code
+    "gaia/validator/app/children/embedded_postgres.py",  # moves the folder of a finished cluster
+    "gaia/validator/app/sandbox/broker.py",  # carries out the renames that a sandbox allows
+    "gaia/validator/utils/files.py",  # Draft, which everybody else uses
+}
+
 MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain/client.py"}
 
 
@@ -64,6 +71,8 @@ class Facts:
     """First names of what it imports."""
     too_long: dict[str, int]
     """Function -> its lines."""
+    renames: bool
+    """It moves a file or a folder."""
 
 
 def _relative(path: Path) -> str:
@@ -114,6 +123,14 @@ def test_the_environment_as_a_whole_is_in_the_hands_of_those_who_read_settings()
     }
 
     assert holding == MAY_HOLD_THE_ENVIRONMENT
+
+
+def test_files_are_put_in_their_place_by_one_module():
+    renaming = {
+        _relative(path) for path in SOURCES if (ROOT / "gaia") in path.parents and _facts(path).renames
+    }
+
+    assert renaming == MAY_RENAME
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)
@@ -174,6 +191,7 @@ def _facts(path: Path) -> Facts:
     tree = ast.parse(path.read_text())
     packages: set[str] = set()
     too_long: dict[str, int] = {}
+    renames = False
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -184,4 +202,13 @@ def _facts(path: Path) -> Facts:
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > LONGEST_FUNCTION:
                     too_long[node.name] = length
-    return Facts(ast.get_docstring(tree), frozenset(packages), too_long)
+            # Those of strings and of structs have more arguments, or named ones.
+            case ast.Call(func=ast.Attribute(attr="replace"), args=[_], keywords=[]):
+                renames = True
+            case ast.Call(func=ast.Attribute(value=ast.Name("os"), attr="replace" | "link")):
+                renames = True
+            case ast.Call(func=ast.Attribute(attr="rename" | "renames" | "hardlink_to")):
+                renames = True
+            case ast.Call(func=ast.Attribute(value=ast.Name("shutil"), attr="move")):
+                renames = True
+    return Facts(ast.get_docstring(tree), frozenset(packages), too_long, renames)

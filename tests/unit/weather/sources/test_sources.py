@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import resource
-import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +22,7 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import (
     select,
 )
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue
-from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
+from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.validator.core.clock import RealClock
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, OwnFailure, TransientError
@@ -399,34 +397,6 @@ async def test_first_error_of_several_transfers_is_raised_as_it_is():
 
     with pytest.raises(TransientError, match="one of them"):
         await all_of([fail(), asyncio.sleep(60)])
-
-
-def test_file_whose_writing_fails_never_appears_and_is_our_failure(tmp_path: Path):
-    def write() -> None:
-        with whole_file(tmp_path / "folder" / "file") as file:
-            file.write(bytes(70_000))
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
-    try:
-        with pytest.raises(OwnFailure, match="File too large"):
-            write()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-    assert list((tmp_path / "folder").iterdir()) == []
-
-
-def test_error_of_a_socket_while_a_file_is_written_is_not_our_disks(tmp_path: Path):
-    def download() -> None:
-        with whole_file(tmp_path / "file") as file:
-            file.write(b"half")
-            raise ssl.SSLError("wrong version number")
-
-    with pytest.raises(ssl.SSLError):
-        download()
-
-    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_job_outlives_a_restart(tmp_path: Path):

@@ -23,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.messages import store_name_of
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
-from gaia.validator.core.weights.vector import quantise, weight_vector
+from gaia.validator.core.weights.vector import Terms, quantise, registered, weights_of
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
 from tests.support.patience import patience
@@ -212,7 +212,8 @@ def summary_of(state: Path) -> dict[str, Any]:
         **{**chain, **more, "weights_version": 0, "commit_reveal": False},
         neurons=[Neuron(**neuron) for neuron in neurons],
     )
-    vector = weight_vector([{row["hotkey"]: row["overall"] for row in scores}], metagraph, **SETTINGS)
+    terms = Terms(rule="gaia-2.9", **SETTINGS)
+    vector = weights_of([{row["hotkey"]: row["overall"] for row in scores}], registered(metagraph), terms)
     assert vector is not None
     return {
         "grid": GRID,

@@ -20,6 +20,7 @@ import pytest
 from gaia.validator.app import compute_worker
 from gaia.validator.app.compute_worker import ComputeWorker, find_handler
 from gaia.validator.app.meeting.rendezvous import short_directory
+from gaia.validator.app.supervisor_options import WorkerOrders
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.ipc_types import (
     CANARY,
@@ -108,11 +109,22 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     folder.rmdir()
 
 
+def orders(path: Path, max_jobs: int = 1000, idle_s: float = 0.0) -> WorkerOrders:
+    return WorkerOrders(
+        seat=4,
+        incarnation=7,
+        socket_path=str(path),
+        max_jobs=max_jobs,
+        handlers=HANDLERS,
+        idle_s=idle_s,
+    )
+
+
 class Running:
     """A worker on a thread."""
 
     def __init__(self, path: Path, max_jobs: int = 1000) -> None:
-        self.worker = ComputeWorker(4, 7, str(path), max_jobs, HANDLERS)
+        self.worker = ComputeWorker(orders(path, max_jobs))
         self.thread = threading.Thread(target=self.worker.run)
         self.thread.start()
 
@@ -323,7 +335,7 @@ class Watched(Running):
 
     def __init__(self, path: Path, *, max_jobs: int = 1000, idle_s: float = 0.0) -> None:
         self.notes, self._sender = multiprocessing.Pipe(duplex=False)
-        self.worker = ComputeWorker(4, 7, str(path), max_jobs, HANDLERS, idle_s, None, self._sender)
+        self.worker = ComputeWorker(orders(path, max_jobs, idle_s), notes=self._sender)
         self.thread = threading.Thread(target=self.worker.run)
         self.thread.start()
 
@@ -469,7 +481,7 @@ class Alarm:
 
 def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine) -> None:
     alarm = Alarm()
-    worker = ComputeWorker(4, 7, str(engine.path), 1000, HANDLERS, guard=cast(WorkerGuard, alarm))
+    worker = ComputeWorker(orders(engine.path), guard=cast(WorkerGuard, alarm))
     thread = threading.Thread(target=worker.run)
     thread.start()
     engine.accept()

@@ -19,7 +19,7 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import (
     SIGNATURE_NAME,
     build_manifest,
 )
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.utils.files import put_file
 
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)

@@ -31,7 +31,7 @@ MAY_NOT_LOAD = {
     "gaia.validator.app.compute_worker": NETWORK | {"bittensor", "gaia.validator.utils.config"},
     "gaia.tasks.defined_tasks.weather.validator.handlers": NETWORK | {"bittensor", "bittensor_core"},
     "gaia.tasks.defined_tasks.weather.validator.scoring": NETWORK | {"bittensor", "bittensor_core"},
-    "gaia.tasks.defined_tasks.weather.wire.store_digests": NUMERICS
+    "gaia.tasks.defined_tasks.weather.wire.store_layout": NUMERICS
     | NETWORK
     | {"bittensor", "bittensor_core"},
     "gaia.tasks.defined_tasks.weather.task": NUMERICS | {"httpx", "bittensor"},

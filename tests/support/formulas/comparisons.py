@@ -5,7 +5,8 @@ from __future__ import annotations
 import xarray as xr
 
 from gaia.tasks.defined_tasks.weather.validator.areas import Weighting
-from gaia.tasks.defined_tasks.weather.validator.measures import LEAST_DEVIATION, best_blend
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
+from gaia.tasks.defined_tasks.weather.validator.measures import LEAST_DEVIATION
 from tests.support.formulas.errors import (
     Labelled,
     deviation,
@@ -142,7 +143,7 @@ def mse_skill(
     forecast, truth : xr.DataArray, dims (..., lat, lon)
     references : one to three of xr.DataArray, dims (..., lat, lon)
         Climatology, GFS, persistence. Several: the blend of them that, with
-        hindsight, has the least error (`measures.best_blend`).
+        hindsight, has the least error (`blends.best_blend`).
     weights
         As for `bias`.
 

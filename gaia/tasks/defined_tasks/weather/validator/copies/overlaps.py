@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC, product_name, sketch_name
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     POINTS,
     Floats,
@@ -20,7 +21,6 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     overlaps,
     own_errors,
 )
-from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import put_file
 

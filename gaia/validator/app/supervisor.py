@@ -22,7 +22,7 @@ import msgspec
 from gaia.validator.app.children import post_mortem, spawning
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.children.launcher import Launcher
-from gaia.validator.app.children.spawning import Process, Seated
+from gaia.validator.app.children.spawning import ChildHandle, Process
 from gaia.validator.app.logging_config import configure_logging, event
 from gaia.validator.app.meeting import lease_book, rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
@@ -104,7 +104,7 @@ class Supervisor:
         self._data_dir = Path(options.data_dir).resolve()
         self._limits = options.limits()
         self._wanted = self._wanted_seats()
-        self._seated: dict[int, Seated] = {}
+        self._seated: dict[int, ChildHandle] = {}
         self._deaths: list[Death] = []
         self._reports: deque[rendezvous.DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
@@ -221,7 +221,7 @@ class Supervisor:
         except ProcessLookupError:
             pidfd = -1  # it is dead already, and reaped by the fork server
         facts = Child(role=role, seat=seat, pid=pid, started_at=started_at, is_ready=False)
-        seated = Seated(facts, self._launcher.incarnations, process, pidfd, notes)
+        seated = ChildHandle(facts, self._launcher.incarnations, process, pidfd, notes)
         self._seated[pid] = seated
         if notes is not None:
             self._selector.register(notes, selectors.EVENT_READ, seated)
@@ -257,23 +257,23 @@ class Supervisor:
                 return None
             return self._postgres.start(), None
 
-    def _stop(self, seated: Seated, grace_s: float, reason: str) -> None:
+    def _stop(self, seated: ChildHandle, grace_s: float, reason: str) -> None:
         seated.child = replace(seated.child, kill_at=time.monotonic() + grace_s)
-        seated.because = reason
+        seated.kill_reason = reason
         event(_log, "child_stopping", child=seated.child.role, pid=seated.child.pid, reason=reason)
         # To PostgreSQL, SIGTERM means to wait until every client has left.
         is_database = seated.child.role is Role.DATABASE
         seated.signal(signal.SIGINT if is_database else signal.SIGTERM)
 
-    def _kill(self, seated: Seated, reason: str) -> None:
+    def _kill(self, seated: ChildHandle, reason: str) -> None:
         facts = seated.child
         seated.child = replace(facts, is_killed=True)
-        seated.because = reason
+        seated.kill_reason = reason
         event(_log, "child_killed", logging.WARNING, child=facts.role, pid=facts.pid, reason=reason)
         if facts.role is Role.WORKER and self._wanted:
             # Its alarm writes the Python stack before it ends the process.
             seated.signal(signal.SIGALRM)
-            seated.kill_at = time.monotonic() + _LAST_WORDS_S
+            seated.sigkill_at = time.monotonic() + _LAST_WORDS_S
         else:
             seated.signal(signal.SIGKILL)
 
@@ -285,7 +285,9 @@ class Supervisor:
                 one.child.role is Role.DATABASE and one.child.is_ready for one in self._seated.values()
             )
         )
-        next_at = min([self._next_look_at, *(one.kill_at for one in self._seated.values() if one.kill_at)])
+        next_at = min(
+            [self._next_look_at, *(one.sigkill_at for one in self._seated.values() if one.sigkill_at)]
+        )
         patience_s = _IMPATIENT_POLL_S if is_impatient else max(0.0, next_at - time.monotonic())
         for key, _ in self._selector.select(patience_s):
             if key.data == "signal":
@@ -353,7 +355,7 @@ class Supervisor:
             elif seated.child.role is Role.ENGINE:
                 seated.signal(signal.SIGHUP)
 
-    def _take_notes(self, seated: Seated) -> None:
+    def _take_notes(self, seated: ChildHandle) -> None:
         """Hear that the child is ready or, from a compute worker, why it should be replaced."""
         assert seated.notes is not None
         try:
@@ -362,7 +364,7 @@ class Supervisor:
             return
         except OSError:
             words = b""
-        seated.said += len(words)
+        seated.note_bytes += len(words)
         if seated.child.role is Role.WORKER:
             for word in words:
                 if bytes((word,)) == Note.CONNECTED.value:
@@ -373,13 +375,13 @@ class Supervisor:
                     seated.child = replace(seated.child, due=Note(bytes((word,))).name.lower())
         elif words:
             seated.child = replace(seated.child, is_ready=True)
-        if not words or seated.said > _LONGEST_NOTES:
+        if not words or seated.note_bytes > _LONGEST_NOTES:
             # It has hung up, or says more than any of ours would.
             self._selector.unregister(seated.notes)
             seated.notes.close()
             seated.notes = None
 
-    def _reap(self, seated: Seated) -> None:
+    def _reap(self, seated: ChildHandle) -> None:
         now, facts = time.monotonic(), seated.child
         exit_code = spawning.exit_code_of(seated.process)
         if seated.notes is not None:
@@ -415,8 +417,8 @@ class Supervisor:
         """Ask what no event tells: is the database ready, how much memory a worker holds, who is silent."""
         now = time.monotonic()
         for seated in self._seated.values():
-            if seated.kill_at is not None and now >= seated.kill_at:
-                seated.kill_at = None
+            if seated.sigkill_at is not None and now >= seated.sigkill_at:
+                seated.sigkill_at = None
                 seated.signal(signal.SIGKILL)
             facts = seated.child
             if facts.role is Role.DATABASE and not facts.is_ready and self._postgres is not None:
@@ -441,7 +443,7 @@ class Supervisor:
         children = [seated.child for seated in self._seated.values()]
         self._next_look_at = now + look_again_s(children, self._limits, self._options.poll_s)
 
-    def _is_silent(self, seated: Seated) -> bool:
+    def _is_silent(self, seated: ChildHandle) -> bool:
         if spawning.is_stopped(seated.child.pid):
             return True
         path = rendezvous.heartbeat_path(self._data_dir)

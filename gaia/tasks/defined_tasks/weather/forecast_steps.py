@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
+from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
@@ -62,7 +62,7 @@ class ForecastSteps:
         settings: Settings,
         database: Database,
         miners: Miners,
-        pool: ComputePool,
+        pool: UnitRunner,
         metagraph: MetagraphView,
         clock: Clock,
         book: ScoreBook,

@@ -15,10 +15,10 @@ import structlog
 from gaia.tasks.defined_tasks.base import (
     Archives,
     Clock,
-    ComputePool,
     GaiaTask,
     MetagraphView,
     Miners,
+    UnitRunner,
 )
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
@@ -68,7 +68,7 @@ class WeatherTask(GaiaTask):
         database: Database,
         miners: Miners,
         archives: Archives,
-        pool: ComputePool,
+        pool: UnitRunner,
         metagraph: MetagraphView,
         clock: Clock,
         copies: CopyBook,

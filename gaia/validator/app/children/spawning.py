@@ -40,8 +40,8 @@ Process = BaseProcess | subprocess.Popen[bytes]
 
 
 @dataclass(slots=True)
-class Seated:
-    """A child, and what we hold of it."""
+class ChildHandle:
+    """A child process and the descriptors that we hold of it; `Child` is what the plan sees of it."""
 
     child: Child
     incarnation: int
@@ -50,12 +50,12 @@ class Seated:
     notes: Connection | None
     """Where it says that it is ready and, a compute worker, why it should be replaced."""
     statm: int = -1
-    because: str = ""
-    """Why we told it to stop, or killed it."""
-    kill_at: float | None = None
-    """When it is killed for good, having been given a moment to leave its stack."""
-    said: int = 0
-    """Bytes of its notes so far."""
+    kill_reason: str = ""
+    """Why we told it to stop, or killed it; empty: we did neither."""
+    sigkill_at: float | None = None
+    """When SIGKILL follows the SIGALRM that lets a worker write its stack; monotonic seconds."""
+    note_bytes: int = 0
+    """Bytes of notes read so far."""
 
     @property
     def worker(self) -> str:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Archives, ComputePool
+from gaia.tasks.defined_tasks.base import Archives, UnitRunner
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles as FieldFiles  # noqa: PLC0414 - those who take sets name them by it
 from gaia.tasks.defined_tasks.weather.references.files import ReferenceFiles
 from gaia.tasks.defined_tasks.weather.references.waits import (
@@ -75,7 +75,7 @@ class ReferenceShelf:
         settings: Settings,
         database: Database,
         archives: Archives,
-        pool: ComputePool,
+        pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings

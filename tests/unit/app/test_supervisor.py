@@ -100,4 +100,4 @@ def test_settings_that_cannot_be_read_again_just_now_end_nothing(
         supervisor._begin_reload()
 
     assert "reload_failed" in caplog.text
-    assert supervisor._reloading is None
+    assert supervisor._rereading.pid is None

@@ -20,8 +20,20 @@ from gaia.validator.utils import entry_points
 from tests.support.repository import ROOT
 
 SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
-LONGEST_FILE = 500
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
+
+LONGER_FOR_NOW = {
+    "gaia/validator/app/pool/compute_pool.py",
+    "gaia/validator/app/pool/job_ledger.py",
+    "gaia/validator/utils/config.py",
+    "tests/integration/app/backends/test_backends.py",
+    "tests/integration/weather/test_reference_shelf.py",
+    "tests/unit/app/pool/test_compute_pool.py",
+    "tests/unit/app/pool/test_job_ledger.py",
+}
+"""Files that are still to be split; none may be added."""
 
 NUMERICS = {"numpy", "xarray", "zarr"}
 NETWORK = {"httpx", "asyncpg", "uvloop"}
@@ -133,12 +145,17 @@ def test_files_are_put_in_their_place_by_one_module():
     assert renaming == MAY_RENAME
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_relative)
-def test_file_is_short_and_says_what_it_is_for(path: Path):
-    text = path.read_text()
+def test_files_are_short():
+    lines = {_relative(path): len(path.read_text().splitlines()) for path in (*SOURCES, *TESTS)}
 
-    assert len(text.splitlines()) <= LONGEST_FILE
-    if text.strip():
+    too_long = {path: count for path, count in lines.items() if count > LONGEST_FILE}
+
+    assert too_long.keys() - LONGER_FOR_NOW == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_relative)
+def test_file_says_what_it_is_for(path: Path):
+    if path.read_text().strip():
         assert _facts(path).docstring, "the first line of a module says what it is for"
 
 

@@ -73,6 +73,7 @@ class Rereading:
 
     def abandon(self) -> None:
         """Kill the program, if one runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()

@@ -1,4 +1,4 @@
-"""Day-1 measures of a forecast held as a zarr store of ours: the scoring handler that the plan shows as its example."""
+"""Day-1 measures of a forecast held as a zarr store of ours: `handle_day1_scoring`, an example of a handler."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from gaia.tasks.defined_tasks.weather.validator.measures import field_components
 from gaia.tasks.defined_tasks.weather.validator.scoring import (
     describe_forecast,
     handle_day1_scoring,
-    require_comparable,
     score_day1,
     score_era5_final,
 )
+from gaia.tasks.defined_tasks.weather.validator.zarr_example import require_comparable
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import SHAPE, Values, a_field, a_store, packed, put, reference_files
 

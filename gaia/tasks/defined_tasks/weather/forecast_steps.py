@@ -67,6 +67,7 @@ class ForecastSteps:
         clock: Clock,
         book: ScoreBook,
         window: FreezeWindow,
+        kept: KeptInputs,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -78,7 +79,7 @@ class ForecastSteps:
         self._book = book
         self._window = window
         self._wall_clock = wall_clock
-        self._kept = KeptInputs(settings, database)
+        self._kept = kept
         self._promises = Promises(database)
         self._spool = settings.data_dir.resolve() / "spool"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from gaia.validator.utils.files import put_file
+
 _SLOT = struct.Struct("=BxH4xdd40s192s")
 _SLOTS = 512
 _HELD, _WAS_HELD = 1, 2
@@ -152,9 +154,7 @@ class LeaseBook:
             self._histories[job_id] = history
         while len(self._histories) > _MOST_HISTORIES:
             del self._histories[next(iter(self._histories))]
-        draft = self._histories_path.with_suffix(".draft")
-        draft.write_bytes(msgspec.msgpack.encode(self._histories))
-        draft.replace(self._histories_path)
+        put_file(self._histories_path, msgspec.msgpack.encode(self._histories))
 
     def close(self) -> None:
         """Let go of the file, which keeps all that was noted."""

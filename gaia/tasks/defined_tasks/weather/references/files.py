@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.files import put_file
 
 FieldFiles = Mapping[str, Mapping[str, str]]
 """Field name to {"path", "sha256"}, and of ERA5 also {"expver"}."""
@@ -74,10 +74,8 @@ class ReferenceFiles:
             source, target = Path(fresh[name]["path"]), Path(held[name]["path"])
             if source == target:
                 continue
-            draft = target.with_name(f"{target.name}.{os.getpid()}.part")
             try:
-                draft.write_bytes(source.read_bytes())
-                draft.replace(target)
+                put_file(target, source.read_bytes())
             except OSError as error:
                 raise OwnFailure(f"{target.name} cannot be mended: {error.strerror or error}") from error
         return merged

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import LeadSketches, SketchFile
+from gaia.tasks.defined_tasks.weather.validator.own_fields import LeadRequest, OwnFields, chunk_digest
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import MinerStore
-from gaia.tasks.defined_tasks.weather.validator.scoring import LeadRequest, OwnFields, chunk_digest
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 

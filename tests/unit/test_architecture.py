@@ -25,8 +25,6 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
 LONGER_FOR_NOW = {
-    "gaia/validator/app/pool/compute_pool.py",
-    "gaia/validator/app/pool/job_ledger.py",
     "gaia/validator/utils/config.py",
     "tests/integration/app/backends/test_backends.py",
     "tests/integration/weather/test_reference_shelf.py",

@@ -156,7 +156,7 @@ def idle_task(folder: Path, database: Database) -> WeatherTask:
     nobody: Any = Nobody()
     archives = Archives(gfs=nobody, era5=nobody, climatology=nobody)
     settings = Settings(data_dir=folder, last_run=INIT)
-    return WeatherTask(settings, database, nobody, archives, nobody, nobody, RealClock())
+    return WeatherTask(settings.weather, database, nobody, archives, nobody, nobody, RealClock())
 
 
 class Nobody:

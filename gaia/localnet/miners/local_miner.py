@@ -15,6 +15,7 @@ from gaia.localnet.wallets import keypair
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastModel
 from gaia.miner.server import MinerOptions, Question, ReferenceMiner
+from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
 from gaia.tasks.defined_tasks.weather.wire.messages import (
     InitiateData,
     InitiateReply,
@@ -25,7 +26,6 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     job_id_of,
 )
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.utils.config import SURFACE_FIELDS
 
 ANSWER_TAKES = timedelta(minutes=1)
 """Simulated time from a question to its forecast, whatever real time the machine needs for it."""

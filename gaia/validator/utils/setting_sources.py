@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, ClassVar, get_origin
 
 from dotenv.parser import parse_stream
 from pydantic import Field
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gaia.validator.utils.errors import ConfigurationError
@@ -17,6 +18,9 @@ from gaia.validator.utils.errors import ConfigurationError
 
 class HandedSettings(BaseSettings):
     """Settings that are read once and handed down: made by hand, they hold what they are given."""
+
+    heading: ClassVar[str] = ""
+    """What the pages for operators call this group of settings."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -105,6 +109,13 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
 def setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
     """A field read from <PREFIX><NAME>, or else from one of `aliases`, names that the original had for it."""
     return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
+
+
+def broken_rule(name: str, problem: str, remedy: str) -> PydanticCustomError:
+    """Return the error of the field `name` that is allowed alone but not beside others, in the operator's words."""
+    return PydanticCustomError(
+        "rule", "{problem}; {remedy}", {"name": name, "problem": problem, "remedy": remedy}
+    )
 
 
 def at_home(path: Path) -> Path:

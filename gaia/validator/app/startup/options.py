@@ -10,6 +10,7 @@ from gaia.validator.app.supervisor_options import Options
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:
@@ -18,8 +19,9 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         data_dir=str(settings.data_dir.resolve()),
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
-        workers=_workers_wanted(settings),
-        embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),
+        signer_settings=pickle.dumps(settings.signer),
+        workers=_workers_wanted(settings.pool),
+        embedded_database=settings.database.is_embedded,
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
         worker_idle_s=settings.worker_idle_s,
@@ -37,7 +39,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
     )
 
 
-def _workers_wanted(settings: Settings) -> int:
-    if settings.compute_backend != "local":
+def _workers_wanted(pool: PoolSettings) -> int:
+    if pool.compute_backend != "local":
         return 0
-    return settings.compute_workers or max(1, (os.cpu_count() or 1) - 1)
+    return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

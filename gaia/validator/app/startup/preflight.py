@@ -14,14 +14,19 @@ from gaia.validator.app.sandbox.confine import require_sandbox
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.ipc_types import SandboxMode
+    from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.observation import ObservationSettings
 
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MIB = 1024 * 1024
 
 
-def preflight(settings: Settings) -> int:
+def preflight(
+    files: FilesSettings, chain: ChainSettings, sandbox: SandboxMode, observation: ObservationSettings
+) -> int:
     """Check the machine, and take the data folder for ourselves.
 
     Returns
@@ -34,12 +39,12 @@ def preflight(settings: Settings) -> int:
     ConfigurationError
         For the first thing that the operator must mend.
     """
-    lock = claim_data_dir(settings.data_dir)
+    lock = claim_data_dir(files.data_dir)
     try:
-        require_space(settings.data_dir, settings.data_min_free_mib)
-        require_hotkey_file(settings.wallet_path, settings.wallet_name, settings.wallet_hotkey)
-        require_sandbox(settings.sandbox)
-        require_free_port(settings.metrics_host, settings.metrics_port)
+        require_space(files.data_dir, files.data_min_free_mib)
+        require_hotkey_file(chain.wallet_path, chain.wallet_name, chain.wallet_hotkey)
+        require_sandbox(sandbox)
+        require_free_port(observation.metrics_host, observation.metrics_port)
     except BaseException:
         os.close(lock)
         raise

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gaia.validator.app.startup.options import supervisor_options
+from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.supervisor_options import Reloaded
-from gaia.validator.utils.config import Settings, load_settings, shown
+from gaia.validator.utils.config import Settings, shown
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def main() -> int:
     """Read the running settings from standard input, the new ones from where they are; print the outcome."""
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
-        merged, changed, refused = merge(running, load_settings)
+        merged, changed, refused = merge(running, read_settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -39,7 +39,7 @@ def a_busy_port() -> Iterator[int]:
 def test_preflight_takes_the_data_folder(tmp_path: Path, a_wallet: Path) -> None:
     settings = Settings(data_dir=tmp_path / "deep" / "data", wallet_path=a_wallet, metrics_port=0)
 
-    lock = preflight(settings)
+    lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
 
     assert (tmp_path / "deep" / "data" / "lock").read_text() == f"{os.getpid()}\n"
     os.close(lock)
@@ -49,7 +49,7 @@ def test_preflight_lets_go_of_the_data_folder_when_something_else_is_wrong(tmp_p
     settings = Settings(data_dir=tmp_path / "data", wallet_path=tmp_path, metrics_port=0)
 
     with pytest.raises(ConfigurationError):
-        preflight(settings)
+        preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
 
     os.close(claim_data_dir(tmp_path / "data"))
 

@@ -25,8 +25,8 @@ from gaia.tasks.defined_tasks.weather.sources.refusals import (
     words_of,
 )
 from gaia.validator.utils.borders import UNFORESEEN, Party
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, OwnFailure, TransientError
+from gaia.validator.utils.settings.sources import SourcesSettings
 from tests.support.fakes import FakeClock
 from tests.support.liar import Liar, Lie, lying
 
@@ -117,21 +117,20 @@ class Clients:
     """The three clients of one lying server."""
 
     def __init__(self, url: str, folder: Path, clock: FakeClock, **changed: Any) -> None:
-        settings = Settings.model_validate(
+        settings = SourcesSettings.model_validate(
             {
                 "gfs_url": url,
                 "cds_url": f"{url}/api",
                 "cds_key": "a-key",
                 "climatology_url": f"{url}/climatology",
-                "grid_degrees": "1.0",
                 "source_timeout_s": 5.0,
                 **changed,
             }
         )
         self.folder = folder
         self.clock = clock
-        self.gfs = NoaaGfsArchive(settings, clock)
-        self.cds = CdsEra5Archive(settings, clock)
+        self.gfs = NoaaGfsArchive(settings, "1.0", clock)
+        self.cds = CdsEra5Archive(settings, "1.0", clock)
         self.climatology = ZarrClimatologyArchive(settings, clock)
 
     async def fetch(self, source: str) -> None:
@@ -418,7 +417,7 @@ async def test_redirects_in_circles_end(tmp_path: Path):
 )
 def test_a_key_that_cannot_work_is_said_when_the_process_starts(key, told):
     with capture_logs() as logs:
-        CdsEra5Archive(Settings.model_validate({"cds_key": key}), FakeClock())
+        CdsEra5Archive(SourcesSettings.model_validate({"cds_key": key}), "0.25", FakeClock())
 
     assert [(line["event"], line["log_level"]) for line in logs] == [("cds_key_unusable", "error")] * told
     assert "0a1b2c3d" not in str(logs)

@@ -186,7 +186,7 @@ def test_one_number_is_a_list_of_one(monkeypatch: pytest.MonkeyPatch):
         (
             "GAIA_DATABASE_URL",
             "mysql://me:hush@db",
-            "GAIA_DATABASE_URL: is no PostgreSQL URL; write postgresql://user:password@host:port/name.",
+            "GAIA_DATABASE_URL: is not a PostgreSQL URL; write postgresql://user:password@host:port/name.",
         ),
         (
             "GAIA_WORKER_HARD_LIMIT_MIB",
@@ -199,20 +199,20 @@ def test_one_number_is_a_list_of_one(monkeypatch: pytest.MonkeyPatch):
         (
             "GAIA_MINER_QUERY_RETRY_MINUTES",
             "5,0",
-            "GAIA_MINER_QUERY_RETRY_MINUTES: holds a delay that is not above 0; use minutes above 0.",
+            "GAIA_MINER_QUERY_RETRY_MINUTES: contains a delay that is not above 0; use minutes above 0.",
         ),
         (
             "GAIA_NETIUD",
             "57",
             (
-                "GAIA_NETIUD: is no setting, but the environment has it (did you mean GAIA_NETUID?); "
+                "GAIA_NETIUD: is not a setting, but the environment contains it (did you mean GAIA_NETUID?); "
                 "correct or remove it."
             ),
         ),
         (
             "GAIA_QQQQQQQQ",
             "1",
-            "GAIA_QQQQQQQQ: is no setting, but the environment has it; correct or remove it.",
+            "GAIA_QQQQQQQQ: is not a setting, but the environment contains it; correct or remove it.",
         ),
     ],
 )
@@ -247,7 +247,7 @@ def test_home_of_a_user_who_does_not_exist_is_told(monkeypatch: pytest.MonkeyPat
 def test_unknown_name_in_the_file_is_refused_with_the_file_named(env_file: Path):
     env_file.write_text("GAIA_BURN_FRACTON=0.5\nUNRELATED=1\n")
 
-    with pytest.raises(ConfigurationError, match=r"\.env has it \(did you mean GAIA_BURN_FRACTION\?\)"):
+    with pytest.raises(ConfigurationError, match=r"\.env contains it \(did you mean GAIA_BURN_FRACTION\?\)"):
         load_settings(env_file)
 
 
@@ -259,7 +259,7 @@ def test_ill_typed_secret_is_not_repeated():
 
 
 def test_override_that_is_no_setting_is_refused():
-    with pytest.raises(ConfigurationError, match="GAIA_NETIUD: is no setting; remove it"):
+    with pytest.raises(ConfigurationError, match="GAIA_NETIUD: is not a setting; remove it"):
         load_settings(None, netiud=3)
 
 
@@ -334,12 +334,12 @@ def test_reading_settings_loads_no_numpy_and_no_network():
 
 @pytest.mark.parametrize("address", ["", "cluster", "cluster:8786"])
 def test_cluster_needs_an_address(address: str):
-    with pytest.raises(ValidationError, match="is no address, which a cluster needs"):
+    with pytest.raises(ValidationError, match="is not an address, and the dask backend needs one"):
         Settings(compute_backend="dask", dask_scheduler=address, sandbox="off")
 
 
 def test_cluster_is_not_used_in_place_of_a_sandbox_unless_it_is_waived():
-    with pytest.raises(ValidationError, match="workers of a cluster cannot give"):
+    with pytest.raises(ValidationError, match="whose workers have no sandbox"):
         Settings(compute_backend="dask", dask_scheduler="tcp://cluster:8786")
 
     Settings(compute_backend="dask", dask_scheduler="tcp://cluster:8786", sandbox="off")

@@ -33,7 +33,7 @@ RETIRED = frozenset(
     f"GAIA_{name}"
     for name in ("ASYNC_THRESHOLD", "DISABLE_ASYNC", "SCORING_LRU_MAXSIZE", "SCORING_AGGRESSIVE_LRU_MAXSIZE")
 )
-"""Names the original read that have no counterpart here; they are ignored, not refused."""
+"""Variables of the original validator that mean nothing here; they are ignored, not refused."""
 
 
 class Settings(
@@ -145,14 +145,14 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     Parameters
     ----------
     env_file
-        File of NAME=value lines; one that does not exist is as good as empty.
+        File of NAME=value lines; a missing file counts as empty.
     overrides
         Values by field name, as given on the command line; None means not given.
 
     Raises
     ------
     ConfigurationError
-        If a value is not allowed, or a name that begins with GAIA_ is no setting.
+        If a value is not allowed, or a name that begins with GAIA_ is not a setting.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     values: dict[str, Any] = {}
@@ -197,7 +197,7 @@ def names_of(name: str) -> list[str]:
 
 
 def allowed(name: str) -> str:
-    """Say in words what the field `name` may be, such as "a whole number from 0 to 65535"."""
+    """Return the allowed values of the field `name` in words, such as "a whole number from 0 to 65535"."""
     schema = _schemas()[name]
     choice = schema["anyOf"][0] if "anyOf" in schema else schema
     if "enum" in choice or "const" in choice:
@@ -239,7 +239,7 @@ def _limits(schema: Mapping[str, Any]) -> str:
 
 
 def _places(env_file: Path | None) -> list[Variables]:
-    """Where variables are looked for, most important first; refuses names of ours that are no setting."""
+    """Return the places to look for variables, most important first; refuse GAIA_ names that are not settings."""
     from_file = read_env_file(env_file)
     _refuse_unknown(os.environ, "the environment")
     _refuse_unknown(from_file, str(env_file))
@@ -256,18 +256,20 @@ def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
             continue
         close = difflib.get_close_matches(variable.upper(), known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigurationError(variable, f"is no setting, but {where} has it{hint}", "correct or remove it")
+        raise ConfigurationError(
+            variable, f"is not a setting, but {where} contains it{hint}", "correct or remove it"
+        )
 
 
 def _explained(error: ValidationError, origins: Mapping[str, str]) -> ConfigurationError:
-    """Turn the first complaint into one sentence that names the variable."""
+    """Return the first error as one sentence that names the variable."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "rule":
         context = first["ctx"]
         return ConfigurationError(variable_of(context["name"]), context["problem"], context["remedy"])
     name = str(first["loc"][0])
     if name not in Settings.model_fields:
-        return ConfigurationError(variable_of(name), "is no setting", "remove it")
+        return ConfigurationError(variable_of(name), "is not a setting", "remove it")
     origin = origins.get(name, "")
     variable = origin.split()[-1] if " " in origin and origin != "command line" else variable_of(name)
     secret = Settings.model_fields[name].annotation is SecretStr

@@ -1,4 +1,4 @@
-"""What the Supervisor must know of the settings."""
+"""The part of the settings that the Supervisor needs, as plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:
-    """Return what the Supervisor must know of `settings`."""
+    """Return the options of the Supervisor; the settings themselves are in them only pickled.
+
+    Parameters
+    ----------
+    lock_fd
+        Descriptor that holds the data folder; -1: the Supervisor has it already.
+    """
     return Options(
         data_dir=str(settings.data_dir.resolve()),
         sandbox=settings.sandbox,

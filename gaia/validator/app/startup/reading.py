@@ -33,7 +33,7 @@ def require_known_fields(contract: ContractSettings) -> None:
         unknown = [field for field in getattr(contract, name) if field not in ALL_FIELDS]
         if unknown:
             close = difflib.get_close_matches(unknown[0], ALL_FIELDS, n=1)
-            hint = f"did you mean {close[0]}?" if close else "the names are such as 2t, msl, z500"
+            hint = f"did you mean {close[0]}?" if close else "names look like 2t, msl, z500"
             raise ConfigurationError(
-                variable_of(name), f'"{unknown[0]}" is no known field', f"correct it ({hint})"
+                variable_of(name), f'"{unknown[0]}" is not a known field', f"correct it ({hint})"
             )

@@ -1,4 +1,4 @@
-"""New settings for a validator that runs: which may change, and a program that reads them for the Supervisor."""
+"""Reloads the settings of a running validator: which may change, and a program that reads them for the Supervisor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RELOADABLE = frozenset(
 
 
 def main() -> int:
-    """Read the running settings from standard input, the new ones from where they are; print the outcome."""
+    """Read the running settings from standard input and the new ones from their usual places; print the outcome."""
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
         merged, changed, refused = merge(running, read_settings)
@@ -50,9 +50,9 @@ def main() -> int:
 
 
 def merge(running: Settings, load: Callable[[], Settings]) -> tuple[Settings, dict[str, str], list[str]]:
-    """Return the running settings with what may change taken from `load`, what changed, and what was refused.
+    """Return the merged settings, the changed values by name, and the names that need a restart.
 
-    What the command line gave stays as it is.
+    Settings in `RELOADABLE` are taken from `load`. Settings given on the command line never change.
     """
     found = load()
     given = {name for name, origin in running._origins.items() if origin == "command line"}

@@ -64,6 +64,6 @@ class DatabaseSettings(HandedSettings):
         url = self.database_url.get_secret_value()
         if url and not url.startswith(("postgresql://", "postgres://")):
             raise broken_rule(
-                "database_url", "is no PostgreSQL URL", "write postgresql://user:password@host:port/name"
+                "database_url", "is not a PostgreSQL URL", "write postgresql://user:password@host:port/name"
             )
         return self

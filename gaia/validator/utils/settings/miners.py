@@ -97,6 +97,6 @@ class MinersSettings(HandedSettings):
     def _require_delays(self) -> Self:
         if min(self.miner_query_retry_minutes, default=1.0) <= 0:
             raise broken_rule(
-                "miner_query_retry_minutes", "holds a delay that is not above 0", "use minutes above 0"
+                "miner_query_retry_minutes", "contains a delay that is not above 0", "use minutes above 0"
             )
         return self

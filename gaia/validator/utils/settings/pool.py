@@ -118,9 +118,15 @@ class PoolSettings(HandedSettings):
                 "raise it to that or more",
             )
         if self.compute_backend == "dask" and "://" not in self.dask_scheduler:
-            raise broken_rule("dask_scheduler", "is no address, which a cluster needs", "use tcp://host:8786")
+            raise broken_rule(
+                "dask_scheduler",
+                "is not an address, and the dask backend needs one",
+                "write an address such as tcp://host:8786",
+            )
         if self.compute_backend == "dask" and self.sandbox == "required":
             raise broken_rule(
-                "sandbox", "is required, which workers of a cluster cannot give", "use off to do without"
+                "sandbox",
+                "cannot be required with the dask backend, whose workers have no sandbox",
+                "set it to off to run without",
             )
         return self

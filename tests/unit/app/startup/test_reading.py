@@ -19,12 +19,12 @@ WRONG = [
     (
         "GAIA_DAY1_FIELDS",
         "2t,z501",
-        'GAIA_DAY1_FIELDS: "z501" is no known field; correct it (did you mean z50?).',
+        'GAIA_DAY1_FIELDS: "z501" is not a known field; correct it (did you mean z50?).',
     ),
     (
         "GAIA_FINAL_FIELDS",
         "temperature",
-        'GAIA_FINAL_FIELDS: "temperature" is no known field; correct it (the names are such as 2t, msl, z500).',
+        'GAIA_FINAL_FIELDS: "temperature" is not a known field; correct it (names look like 2t, msl, z500).',
     ),
 ]
 

@@ -37,7 +37,7 @@ class MinersSettings(HandedSettings):
     )
     freeze_window_hours: float = setting(
         2.0,
-        "Hours after the request within which a miner must publish its manifest. Later ones are rejected.",
+        "Hours after the request within which a miner's manifest must be ready. Later ones are rejected.",
         "WEATHER_MANIFEST_FREEZE_WINDOW_HOURS",
         gt=0,
     )

@@ -114,7 +114,7 @@ async def _make(state: Path, scratch: Path, runs: int, miners: int) -> None:
         database = await Database.connect(embedded_dsn(state), timeout_s=20, pool_size=4)
         await run_comprehensive_database_setup(database)
         settings = small_settings(state, FIRST_INIT_TIME, runs, shadow_rule_set="gaia-next")
-        await make_runs(settings, database, chosen, FIRST_INIT_TIME, scratch)
+        await make_runs(settings.weather, database, chosen, FIRST_INIT_TIME, scratch)
         await database.close()
     finally:
         process.terminate()

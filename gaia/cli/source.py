@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import asyncpg
 
 from gaia.cli.tables import print_note
-from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
-from gaia.validator.app.io_engine import database_dsn
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.app.startup.preflight import claim_data_dir
+from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings, load_settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.settings.database import DatabaseSettings
+from gaia.validator.utils.settings.files import FilesSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -36,14 +39,17 @@ _PLACES = {"data_dir", "database_url", "database_host"}
 class Source:
     """One validator's database and data folder, for reading; a context in which its server runs."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, files: FilesSettings, database: DatabaseSettings, weights: WeightsSettings) -> None:
+        self._files = files
+        self._database = database
+        self.weights = weights
+        """As the validator's settings say."""
         self._stack = ExitStack()
         self.is_live = False
         """Whether the validator runs: somebody else holds its folder, or its database is elsewhere."""
 
     def __enter__(self) -> Self:
-        self.is_live = self._stack.enter_context(_server_running(self.settings))
+        self.is_live = self._stack.enter_context(_server_running(self._files.data_dir, self._database))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,7 +58,7 @@ class Source:
     @property
     def data_dir(self) -> Path:
         """Folder of spool and reference fields."""
-        return self.settings.data_dir.resolve()
+        return self._files.data_dir.resolve()
 
     def read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         """Return what `query` reads, all of it as of one moment; nothing can be written.
@@ -67,9 +73,10 @@ class Source:
         return asyncio.run(self._read(query))
 
     async def _read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
-        settings = self.settings
         database = await Database.connect(
-            database_dsn(settings), timeout_s=settings.database_timeout_s, pool_size=2
+            self._database.dsn(embedded_dsn(self._files.data_dir)),
+            timeout_s=self._database.database_timeout_s,
+            pool_size=2,
         )
         try:
             async with database.transaction() as connection:
@@ -105,23 +112,24 @@ def open_source(state_dir: Path | None) -> Source:
         If the settings are not allowed, or there is no database in `state_dir`.
     """
     if state_dir is None:
-        settings = load_settings()
-        rehearsal = None if _is_placed(settings) else _newest_rehearsal()
+        settings = read_settings()
+        is_placed = _is_placed(settings.model_fields_set, settings.data_dir)
+        rehearsal = None if is_placed else _newest_rehearsal()
         if rehearsal is None:
-            return Source(settings)
+            return Source(settings.files, settings.database, settings.weights)
         print_note(f"reading the rehearsal in {rehearsal}; --state or GAIA_DATA_DIR choose another")
         state_dir = rehearsal
     for data_dir in (state_dir / "validator", state_dir):
         if (data_dir / _CLUSTER).exists():
-            return Source(Settings(data_dir=data_dir))
+            return Source(FilesSettings(data_dir=data_dir), DatabaseSettings(), WeightsSettings())
     raise ConfigurationError(
         "--state", f"there is no database in {state_dir}", "name the folder of a rehearsal or of a validator"
     )
 
 
-def _is_placed(settings: Settings) -> bool:
+def _is_placed(given: AbstractSet[str], data_dir: Path) -> bool:
     """Say whether somebody chose where the data is, or a validator has put some where it does by default."""
-    return not settings.model_fields_set.isdisjoint(_PLACES) or (settings.data_dir / _CLUSTER).exists()
+    return not _PLACES.isdisjoint(given) or (data_dir / _CLUSTER).exists()
 
 
 def _newest_rehearsal() -> Path | None:
@@ -132,21 +140,20 @@ def _newest_rehearsal() -> Path | None:
 
 
 @contextmanager
-def _server_running(settings: Settings) -> Iterator[bool]:
+def _server_running(data_dir: Path, database: DatabaseSettings) -> Iterator[bool]:
     """See to it that the embedded server runs, if that is the one; yield whether it is not ours to end."""
-    is_embedded = not (settings.database_url.get_secret_value() or settings.database_host)
-    if not is_embedded:
+    if not database.is_embedded:
         yield True
         return
-    if not (settings.data_dir / _CLUSTER).exists():
+    if not (data_dir / _CLUSTER).exists():
         raise ConfigurationError(
             "GAIA_DATA_DIR",
-            f"there is no database in {settings.data_dir}",
+            f"there is no database in {data_dir}",
             "name the validator's data folder, or use --state",
             ExitCode.DATABASE_UNREACHABLE,
         )
     try:
-        lock = claim_data_dir(settings.data_dir)
+        lock = claim_data_dir(data_dir)
     except ConfigurationError as error:
         if error.exit_code is not ExitCode.DATA_DIR_IN_USE:
             raise
@@ -154,17 +161,17 @@ def _server_running(settings: Settings) -> Iterator[bool]:
         yield True
         return
     try:
-        with _our_server(settings):
+        with _our_server(data_dir, database.database_timeout_s):
             yield False
     finally:
         os.close(lock)
 
 
 @contextmanager
-def _our_server(settings: Settings) -> Iterator[None]:
-    server = EmbeddedPostgres(settings.data_dir)
+def _our_server(data_dir: Path, timeout_s: float) -> Iterator[None]:
+    server = EmbeddedPostgres(data_dir)
     server.prepare()
-    end = time.monotonic() + settings.database_timeout_s
+    end = time.monotonic() + timeout_s
     while not server.is_free(time.monotonic()):
         time.sleep(_LOOK_S)
     process = server.start()
@@ -173,7 +180,7 @@ def _our_server(settings: Settings) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > end:
                 raise ConfigurationError(
                     "GAIA_DATA_DIR",
-                    f"the embedded database in {settings.data_dir} does not start",
+                    f"the embedded database in {data_dir} does not start",
                     "read postgres/postgres.log there",
                     ExitCode.DATABASE_UNREACHABLE,
                 )

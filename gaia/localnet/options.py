@@ -13,7 +13,8 @@ import msgspec
 from pydantic import SecretStr
 
 from gaia.localnet.population import DEFAULT_SIZE, Behaviour
-from gaia.validator.utils.config import PREFIX, SURFACE_FIELDS, Settings, shown, variable_of
+from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
+from gaia.validator.utils.config import PREFIX, Settings, shown, variable_of
 
 FIRST_INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
 """Where the replayed weather begins."""
@@ -127,11 +128,9 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
     )
 
 
-def validator_environment(state_dir: Path, settings: Settings) -> dict[str, str]:
-    """Return the environment that makes the validator read exactly `settings`."""
-    chosen = {
-        variable_of(name): _revealed(getattr(settings, name)) for name in sorted(settings.model_fields_set)
-    }
+def validator_environment(state_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment that makes the validator read exactly `values`, by the names of the settings."""
+    chosen = {variable_of(name): _revealed(value) for name, value in sorted(values.items())}
     return process_environment(state_dir) | chosen
 
 

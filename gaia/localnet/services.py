@@ -22,8 +22,8 @@ from gaia.localnet.options import (
     clock_file,
 )
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
+from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.utils.config import SURFACE_FIELDS
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.node import ChainNeuron

@@ -25,19 +25,22 @@ from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
+from gaia.validator.utils.settings.contract import ContractSettings
+from gaia.validator.utils.settings.handed import WeatherSettings
 
+_NETUID = 57
 _PERSISTENCE = "persistence"
 _MOST_TICKS = 100_000
 
 
 async def make_runs(
-    settings: Settings,
+    settings: WeatherSettings,
     database: Database,
     miners: Sequence[MinerSpec],
     first_init_time: datetime,
     scratch: Path,
 ) -> None:
-    """Play every run from `first_init_time` to `settings.last_run`, from schedule to overall scores.
+    """Play every run from `first_init_time` to the last one of the schedule, from schedule to overall scores.
 
     Parameters
     ----------
@@ -51,8 +54,8 @@ async def make_runs(
         Where the miners keep their stores.
     """
     replay = WeatherReplay()
-    clock = _Clock(first_init_time + timedelta(hours=settings.run_hour_utc))
-    world = _Miners(settings, miners, replay, scratch)
+    clock = _Clock(first_init_time + timedelta(hours=settings.schedule.run_hour_utc))
+    world = _Miners(settings.contract, miners, replay, scratch)
     archive = _Archive()
     pool = _Pool(replay)
     task = WeatherTask(
@@ -97,9 +100,9 @@ class _Miners:
     """The miners, and the metagraph in which they stand."""
 
     def __init__(
-        self, settings: Settings, miners: Sequence[MinerSpec], replay: WeatherReplay, scratch: Path
+        self, contract: ContractSettings, miners: Sequence[MinerSpec], replay: WeatherReplay, scratch: Path
     ) -> None:
-        self._settings = settings
+        self._contract = contract
         self._replay = replay
         self._scratch = scratch
         self._keys = {spec.index + 1: Keypair.create_from_uri(spec.uri) for spec in miners}
@@ -110,7 +113,7 @@ class _Miners:
         own = Keypair.create_from_uri("//Validator").ss58_address
         hotkeys = {0: own} | {uid: key.ss58_address for uid, key in self._keys.items()}
         return Metagraph(
-            netuid=self._settings.netuid,
+            netuid=_NETUID,
             block=1000,
             neurons=[_neuron(uid, hotkey) for uid, hotkey in hotkeys.items()],
             own_hotkey=own,
@@ -153,16 +156,16 @@ class _Miners:
         return total
 
     def _forecast(self, uid: int, init_time: datetime, directory: Path) -> SignedManifest:
-        settings, spec = self._settings, self._specs[uid]
-        step = settings.forecast_step_hours
-        leads = [step * number for number in range(1, settings.forecast_steps + 1)]
-        writer = StoreWriter(directory, init_time, settings.grid_degrees, leads)
-        for name, lead in sorted(_asked_for(settings)):
+        contract, spec = self._contract, self._specs[uid]
+        step = contract.forecast_step_hours
+        leads = [step * number for number in range(1, contract.forecast_steps + 1)]
+        writer = StoreWriter(directory, init_time, contract.grid_degrees, leads)
+        for name, lead in sorted(_asked_for(contract)):
             if spec.behaviour == _PERSISTENCE:
-                values = bit_rounded(self._replay.persistence(init_time, name, settings.grid_degrees))
+                values = bit_rounded(self._replay.persistence(init_time, name, contract.grid_degrees))
                 writer.write(ForecastField(lead, name, values))
             else:
-                model = graded(self._replay, [name], settings.grid_degrees, spec.seed, spec.skill)
+                model = graded(self._replay, [name], contract.grid_degrees, spec.seed, spec.skill)
                 for field in model.forecast(init_time, [lead]):
                     writer.write(field)
         key = self._keys[uid]
@@ -225,10 +228,10 @@ def small_settings(data_dir: Path, first_init_time: datetime, days: int, **chang
     return Settings(**(values | changes))
 
 
-def _asked_for(settings: Settings) -> set[tuple[str, int]]:
+def _asked_for(contract: ContractSettings) -> set[tuple[str, int]]:
     """Every (field, lead) that will be scored."""
-    first = {(name, lead) for name in settings.day1_fields for lead in settings.day1_lead_hours}
-    return first | {(name, lead) for name in settings.final_fields for lead in settings.final_lead_hours}
+    first = {(name, lead) for name in contract.day1_fields for lead in contract.day1_lead_hours}
+    return first | {(name, lead) for name in contract.final_fields for lead in contract.final_lead_hours}
 
 
 def _neuron(uid: int, hotkey: str) -> Neuron:

@@ -107,7 +107,7 @@ class LocalSubnet:
         if self.settings is None:
             raise ValueError("the services are not up")
         arguments = [sys.executable, "-m", VALIDATOR_PROGRAM]
-        environment = validator_environment(self.state_dir, self.settings)
+        environment = validator_environment(self.state_dir, self.settings.model_dump(exclude_unset=True))
         self.validator = Child(VALIDATOR, self.state_dir, arguments, environment)
         self.validator.start()
 
@@ -144,7 +144,8 @@ class LocalSubnet:
         own_uid = reading.uid_of(own_hotkey)
         uids = {neuron["hotkey"]: neuron["uid"] for neuron in reading.neurons}
         return Outcome(
-            settings=self.settings,
+            contract=self.settings.contract,
+            weights=self.settings.weights,
             specs=self.specs,
             uids=uids,
             progress=progress,

@@ -18,32 +18,33 @@ from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - where t
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.app.supervisor_options import Options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the validator; return the exit code, of which errors.ExitCode knows the meaning."""
     arguments = _parse(argv)
     # Not before: --help needs no settings, and reading them loads much.
-    from gaia.validator.utils.config import load_settings
+    from gaia.validator.app.startup.options import supervisor_options
+    from gaia.validator.app.startup.preflight import preflight
+    from gaia.validator.app.startup.reading import read_settings
 
     try:
-        settings = load_settings(**_overrides(arguments))
+        settings = read_settings(**_overrides(arguments))
         if arguments.check:
-            print_settings(settings)
+            print_settings(settings.describe())
             return ExitCode.OK
-        become_supervisor(settings)
+        lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
+        become_supervisor(supervisor_options(settings, lock))
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return error.exit_code
 
 
-def print_settings(settings: Settings) -> None:
-    """Print every setting with its value, secrets redacted, and where it came from; and what the kernel offers."""
+def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
+    """Print every setting's name, value and origin; and what the kernel offers."""
     from gaia.validator.app.sandbox.confine import survey
-    from gaia.validator.utils.config import describe
 
-    rows = describe(settings)
     name_width = max(len(name) for name, _, _ in rows)
     value_width = max(min(len(value), 60) for _, value, _ in rows)
     try:
@@ -56,33 +57,24 @@ def print_settings(settings: Settings) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def become_supervisor(settings: Settings) -> NoReturn:
-    """Check the machine and replace this program by the Supervisor, in the same process.
+def become_supervisor(options: Options) -> NoReturn:
+    """Replace this program by the Supervisor, in the same process.
 
     The Supervisor starts afresh because reading settings loads libraries, asyncio
     among them, that the parent of all must not carry.
-
-    Raises
-    ------
-    ConfigurationError
-        If the operator must mend something first.
     """
     import msgspec
 
-    from gaia.validator.app.startup.options import supervisor_options
-    from gaia.validator.app.startup.preflight import preflight
-
-    lock = preflight(settings)
-    os.set_inheritable(lock, True)
+    os.set_inheritable(options.lock_fd, True)
     # Through memory, since a command line is for all to read and settings hold secrets.
-    options = os.memfd_create("options", 0)
-    os.write(options, msgspec.msgpack.encode(supervisor_options(settings, lock)))
-    os.lseek(options, 0, os.SEEK_SET)
+    memory = os.memfd_create("options", 0)
+    os.write(memory, msgspec.msgpack.encode(options))
+    os.lseek(memory, 0, os.SEEK_SET)
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", SUPERVISOR, str(options)])
+    os.execv(sys.executable, [sys.executable, "-m", SUPERVISOR, str(memory)])
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -90,9 +82,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="gaia-validator",
         description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
     )
-    parser.add_argument(
-        "--test", action="store_true", help="hindcast: runs every half hour for a day long past"
-    )
+    parser.add_argument("--test", action="store_true", help="open a run every half hour, for a past day")
     parser.add_argument("--dry-run", action="store_true", help="do everything but sign and submit weights")
     parser.add_argument("--check", action="store_true", help="print the effective settings and exit")
     return parser.parse_args(argv)

@@ -157,8 +157,8 @@ def idle_task(folder: Path, database: Database) -> WeatherTask:
     nobody: Any = Nobody()
     archives = Archives(gfs=nobody, era5=nobody, climatology=nobody)
     settings = Settings(data_dir=folder, last_run=INIT)
-    copies = CopyBook(settings, database, nobody)
-    return WeatherTask(settings, database, nobody, archives, nobody, nobody, RealClock(), copies)
+    copies = CopyBook(settings.weather, database, nobody)
+    return WeatherTask(settings.weather, database, nobody, archives, nobody, nobody, RealClock(), copies)
 
 
 class Nobody:

@@ -179,10 +179,10 @@ async def chain_without_us() -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("settings", "setting", "problem", "remedy"),
     [
-        ({"GAIA_NETIUD": "57"}, "GAIA_NETIUD", "is no setting", "correct or remove it"),
+        ({"GAIA_NETIUD": "57"}, "GAIA_NETIUD", "is not a setting", "correct or remove it"),
         ({"GAIA_NETUID": "gaia"}, "GAIA_NETUID", '"gaia" is not allowed', "a whole number from 0 to 65535"),
         ({"BURN_RATE": "2"}, "BURN_RATE", '"2" is not allowed', "a number from 0 to 1"),
-        ({"GAIA_DATABASE_URL": "mysql://db"}, "GAIA_DATABASE_URL", "no PostgreSQL URL", "postgresql://"),
+        ({"GAIA_DATABASE_URL": "mysql://db"}, "GAIA_DATABASE_URL", "not a PostgreSQL URL", "postgresql://"),
         (
             {"GAIA_METRICS_HOST": "203.0.113.7", "GAIA_METRICS_PORT": "9090"},
             "GAIA_METRICS_HOST",
@@ -202,7 +202,7 @@ async def test_setting_of_the_file_that_is_unknown(operator: Operator) -> None:
 
     ended = await operator.run()
 
-    assert_told(ended, ExitCode.BAD_SETTING, "GAIA_BURN_FRACTON", ".env has it (did you mean")
+    assert_told(ended, ExitCode.BAD_SETTING, "GAIA_BURN_FRACTON", ".env contains it (did you mean")
 
 
 async def test_port_that_is_busy(operator: Operator, silent_port: int) -> None:
@@ -242,13 +242,13 @@ async def test_data_folder_on_a_disk_that_is_sealed(operator: Operator, sealed_d
 async def test_data_folder_that_cannot_be_made(operator: Operator) -> None:
     ended = await operator.run(GAIA_DATA_DIR="/proc/gaia")
 
-    assert_told(ended, ExitCode.DATA_DIR_READ_ONLY, "GAIA_DATA_DIR", "cannot be made", "choose another")
+    assert_told(ended, ExitCode.DATA_DIR_READ_ONLY, "GAIA_DATA_DIR", "cannot be created", "choose another")
 
 
 async def test_data_folder_that_is_a_file(operator: Operator) -> None:
     operator.data_dir.write_text("")
 
-    assert_told(await operator.run(), ExitCode.BAD_SETTING, "GAIA_DATA_DIR", "no usable folder", "choose")
+    assert_told(await operator.run(), ExitCode.BAD_SETTING, "GAIA_DATA_DIR", "not a usable folder", "choose")
 
 
 async def test_data_folder_of_another_validator(operator: Operator, silent_port: int) -> None:

@@ -51,7 +51,8 @@ def supervise_workers() -> None:
     options, settings = json.loads(sys.argv[-1])
     configure_logging("INFO", "json", role="supervisor")
     targets = {Role.ENGINE: "tests.support.backends:lend_listener", Role.WORKER: TARGETS[Role.WORKER]}
-    sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets).run())
+    sealed = bytes.fromhex(settings)
+    sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets).run())
 
 
 def _unmeasured() -> dict[str, str]:

@@ -12,8 +12,8 @@ from bittensor_core import Keypair
 from gaia.miner.inference import Field, Persistence
 from gaia.miner.jobs import MinerOptions
 from gaia.validator.core.miners.session import fresh_nonce
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import AuthSigned, Neuron
+from gaia.validator.utils.settings.miners import MinersSettings
 from tests.support.patience import patience
 
 INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
@@ -54,9 +54,9 @@ def a_neuron(hotkey: str, ip: str = "127.0.0.1", port: int = 33333) -> Neuron:
     )
 
 
-def settings_for_miners(**changes: Any) -> Settings:
+def settings_for_miners(**changes: Any) -> MinersSettings:
     """Settings that speak to loopback, and are impatient."""
-    return Settings(**{"allow_private_miners": True, "miner_timeout_s": patience(5.0), **changes})
+    return MinersSettings(**{"allow_private_miners": True, "miner_timeout_s": patience(5.0), **changes})
 
 
 def an_atmosphere(init_time: datetime = INIT_TIME) -> dict[str, Field]:

@@ -225,7 +225,8 @@ def supervise() -> None:
     lack(options.pop("lacking", []))
     program = "from tests.support.roles import reload; reload()"
     reader = (sys.executable, "-c", program, options["data_dir"])
-    sys.exit(Supervisor(Options(**options, settings=bytes.fromhex(settings)), targets, reader).run())
+    sealed = bytes.fromhex(settings)
+    sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets, reader).run())
 
 
 def reload() -> None:
@@ -236,7 +237,8 @@ def reload() -> None:
 
     options = json.loads(Path(sys.argv[-1], "reload.json").read_text())
     changed = {"compute_workers": str(options["workers"])}
-    read = Options(**options, settings=sys.stdin.buffer.read())
+    sealed = sys.stdin.buffer.read()
+    read = Options(**options, settings=sealed, signer_settings=sealed)
     sys.stdout.buffer.write(
         msgspec.msgpack.encode(Reloaded(options=read, changed=changed, refused=["netuid"]))
     )

@@ -15,7 +15,7 @@ from gaia.localnet.archives.grib import gfs_file
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.settings.sources import SourcesSettings
 from tests.support.fakes import FakeClock
 from tests.support.liar import Liar, Lie, lying
 
@@ -94,21 +94,20 @@ class Clients:
     """The three clients of one lying server."""
 
     def __init__(self, url: str, folder: Path, clock: FakeClock, **changed: Any) -> None:
-        settings = Settings.model_validate(
+        settings = SourcesSettings.model_validate(
             {
                 "gfs_url": url,
                 "cds_url": f"{url}/api",
                 "cds_key": "a-key",
                 "climatology_url": f"{url}/climatology",
-                "grid_degrees": "1.0",
                 "source_timeout_s": 5.0,
                 **changed,
             }
         )
         self.folder = folder
         self.clock = clock
-        self.gfs = NoaaGfsArchive(settings, clock)
-        self.cds = CdsEra5Archive(settings, clock)
+        self.gfs = NoaaGfsArchive(settings, "1.0", clock)
+        self.cds = CdsEra5Archive(settings, "1.0", clock)
         self.climatology = ZarrClimatologyArchive(settings, clock)
 
     async def fetch(self, source: str) -> None:

@@ -53,7 +53,7 @@ class Story:
 
     def new_task(self) -> WeatherTask:
         return WeatherTask(
-            self.settings,
+            self.settings.weather,
             self.database,
             self.miners_client,
             self.archives,

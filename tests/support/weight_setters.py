@@ -64,7 +64,18 @@ class Setting:
         self.metagraph = FakeMetagraph(a_metagraph(MINERS))
         self.copies = FakeCopies()
         self.settings = Settings(burn_fraction=0.5, **changes)
-        self.setter = WeightSetter(self.settings, database, self.signer, self.metagraph, self.copies)
+        self.setter = self.successor()
+
+    def successor(self):
+        """A setter that knows what is in the database alone."""
+        return WeightSetter(
+            self.settings.chain,
+            self.settings.weights,
+            self.database,
+            self.signer,
+            self.metagraph,
+            self.copies,
+        )
 
     async def record_run(
         self, init_time, scores, excused=(), completed=True, rule_set="gaia-2.9", leads=None

@@ -38,7 +38,8 @@ NETWORK = {"httpx", "asyncpg", "uvloop"}
 MAY_NOT_LOAD = {
     "gaia.validator.app.supervisor": NUMERICS | NETWORK | {"asyncio", "bittensor"},
     "gaia.validator.app.io_engine": NUMERICS | {"bittensor"},
-    "gaia.validator.app.compute_worker": NETWORK | {"bittensor", "gaia.validator.utils.config"},
+    "gaia.validator.app.compute_worker": NETWORK
+    | {"bittensor", "gaia.validator.utils.config", "gaia.validator.utils.settings"},
     "gaia.tasks.defined_tasks.weather.validator.handlers": NETWORK | {"bittensor", "bittensor_core"},
     "gaia.tasks.defined_tasks.weather.validator.scoring": NETWORK | {"bittensor", "bittensor_core"},
     "gaia.tasks.defined_tasks.weather.wire.store_layout": NUMERICS

@@ -34,7 +34,7 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     store_name_of,
 )
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
-from gaia.validator.utils.config import LEADS_HOURS
+from gaia.validator.utils.settings.contract import LEADS_HOURS
 
 COPY_TAKES = timedelta(minutes=12)
 """Simulated time from the victim's answer to the copy's: two polls."""

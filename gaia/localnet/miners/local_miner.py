@@ -16,6 +16,7 @@ from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastModel
 from gaia.miner.jobs import MinerOptions
 from gaia.miner.server import Question, ReferenceMiner
+from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
 from gaia.tasks.defined_tasks.weather.wire.messages import (
     InitiateData,
     InitiateReply,
@@ -26,7 +27,6 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     job_id_of,
 )
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.utils.config import SURFACE_FIELDS
 
 ANSWER_TAKES = timedelta(minutes=1)
 """Simulated time from a question to its forecast, whatever real time the machine needs for it."""

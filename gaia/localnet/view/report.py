@@ -8,14 +8,16 @@ from typing import Any
 
 from gaia.localnet.population import MinerSpec
 from gaia.localnet.view.watch import ForecastProgress, Progress, WeightsProgress
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.settings.contract import ContractSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """Everything a finished local subnet knows about itself."""
 
-    settings: Settings
+    contract: ContractSettings
+    weights: WeightsSettings
     specs: Mapping[str, MinerSpec]
     """By hotkey."""
     uids: Mapping[str, int]
@@ -43,7 +45,7 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
         "chain": _chain_of(progress.weights, outcome.chain_vector),
         "seconds": {stage: round(spent, 3) for stage, spent in outcome.seconds.items()},
         "seed": outcome.seed,
-        "grid": outcome.settings.grid_degrees,
+        "grid": outcome.contract.grid_degrees,
         "runs": [
             {
                 "run_id": run.run_id,
@@ -58,23 +60,24 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
 
 def summary_of(outcome: Outcome, components: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what an independent program needs to compute every score and the vector anew."""
-    settings, progress = outcome.settings, outcome.progress
+    contract, progress = outcome.contract, outcome.progress
     weights = progress.weights
+    terms = contract.model_dump() | outcome.weights.model_dump()
     return {
-        "grid": settings.grid_degrees,
-        "rule_set": settings.rule_set,
+        "grid": contract.grid_degrees,
+        "rule_set": outcome.weights.rule_set,
         "runs": [
             {"run_id": run.run_id, "init_time": run.init_time.isoformat(), "completed": run.completed}
             for run in progress.runs
         ],
-        "day1_fields": settings.day1_fields,
-        "day1_leads": settings.day1_lead_hours,
-        "final_fields": settings.final_fields,
-        "final_leads": settings.final_lead_hours,
+        "day1_fields": contract.day1_fields,
+        "day1_leads": contract.day1_lead_hours,
+        "final_fields": contract.final_fields,
+        "final_leads": contract.final_lead_hours,
         "components": [dict(component) for component in components],
         "scores": [_score_of(forecast) for forecast in progress.forecasts],
         "settings": {
-            name: getattr(settings, name)
+            name: terms[name]
             for name in (
                 "burn_fraction",
                 "burn_enabled",

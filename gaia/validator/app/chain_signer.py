@@ -23,7 +23,6 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
@@ -42,6 +41,8 @@ from gaia.validator.utils.ipc_types import (
     encode_frame,
 )
 from gaia.validator.utils.proxies import spare_loopback
+from gaia.validator.utils.settings.chain import ChainSettings
+from gaia.validator.utils.settings.handed import SignerSettings
 
 if TYPE_CHECKING:
     from bittensor import Wallet
@@ -59,7 +60,7 @@ _SHARE_OF_DRAIN = 0.15
 _log = structlog.get_logger("security")
 
 
-def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
+def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> None:
     """Serve `signer_socket`, an inherited listening AF_UNIX socket, until SIGTERM; runs in its own process.
 
     Shows beside the socket that its loop turns, from the start on: who hangs over its
@@ -72,18 +73,21 @@ def run_chain_signer(settings: Settings, signer_socket: socket.socket) -> None:
     _refuse_inspection()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The SDK uses the environment's proxy, which does not reach a node on this machine.
-    spare_loopback(settings.chain_endpoint)
-    configure_logging(settings.log_level, settings.log_format, settings.data_dir / "logs", role="signer")
+    spare_loopback(settings.chain.chain_endpoint)
+    observation = settings.observation
+    configure_logging(
+        observation.log_level, observation.log_format, settings.data_dir / "logs", role="signer"
+    )
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
     try:
-        wallet = load_wallet(settings)
+        wallet = load_wallet(settings.chain)
     except ConfigurationError as error:
         _end_with(error)
-    asyncio.run(ChainSigner(settings, wallet, heart).serve(signer_socket))
+    asyncio.run(ChainSigner(settings.chain, settings.drain_timeout_s, wallet, heart).serve(signer_socket))
 
 
-def load_wallet(settings: Settings) -> Wallet:
+def load_wallet(chain: ChainSettings) -> Wallet:
     """Return the wallet with its hotkey loaded; the coldkey is never touched.
 
     Raises
@@ -94,9 +98,9 @@ def load_wallet(settings: Settings) -> Wallet:
     import bittensor as bt
     from bittensor_core import KeyfileError
 
-    folder = settings.wallet_path.expanduser()
-    wallet = bt.Wallet(name=settings.wallet_name, hotkey=settings.wallet_hotkey, path=str(folder))
-    where = f"{settings.wallet_name}/hotkeys/{settings.wallet_hotkey} in {folder}"
+    folder = chain.wallet_path.expanduser()
+    wallet = bt.Wallet(name=chain.wallet_name, hotkey=chain.wallet_hotkey, path=str(folder))
+    where = f"{chain.wallet_name}/hotkeys/{chain.wallet_hotkey} in {folder}"
     if not wallet.hotkey_file.exists_on_device():
         raise _hotkey_missing(f"there is no hotkey {where}", "create it with `btcli wallet new-hotkey`")
     if not wallet.hotkey_file.is_readable():
@@ -117,8 +121,11 @@ class ChainSigner:
     on our own subnet. It keeps one chain connection and replaces it after it broke.
     """
 
-    def __init__(self, settings: Settings, wallet: Wallet, heart: Heart | None = None) -> None:
+    def __init__(
+        self, settings: ChainSettings, drain_timeout_s: float, wallet: Wallet, heart: Heart | None = None
+    ) -> None:
         self._settings = settings
+        self._drain_timeout_s = drain_timeout_s
         self._wallet = wallet
         self._heart = heart
         self._hotkey: str = wallet.hotkey.ss58_address
@@ -138,7 +145,7 @@ class ChainSigner:
         await stopped.wait()
         server.close()
         if self._replies:
-            await asyncio.wait(self._replies, timeout=_SHARE_OF_DRAIN * self._settings.drain_timeout_s)
+            await asyncio.wait(self._replies, timeout=_SHARE_OF_DRAIN * self._drain_timeout_s)
         for writer in self._conversations.values():
             writer.close()
         if self._conversations:

@@ -9,17 +9,21 @@ from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.pool.compute_pool import ComputePool
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.settings.pool import PoolSettings
 
 Compute = ComputePool | Dispatcher
 """What runs units: `dispatch_and_wait`, `queue_depth`, `busy`, `workers`, `sandbox_level` and `close`."""
 
 
-async def start_compute(settings: Settings, pool_socket: socket.socket, board_path: Path) -> Compute:
+async def start_compute(
+    settings: PoolSettings, data_dir: Path, pool_socket: socket.socket, board_path: Path
+) -> Compute:
     """Return compute that accepts units.
 
     Parameters
     ----------
+    data_dir
+        Folder that workers of a cluster share with us.
     pool_socket
         Listening socket that local workers dial; of no use to a cluster.
     board_path
@@ -42,7 +46,7 @@ async def start_compute(settings: Settings, pool_socket: socket.socket, board_pa
         return pool
     cluster = DaskBackend(
         settings.dask_scheduler,
-        settings.data_dir.resolve(),
+        data_dir.resolve(),
         memory_mib=settings.worker_hard_limit_mib,
         resources={settings.dask_resource: 1} if settings.dask_resource else None,
     )

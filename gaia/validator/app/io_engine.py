@@ -10,7 +10,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 import uvloop
@@ -27,6 +26,7 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
@@ -37,7 +37,7 @@ from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings, load_settings
+from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
@@ -62,16 +62,16 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
     configure_logging(settings.log_level, settings.log_format, role="io_engine")
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
-    uvloop.run(_main(settings, pool_socket, signer_path, Path(board_path)))
+    uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))
 
 
-async def _main(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: Path) -> None:
+async def _main(engine: IOEngine) -> None:
     loop, start = asyncio.get_running_loop(), asyncio.current_task()
     assert start is not None
-    # Who is told to stop while still waiting for the database or the chain waits no longer.
+    # SIGTERM also ends the wait for the database or the chain.
     loop.add_signal_handler(signal.SIGTERM, start.cancel)
     try:
-        async with IOEngine.started(settings, pool_socket, signer_path, board_path) as engine:
+        async with engine.started():
             loop.add_signal_handler(signal.SIGHUP, engine.reload)
             await engine.meet_chain()
             stop = asyncio.Event()
@@ -82,30 +82,67 @@ async def _main(settings: Settings, pool_socket: socket.socket, signer_path: str
 
 
 class IOEngine:
-    """Everything asynchronous, wired together."""
+    """Everything asynchronous, wired together: each part with the sections of the settings that concern it."""
+
+    _pool: Compute
+    _metagraph: MetagraphKeeper
+    _observer: Observer
+    _orchestrator: TaskOrchestrator
 
     def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        pool: Compute,
-        signer: SignerClient,
-        miners: MinerComms,
-        archives: Archives,
-        clock: Clock,
-        board_path: Path,
+        self, settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: Path
     ) -> None:
         self._settings = settings
-        self._pool = pool
-        self._metagraph = MetagraphKeeper(signer)
-        self._observer = Observer(pool, database, self._metagraph, board_path)
-        copies = CopyBook(settings, database, self)
-        task = WeatherTask(
-            settings, database, CountedMiners(miners), archives, self, self._metagraph, clock, copies
+        self._pool_socket = pool_socket
+        self._signer_path = signer_path
+        self._board_path = board_path
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Open all connections and wire the parts; close them afterwards."""
+        settings = self._settings
+        stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
+        clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
+        database = await Database.connect(
+            settings.database.dsn(embedded_dsn(settings.data_dir)),
+            timeout_s=settings.database_timeout_s,
+            pool_size=settings.database_pool_size,
+            setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
         )
-        weights = WeightSetter(settings, database, signer, self._metagraph, copies)
+        applied = await run_comprehensive_database_setup(database)
+        log.info("database_ready", migrations_applied=applied)
+        signer = SignerClient(self._signer_path, settings.chain_timeout_s)
+        miners = MinerComms(settings.miners, settings.grid_degrees, signer)
+        sources, grid = settings.sources, settings.grid_degrees
+        gfs, era5 = NoaaGfsArchive(sources, grid, clock), CdsEra5Archive(sources, grid, clock)
+        climatology = ZarrClimatologyArchive(sources, clock)
+        self._pool = await start_compute(
+            settings.pool, settings.data_dir, self._pool_socket, self._board_path
+        )
+        try:
+            archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
+            self._wire(database, signer, miners, archives, clock)
+            yield
+        finally:
+            stop_metrics()
+            for archive in (gfs, era5, climatology):
+                await archive.aclose()
+            for part in (self._pool, miners, signer, database):
+                await part.close()
+
+    def _wire(
+        self, database: Database, signer: SignerClient, miners: MinerComms, archives: Archives, clock: Clock
+    ) -> None:
+        settings, pool = self._settings, self._pool
+        weather = settings.weather
+        self._metagraph = MetagraphKeeper(signer)
+        self._observer = Observer(pool, database, self._metagraph, self._board_path)
+        copies = CopyBook(weather, database, self)
+        task = WeatherTask(
+            weather, database, CountedMiners(miners), archives, self, self._metagraph, clock, copies
+        )
+        weights = WeightSetter(settings.chain, settings.weights, database, signer, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
-            settings,
             clock,
             [task],
             self._metagraph,
@@ -113,38 +150,10 @@ class IOEngine:
             Incident(database, "chain"),
             _count_error,
             pool.close if isinstance(pool, ComputePool) else None,
+            tick_interval_s=settings.tick_interval_s,
+            metagraph_interval_s=settings.metagraph_interval_s,
+            drain_timeout_s=settings.drain_timeout_s,
         )
-
-    @classmethod
-    @asynccontextmanager
-    async def started(
-        cls, settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: Path
-    ) -> AsyncIterator[IOEngine]:
-        """Yield an engine whose connections are open; close them afterwards."""
-        stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
-        clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
-        database = await Database.connect(
-            database_dsn(settings),
-            timeout_s=settings.database_timeout_s,
-            pool_size=settings.database_pool_size,
-            setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
-        )
-        applied = await run_comprehensive_database_setup(database)
-        log.info("database_ready", migrations_applied=applied)
-        signer = SignerClient(signer_path, settings.chain_timeout_s)
-        miners = MinerComms(settings, signer)
-        gfs, era5 = NoaaGfsArchive(settings, clock), CdsEra5Archive(settings, clock)
-        climatology = ZarrClimatologyArchive(settings, clock)
-        pool = await start_compute(settings, pool_socket, board_path)
-        try:
-            archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
-            yield cls(settings, database, pool, signer, miners, archives, clock, board_path)
-        finally:
-            stop_metrics()
-            for archive in (gfs, era5, climatology):
-                await archive.aclose()
-            for part in (pool, miners, signer, database):
-                await part.close()
 
     async def dispatch_and_wait(self, work_unit: WorkUnit) -> ResultUnit:
         """Run one unit in the compute pool and return its result."""
@@ -166,7 +175,7 @@ class IOEngine:
     def reload(self) -> None:
         """Read the settings again and take over what may change, as the Supervisor does."""
         try:
-            self._settings, changed, _ = merge(self._settings, load_settings)
+            self._settings, changed, _ = merge(self._settings, read_settings)
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return
@@ -186,16 +195,3 @@ class IOEngine:
 
 def _count_error(kind: str) -> None:
     metrics.ERRORS.labels(kind).inc()
-
-
-def database_dsn(settings: Settings) -> str:
-    """Return the address of the database: the given URL, the parts, or the embedded server's."""
-    if url := settings.database_url.get_secret_value():
-        return url
-    if settings.database_host:
-        password = quote(settings.database_password.get_secret_value(), safe="")
-        return (
-            f"postgresql://{quote(settings.database_user, safe='')}:{password}"
-            f"@{settings.database_host}:{settings.database_port}/{settings.database_name}"
-        )
-    return embedded_dsn(settings.data_dir)

@@ -18,7 +18,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: str
     settings: bytes
-    """Pickled, for the IO-Engine and the signer."""
+    """Pickled, for the IO-Engine."""
+    signer_settings: bytes
+    """Pickled, for the signer: the sections that it needs, and no secret but the way to its hotkey."""
     workers: int
     embedded_database: bool
     start_method: str = "forkserver"

@@ -48,9 +48,9 @@ from gaia.validator.core.miners.http import Deadline, MinerHttp, Reply, deadline
 from gaia.validator.core.miners.session import AuthSigner, MinerSessions, Peer, fresh_nonce
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
+from gaia.validator.utils.settings.miners import MinersSettings
 
 _MIB = 1024 * 1024
 _INPUT_SPACING = timedelta(hours=6)
@@ -64,18 +64,20 @@ class MinerComms:
     Parameters
     ----------
     settings
-        The miner_* limits.
+        How miners are asked, and what is fetched at most.
+    grid
+        Name of the grid of forecasts, which bounds the size of a chunk.
     signer
         Signs the headers of each request.
     """
 
-    def __init__(self, settings: Settings, signer: AuthSigner) -> None:
+    def __init__(self, settings: MinersSettings, grid: str, signer: AuthSigner) -> None:
         self._settings = settings
         self._http = MinerHttp(settings.miner_timeout_s, settings.miner_min_rate_kib_s)
         self._sessions = MinerSessions(self._http, signer, settings.miner_session_hours)
         # Questions are short and have deadlines to meet; downloads may fill all slots of their own for hours.
         self._slots = asyncio.Semaphore(settings.question_concurrency)
-        self._downloads = Downloads(self._http, settings)
+        self._downloads = Downloads(self._http, settings, grid)
         self._poll_errors: Tally[tuple[str, str]] = Tally()
 
     async def __aenter__(self) -> Self:

@@ -13,7 +13,6 @@ from gaia.tasks.defined_tasks.base import Clock, GaiaTask
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.setting import WeightSetter
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import (
     ConfigurationError,
     ExitCode,
@@ -46,7 +45,6 @@ class TaskOrchestrator:
 
     def __init__(
         self,
-        settings: Settings,
         clock: Clock,
         tasks: Sequence[GaiaTask],
         metagraph: MetagraphKeeper,
@@ -54,8 +52,14 @@ class TaskOrchestrator:
         chain: Incident,
         on_error: Callable[[str], None],
         let_go: Callable[[], Awaitable[None]] | None = None,
+        *,
+        tick_interval_s: float,
+        metagraph_interval_s: float,
+        drain_timeout_s: float,
     ) -> None:
-        self._settings = settings
+        self._tick_interval_s = tick_interval_s
+        self._metagraph_interval_s = metagraph_interval_s
+        self._drain_timeout_s = drain_timeout_s
         self._clock = clock
         self._tasks = tasks
         self._metagraph = metagraph
@@ -81,8 +85,8 @@ class TaskOrchestrator:
             If a job can't go on without the operator.
         """
         self._over = asyncio.get_running_loop().create_future()
-        self._every(self._settings.tick_interval_s, self.tick)
-        self._every(self._settings.metagraph_interval_s, self.refresh_and_set_weights)
+        self._every(self._tick_interval_s, self.tick)
+        self._every(self._metagraph_interval_s, self.refresh_and_set_weights)
         self._every(_STATUS_EVERY_S, self.status_logger)
         self._scheduler.start()
         stopped = asyncio.create_task(stop.wait())
@@ -188,7 +192,7 @@ class TaskOrchestrator:
         if not in_hand:
             return
         log.info("draining", jobs=len(self._running))
-        done, late = await asyncio.wait(in_hand, timeout=self._settings.drain_timeout_s / 2)
+        done, late = await asyncio.wait(in_hand, timeout=self._drain_timeout_s / 2)
         if late and self._let_workers_go is not None:
             await self._let_workers_go()
         for task in late:

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How the validator ends, for systemd units and operators' scripts."""
+    """Exit status of the validator, for systemd units and operators' scripts."""
 
     OK = 0
     CRASH = 1

@@ -1,22 +1,26 @@
-"""Where settings are looked for: variables of the environment, and of a file such as `.env`."""
+"""Sources of settings: variables of the environment, and of a file such as `.env`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, ClassVar, get_origin
 
 from dotenv.parser import parse_stream
 from pydantic import Field
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gaia.validator.utils.errors import ConfigurationError
 
 
 class HandedSettings(BaseSettings):
-    """Settings that are read once and handed down: made by hand, they hold what they are given."""
+    """A group of settings that never changes; constructed in code, it holds its arguments and defaults only."""
+
+    heading: ClassVar[str] = ""
+    """What the pages for operators call this group of settings."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -29,7 +33,7 @@ class HandedSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing: a loader looks around, and only where it says."""
+        """Read no source but the arguments; a loader reads the environment and passes what it finds."""
         return (init_settings,)
 
 
@@ -39,13 +43,13 @@ class Variables(PydanticBaseSettingsSource):
     Parameters
     ----------
     settings_cls
-        What is to be set.
+        Class whose fields are looked up.
     where
-        Place, as the operator knows it.
+        Name of the place, as the operator knows it.
     variables
-        What is written there; a variable without text sets nothing.
+        Values by variable; an empty value counts as not set.
     names_of
-        Gives the variables that a field is read from, most important first.
+        Returns the variables of a field, most important first.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Variables(PydanticBaseSettingsSource):
         return {name: self.get_field_value(fields[name], name)[0] for name in self.origins()}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the value for pydantic to read, its variable, and that nothing is left to decode."""
+        """Return the value for pydantic to validate, its variable, and False: it needs no decoding."""
         variable = self._variable(field_name)
         text = self._variables.get(variable) or ""
         return (_split(text) if get_origin(field.annotation) is list else text.strip()), variable, False
@@ -81,12 +85,12 @@ class Variables(PydanticBaseSettingsSource):
 
 
 def read_env_file(path: Path | None) -> dict[str, str | None]:
-    """Read NAME=value lines, a dollar being a dollar; a file that does not exist is as good as empty.
+    """Return the values of NAME=value lines, without expanding dollar signs; a missing file counts as empty.
 
     Raises
     ------
     ConfigurationError
-        If it cannot be read, or a line is of another form.
+        If the file cannot be read, or a line has another form.
     """
     if path is None or not path.exists():
         return {}
@@ -103,12 +107,19 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
 
 
 def setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
-    """A field read from <PREFIX><NAME>, or else from one of `aliases`, names that the original had for it."""
+    """Return a field that is read from <PREFIX><NAME>, or else from one of `aliases`, the original's names for it."""
     return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
 
 
+def broken_rule(name: str, problem: str, remedy: str) -> PydanticCustomError:
+    """Return the error of the field `name` that is allowed alone but not beside others, in the operator's words."""
+    return PydanticCustomError(
+        "rule", "{problem}; {remedy}", {"name": name, "problem": problem, "remedy": remedy}
+    )
+
+
 def at_home(path: Path) -> Path:
-    """Write out ~, which no shell does in `.env`.
+    """Return `path` with ~ replaced by the home folder, because no shell does that in `.env`.
 
     Raises
     ------
@@ -122,7 +133,7 @@ def at_home(path: Path) -> Path:
 
 
 def _split(text: str) -> list[Any]:
-    """Read a list: JSON, or items separated by commas."""
+    """Return the items of a list written as JSON or separated by commas."""
     try:
         value = json.loads(text)
         return value if isinstance(value, list) else [value]

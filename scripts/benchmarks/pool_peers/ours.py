@@ -173,7 +173,8 @@ def supervise() -> None:
         Role.ENGINE: "benchmarks.pool_peers.our_engine:run_bench_engine",
         Role.WORKER: TARGETS[Role.WORKER],
     }
-    sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
+    sealed = pickle.dumps(settings)
+    sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets).run())
 
 
 def _await(condition: Any, what: str, timeout_s: float = 30.0) -> Any:

@@ -382,7 +382,8 @@ def supervise() -> None:
         Role.WORKER: TARGETS[Role.WORKER],
     }
     configure_logging("INFO", "json", role="supervisor")
-    sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
+    sealed = pickle.dumps(settings)
+    sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets).run())
 
 
 def main() -> None:

@@ -134,7 +134,8 @@ def supervise() -> None:
         Role.ENGINE: "campaigns.pool_faults.soak_engine:run_soak_engine",
         Role.WORKER: TARGETS[Role.WORKER],
     }
-    sys.exit(Supervisor(Options(**options, settings=pickle.dumps(settings)), targets).run())
+    sealed = pickle.dumps(settings)
+    sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets).run())
 
 
 def rss_mib(pid: int) -> float:

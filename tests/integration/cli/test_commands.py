@@ -53,7 +53,7 @@ def stored(postgres_dsn, tmp_path_factory):
         database = await Database.connect(dsn, timeout_s=patience(10), pool_size=4)
         await run_comprehensive_database_setup(database)
         settings = small_settings(data_dir, INIT, 2, shadow_rule_set="gaia-next")
-        await make_runs(settings, database, MINERS, INIT, tmp_path_factory.mktemp("miners"))
+        await make_runs(settings.weather, database, MINERS, INIT, tmp_path_factory.mktemp("miners"))
         await database.close()
 
     asyncio.run(make())

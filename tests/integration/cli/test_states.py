@@ -119,7 +119,7 @@ async def play(days: int, condition: str, database: Database, data_dir: Path, sc
         patch.setattr(stored_runs, "_Archive", Archive)
         patch.setattr(stored_runs, "_Miners", Miners)
         with pytest.raises(Reached):
-            await stored_runs.make_runs(settings, database, [*HONEST, REFUSED], INIT, scratch)
+            await stored_runs.make_runs(settings.weather, database, [*HONEST, REFUSED], INIT, scratch)
 
 
 @pytest.fixture(scope="module", params=STATES)

@@ -62,7 +62,7 @@ class SignerProcess:
             "data_dir": self._tmp_path / "data",
         }
         self.process = multiprocessing.get_context("spawn").Process(
-            target=run_chain_signer, args=(Settings(**values | changes), self._listener)
+            target=run_chain_signer, args=(Settings(**values | changes).signer, self._listener)
         )
         self.process.start()
         return self.process
@@ -294,7 +294,7 @@ if __name__ == "__main__":
     settings = Settings(
         chain_endpoint=sys.argv[1], wallet_name="validator", wallet_path=folder / "wallets", data_dir=folder
     )
-    child = multiprocessing.get_context("spawn").Process(target=run_chain_signer, args=(settings, listener))
+    child = multiprocessing.get_context("spawn").Process(target=run_chain_signer, args=(settings.signer, listener))
     child.start()
     print(child.pid, flush=True)
     child.join()

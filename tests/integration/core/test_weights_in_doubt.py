@@ -6,7 +6,6 @@ import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch
@@ -67,9 +66,7 @@ async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successo
         await connection.execute(
             "UPDATE weight_journal SET state = 'intended', settled_at = NULL, error = NULL"
         )
-    successor = WeightSetter(
-        setting.settings, setting.database, setting.signer, setting.metagraph, setting.copies
-    )
+    successor = setting.successor()
     setting.signer.held = WeightsRead(
         request_id=1, block=1005, last_update=1003, update_hash="0xcd", pairs=vector
     )

@@ -64,7 +64,7 @@ async def start(tmp_path, certificate) -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def comms(start) -> AsyncIterator[MinerComms]:
-    async with MinerComms(settings_for_miners(), LocalSigner()) as client:
+    async with MinerComms(settings_for_miners(), "0.25", LocalSigner()) as client:
         yield client
 
 
@@ -156,7 +156,7 @@ async def test_replayed_nonce_is_refused(start):
     used = signer.nonce()
     signer.nonce = lambda: used
 
-    async with MinerComms(settings_for_miners(), signer) as comms:
+    async with MinerComms(settings_for_miners(), "0.25", signer) as comms:
         with pytest.raises(MinerUnreachable, match="nonce is not valid"):
             await comms.request_forecast(neuron, INIT_TIME)
 
@@ -173,7 +173,7 @@ async def test_signature_of_another_key_is_refused(start):
         )
 
     signer.sign_auth = forged
-    async with MinerComms(settings_for_miners(), signer) as comms:
+    async with MinerComms(settings_for_miners(), "0.25", signer) as comms:
         with pytest.raises(MinerUnreachable, match="401.*signature"):
             await comms.request_forecast(neuron, INIT_TIME)
 
@@ -301,7 +301,7 @@ class Boasting(ReferenceMiner):
 )
 async def test_answer_outside_the_limits_is_the_miners_fault(start, tmp_path, kind, reason):
     settings = settings_for_miners(chunk_max_mib=1, manifest_max_mib=1)
-    async with MinerComms(settings, LocalSigner()) as comms:
+    async with MinerComms(settings, "0.25", LocalSigner()) as comms:
         neuron, _, access = await a_finished_forecast(comms, start, kind)
 
         with pytest.raises(MinerFault, match=reason):
@@ -320,7 +320,7 @@ async def test_drip_is_ended_by_the_total_deadline(start, tmp_path):
 
             return StreamingResponse(drops())
 
-    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), LocalSigner()) as comms:
+    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), "0.25", LocalSigner()) as comms:
         neuron, _, access = await a_finished_forecast(comms, start, Dripping)
 
         with pytest.raises(MinerUnreachable, match="longer than"):
@@ -336,7 +336,7 @@ async def test_silent_miner_costs_one_deadline_and_its_key(start):
                 await asyncio.sleep(3600)
             return None
 
-    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), LocalSigner()) as comms:
+    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), "0.25", LocalSigner()) as comms:
         neuron, job_id, _ = await a_finished_forecast(comms, start, Falling)
         start.running[-1].silent = True
 
@@ -363,7 +363,7 @@ async def test_downloads_that_hang_delay_no_question(start, tmp_path):
             raise AssertionError("never")
 
     settings = settings_for_miners(miner_timeout_s=60.0, miner_concurrency=16, fetch_concurrency=32)
-    async with MinerComms(settings, LocalSigner()) as comms:
+    async with MinerComms(settings, "0.25", LocalSigner()) as comms:
         neuron, job_id, access = await a_finished_forecast(comms, start, Hanging)
         files = [f"2t/{number}.0.0" for number in range(64)]
         stores = [a_neuron(f"5Miner{number}", neuron.ip, neuron.port) for number in range(3)]

@@ -47,7 +47,9 @@ class World:
         SimulatedClock.create(self.directory / "clock", now, now)
 
     def client(self, kind: Any, **changed: Any) -> Any:
-        client = kind(self.settings.model_copy(update=changed), self.clock)
+        settings = self.settings.model_copy(update=changed)
+        grid = [] if kind is ZarrClimatologyArchive else [settings.grid_degrees]
+        client = kind(settings.sources, *grid, self.clock)
         self.closing.push_async_callback(client.aclose)
         return client
 

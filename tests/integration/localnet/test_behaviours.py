@@ -83,7 +83,7 @@ async def town(tmp_path: Path, replay: WeatherReplay) -> AsyncIterator[Town]:
 @pytest.fixture
 async def comms() -> AsyncIterator[MinerComms]:
     settings = settings_for_miners(miner_scheme="http", miner_timeout_s=patience(2.0))
-    async with MinerComms(settings, LocalSigner()) as client:
+    async with MinerComms(settings, "0.25", LocalSigner()) as client:
         yield client
 
 
@@ -185,7 +185,7 @@ async def test_a_dead_miner_records_the_connections_it_took(town):
     neuron, _ = await town.start(Behaviour.DEAD)
 
     settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
-    async with MinerComms(settings, LocalSigner()) as impatient:
+    async with MinerComms(settings, "0.25", LocalSigner()) as impatient:
         with pytest.raises(MinerUnreachable):
             await impatient.request_forecast(neuron, INIT_TIME)
 
@@ -255,7 +255,7 @@ async def test_dead_miner_takes_the_connection_and_the_client_gives_up_in_time(t
     neuron, _ = await town.start(Behaviour.DEAD)
 
     settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
-    async with MinerComms(settings, LocalSigner()) as impatient:
+    async with MinerComms(settings, "0.25", LocalSigner()) as impatient:
         with pytest.raises(MinerUnreachable):
             async with asyncio.timeout(patience(2.0)):
                 await impatient.request_forecast(neuron, INIT_TIME)

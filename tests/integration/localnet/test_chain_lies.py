@@ -20,8 +20,9 @@ from gaia.validator.core.incidents import Incident
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
+from gaia.validator.utils.settings.chain import ChainSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 from tests.integration.core.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
@@ -73,14 +74,26 @@ class Validator:
     """The half of the engine that meets the chain, on a database with one scored run."""
 
     def __init__(self, database: Database, client: SignerClient) -> None:
-        settings = Settings(
-            tick_interval_s=0.1, metagraph_interval_s=0.1, weights_interval_blocks=1, drain_timeout_s=60.0
-        )
         self.database = database
         self.keeper = MetagraphKeeper(client)
-        self.setter = WeightSetter(settings, database, client, self.keeper, NoCopies())
+        self.setter = WeightSetter(
+            ChainSettings(),
+            WeightsSettings(weights_interval_blocks=1),
+            database,
+            client,
+            self.keeper,
+            NoCopies(),
+        )
         self.orchestrator = TaskOrchestrator(
-            settings, FakeClock(NOW), [], self.keeper, self.setter, Incident(database, "chain"), _ignore
+            FakeClock(NOW),
+            [],
+            self.keeper,
+            self.setter,
+            Incident(database, "chain"),
+            _ignore,
+            tick_interval_s=0.1,
+            metagraph_interval_s=0.1,
+            drain_timeout_s=60.0,
         )
         self.stop = asyncio.Event()
         self.running: asyncio.Task[None] | None = None

@@ -35,7 +35,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 async def comms() -> AsyncIterator[MinerComms]:
-    async with MinerComms(settings_for_miners(), LocalSigner()) as client:
+    async with MinerComms(settings_for_miners(), "0.25", LocalSigner()) as client:
         yield client
 
 

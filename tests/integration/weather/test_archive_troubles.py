@@ -87,13 +87,18 @@ async def test_the_tick_lives_through_every_trouble_and_scores_as_if_there_had_b
         final_lead_hours=LEADS,
         **named,
     )
-    gfs, era5 = NoaaGfsArchive(settings, clock), CdsEra5Archive(settings, clock)
-    climatology = ZarrClimatologyArchive(settings, clock)
+    gfs, era5 = (
+        NoaaGfsArchive(settings.sources, settings.grid_degrees, clock),
+        CdsEra5Archive(settings.sources, settings.grid_degrees, clock),
+    )
+    climatology = ZarrClimatologyArchive(settings.sources, clock)
     archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
     metagraph = FakeMetagraph(a_metagraph([miner.hotkey for miner in miners]))
     pool = FakePool(miners)
-    copies = CopyBook(settings, database, pool)
-    task = WeatherTask(settings, database, FakeMiners(miners), archives, pool, metagraph, clock, copies)
+    copies = CopyBook(settings.weather, database, pool)
+    task = WeatherTask(
+        settings.weather, database, FakeMiners(miners), archives, pool, metagraph, clock, copies
+    )
     for source in Source:
         for trouble in Trouble:
             server.troubles.begin(source, trouble, times=1)

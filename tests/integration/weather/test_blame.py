@@ -167,7 +167,7 @@ async def test_forecast_that_was_rejected_meanwhile_is_paid_for_no_lead(story):
     await story.until(OPENED + timedelta(hours=3))
     async with story.database.transaction() as connection:
         seen = await due_forecasts(connection, "2026-03-25T00Z", ["scored_day1"], story.clock.now())
-    book = ScoreBook(story.settings, story.database)
+    book = ScoreBook(story.settings.weights, story.settings.contract, story.database)
     await book.close(seen[0], Event.MINER_FAILED, "it lied", story.clock.now())
 
     await book.forfeit(seen[0], Lead("final", 24), "silent", story.clock.now())

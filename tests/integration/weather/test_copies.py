@@ -43,7 +43,7 @@ def files(story, folder):
 
 async def found(story, earning=None):
     hotkeys = [miner.hotkey for miner in story.miners]
-    finder = CopyBook(story.settings, story.database, story.pool)
+    finder = CopyBook(story.settings.weather, story.database, story.pool)
     return await finder.find({"2026-03-25T00Z": hotkeys}, earning or hotkeys)
 
 
@@ -278,7 +278,7 @@ async def test_overlaps_wait_an_hour_for_products_and_are_then_told_without_them
     await to_the_first_lead(story)
     await story.task.advance(story.clock.now())
     now = [1e9]
-    finder = CopyBook(story.settings, story.database, story.pool, lambda: now[0])
+    finder = CopyBook(story.settings.weather, story.database, story.pool, lambda: now[0])
     hotkeys = [miner.hotkey for miner in story.miners]
 
     for now[0] in (1e9, 1e9 + book.PATIENCE_S - 1):
@@ -357,7 +357,7 @@ async def test_a_lead_that_was_recorded_has_all_its_attempts_again(story):
 async def test_products_that_come_back_are_used_again(story):
     await story.until_idle()
     hotkeys = [miner.hotkey for miner in story.miners]
-    finder = CopyBook(story.settings, story.database, story.pool)
+    finder = CopyBook(story.settings.weather, story.database, story.pool)
     away = story.settings.data_dir / "products" / "away"
     away.mkdir()
     for path in (story.settings.data_dir / "products").glob("*.f64"):
@@ -383,7 +383,7 @@ async def test_units_about_copies_go_before_the_scoring_of_forecasts(story):
 @pytest.mark.parametrize("forged", [{}, {"pairs": [["5Only"]], "missing": []}, {"pairs": 3, "missing": None}])
 async def test_an_answer_that_is_not_one_of_overlaps_is_asked_for_again(story, forged):
     await story.until_idle()
-    finder = CopyBook(story.settings, story.database, story.pool)
+    finder = CopyBook(story.settings.weather, story.database, story.pool)
     hotkeys = [miner.hotkey for miner in story.miners]
     answer = story.pool.dispatch_and_wait
 

@@ -54,8 +54,8 @@ async def meet(tmp_path: Path):
 
 @pytest.fixture
 async def comms() -> AsyncIterator[MinerComms]:
-    settings = settings_for_miners(grid_degrees="1.0", miner_timeout_s=4 * MINER_TIMEOUT_S)
-    async with MinerComms(settings, LocalSigner()) as client:
+    settings = settings_for_miners(miner_timeout_s=4 * MINER_TIMEOUT_S)
+    async with MinerComms(settings, "1.0", LocalSigner()) as client:
         yield client
 
 

@@ -24,7 +24,6 @@ from gaia.tasks.defined_tasks.weather.references.shelf import (
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import (
     ConfigurationError,
     GaiaError,
@@ -34,6 +33,10 @@ from gaia.validator.utils.errors import (
     TransientError,
 )
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
+from gaia.validator.utils.settings.contract import ContractSettings
+from gaia.validator.utils.settings.files import FilesSettings
+from gaia.validator.utils.settings.pool import PoolSettings
+from gaia.validator.utils.settings.sources import SourcesSettings
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 NOW = INIT + timedelta(days=10)
@@ -91,9 +94,16 @@ class World:
         self.shelf = self.new_shelf()
 
     def new_shelf(self, data_dir: Path | None = None) -> ReferenceShelf:
-        settings = Settings(data_dir=data_dir or self.data_dir)
         archives = Archives(gfs=self.source, era5=self.source, climatology=self.source)
-        return ReferenceShelf(settings, self.database, archives, self.decoder)
+        return ReferenceShelf(
+            ContractSettings(),
+            SourcesSettings(),
+            FilesSettings(data_dir=data_dir or self.data_dir),
+            PoolSettings(),
+            self.database,
+            archives,
+            self.decoder,
+        )
 
     async def row(self, key: ReferenceKey) -> dict[str, Any]:
         async with self.database.transaction() as connection:

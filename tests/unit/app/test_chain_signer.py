@@ -24,6 +24,7 @@ from gaia.validator.app.meeting.heartbeat import Heart, last_beat
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
+from gaia.validator.utils.settings.handed import SignerSettings
 from tests.support.patience import patience
 from tests.support.subnet import VALIDATOR
 
@@ -31,12 +32,12 @@ _NOWHERE = "ws://127.0.0.1:9"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> SignerSettings:
     write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
     return _settings(tmp_path)
 
 
-def _settings(tmp_path: Path, **changes: Any) -> Settings:
+def _settings(tmp_path: Path, **changes: Any) -> SignerSettings:
     values: dict[str, Any] = {
         "wallet_name": "validator",
         "wallet_path": tmp_path / "wallets",
@@ -44,20 +45,22 @@ def _settings(tmp_path: Path, **changes: Any) -> Settings:
         "chain_endpoint": _NOWHERE,
         "chain_timeout_s": patience(5.0),
     }
-    return Settings(**values | changes)
+    return Settings(**values | changes).signer
 
 
 @asynccontextmanager
 async def _serving(
-    settings: Settings, tmp_path: Path, heart: Heart | None = None
+    settings: SignerSettings, tmp_path: Path, heart: Heart | None = None
 ) -> AsyncIterator[SignerClient]:
     """Run a signer in this process, then end it as the Supervisor does."""
     path = tmp_path / "signer.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    serving = asyncio.create_task(ChainSigner(settings, load_wallet(settings), heart).serve(listener))
-    client = SignerClient(path, settings.chain_timeout_s)
+    serving = asyncio.create_task(
+        ChainSigner(settings.chain, 25.0, load_wallet(settings.chain), heart).serve(listener)
+    )
+    client = SignerClient(path, settings.chain.chain_timeout_s)
     try:
         yield client
     finally:
@@ -68,7 +71,7 @@ async def _serving(
         await serving
 
 
-async def test_the_signature_is_the_one_miners_verify(settings: Settings, tmp_path: Path) -> None:
+async def test_the_signature_is_the_one_miners_verify(settings: SignerSettings, tmp_path: Path) -> None:
     async with _serving(settings, tmp_path) as client:
         signed = await client.sign_auth("5Miner", "a-uuid")
 
@@ -80,7 +83,7 @@ async def test_the_signature_is_the_one_miners_verify(settings: Settings, tmp_pa
     assert bittensor_core.verify(message, signature, VALIDATOR, 1)
 
 
-async def test_loop_of_the_signer_beats_until_it_ends(settings: Settings, tmp_path: Path) -> None:
+async def test_loop_of_the_signer_beats_until_it_ends(settings: SignerSettings, tmp_path: Path) -> None:
     beats: list[float] = []
 
     class Counted(Heart):
@@ -103,25 +106,25 @@ async def test_loop_of_the_signer_beats_until_it_ends(settings: Settings, tmp_pa
     assert len(beats) == at_the_end
 
 
-async def test_no_two_nonces_are_alike(settings: Settings, tmp_path: Path) -> None:
+async def test_no_two_nonces_are_alike(settings: SignerSettings, tmp_path: Path) -> None:
     async with _serving(settings, tmp_path) as client:
         signed = await asyncio.gather(*(client.sign_auth("5Miner", "a-uuid") for _ in range(20)))
     assert len({each.nonce for each in signed}) == 20
 
 
-async def test_a_dry_run_signs_no_weights(settings: Settings, tmp_path: Path) -> None:
+async def test_a_dry_run_signs_no_weights(settings: SignerSettings, tmp_path: Path) -> None:
     async with _serving(_settings(tmp_path, dry_run=True), tmp_path) as client:
         with pytest.raises(ConfigurationError, match="GAIA_DRY_RUN"):
             await client.set_weights([1], [65535], 0)
 
 
-async def test_an_unreachable_chain_is_a_transient_error(settings: Settings, tmp_path: Path) -> None:
+async def test_an_unreachable_chain_is_a_transient_error(settings: SignerSettings, tmp_path: Path) -> None:
     async with _serving(settings, tmp_path) as client:
         with pytest.raises(TransientError, match="chain failed while connecting"):
             await client.read_metagraph()
 
 
-async def test_a_connection_that_makes_no_sense_is_dropped(settings: Settings, tmp_path: Path) -> None:
+async def test_a_connection_that_makes_no_sense_is_dropped(settings: SignerSettings, tmp_path: Path) -> None:
     async with _serving(settings, tmp_path) as client:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "signer.sock")
         writer.write(struct.pack("!I", 2**31))
@@ -131,7 +134,7 @@ async def test_a_connection_that_makes_no_sense_is_dropped(settings: Settings, t
 
 
 async def test_another_user_is_refused(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: SignerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.getuid", lambda: -1)
     async with _serving(settings, tmp_path) as client:
@@ -162,7 +165,7 @@ def test_a_damaged_hotkey_file_is_the_operators_to_fix(tmp_path: Path, content: 
     write_hotkey(tmp_path / "wallets", "validator", "default", VALIDATOR_URI)
     (tmp_path / "wallets" / "validator" / "hotkeys" / "default").write_text(content)
     with pytest.raises(ConfigurationError, match="damaged") as raised:
-        load_wallet(_settings(tmp_path))
+        load_wallet(_settings(tmp_path).chain)
     assert raised.value.exit_code is ExitCode.HOTKEY_MISSING
 
 
@@ -171,7 +174,7 @@ def test_an_encrypted_hotkey_file_is_refused_without_asking_for_a_password(tmp_p
     file = tmp_path / "wallets" / "validator" / "hotkeys" / "default"
     file.write_bytes(b"$NACL" + bytes(64))
     with pytest.raises(ConfigurationError, match="encrypted"):
-        load_wallet(_settings(tmp_path))
+        load_wallet(_settings(tmp_path).chain)
 
 
 def test_a_hotkey_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

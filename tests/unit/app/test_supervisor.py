@@ -20,7 +20,9 @@ from tests.support.scarcity import no_descriptors_left
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Supervisor:
-    options = Options(data_dir=str(tmp_path), settings=b"", workers=0, embedded_database=False)
+    options = Options(
+        data_dir=str(tmp_path), settings=b"", signer_settings=b"", workers=0, embedded_database=False
+    )
     return Supervisor(options, targets={})
 
 
@@ -63,7 +65,9 @@ def test_other_errors_of_the_system_are_faults_of_ours(
 def test_full_disk_under_the_board_ends_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = Options(data_dir=str(tmp_path), settings=b"", workers=0, embedded_database=False)
+    options = Options(
+        data_dir=str(tmp_path), settings=b"", signer_settings=b"", workers=0, embedded_database=False
+    )
     supervisor = Supervisor(options, targets={Role.SIGNER: "builtins:print"})
     rendezvous.make_private(rendezvous.run_directory(tmp_path))
     board = rendezvous.board_path(tmp_path)

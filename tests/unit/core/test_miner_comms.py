@@ -83,7 +83,7 @@ class ScriptedHttp(MinerHttp):
 
 @pytest.fixture
 async def comms() -> AsyncIterator[MinerComms]:
-    async with MinerComms(settings_for_miners(), LocalSigner()) as client:
+    async with MinerComms(settings_for_miners(), "0.25", LocalSigner()) as client:
         yield client
 
 
@@ -309,7 +309,7 @@ class SlowSigner(LocalSigner):
 async def test_silence_of_our_signer_costs_the_miner_nothing_of_its_time(calls):
     settings = settings_for_miners(miner_timeout_s=1.0)
     signer = SlowSigner(silence_s=1.5)
-    async with MinerComms(settings, signer) as comms:
+    async with MinerComms(settings, "0.25", signer) as comms:
         http = await scripted(comms, *[{"status": "completed"}] * calls, signer=signer)
 
         answers = await asyncio.gather(*(comms.forecast_ready(a_neuron("5Miner"), "j") for _ in range(calls)))

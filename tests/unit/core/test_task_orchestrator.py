@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import (
     ConfigurationError,
     ExitCode,
@@ -101,7 +100,6 @@ class Metronome:
         drain_timeout_s: float = 60.0,
         let_go: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        settings = Settings(tick_interval_s=0.01, metagraph_interval_s=0.01, drain_timeout_s=drain_timeout_s)
         self.keeper = MetagraphKeeper(FakeSource(*readings or [WELL]))
         self.incident: Any = FakeIncident()
         self.errors: list[str] = []
@@ -109,7 +107,16 @@ class Metronome:
         tasks: Any = [task or FakeTask()]
         weights: Any = setter or FakeSetter()
         self.orchestrator = TaskOrchestrator(
-            settings, FakeClock(), tasks, self.keeper, weights, self.incident, self.errors.append, let_go
+            FakeClock(),
+            tasks,
+            self.keeper,
+            weights,
+            self.incident,
+            self.errors.append,
+            let_go,
+            tick_interval_s=0.01,
+            metagraph_interval_s=0.01,
+            drain_timeout_s=drain_timeout_s,
         )
         self.running = asyncio.create_task(self.orchestrator.run(self.stop))
 

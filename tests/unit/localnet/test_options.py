@@ -11,7 +11,8 @@ from gaia.localnet.options import (
     validator_settings,
 )
 from gaia.localnet.population import Behaviour
-from gaia.validator.utils.config import LEADS_HOURS, load_settings
+from gaia.validator.utils.config import load_settings
+from gaia.validator.utils.settings.contract import LEADS_HOURS
 from tests.support.localnet import ADDRESSES
 
 
@@ -37,7 +38,7 @@ def test_options_survive_the_way_to_the_services(tmp_path):
 
 def test_validator_reads_exactly_the_settings_that_were_meant(tmp_path, monkeypatch):
     settings = validator_settings(tmp_path, Options(days=2, grid="0.25"), ADDRESSES)
-    for name, value in validator_environment(tmp_path, settings).items():
+    for name, value in validator_environment(tmp_path, settings.model_dump(exclude_unset=True)).items():
         monkeypatch.setenv(name, value)
 
     read = load_settings(env_file=None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from dotenv import dotenv_values
@@ -16,7 +18,7 @@ from generate.settings_pages import (
     render_template,
 )
 
-from gaia.validator.utils.config import Settings, load_settings, variable_of
+from gaia.validator.utils.config import SECTIONS, Settings, load_settings, variable_of
 from gaia.validator.utils.errors import ExitCode
 
 
@@ -52,8 +54,35 @@ def test_template_with_every_default_uncommented_changes_nothing(tmp_path: Path)
     assert load_settings(copy).model_dump() == Settings().model_dump()
 
 
-def test_every_group_begins_at_a_setting():
-    assert set(settings_pages.GROUPS) <= set(Settings.model_fields)
+def test_every_section_has_a_heading_of_its_own():
+    headings = [section.heading for section in SECTIONS]
+
+    assert all(headings)
+    assert len(set(headings)) == len(headings)
+    assert [line[3:] for line in render_reference().splitlines() if line.startswith("## ")] == [
+        *headings,
+        "Ignored",
+    ]
+
+
+def test_descriptions_are_short_sentences():
+    sentences = [
+        sentence.split()
+        for field in Settings.model_fields.values()
+        for sentence in re.split(r"(?<=[.:])\s", field.description or "")
+    ]
+
+    assert max(map(len, sentences)) <= 25
+    assert fmean(map(len, sentences)) <= 16
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_description_is_whole_and_fits_into_a_table(name: str):
+    description = Settings.model_fields[name].description or ""
+
+    assert description.endswith(".")
+    assert "|" not in description
+    assert not re.search(r"\b(whoever|so long|so many|so often)\b", description)
 
 
 def test_generator_writes_what_it_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,22 +5,27 @@ from __future__ import annotations
 import pytest
 
 from gaia.tasks.defined_tasks.weather.variables import (
+    ALL_FIELDS,
     LEVELS_HPA,
     VARIABLES,
     field_name,
     level_weights,
     split_field,
 )
-from gaia.validator.utils import config
+from gaia.validator.utils.settings.contract import ContractSettings
 
 
-def test_every_field_of_the_settings_is_known() -> None:
-    for field in config.ALL_FIELDS:
+def test_there_are_69_fields() -> None:
+    assert len(ALL_FIELDS) == len(set(ALL_FIELDS)) == 69
+
+
+def test_every_field_has_a_variable_and_perhaps_a_level() -> None:
+    for field in ALL_FIELDS:
         assert field_name(*split_field(field)) == field
 
 
-def test_levels_are_those_of_the_settings() -> None:
-    assert LEVELS_HPA == config.LEVELS_HPA
+def test_the_settings_score_all_fields_unless_told_otherwise() -> None:
+    assert ContractSettings().final_fields == list(ALL_FIELDS)
 
 
 @pytest.mark.parametrize("name", ["", "z", "z5", "z501", "z0500", "2t500", "x500", "500", "t²"])

@@ -30,9 +30,11 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
 from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
+from gaia.validator.utils.settings.contract import ContractSettings
+from gaia.validator.utils.settings.files import FilesSettings
+from gaia.validator.utils.settings.pool import PoolSettings
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -59,7 +61,9 @@ class ForecastSteps:
 
     def __init__(
         self,
-        settings: Settings,
+        contract: ContractSettings,
+        limits: PoolSettings,
+        files: FilesSettings,
         database: Database,
         miners: Miners,
         pool: UnitRunner,
@@ -70,7 +74,8 @@ class ForecastSteps:
         kept: KeptInputs,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
+        self._settings = contract
+        self._limits = limits
         self._database = database
         self._miners = miners
         self._pool = pool
@@ -81,7 +86,7 @@ class ForecastSteps:
         self._wall_clock = wall_clock
         self._kept = kept
         self._promises = Promises(database)
-        self._spool = settings.data_dir.resolve() / "spool"
+        self._spool = files.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
         """Ask the miner for a forecast and note that it accepted.
@@ -149,7 +154,7 @@ class ForecastSteps:
             "measures": rules.measures,
             **{role: paths_of(files) for role, files in references.items()},
         }
-        own = "" if rules.name == self._settings.rule_set else f"/{rules.name}"
+        own = "" if rules.name == self._book.rules.name else f"/{rules.name}"
         name = f"{kind}/{lead.hours}{own}"
 
         async def together(payloads: Mapping[str, Payload]) -> Mapping[str, Value | GaiaError]:
@@ -167,7 +172,7 @@ class ForecastSteps:
 
         return Scoring(
             rules=rules,
-            batches=LeadBatches(self._settings.batch_miners, together, alone),
+            batches=LeadBatches(self._limits.batch_miners, together, alone),
             inputs=self._kept.describe(HANDLERS[kind], shared, references),
             sketches=None if own else sketch_folder(self._spool.parent, rules, run.run_id, kind, lead.hours),
         )
@@ -295,7 +300,7 @@ class ForecastSteps:
                 job_id=job_id,
                 handler=handler,
                 payload=payload,
-                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
+                deadline_at=self._wall_clock() + self._limits.unit_timeout_s,
                 trace_id=job_id,
             )
         )

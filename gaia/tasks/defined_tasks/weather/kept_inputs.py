@@ -17,7 +17,7 @@ from gaia.validator.db import history
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.settings.files import FilesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ OF_ONE_FORECAST = ("store_dir", "digests")
 class KeptInputs:
     """The spool and the reference fields of one validator, as far as they are let go."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: FilesSettings, database: Database) -> None:
         self._database = database
         self._data_dir = settings.data_dir.resolve()
         self._keep = timedelta(days=settings.keep_inputs_days)

@@ -18,7 +18,8 @@ from gaia.validator.db.connection import Database, savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.db.queries import Forecast
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.settings.contract import ContractSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -44,10 +45,10 @@ class Total:
     counted: bool
 
 
-def contract_of(settings: Settings) -> dict[str, Any]:
+def contract_of(contract: ContractSettings) -> dict[str, Any]:
     """Return what a run is scored at, in the form that is stored with it."""
     names = ("day1_lead_hours", "final_lead_hours", "day1_fields", "final_fields")
-    return {name: getattr(settings, name) for name in names}
+    return {name: getattr(contract, name) for name in names}
 
 
 def score_of(
@@ -106,16 +107,17 @@ class ScoreBook:
     logged, and the active ones go on.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self._settings = settings
+    def __init__(self, weights: WeightsSettings, contract: ContractSettings, database: Database) -> None:
+        self._contract = contract
+        self._shadow_share = weights.shadow_share
         self._database = database
-        self.rules = RULE_SETS[settings.rule_set]
+        self.rules = RULE_SETS[weights.rule_set]
         """The active ones."""
-        self._shadow = RULE_SETS.get(settings.shadow_rule_set)
+        self._shadow = RULE_SETS.get(weights.shadow_rule_set)
 
     def shadow_of(self, run_id: str) -> RuleSet | None:
         """Return the rules that score a run beside the active ones, if there are any."""
-        if self._shadow is self.rules or not is_shadowed(run_id, self._settings.shadow_share):
+        if self._shadow is self.rules or not is_shadowed(run_id, self._shadow_share):
             return None
         return self._shadow
 
@@ -133,7 +135,7 @@ class ScoreBook:
         """
 
         async def write(connection: Connection) -> float:
-            await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
+            await inputs.record_contract(connection, forecast.run_id, contract_of(self._contract))
             score = await self._enter(connection, self.rules, forecast, lead, value, given, now)
             state = await self._move_on(connection, forecast, now)
             await self._publish(connection, forecast, state, now)
@@ -188,7 +190,7 @@ class ScoreBook:
         score_under: Callable[[RuleSet], float],
     ) -> None:
         async def write(connection: Connection) -> None:
-            await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
+            await inputs.record_contract(connection, forecast.run_id, contract_of(self._contract))
             for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
                 score = score_under(rules)
                 await queries.record_lead(
@@ -214,7 +216,7 @@ class ScoreBook:
                 connection, forecast, moves_for(event), now, reason, evidence
             )
             if state is not None:
-                await inputs.record_contract(connection, forecast.run_id, contract_of(self._settings))
+                await inputs.record_contract(connection, forecast.run_id, contract_of(self._contract))
                 await self._publish(connection, forecast, State(state), now)
             return state
 
@@ -243,7 +245,7 @@ class ScoreBook:
         }
 
     def _expected(self, kind: str) -> list[int]:
-        return self._settings.day1_lead_hours if kind == "day1" else self._settings.final_lead_hours
+        return self._contract.day1_lead_hours if kind == "day1" else self._contract.final_lead_hours
 
     async def _enter(
         self,
@@ -257,7 +259,7 @@ class ScoreBook:
     ) -> float:
         """Write what `rules` make of a scored lead; return its score."""
         measured = [Component(**row) for row in value["components"]]
-        score = score_of(rules, lead.kind, measured, self._settings.final_fields)
+        score = score_of(rules, lead.kind, measured, self._contract.final_fields)
         await components.record_components(
             connection,
             forecast,
@@ -315,7 +317,7 @@ class ScoreBook:
         scored = await queries.lead_scores_of(connection, forecast, rules.name)
         active = await queries.lead_scores_of(connection, forecast, self.rules.name)
         total = total_of(
-            rules, scored, contract_of(self._settings), state, is_whole=active.keys() <= scored.keys()
+            rules, scored, contract_of(self._contract), state, is_whole=active.keys() <= scored.keys()
         )
         await queries.record_score(
             connection,

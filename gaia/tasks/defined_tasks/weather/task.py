@@ -40,9 +40,9 @@ from gaia.tasks.defined_tasks.weather.step_runner import StepRunner
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.ipc_types import Neuron
+from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class WeatherTask(GaiaTask):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: WeatherSettings,
         database: Database,
         miners: Miners,
         archives: Archives,
@@ -77,21 +77,23 @@ class WeatherTask(GaiaTask):
         self._settings = settings
         self._database = database
         self._metagraph = metagraph
-        self._book = ScoreBook(settings, database)
-        self._kept = KeptInputs(settings, database)
+        self._contract = contract = settings.contract
+        files, limits = settings.files, settings.pool
+        self._book = ScoreBook(settings.weights, contract, database)
+        self._kept = KeptInputs(files, database)
         self._copies = copies
-        self._shelf = ReferenceShelf(settings, database, archives, pool)
+        self._shelf = ReferenceShelf(contract, settings.sources, files, limits, database, archives, pool)
         self._clock = clock
         window = FreezeWindow(
-            length=timedelta(hours=settings.freeze_window_hours),
-            grain=timedelta(minutes=settings.miner_poll_minutes),
+            length=timedelta(hours=settings.miners.freeze_window_hours),
+            grain=timedelta(minutes=settings.miners.miner_poll_minutes),
         )
         self._steps = ForecastSteps(
-            settings, database, miners, pool, metagraph, clock, self._book, window, self._kept
+            contract, limits, files, database, miners, pool, metagraph, clock, self._book, window, self._kept
         )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
-        self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])
+        self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miners.miner_query_retry_minutes])
         self._scoring_now: asyncio.Task[None] | None = None
         self._bound_since = False
         """Something was asked or frozen since `_scoring_now` began."""
@@ -149,7 +151,7 @@ class WeatherTask(GaiaTask):
         if self._scoring_now is None:
             self._bound_since = False
             self._scoring_now = asyncio.create_task(self._score_open_runs())
-        await asyncio.wait([self._scoring_now], timeout=self._settings.tick_interval_s)
+        await asyncio.wait([self._scoring_now], timeout=self._settings.schedule.tick_interval_s)
         if self._scoring_now.done():
             scored, self._scoring_now = self._scoring_now, None
             scored.result()
@@ -215,7 +217,7 @@ class WeatherTask(GaiaTask):
             run = Run(
                 run_id=run_id_of(init_time),
                 init_time=init_time,
-                rule_set=self._settings.rule_set,
+                rule_set=self._settings.weights.rule_set,
                 opened_at=now,
             )
             rows = [(miner.hotkey, miner.uid, miner.registered_at) for miner in miners]
@@ -233,13 +235,13 @@ class WeatherTask(GaiaTask):
 
     async def freeze_manifests(self, run: Run, now: datetime) -> None:
         """Ask again after accepted forecasts; freeze the manifests of those that are ready."""
-        poll = timedelta(minutes=self._settings.miner_poll_minutes)
+        poll = timedelta(minutes=self._settings.miners.miner_poll_minutes)
 
         async def freeze(forecast: Forecast) -> None:
             if not await self._steps.freeze(forecast):
                 await self._runner.postpone(forecast, forecast.attempts, now + poll)
 
-        window = timedelta(hours=self._settings.freeze_window_hours)
+        window = timedelta(hours=self._settings.miners.freeze_window_hours)
         polls = RetryPolicy([poll] * math.ceil(window / poll))
         forecasts = await self._due(run, [State.REQUESTED], now)
         self._bound_since |= bool(forecasts)
@@ -248,7 +250,7 @@ class WeatherTask(GaiaTask):
     async def score_day1(self, run: Run, now: datetime) -> None:
         forecasts = await self._due(run, [State.VERIFIED], now)
         unscored = await self._book.unscored_leads(forecasts, "day1")
-        for lead_hours in self._settings.day1_lead_hours:
+        for lead_hours in self._contract.day1_lead_hours:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
             failed = await self._score_lead(run, waiting, Lead("day1", lead_hours), now)
             forecasts = [f for f in forecasts if f.hotkey not in failed]
@@ -258,7 +260,7 @@ class WeatherTask(GaiaTask):
 
         A first day whose truth is not to be had holds no other lead.
         """
-        published = [lead for lead in self._settings.final_lead_hours if now >= self._published_at(run, lead)]
+        published = [lead for lead in self._contract.final_lead_hours if now >= self._published_at(run, lead)]
         if not published:
             return
         forecasts = await self._due(run, [State.VERIFIED, State.SCORED_DAY1], now)
@@ -288,7 +290,7 @@ class WeatherTask(GaiaTask):
         moments += [
             self._published_at(run, lead_hours)
             for run in runs
-            for lead_hours in self._settings.final_lead_hours
+            for lead_hours in self._contract.final_lead_hours
         ]
         return min((moment for moment in moments if moment and moment > now), default=None)
 
@@ -331,7 +333,7 @@ class WeatherTask(GaiaTask):
                 return
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
-        fields = self._settings.day1_fields if lead.kind == "day1" else self._settings.final_fields
+        fields = self._contract.day1_fields if lead.kind == "day1" else self._contract.final_fields
         return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
@@ -361,8 +363,8 @@ class WeatherTask(GaiaTask):
         return self._runner.ready(due)
 
     def _published_at(self, run: Run, lead_hours: int) -> datetime:
-        settings = self._settings
-        delay = timedelta(days=settings.era5_delay_days, hours=settings.era5_buffer_hours)
+        sources = self._settings.sources
+        delay = timedelta(days=sources.era5_delay_days, hours=sources.era5_buffer_hours)
         return run.init_time + timedelta(hours=lead_hours) + delay
 
     def _miners_to_ask(self) -> list[Neuron]:
@@ -374,18 +376,18 @@ class WeatherTask(GaiaTask):
             for neuron in metagraph.neurons
             if neuron.ip
             and neuron.hotkey != metagraph.own_hotkey
-            and self._settings.only_uid in (None, neuron.uid)
+            and self._settings.miners.only_uid in (None, neuron.uid)
         ]
 
     def _cadence(self) -> Cadence:
-        settings, metagraph = self._settings, self._metagraph.latest()
+        schedule, metagraph = self._settings.schedule, self._metagraph.latest()
         return Cadence(
-            opens_after=timedelta(hours=settings.run_hour_utc, minutes=settings.run_minute_utc),
-            jitter=timedelta(minutes=settings.run_jitter_minutes),
-            look_back=timedelta(hours=settings.run_look_back_hours),
+            opens_after=timedelta(hours=schedule.run_hour_utc, minutes=schedule.run_minute_utc),
+            jitter=timedelta(minutes=schedule.run_jitter_minutes),
+            look_back=timedelta(hours=schedule.run_look_back_hours),
             salt=metagraph.own_hotkey if metagraph else "",
-            last_run=settings.last_run,
-            hindcast=timedelta(days=settings.hindcast_days) if settings.test_mode else None,
+            last_run=schedule.last_run,
+            hindcast=timedelta(days=schedule.hindcast_days) if schedule.test_mode else None,
         )
 
 

@@ -149,6 +149,13 @@ _ALL = (
 
 VARIABLES: Mapping[str, Variable] = {variable.short_name: variable for variable in _ALL}
 
+SURFACE_FIELDS = tuple(variable.short_name for variable in _ALL if not variable.has_levels)
+"""Names of the fields on the surface."""
+ALL_FIELDS = SURFACE_FIELDS + tuple(
+    f"{variable.short_name}{level}" for variable in _ALL if variable.has_levels for level in LEVELS_HPA
+)
+"""Names of all fields that a forecast may contain."""
+
 _LEVEL_TEXTS = frozenset(str(level) for level in LEVELS_HPA)
 
 

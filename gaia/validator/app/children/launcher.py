@@ -70,7 +70,7 @@ class Launcher:
         return spawning.start(
             f"{role}-{seat}",
             self._targets[role],
-            b"" if is_worker else self.options.settings,
+            self._settings_of(role),
             self._arguments(role, seat),
             is_worker=is_worker,
             is_forked=is_forked,
@@ -100,6 +100,12 @@ class Launcher:
                 is_forked=False,
                 go=go,
             )
+
+    def _settings_of(self, role: Role) -> bytes:
+        """Return the pickled settings of one process, as far as they concern it; a worker has none."""
+        if role is Role.ENGINE:
+            return self.options.settings
+        return self.options.signer_settings if role is Role.SIGNER else b""
 
     def _arguments(self, role: Role, seat: int) -> tuple[Any, ...]:
         if role is Role.ENGINE:

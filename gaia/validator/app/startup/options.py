@@ -1,4 +1,4 @@
-"""What the Supervisor must know of the settings."""
+"""The part of the settings that the Supervisor needs, as plain values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from gaia.validator.app.supervisor_options import Options
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:
-    """Return what the Supervisor must know of `settings`."""
+    """Return the options of the Supervisor; the settings themselves are in them only pickled.
+
+    Parameters
+    ----------
+    lock_fd
+        Descriptor that holds the data folder; -1: the Supervisor has it already.
+    """
     return Options(
         data_dir=str(settings.data_dir.resolve()),
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
-        workers=_workers_wanted(settings),
-        embedded_database=not (settings.database_url.get_secret_value() or settings.database_host),
+        signer_settings=pickle.dumps(settings.signer),
+        workers=_workers_wanted(settings.pool),
+        embedded_database=settings.database.is_embedded,
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
         worker_idle_s=settings.worker_idle_s,
@@ -37,7 +45,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
     )
 
 
-def _workers_wanted(settings: Settings) -> int:
-    if settings.compute_backend != "local":
+def _workers_wanted(pool: PoolSettings) -> int:
+    if pool.compute_backend != "local":
         return 0
-    return settings.compute_workers or max(1, (os.cpu_count() or 1) - 1)
+    return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

@@ -1,4 +1,4 @@
-"""What must be true before any process starts: each failing is one sentence and one exit code."""
+"""Checks made before any process starts; each failure is one sentence and one exit code."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ from gaia.validator.app.sandbox.confine import require_sandbox
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.ipc_types import SandboxMode
+    from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.observation import ObservationSettings
 
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MIB = 1024 * 1024
 
 
-def preflight(settings: Settings) -> int:
-    """Check the machine, and take the data folder for ourselves.
+def preflight(
+    files: FilesSettings, chain: ChainSettings, sandbox: SandboxMode, observation: ObservationSettings
+) -> int:
+    """Check the machine, and lock the data folder.
 
     Returns
     -------
     int
-        Descriptor that holds the folder; it is ours until the descriptor is closed.
+        Descriptor of the lock; the folder is ours until the descriptor is closed.
 
     Raises
     ------
     ConfigurationError
-        For the first thing that the operator must mend.
+        For the first thing that the operator must correct.
     """
-    lock = claim_data_dir(settings.data_dir)
+    lock = claim_data_dir(files.data_dir)
     try:
-        require_space(settings.data_dir, settings.data_min_free_mib)
-        require_hotkey_file(settings.wallet_path, settings.wallet_name, settings.wallet_hotkey)
-        require_sandbox(settings.sandbox)
-        require_free_port(settings.metrics_host, settings.metrics_port)
+        require_space(files.data_dir, files.data_min_free_mib)
+        require_hotkey_file(chain.wallet_path, chain.wallet_name, chain.wallet_hotkey)
+        require_sandbox(sandbox)
+        require_free_port(observation.metrics_host, observation.metrics_port)
     except BaseException:
         os.close(lock)
         raise
@@ -47,7 +52,10 @@ def preflight(settings: Settings) -> int:
 
 
 def claim_data_dir(data_dir: Path) -> int:
-    """Make the folder if need be, prove that it can be written, and lock it against a second validator."""
+    """Create the folder if necessary, check that it can be written, and lock it against a second validator.
+
+    Returns the descriptor of the lock.
+    """
     descriptor = -1
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -69,7 +77,7 @@ def require_space(data_dir: Path, min_free_mib: int) -> None:
     if free_mib < min_free_mib:
         raise ConfigurationError(
             "GAIA_DATA_DIR",
-            f"{data_dir} has {free_mib} MiB free and GAIA_DATA_MIN_FREE_MIB asks for {min_free_mib}",
+            f"{data_dir} has {free_mib} MiB free, but GAIA_DATA_MIN_FREE_MIB requires {min_free_mib}",
             "free some space or choose another folder",
             ExitCode.DATA_DIR_FULL,
         )
@@ -82,18 +90,18 @@ def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str)
         path = path.expanduser()
         problem = "" if path.is_file() else f"there is no hotkey file {path}"
     except (OSError, RuntimeError) as error:
-        problem = f"hotkey file {path} cannot be looked for ({getattr(error, 'strerror', error)})"
+        problem = f"hotkey file {path} cannot be found ({getattr(error, 'strerror', error)})"
     if problem:
         raise ConfigurationError(
             "GAIA_WALLET_HOTKEY",
             problem,
-            "put it there, or set GAIA_WALLET_NAME, GAIA_WALLET_HOTKEY and GAIA_WALLET_PATH",
+            "create it, or set GAIA_WALLET_NAME, GAIA_WALLET_HOTKEY and GAIA_WALLET_PATH",
             ExitCode.HOTKEY_MISSING,
         )
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Refuse a metrics port that another program has; 0: metrics are not served."""
+    """Refuse a metrics port that another program uses; 0 means that no metrics are served."""
     if port == 0:
         return
     try:
@@ -124,7 +132,7 @@ def _holder(descriptor: int) -> str:
 
 
 def folder_trouble(error: OSError, data_dir: Path, holder: str = "") -> ConfigurationError | None:
-    """Say in one sentence what keeps us from writing in the data folder; None if that is not it."""
+    """Return one sentence on why the data folder cannot be written; None if `error` has another cause."""
     match error.errno:
         case errno.EWOULDBLOCK:
             process = f"process {holder}" if holder else "another process"
@@ -145,14 +153,14 @@ def folder_trouble(error: OSError, data_dir: Path, holder: str = "") -> Configur
             return ConfigurationError(
                 "GAIA_DATA_DIR",
                 f"{data_dir} cannot be written ({error.strerror})",
-                "give this user the right to write there or choose another folder",
+                "give this user write permission, or choose another folder",
                 ExitCode.DATA_DIR_READ_ONLY,
             )
         case errno.ENOENT:
-            # Its parents were to be made as well: what is there takes no folders.
+            # Missing parents are created too, so the place itself accepts no folders.
             return ConfigurationError(
                 "GAIA_DATA_DIR",
-                f"{data_dir} cannot be made there",
+                f"{data_dir} cannot be created",
                 "choose another folder, on a disk",
                 ExitCode.DATA_DIR_READ_ONLY,
             )
@@ -161,5 +169,5 @@ def folder_trouble(error: OSError, data_dir: Path, holder: str = "") -> Configur
 
 def _unusable(error: OSError, data_dir: Path) -> ConfigurationError:
     return ConfigurationError(
-        "GAIA_DATA_DIR", f"{data_dir} is no usable folder ({error.strerror})", "choose another folder"
+        "GAIA_DATA_DIR", f"{data_dir} is not a usable folder ({error.strerror})", "choose another folder"
     )

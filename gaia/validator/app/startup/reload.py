@@ -1,4 +1,4 @@
-"""New settings for a validator that runs: which may change, and a program that reads them for the Supervisor."""
+"""Reloads the settings of a running validator: which may change, and a program that reads them for the Supervisor."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gaia.validator.app.startup.options import supervisor_options
+from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.supervisor_options import Reloaded
-from gaia.validator.utils.config import Settings, load_settings, shown
+from gaia.validator.utils.config import Settings, shown
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ RELOADABLE = frozenset(
 
 
 def main() -> int:
-    """Read the running settings from standard input, the new ones from where they are; print the outcome."""
+    """Read the running settings from standard input and the new ones from their usual places; print the outcome."""
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
-        merged, changed, refused = merge(running, load_settings)
+        merged, changed, refused = merge(running, read_settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -49,9 +50,9 @@ def main() -> int:
 
 
 def merge(running: Settings, load: Callable[[], Settings]) -> tuple[Settings, dict[str, str], list[str]]:
-    """Return the running settings with what may change taken from `load`, what changed, and what was refused.
+    """Return the merged settings, the changed values by name, and the names that need a restart.
 
-    What the command line gave stays as it is.
+    Settings in `RELOADABLE` are taken from `load`. Settings given on the command line never change.
     """
     found = load()
     given = {name for name, origin in running._origins.items() if origin == "command line"}

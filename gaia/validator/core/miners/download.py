@@ -15,9 +15,9 @@ from gaia.validator.core.miners.session import Peer
 from gaia.validator.core.miners.slots import Turns
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 from gaia.validator.utils.files import whole_file
+from gaia.validator.utils.settings.miners import MinersSettings
 
 _MIB = 1024 * 1024
 
@@ -29,13 +29,13 @@ class Downloads:
     of a run and a hotkey: the address that the miner gives may be another each time.
     """
 
-    def __init__(self, http: MinerHttp, settings: Settings) -> None:
+    def __init__(self, http: MinerHttp, settings: MinersSettings, grid: str) -> None:
         self._http = http
         self._timeout_s = settings.miner_timeout_s
         self._concurrency = settings.miner_concurrency
         self._slots = asyncio.Semaphore(settings.fetch_concurrency)
         self._per_miner: Turns[str] = Turns(settings.miner_concurrency)
-        self._grid = settings.grid_degrees
+        self._grid = grid
         self._chunk_bytes = settings.chunk_max_mib * _MIB
         self._budget_bytes = settings.miner_budget_mib * _MIB
         self._spent: Tally[Path] = Tally()

@@ -18,9 +18,10 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
+from gaia.validator.utils.settings.chain import ChainSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -58,12 +59,14 @@ class WeightSetter:
 
     def __init__(
         self,
-        settings: Settings,
+        chain: ChainSettings,
+        settings: WeightsSettings,
         database: Database,
         signer: Signer,
         metagraph: MetagraphView,
         copies: CopyFinder,
     ) -> None:
+        self._chain = chain
         self._settings = settings
         self._database = database
         self._signer = signer
@@ -92,7 +95,7 @@ class WeightSetter:
         if metagraph is None:
             return None
         epoch = self._epoch(metagraph.block // (metagraph.tempo + 1))
-        if not self._settings.dry_run:
+        if not self._chain.dry_run:
             await self._settle(metagraph, epoch, now)
         own = self._own(metagraph)
         if own is None:
@@ -114,7 +117,7 @@ class WeightSetter:
         return outcome
 
     def _epoch(self, number: int) -> Epoch:
-        return Epoch(self._settings.netuid, MECHANISM, number)
+        return Epoch(self._chain.netuid, MECHANISM, number)
 
     async def _sign(self, entry: JournalEntry, metagraph: Metagraph) -> WeightsSet:
         uids = [uid for uid, _ in entry.vector]
@@ -166,7 +169,7 @@ class WeightSetter:
 
     async def _entry(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> JournalEntry | None:
         """Return the vector of this epoch, promised now or before; None while there is none to sign."""
-        if not self._settings.dry_run:
+        if not self._chain.dry_run:
 
             async def promised(connection: Connection) -> JournalEntry | None:
                 await journal.record_try(connection, epoch, metagraph.block)
@@ -177,7 +180,7 @@ class WeightSetter:
         intent = await self._intend(metagraph, epoch)
         if intent is None:
             return None
-        if self._settings.dry_run:
+        if self._chain.dry_run:
             log.info("weights_not_signed", reason="dry run", vector=intent.vector)
             return None
         return await self._do(lambda connection: journal.record_intent(connection, intent, now))

@@ -21,8 +21,8 @@ from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.backends.protocols import AttemptLost
 from gaia.validator.app.io_compute import start_compute
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.settings.pool import PoolSettings
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of
 from tests.support.builders import a_unit
 from tests.support.patience import patience
@@ -196,13 +196,11 @@ def test_settings_lead_to_the_cluster_and_its_client_runs_on_the_engines_loop(
     make_cluster: MakeCluster, tmp_path: Path
 ) -> None:
     cluster = make_cluster()
-    settings = Settings(
-        compute_backend="dask", dask_scheduler=cluster.address, sandbox="off", data_dir=tmp_path
-    )
+    settings = PoolSettings(compute_backend="dask", dask_scheduler=cluster.address, sandbox="off")
 
     async def run() -> str:
         with socket.socket() as unused:
-            pool = await start_compute(settings, unused, tmp_path / "board")
+            pool = await start_compute(settings, tmp_path, unused, tmp_path / "board")
         result = await pool.dispatch_and_wait(a_unit(handler="weather.score.by_hand"))
         await pool.close()
         assert result.failure is not None

@@ -39,7 +39,7 @@ def test_lack_of_descriptors_is_no_trouble_with_the_folder(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOENT, errno.ENOMEM, errno.EMFILE])
 def test_what_says_nothing_of_a_folder_stays_what_it_is(code: int, tmp_path: Path) -> None:
-    """EAGAIN of a fork once read as "the folder is in use", ENOENT of a program as "cannot be made there"."""
+    """EAGAIN of a fork once read as "the folder is in use", ENOENT of a program as "cannot be created"."""
     with pytest.raises(OSError, match=os.strerror(code)), our_files(tmp_path):
         raise OSError(code, os.strerror(code))
 

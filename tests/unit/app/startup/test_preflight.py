@@ -39,7 +39,7 @@ def a_busy_port() -> Iterator[int]:
 def test_preflight_takes_the_data_folder(tmp_path: Path, a_wallet: Path) -> None:
     settings = Settings(data_dir=tmp_path / "deep" / "data", wallet_path=a_wallet, metrics_port=0)
 
-    lock = preflight(settings)
+    lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
 
     assert (tmp_path / "deep" / "data" / "lock").read_text() == f"{os.getpid()}\n"
     os.close(lock)
@@ -49,7 +49,7 @@ def test_preflight_lets_go_of_the_data_folder_when_something_else_is_wrong(tmp_p
     settings = Settings(data_dir=tmp_path / "data", wallet_path=tmp_path, metrics_port=0)
 
     with pytest.raises(ConfigurationError):
-        preflight(settings)
+        preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
 
     os.close(claim_data_dir(tmp_path / "data"))
 
@@ -66,7 +66,7 @@ def test_data_folder_in_use_names_the_process_that_has_it(tmp_path: Path) -> Non
 
 
 def test_data_folder_that_cannot_be_made_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="cannot be made there; choose another") as raised:
+    with pytest.raises(ConfigurationError, match="cannot be created; choose another") as raised:
         claim_data_dir(Path("/proc/gaia"))
 
     assert raised.value.exit_code == ExitCode.DATA_DIR_READ_ONLY
@@ -97,7 +97,7 @@ def test_data_folder_without_space_is_refused(
 def test_file_in_place_of_the_data_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
 
-    with pytest.raises(ConfigurationError, match="is no usable folder") as raised:
+    with pytest.raises(ConfigurationError, match="is not a usable folder") as raised:
         claim_data_dir(tmp_path / "data")
 
     assert raised.value.exit_code == ExitCode.BAD_SETTING
@@ -106,7 +106,7 @@ def test_file_in_place_of_the_data_folder_is_refused(tmp_path: Path) -> None:
 def test_too_little_space_is_refused(tmp_path: Path) -> None:
     require_space(tmp_path, 1)
 
-    with pytest.raises(ConfigurationError, match="GAIA_DATA_MIN_FREE_MIB asks for 1000000000") as raised:
+    with pytest.raises(ConfigurationError, match="GAIA_DATA_MIN_FREE_MIB requires 1000000000") as raised:
         require_space(tmp_path, 10**9)
 
     assert raised.value.exit_code == ExitCode.DATA_DIR_FULL
@@ -115,7 +115,7 @@ def test_too_little_space_is_refused(tmp_path: Path) -> None:
 def test_missing_hotkey_file_is_named(a_wallet: Path) -> None:
     require_hotkey_file(a_wallet, "default", "default")
 
-    with pytest.raises(ConfigurationError, match="hotkeys/other; put it there") as raised:
+    with pytest.raises(ConfigurationError, match="hotkeys/other; create it") as raised:
         require_hotkey_file(a_wallet, "default", "other")
 
     assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
@@ -129,7 +129,7 @@ def test_hotkey_file_that_may_not_be_looked_for_is_named(
 
     monkeypatch.setattr(Path, "is_file", refuse)
 
-    with pytest.raises(ConfigurationError, match=r"cannot be looked for \(Permission denied\)") as raised:
+    with pytest.raises(ConfigurationError, match=r"cannot be found \(Permission denied\)") as raised:
         require_hotkey_file(a_wallet, "default", "default")
 
     assert raised.value.exit_code == ExitCode.HOTKEY_MISSING

@@ -43,12 +43,17 @@ async def fetching(tmp_path):
     kept: list[Downloads] = []
 
     async def fetch(
-        answer: Answer, paths: list[str], access: StoreAccess = ACCESS, certificate=None, **settings
+        answer: Answer,
+        paths: list[str],
+        access: StoreAccess = ACCESS,
+        certificate=None,
+        grid="0.25",
+        **settings,
     ) -> int:
         if not kept:
             chosen = settings_for_miners(**settings)
             clients.append(MinerHttp(chosen.miner_timeout_s, chosen.miner_min_rate_kib_s))
-            kept.append(Downloads(clients[0], chosen))
+            kept.append(Downloads(clients[0], chosen, grid))
         async with liar(answer, certificate) as url:
             return await kept[0].fetch(Peer("5Miner", url), access, paths, tmp_path / "spool")
 
@@ -100,7 +105,7 @@ async def test_download_with_nothing_left_of_the_budget_is_not_begun(fetching):
     [("2t/0.0.0", chunk_max_bytes("1.0")), ("2t/.zarray", 64 * 1024)],
 )
 async def test_file_is_no_larger_than_the_contract_allows(fetching, path, limit):
-    whole = await fetching(serving({path: bytes(limit)}), [path], grid_degrees="1.0")
+    whole = await fetching(serving({path: bytes(limit)}), [path], grid="1.0")
 
     with pytest.raises(MinerFault, match=f"exceeds {limit}"):
         await fetching(serving({f"x/{path}": bytes(limit + 1)}), [f"x/{path}"])
@@ -152,7 +157,7 @@ async def test_socket_error_is_never_our_disks(fetching, tmp_path, said_before):
 
 
 async def test_fault_of_the_miner_weighs_more_than_our_failure_in_the_same_moment(tmp_path):
-    downloads = Downloads(None, settings_for_miners())
+    downloads = Downloads(None, settings_for_miners(), "0.25")
 
     async def lane(peer, access, missing, directory):
         raise [OwnFailure("disk"), MinerFault("lie"), MinerUnreachable("silent")][next(order)]

@@ -18,8 +18,10 @@ HOTKEYS = ("5Miner", "5Other")
 @pytest.fixture
 def outcome_of(tmp_path):
     def build(progress: Progress, vector=((1, 65535), (9, 65535))) -> Outcome:
+        settings = validator_settings(tmp_path, Options(), ADDRESSES)
         return Outcome(
-            settings=validator_settings(tmp_path, Options(), ADDRESSES),
+            contract=settings.contract,
+            weights=settings.weights,
             specs=dict(zip(HOTKEYS, population(2), strict=True)),
             uids={"5Miner": 1, "5Other": 2, "5Owner": 9},
             progress=progress,

@@ -17,7 +17,8 @@ from gaia.tasks.defined_tasks.weather.rules.gaia_2_9 import (
     lead_score,
     overall_score,
 )
-from gaia.validator.utils.config import ALL_FIELDS, LEADS_HOURS
+from gaia.tasks.defined_tasks.weather.variables import ALL_FIELDS
+from gaia.validator.utils.settings.contract import LEADS_HOURS
 
 DAY1_FIELDS = ("2t", "msl", "10u", "10v", "z500")
 

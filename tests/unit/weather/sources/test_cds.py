@@ -11,8 +11,8 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive, requests_for
 from gaia.validator.core.clock import RealClock
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
+from gaia.validator.utils.settings.sources import SourcesSettings
 from tests.support.fakes import FakeClock
 from tests.support.transfers import a_transfer
 
@@ -34,8 +34,8 @@ def test_one_request_to_the_cds_for_each_data_set():
 
 
 def a_cds(handler, **changed) -> CdsEra5Archive:
-    settings = Settings.model_validate({"cds_key": "secret", "cds_url": "http://cds/api", **changed})
-    archive = CdsEra5Archive(settings, RealClock())
+    settings = SourcesSettings.model_validate({"cds_key": "secret", "cds_url": "http://cds/api", **changed})
+    archive = CdsEra5Archive(settings, "0.25", RealClock())
     archive._transfer = a_transfer(handler)
     return archive
 

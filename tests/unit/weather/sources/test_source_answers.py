@@ -19,8 +19,8 @@ from gaia.tasks.defined_tasks.weather.sources.refusals import (
     words_of,
 )
 from gaia.validator.utils.borders import UNFORESEEN, Party
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, NotYetAvailable, OwnFailure, TransientError
+from gaia.validator.utils.settings.sources import SourcesSettings
 from tests.support.fakes import FakeClock
 from tests.support.liar import Lie, lying
 from tests.support.source_world import (
@@ -293,7 +293,7 @@ async def test_redirects_in_circles_end(tmp_path: Path):
 )
 def test_a_key_that_cannot_work_is_said_when_the_process_starts(key, told):
     with capture_logs() as logs:
-        CdsEra5Archive(Settings.model_validate({"cds_key": key}), FakeClock())
+        CdsEra5Archive(SourcesSettings.model_validate({"cds_key": key}), "0.25", FakeClock())
 
     assert [(line["event"], line["log_level"]) for line in logs] == [("cds_key_unusable", "error")] * told
     assert "0a1b2c3d" not in str(logs)

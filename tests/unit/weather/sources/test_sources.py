@@ -21,8 +21,8 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import (
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, all_of
 from gaia.validator.core.clock import RealClock
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, OwnFailure, TransientError
+from gaia.validator.utils.settings.sources import SourcesSettings
 from tests.support.fakes import FakeClock
 from tests.support.transfers import a_transfer
 
@@ -107,7 +107,7 @@ def test_messages_that_are_cut_or_shifted_are_refused(content):
 
 
 async def test_answer_that_ignores_the_range_is_refused(tmp_path: Path):
-    archive = NoaaGfsArchive(Settings(grid_degrees="1.0"), RealClock())
+    archive = NoaaGfsArchive(SourcesSettings(), "1.0", RealClock())
     archive._transfer = a_transfer(lambda request: httpx.Response(200, text=INDEX))
 
     with pytest.raises(TransientError, match="answered 200"):
@@ -267,7 +267,7 @@ V17_FILE = "/gfs.20260325/00/products/atmos/grib2/0p25/gfs.t00z.pres_a.0p25.f012
 
 async def test_gfs_is_found_under_either_releases_names_and_the_right_ones_are_remembered(tmp_path: Path):
     seen: list[str] = []
-    archive = NoaaGfsArchive(Settings(grid_degrees="0.25"), RealClock())
+    archive = NoaaGfsArchive(SourcesSettings(), "0.25", RealClock())
     archive._transfer = a_transfer(layouts_server({V17_FILE}, seen))
 
     await archive.fetch(INIT_TIME, 12, ["2t"], tmp_path / "first")
@@ -280,7 +280,7 @@ async def test_gfs_is_found_under_either_releases_names_and_the_right_ones_are_r
 
 async def test_gfs_that_does_not_come_names_every_address_and_is_overdue_after_hours(tmp_path: Path):
     clock = FakeClock(INIT_TIME)
-    archive = NoaaGfsArchive(Settings(grid_degrees="0.25"), clock)
+    archive = NoaaGfsArchive(SourcesSettings(), "0.25", clock)
     archive._transfer = a_transfer(layouts_server(set(), []))
     kinds, waits = [], []
 

@@ -10,6 +10,7 @@ from bittensor_core import Keypair
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gaia.tasks.defined_tasks.weather.variables import ALL_FIELDS
 from gaia.tasks.defined_tasks.weather.wire.manifest import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
@@ -18,7 +19,6 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import (
     verify_manifest,
 )
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
-from gaia.validator.utils.config import ALL_FIELDS
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 
 ALICE = Keypair.create_from_uri("//Alice")

@@ -36,9 +36,9 @@ from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
 from gaia.validator.db import products
 from gaia.validator.db.connection import Database
 from gaia.validator.db.products import LeadProducts
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.settings.handed import WeatherSettings
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -69,7 +69,7 @@ class CopyBook:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: WeatherSettings,
         database: Database,
         pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
@@ -78,9 +78,9 @@ class CopyBook:
         self._database = database
         self._pool = pool
         self._wall_clock = wall_clock
-        self._rules = RULE_SETS[settings.rule_set]
-        self._folders = SketchFolders(settings.data_dir.resolve() / SKETCHES)
-        self._products = settings.data_dir.resolve() / PRODUCTS
+        self._rules = RULE_SETS[settings.weights.rule_set]
+        self._folders = SketchFolders(settings.files.data_dir.resolve() / SKETCHES)
+        self._products = settings.files.data_dir.resolve() / PRODUCTS
         self._failures: Counter[Path] = Counter()
         self._left_since: dict[Path, float] = {}
         self._gone_without: set[Path] = set()
@@ -133,7 +133,7 @@ class CopyBook:
         run_ids = sorted(members)
         async with self._database.transaction() as connection:
             kept = await products.products_of(connection, run_ids)
-            window = timedelta(hours=self._settings.freeze_window_hours)
+            window = timedelta(hours=self._settings.miners.freeze_window_hours)
             bound = await products.bound_after(connection, run_ids, window)
         payload = overlap_payload(self._products, kept, members, earning)
         answer = await self._overlaps(payload)
@@ -144,7 +144,7 @@ class CopyBook:
             pairs=answer.pairs,
             committed=usual_rounds(
                 {key: after for key, after in bound.items() if key[1] in members[key[0]]},
-                timedelta(minutes=self._settings.miner_poll_minutes),
+                timedelta(minutes=self._settings.miners.miner_poll_minutes),
             ),
             products=[(one.run_id, one.lead_hours, one.sha256) for one in used],
         )
@@ -192,7 +192,7 @@ class CopyBook:
         payload = {
             "folder": str(folder),
             "hotkeys": list(hotkeys),
-            "fields": len(self._settings.final_fields),
+            "fields": len(self._settings.contract.final_fields),
             "out_dir": str(self._products),
         }
         value = await self._run(MULTIPLY, f"products/{run_id}/{lead_hours}", payload)
@@ -227,7 +227,7 @@ class CopyBook:
 
         A vector under way has read its scores before: it still finds the runs of those.
         """
-        window = timedelta(days=self._settings.weights_window_days) + _AFTER_WINDOW
+        window = timedelta(days=self._settings.weights.weights_window_days) + _AFTER_WINDOW
 
         async def forget(connection: Connection) -> tuple[set[str], set[str]]:
             meant = await products.forget_products(connection, self._rules.name, window)
@@ -249,7 +249,7 @@ class CopyBook:
                 job_id=job_id,
                 handler=handler,
                 payload=payload,
-                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
+                deadline_at=self._wall_clock() + self._settings.pool.unit_timeout_s,
                 priority=_PRIORITY,
                 trace_id=job_id,
             )

@@ -29,9 +29,12 @@ from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import ReferenceSet
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
 from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.settings.contract import ContractSettings
+from gaia.validator.utils.settings.files import FilesSettings
+from gaia.validator.utils.settings.pool import PoolSettings
+from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -72,18 +75,23 @@ class ReferenceShelf:
 
     def __init__(
         self,
-        settings: Settings,
+        contract: ContractSettings,
+        sources: SourcesSettings,
+        files: FilesSettings,
+        limits: PoolSettings,
         database: Database,
         archives: Archives,
         pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
+        self._contract = contract
+        self._sources = sources
+        self._limits = limits
         self._database = database
         self._archives = archives
         self._pool = pool
         self._wall_clock = wall_clock
-        data_dir = settings.data_dir.resolve()
+        data_dir = files.data_dir.resolve()
         self._directory = data_dir / "fields"
         self._files = ReferenceFiles(data_dir)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -111,7 +119,7 @@ class ReferenceShelf:
     async def is_given_up(self, key: ReferenceKey) -> bool:
         """Whether a set of day 1 has been missing for so long that it is not waited for any more.
 
-        Only `take` gives a set up, `settings.day1_give_up_hours` after its valid
+        Only `take` gives a set up, `day1_give_up_hours` after its valid
         time, and never on its first failure. This does not change any more.
         """
         known = await self._read(key)
@@ -192,7 +200,7 @@ class ReferenceShelf:
         except OSError as error:
             raise OwnFailure(f"{directory} cannot be made: {error.strerror or error}") from error
         payload: dict[str, Any] = {
-            "grid": self._settings.grid_degrees,
+            "grid": self._contract.grid_degrees,
             "fields": list(key.fields),
             "out_dir": str(directory),
         }
@@ -232,7 +240,7 @@ class ReferenceShelf:
                 job_id=f"reference/{key.reference_id}",
                 handler=handler,
                 payload=payload,
-                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
+                deadline_at=self._wall_clock() + self._limits.unit_timeout_s,
                 priority=10,
                 trace_id=key.reference_id,
             )
@@ -262,7 +270,7 @@ class ReferenceShelf:
             retry_at = max(error.retry_at, now + _SHORTEST_PAUSE)
         else:
             attempts += 1
-            usual = timedelta(minutes=self._settings.source_retry_minutes)
+            usual = timedelta(minutes=self._sources.source_retry_minutes)
             retry_at = now + wait_after(error, attempts, usual)
         missed_since = (known.missed_since if known else None) or now
         given_up_at = now if self._is_hopeless(key, missed_since, now) else None
@@ -285,7 +293,7 @@ class ReferenceShelf:
 
         After an outage of our own, a source that is busy has some hours left.
         """
-        limit = timedelta(hours=self._settings.day1_give_up_hours)
+        limit = timedelta(hours=self._contract.day1_give_up_hours)
         is_late = now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
         return key.kind == "day1" and key.source == "gfs" and is_late
 

@@ -26,9 +26,9 @@ from gaia.tasks.defined_tasks.weather.sources.transfer import (
 )
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.files import whole_file
+from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -87,17 +87,17 @@ class _Results(msgspec.Struct, frozen=True):
 
 
 class CdsEra5Archive:
-    """`Era5Archive` that asks `settings.cds_url`.
+    """`Era5Archive` that asks the store at `cds_url`.
 
     Requests may wait for hours in the store's queue. `fetch` watches a job for
     a few seconds, then raises `NotYetAvailable`; jobs are remembered beside the
     destination, and the next `fetch` takes up where this one stopped.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: SourcesSettings, grid: str, clock: Clock) -> None:
         self._url = f"{settings.cds_url.rstrip('/')}/retrieve/v1"
         self._key = settings.cds_key.get_secret_value().strip()
-        self._grid = settings.grid_degrees
+        self._grid = grid
         self._patience_s = min(settings.source_timeout_s, _LOOK_FOR_S)
         self._delay = timedelta(days=settings.era5_delay_days, hours=settings.era5_buffer_hours)
         self._poll = timedelta(minutes=settings.era5_poll_minutes)

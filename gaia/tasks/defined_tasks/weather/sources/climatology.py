@@ -18,9 +18,9 @@ from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import whole_file
+from gaia.validator.utils.settings.sources import SourcesSettings
 
 _METADATA = ".zmetadata"
 _METADATA_LIMIT_BYTES = 16 << 20
@@ -47,9 +47,9 @@ class _Attributes(msgspec.Struct, frozen=True):
 
 
 class ZarrClimatologyArchive:
-    """`ClimatologyArchive` that reads the zarr v2 store at `settings.climatology_url`."""
+    """`ClimatologyArchive` that reads the zarr v2 store at `climatology_url`."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: SourcesSettings, clock: Clock) -> None:
         self._base = settings.climatology_url.rstrip("/")
         self._clock = clock
         self._transfer = Transfer("the climatology", settings.source_timeout_s)

@@ -18,9 +18,9 @@ from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, SourceRef
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.files import whole_file
+from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -58,11 +58,13 @@ class IndexEntry:
 
 
 class NoaaGfsArchive:
-    """`GfsArchive` that reads `settings.gfs_url`, in whichever of `layouts` its files are found."""
+    """`GfsArchive` that reads the bucket at `gfs_url`, in whichever of `layouts` its files are found."""
 
-    def __init__(self, settings: Settings, clock: Clock, layouts: Sequence[GfsLayout] = GFS_LAYOUTS) -> None:
+    def __init__(
+        self, settings: SourcesSettings, grid: str, clock: Clock, layouts: Sequence[GfsLayout] = GFS_LAYOUTS
+    ) -> None:
         self._base = settings.gfs_url.rstrip("/")
-        self._grid = settings.grid_degrees
+        self._grid = grid
         self._retry = timedelta(minutes=settings.source_retry_minutes)
         self._clock = clock
         self._layouts = list(layouts)

@@ -1,0 +1,39 @@
+"""Reads the settings, and refuses fields that the weather task does not know; the settings themselves know none."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gaia.tasks.defined_tasks.weather.variables import ALL_FIELDS
+from gaia.validator.utils.config import Settings, load_settings, variable_of
+from gaia.validator.utils.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.contract import ContractSettings
+
+
+def read_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Return what `load_settings` returns, for a validator whose miners are asked for weather.
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting is not allowed, or names a field that does not exist.
+    """
+    settings = load_settings(env_file, **overrides)
+    require_known_fields(settings.contract)
+    return settings
+
+
+def require_known_fields(contract: ContractSettings) -> None:
+    """Refuse the name of a field that is none, with the name that may be meant."""
+    for name in ("day1_fields", "final_fields"):
+        unknown = [field for field in getattr(contract, name) if field not in ALL_FIELDS]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], ALL_FIELDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else "names look like 2t, msl, z500"
+            raise ConfigurationError(
+                variable_of(name), f'"{unknown[0]}" is not a known field', f"correct it ({hint})"
+            )

@@ -1,0 +1,47 @@
+"""Settings of the chain: which subnet, through which node, and with which hotkey."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from gaia.validator.utils.setting_sources import HandedSettings, setting
+
+
+class ChainSettings(HandedSettings):
+    """For what reads the chain or signs."""
+
+    heading: ClassVar[str] = "Chain"
+
+    netuid: int = setting(
+        57,
+        "Number of the subnet that this validator serves. Change it only for another subnet, such as testnet's.",
+        "NETUID",
+        ge=0,
+        le=65535,
+    )
+    chain_endpoint: str = setting(
+        "wss://entrypoint-finney.opentensor.ai:443",
+        "Websocket address of the subtensor node. Use a node of your own if the public one is slow.",
+        "SUBTENSOR_ADDRESS",
+        pattern=r"^wss?://",
+    )
+    chain_timeout_s: float = setting(
+        60.0,
+        "Seconds to wait for one answer from the chain. Raise it for a slow node.",
+        gt=0,
+    )
+    metagraph_interval_s: float = setting(
+        300.0,
+        "Seconds between two reads of the metagraph. Each read is also a chance to set weights.",
+        gt=0,
+    )
+    wallet_name: str = setting("default", "Name of the wallet that holds the hotkey.", "WALLET_NAME")
+    wallet_hotkey: str = setting("default", "Name of the hotkey inside the wallet.", "HOTKEY_NAME")
+    wallet_path: Path = setting(
+        Path("~/.bittensor/wallets"), "Folder that contains the wallets.", "WALLET_PATH"
+    )
+    dry_run: bool = setting(
+        False,
+        "Run everything except signing and submitting weights. Use it to try out a machine.",
+    )

@@ -1,0 +1,31 @@
+"""Settings of the data folder: where it is, how much room it needs, and what stays in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
+
+from gaia.validator.utils.setting_sources import HandedSettings, at_home, setting
+
+
+class FilesSettings(HandedSettings):
+    """For what writes to the data folder."""
+
+    heading: ClassVar[str] = "Files"
+
+    data_dir: Annotated[Path, AfterValidator(at_home)] = setting(
+        Path("data"),
+        "Folder for the embedded database, downloads, reference fields, sockets and logs. Only one validator may use it.",
+    )
+    data_min_free_mib: int = setting(
+        512,
+        "MiB that must be free in the data folder. With less, the validator does not start.",
+        ge=1,
+    )
+    keep_inputs_days: float = setting(
+        0.0,
+        "Days to keep scored chunks and reference fields for replay. 0 deletes chunks once scored.",
+        ge=0,
+    )

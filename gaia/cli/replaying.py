@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gaia.cli import tables
 from gaia.cli.replay.runs import Difference, Verdict, replay
-from gaia.cli.replay.units import InputMissing, Unit, compute, pool
+from gaia.cli.replay.units import compute_overlaps, pool
 from gaia.cli.replay.weights import VectorVerdict, replay_vector
 from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
-from gaia.tasks.defined_tasks.weather.copies.copy_book import OVERLAPS
+from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import parts_named
 from gaia.validator.db import history, products
 from gaia.validator.db.history import Row, StoredRun
@@ -79,14 +80,11 @@ def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdic
     with pool(1, source.data_dir) as executor:
 
         @cache
-        def found(payload: str) -> Mapping[str, Any]:
-            (outcome,) = compute(executor, [Unit(OVERLAPS, json.loads(payload), {}, ())])
-            if outcome.value is None:
-                raise InputMissing(outcome.problem)
-            return outcome.value
+        def found(unit: bytes) -> Overlaps:
+            return compute_overlaps(executor, msgspec.json.decode(unit, type=FindOverlaps))
 
         return [
-            replay_vector(row, parts, kept, source.data_dir, lambda payload: found(json.dumps(payload)))
+            replay_vector(row, parts, kept, source.data_dir, lambda unit: found(msgspec.json.encode(unit)))
             for row in rows
         ]
 

@@ -12,6 +12,7 @@ import pytest
 from gaia.cli.replay.weights import BEFORE, replay_vector
 from gaia.cli.replaying import vector_lines, vectors_report
 from gaia.tasks.defined_tasks.base import FoundCopies
+from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
 from gaia.validator.core.weights.rules import Entry
 from gaia.validator.core.weights.rules.base import Standing
@@ -61,9 +62,9 @@ def replayed(
     pairs: list[tuple[str, str, float]] = PAIRS,
     missing: tuple[str, ...] = (),
 ) -> Any:
-    def found(payload: dict[str, Any]) -> dict[str, Any]:
-        assert payload["hotkeys"] == ["a", "b"]
-        return {"pairs": [list(pair) for pair in pairs], "missing": list(missing)}
+    def found(unit: FindOverlaps) -> Overlaps:
+        assert unit.hotkeys == ["a", "b"]
+        return Overlaps(pairs=pairs, missing=list(missing))
 
     return replay_vector(row, parts, KEPT if kept is None else kept, Path("data"), found)
 

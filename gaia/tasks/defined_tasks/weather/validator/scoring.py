@@ -11,10 +11,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import msgspec
 import numpy as np
 import xarray as xr
 
+from gaia.tasks.defined_tasks.weather.rules.base import Component
+from gaia.tasks.defined_tasks.weather.units import (
+    DescribeForecast,
+    Description,
+    FieldDescription,
+    LeadScored,
+    LeadUnit,
+    ScoreDay1,
+    ScoreFinal,
+    ScoreLead,
+)
 from gaia.tasks.defined_tasks.weather.validator.areas import Floats
 from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import LeadSketches, Sketch, SketchFile
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
@@ -23,72 +33,15 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     sketch_points,
 )
 from gaia.tasks.defined_tasks.weather.validator.kernel import Values
-from gaia.tasks.defined_tasks.weather.validator.measures import Measures, References
-from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract, Field, MinerStore
-from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
+from gaia.tasks.defined_tasks.weather.validator.measures import References
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Field, MinerStore
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 
-class LeadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One lead, and our own fields to hold forecasts against.
-
-    Our fields are files of little-endian float32, (lat, lon) in C order, named by field.
-    """
-
-    grid: str
-    steps: int
-    step_hours: int
-    lead_hours: int
-    fields: list[str]
-    truth: dict[str, str]
-    climatology: dict[str, str]
-    baseline: dict[str, str] = msgspec.field(default_factory=dict)
-    """The GFS forecast for the same valid time; day 1 needs it."""
-    persistence: dict[str, str] = msgspec.field(default_factory=dict)
-    """The analysis at the initial time."""
-    measures: Measures = "gaia-2.9"
-
-    @property
-    def contract(self) -> Contract:
-        return Contract(grid=self.grid, steps=self.steps, step_hours=self.step_hours)
-
-
-class ScoreRequest(LeadRequest, frozen=True, kw_only=True):
-    """One lead of one forecast."""
-
-    store_dir: str
-    digests: dict[str, str]
-    """Path in the store -> sha256 (hex) from the frozen manifest."""
-    sketch: str = ""
-    """Where the sketch of its errors goes; "": none is wanted."""
-
-    def store(self) -> MinerStore:
-        return MinerStore(Path(self.store_dir), self.digests, self.contract)
-
-
-class DescribeRequest(StoreRequest, frozen=True, kw_only=True):
-    """One lead of one forecast, to be looked at."""
-
-    lead_hours: int
-    fields: list[str]
-
-
-def score_day1(payload: dict[str, Any]) -> dict[str, Any]:
-    """Measure one lead against the GFS analysis, with the GFS forecast as baseline.
-
-    Parameters
-    ----------
-    payload
-        A `ScoreRequest` with a baseline for every field.
-
-    Returns
-    -------
-    dict
-        ``components``: per field the values of `measures.FieldComponents` with
-        ``field`` and ``lead_hours``; ``field_digests``: field -> sha256 (hex) of its
-        chunk as the manifest promised it, and as it was found to be before it was decoded.
+def score_day1(unit: ScoreDay1) -> LeadScored:
+    """Measure one lead against the GFS analysis, with the GFS forecast as baseline of each field.
 
     Raises
     ------
@@ -98,43 +51,28 @@ def score_day1(payload: dict[str, Any]) -> dict[str, Any]:
         If the forecast is not what its manifest promised, lacks a field, or holds
         a value that is not finite or cannot be weather.
     """
-    return _score(msgspec.convert(payload, ScoreRequest), needs_baseline=True)
+    return _score(unit, needs_baseline=True)
 
 
-def score_era5_final(payload: dict[str, Any]) -> dict[str, Any]:
+def score_era5_final(unit: ScoreFinal) -> LeadScored:
     """Measure one lead against ERA5.
 
     As `score_day1`; what needs a baseline that is not given is None.
     """
-    return _score(msgspec.convert(payload, ScoreRequest), needs_baseline=False)
+    return _score(unit, needs_baseline=False)
 
 
-def describe_forecast(payload: dict[str, Any]) -> dict[str, Any]:
-    """Say what a forecast holds, as evidence kept when it is rejected; blames nobody.
-
-    Parameters
-    ----------
-    payload
-        A `DescribeRequest`.
-
-    Returns
-    -------
-    dict
-        ``fields``: field -> ``finite_fraction``; ``minimum``, ``maximum`` and
-        ``mean`` (unweighted) of the finite values, in the field's unit, None if
-        there are none; ``plausible``: all values can be weather; ``problem``:
-        why the field could not be read, else None.
-    """
-    request = msgspec.convert(payload, DescribeRequest)
-    store = request.store()
+def describe_forecast(unit: DescribeForecast) -> Description:
+    """Say what a forecast holds, as evidence kept when it is rejected; blames nobody."""
+    store = MinerStore.of(unit)
     out = np.empty(store.contract.field_shape, np.float32)
-    described: dict[str, Any] = {}
-    for field in request.fields:
+    described: dict[str, FieldDescription] = {}
+    for field in unit.fields:
         try:
-            described[field] = _describe(store.read_field(field, request.lead_hours, out), field)
+            described[field] = _describe(store.read_field(field, unit.lead_hours, out), field)
         except MinerFault as fault:
-            described[field] = {**_describe(np.empty(0, np.float32), field), "problem": str(fault)}
-    return {"fields": described}
+            described[field] = _describe(np.empty(0, np.float32), field, str(fault))
+    return Description(fields=described)
 
 
 def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[str, float]:
@@ -212,7 +150,7 @@ class OwnFields:
     """
 
     def __init__(
-        self, request: LeadRequest, field: str, shape: tuple[int, int], *, needs_baseline: bool
+        self, request: LeadUnit, field: str, shape: tuple[int, int], *, needs_baseline: bool
     ) -> None:
         self.field = field
         self._is_whole = False
@@ -246,7 +184,7 @@ class OwnFields:
         return [error_sketch(field, self._truth, self.sketch_points) for field in given if field is not None]
 
     def score(
-        self, store: MinerStore, request: LeadRequest, out: Field, sketch: SketchFile | None = None
+        self, store: MinerStore, request: LeadUnit, out: Field, sketch: SketchFile | None = None
     ) -> dict[str, Any]:
         """Return the component of one forecast, decoded into `out`; raises as `score_day1` does.
 
@@ -295,18 +233,18 @@ def require_plausible(is_finite: bool, smallest: float, largest: float, name: st
         )
 
 
-def _score(request: ScoreRequest, *, needs_baseline: bool) -> dict[str, Any]:
-    store = request.store()
-    shape = request.contract.field_shape
+def _score(unit: ScoreLead, *, needs_baseline: bool) -> LeadScored:
+    store = MinerStore.of(unit)
+    shape = store.contract.field_shape
     out = np.empty(shape, np.float32)
     components, digests = [], {}
-    with LeadSketches({"": request.sketch}) as sketches:
-        for field in request.fields:
-            own = OwnFields(request, field, shape, needs_baseline=needs_baseline)
+    with LeadSketches({"": unit.sketch}) as sketches:
+        for field in unit.fields:
+            own = OwnFields(unit, field, shape, needs_baseline=needs_baseline)
             sketches.add_public(own.public_sketches)
-            components.append(own.score(store, request, out, sketches.of("")))
-            digests[field] = chunk_digest(store, field, request.lead_hours)
-    return {"components": components, "field_digests": digests}
+            components.append(Component(**own.score(store, unit, out, sketches.of(""))))
+            digests[field] = chunk_digest(store, field, unit.lead_hours)
+    return LeadScored(components=components, field_digests=digests)
 
 
 def _mapped(paths: Mapping[str, str], field: str, shape: tuple[int, int], kind: str) -> Field:
@@ -322,22 +260,23 @@ def _mapped(paths: Mapping[str, str], field: str, shape: tuple[int, int], kind: 
     return values
 
 
-def _describe(values: Field, field: str) -> dict[str, Any]:
+def _describe(values: Field, field: str, problem: str | None = None) -> FieldDescription:
     variable = VARIABLES[split_field(field)[0]]
     finite = values[np.isfinite(values)]
     if not finite.size:
-        nothing = dict.fromkeys(("minimum", "maximum", "mean"))
-        return {"finite_fraction": 0.0, **nothing, "plausible": False, "problem": None}
+        return FieldDescription(
+            finite_fraction=0.0, minimum=None, maximum=None, mean=None, plausible=False, problem=problem
+        )
     smallest, largest = float(finite.min()), float(finite.max())
     complete = finite.size == values.size
-    return {
-        "finite_fraction": finite.size / values.size,
-        "minimum": smallest,
-        "maximum": largest,
-        "mean": float(finite.mean(dtype=np.float64)),
-        "plausible": complete and variable.minimum <= smallest and largest <= variable.maximum,
-        "problem": None,
-    }
+    return FieldDescription(
+        finite_fraction=finite.size / values.size,
+        minimum=smallest,
+        maximum=largest,
+        mean=float(finite.mean(dtype=np.float64)),
+        plausible=complete and variable.minimum <= smallest and largest <= variable.maximum,
+        problem=problem,
+    )
 
 
 def _open(path: str) -> xr.Dataset:

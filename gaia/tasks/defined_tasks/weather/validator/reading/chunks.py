@@ -13,6 +13,7 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from gaia.tasks.defined_tasks.weather.units import ForecastUnit, ScoreLead, SpooledUnit
 from gaia.tasks.defined_tasks.weather.validator.reading.frames import COMPRESSORS, HEADER_BYTES, check_frame
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
@@ -47,6 +48,11 @@ class Contract:
     grid: str
     steps: int
     step_hours: int
+
+    @classmethod
+    def of(cls, unit: ForecastUnit) -> Contract:
+        """Return the contract that a unit was told of."""
+        return cls(grid=unit.grid, steps=unit.steps, step_hours=unit.step_hours)
 
     @property
     def field_shape(self) -> tuple[int, int]:
@@ -88,6 +94,11 @@ class MinerStore:
     directory: Path
     digests: Mapping[str, str]
     contract: Contract
+
+    @classmethod
+    def of(cls, unit: SpooledUnit | ScoreLead) -> MinerStore:
+        """Return the store that a unit about one forecast names."""
+        return cls(Path(unit.store_dir), unit.digests, Contract.of(unit))
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, proven to be those the miner committed to.

@@ -14,7 +14,7 @@ import numcodecs
 import numpy as np
 import numpy.typing as npt
 
-from gaia.tasks.defined_tasks.weather.validator.units import factor_of
+from gaia.tasks.defined_tasks.weather.validator.physical_units import factor_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import TransientError
 

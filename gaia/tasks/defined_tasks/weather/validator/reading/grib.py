@@ -12,7 +12,7 @@ import eccodes
 import numpy as np
 import numpy.typing as npt
 
-from gaia.tasks.defined_tasks.weather.validator.units import factor_of
+from gaia.tasks.defined_tasks.weather.validator.physical_units import factor_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, field_name, split_field
 from gaia.validator.utils.errors import TransientError
 

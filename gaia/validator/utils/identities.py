@@ -1,0 +1,14 @@
+"""The kinds of text that name something; a name of one kind cannot stand where another is meant."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+Hotkey = NewType("Hotkey", str)
+"""ss58 address by which the chain knows a miner or a validator."""
+RunId = NewType("RunId", str)
+"""Initial time of a run, such as "2026-03-25T00Z"."""
+JobId = NewType("JobId", str)
+"""Name of a unit of work in the compute pool, or of a forecast at its miner; equal names are the same work."""
+WorkerId = NewType("WorkerId", str)
+"""Name of a compute worker, such as "4.7": seat and incarnation."""

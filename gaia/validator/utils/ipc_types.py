@@ -13,8 +13,6 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError,
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
 """How a compute worker is confined. The last is for tests: what holds where the kernel has no Landlock."""
 
-Json = None | bool | int | float | str | list[Any] | dict[str, Any]
-
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 CANARY = "pool.canary"
 """Handler that every worker has, whatever its handlers are: it shows that the worker still works."""

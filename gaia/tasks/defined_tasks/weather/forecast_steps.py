@@ -25,7 +25,7 @@ from gaia.tasks.defined_tasks.weather.promises import Promises
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
-from gaia.tasks.defined_tasks.weather.unit_runner import Done, UnitRunner
+from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
 from gaia.tasks.defined_tasks.weather.units import (
     SCORES_ONE,
     BatchMember,
@@ -86,7 +86,7 @@ class ForecastSteps:
         self._settings = settings
         self._database = database
         self._miners = miners
-        self._units = UnitRunner(pool, settings.unit_timeout_s, wall_clock)
+        self._units = UnitClient(pool, settings.unit_timeout_s, wall_clock)
         self._metagraph = metagraph
         self._clock = clock
         self._book = book

@@ -1,6 +1,6 @@
 """The units of work of the weather task: what each handler is given, and what it answers.
 
-The IO side builds a unit; `UnitRunner.run_unit` sends it and reads the answer. The compute side
+The IO side builds a unit; `UnitClient.run_unit` sends it and reads the answer. The compute side
 (`validator/handlers.py`) turns the payload back into the unit, and the handler's answer into plain values.
 Nothing here loads numpy, so both sides import it.
 

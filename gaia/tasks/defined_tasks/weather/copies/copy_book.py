@@ -34,7 +34,7 @@ from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
 )
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
-from gaia.tasks.defined_tasks.weather.unit_runner import UnitRunner
+from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import (
     FindOverlaps,
     KeptProducts,
@@ -75,7 +75,7 @@ class CopyBook:
     ) -> None:
         self._settings = settings
         self._database = database
-        self._units = UnitRunner(pool, settings.unit_timeout_s, wall_clock)
+        self._units = UnitClient(pool, settings.unit_timeout_s, wall_clock)
         self._wall_clock = wall_clock
         self._rules = RULE_SETS[settings.rule_set]
         self._folders = SketchFolders(settings.data_dir.resolve() / SKETCHES)

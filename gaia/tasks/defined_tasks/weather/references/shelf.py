@@ -25,7 +25,7 @@ from gaia.tasks.defined_tasks.weather.references.waits import (
     wait_after,
 )
 from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal
-from gaia.tasks.defined_tasks.weather.unit_runner import UnitRunner
+from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import DecodeGfs, DecodeVerification, StoredFields
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
@@ -61,7 +61,7 @@ class ReferenceShelf:
         self._settings = settings
         self._database = database
         self._archives = archives
-        self._units = UnitRunner(pool, settings.unit_timeout_s, wall_clock)
+        self._units = UnitClient(pool, settings.unit_timeout_s, wall_clock)
         data_dir = settings.data_dir.resolve()
         self._directory = data_dir / "fields"
         self._files = ReferenceFiles(data_dir)

@@ -175,7 +175,7 @@ def check_metadata(content: bytes, variable: str, contract: Contract) -> str:
         If it is not JSON, or differs from the contract in any key.
     """
     found = _parse(content, variable)
-    fixed: dict[str, Any] = {
+    fixed: dict[str, object] = {
         "zarr_format": 2,
         "shape": list(contract.array_shape(variable)),
         "chunks": list(contract.chunk_shape(variable)),
@@ -227,7 +227,7 @@ def _inside(path: str) -> PurePosixPath:
     return PurePosixPath(path)
 
 
-def _parse(content: bytes, variable: str) -> dict[str, Any]:
+def _parse(content: bytes, variable: str) -> dict[str, object]:
     if len(content) > METADATA_MAX_BYTES:
         raise MinerFault(f"{variable}/.zarray is longer than {METADATA_MAX_BYTES} bytes")
     try:

@@ -59,7 +59,9 @@ class ClimatologyReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         try:
-            self._metadata: dict[str, Any] = json.loads((directory / ".zmetadata").read_text())["metadata"]
+            self._metadata: Mapping[str, Mapping[str, Any]] = json.loads(
+                (directory / ".zmetadata").read_text()
+            )["metadata"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TransientError(f"climatology metadata cannot be read: {error}") from error
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import eccodes
 import numpy as np
@@ -173,7 +173,7 @@ def _require_grid(message: int, source: Source, name: str, grid: str) -> None:
     spacing = 360.0 / lons
     is_upward = bool(eccodes.codes_get(message, "jScansPositively"))
     north_south = (-90.0, 90.0) if is_upward else (90.0, -90.0)
-    expected: dict[str, Any] = {
+    expected: dict[str, str | int] = {
         "gridType": "regular_ll",
         "Ni": lons,
         "Nj": lats,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.unit_runner import UnitRunner
+from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.utils.errors import MinerFault, TransientError
 from gaia.validator.utils.identities import JobId
@@ -31,7 +31,7 @@ class Pool:
 async def test_a_unit_has_its_handler_deadline_priority_and_name() -> None:
     pool = Pool(value={"pairs": [], "missing": []})
 
-    await UnitRunner(pool, 30.0, lambda: 1000.0).run_unit(UNIT, JOB, priority=Priority.AHEAD)
+    await UnitClient(pool, 30.0, lambda: 1000.0).run_unit(UNIT, JOB, priority=Priority.AHEAD)
 
     assert pool.units == [
         WorkUnit(
@@ -48,7 +48,7 @@ async def test_a_unit_has_its_handler_deadline_priority_and_name() -> None:
 async def test_an_answer_comes_as_its_type_with_what_it_cost() -> None:
     pool = Pool(value={"pairs": [["5A", "5B", 0.5]], "missing": []})
 
-    done = await UnitRunner(pool, 30.0).run_unit(UNIT, JOB)
+    done = await UnitClient(pool, 30.0).run_unit(UNIT, JOB)
 
     assert done.answer == Overlaps(pairs=[("5A", "5B", 0.5)], missing=[])
     assert done.cpu_s == 0.25
@@ -60,11 +60,11 @@ async def test_an_answer_comes_as_its_type_with_what_it_cost() -> None:
 )
 async def test_an_answer_of_another_type_is_a_failure_that_may_pass(value: Any) -> None:
     with pytest.raises(TransientError, match="not one to weather.copies.overlaps"):
-        await UnitRunner(Pool(value=value), 30.0).run_unit(UNIT, JOB)
+        await UnitClient(Pool(value=value), 30.0).run_unit(UNIT, JOB)
 
 
 async def test_what_the_handler_raised_is_raised_here() -> None:
     pool = Pool(failure=Failure.of(MinerFault("late")))
 
     with pytest.raises(MinerFault, match="late"):
-        await UnitRunner(pool, 30.0).run_unit(UNIT, JOB)
+        await UnitClient(pool, 30.0).run_unit(UNIT, JOB)

@@ -1,4 +1,4 @@
-"""Runs units of the weather task in the compute pool and reads their answers."""
+"""Sends units of the weather task to the compute pool and reads their answers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Done(Generic[A]):
     cpu_s: float
 
 
-class UnitRunner:
-    """Gives each unit its deadline and hands it to the pool.
+class UnitClient:
+    """Gives each unit its deadline, sends it to the pool and returns the answer.
 
     Parameters
     ----------

@@ -25,6 +25,7 @@ from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
 
 _PERSISTENCE = "persistence"
@@ -123,14 +124,14 @@ class _Miners:
         )
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
-        job_id = f"{miner.uid}-{init_time:%Y%m%d%H}"
+        job_id = MinerJobId(f"{miner.uid}-{init_time:%Y%m%d%H}")
         self._signed[job_id] = self._forecast(miner.uid, init_time, self._scratch / job_id)
         return JobOffer(accepted=True, job_id=job_id, message="")
 
-    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
         return job_id in self._signed
 
-    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
         digest = hashlib.sha256(self._signed[job_id].content).hexdigest()
         return StoreAccess(url_path=f"/{job_id}", manifest_sha256=digest, token="")
 

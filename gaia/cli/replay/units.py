@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.units import (
     SCORES_ONE,
     FindOverlaps,
@@ -31,9 +32,10 @@ from gaia.validator.app.sandbox.confine import confine, grant_for
 from gaia.validator.db.history import Row, StoredRun
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.identities import Hotkey, RunId
 from gaia.validator.utils.ipc_types import SandboxMode
 
-Key = tuple[str, str, str, int]
+Key = tuple[Hotkey, str, LeadKind, int]
 """(hotkey, rule set, kind, lead in hours)."""
 
 
@@ -88,7 +90,7 @@ def units_of(
         given = inputs.get(tuple(lead))
         if given is None:
             raise InputMissing(f"what {' '.join(map(str, lead))} h was scored with was not recorded")
-        stored = _stored_unit(run.summary.run_id, key, given, promises.of(hotkey), data_dir)
+        stored = _stored_unit(RunId(run.summary.run_id), key, given, promises.of(hotkey), data_dir)
         same = (hotkey, *lead[1:], repr(stored.unit))
         earlier = merged.get(same)
         merged[same] = replace(stored, keys=(*(earlier.keys if earlier else ()), key))
@@ -177,7 +179,7 @@ def require_digest(path: Path, sha256: str) -> None:
         raise InputMissing(f"{path} has sha256 {found}, and was scored against {sha256}")
 
 
-def store_of(data_dir: Path, run_id: str, hotkey: str) -> Path:
+def store_of(data_dir: Path, run_id: RunId, hotkey: Hotkey) -> Path:
     """Return the spool folder of one forecast."""
     return data_dir / "spool" / run_id / hotkey
 
@@ -203,7 +205,7 @@ class _Promises:
 
 
 def _stored_unit(
-    run_id: str, key: Key, given: Row, promised: Mapping[str, str], data_dir: Path
+    run_id: RunId, key: Key, given: Row, promised: Mapping[str, str], data_dir: Path
 ) -> StoredUnit:
     hotkey, _, _, lead_hours = key
     shared = dict(given["payload"])

@@ -9,6 +9,8 @@ Hotkey = NewType("Hotkey", str)
 RunId = NewType("RunId", str)
 """Initial time of a run, such as "2026-03-25T00Z"."""
 JobId = NewType("JobId", str)
-"""Name of a unit of work in the compute pool, or of a forecast at its miner; equal names are the same work."""
+"""Name of a unit of work in the compute pool; units of one name are one job, answered once."""
+MinerJobId = NewType("MinerJobId", str)
+"""Name that a miner gave to the forecast it was asked for."""
 WorkerId = NewType("WorkerId", str)
 """Name of a compute worker, such as "4.7": seat and incarnation."""

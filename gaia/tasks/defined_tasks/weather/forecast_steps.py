@@ -47,7 +47,7 @@ from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
-from gaia.validator.utils.identities import Hotkey, JobId
+from gaia.validator.utils.identities import Hotkey, JobId, MinerJobId, RunId
 from gaia.validator.utils.ipc_types import Neuron
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ForecastSteps:
             If we were away so long that nobody may be bound any more.
         """
         self._window.require_open(forecast, self._clock.now())
-        miner, job_id = self._neuron(forecast), forecast.job_id or ""
+        miner, job_id = self._neuron(forecast), MinerJobId(forecast.job_id or "")
         if not await self._miners.forecast_ready(miner, job_id):
             return False
         access = await self._miners.open_store(miner, job_id)
@@ -186,7 +186,9 @@ class ForecastSteps:
             fields=given.fields,
             batches=LeadBatches(self._settings.batch_miners, together, alone),
             inputs=self._kept.describe(SCORES_ONE[kind].handler, given, references),
-            sketches=None if own else sketch_folder(self._spool.parent, rules, run.run_id, kind, lead.hours),
+            sketches=None
+            if own
+            else sketch_folder(self._spool.parent, rules, RunId(run.run_id), kind, lead.hours),
         )
 
     async def score(
@@ -209,7 +211,7 @@ class ForecastSteps:
             left_over = any((store / path).exists() for path in digests)
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
-            sketch = str(active.sketches / sketch_name(forecast.hotkey)) if active.sketches else ""
+            sketch = str(active.sketches / sketch_name(Hotkey(forecast.hotkey))) if active.sketches else ""
             wanted = msgspec.structs.replace(spooled, sketch=sketch)
             scored = await active.batches.score(Hotkey(forecast.hotkey), wanted)
         except MinerFault as error:
@@ -268,7 +270,7 @@ class ForecastSteps:
     ) -> None:
         """Bring the lead's files into the spool; geometry that breaks the contract ends it early."""
         miner = self._neuron(forecast)
-        access = await self._miners.open_store(miner, forecast.job_id or "")
+        access = await self._miners.open_store(miner, MinerJobId(forecast.job_id or ""))
         if access.manifest_sha256 != forecast.manifest_sha256:
             raise MinerFault("the manifest was changed after it was frozen")
         if not all((store / path).exists() for path in metadata):

@@ -251,9 +251,9 @@ class ProductsMade(Answer, frozen=True, kw_only=True):
     """The file of products that a `MakeProducts` wrote."""
 
     sha256: str
-    hotkeys: list[str]
+    hotkeys: list[Hotkey]
     """The forecasts they are of, in order."""
-    absent: list[str] = msgspec.field(default_factory=list)
+    absent: list[Hotkey] = msgspec.field(default_factory=list)
     """Hotkeys whose sketch is not there or not whole."""
 
 
@@ -265,7 +265,7 @@ class MakeProducts(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     folder: str
     """Where the sketches are."""
-    hotkeys: list[str]
+    hotkeys: list[Hotkey]
     fields: int
     """How many a sketch holds."""
     out_dir: str
@@ -297,7 +297,7 @@ class FindOverlaps(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
     handler: ClassVar[str] = "weather.copies.overlaps"
     answer: ClassVar[type[Overlaps]] = Overlaps
 
-    hotkeys: list[str]
+    hotkeys: list[Hotkey]
     products: list[KeptProducts]
 
 

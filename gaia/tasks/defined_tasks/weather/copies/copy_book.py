@@ -47,7 +47,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.products import LeadProducts
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
-from gaia.validator.utils.identities import JobId
+from gaia.validator.utils.identities import Hotkey, JobId, RunId
 from gaia.validator.utils.ipc_types import Priority
 
 if TYPE_CHECKING:
@@ -182,7 +182,9 @@ class CopyBook:
         )
         return True
 
-    async def _make(self, folder: Path, run_id: str, lead_hours: int, hotkeys: Sequence[str]) -> LeadProducts:
+    async def _make(
+        self, folder: Path, run_id: RunId, lead_hours: int, hotkeys: Sequence[Hotkey]
+    ) -> LeadProducts:
         unit = MakeProducts(
             folder=str(folder),
             hotkeys=list(hotkeys),
@@ -196,9 +198,10 @@ class CopyBook:
             log.error("sketches_missing", lead=_name(folder), hotkeys=absent)
         return LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
 
-    async def _settled(self, folder: Path) -> list[str] | None:
+    async def _settled(self, folder: Path) -> list[Hotkey] | None:
         async with self._database.transaction() as connection:
-            return await products.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
+            settled = await products.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
+        return None if settled is None else [Hotkey(hotkey) for hotkey in settled]
 
     async def _require_nothing_left(self) -> None:
         now, before = self._wall_clock(), self._left_since
@@ -240,7 +243,7 @@ class CopyBook:
 
 
 def sketch_folder(
-    data_dir: Path, rules: RuleSet, run_id: str, kind: LeadKind, lead_hours: int
+    data_dir: Path, rules: RuleSet, run_id: RunId, kind: LeadKind, lead_hours: int
 ) -> Path | None:
     """Return where the sketches of a lead go; None where none are made."""
     if not rules.finds_copies or kind is not LeadKind.FINAL or lead_hours % EVERY_HOURS:
@@ -281,10 +284,10 @@ def overlaps_wanted(
                 places=[place.get(hotkey) for hotkey in earning],
             )
         )
-    return FindOverlaps(hotkeys=list(earning), products=leads)
+    return FindOverlaps(hotkeys=[Hotkey(hotkey) for hotkey in earning], products=leads)
 
 
-def _believed(answer: ProductsMade, asked: Sequence[str]) -> tuple[str, list[str]]:
+def _believed(answer: ProductsMade, asked: Sequence[Hotkey]) -> tuple[str, list[Hotkey]]:
     """Return digest and hotkeys of an answer, which a worker that was taken over may have made up."""
     sha256, hotkeys = answer.sha256, answer.hotkeys
     if not _SHA256.fullmatch(sha256):

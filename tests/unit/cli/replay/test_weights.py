@@ -146,6 +146,6 @@ def test_what_is_said_names_those_that_differ_and_counts_the_rest() -> None:
     assert said[0] == "weights  2 of 3 vectors computed anew: 14 numbers, 1 differ"
     assert said[1] == f"  - 1 vectors: {BEFORE}"
     assert said[2:4] == ["  epoch 8  DIFFERS", "  vector_sha256"]
-    assert (report["vectors"], report["computed"], report["differing"]) == (3, 2, 1)
-    assert [each["epoch"] for each in report["not_same"]] == [8]
+    assert (report.vectors, report.computed, report.differing) == (3, 2, 1)
+    assert [each.epoch for each in report.not_same] == [8]
     assert list(vector_lines([], with_differences=True)) == []

@@ -18,6 +18,7 @@ from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastField
 from gaia.miner.store import StoreWriter
 from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess
+from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.tasks.defined_tasks.weather.units import UNITS, DecodeGfs, DecodeVerification
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
@@ -56,14 +57,16 @@ async def make_runs(
     clock = _Clock(first_init_time + timedelta(hours=settings.run_hour_utc))
     world = _Miners(settings, miners, replay, scratch)
     archive = _Archive()
+    pool = _Pool(replay)
     task = WeatherTask(
         settings,
         database,
         world,
         Archives(gfs=archive, era5=archive, climatology=archive),
-        _Pool(replay),
+        pool,
         world,
         clock,
+        CopyBook(settings, database, pool),
     )
     for _ in range(_MOST_TICKS):
         due = await task.advance(clock.now())

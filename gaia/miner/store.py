@@ -19,7 +19,8 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import (
     SIGNATURE_NAME,
     build_manifest,
 )
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
+from gaia.validator.utils.files import put_file
 
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
 _GRID_AXES = {False: ("time", "lat", "lon"), True: ("time", "pressure_level", "lat", "lon")}
@@ -72,10 +73,8 @@ class StoreWriter:
         self._describe()
         manifest = build_manifest(miner_hotkey, self._digests)
         (self._directory / SIGNATURE_NAME).write_bytes(sign(manifest))
-        draft = self._directory / f".{MANIFEST_NAME}"
-        draft.write_bytes(manifest)
         # The manifest appears last and whole: its presence says that the store is complete.
-        draft.replace(self._directory / MANIFEST_NAME)
+        put_file(self._directory / MANIFEST_NAME, manifest)
         return manifest
 
     def _describe(self) -> None:

@@ -217,8 +217,7 @@ def limit(day1: Any, read: Callable[[Any], float], miner: int = 0) -> float:
     from numcodecs import blosc
 
     from benchmarks.scoring_peers.inputs import FIELDS, LEAD_HOURS, ROLES
-    from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
-    from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
+    from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest
 
     out, total = np.empty(day1.contract.field_shape, np.float32), 0.0
     for field in FIELDS:

@@ -20,6 +20,7 @@ from gaia.localnet.archives.grib import era5_file
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES
+from gaia.validator.utils.files import put_file
 
 ERA5_DELAY = timedelta(days=5)
 DATASETS: Mapping[str, bool] = {
@@ -166,10 +167,8 @@ class CdsDesk:
 
     def _write(self, path: Path, wanted: list[tuple[str, datetime]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".part")
         fields = [(name, time, self._replay.truth(time, name, self._grid)) for name, time in wanted]
-        draft.write_bytes(era5_file(fields))
-        draft.replace(path)
+        put_file(path, era5_file(fields))
 
     def _wanted(self, dataset: str, inputs: Mapping[str, Any]) -> list[tuple[str, datetime]]:
         """Return every (field, valid time) of a request, in the order of its messages."""

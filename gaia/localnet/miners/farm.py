@@ -14,7 +14,7 @@ from gaia.localnet.options import Options, clock_file
 from gaia.localnet.population import MinerSpec, population
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.localnet.weather.replay import WeatherReplay
-from gaia.miner.server import MinerOptions
+from gaia.miner.jobs import MinerOptions
 from gaia.miner.sessions import write_certificate
 from gaia.validator.core.clock import SimulatedClock
 

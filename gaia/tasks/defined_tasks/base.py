@@ -25,7 +25,7 @@ class Clock(Protocol):
         ...
 
 
-class ComputePool(Protocol):
+class UnitRunner(Protocol):
     """Runs units of work in processes that may die."""
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:

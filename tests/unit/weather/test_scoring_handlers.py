@@ -14,7 +14,8 @@ import xarray as xr
 from gaia.tasks.defined_tasks.weather.rules import Component
 from gaia.tasks.defined_tasks.weather.units import DescribeForecast
 from gaia.tasks.defined_tasks.weather.validator.measures import field_components
-from gaia.tasks.defined_tasks.weather.validator.scoring import handle_day1_scoring, require_comparable
+from gaia.tasks.defined_tasks.weather.validator.scoring import handle_day1_scoring
+from gaia.tasks.defined_tasks.weather.validator.zarr_example import require_comparable
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import SHAPE, Values, a_field, a_store, packed, put, reference_files
 from tests.support.weather_handlers import describe_forecast, part_of, score_day1, score_era5_final

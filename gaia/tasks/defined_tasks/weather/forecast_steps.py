@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
+from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
@@ -76,11 +76,12 @@ class ForecastSteps:
         settings: Settings,
         database: Database,
         miners: Miners,
-        pool: ComputePool,
+        pool: UnitRunner,
         metagraph: MetagraphView,
         clock: Clock,
         book: ScoreBook,
         window: FreezeWindow,
+        kept: KeptInputs,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -91,7 +92,7 @@ class ForecastSteps:
         self._clock = clock
         self._book = book
         self._window = window
-        self._kept = KeptInputs(settings, database)
+        self._kept = kept
         self._promises = Promises(database)
         self._spool = settings.data_dir.resolve() / "spool"
 

@@ -15,10 +15,10 @@ import structlog
 from gaia.tasks.defined_tasks.base import (
     Archives,
     Clock,
-    ComputePool,
     GaiaTask,
     MetagraphView,
     Miners,
+    UnitRunner,
 )
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
@@ -66,9 +66,10 @@ class WeatherTask(GaiaTask):
         database: Database,
         miners: Miners,
         archives: Archives,
-        pool: ComputePool,
+        pool: UnitRunner,
         metagraph: MetagraphView,
         clock: Clock,
+        copies: CopyBook,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -76,14 +77,16 @@ class WeatherTask(GaiaTask):
         self._metagraph = metagraph
         self._book = ScoreBook(settings, database)
         self._kept = KeptInputs(settings, database)
-        self._copies = CopyBook(settings, database, pool)
+        self._copies = copies
         self._shelf = ReferenceShelf(settings, database, archives, pool)
         self._clock = clock
         window = FreezeWindow(
             length=timedelta(hours=settings.freeze_window_hours),
             grain=timedelta(minutes=settings.miner_poll_minutes),
         )
-        self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book, window)
+        self._steps = ForecastSteps(
+            settings, database, miners, pool, metagraph, clock, self._book, window, self._kept
+        )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from gaia.tasks.defined_tasks.base import ComputePool
+from gaia.tasks.defined_tasks.base import UnitRunner
 from gaia.tasks.defined_tasks.weather.units import UnitOf
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import JobId
@@ -36,7 +36,7 @@ class UnitClient:
     """
 
     def __init__(
-        self, pool: ComputePool, timeout_s: float, wall_clock: Callable[[], float] = time.time
+        self, pool: UnitRunner, timeout_s: float, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self._pool = pool
         self._timeout_s = timeout_s

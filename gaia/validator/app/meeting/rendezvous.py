@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.files import put_file
 
 # AF_UNIX takes 107 bytes.
 _LONGEST_PATH_BYTES = 100
@@ -100,9 +101,7 @@ class BoardReader:
 
 def publish(board: Board, path: Path) -> None:
     """Replace the board at `path` at once: a reader sees the old one or the new one."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(board))
-    draft.replace(path)
+    put_file(path, msgspec.json.encode(board))
 
 
 def read_board(path: Path) -> Board:

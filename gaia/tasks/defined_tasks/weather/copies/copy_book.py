@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import ComputePool, FoundCopies
+from gaia.tasks.defined_tasks.base import FoundCopies, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.sketch_folders import SketchFolders, lead_of, remove
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
     EVERY_HOURS,
@@ -70,7 +70,7 @@ class CopyBook:
         self,
         settings: Settings,
         database: Database,
-        pool: ComputePool,
+        pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 
 from gaia.tasks.defined_tasks.weather.units import FieldFile
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.files import put_file
 
 FieldFiles = Mapping[str, FieldFile]
 """By name of the field."""
@@ -81,10 +81,8 @@ class ReferenceFiles:
             source, target = Path(fresh[name].path), Path(held[name].path)
             if source == target:
                 continue
-            draft = target.with_name(f"{target.name}.{os.getpid()}.part")
             try:
-                draft.write_bytes(source.read_bytes())
-                draft.replace(target)
+                put_file(target, source.read_bytes())
             except OSError as error:
                 raise OwnFailure(f"{target.name} cannot be mended: {error.strerror or error}") from error
         return merged

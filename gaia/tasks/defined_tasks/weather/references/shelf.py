@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Archives, ComputePool
+from gaia.tasks.defined_tasks.base import Archives, UnitRunner
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, ReferenceFiles, paths_of
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, ReferenceSource
@@ -55,7 +55,7 @@ class ReferenceShelf:
         settings: Settings,
         database: Database,
         archives: Archives,
-        pool: ComputePool,
+        pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings

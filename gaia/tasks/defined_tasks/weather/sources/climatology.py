@@ -15,11 +15,12 @@ from typing import Literal
 import msgspec
 
 from gaia.tasks.defined_tasks.base import Clock
-from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
+from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.files import whole_file
 
 _METADATA = ".zmetadata"
 _METADATA_LIMIT_BYTES = 16 << 20

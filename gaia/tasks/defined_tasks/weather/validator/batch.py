@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.rules.base import Component
 from gaia.tasks.defined_tasks.weather.units import BatchMember, LeadFailure, ScoreBatch
 from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import LeadSketches, SketchFile
+from gaia.tasks.defined_tasks.weather.validator.own_fields import OwnFields, chunk_digest
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract, Field, MinerStore
-from gaia.tasks.defined_tasks.weather.validator.scoring import OwnFields, chunk_digest
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 from gaia.validator.utils.identities import Hotkey
 
@@ -63,7 +62,7 @@ def _with_field(
 ) -> BatchMember:
     """Add one field to what a forecast has so far; its failure takes the place of all."""
     try:
-        component = Component(**own.score(store, unit, out, sketch))
+        component = own.score(store, unit, out, sketch)
     except (MinerFault, OwnFailure) as error:
         own.require_whole()
         return BatchMember(failure=LeadFailure(error_type=type(error).__name__, message=str(error)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from gaia.tasks.defined_tasks.weather.validator.reading.climatology_store import
 from gaia.tasks.defined_tasks.weather.validator.reading.grib import ERA5, GFS, ReadField, read_fields
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import OwnFailure, TransientError
+from gaia.validator.utils.files import put_file
 
 Field = npt.NDArray[np.float32]
 
@@ -105,11 +105,9 @@ def store_fields(
 
 
 def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
+        put_file(path, content)
     except OSError as error:
         raise OwnFailure(f"reference field {path.name} cannot be written: {error.strerror}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from gaia.tasks.defined_tasks.weather.units import (
     Overlaps,
     ProductsMade,
 )
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     POINTS,
     Floats,
@@ -27,8 +27,8 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     overlaps,
     own_errors,
 )
-from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.files import put_file
 
 DIGITS: Final = 6
 """Decimals of an overlap: what processors do differently in its last bits is not kept."""
@@ -158,13 +158,7 @@ def _keep(values: Floats, directory: Path) -> str:
     content = values.astype("<f8").tobytes()
     sha256 = hashlib.sha256(content).hexdigest()
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / product_name(sha256)
-    draft = directory / f"{sha256}.{os.getpid()}.part"
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    put_file(directory / product_name(sha256), content, sync=True)
     return sha256
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from gaia.tasks.defined_tasks.weather.units import ForecastUnit, ScoreLead, SpooledUnit
 from gaia.tasks.defined_tasks.weather.validator.reading.frames import COMPRESSORS, HEADER_BYTES, check_frame
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest, metadata_path
 from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from gaia.validator.db.statements import SQL
+
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.queries import Forecast
@@ -31,15 +33,6 @@ MEASURES: Final = (
     "mse_blend",
 )
 """The measures of a component, in the order in which `record_component` takes them."""
-
-SQL: Final[Mapping[str, str]] = {
-    # Component scores, each once.
-    "record_component": "INSERT INTO component_scores (run_id, hotkey, rule_set, kind, field, lead_hours,"
-    " forecast_digest, truth_digest, scored_at, rmse, mse, mae, bias, error_sd, acc, acc_uncentred,"
-    " skill_climatology, skill_gfs, skill_persistence, skill_blend, activity, pattern_correlation, clone_distance,"
-    " mse_climatology, mse_gfs, mse_persistence, mse_blend) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) ON CONFLICT DO NOTHING",
-}
 
 
 async def record_components(

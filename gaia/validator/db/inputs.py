@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from gaia.validator.db.statements import SQL
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -19,18 +21,6 @@ class LeadInputs:
     """As the handler had it, its paths relative to the data folder."""
     digests: Mapping[str, Mapping[str, str]]
     """Role, such as "truth", to the sha256 of each field."""
-
-
-SQL: Final[Mapping[str, str]] = {
-    # The first unit of a lead says what all of them are given.
-    "record_inputs": "INSERT INTO lead_inputs (run_id, rule_set, kind, lead_hours, handler, payload, digests)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-    # What a run asks of miners does not change while it is scored.
-    "record_contract": "UPDATE runs SET contract = $2 WHERE run_id = $1 AND contract IS NULL",
-    # What a lead cost.
-    "record_cost": "UPDATE lead_scores SET cpu_s = $6 WHERE run_id = $1 AND hotkey = $2 AND rule_set = $3"
-    " AND kind = $4 AND lead_hours = $5 AND cpu_s IS NULL",
-}
 
 
 async def record_inputs(

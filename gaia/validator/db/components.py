@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gaia.validator.db.statements import SQL
 
@@ -35,12 +35,22 @@ MEASURES: Final = (
 """The measures of a component, in the order in which `record_component` takes them."""
 
 
+class Measured(Protocol):
+    """The measures of one field at one lead; those not defined or not asked for are None."""
+
+    @property
+    def field(self) -> str: ...
+
+    @property
+    def lead_hours(self) -> int: ...
+
+
 async def record_components(
     connection: Connection,
     forecast: Forecast,
     rule_set: str,
     kind: str,
-    components: Sequence[Mapping[str, Any]],
+    components: Sequence[Measured],
     truth_digests: Mapping[str, str],
     forecast_digests: Mapping[str, str],
     now: datetime,
@@ -54,13 +64,13 @@ async def record_components(
                 forecast.hotkey,
                 rule_set,
                 kind,
-                row["field"],
-                row["lead_hours"],
-                forecast_digests[row["field"]],
-                truth_digests[row["field"]],
+                component.field,
+                component.lead_hours,
+                forecast_digests[component.field],
+                truth_digests[component.field],
                 now,
-                *(row.get(measure) for measure in MEASURES),
+                *(getattr(component, measure) for measure in MEASURES),
             )
-            for row in components
+            for component in components
         ],
     )

@@ -7,32 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gaia.validator.db.inputs import Contract
 from gaia.validator.db.statements import SQL
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
-    """What a run asks for and is scored at, as the settings had it when the first of it was settled."""
-
-    day1_lead_hours: Sequence[int]
-    final_lead_hours: Sequence[int]
-    day1_fields: Sequence[str]
-    final_fields: Sequence[str]
-
-    @classmethod
-    def of(cls, stored: Row | None) -> Contract | None:
-        """Return the column `contract`; None where it is NULL, as in each run until something of it is settled."""
-        return None if stored is None else cls(**{name: stored[name] for name in cls.__slots__})
-
-    @property
-    def fields(self) -> list[str]:
-        """Every field that is scored, those of ERA5 first."""
-        return list(dict.fromkeys([*self.final_fields, *self.day1_fields]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

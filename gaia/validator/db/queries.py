@@ -43,6 +43,15 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockedForecast:
+    """Where a forecast stands while a transaction keeps it there."""
+
+    state: str
+    has_contract: bool
+    """Whether it is stored what its run is scored at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceSet:
     """One source's fields at one time, or when to try for them again."""
 
@@ -123,10 +132,18 @@ async def advance_forecast(
     return state
 
 
-async def state_of(connection: Connection, forecast: Forecast) -> str:
+async def lock_forecast(connection: Connection, forecast: Forecast) -> LockedForecast:
     """Return where a forecast stands now, and keep it there until the transaction ends."""
-    state: str = await connection.fetchval(SQL["state_of"], forecast.run_id, forecast.hotkey)
-    return state
+    row = await connection.fetchrow(SQL["lock_forecast"], forecast.run_id, forecast.hotkey)
+    assert row is not None
+    return LockedForecast(**row)
+
+
+async def settle_forecast(
+    connection: Connection, forecast: Forecast, source: str, target: str, now: datetime
+) -> None:
+    """Move a forecast that this transaction has locked in state `source` to `target`, which may be the same."""
+    await connection.execute(SQL["settle_forecast"], forecast.run_id, forecast.hotkey, source, target, now)
 
 
 async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
@@ -234,8 +251,11 @@ async def record_lead(
     lead_hours: int,
     score: float,
     now: datetime,
+    *,
     reason: str | None = None,
+    cpu_s: float | None = None,
 ) -> None:
+    """Store the score of one lead; `cpu_s` is what it cost, `reason` why there was nothing to score."""
     await connection.execute(
         SQL["record_lead"],
         forecast.run_id,
@@ -245,6 +265,7 @@ async def record_lead(
         lead_hours,
         score,
         None if reason is None else storable_text(reason),
+        cpu_s,
         now,
     )
 
@@ -260,11 +281,14 @@ async def lead_scores(
 
 
 async def lead_scores_of(
-    connection: Connection, forecast: Forecast, rule_set: str
-) -> dict[tuple[str, int], float]:
-    """Lead scores of one forecast: {(kind, lead_hours): score}."""
-    rows = await connection.fetch(SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, rule_set)
-    return {(row["kind"], row["lead_hours"]): row["score"] for row in rows}
+    connection: Connection, forecast: Forecast, rule_sets: Sequence[str]
+) -> dict[str, dict[tuple[str, int], float]]:
+    """Lead scores of one forecast: each of `rule_sets` that scored one to {(kind, lead_hours): score}."""
+    scores: dict[str, dict[tuple[str, int], float]] = {}
+    rows = await connection.fetch(SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, list(rule_sets))
+    for row in rows:
+        scores.setdefault(row["rule_set"], {})[row["kind"], row["lead_hours"]] = row["score"]
+    return scores
 
 
 async def record_score(

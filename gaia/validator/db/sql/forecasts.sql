@@ -76,13 +76,25 @@ UPDATE forecasts
  WHERE run_id = $1
    AND hotkey = $2;
 
--- name: state_of
--- The state of a forecast, which no other transaction moves until this one ends.
-SELECT state
+-- name: lock_forecast
+-- The state of a forecast, which no other transaction moves until this one ends, and whether its run's contract is stored.
+SELECT forecasts.state, runs.contract IS NOT NULL AS has_contract
   FROM forecasts
+  JOIN runs USING (run_id)
  WHERE run_id = $1
    AND hotkey = $2
-   FOR UPDATE;
+   FOR UPDATE OF forecasts;
+
+-- name: settle_forecast
+-- Moves a locked forecast from one state to another, or leaves it in its state; it is due again at once.
+UPDATE forecasts
+   SET state = $4,
+       attempts = 0,
+       next_at = $5,
+       changed_at = CASE WHEN state = $4 THEN changed_at ELSE $5 END
+ WHERE run_id = $1
+   AND hotkey = $2
+   AND state = $3;
 
 -- name: next_attention
 -- When the next postponed forecast in one of the given states is due.

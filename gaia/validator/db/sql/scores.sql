@@ -16,21 +16,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
     ON CONFLICT DO NOTHING;
 
 -- name: record_lead
--- Stores the score of one lead; the first score stays.
-INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+-- Stores the score of one lead and the CPU seconds it took; the first score stays.
+INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, cpu_s, scored_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     ON CONFLICT DO NOTHING;
-
--- name: record_cost
--- Stores the CPU seconds of a scored lead; the first cost stays.
-UPDATE lead_scores
-   SET cpu_s = $6
- WHERE run_id = $1
-   AND hotkey = $2
-   AND rule_set = $3
-   AND kind = $4
-   AND lead_hours = $5
-   AND cpu_s IS NULL;
 
 -- name: lead_scores
 -- All lead scores of a run under one rule set.
@@ -40,12 +29,12 @@ SELECT hotkey, kind, lead_hours, score
    AND rule_set = $2;
 
 -- name: lead_scores_of
--- All lead scores of one forecast under one rule set.
-SELECT kind, lead_hours, score
+-- All lead scores of one forecast under each of some rule sets.
+SELECT rule_set, kind, lead_hours, score
   FROM lead_scores
  WHERE run_id = $1
    AND hotkey = $2
-   AND rule_set = $3;
+   AND rule_set = ANY($3::text[]);
 
 -- name: record_score
 -- Stores the row that weights are made of, derived anew each time.

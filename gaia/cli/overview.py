@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gaia.cli import tables
 from gaia.cli.select import NotThere, runs_named
 from gaia.cli.source import Source
-from gaia.validator.db import history
+from gaia.validator.db import history, queries
 from gaia.validator.db.history import Row, RunSummary
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def status(source: Source, arguments: argparse.Namespace) -> int:
             runs=len(runs),
             open_runs=[run.run_id for run in runs if run.state == "open"],
             newest_run=runs[-1] if runs else None,
-            forecasts_of_open_runs=await history.standing(connection),
+            forecasts_of_open_runs=await queries.count_forecasts(connection),
             references=await history.references(connection),
             weights={name: weights[0][name] for name in _KEPT} if weights else None,
             weights_set=await history.weights_set(connection),

@@ -7,16 +7,17 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, pool, units_of
 from gaia.tasks.defined_tasks.weather.lifecycle import State
+from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
-from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
 from gaia.tasks.defined_tasks.weather.units import LeadScored
-from gaia.validator.db.history import Contract, Row, StoredRun
+from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.inputs import Contract
 
 _NOT_NUMBERS = {
     "run_id",
@@ -166,7 +167,7 @@ def _lead_score(row: Row, rules: RuleSet, value: LeadScored | None, contract: Co
 def _compare_totals(
     run: StoredRun, scored: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], verdict: Verdict
 ) -> None:
-    contract = asdict(run.summary.contract or _UNSCORED)
+    contract = run.summary.contract or _UNSCORED
     states = {row["hotkey"]: State(row["state"]) for row in run.forecasts}
     stored = Counter((row["hotkey"], row["rule_set"]) for row in run.leads)
     for row in run.scores:

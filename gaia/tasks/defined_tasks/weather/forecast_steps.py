@@ -19,7 +19,6 @@ from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
-from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.promises import Promises
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
@@ -155,7 +154,7 @@ class ForecastSteps:
 
     def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
         """Return where forecasts whose chunks of a lead are there are scored together under `rules`."""
-        kind = LeadKind(lead.kind)
+        kind = lead.kind
         roles = {role: paths_of(files) for role, files in references.items()}
         given = LeadUnit(
             grid=self._settings.grid_degrees,
@@ -225,7 +224,7 @@ class ForecastSteps:
             self._kept.drop(store, digests)
             await self.score(forecast, lead, active, shadow, now)
             return
-        await self._book.record(forecast, lead, _value(scored), active.inputs, now)
+        await self._book.record(forecast, lead, scored, active.inputs, now)
         if shadow is not None:
             await self._follow(forecast, lead, shadow, spooled, now)
         self._kept.release(store, chunks)
@@ -249,7 +248,7 @@ class ForecastSteps:
         """Score a lead by the shadow rules, after the active ones."""
         try:
             scored = await shadow.batches.score(Hotkey(forecast.hotkey), spooled)
-            await self._book.record_shadow(forecast, lead, _value(scored), shadow.inputs, now)
+            await self._book.record_shadow(forecast, lead, scored, shadow.inputs, now)
         except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
             log.error(
                 "shadow_failed",
@@ -327,11 +326,6 @@ def _sentence(field: str, found: FieldDescription) -> str:
     return (
         f"{field}: {found.finite_fraction:.6f} finite, {found.minimum} to {found.maximum}, mean {found.mean}"
     )
-
-
-def _value(scored: Done[LeadScored]) -> dict[str, object]:
-    """Return what `ScoreBook` stores of a scored lead."""
-    return {**msgspec.to_builtins(scored.answer), "cpu_s": scored.cpu_s}
 
 
 def _name(forecast: Forecast) -> str:

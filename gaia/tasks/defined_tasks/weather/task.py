@@ -328,7 +328,7 @@ class WeatherTask(GaiaTask):
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
         fields = self._settings.day1_fields if lead.kind == LeadKind.DAY1 else self._settings.final_fields
-        return lead_keys(LeadKind(lead.kind), run.init_time, lead.hours, fields, rules.measures)
+        return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
         """Say how a lead is scored under `rules`; None while something it is held against is not to be had."""

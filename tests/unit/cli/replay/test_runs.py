@@ -16,14 +16,15 @@ from gaia.cli.replay.runs import Verdict, same_bits
 from gaia.cli.replay.units import InputMissing, Outcome
 from gaia.cli.replaying import units_apart, written
 from gaia.tasks.defined_tasks.weather.lifecycle import State
+from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
-from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
 from gaia.tasks.defined_tasks.weather.units import LeadScored
-from gaia.validator.db.history import Contract, RunSummary, StoredRun
+from gaia.validator.db.history import RunSummary, StoredRun
+from gaia.validator.db.inputs import Contract
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
 KEY = ("5Miner", "gaia-2.9", "final", 24)
-CONTRACT = {"day1_lead_hours": [12], "final_lead_hours": [24], "day1_fields": ["2t"], "final_fields": ["2t"]}
+CONTRACT = Contract(day1_lead_hours=[12], final_lead_hours=[24], day1_fields=["2t"], final_fields=["2t"])
 COMPONENT: Mapping[str, Any] = {
     "field": "2t",
     "lead_hours": 24,
@@ -53,7 +54,7 @@ def a_stored_run():
             state="open",
             opened_at=MOMENT,
             completed_at=None,
-            contract=Contract.of(CONTRACT),
+            contract=CONTRACT,
             forecasts=1,
             scored=0,
             rejected=0,

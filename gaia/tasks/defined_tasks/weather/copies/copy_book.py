@@ -42,7 +42,7 @@ from gaia.tasks.defined_tasks.weather.units import (
     Overlaps,
     ProductsMade,
 )
-from gaia.validator.db import products
+from gaia.validator.db import products, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.products import LeadProducts
 from gaia.validator.utils.config import Settings
@@ -229,7 +229,7 @@ class CopyBook:
 
         async def forget(connection: Connection) -> tuple[set[str], set[str]]:
             meant = await products.forget_products(connection, self._rules.name, window)
-            return meant, await products.open_run_ids(connection)
+            return meant, {run.run_id for run in await queries.open_runs(connection)}
 
         meant, is_open = await self._database.run(forget)
         names = {product_name(sha256) for sha256 in meant}

@@ -13,4 +13,13 @@ JobId = NewType("JobId", str)
 MinerJobId = NewType("MinerJobId", str)
 """Name that a miner gave to the forecast it was asked for."""
 WorkerId = NewType("WorkerId", str)
-"""Name of a compute worker, such as "4.7": seat and incarnation."""
+"""Name of a compute worker, such as "4.7"; no two workers of one Supervisor share one."""
+
+
+def worker_id(seat: int, incarnation: int) -> WorkerId:
+    """Return the name of the worker that is the `incarnation`-th process, at a seat of the pool.
+
+    >>> worker_id(4, 7)
+    '4.7'
+    """
+    return WorkerId(f"{seat}.{incarnation}")

@@ -56,7 +56,7 @@ def explanation(
     weights: Row | None,
     overall: Sequence[Row],
     found: FoundCopies | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return everything that led to one miner's weight, the newest first.
 
     Parameters
@@ -122,7 +122,7 @@ async def _found(connection: Connection, weights: Row | None) -> FoundCopies | N
     return read(names, await history.weight_inputs(connection, parts_named(names))).found
 
 
-def _copies(found: FoundCopies, hotkey: str) -> dict[str, Any]:
+def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
     """Return with whom a miner shares work, most of it first, and who of them was bound when."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
@@ -137,7 +137,9 @@ def _copies(found: FoundCopies, hotkey: str) -> dict[str, Any]:
     }
 
 
-def _weight(weights: Row, hotkey: str, overall: Sequence[Row], found: FoundCopies | None) -> dict[str, Any]:
+def _weight(
+    weights: Row, hotkey: str, overall: Sequence[Row], found: FoundCopies | None
+) -> dict[str, object]:
     window = [
         {"run_id": row["run_id"], "overall": row["overall"], "counted": row["counted"]}
         for row in overall
@@ -160,7 +162,7 @@ def _weight(weights: Row, hotkey: str, overall: Sequence[Row], found: FoundCopie
     }
 
 
-def _lead(lead: Row, run: StoredRun, hotkey: str) -> dict[str, Any]:
+def _lead(lead: Row, run: StoredRun, hotkey: str) -> dict[str, object]:
     key = lead["rule_set"], lead["kind"], lead["lead_hours"]
     given = next(
         (row for row in run.inputs if (row["rule_set"], row["kind"], row["lead_hours"]) == key), None

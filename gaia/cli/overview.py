@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.cli.select import NotThere, runs_named
 from gaia.cli.source import Source
-from gaia.validator.db import history
+from gaia.validator.db import history, queries
 from gaia.validator.db.history import Row, RunSummary
 
 if TYPE_CHECKING:
@@ -20,25 +22,45 @@ _LONGEST_WORDS = 200
 _KEPT = ("epoch", "state", "rule_set", "block", "block_hash", "extrinsic", "intended_at", "error", "run_ids")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a validator stands; its fields are the members of what `--json` prints."""
+
+    validator_runs: bool
+    runs: int
+    open_runs: list[str]
+    newest_run: RunSummary | None
+    forecasts_of_open_runs: Mapping[str, int]
+    """By state."""
+    references: Mapping[str, int]
+    weights: Row | None
+    """The newest vector that was journalled, as far as it is shown."""
+    weights_set: Row | None
+    """The newest vector that stands on chain."""
+    weights_in_doubt: Sequence[Row]
+    incidents: Sequence[Row]
+    archives: Sequence[Row]
+
+
 def status(source: Source, arguments: argparse.Namespace) -> int:
     """Print where the newest run stands, what is waited for, and the last weights."""
 
-    async def read(connection: Connection) -> dict[str, Any]:
+    async def read(connection: Connection) -> Status:
         runs = await history.run_summaries(connection)
         weights = await history.newest_weights(connection)
-        return {
-            "validator_runs": source.is_live,
-            "runs": len(runs),
-            "open_runs": [run.run_id for run in runs if run.state == "open"],
-            "newest_run": runs[-1] if runs else None,
-            "forecasts_of_open_runs": await history.standing(connection),
-            "references": await history.references(connection),
-            "weights": {name: weights[0][name] for name in _KEPT} if weights else None,
-            "weights_set": await history.weights_set(connection),
-            "weights_in_doubt": await history.weights_in_doubt(connection),
-            "incidents": await history.incidents(connection),
-            "archives": await history.awaited(connection),
-        }
+        return Status(
+            validator_runs=source.is_live,
+            runs=len(runs),
+            open_runs=[run.run_id for run in runs if run.state == "open"],
+            newest_run=runs[-1] if runs else None,
+            forecasts_of_open_runs=await queries.count_forecasts(connection),
+            references=await history.references(connection),
+            weights={name: weights[0][name] for name in _KEPT} if weights else None,
+            weights_set=await history.weights_set(connection),
+            weights_in_doubt=await history.weights_in_doubt(connection),
+            incidents=await history.incidents(connection),
+            archives=await history.awaited(connection),
+        )
 
     found = source.read(read)
     if arguments.json:
@@ -100,14 +122,14 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
-    newest: RunSummary | None = found["newest_run"]
-    standing = ", ".join(f"{count} {state}" for state, count in found["forecasts_of_open_runs"].items())
+def _status_lines(found: Status, source: Source) -> list[str]:
+    newest = found.newest_run
+    standing = ", ".join(f"{count} {state}" for state, count in found.forecasts_of_open_runs.items())
     lines = [
-        f"validator   {'runs' if found['validator_runs'] else 'does not run'} ({source.data_dir})",
-        f"runs        {found['runs']}, {len(found['open_runs'])} open",
+        f"validator   {'runs' if found.validator_runs else 'does not run'} ({source.data_dir})",
+        f"runs        {found.runs}, {len(found.open_runs)} open",
         f"forecasts   {standing or 'none in open runs'}",
-        f"references  {found['references']['ready']} ready, {found['references']['awaited']} awaited",
+        f"references  {found.references['ready']} ready, {found.references['awaited']} awaited",
     ]
     if newest is not None:
         lines.insert(
@@ -117,17 +139,17 @@ def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
         )
     return [
         *lines,
-        f"weights     {_weights_line(found['weights'])}",
+        f"weights     {_weights_line(found.weights)}",
         *_weights_notes(found),
         *(f"waits for   {awaited}" for awaited in _awaited(found) or ["nobody"]),
     ]
 
 
-def _weights_notes(found: dict[str, Any]) -> list[str]:
+def _weights_notes(found: Status) -> list[str]:
     """Say what stands on chain where the newest vector does not, and which vectors are in doubt."""
-    newest, standing, doubts = found["weights"], found["weights_set"], found["weights_in_doubt"]
+    newest, standing, doubts = found.weights, found.weights_set, found.weights_in_doubt
     notes = []
-    if standing is not None and newest["epoch"] != standing["epoch"]:
+    if newest is not None and standing is not None and newest["epoch"] != standing["epoch"]:
         notes.append(f"on chain    epoch {standing['epoch']}, block {standing['block']}")
     if doubts:
         epochs = ", ".join(str(row["epoch"]) for row in doubts[-_MOST_LISTED:])
@@ -135,14 +157,14 @@ def _weights_notes(found: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _awaited(found: dict[str, Any]) -> list[str]:
+def _awaited(found: Status) -> list[str]:
     parties = [
         f"{row['party']}, since {_moment(row['began_at'])}: {_one_line(row['evidence'])}"
-        for row in found["incidents"]
+        for row in found.incidents
     ]
     archives = [
         f"{row['source']}, {row['sets']} sets, next look {_moment(row['retry_at'])}: {_one_line(row['last_error'])}"
-        for row in found["archives"]
+        for row in found.archives
     ]
     return [*parties, *archives]
 

@@ -46,7 +46,7 @@ class StoreWriter:
         self._init_time = init_time.astimezone(UTC)
         self._shape = GRIDS[grid]
         self._steps = {lead: step for step, lead in enumerate(lead_hours)}
-        self._metadata: dict[str, Any] = {}
+        self._metadata: dict[str, object] = {}
         self._digests: dict[str, str] = {}
         self._variables: set[str] = set()
 
@@ -136,7 +136,7 @@ class StoreWriter:
     def _put_chunk(self, path: str, values: NDArray[Any]) -> None:
         self._put(path, bytes(_CODEC.encode(np.ascontiguousarray(values))))
 
-    def _put_json(self, path: str, content: dict[str, Any]) -> None:
+    def _put_json(self, path: str, content: dict[str, object]) -> None:
         self._metadata[path] = content
         self._put(path, json.dumps(content, indent=4).encode())
 

@@ -7,15 +7,17 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, pool, units_of
 from gaia.tasks.defined_tasks.weather.lifecycle import State
-from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
-from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
-from gaia.validator.db.history import Contract, Row, StoredRun
+from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
+from gaia.tasks.defined_tasks.weather.units import LeadScored
+from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.inputs import Contract
 
 _NOT_NUMBERS = {
     "run_id",
@@ -96,7 +98,7 @@ def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) ->
     except InputMissing as error:
         verdict.problems.append(str(error))
         return verdict
-    values: dict[Key, Mapping[str, Any]] = {}
+    values: dict[Key, LeadScored] = {}
     for outcome in compute(executor, units):
         values |= _values_of(outcome, verdict)
     _compare_components(run.components, values, verdict)
@@ -112,35 +114,33 @@ def same_bits(stored: Any, computed: Any) -> bool:
     return type(stored) is type(computed) and bool(stored == computed)
 
 
-def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, Mapping[str, Any]]:
+def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, LeadScored]:
     if outcome.value is None:
         verdict.problems += [f"{_name(*key)}: {outcome.problem}" for key in outcome.keys]
         return {}
     return dict.fromkeys(outcome.keys, outcome.value)
 
 
-def _compare_components(
-    stored: Sequence[Row], values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
-) -> None:
+def _compare_components(stored: Sequence[Row], values: Mapping[Key, LeadScored], verdict: Verdict) -> None:
     computed = {
-        (*key, row["field"]): (row, value["field_digests"][row["field"]])
+        (*key, component.field): (component, value.field_digests[component.field])
         for key, value in values.items()
-        for row in value["components"]
+        for component in value.components
     }
     for row in stored:
         key = row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]
         if key not in values:
             continue
         where = f"{_name(*key)} {row['field']}"
-        found, digest = computed.pop((*key, row["field"]), ({}, None))
+        found, digest = computed.pop((*key, row["field"]), (None, None))
         for name in sorted(row.keys() - _NOT_NUMBERS):
-            verdict.compare(f"{where} {name}", row[name], found.get(name))
+            verdict.compare(f"{where} {name}", row[name], getattr(found, name, None))
         verdict.compare(f"{where} forecast_digest", row["forecast_digest"], digest)
     verdict.problems += [f"{_name(*key[:4])} {key[4]}: was not stored" for key in computed]
 
 
 def _compare_leads(
-    run: StoredRun, values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
+    run: StoredRun, values: Mapping[Key, LeadScored], verdict: Verdict
 ) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
     """Compare the score of every lead; return what each (hotkey, rule set) scored, as computed now."""
     contract = run.summary.contract or _UNSCORED
@@ -155,22 +155,19 @@ def _compare_leads(
     return scored
 
 
-def _lead_score(
-    row: Row, rules: RuleSet, value: Mapping[str, Any] | None, contract: Contract
-) -> float | None:
+def _lead_score(row: Row, rules: RuleSet, value: LeadScored | None, contract: Contract) -> float | None:
     if row["reason"] is not None:
         # A lead that was given up for all alike is NaN; one that a miner did not deliver is the worst.
         return math.nan if math.isnan(row["score"]) else rules.worst
     if value is None:
         return None
-    components = [Component(**component) for component in value["components"]]
-    return score_of(rules, row["kind"], components, contract.final_fields)
+    return score_of(rules, row["kind"], value.components, contract.final_fields)
 
 
 def _compare_totals(
     run: StoredRun, scored: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], verdict: Verdict
 ) -> None:
-    contract = asdict(run.summary.contract or _UNSCORED)
+    contract = run.summary.contract or _UNSCORED
     states = {row["hotkey"]: State(row["state"]) for row in run.forecasts}
     stored = Counter((row["hotkey"], row["rule_set"]) for row in run.leads)
     for row in run.scores:

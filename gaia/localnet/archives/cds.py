@@ -40,7 +40,7 @@ class InvalidRequest(Exception):
 class _Job:
     job_id: str
     dataset: str
-    inputs: dict[str, Any]
+    inputs: dict[str, object]
     created: str
     status: str = "accepted"
     problem: str = ""
@@ -203,7 +203,7 @@ def _list(inputs: Mapping[str, Any], key: str) -> list[str]:
     return [str(item) for item in values]
 
 
-def _status_info(request: Request, job: _Job) -> dict[str, Any]:
+def _status_info(request: Request, job: _Job) -> dict[str, object]:
     here = str(request.base_url.replace(path=f"{_ROOT}/jobs/{job.job_id}"))
     links = [{"href": here, "rel": "monitor", "type": "application/json", "title": "job status info"}]
     if job.status in ("successful", "failed"):

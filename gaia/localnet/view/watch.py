@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+
+from gaia.validator.db.statements import read_statements
 
 # The database is not up yet, is being replaced, or has no tables yet: look again later.
 NOT_NOW = (
@@ -25,22 +28,7 @@ NOT_NOW = (
 )
 _TIMEOUT_S = 5.0
 
-_RUNS = "SELECT run_id, init_time, rule_set, state, opened_at, completed_at FROM runs ORDER BY init_time"
-_FORECASTS = """
-SELECT f.run_id, f.hotkey, f.uid, f.state, f.reason, f.frozen_at, s.day1, s.leads, s.overall, s.counted
-  FROM forecasts f LEFT JOIN score_table s USING (run_id, hotkey)
- ORDER BY f.run_id, f.uid
-"""
-_WEIGHTS = """
-SELECT block, block_hash, extrinsic, vector, weights, run_ids, completed_ids, read_back
-  FROM weight_journal WHERE state = 'set' AND block >= $1 ORDER BY block DESC LIMIT 1
-"""
-_REFERENCES = "SELECT count(*) FILTER (WHERE ready) AS ready, count(*) AS wanted FROM reference_sets"
-_COMPONENTS = """
-SELECT run_id, hotkey, kind, field, lead_hours, rule_set, rmse, mse, mae, bias, acc, skill_climatology,
-       skill_gfs, pattern_correlation, clone_distance
-  FROM component_scores ORDER BY run_id, hotkey, kind, lead_hours, field
-"""
+_SQL = read_statements(Path(__file__).parents[1] / "data" / "progress.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +124,7 @@ class Watch:
             await self.close()
         return self._last
 
-    async def components(self) -> list[dict[str, Any]]:
+    async def components(self) -> list[dict[str, object]]:
         """Return every component score.
 
         Raises
@@ -145,7 +133,7 @@ class Watch:
             If the database is away.
         """
         connection = await self._connected()
-        return [dict(row) for row in await connection.fetch(_COMPONENTS, timeout=_TIMEOUT_S * 6)]
+        return [dict(row) for row in await connection.fetch(_SQL["components"], timeout=_TIMEOUT_S * 6)]
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -161,10 +149,10 @@ class Watch:
 
 
 async def _read_progress(connection: asyncpg.Connection[asyncpg.Record], first_block: int) -> Progress:
-    runs = await connection.fetch(_RUNS)
-    forecasts = await connection.fetch(_FORECASTS)
-    weights = await connection.fetchrow(_WEIGHTS, first_block)
-    references = await connection.fetchrow(_REFERENCES)
+    runs = await connection.fetch(_SQL["runs"])
+    forecasts = await connection.fetch(_SQL["forecasts"])
+    weights = await connection.fetchrow(_SQL["weights"], first_block)
+    references = await connection.fetchrow(_SQL["references"])
     return Progress(
         runs=tuple(_run_of(dict(row)) for row in runs),
         forecasts=tuple(forecast_of(dict(row)) for row in forecasts),

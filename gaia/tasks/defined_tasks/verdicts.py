@@ -46,6 +46,13 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Forfeit:
+    """The miner was silent in a step of which it can lose a part: that part scores the worst."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Excuse:
     """Ours: the forecast is not counted, and an operator should look."""
 
@@ -59,7 +66,7 @@ class Halt:
     reason: str
 
 
-Verdict = Retry | Snooze | Wait | Reject | Excuse | Halt
+Verdict = Retry | Snooze | Wait | Reject | Forfeit | Excuse | Halt
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,16 @@ class RetryPolicy:
         return self.delays[attempt - 1] if attempt <= len(self.delays) else None
 
 
-def judge(error: Exception, attempt: int, policy: RetryPolicy, now: datetime) -> Verdict:
+def judge(
+    error: Exception, attempt: int, policy: RetryPolicy, now: datetime, *, may_forfeit: bool = False
+) -> Verdict:
     """Say what to do with a step whose `attempt` (from 1) ended in `error`.
 
     A forecast whose bytes killed every worker that read them is the miner's
     doing; a miner that stays silent through all attempts, too. Our database,
     signer, pool and disk cost no attempt. Whatever else goes on failing is ours.
+
+    `may_forfeit`: a miner that stays silent loses a part of its forecast, not all of it.
     """
     match error:
         case NotYetAvailable():
@@ -95,5 +106,6 @@ def judge(error: Exception, attempt: int, policy: RetryPolicy, now: datetime) ->
     if delay is not None:
         return Retry(now + delay)
     if isinstance(error, MinerUnreachable):
-        return Reject(f"unreachable in {attempt} attempts: {error}")
+        reason = f"unreachable in {attempt} attempts: {error}"
+        return Forfeit(reason) if may_forfeit else Reject(reason)
     return Excuse(f"{type(error).__name__} on attempt {attempt}: {error}")

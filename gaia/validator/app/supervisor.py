@@ -149,7 +149,7 @@ class Supervisor:
 
     def _open_sockets(self, stack: contextlib.ExitStack) -> None:
         rendezvous.make_private(rendezvous.run_directory(self._data_dir))
-        stacks = rendezvous.stack_path(self._data_dir, "")
+        stacks = rendezvous.stacks_directory(self._data_dir)
         rendezvous.make_private(stacks)
         for left in stacks.iterdir():
             left.unlink()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from gaia.validator.db.connection import Database
+from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
@@ -82,20 +83,16 @@ async def run_comprehensive_database_setup(database: Database, folder: Path = MI
 
 
 async def _apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations ("
-        " version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
-        " applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    rows = await connection.fetch("SELECT version, sha256 FROM schema_migrations")
+    await connection.execute(SQL["lock_migrations"], _MIGRATION_LOCK)
+    await connection.execute(SQL["create_migrations"])
+    rows = await connection.fetch(SQL["applied_migrations"])
     applied = {row["version"]: row["sha256"] for row in rows}
     _refuse_drift(migrations, applied)
     missing = [migration for migration in migrations if migration.version not in applied]
     for migration in missing:
         await connection.execute(migration.sql)
         await connection.execute(
-            "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
+            SQL["record_migration"],
             migration.version,
             migration.name,
             migration.sha256,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gaia.validator.db.statements import SQL
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -32,14 +34,15 @@ MEASURES: Final = (
 )
 """The measures of a component, in the order in which `record_component` takes them."""
 
-SQL: Final[Mapping[str, str]] = {
-    # Component scores, each once.
-    "record_component": "INSERT INTO component_scores (run_id, hotkey, rule_set, kind, field, lead_hours,"
-    " forecast_digest, truth_digest, scored_at, rmse, mse, mae, bias, error_sd, acc, acc_uncentred,"
-    " skill_climatology, skill_gfs, skill_persistence, skill_blend, activity, pattern_correlation, clone_distance,"
-    " mse_climatology, mse_gfs, mse_persistence, mse_blend) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-    " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) ON CONFLICT DO NOTHING",
-}
+
+class Measured(Protocol):
+    """The measures of one field at one lead; those not defined or not asked for are None."""
+
+    @property
+    def field(self) -> str: ...
+
+    @property
+    def lead_hours(self) -> int: ...
 
 
 async def record_components(
@@ -47,7 +50,7 @@ async def record_components(
     forecast: Forecast,
     rule_set: str,
     kind: str,
-    components: Sequence[Mapping[str, Any]],
+    components: Sequence[Measured],
     truth_digests: Mapping[str, str],
     forecast_digests: Mapping[str, str],
     now: datetime,
@@ -61,13 +64,13 @@ async def record_components(
                 forecast.hotkey,
                 rule_set,
                 kind,
-                row["field"],
-                row["lead_hours"],
-                forecast_digests[row["field"]],
-                truth_digests[row["field"]],
+                component.field,
+                component.lead_hours,
+                forecast_digests[component.field],
+                truth_digests[component.field],
                 now,
-                *(row.get(measure) for measure in MEASURES),
+                *(getattr(component, measure) for measure in MEASURES),
             )
-            for row in components
+            for component in components
         ],
     )

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from gaia.validator.db.statements import SQL
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What a run asks for and is scored at, as the settings had it when the first of it was settled."""
+
+    day1_lead_hours: Sequence[int]
+    final_lead_hours: Sequence[int]
+    day1_fields: Sequence[str]
+    final_fields: Sequence[str]
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any] | None) -> Contract | None:
+        """Return the column `contract`; None where it is NULL, as in each run until something of it is settled."""
+        return None if stored is None else cls(**{name: stored[name] for name in cls.__slots__})
+
+    @property
+    def fields(self) -> list[str]:
+        """Every field that is scored, those of ERA5 first."""
+        return list(dict.fromkeys([*self.final_fields, *self.day1_fields]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,18 +41,6 @@ class LeadInputs:
     """As the handler had it, its paths relative to the data folder."""
     digests: Mapping[str, Mapping[str, str]]
     """Role, such as "truth", to the sha256 of each field."""
-
-
-SQL: Final[Mapping[str, str]] = {
-    # The first unit of a lead says what all of them are given.
-    "record_inputs": "INSERT INTO lead_inputs (run_id, rule_set, kind, lead_hours, handler, payload, digests)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-    # What a run asks of miners does not change while it is scored.
-    "record_contract": "UPDATE runs SET contract = $2 WHERE run_id = $1 AND contract IS NULL",
-    # What a lead cost.
-    "record_cost": "UPDATE lead_scores SET cpu_s = $6 WHERE run_id = $1 AND hotkey = $2 AND rule_set = $3"
-    " AND kind = $4 AND lead_hours = $5 AND cpu_s IS NULL",
-}
 
 
 async def record_inputs(
@@ -49,13 +59,6 @@ async def record_inputs(
     )
 
 
-async def record_contract(connection: Connection, run_id: str, contract: Mapping[str, Any]) -> None:
+async def record_contract(connection: Connection, run_id: str, contract: Contract) -> None:
     """Store which leads and fields a run is scored at; the first time stays."""
-    await connection.execute(SQL["record_contract"], run_id, contract)
-
-
-async def record_cost(
-    connection: Connection, run_id: str, hotkey: str, rule_set: str, kind: str, lead_hours: int, cpu_s: float
-) -> None:
-    """Store the CPU seconds of a scored lead; the first time stays."""
-    await connection.execute(SQL["record_cost"], run_id, hotkey, rule_set, kind, lead_hours, cpu_s)
+    await connection.execute(SQL["record_contract"], run_id, asdict(contract))

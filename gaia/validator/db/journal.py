@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gaia.validator.db import queries
+from gaia.validator.db.statements import SQL
 from gaia.validator.db.storable import storable_text
 
 if TYPE_CHECKING:
@@ -71,43 +71,9 @@ class Intent:
     """Where the chain stood."""
 
 
-SQL: Final[Mapping[str, str]] = {
-    # Promise one vector for an epoch, before it is signed.
-    "journal_intent": "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights,"
-    " run_ids, completed_ids, intended_at, inputs, promised_block, tried_block)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)"
-    " ON CONFLICT DO NOTHING RETURNING epoch",
-    # A part of what vectors are computed from, once.
-    "weight_input": "INSERT INTO weight_inputs (sha256, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-    # What was promised for an epoch.
-    "journal_entry": "SELECT epoch, vector, vector_sha256, state, promised_block, tried_block FROM weight_journal"
-    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3",
-    # Vectors of which nobody knows yet whether they landed, oldest first.
-    "journal_doubts": "SELECT epoch, vector, vector_sha256, state, promised_block, tried_block FROM weight_journal"
-    " WHERE netuid = $1 AND mechid = $2 AND state IN ('intended', 'failed') ORDER BY epoch",
-    # The newest block in which a vector of ours is known to have landed.
-    "journal_known_block": "SELECT coalesce(max(block), 0) FROM weight_journal"
-    " WHERE netuid = $1 AND mechid = $2 AND state = 'set'",
-    # A promise that is handed to the signer again.
-    "journal_tried": "UPDATE weight_journal SET tried_block = $4"
-    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3 AND state IN ('intended', 'failed')",
-    # What became of a promise; a vector that was set or lost stays so.
-    "journal_set": "UPDATE weight_journal SET state = 'set', block = $4, block_hash = $5, extrinsic = $6,"
-    " read_back = $7, settled_at = $8, error = NULL"
-    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3 AND state IN ('intended', 'failed')",
-    "journal_unset": "UPDATE weight_journal SET state = $4, error = $5, settled_at = $6"
-    " WHERE netuid = $1 AND mechid = $2 AND epoch = $3 AND state IN ('intended', 'failed')",
-    # That a party failed again, or for the first time.
-    "incident_failing": "INSERT INTO incidents (party, began_at, last_at, evidence) VALUES ($1, $3, $3, $2)"
-    " ON CONFLICT (party) WHERE ended_at IS NULL DO UPDATE SET last_at = excluded.last_at, evidence = excluded.evidence",
-    # That it serves again; nothing where it was not known to fail.
-    "incident_ended": "UPDATE incidents SET ended_at = $2 WHERE party = $1 AND ended_at IS NULL",
-}
-
-
 async def window_scores(connection: Connection, rule_set: str, window: timedelta) -> list[WindowScore]:
     """Scores of the runs whose initial time lies within `window` of the newest scored run's."""
-    rows = await connection.fetch(queries.SQL["window_scores"], rule_set, window)
+    rows = await connection.fetch(SQL["window_scores"], rule_set, window)
     return [
         WindowScore(
             run_id=row["run_id"],
@@ -144,7 +110,7 @@ async def record_intent(connection: Connection, intent: Intent, now: datetime) -
         intent.block,
     )
     if written is not None:
-        await connection.executemany(SQL["weight_input"], sorted(intent.parts.items()))
+        await connection.executemany(SQL["record_weight_input"], sorted(intent.parts.items()))
     entry = await entry_of(connection, intent.epoch)
     assert entry is not None
     return entry

@@ -1,12 +1,13 @@
-"""Every SQL statement, by name; nothing is built from strings."""
+"""What the engine reads and writes: runs, forecasts, reference fields and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from gaia.validator.db.statements import SQL
 from gaia.validator.db.storable import storable, storable_text
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockedForecast:
+    """Where a forecast stands while a transaction keeps it there."""
+
+    state: str
+    has_contract: bool
+    """Whether it is stored what its run is scored at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceSet:
     """One source's fields at one time, or when to try for them again."""
 
@@ -52,96 +62,6 @@ class ReferenceSet:
     given_up_at: datetime | None
     fields: Mapping[str, Mapping[str, str]]
     """What the set holds, or held before it had to be fetched anew."""
-
-
-SQL: Final[Mapping[str, str]] = {
-    # Which runs are known since a moment, so that schedule.py can say what is missing.
-    "recorded_init_times": "SELECT init_time FROM runs WHERE init_time >= $1",
-    # Open a run once; a repeated call changes nothing.
-    "open_run": "INSERT INTO runs (run_id, init_time, rule_set, opened_at) VALUES ($1, $2, $3, $4)"
-    " ON CONFLICT DO NOTHING RETURNING run_id",
-    # Plan one forecast a miner, with the run.
-    "plan_forecasts": "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at)"
-    " SELECT $1, miner.hotkey, miner.uid, miner.registered_at, $5, $5, $5"
-    " FROM unnest($2::text[], $3::int[], $4::bigint[]) AS miner (hotkey, uid, registered_at)"
-    " ON CONFLICT DO NOTHING",
-    # Runs with work left, oldest first.
-    "open_runs": "SELECT run_id, init_time, rule_set, opened_at FROM runs WHERE state = 'open' ORDER BY init_time",
-    # Forecasts in one of the given states whose time has come; nothing whose size a miner chose.
-    "due_forecasts": "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at,"
-    " job_id, manifest_sha256, window_ends_at FROM forecasts"
-    " WHERE run_id = $1 AND state = ANY($2::text[]) AND next_at <= $3 ORDER BY hotkey",
-    # In which of some states open runs have forecasts whose time has come.
-    "due_states": "SELECT DISTINCT run_id, forecasts.state FROM forecasts JOIN runs USING (run_id)"
-    " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at <= $2",
-    # What some miners signed.
-    "manifests": "SELECT run_id, hotkey, manifest FROM forecasts"
-    " JOIN unnest($1::text[], $2::text[]) AS wanted (run_id, hotkey) USING (run_id, hotkey)",
-    # Move one forecast if, and only if, its state allows it (no row back: it did not).
-    "advance_forecast": "UPDATE forecasts SET state = move.target, reason = coalesce($5, reason),"
-    " evidence = coalesce($6, evidence), attempts = 0, next_at = $7, changed_at = $7"
-    " FROM unnest($3::text[], $4::text[]) AS move (source, target)"
-    " WHERE run_id = $1 AND hotkey = $2 AND state = move.source RETURNING state",
-    # Remember the job a miner accepted, and until when its window was moved as we were late to ask.
-    "record_job": "UPDATE forecasts SET job_id = $3, window_ends_at = coalesce($4, window_ends_at)"
-    " WHERE run_id = $1 AND hotkey = $2",
-    # Freeze what a miner signed: the first manifest stays.
-    "record_manifest": "UPDATE forecasts SET manifest = $3, signature = $4, manifest_sha256 = $5, frozen_at = $6,"
-    " frozen_round = $7 WHERE run_id = $1 AND hotkey = $2 AND manifest IS NULL",
-    # Try again later.
-    "postpone_forecast": "UPDATE forecasts SET attempts = $3, next_at = $4,"
-    " window_ends_at = coalesce($5, window_ends_at) WHERE run_id = $1 AND hotkey = $2",
-    # Where a forecast stands; nobody else moves it until the transaction ends.
-    "state_of": "SELECT state FROM forecasts WHERE run_id = $1 AND hotkey = $2 FOR UPDATE",
-    # When the next postponed forecast in one of the states wants attention.
-    "next_attention": "SELECT min(next_at) FROM forecasts JOIN runs USING (run_id)"
-    " WHERE runs.state = 'open' AND forecasts.state = ANY($1::text[]) AND next_at > $2",
-    # How many forecasts of open runs stand where.
-    "count_forecasts": "SELECT forecasts.state, count(*) FROM forecasts JOIN runs USING (run_id)"
-    " WHERE runs.state = 'open' GROUP BY forecasts.state",
-    # Complete a run none of whose forecasts has work left.
-    "complete_run": "UPDATE runs SET state = 'completed', completed_at = $2 WHERE run_id = $1 AND state = 'open'"
-    " AND NOT EXISTS (SELECT FROM forecasts WHERE run_id = $1 AND state = ANY($3::text[])) RETURNING run_id",
-    # What is known of one set of reference fields.
-    "read_reference": "SELECT ready, attempts, retry_at, missed_since, given_up_at, fields FROM reference_sets"
-    " WHERE reference_id = $1",
-    # Keep a prepared set; the first one stays.
-    "record_reference": "INSERT INTO reference_sets (reference_id, ready, digest, fields) VALUES ($1, true, $2, $3)"
-    " ON CONFLICT (reference_id) DO UPDATE SET ready = true, digest = excluded.digest, fields = excluded.fields,"
-    " retry_at = NULL, last_error = NULL, attempts = 0, missed_since = NULL WHERE NOT reference_sets.ready",
-    # A prepared set is damaged: it is awaited again, and must then be what it was.
-    "withdraw_reference": "UPDATE reference_sets SET ready = false, retry_at = NULL, last_error = $2"
-    " WHERE reference_id = $1 AND ready",
-    # A source failed or has nothing yet: when to look again.
-    "postpone_reference": "INSERT INTO reference_sets"
-    " (reference_id, attempts, retry_at, last_error, missed_since, given_up_at) VALUES ($1, $2, $3, $4, $5, $6)"
-    " ON CONFLICT (reference_id) DO UPDATE SET attempts = excluded.attempts, retry_at = excluded.retry_at,"
-    " last_error = excluded.last_error, missed_since = excluded.missed_since, given_up_at = excluded.given_up_at"
-    " WHERE NOT reference_sets.ready",
-    # The score of one lead, once.
-    "record_lead": "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-    # All lead scores of a run.
-    "lead_scores": "SELECT hotkey, kind, lead_hours, score FROM lead_scores WHERE run_id = $1 AND rule_set = $2",
-    # All lead scores of one forecast.
-    "lead_scores_of": "SELECT kind, lead_hours, score FROM lead_scores"
-    " WHERE run_id = $1 AND hotkey = $2 AND rule_set = $3",
-    # The row weights are made of, derived anew each time.
-    "record_score": "INSERT INTO score_table (run_id, hotkey, rule_set, day1, leads, overall, counted, updated_at)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run_id, hotkey, rule_set) DO UPDATE SET"
-    " day1 = excluded.day1, leads = excluded.leads, overall = excluded.overall, counted = excluded.counted,"
-    " updated_at = excluded.updated_at",
-    # Forecasts of the runs in the window before the newest run that has scores, and what they
-    # scored; a run none of whose leads is scored yet says nothing.
-    "window_scores": "SELECT runs.run_id, runs.state, forecasts.hotkey, registered_at,"
-    " forecasts.state AS forecast_state, overall, leads FROM runs JOIN forecasts USING (run_id)"
-    " LEFT JOIN score_table ON score_table.run_id = runs.run_id AND score_table.hotkey = forecasts.hotkey"
-    " AND score_table.rule_set = $1 WHERE runs.init_time > (SELECT max(init_time) FROM runs JOIN score_table"
-    " USING (run_id) WHERE score_table.rule_set = $1) - $2::interval AND (runs.state = 'completed' OR EXISTS"
-    " (SELECT FROM lead_scores WHERE lead_scores.run_id = runs.run_id AND lead_scores.rule_set = $1))"
-    " AND EXISTS (SELECT FROM score_table WHERE score_table.run_id = runs.run_id AND score_table.rule_set = $1)"
-    " ORDER BY runs.init_time, forecasts.hotkey",
-}
 
 
 async def recorded_init_times(connection: Connection, since: datetime) -> set[datetime]:
@@ -212,10 +132,18 @@ async def advance_forecast(
     return state
 
 
-async def state_of(connection: Connection, forecast: Forecast) -> str:
+async def lock_forecast(connection: Connection, forecast: Forecast) -> LockedForecast:
     """Return where a forecast stands now, and keep it there until the transaction ends."""
-    state: str = await connection.fetchval(SQL["state_of"], forecast.run_id, forecast.hotkey)
-    return state
+    row = await connection.fetchrow(SQL["lock_forecast"], forecast.run_id, forecast.hotkey)
+    assert row is not None
+    return LockedForecast(**row)
+
+
+async def settle_forecast(
+    connection: Connection, forecast: Forecast, source: str, target: str, now: datetime
+) -> None:
+    """Move a forecast that this transaction has locked in state `source` to `target`, which may be the same."""
+    await connection.execute(SQL["settle_forecast"], forecast.run_id, forecast.hotkey, source, target, now)
 
 
 async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
@@ -323,8 +251,11 @@ async def record_lead(
     lead_hours: int,
     score: float,
     now: datetime,
+    *,
     reason: str | None = None,
+    cpu_s: float | None = None,
 ) -> None:
+    """Store the score of one lead; `cpu_s` is what it cost, `reason` why there was nothing to score."""
     await connection.execute(
         SQL["record_lead"],
         forecast.run_id,
@@ -334,6 +265,7 @@ async def record_lead(
         lead_hours,
         score,
         None if reason is None else storable_text(reason),
+        cpu_s,
         now,
     )
 
@@ -349,11 +281,14 @@ async def lead_scores(
 
 
 async def lead_scores_of(
-    connection: Connection, forecast: Forecast, rule_set: str
-) -> dict[tuple[str, int], float]:
-    """Lead scores of one forecast: {(kind, lead_hours): score}."""
-    rows = await connection.fetch(SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, rule_set)
-    return {(row["kind"], row["lead_hours"]): row["score"] for row in rows}
+    connection: Connection, forecast: Forecast, rule_sets: Sequence[str]
+) -> dict[str, dict[tuple[str, int], float]]:
+    """Lead scores of one forecast: each of `rule_sets` that scored one to {(kind, lead_hours): score}."""
+    scores: dict[str, dict[tuple[str, int], float]] = {}
+    rows = await connection.fetch(SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, list(rule_sets))
+    for row in rows:
+        scores.setdefault(row["rule_set"], {})[row["kind"], row["lead_hours"]] = row["score"]
+    return scores
 
 
 async def record_score(

@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
-from gaia.validator.db import components, history, inputs, products, queries
+from gaia.validator.db import history, queries
 from gaia.validator.db.connection import Database
+from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import OwnFailure
 from tests.integration.weather.test_task import INIT, Story
 from tests.support.wires import Wire
@@ -191,20 +192,14 @@ async def test_idle_tick_reads_nothing_whose_size_a_miner_chose(empty_dsn, tmp_p
 
 
 def test_only_statements_that_ask_for_it_by_name_return_what_miners_chose_the_size_of():
-    statements = {
-        (module.__name__.rpartition(".")[2], name): text
-        for module in (components, products, history, inputs, queries)
-        for name, text in module.SQL.items()
-    }
-
     selecting = {
-        where
-        for where, text in statements.items()
-        if text.startswith("SELECT") and CHOSEN_BY_MINERS.search(text.partition(" FROM ")[0])
+        name
+        for name, text in SQL.items()
+        if text.startswith("SELECT") and CHOSEN_BY_MINERS.search(re.split(r"\sFROM\s", text)[0])
     }
 
     # An incident's evidence is cut to some hundred letters, and each party has one that is open.
-    assert selecting == {("queries", "manifests"), ("history", "signed"), ("history", "incidents")}
+    assert selecting == {"manifests", "signed_forecasts_of_runs", "open_incidents"}
 
 
 async def test_runs_read_for_a_list_carry_no_manifest_and_those_for_a_replay_do(database, tmp_path):

@@ -22,7 +22,6 @@ from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.jobs import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
-from gaia.tasks.defined_tasks.weather.validator.scoring import describe_forecast
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.messages import (
     EXCHANGE_PATH,
@@ -37,6 +36,7 @@ from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 from tests.support.patience import patience
+from tests.support.weather_handlers import describe_forecast
 
 SPECS = population(12, seed=3)
 DAY1_CHUNK, ERA5_CHUNK = "2t/1.0.0", "2t/3.0.0"

@@ -4,7 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, Wait, judge
+from gaia.tasks.defined_tasks.verdicts import (
+    Excuse,
+    Forfeit,
+    Halt,
+    Reject,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    Wait,
+    judge,
+)
 from gaia.validator.utils.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -54,6 +64,20 @@ def test_miner_that_we_did_not_ask_in_time_is_excused():
 
 def test_silent_miner_is_rejected_when_the_attempts_are_used_up():
     assert judge(MinerUnreachable("refused"), 3, POLICY, NOW) == Reject("unreachable in 3 attempts: refused")
+
+
+def test_silent_miner_forfeits_no_more_than_the_step_where_a_part_can_be_lost():
+    judged = judge(MinerUnreachable("refused"), 3, POLICY, NOW, may_forfeit=True)
+
+    assert judged == Forfeit("unreachable in 3 attempts: refused")
+    assert judge(MinerUnreachable("refused"), 2, POLICY, NOW, may_forfeit=True) == Retry(
+        NOW + timedelta(minutes=5)
+    )
+
+
+@pytest.mark.parametrize("error", [MinerFault("swapped bytes"), QuarantinedError("killed 3 workers")])
+def test_miner_that_broke_its_word_loses_all_where_a_part_could_be_lost(error):
+    assert judge(error, 3, POLICY, NOW, may_forfeit=True) == Reject(str(error))
 
 
 def test_our_own_failure_excuses_the_miner_when_the_attempts_are_used_up():

@@ -48,7 +48,7 @@ LIVING: Final = tuple(state for state, moves in TRANSITIONS.items() if moves)
 def moves_for(event: Event) -> dict[str, str]:
     """States `event` may leave, each with the state it leads to.
 
-    The update in queries.py sets the new state only where the stored one is a
+    The statement `advance_forecast` sets the new state only where the stored one is a
     key of this mapping, so a stale or repeated event changes no row.
     """
     return {state: moves[event] for state, moves in TRANSITIONS.items() if event in moves}

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, State, moves_for
+from gaia.tasks.defined_tasks.weather.outcomes import (
+    Forfeited,
+    GivenUp,
+    Known,
+    LeadChange,
+    LeadKey,
+    Outcome,
+    Scored,
+    Standing,
+    Total,
+    ending,
+    expected_leads,
+    outcome,
+    score_of_change,
+    shadow_total,
+    standing_of,
+)
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
+from gaia.tasks.defined_tasks.weather.unit_client import Done
+from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db import components, inputs, queries
 from gaia.validator.db.connection import Database, savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
-from gaia.validator.db.inputs import LeadInputs
+from gaia.validator.db.inputs import Contract, LeadInputs
 from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.settings.contract import ContractSettings
 from gaia.validator.utils.settings.weights import WeightsSettings
@@ -30,61 +50,17 @@ log = structlog.get_logger(__name__)
 class Lead(NamedTuple):
     """One lead of a run."""
 
-    kind: str
-    """"day1" or "final"."""
+    kind: LeadKind
     hours: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Total:
-    """A row of score_table, as far as it follows from scores of leads."""
-
-    day1: float | None
-    leads: Mapping[int, float]
-    overall: float
-    counted: bool
-
-
-def contract_of(contract: ContractSettings) -> dict[str, Any]:
-    """Return what a run is scored at, in the form that is stored with it."""
-    names = ("day1_lead_hours", "final_lead_hours", "day1_fields", "final_fields")
-    return {name: getattr(contract, name) for name in names}
-
-
-def score_of(
-    rules: RuleSet, kind: str, components: Sequence[Component], final_fields: Sequence[str]
-) -> float:
-    """Return what `rules` say one lead is worth."""
-    if kind == "day1":
-        return rules.day1_score(components)
-    return rules.lead_score(components, final_fields)
-
-
-def total_of(
-    rules: RuleSet,
-    scored: Mapping[tuple[str, int], float],
-    contract: Mapping[str, Any],
-    state: State,
-    *,
-    is_whole: bool = True,
-) -> Total:
-    """Return what `rules` say a forecast is worth whose leads (kind, hours) scored so far.
-
-    `is_whole`: they have scored every lead that was scored at all; else it does not count.
-    """
-    leads = {lead: score for (kind, lead), score in scored.items() if kind == "final"}
-    first = [score for (kind, _), score in scored.items() if kind == "day1"]
-    # A lead that was given up for all alike is NaN, and counts for nobody.
-    present = [score for score in first if not math.isnan(score)]
-    absent = len(first) - len(present)
-    day1 = sum(present) / (len(contract["day1_lead_hours"]) - absent) if present else None
-    overall = rules.overall_score(day1, leads, contract["final_lead_hours"])
-    return Total(
-        day1=day1,
-        # A lead that had no score at all is NaN, for which JSON has no word.
-        leads={lead: score for lead, score in leads.items() if not math.isnan(score)},
-        overall=rules.worst if state is State.REJECTED else overall,
-        counted=state is not State.EXCUSED and is_whole,
+def contract_of(settings: ContractSettings) -> Contract:
+    """Return what a run is scored at."""
+    return Contract(
+        day1_lead_hours=settings.day1_lead_hours,
+        final_lead_hours=settings.final_lead_hours,
+        day1_fields=settings.day1_fields,
+        final_fields=settings.final_fields,
     )
 
 
@@ -101,6 +77,9 @@ def is_shadowed(run_id: str, share: float) -> bool:
 class ScoreBook:
     """Every move that changes what a miner earns, in one transaction each, which is safe to repeat.
 
+    Each transaction loads what is known of the forecast, asks `outcomes` what follows from the change,
+    and stores that. It locks the forecast first, so that two leads of one forecast never miss each other.
+
     A share of the runs is scored by shadow rules too, whose rows stand under their own
     name and never reach weights. A forecast counts under them only while they have
     scored every lead that the active ones have; what they do wrong is undone and
@@ -108,7 +87,7 @@ class ScoreBook:
     """
 
     def __init__(self, weights: WeightsSettings, contract: ContractSettings, database: Database) -> None:
-        self._contract = contract
+        self._contract = contract_of(contract)
         self._shadow_share = weights.shadow_share
         self._database = database
         self.rules = RULE_SETS[weights.rule_set]
@@ -122,51 +101,50 @@ class ScoreBook:
         return self._shadow
 
     async def record(
-        self, forecast: Forecast, lead: Lead, value: Mapping[str, Any], given: LeadInputs, now: datetime
+        self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
     ) -> None:
         """Store a scored lead: its components, its score and the overall score that follows.
 
         Parameters
         ----------
-        value
-            What the scoring handler returned, and ``cpu_s``, what that cost.
+        scored
+            What the scoring handler answered, and what that cost.
         given
             What it was given.
         """
-
-        async def write(connection: Connection) -> float:
-            await inputs.record_contract(connection, forecast.run_id, contract_of(self._contract))
-            score = await self._enter(connection, self.rules, forecast, lead, value, given, now)
-            state = await self._move_on(connection, forecast, now)
-            await self._publish(connection, forecast, state, now)
-            return score
-
-        score = await self._database.run(write)
+        measured = _Measured.of(scored, given)
+        result = await self._settle(forecast, Scored(lead, measured.components), now, measured=measured)
         log.info(
             "lead_scored",
             run_id=forecast.run_id,
             hotkey=forecast.hotkey,
             kind=lead.kind,
             lead_hours=lead.hours,
-            score=round(score, 6),
+            score=round(result.score, 6),
         )
 
     async def record_shadow(
-        self, forecast: Forecast, lead: Lead, value: Mapping[str, Any], given: LeadInputs, now: datetime
+        self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
     ) -> None:
         """Store what the shadow rules make of a lead that the active ones have scored."""
         rules = self.shadow_of(forecast.run_id)
         assert rules is not None
+        measured = _Measured.of(scored, given)
+        change = Scored(lead, measured.components)
 
         async def write(connection: Connection) -> None:
-            await self._enter(connection, rules, forecast, lead, value, given, now)
-            await self._publish_as(connection, rules, forecast, State(forecast.state), now)
+            known = await self._load(connection, forecast)
+            score = score_of_change(change, rules, self._contract)
+            active = standing_of(known, self.rules, self._contract)
+            total = shadow_total(known, {lead: score}, rules, self._contract, active)
+            await _store_lead(connection, forecast, lead, now, None, measured, rules, score)
+            await _store_total(connection, forecast, now, rules, total)
 
         await self._database.run(write)
 
     async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that could not be had from its miner: it scores the worst."""
-        await self._store_unscored(forecast, lead, reason, now, lambda rules: rules.worst)
+        await self._settle(forecast, Forfeited(lead), now, reason=reason)
         log.warning(
             "lead_forfeited",
             run_id=forecast.run_id,
@@ -178,28 +156,8 @@ class ScoreBook:
 
     async def give_up(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that nobody can be scored at: it is NaN, as if it had not been asked for."""
-        await self._store_unscored(forecast, lead, reason, now, lambda rules: math.nan)
+        await self._settle(forecast, GivenUp(lead), now, reason=reason)
         log.warning("lead_given_up", run_id=forecast.run_id, hotkey=forecast.hotkey, reason=reason)
-
-    async def _store_unscored(
-        self,
-        forecast: Forecast,
-        lead: Lead,
-        reason: str,
-        now: datetime,
-        score_under: Callable[[RuleSet], float],
-    ) -> None:
-        async def write(connection: Connection) -> None:
-            await inputs.record_contract(connection, forecast.run_id, contract_of(self._contract))
-            for rules in filter(None, (self.rules, self.shadow_of(forecast.run_id))):
-                score = score_under(rules)
-                await queries.record_lead(
-                    connection, forecast, rules.name, lead.kind, lead.hours, score, now, reason
-                )
-            state = await self._move_on(connection, forecast, now)
-            await self._publish(connection, forecast, state, now)
-
-        await self._database.run(write)
 
     async def close(
         self,
@@ -211,14 +169,14 @@ class ScoreBook:
     ) -> None:
         """Reject or excuse a forecast: it scores the worst there is, or is not counted."""
 
-        async def write(connection: Connection) -> str | None:
-            state = await queries.advance_forecast(
-                connection, forecast, moves_for(event), now, reason, evidence
-            )
-            if state is not None:
-                await inputs.record_contract(connection, forecast.run_id, contract_of(self._contract))
-                await self._publish(connection, forecast, State(state), now)
-            return state
+        async def write(connection: Connection) -> State | None:
+            known = await self._load(connection, forecast)
+            result = ending(known, event, self.rules, self._contract)
+            if result is None:
+                return None
+            await queries.advance_forecast(connection, forecast, moves_for(event), now, reason, evidence)
+            await self._store_totals(connection, forecast, known, {}, result, now)
+            return result.state
 
         state = await self._database.run(write)
         if state is not None:
@@ -236,7 +194,7 @@ class ScoreBook:
             return {}
         async with self._database.transaction() as connection:
             scored = await queries.lead_scores(connection, forecasts[0].run_id, self.rules.name)
-        expected = self._expected(kind)
+        expected = expected_leads(self._contract, kind)
         return {
             forecast.hotkey: [
                 lead for lead in expected if (kind, lead) not in scored.get(forecast.hotkey, {})
@@ -244,61 +202,66 @@ class ScoreBook:
             for forecast in forecasts
         }
 
-    def _expected(self, kind: str) -> list[int]:
-        return self._contract.day1_lead_hours if kind == "day1" else self._contract.final_lead_hours
+    async def _settle(
+        self,
+        forecast: Forecast,
+        change: LeadChange,
+        now: datetime,
+        *,
+        reason: str | None = None,
+        measured: _Measured | None = None,
+    ) -> Outcome:
+        """Store a change of one lead and what follows from it; return the outcome under the active rules.
 
-    async def _enter(
+        A lead that was measured is measured for the shadow rules in its own unit: see `record_shadow`.
+        """
+        shadow = None if measured else self.shadow_of(forecast.run_id)
+
+        async def write(connection: Connection) -> Outcome:
+            known = await self._load(connection, forecast)
+            result = outcome(known, change, self.rules, self._contract)
+            store = partial(_store_lead, connection, forecast, change.lead, now, reason, measured)
+            await store(self.rules, result.score)
+            theirs: dict[LeadKey, float] = {}
+            if shadow is not None:
+                theirs[change.lead] = score_of_change(change, shadow, self._contract)
+                await store(shadow, theirs[change.lead])
+            await queries.settle_forecast(connection, forecast, known.state, result.state, now)
+            await self._store_totals(connection, forecast, known, theirs, result, now)
+            return result
+
+        return await self._database.run(write)
+
+    async def _load(self, connection: Connection, forecast: Forecast) -> Known:
+        """Return what is known of a forecast, which no other transaction changes until this one ends."""
+        locked = await queries.lock_forecast(connection, forecast)
+        names = [rules.name for rules in (self.rules, self._shadow) if rules is not None]
+        scored = await queries.lead_scores_of(connection, forecast, names)
+        return Known(state=State(locked.state), scored=scored, has_contract=locked.has_contract)
+
+    async def _store_totals(
         self,
         connection: Connection,
-        rules: RuleSet,
         forecast: Forecast,
-        lead: Lead,
-        value: Mapping[str, Any],
-        given: LeadInputs,
+        known: Known,
+        theirs: Mapping[LeadKey, float],
+        active: Standing,
         now: datetime,
-    ) -> float:
-        """Write what `rules` make of a scored lead; return its score."""
-        measured = [Component(**row) for row in value["components"]]
-        score = score_of(rules, lead.kind, measured, self._contract.final_fields)
-        await components.record_components(
-            connection,
-            forecast,
-            rules.name,
-            lead.kind,
-            value["components"],
-            given.digests["truth"],
-            value["field_digests"],
-            now,
-        )
-        which = rules.name, lead.kind, lead.hours
-        await queries.record_lead(connection, forecast, *which, score, now, None)
-        await inputs.record_inputs(connection, forecast.run_id, *which, given)
-        await inputs.record_cost(connection, forecast.run_id, forecast.hotkey, *which, value["cpu_s"])
-        return score
+    ) -> None:
+        """Store the forecast's row under the active rules, and under the shadow ones if they can make one.
 
-    async def _move_on(self, connection: Connection, forecast: Forecast, now: datetime) -> State:
-        """Advance a forecast past each kind of leads that is scored whole; return its state.
-
-        Both kinds are looked at: the first day may be scored after every other lead.
+        `theirs` are the scores of leads that the shadow rules have beside those known.
         """
-        state = State(await queries.state_of(connection, forecast))
-        await queries.postpone_forecast(connection, forecast, 0, now)
-        scored = await queries.lead_scores_of(connection, forecast, self.rules.name)
-        for kind, event in (("day1", Event.DAY1_SCORED), ("final", Event.FINAL_SCORED)):
-            if all((kind, hours) in scored for hours in self._expected(kind)):
-                moved = await queries.advance_forecast(connection, forecast, moves_for(event), now)
-                state = State(moved) if moved else state
-        return state
-
-    async def _publish(self, connection: Connection, forecast: Forecast, state: State, now: datetime) -> None:
-        """Derive the forecast's row anew under the active rules, and under the shadow ones if they can."""
-        await self._publish_as(connection, self.rules, forecast, state, now)
+        if not known.has_contract:
+            await inputs.record_contract(connection, forecast.run_id, self._contract)
+        await _store_total(connection, forecast, now, self.rules, active.total)
         shadow = self.shadow_of(forecast.run_id)
         if shadow is None:
             return
         try:
             async with savepoint(connection):
-                await self._publish_as(connection, shadow, forecast, state, now)
+                total = shadow_total(known, theirs, shadow, self._contract, active)
+                await _store_total(connection, forecast, now, shadow, total)
         except Exception as error:
             # Rules on trial may do anything, but not to the active ones.
             if isinstance(error, DatabaseFailure) and not isinstance(error, StatementRefused):
@@ -311,21 +274,64 @@ class ScoreBook:
                 error=f"{type(error).__name__}: {error}",
             )
 
-    async def _publish_as(
-        self, connection: Connection, rules: RuleSet, forecast: Forecast, state: State, now: datetime
-    ) -> None:
-        scored = await queries.lead_scores_of(connection, forecast, rules.name)
-        active = await queries.lead_scores_of(connection, forecast, self.rules.name)
-        total = total_of(
-            rules, scored, contract_of(self._contract), state, is_whole=active.keys() <= scored.keys()
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What a scoring unit answered, and what it was given."""
+
+    components: Sequence[Component]
+    field_digests: Mapping[str, str]
+    cpu_s: float
+    given: LeadInputs
+
+    @classmethod
+    def of(cls, scored: Done[LeadScored], given: LeadInputs) -> _Measured:
+        return cls(
+            components=scored.answer.components,
+            field_digests=scored.answer.field_digests,
+            cpu_s=scored.cpu_s,
+            given=given,
         )
-        await queries.record_score(
-            connection,
-            forecast,
-            rules.name,
-            day1=total.day1,
-            leads=total.leads,
-            overall=total.overall,
-            counted=total.counted,
-            now=now,
-        )
+
+
+async def _store_lead(
+    connection: Connection,
+    forecast: Forecast,
+    lead: LeadKey,
+    now: datetime,
+    reason: str | None,
+    measured: _Measured | None,
+    rules: RuleSet,
+    score: float,
+) -> None:
+    """Store one lead under one rule set, with what it was measured from if it was; the first time stays."""
+    cpu_s = measured.cpu_s if measured else None
+    await queries.record_lead(connection, forecast, rules.name, *lead, score, now, reason=reason, cpu_s=cpu_s)
+    if measured is None:
+        return
+    await components.record_components(
+        connection,
+        forecast,
+        rules.name,
+        lead[0],
+        measured.components,
+        measured.given.digests["truth"],
+        measured.field_digests,
+        now,
+    )
+    await inputs.record_inputs(connection, forecast.run_id, rules.name, *lead, measured.given)
+
+
+async def _store_total(
+    connection: Connection, forecast: Forecast, now: datetime, rules: RuleSet, total: Total
+) -> None:
+    await queries.record_score(
+        connection,
+        forecast,
+        rules.name,
+        day1=total.day1,
+        leads=total.leads,
+        overall=total.overall,
+        counted=total.counted,
+        now=now,
+    )

@@ -10,7 +10,17 @@ from datetime import datetime
 import structlog
 
 from gaia.tasks.defined_tasks.base import Clock
-from gaia.tasks.defined_tasks.verdicts import Excuse, Halt, Reject, Retry, RetryPolicy, Snooze, Wait, judge
+from gaia.tasks.defined_tasks.verdicts import (
+    Excuse,
+    Forfeit,
+    Halt,
+    Reject,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    Wait,
+    judge,
+)
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, State
 from gaia.tasks.defined_tasks.weather.own_failures import GIVE_UP_S, Key, OwnFailures
@@ -18,12 +28,12 @@ from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast
-from gaia.validator.utils.errors import ConfigurationError, GaiaError, MinerUnreachable, TransientError
+from gaia.validator.utils.errors import ConfigurationError, GaiaError, TransientError
 
 log = structlog.get_logger(__name__)
 
 Step = Callable[[Forecast], Awaitable[None]]
-Forfeit = Callable[[Forecast, str], Awaitable[None]]
+StoreForfeit = Callable[[Forecast, str], Awaitable[None]]
 
 _BEFORE_FREEZE = (State.PLANNED, State.REQUESTED)
 
@@ -54,7 +64,7 @@ class StepRunner:
         step: Step,
         policy: RetryPolicy,
         present: Callable[[], datetime],
-        forfeit: Forfeit | None = None,
+        forfeit: StoreForfeit | None = None,
     ) -> set[str]:
         """Do `step` for all forecasts at once; return the hotkeys for which it is still to be done.
 
@@ -121,10 +131,10 @@ class StepRunner:
         error: GaiaError,
         policy: RetryPolicy,
         now: datetime,
-        forfeit: Forfeit | None,
+        forfeit: StoreForfeit | None,
     ) -> None:
         attempt = forecast.attempts + 1
-        verdict = judge(error, attempt, policy, now)
+        verdict = judge(error, attempt, policy, now, may_forfeit=forfeit is not None)
         if isinstance(verdict, Wait):
             if not self._wait(forecast, error):
                 return
@@ -135,7 +145,8 @@ class StepRunner:
                 await self.postpone(forecast, attempt, at)
             case Snooze(until):
                 await self.postpone(forecast, forecast.attempts, until)
-            case Reject(reason) if forfeit is not None and isinstance(error, MinerUnreachable):
+            case Forfeit(reason):
+                assert forfeit is not None
                 await forfeit(forecast, reason)
             case Reject(reason):
                 notes = getattr(error, "__notes__", [])

@@ -84,7 +84,8 @@ class Deaths:
 
     def board(self, living: Iterable[ChildHandle]) -> Board:
         """Return what is published: who lives, what was restarted, and the last reports."""
-        workers, processes = {}, {}
+        workers: dict[str, int] = {}
+        processes: dict[str, int] = {}
         for one in living:
             if one.child.role is Role.WORKER:
                 workers[one.worker] = one.child.pid

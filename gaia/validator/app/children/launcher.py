@@ -15,6 +15,7 @@ from gaia.validator.app.children.standby import Standby
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor_options import Options, WorkerOrders
+from gaia.validator.utils.identities import worker_id
 
 
 class Launcher:
@@ -131,5 +132,5 @@ class Launcher:
             sandbox=self.options.sandbox,
             data_dir=str(self._data_dir),
             idle_s=self.options.worker_idle_s,
-            stack_path=str(rendezvous.stack_path(self._data_dir, f"{seat}.{self.incarnations}")),
+            stack_path=str(rendezvous.stack_path(self._data_dir, worker_id(seat, self.incarnations))),
         )

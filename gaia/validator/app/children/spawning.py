@@ -26,6 +26,7 @@ from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
 from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.entry_points import FORK_SERVER
+from gaia.validator.utils.identities import WorkerId, worker_id
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
@@ -60,9 +61,10 @@ class ChildHandle:
     """Bytes of notes read so far."""
 
     @property
-    def worker(self) -> str:
+    def worker(self) -> WorkerId:
         """Its name as a compute worker; "" of others."""
-        return f"{self.child.seat}.{self.incarnation}" if self.child.role is Role.WORKER else ""
+        is_worker = self.child.role is Role.WORKER
+        return worker_id(self.child.seat, self.incarnation) if is_worker else WorkerId("")
 
     def look_at_memory(self) -> float:
         """Return its private memory in MiB: mapped files and shared pages do not count."""

@@ -13,16 +13,18 @@ from hypothesis import strategies as st
 
 from gaia.cli.replay import runs as replay
 from gaia.cli.replay.runs import Verdict, same_bits
-from gaia.cli.replay.units import InputMissing, Outcome, Unit
+from gaia.cli.replay.units import InputMissing, Outcome
 from gaia.cli.replaying import units_apart, written
 from gaia.tasks.defined_tasks.weather.lifecycle import State
+from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
-from gaia.tasks.defined_tasks.weather.score_book import score_of, total_of
-from gaia.validator.db.history import Contract, RunSummary, StoredRun
+from gaia.tasks.defined_tasks.weather.units import LeadScored
+from gaia.validator.db.history import RunSummary, StoredRun
+from gaia.validator.db.inputs import Contract
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
 KEY = ("5Miner", "gaia-2.9", "final", 24)
-CONTRACT = {"day1_lead_hours": [12], "final_lead_hours": [24], "day1_fields": ["2t"], "final_fields": ["2t"]}
+CONTRACT = Contract(day1_lead_hours=[12], final_lead_hours=[24], day1_fields=["2t"], final_fields=["2t"])
 COMPONENT: Mapping[str, Any] = {
     "field": "2t",
     "lead_hours": 24,
@@ -34,7 +36,7 @@ COMPONENT: Mapping[str, Any] = {
     "skill_climatology": 0.7,
     "skill_gfs": None,
 }
-VALUE = {"components": [COMPONENT], "field_digests": {"2t": "d" * 64}}
+VALUE = LeadScored(components=[Component(**COMPONENT)], field_digests={"2t": "d" * 64})
 
 
 def a_stored_run():
@@ -52,7 +54,7 @@ def a_stored_run():
             state="open",
             opened_at=MOMENT,
             completed_at=None,
-            contract=Contract.of(CONTRACT),
+            contract=CONTRACT,
             forecasts=1,
             scored=0,
             rejected=0,
@@ -76,8 +78,7 @@ def replayed(monkeypatch):
     """Replay a stored run with handlers that return `value`."""
 
     def run(stored, value=VALUE, problem=""):
-        units = [Unit("handler", {}, {}, (KEY,))]
-        monkeypatch.setattr(replay, "units_of", lambda *_: units)
+        monkeypatch.setattr(replay, "units_of", lambda *_: [])
         monkeypatch.setattr(replay, "compute", lambda *_: [Outcome((KEY,), value, problem)])
         return replay.replay_run(stored, None, None)
 

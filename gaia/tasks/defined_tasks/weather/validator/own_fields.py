@@ -6,46 +6,22 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
+from gaia.tasks.defined_tasks.weather.rules.base import Component
+from gaia.tasks.defined_tasks.weather.units import LeadUnit
 from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import Sketch, SketchFile
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     SketchPoints,
     error_sketch,
     sketch_points,
 )
-from gaia.tasks.defined_tasks.weather.validator.measures import Measures, References
-from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract, Field, MinerStore
+from gaia.tasks.defined_tasks.weather.validator.measures import References
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Field, MinerStore
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.errors import MinerFault, OwnFailure
-
-
-class LeadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One lead, and our own fields to hold forecasts against.
-
-    Our fields are files of little-endian float32, (lat, lon) in C order, named by field.
-    """
-
-    grid: str
-    steps: int
-    step_hours: int
-    lead_hours: int
-    fields: list[str]
-    truth: dict[str, str]
-    climatology: dict[str, str]
-    baseline: dict[str, str] = msgspec.field(default_factory=dict)
-    """The GFS forecast for the same valid time; day 1 needs it."""
-    persistence: dict[str, str] = msgspec.field(default_factory=dict)
-    """The analysis at the initial time."""
-    measures: Measures = "gaia-2.9"
-
-    @property
-    def contract(self) -> Contract:
-        return Contract(grid=self.grid, steps=self.steps, step_hours=self.step_hours)
 
 
 class OwnFields:
@@ -58,7 +34,7 @@ class OwnFields:
     """
 
     def __init__(
-        self, request: LeadRequest, field: str, shape: tuple[int, int], *, needs_baseline: bool
+        self, request: LeadUnit, field: str, shape: tuple[int, int], *, needs_baseline: bool
     ) -> None:
         self.field = field
         self._is_whole = False
@@ -92,8 +68,8 @@ class OwnFields:
         return [error_sketch(field, self._truth, self.sketch_points) for field in given if field is not None]
 
     def score(
-        self, store: MinerStore, request: LeadRequest, out: Field, sketch: SketchFile | None = None
-    ) -> dict[str, Any]:
+        self, store: MinerStore, request: LeadUnit, out: Field, sketch: SketchFile | None = None
+    ) -> Component:
         """Return the component of one forecast, decoded into `out`; raises as `score_day1` does.
 
         Its error is added to `sketch`, if there is one.
@@ -115,7 +91,7 @@ class OwnFields:
         measured = asdict(compared.components(request.measures))
         if sketch is not None:
             sketch.add(error_sketch(forecast, self._truth, self.sketch_points))
-        return {"field": self.field, "lead_hours": request.lead_hours, **measured}
+        return Component(field=self.field, lead_hours=request.lead_hours, **measured)
 
 
 def chunk_digest(store: MinerStore, field: str, lead_hours: int) -> str:

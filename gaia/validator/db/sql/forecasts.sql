@@ -1,0 +1,139 @@
+-- Forecasts: one miner's part in one run, moved from state to state by `lifecycle.TRANSITIONS`.
+
+-- name: plan_forecasts
+-- Plans one forecast a miner, with the run.
+INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at)
+SELECT $1, miner.hotkey, miner.uid, miner.registered_at, $5, $5, $5
+  FROM unnest($2::text[], $3::int[], $4::bigint[]) AS miner (hotkey, uid, registered_at)
+    ON CONFLICT DO NOTHING;
+
+-- name: due_forecasts
+-- Forecasts in one of the given states whose time has come; no column whose size a miner chose.
+SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256,
+       window_ends_at
+  FROM forecasts
+ WHERE run_id = $1
+   AND state = ANY($2::text[])
+   AND next_at <= $3
+ ORDER BY hotkey;
+
+-- name: due_states
+-- In which of the given states open runs have forecasts whose time has come.
+SELECT DISTINCT run_id, forecasts.state
+  FROM forecasts
+  JOIN runs USING (run_id)
+ WHERE runs.state = 'open'
+   AND forecasts.state = ANY($1::text[])
+   AND next_at <= $2;
+
+-- name: manifests
+-- The manifests that some miners signed.
+SELECT run_id, hotkey, manifest
+  FROM forecasts
+  JOIN unnest($1::text[], $2::text[]) AS wanted (run_id, hotkey) USING (run_id, hotkey);
+
+-- name: advance_forecast
+-- Moves one forecast if, and only if, its state allows it; no row back: it did not move.
+UPDATE forecasts
+   SET state = move.target,
+       reason = coalesce($5, reason),
+       evidence = coalesce($6, evidence),
+       attempts = 0,
+       next_at = $7,
+       changed_at = $7
+  FROM unnest($3::text[], $4::text[]) AS move (source, target)
+ WHERE run_id = $1
+   AND hotkey = $2
+   AND state = move.source
+RETURNING state;
+
+-- name: record_job
+-- Stores the job a miner accepted, and the end of its freeze window where our delay moved it.
+UPDATE forecasts
+   SET job_id = $3,
+       window_ends_at = coalesce($4, window_ends_at)
+ WHERE run_id = $1
+   AND hotkey = $2;
+
+-- name: record_manifest
+-- Freezes what a miner signed; the first manifest stays.
+UPDATE forecasts
+   SET manifest = $3,
+       signature = $4,
+       manifest_sha256 = $5,
+       frozen_at = $6,
+       frozen_round = $7
+ WHERE run_id = $1
+   AND hotkey = $2
+   AND manifest IS NULL;
+
+-- name: postpone_forecast
+-- Tries a forecast again later.
+UPDATE forecasts
+   SET attempts = $3,
+       next_at = $4,
+       window_ends_at = coalesce($5, window_ends_at)
+ WHERE run_id = $1
+   AND hotkey = $2;
+
+-- name: lock_forecast
+-- The state of a forecast, which no other transaction moves until this one ends, and whether its run's contract is stored.
+SELECT forecasts.state, runs.contract IS NOT NULL AS has_contract
+  FROM forecasts
+  JOIN runs USING (run_id)
+ WHERE run_id = $1
+   AND hotkey = $2
+   FOR UPDATE OF forecasts;
+
+-- name: settle_forecast
+-- Moves a locked forecast from one state to another, or leaves it in its state; it is due again at once.
+UPDATE forecasts
+   SET state = $4,
+       attempts = 0,
+       next_at = $5,
+       changed_at = CASE WHEN state = $4 THEN changed_at ELSE $5 END
+ WHERE run_id = $1
+   AND hotkey = $2
+   AND state = $3;
+
+-- name: next_attention
+-- When the next postponed forecast in one of the given states is due.
+SELECT min(next_at)
+  FROM forecasts
+  JOIN runs USING (run_id)
+ WHERE runs.state = 'open'
+   AND forecasts.state = ANY($1::text[])
+   AND next_at > $2;
+
+-- name: count_forecasts
+-- How many forecasts of open runs are in each state.
+SELECT forecasts.state, count(*)
+  FROM forecasts
+  JOIN runs USING (run_id)
+ WHERE runs.state = 'open'
+ GROUP BY forecasts.state
+ ORDER BY forecasts.state;
+
+-- name: forecasts_of_runs
+-- The forecasts of some runs; no column whose size a miner chose.
+SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, frozen_at
+  FROM forecasts
+ WHERE run_id = ANY($1::text[])
+ ORDER BY run_id, hotkey;
+
+-- name: signed_forecasts_of_runs
+-- The forecasts of some runs with what their miners signed, for those who check it anew.
+SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, frozen_at, manifest, signature
+  FROM forecasts
+ WHERE run_id = ANY($1::text[])
+ ORDER BY run_id, hotkey;
+
+-- name: committed_after
+-- How long after a run opened each forecast was committed, less our own delay, which moved the end of its window.
+SELECT run_id, hotkey,
+       coalesce(frozen_round, frozen_at) - opened_at
+         - coalesce(window_ends_at - opened_at - $2::interval, interval '0') AS after
+  FROM forecasts
+ WHERE run_id = ANY($1::text[])
+   AND frozen_at IS NOT NULL
+ ORDER BY run_id, hotkey;

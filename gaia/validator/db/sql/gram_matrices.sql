@@ -1,0 +1,55 @@
+-- Gram matrices of forecast errors: one row a run and lead, the matrix itself in a file.
+
+-- name: finalised_hotkeys
+-- Forecasts scored at a lead at which every forecast that delivers is scored, while the lead has no matrix.
+SELECT array_agg(scored.hotkey ORDER BY scored.hotkey)
+  FROM lead_scores scored
+ WHERE scored.run_id = $1
+   AND scored.lead_hours = $2
+   AND scored.rule_set = $3
+   AND scored.kind = 'final'
+   AND scored.reason IS NULL
+   AND NOT EXISTS (SELECT FROM forecasts
+                    WHERE forecasts.run_id = $1
+                      AND forecasts.state NOT IN ('rejected', 'excused')
+                      AND NOT EXISTS (SELECT FROM lead_scores own
+                                       WHERE own.run_id = $1
+                                         AND own.hotkey = forecasts.hotkey
+                                         AND own.rule_set = $3
+                                         AND own.kind = 'final'
+                                         AND own.lead_hours = $2))
+   AND NOT EXISTS (SELECT FROM lead_products
+                    WHERE lead_products.run_id = $1 AND lead_products.lead_hours = $2);
+
+-- name: record_matrix
+-- Stores the matrix of a lead; the first one stays.
+INSERT INTO lead_products (run_id, lead_hours, sha256, hotkeys, made_at)
+VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING;
+
+-- name: matrices_of_runs
+-- The matrices of some runs.
+SELECT run_id, lead_hours, sha256, hotkeys
+  FROM lead_products
+ WHERE run_id = ANY($1::text[])
+ ORDER BY run_id, lead_hours;
+
+-- name: forget_matrices
+-- Deletes the matrices of runs that have left the window.
+DELETE FROM lead_products
+ USING runs
+ WHERE runs.run_id = lead_products.run_id
+   AND runs.init_time <= (SELECT max(init_time)
+                            FROM runs
+                            JOIN score_table USING (run_id)
+                           WHERE score_table.rule_set = $1) - $2::interval;
+
+-- name: matrix_digests
+-- The digests of the files that are still referred to.
+SELECT DISTINCT sha256
+  FROM lead_products;
+
+-- name: matrix_leads
+-- The leads whose matrices are kept.
+SELECT run_id, lead_hours
+  FROM lead_products;

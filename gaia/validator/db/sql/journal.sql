@@ -1,0 +1,121 @@
+-- The journal of weight vectors: one vector an epoch, promised before it is signed.
+
+-- name: journal_intent
+-- Promises one vector for an epoch, before it is signed; no row back: the epoch has one.
+INSERT INTO weight_journal (
+    netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, completed_ids, intended_at, inputs,
+    promised_block, tried_block)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+        $12, $12)
+    ON CONFLICT DO NOTHING
+RETURNING epoch;
+
+-- name: record_weight_input
+-- Stores one part of what vectors are computed from, once.
+INSERT INTO weight_inputs (sha256, content)
+VALUES ($1, $2)
+    ON CONFLICT DO NOTHING;
+
+-- name: journal_entry
+-- What was promised for an epoch.
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block
+  FROM weight_journal
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3;
+
+-- name: journal_doubts
+-- Vectors of which it is not known yet whether they landed, oldest first.
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block
+  FROM weight_journal
+ WHERE netuid = $1
+   AND mechid = $2
+   AND state IN ('intended', 'failed')
+ ORDER BY epoch;
+
+-- name: journal_known_block
+-- The newest block in which a vector of ours is known to have landed; 0 if none is.
+SELECT coalesce(max(block), 0)
+  FROM weight_journal
+ WHERE netuid = $1
+   AND mechid = $2
+   AND state = 'set';
+
+-- name: journal_tried
+-- Stores the block as of which a promise is handed to the signer again.
+UPDATE weight_journal
+   SET tried_block = $4
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed');
+
+-- name: journal_set
+-- Marks a promise as set on chain; a vector that was set or lost stays so.
+UPDATE weight_journal
+   SET state = 'set',
+       block = $4,
+       block_hash = $5,
+       extrinsic = $6,
+       read_back = $7,
+       settled_at = $8,
+       error = NULL
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed');
+
+-- name: journal_unset
+-- Marks a promise as failed or lost; a vector that was set or lost stays so.
+UPDATE weight_journal
+   SET state = $4, error = $5, settled_at = $6
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed');
+
+-- name: newest_vectors
+-- The newest vectors, newest first.
+SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block, block_hash,
+       extrinsic, error
+  FROM weight_journal
+ ORDER BY epoch DESC
+ LIMIT $1;
+
+-- name: vector_on_chain
+-- The newest vector that stands on chain.
+SELECT epoch, block, block_hash, extrinsic, settled_at
+  FROM weight_journal
+ WHERE state = 'set'
+ ORDER BY epoch DESC
+ LIMIT 1;
+
+-- name: vectors_in_doubt
+-- Vectors of any subnet of which it is not known yet whether they stand on chain, oldest first.
+SELECT epoch, state, intended_at, error
+  FROM weight_journal
+ WHERE state IN ('intended', 'failed')
+ ORDER BY epoch;
+
+-- name: vector_of_run
+-- The newest vector that was made from a run and stands on chain.
+SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block, block_hash,
+       extrinsic, error, inputs
+  FROM weight_journal
+ WHERE state = 'set'
+   AND run_ids ? $1
+ ORDER BY epoch DESC
+ LIMIT 1;
+
+-- name: vectors_of_runs
+-- The vectors that were made from some runs, oldest first.
+SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, inputs
+  FROM weight_journal
+ WHERE run_ids ?| $1::text[]
+ ORDER BY netuid, mechid, epoch;
+
+-- name: weight_inputs
+-- Parts of what vectors were computed from.
+SELECT sha256, content
+  FROM weight_inputs
+ WHERE sha256 = ANY($1::text[]);

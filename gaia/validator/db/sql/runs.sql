@@ -1,0 +1,58 @@
+-- Runs: opened by the schedule, completed once none of their forecasts has work left.
+
+-- name: recorded_init_times
+-- Initial times of the runs since a moment, from which the schedule derives what is missing.
+SELECT init_time
+  FROM runs
+ WHERE init_time >= $1;
+
+-- name: open_run
+-- Opens a run once; a repeated call changes nothing and returns no row.
+INSERT INTO runs (run_id, init_time, rule_set, opened_at)
+VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING
+RETURNING run_id;
+
+-- name: open_runs
+-- Runs with work left, oldest first.
+SELECT run_id, init_time, rule_set, opened_at
+  FROM runs
+ WHERE state = 'open'
+ ORDER BY init_time;
+
+-- name: complete_run
+-- Completes an open run none of whose forecasts is in one of the given states; no row back: it is not complete.
+UPDATE runs
+   SET state = 'completed', completed_at = $2
+ WHERE run_id = $1
+   AND state = 'open'
+   AND NOT EXISTS (SELECT FROM forecasts WHERE run_id = $1 AND state = ANY($3::text[]))
+RETURNING run_id;
+
+-- name: record_contract
+-- Stores what a run asks of miners; the first contract stays.
+UPDATE runs
+   SET contract = $2
+ WHERE run_id = $1
+   AND contract IS NULL;
+
+-- name: living_runs
+-- Runs whose inputs may not be removed yet: those open, and those completed after a moment.
+SELECT run_id, init_time
+  FROM runs
+ WHERE state = 'open'
+    OR completed_at > $1;
+
+-- name: run_summaries
+-- Every run, oldest first, with how many of its forecasts ended how.
+SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, contract,
+       count(hotkey) AS forecasts,
+       count(*) FILTER (WHERE forecasts.state = 'scored') AS scored,
+       count(*) FILTER (WHERE forecasts.state = 'rejected') AS rejected,
+       count(*) FILTER (WHERE forecasts.state = 'excused') AS excused,
+       EXISTS (SELECT FROM lead_scores
+                WHERE lead_scores.run_id = runs.run_id AND reason IS NULL) AS has_scores
+  FROM runs
+  LEFT JOIN forecasts USING (run_id)
+ GROUP BY run_id
+ ORDER BY init_time;

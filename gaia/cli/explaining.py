@@ -93,7 +93,7 @@ def explanation(
             for row in run.leads
             if (row["hotkey"], row["rule_set"]) == (hotkey, rule_set)
         ],
-        "manifest": {"sha256": forecast["manifest_sha256"], "frozen_at": forecast["frozen_at"]},
+        "manifest": {"sha256": forecast["manifest_sha256"], "committed_at": forecast["committed_at"]},
     }
 
 
@@ -123,15 +123,15 @@ async def _found(connection: Connection, weights: Row | None) -> FoundCopies | N
 
 
 def _copies(found: FoundCopies, hotkey: str) -> dict[str, Any]:
-    """Return with whom a miner shares work, most of it first, and who of them was bound when."""
+    """Return with whom a miner shares work, most of it first, and who of them committed when."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
         reverse=True,
     )
     return {
-        "bound_in_round": found.committed.get(hotkey),
+        "committed_in_round": found.committed.get(hotkey),
         "shared_with": [
-            {"hotkey": other, "overlap": part, "bound_in_round": found.committed.get(other)}
+            {"hotkey": other, "overlap": part, "committed_in_round": found.committed.get(other)}
             for part, other in others
         ],
     }
@@ -222,8 +222,8 @@ def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
         for row in weight["window"]
     )
     shared = [
-        f"          shares {other['overlap']:.2f} of its work with {other['hotkey']}: bound in round"
-        f" {weight['copies']['bound_in_round']} of questions, the other in {other['bound_in_round']}"
+        f"          shares {other['overlap']:.2f} of its work with {other['hotkey']}: committed in polling"
+        f" round {weight['copies']['committed_in_round']}, the other in {other['committed_in_round']}"
         for other in (weight["copies"] or {}).get("shared_with", ())
     ]
     return [

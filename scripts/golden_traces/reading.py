@@ -27,7 +27,9 @@ MEASURES: Final = (
 
 _SQL: Final[Mapping[str, str]] = {
     "runs": "SELECT run_id, init_time, rule_set, state, opened_at, completed_at FROM runs ORDER BY run_id",
-    "forecasts": "SELECT run_id, hotkey, uid, state, reason, manifest_sha256, frozen_at, frozen_round"
+    "forecasts": "SELECT run_id, hotkey, uid, state, reason, manifest_sha256,"
+    # Traces keep the names of the columns as they were when the first was recorded.
+    " committed_at AS frozen_at, committed_round AS frozen_round"
     " FROM forecasts ORDER BY run_id, hotkey",
     "components": f"SELECT run_id, hotkey, rule_set, kind, lead_hours, field, {', '.join(MEASURES)}"  # noqa: S608 - the names stand above
     " FROM component_scores",

@@ -57,10 +57,10 @@ async def forget_products(connection: Connection, rule_set: str, window: timedel
     return {row["sha256"] for row in await connection.fetch(SQL["matrix_digests"])}
 
 
-async def bound_after(
+async def committed_after(
     connection: Connection, run_ids: Sequence[str], window: timedelta
 ) -> dict[tuple[str, str], timedelta]:
-    """(run, hotkey) -> how long after the run opened the forecast was bound, if it was.
+    """(run, hotkey) -> how long after the run opened the forecast was committed, if it was.
 
     What we were late ourselves is not counted; `window` is the freeze window without it.
     """

@@ -162,7 +162,7 @@ async def record_manifest(
     now: datetime,
     asked_at: datetime,
 ) -> None:
-    """Freeze a manifest; `asked_at` is when its round of questions began."""
+    """Freeze a manifest at `now`; `asked_at` is when its polling round began."""
     await connection.execute(
         SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now, asked_at
     )

@@ -17,7 +17,7 @@ from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.support.fakes import LEADS
 from tests.support.story import INIT, Story
 
-PRODUCTS = "SELECT run_id, lead_hours, sha256, hotkeys FROM lead_products ORDER BY lead_hours"
+PRODUCTS = "SELECT run_id, lead_hours, sha256, hotkeys FROM gram_matrices ORDER BY lead_hours"
 
 
 class Killed(BaseException):

@@ -21,7 +21,7 @@ def a_forecast(hotkey):
         hotkey=hotkey,
         uid=1,
         registered_at=1,
-        state="verified",
+        state="frozen",
         opened_at=MOMENT,
         attempts=0,
         next_at=MOMENT,

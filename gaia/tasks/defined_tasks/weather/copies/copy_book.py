@@ -134,7 +134,7 @@ class CopyBook:
         async with self._database.transaction() as connection:
             kept = await products.products_of(connection, run_ids)
             window = timedelta(hours=self._settings.freeze_window_hours)
-            bound = await products.bound_after(connection, run_ids, window)
+            bound = await products.committed_after(connection, run_ids, window)
         payload = overlap_payload(self._products, kept, members, earning)
         answer = await self._overlaps(payload)
         if answer.missing:

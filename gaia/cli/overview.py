@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ from gaia.cli import tables
 from gaia.cli.select import NotThere, runs_named
 from gaia.cli.source import Source
 from gaia.validator.db import history, queries
-from gaia.validator.db.history import Row, RunSummary
+from gaia.validator.db.history import RunSummary
+from gaia.validator.db.rows import AwaitedRow, IncidentRow, OverallRow, VectorInDoubt, VectorOnChain
+from gaia.validator.db.states import RunState
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -25,17 +28,17 @@ def status(source: Source, arguments: argparse.Namespace) -> int:
 
     async def read(connection: Connection) -> dict[str, Any]:
         runs = await history.run_summaries(connection)
-        weights = await history.newest_weights(connection)
+        newest = await history.newest_vector(connection)
         return {
             "validator_runs": source.is_live,
             "runs": len(runs),
-            "open_runs": [run.run_id for run in runs if run.state == "open"],
+            "open_runs": [run.run_id for run in runs if run.is_open],
             "newest_run": runs[-1] if runs else None,
             "forecasts_of_open_runs": await queries.count_forecasts(connection),
             "references": await history.references(connection),
-            "weights": {name: weights[0][name] for name in _KEPT} if weights else None,
-            "weights_set": await history.weights_set(connection),
-            "weights_in_doubt": await history.weights_in_doubt(connection),
+            "weights": {name: getattr(newest, name) for name in _KEPT} if newest else None,
+            "weights_set": await history.vector_on_chain(connection),
+            "weights_in_doubt": await history.vectors_in_doubt(connection),
             "incidents": await history.incidents(connection),
             "archives": await history.awaited(connection),
         }
@@ -70,19 +73,17 @@ def runs(source: Source, arguments: argparse.Namespace) -> int:
 def scores(source: Source, arguments: argparse.Namespace) -> int:
     """Print the overall scores of some runs, best first."""
 
-    async def read(connection: Connection) -> tuple[list[RunSummary], list[Row]]:
+    async def read(connection: Connection) -> tuple[list[RunSummary], list[OverallRow]]:
         return await history.run_summaries(connection), await history.overall_scores(connection)
 
     known, rows = source.read(read)
     wanted = {run.run_id for run in runs_named(arguments.runs or ["last"], known)}
-    chosen = [
-        row for row in rows if row["run_id"] in wanted and arguments.rule_set in (None, row["rule_set"])
-    ]
+    chosen = [row for row in rows if row.run_id in wanted and arguments.rule_set in (None, row.rule_set)]
     if not chosen:
         raise NotThere("nothing is scored there yet")
-    if any(row["run_state"] == "open" for row in chosen):
+    if any(row.run_state is RunState.OPEN for row in chosen):
         tables.print_note("overall scores of open runs are of the leads so far, and not final")
-    chosen.sort(key=lambda row: (row["init_time"], row["rule_set"], -row["overall"], row["hotkey"]))
+    chosen.sort(key=lambda row: (row.init_time, row.rule_set, -row.overall, row.hotkey))
     if arguments.json:
         tables.print_json(chosen)
         return 0
@@ -90,9 +91,9 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
         ("run", "rule set", ">uid", "hotkey", "state", ">day 1", ">overall", "counted"),
         [
             (
-                row["run_id"] + (" (open)" if row["run_state"] == "open" else ""),
-                *(row["rule_set"], row["uid"], tables.short(row["hotkey"]), row["state"]),
-                *(row["day1"], row["overall"], row["counted"]),
+                row.run_id + (" (open)" if row.run_state is RunState.OPEN else ""),
+                *(row.rule_set, row.uid, tables.short(row.hotkey), row.state),
+                *(row.day1, row.overall, row.counted),
             )
             for row in chosen
         ],
@@ -107,7 +108,7 @@ def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
         f"validator   {'runs' if found['validator_runs'] else 'does not run'} ({source.data_dir})",
         f"runs        {found['runs']}, {len(found['open_runs'])} open",
         f"forecasts   {standing or 'none in open runs'}",
-        f"references  {found['references']['ready']} ready, {found['references']['awaited']} awaited",
+        f"references  {found['references'].ready} ready, {found['references'].awaited} awaited",
     ]
     if newest is not None:
         lines.insert(
@@ -125,26 +126,28 @@ def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
 
 def _weights_notes(found: dict[str, Any]) -> list[str]:
     """Say what stands on chain where the newest vector does not, and which vectors are in doubt."""
-    newest, standing, doubts = found["weights"], found["weights_set"], found["weights_in_doubt"]
+    newest: Mapping[str, Any] = found["weights"]
+    standing: VectorOnChain | None = found["weights_set"]
+    doubts: list[VectorInDoubt] = found["weights_in_doubt"]
     notes = []
-    if standing is not None and newest["epoch"] != standing["epoch"]:
-        notes.append(f"on chain    epoch {standing['epoch']}, block {standing['block']}")
+    if standing is not None and newest["epoch"] != standing.epoch:
+        notes.append(f"on chain    epoch {standing.epoch}, block {standing.block}")
     if doubts:
-        epochs = ", ".join(str(row["epoch"]) for row in doubts[-_MOST_LISTED:])
+        epochs = ", ".join(str(vector.epoch) for vector in doubts[-_MOST_LISTED:])
         notes.append(f"in doubt    {len(doubts)}: epoch {epochs}")
     return notes
 
 
 def _awaited(found: dict[str, Any]) -> list[str]:
-    parties = [
-        f"{row['party']}, since {_moment(row['began_at'])}: {_one_line(row['evidence'])}"
-        for row in found["incidents"]
+    incidents: list[IncidentRow] = found["incidents"]
+    archives: list[AwaitedRow] = found["archives"]
+    return [
+        *(f"{row.party}, since {_moment(row.began_at)}: {_one_line(row.evidence)}" for row in incidents),
+        *(
+            f"{row.source}, {row.sets} sets, next look {_moment(row.retry_at)}: {_one_line(row.last_error)}"
+            for row in archives
+        ),
     ]
-    archives = [
-        f"{row['source']}, {row['sets']} sets, next look {_moment(row['retry_at'])}: {_one_line(row['last_error'])}"
-        for row in found["archives"]
-    ]
-    return [*parties, *archives]
 
 
 def _moment(moment: datetime | None) -> str:
@@ -157,7 +160,7 @@ def _one_line(words: str) -> str:
     return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 
-def _weights_line(weights: Row | None) -> str:
+def _weights_line(weights: Mapping[str, Any] | None) -> str:
     if weights is None:
         return "none yet"
     text = f"epoch {weights['epoch']} {weights['state']}, {weights['rule_set']}, from {len(weights['run_ids'])} runs"

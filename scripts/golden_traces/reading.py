@@ -139,14 +139,15 @@ async def _not_replayed(connection: Connection, run_ids: Sequence[str]) -> list[
     """Compute every journalled vector anew from what it was made from; return a line for each that differs."""
     problems = []
     for row in await history.vectors_of(connection, run_ids):
-        parts = await history.weight_inputs(connection, parts_named(row["inputs"]))
+        inputs = row.inputs or {}
+        parts = await history.weight_inputs(connection, parts_named(inputs))
         try:
-            vector, _ = vector_of(read(row["inputs"], parts).weights() or {})
+            vector, _ = vector_of(read(inputs, parts).weights() or {})
         except InputsDamaged as error:
-            problems.append(f"the vector of epoch {row['epoch']} cannot be computed anew: {error}")
+            problems.append(f"the vector of epoch {row.epoch} cannot be computed anew: {error}")
             continue
-        if vector != row["vector"]:
-            problems.append(f"the vector of epoch {row['epoch']} does not follow from its inputs")
+        if vector != row.vector:
+            problems.append(f"the vector of epoch {row.epoch} does not follow from its inputs")
     return problems
 
 

@@ -49,8 +49,8 @@ def inputs(calm) -> VectorInputs:
 
     async def newest(connection):
         row = (await history.vectors_of(connection, calm[0]["run_ids"]))[-1]
-        parts = await history.weight_inputs(connection, parts_named(row["inputs"]))
-        return read(row["inputs"], parts)
+        parts = await history.weight_inputs(connection, parts_named(row.inputs))
+        return read(row.inputs, parts)
 
     with open_source(calm[1]) as source:
         return source.read(newest)

@@ -18,7 +18,8 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.app.children.preload import SINGLE_THREADED, load_handlers
 from gaia.validator.app.sandbox.confine import confine, grant_for
-from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.history import StoredRun
+from gaia.validator.db.rows import ForecastRow, InputsRow
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import SandboxMode
@@ -63,17 +64,17 @@ def units_of(
     InputMissing
         If what a lead was given was not recorded, or a frozen manifest does not hold any more.
     """
-    inputs = {(row["rule_set"], row["kind"], row["lead_hours"]): row for row in run.inputs}
+    inputs = {(row.rule_set, row.kind, row.lead_hours): row for row in run.inputs}
     promises = _Promises(run.forecasts)
     merged: dict[tuple[Any, ...], Unit] = {}
     wanted = {
-        (row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"])
+        (row.hotkey, row.rule_set, row.kind, row.lead_hours)
         for row in run.components
-        if (hotkeys is None or row["hotkey"] in hotkeys) and rule_set in (None, row["rule_set"])
+        if (hotkeys is None or row.hotkey in hotkeys) and rule_set in (None, row.rule_set)
     }
     for key in sorted(wanted):
-        hotkey, *lead = key
-        given = inputs.get(tuple(lead))
+        hotkey, *_ = key
+        given = inputs.get(lead := key[1:])
         if given is None:
             raise InputMissing(f"what {' '.join(map(str, lead))} h was scored with was not recorded")
         unit = _unit(run.summary.run_id, key, given, promises.of(hotkey), data_dir)
@@ -150,8 +151,8 @@ def store_of(data_dir: Path, run_id: str, hotkey: str) -> Path:
 class _Promises:
     """Digests of files that miners committed to, each manifest verified when first asked for."""
 
-    def __init__(self, forecasts: Sequence[Row]) -> None:
-        self._forecasts = {row["hotkey"]: row for row in forecasts}
+    def __init__(self, forecasts: Sequence[ForecastRow]) -> None:
+        self._forecasts = {row.hotkey: row for row in forecasts}
         self._files: dict[str, Mapping[str, str]] = {}
 
     def of(self, hotkey: str) -> Mapping[str, str]:
@@ -159,7 +160,7 @@ class _Promises:
             row = self._forecasts[hotkey]
             try:
                 frozen = verify_manifest(
-                    row["manifest"] or b"", row["signature"] or b"", row["manifest_sha256"] or "", hotkey
+                    row.manifest or b"", row.signature or b"", row.manifest_sha256 or "", hotkey
                 )
             except GaiaError as error:
                 raise InputMissing(f"manifest of {hotkey}: {error}") from error
@@ -167,10 +168,10 @@ class _Promises:
         return self._files[hotkey]
 
 
-def _unit(run_id: str, key: Key, given: Row, promised: Mapping[str, str], data_dir: Path) -> Unit:
-    payload: dict[str, Any] = dict(given["payload"])
+def _unit(run_id: str, key: Key, given: InputsRow, promised: Mapping[str, str], data_dir: Path) -> Unit:
+    payload: dict[str, Any] = dict(given.payload)
     digests: dict[str, str] = {}
-    for role, files in given["digests"].items():
+    for role, files in given.digests.items():
         paths = {field: str(data_dir / path) for field, path in payload[role].items()}
         payload[role] = paths
         digests |= {paths[field]: sha256 for field, sha256 in files.items()}
@@ -179,4 +180,4 @@ def _unit(run_id: str, key: Key, given: Row, promised: Mapping[str, str], data_d
     names |= {chunk_path(field, lead_hours, payload["step_hours"]) for field in payload["fields"]}
     payload["store_dir"] = str(store_of(data_dir, run_id, hotkey))
     payload["digests"] = {name: promised[name] for name in sorted(names)}
-    return Unit(given["handler"], payload, digests, (key,))
+    return Unit(given.handler, payload, digests, (key,))

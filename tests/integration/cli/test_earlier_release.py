@@ -65,7 +65,7 @@ def test_database_of_an_earlier_release_is_read_and_left_as_it_is(earlier: Path)
         counts = source.read(queries.count_forecasts)
 
         assert asyncio.run(now()) == (7, "verified")
-    assert run.forecasts[0]["state"] == "frozen"
+    assert run.forecasts[0].state == "frozen"
     assert counts == {"frozen": 1}
 
 

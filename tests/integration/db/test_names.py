@@ -60,9 +60,9 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
         due = await queries.due_forecasts(connection, "2026-03-25T00Z", ["frozen"], OPENED)
         after = await products.committed_after(connection, ["2026-03-25T00Z"], COMMITTED - OPENED)
         (matrix,) = await products.products_of(connection, ["2026-03-25T00Z"])
-    stood = {row["hotkey"]: row["state"] for row in run.forecasts}
+    stood = {row.hotkey: row.state for row in run.forecasts}
     assert stood == {f"5{state}": "frozen" if state == "verified" else state for state in STATES}
-    assert {row["committed_at"] for row in run.forecasts} == {COMMITTED}
+    assert {row.committed_at for row in run.forecasts} == {COMMITTED}
     assert [forecast.hotkey for forecast in due] == ["5verified"]
     assert {moment.total_seconds() for moment in after.values()} == {0.0}
     assert (matrix.lead_hours, matrix.sha256, list(matrix.hotkeys)) == (24, "cd", ["5scored"])

@@ -104,9 +104,9 @@ def same_order(one: Sequence[float], other: Sequence[float]) -> float | None:
     return sum(first == second for first, second in told) / len(told) if told else None
 
 
-def summary_of(agreements: Sequence[Agreement]) -> dict[str, Any]:
+def summary_of(agreements: Sequence[Agreement]) -> dict[str, object]:
     """Return the means over runs, each with the half width of its 95 % interval; costs are summed."""
-    summary: dict[str, Any] = {"runs": len(agreements), "miners": sum(each.miners for each in agreements)}
+    summary: dict[str, object] = {"runs": len(agreements), "miners": sum(each.miners for each in agreements)}
     for name in ("same_order", "same_best", "spearman", "kendall"):
         values = [float(value) for each in agreements if (value := getattr(each, name)) is not None]
         summary[name] = fmean(values) if values else None

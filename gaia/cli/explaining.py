@@ -58,7 +58,7 @@ def explanation(
     weights: VectorRow | None,
     overall: Sequence[OverallRow],
     found: FoundCopies | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return everything that led to one miner's weight, the newest first.
 
     Parameters
@@ -124,7 +124,7 @@ async def _found(connection: Connection, weights: VectorRow | None) -> FoundCopi
     return read(names, await history.weight_inputs(connection, parts_named(names))).found
 
 
-def _copies(found: FoundCopies, hotkey: str) -> dict[str, Any]:
+def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
     """Return with whom a miner shares work, most of it first, and who of them committed when."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
@@ -141,7 +141,7 @@ def _copies(found: FoundCopies, hotkey: str) -> dict[str, Any]:
 
 def _weight(
     weights: VectorRow, hotkey: str, overall: Sequence[OverallRow], found: FoundCopies | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     earned = [
         row
         for row in overall
@@ -163,7 +163,7 @@ def _weight(
     }
 
 
-def _lead(lead: LeadRow, run: StoredRun, hotkey: str) -> dict[str, Any]:
+def _lead(lead: LeadRow, run: StoredRun, hotkey: str) -> dict[str, object]:
     key = lead.rule_set, lead.kind, lead.lead_hours
     given = next((row for row in run.inputs if (row.rule_set, row.kind, row.lead_hours) == key), None)
     digests: Mapping[str, Mapping[str, str]] = given.digests if given else {}

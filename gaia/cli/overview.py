@@ -3,45 +3,93 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.cli.select import NotThere, runs_named
 from gaia.cli.source import Source
 from gaia.validator.db import history, queries
 from gaia.validator.db.history import RunSummary
-from gaia.validator.db.rows import AwaitedRow, IncidentRow, OverallRow, VectorInDoubt, VectorOnChain
-from gaia.validator.db.states import RunState
+from gaia.validator.db.rows import (
+    AwaitedRow,
+    IncidentRow,
+    OverallRow,
+    ReferenceCounts,
+    VectorInDoubt,
+    VectorOnChain,
+    VectorRow,
+)
+from gaia.validator.db.states import RunState, VectorState
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 _MOST_LISTED = 5
 _LONGEST_WORDS = 200
-_KEPT = ("epoch", "state", "rule_set", "block", "block_hash", "extrinsic", "intended_at", "error", "run_ids")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorShown:
+    """A journalled vector as far as it is shown."""
+
+    epoch: int
+    state: VectorState
+    rule_set: str
+    block: int | None
+    block_hash: str | None
+    extrinsic: str | None
+    intended_at: datetime
+    error: str | None
+    run_ids: Sequence[str]
+
+    @classmethod
+    def of(cls, vector: VectorRow) -> VectorShown:
+        """Return what is shown of `vector`."""
+        return cls(**{name: getattr(vector, name) for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a validator stands; its fields are the members of what `--json` prints."""
+
+    validator_runs: bool
+    runs: int
+    open_runs: list[str]
+    newest_run: RunSummary | None
+    forecasts_of_open_runs: Mapping[str, int]
+    """By state."""
+    references: ReferenceCounts
+    weights: VectorShown | None
+    """The newest vector that was journalled."""
+    weights_set: VectorOnChain | None
+    """The newest vector that stands on chain."""
+    weights_in_doubt: Sequence[VectorInDoubt]
+    incidents: Sequence[IncidentRow]
+    archives: Sequence[AwaitedRow]
 
 
 def status(source: Source, arguments: argparse.Namespace) -> int:
     """Print where the newest run stands, what is waited for, and the last weights."""
 
-    async def read(connection: Connection) -> dict[str, Any]:
+    async def read(connection: Connection) -> Status:
         runs = await history.run_summaries(connection)
         newest = await history.newest_vector(connection)
-        return {
-            "validator_runs": source.is_live,
-            "runs": len(runs),
-            "open_runs": [run.run_id for run in runs if run.is_open],
-            "newest_run": runs[-1] if runs else None,
-            "forecasts_of_open_runs": await queries.count_forecasts(connection),
-            "references": await history.references(connection),
-            "weights": {name: getattr(newest, name) for name in _KEPT} if newest else None,
-            "weights_set": await history.vector_on_chain(connection),
-            "weights_in_doubt": await history.vectors_in_doubt(connection),
-            "incidents": await history.incidents(connection),
-            "archives": await history.awaited(connection),
-        }
+        return Status(
+            validator_runs=source.is_live,
+            runs=len(runs),
+            open_runs=[run.run_id for run in runs if run.is_open],
+            newest_run=runs[-1] if runs else None,
+            forecasts_of_open_runs=await queries.count_forecasts(connection),
+            references=await history.references(connection),
+            weights=VectorShown.of(newest) if newest else None,
+            weights_set=await history.vector_on_chain(connection),
+            weights_in_doubt=await history.vectors_in_doubt(connection),
+            incidents=await history.incidents(connection),
+            archives=await history.awaited(connection),
+        )
 
     found = source.read(read)
     if arguments.json:
@@ -101,14 +149,14 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
-    newest: RunSummary | None = found["newest_run"]
-    standing = ", ".join(f"{count} {state}" for state, count in found["forecasts_of_open_runs"].items())
+def _status_lines(found: Status, source: Source) -> list[str]:
+    newest = found.newest_run
+    standing = ", ".join(f"{count} {state}" for state, count in found.forecasts_of_open_runs.items())
     lines = [
-        f"validator   {'runs' if found['validator_runs'] else 'does not run'} ({source.data_dir})",
-        f"runs        {found['runs']}, {len(found['open_runs'])} open",
+        f"validator   {'runs' if found.validator_runs else 'does not run'} ({source.data_dir})",
+        f"runs        {found.runs}, {len(found.open_runs)} open",
         f"forecasts   {standing or 'none in open runs'}",
-        f"references  {found['references'].ready} ready, {found['references'].awaited} awaited",
+        f"references  {found.references.ready} ready, {found.references.awaited} awaited",
     ]
     if newest is not None:
         lines.insert(
@@ -118,19 +166,17 @@ def _status_lines(found: dict[str, Any], source: Source) -> list[str]:
         )
     return [
         *lines,
-        f"weights     {_weights_line(found['weights'])}",
+        f"weights     {_weights_line(found.weights)}",
         *_weights_notes(found),
         *(f"waits for   {awaited}" for awaited in _awaited(found) or ["nobody"]),
     ]
 
 
-def _weights_notes(found: dict[str, Any]) -> list[str]:
+def _weights_notes(found: Status) -> list[str]:
     """Say what stands on chain where the newest vector does not, and which vectors are in doubt."""
-    newest: Mapping[str, Any] = found["weights"]
-    standing: VectorOnChain | None = found["weights_set"]
-    doubts: list[VectorInDoubt] = found["weights_in_doubt"]
+    newest, standing, doubts = found.weights, found.weights_set, found.weights_in_doubt
     notes = []
-    if standing is not None and newest["epoch"] != standing.epoch:
+    if newest is not None and standing is not None and newest.epoch != standing.epoch:
         notes.append(f"on chain    epoch {standing.epoch}, block {standing.block}")
     if doubts:
         epochs = ", ".join(str(vector.epoch) for vector in doubts[-_MOST_LISTED:])
@@ -138,14 +184,15 @@ def _weights_notes(found: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _awaited(found: dict[str, Any]) -> list[str]:
-    incidents: list[IncidentRow] = found["incidents"]
-    archives: list[AwaitedRow] = found["archives"]
+def _awaited(found: Status) -> list[str]:
     return [
-        *(f"{row.party}, since {_moment(row.began_at)}: {_one_line(row.evidence)}" for row in incidents),
+        *(
+            f"{row.party}, since {_moment(row.began_at)}: {_one_line(row.evidence)}"
+            for row in found.incidents
+        ),
         *(
             f"{row.source}, {row.sets} sets, next look {_moment(row.retry_at)}: {_one_line(row.last_error)}"
-            for row in archives
+            for row in found.archives
         ),
     ]
 
@@ -160,12 +207,12 @@ def _one_line(words: str) -> str:
     return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 
-def _weights_line(weights: Mapping[str, Any] | None) -> str:
+def _weights_line(weights: VectorShown | None) -> str:
     if weights is None:
         return "none yet"
-    text = f"epoch {weights['epoch']} {weights['state']}, {weights['rule_set']}, from {len(weights['run_ids'])} runs"
-    if weights["block"] is not None:
-        text += f", block {weights['block']}"
-    if weights["error"]:
-        text += f", {_one_line(weights['error'])}"
-    return f"{text}, {_moment(weights['intended_at'])}"
+    text = f"epoch {weights.epoch} {weights.state}, {weights.rule_set}, from {len(weights.run_ids)} runs"
+    if weights.block is not None:
+        text += f", block {weights.block}"
+    if weights.error:
+        text += f", {_one_line(weights.error)}"
+    return f"{text}, {_moment(weights.intended_at)}"

@@ -21,7 +21,7 @@ from gaia.validator.db.states import RunState
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gaia.cli.replay.units import Unit
+    from gaia.cli.replay.units import StoredUnit
     from gaia.validator.db.connection import Connection
 
 _COLOURED = 5
@@ -184,15 +184,15 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     miner = album.miner(arguments.miner)
     fields = _fields(album, arguments)
     units = list(_units(album, {miner.hotkey}))
-    scored = {name for unit in units for name in unit.payload["fields"]}
+    scored = {name for stored in units for name in stored.unit.fields}
     field = next((name for name in fields if name in scored), None)
     if field is None:
         raise NotThere(f"{' and '.join(fields)} of {label(miner)} was not scored in these runs")
-    leads = sorted({unit.payload["lead_hours"] for unit in units if field in unit.payload["fields"]})
+    leads = sorted({stored.unit.lead_hours for stored in units if field in stored.unit.fields})
     lead = arguments.lead or leads[-1]
     with pool(1, album.source.data_dir) as executor:
         chosen = [
-            unit for unit in units if unit.payload["lead_hours"] == lead and field in unit.payload["fields"]
+            stored for stored in units if stored.unit.lead_hours == lead and field in stored.unit.fields
         ]
         error = mean_error(executor, chosen, field)
     weights = np.broadcast_to(np.cos(np.radians(np.linspace(90, -90, error.shape[0])))[:, None], error.shape)
@@ -216,7 +216,7 @@ def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
     board = draw_leaderboard.standings(final, timedelta(days=days))
     left_out = ", which are left out" if any(run.is_open for run in album.runs) else ""
     subtitle = f"{album.said()}{left_out}; mean over {days:g} days, bars: 95 % intervals"
-    shown = {row.hotkey: label(row) for row in _ranked(final)[:_COLOURED]}
+    shown: dict[str, str] = {row.hotkey: label(row) for row in _ranked(final)[:_COLOURED]}
     return draw_leaderboard.draw(board, shown, "Leaderboard", subtitle)
 
 
@@ -227,7 +227,7 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
 
     miners = sorted(album.ranking(), key=lambda row: row.uid)
     hotkeys = [row.hotkey for row in miners]
-    groups: dict[tuple[str, str, int], dict[str, Unit]] = {}
+    groups: dict[tuple[str, str, int], dict[str, StoredUnit]] = {}
     for run in album.stored(with_manifests=True):
         for unit in _units_of(run, album, set(hotkeys)):
             hotkey, _, kind, lead = unit.keys[0]
@@ -261,12 +261,12 @@ _PICTURES = {
 PICTURES = tuple(_PICTURES)
 
 
-def _units(album: Album, hotkeys: set[str]) -> Iterator[Unit]:
+def _units(album: Album, hotkeys: set[str]) -> Iterator[StoredUnit]:
     for run in album.stored(with_manifests=True):
         yield from _units_of(run, album, hotkeys)
 
 
-def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[Unit]:
+def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[StoredUnit]:
     from gaia.cli.replay.units import InputMissing, units_of
 
     try:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import struct
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gaia.cli import tables
 from gaia.cli.replay.runs import Difference, Verdict, replay
-from gaia.cli.replay.units import InputMissing, Unit, compute, pool
+from gaia.cli.replay.units import compute_overlaps, pool
 from gaia.cli.replay.weights import VectorVerdict, replay_vector
 from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
-from gaia.tasks.defined_tasks.weather.copies.copy_book import OVERLAPS
+from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import parts_named
 from gaia.validator.db import history, products
 from gaia.validator.db.history import StoredRun
@@ -80,14 +82,11 @@ def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdic
     with pool(1, source.data_dir) as executor:
 
         @cache
-        def found(payload: str) -> Mapping[str, Any]:
-            (outcome,) = compute(executor, [Unit(OVERLAPS, json.loads(payload), {}, ())])
-            if outcome.value is None:
-                raise InputMissing(outcome.problem)
-            return outcome.value
+        def found(unit: bytes) -> Overlaps:
+            return compute_overlaps(executor, msgspec.json.decode(unit, type=FindOverlaps))
 
         return [
-            replay_vector(row, parts, kept, source.data_dir, lambda payload: found(json.dumps(payload)))
+            replay_vector(row, parts, kept, source.data_dir, lambda unit: found(msgspec.json.encode(unit)))
             for row in rows
         ]
 
@@ -111,20 +110,42 @@ def vector_lines(verdicts: Sequence[VectorVerdict], *, with_differences: bool) -
             yield from _difference_lines(each.differences)
 
 
-def vectors_report(verdicts: Sequence[VectorVerdict]) -> dict[str, Any]:
-    """Return the same for a program."""
-    return {
-        "vectors": len(verdicts),
-        "computed": sum(each.is_known for each in verdicts),
-        "numbers": sum(each.numbers for each in verdicts),
-        "differing": sum(len(each.differences) for each in verdicts),
-        "notes": dict(Counter(note for each in verdicts for note in each.notes)),
-        "not_same": [
-            {"epoch": each.epoch, "differences": each.differences, "problems": each.problems}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSame:
+    """A journalled vector that is not computed as it was."""
+
+    epoch: int
+    differences: Sequence[Difference]
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorsReport:
+    """What came of all journalled vectors, for a program."""
+
+    vectors: int
+    computed: int
+    numbers: int
+    differing: int
+    notes: Mapping[str, int]
+    """Note -> vectors it is about."""
+    not_same: Sequence[NotSame]
+
+
+def vectors_report(verdicts: Sequence[VectorVerdict]) -> VectorsReport:
+    """Return the counts over all vectors, and each that differs or is incomplete."""
+    return VectorsReport(
+        vectors=len(verdicts),
+        computed=sum(each.is_known for each in verdicts),
+        numbers=sum(each.numbers for each in verdicts),
+        differing=sum(len(each.differences) for each in verdicts),
+        notes=dict(Counter(note for each in verdicts for note in each.notes)),
+        not_same=[
+            NotSame(epoch=each.epoch, differences=each.differences, problems=each.problems)
             for each in verdicts
             if not each.is_same
         ],
-    }
+    )
 
 
 def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
@@ -190,7 +211,7 @@ def _totals(verdicts: Sequence[Verdict]) -> tuple[int, int]:
     return sum(each.numbers for each in verdicts), sum(len(each.differences) for each in verdicts)
 
 
-def _report(verdicts: Sequence[Verdict], workers: int, seconds: float) -> dict[str, Any]:
+def _report(verdicts: Sequence[Verdict], workers: int, seconds: float) -> dict[str, object]:
     numbers, differing = _totals(verdicts)
     return {
         "numbers": numbers,

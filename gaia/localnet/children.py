@@ -13,6 +13,7 @@ from typing import Any
 
 from gaia.localnet import tether
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.files import put_file
 
 _POLL_S = 0.02
 _TAIL_LINES = 15
@@ -117,7 +118,4 @@ def ready_path(state_dir: Path, name: str) -> Path:
 
 def say_ready(state_dir: Path, name: str, content: Mapping[str, Any]) -> None:
     """Tell the parent that `name` serves, and where."""
-    path = ready_path(state_dir, name)
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(json.dumps(content))
-    draft.replace(path)
+    put_file(ready_path(state_dir, name), json.dumps(content).encode())

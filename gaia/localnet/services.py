@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gaia.localnet.children import ready_path, say_ready
 from gaia.localnet.options import (
@@ -32,6 +33,21 @@ CHAIN, ARCHIVES, MINERS = "chain", "archives", "miners"
 BLOCKS_PER_START = 1_000_000
 _POLL_S = 0.02
 
+
+class _MinerServed(msgspec.Struct, frozen=True):
+    """Where one miner listens."""
+
+    hotkey: str
+    host: str
+    port: int
+
+
+class _MinersServed(msgspec.Struct, frozen=True):
+    """What the miners say once they serve."""
+
+    miners: list[_MinerServed]
+
+
 Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
@@ -41,9 +57,9 @@ async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str,
     from gaia.localnet.chain.node import LocalChain
 
     validator = keypair(VALIDATOR_URI).ss58_address
-    served = (await _wait_for_ready(state_dir, MINERS))["miners"]
+    served = (await _wait_for_miners(state_dir)).miners
     neurons = [_neuron(validator, stake=VALIDATOR_STAKE, validator_permit=True)]
-    neurons += [_neuron(miner["hotkey"], miner["host"], miner["port"]) for miner in served]
+    neurons += [_neuron(miner.hotkey, miner.host, miner.port) for miner in served]
     first_block = _first_block(state_dir)
     node = LocalChain(
         neurons,
@@ -113,12 +129,11 @@ async def archives(state_dir: Path, options: Options) -> AsyncIterator[Mapping[s
 _SERVICES: Mapping[str, Service] = {CHAIN: chain, MINERS: miners, ARCHIVES: archives}
 
 
-async def _wait_for_ready(state_dir: Path, name: str) -> dict[str, Any]:
-    path = ready_path(state_dir, name)
+async def _wait_for_miners(state_dir: Path) -> _MinersServed:
+    path = ready_path(state_dir, MINERS)
     while not path.exists():
         await asyncio.sleep(_POLL_S)
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+    return msgspec.json.decode(path.read_bytes(), type=_MinersServed)
 
 
 async def serve(name: str, state_dir: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from bittensor_core import Keypair
 
 from gaia.localnet.miners.forecasters import bit_rounded, graded
@@ -17,12 +18,15 @@ from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastField
 from gaia.miner.store import StoreWriter
 from gaia.tasks.defined_tasks.base import Archives, JobOffer, SignedManifest, StoreAccess
+from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
+from gaia.tasks.defined_tasks.weather.units import UNITS, DecodeGfs, DecodeVerification
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
 
 _PERSISTENCE = "persistence"
@@ -53,14 +57,16 @@ async def make_runs(
     clock = _Clock(first_init_time + timedelta(hours=settings.run_hour_utc))
     world = _Miners(settings, miners, replay, scratch)
     archive = _Archive()
+    pool = _Pool(replay)
     task = WeatherTask(
         settings,
         database,
         world,
         Archives(gfs=archive, era5=archive, climatology=archive),
-        _Pool(replay),
+        pool,
         world,
         clock,
+        CopyBook(settings, database, pool),
     )
     for _ in range(_MOST_TICKS):
         due = await task.advance(clock.now())
@@ -121,14 +127,14 @@ class _Miners:
         )
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
-        job_id = f"{miner.uid}-{init_time:%Y%m%d%H}"
+        job_id = MinerJobId(f"{miner.uid}-{init_time:%Y%m%d%H}")
         self._signed[job_id] = self._forecast(miner.uid, init_time, self._scratch / job_id)
         return JobOffer(accepted=True, job_id=job_id, message="")
 
-    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
         return job_id in self._signed
 
-    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
         digest = hashlib.sha256(self._signed[job_id].content).hexdigest()
         return StoreAccess(url_path=f"/{job_id}", manifest_sha256=digest, token="")
 
@@ -189,21 +195,20 @@ class _Pool:
             cpu_s=time.process_time() - cpu,
         )
 
-    def _value(self, unit: WorkUnit) -> dict[str, Any]:
-        payload = unit.payload
-        if "out_dir" not in payload:
-            return resolve(unit.handler)(payload)
-        fields = {name: self._reference(payload, name) for name in payload["fields"]}
-        return store_fields(fields, payload["fields"], payload["grid"], Path(payload["out_dir"]))
+    def _value(self, work: WorkUnit) -> Any:
+        unit = msgspec.convert(work.payload, UNITS[work.handler])
+        if not isinstance(unit, DecodeGfs | DecodeVerification):
+            return resolve(work.handler)(work.payload)
+        fields = {name: self._reference(unit, name) for name in unit.fields}
+        return msgspec.to_builtins(store_fields(fields, unit.fields, unit.grid, Path(unit.out_dir)))
 
-    def _reference(self, payload: Mapping[str, Any], name: str) -> Any:
-        grid = payload["grid"]
-        if payload.get("kind") == "climatology":
-            return self._replay.climatology(name, grid)
-        if payload.get("kind") == "era5":
-            return self._replay.truth(datetime.fromisoformat(payload["valid_time"]), name, grid)
-        init_time = datetime.fromisoformat(payload["init_time"])
-        return self._replay.gfs_forecast(init_time, payload["lead_hours"], name, grid)
+    def _reference(self, unit: DecodeGfs | DecodeVerification, name: str) -> Any:
+        if isinstance(unit, DecodeGfs):
+            init_time = datetime.fromisoformat(unit.init_time)
+            return self._replay.gfs_forecast(init_time, unit.lead_hours, name, unit.grid)
+        if unit.kind == "climatology":
+            return self._replay.climatology(name, unit.grid)
+        return self._replay.truth(datetime.fromisoformat(unit.valid_time), name, unit.grid)
 
 
 def small_settings(data_dir: Path, first_init_time: datetime, days: int, **changes: Any) -> Settings:

@@ -16,7 +16,8 @@ from bittensor_core import Keypair
 from pydantic import SecretStr
 
 from gaia.miner.inference import ForecastModel, Persistence, analyses_in
-from gaia.miner.server import MinerOptions, ReferenceMiner
+from gaia.miner.jobs import MinerOptions
+from gaia.miner.server import ReferenceMiner
 from gaia.miner.sessions import write_certificate
 from gaia.miner.settings import MinerSettings, help_of, load_settings, names_of, option_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS

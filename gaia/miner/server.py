@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import bittensor_core
 import msgspec
@@ -22,7 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gaia.miner.bodies import body_of, decoded, read_below, reply_of
 from gaia.miner.inference import ForecastField, ForecastModel
+from gaia.miner.jobs import Job, MinerOptions
 from gaia.miner.listener import Listener
 from gaia.miner.sessions import Caller, RefusedError, Sessions, issue_token, require_token
 from gaia.miner.store import StoreWriter
@@ -47,7 +49,6 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     store_name_of,
 )
 
-_MAX_BODY_BYTES = 256 * 1024
 _WIRE_STATUS = {"in_progress": "running", "completed": "completed", "failed": "failed"}
 _STORE_STATUS = {
     "in_progress": StoreStatus.PROCESSING,
@@ -58,40 +59,6 @@ _STORE_STATUS = {
 log = structlog.get_logger()
 R = TypeVar("R", bound=msgspec.Struct)
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MinerOptions:
-    """What a miner forecasts, for whom, and where it keeps it."""
-
-    directory: Path
-    """Folder of the forecasts."""
-    grid: str = "0.25"
-    """Key of `weather.variables.GRIDS`."""
-    steps: int = 40
-    step_hours: int = 6
-    validators: frozenset[str] | None = None
-    """Hotkeys that are answered; None: everybody."""
-    token_minutes: float = 120.0
-    token_secret: str = ""
-    """Key of the access tokens, 32 characters or more; empty: drawn at start."""
-    keep_days: float = 20.0
-    """A forecast this old is deleted; ERA5 judges the last lead after about 16 days."""
-
-    @property
-    def lead_hours(self) -> list[int]:
-        return [self.step_hours * (step + 1) for step in range(self.steps)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One forecast asked for."""
-
-    job_id: str
-    init_time: datetime
-    status: Literal["in_progress", "completed", "failed"]
-    manifest_sha256: str = ""
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +173,7 @@ class ReferenceMiner:
 
     async def exchange_key(self, request: Request) -> Response:
         caller = await self._caller(request)
-        exchange = _decode(await _body(request), KeyExchange)
+        exchange = decoded(await body_of(request), KeyExchange)
         self.sessions.exchange(caller, exchange.encrypted_symmetric_key)
         return JSONResponse({"status": "Symmetric key exchanged successfully"})
 
@@ -248,7 +215,7 @@ class ReferenceMiner:
     async def read_file(self, path: str) -> bytes | None:
         """Return a file below the forecasts' folder; None: there is none (404)."""
         root = self.options.directory.resolve()
-        return await asyncio.to_thread(_read_below, root, path)
+        return await asyncio.to_thread(read_below, root, path)
 
     async def file_response(self, request: Request, path: str) -> Response:
         """Answer one GET or HEAD whose token was found good."""
@@ -377,22 +344,22 @@ class ReferenceMiner:
     async def _question(self, request: Request, kind: type[R]) -> tuple[R, str]:
         """The decrypted body of a signed request, and who sent it."""
         caller = await self._caller(request)
-        return _decode(self.sessions.decrypt(caller, await _body(request)), kind), caller.hotkey
+        return decoded(self.sessions.decrypt(caller, await body_of(request)), kind), caller.hotkey
 
     async def _initiate(self, request: Request) -> Response:
         question, validator_hotkey = await self._question(request, InitiateRequest)
         request.state.about = question.data.forecast_start_time.isoformat()
-        return _reply(await self.on_initiate(question.data, validator_hotkey))
+        return reply_of(await self.on_initiate(question.data, validator_hotkey))
 
     async def _poll(self, request: Request) -> Response:
         question, _ = await self._question(request, JobRequest)
         request.state.about = question.data.job_id
-        return _reply(await self.job_status(question.data.job_id))
+        return reply_of(await self.job_status(question.data.job_id))
 
     async def _store(self, request: Request) -> Response:
         question, _ = await self._question(request, JobRequest)
         request.state.about = question.data.job_id
-        return _reply(await self.store_reply(question.data.job_id))
+        return reply_of(await self.store_reply(question.data.job_id))
 
     async def _file(self, request: Request) -> Response:
         path: str = request.path_params["path"]
@@ -408,33 +375,3 @@ class ReferenceMiner:
             "verification_hash": job.manifest_sha256,
             "access_token": issue_token(self._secret, job.job_id, store, self.options.token_minutes),
         }
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MAX_BODY_BYTES:
-            raise RefusedError(413, "Request is too large")
-    return bytes(body)
-
-
-def _decode(content: bytes, kind: type[R]) -> R:
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.ValidationError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise RefusedError(400, "Body is not JSON") from error
-
-
-def _reply(reply: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(reply), media_type="application/json")
-
-
-def _read_below(root: Path, path: str) -> bytes | None:
-    try:
-        target = (root / path).resolve()
-        return target.read_bytes() if target.is_relative_to(root) else None
-    except (OSError, ValueError):
-        return None

@@ -19,7 +19,8 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import (
     SIGNATURE_NAME,
     build_manifest,
 )
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
+from gaia.validator.utils.files import put_file
 
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
 _GRID_AXES = {False: ("time", "lat", "lon"), True: ("time", "pressure_level", "lat", "lon")}
@@ -45,7 +46,7 @@ class StoreWriter:
         self._init_time = init_time.astimezone(UTC)
         self._shape = GRIDS[grid]
         self._steps = {lead: step for step, lead in enumerate(lead_hours)}
-        self._metadata: dict[str, Any] = {}
+        self._metadata: dict[str, object] = {}
         self._digests: dict[str, str] = {}
         self._variables: set[str] = set()
 
@@ -72,10 +73,8 @@ class StoreWriter:
         self._describe()
         manifest = build_manifest(miner_hotkey, self._digests)
         (self._directory / SIGNATURE_NAME).write_bytes(sign(manifest))
-        draft = self._directory / f".{MANIFEST_NAME}"
-        draft.write_bytes(manifest)
         # The manifest appears last and whole: its presence says that the store is complete.
-        draft.replace(self._directory / MANIFEST_NAME)
+        put_file(self._directory / MANIFEST_NAME, manifest)
         return manifest
 
     def _describe(self) -> None:
@@ -137,7 +136,7 @@ class StoreWriter:
     def _put_chunk(self, path: str, values: NDArray[Any]) -> None:
         self._put(path, bytes(_CODEC.encode(np.ascontiguousarray(values))))
 
-    def _put_json(self, path: str, content: dict[str, Any]) -> None:
+    def _put_json(self, path: str, content: dict[str, object]) -> None:
         self._metadata[path] = content
         self._put(path, json.dumps(content, indent=4).encode())
 

@@ -149,6 +149,7 @@ async def one_tick(
 def idle_task(folder: Path, database: Database) -> WeatherTask:
     """Return the task as the engine makes it, with nobody behind it: an idle tick asks nobody."""
     from gaia.tasks.defined_tasks.base import Archives
+    from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
     from gaia.tasks.defined_tasks.weather.task import WeatherTask
     from gaia.validator.core.clock import RealClock
     from gaia.validator.utils.config import Settings
@@ -156,7 +157,8 @@ def idle_task(folder: Path, database: Database) -> WeatherTask:
     nobody: Any = Nobody()
     archives = Archives(gfs=nobody, era5=nobody, climatology=nobody)
     settings = Settings(data_dir=folder, last_run=INIT)
-    return WeatherTask(settings, database, nobody, archives, nobody, nobody, RealClock())
+    copies = CopyBook(settings, database, nobody)
+    return WeatherTask(settings, database, nobody, archives, nobody, nobody, RealClock(), copies)
 
 
 class Nobody:

@@ -175,8 +175,11 @@ def reader() -> Callable[[Any], float]:
 
 def measure_day1(day1: Any, plan: Plan, samples: Samples) -> None:
     """One miner's first day: ours, stock libraries on zarr stores, and hash + decode + memory read alone."""
-    from gaia.tasks.defined_tasks.weather.validator.scoring import handle_day1_scoring, score_day1
+    from gaia.tasks.defined_tasks.weather.units import ScoreDay1
+    from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
+    from gaia.tasks.defined_tasks.weather.validator.scoring import handle_day1_scoring
 
+    score_day1 = resolve(ScoreDay1.handler)
     stores, read = day1.zarr_stores(), reader()
     three = stores["forecast"], stores["truth"], stores["climatology"]
     for work in (
@@ -214,8 +217,7 @@ def limit(day1: Any, read: Callable[[Any], float], miner: int = 0) -> float:
     from numcodecs import blosc
 
     from benchmarks.scoring_peers.inputs import FIELDS, LEAD_HOURS, ROLES
-    from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
-    from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
+    from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest
 
     out, total = np.empty(day1.contract.field_shape, np.float32), 0.0
     for field in FIELDS:
@@ -229,9 +231,10 @@ def limit(day1: Any, read: Callable[[Any], float], miner: int = 0) -> float:
 
 def measure_batches(day1: Any, plan: Plan, samples: Samples) -> None:
     """CPU for one miner's first day, alone and as one of 256, with and without making our own fields ready."""
-    from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
-    from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
+    from gaia.tasks.defined_tasks.weather.units import ScoreBatch, ScoreDay1
+    from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 
+    score_batch, score_day1 = resolve(ScoreBatch.handler), resolve(ScoreDay1.handler)
     sources = day1.sources()
 
     def in_batches() -> None:
@@ -254,19 +257,20 @@ def make_ready(day1: Any, sources: Mapping[str, Path]) -> None:
     from numcodecs import blosc
 
     from benchmarks.scoring_peers.inputs import CODEC, FIELDS, INIT, LEAD_HOURS
+    from gaia.tasks.defined_tasks.weather.units import DecodeGfs
     from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, store_fields
 
     times = {"truth": (INIT.replace(hour=LEAD_HOURS), 0), "baseline": (INIT, LEAD_HOURS)}
     for role, (init_time, lead) in times.items():
         gfs_compute(
-            {
-                "grid": day1.grid,
-                "source_path": str(sources[role]),
-                "fields": list(FIELDS),
-                "init_time": init_time.isoformat(),
-                "lead_hours": lead,
-                "out_dir": str(day1.folder / "ready" / role),
-            }
+            DecodeGfs(
+                grid=day1.grid,
+                source_path=str(sources[role]),
+                fields=list(FIELDS),
+                init_time=init_time.isoformat(),
+                lead_hours=lead,
+                out_dir=str(day1.folder / "ready" / role),
+            )
         )
     import numpy as np
 
@@ -296,12 +300,12 @@ def memory_figures(plan: Plan) -> dict[str, float]:
 def extra_mib(grid: str, what: str, size: int = 1) -> float:
     """Run once in this process, after a first run; return how much its peak rose above what it held."""
     from benchmarks.scoring_peers.inputs import Day1
+    from gaia.tasks.defined_tasks.weather.units import ScoreBatch
     from gaia.tasks.defined_tasks.weather.validator import handlers
 
     if what == "libraries":
         # Once for all workers: they are forked from a process that has it.
-        return peak_of(lambda: import_module(handlers.HANDLERS["weather.score.batch"].partition(":")[0]))
-    from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
+        return peak_of(lambda: import_module(handlers.HANDLERS[ScoreBatch.handler].partition(":")[0]))
     from gaia.tasks.defined_tasks.weather.validator.measures import References
 
     handlers.warm_up()
@@ -310,7 +314,7 @@ def extra_mib(grid: str, what: str, size: int = 1) -> float:
         if what == "kernel":
             f, o, c, g = first_field(day1)
             return peak_of(lambda: References(o, c, g).compare(f).components())
-        payload = day1.batch(size)
+        payload, score_batch = day1.batch(size), handlers.resolve(ScoreBatch.handler)
         return peak_of(lambda: score_batch(payload))
 
 

@@ -7,6 +7,7 @@ import lzma
 from pathlib import Path
 from typing import Any
 
+from gaia.validator.utils.files import put_file
 from golden_traces.comparing import Trace
 
 
@@ -21,9 +22,7 @@ def path_of(rule_set: str, folder: Path) -> Path:
 def save(trace: Trace, path: Path) -> None:
     """Write a trace; the same trace gives the same bytes, and no reader sees half of it."""
     content = json.dumps(trace, sort_keys=True, separators=(",", ":")).encode()
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_bytes(lzma.compress(content, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME))
-    draft.replace(path)
+    put_file(path, lzma.compress(content, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME))
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -7,10 +7,9 @@ import sys
 import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.measures import field_components
-from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
-from gaia.tasks.defined_tasks.weather.validator.verification import forecast_verify
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.repository import SCRIPTS
+from tests.support.weather_handlers import forecast_verify, score_day1, score_era5_final
 
 FIELDS = ["2t", "msl", "10u", "10v"]
 MEANS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "10v": 0.0}

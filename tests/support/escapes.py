@@ -11,111 +11,36 @@ import ctypes
 import errno
 import mmap
 import os
-import platform
 import resource
 import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Payload = dict[str, Any]
-Attempt = Callable[[Payload], object]
+from tests.support.socket_escapes import (
+    FAMILIES,
+    Attempt,
+    Payload,
+    address_of,
+    dial,
+    listen_on_tcp,
+    new_socket,
+    on_every_socket,
+    tcp_to_loopback,
+    udp_through_the_engine,
+    udp_to_loopback,
+)
+from tests.support.syscalls import call
 
 READS = ("spool",)
 WRITES = ("fields",)
 REFUSALS = {"EPERM", "EACCES", "ENOSYS", "ELOOP"}
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_NUMBERS: Mapping[str, tuple[int, int]] = {
-    "accept4": (288, 242),
-    "acct": (163, 89),
-    "add_key": (248, 217),
-    "bind": (49, 200),
-    "bpf": (321, 280),
-    "capset": (126, 91),
-    "clock_settime": (227, 112),
-    "clone": (56, 220),
-    "clone3": (435, 435),
-    "connect": (42, 203),
-    "execveat": (322, 281),
-    "fanotify_init": (300, 262),
-    "finit_module": (313, 273),
-    "fsopen": (430, 430),
-    "init_module": (175, 105),
-    "inotify_init1": (294, 26),
-    "io_uring_setup": (425, 425),
-    "ioctl": (16, 29),
-    "kcmp": (312, 272),
-    "kexec_load": (246, 104),
-    "keyctl": (250, 219),
-    "landlock_create_ruleset": (444, 444),
-    "listen": (50, 201),
-    "madvise": (28, 233),
-    "memfd_create": (319, 279),
-    "mmap": (9, 222),
-    "mount": (165, 40),
-    "move_mount": (429, 429),
-    "mprotect": (10, 226),
-    "mq_open": (240, 180),
-    "mremap": (25, 216),
-    "msgget": (68, 186),
-    "munmap": (11, 215),
-    "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265),
-    "open_tree": (428, 428),
-    "openat2": (437, 437),
-    "perf_event_open": (298, 241),
-    "personality": (135, 92),
-    "pidfd_getfd": (438, 438),
-    "pidfd_open": (434, 434),
-    "pidfd_send_signal": (424, 424),
-    "pivot_root": (155, 41),
-    "prctl": (157, 167),
-    "prlimit64": (302, 261),
-    "process_madvise": (440, 440),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "ptrace": (101, 117),
-    "reboot": (169, 142),
-    "request_key": (249, 218),
-    "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240),
-    "seccomp": (317, 277),
-    "semget": (64, 190),
-    "sendmsg": (46, 211),
-    "sendto": (44, 206),
-    "setns": (308, 268),
-    "setrlimit": (160, 164),
-    "setsockopt": (54, 208),
-    "shmget": (29, 194),
-    "swapon": (167, 224),
-    "syslog": (103, 116),
-    "tgkill": (234, 131),
-    "tkill": (200, 130),
-    "umount2": (166, 39),
-    "unshare": (272, 97),
-    "userfaultfd": (323, 282),
-}
-_COLUMN = 0 if platform.machine() == "x86_64" else 1
 _PINNED = 0x20 << 32
 _QUEUED = struct.pack("iii116x", 0, 0, -1)
 _NEW_NETWORK, _NEW_NAMES, _NEW_USER = 0x40000000, 0x04000000, 0x10000000
-_FAMILIES = {
-    "unix": 1,
-    "inet": 2,
-    "inet6": 10,
-    "netlink": 16,
-    "packet": 17,
-    "rds": 21,
-    "can": 29,
-    "bluetooth": 31,
-    "alg": 38,
-    "vsock": 40,
-    "xdp": 44,
-}
 
 
 def resolve(name: str) -> Callable[[Payload], Payload]:
@@ -149,15 +74,6 @@ def escape(payload: Payload) -> Payload:
         number = error.errno or 0
         return {"outcome": errno.errorcode.get(number, str(number))}
     return {"outcome": "done"}
-
-
-def call(name: str, *arguments: int | bytes | None) -> int:
-    """Make a system call with nothing in between; raises `OSError`."""
-    given = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    result = _LIBC.syscall(ctypes.c_long(_NUMBERS[name][_COLUMN]), *given)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), name)
-    return int(result)
 
 
 def _read(path: str) -> Attempt:
@@ -257,65 +173,6 @@ def _a_folder(payload: Payload) -> None:
     made = Path(payload["outside"], "folder")
     made.mkdir()
     made.rmdir()
-
-
-def _socket(family: int) -> Attempt:
-    kind = socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_STREAM
-    return lambda p: socket.socket(family, kind).close()
-
-
-def _address(path: bytes) -> bytes:
-    return struct.pack("=H", socket.AF_UNIX) + path
-
-
-def _every_socket(attempt: Callable[[int], object]) -> None:
-    """Try with each socket the worker has; raise what the last refusal was, if none did it."""
-    refused: OSError | None = None
-    for descriptor in range(3, 64):
-        try:
-            attempt(descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ENOTSOCK):
-                refused = error
-        else:
-            return
-    raise refused or OSError(errno.EBADF, "no socket")
-
-
-def _dial(address: bytes) -> Attempt:
-    def attempt(payload: Payload) -> None:
-        content = address.replace(b"SIGNER", os.fsencode(payload["signer"]))
-        # Ours are connected already, or wait for the engine's next life; a stranger's would do as well.
-        with contextlib.suppress(OSError):
-            socket.socket(socket.AF_UNIX).detach()
-        _every_socket(lambda descriptor: call("connect", descriptor, content, len(content)))
-
-    return attempt
-
-
-def _on_every_socket(name: str, *arguments: int | bytes | None) -> Attempt:
-    return lambda p: _every_socket(lambda descriptor: call(name, descriptor, *arguments))
-
-
-def _udp_through_the_engine(payload: Payload) -> None:
-    target = struct.pack("!BBH4s8x", 0, 2, 9, bytes([127, 0, 0, 1]))
-    _every_socket(lambda descriptor: call("sendto", descriptor, b"x", 1, 0, target, 16))
-
-
-def _tcp_to_loopback(payload: Payload) -> None:
-    with socket.socket() as connection:
-        connection.connect(("127.0.0.1", payload["port"]))
-
-
-def _udp_to_loopback(payload: Payload) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
-        connection.sendto(b"x", ("127.0.0.1", payload["port"]))
-
-
-def _listen_on_tcp(payload: Payload) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
 
 
 def _pass_descriptors(payload: Payload) -> None:
@@ -432,20 +289,20 @@ ESCAPES: dict[str, Attempt] = {
     "take a descriptor of another": _of_another,
     "call process_madvise": _raw("process_madvise", -1, None, 0, 0, 0),
     # sockets
-    **{f"make a socket of the family {name}": _socket(family) for name, family in _FAMILIES.items()},
+    **{f"make a socket of the family {name}": new_socket(family) for name, family in FAMILIES.items()},
     "make a pair of sockets": lambda p: socket.socketpair(),
     "pass descriptors": _pass_descriptors,
-    "connect to TCP on loopback": _tcp_to_loopback,
-    "send UDP to loopback": _udp_to_loopback,
-    "send UDP through the engine's socket": _udp_through_the_engine,
-    "listen on TCP": _listen_on_tcp,
-    "connect to the signer": _dial(_address(b"SIGNER\0")),
-    "connect to an abstract socket": _dial(_address(b"\0dbus-of-somebody")),
-    "bind": _on_every_socket("bind", _address(b"\0mine"), 7),
-    "listen": _on_every_socket("listen", 1),
-    "accept": _on_every_socket("accept4", None, None, 0x800),
-    "set an option of a socket": _on_every_socket("setsockopt", 1, 7, struct.pack("i", 4096), 4),
-    "call sendmsg": _on_every_socket("sendmsg", None, 0),
+    "connect to TCP on loopback": tcp_to_loopback,
+    "send UDP to loopback": udp_to_loopback,
+    "send UDP through the engine's socket": udp_through_the_engine,
+    "listen on TCP": listen_on_tcp,
+    "connect to the signer": dial(address_of(b"SIGNER\0")),
+    "connect to an abstract socket": dial(address_of(b"\0dbus-of-somebody")),
+    "bind": on_every_socket("bind", address_of(b"\0mine"), 7),
+    "listen": on_every_socket("listen", 1),
+    "accept": on_every_socket("accept4", None, None, 0x800),
+    "set an option of a socket": on_every_socket("setsockopt", 1, 7, struct.pack("i", 4096), 4),
+    "call sendmsg": on_every_socket("sendmsg", None, 0),
     # the pinned address of the engine
     "make the pinned address writable": _raw("mprotect", _PINNED, 4096, 3),
     "make the pinned address writable from below": _raw("mprotect", _PINNED - 4096, 8192, 3),

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
 from gaia.tasks.defined_tasks.weather.variables import split_field
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest, metadata_path
 
 CONTRACT = Contract(grid="1.0", steps=4, step_hours=6)
 SHAPE = CONTRACT.field_shape

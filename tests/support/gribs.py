@@ -8,7 +8,7 @@ from pathlib import Path
 import eccodes
 import numpy as np
 
-from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, verification_compute
+from tests.support.weather_handlers import gfs_compute, verification_compute
 
 INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
 VALID_TIME = INIT_TIME + timedelta(hours=12)

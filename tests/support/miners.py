@@ -10,7 +10,7 @@ import numpy as np
 from bittensor_core import Keypair
 
 from gaia.miner.inference import Field, Persistence
-from gaia.miner.server import MinerOptions
+from gaia.miner.jobs import MinerOptions
 from gaia.validator.core.miners.session import fresh_nonce
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import AuthSigned, Neuron

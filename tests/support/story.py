@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
@@ -59,6 +60,7 @@ class Story:
             self.pool,
             self.metagraph,
             self.clock,
+            CopyBook(self.settings, self.database, self.pool),
             monotonic=lambda: self.seconds,
         )
 

@@ -20,8 +20,20 @@ from gaia.validator.utils import entry_points
 from tests.support.repository import ROOT
 
 SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
-LONGEST_FILE = 500
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
+
+LONGER_FOR_NOW = {
+    "gaia/validator/app/pool/compute_pool.py",
+    "gaia/validator/app/pool/job_ledger.py",
+    "gaia/validator/utils/config.py",
+    "tests/integration/app/backends/test_backends.py",
+    "tests/integration/weather/test_reference_shelf.py",
+    "tests/unit/app/pool/test_compute_pool.py",
+    "tests/unit/app/pool/test_job_ledger.py",
+}
+"""Files that are still to be split; none may be added."""
 
 NUMERICS = {"numpy", "xarray", "zarr"}
 NETWORK = {"httpx", "asyncpg", "uvloop"}
@@ -31,7 +43,7 @@ MAY_NOT_LOAD = {
     "gaia.validator.app.compute_worker": NETWORK | {"bittensor", "gaia.validator.utils.config"},
     "gaia.tasks.defined_tasks.weather.validator.handlers": NETWORK | {"bittensor", "bittensor_core"},
     "gaia.tasks.defined_tasks.weather.validator.scoring": NETWORK | {"bittensor", "bittensor_core"},
-    "gaia.tasks.defined_tasks.weather.wire.store_digests": NUMERICS
+    "gaia.tasks.defined_tasks.weather.wire.store_layout": NUMERICS
     | NETWORK
     | {"bittensor", "bittensor_core"},
     "gaia.tasks.defined_tasks.weather.task": NUMERICS | {"httpx", "bittensor"},
@@ -52,6 +64,13 @@ MAY_HOLD_THE_ENVIRONMENT = {
     "gaia/validator/utils/proxies.py",  # tells libraries what no proxy reaches
 }
 
+MAY_RENAME = {
+    "gaia/tasks/defined_tasks/weather/validator/compiled.py",  # moves whole folders of compiled code
+    "gaia/validator/app/children/embedded_postgres.py",  # moves the folder of a finished cluster
+    "gaia/validator/app/sandbox/broker.py",  # carries out the renames that a sandbox allows
+    "gaia/validator/utils/files.py",  # Draft, which everybody else uses
+}
+
 MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain/client.py"}
 
 
@@ -64,6 +83,8 @@ class Facts:
     """First names of what it imports."""
     too_long: dict[str, int]
     """Function -> its lines."""
+    renames: bool
+    """It moves a file or a folder."""
 
 
 def _relative(path: Path) -> str:
@@ -116,12 +137,23 @@ def test_the_environment_as_a_whole_is_in_the_hands_of_those_who_read_settings()
     assert holding == MAY_HOLD_THE_ENVIRONMENT
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_relative)
-def test_file_is_short_and_says_what_it_is_for(path: Path):
-    text = path.read_text()
+def test_files_are_put_in_their_place_by_one_module():
+    renaming = {_relative(path) for path in SOURCES if _facts(path).renames}
 
-    assert len(text.splitlines()) <= LONGEST_FILE
-    if text.strip():
+    assert renaming == MAY_RENAME
+
+
+def test_files_are_short():
+    lines = {_relative(path): len(path.read_text().splitlines()) for path in (*SOURCES, *TESTS)}
+
+    too_long = {path: count for path, count in lines.items() if count > LONGEST_FILE}
+
+    assert too_long.keys() - LONGER_FOR_NOW == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_relative)
+def test_file_says_what_it_is_for(path: Path):
+    if path.read_text().strip():
         assert _facts(path).docstring, "the first line of a module says what it is for"
 
 
@@ -174,6 +206,7 @@ def _facts(path: Path) -> Facts:
     tree = ast.parse(path.read_text())
     packages: set[str] = set()
     too_long: dict[str, int] = {}
+    renames = False
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -184,4 +217,13 @@ def _facts(path: Path) -> Facts:
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > LONGEST_FUNCTION:
                     too_long[node.name] = length
-    return Facts(ast.get_docstring(tree), frozenset(packages), too_long)
+            # Those of strings and of structs have more arguments, or named ones.
+            case ast.Call(func=ast.Attribute(attr="replace"), args=[_], keywords=[]):
+                renames = True
+            case ast.Call(func=ast.Attribute(value=ast.Name("os"), attr="replace" | "link")):
+                renames = True
+            case ast.Call(func=ast.Attribute(attr="rename" | "renames" | "hardlink_to")):
+                renames = True
+            case ast.Call(func=ast.Attribute(value=ast.Name("shutil"), attr="move")):
+                renames = True
+    return Facts(ast.get_docstring(tree), frozenset(packages), too_long, renames)

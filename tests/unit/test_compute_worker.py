@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
-import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -20,81 +16,22 @@ import pytest
 from gaia.validator.app import compute_worker
 from gaia.validator.app.compute_worker import ComputeWorker, find_handler
 from gaia.validator.app.meeting.rendezvous import short_directory
+from gaia.validator.app.supervisor_options import WorkerOrders
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
     Bye,
-    FrameReader,
     Goodbye,
     Hello,
-    ResultUnit,
-    ToEngine,
-    ToWorker,
     Welcome,
     WorkUnit,
-    encode_frame,
 )
+from tests.support.engine_by_hand import Engine
 from tests.support.patience import patience
 
 HANDLERS = "tests.support.handlers"
 PATIENCE_S = 10.0
-
-
-class Engine:
-    """The other end of the socket, by hand."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._listener.settimeout(patience(PATIENCE_S))
-        self._connection: socket.socket | None = None
-
-    def accept(self) -> Hello:
-        """Take the worker's next connection and return its first words."""
-        self.hang_up()
-        self._connection, _ = self._listener.accept()
-        self._connection.settimeout(patience(PATIENCE_S))
-        self._frames: FrameReader[ToEngine] = FrameReader(ToEngine)
-        self._heard: list[ToEngine] = []
-        hello = self.hear()
-        assert isinstance(hello, Hello)
-        return hello
-
-    def say(self, message: ToWorker) -> None:
-        assert self._connection is not None
-        self._connection.sendall(encode_frame(message))
-
-    def say_bytes(self, data: bytes) -> None:
-        assert self._connection is not None
-        self._connection.sendall(data)
-
-    def hear(self) -> ToEngine:
-        assert self._connection is not None
-        while not self._heard:
-            data = self._connection.recv(65536)
-            assert data, "the worker hung up"
-            self._heard += self._frames.feed(data)
-        return self._heard.pop(0)
-
-    def hear_result(self) -> ResultUnit:
-        result = self.hear()
-        assert isinstance(result, ResultUnit)
-        return result
-
-    def acknowledge(self, result: ResultUnit) -> None:
-        self.say(Ack(job_id=result.job_id, attempt=result.attempt))
-
-    def hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def close(self) -> None:
-        self.hang_up()
-        self._listener.close()
 
 
 @pytest.fixture
@@ -108,11 +45,22 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     folder.rmdir()
 
 
+def orders(path: Path, max_jobs: int = 1000, idle_s: float = 0.0) -> WorkerOrders:
+    return WorkerOrders(
+        seat=4,
+        incarnation=7,
+        socket_path=str(path),
+        max_jobs=max_jobs,
+        handlers=HANDLERS,
+        idle_s=idle_s,
+    )
+
+
 class Running:
     """A worker on a thread."""
 
     def __init__(self, path: Path, max_jobs: int = 1000) -> None:
-        self.worker = ComputeWorker(4, 7, str(path), max_jobs, HANDLERS)
+        self.worker = ComputeWorker(orders(path, max_jobs))
         self.thread = threading.Thread(target=self.worker.run)
         self.thread.start()
 
@@ -323,7 +271,7 @@ class Watched(Running):
 
     def __init__(self, path: Path, *, max_jobs: int = 1000, idle_s: float = 0.0) -> None:
         self.notes, self._sender = multiprocessing.Pipe(duplex=False)
-        self.worker = ComputeWorker(4, 7, str(path), max_jobs, HANDLERS, idle_s, None, self._sender)
+        self.worker = ComputeWorker(orders(path, max_jobs, idle_s), notes=self._sender)
         self.thread = threading.Thread(target=self.worker.run)
         self.thread.start()
 
@@ -393,58 +341,6 @@ def test_canary_runs_in_every_worker_and_is_no_unit(engine: Engine) -> None:
     watched.end(engine)
 
 
-def guarded(program: str, stack: Path) -> subprocess.CompletedProcess[str]:
-    """Run `program` in a process with a guard that is called `guard`."""
-    prelude = (
-        "import ctypes, sys, time\n"
-        "from gaia.validator.app.worker_guard import WorkerGuard\n"
-        f"guard = WorkerGuard(256, {str(stack)!r})\n"
-    )
-    return subprocess.run([sys.executable, "-c", prelude + program], capture_output=True, text=True)
-
-
-def test_deadline_ends_native_code_that_holds_the_interpreter_and_leaves_its_stack(tmp_path: Path) -> None:
-    # PyDLL keeps the interpreter's lock: no Python thread could run.
-    program = "guard.arm(time.time() + 0.3)\nctypes.PyDLL(None).sleep(60)\n"
-
-    began_at = time.monotonic()
-    done = guarded(program, tmp_path / "stack")
-
-    assert done.returncode == -signal.SIGALRM
-    assert time.monotonic() - began_at < patience(PATIENCE_S)
-    assert "most recent call first" in (tmp_path / "stack").read_text()
-
-
-def test_segmentation_fault_leaves_its_stack(tmp_path: Path) -> None:
-    done = guarded("ctypes.string_at(0)\n", tmp_path / "stack")
-
-    assert done.returncode == -signal.SIGSEGV
-    assert "in string_at" in (tmp_path / "stack").read_text()
-
-
-def test_unit_that_ends_in_time_is_left_alone(tmp_path: Path) -> None:
-    program = "guard.arm(time.time() + 0.2)\nguard.disarm()\ntime.sleep(0.4)\nprint('well')\n"
-
-    assert guarded(program, tmp_path / "stack").stdout == "well\n"
-
-
-def test_far_alarm_of_a_unit_that_ended_stays_until_the_worker_rests(tmp_path: Path) -> None:
-    program = (
-        "import signal\n"
-        "left = lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0\n"
-        "guard.arm(time.time() + 60)\n"
-        "guard.disarm()\n"
-        "print(left(), guard.is_armed)\n"
-        "guard.rest()\n"
-        "print(left(), guard.is_armed)\n"
-        "guard.arm(time.time() + 60)\n"
-        "guard.arm(time.time() + 1e9)\n"
-        "print(left(), guard.is_armed)\n"
-    )
-
-    assert guarded(program, tmp_path / "stack").stdout.split() == ["True"] * 2 + ["False"] * 4
-
-
 class Alarm:
     """A guard that only notes whether its alarm is set."""
 
@@ -469,7 +365,7 @@ class Alarm:
 
 def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine) -> None:
     alarm = Alarm()
-    worker = ComputeWorker(4, 7, str(engine.path), 1000, HANDLERS, guard=cast(WorkerGuard, alarm))
+    worker = ComputeWorker(orders(engine.path), guard=cast(WorkerGuard, alarm))
     thread = threading.Thread(target=worker.run)
     thread.start()
     engine.accept()
@@ -488,34 +384,8 @@ def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine)
     assert not thread.is_alive()
 
 
-def test_memory_kept_by_earlier_units_does_not_count_for_the_next(tmp_path: Path) -> None:
-    program = (
-        "kept = []\n"
-        "for _ in range(4):\n"
-        "    kept.append(bytearray(200 * 2**20))\n"
-        "    guard.tidy(1.0)\n"
-        "try:\n"
-        "    bytearray(300 * 2**20)\n"
-        "except MemoryError:\n"
-        "    print('refused')\n"
-    )
-
-    assert guarded(program, tmp_path / "stack").stdout == "refused\n"
-
-
 def test_handler_is_looked_up_by_name() -> None:
     assert find_handler(HANDLERS, "test.echo")({"x": 1})["x"] == 1
-
-
-def test_memory_beyond_the_limit_is_refused() -> None:
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    WorkerGuard(64)
-    try:
-        with pytest.raises(MemoryError):
-            bytearray(256 * 2**20)
-        assert bytearray(8 * 2**20)
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def test_worker_loads_no_network_library() -> None:

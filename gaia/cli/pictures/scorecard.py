@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from gaia.cli.pictures import style
 from gaia.cli.significance import is_significant
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.validator.db.rows import ComponentRow
 
 BASELINES = ("climatology", "gfs", "persistence", "blend")
@@ -159,7 +160,7 @@ def _label(axes: Axes, card: Scorecard) -> None:
     axes.set_xticks(np.arange(columns) + 0.5, [f"{lead} h" for _, lead in card.columns])
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=9.5 if rows <= _MOST_NUMBERED else 7, labelcolor=style.INK)
-    first = sum(kind == "day1" for kind, _ in card.columns)
+    first = sum(kind == LeadKind.DAY1 for kind, _ in card.columns)
     if 0 < first < columns:
         axes.axvline(first, color=style.INK, linewidth=1)
     for start, end, text in ((0, first, "GFS analysis"), (first, columns, "ERA5")):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from gaia.cli.pictures import style
 from gaia.cli.pictures.scorecard import baseline_mse
 from gaia.cli.significance import half_width
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.validator.db.rows import ComponentRow
 
 _PUBLIC = {
@@ -50,7 +51,7 @@ def curves_of(components: Sequence[ComponentRow], field: str) -> Curves:
         if row.field != field or not usual:
             continue
         lead, skill = row.lead_hours, 1.0 - row.mse / usual
-        if isfinite(skill) and row.kind == "final":
+        if isfinite(skill) and row.kind == LeadKind.FINAL:
             miners.setdefault(row.hotkey, {}).setdefault(lead, []).append(skill)
         for name in _PUBLIC:
             public = baseline_mse(row, name)
@@ -65,7 +66,7 @@ def curves_of(components: Sequence[ComponentRow], field: str) -> Curves:
         baselines={
             name: {lead: list(of.values()) for lead, of in curve.items()}
             for name in _PUBLIC
-            if (curve := baselines.get((name, "final")) or baselines.get((name, "day1")))
+            if (curve := baselines.get((name, LeadKind.FINAL)) or baselines.get((name, LeadKind.DAY1)))
         },
     )
 

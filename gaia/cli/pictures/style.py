@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,7 +82,7 @@ def spread(positions: list[float], least: float) -> list[float]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG."""
-    metadata: dict[str, Any] = {"Software": "gaia"}
+    metadata: dict[str, object] = {"Software": "gaia"}
     figure.savefig(path, format="png", dpi=_DPI, metadata=metadata)
 
 

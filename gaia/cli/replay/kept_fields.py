@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from gaia.cli.replay.units import Unit, require_digest
+from gaia.cli.replay.units import StoredUnit, require_digest
 from gaia.cli.select import NotThere
-from gaia.tasks.defined_tasks.weather.validator.verification import StoreRequest
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import MinerStore
 from gaia.validator.utils.errors import GaiaError
 
 _MOST_POINTS = 20_000
 """Correlations are taken over no more points than this; errors of weather are smooth."""
 
+T = TypeVar("T")
 Error = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 
-def mean_error(executor: ProcessPoolExecutor, units: Iterable[Unit], field: str) -> Error:
+def mean_error(executor: ProcessPoolExecutor, units: Iterable[StoredUnit], field: str) -> Error:
     """Return the mean over `units` of forecast minus truth (lat 90..-90, lon 0..360-d).
 
     Raises
@@ -41,7 +41,7 @@ def mean_error(executor: ProcessPoolExecutor, units: Iterable[Unit], field: str)
     return np.asarray(total / count, np.float32)
 
 
-def mean_correlation(executor: ProcessPoolExecutor, groups: Iterable[Sequence[Unit]]) -> Matrix:
+def mean_correlation(executor: ProcessPoolExecutor, groups: Iterable[Sequence[StoredUnit]]) -> Matrix:
     """Return the mean over `groups` of the correlation of errors between the units of a group.
 
     Parameters
@@ -56,24 +56,24 @@ def mean_correlation(executor: ProcessPoolExecutor, groups: Iterable[Sequence[Un
     return np.asarray(np.mean(matrices, axis=0), np.float64)
 
 
-def read_error(unit: Unit, field: str) -> Error | str:
+def read_error(stored: StoredUnit, field: str) -> Error | str:
     """Return forecast minus truth, or what keeps us from it."""
     try:
-        return _error(unit, field)
+        return _error(stored, field)
     except GaiaError as error:
         return str(error)
 
 
-def correlate(units: Sequence[Unit]) -> Matrix | str:
+def correlate(units: Sequence[StoredUnit]) -> Matrix | str:
     """Return the area-weighted correlation of errors (unit, unit), mean over the fields."""
     try:
-        fields = units[0].payload["fields"]
+        fields = units[0].unit.fields
         return np.asarray(np.mean([_correlation(units, field) for field in fields], axis=0), np.float64)
     except GaiaError as error:
         return str(error)
 
 
-def _correlation(units: Sequence[Unit], field: str) -> Matrix:
+def _correlation(units: Sequence[StoredUnit], field: str) -> Matrix:
     rows: list[NDArray[np.float64]] = []
     weights = np.empty(0)
     for unit in units:
@@ -91,17 +91,17 @@ def _correlation(units: Sequence[Unit], field: str) -> Matrix:
     return np.clip(errors @ errors.T, -1.0, 1.0)
 
 
-def _error(unit: Unit, field: str) -> Error:
-    truth_path = unit.payload["truth"][field]
-    require_digest(Path(truth_path), unit.digests[truth_path])
-    store = msgspec.convert(unit.payload, StoreRequest).store()
+def _error(stored: StoredUnit, field: str) -> Error:
+    truth_path = stored.unit.truth[field]
+    require_digest(Path(truth_path), stored.digests[truth_path])
+    store = MinerStore.of(stored.unit)
     shape = store.contract.field_shape
-    forecast = store.read_field(field, unit.payload["lead_hours"], np.empty(shape, np.float32))
+    forecast = store.read_field(field, stored.unit.lead_hours, np.empty(shape, np.float32))
     truth = np.fromfile(truth_path, "<f4").reshape(shape)
     return np.asarray(forecast - truth, np.float32)
 
 
-def _answer(value: Any) -> Any:
+def _answer(value: T | str) -> T:
     if isinstance(value, str):
         raise NotThere(f"{value}; inputs are kept for GAIA_KEEP_INPUTS_DAYS")
     return value

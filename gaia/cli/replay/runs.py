@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, pool, units_of
+from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, key_of, pool, units_of
 from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
+from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db.history import StoredRun
 from gaia.validator.db.inputs import Contract
 from gaia.validator.db.rows import ComponentRow, LeadRow
@@ -85,7 +86,7 @@ def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) ->
     except InputMissing as error:
         verdict.problems.append(str(error))
         return verdict
-    values: dict[Key, Mapping[str, Any]] = {}
+    values: dict[Key, LeadScored] = {}
     for outcome in compute(executor, units):
         values |= _values_of(outcome, verdict)
     _compare_components(run.components, values, verdict)
@@ -101,7 +102,7 @@ def same_bits(stored: Any, computed: Any) -> bool:
     return type(stored) is type(computed) and bool(stored == computed)
 
 
-def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, Mapping[str, Any]]:
+def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, LeadScored]:
     if outcome.value is None:
         verdict.problems += [f"{_name(*key)}: {outcome.problem}" for key in outcome.keys]
         return {}
@@ -109,34 +110,34 @@ def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, Mapping[str, Any
 
 
 def _compare_components(
-    stored: Sequence[ComponentRow], values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
+    stored: Sequence[ComponentRow], values: Mapping[Key, LeadScored], verdict: Verdict
 ) -> None:
-    computed = {
-        (*key, one["field"]): (one, value["field_digests"][one["field"]])
+    computed: dict[tuple[Key, str], tuple[Component | None, str | None]] = {
+        (key, component.field): (component, value.field_digests[component.field])
         for key, value in values.items()
-        for one in value["components"]
+        for component in value.components
     }
     for row in stored:
-        key = row.hotkey, row.rule_set, row.kind, row.lead_hours
+        key = key_of(row)
         if key not in values:
             continue
         where = f"{_name(*key)} {row.field}"
-        found, digest = computed.pop((*key, row.field), ({}, None))
+        found, digest = computed.pop((key, row.field), (None, None))
         for name, value in sorted(row.measures.items()):
-            verdict.compare(f"{where} {name}", value, found.get(name))
+            verdict.compare(f"{where} {name}", value, getattr(found, name, None))
         verdict.compare(f"{where} forecast_digest", row.forecast_digest, digest)
-    verdict.problems += [f"{_name(*key[:4])} {key[4]}: was not stored" for key in computed]
+    verdict.problems += [f"{_name(*key)} {name}: was not stored" for key, name in computed]
 
 
 def _compare_leads(
-    run: StoredRun, values: Mapping[Key, Mapping[str, Any]], verdict: Verdict
+    run: StoredRun, values: Mapping[Key, LeadScored], verdict: Verdict
 ) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
     """Compare the score of every lead; return what each (hotkey, rule set) scored, as computed now."""
     contract = run.summary.contract or _UNSCORED
     scored: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
     for row in run.leads:
         rules = RULE_SETS[row.rule_set]
-        key = row.hotkey, row.rule_set, row.kind, row.lead_hours
+        key = key_of(row)
         score = _lead_score(row, rules, values.get(key), contract)
         if score is not None:
             scored.setdefault(key[:2], {})[row.kind, row.lead_hours] = score
@@ -144,16 +145,13 @@ def _compare_leads(
     return scored
 
 
-def _lead_score(
-    row: LeadRow, rules: RuleSet, value: Mapping[str, Any] | None, contract: Contract
-) -> float | None:
+def _lead_score(row: LeadRow, rules: RuleSet, value: LeadScored | None, contract: Contract) -> float | None:
     if row.reason is not None:
         # A lead that was given up for all alike is NaN; one that a miner did not deliver is the worst.
         return math.nan if math.isnan(row.score) else rules.worst
     if value is None:
         return None
-    components = [Component(**component) for component in value["components"]]
-    return score_of(rules, row.kind, components, contract.final_fields)
+    return score_of(rules, row.kind, value.components, contract.final_fields)
 
 
 def _compare_totals(

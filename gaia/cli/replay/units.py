@@ -8,24 +8,39 @@ import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
+import msgspec
+
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.units import (
+    SCORES_ONE,
+    FindOverlaps,
+    LeadScored,
+    Overlaps,
+    ScoreDay1,
+    ScoreFinal,
+)
+from gaia.tasks.defined_tasks.weather.validator.handlers import answer_to
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.app.children.preload import SINGLE_THREADED, load_handlers
 from gaia.validator.app.sandbox.confine import confine, grant_for
 from gaia.validator.db.history import StoredRun
-from gaia.validator.db.rows import ForecastRow, InputsRow
+from gaia.validator.db.rows import ComponentRow, ForecastRow, InputsRow, LeadRow
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.identities import Hotkey, RunId
 from gaia.validator.utils.ipc_types import SandboxMode
 
-Key = tuple[str, str, str, int]
+Key = tuple[Hotkey, str, LeadKind, int]
 """(hotkey, rule set, kind, lead in hours)."""
+
+
+_SCORING = {kind.handler: kind for kind in SCORES_ONE.values()}
 
 
 class InputMissing(GaiaError):
@@ -33,11 +48,10 @@ class InputMissing(GaiaError):
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """One call of a handler, and the stored scores that came of it."""
+class StoredUnit:
+    """One unit that scored a lead, and the stored scores that came of it."""
 
-    handler: str
-    payload: dict[str, Any]
+    unit: ScoreDay1 | ScoreFinal
     digests: Mapping[str, str]
     """Path of each of our own fields -> its sha256 then."""
     keys: tuple[Key, ...]
@@ -45,16 +59,21 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a unit returned, or why it did not."""
+    """What a unit answers now, or why it does not."""
 
     keys: tuple[Key, ...]
-    value: Mapping[str, Any] | None
+    value: LeadScored | None
     problem: str = ""
+
+
+def key_of(row: ComponentRow | LeadRow) -> Key:
+    """Return which lead of which forecast a row is of."""
+    return row.hotkey, row.rule_set, LeadKind(row.kind), row.lead_hours
 
 
 def units_of(
     run: StoredRun, data_dir: Path, hotkeys: Container[str] | None = None, rule_set: str | None = None
-) -> list[Unit]:
+) -> list[StoredUnit]:
     """Return the units that made the components of `run`; rule sets that were given the same share one.
 
     `hotkeys` and `rule_set` leave out others'.
@@ -66,9 +85,9 @@ def units_of(
     """
     inputs = {(row.rule_set, row.kind, row.lead_hours): row for row in run.inputs}
     promises = _Promises(run.forecasts)
-    merged: dict[tuple[Any, ...], Unit] = {}
+    merged: dict[tuple[Any, ...], StoredUnit] = {}
     wanted = {
-        (row.hotkey, row.rule_set, row.kind, row.lead_hours)
+        key_of(row)
         for row in run.components
         if (hotkeys is None or row.hotkey in hotkeys) and rule_set in (None, row.rule_set)
     }
@@ -77,12 +96,10 @@ def units_of(
         given = inputs.get(lead := key[1:])
         if given is None:
             raise InputMissing(f"what {' '.join(map(str, lead))} h was scored with was not recorded")
-        unit = _unit(run.summary.run_id, key, given, promises.of(hotkey), data_dir)
-        same = (hotkey, *lead[1:], unit.handler, repr(unit.payload))
+        stored = _stored_unit(RunId(run.summary.run_id), key, given, promises.of(hotkey), data_dir)
+        same = (hotkey, *lead[1:], repr(stored.unit))
         earlier = merged.get(same)
-        merged[same] = Unit(
-            unit.handler, unit.payload, unit.digests, (*(earlier.keys if earlier else ()), key)
-        )
+        merged[same] = replace(stored, keys=(*(earlier.keys if earlier else ()), key))
     return list(merged.values())
 
 
@@ -110,19 +127,44 @@ def _lock_in(sandbox: SandboxMode, data_dir: str) -> None:
     confine(sandbox, grant_for(data_dir, HANDLERS))
 
 
-def compute(executor: ProcessPoolExecutor, units: Sequence[Unit]) -> Iterable[Outcome]:
-    """Run all units; the order of the outcomes is that of the units."""
-    return executor.map(run_unit, units, chunksize=max(1, min(16, len(units) // 16)))
+def compute(executor: ProcessPoolExecutor, units: Sequence[StoredUnit]) -> Iterable[Outcome]:
+    """Return what all units answer now, in their order."""
+    return executor.map(compute_unit, units, chunksize=max(1, min(16, len(units) // 16)))
 
 
-def run_unit(unit: Unit) -> Outcome:
+def compute_unit(stored: StoredUnit) -> Outcome:
     """Check our own fields against their digests, then do what the compute worker did."""
     try:
-        for path, sha256 in unit.digests.items():
+        for path, sha256 in stored.digests.items():
             require_digest(Path(path), sha256)
-        return Outcome(unit.keys, resolve(unit.handler)(unit.payload))
+        return Outcome(stored.keys, answer_to(stored.unit))
     except GaiaError as error:
-        return Outcome(unit.keys, None, f"{type(error).__name__}: {error}")
+        return Outcome(stored.keys, None, _problem(error))
+
+
+def compute_overlaps(executor: ProcessPoolExecutor, unit: FindOverlaps) -> Overlaps:
+    """Return the overlaps that kept products show now.
+
+    Raises
+    ------
+    InputMissing
+        If they cannot be found.
+    """
+    found = executor.submit(_overlaps, unit).result()
+    if isinstance(found, str):
+        raise InputMissing(found)
+    return found
+
+
+def _overlaps(unit: FindOverlaps) -> Overlaps | str:
+    try:
+        return answer_to(unit)
+    except GaiaError as error:
+        return _problem(error)
+
+
+def _problem(error: GaiaError) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 @lru_cache(maxsize=65_536)
@@ -143,7 +185,7 @@ def require_digest(path: Path, sha256: str) -> None:
         raise InputMissing(f"{path} has sha256 {found}, and was scored against {sha256}")
 
 
-def store_of(data_dir: Path, run_id: str, hotkey: str) -> Path:
+def store_of(data_dir: Path, run_id: RunId, hotkey: Hotkey) -> Path:
     """Return the spool folder of one forecast."""
     return data_dir / "spool" / run_id / hotkey
 
@@ -152,7 +194,7 @@ class _Promises:
     """Digests of files that miners committed to, each manifest verified when first asked for."""
 
     def __init__(self, forecasts: Sequence[ForecastRow]) -> None:
-        self._forecasts = {row.hotkey: row for row in forecasts}
+        self._forecasts: dict[str, ForecastRow] = {row.hotkey: row for row in forecasts}
         self._files: dict[str, Mapping[str, str]] = {}
 
     def of(self, hotkey: str) -> Mapping[str, str]:
@@ -168,16 +210,27 @@ class _Promises:
         return self._files[hotkey]
 
 
-def _unit(run_id: str, key: Key, given: InputsRow, promised: Mapping[str, str], data_dir: Path) -> Unit:
-    payload: dict[str, Any] = dict(given.payload)
+def _stored_unit(
+    run_id: RunId, key: Key, given: InputsRow, promised: Mapping[str, str], data_dir: Path
+) -> StoredUnit:
+    hotkey, _, _, lead_hours = key
+    shared = dict(given.payload)
     digests: dict[str, str] = {}
     for role, files in given.digests.items():
-        paths = {field: str(data_dir / path) for field, path in payload[role].items()}
-        payload[role] = paths
-        digests |= {paths[field]: sha256 for field, sha256 in files.items()}
-    hotkey, _, _, lead_hours = key
-    names = {metadata_path(field) for field in payload["fields"]}
-    names |= {chunk_path(field, lead_hours, payload["step_hours"]) for field in payload["fields"]}
-    payload["store_dir"] = str(store_of(data_dir, run_id, hotkey))
-    payload["digests"] = {name: promised[name] for name in sorted(names)}
-    return Unit(given.handler, payload, digests, (key,))
+        shared[role] = {field: str(data_dir / path) for field, path in shared[role].items()}
+        digests |= {shared[role][field]: sha256 for field, sha256 in files.items()}
+    names = {metadata_path(field) for field in shared["fields"]}
+    names |= {chunk_path(field, lead_hours, shared["step_hours"]) for field in shared["fields"]}
+    of_one = {
+        "store_dir": str(store_of(data_dir, run_id, hotkey)),
+        "digests": {name: promised[name] for name in sorted(names)},
+    }
+    kind = _SCORING.get(given.handler)
+    if kind is None:
+        raise InputMissing(f"no handler is called {given.handler!r}")
+    try:
+        return StoredUnit(msgspec.convert(shared | of_one, kind), digests, (key,))
+    except msgspec.ValidationError as error:
+        raise InputMissing(
+            f"what {hotkey} was scored with at +{lead_hours}h is not readable: {error}"
+        ) from error

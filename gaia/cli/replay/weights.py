@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gaia.cli.replay.runs import Comparison
-from gaia.tasks.defined_tasks.weather.copies.copy_book import overlap_payload
+from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
+from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, read, vector_of
 from gaia.validator.db.products import LeadProducts
 from gaia.validator.db.rows import VectorRow
 
-Overlaps = Callable[[dict[str, Any]], Mapping[str, Any]]
-"""What the unit says that finds overlaps; may raise a `GaiaError`."""
+Finder = Callable[[FindOverlaps], Overlaps]
+"""Answers the unit that finds overlaps; may raise a `GaiaError`."""
 
 BEFORE = "it was journalled before what vectors are computed from was kept"
 
@@ -36,7 +36,7 @@ class VectorVerdict(Comparison):
 
 
 def replay_vector(
-    row: VectorRow, parts: Mapping[str, str], kept: Sequence[LeadProducts], data_dir: Path, overlaps: Overlaps
+    row: VectorRow, parts: Mapping[str, str], kept: Sequence[LeadProducts], data_dir: Path, overlaps: Finder
 ) -> VectorVerdict:
     """Compute one vector anew, and compare: overlaps, weights, vector, digest.
 
@@ -76,7 +76,7 @@ def _compare_overlaps(
     inputs: VectorInputs,
     kept: Sequence[LeadProducts],
     data_dir: Path,
-    overlaps: Overlaps,
+    overlaps: Finder,
 ) -> None:
     used = {(run_id, lead): sha256 for run_id, lead, sha256 in inputs.found.products}
     if not used:
@@ -88,13 +88,13 @@ def _compare_overlaps(
             " are gone, since their runs left the window"
         )
         return
-    payload = overlap_payload(data_dir / PRODUCTS, there, inputs.members(), inputs.earning() or [])
-    value = overlaps(payload)
-    if value["missing"]:
-        verdict.problems.append(f"products {', '.join(value['missing'])} are gone or were changed")
+    unit = overlaps_wanted(data_dir / PRODUCTS, there, inputs.members(), inputs.earning() or [])
+    found = overlaps(unit)
+    if found.missing:
+        verdict.problems.append(f"products {', '.join(found.missing)} are gone or were changed")
         return
     stored = {(one, other): part for one, other, part in inputs.found.pairs}
-    computed = {(one, other): part for one, other, part in value["pairs"]}
+    computed = {(one, other): part for one, other, part in found.pairs}
     verdict.compare("number of overlaps", len(stored), len(computed))
     for pair in sorted({*stored, *computed}):
         verdict.compare(f"overlap of {' and '.join(pair)}", stored.get(pair), computed.get(pair))

@@ -20,6 +20,7 @@ from gaia.localnet.archives.grib import era5_file
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES
+from gaia.validator.utils.files import put_file
 
 ERA5_DELAY = timedelta(days=5)
 DATASETS: Mapping[str, bool] = {
@@ -39,7 +40,7 @@ class InvalidRequest(Exception):
 class _Job:
     job_id: str
     dataset: str
-    inputs: dict[str, Any]
+    inputs: dict[str, object]
     created: str
     status: str = "accepted"
     problem: str = ""
@@ -166,10 +167,8 @@ class CdsDesk:
 
     def _write(self, path: Path, wanted: list[tuple[str, datetime]]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".part")
         fields = [(name, time, self._replay.truth(time, name, self._grid)) for name, time in wanted]
-        draft.write_bytes(era5_file(fields))
-        draft.replace(path)
+        put_file(path, era5_file(fields))
 
     def _wanted(self, dataset: str, inputs: Mapping[str, Any]) -> list[tuple[str, datetime]]:
         """Return every (field, valid time) of a request, in the order of its messages."""
@@ -204,7 +203,7 @@ def _list(inputs: Mapping[str, Any], key: str) -> list[str]:
     return [str(item) for item in values]
 
 
-def _status_info(request: Request, job: _Job) -> dict[str, Any]:
+def _status_info(request: Request, job: _Job) -> dict[str, object]:
     here = str(request.base_url.replace(path=f"{_ROOT}/jobs/{job.job_id}"))
     links = [{"href": here, "rel": "monitor", "type": "application/json", "title": "job status info"}]
     if job.status in ("successful", "failed"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,8 @@ class ClimatologyStore:
         return coordinates
 
     @cached_property
-    def _metadata(self) -> dict[str, Any]:
-        metadata: dict[str, Any] = {".zgroup": {"zarr_format": 2}, ".zattrs": {}}
+    def _metadata(self) -> Mapping[str, Mapping[str, Any]]:
+        metadata: dict[str, Mapping[str, Any]] = {".zgroup": {"zarr_format": 2}, ".zattrs": {}}
         for name, values in self._coordinates.items():
             metadata |= _array(name, [name], values.shape, values.shape, values.dtype.str, None)
         for name in self._names:
@@ -119,8 +119,8 @@ def _array(
     shape: Sequence[int],
     chunks: Sequence[int],
     dtype: str,
-    compressor: dict[str, Any] | None,
-) -> dict[str, Any]:
+    compressor: Mapping[str, object] | None,
+) -> dict[str, Mapping[str, Any]]:
     """Return the two metadata objects of one array."""
     return {
         f"{name}/.zarray": {

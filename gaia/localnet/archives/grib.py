@@ -109,7 +109,7 @@ def _gfs_message(field: str, values: Field, init_time: datetime, lead_hours: int
 
 def _era5_message(field: str, values: Field, valid_time: datetime) -> bytes:
     variable, level = split_field(field)
-    keys: dict[str, Any] = {
+    keys: dict[str, object] = {
         "centre": "ecmf",
         "paramId": _ERA5_PARAMETERS[variable],
         "setLocalDefinition": 1,
@@ -125,7 +125,7 @@ def _era5_message(field: str, values: Field, valid_time: datetime) -> bytes:
     return _message("regular_ll_pl_grib1", _time_keys(valid_time) | keys | {"level": level}, values)
 
 
-def _time_keys(moment: datetime) -> dict[str, Any]:
+def _time_keys(moment: datetime) -> dict[str, object]:
     return {"dataDate": int(f"{moment:%Y%m%d}"), "dataTime": int(f"{moment:%H%M}")}
 
 

@@ -25,6 +25,7 @@ from gaia.localnet.archives.grib import gfs_file
 from gaia.localnet.archives.troubles import CONTROL_PATH, Troubles
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.base import Clock
+from gaia.validator.utils.files import put_file
 
 GFS_DELAY = timedelta(hours=4)
 """A cycle's files all appear together so long after its time; NOAA's appear between 3.5 and 5 h."""
@@ -180,9 +181,7 @@ class ArchiveServer:
         file = gfs_file(fields, init_time, lead_hours)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f"{path.name}.idx").write_text(file.index)
-        draft = path.with_suffix(".part")
-        draft.write_bytes(file.content)
-        draft.replace(path)
+        put_file(path, file.content)
 
     def _index(self, text: str) -> str:
         lines = [line.split(":", 3) for line in text.splitlines()]

@@ -79,7 +79,7 @@ class RuntimeApis:
             return int.from_bytes(data[:2], "little")
         return self._runtime.decode(type_string, data)
 
-    def _rules(self, netuid: int) -> dict[str, Any]:
+    def _rules(self, netuid: int) -> dict[str, object]:
         read = self._storage.read
         return {
             "tempo": read("Tempo", netuid),
@@ -93,13 +93,13 @@ class RuntimeApis:
             "serving_rate_limit": read("ServingRateLimit", netuid),
         }
 
-    def _metagraph(self, method: str, netuid: int) -> dict[str, Any] | None:
+    def _metagraph(self, method: str, netuid: int) -> dict[str, object] | None:
         read = self._storage.read
         if not read("NetworksAdded", netuid):
             return None
         output = self._runtime.api_map["SubnetInfoRuntimeApi"][method]["output"]
         rows = self._pallet.neurons(netuid)
-        graph: dict[str, Any] = self._runtime.zero_of_option(output)
+        graph: dict[str, object] = self._runtime.zero_of_option(output)
         graph |= self._rules(netuid)
         graph |= {name: [0] * len(rows) for name in _PER_NEURON}
         graph |= {
@@ -123,7 +123,7 @@ class RuntimeApis:
         }
         return graph
 
-    def _neurons_lite(self, method: str, netuid: int) -> list[dict[str, Any]]:
+    def _neurons_lite(self, method: str, netuid: int) -> list[dict[str, object]]:
         output = self._runtime.api_map["NeuronInfoRuntimeApi"][method]["output"]
         neutral = self._runtime.zero_of_element(output)
         taken = ("uid", "hotkey", "coldkey", "active", "last_update", "validator_permit")
@@ -134,9 +134,9 @@ class RuntimeApis:
             for row in self._pallet.neurons(netuid)
         ]
 
-    def _hyperparameters(self, method: str, netuid: int) -> dict[str, Any]:
+    def _hyperparameters(self, method: str, netuid: int) -> dict[str, object]:
         output = self._runtime.api_map["SubnetInfoRuntimeApi"][method]["output"]
-        parameters: dict[str, Any] = self._runtime.zero_of_option(output)
+        parameters: dict[str, object] = self._runtime.zero_of_option(output)
         return parameters | {name: value for name, value in self._rules(netuid).items() if name in parameters}
 
     def _next_epoch(self, method: str, netuid: int) -> int:

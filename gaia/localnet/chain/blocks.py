@@ -244,7 +244,7 @@ class BlockChain:
         self.storage.write("Account", address, value=value, pallet="System")
 
 
-def _event(extrinsic_index: int, event: tuple[str, str, Any]) -> dict[str, Any]:
+def _event(extrinsic_index: int, event: tuple[str, str, Any]) -> dict[str, object]:
     pallet, name, attributes = event
     return {"phase": {"ApplyExtrinsic": extrinsic_index}, "event": {pallet: {name: attributes}}, "topics": []}
 

@@ -233,11 +233,11 @@ def _with_owner(neurons: Sequence[ChainNeuron], owner: str) -> list[ChainNeuron]
     return [*neurons, burner]
 
 
-def _notice(method: str, subscription: str, result: Any) -> dict[str, Any]:
+def _notice(method: str, subscription: str, result: Any) -> dict[str, object]:
     return {"jsonrpc": "2.0", "method": method, "params": {"subscription": subscription, "result": result}}
 
 
-def _refusal(request: Mapping[str, Any], code: int, message: str, data: str = "") -> dict[str, Any]:
+def _refusal(request: Mapping[str, Any], code: int, message: str, data: str = "") -> dict[str, object]:
     error = {"code": code, "message": message} | ({"data": data} if data else {})
     return {"jsonrpc": "2.0", "id": request.get("id"), "error": error}
 

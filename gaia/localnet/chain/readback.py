@@ -117,7 +117,7 @@ async def _ask(connection: ClientConnection, calls: Sequence[tuple[str, list[Any
     return [answers[number]["result"] for number in range(len(calls))]
 
 
-def _axon(axon: Mapping[str, Any] | None) -> dict[str, Any]:
+def _axon(axon: Mapping[str, Any] | None) -> dict[str, object]:
     if not axon or not axon["ip"] or not axon["port"]:
         return {"ip": "", "port": 0}
     return {"ip": str(ipaddress.IPv4Address(int(axon["ip"]))), "port": int(axon["port"])}

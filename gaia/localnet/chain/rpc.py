@@ -67,7 +67,7 @@ class RpcMethods:
         """
         return self._methods[method](*parameters)
 
-    def runtime_version(self, block_hash: str | None = None) -> dict[str, Any]:
+    def runtime_version(self, block_hash: str | None = None) -> dict[str, object]:
         runtime = self._chain.runtime
         return {
             "specName": "node-subtensor",
@@ -86,7 +86,7 @@ class RpcMethods:
     def _block_hash(self, number: int | None = None) -> str | None:
         return self._chain.head.hash if number is None else self._chain.hash_of(number)
 
-    def _block(self, block_hash: str | None = None) -> dict[str, Any]:
+    def _block(self, block_hash: str | None = None) -> dict[str, object]:
         block = self._chain.block(block_hash)
         return {"block": {"header": block.header, "extrinsics": block.extrinsics}, "justifications": None}
 
@@ -101,7 +101,7 @@ class RpcMethods:
         value = self._chain.block(block_hash).state.get(_bytes(key))
         return None if value is None else "0x" + value.hex()
 
-    def _query_storage(self, keys: list[str], block_hash: str | None = None) -> list[dict[str, Any]]:
+    def _query_storage(self, keys: list[str], block_hash: str | None = None) -> list[dict[str, object]]:
         block = self._chain.block(block_hash)
         return [{"block": block.hash, "changes": [[key, self._storage(key, block_hash)] for key in keys]}]
 

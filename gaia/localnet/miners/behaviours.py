@@ -33,7 +33,7 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     job_id_of,
     store_name_of,
 )
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.utils.config import LEADS_HOURS
 
 COPY_TAKES = timedelta(minutes=12)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from gaia.localnet.miners.behaviours import miner_of
 from gaia.localnet.miners.local_miner import ServedMiner, World
@@ -15,7 +14,7 @@ from gaia.localnet.options import Options, clock_file
 from gaia.localnet.population import MinerSpec, population
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.localnet.weather.replay import WeatherReplay
-from gaia.miner.server import MinerOptions
+from gaia.miner.jobs import MinerOptions
 from gaia.miner.sessions import write_certificate
 from gaia.validator.core.clock import SimulatedClock
 
@@ -38,7 +37,7 @@ class Farm:
         )
         self._miners = [miner_of(spec, world) for spec in self._specs]
 
-    async def start(self) -> list[dict[str, Any]]:
+    async def start(self) -> list[dict[str, object]]:
         """Serve them all; return index, hotkey, host and port of each, in order of index."""
         # More models at once than cores only take turns at the interpreter; a copy waits in a thread besides.
         threads = ThreadPoolExecutor((os.cpu_count() or 1) + 1, "model")
@@ -58,7 +57,7 @@ class Farm:
 
 def _addresses(
     specs: Sequence[MinerSpec], miners: Sequence[ServedMiner], addresses: Sequence[tuple[str, int]]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     return [
         {"index": spec.index, "hotkey": miner.hotkey, "host": host, "port": port}
         for spec, miner, (host, port) in zip(specs, miners, addresses, strict=True)

@@ -14,7 +14,8 @@ from gaia.localnet.population import MinerSpec
 from gaia.localnet.wallets import keypair
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastModel
-from gaia.miner.server import MinerOptions, Question, ReferenceMiner
+from gaia.miner.jobs import MinerOptions
+from gaia.miner.server import Question, ReferenceMiner
 from gaia.tasks.defined_tasks.weather.wire.messages import (
     InitiateData,
     InitiateReply,

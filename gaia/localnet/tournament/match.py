@@ -13,8 +13,8 @@ import numpy.typing as npt
 from gaia.localnet.tournament.players import Uid
 from gaia.localnet.tournament.world import DAY1_LEAD, FIELDS, FINAL_LEADS, LEADS, Array, World
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import in_units, overlaps, own_errors
-from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
 from gaia.validator.core.weights.rules.gaia_next import worth
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gaia.localnet.population import MinerSpec
@@ -28,6 +28,22 @@ class Outcome:
     seed: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MinerRow:
+    """One miner in one run, as the report holds it."""
+
+    hotkey: str
+    uid: int
+    behaviour: str
+    skill: float
+    day1: float | None
+    leads: dict[str, float]
+    overall: float | None
+    verdict: str
+    reason: str
+    weight: float
+
+
 def report_of(outcome: Outcome) -> dict[str, Any]:
     """Return the object that `--json` prints.
 
@@ -39,7 +55,7 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
     newest = completed[-1] if completed else ""
     return {
         "run_ids": [run.run_id for run in progress.runs],
-        "miners": _ranked(_miners_of(outcome, newest)),
+        "miners": [asdict(row) for row in _ranked(_miners_of(outcome, newest))],
         "chain": _chain_of(progress.weights, outcome.chain_vector),
         "seconds": {stage: round(spent, 3) for stage, spent in outcome.seconds.items()},
         "seed": outcome.seed,
@@ -49,7 +65,7 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
                 "run_id": run.run_id,
                 "init_time": run.init_time.isoformat(),
                 "completed": run.completed,
-                "miners": _ranked(_miners_of(outcome, run.run_id)),
+                "miners": [asdict(row) for row in _ranked(_miners_of(outcome, run.run_id))],
             }
             for run in progress.runs
         ],
@@ -98,7 +114,7 @@ def shares(vector: Sequence[tuple[int, int]]) -> dict[int, float]:
     return {uid: weight / total for uid, weight in vector} if total else {}
 
 
-def _miners_of(outcome: Outcome, run_id: str) -> list[dict[str, Any]]:
+def _miners_of(outcome: Outcome, run_id: str) -> list[_MinerRow]:
     """Return one row a miner; one that the run never planned has the verdict "absent"."""
     forecasts = {forecast.hotkey: forecast for forecast in outcome.progress.of_run(run_id)}
     share_of = shares(outcome.chain_vector)
@@ -107,28 +123,28 @@ def _miners_of(outcome: Outcome, run_id: str) -> list[dict[str, Any]]:
         uid = outcome.uids[hotkey]
         forecast = forecasts.get(hotkey)
         rows.append(
-            {
-                "hotkey": hotkey,
-                "uid": uid,
-                "behaviour": str(spec.behaviour),
-                "skill": spec.skill,
-                "day1": forecast.day1 if forecast else None,
-                "leads": dict(forecast.leads) if forecast else {},
-                "overall": (forecast.overall or 0.0) if forecast else None,
-                "verdict": forecast.state if forecast else "absent",
-                "reason": forecast.reason if forecast else "",
-                "weight": share_of.get(uid, 0.0),
-            }
+            _MinerRow(
+                hotkey=hotkey,
+                uid=uid,
+                behaviour=str(spec.behaviour),
+                skill=spec.skill,
+                day1=forecast.day1 if forecast else None,
+                leads=dict(forecast.leads) if forecast else {},
+                overall=(forecast.overall or 0.0) if forecast else None,
+                verdict=forecast.state if forecast else "absent",
+                reason=forecast.reason if forecast else "",
+                weight=share_of.get(uid, 0.0),
+            )
         )
     return rows
 
 
-def _ranked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ranked(rows: list[_MinerRow]) -> list[_MinerRow]:
     """Best first: by weight, then score, then uid."""
-    return sorted(rows, key=lambda row: (-row["weight"], -(row["overall"] or 0.0), row["uid"]))
+    return sorted(rows, key=lambda row: (-row.weight, -(row.overall or 0.0), row.uid))
 
 
-def _chain_of(weights: WeightsProgress | None, vector: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _chain_of(weights: WeightsProgress | None, vector: Sequence[tuple[int, int]]) -> dict[str, object]:
     return {
         "block": weights.block if weights else None,
         "block_hash": weights.block_hash if weights else None,
@@ -137,7 +153,7 @@ def _chain_of(weights: WeightsProgress | None, vector: Sequence[tuple[int, int]]
     }
 
 
-def _score_of(forecast: ForecastProgress) -> dict[str, Any]:
+def _score_of(forecast: ForecastProgress) -> dict[str, object]:
     return {
         "run_id": forecast.run_id,
         "hotkey": forecast.hotkey,

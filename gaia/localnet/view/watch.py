@@ -124,7 +124,7 @@ class Watch:
             await self.close()
         return self._last
 
-    async def components(self) -> list[dict[str, Any]]:
+    async def components(self) -> list[dict[str, object]]:
         """Return every component score.
 
         Raises

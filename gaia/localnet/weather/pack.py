@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 PACK = Path(__file__).parents[1] / "data" / "era5_1deg.zip"
+
+
+class _Packed(msgspec.Struct, frozen=True):
+    """How the integers of one field are turned into its values: times `step`, plus `offset`."""
+
+    shape: tuple[int, ...]
+    step: float
+    offset: float
 
 
 class WeatherPack:
@@ -24,7 +31,7 @@ class WeatherPack:
 
     def __init__(self, path: Path = PACK) -> None:
         self._path = path
-        self._header: dict[str, Any] = json.loads(self._member("pack.json"))
+        self._header = msgspec.json.decode(self._member("pack.json"), type=dict[str, _Packed])
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -40,8 +47,8 @@ class WeatherPack:
             If the pack does not hold the field.
         """
         header = self._header[field]
-        integers = unpacked(self._member(f"{field}.u16"), tuple(header["shape"]))
-        values = integers * float(header["step"]) + float(header["offset"])
+        integers = unpacked(self._member(f"{field}.u16"), header.shape)
+        values = integers * header.step + header.offset
         return values.astype(np.float32)
 
     def _member(self, name: str) -> bytes:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Metagraph, Neuron, ResultUnit, WorkUnit
 
 
@@ -24,7 +25,7 @@ class Clock(Protocol):
         ...
 
 
-class ComputePool(Protocol):
+class UnitRunner(Protocol):
     """Runs units of work in processes that may die."""
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
@@ -37,7 +38,7 @@ class JobOffer:
     """A miner's answer to the request for a forecast."""
 
     accepted: bool
-    job_id: str
+    job_id: MinerJobId
     message: str
 
 
@@ -68,11 +69,11 @@ class Miners(Protocol):
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer: ...
 
-    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
         """True once the forecast can be read; raises `MinerFault` when the job failed."""
         ...
 
-    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess: ...
+    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess: ...
 
     async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest: ...
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -23,8 +23,8 @@ from gaia.validator.app.children.preload import load_handlers
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
+from gaia.validator.app.supervisor_options import WorkerOrders
 from gaia.validator.app.worker_guard import Note, WorkerGuard
-from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
     CANARY,
@@ -58,47 +58,19 @@ _LINGER_MS = 50.0
 _peak: list[int] = []
 
 
-def run_compute_worker(
-    seat: int,
-    incarnation: int,
-    socket_path: str,
-    max_jobs: int,
-    memory_mib: int = 0,
-    handlers: str = HANDLERS,
-    log_level: str = "INFO",
-    log_format: Literal["json", "console"] = "json",
-    sandbox: SandboxMode = "off",
-    data_dir: str = "",
-    idle_s: float = 0.0,
-    stack_path: str = "",
-    notes: Connection | None = None,
-) -> None:
-    """Serve units until told to stop, or until `max_jobs` were served.
+def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) -> None:
+    """Serve units until told to stop, or until `orders.max_jobs` were served.
 
     Parameters
     ----------
-    socket_path
-        Where the IO-Engine accepts workers.
-    memory_mib
-        A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit.
-    handlers
-        Module whose ``resolve(name)`` returns the handler of that name.
-    sandbox
-        How to be locked in, once all that handlers need is loaded.
-    data_dir
-        Where the folders are that the handlers read and write.
-    idle_s
-        After so long without a unit, the memory of earlier ones is given back by a replacement; 0: never.
-    stack_path
-        File for the last Python stack, and the sign that deadlines are kept here too; "": neither.
     notes
         Where the Supervisor is told that we are connected, and when we should be replaced.
     """
-    guard = WorkerGuard(memory_mib, stack_path)
-    configure_logging(log_level, log_format, role="compute_worker")
-    worker = ComputeWorker(seat, incarnation, socket_path, max_jobs, handlers, idle_s, guard, notes)
-    if sandbox != "off":
-        worker.lock_in(sandbox, data_dir)
+    guard = WorkerGuard(orders.memory_mib, orders.stack_path)
+    configure_logging(orders.log_level, orders.log_format, role="compute_worker")
+    worker = ComputeWorker(orders, guard, notes)
+    if orders.sandbox != "off":
+        worker.lock_in(orders.sandbox, orders.data_dir)
 
     def drain(signum: int, frame: FrameType | None) -> None:
         worker.drain()
@@ -115,23 +87,11 @@ class ComputeWorker:
     """
 
     def __init__(
-        self,
-        seat: int,
-        incarnation: int,
-        socket_path: str,
-        max_jobs: int,
-        handlers: str = HANDLERS,
-        idle_s: float = 0.0,
-        guard: WorkerGuard | None = None,
-        notes: Connection | None = None,
+        self, orders: WorkerOrders, guard: WorkerGuard | None = None, notes: Connection | None = None
     ) -> None:
-        self._seat = seat
-        self._incarnation = incarnation
-        self._dial = EngineDial(socket_path)
+        self._orders = orders
+        self._dial = EngineDial(orders.socket_path)
         self._sandbox = Level.NONE
-        self._max_jobs = max_jobs
-        self._handlers = handlers
-        self._idle_s = idle_s
         self._guard = guard
         self._notes = notes
         self._noted: set[Note] = set()
@@ -162,8 +122,8 @@ class ComputeWorker:
             If less can be had than `mode` asks for.
         """
         # A compiler needs memory to write code into, which is not to be had inside.
-        load_handlers(self._handlers)
-        self._sandbox = confine(mode, grant_for(data_dir, self._handlers), self._dial)
+        load_handlers(self._orders.handlers)
+        self._sandbox = confine(mode, grant_for(data_dir, self._orders.handlers), self._dial)
 
     def run(self) -> None:
         """Connect, serve, and connect anew when the engine went away, until dismissed."""
@@ -228,8 +188,8 @@ class ComputeWorker:
         held = self._unacknowledged
         self._said_goodbye_at = None
         hello = Hello(
-            seat=self._seat,
-            incarnation=self._incarnation,
+            seat=self._orders.seat,
+            incarnation=self._orders.incarnation,
             pid=os.getpid(),
             holding=held.job_id if held else "",
             attempt=held.attempt if held else 0,
@@ -243,7 +203,7 @@ class ComputeWorker:
 
     def _maybe_say_goodbye(self, connection: socket.socket) -> None:
         """Ask to leave, before the last result is sent: the engine answers that with the next unit."""
-        is_spent = self._served >= self._max_jobs and not self._note(Note.MAX_JOBS)
+        is_spent = self._served >= self._orders.max_jobs and not self._note(Note.MAX_JOBS)
         if (self._is_draining or is_spent) and self._said_goodbye_at is None:
             self._said_goodbye_at = time.monotonic()
             reason = "drain" if self._is_draining else "max_jobs"
@@ -253,8 +213,8 @@ class ComputeWorker:
         """How long to wait for the engine's next word; None: for ever."""
         if self._guard is not None and self._guard.is_armed:
             return _LINGER_MS
-        if not self._is_draining and self._idle_s and self._served and Note.IDLE not in self._noted:
-            left_s = self._served_at + self._idle_s - time.monotonic()
+        if not self._is_draining and self._orders.idle_s and self._served and Note.IDLE not in self._noted:
+            left_s = self._served_at + self._orders.idle_s - time.monotonic()
             if left_s > 0:
                 return left_s * 1000 + 1
             self._note(Note.IDLE)
@@ -282,7 +242,7 @@ class ComputeWorker:
             case WorkUnit():
                 if self._guard is not None:
                     self._guard.arm(message.deadline_at)
-                self._unacknowledged, frame = encode_result(attempt_unit(message, self._handlers))
+                self._unacknowledged, frame = encode_result(attempt_unit(message, self._orders.handlers))
                 if self._guard is not None:
                     self._guard.disarm()
                 if message.handler != CANARY:

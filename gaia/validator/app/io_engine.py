@@ -99,8 +99,10 @@ class IOEngine:
         self._pool = pool
         self._metagraph = MetagraphKeeper(signer)
         self._observer = Observer(pool, database, self._metagraph, board_path)
-        task = WeatherTask(settings, database, CountedMiners(miners), archives, self, self._metagraph, clock)
         copies = CopyBook(settings, database, self)
+        task = WeatherTask(
+            settings, database, CountedMiners(miners), archives, self, self._metagraph, clock, copies
+        )
         weights = WeightSetter(settings, database, signer, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
             settings,

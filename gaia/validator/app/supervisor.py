@@ -8,30 +8,29 @@ import logging
 import os
 import selectors
 import signal
-import socket
-import subprocess
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from gaia.validator.app.children import post_mortem, spawning
+from gaia.validator.app.children import spawning
+from gaia.validator.app.children.deaths import Deaths
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.children.launcher import Launcher
-from gaia.validator.app.children.spawning import Process, Seated
+from gaia.validator.app.children.signals import signals_noted
+from gaia.validator.app.children.spawning import ChildHandle, Process
 from gaia.validator.app.logging_config import configure_logging, event
 from gaia.validator.app.meeting import lease_book, rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.startup.folder_faults import our_files, trouble_with_named_file
+from gaia.validator.app.startup.rereading import Rereading
 from gaia.validator.app.supervision import (
-    FORK_SERVER_DIED,
     Child,
     Command,
-    Death,
     Halt,
     Kill,
     Role,
@@ -39,10 +38,8 @@ from gaia.validator.app.supervision import (
     Stop,
     look_again_s,
     plan,
-    remember,
 )
-from gaia.validator.app.supervisor_options import Options, Reloaded
-from gaia.validator.app.worker_guard import Note
+from gaia.validator.app.supervisor_options import Options
 from gaia.validator.utils import entry_points
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, IO_ENGINE, SIGNER
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
@@ -62,8 +59,6 @@ RELOAD = (sys.executable, "-m", entry_points.RELOAD)
 _log = logging.getLogger("application")
 _IMPATIENT_POLL_S = 0.02
 _LAST_WORDS_S = 0.03
-_PUBLISHED_DEATHS = 32
-_LONGEST_NOTES = 16
 _SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
@@ -100,19 +95,16 @@ class Supervisor:
     ) -> None:
         self._options = options
         self._targets = targets
-        self._reload = reload
         self._data_dir = Path(options.data_dir).resolve()
         self._limits = options.limits()
         self._wanted = self._wanted_seats()
-        self._seated: dict[int, Seated] = {}
-        self._deaths: list[Death] = []
-        self._reports: deque[rendezvous.DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
-        self._restarts: Counter[str] = Counter()
+        self._seated: dict[int, ChildHandle] = {}
+        self._deaths = Deaths(self._data_dir)
         self._exit_code: int = ExitCode.OK
         self._is_over = False
         self._selector = selectors.DefaultSelector()
         self._postgres: EmbeddedPostgres | None = None
-        self._reloading: subprocess.Popen[bytes] | None = None
+        self._rereading = Rereading(reload)
         self._looked_at = self._next_look_at = time.monotonic()
         self._launcher = Launcher(options, targets)
 
@@ -120,7 +112,8 @@ class Supervisor:
         """Supervise until told to stop or forced to give up; return the exit code."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._selector.close)
-            stack.enter_context(self._signals_noted())
+            receiver = stack.enter_context(signals_noted(_NOTED_SIGNALS))
+            self._selector.register(receiver, selectors.EVENT_READ, "signal")
             try:
                 with our_files(self._data_dir):
                     self._open_sockets(stack)
@@ -154,26 +147,9 @@ class Supervisor:
         wanted = {role: seats[role] for role in seats if role in self._targets}
         return wanted | ({Role.DATABASE: 1} if self._options.embedded_database else {})
 
-    @contextlib.contextmanager
-    def _signals_noted(self) -> Iterator[None]:
-        """A signal only writes its number into a socket; the loop acts on it."""
-        receiver, sender = socket.socketpair()
-        with receiver, sender:
-            receiver.setblocking(False)
-            sender.setblocking(False)
-            earlier_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-            earlier = {number: signal.signal(number, lambda *_: None) for number in _NOTED_SIGNALS}
-            self._selector.register(receiver, selectors.EVENT_READ, "signal")
-            try:
-                yield
-            finally:
-                signal.set_wakeup_fd(earlier_fd)
-                for number, handler in earlier.items():
-                    signal.signal(number, handler)
-
     def _open_sockets(self, stack: contextlib.ExitStack) -> None:
         rendezvous.make_private(rendezvous.run_directory(self._data_dir))
-        stacks = rendezvous.stack_path(self._data_dir, "")
+        stacks = rendezvous.stacks_directory(self._data_dir)
         rendezvous.make_private(stacks)
         for left in stacks.iterdir():
             left.unlink()
@@ -185,7 +161,7 @@ class Supervisor:
     def _carry_out_plan(self) -> None:
         self._launcher.is_waiting_to_fork = False
         children = [seated.child for seated in self._seated.values()]
-        for command in plan(children, self._deaths, self._wanted, self._limits, time.monotonic()):
+        for command in plan(children, self._deaths.remembered, self._wanted, self._limits, time.monotonic()):
             self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:
@@ -209,7 +185,7 @@ class Supervisor:
         except (EOFError, OSError) as error:
             if isinstance(error, OSError) and not _may_pass(error):
                 raise
-            self._note_failed_start(role, seat, started_at, repr(error))
+            self._deaths.note_failed_start(role, seat, started_at, repr(error), self._limits)
             return
         if born is None:
             return  # not yet
@@ -221,33 +197,17 @@ class Supervisor:
         except ProcessLookupError:
             pidfd = -1  # it is dead already, and reaped by the fork server
         facts = Child(role=role, seat=seat, pid=pid, started_at=started_at, is_ready=False)
-        seated = Seated(facts, self._launcher.incarnations, process, pidfd, notes)
+        seated = ChildHandle(facts, self._launcher.incarnations, process, pidfd, notes)
         self._seated[pid] = seated
         if notes is not None:
             self._selector.register(notes, selectors.EVENT_READ, seated)
-        if any((death.role, death.seat) == (role, seat) for death in self._deaths):
-            self._restarts[role] += 1
+        self._deaths.note_start(role, seat)
         event(_log, "child_started", child=role, seat=seat, pid=pid)
         if pidfd >= 0:
             self._selector.register(pidfd, selectors.EVENT_READ, seated)
             self._publish()
         else:
             self._reap(seated)
-
-    def _note_failed_start(self, role: Role, seat: int, started_at: float, reason: str) -> None:
-        """The fork server died while it was asked for a child, or the system has none to spare: tried again."""
-        now = time.monotonic()
-        death = Death(
-            role=role,
-            seat=seat,
-            at=now,
-            lived_s=now - started_at,
-            was_ready=False,
-            exit_code=FORK_SERVER_DIED,
-            was_planned=False,
-        )
-        self._deaths = remember(self._deaths, death, self._limits)
-        event(_log, "child_not_started", logging.WARNING, child=role, seat=seat, reason=reason)
 
     def _start_postgres(self) -> tuple[Process, None] | None:
         with our_files(self._data_dir):
@@ -257,23 +217,23 @@ class Supervisor:
                 return None
             return self._postgres.start(), None
 
-    def _stop(self, seated: Seated, grace_s: float, reason: str) -> None:
+    def _stop(self, seated: ChildHandle, grace_s: float, reason: str) -> None:
         seated.child = replace(seated.child, kill_at=time.monotonic() + grace_s)
-        seated.because = reason
+        seated.kill_reason = reason
         event(_log, "child_stopping", child=seated.child.role, pid=seated.child.pid, reason=reason)
         # To PostgreSQL, SIGTERM means to wait until every client has left.
         is_database = seated.child.role is Role.DATABASE
         seated.signal(signal.SIGINT if is_database else signal.SIGTERM)
 
-    def _kill(self, seated: Seated, reason: str) -> None:
+    def _kill(self, seated: ChildHandle, reason: str) -> None:
         facts = seated.child
         seated.child = replace(facts, is_killed=True)
-        seated.because = reason
+        seated.kill_reason = reason
         event(_log, "child_killed", logging.WARNING, child=facts.role, pid=facts.pid, reason=reason)
         if facts.role is Role.WORKER and self._wanted:
             # Its alarm writes the Python stack before it ends the process.
             seated.signal(signal.SIGALRM)
-            seated.kill_at = time.monotonic() + _LAST_WORDS_S
+            seated.sigkill_at = time.monotonic() + _LAST_WORDS_S
         else:
             seated.signal(signal.SIGKILL)
 
@@ -285,13 +245,15 @@ class Supervisor:
                 one.child.role is Role.DATABASE and one.child.is_ready for one in self._seated.values()
             )
         )
-        next_at = min([self._next_look_at, *(one.kill_at for one in self._seated.values() if one.kill_at)])
+        next_at = min(
+            [self._next_look_at, *(one.sigkill_at for one in self._seated.values() if one.sigkill_at)]
+        )
         patience_s = _IMPATIENT_POLL_S if is_impatient else max(0.0, next_at - time.monotonic())
         for key, _ in self._selector.select(patience_s):
             if key.data == "signal":
                 self._heed(os.read(key.fd, 64))
             elif key.data == "reloaded":
-                self._take_over()
+                self._take_over(self._rereading.pipe)
             elif key.fileobj is key.data.notes:
                 self._take_notes(key.data)
             elif key.data.child.pid in self._seated:
@@ -313,33 +275,16 @@ class Supervisor:
         self._wanted = {}
 
     def _begin_reload(self) -> None:
-        if self._reloading is not None:
-            return
-        event(_log, "reloading")
-        try:
-            with os.fdopen(os.memfd_create("settings", 0), "w+b") as settings:
-                settings.write(self._options.settings)
-                settings.seek(0)
-                self._reloading = subprocess.Popen(self._reload, stdin=settings, stdout=subprocess.PIPE)
-        except OSError as error:
-            # We run on with the settings that we have; whoever sent the signal may send it again.
-            event(_log, "reload_failed", logging.ERROR, reason=repr(error))
-            return
-        self._selector.register(self._reloading.stdout, selectors.EVENT_READ, "reloaded")  # type: ignore[arg-type]
+        pipe = self._rereading.begin(self._options.settings)
+        if pipe is not None:
+            self._selector.register(pipe, selectors.EVENT_READ, "reloaded")
 
-    def _take_over(self) -> None:
+    def _take_over(self, pipe: IO[bytes]) -> None:
         """Take over what may change of the settings that were read again."""
-        reading, self._reloading = self._reloading, None
-        assert reading is not None
-        assert reading.stdout is not None
-        self._selector.unregister(reading.stdout)
-        with reading:
-            outcome = reading.stdout.read()
-        if reading.returncode != 0:
-            event(_log, "reload_failed", logging.ERROR, exit_code=reading.returncode)
+        self._selector.unregister(pipe)
+        reloaded = self._rereading.outcome()
+        if reloaded is None:
             return
-        reloaded = msgspec.msgpack.decode(outcome, type=Reloaded)
-        event(_log, "reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
         earlier, new = self._options, msgspec.structs.replace(reloaded.options, lock_fd=self._options.lock_fd)
         self._options, self._limits = new, new.limits()
         self._launcher.options = new
@@ -353,34 +298,16 @@ class Supervisor:
             elif seated.child.role is Role.ENGINE:
                 seated.signal(signal.SIGHUP)
 
-    def _take_notes(self, seated: Seated) -> None:
+    def _take_notes(self, seated: ChildHandle) -> None:
         """Hear that the child is ready or, from a compute worker, why it should be replaced."""
         assert seated.notes is not None
-        try:
-            words = os.read(seated.notes.fileno(), 2 * _LONGEST_NOTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            words = b""
-        seated.said += len(words)
-        if seated.child.role is Role.WORKER:
-            for word in words:
-                if bytes((word,)) == Note.CONNECTED.value:
-                    seated.child = replace(seated.child, is_ready=True)
-                elif bytes((word,)) == Note.ADMITTED.value:
-                    seated.child = replace(seated.child, is_admitted=True)
-                elif any(bytes((word,)) == note.value for note in Note):
-                    seated.child = replace(seated.child, due=Note(bytes((word,))).name.lower())
-        elif words:
-            seated.child = replace(seated.child, is_ready=True)
-        if not words or seated.said > _LONGEST_NOTES:
-            # It has hung up, or says more than any of ours would.
+        if not seated.hear():
             self._selector.unregister(seated.notes)
             seated.notes.close()
             seated.notes = None
 
-    def _reap(self, seated: Seated) -> None:
-        now, facts = time.monotonic(), seated.child
+    def _reap(self, seated: ChildHandle) -> None:
+        now = time.monotonic()
         exit_code = spawning.exit_code_of(seated.process)
         if seated.notes is not None:
             self._take_notes(seated)
@@ -389,34 +316,17 @@ class Supervisor:
         if seated.pidfd >= 0:
             self._selector.unregister(seated.pidfd)
         seated.close()
-        del self._seated[facts.pid]
-        death = Death(
-            role=facts.role,
-            seat=facts.seat,
-            at=now,
-            lived_s=now - facts.started_at,
-            was_ready=seated.child.is_ready,
-            exit_code=exit_code,
-            was_planned=facts.kill_at is not None,
-        )
-        self._deaths = remember(self._deaths, death, self._limits)
-        is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
+        del self._seated[seated.child.pid]
         with our_files(self._data_dir):
-            report = post_mortem.examine(seated, exit_code, death.lived_s, self._data_dir)
-        if not is_well:
-            self._reports.append(report)
-        values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
-        said = {name: value for name, value in values.items() if value not in ("", True)}
-        level = logging.INFO if is_well else logging.WARNING
-        event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **said)
+            self._deaths.note(seated, exit_code, now, self._limits)
         self._publish()
 
     def _look_at_children(self) -> None:
         """Ask what no event tells: is the database ready, how much memory a worker holds, who is silent."""
         now = time.monotonic()
         for seated in self._seated.values():
-            if seated.kill_at is not None and now >= seated.kill_at:
-                seated.kill_at = None
+            if seated.sigkill_at is not None and now >= seated.sigkill_at:
+                seated.sigkill_at = None
                 seated.signal(signal.SIGKILL)
             facts = seated.child
             if facts.role is Role.DATABASE and not facts.is_ready and self._postgres is not None:
@@ -441,7 +351,7 @@ class Supervisor:
         children = [seated.child for seated in self._seated.values()]
         self._next_look_at = now + look_again_s(children, self._limits, self._options.poll_s)
 
-    def _is_silent(self, seated: Seated) -> bool:
+    def _is_silent(self, seated: ChildHandle) -> bool:
         if spawning.is_stopped(seated.child.pid):
             return True
         path = rendezvous.heartbeat_path(self._data_dir)
@@ -452,25 +362,14 @@ class Supervisor:
 
     def _helpers(self) -> set[int]:
         """Children that run something for a moment and are collected elsewhere."""
-        helpers = {self._reloading.pid} if self._reloading is not None else set()
-        helpers |= {self._launcher.standby_pid} if self._launcher.standby_pid is not None else set()
+        pids = (self._rereading.pid, self._launcher.standby_pid)
+        helpers = {pid for pid in pids if pid is not None}
         return helpers | (self._postgres.helpers() if self._postgres is not None else set())
 
     def _publish(self) -> None:
         if self._is_over:
             return  # the board goes with us, and may be what we end for
-        workers, processes = {}, {}
-        for seated in self._seated.values():
-            if seated.child.role is Role.WORKER:
-                workers[seated.worker] = seated.child.pid
-            else:
-                processes[str(seated.child.role)] = seated.child.pid
-        board = rendezvous.Board(
-            workers=workers,
-            processes=processes,
-            restarts=dict(self._restarts),
-            deaths=list(self._reports),
-        )
+        board = self._deaths.board(self._seated.values())
         with our_files(self._data_dir):
             rendezvous.publish(board, rendezvous.board_path(self._data_dir))
 
@@ -480,9 +379,7 @@ class Supervisor:
         for seated in list(self._seated.values()):
             seated.signal(signal.SIGKILL)
             self._reap(seated)
-        if self._reloading is not None:
-            self._reloading.kill()
-            self._reloading.communicate()
+        self._rereading.abandon()
         if self._postgres is not None:
             self._postgres.abandon()
 

@@ -1,4 +1,4 @@
-"""What the Supervisor is told at its start."""
+"""What the Supervisor is told at its start, and what it tells a compute worker."""
 
 from __future__ import annotations
 
@@ -61,6 +61,32 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def for_workers(self) -> tuple[object, ...]:
         """Return what a worker is started with: where it changes, workers are replaced."""
         return (self.worker_max_jobs, self.worker_idle_s, self.worker_hard_limit_mib, self.log_level)
+
+
+class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """What one compute worker is started with."""
+
+    seat: int
+    incarnation: int
+    """Number of this child among all that the Supervisor started."""
+    socket_path: str
+    """Where the IO-Engine accepts workers."""
+    max_jobs: int
+    """Units after which it should be replaced."""
+    memory_mib: int = 0
+    """A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit."""
+    handlers: str = HANDLERS
+    """Module whose ``resolve(name)`` returns the handler of that name."""
+    log_level: str = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    sandbox: SandboxMode = "off"
+    """How it is locked in, once all that handlers need is loaded."""
+    data_dir: str = ""
+    """Where the folders are that the handlers read and write."""
+    idle_s: float = 0.0
+    """Seconds without a unit after which a replacement gives its memory back; 0: never."""
+    stack_path: str = ""
+    """File for the last Python stack, and the sign that deadlines are kept here too; empty: neither."""
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

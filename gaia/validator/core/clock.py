@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gaia.validator.utils.files import put_file
+
 _POLL_S = 0.01
 
 
@@ -81,6 +83,4 @@ class SimulatedClock:
         return datetime.fromisoformat(content["now"]), datetime.fromisoformat(content["end"])
 
     def _write(self, now: datetime, end: datetime) -> None:
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"now": now.isoformat(), "end": end.isoformat()}))
-        draft.replace(self._path)
+        put_file(self._path, json.dumps({"now": now.isoformat(), "end": end.isoformat()}).encode())

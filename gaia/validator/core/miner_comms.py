@@ -50,6 +50,7 @@ from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Neuron
 
 _MIB = 1024 * 1024
@@ -100,14 +101,14 @@ class MinerComms:
         reply = _read(await self._call(miner, INITIATE_PATH, data), INITIATE_PATH, InitiateReply)
         if reply.actual_hotkey not in (None, miner.hotkey):
             message = f"another miner answered: {printable(str(reply.actual_hotkey))}"
-            return JobOffer(accepted=False, job_id="", message=message)
+            return JobOffer(accepted=False, job_id=MinerJobId(""), message=message)
         accepted = reply.status in (InitiateStatus.ACCEPTED, InitiateStatus.COMPLETED)
         if accepted and reply.job_id is None:
             raise MinerFault("accepted the forecast without a job id")
         message = printable(reply.message or reply.status)
-        return JobOffer(accepted=accepted, job_id=reply.job_id or "", message=message)
+        return JobOffer(accepted=accepted, job_id=MinerJobId(reply.job_id or ""), message=message)
 
-    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
         """Say whether the forecast can be read; a miner that forgot the job may yet remember it."""
         key = (miner.hotkey, job_id)
         answer = await self._call(miner, POLL_PATH, JobData(job_id=job_id))
@@ -120,7 +121,7 @@ class MinerComms:
             raise MinerFault(f"job ended as {reply.status}: {printable(reply.message or '')}")
         return reply.status == POLL_COMPLETED
 
-    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
         """Ask where a finished forecast is served, and for a fresh token."""
         answer = await self._call(miner, STORE_PATH, JobData(job_id=job_id))
         reply = _read(answer, STORE_PATH, StoreReply)

@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from gaia.validator.db.states import ForecastState, RunState, VectorState
+from gaia.validator.utils.identities import Hotkey, RunId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastRow:
     """One miner's part in one run, and how it ended."""
 
-    run_id: str
-    hotkey: str
+    run_id: RunId
+    hotkey: Hotkey
     uid: int
     registered_at: int
     state: ForecastState
@@ -32,8 +33,8 @@ class ForecastRow:
 class ComponentRow:
     """What one forecast scored in one field at one lead."""
 
-    run_id: str
-    hotkey: str
+    run_id: RunId
+    hotkey: Hotkey
     rule_set: str
     kind: str
     field: str
@@ -67,8 +68,8 @@ class ComponentRow:
 class LeadRow:
     """The score of one lead, and what it cost."""
 
-    run_id: str
-    hotkey: str
+    run_id: RunId
+    hotkey: Hotkey
     rule_set: str
     kind: str
     lead_hours: int
@@ -82,8 +83,8 @@ class LeadRow:
 class ScoreRow:
     """What weights are made of: one forecast under one rule set."""
 
-    run_id: str
-    hotkey: str
+    run_id: RunId
+    hotkey: Hotkey
     rule_set: str
     day1: float | None
     leads: Mapping[str, float]
@@ -96,7 +97,7 @@ class ScoreRow:
 class InputsRow:
     """What the units of one lead were given, but for the forecasts."""
 
-    run_id: str
+    run_id: RunId
     rule_set: str
     kind: str
     lead_hours: int
@@ -109,11 +110,11 @@ class InputsRow:
 class OverallRow:
     """An overall score and who earned it."""
 
-    run_id: str
+    run_id: RunId
     init_time: datetime
     run_state: RunState
     rule_set: str
-    hotkey: str
+    hotkey: Hotkey
     uid: int
     registered_at: int
     state: ForecastState
@@ -126,7 +127,7 @@ class OverallRow:
 class CostRow:
     """CPU seconds of a run under one rule set."""
 
-    run_id: str
+    run_id: RunId
     rule_set: str
     leads: int
     """How many leads they were spent on."""

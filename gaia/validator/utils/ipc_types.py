@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from enum import IntEnum
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -11,8 +12,6 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError,
 
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
 """How a compute worker is confined. The last is for tests: what holds where the kernel has no Landlock."""
-
-Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 CANARY = "pool.canary"
@@ -54,6 +53,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         return rebuild(self.error_type, self.message, self.retry_at)
 
 
+class Priority(IntEnum):
+    """Which units the pool runs first: the lower number."""
+
+    AHEAD = 10
+    """References and overlaps, which the scoring of leads and the weights wait for."""
+    USUAL = 100
+    """The scoring of forecasts, of which there may be hours."""
+
+
 class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     """One job for the compute pool.
 
@@ -66,7 +74,7 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     payload: dict[str, Any]
     deadline_at: float
     """Unix seconds; a unit that is not answered by then has failed."""
-    priority: int = 100
+    priority: int = Priority.USUAL
     """Lower runs first."""
     attempt: int = 1
     trace_id: str = ""

@@ -18,8 +18,7 @@ from gaia.localnet.archives.grib import gfs_file
 from gaia.localnet.weather.pack import WeatherPack
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest, metadata_path
 
 FIELDS = ("2t", "msl", "10u", "10v", "z500")
 INIT = datetime(2026, 3, 25, tzinfo=UTC)

@@ -11,9 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +22,7 @@ import psutil
 from campaigns.pool_faults import stops, victims
 from campaigns.pool_faults.book import Book
 from campaigns.pool_faults.engine import is_right
+from campaigns.pool_faults.plans import Tally, make_plan
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.meeting.rendezvous import Board, board_path, heartbeat_path, read_board
 
@@ -30,11 +30,6 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 ROOT = SCRIPTS.parent
 
 KINDS = ("worker", "fork_server", "engine", "supervisor")
-SHARES = {"supervisor": 0.103, "fork_server": 0.11, "engine": 0.13, "standby": 0.02}
-"""The rest are workers. The standby is the next engine, which waits."""
-STUMBLES_PER_KILL = 0.02
-"""Short stops of Supervisor or engine, which must do no harm at all."""
-
 WORKERS = 3
 UNIT_TIMEOUT_S = 1.5 * stops.PATIENCE
 SILENCE_S = 3.0 * stops.PATIENCE
@@ -44,48 +39,10 @@ _END_S = 10.0 * stops.PATIENCE
 _MEAN_GAP_S = 0.05
 _MOST_NEWBORN = 3
 _STUCK_AFTER_S = 45.0 * stops.PATIENCE
-_QUIET_END = 0.08
-_FEWEST_QUIET = 8
-"""The last acts of a lane, this share or so many, spare the Supervisor: what its family holds is counted before and after."""
 
 
 class Deadlock(Exception):
     """Nothing was answered for so long that nothing ever will be."""
-
-
-@dataclass
-class Tally:
-    """What a lane did and found."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    stumbles: int = 0
-    compared: int = 0
-    """Processes whose holdings were counted before and after."""
-    left_behind: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    leaks: list[str] = field(default_factory=list)
-    deadlocks: list[str] = field(default_factory=list)
-
-
-def make_plan(kills: int, random: Random) -> tuple[deque[str], deque[str]]:
-    """Shuffle kills of each kind, with "stop <kind>" and stumbles among them; the same for the same seed.
-
-    Returns
-    -------
-    tuple[deque[str], deque[str]]
-        What to do first, and what to do then, which spares the Supervisor.
-    """
-    counts = {kind: max(1, round(share * kills)) for kind, share in SHARES.items()}
-    counts["worker"] = max(1, kills - sum(counts.values()))
-    acts = [kind for kind, count in counts.items() for _ in range(count)]
-    for kind, per_kill in stops.PER_KILL.items():
-        acts += [f"stop {kind}"] * max(1, round(per_kill * kills))
-    acts += ["stumble"] * round(STUMBLES_PER_KILL * kills)
-    random.shuffle(acts)
-    quiet_from = max(0, len(acts) - max(_FEWEST_QUIET, round(_QUIET_END * len(acts))))
-    early = [act for act in acts[quiet_from:] if act == "supervisor"]
-    late = [act for act in acts[quiet_from:] if act != "supervisor"]
-    return deque([*acts[:quiet_from], *early]), deque(late)
 
 
 class Lane:

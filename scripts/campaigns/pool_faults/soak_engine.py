@@ -98,6 +98,7 @@ def run_soak_engine(
     import uvloop
 
     from gaia.validator.app.pool.compute_pool import ComputePool
+    from gaia.validator.utils.files import put_file
 
     async def serve(samples: TextIO) -> None:
         pool = ComputePool(SimpleNamespace(unit_crash_limit=3, unit_timeout_s=_FAR_S), Path(board))
@@ -112,9 +113,8 @@ def run_soak_engine(
             "queue_depth_end": pool.queue_depth,
             "busy_end": pool.busy,
         }
-        draft = Path(settings["verdict"] + ".draft")
-        draft.write_text(json.dumps({**verdict, "seconds": time.monotonic() - soak.begun}))
-        draft.rename(settings["verdict"])
+        content = json.dumps({**verdict, "seconds": time.monotonic() - soak.begun})
+        put_file(Path(settings["verdict"]), content.encode())
         await stop.wait()
         await pool.close()
 

@@ -12,18 +12,17 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
-from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
 from gaia.validator.app.children import preload
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.patience import patience
 from tests.support.repository import ROOT
+from tests.support.weather_handlers import score_batch, score_day1
 
 FIELDS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "z500": 55_000.0}
 MINERS = 6
 SHOW = """
     import json, sys
-    from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
+    from tests.support.weather_handlers import score_day1
     print(json.dumps([score_day1(payload)["components"] for payload in json.load(sys.stdin)]))
 """
 

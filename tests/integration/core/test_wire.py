@@ -20,7 +20,7 @@ from gaia.miner.server import ReferenceMiner
 from gaia.miner.sessions import write_certificate
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.messages import job_id_of, store_name_of
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron

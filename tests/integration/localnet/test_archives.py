@@ -20,11 +20,11 @@ from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
-from gaia.tasks.defined_tasks.weather.validator.reference import gfs_compute, verification_compute
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, OwnFailure, TransientError
 from tests.support.patience import patience
+from tests.support.weather_handlers import gfs_compute, verification_compute
 
 INIT_TIME = datetime(2026, 3, 27, tzinfo=UTC)
 HELD = ("2t", "10u", "msl", "z500", "t850")

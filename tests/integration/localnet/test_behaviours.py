@@ -19,10 +19,9 @@ from gaia.localnet.miners.forecasters import NAN_SHARE
 from gaia.localnet.miners.local_miner import ANSWER_TAKES, LocalMiner, ServedMiner, World, questions_path
 from gaia.localnet.population import HOSTILE, Behaviour, MinerSpec, population
 from gaia.localnet.weather.replay import WeatherReplay
-from gaia.miner.server import MinerOptions
+from gaia.miner.jobs import MinerOptions
 from gaia.tasks.defined_tasks.base import SignedManifest
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract
-from gaia.tasks.defined_tasks.weather.validator.scoring import describe_forecast
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.messages import (
     EXCHANGE_PATH,
@@ -30,13 +29,14 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     PUBLIC_KEY_PATH,
     STORE_PATH,
 )
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 from tests.support.patience import patience
+from tests.support.weather_handlers import describe_forecast
 
 SPECS = population(12, seed=3)
 DAY1_CHUNK, ERA5_CHUNK = "2t/1.0.0", "2t/3.0.0"

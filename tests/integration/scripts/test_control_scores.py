@@ -23,13 +23,14 @@ from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.messages import store_name_of
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
-from gaia.validator.core.weights.vector import quantise, weight_vector
+from gaia.validator.core.weights.vector import Terms, quantise, registered, weights_of
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
 from tests.support.patience import patience
 from tests.support.repository import SCRIPTS
 
 SCRIPT = SCRIPTS / "control_scores.py"
+INPUTS = SCRIPTS / "control_inputs.py"
 GRID, STEP_HOURS, STEPS = "1.0", 6, 8
 INIT_TIME = datetime(2026, 4, 1, tzinfo=UTC)
 RUN_ID = "2026-04-01T00Z"
@@ -212,7 +213,8 @@ def summary_of(state: Path) -> dict[str, Any]:
         **{**chain, **more, "weights_version": 0, "commit_reveal": False},
         neurons=[Neuron(**neuron) for neuron in neurons],
     )
-    vector = weight_vector([{row["hotkey"]: row["overall"] for row in scores}], metagraph, **SETTINGS)
+    terms = Terms(rule="gaia-2.9", **SETTINGS)
+    vector = weights_of([{row["hotkey"]: row["overall"] for row in scores}], registered(metagraph), terms)
     assert vector is not None
     return {
         "grid": GRID,
@@ -315,8 +317,9 @@ def test_run_that_was_stopped_before_its_end_is_named_in_a_sentence(tmp_path: Pa
 
 
 def test_the_control_script_imports_nothing_of_ours() -> None:
-    imports = [line for line in SCRIPT.read_text().splitlines() if "import" in line.split("#")[0].split()[:1]]
-    sources = [line for line in SCRIPT.read_text().splitlines() if line.startswith("from ")]
+    lines = [line for path in (SCRIPT, INPUTS) for line in path.read_text().splitlines()]
+    imports = [line for line in lines if "import" in line.split("#")[0].split()[:1]]
+    sources = [line for line in lines if line.startswith("from ")]
 
     assert imports
     assert not any("gaia" in line or "tests" in line for line in imports + sources)

@@ -8,7 +8,8 @@ import sys
 from random import Random
 
 import pytest
-from campaigns.pool_faults.campaign import KINDS, make_plan
+from campaigns.pool_faults.campaign import KINDS
+from campaigns.pool_faults.plans import make_plan
 
 from tests.support.patience import patience, slowness
 from tests.support.roles import ROOT

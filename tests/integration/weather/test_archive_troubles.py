@@ -13,6 +13,7 @@ from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.base import Archives
+from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
@@ -90,7 +91,9 @@ async def test_the_tick_lives_through_every_trouble_and_scores_as_if_there_had_b
     climatology = ZarrClimatologyArchive(settings, clock)
     archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
     metagraph = FakeMetagraph(a_metagraph([miner.hotkey for miner in miners]))
-    task = WeatherTask(settings, database, FakeMiners(miners), archives, FakePool(miners), metagraph, clock)
+    pool = FakePool(miners)
+    copies = CopyBook(settings, database, pool)
+    task = WeatherTask(settings, database, FakeMiners(miners), archives, pool, metagraph, clock, copies)
     for source in Source:
         for trouble in Trouble:
             server.troubles.begin(source, trouble, times=1)

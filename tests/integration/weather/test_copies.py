@@ -391,7 +391,7 @@ async def test_an_answer_that_is_not_one_of_overlaps_is_asked_for_again(story, f
         return ResultUnit(job_id=unit.job_id, attempt=1, value=forged)
 
     story.pool.dispatch_and_wait = dispatch
-    with pytest.raises(TransientError, match="not one of overlaps"):
+    with pytest.raises(TransientError, match="not one to weather.copies.overlaps"):
         await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)
 
     story.pool.dispatch_and_wait = answer

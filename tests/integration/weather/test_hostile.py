@@ -14,10 +14,10 @@ from gaia.localnet.miners.local_miner import ANSWER_TAKES, LocalMiner, ServedMin
 from gaia.localnet.options import MINER_TIMEOUT_S
 from gaia.localnet.population import HOSTILE, Behaviour, population
 from gaia.localnet.weather.replay import WeatherReplay
-from gaia.miner.server import MinerOptions
+from gaia.miner.jobs import MinerOptions
 from gaia.miner.sessions import write_certificate
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.borders import UNFORESEEN, Party

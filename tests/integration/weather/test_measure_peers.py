@@ -1,4 +1,4 @@
-"""On real fields our numbers are those of xskillscore, scores and scoringrules."""
+"""On real fields our numbers are those of xskillscore and scores."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 import xarray as xr
 
 from gaia.localnet.weather.pack import WeatherPack
-from gaia.tasks.defined_tasks.weather.validator import metrics
 from gaia.tasks.defined_tasks.weather.validator.areas import row_weights
-from gaia.tasks.defined_tasks.weather.validator.ensemble import crps, crps_of_points
 from gaia.tasks.defined_tasks.weather.validator.measures import WEIGHTINGS, field_components
 
 FIELDS = ["2t", "msl", "10u", "10v"]
@@ -90,32 +88,3 @@ def test_scores_agrees_to_six_digits(real, measures):
     found = ours(real, measures)
     for name, value in theirs.items():
         assert found[name] == pytest.approx(float(value), rel=1e-6), name
-
-
-@pytest.fixture(scope="module")
-def ensemble():
-    """Ten states of one week, and one of the week as the truth."""
-    frames = WeatherPack().frames("2t")[:, ::3, ::3].astype(np.float64)
-    return on_globe(frames[1:21:2], "member"), on_globe(frames[0])
-
-
-@pytest.mark.parametrize(("fair", "estimator"), [(True, "fair"), (False, "nrg")])
-def test_scoringrules_agrees_to_nine_digits_at_every_point(ensemble, fair, estimator):
-    rules = pytest.importorskip("scoringrules")
-    members, truth = ensemble
-
-    found = crps_of_points(members, truth, fair=fair).values
-
-    theirs = rules.crps_ensemble(truth.values, members.values, m_axis=0, estimator=estimator)
-    assert found == pytest.approx(theirs, rel=1e-9, abs=1e-12)
-
-
-@pytest.mark.parametrize(("fair", "method"), [(True, "fair"), (False, "ecdf")])
-def test_scores_agrees_on_the_whole_globe(ensemble, fair, method):
-    probability = pytest.importorskip("scores.probability")
-    members, truth = ensemble
-
-    found = crps(members, truth, fair=fair)
-
-    theirs = probability.crps_for_ensemble(members, truth, "member", method=method, preserve_dims="all")
-    assert float(found) == pytest.approx(float(metrics.spatial_mean(theirs)), rel=1e-9)

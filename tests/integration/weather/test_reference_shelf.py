@@ -15,12 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.base import Archives
-from gaia.tasks.defined_tasks.weather.references.shelf import (
-    FieldFiles,
-    ReferenceKey,
-    ReferenceShelf,
-    lead_keys,
-)
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, ReferenceSource, lead_keys
+from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
@@ -37,8 +35,12 @@ from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 NOW = INIT + timedelta(days=10)
-ERA5 = ReferenceKey(source="era5", init_time=INIT, lead_hours=24, fields=("2t", "z500"), kind="final")
-DAY1 = ReferenceKey(source="gfs", init_time=INIT, lead_hours=12, fields=("2t",), kind="day1")
+ERA5 = ReferenceKey(
+    source=ReferenceSource.ERA5, init_time=INIT, lead_hours=24, fields=("2t", "z500"), kind=LeadKind.FINAL
+)
+DAY1 = ReferenceKey(
+    source=ReferenceSource.GFS, init_time=INIT, lead_hours=12, fields=("2t",), kind=LeadKind.DAY1
+)
 SOURCES = ("gfs", "era5", "climatology")
 
 
@@ -109,7 +111,7 @@ def world(database, tmp_path):
 
 
 def contents(files: FieldFiles) -> dict[str, bytes]:
-    return {name: Path(entry["path"]).read_bytes() for name, entry in files.items()}
+    return {name: Path(entry.path).read_bytes() for name, entry in files.items()}
 
 
 def flip(path: Path) -> None:
@@ -143,7 +145,9 @@ DAMAGE = {"flipped": flip, "cut": cut, "gone": Path.unlink}
 )
 @pytest.mark.parametrize("source", SOURCES)
 async def test_whatever_a_source_raises_is_recorded_and_waited_out(world, source, error):
-    key = ReferenceKey(source=source, init_time=INIT, lead_hours=24, fields=("2t",), kind="final")
+    key = ReferenceKey(
+        source=ReferenceSource(source), init_time=INIT, lead_hours=24, fields=("2t",), kind=LeadKind.FINAL
+    )
     world.source.error = error
 
     assert await world.shelf.take(key, NOW) is None
@@ -196,7 +200,7 @@ async def test_takers_at_once_share_one_transfer(world):
 async def test_damaged_files_are_fetched_anew_and_are_what_they_were(world, damage):
     before = await world.shelf.take(ERA5, NOW)
     good, recorded = contents(before), (await world.row(ERA5))["digest"]
-    DAMAGE[damage](Path(before["z500"]["path"]))
+    DAMAGE[damage](Path(before["z500"].path))
 
     with capture_logs() as logs:
         after = await world.shelf.take(ERA5, NOW)
@@ -215,7 +219,7 @@ async def test_values_that_a_source_revised_are_never_served_for_those_recorded(
     before = await world.shelf.take(ERA5, NOW)
     other = contents(before)["2t"]
     recorded = await world.row(ERA5)
-    DAMAGE[damage](Path(before["z500"]["path"]))
+    DAMAGE[damage](Path(before["z500"].path))
     world.decoder.values = "281"
     now = NOW
 
@@ -225,7 +229,7 @@ async def test_values_that_a_source_revised_are_never_served_for_those_recorded(
         row = await world.row(ERA5)
         assert "was revised by its source" in row["last_error"]
         assert (row["digest"], row["fields"]) == (recorded["digest"], recorded["fields"])
-        assert Path(before["2t"]["path"]).read_bytes() == other
+        assert Path(before["2t"].path).read_bytes() == other
         errors = [line["event"] for line in logs if line["log_level"] == "error"]
         assert errors == (["reference_damaged"] if attempt == 1 else []) + ["reference_missing"]
         assert now < row["retry_at"] <= now + timedelta(hours=4)
@@ -238,7 +242,7 @@ async def test_values_that_a_source_revised_are_never_served_for_those_recorded(
 
 async def test_a_file_that_is_put_back_is_served_without_the_source(world):
     before = await world.shelf.take(ERA5, NOW)
-    path = Path(before["z500"]["path"])
+    path = Path(before["z500"].path)
     copy = path.read_bytes()
     path.unlink()
     world.source.error = TransientError("503")
@@ -262,7 +266,7 @@ async def test_files_are_read_whole_once_and_again_when_they_have_changed(world,
     monkeypatch.setattr(hashlib, "file_digest", counted)
     for _ in range(3):
         await world.shelf.take(ERA5, NOW)
-    os.utime(taken["2t"]["path"], ns=(1, 1))
+    os.utime(taken["2t"].path, ns=(1, 1))
     for _ in range(3):
         await world.shelf.take(ERA5, NOW)
 
@@ -292,7 +296,7 @@ async def test_sets_that_older_releases_recorded_are_served_and_mended_where_the
     flip(folder / "2t.f32")
     taken = await world.shelf.take(ERA5, NOW)
 
-    assert taken["2t"]["path"] == str(folder / "2t.f32")
+    assert taken["2t"].path == str(folder / "2t.f32")
     assert contents(taken) == good
 
 
@@ -309,13 +313,15 @@ async def test_sets_outlive_a_move_of_the_data_folder(world, tmp_path, is_old):
     taken = await world.new_shelf(after).take(ERA5, NOW)
 
     assert contents(taken) == good
-    assert all(Path(entry["path"]).is_relative_to(after) for entry in taken.values())
+    assert all(Path(entry.path).is_relative_to(after) for entry in taken.values())
     assert world.source.fetched == fetched
 
 
 async def test_a_set_asked_for_with_more_fields_gets_them_and_keeps_the_others(world):
     first = await world.shelf.take(DAY1, NOW)
-    more = ReferenceKey(source="gfs", init_time=INIT, lead_hours=12, fields=("2t", "msl"), kind="day1")
+    more = ReferenceKey(
+        source=ReferenceSource.GFS, init_time=INIT, lead_hours=12, fields=("2t", "msl"), kind=LeadKind.DAY1
+    )
 
     taken = await world.shelf.take(more, NOW)
 
@@ -368,7 +374,9 @@ async def test_after_an_outage_of_ours_day1_is_not_given_up_on_the_first_failure
 async def test_truth_of_era5_and_climatology_is_waited_for_without_end(world):
     world.source.error = TransientError("503")
     for source in ("era5", "climatology"):
-        key = ReferenceKey(source=source, init_time=INIT, lead_hours=12, fields=("2t",), kind="day1")
+        key = ReferenceKey(
+            source=ReferenceSource(source), init_time=INIT, lead_hours=12, fields=("2t",), kind=LeadKind.DAY1
+        )
         for days in (1, 2, 30):
             assert await world.shelf.take(key, NOW + timedelta(days=days)) is None
         assert not await world.shelf.is_given_up(key)
@@ -408,7 +416,9 @@ async def test_waits_grow_to_hours_and_are_as_long_as_the_source_asks(
 
 async def test_what_is_wrong_is_said_loudly_when_it_changes_and_quietly_while_it_lasts(world):
     keys = [
-        ReferenceKey(source="era5", init_time=INIT, lead_hours=lead, fields=("2t",), kind="final")
+        ReferenceKey(
+            source=ReferenceSource.ERA5, init_time=INIT, lead_hours=lead, fields=("2t",), kind=LeadKind.FINAL
+        )
         for lead in (24, 48)
     ]
     steps: list[Exception | None] = [
@@ -440,7 +450,7 @@ async def test_what_is_wrong_is_said_loudly_when_it_changes_and_quietly_while_it
 
 async def test_a_disk_that_fails_is_our_failure_and_the_set_stays(world):
     taken = await world.shelf.take(ERA5, NOW)
-    path = Path(taken["2t"]["path"])
+    path = Path(taken["2t"].path)
     good = path.read_bytes()
     path.unlink()
     path.symlink_to(path.name)
@@ -456,12 +466,12 @@ async def test_a_disk_that_fails_is_our_failure_and_the_set_stays(world):
 
 async def test_truth_is_decoded_with_the_climatology_of_its_time_where_it_is_at_hand(world):
     given = []
-    climatology = replace(ERA5, source="climatology")
+    climatology = replace(ERA5, source=ReferenceSource.CLIMATOLOGY)
     await world.shelf.take(climatology, NOW)
     other_time = replace(ERA5, lead_hours=48)
     for key in (ERA5, other_time):
         await world.shelf.take(key, NOW)
-        given.append(sorted(world.decoder.units[-1].payload["climatology"]))
+        given.append(sorted(world.decoder.units[-1].payload.get("climatology", {})))
 
     assert "climatology" not in world.decoder.units[0].payload
     assert given == [["2t", "z500"], []]
@@ -470,4 +480,4 @@ async def test_truth_is_decoded_with_the_climatology_of_its_time_where_it_is_at_
 @pytest.mark.parametrize("measures", ["plain", "gaia-2.9"])
 @pytest.mark.parametrize("kind", ["day1", "final"])
 def test_of_what_a_lead_is_held_against_the_climatology_comes_first(kind, measures):
-    assert next(iter(lead_keys(kind, INIT, 24, ["2t"], measures))) == "climatology"
+    assert next(iter(lead_keys(LeadKind(kind), INIT, 24, ["2t"], measures))) == "climatology"

@@ -67,7 +67,7 @@ def test_full_disk_under_the_board_ends_in_a_sentence(
     supervisor = Supervisor(options, targets={Role.SIGNER: "builtins:print"})
     rendezvous.make_private(rendezvous.run_directory(tmp_path))
     board = rendezvous.board_path(tmp_path)
-    board.with_name(f"board.{os.getpid()}").symlink_to("/dev/full")
+    board.with_name(f"board.{os.getpid()}.part").symlink_to("/dev/full")
 
     assert supervisor.run() == ExitCode.DATA_DIR_FULL
 
@@ -100,4 +100,4 @@ def test_settings_that_cannot_be_read_again_just_now_end_nothing(
         supervisor._begin_reload()
 
     assert "reload_failed" in caplog.text
-    assert supervisor._reloading is None
+    assert supervisor._rereading.pid is None

@@ -11,7 +11,8 @@ import pytest
 from bittensor_core import Keypair
 
 from gaia.miner.inference import ForecastField
-from gaia.miner.server import MinerOptions, ReferenceMiner
+from gaia.miner.jobs import MinerOptions
+from gaia.miner.server import ReferenceMiner
 from gaia.miner.store import StoreWriter
 from gaia.tasks.defined_tasks.weather.wire.messages import InitiateData, InitiateStatus
 from tests.support.miners import INIT_TIME, a_model, miner_options

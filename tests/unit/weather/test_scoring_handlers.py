@@ -12,16 +12,13 @@ import pytest
 import xarray as xr
 
 from gaia.tasks.defined_tasks.weather.rules import Component
+from gaia.tasks.defined_tasks.weather.units import DescribeForecast
 from gaia.tasks.defined_tasks.weather.validator.measures import field_components
-from gaia.tasks.defined_tasks.weather.validator.scoring import (
-    describe_forecast,
-    handle_day1_scoring,
-    require_comparable,
-    score_day1,
-    score_era5_final,
-)
+from gaia.tasks.defined_tasks.weather.validator.scoring import handle_day1_scoring
+from gaia.tasks.defined_tasks.weather.validator.zarr_example import require_comparable
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import SHAPE, Values, a_field, a_store, packed, put, reference_files
+from tests.support.weather_handlers import describe_forecast, part_of, score_day1, score_era5_final
 
 FIELDS = {"2t": a_field(0), "z500": a_field(1, mean=55_000.0, spread=1500.0)}
 
@@ -130,7 +127,7 @@ def test_diagnosis_says_what_a_rejected_forecast_holds(request_of: Callable[...,
     values[: SHAPE[0] // 2] = np.nan
     payload = request_of({"2t": values, "z500": FIELDS["z500"]})
 
-    described = describe_forecast(payload)["fields"]
+    described = describe_forecast(part_of(payload, DescribeForecast))["fields"]
 
     assert described["2t"] == {
         "finite_fraction": pytest.approx(91 / 181),
@@ -149,7 +146,7 @@ def test_diagnosis_of_what_cannot_be_read_names_the_problem(
     payload = request_of({"2t": FIELDS["2t"], "z500": np.full(SHAPE, np.nan, np.float32)})
     put(tmp_path / "spool", payload["digests"], "2t/1.0.0", packed(FIELDS["2t"][:90]))
 
-    described = describe_forecast(payload)["fields"]
+    described = describe_forecast(part_of(payload, DescribeForecast))["fields"]
 
     assert "blosc" in described["2t"]["problem"]
     assert described["2t"]["minimum"] is None

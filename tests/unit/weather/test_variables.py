@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gaia.tasks.defined_tasks.weather.variables import (
-    GRIDS,
     LEVELS_HPA,
     VARIABLES,
     field_name,
-    grid_of,
     level_weights,
     split_field,
 )
@@ -46,12 +44,6 @@ def test_level_weights_do_not_depend_on_order() -> None:
 def test_a_single_level_weighs_one_and_no_level_nothing() -> None:
     assert level_weights([500]) == {500: 1.0}
     assert level_weights([]) == {}
-
-
-def test_a_grid_is_found_by_its_shape() -> None:
-    assert {grid_of(shape) for shape in GRIDS.values()} == set(GRIDS)
-    with pytest.raises(ValueError, match="no grid"):
-        grid_of((180, 360))
 
 
 def test_limits_and_source_names_are_filled_in() -> None:

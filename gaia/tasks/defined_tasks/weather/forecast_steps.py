@@ -8,21 +8,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock, ComputePool, MetagraphView, Miners
+from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
-from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches, Payload, Value
+from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.promises import Promises
-from gaia.tasks.defined_tasks.weather.references.shelf import FieldFiles, paths_of
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
+from gaia.tasks.defined_tasks.weather.units import (
+    SCORES_ONE,
+    BatchMember,
+    DescribeForecast,
+    FieldDescription,
+    LeadScored,
+    LeadUnit,
+    Spooled,
+    VerifyForecast,
+    score_batch,
+    score_one,
+)
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.db import queries
@@ -32,15 +46,13 @@ from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
-from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
+from gaia.validator.utils.identities import Hotkey, JobId, MinerJobId, RunId
+from gaia.validator.utils.ipc_types import Neuron
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 log = structlog.get_logger(__name__)
-
-HANDLERS = {"day1": "weather.score.day1", "final": "weather.score.era5_final"}
-BATCH_HANDLER = "weather.score.batch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +60,8 @@ class Scoring:
     """How one lead of a run is scored under one rule set."""
 
     rules: RuleSet
-    batches: LeadBatches
+    fields: Sequence[str]
+    batches: LeadBatches[Spooled, Done[LeadScored]]
     inputs: LeadInputs
     sketches: Path | None
     """Where the errors of forecasts go; None: they are not wanted."""
@@ -62,23 +75,23 @@ class ForecastSteps:
         settings: Settings,
         database: Database,
         miners: Miners,
-        pool: ComputePool,
+        pool: UnitRunner,
         metagraph: MetagraphView,
         clock: Clock,
         book: ScoreBook,
         window: FreezeWindow,
+        kept: KeptInputs,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._database = database
         self._miners = miners
-        self._pool = pool
+        self._units = UnitClient(pool, settings.unit_timeout_s, wall_clock)
         self._metagraph = metagraph
         self._clock = clock
         self._book = book
         self._window = window
-        self._wall_clock = wall_clock
-        self._kept = KeptInputs(settings, database)
+        self._kept = kept
         self._promises = Promises(database)
         self._spool = settings.data_dir.resolve() / "spool"
 
@@ -115,7 +128,7 @@ class ForecastSteps:
             If we were away so long that nobody may be bound any more.
         """
         self._window.require_open(forecast, self._clock.now())
-        miner, job_id = self._neuron(forecast), forecast.job_id or ""
+        miner, job_id = self._neuron(forecast), MinerJobId(forecast.job_id or "")
         if not await self._miners.forecast_ready(miner, job_id):
             return False
         access = await self._miners.open_store(miner, job_id)
@@ -142,33 +155,40 @@ class ForecastSteps:
     def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
         """Return where forecasts whose chunks of a lead are there are scored together under `rules`."""
         kind = lead.kind
-        shared = self._contract() | {
-            "lead_hours": lead.hours,
-            "fields": list(references["truth"]),
-            "measures": rules.measures,
-            **{role: paths_of(files) for role, files in references.items()},
-        }
+        roles = {role: paths_of(files) for role, files in references.items()}
+        given = LeadUnit(
+            grid=self._settings.grid_degrees,
+            steps=self._settings.forecast_steps,
+            step_hours=self._settings.forecast_step_hours,
+            lead_hours=lead.hours,
+            fields=list(roles["truth"]),
+            measures=rules.measures,
+            **roles,
+        )
         own = "" if rules.name == self._settings.rule_set else f"/{rules.name}"
         name = f"{kind}/{lead.hours}{own}"
 
-        async def together(payloads: Mapping[str, Payload]) -> Mapping[str, Value | GaiaError]:
-            members = hashlib.sha256(" ".join(sorted(payloads)).encode()).hexdigest()[:16]
-            result = await self._dispatch(
-                BATCH_HANDLER,
-                f"{run.run_id}/batch-{members}/{name}",
-                shared | {"kind": kind, "forecasts": payloads},
-            )
-            cost = {"cpu_s": result.cpu_s / len(payloads)}
-            return {hotkey: _outcome(value, cost) for hotkey, value in result.unwrap().items()}
+        async def together(
+            forecasts: Mapping[Hotkey, Spooled],
+        ) -> Mapping[Hotkey, Done[LeadScored] | GaiaError]:
+            members = hashlib.sha256(" ".join(sorted(forecasts)).encode()).hexdigest()[:16]
+            job_id = JobId(f"{run.run_id}/batch-{members}/{name}")
+            done = await self._units.run_unit(score_batch(kind, given, forecasts), job_id)
+            cpu_s = done.cpu_s / len(forecasts)
+            return {hotkey: _outcome(done.answer[hotkey], cpu_s) for hotkey in forecasts}
 
-        async def alone(hotkey: str, payload: Payload) -> Value:
-            return await self._run(HANDLERS[kind], f"{run.run_id}/{hotkey}/{name}", shared | dict(payload))
+        async def alone(hotkey: Hotkey, spooled: Spooled) -> Done[LeadScored]:
+            job_id = JobId(f"{run.run_id}/{hotkey}/{name}")
+            return await self._units.run_unit(score_one(kind, given, spooled), job_id)
 
         return Scoring(
             rules=rules,
+            fields=given.fields,
             batches=LeadBatches(self._settings.batch_miners, together, alone),
-            inputs=self._kept.describe(HANDLERS[kind], shared, references),
-            sketches=None if own else sketch_folder(self._spool.parent, rules, run.run_id, kind, lead.hours),
+            inputs=self._kept.describe(SCORES_ONE[kind].handler, given, references),
+            sketches=None
+            if own
+            else sketch_folder(self._spool.parent, rules, RunId(run.run_id), kind, lead.hours),
         )
 
     async def score(
@@ -183,22 +203,20 @@ class ForecastSteps:
 
         Afterwards the shadow rules have their turn; whatever comes of it, the lead is scored.
         """
-        fields: list[str] = active.inputs.payload["fields"]
-        metadata, chunks = self._metadata(fields), self._chunks(lead, fields)
+        metadata, chunks = self._metadata(active.fields), self._chunks(lead, active.fields)
         digests = await self._promises.of(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
-        spooled = {"store_dir": str(store), "digests": digests}
+        spooled = Spooled(store_dir=str(store), digests=dict(digests))
         with border(Party.DISK, f"looking into the spool of {forecast.hotkey}"):
             left_over = any((store / path).exists() for path in digests)
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
-            wanted = (
-                {"sketch": str(active.sketches / sketch_name(forecast.hotkey))} if active.sketches else {}
-            )
-            value = await active.batches.score(forecast.hotkey, spooled | wanted)
+            sketch = str(active.sketches / sketch_name(Hotkey(forecast.hotkey))) if active.sketches else ""
+            wanted = msgspec.structs.replace(spooled, sketch=sketch)
+            scored = await active.batches.score(Hotkey(forecast.hotkey), wanted)
         except MinerFault as error:
             if not left_over:
-                await self._diagnose(forecast, lead, spooled, fields, error)
+                await self._diagnose(forecast, lead, spooled, active.fields, error)
                 self._kept.drop(store, chunks)
                 raise
             # What was in the spool before may have been damaged there: blame needs evidence.
@@ -206,7 +224,7 @@ class ForecastSteps:
             self._kept.drop(store, digests)
             await self.score(forecast, lead, active, shadow, now)
             return
-        await self._book.record(forecast, lead, value, active.inputs, now)
+        await self._book.record(forecast, lead, scored, active.inputs, now)
         if shadow is not None:
             await self._follow(forecast, lead, shadow, spooled, now)
         self._kept.release(store, chunks)
@@ -225,12 +243,12 @@ class ForecastSteps:
         return sorted({metadata_path(field) for field in fields})
 
     async def _follow(
-        self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Payload, now: datetime
+        self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Spooled, now: datetime
     ) -> None:
         """Score a lead by the shadow rules, after the active ones."""
         try:
-            value = await shadow.batches.score(forecast.hotkey, spooled)
-            await self._book.record_shadow(forecast, lead, value, shadow.inputs, now)
+            scored = await shadow.batches.score(Hotkey(forecast.hotkey), spooled)
+            await self._book.record_shadow(forecast, lead, scored, shadow.inputs, now)
         except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
             log.error(
                 "shadow_failed",
@@ -252,60 +270,40 @@ class ForecastSteps:
     ) -> None:
         """Bring the lead's files into the spool; geometry that breaks the contract ends it early."""
         miner = self._neuron(forecast)
-        access = await self._miners.open_store(miner, forecast.job_id or "")
+        access = await self._miners.open_store(miner, MinerJobId(forecast.job_id or ""))
         if access.manifest_sha256 != forecast.manifest_sha256:
             raise MinerFault("the manifest was changed after it was frozen")
         if not all((store / path).exists() for path in metadata):
             await self._miners.fetch_files(miner, access, metadata, store)
-            payload = self._contract() | {
-                "store_dir": str(store),
-                "digests": {path: digests[path] for path in metadata},
-            }
-            await self._run("weather.hash.forecast_verify", f"{_name(forecast)}/metadata", payload)
+            unit = VerifyForecast(
+                grid=self._settings.grid_degrees,
+                steps=self._settings.forecast_steps,
+                step_hours=self._settings.forecast_step_hours,
+                store_dir=str(store),
+                digests={path: digests[path] for path in metadata},
+            )
+            await self._units.run_unit(unit, JobId(f"{_name(forecast)}/metadata"))
         await self._miners.fetch_files(miner, access, chunks, store)
 
     async def _diagnose(
-        self, forecast: Forecast, lead: Lead, spooled: Payload, fields: list[str], error: MinerFault
+        self, forecast: Forecast, lead: Lead, spooled: Spooled, fields: Sequence[str], error: MinerFault
     ) -> None:
         """Add to `error` what the fields hold; where they can't be read, add that."""
-        payload = {**spooled, **self._contract(), "lead_hours": lead.hours, "fields": fields}
+        unit = DescribeForecast(
+            grid=self._settings.grid_degrees,
+            steps=self._settings.forecast_steps,
+            step_hours=self._settings.forecast_step_hours,
+            store_dir=spooled.store_dir,
+            digests=spooled.digests,
+            lead_hours=lead.hours,
+            fields=list(fields),
+        )
         try:
-            value = await self._run(
-                "weather.score.forecast_verification", f"{_name(forecast)}/diagnosis", payload
-            )
+            done = await self._units.run_unit(unit, JobId(f"{_name(forecast)}/diagnosis"))
         except GaiaError as failure:
             error.add_note(f"not readable: {failure}")
             return
-        error.add_note(
-            "; ".join(
-                f"{field}: {entry['finite_fraction']:.6f} finite,"
-                f" {entry['minimum']} to {entry['maximum']}, mean {entry['mean']}"
-                for field, entry in value["fields"].items()
-            )
-        )
-
-    async def _run(self, handler: str, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-        result = await self._dispatch(handler, job_id, payload)
-        return result.unwrap() | {"cpu_s": result.cpu_s}
-
-    async def _dispatch(self, handler: str, job_id: str, payload: dict[str, Any]) -> ResultUnit:
-        return await self._pool.dispatch_and_wait(
-            WorkUnit(
-                job_id=job_id,
-                handler=handler,
-                payload=payload,
-                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
-                trace_id=job_id,
-            )
-        )
-
-    def _contract(self) -> dict[str, Any]:
-        """What every unit is told of the shape of forecasts."""
-        return {
-            "grid": self._settings.grid_degrees,
-            "steps": self._settings.forecast_steps,
-            "step_hours": self._settings.forecast_step_hours,
-        }
+        error.add_note("; ".join(_sentence(field, found) for field, found in done.answer.fields.items()))
 
     def _neuron(self, forecast: Forecast) -> Neuron:
         metagraph = self._metagraph.latest()
@@ -317,10 +315,17 @@ class ForecastSteps:
         raise MinerUnreachable("the hotkey is not in the metagraph")
 
 
-def _outcome(value: Value, cost: Value) -> Value | GaiaError:
-    """Turn one forecast's part of a batch's value into what it would have been alone."""
-    failure = value.get("failure")
-    return rebuild(failure["error_type"], failure["message"]) if failure else {**value, **cost}
+def _outcome(member: BatchMember, cpu_s: float) -> Done[LeadScored] | GaiaError:
+    """Turn one forecast's part of a batch's answer into what it would have been alone."""
+    if member.failure is not None:
+        return rebuild(member.failure.error_type, member.failure.message)
+    return Done(LeadScored(components=member.components, field_digests=member.field_digests), cpu_s)
+
+
+def _sentence(field: str, found: FieldDescription) -> str:
+    return (
+        f"{field}: {found.finite_fraction:.6f} finite, {found.minimum} to {found.maximum}, mean {found.mean}"
+    )
 
 
 def _name(forecast: Forecast) -> str:

@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.weather.references.shelf import FieldFiles, digests_of
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, digests_of
+from gaia.tasks.defined_tasks.weather.units import LeadUnit
 from gaia.validator.db import history
 from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
@@ -22,8 +23,6 @@ from gaia.validator.utils.config import Settings
 log = structlog.get_logger(__name__)
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\dZ")
-OF_ONE_FORECAST = ("store_dir", "digests")
-"""Members of a unit's payload that differ from miner to miner."""
 
 
 class KeptInputs:
@@ -34,18 +33,17 @@ class KeptInputs:
         self._data_dir = settings.data_dir.resolve()
         self._keep = timedelta(days=settings.keep_inputs_days)
 
-    def describe(
-        self, handler: str, payload: Mapping[str, Any], references: Mapping[str, FieldFiles]
-    ) -> LeadInputs:
+    def describe(self, handler: str, lead: LeadUnit, references: Mapping[str, FieldFiles]) -> LeadInputs:
         """Return what all units of a lead were given, with paths that outlive a move of the data folder."""
-        shared = {name: value for name, value in payload.items() if name not in OF_ONE_FORECAST}
-        for role, files in references.items():
-            shared[role] = {
-                field: Path(entry["path"]).relative_to(self._data_dir).as_posix()
+        paths = {
+            role: {
+                field: Path(entry.path).relative_to(self._data_dir).as_posix()
                 for field, entry in files.items()
             }
+            for role, files in references.items()
+        }
         digests = {role: digests_of(files) for role, files in references.items()}
-        return LeadInputs(handler=handler, payload=shared, digests=digests)
+        return LeadInputs(handler=handler, payload=msgspec.to_builtins(lead) | paths, digests=digests)
 
     def release(self, store: Path, chunks: Iterable[str]) -> None:
         """Drop chunks that were scored, unless they are kept for replay."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Self
+from typing import Generic, Self, TypeVar
 
 import structlog
 
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.identities import Hotkey
 
 log = structlog.get_logger(__name__)
 
-Value = Mapping[str, Any]
-Payload = Mapping[str, Any]
+P = TypeVar("P")
+V = TypeVar("V")
 
 
-class LeadBatches:
+class LeadBatches(Generic[P, V]):
     """Gathers the forecasts of one lead as they arrive.
 
     A unit starts when none is under way, with all that wait by then, and whenever
@@ -36,13 +37,13 @@ class LeadBatches:
     def __init__(
         self,
         most: int,
-        together: Callable[[Mapping[str, Payload]], Awaitable[Mapping[str, Value | GaiaError]]],
-        alone: Callable[[str, Payload], Awaitable[Value]],
+        together: Callable[[Mapping[Hotkey, P]], Awaitable[Mapping[Hotkey, V | GaiaError]]],
+        alone: Callable[[Hotkey, P], Awaitable[V]],
     ) -> None:
         self._most = most
         self._together = together
         self._alone = alone
-        self._waiting: dict[str, tuple[Payload, asyncio.Future[Value]]] = {}
+        self._waiting: dict[Hotkey, tuple[P, asyncio.Future[V]]] = {}
         self._units: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -54,9 +55,9 @@ class LeadBatches:
             unit.cancel()
         await asyncio.gather(*self._units, return_exceptions=True)
 
-    async def score(self, hotkey: str, payload: Payload) -> Value:
+    async def score(self, hotkey: Hotkey, payload: P) -> V:
         """Return what one forecast's lead comes to; raises what scoring it raised."""
-        future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting[hotkey] = payload, future
         self._start()
         return await future
@@ -88,7 +89,7 @@ class LeadBatches:
         for hotkey, (_, future) in taken.items():
             _settle(future, outcomes[hotkey])
 
-    async def _outcomes(self, payloads: Mapping[str, Payload]) -> Mapping[str, Value | BaseException]:
+    async def _outcomes(self, payloads: Mapping[Hotkey, P]) -> Mapping[Hotkey, V | BaseException]:
         if len(payloads) > 1:
             try:
                 return await self._together(payloads)
@@ -100,7 +101,7 @@ class LeadBatches:
         return dict(zip(payloads, values, strict=True))
 
 
-def _settle(future: asyncio.Future[Value], outcome: Value | BaseException) -> None:
+def _settle(future: asyncio.Future[V], outcome: V | BaseException) -> None:
     if future.done():
         return
     if isinstance(outcome, asyncio.CancelledError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from gaia.validator.utils.identities import RunId
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEST_EVERY = timedelta(minutes=30)
 _GFS_CYCLE = timedelta(hours=6)
@@ -68,9 +70,9 @@ def next_opening(now: datetime, recorded: Collection[datetime], cadence: Cadence
     return None
 
 
-def run_id_of(init_time: datetime) -> str:
+def run_id_of(init_time: datetime) -> RunId:
     """Name a run by its initial time, as "2026-03-25T00Z"."""
-    return init_time.strftime("%Y-%m-%dT%HZ")
+    return RunId(init_time.strftime("%Y-%m-%dT%HZ"))
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.lifecycle import Event, State, moves_for
 from gaia.tasks.defined_tasks.weather.outcomes import (
     Forfeited,
@@ -30,6 +31,8 @@ from gaia.tasks.defined_tasks.weather.outcomes import (
     standing_of,
 )
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
+from gaia.tasks.defined_tasks.weather.unit_client import Done
+from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db import components, inputs, queries
 from gaia.validator.db.connection import Database, savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
@@ -46,8 +49,7 @@ log = structlog.get_logger(__name__)
 class Lead(NamedTuple):
     """One lead of a run."""
 
-    kind: str
-    """A `LeadKind`."""
+    kind: LeadKind
     hours: int
 
 
@@ -98,18 +100,18 @@ class ScoreBook:
         return self._shadow
 
     async def record(
-        self, forecast: Forecast, lead: Lead, value: Mapping[str, Any], given: LeadInputs, now: datetime
+        self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
     ) -> None:
         """Store a scored lead: its components, its score and the overall score that follows.
 
         Parameters
         ----------
-        value
-            What the scoring handler returned, and ``cpu_s``, what that cost.
+        scored
+            What the scoring handler answered, and what that cost.
         given
             What it was given.
         """
-        measured = _Measured.of(value, given)
+        measured = _Measured.of(scored, given)
         result = await self._settle(forecast, Scored(lead, measured.components), now, measured=measured)
         log.info(
             "lead_scored",
@@ -121,12 +123,12 @@ class ScoreBook:
         )
 
     async def record_shadow(
-        self, forecast: Forecast, lead: Lead, value: Mapping[str, Any], given: LeadInputs, now: datetime
+        self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
     ) -> None:
         """Store what the shadow rules make of a lead that the active ones have scored."""
         rules = self.shadow_of(forecast.run_id)
         assert rules is not None
-        measured = _Measured.of(value, given)
+        measured = _Measured.of(scored, given)
         change = Scored(lead, measured.components)
 
         async def write(connection: Connection) -> None:
@@ -282,11 +284,11 @@ class _Measured:
     given: LeadInputs
 
     @classmethod
-    def of(cls, value: Mapping[str, Any], given: LeadInputs) -> _Measured:
+    def of(cls, scored: Done[LeadScored], given: LeadInputs) -> _Measured:
         return cls(
-            components=[Component(**row) for row in value["components"]],
-            field_digests=value["field_digests"],
-            cpu_s=value["cpu_s"],
+            components=scored.answer.components,
+            field_digests=scored.answer.field_digests,
+            cpu_s=scored.cpu_s,
             given=given,
         )
 

@@ -15,24 +15,22 @@ import structlog
 from gaia.tasks.defined_tasks.base import (
     Archives,
     Clock,
-    ComputePool,
     GaiaTask,
     MetagraphView,
     Miners,
+    UnitRunner,
 )
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, State
 from gaia.tasks.defined_tasks.weather.own_failures import OwnFailures
-from gaia.tasks.defined_tasks.weather.references.shelf import (
-    FieldFiles,
-    ReferenceKey,
-    ReferenceShelf,
-    lead_keys,
-)
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
+from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
 from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
@@ -68,9 +66,10 @@ class WeatherTask(GaiaTask):
         database: Database,
         miners: Miners,
         archives: Archives,
-        pool: ComputePool,
+        pool: UnitRunner,
         metagraph: MetagraphView,
         clock: Clock,
+        copies: CopyBook,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -78,14 +77,16 @@ class WeatherTask(GaiaTask):
         self._metagraph = metagraph
         self._book = ScoreBook(settings, database)
         self._kept = KeptInputs(settings, database)
-        self._copies = CopyBook(settings, database, pool)
+        self._copies = copies
         self._shelf = ReferenceShelf(settings, database, archives, pool)
         self._clock = clock
         window = FreezeWindow(
             length=timedelta(hours=settings.freeze_window_hours),
             grain=timedelta(minutes=settings.miner_poll_minutes),
         )
-        self._steps = ForecastSteps(settings, database, miners, pool, metagraph, clock, self._book, window)
+        self._steps = ForecastSteps(
+            settings, database, miners, pool, metagraph, clock, self._book, window, self._kept
+        )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miner_query_retry_minutes])
@@ -244,10 +245,10 @@ class WeatherTask(GaiaTask):
 
     async def score_day1(self, run: Run, now: datetime) -> None:
         forecasts = await self._due(run, [State.FROZEN], now)
-        unscored = await self._book.unscored_leads(forecasts, "day1")
+        unscored = await self._book.unscored_leads(forecasts, LeadKind.DAY1)
         for lead_hours in self._settings.day1_lead_hours:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
-            failed = await self._score_lead(run, waiting, Lead("day1", lead_hours), now)
+            failed = await self._score_lead(run, waiting, Lead(LeadKind.DAY1, lead_hours), now)
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
     async def score_final(self, run: Run, now: datetime) -> None:
@@ -259,10 +260,10 @@ class WeatherTask(GaiaTask):
         if not published:
             return
         forecasts = await self._due(run, [State.FROZEN, State.SCORED_DAY1], now)
-        unscored = await self._book.unscored_leads(forecasts, "final")
+        unscored = await self._book.unscored_leads(forecasts, LeadKind.FINAL)
         for lead_hours in published:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
-            failed = await self._score_lead(run, waiting, Lead("final", lead_hours), now)
+            failed = await self._score_lead(run, waiting, Lead(LeadKind.FINAL, lead_hours), now)
             # A miner that is silent now is asked for this lead again before the next.
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
@@ -301,14 +302,12 @@ class WeatherTask(GaiaTask):
             return set()
         shadow = await self._shadow_scoring(run, lead, now)
 
-        fields = active.inputs.payload["fields"]
-
         async def score(forecast: Forecast) -> None:
             await self._steps.score(forecast, lead, active, shadow, now)
 
         async def forfeit(forecast: Forecast, reason: str) -> None:
             await self._book.forfeit(forecast, lead, reason, self._clock.now())
-            self._steps.drop(forecast, lead, fields)
+            self._steps.drop(forecast, lead, active.fields)
 
         async with AsyncExitStack() as stack:
             for scoring in filter(None, (active, shadow)):
@@ -319,7 +318,7 @@ class WeatherTask(GaiaTask):
         self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> None:
         """Count a lead of the first day as absent for all once what it is held against will not come."""
-        if lead.kind != "day1":
+        if lead.kind != LeadKind.DAY1:
             return
         for key in self._keys(run, lead, self._book.rules).values():
             if await self._shelf.is_given_up(key):
@@ -328,7 +327,7 @@ class WeatherTask(GaiaTask):
                 return
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
-        fields = self._settings.day1_fields if lead.kind == "day1" else self._settings.final_fields
+        fields = self._settings.day1_fields if lead.kind == LeadKind.DAY1 else self._settings.final_fields
         return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:

@@ -178,20 +178,6 @@ def field_name(variable: str, level: int | None = None) -> str:
     return variable if level is None else f"{variable}{level}"
 
 
-def grid_of(shape: Sequence[int]) -> str:
-    """Return the name of the grid with this (latitudes, longitudes).
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    for name, known in GRIDS.items():
-        if known == tuple(shape):
-            return name
-    raise ValueError(f"no grid of shape {tuple(shape)}")
-
-
 def level_weights(levels: Sequence[int] = LEVELS_HPA) -> dict[int, float]:
     """Return each level's share of the atmosphere's thickness among `levels`, summing to 1.
 

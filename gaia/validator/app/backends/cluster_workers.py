@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gaia.validator.app.backends.protocols import WorkerLost
+from gaia.validator.app.backends.protocols import AttemptLost
 
 
 class Attempt:
@@ -15,7 +15,7 @@ class Attempt:
         self.address = address
         self.key = ""
         self._missed_at: float | None = None
-        self.lost: asyncio.Future[WorkerLost] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[AttemptLost] = asyncio.get_running_loop().create_future()
 
     def note_presence(self, is_there: bool, patience_s: float) -> None:
         """Say whether its worker is there; one that stays away for longer than `patience_s` has left."""
@@ -29,7 +29,7 @@ class Attempt:
 
     def lose(self, cause: str, *, is_crash: bool) -> None:
         if not self.lost.done():
-            self.lost.set_result(WorkerLost(cause, is_crash=is_crash))
+            self.lost.set_result(AttemptLost(cause, is_crash=is_crash))
 
 
 class Workers:

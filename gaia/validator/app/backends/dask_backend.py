@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from gaia.validator.app.backends.cluster_workers import Attempt, Workers
-from gaia.validator.app.backends.protocols import Capability, WorkerLost
+from gaia.validator.app.backends.protocols import AttemptLost, Capability
 from gaia.validator.app.backends.remote import describe_site, end_worker, execute_unit, is_guarding
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import ConfigurationError
@@ -191,12 +191,12 @@ class DaskBackend:
             results: FrameReader[ResultUnit] = FrameReader(ResultUnit)
             (result,) = results.feed(answer.result())
         except KilledWorker as error:
-            raise WorkerLost(f"the worker at {attempt.address} died") from error
+            raise AttemptLost(f"the worker at {attempt.address} died") from error
         except CancelledError as error:
             # Whoever was there is not known to its successor, or not yet.
             self._workers.clear()
             self._survey_due.set()
-            raise WorkerLost("the scheduler went away", is_crash=False) from error
+            raise AttemptLost("the scheduler went away", is_crash=False) from error
         finally:
             if not answer.done():
                 answer.cancel()

@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from gaia.validator.app.backends.protocols import ComputeBackend, JobQueue, Lease, WorkerLost
+from gaia.validator.app.backends.protocols import AttemptLost, ComputeBackend, JobQueue, Lease
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ class Dispatcher:
         unit = lease.unit
         try:
             result = await self._attempt(lease)
-        except WorkerLost as lost:
+        except AttemptLost as lost:
             if self._queue.give_back(unit.job_id, unit.attempt, lost.cause, is_crash=lost.is_crash):
                 log.warning("attempt_lost", job_id=unit.job_id, attempt=unit.attempt, cause=lost.cause)
             return

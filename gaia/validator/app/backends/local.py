@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gaia.validator.app.backends.protocols import Capability, WorkerLost
+from gaia.validator.app.backends.protocols import AttemptLost, Capability
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.errors import QuarantinedError
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
@@ -50,7 +50,7 @@ class LocalBackend:
         return self._workers
 
     async def run(self, unit: WorkUnit) -> ResultUnit:
-        """Run one attempt in a worker; raises `WorkerLost` when that worker died or was killed."""
+        """Run one attempt in a worker; raises `AttemptLost` when that worker died or was killed."""
         key = (unit.job_id, unit.attempt)
         attempt = self._attempts[key] = asyncio.create_task(self._pool.dispatch_and_wait(unit))
         try:
@@ -59,12 +59,12 @@ class LocalBackend:
             attempt.cancel()
             del self._attempts[key]
         if attempt.cancelled():
-            raise WorkerLost("cancelled", is_crash=False)
+            raise AttemptLost("cancelled", is_crash=False)
         result = attempt.result()
         # The ledger answers without a worker; a handler's own error has its worker's pid.
         is_lost = result.worker_pid == 0 and result.failure is not None
         if is_lost and result.failure and result.failure.error_type == QuarantinedError.__name__:
-            raise WorkerLost(result.failure.message)
+            raise AttemptLost(result.failure.message)
         return result
 
     async def cancel(self, job_id: str, attempt: int) -> bool:

@@ -26,7 +26,7 @@ class Capability(StrEnum):
     """A unit has no network and sees only the files it needs."""
 
 
-class WorkerLost(Exception):
+class AttemptLost(Exception):
     """An attempt ended without an answer.
 
     Parameters
@@ -63,13 +63,13 @@ class ComputeBackend(Protocol):
     async def run(self, unit: WorkUnit) -> ResultUnit:
         """Run the attempt ``unit.attempt`` and return its result, a `Failure` included.
 
-        Raises `WorkerLost` if there will be none. Ends soon after ``unit.deadline_at``
+        Raises `AttemptLost` if there will be none. Ends soon after ``unit.deadline_at``
         if the backend has `KILL_RUNNING`.
         """
         ...
 
     async def cancel(self, job_id: str, attempt: int) -> bool:
-        """End that attempt, whose `run` then raises `WorkerLost`; False: it can't be ended, or is not known."""
+        """End that attempt, whose `run` then raises `AttemptLost`; False: it can't be ended, or is not known."""
         ...
 
     async def close(self) -> None:

@@ -14,7 +14,8 @@ from gaia.validator.app.children.spawning import Process
 from gaia.validator.app.children.standby import Standby
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import Role
-from gaia.validator.app.supervisor_options import Options
+from gaia.validator.app.supervisor_options import Options, WorkerOrders
+from gaia.validator.utils.identities import worker_id
 
 
 class Launcher:
@@ -110,17 +111,20 @@ class Launcher:
             )
         if role is Role.SIGNER:
             return (self._signer_socket,)
-        return (
-            seat,
-            self.incarnations,
-            str(rendezvous.pool_socket_path(self._data_dir)),
-            self.options.worker_max_jobs,
-            self.options.worker_hard_limit_mib,
-            self.options.handlers,
-            self.options.log_level,
-            self.options.log_format,
-            self.options.sandbox,
-            str(self._data_dir),
-            self.options.worker_idle_s,
-            str(rendezvous.stack_path(self._data_dir, f"{seat}.{self.incarnations}")),
+        return (self._orders(seat),)
+
+    def _orders(self, seat: int) -> WorkerOrders:
+        return WorkerOrders(
+            seat=seat,
+            incarnation=self.incarnations,
+            socket_path=str(rendezvous.pool_socket_path(self._data_dir)),
+            max_jobs=self.options.worker_max_jobs,
+            memory_mib=self.options.worker_hard_limit_mib,
+            handlers=self.options.handlers,
+            log_level=self.options.log_level,
+            log_format=self.options.log_format,
+            sandbox=self.options.sandbox,
+            data_dir=str(self._data_dir),
+            idle_s=self.options.worker_idle_s,
+            stack_path=str(rendezvous.stack_path(self._data_dir, worker_id(seat, self.incarnations))),
         )

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from gaia.validator.app.children.spawning import Seated
+from gaia.validator.app.children.spawning import ChildHandle
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.lease_book import last_held
 from gaia.validator.app.meeting.rendezvous import DeathReport
@@ -21,10 +21,10 @@ _BY_REASON = {
 }
 
 
-def examine(seated: Seated, exit_code: int, lived_s: float, data_dir: Path) -> DeathReport:
+def examine(seated: ChildHandle, exit_code: int, lived_s: float, data_dir: Path) -> DeathReport:
     """Return the report on a child that has just been reaped; its last stack is taken from its file."""
     facts, worker = seated.child, seated.worker
-    cause = cause_of(facts.role, exit_code, seated.because, was_ready=facts.is_ready)
+    cause = cause_of(facts.role, exit_code, seated.kill_reason, was_ready=facts.is_ready)
     return DeathReport(
         role=str(facts.role),
         worker=worker,
@@ -40,16 +40,16 @@ def examine(seated: Seated, exit_code: int, lived_s: float, data_dir: Path) -> D
     )
 
 
-def cause_of(role: Role, exit_code: int, because: str, *, was_ready: bool) -> str:
+def cause_of(role: Role, exit_code: int, kill_reason: str, *, was_ready: bool) -> str:
     """Name the cause of a death in a word or two.
 
     Parameters
     ----------
-    because
+    kill_reason
         Why we told it to stop or killed it; "": we did not.
     """
-    if because in _BY_REASON:
-        return _BY_REASON[because]
+    if kill_reason in _BY_REASON:
+        return _BY_REASON[kill_reason]
     if exit_code == FORK_SERVER_DIED:
         return "its fork server died"
     if role is Role.WORKER and exit_code == -signal.SIGALRM:

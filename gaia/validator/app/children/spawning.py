@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -24,7 +24,9 @@ from gaia.validator.app.children import preload
 from gaia.validator.app.logging_config import event
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
+from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.entry_points import FORK_SERVER
+from gaia.validator.utils.identities import WorkerId, worker_id
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
@@ -34,14 +36,15 @@ _FORK_PATIENCE_S = 0.5
 _MOST_WAKINGS = 10
 _WARM_UP_PATIENCE_S = 600.0
 _REAP_PATIENCE_S = 1.0
+_LONGEST_NOTES = 16
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 Process = BaseProcess | subprocess.Popen[bytes]
 
 
 @dataclass(slots=True)
-class Seated:
-    """A child, and what we hold of it."""
+class ChildHandle:
+    """A child process and the descriptors that we hold of it; `Child` is what the plan sees of it."""
 
     child: Child
     incarnation: int
@@ -50,17 +53,18 @@ class Seated:
     notes: Connection | None
     """Where it says that it is ready and, a compute worker, why it should be replaced."""
     statm: int = -1
-    because: str = ""
-    """Why we told it to stop, or killed it."""
-    kill_at: float | None = None
-    """When it is killed for good, having been given a moment to leave its stack."""
-    said: int = 0
-    """Bytes of its notes so far."""
+    kill_reason: str = ""
+    """Why we told it to stop, or killed it; empty: we did neither."""
+    sigkill_at: float | None = None
+    """When SIGKILL follows the SIGALRM that lets a worker write its stack; monotonic seconds."""
+    note_bytes: int = 0
+    """Bytes of notes read so far."""
 
     @property
-    def worker(self) -> str:
+    def worker(self) -> WorkerId:
         """Its name as a compute worker; "" of others."""
-        return f"{self.child.seat}.{self.incarnation}" if self.child.role is Role.WORKER else ""
+        is_worker = self.child.role is Role.WORKER
+        return worker_id(self.child.seat, self.incarnation) if is_worker else WorkerId("")
 
     def look_at_memory(self) -> float:
         """Return its private memory in MiB: mapped files and shared pages do not count."""
@@ -79,6 +83,23 @@ class Seated:
         except ProcessLookupError:
             return
 
+    def hear(self) -> bool:
+        """Read its notes into `child`; return False once it hung up, or said more than any child of ours would."""
+        assert self.notes is not None
+        try:
+            words = os.read(self.notes.fileno(), 2 * _LONGEST_NOTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            words = b""
+        self.note_bytes += len(words)
+        if self.child.role is Role.WORKER:
+            for word in words:
+                self.child = _noted(self.child, bytes((word,)))
+        elif words:
+            self.child = replace(self.child, is_ready=True)
+        return bool(words) and self.note_bytes <= _LONGEST_NOTES
+
     def close(self) -> None:
         """Let go of all that we hold of it."""
         for descriptor in (self.pidfd, self.statm):
@@ -87,6 +108,17 @@ class Seated:
         if self.notes is not None:
             self.notes.close()
             self.notes = None
+
+
+def _noted(child: Child, word: bytes) -> Child:
+    """Return a compute worker with what it says in one byte."""
+    if word == Note.CONNECTED.value:
+        return replace(child, is_ready=True)
+    if word == Note.ADMITTED.value:
+        return replace(child, is_admitted=True)
+    if any(word == note.value for note in Note):
+        return replace(child, due=Note(word).name.lower())
+    return child
 
 
 def prepare(data_dir: Path, *, is_forking: bool) -> None:

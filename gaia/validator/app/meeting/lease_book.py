@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from gaia.validator.utils.files import put_file
+
 _SLOT = struct.Struct("=BxH4xdd40s192s")
 _SLOTS = 512
 _HELD, _WAS_HELD = 1, 2
@@ -152,9 +154,7 @@ class LeaseBook:
             self._stories[job_id] = story
         while len(self._stories) > _MOST_STORIES:
             del self._stories[next(iter(self._stories))]
-        draft = self._stories_path.with_suffix(".draft")
-        draft.write_bytes(msgspec.msgpack.encode(self._stories))
-        draft.replace(self._stories_path)
+        put_file(self._stories_path, msgspec.msgpack.encode(self._stories))
 
     def close(self) -> None:
         """Let go of the file, which keeps all that was noted."""

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.files import put_file
+from gaia.validator.utils.identities import WorkerId
 
 # AF_UNIX takes 107 bytes.
 _LONGEST_PATH_BYTES = 100
@@ -100,9 +102,7 @@ class BoardReader:
 
 def publish(board: Board, path: Path) -> None:
     """Replace the board at `path` at once: a reader sees the old one or the new one."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(board))
-    draft.replace(path)
+    put_file(path, msgspec.json.encode(board))
 
 
 def read_board(path: Path) -> Board:
@@ -149,9 +149,14 @@ def signer_heartbeat_path(socket_path: Path) -> Path:
     return socket_path.with_name("heartbeat.signer")
 
 
-def stack_path(data_dir: Path, worker: str) -> Path:
+def stacks_directory(data_dir: Path) -> Path:
+    """Return the folder of the stacks that compute workers leave."""
+    return run_directory(data_dir) / "stacks"
+
+
+def stack_path(data_dir: Path, worker: WorkerId) -> Path:
     """Return the file in which a compute worker leaves its last Python stack."""
-    return run_directory(data_dir) / "stacks" / worker
+    return stacks_directory(data_dir) / worker
 
 
 def short_directory(wanted: Path, longest_name: str) -> Path:

@@ -23,6 +23,7 @@ from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import GaiaError, TransientError
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
 
 T = TypeVar("T")
@@ -121,10 +122,10 @@ class CountedMiners:
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
         return await _counted("request_forecast", self._miners.request_forecast(miner, init_time))
 
-    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
         return await _counted("forecast_ready", self._miners.forecast_ready(miner, job_id))
 
-    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
         return await _counted("open_store", self._miners.open_store(miner, job_id))
 
     async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:

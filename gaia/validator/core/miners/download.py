@@ -10,7 +10,6 @@ from pathlib import Path
 from gaia.tasks.defined_tasks.base import StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.manifest import require_store_path
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_max_bytes
-from gaia.validator.core.miners.draft import Draft, our_disk
 from gaia.validator.core.miners.http import MinerHttp, deadline
 from gaia.validator.core.miners.session import Peer
 from gaia.validator.core.miners.slots import Turns
@@ -18,6 +17,7 @@ from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+from gaia.validator.utils.files import whole_file
 
 _MIB = 1024 * 1024
 
@@ -43,7 +43,7 @@ class Downloads:
     async def fetch(self, peer: Peer, access: StoreAccess, paths: Iterable[str], directory: Path) -> int:
         """Store `paths` below `directory`, as `Miners.fetch_files` promises; return the bytes fetched."""
         wanted = [require_store_path(path) for path in dict.fromkeys(paths)]
-        with our_disk(directory):
+        with border(Party.DISK, f"storing {directory.name}"):
             missing = iter([path for path in wanted if not (directory / path).exists()])
         try:
             async with asyncio.TaskGroup() as group:
@@ -73,12 +73,12 @@ class Downloads:
         if left <= 0:
             raise MinerFault(f"forecast exceeds {self._budget_bytes // _MIB} MiB")
         received = 0
-        with Draft(directory / path) as draft:
+        with whole_file(directory / path) as file:
 
             def store(piece: bytes) -> None:
                 nonlocal received
                 received += len(piece)
-                draft.write(piece)
+                file.write(piece)
 
             is_ours = False
             try:
@@ -97,7 +97,6 @@ class Downloads:
                 self._spent.add(directory, 0 if is_ours else received)
             if reply.status != HTTPStatus.OK:
                 raise reply.error(path.rpartition("/")[2])
-            draft.keep()
         return received
 
 

@@ -49,7 +49,7 @@ class VectorInputs:
         }
 
     def weights(self) -> dict[int, float] | None:
-        """Return uid to weight; see `weights.weight_vector`."""
+        """Return uid to weight; see `vector.weights_of`."""
         return weights_of(self.scores(), self.present, self.terms, copies_of(self.found))
 
 

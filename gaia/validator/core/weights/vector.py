@@ -21,10 +21,12 @@ class Terms:
     rule: str
     """Name of a weight rule."""
     burn_fraction: float
+    """Part of the weight that is burnt, in [0, 1]."""
     burn_enabled: bool
     burn_hotkey: str
-    """"": the subnet owner's."""
+    """Hotkey that burns; empty: the subnet owner's."""
     contrast_gamma: float
+    """Exponent of the relative score applied where weights hardly differ; a matter of gaia-2.9."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +53,8 @@ def registered(metagraph: Metagraph) -> Registered:
     )
 
 
-def weight_vector(
-    runs: Sequence[Run],
-    metagraph: Metagraph,
-    *,
-    rule: str = "gaia-2.9",
-    copies: Copies = NO_COPIES,
-    burn_fraction: float,
-    burn_enabled: bool,
-    burn_hotkey: str,
-    contrast_gamma: float,
+def weights_of(
+    runs: Sequence[Run], present: Registered, terms: Terms, copies: Copies = NO_COPIES
 ) -> dict[int, float] | None:
     """Turn the runs of the window into weights over uids.
 
@@ -69,20 +63,12 @@ def weight_vector(
     runs
         Oldest first, one mapping a run, hotkey to score. None: excused from it.
         What absence means is for the weight rule to say.
-    metagraph
+    present
         Who is registered now. Uids are looked up in it last of all.
-    rule
-        Name of a weight rule.
+    terms
+        The weight rule and the terms of the burn.
     copies
         What is known of forecasts that are the same work.
-    burn_fraction
-        Part of the weight that is burnt, in [0, 1].
-    burn_enabled
-        Burn at all.
-    burn_hotkey
-        Hotkey that burns; "": the subnet owner's.
-    contrast_gamma
-        Exponent of the relative score applied where weights hardly differ; a matter of gaia-2.9.
 
     Returns
     -------
@@ -96,20 +82,6 @@ def weight_vector(
     -----
     Hotkeys no longer registered, and those that `registered` does not let earn, get nothing.
     """
-    terms = Terms(
-        rule=rule,
-        burn_fraction=burn_fraction,
-        burn_enabled=burn_enabled,
-        burn_hotkey=burn_hotkey,
-        contrast_gamma=contrast_gamma,
-    )
-    return weights_of(runs, registered(metagraph), terms, copies)
-
-
-def weights_of(
-    runs: Sequence[Run], present: Registered, terms: Terms, copies: Copies
-) -> dict[int, float] | None:
-    """Do what `weight_vector` does."""
     burner = terms.burn_hotkey or present.owner_hotkey
     if terms.burn_enabled and burner not in present.uids:
         return None

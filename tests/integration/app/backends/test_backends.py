@@ -23,7 +23,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.inline import InlineBackend
@@ -48,6 +47,7 @@ from tests.support.builders import a_unit
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.patience import Deadline
 from tests.support.roles import has_ended
+from tests.support.weather_handlers import score_day1
 
 CAPABILITIES = {
     "pool": LocalBackend.capabilities,

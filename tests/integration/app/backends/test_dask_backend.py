@@ -19,7 +19,7 @@ from distributed import Client
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
-from gaia.validator.app.backends.protocols import WorkerLost
+from gaia.validator.app.backends.protocols import AttemptLost
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
@@ -154,7 +154,7 @@ async def test_worker_that_is_retired_is_lost_without_blame(
         busy = list((await operator.scheduler.identity())["workers"])
         await operator.retire_workers(busy, close_workers=True)
 
-    with pytest.raises(WorkerLost, match="left") as lost:
+    with pytest.raises(AttemptLost, match="left") as lost:
         await running
     assert not lost.value.is_crash
     await backend.close()

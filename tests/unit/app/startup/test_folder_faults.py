@@ -18,7 +18,7 @@ from tests.support.scarcity import no_descriptors_left
 def test_full_disk_is_the_operators_to_mend(tmp_path: Path) -> None:
     rendezvous.make_private(rendezvous.run_directory(tmp_path))
     board = board_path(tmp_path)
-    board.with_name(f"board.{os.getpid()}").symlink_to("/dev/full")
+    board.with_name(f"board.{os.getpid()}.part").symlink_to("/dev/full")
 
     with pytest.raises(ConfigurationError) as raised, our_files(tmp_path):
         publish(Board(), board)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from gaia.cli.replay import runs as replay
 from gaia.cli.replay.runs import Verdict, same_bits
-from gaia.cli.replay.units import InputMissing, Outcome, Unit
+from gaia.cli.replay.units import InputMissing, Outcome
 from gaia.cli.replaying import units_apart, written
 from gaia.tasks.defined_tasks.weather.lifecycle import State
 from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db.history import RunSummary, StoredRun
 from gaia.validator.db.inputs import Contract
 from gaia.validator.db.rows import LeadRow, ScoreRow
@@ -38,7 +39,7 @@ COMPONENT: Mapping[str, Any] = {
     "skill_climatology": 0.7,
     "skill_gfs": None,
 }
-VALUE = {"components": [COMPONENT], "field_digests": {"2t": "d" * 64}}
+VALUE = LeadScored(components=[Component(**COMPONENT)], field_digests={"2t": "d" * 64})
 
 
 def a_stored_run():
@@ -78,8 +79,7 @@ def replayed(monkeypatch):
     """Replay a stored run with handlers that return `value`."""
 
     def run(stored, value=VALUE, problem=""):
-        units = [Unit("handler", {}, {}, (KEY,))]
-        monkeypatch.setattr(replay, "units_of", lambda *_: units)
+        monkeypatch.setattr(replay, "units_of", lambda *_: [])
         monkeypatch.setattr(replay, "compute", lambda *_: [Outcome((KEY,), value, problem)])
         return replay.replay_run(stored, None, None)
 

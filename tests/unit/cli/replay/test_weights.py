@@ -12,6 +12,7 @@ import pytest
 from gaia.cli.replay.weights import BEFORE, replay_vector
 from gaia.cli.replaying import vector_lines, vectors_report
 from gaia.tasks.defined_tasks.base import FoundCopies
+from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
 from gaia.validator.core.weights.rules import Entry
 from gaia.validator.core.weights.rules.base import Standing
@@ -62,9 +63,9 @@ def replayed(
     pairs: list[tuple[str, str, float]] = PAIRS,
     missing: tuple[str, ...] = (),
 ) -> Any:
-    def found(payload: dict[str, Any]) -> dict[str, Any]:
-        assert payload["hotkeys"] == ["a", "b"]
-        return {"pairs": [list(pair) for pair in pairs], "missing": list(missing)}
+    def found(unit: FindOverlaps) -> Overlaps:
+        assert unit.hotkeys == ["a", "b"]
+        return Overlaps(pairs=pairs, missing=list(missing))
 
     return replay_vector(row, parts, KEPT if kept is None else kept, Path("data"), found)
 
@@ -148,6 +149,6 @@ def test_what_is_said_names_those_that_differ_and_counts_the_rest() -> None:
     assert said[0] == "weights  2 of 3 vectors computed anew: 14 numbers, 1 differ"
     assert said[1] == f"  - 1 vectors: {BEFORE}"
     assert said[2:4] == ["  epoch 8  DIFFERS", "  vector_sha256"]
-    assert (report["vectors"], report["computed"], report["differing"]) == (3, 2, 1)
-    assert [each["epoch"] for each in report["not_same"]] == [8]
+    assert (report.vectors, report.computed, report.differing) == (3, 2, 1)
+    assert [each.epoch for each in report.not_same] == [8]
     assert list(vector_lines([], with_differences=True)) == []

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gaia.validator.core.weights import vector
 from gaia.validator.core.weights.rules.gaia_2_9 import (
     logistic,
     percentile,
@@ -17,7 +18,7 @@ from gaia.validator.core.weights.rules.gaia_2_9 import (
     window_means,
     with_bonus,
 )
-from gaia.validator.core.weights.vector import quantise, weight_vector
+from gaia.validator.core.weights.vector import NO_COPIES, Terms, quantise, weights_of
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 OWNER = "owner"
@@ -32,7 +33,8 @@ NO_BURN = BURN | {"burn_enabled": False}
 
 def vector_of(runs: list[dict[str, float]], metagraph: Metagraph, **settings: Any) -> Any:
     """The vector as something pytest may compare with approximate values."""
-    return weight_vector(runs, metagraph, **settings)
+    copies = settings.pop("copies", NO_COPIES)
+    return weights_of(runs, vector.registered(metagraph), Terms(**{"rule": "gaia-2.9"} | settings), copies)
 
 
 def a_neuron(uid: int, hotkey: str, **changes: Any) -> Neuron:

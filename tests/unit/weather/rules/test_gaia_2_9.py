@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA
-from gaia.validator.core.weights.vector import weight_vector
+from gaia.validator.core.weights.vector import Terms, registered, weights_of
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 RULES = RULE_SETS["gaia-2.9"]
@@ -226,16 +226,19 @@ def test_weights_are_those_of_the_document(case: str, seed: int) -> None:
     offline[0] = False
     metagraph = a_metagraph(offline)
 
-    weights = weight_vector(
+    weights = weights_of(
         [
             {f"hotkey-{uid}": 0.0 if math.isnan(score) else score for uid, score in enumerate(row.tolist())}
             for row in rows
         ],
-        metagraph,
-        burn_fraction=0.75,
-        burn_enabled=True,
-        burn_hotkey="hotkey-99",
-        contrast_gamma=1.3,
+        registered(metagraph),
+        Terms(
+            rule="gaia-2.9",
+            burn_fraction=0.75,
+            burn_enabled=True,
+            burn_hotkey="hotkey-99",
+            contrast_gamma=1.3,
+        ),
     )
 
     assert weights is not None

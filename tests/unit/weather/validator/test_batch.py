@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from gaia.localnet.miners import hostile_frames
-from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
 from gaia.tasks.defined_tasks.weather.validator.reading import chunks
-from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1, score_era5_final
 from gaia.validator.utils.errors import TransientError
 from tests.support.forecast_stores import CONTRACT, a_field, a_store, packed, put, reference_files
+from tests.support.weather_handlers import score_batch, score_day1, score_era5_final
 
 MEANS = {"2t": 280.0, "z500": 55_000.0}
 HANDLERS = {"day1": score_day1, "final": score_era5_final}

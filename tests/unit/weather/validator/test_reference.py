@@ -12,12 +12,9 @@ import numpy as np
 import pytest
 
 from gaia.localnet.archives.grib import era5_file, gfs_file
+from gaia.tasks.defined_tasks.weather.validator.physical_units import STANDARD_GRAVITY
 from gaia.tasks.defined_tasks.weather.validator.reading.climatology_store import ClimatologyReader
-from gaia.tasks.defined_tasks.weather.validator.reference import (
-    digest_of,
-    gfs_compute,
-)
-from gaia.tasks.defined_tasks.weather.validator.units import STANDARD_GRAVITY
+from gaia.tasks.defined_tasks.weather.validator.reference import digest_of
 from gaia.validator.utils.errors import TransientError
 from tests.support.gribs import (
     INIT_TIME,
@@ -28,6 +25,7 @@ from tests.support.gribs import (
     decode_gfs,
     stored,
 )
+from tests.support.weather_handlers import gfs_compute
 
 
 def test_fields_come_out_north_first_in_float32_with_their_digests(tmp_path: Path):

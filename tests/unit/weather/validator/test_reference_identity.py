@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gaia.localnet.archives.grib import era5_file, gfs_file
-from gaia.tasks.defined_tasks.weather.validator.units import STANDARD_GRAVITY
+from gaia.tasks.defined_tasks.weather.validator.physical_units import STANDARD_GRAVITY
 from gaia.validator.utils.errors import TransientError
 from tests.support.gribs import INIT_TIME, VALID_TIME, a_field, altered, decode_era5, decode_gfs, stored
 

@@ -19,12 +19,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median_low
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import ComputePool, FoundCopies
+from gaia.tasks.defined_tasks.base import FoundCopies, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.sketch_folders import SketchFolders, lead_of, remove
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
     EVERY_HOURS,
@@ -32,36 +32,35 @@ from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
     SKETCHES,
     product_name,
 )
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
+from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
+from gaia.tasks.defined_tasks.weather.units import (
+    FindOverlaps,
+    KeptProducts,
+    MakeProducts,
+    Overlaps,
+    ProductsMade,
+)
 from gaia.validator.db import products, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.products import LeadProducts
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
-from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.identities import Hotkey, JobId, RunId
+from gaia.validator.utils.ipc_types import Priority
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 log = structlog.get_logger(__name__)
 
-MULTIPLY = "weather.copies.products"
-OVERLAPS = "weather.copies.overlaps"
 ATTEMPTS = 3
 """How often the products of a lead are tried before it is gone without."""
 PATIENCE_S: Final = 3600.0
 """How long overlaps wait for the products of a settled lead before they are told without it."""
 _AFTER_WINDOW: Final = timedelta(days=1)
-_PRIORITY: Final = 10
-"""Before the scoring of forecasts, of which there may be hours: weights wait for these units."""
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-
-
-class Overlaps(msgspec.Struct, frozen=True, kw_only=True):
-    """What the unit answers that finds overlaps; see `validator.copies.find_overlaps`."""
-
-    pairs: list[tuple[str, str, float]]
-    missing: list[str]
 
 
 class CopyBook:
@@ -71,12 +70,12 @@ class CopyBook:
         self,
         settings: Settings,
         database: Database,
-        pool: ComputePool,
+        pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._pool = pool
+        self._units = UnitClient(pool, settings.unit_timeout_s, wall_clock)
         self._wall_clock = wall_clock
         self._rules = RULE_SETS[settings.rule_set]
         self._folders = SketchFolders(settings.data_dir.resolve() / SKETCHES)
@@ -135,8 +134,7 @@ class CopyBook:
             kept = await products.products_of(connection, run_ids)
             window = timedelta(hours=self._settings.freeze_window_hours)
             bound = await products.committed_after(connection, run_ids, window)
-        payload = overlap_payload(self._products, kept, members, earning)
-        answer = await self._overlaps(payload)
+        answer = await self._overlaps(overlaps_wanted(self._products, kept, members, earning))
         if answer.missing:
             log.error("products_missing", sha256=answer.missing)
         used = [one for one in kept if one.hotkeys and one.sha256 not in answer.missing]
@@ -149,19 +147,15 @@ class CopyBook:
             products=[(one.run_id, one.lead_hours, one.sha256) for one in used],
         )
 
-    async def _overlaps(self, payload: dict[str, Any]) -> Overlaps:
+    async def _overlaps(self, unit: FindOverlaps) -> Overlaps:
         """Run the unit, unless the last one was given the same and all products were there."""
-        digest = hashlib.sha256(json.dumps(payload).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(msgspec.to_builtins(unit)).encode()).hexdigest()
         if digest == self._known[0]:
             return self._known[1]
-        value = await self._run(OVERLAPS, f"overlaps/{digest[:16]}", payload)
-        try:
-            answer = msgspec.convert(value, Overlaps)
-        except msgspec.ValidationError as error:
-            raise TransientError(f"the answer is not one of overlaps: {error}") from error
-        if not answer.missing:
-            self._known = digest, answer
-        return answer
+        done = await self._units.run_unit(unit, JobId(f"overlaps/{digest[:16]}"), priority=Priority.AHEAD)
+        if not done.answer.missing:
+            self._known = digest, done.answer
+        return done.answer
 
     async def _settle(self, folder: Path, now: datetime) -> bool:
         run_id, lead_hours = lead_of(folder)
@@ -188,22 +182,26 @@ class CopyBook:
         )
         return True
 
-    async def _make(self, folder: Path, run_id: str, lead_hours: int, hotkeys: Sequence[str]) -> LeadProducts:
-        payload = {
-            "folder": str(folder),
-            "hotkeys": list(hotkeys),
-            "fields": len(self._settings.final_fields),
-            "out_dir": str(self._products),
-        }
-        value = await self._run(MULTIPLY, f"products/{run_id}/{lead_hours}", payload)
-        sha256, multiplied = _believed(value, hotkeys)
+    async def _make(
+        self, folder: Path, run_id: RunId, lead_hours: int, hotkeys: Sequence[Hotkey]
+    ) -> LeadProducts:
+        unit = MakeProducts(
+            folder=str(folder),
+            hotkeys=list(hotkeys),
+            fields=len(self._settings.final_fields),
+            out_dir=str(self._products),
+        )
+        job_id = JobId(f"products/{run_id}/{lead_hours}")
+        done = await self._units.run_unit(unit, job_id, priority=Priority.AHEAD)
+        sha256, multiplied = _believed(done.answer, hotkeys)
         if absent := sorted(set(hotkeys) - set(multiplied)):
             log.error("sketches_missing", lead=_name(folder), hotkeys=absent)
         return LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
 
-    async def _settled(self, folder: Path) -> list[str] | None:
+    async def _settled(self, folder: Path) -> list[Hotkey] | None:
         async with self._database.transaction() as connection:
-            return await products.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
+            settled = await products.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
+        return None if settled is None else [Hotkey(hotkey) for hotkey in settled]
 
     async def _require_nothing_left(self) -> None:
         now, before = self._wall_clock(), self._left_since
@@ -243,23 +241,12 @@ class CopyBook:
                 await asyncio.to_thread(remove, folder)
         self._folders.remove_empty(is_open)
 
-    async def _run(self, handler: str, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-        result = await self._pool.dispatch_and_wait(
-            WorkUnit(
-                job_id=job_id,
-                handler=handler,
-                payload=payload,
-                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
-                priority=_PRIORITY,
-                trace_id=job_id,
-            )
-        )
-        return result.unwrap()
 
-
-def sketch_folder(data_dir: Path, rules: RuleSet, run_id: str, kind: str, lead_hours: int) -> Path | None:
+def sketch_folder(
+    data_dir: Path, rules: RuleSet, run_id: RunId, kind: LeadKind, lead_hours: int
+) -> Path | None:
     """Return where the sketches of a lead go; None where none are made."""
-    if not rules.finds_copies or kind != "final" or lead_hours % EVERY_HOURS:
+    if not rules.finds_copies or kind is not LeadKind.FINAL or lead_hours % EVERY_HOURS:
         return None
     return data_dir / SKETCHES / run_id / str(lead_hours)
 
@@ -276,34 +263,34 @@ def usual_rounds(bound: Mapping[tuple[str, str], timedelta], poll: timedelta) ->
     return {hotkey: median_low(known) for hotkey, known in sorted(rounds.items())}
 
 
-def overlap_payload(
+def overlaps_wanted(
     products: Path,
     kept: Sequence[LeadProducts],
     members: Mapping[str, Collection[str]],
     earning: Sequence[str],
-) -> dict[str, Any]:
-    """Return what the unit is given that finds the overlaps of `earning`; see `CopyBook.find`."""
-    units = []
+) -> FindOverlaps:
+    """Return the unit that finds the overlaps of `earning`; see `CopyBook.find`."""
+    leads = []
     for lead in kept:
         if not lead.hotkeys:
             continue
         counted = members.get(lead.run_id, ())
         place = {hotkey: number for number, hotkey in enumerate(lead.hotkeys) if hotkey in counted}
-        units.append(
-            {
-                "path": str(products / product_name(lead.sha256)),
-                "sha256": lead.sha256,
-                "size": len(lead.hotkeys),
-                "places": [place.get(hotkey) for hotkey in earning],
-            }
+        leads.append(
+            KeptProducts(
+                path=str(products / product_name(lead.sha256)),
+                sha256=lead.sha256,
+                size=len(lead.hotkeys),
+                places=[place.get(hotkey) for hotkey in earning],
+            )
         )
-    return {"hotkeys": list(earning), "products": units}
+    return FindOverlaps(hotkeys=[Hotkey(hotkey) for hotkey in earning], products=leads)
 
 
-def _believed(value: Mapping[str, Any], asked: Sequence[str]) -> tuple[str, list[str]]:
-    """Return digest and hotkeys of a unit's answer, which a worker that was taken over may have made up."""
-    sha256, hotkeys = value.get("sha256"), value.get("hotkeys")
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or not isinstance(hotkeys, list):
+def _believed(answer: ProductsMade, asked: Sequence[Hotkey]) -> tuple[str, list[Hotkey]]:
+    """Return digest and hotkeys of an answer, which a worker that was taken over may have made up."""
+    sha256, hotkeys = answer.sha256, answer.hotkeys
+    if not _SHA256.fullmatch(sha256):
         raise TransientError("the answer is not one of products")
     if hotkeys != [hotkey for hotkey in asked if hotkey in hotkeys]:
         raise TransientError("the products are not of those who were asked for, in their order")

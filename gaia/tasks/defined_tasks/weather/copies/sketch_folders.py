@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import EVERY_HOURS
+from gaia.validator.utils.identities import RunId
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +68,13 @@ class SketchFolders:
         return kept
 
 
-def lead_of(folder: Path) -> tuple[str, int]:
+def lead_of(folder: Path) -> tuple[RunId, int]:
     """Return run and lead in hours of a folder that `SketchFolders.leads` gave.
 
     >>> lead_of(Path("sketches/2026-03-25T00Z/24"))
     ('2026-03-25T00Z', 24)
     """
-    return folder.parent.name, int(folder.name)
+    return RunId(folder.parent.name), int(folder.name)
 
 
 def remove(path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gaia.validator.utils.identities import Hotkey
+
 SKETCHES: Final = "sketches"
 """Folder below the data folder: <run>/<lead>/<hotkey>.f32, until the lead's products are kept."""
 PRODUCTS: Final = "products"
@@ -18,10 +20,10 @@ PUBLIC: Final = "public.f32"
 """In the folder of a lead: the public forecasts' errors."""
 
 
-def sketch_name(hotkey: str) -> str:
+def sketch_name(hotkey: Hotkey) -> str:
     """Return the name of a forecast's sketch in the folder of its lead.
 
-    >>> sketch_name("5Miner")
+    >>> sketch_name(Hotkey("5Miner"))
     '5Miner.f32'
     """
     return f"{hotkey}.f32"

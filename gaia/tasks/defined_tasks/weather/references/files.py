@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gaia.validator.utils.errors import OwnFailure
+import msgspec
+from msgspec.structs import replace
 
-FieldFiles = Mapping[str, Mapping[str, str]]
-"""Field name to {"path", "sha256"}, and of ERA5 also {"expver"}."""
+from gaia.tasks.defined_tasks.weather.units import FieldFile
+from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.files import put_file
+
+FieldFiles = Mapping[str, FieldFile]
+"""By name of the field."""
 
 _MOST_REMEMBERED: Final = 20_000
 
@@ -27,17 +31,20 @@ class ReferenceFiles:
         self._data_dir = data_dir
         self._seen: dict[Path, tuple[str, tuple[int, int, int]]] = {}
 
-    def placed(self, reference_id: str, fields: FieldFiles) -> dict[str, dict[str, str]]:
-        """Return `fields` with absolute paths in this data folder, wherever it was when they were recorded."""
+    def placed(self, reference_id: str, recorded: Mapping[str, Mapping[str, str]]) -> dict[str, FieldFile]:
+        """Return recorded fields with absolute paths in this data folder, wherever it was then."""
+        fields = msgspec.convert(recorded, dict[str, FieldFile])
         return {
-            name: {**entry, "path": str(self._place(reference_id, entry["path"]))}
+            name: replace(entry, path=str(self._place(reference_id, entry.path)))
             for name, entry in fields.items()
         }
 
     def recorded(self, fields: FieldFiles) -> dict[str, dict[str, str]]:
-        """Return `fields` with paths that outlive a move of the data folder; the opposite of `placed`."""
+        """Return `fields` as the database holds them, with paths that outlive a move of the data folder."""
         return {
-            name: {**entry, "path": Path(entry["path"]).relative_to(self._data_dir).as_posix()}
+            name: msgspec.to_builtins(
+                replace(entry, path=Path(entry.path).relative_to(self._data_dir).as_posix())
+            )
             for name, entry in fields.items()
         }
 
@@ -51,9 +58,9 @@ class ReferenceFiles:
         """
         found = []
         for name, entry in fields.items():
-            path = Path(entry["path"])
+            path = Path(entry.path)
             try:
-                if not self._is_intact(path, entry["sha256"]):
+                if not self._is_intact(path, entry.sha256):
                     found.append(f"{name} is damaged")
             except FileNotFoundError:
                 found.append(f"{name} is gone")
@@ -61,7 +68,7 @@ class ReferenceFiles:
                 raise OwnFailure(f"{path.name} cannot be read: {error.strerror or error}") from error
         return found
 
-    def mend(self, held: FieldFiles, fresh: FieldFiles) -> dict[str, dict[str, str]]:
+    def mend(self, held: FieldFiles, fresh: FieldFiles) -> dict[str, FieldFile]:
         """Put the equal values of `fresh` where those of `held` were; return all fields, at the places held.
 
         Raises
@@ -69,15 +76,13 @@ class ReferenceFiles:
         OwnFailure
             If the disk does not take a file.
         """
-        merged = {name: dict(entry) for name, entry in {**fresh, **held}.items()}
+        merged = {**fresh, **held}
         for name in held.keys() & fresh.keys():
-            source, target = Path(fresh[name]["path"]), Path(held[name]["path"])
+            source, target = Path(fresh[name].path), Path(held[name].path)
             if source == target:
                 continue
-            draft = target.with_name(f"{target.name}.{os.getpid()}.part")
             try:
-                draft.write_bytes(source.read_bytes())
-                draft.replace(target)
+                put_file(target, source.read_bytes())
             except OSError as error:
                 raise OwnFailure(f"{target.name} cannot be mended: {error.strerror or error}") from error
         return merged
@@ -102,3 +107,13 @@ class ReferenceFiles:
             self._seen.clear()
         self._seen[path] = (sha256, mark)
         return True
+
+
+def paths_of(files: FieldFiles) -> dict[str, str]:
+    """Return field -> path."""
+    return {field: entry.path for field, entry in files.items()}
+
+
+def digests_of(files: FieldFiles) -> dict[str, str]:
+    """Return field -> SHA-256 (hex)."""
+    return {field: entry.sha256 for field, entry in files.items()}

@@ -6,18 +6,18 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Archives, ComputePool
-from gaia.tasks.defined_tasks.weather.references.files import FieldFiles as FieldFiles  # noqa: PLC0414 - those who take sets name them by it
-from gaia.tasks.defined_tasks.weather.references.files import ReferenceFiles
+from gaia.tasks.defined_tasks.base import Archives, UnitRunner
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, ReferenceFiles, paths_of
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, ReferenceSource
 from gaia.tasks.defined_tasks.weather.references.waits import (
     ReferenceRevised,
     level_of,
@@ -25,42 +25,22 @@ from gaia.tasks.defined_tasks.weather.references.waits import (
     wait_after,
 )
 from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal
+from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
+from gaia.tasks.defined_tasks.weather.units import DecodeGfs, DecodeVerification, StoredFields
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import ReferenceSet
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
-from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.identities import JobId
+from gaia.validator.utils.ipc_types import Priority
 
 log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE = timedelta(seconds=15)
 _SHARE_OF_LOOKING = 4
 """A set is given up only after a quarter of its limit has been spent looking for it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceKey:
-    """One source at one time: a GFS field set, an ERA5 field set or a climatology."""
-
-    source: str
-    """"gfs", "era5" or "climatology"."""
-    init_time: datetime
-    lead_hours: int
-    fields: tuple[str, ...]
-    kind: str
-    """"day1" or "final": which set of fields is meant."""
-
-    @property
-    def valid_time(self) -> datetime:
-        return self.init_time + timedelta(hours=self.lead_hours)
-
-    @property
-    def reference_id(self) -> str:
-        if self.source == "gfs":
-            return f"gfs/{self.init_time:%Y-%m-%dT%HZ}+{self.lead_hours}/{self.kind}"
-        return f"{self.source}/{self.valid_time:%Y-%m-%dT%HZ}/{self.kind}"
 
 
 class ReferenceShelf:
@@ -75,14 +55,13 @@ class ReferenceShelf:
         settings: Settings,
         database: Database,
         archives: Archives,
-        pool: ComputePool,
+        pool: UnitRunner,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._database = database
         self._archives = archives
-        self._pool = pool
-        self._wall_clock = wall_clock
+        self._units = UnitClient(pool, settings.unit_timeout_s, wall_clock)
         data_dir = settings.data_dir.resolve()
         self._directory = data_dir / "fields"
         self._files = ReferenceFiles(data_dir)
@@ -152,9 +131,9 @@ class ReferenceShelf:
     async def _fetch(self, key: ReferenceKey, held: FieldFiles) -> FieldFiles:
         """Return a set, prepared anew, in the places and with the values of those fields that are `held`."""
         with border(Party.ARCHIVE, f"preparing {key.reference_id}"):
-            fresh: FieldFiles = (await self._prepare(key))["fields"]
+            fresh: FieldFiles = (await self._prepare(key)).fields
         before = {name: entry for name, entry in held.items() if name in fresh}
-        if revised := sorted(name for name in before if before[name]["sha256"] != fresh[name]["sha256"]):
+        if revised := sorted(name for name in before if before[name].sha256 != fresh[name].sha256):
             raise ReferenceRevised(
                 f"{key.reference_id} was revised by its source after it was scored against"
                 f" ({', '.join(revised)}); what was scored against is lost or damaged here:"
@@ -172,7 +151,7 @@ class ReferenceShelf:
             await queries.record_reference(connection, key.reference_id, digest, self._files.recorded(fields))
         self._said.pop(key.source, None)
         self._said.pop(key.reference_id, None)
-        versions = sorted({entry["expver"] for entry in fields.values() if "expver" in entry})
+        versions = sorted({entry.expver for entry in fields.values() if entry.expver})
         log.info("reference_prepared", reference=key.reference_id, digest=digest, expver=",".join(versions))
 
     async def _withdraw(self, key: ReferenceKey, known: ReferenceSet, damage: Sequence[str]) -> ReferenceSet:
@@ -183,7 +162,7 @@ class ReferenceShelf:
             await queries.withdraw_reference(connection, key.reference_id, problem)
         return replace(known, ready=False, retry_at=None)
 
-    async def _prepare(self, key: ReferenceKey) -> dict[str, Any]:
+    async def _prepare(self, key: ReferenceKey) -> StoredFields:
         directory = self._directory / key.reference_id
         raw = self._directory.parent / "raw" / key.reference_id
         try:
@@ -191,33 +170,46 @@ class ReferenceShelf:
             raw.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OwnFailure(f"{directory} cannot be made: {error.strerror or error}") from error
-        payload: dict[str, Any] = {
-            "grid": self._settings.grid_degrees,
-            "fields": list(key.fields),
-            "out_dir": str(directory),
-        }
-        if key.source != "climatology":
-            payload["climatology"] = await self._climatology_at_hand(key)
-        if key.source == "gfs":
-            await self._archives.gfs.fetch(key.init_time, key.lead_hours, key.fields, raw)
-            payload |= {
-                "source_path": str(raw),
-                "init_time": _iso(key.init_time),
-                "lead_hours": key.lead_hours,
-            }
-            return await self._decode("weather.hash.gfs_compute", key, payload)
-        payload |= {"kind": key.source, "valid_time": _iso(key.valid_time)}
-        if key.source == "era5":
-            await self._archives.era5.fetch(key.valid_time, key.fields, raw)
-            payload["source_path"] = str(raw)
-        else:
-            await self._archives.climatology.fetch(key.valid_time, key.fields, raw)
-            payload["store_dir"] = str(raw)
-        return await self._decode("weather.hash.verification_compute", key, payload)
+        at_hand = {} if key.source is ReferenceSource.CLIMATOLOGY else await self._climatology_at_hand(key)
+        await self._download(key, raw)
+        grid, fields, out_dir = self._settings.grid_degrees, list(key.fields), str(directory)
+        if key.source is ReferenceSource.GFS:
+            gfs = DecodeGfs(
+                grid=grid,
+                fields=fields,
+                out_dir=out_dir,
+                climatology=at_hand,
+                source_path=str(raw),
+                init_time=_iso(key.init_time),
+                lead_hours=key.lead_hours,
+            )
+            return await self._decode(key, gfs)
+        is_era5 = key.source is ReferenceSource.ERA5
+        verification = DecodeVerification(
+            grid=grid,
+            fields=fields,
+            out_dir=out_dir,
+            climatology=at_hand,
+            kind="era5" if is_era5 else "climatology",
+            valid_time=_iso(key.valid_time),
+            source_path=str(raw) if is_era5 else "",
+            store_dir="" if is_era5 else str(raw),
+        )
+        return await self._decode(key, verification)
+
+    async def _download(self, key: ReferenceKey, raw: Path) -> None:
+        """Fetch what `key` is decoded from."""
+        match key.source:
+            case ReferenceSource.GFS:
+                await self._archives.gfs.fetch(key.init_time, key.lead_hours, key.fields, raw)
+            case ReferenceSource.ERA5:
+                await self._archives.era5.fetch(key.valid_time, key.fields, raw)
+            case ReferenceSource.CLIMATOLOGY:
+                await self._archives.climatology.fetch(key.valid_time, key.fields, raw)
 
     async def _climatology_at_hand(self, key: ReferenceKey) -> dict[str, str]:
         """Return the climatology for the valid time of `key`, by field, as far as it is here already."""
-        climatology = replace(key, source="climatology")
+        climatology = replace(key, source=ReferenceSource.CLIMATOLOGY)
         known = await self._read(climatology)
         if known is None or not known.ready:
             return {}
@@ -226,33 +218,27 @@ class ReferenceShelf:
             return {}
         return {name: path for name, path in paths_of(held).items() if name in key.fields}
 
-    async def _decode(self, handler: str, key: ReferenceKey, payload: dict[str, Any]) -> dict[str, Any]:
-        result = await self._pool.dispatch_and_wait(
-            WorkUnit(
-                job_id=f"reference/{key.reference_id}",
-                handler=handler,
-                payload=payload,
-                deadline_at=self._wall_clock() + self._settings.unit_timeout_s,
-                priority=10,
-                trace_id=key.reference_id,
-            )
-        )
+    async def _decode(self, key: ReferenceKey, unit: DecodeGfs | DecodeVerification) -> StoredFields:
+        job_id = JobId(f"reference/{key.reference_id}")
         try:
-            return result.unwrap()
+            done = await self._units.run_unit(unit, job_id, priority=Priority.AHEAD)
         except OwnFailure:
             raise  # nothing is wrong with what was fetched
         except TransientError:
-            self._discard(payload)
+            self._discard(unit)
             raise
         except GaiaError as error:
             # Our own source can't be a miner's fault, whatever the reader called it.
-            self._discard(payload)
+            self._discard(unit)
             raise TransientError(str(error)) from error
+        else:
+            return done.answer
 
-    def _discard(self, payload: Mapping[str, Any]) -> None:
+    @staticmethod
+    def _discard(unit: DecodeGfs | DecodeVerification) -> None:
         """Drop a damaged download, so that the next attempt fetches it anew."""
-        if source := payload.get("source_path"):
-            Path(source).unlink(missing_ok=True)
+        if unit.source_path:
+            Path(unit.source_path).unlink(missing_ok=True)
 
     async def _postpone(
         self, key: ReferenceKey, known: ReferenceSet | None, now: datetime, error: GaiaError
@@ -287,7 +273,7 @@ class ReferenceShelf:
         """
         limit = timedelta(hours=self._settings.day1_give_up_hours)
         is_late = now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
-        return key.kind == "day1" and key.source == "gfs" and is_late
+        return key.kind is LeadKind.DAY1 and key.source is ReferenceSource.GFS and is_late
 
     def _say(self, key: ReferenceKey, error: GaiaError, retry_at: datetime, *, is_given_up: bool) -> None:
         """Log why a set is missing: loudly when that is news, quietly when it was said before."""
@@ -305,41 +291,9 @@ class ReferenceShelf:
         self.next_look = min(self.next_look or retry_at, retry_at)
 
 
-def paths_of(files: FieldFiles) -> dict[str, str]:
-    return {field: entry["path"] for field, entry in files.items()}
-
-
-def digests_of(files: FieldFiles) -> dict[str, str]:
-    return {field: entry["sha256"] for field, entry in files.items()}
-
-
-def lead_keys(
-    kind: str, init_time: datetime, lead_hours: int, fields: Sequence[str], measures: str
-) -> dict[str, ReferenceKey]:
-    """What one lead is held against, by role.
-
-    The truth is the GFS analysis on day 1 and ERA5 later. Plain measures know every
-    public forecast at every lead: GFS, persistence of its analysis, and the climatology;
-    those of gaia-2.9 know GFS on day 1 alone.
-    """
-    valid_time = init_time + timedelta(hours=lead_hours)
-
-    def key(source: str, start: datetime, lead: int) -> ReferenceKey:
-        return ReferenceKey(source=source, init_time=start, lead_hours=lead, fields=tuple(fields), kind=kind)
-
-    truth = key("gfs", valid_time, 0) if kind == "day1" else key("era5", init_time, lead_hours)
-    # The climatology comes first: the others are held against it before they are believed.
-    keys = {"climatology": key("climatology", init_time, lead_hours), "truth": truth}
-    if kind == "day1" or measures == "plain":
-        keys["baseline"] = key("gfs", init_time, lead_hours)
-    if measures == "plain":
-        keys["persistence"] = key("gfs", init_time, 0)
-    return keys
-
-
 def digest_of(fields: FieldFiles) -> str:
     """Return one digest of a set: SHA-256 of "name:sha256" lines, sorted by name."""
-    lines = "".join(f"{name}:{fields[name]['sha256']}\n" for name in sorted(fields))
+    lines = "".join(f"{name}:{fields[name].sha256}\n" for name in sorted(fields))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

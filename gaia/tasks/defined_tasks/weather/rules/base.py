@@ -9,6 +9,9 @@ from typing import Literal
 
 from gaia.tasks.defined_tasks.weather.variables import level_weights, split_field
 
+Measures = Literal["gaia-2.9", "plain"]
+"""How components are measured; `validator/measures.py` defines both ways."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
@@ -46,7 +49,7 @@ class RuleSet:
     """One named, unchanging way from components to scores in [`worst`, 1]."""
 
     name: str
-    measures: Literal["gaia-2.9", "plain"]
+    measures: Measures
     """How components are taken for it, and so what they are held against (validator/measures.py)."""
     worst: float
     """What a forecast or lead is worth that was not delivered, or not as promised."""

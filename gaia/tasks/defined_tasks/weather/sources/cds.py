@@ -23,12 +23,12 @@ from gaia.tasks.defined_tasks.weather.sources.transfer import (
     Transfer,
     all_of,
     every_one,
-    whole_file,
 )
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
+from gaia.validator.utils.files import whole_file
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.weather.sources.transfer import whole_file
+from gaia.validator.utils.files import whole_file
 
 log = structlog.get_logger(__name__)
 

@@ -10,16 +10,17 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from gaia.tasks.defined_tasks.base import Clock
-from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
+from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.files import whole_file
 
 _METADATA = ".zmetadata"
 _METADATA_LIMIT_BYTES = 16 << 20
@@ -32,7 +33,7 @@ _ARRAY_NAME = re.compile(r"\w+")
 
 
 class _Consolidated(msgspec.Struct, frozen=True):
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
 
 
 class _Array(msgspec.Struct, frozen=True):
@@ -152,7 +153,7 @@ def _chunk_paths(name: str, array: _Array, wanted: Mapping[int, int]) -> Iterato
         yield f"{name}/{array.dimension_separator.join(map(str, indices))}"
 
 
-def _describe(metadata: Mapping[str, Any], name: str) -> tuple[_Array, list[str]]:
+def _describe(metadata: Mapping[str, object], name: str) -> tuple[_Array, list[str]]:
     if not _ARRAY_NAME.fullmatch(name):
         raise TransientError(f"the climatology names an array {name!r}")
     try:
@@ -168,7 +169,7 @@ def _describe(metadata: Mapping[str, Any], name: str) -> tuple[_Array, list[str]
     return array, attributes.dimensions
 
 
-def _consolidated(content: bytes) -> dict[str, Any]:
+def _consolidated(content: bytes) -> dict[str, object]:
     try:
         return msgspec.json.decode(content, type=_Consolidated).metadata
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -15,11 +15,12 @@ import structlog
 from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS, GfsLayout
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, SourceRefusal
-from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of, whole_file
+from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
+from gaia.validator.utils.files import whole_file
 
 log = structlog.get_logger(__name__)
 

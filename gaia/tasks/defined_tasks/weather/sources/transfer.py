@@ -1,19 +1,19 @@
-"""Bounded requests to data sources, and files that appear whole or not at all."""
+"""Bounded requests to data sources."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal, refusal_of
-from gaia.validator.utils.errors import OwnFailure, TransientError
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.files import whole_file
 
 T = TypeVar("T")
 
@@ -243,49 +243,3 @@ async def every_one(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         if isinstance(end, BaseException):
             raise end
     return [end for end in ends if not isinstance(end, BaseException)]
-
-
-@contextmanager
-def whole_file(destination: Path) -> Iterator[_Draft]:
-    """Open a draft that becomes `destination` when the body ends well, and vanishes when it does not.
-
-    Raises
-    ------
-    OwnFailure
-        If the disk does not take the file. Errors of the body that are not of
-        writing pass as they are: a socket's error is not our disk's.
-    """
-    draft = destination.with_name(f"{destination.name}.{os.getpid()}.part")
-    try:
-        with _disk(destination):
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            file = draft.open("wb")
-        with closing(file):
-            yield _Draft(file, destination)
-            with _disk(destination):
-                file.flush()
-        with _disk(destination):
-            draft.replace(destination)
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-class _Draft:
-    """A file that is being written."""
-
-    def __init__(self, file: BinaryIO, destination: Path) -> None:
-        self._file = file
-        self._destination = destination
-
-    def write(self, content: bytes) -> None:
-        with _disk(self._destination):
-            self._file.write(content)
-
-
-@contextmanager
-def _disk(destination: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OwnFailure(f"{destination.name} cannot be written: {error.strerror or error}") from error

@@ -2,102 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.units import BatchMember, LeadFailure, ScoreBatch
 from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import LeadSketches, SketchFile
-from gaia.tasks.defined_tasks.weather.validator.reading.chunks import MinerStore
-from gaia.tasks.defined_tasks.weather.validator.scoring import LeadRequest, OwnFields, chunk_digest
+from gaia.tasks.defined_tasks.weather.validator.own_fields import OwnFields, chunk_digest
+from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Contract, Field, MinerStore
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+from gaia.validator.utils.identities import Hotkey
 
 
-class Spooled(msgspec.Struct, frozen=True, kw_only=True):
-    """One forecast in the spool."""
-
-    store_dir: str
-    digests: dict[str, str]
-    """Path in the store -> sha256 (hex) from the frozen manifest."""
-    sketch: str = ""
-    """Where the sketch of its errors goes; "": none is wanted."""
-
-
-class BatchRequest(LeadRequest, frozen=True, kw_only=True):
-    """One lead of many forecasts of one run."""
-
-    kind: Literal["day1", "final"]
-    forecasts: dict[str, Spooled]
-    """Hotkey -> where its forecast is."""
-
-    def stores(self) -> dict[str, MinerStore]:
-        return {
-            hotkey: MinerStore(Path(spooled.store_dir), spooled.digests, self.contract)
-            for hotkey, spooled in self.forecasts.items()
-        }
-
-
-def score_batch(payload: dict[str, Any]) -> dict[str, Any]:
+def score_batch(unit: ScoreBatch) -> dict[Hotkey, BatchMember]:
     """Measure one lead of many forecasts; to the same bits as one by one.
 
     Each field of ours is mapped and summed once, each forecast decoded into the
-    same buffer: memory does not grow with forecasts or fields.
-
-    Parameters
-    ----------
-    payload
-        A `BatchRequest`; for day 1 with a baseline for every field.
+    same buffer: memory does not grow with forecasts or fields. For day 1 there is a
+    baseline for every field.
 
     Returns
     -------
     dict
         Hotkey -> what `scoring.score_day1` or `scoring.score_era5_final` would return, or
-        ``failure`` with ``error_type`` and ``message`` of what it would raise.
+        what it would raise as ``failure``.
 
     Raises
     ------
     OwnFailure
         If a field of ours is missing or damaged: that concerns all.
     """
-    request = msgspec.convert(payload, BatchRequest)
-    values: dict[str, dict[str, Any]] = {
-        hotkey: {"components": [], "field_digests": {}} for hotkey in request.forecasts
+    contract = Contract.of(unit)
+    members = {hotkey: BatchMember() for hotkey in unit.forecasts}
+    stores = {
+        hotkey: MinerStore(Path(spooled.store_dir), spooled.digests, contract)
+        for hotkey, spooled in unit.forecasts.items()
     }
-    stores = request.stores()
-    shape = request.contract.field_shape
-    out = np.empty(shape, np.float32)
-    with LeadSketches({hotkey: spooled.sketch for hotkey, spooled in request.forecasts.items()}) as sketches:
-        for field in request.fields:
-            own = OwnFields(request, field, shape, needs_baseline=request.kind == "day1")
+    out = np.empty(contract.field_shape, np.float32)
+    with LeadSketches({hotkey: spooled.sketch for hotkey, spooled in unit.forecasts.items()}) as sketches:
+        for field in unit.fields:
+            own = OwnFields(unit, field, contract.field_shape, needs_baseline=unit.kind == LeadKind.DAY1)
             sketches.add_public(own.public_sketches)
             for hotkey, store in stores.items():
-                if "failure" not in values[hotkey]:
-                    values[hotkey] = _with_field(
-                        values[hotkey], own, store, request, out, sketches.of(hotkey)
-                    )
-                if "failure" in values[hotkey]:
+                if members[hotkey].failure is None:
+                    members[hotkey] = _with_field(members[hotkey], own, store, unit, out, sketches.of(hotkey))
+                if members[hotkey].failure is not None:
                     sketches.drop(hotkey)
-    return values
+    return members
 
 
 def _with_field(
-    value: Mapping[str, Any],
+    member: BatchMember,
     own: OwnFields,
     store: MinerStore,
-    request: BatchRequest,
-    out: Any,
+    unit: ScoreBatch,
+    out: Field,
     sketch: SketchFile | None,
-) -> dict[str, Any]:
+) -> BatchMember:
     """Add one field to what a forecast has so far; its failure takes the place of all."""
     try:
-        component = own.score(store, request, out, sketch)
+        component = own.score(store, unit, out, sketch)
     except (MinerFault, OwnFailure) as error:
         own.require_whole()
-        return {"failure": {"error_type": type(error).__name__, "message": str(error)}}
-    digest = chunk_digest(store, own.field, request.lead_hours)
-    return {
-        "components": [*value["components"], component],
-        "field_digests": {**value["field_digests"], own.field: digest},
-    }
+        return BatchMember(failure=LeadFailure(error_type=type(error).__name__, message=str(error)))
+    digest = chunk_digest(store, own.field, unit.lead_hours)
+    return BatchMember(
+        components=[*member.components, component],
+        field_digests={**member.field_digests, own.field: digest},
+    )

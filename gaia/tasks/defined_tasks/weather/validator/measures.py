@@ -18,6 +18,7 @@ from gaia.tasks.defined_tasks.weather.validator.areas import (
     cosine_weights,
     row_weights,
 )
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.kernel import (
     ForecastSums,
     PersistenceSums,
@@ -51,7 +52,7 @@ class FieldComponents:
 
     In the field's own unit (`mse`, `clone_distance` and ``mse_<reference>``, the
     references' own errors: squared); correlations in [-1, 1]; skills at most 1.
-    Definitions are those of the functions in `metrics`.
+    Tests hold each against its formula, written out.
     """
 
     rmse: float
@@ -280,61 +281,6 @@ def skill(mse: float, mse_reference: float | None) -> float | None:
     (0.75, 0.0, None)
     """
     return 1.0 - mse / mse_reference if mse_reference is not None and mse_reference > 0 else None
-
-
-def best_blend(gram: dict[tuple[str, str], float]) -> float | None:
-    """Return the mean squared error of the best blend of references there could have been.
-
-    Parameters
-    ----------
-    gram
-        (reference, reference) -> mean product of their errors, each pair once.
-
-    Returns
-    -------
-    float or None
-        The least mean squared error over all weighted means, weights not
-        negative and summing to 1, chosen with hindsight: no blend of what is
-        public has a positive skill against it. None for fewer than two references.
-
-    Examples
-    --------
-    >>> best_blend({("a", "a"): 1.0, ("b", "b"): 1.0, ("a", "b"): 0.0})
-    0.5
-    """
-    names = sorted({name for pair in gram for name in pair})
-    if len(names) < 2:
-        return None
-    if not all(map(math.isfinite, gram.values())):
-        return math.nan
-    product = {**gram, **{(b, a): value for (a, b), value in gram.items()}}
-    best = min(product[name, name] for name in names)
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            # Towards `one` from `other`: how far along the line between them the error is least.
-            gain = product[other, other] - product[one, other]
-            length = product[one, one] - 2 * product[one, other] + product[other, other]
-            if 0 < gain < length:
-                best = min(best, product[other, other] - gain * gain / length)
-    return min(best, _best_of_three(product, names)) if len(names) == 3 else best
-
-
-def _best_of_three(product: dict[tuple[str, str], float], names: list[str]) -> float:
-    """Least error of blends that use all three; infinite where it lies on an edge."""
-    a, b, c = names
-
-    def inner(one: str, other: str) -> float:
-        return product[one, other] - product[one, c] - product[other, c] + product[c, c]
-
-    gain_a, gain_b = product[c, c] - product[a, c], product[c, c] - product[b, c]
-    determinant = inner(a, a) * inner(b, b) - inner(a, b) ** 2
-    if determinant <= 0:
-        return math.inf
-    share_a = (gain_a * inner(b, b) - gain_b * inner(a, b)) / determinant
-    share_b = (gain_b * inner(a, a) - gain_a * inner(a, b)) / determinant
-    if share_a < 0 or share_b < 0 or share_a + share_b > 1:
-        return math.inf
-    return max(product[c, c] - share_a * gain_a - share_b * gain_b, 0.0)
 
 
 def warm_up() -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
+from gaia.tasks.defined_tasks.weather.units import DecodeGfs, DecodeVerification, FieldFile, StoredFields
 from gaia.tasks.defined_tasks.weather.validator.copies.likeness import require_likely
 from gaia.tasks.defined_tasks.weather.validator.reading.climatology_store import ClimatologyReader
 from gaia.tasks.defined_tasks.weather.validator.reading.grib import ERA5, GFS, ReadField, read_fields
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import OwnFailure, TransientError
+from gaia.validator.utils.files import put_file
 
 Field = npt.NDArray[np.float32]
 
@@ -24,21 +25,8 @@ _NAMED_DIGITS = 16
 """Hexadecimal digits of a digest that a file's name carries."""
 
 
-def gfs_compute(payload: dict[str, Any]) -> dict[str, Any]:
-    """Decode GFS messages to one flat file a field (`weather.hash.gfs_compute`).
-
-    Parameters
-    ----------
-    payload
-        ``grid``, ``source_path`` (GRIB2), ``fields``, ``init_time`` (ISO), ``lead_hours`` and ``out_dir``;
-        also ``climatology``, name -> path of a field for the valid time, if it is at hand.
-
-    Returns
-    -------
-    dict
-        ``fields``: name -> ``path`` and ``sha256`` of a little-endian float32 file, (lat, lon) in C
-        order, latitudes 90..-90, longitudes 0..360-d, in the unit of `VARIABLES`; of ERA5 also
-        ``expver``, "0001" or, while preliminary, "0005"; ``digest`` of all values.
+def gfs_compute(unit: DecodeGfs) -> StoredFields:
+    """Decode GFS messages to one flat file a field, in the unit of `VARIABLES`.
 
     Raises
     ------
@@ -46,55 +34,36 @@ def gfs_compute(payload: dict[str, Any]) -> dict[str, Any]:
         If the file is damaged, or lacks a field, or is of another time or grid than was asked for,
         or if a field cannot be what it is called.
     """
-    init_time = datetime.fromisoformat(payload["init_time"])
-    valid_time = init_time + timedelta(hours=payload["lead_hours"])
-    fields = read_fields(
-        Path(payload["source_path"]), GFS, payload["fields"], payload["grid"], init_time, valid_time
-    )
-    return _store_read(fields, payload)
+    init_time = datetime.fromisoformat(unit.init_time)
+    valid_time = init_time + timedelta(hours=unit.lead_hours)
+    read = read_fields(Path(unit.source_path), GFS, unit.fields, unit.grid, init_time, valid_time)
+    return _store_read(read, unit)
 
 
-def verification_compute(payload: dict[str, Any]) -> dict[str, Any]:
-    """Decode ERA5 or the climatology to one flat file a field (`weather.hash.verification_compute`).
-
-    Parameters
-    ----------
-    payload
-        ``kind`` "era5" with ``source_path`` (GRIB), or "climatology" with ``store_dir`` (a mirrored
-        zarr v2 store); ``grid``, ``fields``, ``valid_time`` (ISO) and ``out_dir``; with "era5" also
-        ``climatology``, as `gfs_compute` takes it.
-
-    Returns
-    -------
-    dict
-        As `gfs_compute`.
+def verification_compute(unit: DecodeVerification) -> StoredFields:
+    """Decode ERA5 or the climatology to one flat file a field.
 
     Raises
     ------
     TransientError
         As `gfs_compute`.
     """
-    names, grid = payload["fields"], payload["grid"]
-    valid_time = datetime.fromisoformat(payload["valid_time"])
-    if payload["kind"] == "era5":
-        read = read_fields(Path(payload["source_path"]), ERA5, names, grid, valid_time, valid_time)
-        return _store_read(read, payload)
-    reader = ClimatologyReader(Path(payload["store_dir"]))
-    fields = {name: reader.field(name, valid_time, grid) for name in names}
-    return store_fields(fields, names, grid, Path(payload["out_dir"]))
+    valid_time = datetime.fromisoformat(unit.valid_time)
+    if unit.kind == "era5":
+        read = read_fields(Path(unit.source_path), ERA5, unit.fields, unit.grid, valid_time, valid_time)
+        return _store_read(read, unit)
+    reader = ClimatologyReader(Path(unit.store_dir))
+    fields = {name: reader.field(name, valid_time, unit.grid) for name in unit.fields}
+    return store_fields(fields, unit.fields, unit.grid, Path(unit.out_dir))
 
 
-def _store_read(read: Mapping[str, ReadField], payload: Mapping[str, Any]) -> dict[str, Any]:
-    names, grid = payload["fields"], payload["grid"]
-    for name, path in payload.get("climatology", {}).items():
+def _store_read(read: Mapping[str, ReadField], unit: DecodeGfs | DecodeVerification) -> StoredFields:
+    for name, path in unit.climatology.items():
         if name in read:
-            require_likely(name, read[name].values, _stored(Path(path), grid))
-    values = {name: read[name].values for name in names}
-    stored = store_fields(values, names, grid, Path(payload["out_dir"]))
-    for name, entry in stored["fields"].items():
-        if read[name].expver:
-            entry["expver"] = read[name].expver
-    return stored
+            require_likely(name, read[name].values, _stored(Path(path), unit.grid))
+    values = {name: read[name].values for name in unit.fields}
+    versions = {name: read[name].expver for name in unit.fields}
+    return store_fields(values, unit.fields, unit.grid, Path(unit.out_dir), versions)
 
 
 def _stored(path: Path, grid: str) -> Field:
@@ -105,11 +74,16 @@ def _stored(path: Path, grid: str) -> Field:
 
 
 def store_fields(
-    fields: Mapping[str, Field], names: Sequence[str], grid: str, directory: Path
-) -> dict[str, Any]:
+    fields: Mapping[str, Field],
+    names: Sequence[str],
+    grid: str,
+    directory: Path,
+    versions: Mapping[str, str] = MappingProxyType({}),
+) -> StoredFields:
     """Check `fields` and write each as <name>.<digest>.f32; return what the handlers return.
 
     Other values of a field thus never take the place of those that were scored against.
+    `versions` is field -> `FieldFile.expver`.
 
     Raises
     ------
@@ -118,23 +92,22 @@ def store_fields(
     OwnFailure
         If the disk does not take the files.
     """
-    stored: dict[str, dict[str, str]] = {}
+    stored: dict[str, FieldFile] = {}
     for name in names:
         require_plausible(name, fields[name], grid)
         content = np.ascontiguousarray(fields[name], dtype="<f4").tobytes()
         sha256 = hashlib.sha256(content).hexdigest()
         path = directory / f"{name}.{sha256[:_NAMED_DIGITS]}.f32"
         _write(path, content)
-        stored[name] = {"path": str(path), "sha256": sha256}
-    return {"fields": stored, "digest": digest_of({name: entry["sha256"] for name, entry in stored.items()})}
+        stored[name] = FieldFile(path=str(path), sha256=sha256, expver=versions.get(name, ""))
+    digest = digest_of({name: entry.sha256 for name, entry in stored.items()})
+    return StoredFields(fields=stored, digest=digest)
 
 
 def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
+        put_file(path, content)
     except OSError as error:
         raise OwnFailure(f"reference field {path.name} cannot be written: {error.strerror}") from error
 

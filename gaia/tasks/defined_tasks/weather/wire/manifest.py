@@ -48,13 +48,13 @@ class FrozenManifest:
     """What a miner is held to from now on."""
 
     files: dict[str, str]
-    """Path relative to the store -> sha256 hex, as `store_digests.file_digest` makes it."""
+    """Path relative to the store -> sha256 hex, as `store_layout.file_digest` makes it."""
     sha256: str
     """Hex digest of the manifest's bytes."""
 
 
 def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
-    """Return the bytes of manifest.json for `files` (relative path -> `store_digests.file_digest`)."""
+    """Return the bytes of manifest.json for `files` (relative path -> `store_layout.file_digest`)."""
     manifest = Manifest(
         manifest_schema_version=SCHEMA_VERSION,
         profile_structure_version=PROFILE_VERSION,

@@ -1,6 +1,8 @@
-"""Where in a miner's zarr store a field at a lead time is found."""
+"""Where in a miner's zarr store a field at a lead time is found, and how a manifest digests its files."""
 
 from __future__ import annotations
+
+import hashlib
 
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, split_field
 
@@ -51,3 +53,17 @@ def file_max_bytes(path: str, grid: str) -> int:
     65536
     """
     return METADATA_MAX_BYTES if path.endswith("/.zarray") else chunk_max_bytes(grid)
+
+
+def file_digest(path: str, content: bytes) -> str:
+    """Return the hex digest of a file of a store: sha256 of path, NUL, content (protocol.md, 2.7).
+
+    Examples
+    --------
+    >>> file_digest("2t/0.0.0", b"abc")
+    '49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69'
+    """
+    digest = hashlib.sha256(path.encode())
+    digest.update(b"\0")
+    digest.update(content)
+    return digest.hexdigest()

@@ -26,7 +26,7 @@ def strict_json(content: bytes) -> Any:
     return json.loads(content, object_pairs_hook=_without_repeats)
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a key is repeated")

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaia.tasks.defined_tasks.weather.validator.batch import score_batch
-from gaia.tasks.defined_tasks.weather.validator.copies.overlaps import find_overlaps, make_products
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS, error_sketch
-from gaia.tasks.defined_tasks.weather.validator.scoring import score_era5_final
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import a_field, a_store, packed, put, reference_files
+from tests.support.weather_handlers import find_overlaps, make_products, score_batch, score_era5_final
 
 FIELDS = {"2t": 280.0, "z500": 55_000.0}
 MINERS = ("alpha", "beta", "copy")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaia.tasks.defined_tasks.weather.validator.copies.overlaps import find_overlaps, make_products
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS
 from gaia.validator.utils.errors import TransientError
 from tests.support.scarcity import no_descriptors_left
+from tests.support.weather_handlers import find_overlaps, make_products
 
 MINERS = ["alpha", "beta"]
 

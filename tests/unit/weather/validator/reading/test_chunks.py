@@ -20,7 +20,7 @@ from gaia.tasks.defined_tasks.weather.validator.reading.chunks import (
     check_metadata,
     decode,
 )
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
+from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import CONTRACT, SHAPE, a_field, a_store, metadata_of, packed, put
 

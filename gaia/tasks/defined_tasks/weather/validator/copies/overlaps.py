@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC, product_name, sketch_name
+from gaia.tasks.defined_tasks.weather.units import (
+    FindOverlaps,
+    KeptProducts,
+    MakeProducts,
+    Overlaps,
+    ProductsMade,
+)
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     POINTS,
     Floats,
@@ -21,8 +27,8 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     overlaps,
     own_errors,
 )
-from gaia.tasks.defined_tasks.weather.validator.measures import best_blend
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.files import put_file
 
 DIGITS: Final = 6
 """Decimals of an overlap: what processors do differently in its last bits is not kept."""
@@ -31,61 +37,22 @@ _SKETCH_BYTES: Final = 4 * POINTS
 Floats32 = NDArray[np.float32]
 
 
-class ProductsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One lead of one run."""
-
-    folder: str
-    """Where the sketches are."""
-    hotkeys: list[str]
-    fields: int
-    """How many a sketch holds."""
-    out_dir: str
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """The products of one lead, and who is where in them."""
-
-    path: str
-    sha256: str
-    size: int
-    """Forecasts they were made of."""
-    places: list[int | None]
-    """Place of each of `OverlapsRequest.hotkeys`; None: it has none that counts."""
-
-
-class OverlapsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The window, and who earns in it."""
-
-    hotkeys: list[str]
-    products: list[Kept]
-
-
-def make_products(payload: dict[str, Any]) -> dict[str, Any]:
+def make_products(unit: MakeProducts) -> ProductsMade:
     """Multiply the errors of all forecasts of a lead with each other; keep the products by their digest.
 
     A field counts by its errors in units of the best public forecast's (`sketches.in_units`),
     and by its own errors (`sketches.own_errors`); both are added up over the fields.
 
-    Parameters
-    ----------
-    payload
-        A `ProductsRequest`.
-
-    Returns
-    -------
-    dict
-        ``sha256`` of the file, little-endian float64: the upper triangle of the products of
-        whole errors, then that of own errors, row by row; ``hotkeys``: who they are of, in
-        order; ``absent``: hotkeys whose sketch is not there or not whole.
+    The file is little-endian float64: the upper triangle of the products of whole errors,
+    then that of own errors, row by row.
 
     Raises
     ------
     TransientError
         If the disk fails.
     """
-    request = msgspec.convert(payload, ProductsRequest)
-    folder, size = Path(request.folder), request.fields * _SKETCH_BYTES
-    there = [hotkey for hotkey in request.hotkeys if _size_of(folder / sketch_name(hotkey)) == size]
+    folder, size = Path(unit.folder), unit.fields * _SKETCH_BYTES
+    there = [hotkey for hotkey in unit.hotkeys if _size_of(folder / sketch_name(hotkey)) == size]
     public = folder / PUBLIC
     baselines, rest = divmod(_size_of(public), size)
     if rest or baselines < 1:
@@ -94,43 +61,31 @@ def make_products(payload: dict[str, Any]) -> dict[str, Any]:
     try:
         if there:
             paths = [folder / sketch_name(hotkey) for hotkey in there]
-            for errors, known in _fields(paths, public, request.fields, baselines):
+            for errors, known in _fields(paths, public, unit.fields, baselines):
                 _add_field(whole, own, errors, known)
-        sha256 = _keep(np.concatenate([_triangle(whole), _triangle(own)]), Path(request.out_dir))
+        sha256 = _keep(np.concatenate([_triangle(whole), _triangle(own)]), Path(unit.out_dir))
     except OSError as error:
         raise TransientError(f"products cannot be made: {error}") from error
-    absent = [hotkey for hotkey in request.hotkeys if hotkey not in set(there)]
-    return {"sha256": sha256, "hotkeys": there, "absent": absent}
+    absent = [hotkey for hotkey in unit.hotkeys if hotkey not in set(there)]
+    return ProductsMade(sha256=sha256, hotkeys=there, absent=absent)
 
 
-def find_overlaps(payload: dict[str, Any]) -> dict[str, Any]:
+def find_overlaps(unit: FindOverlaps) -> Overlaps:
     """Add the products of the window up, and say how much of the work of each two is the same.
 
     Products of whole errors are means over the leads that both have, so that who has
     few does not seem to err little; those of own errors are sums, in which a lead
-    that one of them lacks is nothing they share.
-
-    Parameters
-    ----------
-    payload
-        An `OverlapsRequest`.
-
-    Returns
-    -------
-    dict
-        ``pairs``: [hotkey, other, overlap] of each two whose overlap, in (0, 1], is not 0 in
-        `DIGITS` decimals; ``missing``: digests of products that are gone or damaged, which were left out.
+    that one of them lacks is nothing they share. Overlaps have `DIGITS` decimals.
 
     Raises
     ------
     TransientError
         If the disk fails.
     """
-    request = msgspec.convert(payload, OverlapsRequest)
-    count = len(request.hotkeys)
+    count = len(unit.hotkeys)
     whole, own, together = (np.zeros((count, count)) for _ in range(3))
     missing = []
-    for kept in request.products:
+    for kept in unit.products:
         products = _read(kept)
         if products is None:
             missing.append(kept.sha256)
@@ -142,10 +97,10 @@ def find_overlaps(payload: dict[str, Any]) -> dict[str, Any]:
         together[np.ix_(here, here)] += 1.0
     shared = overlaps(whole / np.maximum(together, 1.0), own).round(DIGITS)
     pairs = [
-        [request.hotkeys[one], request.hotkeys[other], float(shared[one, other])]
+        (unit.hotkeys[one], unit.hotkeys[other], float(shared[one, other]))
         for one, other in zip(*np.nonzero(np.triu(shared, 1)), strict=True)
     ]
-    return {"pairs": pairs, "missing": missing}
+    return Overlaps(pairs=pairs, missing=missing)
 
 
 def _add_field(whole: Floats, own: Floats, errors: Floats32, known: Floats32) -> None:
@@ -203,17 +158,11 @@ def _keep(values: Floats, directory: Path) -> str:
     content = values.astype("<f8").tobytes()
     sha256 = hashlib.sha256(content).hexdigest()
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / product_name(sha256)
-    draft = directory / f"{sha256}.{os.getpid()}.part"
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    put_file(directory / product_name(sha256), content, sync=True)
     return sha256
 
 
-def _read(kept: Kept) -> tuple[Floats, Floats] | None:
+def _read(kept: KeptProducts) -> tuple[Floats, Floats] | None:
     """Return the products (whole, own) of a lead; None if they are gone or not what was kept.
 
     Raises

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.files import Draft
 
 Sketch = NDArray[np.float32]
 
@@ -28,29 +28,31 @@ class SketchFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        self._is_begun = False
+        self._draft: Draft | None = None
 
     def add(self, sketch: Sketch) -> None:
         try:
-            if not self._is_begun:
+            if self._draft is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._draft.open("ab" if self._is_begun else "wb") as file:
-                file.write(np.ascontiguousarray(sketch, "<f4").tobytes())
+                self._draft = Draft(self._path)
+            self._draft.write(np.ascontiguousarray(sketch, "<f4").tobytes())
+            # A batch has more sketches than the sandbox allows descriptors.
+            self._draft.pause()
         except OSError as error:
             raise OwnFailure(f"{self._path.name} cannot be written: {error}") from error
-        self._is_begun = True
 
     def keep(self) -> None:
         """Put what was added in its place, where what an earlier attempt left is replaced."""
+        if self._draft is None:
+            raise OwnFailure(f"{self._path.name} cannot be kept: nothing was added")
         try:
-            self._draft.replace(self._path)
+            self._draft.keep()
         except OSError as error:
             raise OwnFailure(f"{self._path.name} cannot be kept: {error}") from error
 
     def drop(self) -> None:
-        if self._is_begun:
-            self._draft.unlink(missing_ok=True)
+        if self._draft is not None:
+            self._draft.drop()
 
 
 class LeadSketches:

@@ -13,10 +13,10 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from gaia.tasks.defined_tasks.weather.units import ForecastUnit, ScoreLead, SpooledUnit
 from gaia.tasks.defined_tasks.weather.validator.reading.frames import COMPRESSORS, HEADER_BYTES, check_frame
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
-from gaia.tasks.defined_tasks.weather.wire.store_digests import file_digest
-from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
+from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest, metadata_path
 from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
@@ -47,6 +47,11 @@ class Contract:
     grid: str
     steps: int
     step_hours: int
+
+    @classmethod
+    def of(cls, unit: ForecastUnit) -> Contract:
+        """Return the contract that a unit was told of."""
+        return cls(grid=unit.grid, steps=unit.steps, step_hours=unit.step_hours)
 
     @property
     def field_shape(self) -> tuple[int, int]:
@@ -88,6 +93,11 @@ class MinerStore:
     directory: Path
     digests: Mapping[str, str]
     contract: Contract
+
+    @classmethod
+    def of(cls, unit: SpooledUnit | ScoreLead) -> MinerStore:
+        """Return the store that a unit about one forecast names."""
+        return cls(Path(unit.store_dir), unit.digests, Contract.of(unit))
 
     def read(self, path: str) -> bytes:
         """Return the bytes of one file, proven to be those the miner committed to.
@@ -164,7 +174,7 @@ def check_metadata(content: bytes, variable: str, contract: Contract) -> str:
         If it is not JSON, or differs from the contract in any key.
     """
     found = _parse(content, variable)
-    fixed: dict[str, Any] = {
+    fixed: dict[str, object] = {
         "zarr_format": 2,
         "shape": list(contract.array_shape(variable)),
         "chunks": list(contract.chunk_shape(variable)),
@@ -216,7 +226,7 @@ def _inside(path: str) -> PurePosixPath:
     return PurePosixPath(path)
 
 
-def _parse(content: bytes, variable: str) -> dict[str, Any]:
+def _parse(content: bytes, variable: str) -> dict[str, object]:
     if len(content) > METADATA_MAX_BYTES:
         raise MinerFault(f"{variable}/.zarray is longer than {METADATA_MAX_BYTES} bytes")
     try:

@@ -14,7 +14,7 @@ import numcodecs
 import numpy as np
 import numpy.typing as npt
 
-from gaia.tasks.defined_tasks.weather.validator.units import factor_of
+from gaia.tasks.defined_tasks.weather.validator.physical_units import factor_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
 from gaia.validator.utils.errors import TransientError
 
@@ -59,7 +59,9 @@ class ClimatologyReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         try:
-            self._metadata: dict[str, Any] = json.loads((directory / ".zmetadata").read_text())["metadata"]
+            self._metadata: Mapping[str, Mapping[str, Any]] = json.loads(
+                (directory / ".zmetadata").read_text()
+            )["metadata"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TransientError(f"climatology metadata cannot be read: {error}") from error
 

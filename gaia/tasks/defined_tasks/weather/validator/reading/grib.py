@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import eccodes
 import numpy as np
 import numpy.typing as npt
 
-from gaia.tasks.defined_tasks.weather.validator.units import factor_of
+from gaia.tasks.defined_tasks.weather.validator.physical_units import factor_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, field_name, split_field
 from gaia.validator.utils.errors import TransientError
 
@@ -173,7 +173,7 @@ def _require_grid(message: int, source: Source, name: str, grid: str) -> None:
     spacing = 360.0 / lons
     is_upward = bool(eccodes.codes_get(message, "jScansPositively"))
     north_south = (-90.0, 90.0) if is_upward else (90.0, -90.0)
-    expected: dict[str, Any] = {
+    expected: dict[str, str | int] = {
         "gridType": "regular_ll",
         "Ni": lons,
         "Nj": lats,

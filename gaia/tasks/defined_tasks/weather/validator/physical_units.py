@@ -1,4 +1,4 @@
-"""Units as sources write them, and what turns their values into ours."""
+"""Physical units as sources write them, and what turns their values into ours."""
 
 from __future__ import annotations
 

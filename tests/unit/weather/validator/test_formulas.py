@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import doctest
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
 import xarray as xr
 from numpy.typing import NDArray
 
-from gaia.tasks.defined_tasks.weather.validator import metrics
 from gaia.tasks.defined_tasks.weather.validator.areas import Weighting
 from gaia.tasks.defined_tasks.weather.validator.measures import field_components
+from tests.support.formulas import comparisons, errors
 
 Values = NDArray[np.float64]
 
@@ -33,20 +35,20 @@ def test_labelled_measures_equal_those_of_the_pipeline(weights: Weighting, corre
     f, o, c, g, p = map(on_globe, data)
 
     labelled = {
-        "rmse": metrics.rmse(f, o, weights),
-        "mse": metrics.mse(f, o, weights),
-        "mae": metrics.mae(f, o, weights),
-        "bias": metrics.bias(f, o, weights),
-        "error_sd": metrics.error_sd(f, o, weights),
-        "acc": metrics.acc(f, o, c, weights),
-        "acc_uncentred": metrics.acc(f, o, c, weights, centred=False),
-        "skill_climatology": metrics.mse_skill(f, o, c, weights=weights),
-        "skill_gfs": metrics.mse_skill(f, o, g, weights=weights),
-        "skill_persistence": metrics.mse_skill(f, o, p, weights=weights),
-        "skill_blend": metrics.mse_skill(f, o, c, g, p, weights=weights),
-        "activity": metrics.activity(f, o, c, weights),
-        "pattern_correlation": metrics.pattern_correlation(f, g, weights),
-        "clone_distance": metrics.clone_distance(f, g, weights),
+        "rmse": errors.rmse(f, o, weights),
+        "mse": errors.mse(f, o, weights),
+        "mae": errors.mae(f, o, weights),
+        "bias": errors.bias(f, o, weights),
+        "error_sd": errors.error_sd(f, o, weights),
+        "acc": comparisons.acc(f, o, c, weights),
+        "acc_uncentred": comparisons.acc(f, o, c, weights, centred=False),
+        "skill_climatology": comparisons.mse_skill(f, o, c, weights=weights),
+        "skill_gfs": comparisons.mse_skill(f, o, g, weights=weights),
+        "skill_persistence": comparisons.mse_skill(f, o, p, weights=weights),
+        "skill_blend": comparisons.mse_skill(f, o, c, g, p, weights=weights),
+        "activity": comparisons.activity(f, o, c, weights),
+        "pattern_correlation": comparisons.pattern_correlation(f, g, weights),
+        "clone_distance": errors.clone_distance(f, g, weights),
     }
 
     plain = field_components(*data, measures="gaia-2.9" if weights == "cos" else "plain")
@@ -57,25 +59,25 @@ def test_labelled_measures_equal_those_of_the_pipeline(weights: Weighting, corre
 def test_wind_errors_add_up_as_vectors() -> None:
     uf, vf, uo, vo = map(on_globe, fields(1, 4))
 
-    length = metrics.vector_rmse((uf, vf), (uo, vo))
+    length = errors.vector_rmse((uf, vf), (uo, vo))
 
-    assert float(length**2) == pytest.approx(float(metrics.mse(uf, uo) + metrics.mse(vf, vo)))
+    assert float(length**2) == pytest.approx(float(errors.mse(uf, uo) + errors.mse(vf, vo)))
 
 
 def test_labelled_measures_keep_further_dimensions() -> None:
     forecast, truth = (xr.concat([on_globe(f), on_globe(f) * 2], "level") for f in fields(8, 2))
 
-    assert metrics.rmse(forecast, truth).dims == ("level",)
-    assert float(metrics.rmse(forecast, truth)[1] / metrics.rmse(forecast, truth)[0]) == pytest.approx(2.0)
+    assert errors.rmse(forecast, truth).dims == ("level",)
+    assert float(errors.rmse(forecast, truth)[1] / errors.rmse(forecast, truth)[0]) == pytest.approx(2.0)
 
 
 def test_a_blend_is_made_anew_for_every_level() -> None:
     f, o, c, g = (xr.concat([on_globe(field), on_globe(field[::-1])], "level") for field in fields(2, 4))
 
-    skill = metrics.mse_skill(f, o, c, g)
+    skill = comparisons.mse_skill(f, o, c, g)
 
     assert skill.dims == ("level",)
-    one = metrics.mse_skill(*(field.isel(level=1) for field in (f, o, c, g)))
+    one = comparisons.mse_skill(*(field.isel(level=1) for field in (f, o, c, g)))
     assert float(skill[1]) == pytest.approx(float(one))
 
 
@@ -84,21 +86,21 @@ def test_skill_is_over_one_to_three_references(count: int) -> None:
     forecast, truth = map(on_globe, fields(3, 2))
 
     with pytest.raises(ValueError, match="one to three"):
-        metrics.mse_skill(forecast, truth, *[forecast] * count)
+        comparisons.mse_skill(forecast, truth, *[forecast] * count)
 
 
 MEASURES: dict[str, Callable[[xr.DataArray, xr.DataArray], xr.DataArray]] = {
-    "bias": metrics.bias,
-    "mae": metrics.mae,
-    "mse": metrics.mse,
-    "rmse": metrics.rmse,
-    "error_sd": metrics.error_sd,
-    "acc": lambda f, o: metrics.acc(f, o, 0 * o.fillna(0.0)),
-    "pattern": metrics.pattern_correlation,
-    "activity": lambda f, o: metrics.activity(f, o, 0 * o.fillna(0.0)),
-    "skill": lambda f, o: metrics.mse_skill(f, o, o.fillna(0.0) + 1.0),
-    "blend": lambda f, o: metrics.mse_skill(f, o, o.fillna(0.0) + 1.0, o.fillna(0.0) + 2.0),
-    "wind": lambda f, o: metrics.vector_rmse((f, f), (o, o)),
+    "bias": errors.bias,
+    "mae": errors.mae,
+    "mse": errors.mse,
+    "rmse": errors.rmse,
+    "error_sd": errors.error_sd,
+    "acc": lambda f, o: comparisons.acc(f, o, 0 * o.fillna(0.0)),
+    "pattern": comparisons.pattern_correlation,
+    "activity": lambda f, o: comparisons.activity(f, o, 0 * o.fillna(0.0)),
+    "skill": lambda f, o: comparisons.mse_skill(f, o, o.fillna(0.0) + 1.0),
+    "blend": lambda f, o: comparisons.mse_skill(f, o, o.fillna(0.0) + 1.0, o.fillna(0.0) + 2.0),
+    "wind": lambda f, o: errors.vector_rmse((f, f), (o, o)),
 }
 
 
@@ -124,5 +126,13 @@ def test_fields_on_other_points_are_refused_rather_than_aligned(name: str) -> No
 def test_a_constant_anomaly_has_no_labelled_correlation_either() -> None:
     truth, normal = map(on_globe, fields(10, 2))
 
-    assert np.isnan(metrics.acc(normal, truth, normal))
-    assert np.isnan(metrics.activity(truth, normal, normal))
+    assert np.isnan(comparisons.acc(normal, truth, normal))
+    assert np.isnan(comparisons.activity(truth, normal, normal))
+
+
+@pytest.mark.parametrize("formulas", [errors, comparisons])
+def test_examples_of_the_formulas_are_right(formulas: ModuleType) -> None:
+    done = doctest.testmod(formulas)
+
+    assert done.attempted >= 12
+    assert done.failed == 0

@@ -1,0 +1,63 @@
+"""Bodies of requests and answers: how much is read, how it is decoded, which files are served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gaia.miner.sessions import RefusedError
+
+_MAX_BODY_BYTES = 256 * 1024
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+async def body_of(request: Request) -> bytes:
+    """Return the body of a request.
+
+    Raises
+    ------
+    RefusedError
+        If it is too large (413).
+    """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MAX_BODY_BYTES:
+            raise RefusedError(413, "Request is too large")
+    return bytes(body)
+
+
+def decoded(content: bytes, kind: type[R]) -> R:
+    """Return the message that `content` holds.
+
+    Raises
+    ------
+    RefusedError
+        If it is no JSON (400).
+    ValidationError
+        If it is another message.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, "Body is not JSON") from error
+
+
+def reply_of(reply: msgspec.Struct) -> Response:
+    """Return a message as an answer."""
+    return Response(msgspec.json.encode(reply), media_type="application/json")
+
+
+def read_below(root: Path, path: str) -> bytes | None:
+    """Return the file `path` below `root`; None: there is none, or it lies elsewhere."""
+    try:
+        target = (root / path).resolve()
+        return target.read_bytes() if target.is_relative_to(root) else None
+    except (OSError, ValueError):
+        return None

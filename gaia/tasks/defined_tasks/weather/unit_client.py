@@ -1,0 +1,71 @@
+"""Sends units of the weather task to the compute pool and reads their answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from gaia.tasks.defined_tasks.base import UnitRunner
+from gaia.tasks.defined_tasks.weather.units import UnitOf
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.identities import JobId
+from gaia.validator.utils.ipc_types import Priority, WorkUnit
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[A]):
+    """A unit's answer and its cost."""
+
+    answer: A
+    cpu_s: float
+
+
+class UnitClient:
+    """Gives each unit its deadline, sends it to the pool and returns the answer.
+
+    Parameters
+    ----------
+    timeout_s
+        Seconds after which a unit that is not answered has failed, the wait for a worker included.
+    """
+
+    def __init__(
+        self, pool: UnitRunner, timeout_s: float, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._wall_clock = wall_clock
+
+    async def run_unit(
+        self, unit: UnitOf[A], job_id: JobId, *, priority: Priority = Priority.USUAL
+    ) -> Done[A]:
+        """Return the answer to `unit`, of the type that it declares.
+
+        Raises
+        ------
+        GaiaError
+            What the handler raised, or what became of the unit in the pool.
+        TransientError
+            Also if the answer is not of that type: a worker that was taken over may answer anything.
+        """
+        result = await self._pool.dispatch_and_wait(
+            WorkUnit(
+                job_id=job_id,
+                handler=unit.handler,
+                payload=msgspec.to_builtins(unit),
+                deadline_at=self._wall_clock() + self._timeout_s,
+                priority=priority,
+                trace_id=job_id,
+            )
+        )
+        value = result.unwrap()
+        try:
+            return Done(msgspec.convert(value, unit.answer), result.cpu_s)
+        except msgspec.ValidationError as error:
+            raise TransientError(f"the answer is not one to {unit.handler}: {error}") from error

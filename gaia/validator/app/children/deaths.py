@@ -1,0 +1,99 @@
+"""What the Supervisor remembers of children that ended: for its plan, and for the board it publishes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from gaia.validator.app.children import post_mortem
+from gaia.validator.app.children.spawning import ChildHandle
+from gaia.validator.app.logging_config import event
+from gaia.validator.app.meeting.rendezvous import Board, DeathReport
+from gaia.validator.app.supervision import FORK_SERVER_DIED, Death, Limits, Role, remember
+from gaia.validator.utils.errors import ExitCode
+
+_PUBLISHED_DEATHS = 32
+
+_log = logging.getLogger("application")
+
+
+class Deaths:
+    """Deaths as `supervision.plan` asks for them, reports as the board shows them, restarts as they are counted."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.remembered: list[Death] = []
+        """What `supervision.plan` needs to know."""
+        self._data_dir = data_dir
+        self._reports: deque[DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
+        self._restarts: Counter[str] = Counter()
+
+    def note_start(self, role: Role, seat: int) -> None:
+        """Count a restart, if a child of that seat is remembered as dead."""
+        if any((death.role, death.seat) == (role, seat) for death in self.remembered):
+            self._restarts[role] += 1
+
+    def note_failed_start(
+        self, role: Role, seat: int, started_at: float, reason: str, limits: Limits
+    ) -> None:
+        """The fork server died while it was asked for a child, or the system has none to spare: tried again."""
+        now = time.monotonic()
+        death = Death(
+            role=role,
+            seat=seat,
+            at=now,
+            lived_s=now - started_at,
+            was_ready=False,
+            exit_code=FORK_SERVER_DIED,
+            was_planned=False,
+        )
+        self.remembered = remember(self.remembered, death, limits)
+        event(_log, "child_not_started", logging.WARNING, child=role, seat=seat, reason=reason)
+
+    def note(self, seated: ChildHandle, exit_code: int, at: float, limits: Limits) -> None:
+        """Examine, remember and report a child that has just been reaped.
+
+        Raises
+        ------
+        OSError
+            If its last stack cannot be taken from its file.
+        """
+        facts = seated.child
+        death = Death(
+            role=facts.role,
+            seat=facts.seat,
+            at=at,
+            lived_s=at - facts.started_at,
+            was_ready=facts.is_ready,
+            exit_code=exit_code,
+            was_planned=facts.kill_at is not None,
+        )
+        self.remembered = remember(self.remembered, death, limits)
+        is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
+        report = post_mortem.examine(seated, exit_code, death.lived_s, self._data_dir)
+        if not is_well:
+            self._reports.append(report)
+        values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
+        said = {name: value for name, value in values.items() if value not in ("", True)}
+        level = logging.INFO if is_well else logging.WARNING
+        event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **said)
+
+    def board(self, living: Iterable[ChildHandle]) -> Board:
+        """Return what is published: who lives, what was restarted, and the last reports."""
+        workers: dict[str, int] = {}
+        processes: dict[str, int] = {}
+        for one in living:
+            if one.child.role is Role.WORKER:
+                workers[one.worker] = one.child.pid
+            else:
+                processes[str(one.child.role)] = one.child.pid
+        return Board(
+            workers=workers,
+            processes=processes,
+            restarts=dict(self._restarts),
+            deaths=list(self._reports),
+        )

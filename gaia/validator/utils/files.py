@@ -1,0 +1,116 @@
+"""Files that appear whole or not at all: the one place that writes beside a file and renames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gaia.validator.utils.errors import OwnFailure
+
+
+class Draft:
+    """A file beside its destination that replaces it once it is kept.
+
+    Every method raises `OSError` as the disk does. Readers of the destination see
+    the former file or the new one, never half of either.
+
+    Parameters
+    ----------
+    path
+        The destination; its folder must exist.
+    sync
+        Flush the content to the disk before it replaces the destination.
+    """
+
+    def __init__(self, path: Path, *, sync: bool = False) -> None:
+        self._path = path
+        self._sync = sync
+        self._place = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._file = self._place.open("wb")
+
+    def write(self, content: bytes) -> None:
+        """Append `content`."""
+        if self._file.closed:
+            self._file = self._place.open("ab")
+        self._file.write(content)
+
+    def pause(self) -> None:
+        """Free the descriptor until the next write: many drafts may be open side by side."""
+        self._file.close()
+
+    def keep(self) -> None:
+        """Replace the destination with what was written."""
+        if self._sync:
+            self.write(b"")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        self._place.replace(self._path)
+
+    def drop(self) -> None:
+        """Remove the draft, if it was not kept."""
+        with suppress(OSError):
+            self._file.close()
+        self._place.unlink(missing_ok=True)
+
+
+def put_file(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Replace the file at `path` with `content` in one step; its folder must exist.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it; the former file then stays as it was.
+    """
+    draft = Draft(path, sync=sync)
+    try:
+        draft.write(content)
+        draft.keep()
+    finally:
+        with suppress(OSError):
+            draft.drop()
+
+
+@contextmanager
+def whole_file(path: Path, *, sync: bool = False) -> Iterator[WholeFile]:
+    """Open a file that appears at `path` if the body ends well, and not at all otherwise; folders are made.
+
+    Raises
+    ------
+    OwnFailure
+        If the disk does not take the file. Errors of the body that are not of
+        writing pass as they are: a socket's error is not our disk's.
+    """
+    with _disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Draft(path, sync=sync)
+    try:
+        yield WholeFile(draft, path)
+        with _disk(path):
+            draft.keep()
+    finally:
+        with suppress(OSError):
+            draft.drop()
+
+
+class WholeFile:
+    """The file that the body of `whole_file` writes; a failure of the disk is an `OwnFailure`."""
+
+    def __init__(self, draft: Draft, path: Path) -> None:
+        self._draft = draft
+        self._path = path
+
+    def write(self, content: bytes) -> None:
+        """Append `content`."""
+        with _disk(self._path):
+            self._draft.write(content)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OwnFailure(f"{path.name} cannot be stored: {error.strerror or error}") from error

@@ -1,0 +1,70 @@
+"""A unit reaches the pool with its deadline, and only an answer of the declared type comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
+from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
+from gaia.validator.utils.errors import MinerFault, TransientError
+from gaia.validator.utils.identities import JobId
+from gaia.validator.utils.ipc_types import Failure, Priority, ResultUnit, WorkUnit
+
+UNIT = FindOverlaps(hotkeys=["5A"], products=[])
+JOB = JobId("overlaps/1")
+
+
+class Pool:
+    """Answers every unit alike, and keeps them."""
+
+    def __init__(self, **result: Any) -> None:
+        self.units: list[WorkUnit] = []
+        self._result = result
+
+    async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
+        self.units.append(unit)
+        return ResultUnit(job_id=unit.job_id, attempt=1, cpu_s=0.25, **self._result)
+
+
+async def test_a_unit_has_its_handler_deadline_priority_and_name() -> None:
+    pool = Pool(value={"pairs": [], "missing": []})
+
+    await UnitClient(pool, 30.0, lambda: 1000.0).run_unit(UNIT, JOB, priority=Priority.AHEAD)
+
+    assert pool.units == [
+        WorkUnit(
+            job_id="overlaps/1",
+            handler="weather.copies.overlaps",
+            payload={"hotkeys": ["5A"], "products": []},
+            deadline_at=1030.0,
+            priority=10,
+            trace_id="overlaps/1",
+        )
+    ]
+
+
+async def test_an_answer_comes_as_its_type_with_what_it_cost() -> None:
+    pool = Pool(value={"pairs": [["5A", "5B", 0.5]], "missing": []})
+
+    done = await UnitClient(pool, 30.0).run_unit(UNIT, JOB)
+
+    assert done.answer == Overlaps(pairs=[("5A", "5B", 0.5)], missing=[])
+    assert done.cpu_s == 0.25
+    assert pool.units[0].priority == 100
+
+
+@pytest.mark.parametrize(
+    "value", [{}, None, {"pairs": [["5A"]], "missing": []}, {"pairs": 3, "missing": None}]
+)
+async def test_an_answer_of_another_type_is_a_failure_that_may_pass(value: Any) -> None:
+    with pytest.raises(TransientError, match="not one to weather.copies.overlaps"):
+        await UnitClient(Pool(value=value), 30.0).run_unit(UNIT, JOB)
+
+
+async def test_what_the_handler_raised_is_raised_here() -> None:
+    pool = Pool(failure=Failure.of(MinerFault("late")))
+
+    with pytest.raises(MinerFault, match="late"):
+        await UnitClient(pool, 30.0).run_unit(UNIT, JOB)

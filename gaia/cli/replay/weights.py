@@ -11,7 +11,7 @@ from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, read, vector_of
-from gaia.validator.db.products import LeadProducts
+from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.db.rows import VectorRow
 
 Finder = Callable[[FindOverlaps], Overlaps]
@@ -36,7 +36,7 @@ class VectorVerdict(Comparison):
 
 
 def replay_vector(
-    row: VectorRow, parts: Mapping[str, str], kept: Sequence[LeadProducts], data_dir: Path, overlaps: Finder
+    row: VectorRow, parts: Mapping[str, str], kept: Sequence[GramMatrix], data_dir: Path, overlaps: Finder
 ) -> VectorVerdict:
     """Compute one vector anew, and compare: overlaps, weights, vector, digest.
 
@@ -74,7 +74,7 @@ def replay_vector(
 def _compare_overlaps(
     verdict: VectorVerdict,
     inputs: VectorInputs,
-    kept: Sequence[LeadProducts],
+    kept: Sequence[GramMatrix],
     data_dir: Path,
     overlaps: Finder,
 ) -> None:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from gaia.validator.core.database_setup import MIGRATIONS, run_comprehensive_database_setup
-from gaia.validator.db import history, products, queries
+from gaia.validator.db import gram_matrices, history, queries
 from gaia.validator.db.connection import Database
 from tests.support.patience import patience
 
@@ -58,8 +58,8 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
     async with of_before.transaction() as connection:
         (run,) = await history.stored_runs(connection, ["2026-03-25T00Z"], with_manifests=True)
         due = await queries.due_forecasts(connection, "2026-03-25T00Z", ["frozen"], OPENED)
-        after = await products.committed_after(connection, ["2026-03-25T00Z"], COMMITTED - OPENED)
-        (matrix,) = await products.products_of(connection, ["2026-03-25T00Z"])
+        after = await gram_matrices.committed_after(connection, ["2026-03-25T00Z"], COMMITTED - OPENED)
+        (matrix,) = await gram_matrices.matrices_of(connection, ["2026-03-25T00Z"])
     stood = {row.hotkey: row.state for row in run.forecasts}
     assert stood == {f"5{state}": "frozen" if state == "verified" else state for state in STATES}
     assert {row.committed_at for row in run.forecasts} == {COMMITTED}

@@ -14,7 +14,7 @@ from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
-from gaia.validator.db.products import committed_after
+from gaia.validator.db.gram_matrices import committed_after
 from gaia.validator.db.queries import due_forecasts
 from gaia.validator.utils.errors import MinerUnreachable, OwnFailure, TransientError
 from tests.support.story import INIT, Story

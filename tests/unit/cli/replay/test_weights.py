@@ -17,12 +17,12 @@ from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
 from gaia.validator.core.weights.rules import Entry
 from gaia.validator.core.weights.rules.base import Standing
 from gaia.validator.core.weights.vector import Registered, Terms
-from gaia.validator.db.products import LeadProducts
+from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.db.rows import VectorRow
 from tests.support.stored_rows import a_vector_row
 
 PAIRS = [("a", "b", 0.5)]
-KEPT = [LeadProducts(run_id="r1", lead_hours=24, sha256="ab", hotkeys=["a", "b"])]
+KEPT = [GramMatrix(run_id="r1", lead_hours=24, sha256="ab", hotkeys=["a", "b"])]
 
 
 def some_inputs(rule: str = "gaia-next") -> VectorInputs:
@@ -59,7 +59,7 @@ def journalled(inputs: VectorInputs) -> tuple[VectorRow, dict[str, str]]:
 def replayed(
     row: VectorRow,
     parts: dict[str, str],
-    kept: list[LeadProducts] | None = None,
+    kept: list[GramMatrix] | None = None,
     pairs: list[tuple[str, str, float]] = PAIRS,
     missing: tuple[str, ...] = (),
 ) -> Any:

@@ -15,7 +15,8 @@ from gaia.cli.select import NotThere
 from gaia.cli.significance import half_width
 from gaia.cli.source import Source
 from gaia.validator.db import history
-from gaia.validator.db.history import Row
+from gaia.validator.db.rows import CostRow, OverallRow
+from gaia.validator.db.states import RunState
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -41,12 +42,12 @@ class Agreement:
 def compare(source: Source, arguments: argparse.Namespace) -> int:
     """Print agreement, rank correlation and cost of two rule sets, run by run and on the whole."""
 
-    async def read(connection: Connection) -> tuple[list[Row], Mapping[tuple[str, str], Row]]:
+    async def read(connection: Connection) -> tuple[list[OverallRow], Mapping[tuple[str, str], CostRow]]:
         return await history.overall_scores(connection), await history.costs(connection)
 
     stored, costs = source.read(read)
     # What an open run scored so far says little: leads that are to come count as nothing.
-    rows = [row for row in stored if row["run_state"] != "open"]
+    rows = [row for row in stored if row.run_state is not RunState.OPEN]
     if stored and not rows:
         raise NotThere("no run is finished yet, and only finished runs are compared")
     active, shadow = _rule_sets(rows, arguments.active or source.weights.rule_set, arguments.shadow)
@@ -115,25 +116,25 @@ def summary_of(agreements: Sequence[Agreement]) -> dict[str, object]:
     return summary
 
 
-def _rule_sets(rows: Sequence[Row], active: str, shadow: str | None) -> tuple[str, str]:
-    others = sorted({row["rule_set"] for row in rows} - {active})
+def _rule_sets(rows: Sequence[OverallRow], active: str, shadow: str | None) -> tuple[str, str]:
+    others = sorted({row.rule_set for row in rows} - {active})
     if shadow is None and len(others) != 1:
         found = ", ".join(others) if others else "none"
         raise NotThere(f"beside {active} these rule sets scored: {found}; name one with --shadow")
     return active, shadow or others[0]
 
 
-def _by_run(rows: Sequence[Row], rule_set: str) -> dict[str, dict[str, float]]:
+def _by_run(rows: Sequence[OverallRow], rule_set: str) -> dict[str, dict[str, float]]:
     runs: dict[str, dict[str, float]] = {}
     for row in rows:
-        if row["rule_set"] == rule_set and row["counted"]:
-            runs.setdefault(row["run_id"], {})[row["hotkey"]] = row["overall"]
+        if row.rule_set == rule_set and row.counted:
+            runs.setdefault(row.run_id, {})[row.hotkey] = row.overall
     return runs
 
 
-def _cost(costs: Mapping[tuple[str, str], Row], run_id: str, rule_set: str) -> float:
+def _cost(costs: Mapping[tuple[str, str], CostRow], run_id: str, rule_set: str) -> float:
     row = costs.get((run_id, rule_set))
-    return float(row["cpu_s"]) if row else 0.0
+    return row.cpu_s if row else 0.0
 
 
 def _best(scores: Sequence[float]) -> set[int]:

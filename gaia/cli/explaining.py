@@ -17,24 +17,26 @@ from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.core.weights.inputs import parts_named, read
 from gaia.validator.db import history
-from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.history import StoredRun
+from gaia.validator.db.rows import ForecastRow, LeadRow, OverallRow, VectorRow
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
-_IDENTITY = ("run_id", "hotkey", "rule_set", "kind", "lead_hours", "scored_at")
 _SHOWN = ("rmse", "bias", "acc", "skill_climatology", "skill_gfs")
 
 
 def explain(source: Source, arguments: argparse.Namespace) -> int:
     """Print how one miner came by its weight, as far back as the bytes it sent."""
 
-    async def look(connection: Connection) -> tuple[StoredRun, Row | None, list[Row], FoundCopies | None]:
+    async def look(
+        connection: Connection,
+    ) -> tuple[StoredRun, VectorRow | None, list[OverallRow], FoundCopies | None]:
         named = runs_named([arguments.run], await history.run_summaries(connection))
         if len(named) != 1:
             raise NotThere(f"{arguments.run} means {len(named)} runs; name one")
         (run,) = await history.stored_runs(connection, [named[0].run_id])
-        weights = await history.weights_of_run(connection, run.summary.run_id)
+        weights = await history.vector_of_run(connection, run.summary.run_id)
         found = await _found(connection, weights)
         return run, weights, await history.overall_scores(connection), found
 
@@ -51,10 +53,10 @@ def explain(source: Source, arguments: argparse.Namespace) -> int:
 
 def explanation(
     run: StoredRun,
-    forecast: Row,
+    forecast: ForecastRow,
     rule_set: str,
-    weights: Row | None,
-    overall: Sequence[Row],
+    weights: VectorRow | None,
+    overall: Sequence[OverallRow],
     found: FoundCopies | None = None,
 ) -> dict[str, object]:
     """Return everything that led to one miner's weight, the newest first.
@@ -70,30 +72,30 @@ def explanation(
     overall
         All overall scores, for the window the vector was made from.
     """
-    hotkey = forecast["hotkey"]
-    scores = [row for row in run.scores if (row["hotkey"], row["rule_set"]) == (hotkey, rule_set)]
+    hotkey = forecast.hotkey
+    scores = [row for row in run.scores if (row.hotkey, row.rule_set) == (hotkey, rule_set)]
     return {
         "run_id": run.summary.run_id,
         "run_state": run.summary.state,
         "miner": {
             "hotkey": hotkey,
-            "uid": forecast["uid"],
-            "registered_at": forecast["registered_at"],
-            "state": forecast["state"],
-            "reason": forecast["reason"],
+            "uid": forecast.uid,
+            "registered_at": forecast.registered_at,
+            "state": forecast.state,
+            "reason": forecast.reason,
         },
         "rules": rules_of(rule_set),
         "weight": _weight(weights, hotkey, overall, found)
-        if weights and weights["rule_set"] == rule_set
+        if weights and weights.rule_set == rule_set
         else None,
-        "overall": {name: scores[0][name] for name in ("day1", "overall", "counted")} if scores else None,
+        "overall": {name: getattr(scores[0], name) for name in ("day1", "overall", "counted")}
+        if scores
+        else None,
         "contract": run.summary.contract,
         "leads": [
-            _lead(row, run, hotkey)
-            for row in run.leads
-            if (row["hotkey"], row["rule_set"]) == (hotkey, rule_set)
+            _lead(row, run, hotkey) for row in run.leads if (row.hotkey, row.rule_set) == (hotkey, rule_set)
         ],
-        "manifest": {"sha256": forecast["manifest_sha256"], "frozen_at": forecast["frozen_at"]},
+        "manifest": {"sha256": forecast.manifest_sha256, "committed_at": forecast.committed_at},
     }
 
 
@@ -114,73 +116,71 @@ def _sentence(function: Any) -> str:
     return (inspect.getdoc(function) or "").split("\n", 1)[0]
 
 
-async def _found(connection: Connection, weights: Row | None) -> FoundCopies | None:
+async def _found(connection: Connection, weights: VectorRow | None) -> FoundCopies | None:
     """Return what was known of copies when a vector was made; None where that was not kept."""
-    if weights is None or weights["inputs"] is None:
+    if weights is None or weights.inputs is None:
         return None
-    names = weights["inputs"]
+    names = weights.inputs
     return read(names, await history.weight_inputs(connection, parts_named(names))).found
 
 
 def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
-    """Return with whom a miner shares work, most of it first, and who of them was bound when."""
+    """Return with whom a miner shares work, most of it first, and who of them committed when."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
         reverse=True,
     )
     return {
-        "bound_in_round": found.committed.get(hotkey),
+        "committed_in_round": found.committed.get(hotkey),
         "shared_with": [
-            {"hotkey": other, "overlap": part, "bound_in_round": found.committed.get(other)}
+            {"hotkey": other, "overlap": part, "committed_in_round": found.committed.get(other)}
             for part, other in others
         ],
     }
 
 
 def _weight(
-    weights: Row, hotkey: str, overall: Sequence[Row], found: FoundCopies | None
+    weights: VectorRow, hotkey: str, overall: Sequence[OverallRow], found: FoundCopies | None
 ) -> dict[str, object]:
-    window = [
-        {"run_id": row["run_id"], "overall": row["overall"], "counted": row["counted"]}
+    earned = [
+        row
         for row in overall
-        if row["hotkey"] == hotkey
-        and row["rule_set"] == weights["rule_set"]
-        and row["run_id"] in weights["run_ids"]
+        if row.hotkey == hotkey and row.rule_set == weights.rule_set and row.run_id in weights.run_ids
     ]
-    counted = [row["overall"] for row in window if row["counted"]]
+    window = [{"run_id": row.run_id, "overall": row.overall, "counted": row.counted} for row in earned]
+    counted = [row.overall for row in earned if row.counted]
     return {
-        "share": weights["weights"].get(hotkey, 0.0),
-        "epoch": weights["epoch"],
-        "block": weights["block"],
-        "block_hash": weights["block_hash"],
-        "extrinsic": weights["extrinsic"],
-        "vector_sha256": weights["vector_sha256"],
-        "runs": len(weights["run_ids"]),
+        "share": weights.weights.get(hotkey, 0.0),
+        "epoch": weights.epoch,
+        "block": weights.block,
+        "block_hash": weights.block_hash,
+        "extrinsic": weights.extrinsic,
+        "vector_sha256": weights.vector_sha256,
+        "runs": len(weights.run_ids),
         "window": window,
         "window_mean": fmean(counted) if counted else None,
         "copies": _copies(found, hotkey) if found else None,
     }
 
 
-def _lead(lead: Row, run: StoredRun, hotkey: str) -> dict[str, object]:
-    key = lead["rule_set"], lead["kind"], lead["lead_hours"]
-    given = next(
-        (row for row in run.inputs if (row["rule_set"], row["kind"], row["lead_hours"]) == key), None
-    )
-    digests: Mapping[str, Mapping[str, str]] = given["digests"] if given else {}
+def _lead(lead: LeadRow, run: StoredRun, hotkey: str) -> dict[str, object]:
+    key = lead.rule_set, lead.kind, lead.lead_hours
+    given = next((row for row in run.inputs if (row.rule_set, row.kind, row.lead_hours) == key), None)
+    digests: Mapping[str, Mapping[str, str]] = given.digests if given else {}
     components = [
-        {name: value for name, value in row.items() if name not in _IDENTITY}
-        | {f"{role}_digest": files[row["field"]] for role, files in digests.items() if row["field"] in files}
+        {"field": row.field, **row.measures}
+        | {"forecast_digest": row.forecast_digest, "truth_digest": row.truth_digest}
+        | {f"{role}_digest": files[row.field] for role, files in digests.items() if row.field in files}
         for row in run.components
-        if (row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]) == (hotkey, *key)
+        if (row.hotkey, row.rule_set, row.kind, row.lead_hours) == (hotkey, *key)
     ]
     return {
-        "kind": lead["kind"],
-        "lead_hours": lead["lead_hours"],
-        "score": lead["score"],
-        "reason": lead["reason"],
-        "cpu_s": lead["cpu_s"],
-        "handler": given["handler"] if given else None,
+        "kind": lead.kind,
+        "lead_hours": lead.lead_hours,
+        "score": lead.score,
+        "reason": lead.reason,
+        "cpu_s": lead.cpu_s,
+        "handler": given.handler if given else None,
         "components": components,
     }
 
@@ -224,8 +224,8 @@ def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
         for row in weight["window"]
     )
     shared = [
-        f"          shares {other['overlap']:.2f} of its work with {other['hotkey']}: bound in round"
-        f" {weight['copies']['bound_in_round']} of questions, the other in {other['bound_in_round']}"
+        f"          shares {other['overlap']:.2f} of its work with {other['hotkey']}: committed in polling"
+        f" round {weight['copies']['committed_in_round']}, the other in {other['committed_in_round']}"
         for other in (weight["copies"] or {}).get("shared_with", ())
     ]
     return [

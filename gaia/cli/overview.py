@@ -12,14 +12,43 @@ from gaia.cli import tables
 from gaia.cli.select import NotThere, runs_named
 from gaia.cli.source import Source
 from gaia.validator.db import history, queries
-from gaia.validator.db.history import Row, RunSummary
+from gaia.validator.db.history import RunSummary
+from gaia.validator.db.rows import (
+    AwaitedRow,
+    IncidentRow,
+    OverallRow,
+    ReferenceCounts,
+    VectorInDoubt,
+    VectorOnChain,
+    VectorRow,
+)
+from gaia.validator.db.states import RunState, VectorState
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 _MOST_LISTED = 5
 _LONGEST_WORDS = 200
-_KEPT = ("epoch", "state", "rule_set", "block", "block_hash", "extrinsic", "intended_at", "error", "run_ids")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorShown:
+    """A journalled vector as far as it is shown."""
+
+    epoch: int
+    state: VectorState
+    rule_set: str
+    block: int | None
+    block_hash: str | None
+    extrinsic: str | None
+    intended_at: datetime
+    error: str | None
+    run_ids: Sequence[str]
+
+    @classmethod
+    def of(cls, vector: VectorRow) -> VectorShown:
+        """Return what is shown of `vector`."""
+        return cls(**{name: getattr(vector, name) for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +61,14 @@ class Status:
     newest_run: RunSummary | None
     forecasts_of_open_runs: Mapping[str, int]
     """By state."""
-    references: Mapping[str, int]
-    weights: Row | None
-    """The newest vector that was journalled, as far as it is shown."""
-    weights_set: Row | None
+    references: ReferenceCounts
+    weights: VectorShown | None
+    """The newest vector that was journalled."""
+    weights_set: VectorOnChain | None
     """The newest vector that stands on chain."""
-    weights_in_doubt: Sequence[Row]
-    incidents: Sequence[Row]
-    archives: Sequence[Row]
+    weights_in_doubt: Sequence[VectorInDoubt]
+    incidents: Sequence[IncidentRow]
+    archives: Sequence[AwaitedRow]
 
 
 def status(source: Source, arguments: argparse.Namespace) -> int:
@@ -47,17 +76,17 @@ def status(source: Source, arguments: argparse.Namespace) -> int:
 
     async def read(connection: Connection) -> Status:
         runs = await history.run_summaries(connection)
-        weights = await history.newest_weights(connection)
+        newest = await history.newest_vector(connection)
         return Status(
             validator_runs=source.is_live,
             runs=len(runs),
-            open_runs=[run.run_id for run in runs if run.state == "open"],
+            open_runs=[run.run_id for run in runs if run.is_open],
             newest_run=runs[-1] if runs else None,
             forecasts_of_open_runs=await queries.count_forecasts(connection),
             references=await history.references(connection),
-            weights={name: weights[0][name] for name in _KEPT} if weights else None,
-            weights_set=await history.weights_set(connection),
-            weights_in_doubt=await history.weights_in_doubt(connection),
+            weights=VectorShown.of(newest) if newest else None,
+            weights_set=await history.vector_on_chain(connection),
+            weights_in_doubt=await history.vectors_in_doubt(connection),
             incidents=await history.incidents(connection),
             archives=await history.awaited(connection),
         )
@@ -92,19 +121,17 @@ def runs(source: Source, arguments: argparse.Namespace) -> int:
 def scores(source: Source, arguments: argparse.Namespace) -> int:
     """Print the overall scores of some runs, best first."""
 
-    async def read(connection: Connection) -> tuple[list[RunSummary], list[Row]]:
+    async def read(connection: Connection) -> tuple[list[RunSummary], list[OverallRow]]:
         return await history.run_summaries(connection), await history.overall_scores(connection)
 
     known, rows = source.read(read)
     wanted = {run.run_id for run in runs_named(arguments.runs or ["last"], known)}
-    chosen = [
-        row for row in rows if row["run_id"] in wanted and arguments.rule_set in (None, row["rule_set"])
-    ]
+    chosen = [row for row in rows if row.run_id in wanted and arguments.rule_set in (None, row.rule_set)]
     if not chosen:
         raise NotThere("nothing is scored there yet")
-    if any(row["run_state"] == "open" for row in chosen):
+    if any(row.run_state is RunState.OPEN for row in chosen):
         tables.print_note("overall scores of open runs are of the leads so far, and not final")
-    chosen.sort(key=lambda row: (row["init_time"], row["rule_set"], -row["overall"], row["hotkey"]))
+    chosen.sort(key=lambda row: (row.init_time, row.rule_set, -row.overall, row.hotkey))
     if arguments.json:
         tables.print_json(chosen)
         return 0
@@ -112,9 +139,9 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
         ("run", "rule set", ">uid", "hotkey", "state", ">day 1", ">overall", "counted"),
         [
             (
-                row["run_id"] + (" (open)" if row["run_state"] == "open" else ""),
-                *(row["rule_set"], row["uid"], tables.short(row["hotkey"]), row["state"]),
-                *(row["day1"], row["overall"], row["counted"]),
+                row.run_id + (" (open)" if row.run_state is RunState.OPEN else ""),
+                *(row.rule_set, row.uid, tables.short(row.hotkey), row.state),
+                *(row.day1, row.overall, row.counted),
             )
             for row in chosen
         ],
@@ -129,7 +156,7 @@ def _status_lines(found: Status, source: Source) -> list[str]:
         f"validator   {'runs' if found.validator_runs else 'does not run'} ({source.data_dir})",
         f"runs        {found.runs}, {len(found.open_runs)} open",
         f"forecasts   {standing or 'none in open runs'}",
-        f"references  {found.references['ready']} ready, {found.references['awaited']} awaited",
+        f"references  {found.references.ready} ready, {found.references.awaited} awaited",
     ]
     if newest is not None:
         lines.insert(
@@ -149,24 +176,25 @@ def _weights_notes(found: Status) -> list[str]:
     """Say what stands on chain where the newest vector does not, and which vectors are in doubt."""
     newest, standing, doubts = found.weights, found.weights_set, found.weights_in_doubt
     notes = []
-    if newest is not None and standing is not None and newest["epoch"] != standing["epoch"]:
-        notes.append(f"on chain    epoch {standing['epoch']}, block {standing['block']}")
+    if newest is not None and standing is not None and newest.epoch != standing.epoch:
+        notes.append(f"on chain    epoch {standing.epoch}, block {standing.block}")
     if doubts:
-        epochs = ", ".join(str(row["epoch"]) for row in doubts[-_MOST_LISTED:])
+        epochs = ", ".join(str(vector.epoch) for vector in doubts[-_MOST_LISTED:])
         notes.append(f"in doubt    {len(doubts)}: epoch {epochs}")
     return notes
 
 
 def _awaited(found: Status) -> list[str]:
-    parties = [
-        f"{row['party']}, since {_moment(row['began_at'])}: {_one_line(row['evidence'])}"
-        for row in found.incidents
+    return [
+        *(
+            f"{row.party}, since {_moment(row.began_at)}: {_one_line(row.evidence)}"
+            for row in found.incidents
+        ),
+        *(
+            f"{row.source}, {row.sets} sets, next look {_moment(row.retry_at)}: {_one_line(row.last_error)}"
+            for row in found.archives
+        ),
     ]
-    archives = [
-        f"{row['source']}, {row['sets']} sets, next look {_moment(row['retry_at'])}: {_one_line(row['last_error'])}"
-        for row in found.archives
-    ]
-    return [*parties, *archives]
 
 
 def _moment(moment: datetime | None) -> str:
@@ -179,12 +207,12 @@ def _one_line(words: str) -> str:
     return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 
-def _weights_line(weights: Row | None) -> str:
+def _weights_line(weights: VectorShown | None) -> str:
     if weights is None:
         return "none yet"
-    text = f"epoch {weights['epoch']} {weights['state']}, {weights['rule_set']}, from {len(weights['run_ids'])} runs"
-    if weights["block"] is not None:
-        text += f", block {weights['block']}"
-    if weights["error"]:
-        text += f", {_one_line(weights['error'])}"
-    return f"{text}, {_moment(weights['intended_at'])}"
+    text = f"epoch {weights.epoch} {weights.state}, {weights.rule_set}, from {len(weights.run_ids)} runs"
+    if weights.block is not None:
+        text += f", block {weights.block}"
+    if weights.error:
+        text += f", {_one_line(weights.error)}"
+    return f"{text}, {_moment(weights.intended_at)}"

@@ -13,7 +13,9 @@ from gaia.cli.arguments import PICTURES, NotWritten
 from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.validator.db import history
-from gaia.validator.db.history import Row, RunSummary, StoredRun
+from gaia.validator.db.history import RunSummary, StoredRun
+from gaia.validator.db.rows import ComponentRow, OverallRow
+from gaia.validator.db.states import RunState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +32,7 @@ class Album:
     """The chosen runs under one rule set, read when a picture asks for them."""
 
     def __init__(self, source: Source, arguments: argparse.Namespace) -> None:
-        async def read(connection: Connection) -> tuple[list[RunSummary], list[Row]]:
+        async def read(connection: Connection) -> tuple[list[RunSummary], list[OverallRow]]:
             return await history.run_summaries(connection), await history.overall_scores(connection)
 
         known, scores = source.read(read)
@@ -39,9 +41,7 @@ class Album:
         self.rule_set: str = arguments.rule_set or self.runs[-1].rule_set
         wanted = {run.run_id for run in self.runs}
         self.scores = [
-            row
-            for row in scores
-            if row["run_id"] in wanted and row["rule_set"] == self.rule_set and row["counted"]
+            row for row in scores if row.run_id in wanted and row.rule_set == self.rule_set and row.counted
         ]
         if not any(run.has_scores for run in self.runs):
             raise nothing_scored(self.runs)
@@ -57,36 +57,36 @@ class Album:
 
             yield from self.source.read(read)
 
-    def components(self, hotkey: str | None = None) -> list[Row]:
+    def components(self, hotkey: str | None = None) -> list[ComponentRow]:
         """Return the components of one miner, or of all."""
         return [
             row
             for run in self.stored()
             for row in run.components
-            if row["rule_set"] == self.rule_set and hotkey in (None, row["hotkey"])
+            if row.rule_set == self.rule_set and hotkey in (None, row.hotkey)
         ]
 
-    def ranking(self) -> list[Row]:
+    def ranking(self) -> list[OverallRow]:
         """Return the newest row of every miner, best mean first; ties by hotkey.
 
         Runs that are open rank nobody that a finished one ranks: what they scored so far is of fewer leads.
         """
         final = _ranked(self.final_scores())
-        ranked = {row["hotkey"] for row in final}
-        return final + [row for row in _ranked(self.scores) if row["hotkey"] not in ranked]
+        ranked = {row.hotkey for row in final}
+        return final + [row for row in _ranked(self.scores) if row.hotkey not in ranked]
 
-    def final_scores(self) -> list[Row]:
+    def final_scores(self) -> list[OverallRow]:
         """Return the overall scores of finished runs."""
-        return [row for row in self.scores if row["run_state"] != "open"]
+        return [row for row in self.scores if row.run_state is not RunState.OPEN]
 
-    def miner(self, name: str | None) -> Row:
+    def miner(self, name: str | None) -> OverallRow:
         """Return the miner called `name`; without a name the best."""
         ranking = self.ranking()
         return ranking[0] if name is None else miner_named(name, ranking)
 
     def labels(self, count: int) -> dict[str, str]:
         """Return the best `count` miners, hotkey to label."""
-        return {row["hotkey"]: label(row) for row in self.ranking()[:count]}
+        return {row.hotkey: label(row) for row in self.ranking()[:count]}
 
     def said(self) -> str:
         """Return which runs and rules these are."""
@@ -120,33 +120,33 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ranked(scores: Sequence[Row]) -> list[Row]:
-    earned: dict[str, list[Row]] = {}
+def _ranked(scores: Sequence[OverallRow]) -> list[OverallRow]:
+    earned: dict[str, list[OverallRow]] = {}
     for row in scores:
-        earned.setdefault(row["hotkey"], []).append(row)
-    order = sorted(earned, key=lambda hotkey: (-fmean(row["overall"] for row in earned[hotkey]), hotkey))
+        earned.setdefault(row.hotkey, []).append(row)
+    order = sorted(earned, key=lambda hotkey: (-fmean(row.overall for row in earned[hotkey]), hotkey))
     return [earned[hotkey][-1] for hotkey in order]
 
 
-def label(row: Row) -> str:
+def label(row: OverallRow) -> str:
     """Return a miner's name in a picture."""
-    return f"uid {row['uid']} {row['hotkey'][:5]}"
+    return f"uid {row.uid} {row.hotkey[:5]}"
 
 
 def _scorecard(album: Album, arguments: argparse.Namespace) -> Figure:
     from gaia.cli.pictures import scorecard as draw_scorecard
 
     miner = album.miner(arguments.miner)
-    components = album.components(miner["hotkey"])
+    components = album.components(miner.hotkey)
     if not components:
         raise NotThere(f"no lead of {label(miner)} was scored in these runs")
-    reference: Sequence[Row] | str = arguments.against
+    reference: Sequence[ComponentRow] | str = arguments.against
     against = {"gfs": "GFS"}.get(arguments.against, arguments.against)
     if arguments.against not in draw_scorecard.BASELINES:
         other = album.miner(arguments.against)
-        reference, against = album.components(other["hotkey"]), label(other)
+        reference, against = album.components(other.hotkey), label(other)
     fields = _fields(album, arguments)
-    components = [row for row in components if row["field"] in fields]
+    components = [row for row in components if row.field in fields]
     if not components:
         raise NotThere(f"{' and '.join(fields)} of {label(miner)} was not scored in these runs")
     card = draw_scorecard.scorecard(components, reference, fields)
@@ -167,7 +167,7 @@ def _skill(album: Album, arguments: argparse.Namespace) -> Figure:
     shown = album.labels(_FEWEST_CURVES)
     if arguments.miner:
         chosen = album.miner(arguments.miner)
-        shown = {chosen["hotkey"]: label(chosen)}
+        shown = {chosen.hotkey: label(chosen)}
     return draw_skill.draw(panels, shown, "MSE skill against climatology", album.said())
 
 
@@ -182,7 +182,7 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
 
     miner = album.miner(arguments.miner)
     fields = _fields(album, arguments)
-    units = list(_units(album, {miner["hotkey"]}))
+    units = list(_units(album, {miner.hotkey}))
     scored = {name for stored in units for name in stored.unit.fields}
     field = next((name for name in fields if name in scored), None)
     if field is None:
@@ -215,7 +215,7 @@ def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
     board = draw_leaderboard.standings(final, timedelta(days=days))
     left_out = ", which are left out" if any(run.is_open for run in album.runs) else ""
     subtitle = f"{album.said()}{left_out}; mean over {days:g} days, bars: 95 % intervals"
-    shown = {row["hotkey"]: label(row) for row in _ranked(final)[:_COLOURED]}
+    shown: dict[str, str] = {row.hotkey: label(row) for row in _ranked(final)[:_COLOURED]}
     return draw_leaderboard.draw(board, shown, "Leaderboard", subtitle)
 
 
@@ -224,8 +224,8 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
     from gaia.cli.replay.kept_fields import mean_correlation
     from gaia.cli.replay.units import pool
 
-    miners = sorted(album.ranking(), key=lambda row: row["uid"])
-    hotkeys = [row["hotkey"] for row in miners]
+    miners = sorted(album.ranking(), key=lambda row: row.uid)
+    hotkeys = [row.hotkey for row in miners]
     groups: dict[tuple[str, str, int], dict[str, StoredUnit]] = {}
     for run in album.stored(with_manifests=True):
         for unit in _units_of(run, album, set(hotkeys)):
@@ -243,7 +243,7 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
         )
     with pool(arguments.workers or 2, album.source.data_dir) as executor:
         alike = mean_correlation(executor, [[group[hotkey] for hotkey in hotkeys] for group in whole])
-    names = {row["hotkey"]: label(row) for row in miners}
+    names = {row.hotkey: label(row) for row in miners}
     subtitle = f"{album.said()}; {len(whole)} leads"
     return draw_clones.draw(
         alike, [names[hotkey] for hotkey in hotkeys], "Miners whose errors are alike", subtitle

@@ -23,9 +23,10 @@ from gaia.cli.select import nothing_scored, runs_named
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import parts_named
-from gaia.validator.db import history, products
-from gaia.validator.db.history import Row, StoredRun
-from gaia.validator.db.products import LeadProducts
+from gaia.validator.db import gram_matrices, history
+from gaia.validator.db.gram_matrices import GramMatrix
+from gaia.validator.db.history import StoredRun
+from gaia.validator.db.rows import VectorRow
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -64,15 +65,15 @@ def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
 def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdict]:
     async def read(
         connection: Connection,
-    ) -> tuple[list[Row], dict[str, str], list[LeadProducts]]:
+    ) -> tuple[list[VectorRow], dict[str, str], list[GramMatrix]]:
         rows = await history.vectors_of(connection, run_ids)
-        known = [row for row in rows if row["inputs"] is not None]
-        digests = sorted({digest for row in known for digest in parts_named(row["inputs"])})
-        meant = sorted({run_id for row in known for run_id in row["run_ids"]})
+        known = [row for row in rows if row.inputs is not None]
+        digests = sorted({digest for row in known for digest in parts_named(row.inputs or {})})
+        meant = sorted({run_id for row in known for run_id in row.run_ids})
         return (
             rows,
             await history.weight_inputs(connection, digests),
-            await products.products_of(connection, meant),
+            await gram_matrices.matrices_of(connection, meant),
         )
 
     rows, parts, kept = source.read(read)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from gaia.cli.tables import print_note
-from gaia.validator.db.history import Row, RunSummary
+from gaia.validator.db.history import RunSummary
 from gaia.validator.utils.errors import GaiaError
 
 ALL = "all"
@@ -39,7 +40,20 @@ def runs_named(
     return [run for run in known if run.run_id in chosen]
 
 
-def miner_named(name: str, forecasts: Sequence[Row]) -> Row:
+class OfMiner(Protocol):
+    """A row of one miner."""
+
+    @property
+    def hotkey(self) -> str: ...
+
+    @property
+    def uid(self) -> int: ...
+
+
+M = TypeVar("M", bound=OfMiner)
+
+
+def miner_named(name: str, forecasts: Sequence[M]) -> M:
     """Return the forecast of one run whose miner `name` means: a uid, a hotkey, or the start of one.
 
     Raises
@@ -47,9 +61,9 @@ def miner_named(name: str, forecasts: Sequence[Row]) -> Row:
     NotThere
         If it means none, or several.
     """
-    found = [row for row in forecasts if name in (row["hotkey"], str(row["uid"]))]
+    found = [row for row in forecasts if name in (row.hotkey, str(row.uid))]
     if not found and len(name) >= _FEWEST_LETTERS:
-        found = [row for row in forecasts if row["hotkey"].startswith(name)]
+        found = [row for row in forecasts if row.hotkey.startswith(name)]
     if len(found) != 1:
         raise NotThere(
             f"{name} means {len(found)} miners of this run; name a uid, a hotkey or the start of a hotkey"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -17,6 +17,7 @@ from gaia.cli.tables import print_note
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.core.database_setup import apply_missing, read_migrations, was_set_up
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.settings.database import DatabaseSettings
@@ -63,6 +64,9 @@ class Source:
     def read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         """Return what `query` reads, all of it as of one moment; nothing can be written.
 
+        Where the server is started for this command, a database of an earlier release is read as if it had
+        been brought up to date, and is left as it is.
+
         Raises
         ------
         ConfigurationError
@@ -79,10 +83,12 @@ class Source:
             pool_size=2,
         )
         try:
-            async with database.transaction() as connection:
-                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            async with database.transaction() as connection, _left_as_it_is(connection):
                 # Caught inside the transaction: outside, the database's errors are of our types.
                 try:
+                    if not self.is_live and await was_set_up(connection):
+                        await apply_missing(connection, read_migrations())
+                    await connection.execute("SET TRANSACTION READ ONLY")
                     return await query(connection)
                 except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
                     raise ConfigurationError(
@@ -93,6 +99,19 @@ class Source:
                     ) from error
         finally:
             await database.close()
+
+
+@asynccontextmanager
+async def _left_as_it_is(connection: Connection) -> AsyncIterator[None]:
+    """See the database as of one moment, and undo all that is done to it."""
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    undone = connection.transaction()
+    await undone.start()
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await undone.rollback()
 
 
 def open_source(state_dir: Path | None) -> Source:

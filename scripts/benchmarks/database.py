@@ -214,7 +214,7 @@ async def fill(database: Database, plan: Plan) -> None:
             async with database.transaction() as connection:
                 await connection.execute(
                     "UPDATE forecasts SET state = 'scored_day1', manifest = $3, manifest_sha256 = 'x',"
-                    " signature = '\\x00', frozen_at = opened_at WHERE run_id = $1 AND hotkey = $2",
+                    " signature = '\\x00', committed_at = opened_at WHERE run_id = $1 AND hotkey = $2",
                     run.run_id,
                     hotkey,
                     a_manifest(f"{run.run_id}/{hotkey}"),

@@ -27,7 +27,9 @@ MEASURES: Final = (
 
 _SQL: Final[Mapping[str, str]] = {
     "runs": "SELECT run_id, init_time, rule_set, state, opened_at, completed_at FROM runs ORDER BY run_id",
-    "forecasts": "SELECT run_id, hotkey, uid, state, reason, manifest_sha256, frozen_at, frozen_round"
+    "forecasts": "SELECT run_id, hotkey, uid, state, reason, manifest_sha256,"
+    # Traces keep the names of the columns as they were when the first was recorded.
+    " committed_at AS frozen_at, committed_round AS frozen_round"
     " FROM forecasts ORDER BY run_id, hotkey",
     "components": f"SELECT run_id, hotkey, rule_set, kind, lead_hours, field, {', '.join(MEASURES)}"  # noqa: S608 - the names stand above
     " FROM component_scores",
@@ -137,14 +139,15 @@ async def _not_replayed(connection: Connection, run_ids: Sequence[str]) -> list[
     """Compute every journalled vector anew from what it was made from; return a line for each that differs."""
     problems = []
     for row in await history.vectors_of(connection, run_ids):
-        parts = await history.weight_inputs(connection, parts_named(row["inputs"]))
+        inputs = row.inputs or {}
+        parts = await history.weight_inputs(connection, parts_named(inputs))
         try:
-            vector, _ = vector_of(read(row["inputs"], parts).weights() or {})
+            vector, _ = vector_of(read(inputs, parts).weights() or {})
         except InputsDamaged as error:
-            problems.append(f"the vector of epoch {row['epoch']} cannot be computed anew: {error}")
+            problems.append(f"the vector of epoch {row.epoch} cannot be computed anew: {error}")
             continue
-        if vector != row["vector"]:
-            problems.append(f"the vector of epoch {row['epoch']} does not follow from its inputs")
+        if vector != row.vector:
+            problems.append(f"the vector of epoch {row.epoch} does not follow from its inputs")
     return problems
 
 

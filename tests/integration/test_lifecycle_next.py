@@ -49,8 +49,8 @@ def inputs(calm) -> VectorInputs:
 
     async def newest(connection):
         row = (await history.vectors_of(connection, calm[0]["run_ids"]))[-1]
-        parts = await history.weight_inputs(connection, parts_named(row["inputs"]))
-        return read(row["inputs"], parts)
+        parts = await history.weight_inputs(connection, parts_named(row.inputs))
+        return read(row.inputs, parts)
 
     with open_source(calm[1]) as source:
         return source.read(newest)
@@ -119,7 +119,7 @@ def test_a_copy_is_told_whose_work_it_shares(calm, capsys):
     assert main(["explain", "last", copy["hotkey"], "--state", str(calm[1])]) == 0
 
     said = capsys.readouterr().out
-    shared = rf"shares 1.00 of its work with {original['hotkey']}: bound in round (\d+) of questions, the other in (\d+)"
+    shared = rf"shares 1.00 of its work with {original['hotkey']}: committed in polling round (\d+), the other in (\d+)"
     own, other = map(int, re.search(shared, said).groups())
     assert own > other
 

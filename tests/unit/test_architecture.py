@@ -25,7 +25,6 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
 LONGER_FOR_NOW = {
-    "gaia/validator/utils/config.py",
     "tests/integration/app/backends/test_backends.py",
     "tests/integration/weather/test_reference_shelf.py",
     "tests/unit/app/pool/test_compute_pool.py",

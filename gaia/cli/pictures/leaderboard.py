@@ -15,7 +15,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from gaia.cli.pictures import style
 from gaia.cli.significance import half_width
-from gaia.validator.db.history import Row
+from gaia.validator.db.rows import OverallRow
 
 _BESIDE = 4.0
 """Points from one coloured line to the next."""
@@ -32,7 +32,7 @@ class Standing:
     """Of the 95 % interval."""
 
 
-def standings(rows: Sequence[Row], window: timedelta) -> dict[str, list[Standing]]:
+def standings(rows: Sequence[OverallRow], window: timedelta) -> dict[str, list[Standing]]:
     """Return each miner's standing after every run that counted for it, by hotkey.
 
     Parameters
@@ -44,8 +44,8 @@ def standings(rows: Sequence[Row], window: timedelta) -> dict[str, list[Standing
     """
     earned: dict[str, list[tuple[datetime, float]]] = {}
     for row in rows:
-        if row["counted"]:
-            earned.setdefault(row["hotkey"], []).append((row["init_time"], row["overall"]))
+        if row.counted:
+            earned.setdefault(row.hotkey, []).append((row.init_time, row.overall))
     found: dict[str, list[Standing]] = {}
     for hotkey, scores in earned.items():
         for moment, _ in scores:

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from gaia.cli.pictures import style
 from gaia.cli.significance import is_significant
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.validator.db.history import Row
+from gaia.validator.db.rows import ComponentRow
 
 BASELINES = ("climatology", "gfs", "persistence", "blend")
 _MOST_NUMBERED = 30
@@ -40,7 +40,9 @@ class Scorecard:
     """(kind, lead in hours), in order."""
 
 
-def scorecard(components: Sequence[Row], reference: Sequence[Row] | str, fields: Sequence[str]) -> Scorecard:
+def scorecard(
+    components: Sequence[ComponentRow], reference: Sequence[ComponentRow] | str, fields: Sequence[str]
+) -> Scorecard:
     """Make a scorecard of one miner.
 
     Parameters
@@ -52,33 +54,33 @@ def scorecard(components: Sequence[Row], reference: Sequence[Row] | str, fields:
     fields
         Rows, top first.
     """
-    others = {} if isinstance(reference, str) else {_key(row): row["rmse"] for row in reference}
+    others = {} if isinstance(reference, str) else {_key(row): row.rmse for row in reference}
     values: dict[Cell, list[float]] = {}
     for row in components:
         mse = baseline_mse(row, reference) if isinstance(reference, str) else None
         rmse = sqrt(mse) if mse else others.get(_key(row))
         if rmse and isfinite(rmse):
-            cell = row["field"], row["kind"], row["lead_hours"]
-            values.setdefault(cell, []).append(100.0 * (1.0 - row["rmse"] / rmse))
+            cell = row.field, row.kind, row.lead_hours
+            values.setdefault(cell, []).append(100.0 * (1.0 - row.rmse / rmse))
     columns = sorted({cell[1:] for cell in values})
     return Scorecard(
         values=values, fields=[f for f in fields if any(f == c[0] for c in values)], columns=columns
     )
 
 
-def baseline_mse(row: Row, baseline: str) -> float | None:
+def baseline_mse(row: ComponentRow, baseline: str) -> float | None:
     """Return a baseline's mean squared error, as stored or as the stored skill implies it.
 
     A skill of gaia-2.9 is that of the forecast less its mean error, so it implies the
     reference's error through ``mse - bias^2``.
     """
-    stored: float | None = row.get(f"mse_{baseline}")
+    stored: float | None = row.measures.get(f"mse_{baseline}")
     if stored is not None:
         return stored
-    skill: float | None = row.get(f"skill_{baseline}")
+    skill: float | None = row.measures.get(f"skill_{baseline}")
     if skill is None or skill >= 1.0:
         return None
-    return max(0.0, float(row["mse"]) - float(row["bias"]) ** 2) / (1.0 - skill)
+    return max(0.0, row.mse - row.bias**2) / (1.0 - skill)
 
 
 def draw(card: Scorecard, title: str, subtitle: str) -> Figure:
@@ -173,5 +175,5 @@ def _limit(means: np.ndarray) -> float:
     return min(_STRONGEST, max(5.0, 5.0 * ceil(strongest / 5.0)))
 
 
-def _key(row: Row) -> tuple[str, str, str, int]:
-    return row["run_id"], row["field"], row["kind"], row["lead_hours"]
+def _key(row: ComponentRow) -> tuple[str, str, str, int]:
+    return row.run_id, row.field, row.kind, row.lead_hours

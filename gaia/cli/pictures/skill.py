@@ -14,7 +14,7 @@ from gaia.cli.pictures import style
 from gaia.cli.pictures.scorecard import baseline_mse
 from gaia.cli.significance import half_width
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.validator.db.history import Row
+from gaia.validator.db.rows import ComponentRow
 
 _PUBLIC = {
     "gfs": ("GFS", (0, (5, 2))),
@@ -38,7 +38,7 @@ class Curves:
     baselines: Mapping[str, Curve]
 
 
-def curves_of(components: Sequence[Row], field: str) -> Curves:
+def curves_of(components: Sequence[ComponentRow], field: str) -> Curves:
     """Return the plain MSE skill against climatology of all miners and public baselines, at final leads.
 
     A baseline is there where some row says how large its error was; of day 1 only if
@@ -48,16 +48,16 @@ def curves_of(components: Sequence[Row], field: str) -> Curves:
     baselines: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for row in components:
         usual = baseline_mse(row, "climatology")
-        if row["field"] != field or not usual:
+        if row.field != field or not usual:
             continue
-        lead, skill = row["lead_hours"], 1.0 - row["mse"] / usual
-        if isfinite(skill) and row["kind"] == LeadKind.FINAL:
-            miners.setdefault(row["hotkey"], {}).setdefault(lead, []).append(skill)
+        lead, skill = row.lead_hours, 1.0 - row.mse / usual
+        if isfinite(skill) and row.kind == LeadKind.FINAL:
+            miners.setdefault(row.hotkey, {}).setdefault(lead, []).append(skill)
         for name in _PUBLIC:
             public = baseline_mse(row, name)
             if public is not None:
                 # Every miner's row says the same of a baseline: it counts once a run.
-                baselines.setdefault((name, row["kind"]), {}).setdefault(lead, {})[row["run_id"]] = (
+                baselines.setdefault((name, row.kind), {}).setdefault(lead, {})[row.run_id] = (
                     1.0 - public / usual
                 )
     return Curves(

@@ -11,25 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, pool, units_of
-from gaia.tasks.defined_tasks.weather.lifecycle import State
+from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, key_of, pool, units_of
 from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
-from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.tasks.defined_tasks.weather.units import LeadScored
-from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.history import StoredRun
 from gaia.validator.db.inputs import Contract
-
-_NOT_NUMBERS = {
-    "run_id",
-    "hotkey",
-    "rule_set",
-    "kind",
-    "field",
-    "lead_hours",
-    "scored_at",
-    "forecast_digest",
-    "truth_digest",
-}
+from gaia.validator.db.rows import ComponentRow, LeadRow
 
 _UNSCORED = Contract(day1_lead_hours=(), final_lead_hours=(), day1_fields=(), final_fields=())
 """Of a run in which no lead has a score: rules give a miner that was refused or excused the same under any."""
@@ -121,22 +109,24 @@ def _values_of(outcome: Outcome, verdict: Verdict) -> dict[Key, LeadScored]:
     return dict.fromkeys(outcome.keys, outcome.value)
 
 
-def _compare_components(stored: Sequence[Row], values: Mapping[Key, LeadScored], verdict: Verdict) -> None:
-    computed = {
-        (*key, component.field): (component, value.field_digests[component.field])
+def _compare_components(
+    stored: Sequence[ComponentRow], values: Mapping[Key, LeadScored], verdict: Verdict
+) -> None:
+    computed: dict[tuple[Key, str], tuple[Component | None, str | None]] = {
+        (key, component.field): (component, value.field_digests[component.field])
         for key, value in values.items()
         for component in value.components
     }
     for row in stored:
-        key = row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]
+        key = key_of(row)
         if key not in values:
             continue
-        where = f"{_name(*key)} {row['field']}"
-        found, digest = computed.pop((*key, row["field"]), (None, None))
-        for name in sorted(row.keys() - _NOT_NUMBERS):
-            verdict.compare(f"{where} {name}", row[name], getattr(found, name, None))
-        verdict.compare(f"{where} forecast_digest", row["forecast_digest"], digest)
-    verdict.problems += [f"{_name(*key[:4])} {key[4]}: was not stored" for key in computed]
+        where = f"{_name(*key)} {row.field}"
+        found, digest = computed.pop((key, row.field), (None, None))
+        for name, value in sorted(row.measures.items()):
+            verdict.compare(f"{where} {name}", value, getattr(found, name, None))
+        verdict.compare(f"{where} forecast_digest", row.forecast_digest, digest)
+    verdict.problems += [f"{_name(*key)} {name}: was not stored" for key, name in computed]
 
 
 def _compare_leads(
@@ -146,49 +136,49 @@ def _compare_leads(
     contract = run.summary.contract or _UNSCORED
     scored: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
     for row in run.leads:
-        rules = RULE_SETS[row["rule_set"]]
-        key = row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"]
+        rules = RULE_SETS[row.rule_set]
+        key = key_of(row)
         score = _lead_score(row, rules, values.get(key), contract)
         if score is not None:
-            scored.setdefault(key[:2], {})[row["kind"], row["lead_hours"]] = score
-            verdict.compare(f"{_name(*key)} score", row["score"], score)
+            scored.setdefault(key[:2], {})[row.kind, row.lead_hours] = score
+            verdict.compare(f"{_name(*key)} score", row.score, score)
     return scored
 
 
-def _lead_score(row: Row, rules: RuleSet, value: LeadScored | None, contract: Contract) -> float | None:
-    if row["reason"] is not None:
+def _lead_score(row: LeadRow, rules: RuleSet, value: LeadScored | None, contract: Contract) -> float | None:
+    if row.reason is not None:
         # A lead that was given up for all alike is NaN; one that a miner did not deliver is the worst.
-        return math.nan if math.isnan(row["score"]) else rules.worst
+        return math.nan if math.isnan(row.score) else rules.worst
     if value is None:
         return None
-    return score_of(rules, row["kind"], value.components, contract.final_fields)
+    return score_of(rules, row.kind, value.components, contract.final_fields)
 
 
 def _compare_totals(
     run: StoredRun, scored: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], verdict: Verdict
 ) -> None:
     contract = run.summary.contract or _UNSCORED
-    states = {row["hotkey"]: State(row["state"]) for row in run.forecasts}
-    stored = Counter((row["hotkey"], row["rule_set"]) for row in run.leads)
+    states = {row.hotkey: row.state for row in run.forecasts}
+    stored = Counter((row.hotkey, row.rule_set) for row in run.leads)
     for row in run.scores:
-        rules = RULE_SETS[row["rule_set"]]
-        leads = scored.get((row["hotkey"], row["rule_set"]), {})
-        if len(leads) < stored[row["hotkey"], row["rule_set"]]:
+        rules = RULE_SETS[row.rule_set]
+        leads = scored.get((row.hotkey, row.rule_set), {})
+        if len(leads) < stored[row.hotkey, row.rule_set]:
             continue  # a lead could not be computed, which was said
-        active = scored.get((row["hotkey"], run.summary.rule_set), {})
+        active = scored.get((row.hotkey, run.summary.rule_set), {})
         is_whole = active.keys() <= leads.keys()
-        state = states[row["hotkey"]]
+        state = states[row.hotkey]
         total = total_of(rules, leads, contract, state, is_whole=is_whole)
-        where = f"{row['hotkey']} {row['rule_set']}"
-        verdict.compare(f"{where} day1", row["day1"], total.day1)
-        for lead, score in sorted(row["leads"].items()):
+        where = f"{row.hotkey} {row.rule_set}"
+        verdict.compare(f"{where} day1", row.day1, total.day1)
+        for lead, score in sorted(row.leads.items()):
             # jsonb keeps the digits of a number, and not that it was written as 0.0 or -0.0.
             computed = total.leads.get(int(lead))
             verdict.compare(
                 f"{where} leads {lead}", score + 0.0, None if computed is None else computed + 0.0
             )
-        verdict.compare(f"{where} overall", row["overall"], total.overall)
-        verdict.compare(f"{where} counted", row["counted"], total.counted)
+        verdict.compare(f"{where} overall", row.overall, total.overall)
+        verdict.compare(f"{where} counted", row.counted, total.counted)
 
 
 def _name(hotkey: str, rule_set: str, kind: str, lead_hours: int) -> str:

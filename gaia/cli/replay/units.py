@@ -29,7 +29,8 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.app.children.preload import SINGLE_THREADED, load_handlers
 from gaia.validator.app.sandbox.confine import confine, grant_for
-from gaia.validator.db.history import Row, StoredRun
+from gaia.validator.db.history import StoredRun
+from gaia.validator.db.rows import ComponentRow, ForecastRow, InputsRow, LeadRow
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.identities import Hotkey, RunId
@@ -65,6 +66,11 @@ class Outcome:
     problem: str = ""
 
 
+def key_of(row: ComponentRow | LeadRow) -> Key:
+    """Return which lead of which forecast a row is of."""
+    return row.hotkey, row.rule_set, LeadKind(row.kind), row.lead_hours
+
+
 def units_of(
     run: StoredRun, data_dir: Path, hotkeys: Container[str] | None = None, rule_set: str | None = None
 ) -> list[StoredUnit]:
@@ -77,17 +83,17 @@ def units_of(
     InputMissing
         If what a lead was given was not recorded, or a frozen manifest does not hold any more.
     """
-    inputs = {(row["rule_set"], row["kind"], row["lead_hours"]): row for row in run.inputs}
+    inputs = {(row.rule_set, row.kind, row.lead_hours): row for row in run.inputs}
     promises = _Promises(run.forecasts)
     merged: dict[tuple[Any, ...], StoredUnit] = {}
     wanted = {
-        (row["hotkey"], row["rule_set"], row["kind"], row["lead_hours"])
+        key_of(row)
         for row in run.components
-        if (hotkeys is None or row["hotkey"] in hotkeys) and rule_set in (None, row["rule_set"])
+        if (hotkeys is None or row.hotkey in hotkeys) and rule_set in (None, row.rule_set)
     }
     for key in sorted(wanted):
-        hotkey, *lead = key
-        given = inputs.get(tuple(lead))
+        hotkey, *_ = key
+        given = inputs.get(lead := key[1:])
         if given is None:
             raise InputMissing(f"what {' '.join(map(str, lead))} h was scored with was not recorded")
         stored = _stored_unit(RunId(run.summary.run_id), key, given, promises.of(hotkey), data_dir)
@@ -187,8 +193,8 @@ def store_of(data_dir: Path, run_id: RunId, hotkey: Hotkey) -> Path:
 class _Promises:
     """Digests of files that miners committed to, each manifest verified when first asked for."""
 
-    def __init__(self, forecasts: Sequence[Row]) -> None:
-        self._forecasts = {row["hotkey"]: row for row in forecasts}
+    def __init__(self, forecasts: Sequence[ForecastRow]) -> None:
+        self._forecasts: dict[str, ForecastRow] = {row.hotkey: row for row in forecasts}
         self._files: dict[str, Mapping[str, str]] = {}
 
     def of(self, hotkey: str) -> Mapping[str, str]:
@@ -196,7 +202,7 @@ class _Promises:
             row = self._forecasts[hotkey]
             try:
                 frozen = verify_manifest(
-                    row["manifest"] or b"", row["signature"] or b"", row["manifest_sha256"] or "", hotkey
+                    row.manifest or b"", row.signature or b"", row.manifest_sha256 or "", hotkey
                 )
             except GaiaError as error:
                 raise InputMissing(f"manifest of {hotkey}: {error}") from error
@@ -205,12 +211,12 @@ class _Promises:
 
 
 def _stored_unit(
-    run_id: RunId, key: Key, given: Row, promised: Mapping[str, str], data_dir: Path
+    run_id: RunId, key: Key, given: InputsRow, promised: Mapping[str, str], data_dir: Path
 ) -> StoredUnit:
     hotkey, _, _, lead_hours = key
-    shared = dict(given["payload"])
+    shared = dict(given.payload)
     digests: dict[str, str] = {}
-    for role, files in given["digests"].items():
+    for role, files in given.digests.items():
         shared[role] = {field: str(data_dir / path) for field, path in shared[role].items()}
         digests |= {shared[role][field]: sha256 for field, sha256 in files.items()}
     names = {metadata_path(field) for field in shared["fields"]}
@@ -219,9 +225,9 @@ def _stored_unit(
         "store_dir": str(store_of(data_dir, run_id, hotkey)),
         "digests": {name: promised[name] for name in sorted(names)},
     }
-    kind = _SCORING.get(given["handler"])
+    kind = _SCORING.get(given.handler)
     if kind is None:
-        raise InputMissing(f"no handler is called {given['handler']!r}")
+        raise InputMissing(f"no handler is called {given.handler!r}")
     try:
         return StoredUnit(msgspec.convert(shared | of_one, kind), digests, (key,))
     except msgspec.ValidationError as error:

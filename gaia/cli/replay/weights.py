@@ -11,8 +11,8 @@ from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, read, vector_of
-from gaia.validator.db.history import Row
-from gaia.validator.db.products import LeadProducts
+from gaia.validator.db.gram_matrices import GramMatrix
+from gaia.validator.db.rows import VectorRow
 
 Finder = Callable[[FindOverlaps], Overlaps]
 """Answers the unit that finds overlaps; may raise a `GaiaError`."""
@@ -36,7 +36,7 @@ class VectorVerdict(Comparison):
 
 
 def replay_vector(
-    row: Row, parts: Mapping[str, str], kept: Sequence[LeadProducts], data_dir: Path, overlaps: Finder
+    row: VectorRow, parts: Mapping[str, str], kept: Sequence[GramMatrix], data_dir: Path, overlaps: Finder
 ) -> VectorVerdict:
     """Compute one vector anew, and compare: overlaps, weights, vector, digest.
 
@@ -51,22 +51,22 @@ def replay_vector(
     overlaps
         Finds overlaps anew.
     """
-    verdict = VectorVerdict(row["epoch"], row["run_ids"])
-    if row["inputs"] is None:
+    verdict = VectorVerdict(row.epoch, row.run_ids)
+    if row.inputs is None:
         verdict.notes.append(BEFORE)
         return verdict
     try:
-        inputs = read(row["inputs"], parts)
+        inputs = read(row.inputs, parts)
     except InputsDamaged as error:
         verdict.problems.append(str(error))
         return verdict
     weights = inputs.weights() or {}
     uids = inputs.present.uids
     vector, digest = vector_of(weights)
-    verdict.compare("vector", row["vector"], vector)
-    verdict.compare("vector_sha256", row["vector_sha256"], digest)
-    for hotkey in sorted({*row["weights"], *(hotkey for hotkey, uid in uids.items() if uid in weights)}):
-        verdict.compare(f"weight of {hotkey}", row["weights"].get(hotkey), weights.get(uids.get(hotkey, -1)))
+    verdict.compare("vector", row.vector, vector)
+    verdict.compare("vector_sha256", row.vector_sha256, digest)
+    for hotkey in sorted({*row.weights, *(hotkey for hotkey, uid in uids.items() if uid in weights)}):
+        verdict.compare(f"weight of {hotkey}", row.weights.get(hotkey), weights.get(uids.get(hotkey, -1)))
     _compare_overlaps(verdict, inputs, kept, data_dir, overlaps)
     return verdict
 
@@ -74,7 +74,7 @@ def replay_vector(
 def _compare_overlaps(
     verdict: VectorVerdict,
     inputs: VectorInputs,
-    kept: Sequence[LeadProducts],
+    kept: Sequence[GramMatrix],
     data_dir: Path,
     overlaps: Finder,
 ) -> None:

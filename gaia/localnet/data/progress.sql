@@ -8,7 +8,7 @@ SELECT run_id, init_time, rule_set, state, opened_at, completed_at
 
 -- name: forecasts
 -- Every forecast with its overall score, if it has one.
-SELECT f.run_id, f.hotkey, f.uid, f.state, f.reason, f.frozen_at, s.day1, s.leads, s.overall, s.counted
+SELECT f.run_id, f.hotkey, f.uid, f.state, f.reason, f.committed_at, s.day1, s.leads, s.overall, s.counted
   FROM forecasts f
   LEFT JOIN score_table s USING (run_id, hotkey)
  ORDER BY f.run_id, f.uid;

@@ -41,7 +41,7 @@ def stage_of(progress: Progress, wanted_runs: int) -> Stage:
         return Stage.WEIGHTS
     completed = set(progress.completed_ids)
     states = {forecast.state for forecast in progress.forecasts if forecast.run_id not in completed}
-    if "verified" in states:
+    if "frozen" in states:
         return Stage.DAY1
     return Stage.ASK if states & {"planned", "requested"} else Stage.ERA5
 

@@ -180,7 +180,7 @@ def forecast_of(row: Mapping[str, Any]) -> ForecastProgress:
         uid=row["uid"],
         state=row["state"],
         reason=row["reason"] or "",
-        frozen=row["frozen_at"] is not None,
+        frozen=row["committed_at"] is not None,
         day1=row["day1"],
         leads=_json(row["leads"]) or {},
         overall=row["overall"] if counts else None,

@@ -65,7 +65,7 @@ async def run_comprehensive_database_setup(database: Database, folder: Path = MI
     async with database.transaction() as connection:
         # Caught inside the transaction: outside, the database's errors are of our types.
         try:
-            return await _apply_missing(connection, migrations)
+            return await apply_missing(connection, migrations)
         except asyncpg.InsufficientPrivilegeError as error:
             raise ConfigurationError(
                 "GAIA_DATABASE_URL",
@@ -82,7 +82,21 @@ async def run_comprehensive_database_setup(database: Database, folder: Path = MI
             ) from error
 
 
-async def _apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
+async def was_set_up(connection: Connection) -> bool:
+    """Say whether any release has made its tables in this database."""
+    return bool(await connection.fetchval(SQL["has_migrations"]))
+
+
+async def apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
+    """Apply the migrations that are missing in the transaction of `connection`; return their names.
+
+    Raises
+    ------
+    ConfigurationError
+        If an applied migration differs from its file, or the database is newer than this program.
+    asyncpg.PostgresError
+        If the server refuses a statement.
+    """
     await connection.execute(SQL["lock_migrations"], _MIGRATION_LOCK)
     await connection.execute(SQL["create_migrations"])
     rows = await connection.fetch(SQL["applied_migrations"])

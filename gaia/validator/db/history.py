@@ -5,15 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from gaia.validator.db.inputs import Contract
+from gaia.validator.db.rows import (
+    AwaitedRow,
+    ComponentRow,
+    CostRow,
+    ForecastRow,
+    IncidentRow,
+    InputsRow,
+    LeadRow,
+    OverallRow,
+    ReferenceCounts,
+    ScoreRow,
+    VectorInDoubt,
+    VectorOnChain,
+    VectorRow,
+)
 from gaia.validator.db.statements import SQL
+from gaia.validator.db.states import RunState
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from gaia.validator.db.connection import Connection
 
-Row = Mapping[str, Any]
+R = TypeVar("R")
+
+_NOT_MEASURES: Final = frozenset(ComponentRow.__slots__) - {"measures"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +45,7 @@ class RunSummary:
     run_id: str
     init_time: datetime
     rule_set: str
-    state: str
+    state: RunState
     opened_at: datetime
     completed_at: datetime | None
     contract: Contract | None
@@ -38,7 +60,7 @@ class RunSummary:
     @property
     def is_open(self) -> bool:
         """Whether scores are still to come, so that overall scores are not final."""
-        return self.state == "open"
+        return self.state is RunState.OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +68,21 @@ class StoredRun:
     """Everything stored about one run, under every rule set that scored it."""
 
     summary: RunSummary
-    forecasts: Sequence[Row]
-    components: Sequence[Row]
-    leads: Sequence[Row]
-    scores: Sequence[Row]
-    inputs: Sequence[Row]
+    forecasts: Sequence[ForecastRow]
+    components: Sequence[ComponentRow]
+    leads: Sequence[LeadRow]
+    scores: Sequence[ScoreRow]
+    inputs: Sequence[InputsRow]
     """What each lead's units were given: see migration 0003."""
 
 
 async def run_summaries(connection: Connection) -> list[RunSummary]:
     """Every run, oldest first."""
     rows = await connection.fetch(SQL["run_summaries"])
-    return [RunSummary(**{**row, "contract": Contract.of(row["contract"])}) for row in rows]
+    return [
+        RunSummary(**{**row, "state": RunState(row["state"]), "contract": Contract.of(row["contract"])})
+        for row in rows
+    ]
 
 
 async def living_runs(connection: Connection, since: datetime) -> dict[str, datetime]:
@@ -69,18 +94,17 @@ async def stored_runs(
     connection: Connection, run_ids: Sequence[str], *, with_manifests: bool = False
 ) -> list[StoredRun]:
     """Everything about `run_ids` that exist, oldest first; manifests and signatures only on request."""
-    wanted = set(run_ids)
+    wanted = list(run_ids)
     summaries = [run for run in await run_summaries(connection) if run.run_id in wanted]
-    statements = {
-        "forecasts": SQL["signed_forecasts_of_runs"] if with_manifests else SQL["forecasts_of_runs"],
-        "components": SQL["components_of_runs"],
-        "leads": SQL["leads_of_runs"],
-        "scores": SQL["scores_of_runs"],
-        "inputs": SQL["inputs_of_runs"],
-    }
-    parts = {
-        part: _by_run(await connection.fetch(statement, list(run_ids)))
-        for part, statement in statements.items()
+    forecasts = SQL["signed_forecasts_of_runs"] if with_manifests else SQL["forecasts_of_runs"]
+    parts: dict[str, Mapping[str, list[Any]]] = {
+        "forecasts": _by_run(_rows(await connection.fetch(forecasts, wanted), ForecastRow)),
+        "components": _by_run(
+            [_component(row) for row in await connection.fetch(SQL["components_of_runs"], wanted)]
+        ),
+        "leads": _by_run(_rows(await connection.fetch(SQL["leads_of_runs"], wanted), LeadRow)),
+        "scores": _by_run(_rows(await connection.fetch(SQL["scores_of_runs"], wanted), ScoreRow)),
+        "inputs": _by_run(_rows(await connection.fetch(SQL["inputs_of_runs"], wanted), InputsRow)),
     }
     return [
         StoredRun(summary=run, **{name: rows.get(run.run_id, []) for name, rows in parts.items()})
@@ -88,30 +112,30 @@ async def stored_runs(
     ]
 
 
-async def overall_scores(connection: Connection) -> list[Row]:
+async def overall_scores(connection: Connection) -> list[OverallRow]:
     """One row a run, miner and rule set, oldest first."""
-    return [dict(row) for row in await connection.fetch(SQL["overall_scores"])]
+    return _rows(await connection.fetch(SQL["overall_scores"]), OverallRow)
 
 
-async def costs(connection: Connection) -> dict[tuple[str, str], Row]:
+async def costs(connection: Connection) -> dict[tuple[str, str], CostRow]:
     """(run_id, rule_set) to the number of leads computed and the CPU seconds they took."""
-    return {(row["run_id"], row["rule_set"]): dict(row) for row in await connection.fetch(SQL["costs"])}
+    rows = _rows(await connection.fetch(SQL["costs"]), CostRow)
+    return {(row.run_id, row.rule_set): row for row in rows}
 
 
-async def newest_weights(connection: Connection, count: int = 1) -> list[Row]:
-    """The newest entries of the journal, newest first."""
-    return [dict(row) for row in await connection.fetch(SQL["newest_vectors"], count)]
+async def newest_vector(connection: Connection) -> VectorRow | None:
+    """The newest entry of the journal."""
+    return _row(await connection.fetchrow(SQL["newest_vector"]), VectorRow)
 
 
-async def weights_of_run(connection: Connection, run_id: str) -> Row | None:
+async def vector_of_run(connection: Connection, run_id: str) -> VectorRow | None:
     """The newest vector on chain that was made from `run_id`."""
-    row = await connection.fetchrow(SQL["vector_of_run"], run_id)
-    return dict(row) if row else None
+    return _row(await connection.fetchrow(SQL["vector_of_run"], run_id), VectorRow)
 
 
-async def vectors_of(connection: Connection, run_ids: Sequence[str]) -> list[Row]:
+async def vectors_of(connection: Connection, run_ids: Sequence[str]) -> list[VectorRow]:
     """Every journalled vector that was made from one of `run_ids`, with what names its inputs."""
-    return [dict(row) for row in await connection.fetch(SQL["vectors_of_runs"], list(run_ids))]
+    return _rows(await connection.fetch(SQL["vectors_of_runs"], list(run_ids)), VectorRow)
 
 
 async def weight_inputs(connection: Connection, digests: Sequence[str]) -> dict[str, str]:
@@ -120,36 +144,57 @@ async def weight_inputs(connection: Connection, digests: Sequence[str]) -> dict[
     return {row["sha256"]: row["content"] for row in rows}
 
 
-async def references(connection: Connection) -> Row:
-    """How many sets of reference fields are `ready` and how many are `awaited`."""
-    row = await connection.fetchrow(SQL["count_references"])
-    assert row is not None
-    return dict(row)
+async def references(connection: Connection) -> ReferenceCounts:
+    """How many sets of reference fields are ready and how many are awaited."""
+    (counts,) = _rows(await connection.fetch(SQL["count_references"]), ReferenceCounts)
+    return counts
 
 
-async def weights_set(connection: Connection) -> Row | None:
+async def vector_on_chain(connection: Connection) -> VectorOnChain | None:
     """The newest vector that stands on chain."""
-    row = await connection.fetchrow(SQL["vector_on_chain"])
-    return dict(row) if row else None
+    return _row(await connection.fetchrow(SQL["vector_on_chain"]), VectorOnChain)
 
 
-async def weights_in_doubt(connection: Connection) -> list[Row]:
+async def vectors_in_doubt(connection: Connection) -> list[VectorInDoubt]:
     """Vectors that were promised and neither set nor lost, oldest first."""
-    return [dict(row) for row in await connection.fetch(SQL["vectors_in_doubt"])]
+    return _rows(await connection.fetch(SQL["vectors_in_doubt"]), VectorInDoubt)
 
 
-async def incidents(connection: Connection) -> list[Row]:
+async def incidents(connection: Connection) -> list[IncidentRow]:
     """Parties outside of us that fail now, the one that has failed longest first."""
-    return [dict(row) for row in await connection.fetch(SQL["open_incidents"])]
+    return _rows(await connection.fetch(SQL["open_incidents"]), IncidentRow)
 
 
-async def awaited(connection: Connection) -> list[Row]:
+async def awaited(connection: Connection) -> list[AwaitedRow]:
     """Archives that did not give what they were asked for: how many sets, why, and when they are asked again."""
-    return [dict(row) for row in await connection.fetch(SQL["awaited_references"])]
+    return _rows(await connection.fetch(SQL["awaited_references"]), AwaitedRow)
 
 
-def _by_run(rows: Sequence[Any]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = {}
+def _rows(records: Sequence[Record], kind: type[R]) -> list[R]:
+    return [msgspec.convert(dict(record), kind) for record in records]
+
+
+def _row(record: Record | None, kind: type[R]) -> R | None:
+    return None if record is None else msgspec.convert(dict(record), kind)
+
+
+def _component(record: Record) -> ComponentRow:
+    """Return a row of component_scores, whatever measures its table has."""
+    names = {name: record[name] for name in _NOT_MEASURES}
+    measures = {name: value for name, value in record.items() if name not in _NOT_MEASURES}
+    return ComponentRow(**names, measures=measures)
+
+
+class _OfRun(Protocol):
+    @property
+    def run_id(self) -> str: ...
+
+
+Grouped = TypeVar("Grouped", bound=_OfRun)
+
+
+def _by_run(rows: Sequence[Grouped]) -> dict[str, list[Grouped]]:
+    grouped: dict[str, list[Grouped]] = {}
     for row in rows:
-        grouped.setdefault(row["run_id"], []).append(dict(row))
+        grouped.setdefault(row.run_id, []).append(row)
     return grouped

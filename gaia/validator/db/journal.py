@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gaia.validator.db.statements import SQL
+from gaia.validator.db.states import ForecastState, RunState, VectorState
 from gaia.validator.db.storable import storable_text
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from gaia.validator.db.connection import Connection
     from gaia.validator.utils.ipc_types import WeightsRead, WeightsSet
 
@@ -23,7 +26,7 @@ class WindowScore:
     completed: bool
     hotkey: str
     registered_at: int
-    state: str
+    state: ForecastState
     """Of the forecast."""
     overall: float | None
     """None: nothing of it is scored yet."""
@@ -38,7 +41,7 @@ class JournalEntry:
     epoch: int
     vector: list[list[int]]
     vector_sha256: str
-    state: str
+    state: VectorState
     promised_block: int | None
     """Block as of which it was promised; None: promised before this was kept."""
     tried_block: int | None
@@ -77,10 +80,10 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
     return [
         WindowScore(
             run_id=row["run_id"],
-            completed=row["state"] == "completed",
+            completed=row["state"] == RunState.COMPLETED,
             hotkey=row["hotkey"],
             registered_at=row["registered_at"],
-            state=row["forecast_state"],
+            state=ForecastState(row["forecast_state"]),
             overall=row["overall"],
             leads={int(lead): score for lead, score in (row["leads"] or {}).items()},
         )
@@ -91,7 +94,7 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
 async def entry_of(connection: Connection, epoch: Epoch) -> JournalEntry | None:
     """The vector that was promised for an epoch, if one was."""
     row = await connection.fetchrow(SQL["journal_entry"], *epoch)
-    return JournalEntry(**row) if row else None
+    return _entry(row) if row else None
 
 
 async def record_intent(connection: Connection, intent: Intent, now: datetime) -> JournalEntry:
@@ -118,7 +121,7 @@ async def record_intent(connection: Connection, intent: Intent, now: datetime) -
 
 async def doubts(connection: Connection, netuid: int, mechid: int) -> list[JournalEntry]:
     """Vectors that were promised and neither set nor lost, oldest first."""
-    return [JournalEntry(**row) for row in await connection.fetch(SQL["journal_doubts"], netuid, mechid)]
+    return [_entry(row) for row in await connection.fetch(SQL["journal_doubts"], netuid, mechid)]
 
 
 async def known_block(connection: Connection, netuid: int, mechid: int) -> int:
@@ -153,12 +156,12 @@ async def record_found(connection: Connection, epoch: Epoch, held: WeightsRead, 
 
 async def record_failed(connection: Connection, epoch: Epoch, error: str, now: datetime) -> None:
     """Note a try that failed as far as is known: it may be repeated, or yet be found on chain."""
-    await connection.execute(SQL["journal_unset"], *epoch, "failed", storable_text(error), now)
+    await connection.execute(SQL["journal_unset"], *epoch, VectorState.FAILED, storable_text(error), now)
 
 
 async def record_lost(connection: Connection, epoch: Epoch, reason: str, now: datetime) -> None:
     """Note that the vector is not on chain and will not be."""
-    await connection.execute(SQL["journal_unset"], *epoch, "lost", storable_text(reason), now)
+    await connection.execute(SQL["journal_unset"], *epoch, VectorState.LOST, storable_text(reason), now)
 
 
 async def record_failing(connection: Connection, party: str, evidence: str, now: datetime) -> None:
@@ -169,3 +172,7 @@ async def record_failing(connection: Connection, party: str, evidence: str, now:
 async def record_recovered(connection: Connection, party: str, now: datetime) -> None:
     """End the incident of `party`, if one is open."""
     await connection.execute(SQL["incident_ended"], party, now)
+
+
+def _entry(row: Record) -> JournalEntry:
+    return JournalEntry(**{**row, "state": VectorState(row["state"])})

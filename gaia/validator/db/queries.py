@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gaia.validator.db.statements import SQL
+from gaia.validator.db.states import ForecastState
 from gaia.validator.db.storable import storable, storable_text
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Forecast:
     hotkey: str
     uid: int
     registered_at: int
-    state: str
+    state: ForecastState
     opened_at: datetime
     attempts: int
     next_at: datetime
@@ -46,7 +47,7 @@ class Forecast:
 class LockedForecast:
     """Where a forecast stands while a transaction keeps it there."""
 
-    state: str
+    state: ForecastState
     has_contract: bool
     """Whether it is stored what its run is scored at."""
 
@@ -89,7 +90,7 @@ async def due_forecasts(
     connection: Connection, run_id: str, states: Sequence[str], now: datetime
 ) -> list[Forecast]:
     rows = await connection.fetch(SQL["due_forecasts"], run_id, list(states), now)
-    return [Forecast(**row) for row in rows]
+    return [Forecast(**{**row, "state": ForecastState(row["state"])}) for row in rows]
 
 
 async def due_states(connection: Connection, states: Sequence[str], now: datetime) -> dict[str, set[str]]:
@@ -136,7 +137,7 @@ async def lock_forecast(connection: Connection, forecast: Forecast) -> LockedFor
     """Return where a forecast stands now, and keep it there until the transaction ends."""
     row = await connection.fetchrow(SQL["lock_forecast"], forecast.run_id, forecast.hotkey)
     assert row is not None
-    return LockedForecast(**row)
+    return LockedForecast(state=ForecastState(row["state"]), has_contract=row["has_contract"])
 
 
 async def settle_forecast(
@@ -162,7 +163,7 @@ async def record_manifest(
     now: datetime,
     asked_at: datetime,
 ) -> None:
-    """Freeze a manifest; `asked_at` is when its round of questions began."""
+    """Freeze a manifest at `now`; `asked_at` is when its polling round began."""
     await connection.execute(
         SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now, asked_at
     )

@@ -19,10 +19,19 @@ _KEYS = {
     "score_table": ("run_id", "hotkey", "rule_set"),
     "forecasts": ("run_id", "hotkey"),
 }
-_FORECAST = ("run_id", "hotkey", "uid", "state", "reason", "manifest_sha256", "frozen_at", "frozen_round")
+_FORECAST = (
+    "run_id",
+    "hotkey",
+    "uid",
+    "state",
+    "reason",
+    "manifest_sha256",
+    "committed_at",
+    "committed_round",
+)
 # When a row was written, and what writing it cost, depend on the machine.
 _MEASURED = {"scored_at", "updated_at", "cpu_s"}
-_FREEZING = {"frozen_at", "frozen_round"}
+_FREEZING = {"committed_at", "committed_round"}
 _LOST = ("rejected", "excused")
 _JOURNAL = "SELECT epoch, state, block, vector, completed_ids FROM weight_journal ORDER BY epoch"
 _DOUBTS_S = 60.0

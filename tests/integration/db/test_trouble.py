@@ -210,8 +210,8 @@ async def test_runs_read_for_a_list_carry_no_manifest_and_those_for_a_replay_do(
         listed, *_ = await history.stored_runs(connection, ["2026-03-25T00Z"])
         signed, *_ = await history.stored_runs(connection, ["2026-03-25T00Z"], with_manifests=True)
 
-    assert [row.keys() & {"manifest", "signature"} for row in listed.forecasts] == [set()] * 3
-    assert {row["manifest"] for row in signed.forecasts} == {miner.manifest for miner in story.miners}
+    assert [(row.manifest, row.signature) for row in listed.forecasts] == [(None, None)] * 3
+    assert {row.manifest for row in signed.forecasts} == {miner.manifest for miner in story.miners}
 
 
 async def test_one_look_says_which_runs_have_forecasts_that_are_due_in_which_states(database, tmp_path):

@@ -14,7 +14,7 @@ from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
-from gaia.validator.db.products import bound_after
+from gaia.validator.db.gram_matrices import committed_after
 from gaia.validator.db.queries import due_forecasts
 from gaia.validator.utils.errors import MinerUnreachable, OwnFailure, TransientError
 from tests.support.story import INIT, Story
@@ -76,8 +76,8 @@ async def test_own_failures_leave_rounds_and_scores_as_they_were(story):
 
     await story.until_idle()
 
-    rounds = await story.rows("SELECT DISTINCT frozen_round FROM forecasts")
-    assert [row["frozen_round"] for row in rounds] == [OPENED]
+    rounds = await story.rows("SELECT DISTINCT committed_round FROM forecasts")
+    assert [row["committed_round"] for row in rounds] == [OPENED]
 
 
 async def test_outage_of_ours_that_lasts_two_days_excuses_nobody(story):
@@ -157,7 +157,7 @@ async def test_round_in_which_a_miner_was_bound_is_when_its_question_was_due(sto
 
     await story.until_idle()
 
-    frozen = await story.rows("SELECT DISTINCT frozen_round, frozen_at FROM forecasts")
+    frozen = await story.rows("SELECT DISTINCT committed_round, committed_at FROM forecasts")
     assert [tuple(row.values()) for row in frozen] == [
         (OPENED + timedelta(minutes=5), OPENED + timedelta(hours=3))
     ]
@@ -227,7 +227,7 @@ async def test_miner_that_we_asked_late_counts_as_bound_as_early_as_the_others(s
     await story.until_idle()
 
     async with story.database.transaction() as connection:
-        bound = await bound_after(connection, ["2026-03-25T00Z"], timedelta(hours=2))
+        bound = await committed_after(connection, ["2026-03-25T00Z"], timedelta(hours=2))
 
     assert sorted(bound.values()) == [timedelta(minutes=10)] * 3
 
@@ -277,7 +277,7 @@ async def test_download_of_an_old_lead_delays_no_miner_of_a_new_run(database, tm
     await story.task.advance(story.clock.now())
 
     frozen = await story.rows(
-        "SELECT count(*) AS n FROM forecasts WHERE run_id = '2026-03-31T00Z' AND state = 'verified'"
+        "SELECT count(*) AS n FROM forecasts WHERE run_id = '2026-03-31T00Z' AND state = 'frozen'"
     )
     assert frozen == [{"n": 3}]
     drips.set()
@@ -291,7 +291,7 @@ async def test_first_day_without_truth_holds_no_later_lead(database, tmp_path):
 
     await story.until(INIT + timedelta(days=9))
 
-    assert await states(story) == ["verified"] * 3
+    assert await states(story) == ["frozen"] * 3
     assert [sorted((await story.outcome(miner))["leads"]) for miner in story.miners] == [["24", "48"]] * 3
     await story.until_idle(ticks=4000)
     assert await states(story) == ["scored"] * 3
@@ -333,7 +333,7 @@ async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database, tmp_p
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(story.task.close(), 0.05)
 
-    assert (await story.outcome(story.miners[0]))["state"] == "verified"
+    assert (await story.outcome(story.miners[0]))["state"] == "frozen"
     assert len(asyncio.all_tasks()) == 1
 
 

@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.weather.copies import copy_book as book
 from gaia.tasks.defined_tasks.weather.copies.copy_book import ATTEMPTS, CopyBook
-from gaia.validator.db import products
+from gaia.validator.db import gram_matrices
 from gaia.validator.utils.errors import MinerFault, NotYetAvailable, QuarantinedError, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.support.fakes import LEADS
 from tests.support.story import INIT, Story
 
-PRODUCTS = "SELECT run_id, lead_hours, sha256, hotkeys FROM lead_products ORDER BY lead_hours"
+PRODUCTS = "SELECT run_id, lead_hours, sha256, hotkeys FROM gram_matrices ORDER BY lead_hours"
 
 
 class Killed(BaseException):
@@ -156,14 +156,14 @@ def die_at(monkeypatch, story, step):
             story.pool.dispatch_and_wait = dispatch_dying(story.pool, "weather.score.batch")
         case "multiplied":
             story.pool.dispatch_and_wait = dispatch_dying(story.pool, "weather.copies.products")
-        case "before recording":
-            monkeypatch.setattr(products, "record_products", once(products.record_products, after=False))
-        case "uncommitted":
-            monkeypatch.setattr(products, "record_products", once(products.record_products, after=True))
+        case "before recording" | "uncommitted":
+            recording = once(gram_matrices.record_matrix, after=step == "uncommitted")
+            monkeypatch.setattr(gram_matrices, "record_matrix", recording)
         case "recorded":
             monkeypatch.setattr(book.asyncio, "to_thread", once(book.asyncio.to_thread, after=False))
         case "forgetting":
-            monkeypatch.setattr(products, "forget_products", once(products.forget_products, after=True))
+            forgetting = once(gram_matrices.forget_matrices, after=True)
+            monkeypatch.setattr(gram_matrices, "forget_matrices", forgetting)
 
 
 def dispatch_dying(pool, handler):

@@ -16,6 +16,7 @@ from gaia.cli.pictures import error_map as draw_map
 from gaia.cli.pictures import leaderboard as draw_leaderboard
 from gaia.cli.pictures import scorecard as draw_scorecard
 from gaia.cli.pictures import skill as draw_skill
+from tests.support.stored_rows import a_component_row, an_overall_row
 
 START = datetime(2026, 3, 25, tzinfo=UTC)
 PNG = b"\x89PNG\r\n"
@@ -23,20 +24,15 @@ PNG = b"\x89PNG\r\n"
 
 def a_component(run=0, field="2t", lead=24, kind="final", hotkey="a", **measures):
     values = {"rmse": 0.5, "mse": 0.25, "bias": 0.0, "skill_climatology": 0.75, "skill_gfs": None}
-    return (
-        {"run_id": str(run), "field": field, "kind": kind, "lead_hours": lead, "hotkey": hotkey}
-        | values
-        | measures
+    return a_component_row(
+        values | measures, run_id=str(run), field=field, kind=kind, lead_hours=lead, hotkey=hotkey
     )
 
 
 def a_standing(run, hotkey, overall, counted=True):
-    return {
-        "init_time": START + timedelta(days=run),
-        "hotkey": hotkey,
-        "overall": overall,
-        "counted": counted,
-    }
+    return an_overall_row(
+        init_time=START + timedelta(days=run), hotkey=hotkey, overall=overall, counted=counted
+    )
 
 
 def is_picture(figure, tmp_path):

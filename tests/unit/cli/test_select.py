@@ -6,17 +6,19 @@ import pytest
 
 from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.validator.db.history import RunSummary
+from gaia.validator.db.states import RunState
+from tests.support.stored_rows import a_forecast_row
 
 FIRST = datetime(2026, 3, 30, tzinfo=UTC)
 HOTKEYS = ["5GrwvaEF", "5GrwvaXX", "5Fother1"]
 
 
-def a_run(days, state="completed", has_scores=True):
+def a_run(days, state=RunState.COMPLETED, has_scores=True):
     return RunSummary(
         run_id=f"{FIRST + timedelta(days=days):%Y-%m-%dT%HZ}",
         init_time=FIRST + timedelta(days=days),
         rule_set="gaia-2.9",
-        state=state,
+        state=RunState(state),
         opened_at=FIRST,
         completed_at=None,
         contract=None,
@@ -29,7 +31,7 @@ def a_run(days, state="completed", has_scores=True):
 
 
 RUNS = [a_run(days) for days in range(4)]
-FORECASTS = [{"hotkey": hotkey, "uid": uid} for uid, hotkey in enumerate(HOTKEYS)]
+FORECASTS = [a_forecast_row(hotkey=hotkey, uid=uid) for uid, hotkey in enumerate(HOTKEYS)]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_database_without_runs_says_so():
 
 @pytest.mark.parametrize(("name", "uid"), [("1", 1), ("5Fother1", 2), ("5Foth", 2)])
 def test_miner_is_found_by_uid_hotkey_or_its_start(name, uid):
-    assert miner_named(name, FORECASTS)["uid"] == uid
+    assert miner_named(name, FORECASTS).uid == uid
 
 
 @pytest.mark.parametrize("name", ["5Grwva", "5G", "9"])

@@ -96,7 +96,7 @@ def test_every_statement_is_used_by_code_and_code_uses_no_other():
 
 
 MAY_HOLD_SQL = {
-    "gaia/cli/source.py",  # begins a transaction that can write nothing
+    "gaia/cli/source.py",  # sets what its transaction may do
 }
 _STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|SET TRANSACTION)\s")
 

@@ -7,7 +7,7 @@ from campaigns.state_faults.reading import Reading, judge
 
 RUN = "2026-03-25T00Z"
 MOMENT = datetime(2026, 3, 25, 18, 5, tzinfo=UTC)
-FORECAST = {"state": "scored", "reason": None, "frozen_at": MOMENT, "frozen_round": MOMENT}
+FORECAST = {"state": "scored", "reason": None, "committed_at": MOMENT, "committed_round": MOMENT}
 LEAD = {"score": 0.1, "reason": None}
 
 
@@ -59,7 +59,7 @@ def test_forfeited_lead_is_named():
 
 @pytest.mark.parametrize(("late", "count"), [(False, 1), (True, 0)])
 def test_moment_of_freezing_may_differ_after_an_outage_only(late, count):
-    later = FORECAST | {"frozen_at": MOMENT.replace(hour=21)}
+    later = FORECAST | {"committed_at": MOMENT.replace(hour=21)}
 
     assert len(violations(reading(forecast=later), late=late)) == count
 

@@ -7,6 +7,7 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.freeze_window import LONGEST_ABSENCE, FreezeWindow
 from gaia.validator.db.queries import Forecast
+from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import MinerFault, MissedByUs
 
 OPENED = datetime(2026, 3, 25, 18, tzinfo=UTC)
@@ -21,7 +22,7 @@ def due(at, ends_at=None):
         hotkey="5Miner",
         uid=1,
         registered_at=0,
-        state="requested",
+        state=ForecastState.REQUESTED,
         opened_at=OPENED,
         attempts=0,
         next_at=at,

@@ -35,7 +35,7 @@ LEADS = [
     *((LeadKind.DAY1, hours) for hours in CONTRACT.day1_lead_hours),
     *((LeadKind.FINAL, hours) for hours in CONTRACT.final_lead_hours),
 ]
-AT_WORK = (State.VERIFIED, State.SCORED_DAY1, State.SCORED, State.REJECTED, State.EXCUSED)
+AT_WORK = (State.FROZEN, State.SCORED_DAY1, State.SCORED, State.REJECTED, State.EXCUSED)
 ENDINGS = (Event.MINER_FAILED, Event.VALIDATOR_FAILED)
 
 shares = st.floats(0.0, 1.0)
@@ -69,7 +69,7 @@ changes: st.SearchStrategy[LeadChange] = st.one_of(
 histories = st.lists(changes, max_size=8)
 
 
-def after(history: list[LeadChange], rules: RuleSet, state: State = State.VERIFIED) -> Known:
+def after(history: list[LeadChange], rules: RuleSet, state: State = State.FROZEN) -> Known:
     """What the database holds of a forecast that went through `history`."""
     known = Known(state=state, scored={})
     for change in history:
@@ -128,9 +128,7 @@ def test_state_says_which_kinds_of_leads_are_scored_whole(history, rules):
     scored = known.under(rules).keys()
     has_day1 = all((LeadKind.DAY1, hours) in scored for hours in CONTRACT.day1_lead_hours)
     has_final = all((LeadKind.FINAL, hours) in scored for hours in CONTRACT.final_lead_hours)
-    assert known.state is (
-        State.VERIFIED if not has_day1 else State.SCORED if has_final else State.SCORED_DAY1
-    )
+    assert known.state is (State.FROZEN if not has_day1 else State.SCORED if has_final else State.SCORED_DAY1)
 
 
 @given(histories, rule_sets, st.sampled_from([state for state in State if state not in LIVING]))
@@ -190,7 +188,7 @@ def test_lead_of_the_first_day_that_was_given_up_counts_as_if_it_had_not_been_as
 
 def test_lead_without_a_score_is_not_written_into_the_row():
     rules = RULE_SETS["gaia-2.9"]
-    known = Known(state=State.VERIFIED, scored={rules.name: {(LeadKind.FINAL, 24): math.nan}})
+    known = Known(state=State.FROZEN, scored={rules.name: {(LeadKind.FINAL, 24): math.nan}})
 
     result: Outcome = outcome(known, Forfeited((LeadKind.FINAL, 48)), rules, CONTRACT)
 

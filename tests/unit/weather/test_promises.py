@@ -10,6 +10,7 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.promises import MOST_AT_ONCE, Promises
 from gaia.validator.db.queries import Forecast
+from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
@@ -21,7 +22,7 @@ def a_forecast(hotkey):
         hotkey=hotkey,
         uid=1,
         registered_at=1,
-        state="verified",
+        state=ForecastState.FROZEN,
         opened_at=MOMENT,
         attempts=0,
         next_at=MOMENT,

@@ -6,17 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from gaia.validator.db.states import ForecastState
 
-class State(StrEnum):
-    """Where a forecast stands; the words the database knows."""
-
-    PLANNED = "planned"
-    REQUESTED = "requested"
-    VERIFIED = "verified"
-    SCORED_DAY1 = "scored_day1"
-    SCORED = "scored"
-    REJECTED = "rejected"
-    EXCUSED = "excused"
+State = ForecastState
+"""Where a forecast stands; the words the database knows."""
 
 
 class Event(StrEnum):
@@ -34,8 +27,8 @@ _ENDINGS: Final = {Event.MINER_FAILED: State.REJECTED, Event.VALIDATOR_FAILED: S
 
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.PLANNED: {Event.ACCEPTED: State.REQUESTED, **_ENDINGS},
-    State.REQUESTED: {Event.MANIFEST_FROZEN: State.VERIFIED, **_ENDINGS},
-    State.VERIFIED: {Event.DAY1_SCORED: State.SCORED_DAY1, **_ENDINGS},
+    State.REQUESTED: {Event.MANIFEST_FROZEN: State.FROZEN, **_ENDINGS},
+    State.FROZEN: {Event.DAY1_SCORED: State.SCORED_DAY1, **_ENDINGS},
     State.SCORED_DAY1: {Event.FINAL_SCORED: State.SCORED, **_ENDINGS},
     State.SCORED: {},
     State.REJECTED: {},

@@ -246,7 +246,7 @@ class WeatherTask(GaiaTask):
         await self._runner.each(forecasts, freeze, polls, lambda: now)
 
     async def score_day1(self, run: Run, now: datetime) -> None:
-        forecasts = await self._due(run, [State.VERIFIED], now)
+        forecasts = await self._due(run, [State.FROZEN], now)
         unscored = await self._book.unscored_leads(forecasts, LeadKind.DAY1)
         for lead_hours in self._contract.day1_lead_hours:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
@@ -261,7 +261,7 @@ class WeatherTask(GaiaTask):
         published = [lead for lead in self._contract.final_lead_hours if now >= self._published_at(run, lead)]
         if not published:
             return
-        forecasts = await self._due(run, [State.VERIFIED, State.SCORED_DAY1], now)
+        forecasts = await self._due(run, [State.FROZEN, State.SCORED_DAY1], now)
         unscored = await self._book.unscored_leads(forecasts, LeadKind.FINAL)
         for lead_hours in published:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from gaia.validator.app.pool.job_events import Event, WorkerHolding, WorkerLeaving, WorkerReady
+from gaia.validator.utils.identities import worker_id
 from gaia.validator.utils.ipc_types import (
     FrameReader,
     Hello,
@@ -136,7 +137,7 @@ class WorkerConnection(asyncio.Protocol):
         """Admit the worker if the board names this process; the board may do so a little later."""
         if self._transport is None:
             return
-        worker = f"{hello.seat}.{hello.incarnation}"
+        worker = worker_id(hello.seat, hello.incarnation)
         is_expected = hello.pid == self._pid and self._host.expects(worker, self._pid)
         if is_expected is None and patience_s > 0:
             self._deferred = self._deferred or []

@@ -18,6 +18,7 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
+from gaia.validator.db.states import VectorState
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
 from gaia.validator.utils.settings.chain import ChainSettings
@@ -104,7 +105,7 @@ class WeightSetter:
             await self._incident.recovered(now)  # whatever failed before, weights of ours stand
             return None
         entry = await self._entry(metagraph, epoch, now)
-        if entry is None or entry.state in ("set", "lost"):
+        if entry is None or entry.state in (VectorState.SET, VectorState.LOST):
             return None
         try:
             outcome = await self._sign(entry, metagraph)

@@ -61,8 +61,8 @@ UPDATE forecasts
    SET manifest = $3,
        signature = $4,
        manifest_sha256 = $5,
-       frozen_at = $6,
-       frozen_round = $7
+       committed_at = $6,
+       committed_round = $7
  WHERE run_id = $1
    AND hotkey = $2
    AND manifest IS NULL;
@@ -116,14 +116,14 @@ SELECT forecasts.state, count(*)
 
 -- name: forecasts_of_runs
 -- The forecasts of some runs; no column whose size a miner chose.
-SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, frozen_at
+SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, committed_at
   FROM forecasts
  WHERE run_id = ANY($1::text[])
  ORDER BY run_id, hotkey;
 
 -- name: signed_forecasts_of_runs
 -- The forecasts of some runs with what their miners signed, for those who check it anew.
-SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, frozen_at, manifest, signature
+SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, committed_at, manifest, signature
   FROM forecasts
  WHERE run_id = ANY($1::text[])
  ORDER BY run_id, hotkey;
@@ -131,9 +131,9 @@ SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, froze
 -- name: committed_after
 -- How long after a run opened each forecast was committed, less our own delay, which moved the end of its window.
 SELECT run_id, hotkey,
-       coalesce(frozen_round, frozen_at) - opened_at
+       coalesce(committed_round, committed_at) - opened_at
          - coalesce(window_ends_at - opened_at - $2::interval, interval '0') AS after
   FROM forecasts
  WHERE run_id = ANY($1::text[])
-   AND frozen_at IS NOT NULL
+   AND committed_at IS NOT NULL
  ORDER BY run_id, hotkey;

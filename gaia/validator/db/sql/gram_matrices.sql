@@ -18,27 +18,27 @@ SELECT array_agg(scored.hotkey ORDER BY scored.hotkey)
                                          AND own.rule_set = $3
                                          AND own.kind = 'final'
                                          AND own.lead_hours = $2))
-   AND NOT EXISTS (SELECT FROM lead_products
-                    WHERE lead_products.run_id = $1 AND lead_products.lead_hours = $2);
+   AND NOT EXISTS (SELECT FROM gram_matrices
+                    WHERE gram_matrices.run_id = $1 AND gram_matrices.lead_hours = $2);
 
 -- name: record_matrix
 -- Stores the matrix of a lead; the first one stays.
-INSERT INTO lead_products (run_id, lead_hours, sha256, hotkeys, made_at)
+INSERT INTO gram_matrices (run_id, lead_hours, sha256, hotkeys, made_at)
 VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT DO NOTHING;
 
 -- name: matrices_of_runs
 -- The matrices of some runs.
 SELECT run_id, lead_hours, sha256, hotkeys
-  FROM lead_products
+  FROM gram_matrices
  WHERE run_id = ANY($1::text[])
  ORDER BY run_id, lead_hours;
 
 -- name: forget_matrices
 -- Deletes the matrices of runs that have left the window.
-DELETE FROM lead_products
+DELETE FROM gram_matrices
  USING runs
- WHERE runs.run_id = lead_products.run_id
+ WHERE runs.run_id = gram_matrices.run_id
    AND runs.init_time <= (SELECT max(init_time)
                             FROM runs
                             JOIN score_table USING (run_id)
@@ -47,9 +47,9 @@ DELETE FROM lead_products
 -- name: matrix_digests
 -- The digests of the files that are still referred to.
 SELECT DISTINCT sha256
-  FROM lead_products;
+  FROM gram_matrices;
 
 -- name: matrix_leads
 -- The leads whose matrices are kept.
 SELECT run_id, lead_hours
-  FROM lead_products;
+  FROM gram_matrices;

@@ -74,13 +74,13 @@ UPDATE weight_journal
    AND epoch = $3
    AND state IN ('intended', 'failed');
 
--- name: newest_vectors
--- The newest vectors, newest first.
-SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block, block_hash,
-       extrinsic, error
+-- name: newest_vector
+-- The newest vector, whatever became of it.
+SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
+       block_hash, extrinsic, error, inputs
   FROM weight_journal
  ORDER BY epoch DESC
- LIMIT $1;
+ LIMIT 1;
 
 -- name: vector_on_chain
 -- The newest vector that stands on chain.
@@ -99,8 +99,8 @@ SELECT epoch, state, intended_at, error
 
 -- name: vector_of_run
 -- The newest vector that was made from a run and stands on chain.
-SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block, block_hash,
-       extrinsic, error, inputs
+SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
+       block_hash, extrinsic, error, inputs
   FROM weight_journal
  WHERE state = 'set'
    AND run_ids ? $1
@@ -109,7 +109,8 @@ SELECT netuid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, 
 
 -- name: vectors_of_runs
 -- The vectors that were made from some runs, oldest first.
-SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, inputs
+SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
+       block_hash, extrinsic, error, inputs
   FROM weight_journal
  WHERE run_ids ?| $1::text[]
  ORDER BY netuid, mechid, epoch;

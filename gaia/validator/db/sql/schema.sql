@@ -9,6 +9,10 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- name: has_migrations
+-- Whether any release has set this database up.
+SELECT to_regclass('schema_migrations') IS NOT NULL;
+
 -- name: lock_migrations
 -- Waits until no other validator migrates this database; held until the transaction ends.
 SELECT pg_advisory_xact_lock($1);

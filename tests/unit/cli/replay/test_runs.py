@@ -21,6 +21,9 @@ from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db.history import RunSummary, StoredRun
 from gaia.validator.db.inputs import Contract
+from gaia.validator.db.rows import LeadRow, ScoreRow
+from gaia.validator.db.states import RunState
+from tests.support.stored_rows import a_component_row, a_forecast_row
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
 KEY = ("5Miner", "gaia-2.9", "final", 24)
@@ -44,14 +47,14 @@ def a_stored_run():
     rules = RULE_SETS["gaia-2.9"]
     score = score_of(rules, "final", [Component(**COMPONENT)], ["2t"])
     total = total_of(rules, {("final", 24): score}, CONTRACT, State.SCORED_DAY1)
-    who = {"run_id": "r", "hotkey": "5Miner", "rule_set": "gaia-2.9"}
-    lead = who | {"kind": "final", "lead_hours": 24}
+    who: Mapping[str, Any] = {"run_id": "r", "hotkey": "5Miner", "rule_set": "gaia-2.9"}
+    measures = {name: value for name, value in COMPONENT.items() if name not in ("field", "lead_hours")}
     return StoredRun(
         summary=RunSummary(
             run_id="r",
             init_time=MOMENT,
             rule_set="gaia-2.9",
-            state="open",
+            state=RunState.OPEN,
             opened_at=MOMENT,
             completed_at=None,
             contract=CONTRACT,
@@ -61,13 +64,11 @@ def a_stored_run():
             excused=0,
             has_scores=True,
         ),
-        forecasts=[{"hotkey": "5Miner", "state": "scored_day1"}],
-        components=[
-            lead | COMPONENT | {"scored_at": MOMENT, "forecast_digest": "d" * 64, "truth_digest": "t" * 64}
-        ],
-        leads=[lead | {"score": score, "reason": None, "cpu_s": 0.1}],
+        forecasts=[a_forecast_row(state=State.SCORED_DAY1)],
+        components=[a_component_row(measures)],
+        leads=[LeadRow(**who, kind="final", lead_hours=24, score=score, reason=None, cpu_s=0.1)],
         scores=[
-            who | {"day1": None, "leads": {"24": score}, "overall": total.overall, "counted": total.counted}
+            ScoreRow(**who, day1=None, leads={"24": score}, overall=total.overall, counted=total.counted)
         ],
         inputs=[],
     )
@@ -87,7 +88,9 @@ def replayed(monkeypatch):
 
 def changed(run, part, **values):
     (row,) = getattr(run, part)
-    return replace(run, **{part: [{**row, **values}]})
+    if values.keys() <= COMPONENT.keys():
+        values = {"measures": row.measures | values}
+    return replace(run, **{part: [replace(row, **values)]})
 
 
 def test_run_that_comes_out_the_same_has_no_difference(replayed):
@@ -103,7 +106,8 @@ def test_run_that_comes_out_the_same_has_no_difference(replayed):
 )
 def test_last_bit_of_any_number_is_noticed(replayed, part, name):
     run = a_stored_run()
-    stored = getattr(run, part)[0][name]
+    (row,) = getattr(run, part)
+    stored = row.measures[name] if part == "components" else getattr(row, name)
 
     verdict = replayed(changed(run, part, **{name: math.nextafter(stored, 2.0)}))
 
@@ -143,7 +147,7 @@ def test_unit_that_fails_is_a_problem_and_not_a_difference(replayed):
 
 
 def test_rejected_forecast_is_worth_the_worst_whatever_its_leads(replayed):
-    run = replace(a_stored_run(), forecasts=[{"hotkey": "5Miner", "state": "rejected"}])
+    run = replace(a_stored_run(), forecasts=[a_forecast_row(state=State.REJECTED)])
 
     verdict = replayed(changed(run, "scores", overall=0.0))
 

@@ -17,10 +17,12 @@ from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
 from gaia.validator.core.weights.rules import Entry
 from gaia.validator.core.weights.rules.base import Standing
 from gaia.validator.core.weights.vector import Registered, Terms
-from gaia.validator.db.products import LeadProducts
+from gaia.validator.db.gram_matrices import GramMatrix
+from gaia.validator.db.rows import VectorRow
+from tests.support.stored_rows import a_vector_row
 
 PAIRS = [("a", "b", 0.5)]
-KEPT = [LeadProducts(run_id="r1", lead_hours=24, sha256="ab", hotkeys=["a", "b"])]
+KEPT = [GramMatrix(run_id="r1", lead_hours=24, sha256="ab", hotkeys=["a", "b"])]
 
 
 def some_inputs(rule: str = "gaia-next") -> VectorInputs:
@@ -39,26 +41,25 @@ def some_inputs(rule: str = "gaia-next") -> VectorInputs:
     )
 
 
-def journalled(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
+def journalled(inputs: VectorInputs) -> tuple[VectorRow, dict[str, str]]:
     names, parts = written(inputs)
     weights = inputs.weights() or {}
     vector, digest = vector_of(weights)
     hotkeys = {uid: hotkey for hotkey, uid in inputs.present.uids.items()}
-    row = {
-        "epoch": 7,
-        "run_ids": list(inputs.runs),
-        "vector": vector,
-        "vector_sha256": digest,
-        "weights": {hotkeys[uid]: weight for uid, weight in weights.items()},
-        "inputs": names,
-    }
+    row = a_vector_row(
+        run_ids=list(inputs.runs),
+        vector=vector,
+        vector_sha256=digest,
+        weights={hotkeys[uid]: weight for uid, weight in weights.items()},
+        inputs=names,
+    )
     return row, parts
 
 
 def replayed(
-    row: dict[str, Any],
+    row: VectorRow,
     parts: dict[str, str],
-    kept: list[LeadProducts] | None = None,
+    kept: list[GramMatrix] | None = None,
     pairs: list[tuple[str, str, float]] = PAIRS,
     missing: tuple[str, ...] = (),
 ) -> Any:
@@ -92,11 +93,13 @@ def test_last_bit_of_anything_stored_is_noticed(name: str) -> None:
     row, parts = journalled(some_inputs())
     match name:
         case "vector":
-            row["vector"][0][1] -= 1
+            row = replace(
+                row, vector=[[uid, value - (place == 0)] for place, (uid, value) in enumerate(row.vector)]
+            )
         case "vector_sha256":
-            row["vector_sha256"] = "0" * 64
+            row = replace(row, vector_sha256="0" * 64)
         case "weights":
-            row["weights"]["a"] = math.nextafter(row["weights"]["a"], 1.0)
+            row = replace(row, weights={**row.weights, "a": math.nextafter(row.weights["a"], 1.0)})
 
     (difference,) = replayed(row, parts).differences
 
@@ -111,7 +114,7 @@ def test_an_overlap_that_comes_out_otherwise_is_noticed() -> None:
 
 def test_what_was_tampered_with_or_is_gone_is_a_problem() -> None:
     row, parts = journalled(some_inputs())
-    digest = row["inputs"]["terms"]
+    digest = (row.inputs or {})["terms"]
     changed = parts | {digest: parts[digest].replace("0.7", "0.6")}
     gone = {key: value for key, value in parts.items() if key != digest}
 
@@ -130,15 +133,15 @@ def test_of_runs_that_left_the_window_overlaps_are_taken_as_they_were_and_that_i
 def test_a_vector_from_before_inputs_were_kept_is_said_to_be_one() -> None:
     row, parts = journalled(some_inputs())
 
-    verdict = replayed(row | {"inputs": None}, parts)
+    verdict = replayed(replace(row, inputs=None), parts)
 
     assert (verdict.is_same, verdict.is_known, verdict.notes) == (True, False, [BEFORE])
 
 
 def test_what_is_said_names_those_that_differ_and_counts_the_rest() -> None:
     row, parts = journalled(some_inputs())
-    same, differs = replayed(row, parts), replayed(row | {"epoch": 8, "vector_sha256": "0"}, parts)
-    before = replayed(row | {"inputs": None}, parts)
+    same, differs = replayed(row, parts), replayed(replace(row, epoch=8, vector_sha256="0"), parts)
+    before = replayed(replace(row, inputs=None), parts)
 
     said = list(vector_lines([same, differs, before], with_differences=True))
     report = vectors_report([same, differs, before])

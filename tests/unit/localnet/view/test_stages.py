@@ -18,8 +18,8 @@ def test_subnet_without_a_run_is_starting():
     [
         (("planned", "scored_day1"), Stage.ASK),
         (("requested", "rejected"), Stage.ASK),
-        (("verified", "scored_day1"), Stage.DAY1),
-        (("verified", "requested"), Stage.DAY1),
+        (("frozen", "scored_day1"), Stage.DAY1),
+        (("frozen", "requested"), Stage.DAY1),
         (("scored_day1", "rejected"), Stage.ERA5),
         (("scored", "rejected"), Stage.ERA5),
     ],
@@ -34,7 +34,7 @@ def test_forecasts_of_a_completed_run_do_not_hold_the_stage_back():
     runs = (a_run(0, completed=True), a_run(1))
     forecasts = (
         a_forecast("old", state="rejected"),
-        a_forecast("new", run_id=runs[1].run_id, state="verified"),
+        a_forecast("new", run_id=runs[1].run_id, state="frozen"),
     )
 
     assert stage_of(Progress(runs=runs, forecasts=forecasts), 2) is Stage.DAY1

@@ -15,7 +15,7 @@ ROW = {
     "uid": 1,
     "state": "scored_day1",
     "reason": None,
-    "frozen_at": None,
+    "committed_at": None,
     "day1": 0.5,
     "leads": '{"24": 0.25}',
     "overall": 0.1,

@@ -42,9 +42,9 @@ from gaia.tasks.defined_tasks.weather.units import (
     Overlaps,
     ProductsMade,
 )
-from gaia.validator.db import products, queries
+from gaia.validator.db import gram_matrices, queries
 from gaia.validator.db.connection import Database
-from gaia.validator.db.products import LeadProducts
+from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.identities import Hotkey, JobId, RunId
 from gaia.validator.utils.ipc_types import Priority
@@ -105,7 +105,7 @@ class CopyBook:
 
     async def _settle_all(self, folders: Sequence[Path], now: datetime) -> None:
         async with self._database.transaction() as connection:
-            kept = await products.kept_leads(connection)
+            kept = await gram_matrices.kept_leads(connection)
         settled = 0
         for folder in folders:
             if lead_of(folder) in kept:
@@ -131,9 +131,9 @@ class CopyBook:
         await self._require_nothing_left()
         run_ids = sorted(members)
         async with self._database.transaction() as connection:
-            kept = await products.products_of(connection, run_ids)
+            kept = await gram_matrices.matrices_of(connection, run_ids)
             window = timedelta(hours=self._settings.miners.freeze_window_hours)
-            bound = await products.bound_after(connection, run_ids, window)
+            bound = await gram_matrices.committed_after(connection, run_ids, window)
         answer = await self._overlaps(overlaps_wanted(self._products, kept, members, earning))
         if answer.missing:
             log.error("products_missing", sha256=answer.missing)
@@ -169,8 +169,8 @@ class CopyBook:
             if self._failures[folder] < ATTEMPTS:
                 raise
             log.error("products_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
-            made = LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
-        await self._database.run(partial(products.record_products, products=made, now=now))
+            made = GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
+        await self._database.run(partial(gram_matrices.record_matrix, matrix=made, now=now))
         self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)
         log.info(
@@ -184,7 +184,7 @@ class CopyBook:
 
     async def _make(
         self, folder: Path, run_id: RunId, lead_hours: int, hotkeys: Sequence[Hotkey]
-    ) -> LeadProducts:
+    ) -> GramMatrix:
         unit = MakeProducts(
             folder=str(folder),
             hotkeys=list(hotkeys),
@@ -196,11 +196,11 @@ class CopyBook:
         sha256, multiplied = _believed(done.answer, hotkeys)
         if absent := sorted(set(hotkeys) - set(multiplied)):
             log.error("sketches_missing", lead=_name(folder), hotkeys=absent)
-        return LeadProducts(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
+        return GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
 
     async def _settled(self, folder: Path) -> list[Hotkey] | None:
         async with self._database.transaction() as connection:
-            settled = await products.settled_hotkeys(connection, *lead_of(folder), self._rules.name)
+            settled = await gram_matrices.finalised_hotkeys(connection, *lead_of(folder), self._rules.name)
         return None if settled is None else [Hotkey(hotkey) for hotkey in settled]
 
     async def _require_nothing_left(self) -> None:
@@ -228,7 +228,7 @@ class CopyBook:
         window = timedelta(days=self._settings.weights.weights_window_days) + _AFTER_WINDOW
 
         async def forget(connection: Connection) -> tuple[set[str], set[str]]:
-            meant = await products.forget_products(connection, self._rules.name, window)
+            meant = await gram_matrices.forget_matrices(connection, self._rules.name, window)
             return meant, {run.run_id for run in await queries.open_runs(connection)}
 
         meant, is_open = await self._database.run(forget)
@@ -265,7 +265,7 @@ def usual_rounds(bound: Mapping[tuple[str, str], timedelta], poll: timedelta) ->
 
 def overlaps_wanted(
     products: Path,
-    kept: Sequence[LeadProducts],
+    kept: Sequence[GramMatrix],
     members: Mapping[str, Collection[str]],
     earning: Sequence[str],
 ) -> FindOverlaps:

@@ -1,4 +1,4 @@
-"""The products of the errors of leads: what is to be made, what is kept, what is let go."""
+"""Table `gram_matrices`: Gram matrices of forecast errors, one row a run and lead; the matrix is in a file."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeadProducts:
-    """One kept file of products."""
+class GramMatrix:
+    """Where the Gram matrix of one lead is, and whose errors it is of."""
 
     run_id: str
     lead_hours: int
     sha256: str
     hotkeys: Sequence[str]
-    """In the order of the products."""
+    """In the order of the rows of the matrix."""
 
 
-async def settled_hotkeys(
+async def finalised_hotkeys(
     connection: Connection, run_id: str, lead_hours: int, rule_set: str
 ) -> list[str] | None:
-    """Forecasts scored at a lead that is settled and has no products; None: it is not, or has them."""
+    """Forecasts scored at a lead that is finalised and has no matrix; None: it is not, or has one."""
     found: list[str] | None = await connection.fetchval(
         SQL["finalised_hotkeys"], run_id, lead_hours, rule_set
     )
     return found
 
 
-async def record_products(connection: Connection, products: LeadProducts, now: datetime) -> None:
-    """Keep what a lead's products are; the first time stays."""
+async def record_matrix(connection: Connection, matrix: GramMatrix, now: datetime) -> None:
+    """Store where the matrix of a lead is; the first one stays."""
     await connection.execute(
         SQL["record_matrix"],
-        products.run_id,
-        products.lead_hours,
-        products.sha256,
-        list(products.hotkeys),
+        matrix.run_id,
+        matrix.lead_hours,
+        matrix.sha256,
+        list(matrix.hotkeys),
         now,
     )
 
 
-async def products_of(connection: Connection, run_ids: Sequence[str]) -> list[LeadProducts]:
-    """The kept products of `run_ids`, in order of run and lead."""
-    return [LeadProducts(**row) for row in await connection.fetch(SQL["matrices_of_runs"], list(run_ids))]
+async def matrices_of(connection: Connection, run_ids: Sequence[str]) -> list[GramMatrix]:
+    """The matrices of `run_ids`, in order of run and lead."""
+    return [GramMatrix(**row) for row in await connection.fetch(SQL["matrices_of_runs"], list(run_ids))]
 
 
-async def forget_products(connection: Connection, rule_set: str, window: timedelta) -> set[str]:
-    """Let go of products of runs older than `window` before the newest scored one's; return the digests left."""
+async def forget_matrices(connection: Connection, rule_set: str, window: timedelta) -> set[str]:
+    """Delete the matrices of runs older than `window` before the newest scored one's; return the digests left."""
     await connection.execute(SQL["forget_matrices"], rule_set, window)
     return {row["sha256"] for row in await connection.fetch(SQL["matrix_digests"])}
 
 
-async def bound_after(
+async def committed_after(
     connection: Connection, run_ids: Sequence[str], window: timedelta
 ) -> dict[tuple[str, str], timedelta]:
-    """(run, hotkey) -> how long after the run opened the forecast was bound, if it was.
+    """(run, hotkey) -> how long after the run opened the forecast was committed, if it was.
 
     What we were late ourselves is not counted; `window` is the freeze window without it.
     """
@@ -69,5 +69,5 @@ async def bound_after(
 
 
 async def kept_leads(connection: Connection) -> set[tuple[str, int]]:
-    """(run, lead in hours) of all products."""
+    """(run, lead in hours) of all matrices."""
     return {(row["run_id"], row["lead_hours"]) for row in await connection.fetch(SQL["matrix_leads"])}

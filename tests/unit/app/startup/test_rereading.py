@@ -18,7 +18,7 @@ def test_program_is_given_the_settings_and_its_answer_is_returned() -> None:
         "import msgspec, sys\n"
         "from gaia.validator.app.supervisor_options import Options, Reloaded\n"
         "read = sys.stdin.buffer.read()\n"
-        "options = Options(data_dir='', settings=read + b' anew', workers=1, embedded_database=False)\n"
+        "options = Options(data_dir='', settings=read + b' anew', signer_settings=b'', workers=1, embedded_database=False)\n"
         "sys.stdout.buffer.write(msgspec.msgpack.encode(Reloaded(options=options)))\n"
     )
     rereading = Rereading(program(answer))

@@ -30,16 +30,20 @@ def parser() -> argparse.ArgumentParser:
         "The first start makes .venv and installs requirements/runtime.lock into it.",
     )
     add = options.add_argument
-    add("--once", action="store_true", help="end after the first run's weights")
-    add("--json", action="store_true", help="print one JSON object, and progress on standard error")
-    add("--miners", metavar="N", help="size of the population (12)")
-    add("--days", metavar="D", help="daily runs (1 with --once, else 3)")
-    add("--grid", choices=("1.0", "0.25"), help="degrees (1.0)")
-    add("--seed", metavar="S", help="shifts the forecasts' errors (0)")
-    add("--rule-set", metavar="NAME", help="scoring and weights (gaia-2.9)")
-    add("--recast", metavar="INDEX=BEHAVIOUR", help="let one miner behave otherwise, as 8=bad_redirect")
-    add("--state", metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
-    add("--keep", action="store_true", help="remove no older folder below .localnet")
+    add("--once", action="store_true", help="stop once the weights of the first run are set")
+    add("--json", action="store_true", help="print one JSON object; progress goes to standard error")
+    add("--miners", metavar="N", help="number of miners; default: 12")
+    add("--days", metavar="D", help="number of daily runs; default: 1 with --once, else 3")
+    add("--grid", choices=("1.0", "0.25"), help="grid spacing in degrees; default: 1.0")
+    add("--seed", metavar="S", help="seed of the forecast errors; default: 0")
+    add("--rule-set", metavar="NAME", help="rule set for scores and weights; default: gaia-2.9")
+    add(
+        "--recast",
+        metavar="INDEX=BEHAVIOUR",
+        help="give one miner another behaviour, such as 8=bad_redirect; may be repeated",
+    )
+    add("--state", metavar="DIR", help="folder to write to or to continue; default: .localnet/<time>")
+    add("--keep", action="store_true", help="keep all older folders below .localnet")
     return options
 
 

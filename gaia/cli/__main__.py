@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = arguments.command
     # Python has none where the shell closed it.
     if not sys.stdout:
-        print("Standard output is closed, so the answer has no place to go.", file=sys.stderr)
+        print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
     # Not at the top: --help is answered without a database driver.
     from gaia.cli.source import open_source
@@ -61,7 +61,7 @@ def _drop_output() -> None:
 def parser() -> argparse.ArgumentParser:
     """Return every command and its options."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--state", type=Path, metavar="DIR", help="folder of a rehearsal or of a validator")
+    shared.add_argument("--state", type=Path, metavar="DIR", help="data folder of a rehearsal or a validator")
     shared.add_argument("--json", action="store_true", help="print one JSON value")
     top = argparse.ArgumentParser(prog="gaia", description=__doc__)
     top_level = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -80,20 +80,24 @@ def parser() -> argparse.ArgumentParser:
         required=True, metavar="COMMAND"
     )
     listing = add(scores, "list", commands.scores)
-    listing.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP + " (last)")
-    listing.add_argument("--rule-set", metavar="NAME", help="only these rules (all)")
+    listing.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP + "; default: last")
+    listing.add_argument("--rule-set", metavar="NAME", help="only this rule set; default: all")
     comparison = add(scores, "compare", commands.compare)
-    comparison.add_argument("--active", metavar="NAME", help="one rule set (GAIA_RULE_SET)")
-    comparison.add_argument("--shadow", metavar="NAME", help="the other (the only other one that scored)")
+    comparison.add_argument("--active", metavar="NAME", help="first rule set; default: GAIA_RULE_SET")
+    comparison.add_argument(
+        "--shadow", metavar="NAME", help="second rule set; default: the only other one that scored"
+    )
     again = add(top_level, "replay", commands.replay)
     again.add_argument("runs", nargs="+", metavar="RUN", help=RUN_HELP)
     again.add_argument("--diff", action="store_true", help="show every value that differs")
-    again.add_argument("--workers", type=at_least_one, metavar="N", help="processes (one per core)")
+    again.add_argument(
+        "--workers", type=at_least_one, metavar="N", help="number of processes; default: one per core"
+    )
     story = add(top_level, "explain", commands.explain)
     story.add_argument("run", metavar="RUN", help=RUN_HELP)
-    story.add_argument("miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey")
-    story.add_argument("--rule-set", metavar="NAME", help="rules to explain (those of the run)")
-    story.add_argument("--lead", type=int, metavar="H", help="show this lead alone")
+    story.add_argument("miner", metavar="MINER", help="uid, hotkey or the start of a hotkey")
+    story.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
+    story.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
     return top
 

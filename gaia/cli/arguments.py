@@ -35,21 +35,28 @@ def add_plot_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("picture", choices=PICTURES)
     add("runs", nargs="+", metavar="RUN", help=RUN_HELP)
-    add("-o", "--output", type=_png, required=True, metavar="FILE", help="PNG to write")
-    add("--miner", metavar="MINER", help="uid, hotkey, or the start of a hotkey (the best)")
+    add("-o", "--output", type=_png, required=True, metavar="FILE", help="PNG file to write")
+    add("--miner", metavar="MINER", help="uid, hotkey or the start of a hotkey; default: the best miner")
     add(
         "--against",
         default="climatology",
         metavar="NAME",
-        help="scorecard: climatology, gfs, persistence, blend or a miner",
+        help="scorecard: climatology, gfs, persistence, blend or a miner; default: climatology",
     )
-    add("--field", action="append", metavar="F", help="such as 2t or z500; may be repeated (those scored)")
-    add("--lead", type=int, metavar="H", help="error-map, clones: this lead (the last; all)")
-    add("--rule-set", metavar="NAME", help="scores of these rules (those of the newest run)")
-    add("--workers", type=at_least_one, metavar="N", help="clones: processes (2)")
+    add(
+        "--field",
+        action="append",
+        metavar="F",
+        help="field, such as 2t or z500; may be repeated; default: all that were scored",
+    )
+    add(
+        "--lead", type=int, metavar="H", help="lead in hours; default: the last for error-map, all for clones"
+    )
+    add("--rule-set", metavar="NAME", help="rule set; default: that of the newest run")
+    add("--workers", type=at_least_one, metavar="N", help="clones: number of processes; default: 2")
 
 
 def _png(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"{text} does not end in .png, and nothing but PNG is written")
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png, the only format that is written")
     return Path(text)

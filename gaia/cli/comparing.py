@@ -120,7 +120,7 @@ def _rule_sets(rows: Sequence[OverallRow], active: str, shadow: str | None) -> t
     others = sorted({row.rule_set for row in rows} - {active})
     if shadow is None and len(others) != 1:
         found = ", ".join(others) if others else "none"
-        raise NotThere(f"beside {active} these rule sets scored: {found}; name one with --shadow")
+        raise NotThere(f"rule sets that scored beside {active}: {found}; choose one with --shadow")
     return active, shadow or others[0]
 
 
@@ -154,7 +154,7 @@ def _print(active: str, shadow: str, agreements: Sequence[Agreement], whole: Map
     )
     tables.print_table(columns, [tuple(asdict(each).values()) for each in agreements])
     tables.print_lines(
-        f"{active} against {shadow}, {whole['runs']} runs, mean and 95 % interval:",
+        f"{active} against {shadow}, {tables.counted(whole['runs'], 'run')}, mean and 95 % interval:",
         *(
             f"  {label:<12}{tables.shown(whole[name])}{_width(whole[f'{name}_95'])}"
             for label, name in (

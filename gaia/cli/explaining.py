@@ -189,7 +189,7 @@ def _print(story: Mapping[str, Any], only_lead: int | None) -> None:
     miner, rules, weight, overall = story["miner"], story["rules"], story["weight"], story["overall"]
     lines = [
         f"{story['run_id']}, uid {miner['uid']}, {miner['hotkey']}",
-        *(["run       open: what stands here is not final"] if story["run_state"] == "open" else []),
+        *(["run       open: these numbers are not final"] if story["run_state"] == "open" else []),
         f"state     {miner['state']}" + (f": {miner['reason']}" if miner["reason"] else ""),
         f"manifest  {story['manifest']['sha256'] or 'none'}",
         f"rules     {rules['name']}, sha256 {rules['sha256'][:16]}",
@@ -233,7 +233,7 @@ def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
             f"weight    {weight['share']:.6f} of the vector of epoch {weight['epoch']}, block {weight['block']},"
             f" sha256 {weight['vector_sha256'][:16]}"
         ),
-        f"          from {weight['runs']} runs, mean {tables.shown(weight['window_mean'])}: {earned}",
+        f"          from {tables.counted(weight['runs'], 'run')}, mean {tables.shown(weight['window_mean'])}: {earned}",
         *shared,
     ]
 

@@ -128,9 +128,9 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
     wanted = {run.run_id for run in runs_named(arguments.runs or ["last"], known)}
     chosen = [row for row in rows if row.run_id in wanted and arguments.rule_set in (None, row.rule_set)]
     if not chosen:
-        raise NotThere("nothing is scored there yet")
+        raise NotThere("no forecast is scored yet")
     if any(row.run_state is RunState.OPEN for row in chosen):
-        tables.print_note("overall scores of open runs are of the leads so far, and not final")
+        tables.print_note("overall scores of open runs cover only the leads scored so far")
     chosen.sort(key=lambda row: (row.init_time, row.rule_set, -row.overall, row.hotkey))
     if arguments.json:
         tables.print_json(chosen)
@@ -191,7 +191,7 @@ def _awaited(found: Status) -> list[str]:
             for row in found.incidents
         ),
         *(
-            f"{row.source}, {row.sets} sets, next look {_moment(row.retry_at)}: {_one_line(row.last_error)}"
+            f"{row.source}, {tables.counted(row.sets, 'set')}, next try {_moment(row.retry_at)}: {_one_line(row.last_error)}"
             for row in found.archives
         ),
     ]
@@ -210,7 +210,7 @@ def _one_line(words: str) -> str:
 def _weights_line(weights: VectorShown | None) -> str:
     if weights is None:
         return "none yet"
-    text = f"epoch {weights.epoch} {weights.state}, {weights.rule_set}, from {len(weights.run_ids)} runs"
+    text = f"epoch {weights.epoch} {weights.state}, {weights.rule_set}, from {tables.counted(len(weights.run_ids), 'run')}"
     if weights.block is not None:
         text += f", block {weights.block}"
     if weights.error:

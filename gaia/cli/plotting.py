@@ -239,12 +239,12 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
         whole = list(groups.values())
     if len(hotkeys) < 2:
         raise NotThere(
-            f"{len(hotkeys)} miners were scored at every lead of these runs; two are needed to compare"
+            f"miners with a score at every lead of these runs: {len(hotkeys)}; two are needed to compare"
         )
     with pool(arguments.workers or 2, album.source.data_dir) as executor:
         alike = mean_correlation(executor, [[group[hotkey] for hotkey in hotkeys] for group in whole])
     names = {row.hotkey: label(row) for row in miners}
-    subtitle = f"{album.said()}; {len(whole)} leads"
+    subtitle = f"{album.said()}; {tables.counted(len(whole), 'lead')}"
     return draw_clones.draw(
         alike, [names[hotkey] for hotkey in hotkeys], "Miners whose errors are alike", subtitle
     )

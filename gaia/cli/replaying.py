@@ -57,7 +57,8 @@ def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
         numbers, differing = _totals(verdicts)
         tables.print_lines(
             *vector_lines(vectors, with_differences=arguments.diff),
-            f"{len(verdicts)} runs, {numbers} numbers, {differing} differ; {workers} workers, {seconds:.1f} s",
+            f"{tables.counted(len(verdicts), 'run')}, {tables.counted(numbers, 'number')}, {differing} differ;"
+            f" {tables.counted(workers, 'worker')}, {seconds:.1f} s",
         )
     return 0 if is_same else 1
 
@@ -98,11 +99,12 @@ def vector_lines(verdicts: Sequence[VectorVerdict], *, with_differences: bool) -
     if verdicts:
         numbers = sum(each.numbers for each in verdicts)
         yield (
-            f"weights  {len(known)} of {len(verdicts)} vectors computed anew: {numbers} numbers,"
+            f"weights  {len(known)} of {tables.counted(len(verdicts), 'vector')} computed anew:"
+            f" {tables.counted(numbers, 'number')},"
             f" {sum(len(each.differences) for each in verdicts)} differ"
         )
     for note, count in Counter(note for each in verdicts for note in each.notes).items():
-        yield f"  - {count} vectors: {note}"
+        yield f"  - {tables.counted(count, 'vector')}: {note}"
     for each in differing:
         yield f"  epoch {each.epoch}  {'DIFFERS' if each.differences else 'INCOMPLETE'}"
         yield from (f"  ! {problem}" for problem in each.problems)
@@ -161,7 +163,7 @@ def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
 def _lines(verdict: Verdict, *, with_differences: bool, is_open: bool) -> Iterator[str]:
     word = "same" if verdict.is_same else "DIFFERS" if verdict.differences else "INCOMPLETE"
     so_far = "; the run is open, these are its numbers so far" if is_open else ""
-    yield f"{verdict.run_id}  {word}: {verdict.numbers} numbers, {len(verdict.differences)} differ{so_far}"
+    yield f"{verdict.run_id}  {word}: {tables.counted(verdict.numbers, 'number')}, {len(verdict.differences)} differ{so_far}"
     for problem in verdict.problems:
         yield f"  ! {problem}"
     if with_differences:

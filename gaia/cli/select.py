@@ -74,7 +74,9 @@ def miner_named(name: str, forecasts: Sequence[M]) -> M:
 def nothing_scored(runs: Sequence[RunSummary]) -> NotThere:
     """Return the sentence for runs in which no miner's forecast has a score yet."""
     if len(runs) != 1:
-        return NotThere(f"nothing is scored in these {len(runs)} runs yet")
+        return NotThere(
+            f"nothing is scored in {'this run' if len(runs) == 1 else f'these {len(runs)} runs'} yet"
+        )
     (run,) = runs
     if run.is_open:
         return NotThere(f"run {run.run_id} is open and nothing of it is scored yet")
@@ -102,7 +104,7 @@ def _last(
     meant = chosen[0].run_id if len(chosen) == 1 else f"{chosen[0].run_id} to {chosen[-1].run_id}"
     newer = sum(run.init_time > chosen[-1].init_time for run in known)
     if finished and newer:
-        say(f"{name} means {meant}, the newest with final scores; of {newer} newer there are none yet")
+        say(f"{name} means {meant}, the newest with final scores; {newer} newer have none yet")
     elif begun and not finished:
         say(f"{name} means {meant}: no run is finished yet, so no score of it is final")
     return chosen

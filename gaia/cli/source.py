@@ -136,7 +136,7 @@ def open_source(state_dir: Path | None) -> Source:
         rehearsal = None if is_placed else _newest_rehearsal()
         if rehearsal is None:
             return Source(settings.files, settings.database, settings.weights)
-        print_note(f"reading the rehearsal in {rehearsal}; --state or GAIA_DATA_DIR choose another")
+        print_note(f"reading the rehearsal in {rehearsal}; choose another with --state or GAIA_DATA_DIR")
         state_dir = rehearsal
     for data_dir in (state_dir / "validator", state_dir):
         if (data_dir / _CLUSTER).exists():

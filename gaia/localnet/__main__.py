@@ -154,23 +154,34 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, dict[str, An
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gaia.localnet", description=__doc__)
     add = parser.add_argument
-    add("--once", action="store_true", help="end after the first run's weights")
-    add("--json", action="store_true", help="print one JSON object, and progress on standard error")
+    add("--once", action="store_true", help="stop once the weights of the first run are set")
+    add("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     add(
         "--miners",
         type=_between(1, MOST_MINERS),
         default=DEFAULT_SIZE,
         metavar="N",
-        help="size of the population (12)",
+        help="number of miners; default: 12",
     )
-    add("--days", type=_between(1, 365), metavar="D", help="daily runs (1 with --once, else 3)")
-    add("--grid", choices=("1.0", "0.25"), default="1.0", help="degrees (1.0)")
-    add("--seed", type=_between(0, 10**6), default=0, metavar="S", help="shifts the forecasts' errors (0)")
+    add(
+        "--days",
+        type=_between(1, 365),
+        metavar="D",
+        help="number of daily runs; default: 1 with --once, else 3",
+    )
+    add("--grid", choices=("1.0", "0.25"), default="1.0", help="grid spacing in degrees; default: 1.0")
+    add(
+        "--seed",
+        type=_between(0, 10**6),
+        default=0,
+        metavar="S",
+        help="seed of the forecast errors; default: 0",
+    )
     add(
         "--rule-set",
         choices=("gaia-2.9", "gaia-next"),
         default="gaia-2.9",
-        help="scoring and weights (gaia-2.9)",
+        help="rule set for scores and weights; default: gaia-2.9",
     )
     add(
         "--recast",
@@ -178,10 +189,15 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="INDEX=BEHAVIOUR",
-        help="let one miner behave otherwise, as 8=bad_redirect",
+        help="give one miner another behaviour, such as 8=bad_redirect; may be repeated",
     )
-    add("--state", type=Path, metavar="DIR", help="folder to write to, or to carry on (.localnet/<time>)")
-    add("--keep", action="store_true", help="remove no older folder below .localnet")
+    add(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="folder to write to or to continue; default: .localnet/<time>",
+    )
+    add("--keep", action="store_true", help="keep all older folders below .localnet")
     return parser
 
 
@@ -198,7 +214,7 @@ def _between(least: int, most: int) -> Any:
 def _recast(text: str) -> tuple[int, Behaviour]:
     index, _, behaviour = text.partition("=")
     if not (index.isdecimal() and behaviour in set(Behaviour)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 8={Behaviour.BAD_REDIRECT}")
+        raise argparse.ArgumentTypeError(f"{text!r} does not have the form 8={Behaviour.BAD_REDIRECT}")
     return int(index), Behaviour(behaviour)
 
 

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     """One option for each setting, but for the secret one: other users see a command line."""
     parser = argparse.ArgumentParser(
         prog="gaia-miner",
-        description="A reference miner. What is not given is read from the variables in brackets; "
+        description="A reference miner. An option that is not given is read from the variables in brackets; "
         f"the key of access tokens is read from {names_of('jwt_secret_key')[0]} alone.",
     )
     for name, field in MinerSettings.model_fields.items():

@@ -33,31 +33,37 @@ class MinerSettings(HandedSettings):
     """
 
     host: str = _setting("0.0.0.0", "Address to listen on.")  # noqa: S104 - validators come from anywhere
-    port: int = _setting(33334, "Port to listen on; 0: any free one.", "PORT", ge=0, le=65535)
-    http: bool = _setting(False, "Speak plain HTTP, behind a proxy that ends TLS.")
+    port: int = _setting(33334, "Port to listen on. 0 takes any free one.", "PORT", ge=0, le=65535)
+    http: bool = _setting(False, "Serve plain HTTP, for use behind a proxy that ends TLS.")
     directory: Annotated[Path, AfterValidator(at_home)] = _setting(
         Path("miner_forecasts"),
-        "Folder of forecasts and, in analyses/<YYYYMMDDHH>/<field>.f32, of initial states.",
+        "Folder of the forecasts. Initial states are read from analyses/<YYYYMMDDHH>/<field>.f32 in it.",
         "MINER_FORECAST_DIR",
     )
-    grid: Literal["0.25", "1.0"] = _setting("0.25", "Grid of the forecasts, degrees.", "GAIA_GRID_DEGREES")
-    steps: int = _setting(40, "Leads in a forecast, six hours apart.", ge=1)
-    model: str = _setting("", "module:factory of a ForecastModel; empty: persistence.")
+    grid: Literal["0.25", "1.0"] = _setting(
+        "0.25", "Grid spacing of the forecasts, in degrees.", "GAIA_GRID_DEGREES"
+    )
+    steps: int = _setting(40, "Number of lead times in a forecast, six hours apart.", ge=1)
+    model: str = _setting("", "Factory of a ForecastModel, as module:function. Empty: persistence.")
     validators: Annotated[frozenset[str], BeforeValidator(_separated)] = _setting(
-        frozenset(), "Hotkeys that are answered, separated by commas; empty: all."
+        frozenset(), "Hotkeys of the validators that get answers, separated by commas. Empty: all."
     )
     token_minutes: float = _setting(
-        120.0, "Life of an access token, minutes.", "WEATHER_ACCESS_TOKEN_EXPIRE_MINUTES", gt=0
+        120.0, "Minutes for which an access token is valid.", "WEATHER_ACCESS_TOKEN_EXPIRE_MINUTES", gt=0
     )
     jwt_secret_key: Annotated[SecretStr, AfterValidator(_long_enough)] = _setting(
-        SecretStr(""), "Key of the access tokens, 32 characters or more; empty: drawn at start."
+        SecretStr(""),
+        "Key of the access tokens, at least 32 characters. Empty: a random key for this process.",
     )
-    wallet_name: str = _setting("default", "Wallet that holds the hotkey.", "WALLET_NAME")
-    wallet_hotkey: str = _setting("default", "Name of the hotkey in the wallet.", "HOTKEY_NAME")
+    wallet_name: str = _setting("default", "Name of the wallet that holds the hotkey.", "WALLET_NAME")
+    wallet_hotkey: str = _setting("default", "Name of the hotkey inside the wallet.", "HOTKEY_NAME")
     wallet_path: Annotated[Path, AfterValidator(at_home)] = _setting(
-        Path("~/.bittensor/wallets"), "Folder of wallets.", "WALLET_PATH", validate_default=True
+        Path("~/.bittensor/wallets"),
+        "Folder that contains the wallets.",
+        "WALLET_PATH",
+        validate_default=True,
     )
-    hotkey_uri: str = _setting("", "Development key such as //Alice, instead of a wallet.")
+    hotkey_uri: str = _setting("", "Development key, such as //Alice, used instead of a wallet.")
 
 
 def load_settings(environment: Mapping[str, str], **overrides: Any) -> MinerSettings:

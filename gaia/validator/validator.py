@@ -82,8 +82,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="gaia-validator",
         description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
     )
-    parser.add_argument("--test", action="store_true", help="open a run every half hour, for a past day")
-    parser.add_argument("--dry-run", action="store_true", help="do everything but sign and submit weights")
+    parser.add_argument(
+        "--test", action="store_true", help="for trials: open a run every half hour, for a past day"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="do everything except signing and submitting weights"
+    )
     parser.add_argument("--check", action="store_true", help="print the effective settings and exit")
     return parser.parse_args(argv)
 

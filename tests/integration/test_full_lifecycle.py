@@ -118,7 +118,7 @@ def test_readme_looks_into_what_it_has_just_run(calm):
         )
 
         assert done.returncode == 0, (words, done.stderr)
-        note = f"reading the rehearsal in .localnet/{state_dir.name}; --state or GAIA_DATA_DIR choose another"
+        note = f"reading the rehearsal in .localnet/{state_dir.name}; choose another with --state or GAIA_DATA_DIR"
         assert done.stderr.splitlines() == [note]
         assert done.stdout
 

@@ -33,5 +33,5 @@ async def test_one_hostile_miner_of_twelve_changes_no_bit_for_the_others(undistu
     print(f"{behaviour}: {state}: {reason}; compared: {run.compared}")
     assert run.scores == undisturbed.scores
     assert run.vector == undisturbed.vector
-    assert "job_broke" not in run.log
+    assert "job_crashed" not in run.log
     assert "unforeseen_error" not in run.log

@@ -95,7 +95,7 @@ def units_of(
         hotkey, *_ = key
         given = inputs.get(lead := key[1:])
         if given is None:
-            raise InputMissing(f"what {' '.join(map(str, lead))} h was scored with was not recorded")
+            raise InputMissing(f"the inputs of {' '.join(map(str, lead))} h were not recorded")
         stored = _stored_unit(RunId(run.summary.run_id), key, given, promises.of(hotkey), data_dir)
         same = (hotkey, *lead[1:], repr(stored.unit))
         earlier = merged.get(same)
@@ -231,6 +231,4 @@ def _stored_unit(
     try:
         return StoredUnit(msgspec.convert(shared | of_one, kind), digests, (key,))
     except msgspec.ValidationError as error:
-        raise InputMissing(
-            f"what {hotkey} was scored with at +{lead_hours}h is not readable: {error}"
-        ) from error
+        raise InputMissing(f"the inputs of {hotkey} at +{lead_hours}h cannot be read: {error}") from error

@@ -17,7 +17,7 @@ from gaia.validator.db.rows import VectorRow
 Finder = Callable[[FindOverlaps], Overlaps]
 """Answers the unit that finds overlaps; may raise a `GaiaError`."""
 
-BEFORE = "it was journalled before what vectors are computed from was kept"
+BEFORE = "its inputs were not stored, because an earlier release journalled it"
 
 
 @dataclass(slots=True)
@@ -84,14 +84,14 @@ def _compare_overlaps(
     there = [one for one in kept if used.get((one.run_id, one.lead_hours)) == one.sha256]
     if len(there) < len(used):
         verdict.notes.append(
-            f"overlaps are taken as they were journalled: {len(used) - len(there)} of the products they came of"
-            " are gone, since their runs left the window"
+            f"the journalled overlaps are used: {len(used) - len(there)} of their Gram matrices"
+            " were deleted when the runs left the window"
         )
         return
     unit = overlaps_wanted(data_dir / PRODUCTS, there, inputs.members(), inputs.earning() or [])
     found = overlaps(unit)
     if found.missing:
-        verdict.problems.append(f"products {', '.join(found.missing)} are gone or were changed")
+        verdict.problems.append(f"Gram matrices {', '.join(found.missing)} are missing or changed")
         return
     stored = {(one, other): part for one, other, part in inputs.found.pairs}
     computed = {(one, other): part for one, other, part in found.pairs}

@@ -218,11 +218,19 @@ def _bar(name: str, bar: Mapping[str, Any], limit: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/tournament.py", description=__doc__)
     parser.add_argument("--rule-set", choices=sorted(RULE_SETS), default="gaia-next")
-    parser.add_argument("--honest", type=int, default=60, metavar="N", help="honest miners (60)")
-    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="worlds to play in (20)")
-    parser.add_argument("--runs", type=int, default=40, metavar="N", help="daily runs in each (40)")
     parser.add_argument(
-        "--quick", action="store_true", help="2 seeds and fewer players: half a minute, rougher"
+        "--honest", type=int, default=60, metavar="N", help="number of honest miners; default: 60"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=20, metavar="N", help="number of simulated worlds; default: 20"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=40, metavar="N", help="number of daily runs in each; default: 40"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="2 seeds and fewer strategies: half a minute, but rougher numbers",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

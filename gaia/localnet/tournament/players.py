@@ -194,8 +194,8 @@ def _copies() -> Iterator[Strategy]:
     yield copy("copy of the best + 20% noise", 1, 0.2)
     yield copy("20 copies of the best + 5% noise", 20, 0.05)
     yield copy("20 copies of the best + 20% noise", 20, 0.2)
-    yield copy("griefing: 10 copies, bound later", 10, 0.0)
-    yield copy("griefing: 10 copies, bound at the same moment", 10, 0.0, delay=0.0)
+    yield copy("griefing: 10 copies, committed later", 10, 0.0)
+    yield copy("griefing: 10 copies, committed at the same moment", 10, 0.0, delay=0.0)
 
 
 def _noisy_gfs(parts: float, world: World) -> Array:

@@ -108,7 +108,8 @@ def line_of(view: View) -> str:
         forecasts = view.progress.of_run(run)
         parts.append(f"run {run}")
         parts.append(_count(forecasts))
-        parts.append(f"{sum(len(forecast.leads) for forecast in forecasts)} leads scored")
+        scored = sum(len(forecast.leads) for forecast in forecasts)
+        parts.append(f"{scored} lead{'' if scored == 1 else 's'} scored")
     if view.stage is Stage.DONE and view.progress.weights is not None:
         parts.append(f"weights in block {view.progress.weights.block}")
     return "; ".join(parts)

@@ -167,7 +167,7 @@ class ChainSigner:
         self._conversations[task] = writer
         try:
             if not _is_own_user(writer.get_extra_info("socket")):
-                _log.warning("signer_refused_foreign_user")
+                _log.warning("signer_connection_refused")
                 return
             while data := await reader.read(_READ_BYTES):
                 for request in frames.feed(data):
@@ -184,7 +184,7 @@ class ChainSigner:
         try:
             answer = await self._answer(request)
         except Exception as error:  # noqa: BLE001 - the one place: whatever failed is the asker's to judge
-            _log.warning("signer_failed", request=type(request).__name__, reason=str(error))
+            _log.warning("signer_request_failed", request=type(request).__name__, reason=str(error))
             answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
         if not writer.is_closing():
             writer.write(encode_frame(answer))

@@ -78,7 +78,7 @@ async def _main(engine: IOEngine) -> None:
             loop.add_signal_handler(signal.SIGTERM, stop.set)
             await engine.run(stop)
     except asyncio.CancelledError:
-        log.info("engine_stopped_before_it_worked")
+        log.info("engine_start_cancelled")
 
 
 class IOEngine:
@@ -182,7 +182,7 @@ class IOEngine:
         logging.getLogger().setLevel(self._settings.log_level)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
-        log.info("engine_reloaded", changed=changed)
+        log.info("settings_reloaded", changed=changed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""

@@ -173,7 +173,7 @@ class Supervisor:
             case Kill(pid, reason):
                 self._kill(self._seated[pid], reason)
             case Halt(exit_code, reason):
-                event(_log, "halting", logging.ERROR, exit_code=exit_code, reason=reason)
+                event(_log, "halt_ordered", logging.ERROR, exit_code=exit_code, reason=reason)
                 self._exit_code = exit_code
                 self._wanted = {}
 
@@ -220,7 +220,7 @@ class Supervisor:
     def _stop(self, seated: ChildHandle, grace_s: float, reason: str) -> None:
         seated.child = replace(seated.child, kill_at=time.monotonic() + grace_s)
         seated.kill_reason = reason
-        event(_log, "child_stopping", child=seated.child.role, pid=seated.child.pid, reason=reason)
+        event(_log, "child_stop_ordered", child=seated.child.role, pid=seated.child.pid, reason=reason)
         # To PostgreSQL, SIGTERM means to wait until every client has left.
         is_database = seated.child.role is Role.DATABASE
         seated.signal(signal.SIGINT if is_database else signal.SIGTERM)
@@ -265,7 +265,7 @@ class Supervisor:
         stops = [signal.Signals(number).name for number in numbers if number in _STOP_SIGNALS]
         if not stops:
             return
-        event(_log, "stopping", signal=stops[0])
+        event(_log, "stop_requested", signal=stops[0])
         if not self._wanted:
             # Asked twice: patience ends now.
             self._limits = replace(self._limits, drain_timeout_s=0.0)

@@ -33,7 +33,7 @@ class Incident:
         """Say that the party failed, in the log only where the words are new."""
         words = evidence[:_MOST_WORDS]
         if words != self._words:
-            log.warning("party_fails", party=self._party, evidence=words)
+            log.warning("incident_began", party=self._party, evidence=words)
         self._words = words
         self._is_ended = False
         await self._write(words, now)
@@ -41,7 +41,7 @@ class Incident:
     async def recovered(self, now: datetime) -> None:
         """Say that the party serves."""
         if self._words is not None:
-            log.info("party_serves_again", party=self._party)
+            log.info("incident_ended", party=self._party)
         self._words = None
         if not self._is_ended:
             self._is_ended = await self._write(None, now)
@@ -59,6 +59,6 @@ class Incident:
             with border(Party.DATABASE, "writing an incident"):
                 await self._database.run(write)
         except GaiaError as error:
-            log.info("incident_not_written", party=self._party, error=str(error))
+            log.info("incident_not_recorded", party=self._party, error=str(error))
             return False
         return True

@@ -166,7 +166,7 @@ class TaskOrchestrator:
             if not self._is_stopping:
                 raise
             # The scheduler would report it as an error: nothing failed, time was up.
-            log.info("job_cut_short", job=job.__name__)
+            log.info("job_cancelled", job=job.__name__)
         except ConfigurationError as error:
             self._judge(error, job.__name__)
         except GaiaError as error:
@@ -174,7 +174,7 @@ class TaskOrchestrator:
             log.warning("job_failed", job=job.__name__, error=f"{type(error).__name__}: {error}")
         except Exception as error:
             self._on_error(type(error).__name__)
-            log.exception("job_broke", job=job.__name__)
+            log.exception("job_crashed", job=job.__name__)
         finally:
             self._running.discard(task)
 
@@ -191,7 +191,7 @@ class TaskOrchestrator:
         in_hand = {*self._running, *closing}
         if not in_hand:
             return
-        log.info("draining", jobs=len(self._running))
+        log.info("drain_started", jobs=len(self._running))
         done, late = await asyncio.wait(in_hand, timeout=self._drain_timeout_s / 2)
         if late and self._let_workers_go is not None:
             await self._let_workers_go()
@@ -202,4 +202,4 @@ class TaskOrchestrator:
             done |= ended
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
-                log.warning("task_not_closed", error=f"{type(error).__name__}: {error}")
+                log.warning("task_close_failed", error=f"{type(error).__name__}: {error}")

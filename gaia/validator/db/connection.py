@@ -103,7 +103,7 @@ class Database:
                 return database
             except _REFUSED as error:
                 # What Python says of a text it cannot read may repeat the password in it.
-                problem = _said(error) if is_drivers(error) else "it is no address of a server"
+                problem = _said(error) if is_drivers(error) else "it is not the address of a server"
                 raise _unreachable(setting, problem) from error
             except Exception as error:
                 if not is_drivers(error):

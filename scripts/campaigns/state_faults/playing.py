@@ -17,7 +17,7 @@ from gaia.localnet.view.watch import Progress
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 
 _LOOK_EVERY_S = 0.05
-_HURTS = (b'"event": "step_waits_for_us"', b'"event": "step_failed"')
+_HURTS = (b'"event": "step_postponed"', b'"event": "step_failed"')
 """What the validator logs where a step failed: by something of ours, or by something else."""
 
 

@@ -269,7 +269,7 @@ def test_settings_that_may_change_take_effect_without_a_restart(start: Start) ->
     assert supervised.board().processes["io_engine"] == engine
     exit_code, _, errors = supervised.end()
     assert exit_code == ExitCode.OK
-    (line,) = [json.loads(line) for line in errors.splitlines() if '"reloaded"' in line]
+    (line,) = [json.loads(line) for line in errors.splitlines() if '"settings_reloaded"' in line]
     assert line["changed"] == {"compute_workers": "2"}
     assert line["need_restart"] == ["netuid"]
 

@@ -133,7 +133,7 @@ def test_status_says_whom_it_waits_for_since_when_and_what_they_said_last(gaia, 
     found = json.loads(gaia("status", "--json")[1])
 
     assert "waits for   chain, since 2026-03-26 12:00Z: no answer [31m at all\n" in said
-    assert "waits for   era5, 2 sets, next look 2026-04-02 06:00Z: status 503" in said
+    assert "waits for   era5, 2 sets, next try 2026-04-02 06:00Z: status 503" in said
     assert "refused" not in said
     assert [row["party"] for row in found["incidents"]] == ["chain"]
     assert [(row["source"], row["sets"]) for row in found["archives"]] == [("era5", 2)]

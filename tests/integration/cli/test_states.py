@@ -235,7 +235,7 @@ def test_last_is_the_newest_finished_run_and_says_so(gaia, state):
         assert code == 0
         assert "2026-03-25T00Z" in said
         assert newest not in said
-        assert note.startswith("last means 2026-03-25T00Z, the newest with final scores; of ")
+        assert note.startswith("last means 2026-03-25T00Z, the newest with final scores; ")
     elif name in ("day 1", "half"):
         assert f"last means {newest}: no run is finished yet" in note
         assert f"{newest} (open)" in said

@@ -181,7 +181,7 @@ async def test_who_has_no_skill_is_not_held_against_anybody(database):
 
 
 async def test_nothing_is_promised_while_it_is_being_found_out_who_shares_work(next_setting):
-    next_setting.copies.failures = [NotYetAvailable("the products of 24 are still to be made", NOW)]
+    next_setting.copies.failures = [NotYetAvailable("the Gram matrix of 24 is not computed yet", NOW)]
 
     assert await next_setting.setter.set_if_due(NOW) is None
     assert await next_setting.journal() == []

@@ -289,9 +289,7 @@ async def test_overlaps_wait_an_hour_for_products_and_are_then_told_without_them
         for _ in range(2):
             assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).products == []
 
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
-        ("products_awaited_too_long", "error")
-    ]
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("gram_matrix_overdue", "error")]
 
 
 async def test_what_a_hostile_worker_leaves_in_the_folders_stops_nothing_and_is_told_once(story, tmp_path):
@@ -308,7 +306,7 @@ async def test_what_a_hostile_worker_leaves_in_the_folders_stops_nothing_and_is_
 
     assert len(await story.rows(PRODUCTS)) == len(LEADS)
     assert len((await found(story)).pairs) == 1
-    told = [entry for entry in logs if entry["event"] == "sketches_unknown"]
+    told = [entry for entry in logs if entry["event"] == "sketch_paths_unknown"]
     assert sum(entry["count"] for entry in told) == 5
     assert outside.exists()
     assert {path.suffix for path in (story.settings.data_dir / "products").iterdir()} == {".f64"}

@@ -123,5 +123,5 @@ async def test_no_hostile_miner_changes_a_bit_of_the_others_scores_or_of_the_wei
     assert run.scores == undisturbed.scores
     assert run.vector == undisturbed.vector
     assert set(run.verdicts) == set(HOSTILE)
-    assert "job_broke" not in run.log
+    assert "job_crashed" not in run.log
     assert "unforeseen_error" not in run.log

@@ -60,7 +60,7 @@ def test_word_that_means_nothing_is_refused(
     ("redirection", "code", "sentence"),
     [
         (">/dev/full", 1, "Standard output cannot be written: No space left on device.\n"),
-        (">&-", 1, "Standard output is closed, so the answer has no place to go.\n"),
+        (">&-", 1, "Standard output is closed, so nothing can be printed.\n"),
         ("| true", 0, ""),
     ],
 )

@@ -79,7 +79,7 @@ def test_name_that_means_no_miner_or_several_is_refused(name):
             *(
                 "last",
                 [1],
-                "last means 2026-03-31T00Z, the newest with final scores; of 2 newer there are none yet",
+                "last means 2026-03-31T00Z, the newest with final scores; 2 newer have none yet",
             ),
             id="open runs are newer",
         ),
@@ -88,7 +88,7 @@ def test_name_that_means_no_miner_or_several_is_refused(name):
             *(
                 "last:2",
                 [0, 1],
-                "last:2 means 2026-03-30T00Z to 2026-03-31T00Z, the newest with final scores; of 1",
+                "last:2 means 2026-03-30T00Z to 2026-03-31T00Z, the newest with final scores; 1 newer",
             ),
             id="two of them",
         ),

@@ -9,7 +9,7 @@ import pytest
 
 from gaia.cli.source import open_source
 
-NOTE = "reading the rehearsal in .localnet/20260102-000000; --state or GAIA_DATA_DIR choose another\n"
+NOTE = "reading the rehearsal in .localnet/20260102-000000; choose another with --state or GAIA_DATA_DIR\n"
 
 
 def a_database(data_dir: Path, made_at: float = 0.0) -> None:

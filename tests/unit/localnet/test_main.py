@@ -112,7 +112,11 @@ def test_options_reach_the_subnet(staged):
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("12=drip", "numbered 0 to 11"), ("3=saint", "is not like 8="), ("drip", "is not like 8=")],
+    [
+        ("12=drip", "numbered 0 to 11"),
+        ("3=saint", "does not have the form 8="),
+        ("drip", "does not have the form 8="),
+    ],
 )
 def test_miner_that_cannot_be_recast_is_named(staged, capsys, text, reason):
     staged()

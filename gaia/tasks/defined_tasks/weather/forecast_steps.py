@@ -225,7 +225,9 @@ class ForecastSteps:
                 self._kept.drop(store, chunks)
                 raise
             # What was in the spool before may have been damaged there: blame needs evidence.
-            log.warning("spool_distrusted", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error))
+            log.warning(
+                "spooled_chunks_discarded", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error)
+            )
             self._kept.drop(store, digests)
             await self.score(forecast, lead, active, shadow, now)
             return

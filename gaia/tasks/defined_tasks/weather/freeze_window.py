@@ -61,7 +61,9 @@ class FreezeWindow:
         if forecast.next_at > self.end_of(forecast):
             raise MinerFault(f"no manifest within {self.length.total_seconds() / 3600:g} h")
         if now > self._latest(forecast):
-            raise MissedByUs(f"not asked between {forecast.next_at:%Y-%m-%d %H:%M} and {now:%Y-%m-%d %H:%M}")
+            raise MissedByUs(
+                f"the validator did not ask between {forecast.next_at:%Y-%m-%d %H:%M} and {now:%Y-%m-%d %H:%M}"
+            )
 
     def _latest(self, forecast: Forecast) -> datetime:
         return forecast.opened_at + self.length + LONGEST_ABSENCE

@@ -67,6 +67,6 @@ class Promises:
             if future.done():
                 continue
             if content is None:
-                future.set_exception(OwnFailure(f"the manifest of {forecast.hotkey} is not kept any more"))
+                future.set_exception(OwnFailure(f"the manifest of {forecast.hotkey} is no longer stored"))
             else:
                 future.set_result(content)

@@ -138,7 +138,9 @@ class StepRunner:
         if isinstance(verdict, Wait):
             if not self._wait(forecast, error):
                 return
-            verdict = Excuse(f"we failed for {GIVE_UP_S / 3600:g} h while others got on: {error}")
+            verdict = Excuse(
+                f"our own failures stopped this forecast alone for {GIVE_UP_S / 3600:g} h: {error}"
+            )
         log.info("step_failed", **_named(forecast), attempt=attempt, error=_said(error))
         match verdict:
             case Retry(at):
@@ -161,7 +163,7 @@ class StepRunner:
     def _wait(self, forecast: Forecast, error: GaiaError) -> bool:
         """Let the forecast wait; say whether it has waited alone for so long that it is to be ended."""
         is_hopeless = self._failures.note(_key(forecast))
-        log.warning("step_waits_for_us", **_named(forecast), error=_said(error))
+        log.warning("step_postponed", **_named(forecast), error=_said(error))
         return is_hopeless
 
 
@@ -172,7 +174,7 @@ async def _failure_of(step: Step, forecast: Forecast) -> GaiaError | None:
     except GaiaError as error:
         return error
     except Exception as error:  # the one catch-all of a step: its bug costs no other forecast
-        log.exception("step_broke", **_named(forecast))
+        log.exception("step_crashed", **_named(forecast))
         return TransientError(f"{type(error).__name__}: {error}"[:500])
     return None
 

@@ -194,7 +194,7 @@ class WeatherTask(GaiaTask):
             except ConfigurationError:
                 raise
             except Exception as error:  # noqa: BLE001 - raised below, once the other runs had their turn
-                log.warning("run_broke", run_id=run.run_id, error=f"{type(error).__name__}: {error}")
+                log.warning("run_steps_failed", run_id=run.run_id, error=f"{type(error).__name__}: {error}")
                 broken.append(error)
         if broken:
             raise broken[0]
@@ -210,7 +210,7 @@ class WeatherTask(GaiaTask):
         for init_time in due_runs(now, recorded, cadence):
             miners = self._miners_to_ask()
             if not miners:
-                log.warning("run_waits_for_miners", run_id=run_id_of(init_time))
+                log.warning("run_postponed", run_id=run_id_of(init_time))
                 return False
             run = Run(
                 run_id=run_id_of(init_time),
@@ -325,7 +325,9 @@ class WeatherTask(GaiaTask):
         for key in self._keys(run, lead, self._book.rules).values():
             if await self._shelf.is_given_up(key):
                 for forecast in forecasts:
-                    await self._book.give_up(forecast, lead, f"{key.reference_id} never came", now)
+                    await self._book.give_up(
+                        forecast, lead, f"{key.reference_id} was not published in time", now
+                    )
                 return
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:

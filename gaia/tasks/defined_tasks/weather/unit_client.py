@@ -68,4 +68,4 @@ class UnitClient:
         try:
             return Done(msgspec.convert(value, unit.answer), result.cpu_s)
         except msgspec.ValidationError as error:
-            raise TransientError(f"the answer is not one to {unit.handler}: {error}") from error
+            raise TransientError(f"the answer to {unit.handler} has the wrong type: {error}") from error

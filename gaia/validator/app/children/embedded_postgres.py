@@ -217,7 +217,7 @@ def _cannot_create(why: str) -> ConfigurationError:
     return ConfigurationError(
         "GAIA_DATA_DIR",
         f"the embedded database cannot be created there ({why})",
-        "mend that, or set GAIA_DATABASE_URL to a server of yours",
+        "correct that, or set GAIA_DATABASE_URL to your own server",
     )
 
 

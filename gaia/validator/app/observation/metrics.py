@@ -11,26 +11,34 @@ from gaia.validator.utils.borders import Party
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 QUEUE_DEPTH = Gauge("gaia_ipc_queue_depth", "Units waiting or leased, by queue.", ["queue"])
-LOOP_LAG = Gauge("gaia_io_event_loop_lag_seconds", "How much later than asked the IO-Engine last woke.")
+LOOP_LAG = Gauge(
+    "gaia_io_event_loop_lag_seconds", "Seconds by which the IO-Engine's event loop last woke too late."
+)
 
-CHILD_RESTARTS = Counter("gaia_child_process_restarts_total", "Children started again, by role.", ["role"])
-PROCESS_RSS = Gauge("gaia_process_memory_rss_bytes", "Resident memory, summed by role.", ["role"])
+CHILD_RESTARTS = Counter(
+    "gaia_child_process_restarts_total", "Restarts of child processes, by role.", ["role"]
+)
+PROCESS_RSS = Gauge(
+    "gaia_process_memory_rss_bytes",
+    "Resident memory in bytes, summed over the processes of a role.",
+    ["role"],
+)
 PROCESS_CPU = Gauge(
-    "gaia_process_cpu_seconds_total", "Processor time of living processes, by role.", ["role"]
+    "gaia_process_cpu_seconds_total", "CPU seconds of living processes, summed over a role.", ["role"]
 )
 
 HEALTHY_SEATS = Gauge(
-    "gaia_pool_healthy_seats", "Seats of the compute pool that answered a unit or a canary lately."
+    "gaia_pool_healthy_seats", "Seats of the compute pool whose worker recently answered a unit or a canary."
 )
 
 JOB_DURATION = Histogram(
     "gaia_compute_job_duration_seconds",
-    "Wall time of one attempt at a unit, by handler.",
+    "Wall-clock seconds of one attempt at a unit, by handler.",
     ["handler"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
 )
 JOB_FAILURES = Counter(
-    "gaia_compute_job_failures_total", "Attempts that failed, by handler and error.", ["handler", "error"]
+    "gaia_compute_job_failures_total", "Failed attempts at units, by handler and error.", ["handler", "error"]
 )
 
 SANDBOX_LEVEL = Gauge(
@@ -38,19 +46,19 @@ SANDBOX_LEVEL = Gauge(
     "Sandbox of the least protected compute worker: 0 none, 1 part, 2 seccomp and a broker, 3 seccomp and Landlock.",
 )
 
-RUNS_ACTIVE = Gauge("gaia_weather_runs_active", "Weather runs that are not finished.")
-FORECASTS = Gauge("gaia_weather_forecasts", "Forecasts of runs in progress, by state.", ["state"])
+RUNS_ACTIVE = Gauge("gaia_weather_runs_active", "Weather runs that are not completed.")
+FORECASTS = Gauge("gaia_weather_forecasts", "Forecasts of active runs, by state.", ["state"])
 MINER_REQUESTS = Counter(
     "gaia_miner_requests_total", "Requests to miners, by call and outcome.", ["call", "outcome"]
 )
 
 CHAIN_BLOCK = Gauge("gaia_chain_block", "Block of the newest metagraph.")
-WEIGHTS_BLOCK = Gauge("gaia_weights_last_set_block", "Block in which our weights were last set.")
+WEIGHTS_BLOCK = Gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
 
-ERRORS = Counter("gaia_errors_total", "Errors judged by the orchestrator, by kind.", ["kind"])
+ERRORS = Counter("gaia_errors_total", "Errors of the orchestrator's jobs, by type.", ["kind"])
 UNFORESEEN = Counter(
     "gaia_unforeseen_errors_total",
-    "Exceptions of the IO-Engine that no border knew by name, by party.",
+    "Unexpected exceptions in the IO-Engine, by the party involved.",
     ["party"],
 )
 # An alert on the first one needs the zero before it.
@@ -93,4 +101,4 @@ def _explained(error: OSError, host: str, port: int) -> tuple[str, str, str]:
         return "GAIA_METRICS_PORT", f"port {port} is in use on {host}", "choose a free port, or 0 for none"
     if error.errno == errno.EACCES:
         return "GAIA_METRICS_PORT", f"port {port} needs privileges", "choose one above 1023, or 0 for none"
-    return "GAIA_METRICS_HOST", f"{host} is no address of this machine", "use 127.0.0.1 or 0.0.0.0"
+    return "GAIA_METRICS_HOST", f"{host} is not an address of this machine", "use 127.0.0.1 or 0.0.0.0"

@@ -146,7 +146,7 @@ class WorkerConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(_RETRY_S, self._introduce, hello, later)
             return
         if not is_expected:
-            log.error("worker_refused", worker=worker, says_pid=hello.pid, pid=self._pid)
+            log.error("worker_refused", worker=worker, claimed_pid=hello.pid, pid=self._pid)
             self.close()
             return
         self._admit(worker, hello)

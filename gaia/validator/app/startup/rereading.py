@@ -45,7 +45,7 @@ class Rereading:
         """Start the program; return where its answer comes. None: one runs already, or it cannot be started."""
         if self._process is not None:
             return None
-        event(_log, "reloading")
+        event(_log, "reload_started")
         try:
             with os.fdopen(os.memfd_create("settings", 0), "w+b") as file:
                 file.write(settings)
@@ -68,7 +68,7 @@ class Rereading:
             event(_log, "reload_failed", logging.ERROR, exit_code=process.returncode)
             return None
         reloaded = msgspec.msgpack.decode(printed, type=Reloaded)
-        event(_log, "reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
+        event(_log, "settings_reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
         return reloaded
 
     def abandon(self) -> None:

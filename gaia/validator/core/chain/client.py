@@ -104,7 +104,7 @@ class ChainClient:
             async with asyncio.timeout(1.0):
                 await self._client.close()
         except Exception as error:  # noqa: BLE001 - the SDK raises here what broke the connection before
-            log.debug("connection_ended_badly", error=f"{type(error).__name__}: {error}")
+            log.debug("connection_close_failed", error=f"{type(error).__name__}: {error}")
             self.is_broken = True
 
     async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
@@ -276,7 +276,7 @@ def _understanding(what: str) -> Iterator[None]:
         except GaiaError:
             raise
         except _MISREAD as error:
-            raise TransientError(f"the chain's answer about {what} makes no sense: {_said(error)}") from error
+            raise TransientError(f"the chain's answer about {what} is invalid: {_said(error)}") from error
 
 
 def _said(error: BaseException) -> str:
@@ -287,9 +287,9 @@ def _metagraph(graph: Mapping[str, Any], netuid: int, own_hotkey: str) -> Metagr
     hotkeys = [str(hotkey) for hotkey in graph["hotkeys"]]
     lengths = {name: len(graph[name]) for name in _PER_NEURON}
     if set(lengths.values()) - {len(hotkeys)}:
-        raise ValueError(f"{len(hotkeys)} hotkeys, and of other columns {lengths}")
+        raise ValueError(f"{len(hotkeys)} hotkeys, but other columns have the lengths {lengths}")
     if len(set(hotkeys)) != len(hotkeys):
-        raise ValueError("a hotkey stands there twice")
+        raise ValueError("a hotkey occurs twice")
     owner = str(graph["owner_hotkey"])
     return Metagraph(
         netuid=netuid,

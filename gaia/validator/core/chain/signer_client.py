@@ -136,7 +136,7 @@ class SignerClient:
         if isinstance(answer, SignerFailed):
             raise answer.failure.exception()
         if not isinstance(answer, reply):
-            raise OwnFailure(f"the chain signer answered {type(answer).__name__} out of turn")
+            raise OwnFailure(f"the chain signer sent an unexpected {type(answer).__name__}")
         return answer
 
     async def _exchange(self, number: int, frame: bytes) -> FromSigner:
@@ -167,7 +167,7 @@ class SignerClient:
                     if waiting is not None and not waiting.done():
                         waiting.set_result(answer)
         except ValueError as error:
-            reason = f"the chain signer is out of step: {error}"
+            reason = f"the chain signer sent an invalid message: {error}"
         except OSError as error:
             reason = f"the connection to the chain signer failed: {error.strerror}"
         finally:

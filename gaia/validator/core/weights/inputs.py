@@ -126,7 +126,7 @@ def read(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInputs:
     def part(digest: str) -> Any:
         content = parts.get(digest)
         if content is None:
-            raise InputsDamaged(f"part {digest[:16]} of its inputs is gone")
+            raise InputsDamaged(f"part {digest[:16]} of its inputs is missing")
         if hashlib.sha256(content.encode()).hexdigest() != digest:
             raise InputsDamaged(f"part {digest[:16]} of its inputs was changed")
         return json.loads(content)

@@ -149,7 +149,7 @@ class WeightSetter:
         try:
             held = await self._signer.read_weights()
         except TransientError as error:
-            log.info("weights_still_in_doubt", epochs=[e.epoch for e in entries], reason=str(error))
+            log.info("weights_in_doubt", epochs=[e.epoch for e in entries], reason=str(error))
             return
         doubts = [_doubt(entry, metagraph.tempo) for entry in entries]
         outcomes = settle(doubts, held, known_block, epoch.number)
@@ -164,7 +164,7 @@ class WeightSetter:
 
         await self._do(write)
         for number, outcome in outcomes.items():
-            log.info("weights_settled", epoch=number, outcome=str(outcome))
+            log.info("weights_doubt_resolved", epoch=number, outcome=str(outcome))
             if isinstance(outcome, Landed):
                 await self._incident.recovered(now)
 
@@ -193,16 +193,16 @@ class WeightSetter:
             lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
         )
         if not scores:
-            log.info("weights_held", reason="no score in the window")
+            log.info("weights_withheld", reason="no score in the window")
             return None
         try:
             inputs = await self._inputs(scores, metagraph)
         except NotYetAvailable as error:
-            log.info("weights_held", reason=str(error))
+            log.info("weights_withheld", reason=str(error))
             return None
         by_uid = inputs.weights()
         if by_uid is None:
-            log.error("weights_held", reason="nobody to give the weight to")
+            log.error("weights_withheld", reason="no hotkey can receive the weight")
             return None
         vector, digest = vector_of(by_uid)
         names, parts = written(inputs)
@@ -246,7 +246,7 @@ class WeightSetter:
         """Return our own neuron if it may set weights."""
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
         if own is None or not own.validator_permit:
-            log.error("weights_impossible", registered=own is not None, permit=False)
+            log.error("weights_not_permitted", registered=own is not None, permit=False)
             return None
         return own
 

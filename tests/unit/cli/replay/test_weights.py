@@ -119,7 +119,7 @@ def test_what_was_tampered_with_or_is_gone_is_a_problem() -> None:
     gone = {key: value for key, value in parts.items() if key != digest}
 
     assert "was changed" in replayed(row, changed).problems[0]
-    assert "is gone" in replayed(row, gone).problems[0]
+    assert "is missing" in replayed(row, gone).problems[0]
     assert "ab" in replayed(row, parts, missing=("ab",)).problems[0]
 
 
@@ -147,7 +147,7 @@ def test_what_is_said_names_those_that_differ_and_counts_the_rest() -> None:
     report = vectors_report([same, differs, before])
 
     assert said[0] == "weights  2 of 3 vectors computed anew: 14 numbers, 1 differ"
-    assert said[1] == f"  - 1 vectors: {BEFORE}"
+    assert said[1] == f"  - 1 vector: {BEFORE}"
     assert said[2:4] == ["  epoch 8  DIFFERS", "  vector_sha256"]
     assert (report.vectors, report.computed, report.differing) == (3, 2, 1)
     assert [each.epoch for each in report.not_same] == [8]

@@ -299,7 +299,7 @@ async def test_a_subnet_that_does_not_exist_is_one_nodes_word() -> None:
 async def test_a_metagraph_of_any_other_shape_is_a_typed_error(graph: Any) -> None:
     sdk = FakeSdk(_never)
     sdk.graph = graph
-    with pytest.raises(TransientError, match="metagraph makes no sense"):
+    with pytest.raises(TransientError, match="metagraph is invalid"):
         await _chain(sdk).metagraph(57, _OWN)
 
 

@@ -88,7 +88,7 @@ def test_picture_shows_the_newest_run_with_work_left():
 def test_line_counts_states_and_leads():
     line = line_of(a_view(stage=Stage.ERA5, progress=a_run_under_way()))
 
-    assert line == f"era5; run {RUN_ID}; 1 rejected, 1 requested, 1 scored_day1; 1 leads scored"
+    assert line == f"era5; run {RUN_ID}; 1 rejected, 1 requested, 1 scored_day1; 1 lead scored"
 
 
 def test_last_line_names_the_block_of_the_weights():

@@ -101,7 +101,7 @@ class CopyBook:
             if chosen:
                 await self._settle_all(chosen, now)
         except (GaiaError, OSError) as error:
-            log.warning("settling_failed", error=f"{type(error).__name__}: {error}")
+            log.warning("finalised_leads_failed", error=f"{type(error).__name__}: {error}")
 
     async def _settle_all(self, folders: Sequence[Path], now: datetime) -> None:
         async with self._database.transaction() as connection:
@@ -114,7 +114,9 @@ class CopyBook:
             try:
                 settled += await self._settle(folder, now)
             except GaiaError as error:
-                log.warning("products_failed", lead=_name(folder), error=f"{type(error).__name__}: {error}")
+                log.warning(
+                    "gram_matrix_failed", lead=_name(folder), error=f"{type(error).__name__}: {error}"
+                )
         if settled:
             await self._sweep()
 
@@ -136,7 +138,7 @@ class CopyBook:
             bound = await gram_matrices.committed_after(connection, run_ids, window)
         answer = await self._overlaps(overlaps_wanted(self._products, kept, members, earning))
         if answer.missing:
-            log.error("products_missing", sha256=answer.missing)
+            log.error("gram_matrices_missing", sha256=answer.missing)
         used = [one for one in kept if one.hotkeys and one.sha256 not in answer.missing]
         return FoundCopies(
             pairs=answer.pairs,
@@ -168,13 +170,13 @@ class CopyBook:
             self._failures[folder] += 1
             if self._failures[folder] < ATTEMPTS:
                 raise
-            log.error("products_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
+            log.error("gram_matrix_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
             made = GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
         await self._database.run(partial(gram_matrices.record_matrix, matrix=made, now=now))
         self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)
         log.info(
-            "products_kept",
+            "gram_matrix_stored",
             run_id=run_id,
             lead_hours=lead_hours,
             forecasts=len(made.hotkeys),
@@ -214,9 +216,9 @@ class CopyBook:
         for folder, since in self._left_since.items():
             if now - since < PATIENCE_S:
                 moment = datetime.fromtimestamp(now, UTC)
-                raise NotYetAvailable(f"the products of {_name(folder)} are still to be made", moment)
+                raise NotYetAvailable(f"the Gram matrix of {_name(folder)} is not computed yet", moment)
             if folder not in self._gone_without:
-                log.error("products_awaited_too_long", lead=_name(folder), seconds=round(now - since))
+                log.error("gram_matrix_overdue", lead=_name(folder), seconds=round(now - since))
                 self._gone_without.add(folder)
         self._gone_without.intersection_update(left)
 
@@ -291,9 +293,9 @@ def _believed(answer: ProductsMade, asked: Sequence[Hotkey]) -> tuple[str, list[
     """Return digest and hotkeys of an answer, which a worker that was taken over may have made up."""
     sha256, hotkeys = answer.sha256, answer.hotkeys
     if not _SHA256.fullmatch(sha256):
-        raise TransientError("the answer is not one of products")
+        raise TransientError("the answer holds no Gram matrix")
     if hotkeys != [hotkey for hotkey in asked if hotkey in hotkeys]:
-        raise TransientError("the products are not of those who were asked for, in their order")
+        raise TransientError("the Gram matrix is not of the requested forecasts, in their order")
     return sha256, hotkeys
 
 

@@ -45,7 +45,7 @@ class SketchFolders:
         ]
         if strange - self._strange:
             names = sorted(str(path.relative_to(self._root)) for path in strange - self._strange)
-            log.error("sketches_unknown", count=len(names), paths=names[:_TOLD])
+            log.error("sketch_paths_unknown", count=len(names), paths=names[:_TOLD])
         self._strange |= strange
         return leads
 

@@ -84,7 +84,7 @@ class ReferenceFiles:
             try:
                 put_file(target, source.read_bytes())
             except OSError as error:
-                raise OwnFailure(f"{target.name} cannot be mended: {error.strerror or error}") from error
+                raise OwnFailure(f"{target.name} cannot be repaired: {error.strerror or error}") from error
         return merged
 
     def _place(self, reference_id: str, path: str) -> Path:

@@ -143,7 +143,7 @@ class ReferenceShelf:
         before = {name: entry for name, entry in held.items() if name in fresh}
         if revised := sorted(name for name in before if before[name].sha256 != fresh[name].sha256):
             raise ReferenceRevised(
-                f"{key.reference_id} was revised by its source after it was scored against"
+                f"{key.reference_id} was revised by its source after forecasts were scored against it"
                 f" ({', '.join(revised)}); what was scored against is lost or damaged here:"
                 f" put its files back from a copy of GAIA_DATA_DIR"
             )

@@ -58,7 +58,7 @@ _REMEDIES: Mapping[Reason, str] = {
     Reason.LICENCE: "accept the licences of both ERA5 data sets on the store's web site",
     Reason.COST: "score fewer fields (GAIA_FINAL_FIELDS), or ask the store's help desk",
     Reason.MOVED: "set GAIA_CDS_URL to the new address",
-    Reason.BLOCKED: "look at the store's web site whether it has blocked your account or address",
+    Reason.BLOCKED: "check on the store's web site whether it blocks your account or address",
 }
 _SHARED_BY_ALL = frozenset({Reason.DAILY, Reason.KEY})
 _SHARED_WAIT = timedelta(minutes=15)
@@ -254,7 +254,7 @@ class CdsEra5Archive:
     def _problem_of_key(self) -> str:
         """Return what is plainly wrong with the key; "" where only the store can tell."""
         if not self._key:
-            return "no key of the Climate Data Store is set, so no ERA5 can be had"
+            return "no key of the Climate Data Store is set, so ERA5 cannot be downloaded"
         if _OLD_KEY.fullmatch(self._key):
             return "GAIA_CDS_KEY has the form UID:KEY of the store that was closed in 2024"
         return ""
@@ -288,7 +288,7 @@ def _decoded(answer: Answer, kind: type[T]) -> T:
         return msgspec.json.decode(answer.content, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         said = words_of(answer.content)
-        raise TransientError(f"the Climate Data Store sent what cannot be read: {error}: {said}") from error
+        raise TransientError(f"the Climate Data Store sent an unreadable answer: {error}: {said}") from error
 
 
 def _md5(path: Path) -> str:

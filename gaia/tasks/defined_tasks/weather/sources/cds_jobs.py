@@ -56,7 +56,7 @@ class JobFile:
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-            log.warning("cds_jobs_forgotten", path=str(path), error=str(error))
+            log.warning("cds_jobs_unreadable", path=str(path), error=str(error))
 
     def find(self, request: Request, now: datetime) -> Job | None:
         """Return the job that was submitted for `request`, if it may still be running."""

@@ -128,7 +128,7 @@ class NoaaGfsArchive:
 
     def _prefer(self, layout: GfsLayout) -> None:
         if self._layouts[0] is not layout:
-            log.warning("gfs_layout", release=layout.release, path=layout.path)
+            log.warning("gfs_layout_changed", release=layout.release, path=layout.path)
             self._layouts.remove(layout)
             self._layouts.insert(0, layout)
 
@@ -242,5 +242,7 @@ def require_whole_messages(content: bytes, url: str) -> None:
             and content[end - 4 : end] == _END_MARK
         )
         if not is_whole:
-            raise TransientError(f"the GFS archive's index does not fit its file, or the file is cut: {url}")
+            raise TransientError(
+                f"the GFS archive's index does not fit its file, or the file is truncated: {url}"
+            )
         start = end

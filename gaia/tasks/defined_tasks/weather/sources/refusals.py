@@ -58,7 +58,7 @@ _MEANINGS: Mapping[Reason, str] = {
     Reason.KEY: "does not accept our key",
     Reason.LICENCE: "asks for a licence to be accepted",
     Reason.COST: "finds the request too large",
-    Reason.DAILY: "has had as many requests from us as it takes in a day",
+    Reason.DAILY: "has reached its daily limit for our requests",
     Reason.QUEUE: "has too many requests queued",
     Reason.BUSY: "is busy or out of order",
     Reason.MOVED: "has moved",

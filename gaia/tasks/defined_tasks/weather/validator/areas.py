@@ -67,7 +67,7 @@ def area_weights(latitudes: ArrayLike) -> Floats:
         return np.ones(1)
     steps = np.diff(given)
     if not (np.all(steps > 0) or np.all(steps < 0)):
-        raise ValueError("latitudes are in no order")
+        raise ValueError("latitudes neither rise nor fall throughout")
     inner = (given[1:] + given[:-1]) / 2
     edges = np.concatenate([[given[0] - steps[0] / 2], inner, [given[-1] + steps[-1] / 2]])
     return np.asarray(np.abs(np.diff(np.sin(np.deg2rad(edges.clip(-90.0, 90.0))))), np.float64)

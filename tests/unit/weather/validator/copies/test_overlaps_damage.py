@@ -53,7 +53,7 @@ def test_products_that_cannot_be_opened_just_now_are_not_called_missing(folder: 
 def test_products_below_what_is_no_folder_are_trouble_and_not_missing(tmp_path: Path) -> None:
     (tmp_path / "products").write_text("in the way")
 
-    with pytest.raises(TransientError, match="cannot be looked at"):
+    with pytest.raises(TransientError, match="cannot be examined"):
         find(tmp_path / "products" / "0.f64", "0" * 64)
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_file_holds_nothing_up(folder: Path, kind: str) -> None:
 def test_sketches_that_cannot_be_looked_at_are_trouble_and_nobody_is_absent(folder: Path) -> None:
     not_a_folder = folder / "alpha.f32"
 
-    with pytest.raises(TransientError, match="cannot be looked at"):
+    with pytest.raises(TransientError, match="cannot be examined"):
         make_products(
             {"folder": str(not_a_folder), "hotkeys": MINERS, "fields": 1, "out_dir": str(folder.parent)}
         )

@@ -45,7 +45,7 @@ def require_likely(name: str, field: Field, climatology: Field) -> None:
     mean, spread = _moments(field, weights)
     usual_mean, usual_spread = _moments(climatology, weights)
     told = (
-        f"{name} with mean {mean:g} and standard deviation {spread:g} cannot be that;"
+        f"{name} cannot have mean {mean:g} and standard deviation {spread:g};"
         f" its climatology has {usual_mean:g} and {usual_spread:g}"
     )
     is_low = level is None or level >= _CALM_FROM_HPA

@@ -65,7 +65,7 @@ def make_products(unit: MakeProducts) -> ProductsMade:
                 _add_field(whole, own, errors, known)
         sha256 = _keep(np.concatenate([_triangle(whole), _triangle(own)]), Path(unit.out_dir))
     except OSError as error:
-        raise TransientError(f"products cannot be made: {error}") from error
+        raise TransientError(f"the Gram matrix cannot be computed: {error}") from error
     absent = [hotkey for hotkey in unit.hotkeys if hotkey not in set(there)]
     return ProductsMade(sha256=sha256, hotkeys=there, absent=absent)
 
@@ -178,7 +178,7 @@ def _read(kept: KeptProducts) -> tuple[Floats, Floats] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TransientError(f"products cannot be read: {error}") from error
+        raise TransientError(f"the Gram matrix cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != kept.sha256:
         return None
     return tuple(_square(part, kept.size) for part in np.split(np.frombuffer(content, "<f8"), 2))  # type: ignore[return-value]
@@ -197,5 +197,5 @@ def _size_of(path: Path) -> int:
     except FileNotFoundError:
         return -1
     except OSError as error:
-        raise TransientError(f"{path.name} cannot be looked at: {error}") from error
+        raise TransientError(f"{path.name} cannot be examined: {error}") from error
     return found.st_size if stat.S_ISREG(found.st_mode) else -1

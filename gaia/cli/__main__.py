@@ -1,4 +1,4 @@
-"""The command line: asks the validator's database, computes anew, draws; changes nothing."""
+"""Command line of the validator: shows, recomputes and draws what its database holds; changes nothing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, 1 (an error, or replay found a difference) or the code of a bad setting."""
+    """Run one command and return its exit code.
+
+    0: done; 1: an error, or replay found a difference; others: `errors.ExitCode` of a bad setting.
+    """
     arguments = parser().parse_args(argv)
     command: Command = arguments.command
-    # Python has none where the shell closed it.
+    # Python has no standard output if the shell closed it.
     if not sys.stdout:
         print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
-    # Not at the top: --help is answered without a database driver.
+    # Not at the top, because --help needs no database driver.
     from gaia.cli.source import open_source
 
     try:
@@ -42,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{error}.", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Its reader has seen enough.
+        # The reader of the pipe has closed it.
         _drop_output()
         return 0
     except OSError as error:
@@ -54,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """Send what is left in the buffer nowhere: the interpreter would fail with it once more at its end."""
+    """Discard the rest of the output buffer, because the interpreter would fail on it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return every command and its options."""
+    """Return the parser of all commands and their options."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--state", type=Path, metavar="DIR", help="data folder of a rehearsal or a validator")
     shared.add_argument("--json", action="store_true", help="print one JSON value")

@@ -1,4 +1,4 @@
-"""What words of the command line must be, and what is said where an answer cannot be given away."""
+"""Parse the arguments of the command line; recognise an output that cannot be written."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class NotWritten(GaiaError):
-    """The answer is there, and the place it was to go to takes nothing."""
+    """The answer is computed, but its destination cannot be written."""
 
 
 def at_least_one(text: str) -> int:
-    """Return a count as an option gives it; refuses zero and less in argparse's words."""
+    """Return the count that an option gives; argparse reports a value below 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
@@ -26,12 +26,12 @@ def at_least_one(text: str) -> int:
 
 
 def is_full(error: OSError) -> bool:
-    """Say whether it is standard output that takes nothing any more: errors of files name the file."""
+    """Return whether standard output is full; an error of another file carries the file's name."""
     return error.filename is None and error.errno in _FULL
 
 
 def add_plot_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a picture can be told."""
+    """Add the options of `gaia plot`."""
     add = parser.add_argument
     add("picture", choices=PICTURES)
     add("runs", nargs="+", metavar="RUN", help=RUN_HELP)

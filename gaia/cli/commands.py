@@ -1,4 +1,4 @@
-"""The commands, each of which loads its own module only when it runs; `gaia --help` shows these sentences."""
+"""The commands; each loads its own module only when it runs. `gaia --help` shows these sentences."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ if TYPE_CHECKING:
 
 
 def status(source: Source, arguments: argparse.Namespace) -> int:
-    """Print where the newest run stands, what is waited for, and the last weights."""
+    """Print the state of the newest run, what the validator waits for, and the last weights."""
     from gaia.cli import overview
 
     return overview.status(source, arguments)
 
 
 def runs(source: Source, arguments: argparse.Namespace) -> int:
-    """Print one line a run, oldest first."""
+    """Print one line per run, oldest first."""
     from gaia.cli import overview
 
     return overview.runs(source, arguments)
 
 
 def scores(source: Source, arguments: argparse.Namespace) -> int:
-    """Print the overall scores of some runs, best first."""
+    """Print the overall scores of the given runs, best first."""
     from gaia.cli import overview
 
     return overview.scores(source, arguments)
 
 
 def compare(source: Source, arguments: argparse.Namespace) -> int:
-    """Print agreement, rank correlation and cost of two rule sets, run by run and on the whole."""
+    """Print agreement, rank correlation and cost of two rule sets, per run and in total."""
     from gaia.cli import comparing
 
     return comparing.compare(source, arguments)
 
 
 def replay(source: Source, arguments: argparse.Namespace) -> int:
-    """Compute runs anew, and the weights made from them; exit code 1 if a bit differs or an input is gone."""
+    """Recompute runs and the weights made from them; exit code 1 if a bit differs or an input is missing."""
     from gaia.cli import replaying
 
     return replaying.replay_runs(source, arguments)
 
 
 def explain(source: Source, arguments: argparse.Namespace) -> int:
-    """Print how one miner came by its weight, as far back as the bytes it sent."""
+    """Print how one miner's weight was computed, back to the bytes that it sent."""
     from gaia.cli import explaining
 
     return explaining.explain(source, arguments)
 
 
 def plot(source: Source, arguments: argparse.Namespace) -> int:
-    """Draw scorecard, skill, error-map, leaderboard or clones of some runs into a PNG."""
+    """Draw the scorecard, skill, error-map, leaderboard or clones of the given runs into a PNG file."""
     from gaia.cli import plotting
 
     return plotting.plot(source, arguments)

@@ -1,4 +1,4 @@
-"""Holds two rule sets against each other over the runs that both scored."""
+"""Compares two rule sets over the runs that both scored."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How alike two rule sets see the miners of one run."""
+    """Agreement of two rule sets about the miners of one run."""
 
     run_id: str
     miners: int
     same_order: float | None
-    """Share of the pairs of miners that either rules tell apart, which both put in the same order."""
+    """Fraction of miner pairs that both rule sets order alike, among pairs that at least one separates."""
     same_best: bool
     spearman: float | None
     kendall: float | None
@@ -46,7 +46,7 @@ def compare(source: Source, arguments: argparse.Namespace) -> int:
         return await history.overall_scores(connection), await history.costs(connection)
 
     stored, costs = source.read(read)
-    # What an open run scored so far says little: leads that are to come count as nothing.
+    # An open run is not compared, because its missing leads count as nothing.
     rows = [row for row in stored if row.run_state is not RunState.OPEN]
     if stored and not rows:
         raise NotThere("no run is finished yet, and only finished runs are compared")
@@ -76,7 +76,7 @@ def compare(source: Source, arguments: argparse.Namespace) -> int:
 def agreement_of(
     run_id: str, active: Scores, shadow: Scores, active_cpu_s: float, shadow_cpu_s: float
 ) -> Agreement:
-    """Compare two sets of overall scores, by hotkey; miners that only one of them has are left out."""
+    """Compare two sets of overall scores by hotkey; skip miners that only one of them has."""
     hotkeys = sorted(active.keys() & shadow.keys())
     one, other = [active[hotkey] for hotkey in hotkeys], [shadow[hotkey] for hotkey in hotkeys]
     return Agreement(
@@ -92,7 +92,7 @@ def agreement_of(
 
 
 def same_order(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return the share of pairs in the same order, of those that either side tells apart.
+    """Return the fraction of pairs in the same order, among pairs that at least one side separates.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def same_order(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 
 def summary_of(agreements: Sequence[Agreement]) -> dict[str, object]:
-    """Return the means over runs, each with the half width of its 95 % interval; costs are summed."""
+    """Return the means over runs with the half width of their 95 % intervals; costs are summed."""
     summary: dict[str, object] = {"runs": len(agreements), "miners": sum(each.miners for each in agreements)}
     for name in ("same_order", "same_best", "spearman", "kendall"):
         values = [float(value) for each in agreements if (value := getattr(each, name)) is not None]

@@ -1,4 +1,4 @@
-"""From a miner's weight back to what it was made of: overall score, leads, components, inputs."""
+"""Explains a miner's weight by its overall score, leads, components and inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaia.cli.select import NotThere, miner_named, runs_named
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
-from gaia.validator.core.weights.inputs import parts_named, read
+from gaia.validator.core.weights.inputs import from_parts, parts_named
 from gaia.validator.db import history
 from gaia.validator.db.history import StoredRun
 from gaia.validator.db.rows import ForecastRow, LeadRow, OverallRow, VectorRow
@@ -59,18 +59,18 @@ def explanation(
     overall: Sequence[OverallRow],
     found: FoundCopies | None = None,
 ) -> dict[str, object]:
-    """Return everything that led to one miner's weight, the newest first.
+    """Return everything that led to one miner's weight, from the weight back to its inputs.
 
     Parameters
     ----------
     run, forecast
         The run and the miner's part in it.
     rule_set
-        Under whose name to look.
+        Name of the rules to explain.
     weights
-        The vector that was made from the run, if there is one.
+        The vector that was computed from the run, if there is one.
     overall
-        All overall scores, for the window the vector was made from.
+        All overall scores of the window from which the vector was computed.
     """
     hotkey = forecast.hotkey
     scores = [row for row in run.scores if (row.hotkey, row.rule_set) == (hotkey, rule_set)]
@@ -100,7 +100,7 @@ def explanation(
 
 
 def rules_of(rule_set: str) -> dict[str, str]:
-    """Return a rule set's name, what it says of itself, and the digest of its source."""
+    """Return a rule set's name, its own description, and the digest of its source."""
     rules = RULE_SETS[rule_set]
     module = sys.modules[rules.lead_score.__module__]
     return {
@@ -117,15 +117,15 @@ def _sentence(function: Any) -> str:
 
 
 async def _found(connection: Connection, weights: VectorRow | None) -> FoundCopies | None:
-    """Return what was known of copies when a vector was made; None where that was not kept."""
+    """Return the overlaps known when a vector was computed; None if they were not stored."""
     if weights is None or weights.inputs is None:
         return None
     names = weights.inputs
-    return read(names, await history.weight_inputs(connection, parts_named(names))).found
+    return from_parts(names, await history.weight_inputs(connection, parts_named(names))).found
 
 
 def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
-    """Return with whom a miner shares work, most of it first, and who of them committed when."""
+    """Return the miners that share work with a miner, largest overlap first, with their polling rounds."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
         reverse=True,

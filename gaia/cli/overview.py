@@ -1,4 +1,4 @@
-"""What the validator is doing and has done: status, runs, scores."""
+"""The commands status, runs and scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LONGEST_WORDS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorShown:
-    """A journalled vector as far as it is shown."""
+    """The parts of a journalled vector that are shown."""
 
     epoch: int
     state: VectorState
@@ -47,25 +47,25 @@ class VectorShown:
 
     @classmethod
     def of(cls, vector: VectorRow) -> VectorShown:
-        """Return what is shown of `vector`."""
+        """Return the parts of `vector` that are shown."""
         return cls(**{name: getattr(vector, name) for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Where a validator stands; its fields are the members of what `--json` prints."""
+    """State of a validator; its fields are the members of the object that `--json` prints."""
 
     validator_runs: bool
     runs: int
     open_runs: list[str]
     newest_run: RunSummary | None
     forecasts_of_open_runs: Mapping[str, int]
-    """By state."""
+    """State -> number of forecasts."""
     references: ReferenceCounts
     weights: VectorShown | None
     """The newest vector that was journalled."""
     weights_set: VectorOnChain | None
-    """The newest vector that stands on chain."""
+    """The newest vector that is on chain."""
     weights_in_doubt: Sequence[VectorInDoubt]
     incidents: Sequence[IncidentRow]
     archives: Sequence[AwaitedRow]
@@ -173,7 +173,7 @@ def _status_lines(found: Status, source: Source) -> list[str]:
 
 
 def _weights_notes(found: Status) -> list[str]:
-    """Say what stands on chain where the newest vector does not, and which vectors are in doubt."""
+    """Yield the vector on chain, if that is not the newest one, and the vectors in doubt."""
     newest, standing, doubts = found.weights, found.weights_set, found.weights_in_doubt
     notes = []
     if newest is not None and standing is not None and newest.epoch != standing.epoch:
@@ -202,7 +202,7 @@ def _moment(moment: datetime | None) -> str:
 
 
 def _one_line(words: str) -> str:
-    """Return what a stranger said so that it can do nothing to a terminal."""
+    """Return a stranger's text without characters that control a terminal."""
     plain = "".join(letter if letter.isprintable() else " " for letter in words)
     return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 

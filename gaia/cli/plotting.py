@@ -1,4 +1,4 @@
-"""The command that draws: reads stored scores and kept fields, writes one PNG."""
+"""The command plot: reads stored scores and kept fields, writes one PNG file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_PANELS = 9
 
 
 class Album:
-    """The chosen runs under one rule set, read when a picture asks for them."""
+    """The chosen runs under one rule set, read when a picture needs them."""
 
     def __init__(self, source: Source, arguments: argparse.Namespace) -> None:
         async def read(connection: Connection) -> tuple[list[RunSummary], list[OverallRow]]:
@@ -49,7 +49,7 @@ class Album:
             raise NotThere(f"nothing is scored by {self.rule_set} in these runs yet")
 
     def stored(self, *, with_manifests: bool = False) -> Iterator[StoredRun]:
-        """Yield the runs one by one, oldest first; the fields themselves are read by what miners signed."""
+        """Yield the runs one by one, oldest first, with the manifests that name the stored fields."""
         for run in self.runs:
 
             async def read(connection: Connection, wanted: str = run.run_id) -> list[StoredRun]:
@@ -58,7 +58,7 @@ class Album:
             yield from self.source.read(read)
 
     def components(self, hotkey: str | None = None) -> list[ComponentRow]:
-        """Return the components of one miner, or of all."""
+        """Return the components of one miner or of all miners."""
         return [
             row
             for run in self.stored()
@@ -69,7 +69,7 @@ class Album:
     def ranking(self) -> list[OverallRow]:
         """Return the newest row of every miner, best mean first; ties by hotkey.
 
-        Runs that are open rank nobody that a finished one ranks: what they scored so far is of fewer leads.
+        A miner with finished runs is ranked by these alone, because an open run has scored fewer leads.
         """
         final = _ranked(self.final_scores())
         ranked = {row.hotkey for row in final}
@@ -80,7 +80,7 @@ class Album:
         return [row for row in self.scores if row.run_state is not RunState.OPEN]
 
     def miner(self, name: str | None) -> OverallRow:
-        """Return the miner called `name`; without a name the best."""
+        """Return the miner called `name`, or the best one if no name is given."""
         ranking = self.ranking()
         return ranking[0] if name is None else miner_named(name, ranking)
 
@@ -89,7 +89,7 @@ class Album:
         return {row.hotkey: label(row) for row in self.ranking()[:count]}
 
     def said(self) -> str:
-        """Return which runs and rules these are."""
+        """Return a description of the runs and rules."""
         first, last = self.runs[0].run_id, self.runs[-1].run_id
         spell = f"run {first}" if first == last else f"{len(self.runs)} runs, {first} to {last}"
         still_open = sum(run.is_open for run in self.runs)
@@ -232,7 +232,7 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
             hotkey, _, kind, lead = unit.keys[0]
             if arguments.lead in (None, lead):
                 groups.setdefault((run.summary.run_id, kind, lead), {})[hotkey] = unit
-    # A miner that missed a lead was not scored there; those that never missed one are compared.
+    # If no lead was scored for all of them, only the miners that missed no lead are compared.
     whole = [group for group in groups.values() if group.keys() >= set(hotkeys)]
     if groups and not whole:
         hotkeys = [hotkey for hotkey in hotkeys if all(hotkey in group for group in groups.values())]
@@ -275,7 +275,7 @@ def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[StoredUni
 
 
 def _fields(album: Album, arguments: argparse.Namespace) -> list[str]:
-    """Return the fields asked for, or else all that any of these runs is scored in, the newest run's first."""
+    """Return the requested fields, else all scored fields of these runs, the newest run's first."""
     if arguments.field:
         return list(arguments.field)
     contracts = [run.contract for run in reversed(album.runs) if run.contract is not None]

@@ -1,4 +1,4 @@
-"""How well two rankings agree: Spearman's and Kendall's coefficients, with ties."""
+"""Rank correlation with ties: Spearman's and Kendall's coefficients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 
 def kendall(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return Kendall's tau-b: pairs in the same order less pairs in opposite order, corrected for ties.
+    """Return Kendall's tau-b: pairs in the same order minus pairs in opposite order, corrected for ties.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The command that replays: which runs, how many processes, what is printed."""
+"""The command replay: recomputes runs in several processes and prints the differences."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdic
 
 
 def vector_lines(verdicts: Sequence[VectorVerdict], *, with_differences: bool) -> Iterator[str]:
-    """Yield what is to be said of journalled vectors: one line for all that are the same, more of the others."""
+    """Yield report lines: one summary of the vectors that match, details of each that differs."""
     known = [each for each in verdicts if each.is_known]
     differing = [each for each in verdicts if not each.is_same]
     if verdicts:
@@ -114,7 +114,7 @@ def vector_lines(verdicts: Sequence[VectorVerdict], *, with_differences: bool) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSame:
-    """A journalled vector that is not computed as it was."""
+    """A journalled vector whose recomputed values differ."""
 
     epoch: int
     differences: Sequence[Difference]
@@ -123,19 +123,19 @@ class NotSame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorsReport:
-    """What came of all journalled vectors, for a program."""
+    """Results of all journalled vectors, as `--json` prints them."""
 
     vectors: int
     computed: int
     numbers: int
     differing: int
     notes: Mapping[str, int]
-    """Note -> vectors it is about."""
+    """Note -> number of vectors that it applies to."""
     not_same: Sequence[NotSame]
 
 
 def vectors_report(verdicts: Sequence[VectorVerdict]) -> VectorsReport:
-    """Return the counts over all vectors, and each that differs or is incomplete."""
+    """Return the counts over all vectors, and every vector that differs or is incomplete."""
     return VectorsReport(
         vectors=len(verdicts),
         computed=sum(each.is_known for each in verdicts),
@@ -151,7 +151,7 @@ def vectors_report(verdicts: Sequence[VectorVerdict]) -> VectorsReport:
 
 
 def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
-    """Read a run when its turn comes, so that memory does not grow with their number."""
+    """Yield runs, each read when it is needed, so that memory does not grow with their number."""
     for run_id in run_ids:
 
         async def read(connection: Connection, wanted: str = run_id) -> list[StoredRun]:
@@ -178,7 +178,7 @@ def _difference_lines(differences: Sequence[Difference]) -> Iterator[str]:
 
 
 def written(value: Any) -> str:
-    """Return a value so that every bit of it can be read.
+    """Return a value as text that shows every bit.
 
     >>> written(0.1)
     '0.1 (0x1.999999999999ap-4)'
@@ -187,7 +187,7 @@ def written(value: Any) -> str:
 
 
 def units_apart(one: float, other: float) -> int:
-    """Return how many representable numbers lie from one to the other.
+    """Return the distance between two numbers, counted in representable numbers.
 
     >>> units_apart(1.0, math.nextafter(1.0, 2.0))
     1

@@ -1,4 +1,4 @@
-"""Which runs, miners and rule sets the words of the command line mean."""
+"""Resolves the names of runs, miners and rule sets that the command line is given."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _FEWEST_LETTERS = 4
 
 
 class NotThere(GaiaError):
-    """What was asked for does not exist; the sentence says what does."""
+    """The requested run, miner or rule set does not exist; the sentence says what does."""
 
 
 def runs_named(
     names: Sequence[str], known: Sequence[RunSummary], say: Callable[[str], None] = print_note
 ) -> list[RunSummary]:
-    """Return the runs that `names` mean: ids, the start of an id, "all", "last" or "last:N"; oldest first.
+    """Return the runs that `names` mean, oldest first.
 
-    "last" means the newest run that is finished, for a run has final scores only then. `say` is
-    told what it means wherever that is not simply the newest.
+    A name is an id, the start of an id, "all", "last" or "last:N". "last" means the newest
+    finished run, because only finished runs have final scores. If a newer run exists, `say` is
+    called with a sentence that names the chosen one.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def runs_named(
 
 
 class OfMiner(Protocol):
-    """A row of one miner."""
+    """A row that belongs to one miner."""
 
     @property
     def hotkey(self) -> str: ...
@@ -54,12 +55,12 @@ M = TypeVar("M", bound=OfMiner)
 
 
 def miner_named(name: str, forecasts: Sequence[M]) -> M:
-    """Return the forecast of one run whose miner `name` means: a uid, a hotkey, or the start of one.
+    """Return the forecast of the miner that `name` means: a uid, a hotkey or the start of a hotkey.
 
     Raises
     ------
     NotThere
-        If it means none, or several.
+        If no miner or several miners match.
     """
     found = [row for row in forecasts if name in (row.hotkey, str(row.uid))]
     if not found and len(name) >= _FEWEST_LETTERS:
@@ -72,7 +73,7 @@ def miner_named(name: str, forecasts: Sequence[M]) -> M:
 
 
 def nothing_scored(runs: Sequence[RunSummary]) -> NotThere:
-    """Return the sentence for runs in which no miner's forecast has a score yet."""
+    """Return the error for runs in which no forecast has a score yet."""
     if len(runs) != 1:
         return NotThere(
             f"nothing is scored in {'this run' if len(runs) == 1 else f'these {len(runs)} runs'} yet"
@@ -95,7 +96,7 @@ def _runs_of(name: str, known: Sequence[RunSummary], say: Callable[[str], None])
 def _last(
     name: str, count: int, known: Sequence[RunSummary], say: Callable[[str], None]
 ) -> Sequence[RunSummary]:
-    """Return the newest `count` finished runs; where none is finished, those with scores; else those there are."""
+    """Return the newest `count` runs that are finished, else those with scores, else any."""
     finished = [run for run in known if run.has_scores and not run.is_open]
     begun = [run for run in known if run.has_scores]
     chosen = (finished or begun or known)[-count:] if count else []

@@ -1,4 +1,4 @@
-"""How sure a mean over runs is: its confidence interval, allowing for runs that resemble each other."""
+"""Confidence interval of a mean over runs, corrected for autocorrelation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T95 = (
 )
 _NORMAL95 = 1.960
 _STEADY = 10
-"""With fewer runs than this an estimate of their correlation is noise, and is not made."""
+"""Fewest runs from which the lag-1 correlation is estimated; with fewer, the estimate is noise."""
 
 
 def half_width(values: Sequence[float]) -> float | None:
@@ -24,13 +24,13 @@ def half_width(values: Sequence[float]) -> float | None:
     Returns
     -------
     float or None
-        In the unit of the values; None for fewer than two.
+        In the unit of the values; None for fewer than two values.
 
     Notes
     -----
-    Student's t. Runs a day apart err alike: from ten runs on, the standard error is
-    widened by sqrt((1 + r) / (1 - r)) with r their lag-1 correlation where it is
-    positive [1]_. With fewer the interval is that of independent runs.
+    The interval uses Student's t. Runs a day apart have similar errors. From ten runs on, the
+    standard error is therefore multiplied by sqrt((1 + r) / (1 - r)), where r is the lag-1
+    correlation, if r is positive [1]_. With fewer runs, they are treated as independent.
 
     References
     ----------
@@ -57,7 +57,7 @@ def half_width(values: Sequence[float]) -> float | None:
 
 
 def is_significant(values: Sequence[float]) -> bool:
-    """Say whether the mean of `values` differs from 0 at the 95 % level; never for fewer than two."""
+    """Return whether the mean of `values` differs from 0 at the 95 % level; False for fewer than two."""
     width = half_width(values)
     return width is not None and abs(fmean(values)) > width
 

@@ -1,4 +1,4 @@
-"""Where the command line reads from: the validator's database, started for the time of a command if need be."""
+"""Opens the validator's database for reading; starts the embedded server if it does not run."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _LOOK_S = 0.05
 _CLUSTER = Path("postgres", "cluster", "PG_VERSION")
 _REHEARSALS = Path(".localnet")
 _PLACES = {"data_dir", "database_url", "database_host"}
-"""Settings that say where a validator's data is."""
+"""Settings that locate a validator's data."""
 
 
 class Source:
-    """One validator's database and data folder, for reading; a context in which its server runs."""
+    """One validator's database and data folder, opened for reading; its server runs while it is open."""
 
     def __init__(self, files: FilesSettings, database: DatabaseSettings, weights: WeightsSettings) -> None:
         self._files = files
         self._database = database
         self.weights = weights
-        """As the validator's settings say."""
+        """Rule set of the validator's settings."""
         self._stack = ExitStack()
         self.is_live = False
-        """Whether the validator runs: somebody else holds its folder, or its database is elsewhere."""
+        """Whether the validator runs: another process holds its folder, or its database is elsewhere."""
 
     def __enter__(self) -> Self:
         self.is_live = self._stack.enter_context(_server_running(self._files.data_dir, self._database))
@@ -58,21 +58,21 @@ class Source:
 
     @property
     def data_dir(self) -> Path:
-        """Folder of spool and reference fields."""
+        """Folder that holds the spool and the reference fields."""
         return self._files.data_dir.resolve()
 
     def read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
-        """Return what `query` reads, all of it as of one moment; nothing can be written.
+        """Return what `query` reads, in one read-only snapshot.
 
-        Where the server is started for this command, a database of an earlier release is read as if it had
-        been brought up to date, and is left as it is.
+        If this command started the server, a database of an earlier release is migrated inside the
+        snapshot, and the migration is rolled back.
 
         Raises
         ------
         ConfigurationError
             If there is no database, or it is of another release.
         TransientError
-            If it went away meanwhile.
+            If the database went away during the query.
         """
         return asyncio.run(self._read(query))
 
@@ -103,7 +103,7 @@ class Source:
 
 @asynccontextmanager
 async def _left_as_it_is(connection: Connection) -> AsyncIterator[None]:
-    """See the database as of one moment, and undo all that is done to it."""
+    """Read one snapshot of the database, and roll back every change."""
     await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     undone = connection.transaction()
     await undone.start()
@@ -117,13 +117,13 @@ async def _left_as_it_is(connection: Connection) -> AsyncIterator[None]:
 def open_source(state_dir: Path | None) -> Source:
     """Return the database that the validator's settings name, or the one kept in `state_dir`.
 
-    Where no setting names a place and there is no validator's data at the usual one, it is the newest
-    rehearsal's, and that is said on standard error.
+    If no setting names a folder and the default one holds no data, the newest rehearsal is
+    opened. A note on standard error says so.
 
     Parameters
     ----------
     state_dir
-        A rehearsal's folder, or a validator's data folder; None: as the settings say.
+        Folder of a rehearsal, or data folder of a validator; None: as in the settings.
 
     Raises
     ------
@@ -147,12 +147,12 @@ def open_source(state_dir: Path | None) -> Source:
 
 
 def _is_placed(given: AbstractSet[str], data_dir: Path) -> bool:
-    """Say whether somebody chose where the data is, or a validator has put some where it does by default."""
+    """Return whether a setting names the data folder, or the default folder holds data."""
     return not _PLACES.isdisjoint(given) or (data_dir / _CLUSTER).exists()
 
 
 def _newest_rehearsal() -> Path | None:
-    """Return the folder of the local subnet whose database was made last, if there is any."""
+    """Return the folder of the local subnet with the newest database; None if there is none."""
     made = _REHEARSALS.glob(f"*/validator/{_CLUSTER}")
     newest = max(made, key=lambda path: (path.stat().st_mtime_ns, path), default=None)
     return None if newest is None else _REHEARSALS / newest.relative_to(_REHEARSALS).parts[0]
@@ -160,7 +160,7 @@ def _newest_rehearsal() -> Path | None:
 
 @contextmanager
 def _server_running(data_dir: Path, database: DatabaseSettings) -> Iterator[bool]:
-    """See to it that the embedded server runs, if that is the one; yield whether it is not ours to end."""
+    """Ensure that an embedded server runs; yield whether another process owns it."""
     if not database.is_embedded:
         yield True
         return
@@ -176,7 +176,7 @@ def _server_running(data_dir: Path, database: DatabaseSettings) -> Iterator[bool
     except ConfigurationError as error:
         if error.exit_code is not ExitCode.DATA_DIR_IN_USE:
             raise
-        # The validator runs, and with it its server.
+        # The validator runs, and so does its server.
         yield True
         return
     try:

@@ -1,4 +1,4 @@
-"""How the command line prints: one JSON object, or tables for a person."""
+"""Prints the answers of the command line: one JSON object, or tables for people."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _WIDE = 160
 
 
 def print_json(value: Any) -> None:
-    """Print one object; times are ISO 8601, numbers keep every digit."""
+    """Print one JSON object; times are ISO 8601, and numbers keep every digit."""
     print(json.dumps(value, default=_plain, indent=2))
 
 
 def print_lines(*lines: str) -> None:
+    """Print the lines to standard output."""
     _console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_note(text: str) -> None:
-    """Print one line beside the answer: to standard error, so that the answer stays as it is."""
+    """Print a note to standard error, so that standard output holds only the answer."""
     print(text, file=sys.stderr)
 
 
@@ -41,7 +42,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
 
 
 def shown(value: Any) -> str:
-    """Return a cell's text: four digits of a fraction, a dash where there is nothing.
+    """Return the text of a cell: four decimals, and a dash for None.
 
     >>> shown(0.123456), shown(None), shown(True), shown(1234.5)
     ('0.1235', '-', 'yes', '1234.5')

@@ -30,7 +30,7 @@ _WATCH_S = 0.25
 
 
 class _Stopped(Exception):
-    """The person asked us to end."""
+    """The user asked to stop."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +88,7 @@ async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: 
 
 
 async def _follow(subnet: LocalSubnet, display: Display, wanted_runs: int) -> dict[str, Any]:
-    """Start the subnet, show it until its weights rest on `wanted_runs` runs, report."""
+    """Start the subnet, show it until its weights cover `wanted_runs` runs, and return the report."""
     stopwatch = Stopwatch(time.monotonic())
     starting = asyncio.create_task(subnet.start())
     try:
@@ -123,7 +123,7 @@ async def _follow(subnet: LocalSubnet, display: Display, wanted_runs: int) -> di
 
 
 def _on_signals() -> asyncio.Event:
-    """Return an event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends everything at once."""
+    """Return an event that Ctrl-C or SIGTERM sets; a second Ctrl-C stops everything at once."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""The processes of a local subnet: started with a log each, ready when they say so, ended in order."""
+"""Starts and ends the processes of a local subnet; each has a log and reports when it is ready."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _TAIL_LINES = 15
 
 
 class ChildFailed(GaiaError):
-    """A process of the local subnet ended, or did not become ready; the message ends with its log."""
+    """A process of the local subnet ended or did not become ready; the message quotes its log."""
 
 
 class Child:
-    """One process, tethered to ours, in a session of its own so that Ctrl-C reaches only us."""
+    """One child process in a session of its own, so that Ctrl-C does not reach it; it dies with this one."""
 
     def __init__(
         self, name: str, state_dir: Path, arguments: Sequence[str], environment: Mapping[str, str]
@@ -50,7 +50,7 @@ class Child:
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
-        """Start the process; its output is appended to its log."""
+        """Start the process, and append its output to its log."""
         self._ready_path.unlink(missing_ok=True)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
@@ -65,12 +65,12 @@ class Child:
             )
 
     async def ready(self, timeout_s: float) -> dict[str, Any]:
-        """Wait for what the process writes once it serves.
+        """Return what the process writes once it serves.
 
         Raises
         ------
         ChildFailed
-            If it ends first, or says nothing in time.
+            If it ends first, or does not write in time.
         """
         deadline = time.monotonic() + timeout_s
         while not self._ready_path.exists():
@@ -85,7 +85,7 @@ class Child:
         return content
 
     async def stop(self, timeout_s: float, how: signal.Signals = signal.SIGTERM) -> bool:
-        """Ask the process to end; kill it when it has not by then. True: it ended by itself."""
+        """Stop the process, and kill it after `timeout_s`; return True if it ended by itself."""
         process = self._process
         if process is None or process.poll() is not None:
             return True
@@ -100,22 +100,23 @@ class Child:
         return False
 
     def obituary(self) -> str:
-        """Say how the process ended, with the end of its log."""
+        """Return the error for an unexpected end, with the last lines of the log."""
         return (
             f"{self.name} ended unexpectedly, exit code {self.exit_code}\n{self.tail()}\nSee {self.log_path}."
         )
 
     def tail(self) -> str:
-        """Return the last lines of its log."""
+        """Return the last lines of the log."""
         if not self.log_path.exists():
             return ""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
 
 
 def ready_path(state_dir: Path, name: str) -> Path:
+    """Return the file that the process `name` writes once it serves."""
     return state_dir / f"{name}.json"
 
 
 def say_ready(state_dir: Path, name: str, content: Mapping[str, Any]) -> None:
-    """Tell the parent that `name` serves, and where."""
+    """Tell the parent process that `name` serves, and where."""
     put_file(ready_path(state_dir, name), json.dumps(content).encode())

@@ -1,4 +1,4 @@
-"""How a local subnet is set up: its size, its calendar, and the validator's settings that follow."""
+"""Options of a local subnet: its size, its calendar, and the resulting settings of the validator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
 from gaia.validator.utils.config import PREFIX, Settings, shown, variable_of
 
 FIRST_INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
-"""Where the replayed weather begins."""
+"""Initial time of the first run."""
 NETUID = 57
 WALLET_NAME = "validator"
 WALLET_HOTKEY = "default"
@@ -31,7 +31,7 @@ _HORIZON = timedelta(hours=240)
 _ERA5_DELAY = timedelta(days=5, hours=6)
 _MARGIN = timedelta(hours=12)
 _REPOSITORY = Path(__file__).resolve().parents[2]
-# What a child may inherit: nothing that could change how the validator is set up.
+# Variables that a child may inherit: none that could change the validator's settings.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TERM", "SYSTEMROOT", "LD_LIBRARY_PATH")
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -39,7 +39,7 @@ _ONE_THREAD = dict.fromkeys(
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person chose; kept in the state folder for the subnet's processes."""
+    """Choices of the user, stored in the state folder for the subnet's processes."""
 
     miners: int = DEFAULT_SIZE
     days: int = 1
@@ -47,7 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     rule_set: Literal["gaia-2.9", "gaia-next"] = "gaia-2.9"
     recast: dict[int, Behaviour] = {}
-    """Miners that behave otherwise than the population has them, by index."""
+    """Index of a miner -> behaviour that replaces the population's."""
 
     @property
     def last_init_time(self) -> datetime:
@@ -55,12 +55,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def clock_start(self) -> datetime:
-        """A minute before the first run opens."""
+        """Simulated time at the start: a minute before the first run opens."""
         return FIRST_INIT_TIME + timedelta(hours=17, minutes=59)
 
     @property
     def clock_end(self) -> datetime:
-        """Some hours after ERA5 for the last lead of the last run is due."""
+        """Simulated time at the end: hours after ERA5 for the last lead of the last run is due."""
         return self.last_init_time + _HORIZON + _ERA5_DELAY + _MARGIN
 
     def save(self, state_dir: Path) -> None:
@@ -73,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Where the services of a local subnet were found to listen."""
+    """Addresses of the services of a local subnet."""
 
     chain: str
     gfs: str
@@ -83,19 +83,22 @@ class Addresses:
 
 
 def clock_file(state_dir: Path) -> Path:
+    """Return the file of the simulated clock."""
     return state_dir / "clock.json"
 
 
 def data_dir(state_dir: Path) -> Path:
+    """Return the validator's data folder."""
     return state_dir / "validator"
 
 
 def wallet_dir(state_dir: Path) -> Path:
+    """Return the folder of the wallets."""
     return state_dir / "wallets"
 
 
 def validator_settings(state_dir: Path, options: Options, addresses: Addresses) -> Settings:
-    """Return the settings of the validator: the real ones, but for where it looks and how often."""
+    """Return the settings of the validator: real rules, but local addresses and short intervals."""
     return Settings(
         netuid=NETUID,
         chain_endpoint=addresses.chain,
@@ -129,13 +132,13 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
 
 
 def validator_environment(state_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment that makes the validator read exactly `values`, by the names of the settings."""
+    """Return the environment from which the validator reads exactly `values`, given by setting."""
     chosen = {variable_of(name): _revealed(value) for name, value in sorted(values.items())}
     return process_environment(state_dir) | chosen
 
 
 def process_environment(state_dir: Path, source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment with a home of its own and none of the user's settings."""
+    """Return an environment with its own home folder and without the user's settings."""
     home = state_dir / "home"
     home.mkdir(parents=True, exist_ok=True)
     inherited = {

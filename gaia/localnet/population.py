@@ -1,4 +1,4 @@
-"""Which miners take part in a local subnet, and what each of them is up to."""
+"""The population of a local subnet: its miners and their behaviours."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ _FIRST_HOST = 10
 
 
 class Behaviour(StrEnum):
-    """What a miner does with the question it is asked."""
+    """How a miner answers requests."""
 
     HONEST = "honest"
-    """Forecasts, with errors `skill` times as large as those of the GFS forecast."""
+    """Forecasts honestly; its errors are `skill` times those of the GFS forecast."""
     PERSISTENCE = "persistence"
-    """Answers with the weather of the initial time, for every lead."""
+    """Publishes the weather of the initial time for every lead."""
     GFS_CLONE = "gfs_clone"
-    """Answers with the GFS forecast itself."""
+    """Publishes the GFS forecast."""
     COPY = "copy"
-    """Publishes the second honest miner's forecast, signed as its own."""
+    """Publishes the second honest miner's forecast under its own signature."""
     SLOW = "slow"
-    """Accepts, and is never ready while the manifest may be frozen."""
+    """Accepts the job, but is not ready within the freeze window."""
     DEAD = "dead"
-    """Is registered on chain, takes connections and never says a word."""
+    """Accepts connections and never answers."""
     SWAP = "swap"
-    """Commits to one forecast, then serves other bytes for the leads ERA5 will judge."""
+    """Commits to one forecast, then serves other bytes for the leads scored against ERA5."""
     NAN = "nan"
-    """Forecasts honestly, but leaves a few cells without a value."""
+    """Forecasts honestly, but a few cells are NaN."""
     REFUSE = "refuse"
     """Answers `fetch_rejected`."""
     SLOW_FRAME = "slow_frame"
-    """Signs for chunks that would keep a decoder busy; see `hostile_frames`."""
+    """Signs chunks that are slow to decode; see `hostile_frames`."""
     BAD_REDIRECT = "bad_redirect"
-    """Answers everything with a redirect to `javascript:1`."""
+    """Answers every request with a redirect to `javascript:1`."""
     IDNA_REDIRECT = "idna_redirect"
-    """Answers everything with a redirect to a host whose name cannot be decoded."""
+    """Answers every request with a redirect to a host whose name cannot be decoded."""
     NO_TLS = "no_tls"
-    """Shakes hands by TLS, then answers with bytes that are no TLS record."""
+    """Completes the TLS handshake, then answers with bytes that are not a TLS record."""
     NO_TLS_CHUNKS = "no_tls_chunks"
-    """Forecasts honestly, and sends bytes that are no TLS record in place of each chunk."""
+    """Forecasts honestly, but sends bytes that are not a TLS record instead of each chunk."""
     EVEN_KEY = "even_key"
-    """Publishes an RSA key whose modulus is even, with which nothing can be encrypted."""
+    """Publishes an RSA key with an even modulus, which cannot encrypt."""
     PADDED_MANIFEST = "padded_manifest"
     """Forecasts honestly, and signs a manifest padded to 7.8 MiB."""
     DRIP = "drip"
-    """Says each thing as slowly as is allowed, and from the fourth day on not what it promised."""
+    """Sends everything as slowly as allowed, and from the fourth day on other bytes than committed."""
 
 
 HOSTILE = (
@@ -64,7 +64,7 @@ HOSTILE = (
     Behaviour.PADDED_MANIFEST,
     Behaviour.DRIP,
 )
-"""Behaviours that are out for the validator itself; a population has them only by `recast`."""
+"""Behaviours that attack the validator itself; a population has them only through `recast`."""
 
 
 _ORDER: tuple[tuple[Behaviour, float], ...] = (
@@ -89,7 +89,7 @@ class MinerSpec:
     skill: float
     """Amplitude of its errors relative to those of the GFS forecast; lower is better."""
     seed: int
-    """Decides the shape of its errors; a copy has its victim's."""
+    """Seed of the shape of its errors; a copy has its victim's."""
 
     @property
     def name(self) -> str:
@@ -103,21 +103,21 @@ class MinerSpec:
 
     @property
     def uri(self) -> str:
-        """The development key it signs with."""
+        """Development key that it signs with."""
         return miner_uri(self.index)
 
 
 def population(
     size: int = DEFAULT_SIZE, seed: int = 0, recast: Mapping[int, Behaviour] | None = None
 ) -> tuple[MinerSpec, ...]:
-    """Return `size` miners: the first of a fixed order, then honest ones of in-between skills.
+    """Return `size` miners: first those of a fixed order, then honest ones with skills in between.
 
-    Twelve and more hold every behaviour but the `HOSTILE` ones. The same `seed` gives the same forecasts.
+    Twelve or more miners show every behaviour except the `HOSTILE` ones. Equal seeds give equal forecasts.
 
     Parameters
     ----------
     recast
-        Index of a miner -> how it behaves instead; all others are as they would be without it.
+        Index of a miner -> its new behaviour; all others stay the same.
 
     Raises
     ------
@@ -138,12 +138,12 @@ def population(
 
 
 def victim_of(spec: MinerSpec, others: Sequence[MinerSpec]) -> MinerSpec:
-    """Return the miner whose forecast a copy publishes: the second honest one, or else the first.
+    """Return the miner whose forecast a copy publishes: the second honest one, else the first.
 
     Raises
     ------
     ValueError
-        If nobody in `others` is honest.
+        If no miner in `others` is honest.
     """
     honest = [other for other in others if other.behaviour is Behaviour.HONEST and other != spec]
     if not honest:
@@ -152,17 +152,17 @@ def victim_of(spec: MinerSpec, others: Sequence[MinerSpec]) -> MinerSpec:
 
 
 def _skill_of(behaviour: Behaviour) -> float:
-    """The skill a behaviour has in the fixed order; those it lacks forecast as the best honest one."""
+    """Return the skill of a behaviour in the fixed order; others get that of the best honest miner."""
     return next((skill for known, skill in _ORDER if known is behaviour), HONEST_SKILLS[0])
 
 
 def _seed_of(index: int, behaviour: Behaviour, seed: int) -> int:
-    """A copy shares the seed of the second honest miner; all others have their own."""
+    """Return the seed of a miner; a copy shares that of the second honest miner."""
     return seed * 1000 + (1 if behaviour is Behaviour.COPY else index)
 
 
 def _extras(count: int) -> list[tuple[Behaviour, float]]:
-    """Honest miners whose skills fill the gaps between the first four evenly."""
+    """Return honest miners whose skills fill the gaps between the first four evenly."""
     best, worst = HONEST_SKILLS[0], HONEST_SKILLS[-1]
     return [
         (Behaviour.HONEST, round(best + (worst - best) * (step * _GOLDEN_RATIO % 1.0), 4))

@@ -1,4 +1,4 @@
-"""Entry point of a local subnet's own processes: chain, archives, miners."""
+"""Entry point of the local subnet's own processes: chain, archives, miners."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POLL_S = 0.02
 
 
 class _MinerServed(msgspec.Struct, frozen=True):
-    """Where one miner listens."""
+    """Address of one miner."""
 
     hotkey: str
     host: str
@@ -43,7 +43,7 @@ class _MinerServed(msgspec.Struct, frozen=True):
 
 
 class _MinersServed(msgspec.Struct, frozen=True):
-    """What the miners say once they serve."""
+    """What the miners report once they serve."""
 
     miners: list[_MinerServed]
 
@@ -53,7 +53,7 @@ Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any
 
 @asynccontextmanager
 async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
-    """The chain, once the miners have said where they listen: validator first, then they by index."""
+    """Serve the chain once the miners listen; the validator gets uid 0, then miners follow by index."""
     from gaia.localnet.chain.node import LocalChain
 
     validator = keypair(VALIDATOR_URI).ss58_address
@@ -77,9 +77,9 @@ async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str,
 
 
 def _first_block(state_dir: Path) -> int:
-    """Return 0 at the first start, later a number that the chain before has not reached.
+    """Return 0 at the first start, later a block number that earlier chains have not reached.
 
-    The validator's journal knows that chain's epochs; they must not come again.
+    The validator's journal holds the epochs of earlier chains, which must not occur again.
     """
     path = state_dir / "chain_starts"
     starts = int(path.read_text()) if path.exists() else 0
@@ -90,7 +90,7 @@ def _first_block(state_dir: Path) -> int:
 def _neuron(
     hotkey: str, ip: str = "", port: int = 0, stake: float = 0.0, validator_permit: bool = False
 ) -> ChainNeuron:
-    """A registration whose hotkey is its own coldkey."""
+    """Return a registration whose hotkey is its own coldkey."""
     from gaia.localnet.chain.node import ChainNeuron
 
     return ChainNeuron(
@@ -100,7 +100,7 @@ def _neuron(
 
 @asynccontextmanager
 async def miners(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
-    """All miners of the population."""
+    """Serve all miners of the population."""
     from gaia.localnet.miners.farm import Farm
 
     farm = Farm(state_dir, options)
@@ -113,7 +113,7 @@ async def miners(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str
 
 @asynccontextmanager
 async def archives(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
-    """The sources of truth, under the subnet's calendar."""
+    """Serve the data sources on the subnet's simulated clock."""
     from gaia.localnet.archives.server import ArchiveServer
     from gaia.localnet.weather.replay import WeatherReplay
 
@@ -147,6 +147,7 @@ async def serve(name: str, state_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run one service."""
     parser = argparse.ArgumentParser(prog="python -m gaia.localnet.services", description=__doc__)
     parser.add_argument("service", choices=sorted(_SERVICES))
     parser.add_argument("--state", type=Path, required=True, help="folder of the local subnet")

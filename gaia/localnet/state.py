@@ -1,4 +1,4 @@
-"""Where local subnets keep what they write, and which of it is still in use."""
+"""State folders of local subnets: made, removed and locked."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class StateInUse(GaiaError):
 
 
 def fresh_state_dir(now: datetime, root: Path = STATE_ROOT, *, keep_all: bool = False) -> Path:
-    """Return a new folder below `root` named after `now`; remove older ones but the last.
+    """Return a new folder below `root` named after `now`; remove all older ones except the last.
 
-    A folder whose subnet still runs stays.
+    The folder of a running subnet is never removed.
     """
     root.mkdir(parents=True, exist_ok=True)
     older = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
@@ -39,12 +39,12 @@ def fresh_state_dir(now: datetime, root: Path = STATE_ROOT, *, keep_all: bool = 
 
 @contextmanager
 def in_use(state_dir: Path) -> Iterator[None]:
-    """Mark `state_dir` as ours while the body runs; the mark dies with the process.
+    """Lock `state_dir` while the body runs; the lock dies with the process.
 
     Raises
     ------
     StateInUse
-        If it is another's.
+        If another process holds the lock.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(state_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -59,7 +59,7 @@ def in_use(state_dir: Path) -> Iterator[None]:
 
 
 def is_in_use(state_dir: Path) -> bool:
-    """Say whether a living process marked `state_dir`."""
+    """Return whether a living process holds the lock of `state_dir`."""
     if not (state_dir / "lock").exists():
         return False
     try:

@@ -1,4 +1,4 @@
-"""Makes stored runs in one process: the real task, rules and handlers; miners and archives without a network."""
+"""Makes stored runs in one process, with the real task, rules and handlers but without a network."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ async def make_runs(
     first_init_time: datetime,
     scratch: Path,
 ) -> None:
-    """Play every run from `first_init_time` to the last one of the schedule, from schedule to overall scores.
+    """Play every run from `first_init_time` to the last one, from its opening to overall scores.
 
     Parameters
     ----------
     settings
-        As the validator's; `last_run` bounds what is played.
+        Settings of the validator; `last_run` bounds the runs.
     database
-        With the schema in it.
+        Database that holds the schema.
     miners
-        Honest ones of some skill, and persistence.
+        Miners that are honest or use persistence.
     scratch
-        Where the miners keep their stores.
+        Folder of the miners' stores.
     """
     replay = WeatherReplay()
     clock = _Clock(first_init_time + timedelta(hours=settings.schedule.run_hour_utc))
@@ -80,7 +80,7 @@ async def make_runs(
 
 
 class _Clock:
-    """Jumps to whatever is due next."""
+    """Clock that jumps to the next due moment."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -93,14 +93,14 @@ class _Clock:
 
 
 class _Archive:
-    """Has everything at once; what it holds is made by `_Pool`, which would decode it."""
+    """Archive that has all data at once; `_Pool` makes the fields that it would decode."""
 
     async def fetch(self, *_: Any) -> None:
         return
 
 
 class _Miners:
-    """The miners, and the metagraph in which they stand."""
+    """The miners and their metagraph."""
 
     def __init__(
         self, contract: ContractSettings, miners: Sequence[MinerSpec], replay: WeatherReplay, scratch: Path
@@ -177,7 +177,7 @@ class _Miners:
 
 
 class _Pool:
-    """Runs units at once and here; reference fields are taken from the replay instead of decoded."""
+    """Runs units in this process; takes reference fields from the replay instead of decoding them."""
 
     def __init__(self, replay: WeatherReplay) -> None:
         self._replay = replay
@@ -231,7 +231,7 @@ def small_settings(data_dir: Path, first_init_time: datetime, days: int, **chang
 
 
 def _asked_for(contract: ContractSettings) -> set[tuple[str, int]]:
-    """Every (field, lead) that will be scored."""
+    """Yield every (field, lead) that is scored."""
     first = {(name, lead) for name in contract.day1_fields for lead in contract.day1_lead_hours}
     return first | {(name, lead) for name in contract.final_fields for lead in contract.final_lead_hours}
 

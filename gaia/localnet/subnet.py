@@ -1,4 +1,4 @@
-"""A whole subnet on one machine: chain, archives and miners, and the validator that judges them."""
+"""A whole subnet on one machine: chain, archives, miners and validator."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ _AGREEMENT_POLL_S = 0.25
 
 
 class WeightsDiffer(GaiaError):
-    """The weights on chain are not those in the validator's journal."""
+    """The weights on chain differ from those in the validator's journal."""
 
 
 class LocalSubnet:
-    """Starts every process of a local subnet, watches its validator, stops everything in order.
+    """Starts every process of a local subnet, watches the validator, and stops everything in order.
 
-    Each process has a session of its own and dies with this one, even by
-    SIGKILL. Use it as an async context: leaving it stops what still runs.
+    Each process has its own session and dies with this one, even by SIGKILL. Use it as an
+    async context, which stops the remaining processes at its end.
 
     Parameters
     ----------
     state_dir
-        Folder of everything it writes. One that held a subnet before carries it
-        on: same calendar, database and forecasts, and the options it was made with.
+        Folder of all files. A folder of an earlier subnet continues that one, with the same
+        calendar, database, forecasts and options.
     options
-        Size, days, grid and seed.
+        Size, days, grid, seed and behaviours.
     """
 
     def __init__(self, state_dir: Path, options: Options) -> None:
@@ -96,14 +96,14 @@ class LocalSubnet:
         Raises
         ------
         ChildFailed
-            If a service does not come up.
+            If a service does not become ready.
         """
         self._prepare()
         await self._start_services()
         self.start_validator()
 
     def start_validator(self) -> None:
-        """Start the validator, the first time or anew; the services must be up."""
+        """Start the validator, for the first time or again; the services must run."""
         if self.settings is None:
             raise ValueError("the services are not up")
         arguments = [sys.executable, "-m", VALIDATOR_PROGRAM]
@@ -112,30 +112,30 @@ class LocalSubnet:
         self.validator.start()
 
     def check(self) -> None:
-        """Raise `ChildFailed` if a process has ended that should run."""
+        """Raise `ChildFailed` if a process has ended unexpectedly."""
         children = [*self.services.values(), *filter(None, [self.validator])]
         for child in children:
             if not child.is_running:
                 raise ChildFailed(child.obituary())
 
     async def progress(self) -> Progress:
-        """Return what the validator's database says, or said when it was last there."""
+        """Return the progress in the validator's database, or the last known one if it is away."""
         self.last_progress = await self._watch.progress()
         return self.last_progress
 
     def simulated_time(self) -> datetime | None:
-        """Return the subnet's present, once there is one."""
+        """Return the present simulated time; None before the start."""
         with suppress(OSError, ValueError):
             return SimulatedClock(clock_file(self.state_dir)).now()
         return None
 
     async def outcome(self, progress: Progress, seconds: Mapping[str, float]) -> Outcome:
-        """Read back what stands on chain, and join it with what the database says.
+        """Return the state on chain joined with that of the database.
 
         Raises
         ------
         OSError
-            If the chain is away.
+            If the chain cannot be reached.
         """
         if self.settings is None:
             raise ValueError("the services are not up")
@@ -168,9 +168,9 @@ class LocalSubnet:
         Raises
         ------
         OSError, asyncpg.PostgresError
-            If the chain or the database is away.
+            If the chain or the database cannot be reached.
         WeightsDiffer
-            If the chain does not hold what the validator believes to have set.
+            If the chain does not hold the weights that the validator has journalled.
         """
         deadline = time.monotonic() + _AGREEMENT_S
         while True:
@@ -179,7 +179,7 @@ class LocalSubnet:
                 break
             if time.monotonic() > deadline:
                 raise WeightsDiffer(f"the chain holds {outcome.chain_vector}, the journal {progress.weights}")
-            # New weights may have reached the chain, and the journal is about to say so.
+            # New weights may be on chain before the journal says so.
             await asyncio.sleep(_AGREEMENT_POLL_S)
             progress = await self.progress()
         summary = summary_of(outcome, await self._watch.components())
@@ -187,7 +187,7 @@ class LocalSubnet:
         return report_of(outcome)
 
     async def stop_validator(self) -> bool:
-        """Ask the validator to drain, as Ctrl-C does; True: it ended by itself with code 0."""
+        """Stop the validator with a drain, as Ctrl-C does; return True if it ended by itself with code 0."""
         if self.validator is None:
             return True
         patience = (self.settings.drain_timeout_s if self.settings else 0.0) + _STOP_MARGIN_S
@@ -195,14 +195,14 @@ class LocalSubnet:
         return ended and self.validator.exit_code == 0
 
     async def stop(self) -> bool:
-        """Stop the validator, then the services; True: the validator drained cleanly."""
+        """Stop the validator, then the services; return True if the validator drained cleanly."""
         await self._watch.close()
         clean = await self.stop_validator()
         await asyncio.gather(*(child.stop(_SERVICE_STOP_S) for child in self.services.values()))
         return clean
 
     def _prepare(self) -> None:
-        """Write options, clock and wallet, unless an earlier start did."""
+        """Write options, clock and wallet, unless an earlier start has done so."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         if (self.state_dir / "options.json").exists():
             self.options = Options.load(self.state_dir)
@@ -214,7 +214,7 @@ class LocalSubnet:
 
     async def _start_services(self) -> None:
         environment = process_environment(self.state_dir)
-        # The miners first: the chain waits for where they listen.
+        # The miners first, because the chain needs their addresses.
         for name in (MINERS, CHAIN, ARCHIVES):
             arguments = [
                 sys.executable, "-m", LOCALNET_SERVICES, name, "--state", str(self.state_dir)

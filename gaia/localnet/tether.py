@@ -1,4 +1,4 @@
-"""Runs a command that does not outlive the process that asked for it."""
+"""Runs a command that dies with the process that started it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _PR_SET_PDEATHSIG = 1
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command line that runs `arguments` tethered to this process.
+    """Return the command line that runs `arguments` and dies with this process.
 
-    The kernel sends SIGKILL when the thread that started it ends, so start it
-    from one that lives as long as the process.
+    The kernel sends SIGKILL when the thread that started it ends. Start it therefore from a
+    thread that lives as long as the process.
     """
     return [sys.executable, "-m", LOCALNET_TETHER, str(os.getpid()), *arguments]
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Tie ourselves to the parent, then become the command; exit code 1 if the parent is gone."""
+    """Ask the kernel to end this process with its parent, then run the command; exit 1 if it is gone."""
     parent = int(arguments[0])
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # It may have died before the tie was made.
+    # The parent may have died before the request.
     if os.getppid() != parent:
         sys.exit(1)
     os.execvp(arguments[1], arguments[1:])

@@ -1,4 +1,4 @@
-"""Keys of a rehearsal: well-known secrets, written as the wallet files that the SDK reads."""
+"""Keys of a rehearsal: well-known secrets, written as wallet files for the SDK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def keypair(uri: str) -> bittensor_core.Keypair:
 
 
 def write_hotkey(folder: Path, name: str, hotkey: str, uri: str) -> str:
-    """Write `<folder>/<name>/hotkeys/<hotkey>`, unencrypted, readable by its owner alone.
+    """Write `<folder>/<name>/hotkeys/<hotkey>`, unencrypted and readable only by its owner.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers: how much is read, how it is decoded, which files are served."""
+"""Reads and decodes the bodies of requests, and builds the bodies of answers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ async def body_of(request: Request) -> bytes:
 
 
 def decoded(content: bytes, kind: type[R]) -> R:
-    """Return the message that `content` holds.
+    """Return the decoded message.
 
     Raises
     ------
     RefusedError
-        If it is no JSON (400).
+        If it is not JSON (400).
     ValidationError
-        If it is another message.
+        If it is a different message.
     """
     try:
         return msgspec.json.decode(content, type=kind)
@@ -50,12 +50,12 @@ def decoded(content: bytes, kind: type[R]) -> R:
 
 
 def reply_of(reply: msgspec.Struct) -> Response:
-    """Return a message as an answer."""
+    """Return the response that carries a message."""
     return Response(msgspec.json.encode(reply), media_type="application/json")
 
 
 def read_below(root: Path, path: str) -> bytes | None:
-    """Return the file `path` below `root`; None: there is none, or it lies elsewhere."""
+    """Return the file `path` below `root`; None if it does not exist or lies outside."""
     try:
         target = (root / path).resolve()
         return target.read_bytes() if target.is_relative_to(root) else None

@@ -1,4 +1,4 @@
-"""A weather model behind one function, and the simplest one there is."""
+"""The interface of a weather model, and a persistence model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 Analysis = Callable[[datetime], Mapping[str, Field]]
-"""Initial time -> the state of the atmosphere then, by field name."""
+"""Initial time -> initial state, by field name."""
 
 
 class ForecastField(NamedTuple):
@@ -26,20 +26,20 @@ class ForecastField(NamedTuple):
 
 
 class ForecastModel(Protocol):
-    """Anything that can forecast; it runs in a thread, and one instance may serve several at once."""
+    """A weather model; it runs in threads, and one instance may serve several forecasts at once."""
 
     def forecast(self, init_time: datetime, lead_hours: Sequence[int]) -> Iterable[ForecastField]:
-        """Yield every field of every lead, in any order, as they are computed."""
+        """Yield every field of every lead, in any order."""
         ...
 
 
 class Persistence:
-    """Says that the weather stays as it is at the initial time.
+    """Persistence: forecasts the state at the initial time for every lead.
 
     Parameters
     ----------
     analysis
-        Where the initial state comes from.
+        Source of the initial state.
     """
 
     def __init__(self, analysis: Analysis) -> None:
@@ -55,7 +55,7 @@ class Persistence:
 def analyses_in(folder: Path, shape: tuple[int, int]) -> Analysis:
     """Return a reader of `folder`/<YYYYMMDDHH>/<field>.f32, raw little-endian float32 of `shape`.
 
-    The reader raises `FileNotFoundError` for a time that is not there.
+    The reader raises `FileNotFoundError` for a missing time.
     """
 
     def analysis(init_time: datetime) -> dict[str, Field]:

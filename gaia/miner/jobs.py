@@ -1,4 +1,4 @@
-"""What a miner forecasts, and one forecast that was asked for."""
+"""Options of a miner, and one requested forecast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinerOptions:
-    """What a miner forecasts, for whom, and where it keeps it."""
+    """Options of a miner: what it forecasts, for whom, and where it stores forecasts."""
 
     directory: Path
     """Folder of the forecasts."""
@@ -19,12 +19,12 @@ class MinerOptions:
     steps: int = 40
     step_hours: int = 6
     validators: frozenset[str] | None = None
-    """Hotkeys that are answered; None: everybody."""
+    """Hotkeys of the validators that get answers; None: all."""
     token_minutes: float = 120.0
     token_secret: str = ""
-    """Key of the access tokens, 32 characters or more; empty: drawn at start."""
+    """Key of the access tokens, at least 32 characters; empty: a random key for this process."""
     keep_days: float = 20.0
-    """A forecast this old is deleted; ERA5 judges the last lead after about 16 days."""
+    """Age at which a forecast is deleted; its last lead is scored after about 16 days."""
 
     @property
     def lead_hours(self) -> list[int]:
@@ -33,7 +33,7 @@ class MinerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One forecast asked for."""
+    """One requested forecast."""
 
     job_id: str
     init_time: datetime

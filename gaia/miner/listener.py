@@ -1,4 +1,4 @@
-"""One HTTP server among many in a process: uvicorn on a port of its own, without signal handlers."""
+"""A uvicorn server on its own port, without signal handlers, so that a process can run several."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process that holds the servers."""
+        """Install no signal handlers, because the process handles signals."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -30,7 +30,7 @@ class _Server(uvicorn.Server):
 
 
 class Listener:
-    """Serves one application until it is stopped.
+    """Serves one ASGI application until it is stopped.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Listener:
         return address
 
     async def stop(self) -> None:
-        """Finish open requests, for a second at most, and stop listening."""
+        """Stop listening, and give open requests one second to finish."""
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task

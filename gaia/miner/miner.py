@@ -97,7 +97,7 @@ def _miner_options(settings: MinerSettings) -> MinerOptions:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """One option for each setting, but for the secret one: other users see a command line."""
+    """Return a parser with one option per setting, except the secret one: command lines are public."""
     parser = argparse.ArgumentParser(
         prog="gaia-miner",
         description="A reference miner. An option that is not given is read from the variables in brackets; "

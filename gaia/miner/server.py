@@ -1,4 +1,4 @@
-"""The reference miner: an HTTPS server that answers validators, and the forecasts behind it."""
+"""The reference miner: an HTTPS server that answers validators and makes forecasts."""
 
 from __future__ import annotations
 
@@ -63,35 +63,34 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request, as it was answered."""
+    """One answered request."""
 
     method: str
     path: str
     about: str
-    """Initial time (ISO 8601) of a forecast asked for, id of a job asked after; else empty."""
+    """Initial time (ISO 8601) of the requested forecast, or id of the job; else empty."""
     status: int
-    """Of the answer."""
+    """HTTP status of the answer."""
 
 
 class ReferenceMiner:
-    """A miner as a validator meets it.
+    """A miner that speaks the validator's protocol.
 
-    Every public coroutine and every public plain method is a place where another
-    miner may differ: subclass and override.
+    To change a miner's behaviour, override a public method in a subclass.
 
     Parameters
     ----------
     keypair
         The hotkey; signs manifests.
     model
-        Makes the forecasts, in a thread.
+        Model of the forecasts; it runs in a thread.
     options
         See `MinerOptions`.
     now
-        The calendar; decides only what is old enough to be deleted.
+        Clock; it only decides which forecasts are old enough to be deleted.
     hold
-        Called with a name unique to the job; the context it returns is open from the
-        acceptance of a job until its forecast is sealed (`SimulatedClock.held`).
+        Called with a name unique to the job. The context that it returns is open from the
+        acceptance of the job until its forecast is sealed (`SimulatedClock.held`).
     """
 
     def __init__(
@@ -120,13 +119,12 @@ class ReferenceMiner:
     async def serve(
         self, host: str, port: int = 0, *, certificate: tuple[Path, Path] | None = None
     ) -> tuple[str, int]:
-        """Start answering; return the address listened on.
+        """Start to answer requests; return the address.
 
         Parameters
         ----------
         certificate
-            Files of certificate and key, as `sessions.write_certificate` makes them;
-            None: plain HTTP.
+            Files of certificate and key, as `sessions.write_certificate` makes them. None: plain HTTP.
         """
         if self._sessions is None:
             self._sessions = await asyncio.to_thread(Sessions)
@@ -135,7 +133,7 @@ class ReferenceMiner:
         return await self._listener.start(host, port)
 
     async def stop(self) -> None:
-        """Finish what is being computed, then stop answering; may be called twice."""
+        """Finish the forecasts in work, then stop answering; may be called twice."""
         await self.finished()
         if self._listener is not None:
             await self._listener.stop()
@@ -154,17 +152,17 @@ class ReferenceMiner:
             ]
         )
 
-    # What a subclass may answer differently
+    # Methods that a subclass may override
 
     async def before(self, request: Request) -> Response | None:
-        """Called first for every request; a response, if any, is sent instead of the answer."""
+        """Return a response that replaces the answer, or None; called first for every request."""
         return None
 
     def on_answered(self, question: Question) -> None:
-        """Called once for every request, when its answer is about to be sent."""
+        """Note an answered request; called once per request, just before the answer is sent."""
 
     async def refusal_of(self, validator_hotkey: str) -> str | None:
-        """Say why this validator is not answered (403), or None if it is."""
+        """Return why this validator gets no answer (403), or None if it gets one."""
         allowed = self.options.validators
         return None if allowed is None or validator_hotkey in allowed else "Hotkey not found in metagraph"
 
@@ -178,7 +176,7 @@ class ReferenceMiner:
         return JSONResponse({"status": "Symmetric key exchanged successfully"})
 
     async def on_initiate(self, data: InitiateData, validator_hotkey: str) -> InitiateReply:
-        """Answer the request for a forecast and start computing it, unless it is there already."""
+        """Answer the request for a forecast, and start to compute it unless it exists."""
         if data.expected_miner_hotkey not in (None, self.hotkey):
             return InitiateReply(
                 status=InitiateStatus.REJECTED,
@@ -195,7 +193,7 @@ class ReferenceMiner:
         return InitiateReply(status=InitiateStatus.ACCEPTED, job_id=job_id, message="Inference is under way")
 
     async def job_status(self, job_id: str) -> PollReply:
-        """Answer the question whether a forecast is ready."""
+        """Answer whether a forecast is ready."""
         job = self.jobs.get(job_id)
         if job is None:
             return PollReply(status="not_found", job_id=job_id, message="No such job")
@@ -205,7 +203,7 @@ class ReferenceMiner:
         )
 
     async def store_reply(self, job_id: str) -> StoreReply:
-        """Answer the question where a forecast can be read."""
+        """Answer where a forecast can be read."""
         job = self.jobs.get(job_id)
         if job is None:
             return StoreReply(status=StoreStatus.NOT_FOUND, message="No such job")
@@ -213,12 +211,12 @@ class ReferenceMiner:
         return StoreReply(status=_STORE_STATUS[job.status], message=job.message or None, **access)
 
     async def read_file(self, path: str) -> bytes | None:
-        """Return a file below the forecasts' folder; None: there is none (404)."""
+        """Return a file below the forecasts' folder; None if there is none (404)."""
         root = self.options.directory.resolve()
         return await asyncio.to_thread(read_below, root, path)
 
     async def file_response(self, request: Request, path: str) -> Response:
-        """Answer one GET or HEAD whose token was found good."""
+        """Answer one GET or HEAD with a valid token."""
         content = await self.read_file(path)
         if content is None:
             return JSONResponse({"detail": "File not found"}, status_code=404)
@@ -235,18 +233,18 @@ class ReferenceMiner:
     # Inference
 
     def start_inference(self, job_id: str, init_time: datetime) -> None:
-        """Record the job and compute its forecast in the background."""
+        """Record the job, and compute its forecast in the background."""
         job = Job(job_id=job_id, init_time=init_time, status="in_progress")
         self.jobs[job_id] = job
         held = ExitStack()
-        # Entered before the validator has its answer, so that simulated time cannot jump in between.
+        # Entered before the validator gets its answer, so that simulated time cannot jump in between.
         held.enter_context(self._hold(f"{self.hotkey[:10]}-{job_id}"))
         task = asyncio.create_task(self._infer(job, held))
         self._inferences.add(task)
         task.add_done_callback(self._inferences.discard)
 
     async def finished(self) -> None:
-        """Wait until no forecast is being computed."""
+        """Wait until no forecast is in work."""
         await asyncio.gather(*self._inferences)
 
     async def _infer(self, job: Job, held: ExitStack) -> None:
@@ -261,7 +259,7 @@ class ReferenceMiner:
             log.info("forecast_sealed", hotkey=self.hotkey, job_id=job.job_id, manifest=digest)
 
     def write_store(self, init_time: datetime) -> str:
-        """Compute and seal a forecast; return the sha256 (hex) of its manifest. Runs in a thread."""
+        """Compute and seal a forecast; return the sha256 (hex) of its manifest; runs in a thread."""
         self._delete_old_forecasts()
         directory = self.store_directory(init_time)
         shutil.rmtree(directory, ignore_errors=True)
@@ -275,7 +273,7 @@ class ReferenceMiner:
         return self.options.directory / store_name_of(init_time, self.hotkey)
 
     def _recall_forecasts(self) -> None:
-        """Offer again what an earlier process sealed; delete what it left unfinished."""
+        """Offer the sealed forecasts of an earlier process, and delete its unfinished ones."""
         for store, init_time in self._stores():
             if not (store / MANIFEST_NAME).exists() or not (store / SIGNATURE_NAME).exists():
                 shutil.rmtree(store, ignore_errors=True)
@@ -293,7 +291,7 @@ class ReferenceMiner:
                 shutil.rmtree(store, ignore_errors=True)
 
     def _stores(self) -> list[tuple[Path, datetime]]:
-        """Our forecasts on disk, with their initial times; strangers' folders are passed over."""
+        """Yield our forecasts on disk with their initial times; ignore other folders."""
         found = []
         for store in self.options.directory.glob("weather_forecast_*.zarr"):
             try:
@@ -308,7 +306,7 @@ class ReferenceMiner:
 
     @property
     def sessions(self) -> Sessions:
-        """The keys of this process; made by `serve`."""
+        """Keys of this process; `serve` makes them."""
         if self._sessions is None:
             self._sessions = Sessions()
         return self._sessions
@@ -342,7 +340,7 @@ class ReferenceMiner:
         return caller
 
     async def _question(self, request: Request, kind: type[R]) -> tuple[R, str]:
-        """The decrypted body of a signed request, and who sent it."""
+        """Return the decrypted body of a signed request and its sender."""
         caller = await self._caller(request)
         return decoded(self.sessions.decrypt(caller, await body_of(request)), kind), caller.hotkey
 

@@ -1,4 +1,4 @@
-"""Who may speak to this miner, and with which key: handshake, signed headers, tokens, certificate."""
+"""Authenticates validators: handshake, signed headers, tokens, certificate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEY_BYTES = 32
 
 
 class RefusedError(Exception):
-    """A request that is answered with an error status."""
+    """The request is answered with an error status."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -33,21 +33,21 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A validator whose headers were found genuine."""
+    """A validator with valid signed headers."""
 
     hotkey: str
     key_uuid: str
 
 
 class Nonces:
-    """Remembers the nonces of the last minutes, so that each is used once."""
+    """Remembers the nonces of the last minutes, so that each is used only once."""
 
     def __init__(self, tolerance_s: float = NONCE_TOLERANCE_S) -> None:
         self._tolerance_ns = int(tolerance_s * 1e9)
         self._seen: dict[str, int] = {}
 
     def accept(self, nonce: str, now_ns: int) -> bool:
-        """Say whether `nonce` ("<time_ns>_<random>") is fresh and new, and remember it."""
+        """Remember `nonce` ("<time_ns>_<random>"); return whether it is recent and unused."""
         stamp, _, _ = nonce.partition("_")
         if not stamp.isascii() or not stamp.isdigit() or len(nonce) > 64:
             return False
@@ -59,7 +59,7 @@ class Nonces:
 
 
 class Sessions:
-    """The RSA key of this process and the symmetric keys that validators sent under it."""
+    """The RSA key of this process, and the symmetric keys that validators encrypted with it."""
 
     def __init__(self, private_key: rsa.RSAPrivateKey | None = None, hours: float = 5.0) -> None:
         self._private_key = private_key or rsa.generate_private_key(65537, 2048)
@@ -79,7 +79,7 @@ class Sessions:
         Raises
         ------
         RefusedError
-            401, if the nonce is old or used, or the signature does not fit.
+            401, if the nonce is old or used, or the signature is wrong.
         """
         hotkey, uuid = headers.get("validator-hotkey", ""), headers.get("symmetric-key-uuid", "")
         nonce, miner = headers.get("nonce", ""), headers.get("miner-hotkey", "")
@@ -90,12 +90,12 @@ class Sessions:
         return Caller(hotkey, uuid)
 
     def exchange(self, caller: Caller, encrypted_symmetric_key: str) -> None:
-        """Keep the key that `caller` sent under our public key.
+        """Store the symmetric key that `caller` encrypted with our public key.
 
         Raises
         ------
         RefusedError
-            400, if it is no key.
+            400, if it is not a valid key.
         """
         try:
             key = self._private_key.decrypt(base64.b64decode(encrypted_symmetric_key, validate=True), _OAEP)
@@ -108,12 +108,12 @@ class Sessions:
         self._keys[caller] = (Fernet(base64.urlsafe_b64encode(key)), now + self._lifetime_s)
 
     def decrypt(self, caller: Caller, content: bytes) -> bytes:
-        """Return what `caller` encrypted.
+        """Return the decrypted content from `caller`.
 
         Raises
         ------
         RefusedError
-            400, if its key is unknown or expired, or does not fit.
+            400, if its key is unknown, expired or wrong.
         """
         fernet, expires_at = self._keys.get(caller, (None, 0.0))
         if fernet is None or time.monotonic() >= expires_at:
@@ -125,14 +125,14 @@ class Sessions:
 
 
 def issue_token(secret: str, job_id: str, store_name: str, minutes: float) -> str:
-    """Return a JWT that lets its bearer read one store for so long."""
+    """Return a JWT that lets its bearer read one store for `minutes`."""
     expires_at = int(time.time() + minutes * 60)
     claims = {"job_id": job_id, "file_path": store_name, "exp": expires_at}
     return jwt.encode(claims, secret, algorithm="HS256")
 
 
 def require_token(secret: str, token: str, path: str) -> None:
-    """Check that `token` allows to read `path`.
+    """Check that `token` permits reading `path`.
 
     Raises
     ------

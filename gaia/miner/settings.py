@@ -1,4 +1,4 @@
-"""Every setting of the reference miner: its name, meaning, limits and default."""
+"""Settings of the reference miner: names, meanings, limits and defaults."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 
 class MinerSettings(HandedSettings):
-    """Read once at start by `load_settings`, then handed down.
+    """Settings of the miner, read once at start by `load_settings`.
 
-    Each is read from MINER_<NAME>, or else from the names given last, which are the original miner's.
+    Each is read from MINER_<NAME>, else from its aliases, the variables of the original miner.
     """
 
     host: str = _setting("0.0.0.0", "Address to listen on.")  # noqa: S104 - validators come from anywhere
@@ -81,7 +81,7 @@ def load_settings(environment: Mapping[str, str], **overrides: Any) -> MinerSett
     Raises
     ------
     ConfigurationError
-        If a value is not allowed; named is the option or variable that holds it.
+        If a value is not allowed; the error names its option or variable.
     """
     variables = Variables(MinerSettings, "environment", environment, names_of)
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -97,18 +97,18 @@ def load_settings(environment: Mapping[str, str], **overrides: Any) -> MinerSett
 
 
 def names_of(name: str) -> list[str]:
-    """Return the variables the field `name` is read from: ours, then the original miner's."""
+    """Return the variables from which the field `name` is read: ours, then the original miner's."""
     extra: Any = MinerSettings.model_fields[name].json_schema_extra
     return [PREFIX + name.upper(), *extra["aliases"]]
 
 
 def option_of(name: str) -> str:
-    """Return the command line's option for the field `name`."""
+    """Return the command-line option of the field `name`."""
     return "--" + name.replace("_", "-")
 
 
 def help_of(name: str) -> str:
-    """Say what the field `name` means, what it is otherwise, and which variables set it."""
+    """Return the help text of the field `name`: its meaning, default and variables."""
     field = MinerSettings.model_fields[name]
     default = f" Default: {field.default}." if field.default else ""
     return f"{field.description}{default} [{', '.join(names_of(name))}]"

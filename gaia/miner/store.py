@@ -1,4 +1,4 @@
-"""Writes a forecast as a zarr v2 store, chunk by chunk as fields come, and seals it with a signed manifest."""
+"""Writes a forecast as a zarr v2 store, one chunk per field, and seals it with a signed manifest."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _GRID_AXES = {False: ("time", "lat", "lon"), True: ("time", "pressure_level", "l
 
 
 class StoreWriter:
-    """One forecast on its way to disk (protocol.md, 2.6).
+    """A store that is being written (protocol.md, 2.6).
 
     Parameters
     ----------
     directory
-        The store; made if it is not there.
+        Folder of the store; made if it does not exist.
     init_time
         Start of the forecast, aware.
     grid
         Key of `weather.variables.GRIDS`.
     lead_hours
-        All leads, ascending; their order is that of the time axis.
+        All leads in ascending order, which is the order of the time axis.
     """
 
     def __init__(self, directory: Path, init_time: datetime, grid: str, lead_hours: Sequence[int]) -> None:
@@ -56,7 +56,7 @@ class StoreWriter:
         Raises
         ------
         ValueError
-            If its name, its lead or its shape is none of this store's.
+            If the store has no such name, lead or shape.
         """
         variable, level = split_field(field.name)
         if field.values.shape != self._shape or field.lead_hours not in self._steps:
@@ -73,7 +73,7 @@ class StoreWriter:
         self._describe()
         manifest = build_manifest(miner_hotkey, self._digests)
         (self._directory / SIGNATURE_NAME).write_bytes(sign(manifest))
-        # The manifest appears last and whole: its presence says that the store is complete.
+        # The manifest appears last and in one step: its presence says that the store is complete.
         put_file(self._directory / MANIFEST_NAME, manifest)
         return manifest
 

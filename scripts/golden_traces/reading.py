@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gaia.localnet.miners.local_miner import questions_path
 from gaia.localnet.population import MinerSpec
-from gaia.validator.core.weights.inputs import InputsDamaged, parts_named, read, vector_of
+from gaia.validator.core.weights.inputs import InputsDamaged, from_parts, parts_named, vector_of
 from gaia.validator.db import history
 from golden_traces.questions import Subjects, questions_of
 
@@ -142,7 +142,7 @@ async def _not_replayed(connection: Connection, run_ids: Sequence[str]) -> list[
         inputs = row.inputs or {}
         parts = await history.weight_inputs(connection, parts_named(inputs))
         try:
-            vector, _ = vector_of(read(inputs, parts).weights() or {})
+            vector, _ = vector_of(from_parts(inputs, parts).weights() or {})
         except InputsDamaged as error:
             problems.append(f"the vector of epoch {row.epoch} cannot be computed anew: {error}")
             continue

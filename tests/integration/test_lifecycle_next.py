@@ -13,7 +13,7 @@ from gaia.cli.__main__ import main
 from gaia.cli.source import open_source
 from gaia.localnet.options import Options
 from gaia.localnet.subnet import LocalSubnet
-from gaia.validator.core.weights.inputs import NOTHING_FOUND, VectorInputs, parts_named, read
+from gaia.validator.core.weights.inputs import NOTHING_FOUND, VectorInputs, from_parts, parts_named
 from gaia.validator.db import history
 from tests.support.patience import patience
 from tests.support.rehearsal import board_of, kill, scores_of, until
@@ -50,7 +50,7 @@ def inputs(calm) -> VectorInputs:
     async def newest(connection):
         row = (await history.vectors_of(connection, calm[0]["run_ids"]))[-1]
         parts = await history.weight_inputs(connection, parts_named(row.inputs))
-        return read(row.inputs, parts)
+        return from_parts(row.inputs, parts)
 
     with open_source(calm[1]) as source:
         return source.read(newest)

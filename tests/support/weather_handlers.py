@@ -17,8 +17,8 @@ describe_forecast = resolve(units.DescribeForecast.handler)
 score_day1 = resolve(units.ScoreDay1.handler)
 score_era5_final = resolve(units.ScoreFinal.handler)
 score_batch = resolve(units.ScoreBatch.handler)
-make_products = resolve(units.MakeProducts.handler)
-find_overlaps = resolve(units.FindOverlaps.handler)
+compute_gram_matrix = resolve(units.ComputeGramMatrix.handler)
+pairwise_overlaps = resolve(units.FindOverlaps.handler)
 
 
 def part_of(payload: Mapping[str, Any], unit: type[units.Unit]) -> dict[str, Any]:

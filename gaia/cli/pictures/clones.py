@@ -1,4 +1,4 @@
-"""Who errs like whom: correlation of the errors of every two miners; copies light up."""
+"""Draws the correlation of the errors of each two miners, which shows copies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from gaia.cli.pictures import style
 
 ALIKE = 0.95
-"""Errors that correlate by this much are hardly two models'."""
+"""Correlation of errors that two independent models hardly reach."""
 _MOST_NUMBERED = 16
 
 Matrix = NDArray[np.float64]
 
 
 def order_of(alike: Matrix) -> list[int]:
-    """Return an order of the miners in which those that err alike stand together.
+    """Return an order of the miners that puts those with similar errors side by side.
 
     Groups are merged from the most alike to the least, by mean correlation of their members.
     """
@@ -37,7 +37,7 @@ def order_of(alike: Matrix) -> list[int]:
 
 
 def groups_of(alike: Matrix, least: float = ALIKE) -> list[list[int]]:
-    """Return runs of neighbours of whom each correlates by `least` or more with the one before."""
+    """Return groups of neighbours in which each correlates by `least` or more with the one before."""
     groups: list[list[int]] = []
     for place in range(len(alike)):
         if groups and alike[place, place - 1] >= least:
@@ -48,7 +48,7 @@ def groups_of(alike: Matrix, least: float = ALIKE) -> list[list[int]]:
 
 
 def draw(alike: Matrix, names: Sequence[str], title: str, subtitle: str) -> Figure:
-    """Draw the correlations (miner, miner), named in the same order."""
+    """Draw the correlations (miner, miner); `names` has the same order."""
     order = order_of(alike)
     sorted_alike, labels = alike[np.ix_(order, order)], [names[place] for place in order]
     count = len(labels)

@@ -1,4 +1,4 @@
-"""A map of the earth without a map library: Equal Earth projection, coastlines from a file beside us."""
+"""Draws maps in the Equal Earth projection, with coastlines from a data file of this package."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def unproject(x: Values, y: Values) -> tuple[Values, Values]:
 
 
 def edges() -> tuple[float, float]:
-    """Return the largest x and y of the map."""
+    """Return the largest x and the largest y of the map."""
     x, _ = project(np.array([180.0]), np.array([0.0]))
     _, y = project(np.array([0.0]), np.array([90.0]))
     return float(x[0]), float(y[0])
@@ -63,7 +63,7 @@ def sampled(field: Values, columns: int = 1600) -> Values:
 
 
 def _interpolated(field: Values, longitudes: Values, latitudes: Values) -> Values:
-    """Return the field between its points, bilinear, around the globe."""
+    """Return the field interpolated bilinearly, with longitudes going round the globe."""
     step = 360.0 / field.shape[1]
     down, east = (90.0 - latitudes) / step, (longitudes % 360.0) / step
     i = np.clip(np.floor(down).astype(int), 0, field.shape[0] - 2)

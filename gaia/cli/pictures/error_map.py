@@ -1,4 +1,4 @@
-"""Where a forecast was wrong: its error on a map of the earth."""
+"""Draws the error of a forecast on a map of the earth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gaia.cli.pictures import earth, style
 
 _COVERED = 99.0
-"""Percentage of points whose error the colours tell apart."""
+"""Percentile of the absolute error at which the colour scale ends."""
 
 
 def draw(error: NDArray[np.floating], unit: str, title: str, subtitle: str) -> Figure:

@@ -1,4 +1,4 @@
-"""The leaderboard over time: each miner's mean over its recent runs, and how sure it is."""
+"""Draws the leaderboard: each miner's mean over its recent runs, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from gaia.cli.significance import half_width
 from gaia.validator.db.rows import OverallRow
 
 _BESIDE = 4.0
-"""Points from one coloured line to the next."""
+"""Offset between coloured lines, in points of the paper."""
 _MOST_MARKED = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A miner's mean over the window that ends with one run."""
+    """A miner's mean over the window that ends with a given run."""
 
     moment: datetime
     mean: float
     half_width: float | None
-    """Of the 95 % interval."""
+    """Half width of the 95 % interval."""
 
 
 def standings(rows: Sequence[OverallRow], window: timedelta) -> dict[str, list[Standing]]:
-    """Return each miner's standing after every run that counted for it, by hotkey.
+    """Return hotkey -> the miner's standing after each run that counted for it.
 
     Parameters
     ----------
     rows
         Overall scores of one rule set, oldest first.
     window
-        Runs so long before a run count with it.
+        Time before a run during which earlier runs count with it.
     """
     earned: dict[str, list[tuple[datetime, float]]] = {}
     for row in rows:
@@ -57,7 +57,7 @@ def standings(rows: Sequence[OverallRow], window: timedelta) -> dict[str, list[S
 def draw(
     board: Mapping[str, Sequence[Standing]], shown: Mapping[str, str], title: str, subtitle: str
 ) -> Figure:
-    """Draw all miners; those in `shown`, hotkey to label, best first, get a colour, bars and a name."""
+    """Draw all miners; those in `shown` (hotkey to label, best first) get a colour, bars and a name."""
     figure = style.a_figure(9.6, 5.4)
     axes = figure.add_axes((0.075, 0.13, 0.74, 0.71))
     style.quiet(axes)
@@ -74,9 +74,9 @@ def draw(
 
 
 def _draw_shown(axes: Axes, board: Mapping[str, Sequence[Standing]], shown: Sequence[str]) -> None:
-    """Draw the coloured lines, each a few points of the paper beside the others, so that no bar hides another.
+    """Draw the coloured lines, each shifted on the paper so that no bar hides another.
 
-    Their days stay what they are: what is moved is the ink.
+    Only the drawing is shifted; the dates stay the same.
     """
     paper = axes.figure.dpi_scale_trans
     for place, (hotkey, colour) in enumerate(zip(shown, style.COLOURS, strict=False)):
@@ -93,16 +93,16 @@ def _draw_shown(axes: Axes, board: Mapping[str, Sequence[Standing]], shown: Sequ
             elinewidth=0.9,
             zorder=3 + len(shown) - place,
         )
-    # An interval from two runs can be many times the spread of the miners: it may leave the picture.
+    # An interval from two runs can be many times wider than the spread of the miners: it may leave the picture.
     means = [each.mean for hotkey in shown for each in board[hotkey]]
     margin = 0.25 * ((max(means) - min(means)) or 0.1)
     axes.set_ylim(min(means) - margin, max(means) + margin)
 
 
 def _mark_runs(axes: Axes, moments: Sequence[datetime]) -> None:
-    """Mark each run on the axis where there are few, and days as they come where there are many."""
+    """Mark each run on the axis if there are few, else let matplotlib choose the days."""
     days = [float(date2num(moment)) for moment in moments]  # type: ignore[no-untyped-call]
-    # Lines that are moved on the paper leave no mark on the limits of the axis.
+    # Shifted lines do not change the limits of the axis.
     margin = max(0.5, 0.03 * (days[-1] - days[0]))
     axes.set_xlim(days[0] - margin, days[-1] + margin)
     if len(moments) > _MOST_MARKED:

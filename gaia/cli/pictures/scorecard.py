@@ -1,4 +1,4 @@
-"""The scorecard: variable by lead, signed, hatched where chance would explain it as well."""
+"""Draws the scorecard: variable by lead, hatched where a difference is not significant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BASELINES = ("climatology", "gfs", "persistence", "blend")
 _MOST_NUMBERED = 30
 _STRONGEST = 100.0
 _BRIGHTNESS = (0.299, 0.587, 0.114)
-"""Of red, green and blue."""
+"""Weights of red, green and blue."""
 _DARK, _PALE = 0.52, 0.8
 
 Cell = tuple[str, str, int]
@@ -31,10 +31,10 @@ Cell = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorecard:
-    """How much smaller a miner's error is than a reference's, run by run."""
+    """Error of a miner relative to that of a reference, run by run."""
 
     values: Mapping[Cell, Sequence[float]]
-    """Per cell one value a run, oldest first: ``100 (1 - rmse / rmse of the reference)``."""
+    """Cell -> one value per run, oldest first: ``100 (1 - rmse / rmse of the reference)``."""
     fields: Sequence[str]
     columns: Sequence[tuple[str, int]]
     """(kind, lead in hours), in order."""
@@ -43,16 +43,16 @@ class Scorecard:
 def scorecard(
     components: Sequence[ComponentRow], reference: Sequence[ComponentRow] | str, fields: Sequence[str]
 ) -> Scorecard:
-    """Make a scorecard of one miner.
+    """Return the scorecard of one miner.
 
     Parameters
     ----------
     components
-        The miner's, of all runs, oldest first.
+        Components of the miner in all runs, oldest first.
     reference
-        Another miner's components, or the name of a baseline.
+        Components of another miner, or the name of a baseline.
     fields
-        Rows, top first.
+        Names of the rows, from the top.
     """
     others = {} if isinstance(reference, str) else {_key(row): row.rmse for row in reference}
     values: dict[Cell, list[float]] = {}
@@ -69,9 +69,9 @@ def scorecard(
 
 
 def baseline_mse(row: ComponentRow, baseline: str) -> float | None:
-    """Return a baseline's mean squared error, as stored or as the stored skill implies it.
+    """Return a baseline's mean squared error, as stored or as implied by the stored skill.
 
-    A skill of gaia-2.9 is that of the forecast less its mean error, so it implies the
+    A skill of gaia-2.9 is that of the forecast minus its mean error. It implies the
     reference's error through ``mse - bias^2``.
     """
     stored: float | None = row.measures.get(f"mse_{baseline}")
@@ -84,7 +84,7 @@ def baseline_mse(row: ComponentRow, baseline: str) -> float | None:
 
 
 def draw(card: Scorecard, title: str, subtitle: str) -> Figure:
-    """Draw it: blue is better than the reference, red worse."""
+    """Draw a scorecard; blue is better than the reference, red worse."""
     rows, columns = len(card.fields), len(card.columns)
     left, right, top, bottom = 1.0, 1.35, 1.15, 0.55
     cell_width, cell_height = 0.72, 0.36 if rows <= _MOST_NUMBERED else 0.2

@@ -1,4 +1,4 @@
-"""Skill by lead time, one panel a field, with what anybody could have had for nothing."""
+"""Draws skill by lead time, one panel per field, with the public forecasts."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Curves:
 
     field: str
     miners: Mapping[str, Curve]
-    """By hotkey."""
+    """Hotkey -> curve."""
     baselines: Mapping[str, Curve]
 
 
 def curves_of(components: Sequence[ComponentRow], field: str) -> Curves:
-    """Return the plain MSE skill against climatology of all miners and public baselines, at final leads.
+    """Return the plain MSE skill against climatology of all miners and baselines at final leads.
 
-    A baseline is there where some row says how large its error was; of day 1 only if
-    that is all there is, for its truth is another.
+    A baseline is included where a row holds its error. Day-1 leads are used only if there are
+    no others, because their truth differs.
     """
     miners: dict[str, dict[int, list[float]]] = {}
     baselines: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
@@ -56,7 +56,7 @@ def curves_of(components: Sequence[ComponentRow], field: str) -> Curves:
         for name in _PUBLIC:
             public = baseline_mse(row, name)
             if public is not None:
-                # Every miner's row says the same of a baseline: it counts once a run.
+                # Every miner's row holds the same value for a baseline: it counts once per run.
                 baselines.setdefault((name, row.kind), {}).setdefault(lead, {})[row.run_id] = (
                     1.0 - public / usual
                 )
@@ -72,7 +72,7 @@ def curves_of(components: Sequence[ComponentRow], field: str) -> Curves:
 
 
 def draw(panels: Sequence[Curves], shown: Mapping[str, str], title: str, subtitle: str) -> Figure:
-    """Draw all panels; `shown` are the miners that get a colour, hotkey to label, best first."""
+    """Draw all panels; the miners in `shown` (hotkey to label, best first) get a colour."""
     columns = 2 if len(panels) == 4 else min(_COLUMNS, len(panels))
     rows = ceil(len(panels) / columns)
     width, height = 0.75 + columns * 3.5 + 0.35, 1.25 + rows * 2.7 + 0.55
@@ -143,7 +143,7 @@ def _draw_panel(axes: Axes, panel: Curves, shown: Sequence[str]) -> None:
 
 
 def _least(panels: Sequence[Curves], shown: Sequence[str]) -> float:
-    """Return where the axis begins: below the coloured miners and the public, but not at the worst's expense."""
+    """Return the lower end of the axis, which ignores the worst of the other miners."""
     curves = [panel.miners[hotkey] for panel in panels for hotkey in shown if hotkey in panel.miners]
     curves += [curve for panel in panels for curve in panel.baselines.values()]
     lowest = min([mean for curve in curves for mean in _points(curve)[1]], default=0.0)

@@ -1,4 +1,4 @@
-"""How our pictures look: colours that everybody can tell apart, quiet axes, a title that says what is shown."""
+"""Common style of the pictures: distinguishable colours, plain axes, titles."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _DPI = 160
 
 
 def a_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches."""
+    """Return an empty figure of `width` by `height` inches."""
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def head(figure: Figure, title: str, subtitle: str, left: float = 0.5) -> None:
-    """Write the title and, below it, what the picture was made from; `left` in inches."""
+    """Write the title and, below it, the data that the picture shows; `left` is in inches."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - 0.38 / height, title, size=14, weight="bold", color=INK, va="baseline")
     figure.text(left / width, 1 - 0.62 / height, subtitle, size=9.5, color=GREY, va="baseline")
 
 
 def foot(figure: Figure, text: str, left: float = 0.5) -> None:
-    """Write how to read the picture below it."""
+    """Write below the picture how to read it."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 0.16 / height, text, size=8.5, color=GREY, va="baseline")
 
 
 def quiet(axes: Axes, *, grid: str = "y") -> None:
-    """Leave of an axes' frame what is needed to read it; `grid`: "x", "y" or ""."""
+    """Remove needless parts of an axes' frame; `grid` is "x", "y" or ""."""
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(side == "bottom")
     axes.spines["bottom"].set_color(FAINT)
@@ -59,7 +59,7 @@ def field_title(field: str) -> str:
 
 
 def spread(positions: list[float], least: float) -> list[float]:
-    """Move labels apart until no two are closer than `least`; their order and, as far as may be, places stay.
+    """Return positions moved apart until no two are closer than `least`; their order stays.
 
     >>> spread([1.0, 1.0, 3.0], 0.5)
     [0.75, 1.25, 3.0]

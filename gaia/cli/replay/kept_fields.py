@@ -1,4 +1,4 @@
-"""Errors of kept forecasts as fields; a miner's bytes are decoded in a process of their own."""
+"""Computes error fields of kept forecasts; a separate process decodes miners' bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gaia.tasks.defined_tasks.weather.validator.reading.chunks import MinerStore
 from gaia.validator.utils.errors import GaiaError
 
 _MOST_POINTS = 20_000
-"""Correlations are taken over no more points than this; errors of weather are smooth."""
+"""Upper limit of the points in a correlation; weather errors are smooth, so more change little."""
 
 T = TypeVar("T")
 Error = NDArray[np.float32]
@@ -29,7 +29,7 @@ def mean_error(executor: ProcessPoolExecutor, units: Iterable[StoredUnit], field
     Raises
     ------
     NotThere
-        If nothing was kept, or something kept is not what it was.
+        If nothing was kept, or a kept file was changed.
     """
     total, count = None, 0
     for unit in units:
@@ -47,7 +47,7 @@ def mean_correlation(executor: ProcessPoolExecutor, groups: Iterable[Sequence[St
     Parameters
     ----------
     groups
-        Units of one lead of one run, one a miner, always in the same order.
+        Units of one lead of one run, one per miner, always in the same order.
     """
     futures = [executor.submit(correlate, list(group)) for group in groups]
     if not futures:
@@ -57,7 +57,7 @@ def mean_correlation(executor: ProcessPoolExecutor, groups: Iterable[Sequence[St
 
 
 def read_error(stored: StoredUnit, field: str) -> Error | str:
-    """Return forecast minus truth, or what keeps us from it."""
+    """Return forecast minus truth, or the reason why it cannot be computed."""
     try:
         return _error(stored, field)
     except GaiaError as error:
@@ -65,7 +65,7 @@ def read_error(stored: StoredUnit, field: str) -> Error | str:
 
 
 def correlate(units: Sequence[StoredUnit]) -> Matrix | str:
-    """Return the area-weighted correlation of errors (unit, unit), mean over the fields."""
+    """Return the area-weighted correlation of errors (unit, unit), averaged over the fields."""
     try:
         fields = units[0].unit.fields
         return np.asarray(np.mean([_correlation(units, field) for field in fields], axis=0), np.float64)

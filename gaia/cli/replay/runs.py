@@ -1,4 +1,4 @@
-"""Computes stored runs anew and compares every stored number, bit for bit."""
+"""Recomputes stored runs and compares every stored number, bit for bit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gaia.validator.db.inputs import Contract
 from gaia.validator.db.rows import ComponentRow, LeadRow
 
 _UNSCORED = Contract(day1_lead_hours=(), final_lead_hours=(), day1_fields=(), final_fields=())
-"""Of a run in which no lead has a score: rules give a miner that was refused or excused the same under any."""
+"""Contract of a run without scores; rejected and excused forecasts score the same under any contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One stored value that is not what comes out now."""
+    """One stored value that differs from the recomputed one."""
 
     where: str
     stored: Any
@@ -34,13 +34,13 @@ class Difference:
 
 @dataclass(slots=True, kw_only=True)
 class Comparison:
-    """Stored values beside those that come out now."""
+    """Result of comparing stored values with recomputed ones."""
 
     numbers: int = 0
-    """Stored values that were compared."""
+    """Number of stored values that were compared."""
     differences: list[Difference] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """Why something could not be computed at all."""
+    """Reasons why something could not be recomputed."""
 
     @property
     def is_same(self) -> bool:
@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(slots=True)
 class Verdict(Comparison):
-    """What came of one run."""
+    """Result of the replay of one run."""
 
     run_id: str
 
@@ -63,7 +63,7 @@ class Verdict(Comparison):
 def replay(
     runs: Iterable[StoredRun], data_dir: Path, workers: int, done: Callable[[Verdict], None]
 ) -> list[Verdict]:
-    """Compute `runs` anew in `workers` processes; `done` is told of each run."""
+    """Recompute `runs` in `workers` processes; call `done` after each run."""
     verdicts = []
     with pool(workers, data_dir) as executor:
         for run in runs:
@@ -73,9 +73,9 @@ def replay(
 
 
 def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) -> Verdict:
-    """Compute one run anew, and compare: components, scores of leads, overall scores.
+    """Recompute one run and compare its components, lead scores and overall scores.
 
-    Of a run that is open, what is scored so far.
+    Of an open run, compare what is scored so far.
     """
     verdict = Verdict(run.summary.run_id)
     if run.summary.contract is None and run.leads:
@@ -96,7 +96,7 @@ def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) ->
 
 
 def same_bits(stored: Any, computed: Any) -> bool:
-    """Say whether two values are the same, numbers down to the last bit and the sign of zero."""
+    """Return whether two values are equal, numbers to the last bit and the sign of zero."""
     if isinstance(stored, float) and isinstance(computed, float):
         return struct.pack("<d", stored) == struct.pack("<d", computed)
     return type(stored) is type(computed) and bool(stored == computed)
@@ -132,7 +132,7 @@ def _compare_components(
 def _compare_leads(
     run: StoredRun, values: Mapping[Key, LeadScored], verdict: Verdict
 ) -> dict[tuple[str, str], dict[tuple[str, int], float]]:
-    """Compare the score of every lead; return what each (hotkey, rule set) scored, as computed now."""
+    """Compare the score of every lead; return the recomputed scores of each (hotkey, rule set)."""
     contract = run.summary.contract or _UNSCORED
     scored: dict[tuple[str, str], dict[tuple[str, int], float]] = {}
     for row in run.leads:
@@ -147,7 +147,7 @@ def _compare_leads(
 
 def _lead_score(row: LeadRow, rules: RuleSet, value: LeadScored | None, contract: Contract) -> float | None:
     if row.reason is not None:
-        # A lead that was given up for all alike is NaN; one that a miner did not deliver is the worst.
+        # A lead that nobody can be scored at is NaN; a lead that a miner did not deliver has the worst score.
         return math.nan if math.isnan(row.score) else rules.worst
     if value is None:
         return None
@@ -172,7 +172,7 @@ def _compare_totals(
         where = f"{row.hotkey} {row.rule_set}"
         verdict.compare(f"{where} day1", row.day1, total.day1)
         for lead, score in sorted(row.leads.items()):
-            # jsonb keeps the digits of a number, and not that it was written as 0.0 or -0.0.
+            # jsonb does not keep the sign of zero.
             computed = total.leads.get(int(lead))
             verdict.compare(
                 f"{where} leads {lead}", score + 0.0, None if computed is None else computed + 0.0

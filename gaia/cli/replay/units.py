@@ -1,4 +1,4 @@
-"""The units of a stored run, made again from what was recorded: manifest, spool, reference fields, payload."""
+"""Rebuilds the units of a stored run from its manifests, spool, reference fields and payloads."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _SCORING = {kind.handler: kind for kind in SCORES_ONE.values()}
 
 
 class InputMissing(GaiaError):
-    """Something a score was made from is gone, or is not what it was."""
+    """An input of a score is missing or was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredUnit:
-    """One unit that scored a lead, and the stored scores that came of it."""
+    """One unit that scored a lead, and the stored scores it produced."""
 
     unit: ScoreDay1 | ScoreFinal
     digests: Mapping[str, str]
-    """Path of each of our own fields -> its sha256 then."""
+    """Path of each reference field -> its sha256 when the lead was scored."""
     keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a unit answers now, or why it does not."""
+    """The answer of a rerun unit, or the reason why there is none."""
 
     keys: tuple[Key, ...]
     value: LeadScored | None
@@ -67,21 +67,21 @@ class Outcome:
 
 
 def key_of(row: ComponentRow | LeadRow) -> Key:
-    """Return which lead of which forecast a row is of."""
+    """Return the forecast and lead that a row belongs to."""
     return row.hotkey, row.rule_set, LeadKind(row.kind), row.lead_hours
 
 
 def units_of(
     run: StoredRun, data_dir: Path, hotkeys: Container[str] | None = None, rule_set: str | None = None
 ) -> list[StoredUnit]:
-    """Return the units that made the components of `run`; rule sets that were given the same share one.
+    """Return the units that produced the components of `run`; rule sets with equal inputs share one.
 
-    `hotkeys` and `rule_set` leave out others'.
+    `hotkeys` and `rule_set` restrict the units to those of the given miners and rules.
 
     Raises
     ------
     InputMissing
-        If what a lead was given was not recorded, or a frozen manifest does not hold any more.
+        If the inputs of a lead were not recorded, or a frozen manifest is no longer valid.
     """
     inputs = {(row.rule_set, row.kind, row.lead_hours): row for row in run.inputs}
     promises = _Promises(run.forecasts)
@@ -105,7 +105,7 @@ def units_of(
 
 @contextmanager
 def pool(workers: int, data_dir: Path, sandbox: SandboxMode = "best-effort") -> Iterator[ProcessPoolExecutor]:
-    """Yield processes that are made as compute workers are: single-threaded, locked in, without a database.
+    """Yield a pool of processes confined like compute workers: one thread, a sandbox, no database.
 
     Of the files only the spool and the fields below `data_dir` are within their reach.
     """
@@ -186,12 +186,12 @@ def require_digest(path: Path, sha256: str) -> None:
 
 
 def store_of(data_dir: Path, run_id: RunId, hotkey: Hotkey) -> Path:
-    """Return the spool folder of one forecast."""
+    """Return the folder in the spool that holds one forecast."""
     return data_dir / "spool" / run_id / hotkey
 
 
 class _Promises:
-    """Digests of files that miners committed to, each manifest verified when first asked for."""
+    """Digests that miners committed to; each manifest is verified on its first use."""
 
     def __init__(self, forecasts: Sequence[ForecastRow]) -> None:
         self._forecasts: dict[str, ForecastRow] = {row.hotkey: row for row in forecasts}

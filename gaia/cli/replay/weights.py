@@ -1,4 +1,4 @@
-"""Computes journalled weight vectors anew from what they were computed from, and overlaps from kept products."""
+"""Recomputes journalled weight vectors from their inputs, and overlaps from stored Gram matrices."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from pathlib import Path
 
 from gaia.cli.replay.runs import Comparison
 from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted
-from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PRODUCTS
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import MATRICES
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
-from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, read, vector_of
+from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, from_parts, vector_of
 from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.db.rows import VectorRow
 
 Finder = Callable[[FindOverlaps], Overlaps]
-"""Answers the unit that finds overlaps; may raise a `GaiaError`."""
+"""Function that runs the unit for overlaps; may raise a `GaiaError`."""
 
 BEFORE = "its inputs were not stored, because an earlier release journalled it"
 
 
 @dataclass(slots=True)
 class VectorVerdict(Comparison):
-    """What came of one journalled vector."""
+    """Result of the replay of one journalled vector."""
 
     epoch: int
     run_ids: Sequence[str]
     notes: list[str] = field(default_factory=list)
-    """What could not be looked at, as is to be expected."""
+    """Parts that could not be compared for an expected reason."""
 
     @property
     def is_known(self) -> bool:
-        """Say whether the vector itself was computed anew."""
+        """Return whether the vector itself was recomputed."""
         return self.numbers > 0
 
 
 def replay_vector(
     row: VectorRow, parts: Mapping[str, str], kept: Sequence[GramMatrix], data_dir: Path, overlaps: Finder
 ) -> VectorVerdict:
-    """Compute one vector anew, and compare: overlaps, weights, vector, digest.
+    """Recompute one vector and compare its overlaps, weights, values and digest.
 
     Parameters
     ----------
     row
-        Its entry in the journal.
+        The vector's entry in the journal.
     parts
-        Digest -> part of what it was computed from.
+        Digest -> part of the vector's inputs.
     kept
-        All products that are still there.
+        All Gram matrices that are still stored.
     overlaps
-        Finds overlaps anew.
+        Function that recomputes overlaps.
     """
     verdict = VectorVerdict(row.epoch, row.run_ids)
     if row.inputs is None:
         verdict.notes.append(BEFORE)
         return verdict
     try:
-        inputs = read(row.inputs, parts)
+        inputs = from_parts(row.inputs, parts)
     except InputsDamaged as error:
         verdict.problems.append(str(error))
         return verdict
@@ -88,7 +88,7 @@ def _compare_overlaps(
             " were deleted when the runs left the window"
         )
         return
-    unit = overlaps_wanted(data_dir / PRODUCTS, there, inputs.members(), inputs.earning() or [])
+    unit = overlaps_wanted(data_dir / MATRICES, there, inputs.members(), inputs.earning() or [])
     found = overlaps(unit)
     if found.missing:
         verdict.problems.append(f"Gram matrices {', '.join(found.missing)} are missing or changed")

@@ -1,4 +1,4 @@
-"""The Climate Data Store's retrieve API, as the cdsapi client speaks it, answering with replayed weather."""
+"""Serves the Climate Data Store's retrieve API, as the cdsapi client uses it, with replayed weather."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ROOT = "/api/retrieve/v1"
 
 
 class InvalidRequest(Exception):
-    """The request asks for something the data set does not hold."""
+    """The request asks for data that the data set does not hold."""
 
 
 @dataclass(slots=True)
@@ -48,9 +48,9 @@ class _Job:
 
 
 class CdsDesk:
-    """Takes requests, prepares GRIB files in the background and hands them out.
+    """Accepts requests, prepares GRIB files in the background and serves them.
 
-    `serve_data(request, path)` answers with a file's bytes.
+    `serve_data(request, path)` returns the response with a file's bytes.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CdsDesk:
         ]
 
     async def stop(self) -> None:
-        """Wait for what is being prepared."""
+        """Wait until all files in preparation are finished."""
         await asyncio.gather(*self._work)
 
     async def _messages(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The climatology as WeatherBench2 lays it out: zarr v2 by hour and day of year, made chunk by chunk."""
+"""Serves the climatology in WeatherBench2's layout: zarr v2 by hour and day of year, made chunk by chunk."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CODEC = {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize":
 
 
 class ClimatologyStore:
-    """Objects of one store, by their path below it.
+    """Objects of one store, by their path in it.
 
-    Hour and day of year make no difference here: the replayed week is too
-    short to know them.
+    All hours and days of the year have the same values, because the replayed week is too
+    short to distinguish them.
     """
 
     def __init__(self, replay: WeatherReplay, grid: str, fields: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class ClimatologyStore:
         return bytes(self._coordinates[array].tobytes())
 
     def write_metadata(self, directory: Path) -> None:
-        """Write everything but the chunks of fields below `directory`."""
+        """Write all objects except the chunks of fields below `directory`."""
         chunks = [f"{name}/0" for name in self._coordinates]
         for path in [".zmetadata", *self._metadata, *chunks]:
             content = self.read(path)

@@ -1,4 +1,4 @@
-"""Writes GRIB messages and index lines as NOAA and ECMWF publish them."""
+"""Writes GRIB messages and index lines in the form that NOAA and ECMWF publish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 
 _BITS_PER_VALUE = 16
 _GRAVITY = 9.80665
-"""GFS publishes geopotential height; WMO's constant turns it into geopotential."""
+"""WMO's constant, which turns the geopotential height of GFS into geopotential."""
 
 _GFS_PARAMETERS: Mapping[str, tuple[int, int, int]] = {
     "2t": (0, 0, 0),
@@ -61,7 +61,7 @@ class GfsFile:
 
 
 def gfs_file(fields: Mapping[str, Field], init_time: datetime, lead_hours: int) -> GfsFile:
-    """Return GRIB2 messages of `fields` (lat, lon), complex packing with spatial differencing, as NOAA's."""
+    """Return GRIB2 messages of `fields` (lat, lon), with NOAA's complex packing and spatial differencing."""
     messages: list[bytes] = []
     lines: list[str] = []
     start = 0

@@ -1,4 +1,4 @@
-"""The sources of truth of a local subnet: one HTTP server in the layouts of NOAA, the CDS and WeatherBench2."""
+"""Serves the data sources of a local subnet by HTTP, in the layouts of NOAA, the CDS and WeatherBench2."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gaia.tasks.defined_tasks.base import Clock
 from gaia.validator.utils.files import put_file
 
 GFS_DELAY = timedelta(hours=4)
-"""A cycle's files all appear together so long after its time; NOAA's appear between 3.5 and 5 h."""
+"""Delay after a cycle's time at which all its files appear; NOAA's appear after 3.5 to 5 h."""
 GFS_PRODUCTS = {"0.25": "0p25", "1.0": "1p00"}
 _CDS_KEY = "local-subnet"
 _GFS_NAME = re.compile(
@@ -39,31 +39,30 @@ _NO_SUCH_KEY = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey<
 
 
 class Fault(StrEnum):
-    """What can be made to go wrong, once per injection."""
+    """Faults that can be injected, each into a given number of answers."""
 
     UNAVAILABLE = "unavailable"
-    """The next request is answered 503."""
+    """Answers with 503."""
     THROTTLED = "throttled"
-    """The next request is answered 429."""
+    """Answers with 429."""
     TRUNCATED = "truncated"
-    """The next data end half way, in an answer that is otherwise whole."""
+    """Ends the data half way, in an otherwise complete answer."""
     STALE_INDEX = "stale_index"
-    """The next .idx gives the offsets of another file."""
+    """Answers an .idx request with the offsets of another file."""
     WRONG_MESSAGE = "wrong_message"
-    """The next .idx has the names of its first two messages exchanged."""
+    """Answers an .idx request with the names of the first two messages exchanged."""
 
 
 class ArchiveServer:
-    """Serves replayed weather as it is published under `clock`.
+    """Serves replayed weather at the times when it is published on `clock`.
 
-    Everything served from GRIB is first written below `directory`, under the
-    path of its URL, and stays there byte for byte: `gfs.YYYYMMDD/HH/atmos/`,
-    `era5/` and `climatology/`.
+    Served GRIB files are first written below `directory`, under the path of their URL, and
+    stay there unchanged: `gfs.YYYYMMDD/HH/atmos/`, `era5/` and `climatology/`.
 
     Parameters
     ----------
     clock
-        A GFS cycle can be had 4 h after its time, ERA5 5 days after its time.
+        A GFS cycle is available 4 h after its time, ERA5 5 days after its time.
     fields
         Names of the fields the archives hold, such as "2t" and "z500".
     """
@@ -77,21 +76,21 @@ class ArchiveServer:
         self._grid = grid
         self._fields = tuple(fields)
         self._climatology = ClimatologyStore(replay, grid, fields)
-        # With the chunks that are served, what is left in the folder is a store of its own.
+        # With the served chunks, the folder is a complete store.
         self._climatology.write_metadata(directory / "climatology" / self._climatology.name)
         self._cds = CdsDesk(clock, replay, directory / "era5", grid, frozenset(fields), self._data)
         self._faults: Counter[Fault] = Counter()
         self.troubles = Troubles()
-        """What sources answer instead of data; a running local subnet is told at `CONTROL_PATH`."""
+        """Answers that sources give instead of data; `CONTROL_PATH` changes them in a running subnet."""
         self._writing: dict[Path, asyncio.Lock] = {}
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._url = ""
         self.requests: Counter[str] = Counter()
-        """How often each path was asked for."""
+        """Path -> number of requests for it."""
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Listen and return the base URL, without a slash at its end."""
+        """Listen; return the base URL without a final slash."""
         listener = socket.create_server((host, port))
         config = uvicorn.Config(
             self.app(), log_config=None, access_log=False, lifespan="off", ws="none", server_header=False
@@ -102,7 +101,7 @@ class ArchiveServer:
         return self._url
 
     async def stop(self) -> None:
-        """Finish what is being answered and close."""
+        """Finish the open requests and stop listening."""
         if self._server is None or self._serving is None:
             return
         self.troubles.close()
@@ -111,7 +110,7 @@ class ArchiveServer:
         await self._cds.stop()
 
     def environment(self) -> dict[str, str]:
-        """Return the settings that point a validator at this server, by environment name."""
+        """Return the environment variables that point a validator at this server."""
         return {
             "GAIA_GFS_URL": self._url,
             "GAIA_CDS_URL": f"{self._url}/api",
@@ -120,11 +119,11 @@ class ArchiveServer:
         }
 
     def inject(self, fault: Fault, times: int = 1) -> None:
-        """Make the next `times` answers that `fault` concerns go wrong."""
+        """Inject `fault` into the next `times` answers that it applies to."""
         self._faults[fault] += times
 
     def app(self) -> ASGIApp:
-        """Return the ASGI application."""
+        """Return the ASGI application of the server."""
         routes = [
             Route("/gfs.{date}/{hour}/atmos/{name}", self._gfs),
             Route("/climatology/{store}/{path:path}", self._climatology_object),
@@ -134,7 +133,7 @@ class ArchiveServer:
         return _Doorkeeper(Starlette(routes=routes), self)
 
     def refusal(self, path: str) -> Response | None:
-        """Count a request; return what it is refused with, if it is."""
+        """Count a request; return the response that refuses it, or None."""
         self.requests[path] += 1
         if self._strikes(Fault.UNAVAILABLE):
             return Response(b"Please reduce your request rate.", status_code=503)
@@ -151,7 +150,7 @@ class ArchiveServer:
         return self._data(request, path)
 
     async def _gfs_path(self, date: str, hour: str, name: str) -> Path | None:
-        """Return the file asked for, made if need be; None if NOAA would not have it now."""
+        """Return the requested file, written if necessary; None if NOAA would not have published it."""
         match = _GFS_NAME.fullmatch(name)
         if match is None or match["hour"] != hour or match["product"] != GFS_PRODUCTS[self._grid]:
             return None
@@ -205,7 +204,7 @@ class ArchiveServer:
         return self._data(request, copy)
 
     def _data(self, request: Request, path: Path) -> Response:
-        """Answer with a file, or with the one range of it that is asked for."""
+        """Return a response with a file, or with the one requested range of it."""
         if not path.is_file():
             return Response(_NO_SUCH_KEY, status_code=404, media_type="application/xml")
         content = path.read_bytes()
@@ -229,7 +228,7 @@ class ArchiveServer:
 
 
 class _Doorkeeper:
-    """Lets the server count every request, and refuse some."""
+    """ASGI middleware that lets the server count every request and refuse some."""
 
     def __init__(self, app: ASGIApp, server: ArchiveServer) -> None:
         self._app = app
@@ -241,7 +240,7 @@ class _Doorkeeper:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the process it runs in."""
+    """Uvicorn server that installs no signal handlers."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

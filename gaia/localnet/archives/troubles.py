@@ -1,4 +1,4 @@
-"""What archives have been seen to answer instead of data: refusals, redirects, silence and garbage."""
+"""Reproduces failures of real archives: refusals, redirects, silence and garbage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTROL_PATH: Final = "/troubles"
 
 
 class Source(StrEnum):
-    """Which of the archives."""
+    """The archives of a local subnet."""
 
     GFS = "gfs"
     CDS = "cds"
@@ -24,10 +24,10 @@ class Source(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What a source answers to every request while it lasts."""
+    """A failure: what a source answers to every request while it lasts."""
 
     LICENCE = "licence"
-    """403: a licence is to be accepted anew."""
+    """403: a licence must be accepted again."""
     COST = "cost"
     """403: the request exceeds the cost limits."""
     BLOCKED = "blocked"
@@ -39,7 +39,7 @@ class Trouble(StrEnum):
     HANG = "hang"
     """No answer."""
     GARBAGE = "garbage"
-    """200 with bytes that mean nothing."""
+    """200 with meaningless bytes."""
 
 
 _PREFIXES: Mapping[str, Source] = {
@@ -54,40 +54,40 @@ _NOBODY = "http://127.0.0.1:9/moved"
 class _Lasting:
     trouble: Trouble
     times: int | None
-    """How many more requests it lasts; None: until it is ended."""
+    """Number of further requests that it affects; None: until it is ended."""
 
 
 class Troubles:
-    """The troubles the sources of one server are in.
+    """The present troubles of the sources of one server.
 
-    They are set by `begin` and `end`, or from another process by
+    `begin` and `end` set them; another process sends the request
 
         POST /troubles?source=cds&trouble=licence&times=20
 
-    where `times` may be left out, and `trouble=none` ends what there is. Troubles of
-    one source come one after the other.
+    where `times` is optional and `trouble=none` ends all troubles. Troubles of one source
+    follow one another.
     """
 
     def __init__(self) -> None:
         self._lasting: dict[Source, deque[_Lasting]] = {source: deque() for source in Source}
         self._over = asyncio.Event()
         self.struck = 0
-        """How many requests were answered by a trouble."""
+        """Source -> number of requests that a trouble answered."""
 
     def begin(self, source: Source, trouble: Trouble, times: int | None = None) -> None:
-        """Let `source` answer so, after the troubles begun before, for `times` requests or until `end`."""
+        """Append a trouble of `source`, which lasts for `times` requests or until `end`."""
         self._lasting[source].append(_Lasting(trouble, times))
 
     def end(self, source: Source) -> None:
-        """End all troubles of `source`, those to come too."""
+        """End all present and queued troubles of `source`."""
         self._lasting[source].clear()
 
     def close(self) -> None:
-        """Let go of all requests that wait for an answer."""
+        """Release all requests that wait for an answer."""
         self._over.set()
 
     async def answer(self, path: str) -> Response | None:
-        """Return what a request is answered because of a trouble; None where there is none."""
+        """Return the answer of the present trouble to a request; None if there is no trouble."""
         source = next((source for prefix, source in _PREFIXES.items() if path.startswith(prefix)), None)
         if source is None or not self._lasting[source]:
             return None
@@ -102,7 +102,7 @@ class Troubles:
         return _response(lasting.trouble)
 
     async def control(self, request: Request) -> Response:
-        """Begin or end a trouble for another process."""
+        """Begin or end a trouble, as another process requests."""
         asked = request.query_params
         try:
             source = Source(asked.get("source", ""))

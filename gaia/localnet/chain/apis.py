@@ -1,4 +1,4 @@
-"""Answers to the runtime APIs that clients call, as of one block."""
+"""Answers the runtime APIs that clients call, at one block."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _PER_NEURON = (
 
 
 class RuntimeApis:
-    """Runtime API calls over one block's state.
+    """Runtime API calls on the state of one block.
 
-    What the stand-in does not model (emission, trust, prices) is answered
-    with the neutral value of its type.
+    Values that the stand-in does not model (emission, trust, prices) are the neutral value of
+    their type.
     """
 
     def __init__(self, runtime: ChainRuntime, block: Block) -> None:
@@ -52,7 +52,7 @@ class RuntimeApis:
         }
 
     def call(self, name: str, data: bytes) -> bytes:
-        """Answer one `state_call`.
+        """Return the answer to one `state_call`.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class RuntimeApis:
         return self._runtime.encode(output, value)
 
     def _first_argument(self, described: Mapping[str, Any], data: bytes) -> Any:
-        """Decode the argument that every answered method starts with: a netuid or an account."""
+        """Return the first argument of a call: a netuid or an account."""
         (_, type_string), *others = described["inputs"]
         if others:
             return int.from_bytes(data[:2], "little")

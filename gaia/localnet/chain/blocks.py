@@ -1,4 +1,4 @@
-"""Extrinsics checked, applied and sealed into blocks, as a real node does."""
+"""Checks extrinsics, applies them and seals them into blocks, as a real node does."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _FUNDED = {"free": 10**15, "reserved": 0, "frozen": 0, "flags": 1 << 127}
 
 
 class InvalidTransactionError(Exception):
-    """The pool refuses the extrinsic; the text is the node's."""
+    """The pool refuses the extrinsic; the message is the real node's."""
 
 
 class StateDiscardedError(Exception):
-    """The block is older than what is kept."""
+    """The block is older than the kept ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extrinsic:
-    """A signed extrinsic whose signature, nonce and era were found valid."""
+    """A signed extrinsic with a valid signature, nonce and era."""
 
     raw: bytes
     signer: str
@@ -48,6 +48,8 @@ class Extrinsic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
+    """A sealed block with the state after it."""
+
     number: int
     hash: str
     header: Mapping[str, Any]
@@ -56,12 +58,12 @@ class Block:
 
 
 class BlockChain:
-    """One chain without forks, whose head is final; keeps the last `KEPT_BLOCKS` in full.
+    """One chain without forks, whose head is final; it keeps the last `KEPT_BLOCKS` blocks.
 
     Parameters
     ----------
     first_block
-        Number of the first block: above 0 for a chain that stands in for one that went on before.
+        Number of the first block; above 0 for a chain that continues an earlier one.
     """
 
     def __init__(
@@ -105,14 +107,14 @@ class BlockChain:
         return self._blocks[block_hash]
 
     def hash_of(self, number: int) -> str | None:
-        """Return the hash of block `number`, or None if it is ahead or long past."""
+        """Return the hash of block `number`; None if it does not exist yet or is not kept."""
         if number == 0:
             return self.genesis_hash
         back = self.head.number - number
         return self._hashes[-1 - back] if 0 <= back < len(self._hashes) else None
 
     def next_nonce(self, address: str) -> int:
-        """Return the nonce for the next extrinsic, those that wait counted."""
+        """Return the nonce for the next extrinsic, counting those in the pool."""
         waiting = sum(extrinsic.signer == address for extrinsic in self._pool)
         return int(self.storage.read("Account", address, pallet="System")["nonce"]) + waiting
 
@@ -129,7 +131,7 @@ class BlockChain:
         return extrinsic
 
     def seal(self) -> Block:
-        """Apply what waits, in order of arrival, and return the new block."""
+        """Apply the extrinsics of the pool in order of arrival; return the new block."""
         waiting, self._pool = self._pool, []
         parent = self._hashes[-1] if self._hashes else _NO_PARENT
         self._number = self.head.number + 1 if self._hashes else self._first_block
@@ -191,7 +193,7 @@ class BlockChain:
         )
 
     def _signed_payload(self, call: bytes, decoded: Mapping[str, Any]) -> bytes:
-        """Return the bytes that the signer must have signed, with the era's birth block in them."""
+        """Return the bytes that the signer must have signed, including the era's birth block."""
         era: Any = "00"
         era_hash: str | None = self.genesis_hash
         if decoded["era"] != "00":
@@ -218,7 +220,7 @@ class BlockChain:
         return self.runtime.encode("Compact", len(body)) + body
 
     def _sealed(self, parent: str, body: Sequence[bytes]) -> Block:
-        """Make the block; its hash is that of the SCALE header, which some clients recompute."""
+        """Return the new block; its hash is that of the SCALE header, which some clients recompute."""
         state = self.storage.snapshot()
         state_root = _digest(b"".join(key + state[key] for key in sorted(state)))
         extrinsics_root = _digest(b"".join(body))

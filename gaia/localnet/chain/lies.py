@@ -1,4 +1,4 @@
-"""Answers of a node that are not true: refusals that did not happen, and bytes that make no sense."""
+"""False answers of a node: refusals that did not happen, and malformed bytes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _STORAGE = ("state_getStorage", "state_getStorageAt")
 
 @dataclass(kw_only=True, slots=True)
 class Lie:
-    """What is told instead of the truth."""
+    """A rule that replaces true answers by false ones."""
 
     method: str
     """A JSON-RPC method, a runtime API such as ``SubnetInfoRuntimeApi_get_metagraph``, or a storage key in hex."""
     tell: Callable[[Any], Any]
     """True answer, as a JSON-RPC object -> what is sent."""
     times: int | None = 1
-    """How often it is told; None: until `ChainLies.end`."""
+    """Number of answers that it replaces; None: all until `ChainLies.end`."""
     acts: bool = True
-    """The node does what it was asked before it lies about it."""
+    """Whether the node carries out the request before it lies about it."""
     told: int = 0
 
 
 class ChainLies:
-    """The lies a test has asked a node for."""
+    """The lies that a test has requested from a node."""
 
     def __init__(self) -> None:
         self._lies: list[Lie] = []
@@ -34,17 +34,17 @@ class ChainLies:
     def tell(
         self, method: str, answer: Callable[[Any], Any], *, times: int | None = 1, acts: bool = True
     ) -> Lie:
-        """Send `answer(truth)` for the next `times` calls of `method`; return the lie, which counts itself."""
+        """Replace the answers to the next `times` calls of `method` by `answer(truth)`; return the lie."""
         lie = Lie(method=method, tell=answer, times=times, acts=acts)
         self._lies.append(lie)
         return lie
 
     def end(self) -> None:
-        """Tell the truth from now on."""
+        """End all lies."""
         self._lies.clear()
 
     def about(self, request: Mapping[str, Any]) -> Lie | None:
-        """Return the lie to be told about a request, and count it as told."""
+        """Return the lie that applies to a request, and count its use; None if none applies."""
         names = _names_of(request)
         for lie in self._lies:
             if lie.method in names and (lie.times is None or lie.told < lie.times):
@@ -54,18 +54,18 @@ class ChainLies:
 
 
 def result(value: Any) -> Callable[[Any], Any]:
-    """Answer with `value`, whatever is true."""
+    """Return a lie that answers with `value`."""
     return lambda truth: {"jsonrpc": "2.0", "id": truth["id"], "result": value}
 
 
 def refusal(code: int, message: str, data: str = "") -> Callable[[Any], Any]:
-    """Answer with a JSON-RPC error."""
+    """Return a lie that answers with a JSON-RPC error."""
     error = {"code": code, "message": message} | ({"data": data} if data else {})
     return lambda truth: {"jsonrpc": "2.0", "id": truth["id"], "error": error}
 
 
 def custom_error(number: int) -> Callable[[Any], Any]:
-    """Refuse an extrinsic as the subtensor pallet's checks do: 19 for a uid, 10 for a hotkey it does not know."""
+    """Return a lie that refuses an extrinsic like the subtensor pallet: 19 unknown uid, 10 unknown hotkey."""
     return refusal(1010, "Invalid Transaction", f"Custom error: {number}")
 
 

@@ -1,4 +1,4 @@
-"""A subtensor node for rehearsals: real metadata and wire, one subnet, blocks on a timer."""
+"""A subtensor node for rehearsals: real metadata and protocol, one subnet, blocks on a timer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gaia.localnet.chain.runtime import ChainRuntime
 __all__ = ["OWNER_URI", "ChainNeuron", "LocalChain"]
 
 OWNER_URI = "//Owner"
-"""Secret of the subnet owner's hotkey, where the rehearsal names no other."""
+"""Secret of the subnet owner's hotkey, unless the rehearsal names another."""
 _HEADS = {
     "chain_subscribeAllHeads": "chain_allHead",
     "chain_subscribeNewHeads": "chain_newHead",
@@ -38,21 +38,21 @@ _log = logging.getLogger(__name__)
 
 
 class LocalChain:
-    """A chain that the real SDK can read, sign for and submit to.
+    """A chain that the real SDK can read and submit to.
 
-    Neuron `i` of `neurons` gets uid `i`. The subnet owner follows them, unless
-    its hotkey is among them: weight on its uid is burnt.
+    Neuron `i` of `neurons` gets uid `i`. The subnet owner gets the next uid, unless its hotkey
+    is among them. Weight on its uid is burnt.
 
     Parameters
     ----------
     weights_rate_limit
-        Blocks that must pass between two weight settings of one neuron.
+        Least number of blocks between two weight settings of one neuron.
     weights_version
         Least version key accepted; 0 accepts any.
     commit_reveal
-        When set, plain weights are refused, as on subnets that seal them.
+        Refuse plain weights, as subnets with commit-reveal do.
     first_block
-        Number of the first block, for a chain that carries an earlier one on.
+        Number of the first block; above 0 for a chain that continues an earlier one.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class LocalChain:
         return [(int(target), int(weight)) for target, weight in pairs]
 
     def last_update(self, uid: int) -> int:
-        """Return the block in which neuron `uid` last set weights; 0 before the first."""
+        """Return the block in which neuron `uid` last set weights; 0 if it never did."""
         return int(self._chain.storage.read("LastUpdate", self._chain.rules.netuid)[uid])
 
     def write_storage(self, item: str, *parameters: Any, value: Any) -> None:
@@ -113,23 +113,23 @@ class LocalChain:
         self._chain.storage.write(item, *parameters, value=value)
 
     def key_of(self, item: str, *parameters: Any) -> str:
-        """Return the key of a value of the subtensor pallet, in hex, as clients ask for it."""
+        """Return the storage key of a value of the subtensor pallet, in hex."""
         return "0x" + self._chain.runtime.storage_key("SubtensorModule", item, parameters).hex()
 
     async def wait_for_block(self, number: int) -> None:
-        """Return once block `number` is sealed."""
+        """Wait until block `number` is sealed."""
         while self.block < number:
             await self._sealed.wait()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Begin to serve and to make blocks; return the websocket URL."""
+        """Start to serve and to make blocks; return the websocket URL."""
         self._server = await serve(self._converse, host, port, max_size=2**26, compression=None)
         self._producer = asyncio.create_task(self._produce())
         bound = next(iter(self._server.sockets)).getsockname()[1]
         return f"ws://{host}:{bound}"
 
     async def stop(self) -> None:
-        """Close every connection and make no more blocks."""
+        """Close every connection and stop making blocks."""
         if self._producer is not None:
             self._producer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -178,7 +178,7 @@ class LocalChain:
             self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
 
     def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-        """Return the answer to one request, and the notices that follow it: the truth, unless a lie was asked for."""
+        """Return the answer to one request and the notices that follow it, true unless a lie applies."""
         lie = self.lies.about(request)
         if lie is None:
             return self._truth(connection, request)
@@ -243,7 +243,7 @@ def _refusal(request: Mapping[str, Any], code: int, message: str, data: str = ""
 
 
 async def _send(connection: ServerConnection, message: Any) -> None:
-    """Send unless the client has gone; its subscriptions end with its conversation."""
+    """Send a message, unless the client has disconnected."""
     with contextlib.suppress(ConnectionClosed):
         await connection.send(json.dumps(message))
 

@@ -1,4 +1,4 @@
-"""What the subtensor pallet does: registration, axons, weights, with the runtime's checks in its order."""
+"""The calls of the subtensor pallet (registration, axons, weights), with the runtime's checks in its order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Arguments = Mapping[str, Any]
 
 
 class DispatchError(Exception):
-    """A call that the runtime refuses, with the runtime's own name for why."""
+    """The runtime refuses the call; the message is the runtime's name of the error."""
 
     def __init__(self, name: str, pallet: str = "SubtensorModule") -> None:
         super().__init__(name)
@@ -37,14 +37,14 @@ class DispatchError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainNeuron:
-    """One registration at genesis; the address "" means that no axon is served."""
+    """One registration at genesis; the address "" means that it serves no axon."""
 
     hotkey: str
     coldkey: str
     ip: str
     port: int
     stake: float
-    """In tokens."""
+    """Stake in tokens."""
     validator_permit: bool
 
 
@@ -64,10 +64,10 @@ class SubnetRules:
 
 
 class SubtensorPallet:
-    """The calls of the pallet that validators and miners make.
+    """The calls of the pallet that validators and miners use.
 
-    Source: the order of checks is that of `pallets/subtensor`, weights.rs and
-    serving.rs, as of spec 425.
+    The order of the checks is that of `pallets/subtensor`, weights.rs and serving.rs, at
+    spec 425.
     """
 
     def __init__(self, storage: ChainStorage, block_number: Callable[[], int]) -> None:
@@ -81,7 +81,7 @@ class SubtensorPallet:
         }
 
     def dispatch(self, signer: str, function: str, arguments: Arguments) -> list[Event]:
-        """Carry out one call; return its events.
+        """Execute one call; return its events.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class SubtensorPallet:
         return call(signer, arguments)
 
     def found(self, rules: SubnetRules, neurons: Sequence[ChainNeuron]) -> None:
-        """Write the genesis: the root, the subnet with its rules, its neurons with uids in their order."""
+        """Write the genesis state: the root, the subnet, and its neurons with uids in their order."""
         write = self._storage.write
         netuid = rules.netuid
         for existing in (_ROOT_NETUID, netuid):
@@ -120,7 +120,7 @@ class SubtensorPallet:
                 write("Axons", netuid, neuron.hotkey, value=served)
 
     def neurons(self, netuid: int) -> list[dict[str, Any]]:
-        """Return every row of the subnet, by uid, under the metagraph's own names."""
+        """Return every row of the subnet by uid, under the metagraph's names."""
         read = self._storage.read
         columns = {name: read(item, netuid) for name, item in _COLUMNS.items()}
         rows = []

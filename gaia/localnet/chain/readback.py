@@ -1,4 +1,4 @@
-"""What stands on the local chain, asked of its node by RPC and decoded by the runtime's metadata."""
+"""Reads the state of the local chain by RPC, and decodes it with the runtime's metadata."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _Key = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReading:
-    """One subnet as of one block."""
+    """State of one subnet at one block."""
 
     block: int
     neurons: tuple[Mapping[str, Any], ...]
-    """By uid: uid, hotkey, ip ("" where no axon is served), port, validator_permit, last_update, registered_at."""
+    """Rows by uid: uid, hotkey, ip ("" without an axon), port, validator_permit, last_update, registered_at."""
     owner_hotkey: str
     weights: Mapping[int, tuple[tuple[int, int], ...]]
-    """The (uid, u16) pairs that each neuron has set, by its uid."""
+    """Uid -> the (uid, u16) pairs that this neuron has set."""
 
     def uid_of(self, hotkey: str) -> int | None:
         """Return the slot of `hotkey`; None if it is not registered."""
@@ -34,17 +34,17 @@ class ChainReading:
 
 
 async def read_chain(url: str, netuid: int) -> ChainReading:
-    """Ask the node at `url` for subnet `netuid`.
+    """Return the state of subnet `netuid`, read from the node at `url`.
 
     Raises
     ------
     OSError
         If the node cannot be reached.
     ValueError
-        If it answers with an error.
+        If the node answers with an error.
     """
     runtime = ChainRuntime.load()
-    # The node is on this machine, where no proxy of the environment reaches.
+    # The node is on this machine, which a proxy of the environment cannot reach.
     async with connect(
         url, open_timeout=_TIMEOUT_S, max_size=2**26, compression=None, proxy=None
     ) as connection:
@@ -73,7 +73,7 @@ async def read_chain(url: str, netuid: int) -> ChainReading:
 
 
 class _Storage:
-    """Typed storage of one block."""
+    """Typed access to the storage of one block."""
 
     def __init__(self, connection: ClientConnection, runtime: ChainRuntime, block_hash: str) -> None:
         self._connection = connection
@@ -81,7 +81,7 @@ class _Storage:
         self._block_hash = block_hash
 
     async def read(self, keys: Sequence[_Key]) -> list[Any]:
-        """Return the value of each (item, parameters), all asked at once; None for one never written."""
+        """Return the value of each (item, parameters), read in one batch; None if never written."""
         calls = [
             (
                 "state_getStorage",
@@ -102,7 +102,7 @@ class _Storage:
 
 
 async def _ask(connection: ClientConnection, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
-    """Send one batch; return the results in order."""
+    """Send one batch of calls; return their results in order."""
     if not calls:
         return []
     batch = [

@@ -1,4 +1,4 @@
-"""The node's JSON-RPC methods that answer at once."""
+"""The node's JSON-RPC methods, without its subscriptions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUBSCRIPTIONS = (
 
 
 class RpcMethods:
-    """Name to answer, over one `BlockChain`; the answers are those of a substrate node."""
+    """JSON-RPC methods on one `BlockChain`, with the answers of a substrate node."""
 
     def __init__(self, chain: BlockChain) -> None:
         self._chain = chain
@@ -54,7 +54,7 @@ class RpcMethods:
         }
 
     def call(self, method: str, parameters: list[Any]) -> Any:
-        """Answer one request.
+        """Return the answer to one request.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The real subtensor runtime's metadata, and the codec that goes with it."""
+"""Metadata of the real subtensor runtime, and its codec."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden-sdk-11.3.0.json.xz"
 
 
 class ChainRuntime:
-    """Encodes and decodes everything the chain stores, receives and answers.
+    """Encodes and decodes all values that the chain stores, receives and sends.
 
     Values are plain Python: integers, strings, lists, dicts by field name;
-    an enum variant is its name, or ``{name: value}`` where it carries one.
+    an enum variant is its name, or ``{name: value}`` if it carries a value.
     """
 
     def __init__(
         self, metadata_v15: str, metadata_v14: str, spec_version: int, transaction_version: int
     ) -> None:
         self.metadata_v15 = metadata_v15
-        """Hex of the optional, length-prefixed metadata, as `Metadata_metadata_at_version` answers it."""
+        """Hex of the optional, length-prefixed metadata that `Metadata_metadata_at_version` returns."""
         self.metadata_v14 = metadata_v14
         self.spec_version = spec_version
         self.transaction_version = transaction_version
@@ -37,7 +37,7 @@ class ChainRuntime:
 
     @classmethod
     def load(cls) -> ChainRuntime:
-        """Read the fixture of the SDK, spec 461."""
+        """Return the runtime of the SDK's fixture, spec 461."""
         with lzma.open(GOLDEN) as stream:
             golden = json.load(stream)
         network = golden["network"]
@@ -50,7 +50,7 @@ class ChainRuntime:
 
     @cached_property
     def api_map(self) -> Mapping[str, Mapping[str, Any]]:
-        """Runtime APIs: method descriptions by API and method name."""
+        """API -> method -> description."""
         apis: Mapping[str, Mapping[str, Any]] = self.codec.runtime_api_map()
         return apis
 
@@ -58,7 +58,7 @@ class ChainRuntime:
         return bytes(self.codec.encode(type_string, value))
 
     def decode(self, type_string: str, data: bytes) -> Any:
-        """Decode all of `data`; raises ValueError when bytes are left over."""
+        """Return the value of `data`; raise ValueError if bytes are left over."""
         return self.codec.decode(type_string, data, True)
 
     def storage_key(self, pallet: str, item: str, parameters: Sequence[Any]) -> bytes:
@@ -74,7 +74,7 @@ class ChainRuntime:
         return bytes(self.codec.compose_call(pallet, function, dict(arguments)))
 
     def module_error(self, pallet: str, name: str) -> dict[str, Any]:
-        """Return the dispatch error `name` of `pallet` as the `System` events carry it."""
+        """Return the dispatch error `name` of `pallet` in the form of `System` events."""
         pallet_index, error_index = self._errors[pallet, name]
         return {"Module": {"index": pallet_index, "error": f"0x{error_index:02x}000000"}}
 
@@ -94,12 +94,12 @@ class ChainRuntime:
     def zero_of(self, type_string: str) -> Any:
         """Return the neutral value of a type: zeros, empty lists, absent options.
 
-        With it a record of seventy fields is served by naming only those that matter.
+        A record of seventy fields can then be built from the few fields that matter.
         """
         return self._zero(_type_id(type_string))
 
     def zero_of_option(self, type_string: str) -> Any:
-        """Return the neutral value of what an optional type wraps."""
+        """Return the neutral value of the type inside an optional type."""
         (some,) = (v for v in self._types[_type_id(type_string)]["def"]["variant"]["variants"] if v["index"])
         return self._zero(some["fields"][0]["type"])
 

@@ -1,4 +1,4 @@
-"""The chain's key-value state, typed by the runtime's metadata."""
+"""Key-value state of the chain, typed by the runtime's metadata."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gaia.localnet.chain.runtime import ChainRuntime
 
 
 class ChainStorage:
-    """What a real node keeps in its trie: SCALE bytes under hashed keys."""
+    """State as a real node keeps it in its trie: SCALE bytes under hashed keys."""
 
     def __init__(self, runtime: ChainRuntime, cells: Mapping[bytes, bytes] | None = None) -> None:
         self._runtime = runtime
         self._cells = dict(cells or {})
 
     def read(self, item: str, *parameters: Any, pallet: str = "SubtensorModule") -> Any:
-        """Return the value, or the runtime's own default where nothing was written (None if optional)."""
+        """Return the value, or the runtime's default if none was written (None for an optional item)."""
         entry = self._runtime.storage_entry(pallet, item)
         raw = self._cells.get(self._runtime.storage_key(pallet, item, parameters))
         if raw is not None:
@@ -34,7 +34,7 @@ class ChainStorage:
         self._cells.pop(self._runtime.storage_key(pallet, item, parameters), None)
 
     def snapshot(self) -> Mapping[bytes, bytes]:
-        """Return the state as it is now; later writes do not reach it."""
+        """Return a copy of the present state."""
         return dict(self._cells)
 
     def restore(self, snapshot: Mapping[bytes, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Miners that are honest, and miners that are not: each differs from the reference miner in one place."""
+"""The miners of a local subnet, honest and dishonest; each differs from the reference miner in one place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
 
 
 class CopyMiner(LocalMiner):
-    """Waits for its victim to publish, then publishes the same fields under its own signature."""
+    """Copies its victim's published fields and signs them as its own."""
 
     takes = COPY_TAKES
 
@@ -66,7 +66,7 @@ class CopyMiner(LocalMiner):
 
 
 class SlowMiner(LocalMiner):
-    """Accepts every job and is for ever at work on it."""
+    """Accepts every job and never finishes one."""
 
     async def on_initiate(self, data: InitiateData, validator_hotkey: str) -> InitiateReply:
         job_id = job_id_of(data.forecast_start_time, self.hotkey)
@@ -87,7 +87,7 @@ class SwapMiner(LocalMiner):
         return swapped if swapped is not None else await super().read_file(path)
 
     def _swapped(self, path: str) -> bytes | None:
-        """Return better bytes than those committed to, or None where the committed ones do."""
+        """Return better bytes than the committed ones; None if the committed ones are served."""
         store, _, inner = path.partition("/")
         name, _, chunk = inner.partition("/")
         step, _, rest = chunk.partition(".")
@@ -109,7 +109,7 @@ class SwapMiner(LocalMiner):
 
 
 class SlowFrameMiner(LocalMiner):
-    """Signs for chunks of the right size that take hours, or on odd days as long as the checks let pass."""
+    """Signs chunks that take hours to decode or, on odd days, as long as the checks allow."""
 
     def write_store(self, init_time: datetime) -> str:
         super().write_store(init_time)
@@ -133,14 +133,14 @@ class SlowFrameMiner(LocalMiner):
 
 
 class RefusingMiner(LocalMiner):
-    """Turns every job down."""
+    """Rejects every job."""
 
     async def on_initiate(self, data: InitiateData, validator_hotkey: str) -> InitiateReply:
         return InitiateReply(status=InitiateStatus.REJECTED, message="No capacity")
 
 
 class DeadMiner:
-    """Takes connections and never says a word."""
+    """Accepts connections and never answers."""
 
     def __init__(
         self, spec: MinerSpec, on_answered: Callable[[Question], None] = lambda question: None
@@ -189,7 +189,7 @@ _SERVERS: Mapping[Behaviour, type[LocalMiner]] = {
 
 
 def miner_of(spec: MinerSpec, world: World) -> ServedMiner:
-    """Return the miner that `spec` describes, not yet serving."""
+    """Return the miner that `spec` describes, before it serves."""
     if spec.behaviour is Behaviour.DEAD:
         return DeadMiner(spec, partial(record, world, spec))
     return _SERVERS.get(spec.behaviour, LocalMiner)(spec, world, _model_of(spec, world))

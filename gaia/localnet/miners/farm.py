@@ -1,4 +1,4 @@
-"""One process that holds every miner of a local subnet, each on an address of its own."""
+"""Runs every miner of a local subnet in one process, each on its own address."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Farm:
         self._miners = [miner_of(spec, world) for spec in self._specs]
 
     async def start(self) -> list[dict[str, object]]:
-        """Serve them all; return index, hotkey, host and port of each, in order of index."""
-        # More models at once than cores only take turns at the interpreter; a copy waits in a thread besides.
+        """Start all miners; return index, hotkey, host and port of each, in order of index."""
+        # More models than cores would only compete for the interpreter; a copy waits in a thread as well.
         threads = ThreadPoolExecutor((os.cpu_count() or 1) + 1, "model")
         asyncio.get_running_loop().set_default_executor(threads)
         certificate = write_certificate(self._directory)

@@ -1,4 +1,4 @@
-"""The models behind a local subnet's miners: the replayed weather, with errors made to measure."""
+"""Models of the local subnet's miners: the replayed weather with errors of a given size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAN_SHARE = 0.0005
 _MANTISSA_BITS = 23
 
 Compute = Callable[[datetime, int, str], Field]
-"""(initial time, lead in hours, field name) -> the field forecast for then."""
+"""(initial time, lead in hours, field name) -> forecast field."""
 
 
 class ReplayModel:
@@ -37,7 +37,7 @@ class ReplayModel:
 
 
 class Doped:
-    """Another model's forecast, in which a few cells have no value."""
+    """Another model's forecast in which a few cells are NaN."""
 
     def __init__(self, model: ForecastModel, seed: int) -> None:
         self._model = model
@@ -64,17 +64,17 @@ def graded(replay: WeatherReplay, fields: Sequence[str], grid: str, seed: int, s
 
 
 def persistence(replay: WeatherReplay, fields: Sequence[str], grid: str) -> ReplayModel:
-    """Return a model that says the weather stays as it is."""
+    """Return a persistence model."""
     return ReplayModel(fields, lambda init_time, lead, name: replay.persistence(init_time, name, grid))
 
 
 def gfs_clone(replay: WeatherReplay, fields: Sequence[str], grid: str) -> ReplayModel:
-    """Return a model that hands on the GFS forecast."""
+    """Return a model that copies the GFS forecast."""
     return ReplayModel(fields, lambda init_time, lead, name: replay.gfs_forecast(init_time, lead, name, grid))
 
 
 def hindsight(replay: WeatherReplay, init_time: datetime, lead: int, name: str, grid: str) -> Field:
-    """Return what the weather turned out to be: what a cheat would like to have forecast."""
+    """Return a model that knows the truth, for a miner that cheats."""
     return bit_rounded(replay.truth(init_time + timedelta(hours=lead), name, grid))
 
 

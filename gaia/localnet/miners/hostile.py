@@ -1,4 +1,4 @@
-"""Miners that are out for the validator itself: each sends one thing that an honest server never sends."""
+"""Miners that attack the validator itself: each sends one thing that an honest server never sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gaia.tasks.defined_tasks.weather.wire.messages import INITIATE_PATH, POLL_P
 
 PADDED_BYTES = int(7.8 * 1024 * 1024)
 DRIP_S = 0.8 * MINER_TIMEOUT_S
-"""How long a drip takes for each call and each file."""
+"""Seconds that a drip miner takes for each call and each file."""
 _DROPS = 40
 _RSA_BITS = 2048
 _CHUNK = re.compile(r"/(\d+)(?:\.\d+)+\Z")
@@ -33,7 +33,7 @@ _LAST_TRUE_LEAD_H = 72
 
 
 class RedirectingMiner(LocalMiner):
-    """Answers everything with a redirect to where nobody can go."""
+    """Answers every request with a redirect to an unusable address."""
 
     location: ClassVar[str] = "javascript:1"
 
@@ -42,16 +42,16 @@ class RedirectingMiner(LocalMiner):
 
 
 class IdnaRedirectingMiner(RedirectingMiner):
-    """Redirects to a host whose name promises an encoding that it does not have."""
+    """Redirects to a host whose name claims an encoding that it does not have."""
 
     location = "http://xn--/"
 
 
 class NoTlsMiner(LocalMiner):
-    """Shakes hands as it should, and then sends bytes that are no TLS record."""
+    """Completes the TLS handshake, then sends bytes that are not a TLS record."""
 
     broken: ClassVar[re.Pattern[str]] = re.compile("")
-    """Paths that are answered so; all others honestly."""
+    """Paths that are answered like this; all others are answered honestly."""
 
     def __init__(self, spec: MinerSpec, world: World, model: ForecastModel) -> None:
         super().__init__(spec, world, model)
@@ -69,13 +69,13 @@ class NoTlsMiner(LocalMiner):
 
 
 class NoTlsChunksMiner(NoTlsMiner):
-    """Is honest until its chunks are fetched."""
+    """Behaves honestly until its chunks are fetched."""
 
     broken = _CHUNK
 
 
 class EvenKeyMiner(LocalMiner):
-    """Publishes a key with which nothing can be encrypted."""
+    """Publishes a key that cannot encrypt anything."""
 
     async def public_key(self, request: Request) -> Response:
         numbers = rsa.RSAPublicNumbers(65537, 1 << (_RSA_BITS - 1))
@@ -86,7 +86,7 @@ class EvenKeyMiner(LocalMiner):
 
 
 class PaddedManifestMiner(LocalMiner):
-    """Signs a manifest that is nearly all spaces."""
+    """Signs a manifest that consists mostly of spaces."""
 
     def write_store(self, init_time: datetime) -> str:
         super().write_store(init_time)
@@ -98,10 +98,10 @@ class PaddedManifestMiner(LocalMiner):
 
 
 class DrippingMiner(LocalMiner):
-    """Says each thing as slowly as is allowed.
+    """Sends each answer as slowly as the validator allows.
 
-    From the fourth day on it serves other bytes than it promised, so that its forecast is worth
-    nothing whether or not a busy machine makes it miss a deadline.
+    From the fourth day on it serves other bytes than it committed to. Its forecast then scores
+    nothing, whether or not a busy machine makes it miss a deadline.
     """
 
     async def before(self, request: Request) -> Response | None:

@@ -1,4 +1,4 @@
-"""Makes blosc frames that are small to send and slow to decode; the decoders accept every one of them."""
+"""Makes blosc frames that are small to send and slow to decode, and that decoders accept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LZ4, ZSTD = 1, 4
 """Numbers of the inner codecs in a blosc header."""
 KIB = 1024
 ZSTD_BLOCK = 128 * KIB
-"""Most bytes that one zstd block may decode to."""
+"""Largest decoded size of one zstd block, in bytes."""
 
 _HEADER = struct.Struct("<BBBBIII")
 _WHOLE = 0x10
@@ -30,23 +30,23 @@ _LITERALS = 8
 
 
 class ZstdBlock(NamedTuple):
-    """One block of a zstd frame, as it lies there."""
+    """One block of a zstd frame, as stored."""
 
     kind: int
     content: bytes
     length: int = -1
-    """What its header says; -1: how long the content is."""
+    """Size that its header states; -1: the length of the content."""
 
 
 def shared_stream(size: int, empty_blocks: int) -> bytes:
-    """Return a frame of `size` bytes once decoded, 280 K everywhere, whose blocks of 8 bytes share one stream.
+    """Return a frame that decodes to `size` bytes of 280 K, whose blocks of 8 bytes share one stream.
 
     Parameters
     ----------
     size
         A multiple of 8.
     empty_blocks
-        Of zstd, in that stream: each is gone through size / 8 times.
+        Number of empty zstd blocks in that stream; each is decoded size / 8 times.
     """
     stream = _zstd_frame([*[ZstdBlock(_RAW, b"")] * empty_blocks, ZstdBlock(_RAW, 2 * _VALUE)], 8)
     first = _HEADER.size + size // 2
@@ -57,14 +57,14 @@ def shared_stream(size: int, empty_blocks: int) -> bytes:
 
 
 def endless(size: int) -> bytes:
-    """Return the worst `shared_stream` that is no longer than a field that cannot be compressed."""
-    # Behind the header and the table: the length of the stream, its own header, and the block of values.
+    """Return the slowest `shared_stream` that is no longer than an incompressible field."""
+    # After the header and the table: the length of the stream, its header, and the block of values.
     room = size + _HEADER.size - (_HEADER.size + size // 2) - 4 - 9 - 3 - 2 * len(_VALUE)
     return shared_stream(size, room // 3)
 
 
 def empty_blocks(size: int, block_bytes: int = ZSTD_BLOCK) -> bytes:
-    """Return a frame of 280 K, each stream filled up with empty zstd blocks."""
+    """Return a frame of 280 K whose streams are padded with empty zstd blocks."""
 
     def stream(out_bytes: int) -> bytes:
         last = _only_block(zstd.compress(_VALUE * (out_bytes // 4), 1))
@@ -75,7 +75,7 @@ def empty_blocks(size: int, block_bytes: int = ZSTD_BLOCK) -> bytes:
 
 
 def empty_frames(size: int, *, skippable: bool) -> bytes:
-    """Return a frame of 280 K, each stream filled up with empty zstd frames."""
+    """Return a frame of 280 K whose streams are padded with empty zstd frames."""
     nothing = _SKIPPABLE if skippable else _zstd_frame([ZstdBlock(_RAW, b"")], 0)
 
     def stream(out_bytes: int) -> bytes:
@@ -86,9 +86,9 @@ def empty_frames(size: int, *, skippable: bool) -> bytes:
 
 
 def many_tables(size: int, every: int = KIB, block_bytes: int = 4 * KIB, splits: int = 1) -> bytes:
-    """Return a frame that makes zstd build its largest tables anew after every so many bytes.
+    """Return a frame that makes zstd rebuild its largest tables after every few bytes.
 
-    Every stream costs zstd a context of its own too: small blocks in `splits` streams are the slowest.
+    Every stream also costs zstd a context, so small blocks in `splits` streams are the slowest.
     """
     pieces = [_with_largest_tables(every, seed) for seed in range(16)]
 
@@ -101,7 +101,7 @@ def many_tables(size: int, every: int = KIB, block_bytes: int = 4 * KIB, splits:
 
 
 def dense_tables(size: int) -> bytes:
-    """Return a frame with as many tables as it has room for, each for 16 bytes; one run gives all the rest."""
+    """Return a frame with as many tables as fit, each for 16 bytes; one run length gives the rest."""
     piece = _with_largest_tables(16, 0)
 
     def stream(out_bytes: int) -> bytes:
@@ -113,12 +113,12 @@ def dense_tables(size: int) -> bytes:
 
 
 def far_matches(size: int, block_bytes: int = 0) -> bytes:
-    """Return a frame of nothing but matches of three bytes, from all over what was decoded before.
+    """Return a frame of matches of three bytes only, spread over all decoded bytes.
 
     Parameters
     ----------
     block_bytes
-        Of a block of blosc; 0: all is one block, and matches reach through the whole field.
+        Size of a blosc block; 0: one block, so that matches reach through the whole field.
     """
     rng = np.random.default_rng(0)
 
@@ -136,13 +136,13 @@ def far_matches(size: int, block_bytes: int = 0) -> bytes:
 
 
 def short_copies(size: int, block_bytes: int = ZSTD_BLOCK) -> bytes:
-    """Return a frame of lz4 with nothing but matches of four bytes, at distances that make copies overlap."""
+    """Return an lz4 frame of matches of four bytes only, at distances that make copies overlap."""
     rng = np.random.default_rng(0)
 
     def stream(out_bytes: int) -> bytes:
         count = (out_bytes - 20) // 4
         tail = out_bytes - 8 - 4 * count
-        # Literals of a sequence come before its match: the first has eight, and the last nothing else.
+        # Literals of a sequence precede its match: the first has eight; the last has only literals.
         tokens = np.zeros((count, 3), np.uint8)
         tokens[:, 0] = rng.integers(1, 9, count)
         return b"\x80" + rng.bytes(8) + tokens.tobytes()[:-1] + bytes([tail << 4]) + bytes(tail)
@@ -153,7 +153,7 @@ def short_copies(size: int, block_bytes: int = ZSTD_BLOCK) -> bytes:
 def _in_blocks(
     size: int, block_bytes: int, stream: Callable[[int], bytes], *, codec: int = ZSTD, splits: int = 1
 ) -> bytes:
-    """Return a frame in good order, whose blocks consist of the streams made for their sizes."""
+    """Return a valid frame whose blocks consist of the streams made for their sizes."""
     made = functools.cache(stream)
     sizes = [min(block_bytes, size - begin) for begin in range(0, size, block_bytes)]
     starts, body, position = [], [], _HEADER.size + 4 * len(sizes)
@@ -177,7 +177,7 @@ def _zstd_frame(blocks: Sequence[ZstdBlock], out_bytes: int) -> bytes:
 
 
 def _only_block(frame: bytes) -> ZstdBlock:
-    """Return the block of a frame that our own zstd made of less than `ZSTD_BLOCK` and has only one."""
+    """Return the only block of a zstd frame of less than `ZSTD_BLOCK` bytes."""
     position = 5 + (1, 2, 4, 8)[frame[4] >> 6]
     header = int.from_bytes(frame[position : position + 3], "little")
     kind, content = header >> 1 & 3, bytes(frame[position + 3 :])
@@ -187,7 +187,7 @@ def _only_block(frame: bytes) -> ZstdBlock:
 
 
 def _matches(distances: NDArray[np.int64], code: int, rest: bytes) -> ZstdBlock:
-    """Return matches of three bytes with an offset of 2**code - 3 + distance each, and `rest` behind them."""
+    """Return matches of three bytes with an offset of 2**code - 3 + distance each, followed by `rest`."""
     count = len(distances)
     number = bytes([255]) + struct.pack("<H", count - 0x7F00) if count >= 0x7F00 else _short_number(count)
     bits = (distances[:, None] >> np.arange(code) & 1).astype(np.uint8).reshape(-1)
@@ -201,10 +201,10 @@ def _short_number(count: int) -> bytes:
 
 
 def _with_largest_tables(out_bytes: int, seed: int) -> ZstdBlock:
-    """Return a block with three tables of sequences, of which one sequence makes use, and one of literals."""
+    """Return a block with three tables of sequences, used by one sequence, and one table of literals."""
     rng = np.random.default_rng(seed)
     literals = (rng.normal(size=out_bytes - 3) * 12).astype(np.int8).tobytes()
-    # The bits are read from the end: length of literals, offset, length of the match; then the offset's own.
+    # The bits are read from the end: length of literals, offset, length of the match, bits of the offset.
     states = (1 << 9) - _LITERALS, (1 << 8) - 2, 0
     stream = 1 << 28 | states[0] << 19 | states[1] << 11 | states[2] << 2
     tables = _table(36, 9) + _table(32, 8) + _table(53, 9)
@@ -213,7 +213,7 @@ def _with_largest_tables(out_bytes: int, seed: int) -> ZstdBlock:
 
 
 def _literals(content: bytes) -> bytes:
-    """Return a section of literals, with a Huffman table where that makes it shorter."""
+    """Return a section of literals, with a Huffman table if that makes it shorter."""
     packed = _only_block(zstd.compress(content, 1))
     if packed.kind == _RAW:
         return struct.pack("<H", len(content) << 4 | 1 << 2) + content
@@ -226,7 +226,7 @@ def _literals(content: bytes) -> bytes:
 
 
 def _table(symbols: int, log: int) -> bytes:
-    """Describe a table of 2**log states in which every symbol but the first has the last place it can have."""
+    """Return the description of a table of 2**log states with all symbols but the first as late as possible."""
     size = 1 << log
     remaining, threshold, width = size + 1, size, log + 1
     bits, count = log - 5, 4

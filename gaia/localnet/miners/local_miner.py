@@ -1,4 +1,4 @@
-"""The miner of a local subnet from which all others differ, and the world it shares with them."""
+"""The base class of the local subnet's miners, and the data that they share."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
 from gaia.validator.core.clock import SimulatedClock
 
 ANSWER_TAKES = timedelta(minutes=1)
-"""Simulated time from a question to its forecast, whatever real time the machine needs for it."""
+"""Simulated time from a request to its forecast, independent of the real time that it needs."""
 
 
 class ServedMiner(Protocol):
-    """What the farm needs of a miner."""
+    """Interface of a miner that the farm needs."""
 
     hotkey: str
 
@@ -46,15 +46,15 @@ class ServedMiner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the miners of one population share."""
+    """Data that the miners of one population share."""
 
     replay: WeatherReplay
     specs: Sequence[MinerSpec]
     directory: Path
-    """Each miner keeps its forecasts in a folder below."""
+    """Folder that holds one folder of forecasts per miner."""
     clock: SimulatedClock
     options: MinerOptions
-    """Of all miners; the directory is replaced by the miner's own."""
+    """Options of all miners; each miner replaces the directory by its own."""
     fields: tuple[str, ...] = SURFACE_FIELDS
 
     def directory_of(self, spec: MinerSpec) -> Path:
@@ -62,10 +62,10 @@ class World:
 
 
 class LocalMiner(ReferenceMiner):
-    """The reference miner, on the simulated clock, which it holds while it computes.
+    """The reference miner on the simulated clock, which it holds while it computes.
 
-    When its forecast can be had follows from the simulated clock alone. Every
-    request is recorded in `questions_path`, in the order of the answers.
+    The simulated clock alone decides when its forecast is ready. Every request is recorded in
+    `questions_path`, in the order of the answers.
     """
 
     takes = ANSWER_TAKES
@@ -104,12 +104,12 @@ class LocalMiner(ReferenceMiner):
 
 
 def questions_path(directory: Path, spec: MinerSpec) -> Path:
-    """Return where a miner of the folder `directory` records what it was asked: one JSON object a line."""
+    """Return the file in which the miner of `directory` records its requests, one JSON object per line."""
     return directory / "questions" / f"{spec.name}.jsonl"
 
 
 def record(world: World, spec: MinerSpec, question: Question) -> None:
-    """Append a question and the simulated time to the miner's record."""
+    """Append a request and its simulated time to the miner's record."""
     line = {"at": world.clock.now().isoformat(), **asdict(question)}
     path = questions_path(world.directory, spec)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A server before a server: it ends TLS, hands requests on, and breaks the encryption for some of them."""
+"""A TLS proxy that forwards requests and breaks the encryption of some answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NO_TLS_RECORD = b"this is no TLS record, by no means"
 
 
 class TlsBreaker:
-    """Answers requests for the paths of `broken` with bytes past the encryption, all others from behind.
+    """Answers requests for the paths in `broken` with unencrypted bytes, and forwards all others.
 
-    Without a certificate there is no encryption, and the same bytes are no HTTP either.
+    Without a certificate it uses no TLS; the bytes then are not valid HTTP either.
     """
 
     def __init__(self, broken: re.Pattern[str]) -> None:
@@ -27,7 +27,7 @@ class TlsBreaker:
     async def start(
         self, host: str, port: int, certificate: tuple[Path, Path] | None, behind: tuple[str, int]
     ) -> tuple[str, int]:
-        """Listen; return the address. `behind` is that of a server of plain HTTP."""
+        """Listen; return the address. `behind` is the address of a plain HTTP server."""
         self._behind = behind
         context = None
         if certificate is not None:
@@ -38,7 +38,7 @@ class TlsBreaker:
         return address
 
     async def stop(self) -> None:
-        """End all conversations and stop listening."""
+        """Close all connections and stop listening."""
         if self._server is not None:
             self._server.close()
             for talk in self._talks:
@@ -53,7 +53,7 @@ class TlsBreaker:
         talk.add_done_callback(self._talks.discard)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve the one request of a connection."""
+        """Serve the only request of a connection."""
         with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
             try:
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The tournament of the rules: honest miners against everything we know to try, as a table and three numbers."""
+"""The tournament of the rules: honest miners against all known strategies, as a table and three bars."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 OTHER_WEATHER: Final = 10_000
 LEAST_CORRELATION: Final = 0.95
 MOST_FOR_SYBILS: Final = 1.5
-"""In what one uid of the same model is paid."""
+"""Upper limit of the pay of many uids, relative to one uid with the same model."""
 MOST_WITHOUT_SKILL: Final = 0.05
-"""In what the median honest miner is paid."""
+"""Upper limit of the pay without skill, relative to the median honest miner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How large a tournament is."""
+    """Size of a tournament."""
 
     rule_set: str
     honest: int = 60
@@ -48,15 +48,15 @@ class Plan:
     runs: int = 40
     sybils: tuple[int, ...] = (5, 20, 64)
     noises: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-    """Parts of the model's own error."""
+    """Sizes of the noise, relative to the model's own error."""
     mixed: tuple[float, ...] = (0.2, 0.4, 0.6)
-    """Parts of public forecast in the last of `tricksters` uids, growing from none in the first."""
+    """Shares of the public forecast in the last of `tricksters` uids; it grows from none in the first."""
     ruined: tuple[float, ...] = (0.01, 0.05, 0.1)
-    """Parts of the fields that are given up for pure noise."""
+    """Fractions of the fields that are replaced by pure noise."""
     tricksters: int = 20
 
     def quick(self) -> Plan:
-        """Return a tournament of seconds, whose numbers are rougher."""
+        """Return the plan of a short tournament with rougher numbers."""
         return Plan(
             rule_set=self.rule_set,
             honest=40,
@@ -70,7 +70,7 @@ class Plan:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play, print, and return 0 if all three bars hold, else 1."""
+    """Play the tournament, print it, and return 0 if all three bars hold, else 1."""
     options = _parser().parse_args(arguments)
     plan = Plan(rule_set=options.rule_set, honest=options.honest, seeds=options.seeds, runs=options.runs)
     report = play(plan.quick() if options.quick else plan)
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def play(plan: Plan) -> dict[str, Any]:
-    """Play every seed, as many at once as there are processors; return all numbers."""
+    """Play every seed, one process per CPU core; return all numbers."""
     workers = min(plan.seeds, os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
@@ -87,7 +87,7 @@ def play(plan: Plan) -> dict[str, Any]:
 
 
 def play_seed(plan: Plan, seed: int) -> dict[str, Any]:
-    """Play one seed: each strategy alone beside the same honest miners."""
+    """Play one seed: each strategy alone against the same honest miners."""
     world = world_of(seed, plan.runs, plan.honest)
     match = Match(world, plan.rule_set)
     honest = match.pay().honest
@@ -98,7 +98,7 @@ def play_seed(plan: Plan, seed: int) -> dict[str, Any]:
             "pay": _part(paid.player.sum(), np.median(paid.honest)),
             "best_honest": _part(paid.honest[0] * np.median(honest), honest[0] * np.median(paid.honest)),
         }
-    # The same models in other weather: what each is worth, and nothing if no more than what is public.
+    # The same models in other weather give the skill of each, or 0 if it is no better than public forecasts.
     elsewhere = Match(world_of(OTHER_WEATHER + seed, plan.runs, plan.honest), plan.rule_set)
     skill = np.maximum(elsewhere.honest_scores(), 0.0)
     return {
@@ -116,7 +116,7 @@ def play_seed(plan: Plan, seed: int) -> dict[str, Any]:
 
 
 def report_of(plan: Plan, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return means and extremes over seeds, and whether the bars hold."""
+    """Return means and extremes over seeds, and whether each bar holds."""
     strategies: list[dict[str, Any]] = [
         {
             "name": one.name,
@@ -179,7 +179,7 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sybil_gains(plan: Plan, match: Match, skill: float) -> Iterator[tuple[str, float]]:
-    """Yield each way to show one model many times, and its pay in that of one uid."""
+    """Yield each way to use one model with many uids, and its pay relative to one uid."""
     world = match.world
     model = own_model(world, skill)
     alone = match.pay([match.scored(Uid(errors=model))]).player.sum()
@@ -190,7 +190,7 @@ def _sybil_gains(plan: Plan, match: Match, skill: float) -> Iterator[tuple[str, 
             yield f"{count} uids, {parts:.0%} noise", _part(match.pay(uids[:count]).player.sum(), alone)
     for parts in plan.mixed:
         uids = [match.scored(uid) for uid in mixtures(model, world, plan.tricksters, parts)]
-        # To mix in what is public can make a forecast better; one uid may do that too.
+        # Mixing in a public forecast can improve a forecast, but one uid can do that too.
         best = max(match.pay([uid]).player.sum() for uid in uids[:: max(1, len(uids) // 4)])
         yield f"{len(uids)} uids, up to {parts:.0%} public", _part(match.pay(uids).player.sum(), best)
     for parts in plan.ruined:

@@ -1,4 +1,4 @@
-"""What hopeless and dishonest forecasts earn under each rule set: the table of docs/explanation/scoring.md."""
+"""Pay of useless and dishonest forecasts under each rule set: the table of docs/explanation/scoring.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EDGES: Final = (
 
 
 def earnings() -> dict[str, dict[str, tuple[float, float]]]:
-    """Return rule set -> forecast -> (mean overall score, pay in that of the median honest miner)."""
+    """Return rule set -> forecast -> (mean overall score, pay relative to the median honest miner)."""
     strategies = {strategy.name: strategy for strategy in catalogue()}
     result: dict[str, dict[str, tuple[float, float]]] = {}
     for rule_set in sorted(RULE_SETS):

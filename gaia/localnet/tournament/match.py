@@ -1,4 +1,4 @@
-"""Plays honest miners and those who are not against each other under the rules as they are."""
+"""Plays honest miners and other players against each other under the real rules."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gaia.localnet.tournament.players import Uid
 from gaia.localnet.tournament.world import DAY1_LEAD, FIELDS, FINAL_LEADS, LEADS, Array, World
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
-from gaia.tasks.defined_tasks.weather.validator.copies.sketches import in_units, overlaps, own_errors
+from gaia.tasks.defined_tasks.weather.validator.copies.sketches import in_units, overlaps, residual_errors
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
-from gaia.validator.core.weights.rules.gaia_next import worth
+from gaia.validator.core.weights.rules.gaia_next import lower_confidence_skill
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,30 +29,30 @@ _LEAST_VARIANCE = 1e-24
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One uid as the weight rule sees it."""
+    """Scores and errors of one uid over all runs."""
 
     uid: Uid
     runs: list[float | None]
-    """Score of each run; None where it was not there to be asked."""
-    whole: Array
-    """Errors of leads against ERA5, in units of the best baseline's (run, lead x field x point)."""
-    own: Array
-    """What is not public in them, likewise; both 0 where nothing was delivered."""
+    """Score of each run; None if it was not registered then."""
+    raw: Array
+    """Raw errors against ERA5, in units of the best baseline's error (run, lead x field x point)."""
+    residual: Array
+    """Residual errors (run, lead x field x point); both are 0 where nothing was delivered."""
     given: Array
-    """1 where a lead was delivered (run, lead)."""
+    """1 for each delivered lead, else 0 (run, lead)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pay:
-    """Mean shares of the weight."""
+    """Mean shares of the weight, by uid."""
 
     honest: Floats
     player: Floats
-    """One a uid."""
+    """Shares of the uids of the player."""
 
 
 class Match:
-    """One world under one rule set: who earns what, beside the same honest miners."""
+    """One world under one rule set, in which players compete with the same honest miners."""
 
     def __init__(self, world: World, rule_set: str) -> None:
         self.world = world
@@ -69,10 +69,10 @@ class Match:
             self.scored(Uid(errors=errors, commit=float(commit)))
             for errors, commit in zip(world.honest, world.commits, strict=True)
         ]
-        self._among_honest = _products(self._honest, self._honest)
+        self._among_honest = _gram_matrices(self._honest, self._honest)
 
     def scored(self, uid: Uid) -> Scored:
-        """Score every run of one uid by the rule set itself."""
+        """Return the scores and errors of one uid, scored by the rule set."""
         measured = {**self._measures(uid.errors), **self._public_mse}
         scores = [self._run_score(uid, measured, run) for run in range(self.world.runs)]
         given = np.ones(uid.errors[:, 1:].shape[:2], np.float32)
@@ -81,25 +81,25 @@ class Match:
         if uid.present is not None:
             given *= uid.present[:, None]
         final = uid.errors[:, 1:] * given[..., None, None]
-        whole = in_units(final[..., None, :], self._public, self._unit)[..., 0, :]
-        own = own_errors(final[..., None, :], self._public)[..., 0, :]
-        return Scored(uid, scores, _flat(whole), _flat(own), given)
+        raw = in_units(final[..., None, :], self._public, self._unit)[..., 0, :]
+        residual = residual_errors(final[..., None, :], self._public)[..., 0, :]
+        return Scored(uid, scores, _flat(raw), _flat(residual), given)
 
     def honest_scores(self) -> Floats:
         """Return the mean score of each honest miner over all runs."""
         return np.array([np.mean([score for score in one.runs if score is not None]) for one in self._honest])
 
     def pay(self, players: Sequence[Scored] = ()) -> Pay:
-        """Return what each earns, over windows that end every few runs, where these players join the honest."""
+        """Return the mean pay over windows that end every few runs, with `players` beside the honest miners."""
         everybody = [*self._honest, *players]
         names = [f"{number:03d}" for number in range(len(everybody))]
-        products = self._all_products(players)
+        matrices = self._all_gram_matrices(players)
         ends = range(min(WINDOW, self.world.runs), self.world.runs + 1, EVERY)
         total = np.zeros(len(everybody))
         for end in ends:
             window = slice(max(0, end - WINDOW), end)
             runs = [_run(names, everybody, run) for run in range(window.start, end)]
-            copies = self._copies(names, everybody, runs, products[:, window].sum(axis=1))
+            copies = self._copies(names, everybody, runs, matrices[:, window].sum(axis=1))
             paid = self._weights.shares(runs, set(names) & set(runs[-1]), CONTRAST_GAMMA, copies)
             total += [paid.get(name, 0.0) for name in names]
         total /= len(ends)
@@ -107,7 +107,7 @@ class Match:
         return Pay(total[:count], total[count:])
 
     def overlapping_pairs(self) -> float:
-        """Return the part of all pairs of honest miners that are held to share work in the last window."""
+        """Return the fraction of pairs of honest miners that overlap in the last window."""
         everybody = self._honest
         names = [f"{number:03d}" for number in range(len(everybody))]
         window = slice(max(0, self.world.runs - WINDOW), self.world.runs)
@@ -117,13 +117,13 @@ class Match:
         return shared / (len(names) * (len(names) - 1))
 
     def _copies(
-        self, names: Sequence[str], everybody: Sequence[Scored], runs: Sequence[Run], products: Floats
+        self, names: Sequence[str], everybody: Sequence[Scored], runs: Sequence[Run], matrices: Floats
     ) -> Copies:
-        earning = [place for place, name in enumerate(names) if worth(runs, name) > 0.0]
+        earning = [place for place, name in enumerate(names) if lower_confidence_skill(runs, name) > 0.0]
         if not self._sees_copies or not earning:
             return Copies()
-        whole, own, together = products[:, earning][:, :, earning]
-        shared = overlaps(whole / np.maximum(together, 1.0), own)
+        raw, residual, in_common = matrices[:, earning][:, :, earning]
+        shared = overlaps(raw / np.maximum(in_common, 1.0), residual)
         return Copies(
             overlap={
                 names[place]: {names[earning[other]]: float(row[other]) for other in np.flatnonzero(row)}
@@ -132,11 +132,11 @@ class Match:
             committed={name: one.uid.commit for name, one in zip(names, everybody, strict=True)},
         )
 
-    def _all_products(self, players: Sequence[Scored]) -> Floats:
-        """Return the products of everybody's errors (whole, own, and leads both delivered; run, uid, uid)."""
+    def _all_gram_matrices(self, players: Sequence[Scored]) -> Floats:
+        """Return the Gram matrices (raw, residual, number of common leads; run, uid, uid) of all uids."""
         if not players:
             return self._among_honest
-        across, among = _products(self._honest, players), _products(players, players)
+        across, among = _gram_matrices(self._honest, players), _gram_matrices(players, players)
         above = np.concatenate([self._among_honest, across], axis=-1)
         below = np.concatenate([np.swapaxes(across, -1, -2), among], axis=-1)
         return np.concatenate([above, below], axis=-2)
@@ -172,10 +172,10 @@ class Match:
         return components
 
     def _measures(self, errors: Array) -> dict[str, Floats]:
-        """Measure all runs at once; NaN where a correlation is not defined."""
+        """Return the measures of all runs; NaN where a correlation is undefined."""
         world, weights = self.world, self.world.weather.weights
         mse = np.square(errors).sum(axis=-1).astype(np.float64)
-        # What gaia-2.9 forgives: the mean error, known from the truth.
+        # gaia-2.9 subtracts the mean error, which it takes from the truth.
         corrected = mse - np.square((errors * weights).sum(axis=-1))
         gfs, climatology = self._public_mse["mse_gfs"], self._public_mse["mse_climatology"]
         usual, truth = world.climatology, world.weather.truth
@@ -191,7 +191,7 @@ class Match:
 
 
 def _best_blends(public: Mapping[str, Array]) -> Floats:
-    """Return the error of the best blend there could have been (run, lead, field), as the validator has it."""
+    """Return the error of the best possible blend (run, lead, field), as the validator computes it."""
     names = sorted(public)
     products = {
         (one, other): _products_of(public[one], public[other])
@@ -218,11 +218,11 @@ def _correlation(one: Array, other: Array, weights: Array) -> Floats:
     return result
 
 
-def _products(some: Sequence[Scored], others: Sequence[Scored]) -> Floats:
-    whole = np.stack([one.whole for one in some], 1) @ np.stack([one.whole for one in others], 2)
-    own = np.stack([one.own for one in some], 1) @ np.stack([one.own for one in others], 2)
-    together = np.stack([one.given for one in some], 1) @ np.stack([one.given for one in others], 2)
-    return np.stack([whole, own, together]).astype(np.float64)
+def _gram_matrices(some: Sequence[Scored], others: Sequence[Scored]) -> Floats:
+    raw = np.stack([one.raw for one in some], 1) @ np.stack([one.raw for one in others], 2)
+    residual = np.stack([one.residual for one in some], 1) @ np.stack([one.residual for one in others], 2)
+    in_common = np.stack([one.given for one in some], 1) @ np.stack([one.given for one in others], 2)
+    return np.stack([raw, residual, in_common]).astype(np.float64)
 
 
 def _run(names: Sequence[str], everybody: Sequence[Scored], run: int) -> Run:

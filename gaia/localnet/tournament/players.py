@@ -1,4 +1,4 @@
-"""Who plays in a tournament besides honest miners: the catalogue of strategies that try to earn without work."""
+"""Catalogue of strategies that try to earn without work, for the tournament."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from gaia.localnet.tournament.world import DAY1_LEAD, FINAL_LEADS, LEADS, SHAPE,
 Flags = npt.NDArray[np.bool_]
 
 COPIED_AFTER: Final = 2.0
-"""How long after its victim a copier binds itself, in hours."""
+"""Hours after its victim at which a copier commits."""
 
 
 class Kind(StrEnum):
-    """What a strategy lives on."""
+    """Source of a strategy's forecasts."""
 
     NO_SKILL = "no skill"
-    """What anybody could have, or nothing."""
+    """Public forecasts, or no forecast at all."""
     OWN_MODEL = "own model"
-    """A model of its own, as good as the median of honest miners, and a trick."""
+    """A model as good as the median honest miner's, and a trick."""
     COPY = "copy"
-    """Somebody else's forecast, had through a leak that the protocol does not allow."""
+    """Another miner's forecast, leaked in a way that the protocol prevents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uid:
-    """One hotkey of a player."""
+    """One hotkey of a player, with its forecast errors."""
 
     errors: Array
-    """(run, lead, field, point)."""
+    """Errors (run, lead, field, point)."""
     delivered: Flags | None = None
-    """(run, lead); None: all."""
+    """Whether each lead was delivered (run, lead); None: all were."""
     rejected: Flags | None = None
-    """(run,): what was delivered was not as promised, or cannot be weather."""
+    """Whether the forecast broke its commitment or cannot be weather (run,)."""
     present: Flags | None = None
-    """(run,): it was registered and could be asked; None: always."""
+    """Whether it was registered and reachable (run,); None: always."""
     commit: float = 0.5
-    """Hours after the start at which it binds itself to its forecast."""
+    """Hours after the start at which it commits to its forecast."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to play; the uids of one operator earn together."""
+    """A strategy; the uids of one operator share their pay."""
 
     name: str
     kind: Kind
@@ -61,7 +61,7 @@ _HARDEST = 0.75
 
 
 def catalogue() -> list[Strategy]:
-    """Return every strategy but the sybils, which are a sweep of their own."""
+    """Yield every strategy except the sybils, which have their own sweep."""
     return [*_public(), *_impossible(), *_absent(), *_own_model(), *_copies()]
 
 
@@ -71,13 +71,13 @@ def own_model(world: World, skill: float = MEDIAN_SKILL) -> Array:
 
 
 def sybils(model: Array, noises: Array, parts: float) -> list[Uid]:
-    """Return uids that all show one model, each with its own noise of `parts` of the model's error."""
+    """Return uids that share one model, each with its own noise of `parts` times the model's error."""
     size = np.sqrt(np.square(model).sum(axis=-1, keepdims=True))
     return [Uid(errors=model + np.float32(parts) * size * noise) for noise in noises]
 
 
 def ruined(model: Array, noises: Array, blocks: float) -> list[Uid]:
-    """Return uids that all show one model, each with pure noise in a part `blocks` of its fields, at random places."""
+    """Return uids that share one model, each with pure noise in a random fraction `blocks` of its fields."""
     size = np.sqrt(np.square(model).sum(axis=-1, keepdims=True))
     draw = np.random.default_rng(len(noises)).random((len(noises), *model.shape[:-1], 1))
     return [
@@ -87,7 +87,7 @@ def ruined(model: Array, noises: Array, blocks: float) -> list[Uid]:
 
 
 def mixtures(model: Array, world: World, count: int, parts: float) -> list[Uid]:
-    """Return uids that each show one model and public forecasts in another proportion, up to `parts`."""
+    """Return uids that mix one model with public forecasts, in proportions up to `parts`."""
     shares = np.linspace(0.0, parts, count, dtype=np.float32)
     return [Uid(errors=(1 - share) * model + share * world.blend) for share in shares]
 
@@ -203,7 +203,7 @@ def _noisy_gfs(parts: float, world: World) -> Array:
 
 
 def _hardly_noisy_gfs(world: World) -> Array:
-    """GFS with noise of 0.06 K, or as much of the other fields' errors: just above what gaia-2.9 takes for a copy."""
+    """Return GFS with noise just above the distance below which gaia-2.9 sees a copy."""
     size = world.constant_error(0.06) / world.weather.weights
     errors: Array = world.gfs + size * world.noise()
     return errors
@@ -215,7 +215,7 @@ def _hedge(world: World) -> Array:
 
 
 def _guess(world: World) -> Array:
-    """The blend, shifted by a fifth of its error in a direction drawn anew for each run."""
+    """Return the blend, shifted by a fifth of its error in a random direction for each run."""
     size = np.sqrt(np.square(world.blend).sum(axis=-1, keepdims=True))
     direction = world.rng.choice([-1.0, 1.0], size=(world.runs, 1, 1, 1)).astype(np.float32)
     errors: Array = world.blend + direction * np.float32(0.2) * size * world.weather.weights
@@ -250,13 +250,13 @@ def _hard(world: World) -> Flags:
 
 
 def _anew(world: World, model: Array) -> list[Uid]:
-    """A fresh hotkey every 5 runs, the one before it gone."""
+    """Return one uid per 5 runs, each replacing the one before."""
     turn = np.arange(world.runs) // 5
     return [Uid(errors=model, present=turn == number) for number in np.unique(turn)]
 
 
 def _whitewashed(world: World, model: Array) -> list[Uid]:
-    """One run in ten goes wrong altogether; the hotkey is given up for a fresh one."""
+    """Return uids of which each is replaced after a failed run; one run in ten fails."""
     failed = np.arange(world.runs) % 10 == 9
     life = np.cumsum(failed) - failed
     return [

@@ -1,4 +1,4 @@
-"""The weather a tournament is played over: truths, public forecasts and honest miners, as errors on few points."""
+"""The weather of a tournament: truths, and errors of public forecasts and honest miners, on few points."""
 
 from __future__ import annotations
 
@@ -22,56 +22,56 @@ FINAL_LEADS: Final = (24, 120, 240)
 LEADS: Final = (DAY1_LEAD, *FINAL_LEADS)
 
 BEST, WORST = 0.80, 1.05
-"""Error of the best and of the worst honest model, in that of GFS."""
+"""Error of the best and of the worst honest model, relative to that of GFS."""
 COMMON: Final = 0.8
-"""Part of an error's variance that all models share, GFS too."""
+"""Fraction of an error's variance that all models share, including GFS."""
 UNSTEADY: Final = 0.03
-"""How much a model's error differs from one run, lead and field to the next."""
+"""Spread of a model's error between runs, leads and fields."""
 HARDNESS: Final = 0.15
-"""Spread of the logarithm of how hard a run is, for all alike."""
+"""Standard deviation of the logarithm of a run's difficulty, which is the same for all miners."""
 PATTERNS: Final = 200
 SHAPE: Final = (10, 20)
-"""Latitudes and longitudes of the points, 18 degrees apart, without the poles."""
+"""Numbers of latitudes and longitudes of the points, 18 degrees apart, without the poles."""
 
 _GRID, _FIRST_ROW, _STEP = "1.0", 9, 18
 
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Truth and climatology of many runs; points weighted so that a sum over the last axis is an area mean."""
+    """Truth and climatology of many runs, weighted so that sums over the last axis are area means."""
 
     truth: Array
     """(run, lead, field, point)."""
     at_start: Array
-    """(run, field, point)."""
+    """Truth at the initial time (run, field, point)."""
     usual: Array
     """Climatology (field, point)."""
     variance: Array
-    """Mean square of truth about climatology (field,)."""
+    """Mean squared anomaly of the truth (field,)."""
     gfs_size: Array
-    """Root mean square error of GFS in a run of usual hardness (lead, field)."""
+    """Root mean square error of GFS in a run of usual difficulty (lead, field)."""
     library: Array
-    """Error patterns of unit size, larger where the field varies more (field, pattern, point)."""
+    """Error patterns of unit size, larger where a field varies more (field, pattern, point)."""
     weights: Array
-    """Root of each point's share of the area (point,); its squares sum to 1."""
+    """Square root of each point's share of the area (point,); the squares sum to 1."""
 
 
 @dataclass(slots=True)
 class World:
-    """Everything one seed of a tournament decides. All errors are (run, lead, field, point)."""
+    """All data that one seed of a tournament decides. All errors are (run, lead, field, point)."""
 
     rng: np.random.Generator
     weather: Weather
     runs: int
     skills: npt.NDArray[np.float64]
-    """Error of each honest miner's model, in that of GFS."""
+    """Error of each honest miner's model, relative to that of GFS."""
     hardness: Array = field(init=False)
     common: Array = field(init=False)
     gfs: Array = field(init=False)
     honest: Array = field(init=False)
-    """(miner, run, lead, field, point)."""
+    """Errors of the honest miners (miner, run, lead, field, point)."""
     commits: npt.NDArray[np.float64] = field(init=False)
-    """When each honest miner binds itself, in hours after the start (miner,)."""
+    """Hours after the start at which each honest miner commits (miner,)."""
 
     def __post_init__(self) -> None:
         drawn = self.rng.standard_normal(self.runs)
@@ -82,38 +82,38 @@ class World:
         self.commits = self.rng.uniform(0.0, 1.0, len(self.skills))
 
     def noise(self) -> Array:
-        """Return fresh error patterns of unit size."""
+        """Return new random error patterns of unit size."""
         shape = (self.runs, len(LEADS), len(FIELDS), 1, self.weather.library.shape[1])
         mixed = (self.rng.standard_normal(shape, np.float32) @ self.weather.library)[..., 0, :]
         return normalised(mixed)
 
     def raw_error(self, skill: float) -> Array:
-        """Return the errors of a model `skill` times as large as those of GFS, most of them common to all."""
+        """Return errors `skill` times those of GFS, most of which all models share."""
         mixed = normalised(np.sqrt(COMMON) * self.common + np.sqrt(1.0 - COMMON) * self.noise())
         unsteady = 1.0 + UNSTEADY * self.rng.standard_normal((*mixed.shape[:-1], 1), np.float32)
         return mixed * unsteady * np.float32(skill) * self.size
 
     def calibrated(self, error: Array, skill: float, by: float = 1.0) -> Array:
-        """Return the errors after the forecast is drawn towards climatology so that its mean square is least.
+        """Return the errors after the forecast is drawn towards climatology to minimise their mean square.
 
-        The further the less skill there is; `by` is the part of the way that is gone.
+        Less skill needs a larger step; `by` is the fraction of the step that is taken.
         """
         kept = self.weather.variance / (self.weather.variance + (skill * self.weather.gfs_size) ** 2)
         return self.blended(error, 1.0 - by * (1.0 - kept)[None, :, :, None])
 
     def blended(self, error: Array, kept: npt.ArrayLike) -> Array:
-        """Return the errors of `kept` parts of a forecast and the rest climatology."""
+        """Return the errors of a mix: the fraction `kept` of a forecast, and climatology for the rest."""
         share = np.asarray(kept, np.float32)
         return share * error + (1.0 - share) * self.climatology
 
     def constant_error(self, parts: float) -> Array:
-        """Return `parts` times the error of GFS at 12 h, everywhere alike."""
+        """Return a constant error of `parts` times the error of GFS at 12 h."""
         sizes = np.array([GFS_ERROR_12H[name] for name in FIELDS], np.float32)[:, None]
         return np.broadcast_to(parts * sizes * self.weather.weights, self.gfs.shape).astype(np.float32)
 
     @property
     def size(self) -> Array:
-        """Size of the error of GFS (run, lead, field, 1)."""
+        """Root mean square error of GFS (run, lead, field, 1)."""
         return (self.hardness[:, None, None] * self.weather.gfs_size)[..., None]
 
     @property
@@ -131,7 +131,7 @@ class World:
 
 
 def world_of(seed: int, runs: int, honest: int) -> World:
-    """Return the world of a seed, with honest miners of evenly graded skill."""
+    """Return the world of a seed, with honest miners of evenly spaced skill."""
     return World(np.random.default_rng(seed), weather_of(runs), runs, np.linspace(BEST, WORST, honest))
 
 
@@ -143,7 +143,7 @@ def normalised(fields: Array) -> Array:
 
 @cache
 def weather_of(runs: int) -> Weather:
-    """Return a run a day of replayed weather on every 18th degree, and patterns of forecast errors on it."""
+    """Return daily runs of replayed weather on points 18 degrees apart, with error patterns."""
     replay = WeatherReplay()
     starts = [FIRST_FRAME + timedelta(days=day) for day in range(runs)]
     weights = _thinned(np.broadcast_to(np.cos(np.radians(np.linspace(90, -90, 181)))[:, None], (181, 360)))

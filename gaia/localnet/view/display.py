@@ -1,4 +1,4 @@
-"""What a person sees of a local subnet: stages, miners and scores while it runs, then who earned what."""
+"""Shows a local subnet to people: stages, miners and scores while it runs, then the ranking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_ROWS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Everything that is shown at one moment."""
+    """All data that is shown at one moment."""
 
     stage: Stage
     seconds: Mapping[Stage, float]
@@ -32,12 +32,12 @@ class View:
     simulated: datetime | None
     progress: Progress
     specs: Mapping[str, MinerSpec]
-    """By hotkey; empty until the miners are up."""
+    """Hotkey -> miner; empty until the miners serve."""
     wanted_runs: int
 
 
 class Display(Protocol):
-    """Shows views as they come; a context manager."""
+    """Interface of a display: a context manager that shows views."""
 
     def __enter__(self) -> Self: ...
 
@@ -52,7 +52,7 @@ class Display(Protocol):
 
 
 class LiveDisplay:
-    """Redraws a picture in place, on a terminal."""
+    """Redraws the view in place, on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -74,7 +74,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """Prints a line whenever something changed, for logs and pipes."""
+    """Prints a line for each change, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -89,7 +89,7 @@ class PlainDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """There is nothing to put back."""
+        """Do nothing, because a plain display leaves nothing to restore."""
 
     def show(self, view: View) -> None:
         line = line_of(view)
@@ -101,7 +101,7 @@ class PlainDisplay:
 
 
 def line_of(view: View) -> str:
-    """Say in one line where things stand, without what changes by the second."""
+    """Return one line about a view, without values that change every second."""
     parts = [str(view.stage)]
     if view.progress.runs:
         run = _current_run(view.progress)
@@ -116,7 +116,7 @@ def line_of(view: View) -> str:
 
 
 def picture_of(view: View) -> RenderableType:
-    """Return the picture of one moment: calendar, stages, miners."""
+    """Return the drawing of a view: calendar, stages, miners."""
     moment = f"{view.simulated:%Y-%m-%d %H:%M} UTC" if view.simulated else "not started"
     heading = Text.assemble(
         ("Gaia local subnet", "bold"),
@@ -130,7 +130,7 @@ def picture_of(view: View) -> RenderableType:
 
 
 def final_table(report: Mapping[str, Any]) -> RenderableType:
-    """Return the ranking, as `report.report_of` gives it, with the block the weights were set in."""
+    """Return the ranking of a report, with the block in which the weights were set."""
     chain = report["chain"]
     run = report["run_ids"][-1] if report["run_ids"] else _DASH
     table = Table(title=f"Run {run}: weights on chain", title_justify="left", title_style="bold")
@@ -164,7 +164,7 @@ def final_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def _current_run(progress: Progress) -> str:
-    """The newest run with work left, or else the newest."""
+    """Return the id of the newest unfinished run, else of the newest run."""
     living = [run.run_id for run in progress.runs if not run.completed]
     return living[-1] if living else progress.runs[-1].run_id
 

@@ -1,4 +1,4 @@
-"""What a finished run looks like to a program: the JSON object and the summary for the control script."""
+"""Reports a finished run to programs: the JSON object and the summary for the control script."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gaia.validator.utils.settings.weights import WeightsSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Everything a finished local subnet knows about itself."""
+    """All data about a finished local subnet."""
 
     contract: ContractSettings
     weights: WeightsSettings
     specs: Mapping[str, MinerSpec]
-    """By hotkey."""
+    """Hotkey -> miner."""
     uids: Mapping[str, int]
-    """Of all miners, by hotkey."""
+    """Hotkey -> uid, of all miners."""
     progress: Progress
     chain_vector: tuple[tuple[int, int], ...]
-    """(uid, u16) pairs as they stand on chain."""
+    """(uid, u16) pairs on chain."""
     metagraph: Mapping[str, Any]
     seconds: Mapping[str, float]
     seed: int
@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MinerRow:
-    """One miner in one run, as the report holds it."""
+    """One miner's part in one run."""
 
     hotkey: str
     uid: int
@@ -49,8 +49,8 @@ class _MinerRow:
 def report_of(outcome: Outcome) -> dict[str, Any]:
     """Return the object that `--json` prints.
 
-    `miners` tells of the newest completed run, `runs` of every one, oldest first.
-    `weight` is the miner's share of the vector as it stands on chain.
+    `miners` describes the newest completed run, `runs` all runs, oldest first.
+    `weight` is the miner's share of the vector on chain.
     """
     progress = outcome.progress
     completed = progress.completed_ids
@@ -75,7 +75,7 @@ def report_of(outcome: Outcome) -> dict[str, Any]:
 
 
 def summary_of(outcome: Outcome, components: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what an independent program needs to compute every score and the vector anew."""
+    """Return the data from which an independent program recomputes every score and the vector."""
     contract, progress = outcome.contract, outcome.progress
     weights = progress.weights
     terms = contract.model_dump() | outcome.weights.model_dump()
@@ -112,13 +112,13 @@ def summary_of(outcome: Outcome, components: Iterable[Mapping[str, Any]]) -> dic
 
 
 def shares(vector: Sequence[tuple[int, int]]) -> dict[int, float]:
-    """Return each uid's part of the whole, as the chain will count it."""
+    """Return each uid's share of the total weight."""
     total = sum(weight for _, weight in vector)
     return {uid: weight / total for uid, weight in vector} if total else {}
 
 
 def _miners_of(outcome: Outcome, run_id: str) -> list[_MinerRow]:
-    """Return one row a miner; one that the run never planned has the verdict "absent"."""
+    """Return one row per miner; a miner without a forecast in the run has the verdict "absent"."""
     forecasts = {forecast.hotkey: forecast for forecast in outcome.progress.of_run(run_id)}
     share_of = shares(outcome.chain_vector)
     rows = []
@@ -143,7 +143,7 @@ def _miners_of(outcome: Outcome, run_id: str) -> list[_MinerRow]:
 
 
 def _ranked(rows: list[_MinerRow]) -> list[_MinerRow]:
-    """Best first: by weight, then score, then uid."""
+    """Return the sort key that puts the best first: by weight, then score, then uid."""
     return sorted(rows, key=lambda row: (-row.weight, -(row.overall or 0.0), row.uid))
 
 

@@ -1,4 +1,4 @@
-"""Which stage a local subnet has reached, and how long each stage took."""
+"""Stages of a local subnet, and the time spent in each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gaia.localnet.view.watch import Progress
 
 
 class Stage(StrEnum):
-    """What the local subnet is busy with, in order of appearance."""
+    """Stages of a local subnet, in order."""
 
     START = "start"
     ASK = "ask"
@@ -29,9 +29,9 @@ TITLES: Mapping[Stage, str] = {
 
 
 def stage_of(progress: Progress, wanted_runs: int) -> Stage:
-    """Return what the open runs wait for: scores of the first day, then answers, then ERA5.
+    """Return the stage of the open runs: first-day scores, then manifests, then ERA5.
 
-    `wanted_runs` is how many runs must be completed before the last weights.
+    `wanted_runs` is the number of runs that must be completed before the last weights.
     """
     if progress.is_settled(wanted_runs):
         return Stage.DONE
@@ -47,9 +47,9 @@ def stage_of(progress: Progress, wanted_runs: int) -> Stage:
 
 
 class Stopwatch:
-    """Adds up the real seconds spent in each stage; a stage may come back.
+    """Adds up the real seconds spent in each stage; a stage may recur.
 
-    `now` is monotonic seconds throughout.
+    `now` is in monotonic seconds.
     """
 
     def __init__(self, now: float) -> None:
@@ -59,12 +59,12 @@ class Stopwatch:
         self._spent: dict[Stage, float] = {}
 
     def enter(self, stage: Stage, now: float) -> None:
-        """Say that `stage` is what happens from `now` on."""
+        """Note that `stage` begins at `now`."""
         self._spent = self.seconds(now)
         self.stage, self._since = stage, now
 
     def seconds(self, now: float) -> dict[Stage, float]:
-        """Return the seconds of each stage entered so far, the present one included."""
+        """Return the seconds spent in each stage so far, including the present one."""
         spent = dict(self._spent)
         if self.stage is not Stage.DONE:
             spent[self.stage] = spent.get(self.stage, 0.0) + now - self._since

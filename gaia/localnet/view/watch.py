@@ -1,4 +1,4 @@
-"""How far the validator of a local subnet has come, as its database tells it."""
+"""Reads the progress of a local subnet's validator from its database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 
 from gaia.validator.db.statements import read_statements
 
-# The database is not up yet, is being replaced, or has no tables yet: look again later.
+# The database is not started, is being replaced, or has no tables yet: look again later.
 NOT_NOW = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -54,12 +54,12 @@ class ForecastProgress:
     day1: float | None = None
     leads: Mapping[str, float] = field(default_factory=dict)
     overall: float | None = None
-    """None: nothing is scored yet, or the forecast is excused."""
+    """Overall score; None: nothing is scored yet, or the forecast is excused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsProgress:
-    """The newest weights that the validator read back from the chain."""
+    """The newest weights that the validator has read back from the chain."""
 
     block: int
     block_hash: str
@@ -67,14 +67,14 @@ class WeightsProgress:
     vector: tuple[tuple[int, int], ...]
     """(uid, u16) pairs as submitted."""
     weights: Mapping[str, float]
-    """Weight of each hotkey before quantising."""
+    """Hotkey -> weight before quantisation."""
     run_ids: tuple[str, ...]
     completed_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What the database said at one moment."""
+    """State of the database at one moment."""
 
     runs: tuple[RunProgress, ...] = ()
     forecasts: tuple[ForecastProgress, ...] = ()
@@ -90,9 +90,9 @@ class Progress:
         return tuple(run.run_id for run in self.runs if run.completed)
 
     def is_settled(self, wanted_runs: int) -> bool:
-        """Say whether `wanted_runs` runs are completed and the weights on chain rest on them.
+        """Return whether `wanted_runs` runs are completed and the weights on chain cover them.
 
-        Runs older than the window of the weights have no part in them any more.
+        Runs older than the window no longer count.
         """
         if self.weights is None or not self.completed_ids or len(self.completed_ids) < wanted_runs:
             return False
@@ -103,9 +103,9 @@ class Progress:
 
 
 class Watch:
-    """Reads the validator's tables; survives a database that is away for a while.
+    """Reads the validator's tables; tolerates a database that is temporarily away.
 
-    Weights set before `first_block` were another chain's, and are passed over.
+    Weights set before `first_block` belong to an earlier chain and are ignored.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -115,7 +115,7 @@ class Watch:
         self._last = Progress()
 
     async def progress(self) -> Progress:
-        """Return the present progress, or the last one known while the database is away."""
+        """Return the present progress, or the last known one while the database is away."""
         try:
             connection = await self._connected()
             async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -172,7 +172,7 @@ def _run_of(row: Mapping[str, Any]) -> RunProgress:
 
 
 def forecast_of(row: Mapping[str, Any]) -> ForecastProgress:
-    """Read one row of forecasts joined with score_table."""
+    """Return one forecast from a row of forecasts joined with score_table."""
     counts = row["counted"] is not False and row["overall"] is not None
     return ForecastProgress(
         run_id=row["run_id"],
@@ -188,7 +188,7 @@ def forecast_of(row: Mapping[str, Any]) -> ForecastProgress:
 
 
 def weights_of(row: Mapping[str, Any]) -> WeightsProgress:
-    """Read one row of weight_journal whose state is "set"."""
+    """Return the weights of a row of weight_journal whose state is "set"."""
     return WeightsProgress(
         block=row["block"],
         block_hash=row["block_hash"] or "",
@@ -206,5 +206,5 @@ def pairs(vector: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _json(value: Any) -> Any:
-    """asyncpg hands jsonb over as text unless a codec is set."""
+    """Return the value of a jsonb column, which asyncpg returns as text without a codec."""
     return json.loads(value) if isinstance(value, str) else value

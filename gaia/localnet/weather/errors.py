@@ -1,4 +1,4 @@
-"""Forecast errors that look like weather: smooth, larger where weather varies, growing with lead time."""
+"""Makes realistic forecast errors: smooth, larger where weather varies, growing with lead time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from gaia.tasks.defined_tasks.weather.variables import GRIDS
 Field = npt.NDArray[np.float32]
 
 _WAVES = 32
-"""Largest total wavenumber of an error: about 600 km."""
+"""Largest total wavenumber of an error; corresponds to about 600 km."""
 _PEAK_WAVE = 8.0
-"""Errors are largest at synoptic scales."""
+"""Total wavenumber of the largest errors, at synoptic scales."""
 _PATTERN_PERIOD_HOURS = 960.0
-"""A pattern turns into an unrelated one within a quarter of it, 10 days."""
+"""Period of the patterns; a pattern becomes unrelated within a quarter of it, 10 days."""
 
 _FIRST_DAY_HOURS = 12.0
 _LAST_HOURS = 240.0
 _LAST_FRACTION = 0.9
-"""Error of GFS at `_LAST_HOURS`, as a fraction of the natural variability."""
+"""Error of GFS at `_LAST_HOURS`, as a fraction of natural variability."""
 
 
 def pattern(seed: str, lead_hours: float, grid: str) -> npt.NDArray[np.float64]:
-    """Return a smooth random field (lat, lon), statistically the same everywhere on the sphere.
+    """Return a smooth random field (lat, lon), statistically homogeneous on the sphere.
 
-    A sum of spherical harmonics, so the poles are single points. The same
-    arguments give the same bits; neighbouring leads give similar fields.
+    It is a sum of spherical harmonics, so the poles are single points. Equal arguments give
+    equal bits; neighbouring leads give similar fields.
     """
     angle = 2.0 * math.pi * lead_hours / _PATTERN_PERIOD_HOURS
     first, second = _coefficients(seed)
     coefficients = first * math.cos(angle) + second * math.sin(angle)
     legendre = _legendre(grid)
     lats, lons = GRIDS[grid]
-    # einsum, not matmul: a BLAS may add in another order on another machine.
+    # einsum, not matmul, because a BLAS may add in another order on another machine.
     waves = np.zeros((lats, lons // 2 + 1), np.complex128)
     waves[:, : _WAVES + 1].real = np.einsum("mjl,ml->jm", legendre, coefficients.real)
     waves[:, : _WAVES + 1].imag = np.einsum("mjl,ml->jm", legendre, coefficients.imag)
@@ -47,7 +47,7 @@ def pattern(seed: str, lead_hours: float, grid: str) -> npt.NDArray[np.float64]:
 def growth(lead_hours: float, first_fraction: float) -> float:
     """Return the error of GFS as a fraction of natural variability.
 
-    Logistic in the lead: `first_fraction` at 12 h, 0.9 at 240 h, never above 1.
+    It is logistic in the lead: `first_fraction` at 12 h, 0.9 at 240 h, never above 1.
     """
     start, end = _logit(first_fraction), _logit(_LAST_FRACTION)
     slope = (end - start) / (_LAST_HOURS - _FIRST_DAY_HOURS)
@@ -55,7 +55,7 @@ def growth(lead_hours: float, first_fraction: float) -> float:
 
 
 def area_weights(lats: int) -> npt.NDArray[np.float64]:
-    """Return each row's share of a point's area (lat, 1); the mean of weights x field is its global mean."""
+    """Return row weights (lat, 1) with which the mean of weights x field is the global mean."""
     cosines = np.clip(np.cos(np.radians(np.linspace(90.0, -90.0, lats))), 0.0, None)
     weights: npt.NDArray[np.float64] = (cosines / cosines.mean())[:, None]
     return weights

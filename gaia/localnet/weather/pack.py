@@ -13,7 +13,7 @@ PACK = Path(__file__).parents[1] / "data" / "era5_1deg.zip"
 
 
 class _Packed(msgspec.Struct, frozen=True):
-    """How the integers of one field are turned into its values: times `step`, plus `offset`."""
+    """Scaling of one field: value = integer * `step` + `offset`."""
 
     shape: tuple[int, ...]
     step: float
@@ -21,12 +21,12 @@ class _Packed(msgspec.Struct, frozen=True):
 
 
 class WeatherPack:
-    """The fields of one pack, each read when first asked for.
+    """The fields of one pack, each read on its first use.
 
     Raises
     ------
     FileNotFoundError
-        If there is no pack; `scripts/generate/weather_pack.py` makes it.
+        If the pack is missing; `scripts/generate/weather_pack.py` makes it.
     """
 
     def __init__(self, path: Path = PACK) -> None:
@@ -57,7 +57,7 @@ class WeatherPack:
 
 
 def unpacked(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-    """Undo `packed` of scripts/generate/weather_pack.py: bytes split, signs folded, differences eastwards."""
+    """Return the integers that `packed` of scripts/generate/weather_pack.py has packed."""
     low, high = np.frombuffer(content, np.uint8).reshape(2, *shape).astype(np.uint16)
     folded = (low | (high << 8)).view(np.uint16)
     difference = (folded >> 1) ^ (0 - (folded & 1)).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""The local subnet's weather: real ERA5 frames replayed without end, and forecasts of chosen skill."""
+"""The local subnet's weather: real ERA5 frames replayed endlessly, and forecasts of chosen skill."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ GFS_ERROR_12H: Final[Mapping[str, float]] = {
 """Root mean square error of GFS at 12 h, in the field's unit."""
 
 _ANALYSIS_SHARE = 0.5
-"""How much smaller the error of the analysis is than the forecast error extrapolated to 0 h."""
+"""Error of the analysis, as a fraction of the forecast error extrapolated to 0 h."""
 _GFS_SEED = "gfs"
 
 
 class WeatherReplay:
-    """Any field at any time, from the frames of a pack.
+    """Fields at any time, made from the frames of a pack.
 
-    Frames are stamped 6 hours apart from `FIRST_FRAME` and played forward and
-    backward (0..23, 23..0), which covers every date; both end frames are
-    shown twice, so that no even number of steps leads back to the same frame.
-    Upper-air fields have too few frames to be told apart, so they are besides
-    turned eastwards by one column (3 degrees) a step.
+    Frames are 6 hours apart, start at `FIRST_FRAME`, and are played forward and backward
+    (0..23, 23..0), which covers every date. Both end frames are shown twice, so that no even
+    number of steps leads back to the same frame. Upper-air fields have too few frames, so
+    they are also rotated eastwards by one column (3 degrees) per step.
 
     All fields are float32 (lat, lon) on a grid of `variables.GRIDS`.
     """
@@ -59,7 +58,7 @@ class WeatherReplay:
         return self._pack.fields
 
     def truth(self, valid_time: datetime, field: str, grid: str) -> Field:
-        """Return what the weather is at `valid_time`; between two frames, their weighted mean."""
+        """Return the weather at `valid_time`; between two frames, their weighted mean."""
         position = (valid_time - FIRST_FRAME) / STEP
         step = int(np.floor(position))
         native = self._at_step(field, step)
@@ -69,15 +68,14 @@ class WeatherReplay:
         return refined(native, grid)
 
     def climatology(self, field: str, grid: str) -> Field:
-        """Return the mean of all frames; of an upper-air field, which is turned, its mean along latitudes."""
+        """Return the mean of all frames; for a rotated upper-air field, also the mean along latitudes."""
         return refined(self._native_climatology(field), grid)
 
     def error(self, seed: str, field: str, lead_hours: float, grid: str, scale: float = 1.0) -> Field:
-        """Return a forecast error of exactly `scale` times the error of GFS at that lead.
+        """Return a forecast error of exactly `scale` times the error of GFS at this lead.
 
-        The pattern depends on `seed` and `field` and changes slowly with the
-        lead. Its size is that of `gfs_error`, area-weighted; it is distributed
-        as the natural variability is distributed over latitudes.
+        The pattern depends on `seed` and `field` and changes slowly with the lead. Its
+        area-weighted size follows `gfs_error`; over latitudes it follows natural variability.
         """
         shape = pattern(f"{seed}/{field}", lead_hours, grid)
         shape *= refined(self._variability(field), grid)
@@ -86,7 +84,7 @@ class WeatherReplay:
         return shape.astype(np.float32)
 
     def gfs_error(self, field: str, lead_hours: float) -> float:
-        """Return the root mean square error given to GFS, in the field's unit."""
+        """Return the root mean square error of the simulated GFS, in the field's unit."""
         natural = root_mean_square(self._variability(field))
         return natural * growth(lead_hours, GFS_ERROR_12H[field] / natural)
 
@@ -96,7 +94,7 @@ class WeatherReplay:
         return self.truth(valid_time, field, grid) + self.error(seed, field, 0.0, grid, _ANALYSIS_SHARE)
 
     def gfs_forecast(self, init_time: datetime, lead_hours: int, field: str, grid: str) -> Field:
-        """Return what GFS forecast from `init_time`; at lead 0 its analysis."""
+        """Return the GFS forecast from `init_time`; at lead 0 its analysis."""
         if lead_hours == 0:
             return self.gfs_analysis(init_time, field, grid)
         return self.graded_forecast(init_time, lead_hours, field, grid, _GFS_SEED, 1.0)
@@ -104,13 +102,13 @@ class WeatherReplay:
     def graded_forecast(
         self, init_time: datetime, lead_hours: int, field: str, grid: str, seed: str, skill: float
     ) -> Field:
-        """Return a forecast whose error is `skill` times as large as that of GFS: below 1 is better."""
+        """Return a forecast whose error is `skill` times that of GFS; below 1 is better."""
         valid_time = init_time + timedelta(hours=lead_hours)
         error = self.error(_seed(seed, init_time), field, lead_hours, grid, skill)
         return self.truth(valid_time, field, grid) + error
 
     def persistence(self, init_time: datetime, field: str, grid: str) -> Field:
-        """Return the forecast that nothing changes: the analysis at `init_time`, for every lead."""
+        """Return the persistence forecast: the analysis at `init_time`, for every lead."""
         return self.gfs_analysis(init_time, field, grid)
 
     def _at_step(self, field: str, step: int) -> Field:
@@ -130,19 +128,19 @@ class WeatherReplay:
         return mean.astype(np.float32)
 
     def _spread(self, field: str) -> Field:
-        """Return the standard deviation about the climatology (lat, lon), the same along each latitude."""
+        """Return the standard deviation about climatology (lat, lon), constant along each latitude."""
         departures = self._frames(field) - self._native_climatology(field)
         spread = np.sqrt(np.square(departures, dtype=np.float64).mean(axis=(0, 2)))
         return np.broadcast_to(spread[:, None], departures.shape[1:]).astype(np.float32)
 
 
 def refined(native: Field, grid: str) -> Field:
-    """Interpolate (lat, lon) linearly to a grid whose spacing divides the native one; poles stay.
+    """Interpolate (lat, lon) linearly to a grid whose spacing divides the native spacing.
 
     Raises
     ------
     ValueError
-        If it does not divide it.
+        If it does not divide the native spacing.
     """
     lats, lons = GRIDS[grid]
     factor, rest = divmod(lons, native.shape[1])

@@ -1,4 +1,4 @@
-"""What a task is, and what it may ask of the process that runs it."""
+"""Interfaces of a task and of the services that a task uses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gaia.validator.utils.ipc_types import Metagraph, Neuron, ResultUnit, WorkUn
 
 
 class Clock(Protocol):
-    """The calendar: the real one, or one that a rehearsal advances."""
+    """The calendar: the real one, or the simulated one of a rehearsal."""
 
     def now(self) -> datetime:
-        """Return the present, aware, in UTC."""
+        """Return the present time, aware, in UTC."""
         ...
 
     async def idle_until(self, moment: datetime | None) -> None:
-        """Say that nothing is due before `moment`; a simulated clock then jumps there."""
+        """Tell the clock that nothing is due before `moment`; a simulated clock jumps there."""
         ...
 
 
@@ -29,7 +29,7 @@ class UnitRunner(Protocol):
     """Runs units of work in processes that may die."""
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
-        """Run `unit` and return its result, a `Failure` included; never raises for the unit."""
+        """Run `unit`; return its result, which may be a `Failure`; never raise because of the unit."""
         ...
 
 
@@ -44,7 +44,7 @@ class JobOffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAccess:
-    """Where a finished forecast is served, and the right to read it."""
+    """Address of a finished forecast, and a token to read it."""
 
     url_path: str
     """Absolute path on the miner's server, without scheme, host or query."""
@@ -54,23 +54,23 @@ class StoreAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedManifest:
-    """The miner's commitment, as received."""
+    """The miner's manifest and signature, as received."""
 
     content: bytes
     signature: bytes
 
 
 class Miners(Protocol):
-    """Speaks to miners: signed, bounded, one deadline per call.
+    """Sends signed requests to miners, with bounded answers and one deadline per call.
 
-    Every method raises `MinerUnreachable` when no valid answer came in time
-    and `MinerFault` when the answer breaks the protocol.
+    Every method raises `MinerUnreachable` if no valid answer came in time, and `MinerFault` if
+    the answer breaks the protocol.
     """
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer: ...
 
     async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
-        """True once the forecast can be read; raises `MinerFault` when the job failed."""
+        """Return whether the forecast can be read; raise `MinerFault` if the job failed."""
         ...
 
     async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess: ...
@@ -80,40 +80,46 @@ class Miners(Protocol):
     async def fetch_files(
         self, miner: Neuron, access: StoreAccess, paths: Sequence[str], directory: Path
     ) -> int:
-        """Store each of `paths` (relative to the store) below `directory`; return the bytes fetched.
+        """Download each of `paths` (relative to the store) to `directory`; return the bytes received.
 
-        A file that is already there is not fetched again. A path the miner
-        answers with 404 raises `MinerFault`.
+        A file that exists is not downloaded again. A path that the miner answers with 404 raises
+        `MinerFault`.
         """
         ...
 
 
 class GfsArchive(Protocol):
+    """Source of GFS fields."""
+
     async def fetch(
         self, init_time: datetime, lead_hours: int, fields: Sequence[str], destination: Path
     ) -> None:
         """Write the GRIB2 messages of `fields` to `destination`, atomically.
 
-        Raises `NotYetAvailable` before publication, `TransientError` on any other failure.
+        Raises `NotYetAvailable` before publication, and `TransientError` on any other failure.
         """
         ...
 
 
 class Era5Archive(Protocol):
+    """Source of ERA5 fields."""
+
     async def fetch(self, valid_time: datetime, fields: Sequence[str], destination: Path) -> None:
         """Write the ERA5 GRIB messages of `fields` at `valid_time` to `destination`, atomically."""
         ...
 
 
 class ClimatologyArchive(Protocol):
+    """Source of the climatology."""
+
     async def fetch(self, valid_time: datetime, fields: Sequence[str], directory: Path) -> None:
-        """Mirror below `directory` the zarr metadata and the chunks that hold `valid_time`."""
+        """Mirror the zarr metadata and the chunks that hold `valid_time` to `directory`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archives:
-    """The sources of truth, one client each."""
+    """The clients of all data sources."""
 
     gfs: GfsArchive
     era5: Era5Archive
@@ -121,6 +127,8 @@ class Archives:
 
 
 class MetagraphView(Protocol):
+    """Read access to the newest metagraph."""
+
     def latest(self) -> Metagraph | None:
         """Return the newest metagraph read, or None before the first."""
         ...
@@ -128,38 +136,38 @@ class MetagraphView(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCopies:
-    """What is known of forecasts of some runs that are the same work."""
+    """Overlaps of the forecasts of some runs."""
 
     pairs: Sequence[tuple[str, str, float]]
-    """Each two hotkeys that share work, with how much of it, in (0, 1]."""
+    """Two hotkeys and their overlap, in (0, 1]."""
     committed: Mapping[str, int]
-    """Hotkey -> when it usually binds itself: the round of questions, 0 being the first."""
+    """Hotkey -> the polling round in which it usually commits; 0 is the first."""
     products: Sequence[tuple[str, int, str]]
-    """Run, lead in hours and sha256 of what `pairs` were found from."""
+    """Run, lead in hours and sha256 of each Gram matrix from which `pairs` were computed."""
 
 
 class CopyFinder(Protocol):
-    """Knows who shares work with whom."""
+    """Finds forecasts that share work."""
 
     async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
-        """Return what those who are `earning` share in some runs (run -> hotkeys that count in it).
+        """Return the overlaps of the `earning` hotkeys in the runs of `members` (run -> hotkeys that count).
 
-        Raises `NotYetAvailable` while that is still being found out.
+        Raises `NotYetAvailable` while they are not computed yet.
         """
         ...
 
 
 class GaiaTask(ABC):
-    """Something the subnet pays for."""
+    """A competition of the subnet, such as weather forecasts."""
 
     name: str
 
     @abstractmethod
     async def advance(self, now: datetime) -> datetime | None:
-        """Do whatever is due at `now`; return when something will next be due, if known.
+        """Do what is due at `now`; return the next due moment, if known.
 
-        What takes long may go on after the return; the answer is then `now`.
+        Long work may continue after the return; the next due moment is then `now`.
         """
 
-    async def close(self) -> None:  # noqa: B027 - a task may have nothing in hand
-        """Begin nothing more; return once what is in hand has ended. Cancelled: end it at once."""
+    async def close(self) -> None:  # noqa: B027 - a task may have nothing to finish
+        """Start nothing more, and wait for the work in progress; if cancelled, end it at once."""

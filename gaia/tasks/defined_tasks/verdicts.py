@@ -1,4 +1,4 @@
-"""What to do with a step that failed: try again, wait, reject, excuse or halt."""
+"""Decides what follows a failed step: retry, wait, reject, excuse or halt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaia.validator.utils.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again at `at`; an attempt is spent."""
+    """Try again at `at`; one attempt is spent."""
 
     at: datetime
 
@@ -33,35 +33,35 @@ class Snooze:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something of ours failed: no attempt is spent and no date is moved."""
+    """Something of ours failed: no attempt is spent, and no due moment changes."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The miner's fault: its forecast scores zero."""
+    """The miner is at fault: its forecast is rejected."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Forfeit:
-    """The miner was silent in a step of which it can lose a part: that part scores the worst."""
+    """The miner was unreachable for one part of its forecast: this part gets the worst score."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
-    """Ours: the forecast is not counted, and an operator should look."""
+    """The fault is ours: the forecast is not counted, and the operator should examine why."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Only the operator can mend this."""
+    """Only the operator can correct this."""
 
     reason: str
 
@@ -71,25 +71,25 @@ Verdict = Retry | Snooze | Wait | Reject | Forfeit | Excuse | Halt
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Delay before each further attempt; when they are used up, the verdict is final."""
+    """Delays before the further attempts; after the last, the verdict is final."""
 
     delays: Sequence[timedelta]
 
     def delay_after(self, attempt: int) -> timedelta | None:
-        """Delay after `attempt` (from 1), or None when no attempt is left."""
+        """Return the delay after `attempt` (from 1); None if no attempt is left."""
         return self.delays[attempt - 1] if attempt <= len(self.delays) else None
 
 
 def judge(
     error: Exception, attempt: int, policy: RetryPolicy, now: datetime, *, may_forfeit: bool = False
 ) -> Verdict:
-    """Say what to do with a step whose `attempt` (from 1) ended in `error`.
+    """Return what follows a step whose `attempt` (from 1) ended in `error`.
 
-    A forecast whose bytes killed every worker that read them is the miner's
-    doing; a miner that stays silent through all attempts, too. Our database,
-    signer, pool and disk cost no attempt. Whatever else goes on failing is ours.
+    A miner is at fault if its bytes killed every worker that read them, or if it answered
+    none of the attempts. Failures of our database, signer, pool and disk cost no attempt.
+    Any other error that persists is ours.
 
-    `may_forfeit`: a miner that stays silent loses a part of its forecast, not all of it.
+    With `may_forfeit`, a miner that never answers loses one part of its forecast, not all.
     """
     match error:
         case NotYetAvailable():

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from gaia.tasks.defined_tasks.base import FoundCopies
-from gaia.validator.core.weights.inputs import parts_named, read, vector_of
+from gaia.validator.core.weights.inputs import from_parts, parts_named, vector_of
 from gaia.validator.db import history
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from tests.support.fakes import VALIDATOR, a_metagraph
@@ -213,7 +213,7 @@ async def test_what_a_vector_was_computed_from_is_kept_and_gives_it_again(next_s
     (entry,) = await next_setting.journal()
     async with next_setting.database.transaction() as connection:
         parts = await history.weight_inputs(connection, parts_named(entry["inputs"]))
-    inputs = read(entry["inputs"], parts)
+    inputs = from_parts(entry["inputs"], parts)
 
     assert vector_of(inputs.weights()) == (entry["vector"], entry["vector_sha256"])
     assert inputs.found == next_setting.copies.found

@@ -42,7 +42,7 @@ def test_question_that_was_due_after_the_window_is_the_miners_fault():
 
 
 def test_nobody_is_bound_or_blamed_after_a_long_absence():
-    with pytest.raises(MissedByUs, match="not asked between 2026-03-25 19:00 and 2026-03-26 02:01"):
+    with pytest.raises(MissedByUs, match="did not ask between 2026-03-25 19:00 and 2026-03-26 02:01"):
         WINDOW.require_open(due(OPENED + HOUR), OPENED + 2 * HOUR + LONGEST_ABSENCE + MINUTE)
 
 

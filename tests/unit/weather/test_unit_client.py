@@ -59,7 +59,7 @@ async def test_an_answer_comes_as_its_type_with_what_it_cost() -> None:
     "value", [{}, None, {"pairs": [["5A"]], "missing": []}, {"pairs": 3, "missing": None}]
 )
 async def test_an_answer_of_another_type_is_a_failure_that_may_pass(value: Any) -> None:
-    with pytest.raises(TransientError, match="not one to weather.copies.overlaps"):
+    with pytest.raises(TransientError, match="weather.copies.overlaps has the wrong type"):
         await UnitClient(Pool(value=value), 30.0).run_unit(UNIT, JOB)
 
 

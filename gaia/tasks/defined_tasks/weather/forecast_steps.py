@@ -1,4 +1,4 @@
-"""The steps of one miner's forecast: ask, freeze, fetch, verify, score."""
+"""The steps of one miner's forecast: request, freeze, fetch, verify, score."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """How one lead of a run is scored under one rule set."""
+    """What scores one lead of a run under one rule set."""
 
     rules: RuleSet
     fields: Sequence[str]
     batches: LeadBatches[Spooled, Done[LeadScored]]
     inputs: LeadInputs
     sketches: Path | None
-    """Where the errors of forecasts go; None: they are not wanted."""
+    """Folder for the sketches of errors; None if no sketches are made."""
 
 
 class ForecastSteps:
-    """What is done for one forecast at a time; failures are raised, never settled here."""
+    """Steps for one forecast at a time; they raise failures and never judge them."""
 
     def __init__(
         self,
@@ -101,12 +101,12 @@ class ForecastSteps:
         self._spool = files.data_dir.resolve() / "spool"
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
-        """Ask the miner for a forecast and note that it accepted.
+        """Ask the miner for a forecast, and record its acceptance.
 
         Raises
         ------
         MissedByUs
-            If we were away so long that nobody may be bound any more.
+            If the validator was away for too long to freeze this manifest.
         """
         self._window.require_open(forecast, self._clock.now())
         offer = await self._miners.request_forecast(self._neuron(forecast), run.init_time)
@@ -120,17 +120,17 @@ class ForecastSteps:
         await self._database.run(write)
 
     async def freeze(self, forecast: Forecast) -> bool:
-        """Freeze the manifest once the forecast is ready; False if it is not.
+        """Freeze the manifest if the forecast is ready; return whether it was frozen.
 
-        The round that says who was bound first is the moment at which the question was
-        due: when we came to put it depends on us.
+        The polling round is that of the due moment, because a delay of ours must not change who
+        committed first.
 
         Raises
         ------
         MinerFault
-            If the freeze window was over when the question was due, or the manifest does not hold.
+            If the freeze window was over at the due moment, or the manifest is invalid.
         MissedByUs
-            If we were away so long that nobody may be bound any more.
+            If the validator was away for too long to freeze this manifest.
         """
         self._window.require_open(forecast, self._clock.now())
         miner, job_id = self._neuron(forecast), MinerJobId(forecast.job_id or "")
@@ -158,7 +158,7 @@ class ForecastSteps:
         return True
 
     def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
-        """Return where forecasts whose chunks of a lead are there are scored together under `rules`."""
+        """Return what scores one lead of the run's forecasts under `rules`."""
         kind = lead.kind
         roles = {role: paths_of(files) for role, files in references.items()}
         given = LeadUnit(
@@ -173,7 +173,7 @@ class ForecastSteps:
         own = "" if rules.name == self._book.rules.name else f"/{rules.name}"
         name = f"{kind}/{lead.hours}{own}"
 
-        async def together(
+        async def run_batch(
             forecasts: Mapping[Hotkey, Spooled],
         ) -> Mapping[Hotkey, Done[LeadScored] | GaiaError]:
             members = hashlib.sha256(" ".join(sorted(forecasts)).encode()).hexdigest()[:16]
@@ -182,14 +182,14 @@ class ForecastSteps:
             cpu_s = done.cpu_s / len(forecasts)
             return {hotkey: _outcome(done.answer[hotkey], cpu_s) for hotkey in forecasts}
 
-        async def alone(hotkey: Hotkey, spooled: Spooled) -> Done[LeadScored]:
+        async def run_one(hotkey: Hotkey, spooled: Spooled) -> Done[LeadScored]:
             job_id = JobId(f"{run.run_id}/{hotkey}/{name}")
             return await self._units.run_unit(score_one(kind, given, spooled), job_id)
 
         return Scoring(
             rules=rules,
             fields=given.fields,
-            batches=LeadBatches(self._limits.batch_miners, together, alone),
+            batches=LeadBatches(self._limits.batch_miners, run_batch, run_one),
             inputs=self._kept.describe(SCORES_ONE[kind].handler, given, references),
             sketches=None
             if own
@@ -204,9 +204,9 @@ class ForecastSteps:
         shadow: Scoring | None,
         now: datetime,
     ) -> None:
-        """Fetch one lead's chunks, have them verified and scored, and record the outcome.
+        """Fetch one lead's chunks, verify and score them, and record the outcome.
 
-        Afterwards the shadow rules have their turn; whatever comes of it, the lead is scored.
+        Then the shadow rules score the lead; their failure does not change the outcome.
         """
         metadata, chunks = self._metadata(active.fields), self._chunks(lead, active.fields)
         digests = await self._promises.of(forecast, [*metadata, *chunks])
@@ -224,7 +224,7 @@ class ForecastSteps:
                 await self._diagnose(forecast, lead, spooled, active.fields, error)
                 self._kept.drop(store, chunks)
                 raise
-            # What was in the spool before may have been damaged there: blame needs evidence.
+            # Files from an earlier attempt may have been damaged in our spool: blame needs evidence.
             log.warning(
                 "spooled_chunks_discarded", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error)
             )
@@ -237,7 +237,7 @@ class ForecastSteps:
         self._kept.release(store, chunks)
 
     def drop(self, forecast: Forecast, lead: Lead, fields: Sequence[str]) -> None:
-        """Free what was fetched for a lead that will not be scored."""
+        """Delete the chunks of a lead that will not be scored."""
         store = self._spool / forecast.run_id / forecast.hotkey
         self._kept.drop(store, self._chunks(lead, fields))
 
@@ -275,7 +275,7 @@ class ForecastSteps:
         chunks: list[str],
         digests: Mapping[str, str],
     ) -> None:
-        """Bring the lead's files into the spool; geometry that breaks the contract ends it early."""
+        """Download the lead's files to the spool; stop early if the metadata break the contract."""
         miner = self._neuron(forecast)
         access = await self._miners.open_store(miner, MinerJobId(forecast.job_id or ""))
         if access.manifest_sha256 != forecast.manifest_sha256:
@@ -295,7 +295,7 @@ class ForecastSteps:
     async def _diagnose(
         self, forecast: Forecast, lead: Lead, spooled: Spooled, fields: Sequence[str], error: MinerFault
     ) -> None:
-        """Add to `error` what the fields hold; where they can't be read, add that."""
+        """Add the statistics of the fields to `error`, or the reason why they cannot be read."""
         unit = DescribeForecast(
             grid=self._settings.grid_degrees,
             steps=self._settings.forecast_steps,
@@ -323,7 +323,7 @@ class ForecastSteps:
 
 
 def _outcome(member: BatchMember, cpu_s: float) -> Done[LeadScored] | GaiaError:
-    """Turn one forecast's part of a batch's answer into what it would have been alone."""
+    """Return one forecast's part of a batch's answer, as if it had been scored alone."""
     if member.failure is not None:
         return rebuild(member.failure.error_type, member.failure.message)
     return Done(LeadScored(components=member.components, field_digests=member.field_digests), cpu_s)

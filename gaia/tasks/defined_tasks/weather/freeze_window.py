@@ -1,4 +1,4 @@
-"""Until when a manifest may be frozen: our own absence never shortens a miner's time."""
+"""Freeze windows: our own absence never shortens a miner's time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import MinerFault, MissedByUs
 
 LONGEST_ABSENCE: Final = timedelta(hours=6)
-"""A window grows by this at most: later, the analysis of a scored lead may be public."""
+"""Largest extension of a window; later, the analysis of a scored lead may be public."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreezeWindow:
-    """The time in which one run's manifests are frozen.
+    """The time in which manifests of one run can be frozen.
 
-    A question is late by the time between its due moment and the moment we put it.
-    Lateness of `grain` or more is our absence, and moves the end of the miner's window.
+    The lateness of a request is the time between its due moment and its sending. Lateness of
+    `grain` or more counts as our absence, and moves the end of the miner's window.
     """
 
     length: timedelta
-    """From the opening of the run, when we are always there."""
+    """Length of the window, from the opening of the run."""
     grain: timedelta
-    """Time between two questions; less lateness loses no question."""
+    """Time between two requests; less lateness loses no request."""
 
     def end_of(self, forecast: Forecast) -> datetime:
-        """Return the last due moment at which a question may still freeze the manifest."""
+        """Return the last due moment of a request that may freeze the manifest."""
         return forecast.window_ends_at or forecast.opened_at + self.length
 
     def extended(self, forecast: Forecast, now: datetime) -> datetime | None:
-        """Return the new end of a window when a question put at `now` is late; None when it is not.
+        """Return the new end of the window if a request sent at `now` is late; None if it is in time.
 
         >>> from datetime import UTC
         >>> opened = datetime(2026, 3, 25, 18, tzinfo=UTC)
@@ -49,14 +49,14 @@ class FreezeWindow:
         return min(self.end_of(forecast) + late, self._latest(forecast))
 
     def require_open(self, forecast: Forecast, now: datetime) -> None:
-        """Return if the question that is put at `now` may still bind the miner.
+        """Return if a request sent at `now` may still freeze the manifest.
 
         Raises
         ------
         MinerFault
-            If it was due after the window: the miner had its time.
+            If the request was due after the window, so that the miner had its time.
         MissedByUs
-            If it was due in time, and we were away so long that nobody may be bound any more.
+            If it was due in time, but the validator was away for too long.
         """
         if forecast.next_at > self.end_of(forecast):
             raise MinerFault(f"no manifest within {self.length.total_seconds() / 3600:g} h")

@@ -1,4 +1,4 @@
-"""How long scored chunks and reference fields stay on disk: what replay needs, and no longer."""
+"""Keeps scored chunks and reference fields on disk for as long as replay needs them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\dZ")
 
 
 class KeptInputs:
-    """The spool and the reference fields of one validator, as far as they are let go."""
+    """Deletes files from the spool and the reference fields of one validator."""
 
     def __init__(self, settings: FilesSettings, database: Database) -> None:
         self._database = database
@@ -34,7 +34,7 @@ class KeptInputs:
         self._keep = timedelta(days=settings.keep_inputs_days)
 
     def describe(self, handler: str, lead: LeadUnit, references: Mapping[str, FieldFiles]) -> LeadInputs:
-        """Return what all units of a lead were given, with paths that outlive a move of the data folder."""
+        """Return the inputs of all units of a lead, with paths relative to the data folder."""
         paths = {
             role: {
                 field: Path(entry.path).relative_to(self._data_dir).as_posix()
@@ -46,28 +46,27 @@ class KeptInputs:
         return LeadInputs(handler=handler, payload=msgspec.to_builtins(lead) | paths, digests=digests)
 
     def release(self, store: Path, chunks: Iterable[str]) -> None:
-        """Drop chunks that were scored, unless they are kept for replay."""
+        """Delete scored chunks, unless they are kept for replay."""
         if self._keep:
             return
         self.drop(store, chunks)
 
     def drop(self, store: Path, paths: Iterable[str]) -> None:
-        """Remove files of a forecast that no score rests on.
+        """Delete files of a forecast on which no score depends.
 
         Raises
         ------
         OwnFailure
-            If our disk does not let go of them.
+            If our disk cannot delete them.
         """
         with border(Party.DISK, f"dropping files of {store.name}"):
             for path in paths:
                 (store / path).unlink(missing_ok=True)
 
     async def sweep(self, now: datetime) -> list[Path]:
-        """Remove what no run that is open or kept can need; return the folders removed.
+        """Remove folders that no open or kept run needs; return them.
 
-        A reference set that is needed again after all is fetched anew, and must then
-        be what it was.
+        A reference set that is needed again is fetched again, and must have the same values.
         """
         async with self._database.transaction() as connection:
             kept = await history.living_runs(connection, now - self._keep)

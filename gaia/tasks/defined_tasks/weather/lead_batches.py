@@ -1,4 +1,4 @@
-"""Forecasts whose chunks are there share a unit; one that is slow, or spoils it, holds up nobody."""
+"""Groups the forecasts of a lead into units, so that a slow or broken one delays no other."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ V = TypeVar("V")
 
 
 class LeadBatches(Generic[P, V]):
-    """Gathers the forecasts of one lead as they arrive.
+    """Groups the forecasts of one lead as they arrive.
 
-    A unit starts when none is under way, with all that wait by then, and whenever
-    as many wait as a unit may hold. A unit that fails as a whole is tried again,
-    one forecast at a time: what one forecast does to it costs no other.
+    A unit starts with all waiting forecasts if none runs, or when the waiting ones fill a unit.
+    If a unit fails as a whole, its forecasts are scored again one by one, so that a bad
+    forecast costs no other.
 
     Parameters
     ----------
     most
-        Forecasts in one unit.
-    together
-        Scores several forecasts, hotkey to payload; returns hotkey to value or error.
-    alone
+        Maximum number of forecasts in one unit.
+    score_batch
+        Scores several forecasts (hotkey to payload); returns hotkey to value or error.
+    score_one
         Scores one forecast.
     """
 
     def __init__(
         self,
         most: int,
-        together: Callable[[Mapping[Hotkey, P]], Awaitable[Mapping[Hotkey, V | GaiaError]]],
-        alone: Callable[[Hotkey, P], Awaitable[V]],
+        score_batch: Callable[[Mapping[Hotkey, P]], Awaitable[Mapping[Hotkey, V | GaiaError]]],
+        score_one: Callable[[Hotkey, P], Awaitable[V]],
     ) -> None:
         self._most = most
-        self._together = together
-        self._alone = alone
+        self._score_batch = score_batch
+        self._score_one = score_one
         self._waiting: dict[Hotkey, tuple[P, asyncio.Future[V]]] = {}
         self._units: set[asyncio.Task[None]] = set()
 
@@ -50,13 +50,13 @@ class LeadBatches(Generic[P, V]):
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Let go of what is still under way: nobody waits for it any more."""
+        """Cancel the units that still run, because no caller is left."""
         for unit in self._units:
             unit.cancel()
         await asyncio.gather(*self._units, return_exceptions=True)
 
     async def score(self, hotkey: Hotkey, payload: P) -> V:
-        """Return what one forecast's lead comes to; raises what scoring it raised."""
+        """Return the scored lead of one forecast; raise what its scoring raised."""
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting[hotkey] = payload, future
         self._start()
@@ -74,7 +74,7 @@ class LeadBatches(Generic[P, V]):
             self._start()
 
     async def _unit(self) -> None:
-        # One turn of the loop, in which others may arrive.
+        # Yield to the loop once, so that others may arrive.
         await asyncio.sleep(0)
         taken = {hotkey: self._waiting.pop(hotkey) for hotkey in list(self._waiting)[: self._most]}
         payloads = {hotkey: payload for hotkey, (payload, _) in taken.items()}
@@ -92,11 +92,12 @@ class LeadBatches(Generic[P, V]):
     async def _outcomes(self, payloads: Mapping[Hotkey, P]) -> Mapping[Hotkey, V | BaseException]:
         if len(payloads) > 1:
             try:
-                return await self._together(payloads)
+                return await self._score_batch(payloads)
             except GaiaError as error:
                 log.warning("batch_failed", forecasts=len(payloads), error=f"{type(error).__name__}: {error}")
         values = await asyncio.gather(
-            *(self._alone(hotkey, payload) for hotkey, payload in payloads.items()), return_exceptions=True
+            *(self._score_one(hotkey, payload) for hotkey, payload in payloads.items()),
+            return_exceptions=True,
         )
         return dict(zip(payloads, values, strict=True))
 

@@ -1,10 +1,10 @@
-"""The two kinds of lead that a run is scored by."""
+"""The two kinds of leads."""
 
 from enum import StrEnum
 
 
 class LeadKind(StrEnum):
-    """When a lead is scored; the text is what SQL and JSON hold."""
+    """Kind of a lead: scored on day 1 or against ERA5; SQL and JSON hold the text."""
 
     DAY1 = "day1"
     FINAL = "final"

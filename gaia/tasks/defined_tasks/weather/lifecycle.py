@@ -1,4 +1,4 @@
-"""Where each miner's forecast stands, and which moves are allowed."""
+"""States of a forecast and the transitions between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ State = ForecastState
 
 
 class Event(StrEnum):
-    """What can happen to a forecast."""
+    """Events that change the state of a forecast."""
 
     ACCEPTED = "accepted"
     MANIFEST_FROZEN = "manifest_frozen"
@@ -39,9 +39,9 @@ LIVING: Final = tuple(state for state, moves in TRANSITIONS.items() if moves)
 
 
 def moves_for(event: Event) -> dict[str, str]:
-    """States `event` may leave, each with the state it leads to.
+    """Return source state -> target state of `event`.
 
-    The statement `advance_forecast` sets the new state only where the stored one is a
-    key of this mapping, so a stale or repeated event changes no row.
+    The statement `advance_forecast` changes a row only if its state is a key of this mapping.
+    A stale or repeated event therefore changes nothing.
     """
     return {state: moves[event] for state, moves in TRANSITIONS.items() if event in moves}

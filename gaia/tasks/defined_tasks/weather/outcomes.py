@@ -1,7 +1,7 @@
-"""What becomes of a forecast when a lead of it is scored or when it ends: decided here, stored by `ScoreBook`.
+"""Decides what follows for a forecast when one of its leads is scored, or when it ends.
 
-Everything here is a pure function of what the database holds and of what has happened: no clock, no
-database, no settings.
+All functions are pure: they get what the database holds and what has happened. They use no clock, no
+database and no settings; `ScoreBook` stores the result.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LeadKey = tuple[str, int]
 """(kind, lead in hours)."""
 
 _COMPLETED_BY = ((LeadKind.DAY1, Event.DAY1_SCORED), (LeadKind.FINAL, Event.FINAL_SCORED))
-"""Both are looked at each time: the first day may be scored after every other lead."""
+"""Both kinds are checked each time, because day 1 may be scored after every other lead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """A row of score_table, as far as it follows from scores of leads."""
+    """The part of a row of score_table that follows from lead scores."""
 
     day1: float | None
     leads: Mapping[int, float]
@@ -34,17 +34,17 @@ class Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the database holds of one forecast."""
+    """What the database holds about one forecast."""
 
     state: State
     scored: Mapping[str, Mapping[LeadKey, float]]
     """Rule set -> its lead scores so far."""
 
     has_contract: bool = True
-    """Whether it is stored what the run is scored at."""
+    """Whether the run's contract is stored."""
 
     def under(self, rules: RuleSet) -> Mapping[LeadKey, float]:
-        """Return the lead scores so far under `rules`."""
+        """Return the present lead scores under `rules`."""
         return self.scored.get(rules.name, {})
 
 
@@ -58,14 +58,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Forfeited:
-    """A lead could not be had from its miner: it scores the worst."""
+    """The miner did not deliver the lead: it gets the worst score."""
 
     lead: LeadKey
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A lead can be scored for nobody: it is NaN, as if it had not been asked for."""
+    """The lead cannot be scored for any miner: it is NaN and does not count."""
 
     lead: LeadKey
 
@@ -75,26 +75,26 @@ LeadChange = Scored | Forfeited | GivenUp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A forecast after a change, under the active rules."""
+    """State and scores of a forecast after a change, under the active rules."""
 
     state: State
     scored: Mapping[LeadKey, float]
-    """All lead scores so far."""
+    """All present lead scores."""
     total: Total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome(Standing):
-    """A forecast after a change of one lead."""
+    """State and scores of a forecast after a change of one lead."""
 
     score: float
-    """Of the lead."""
+    """Score of the lead."""
 
 
 def outcome(known: Known, change: LeadChange, rules: RuleSet, contract: Contract) -> Outcome:
-    """Return what follows from the change of one lead under `rules`, the active ones.
+    """Return the outcome of a change of one lead under the active `rules`.
 
-    A lead that is known keeps its score: the same change a second time changes nothing.
+    A lead that has a score keeps it, so repeating a change has no effect.
     """
     score = score_of_change(change, rules, contract)
     scored = {change.lead: score, **known.under(rules)}
@@ -104,7 +104,7 @@ def outcome(known: Known, change: LeadChange, rules: RuleSet, contract: Contract
 
 
 def ending(known: Known, event: Event, rules: RuleSet, contract: Contract) -> Standing | None:
-    """Return what follows from `event`, which ends a forecast; None: it has ended already."""
+    """Return the outcome of `event`, which ends a forecast; None if it has already ended."""
     state = TRANSITIONS[known.state].get(event)
     if state is None:
         return None
@@ -115,10 +115,10 @@ def ending(known: Known, event: Event, rules: RuleSet, contract: Contract) -> St
 def shadow_total(
     known: Known, new: Mapping[LeadKey, float], shadow: RuleSet, contract: Contract, active: Standing
 ) -> Total:
-    """Return what follows under rules on trial, whose lead scores are those known and `new`.
+    """Return the row under shadow rules, whose lead scores are the known ones and `new`.
 
-    They move no forecast, and it counts under them only if they have scored every lead that the active
-    rules have.
+    Shadow rules never change a forecast's state. It counts under them only if they have scored
+    every lead that the active rules have scored.
     """
     scored = {**new, **known.under(shadow)}
     is_whole = active.scored.keys() <= scored.keys()
@@ -126,14 +126,14 @@ def shadow_total(
 
 
 def standing_of(known: Known, rules: RuleSet, contract: Contract) -> Standing:
-    """Return how a forecast stands under `rules`, the active ones, while nothing changes."""
+    """Return the present outcome of a forecast under the active `rules`."""
     scored = known.under(rules)
     total = total_of(rules, scored, contract, known.state)
     return Standing(state=known.state, scored=scored, total=total)
 
 
 def score_of_change(change: LeadChange, rules: RuleSet, contract: Contract) -> float:
-    """Return what `rules` say the changed lead is worth."""
+    """Return the score of the changed lead under `rules`."""
     match change:
         case Scored((kind, _), components):
             return score_of(rules, kind, components, contract.final_fields)
@@ -146,7 +146,7 @@ def score_of_change(change: LeadChange, rules: RuleSet, contract: Contract) -> f
 def score_of(
     rules: RuleSet, kind: str, components: Sequence[Component], final_fields: Sequence[str]
 ) -> float:
-    """Return what `rules` say one lead is worth."""
+    """Return the score of one lead under `rules`."""
     if kind == LeadKind.DAY1:
         return rules.day1_score(components)
     return rules.lead_score(components, final_fields)
@@ -160,22 +160,22 @@ def total_of(
     *,
     is_whole: bool = True,
 ) -> Total:
-    """Return what `rules` say a forecast is worth whose leads scored so far.
+    """Return the scores of a forecast under `rules`, from its lead scores.
 
-    `is_whole`: they have scored every lead that was scored at all; else it does not count.
+    `is_whole` says that these rules scored every lead that was scored at all; else it does not count.
     """
-    # In the order of leads: the last bit of a sum depends on the order of its terms.
+    # In the order of leads, because the last bit of a sum depends on the order of its terms.
     ordered = sorted(scored.items())
     leads = {lead: score for (kind, lead), score in ordered if kind == LeadKind.FINAL}
     first = [score for (kind, _), score in ordered if kind == LeadKind.DAY1]
-    # A lead that was given up for all alike is NaN, and counts for nobody.
+    # A lead that is NaN was given up for all miners, and counts for none.
     present = [score for score in first if not math.isnan(score)]
     absent = len(first) - len(present)
     day1 = sum(present) / (len(contract.day1_lead_hours) - absent) if present else None
     overall = rules.overall_score(day1, leads, contract.final_lead_hours)
     return Total(
         day1=day1,
-        # A lead that had no score at all is NaN, for which JSON has no word.
+        # A lead without a score is NaN, which JSON cannot hold.
         leads={lead: score for lead, score in leads.items() if not math.isnan(score)},
         overall=rules.worst if state is State.REJECTED else overall,
         counted=state is not State.EXCUSED and is_whole,
@@ -183,12 +183,12 @@ def total_of(
 
 
 def expected_leads(contract: Contract, kind: str) -> Sequence[int]:
-    """Return the leads of one kind that a run is scored at, in hours."""
+    """Return the leads of one kind at which a run is scored, in hours."""
     return contract.day1_lead_hours if kind == LeadKind.DAY1 else contract.final_lead_hours
 
 
 def _moved_on(state: State, scored: Mapping[LeadKey, float], contract: Contract) -> State:
-    """Return the state past each kind of leads that is scored whole."""
+    """Return the state after all complete kinds of leads."""
     for kind, event in _COMPLETED_BY:
         if all((kind, hours) in scored for hours in expected_leads(contract, kind)):
             state = TRANSITIONS[state].get(event, state)

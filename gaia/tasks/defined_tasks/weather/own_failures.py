@@ -1,4 +1,4 @@
-"""Which forecasts wait because something of ours failed; nothing of it is written or charged."""
+"""Tracks in memory which forecasts wait because of our own failures; these cost no attempt."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
 GIVE_UP_S: Final = 24 * 3600.0
 GIVE_UP_FAILURES: Final = 10
-"""A forecast that failed for so long, and so often while others got on, is excused: it may be a poison of its own.
+"""A forecast is excused if it fails for this time, and often while others succeed: it may be poison.
 
-An outage that hits all alike excuses nobody, however long it lasts.
+An outage that affects all forecasts excuses none, no matter how long it lasts.
 """
 
 Key = tuple[str, str]
@@ -27,13 +27,13 @@ class _Wait:
     until: float
     length_s: float
     alone: int = 0
-    """Failures since the one before which some other forecast got on."""
+    """Number of failures after a success of another forecast since the failure before."""
 
 
 class OwnFailures:
-    """Waits of the real clock, one a forecast, each twice as long as the last up to five minutes.
+    """Waits on the real clock, one per forecast; each doubles the last, up to five minutes.
 
-    They live in memory: after a restart each forecast is tried at once.
+    They are kept in memory only: after a restart each forecast is tried at once.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -43,7 +43,7 @@ class OwnFailures:
         self._stirred = False
 
     def note(self, key: Key) -> bool:
-        """Record one more failure of ours; say whether this forecast alone fails, and for long enough to end it."""
+        """Record a failure of ours; return whether this forecast alone has failed for long enough to be excused."""
         now = self._monotonic()
         self._stirred = True
         wait = self._waits.get(key)
@@ -58,18 +58,18 @@ class OwnFailures:
         return now - wait.began_at >= GIVE_UP_S and wait.alone >= GIVE_UP_FAILURES
 
     def forget(self, key: Key) -> None:
-        """Say that a step was done, or settled otherwise than by waiting."""
+        """Forget a forecast whose step is done, or was judged."""
         self._last_success_at = self._monotonic()
         self._waits.pop(key, None)
 
     def holds(self, key: Key) -> bool:
-        """True while `key` is not to be tried again yet."""
+        """Return whether `key` must wait longer before its next try."""
         wait = self._waits.get(key)
         held = wait is not None and self._monotonic() < wait.until
         self._stirred |= held
         return held
 
     def stirred(self) -> bool:
-        """Say whether a forecast failed or was held since the last call: something is left to do now."""
+        """Return whether a forecast failed or was held since the last call, so that work is left now."""
         stirred, self._stirred = self._stirred, False
         return stirred

@@ -1,4 +1,4 @@
-"""What miners committed to: digests out of frozen manifests, read when a lead is scored and not before."""
+"""Reads the digests of frozen manifests when a lead is scored."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 MOST_AT_ONCE: Final = 16
-"""Manifests in memory at a time, each of which may be as large as a manifest is let be."""
+"""Maximum number of manifests in memory; each may have the largest allowed size."""
 
 
 class Promises:
-    """Reads manifests of the forecasts that are asked for in one turn of the loop together, and keeps none."""
+    """Reads the manifests that are requested in one turn of the loop together, and caches none."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -25,7 +25,7 @@ class Promises:
         self._reading: asyncio.Task[None] | None = None
 
     async def of(self, forecast: Forecast, paths: Sequence[str]) -> dict[str, str]:
-        """Return the digests of `paths`, files of the forecast's store.
+        """Return the digests of `paths`, which are files of the forecast's store.
 
         Raises
         ------
@@ -46,18 +46,18 @@ class Promises:
     async def _read(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(0)  # one turn of the loop, in which others may ask
+                await asyncio.sleep(0)  # yield to the loop once, so that others may ask
                 taken, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
                 await self._answer([one for one in taken if not one[1].done()])
         finally:
             self._reading = None
 
     async def _answer(self, taken: Sequence[tuple[Forecast, asyncio.Future[bytes]]]) -> None:
-        """Give each its manifest, or the error that all of them get."""
+        """Resolve each request with its manifest, or all with one error."""
         try:
             async with self._database.transaction() as connection:
                 contents = await queries.manifests_of(connection, [forecast for forecast, _ in taken])
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for it raise it
+        except Exception as error:  # noqa: BLE001 - every caller that waits raises it
             for _, future in taken:
                 if not future.done():
                     future.set_exception(error)

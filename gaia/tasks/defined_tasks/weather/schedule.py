@@ -1,4 +1,4 @@
-"""Which runs are due, and when each of their steps may happen."""
+"""Computes which runs are due, and when the next run opens."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ _GFS_CYCLE = timedelta(hours=6)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cadence:
-    """When runs open.
+    """Rule that decides when runs open.
 
-    A run for 00Z of a day opens that day at `opens_after`, plus a part of
-    `jitter` that is drawn once a day from `salt`, so that validators do not
-    all ask at once. With `hindcast` set, a run opens every half hour at most,
-    for the GFS cycle that long ago.
+    The run for 00Z of a day opens on that day at `opens_after`, plus a random part of `jitter`.
+    The part is drawn once a day from `salt`, so that validators do not all ask at once. With
+    `hindcast`, a run opens every half hour, for the GFS cycle `hindcast` ago.
     """
 
     opens_after: timedelta
@@ -50,10 +49,10 @@ class Cadence:
 
 
 def due_runs(now: datetime, recorded: Collection[datetime], cadence: Cadence) -> list[datetime]:
-    """Initial times of runs that have opened, recently, and are not recorded, oldest first.
+    """Return the initial times of runs that opened recently and are not recorded, oldest first.
 
-    Asks what is missing rather than what just happened, so a late, lost or
-    repeated tick does no harm.
+    It looks for what is missing, not for what just happened. A late, lost or repeated tick
+    therefore does no harm.
     """
     due: list[datetime] = []
     for _, init_time in cadence.openings(now - cadence.look_back, now):
@@ -63,7 +62,7 @@ def due_runs(now: datetime, recorded: Collection[datetime], cadence: Cadence) ->
 
 
 def next_opening(now: datetime, recorded: Collection[datetime], cadence: Cadence) -> datetime | None:
-    """When the next run opens that is not recorded, if one does within two days."""
+    """Return when the next unrecorded run opens; None if none opens within two days."""
     for opens_at, init_time in cadence.openings(now, now + timedelta(days=2)):
         if opens_at > now and init_time not in recorded:
             return opens_at
@@ -71,7 +70,7 @@ def next_opening(now: datetime, recorded: Collection[datetime], cadence: Cadence
 
 
 def run_id_of(init_time: datetime) -> RunId:
-    """Name a run by its initial time, as "2026-03-25T00Z"."""
+    """Return the id of a run, such as "2026-03-25T00Z"."""
     return RunId(init_time.strftime("%Y-%m-%dT%HZ"))
 
 
@@ -81,6 +80,6 @@ def _floor(moment: datetime, step: timedelta) -> datetime:
 
 @lru_cache(maxsize=64)
 def _fraction(salt: str, day: datetime) -> float:
-    """A number in [0, 1) that is the same whenever the same day is asked about."""
+    """Return a number in [0, 1) that depends only on the day and the salt."""
     digest = hashlib.sha256(f"{salt}:{day:%Y%m%d}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

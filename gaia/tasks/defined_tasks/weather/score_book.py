@@ -1,4 +1,4 @@
-"""Records what forecasts scored, each score once, and derives the row weights are made of."""
+"""Records the scores of forecasts, each once, and derives the rows from which weights are computed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Lead(NamedTuple):
 
 
 def contract_of(settings: ContractSettings) -> Contract:
-    """Return what a run is scored at."""
+    """Return the leads and fields at which a run is scored."""
     return Contract(
         day1_lead_hours=settings.day1_lead_hours,
         final_lead_hours=settings.final_lead_hours,
@@ -65,7 +65,7 @@ def contract_of(settings: ContractSettings) -> Contract:
 
 
 def is_shadowed(run_id: str, share: float) -> bool:
-    """Say whether a run is among the `share` (0 to 1) that shadow rules score; the same on every call.
+    """Return whether shadow rules score a run, as for the fraction `share` (0 to 1) of runs; repeatable.
 
     >>> is_shadowed("2026-03-25T00Z", 1.0), is_shadowed("2026-03-25T00Z", 0.0)
     (True, False)
@@ -75,15 +75,14 @@ def is_shadowed(run_id: str, share: float) -> bool:
 
 
 class ScoreBook:
-    """Every move that changes what a miner earns, in one transaction each, which is safe to repeat.
+    """Stores every change of what a miner earns, each in one transaction that is safe to repeat.
 
-    Each transaction loads what is known of the forecast, asks `outcomes` what follows from the change,
-    and stores that. It locks the forecast first, so that two leads of one forecast never miss each other.
+    Each transaction loads what is known about the forecast, lets `outcomes` decide what follows, and
+    stores that. It locks the forecast first, so that changes of two leads see each other.
 
-    A share of the runs is scored by shadow rules too, whose rows stand under their own
-    name and never reach weights. A forecast counts under them only while they have
-    scored every lead that the active ones have; what they do wrong is undone and
-    logged, and the active ones go on.
+    Shadow rules score a fraction of the runs too. Their rows have their own name and never reach
+    weights. A forecast counts under them only if they have scored every lead that the active rules
+    have. Their errors are undone and logged, and do not stop the active rules.
     """
 
     def __init__(self, weights: WeightsSettings, contract: ContractSettings, database: Database) -> None:
@@ -91,11 +90,11 @@ class ScoreBook:
         self._shadow_share = weights.shadow_share
         self._database = database
         self.rules = RULE_SETS[weights.rule_set]
-        """The active ones."""
+        """The active rules."""
         self._shadow = RULE_SETS.get(weights.shadow_rule_set)
 
     def shadow_of(self, run_id: str) -> RuleSet | None:
-        """Return the rules that score a run beside the active ones, if there are any."""
+        """Return the shadow rules that score a run; None if there are none."""
         if self._shadow is self.rules or not is_shadowed(run_id, self._shadow_share):
             return None
         return self._shadow
@@ -103,14 +102,14 @@ class ScoreBook:
     async def record(
         self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
     ) -> None:
-        """Store a scored lead: its components, its score and the overall score that follows.
+        """Store a scored lead: its components, its score and the resulting overall score.
 
         Parameters
         ----------
         scored
-            What the scoring handler answered, and what that cost.
+            Answer of the scoring handler, and its cost.
         given
-            What it was given.
+            Inputs of the scoring handler.
         """
         measured = _Measured.of(scored, given)
         result = await self._settle(forecast, Scored(lead, measured.components), now, measured=measured)
@@ -126,7 +125,7 @@ class ScoreBook:
     async def record_shadow(
         self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
     ) -> None:
-        """Store what the shadow rules make of a lead that the active ones have scored."""
+        """Store the shadow rules' score of a lead that the active rules have scored."""
         rules = self.shadow_of(forecast.run_id)
         assert rules is not None
         measured = _Measured.of(scored, given)
@@ -143,7 +142,7 @@ class ScoreBook:
         await self._database.run(write)
 
     async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
-        """Store a lead that could not be had from its miner: it scores the worst."""
+        """Store a lead that the miner did not deliver: it gets the worst score."""
         await self._settle(forecast, Forfeited(lead), now, reason=reason)
         log.warning(
             "lead_forfeited",
@@ -155,7 +154,7 @@ class ScoreBook:
         )
 
     async def give_up(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
-        """Store a lead that nobody can be scored at: it is NaN, as if it had not been asked for."""
+        """Store a lead that cannot be scored for any miner: it is NaN and does not count."""
         await self._settle(forecast, GivenUp(lead), now, reason=reason)
         log.warning("lead_given_up", run_id=forecast.run_id, hotkey=forecast.hotkey, reason=reason)
 
@@ -167,7 +166,7 @@ class ScoreBook:
         now: datetime,
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
-        """Reject or excuse a forecast: it scores the worst there is, or is not counted."""
+        """Reject or excuse a forecast: it gets the worst score, or does not count."""
 
         async def write(connection: Connection) -> State | None:
             known = await self._load(connection, forecast)
@@ -189,7 +188,7 @@ class ScoreBook:
             )
 
     async def unscored_leads(self, forecasts: Sequence[Forecast], kind: str) -> dict[str, list[int]]:
-        """Leads of `kind` that are not scored yet, hotkey to lead hours, for one run's forecasts."""
+        """Return hotkey -> leads of `kind`, in hours, that are not scored yet."""
         if not forecasts:
             return {}
         async with self._database.transaction() as connection:
@@ -211,9 +210,9 @@ class ScoreBook:
         reason: str | None = None,
         measured: _Measured | None = None,
     ) -> Outcome:
-        """Store a change of one lead and what follows from it; return the outcome under the active rules.
+        """Store a change of one lead and its consequences; return the outcome under the active rules.
 
-        A lead that was measured is measured for the shadow rules in its own unit: see `record_shadow`.
+        Shadow rules measure a scored lead in a unit of their own: see `record_shadow`.
         """
         shadow = None if measured else self.shadow_of(forecast.run_id)
 
@@ -233,7 +232,7 @@ class ScoreBook:
         return await self._database.run(write)
 
     async def _load(self, connection: Connection, forecast: Forecast) -> Known:
-        """Return what is known of a forecast, which no other transaction changes until this one ends."""
+        """Lock a forecast until the end of the transaction; return what the database holds about it."""
         locked = await queries.lock_forecast(connection, forecast)
         names = [rules.name for rules in (self.rules, self._shadow) if rules is not None]
         scored = await queries.lead_scores_of(connection, forecast, names)
@@ -248,9 +247,9 @@ class ScoreBook:
         active: Standing,
         now: datetime,
     ) -> None:
-        """Store the forecast's row under the active rules, and under the shadow ones if they can make one.
+        """Store the forecast's row under the active rules and, if possible, under the shadow rules.
 
-        `theirs` are the scores of leads that the shadow rules have beside those known.
+        `theirs` are lead scores of the shadow rules that are not in the database yet.
         """
         if not known.has_contract:
             await inputs.record_contract(connection, forecast.run_id, self._contract)
@@ -263,9 +262,9 @@ class ScoreBook:
                 total = shadow_total(known, theirs, shadow, self._contract, active)
                 await _store_total(connection, forecast, now, shadow, total)
         except Exception as error:
-            # Rules on trial may do anything, but not to the active ones.
+            # Any error of shadow rules must not reach the active rules.
             if isinstance(error, DatabaseFailure) and not isinstance(error, StatementRefused):
-                raise  # the whole transaction is lost, not what these rules did in it
+                raise  # the whole transaction is lost, not only the shadow part
             log.error(
                 "shadow_failed",
                 run_id=forecast.run_id,
@@ -277,7 +276,7 @@ class ScoreBook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measured:
-    """What a scoring unit answered, and what it was given."""
+    """Answer and inputs of a scoring unit."""
 
     components: Sequence[Component]
     field_digests: Mapping[str, str]
@@ -304,7 +303,7 @@ async def _store_lead(
     rules: RuleSet,
     score: float,
 ) -> None:
-    """Store one lead under one rule set, with what it was measured from if it was; the first time stays."""
+    """Store one lead under one rule set, with its inputs if it was measured; an existing row stays."""
     cpu_s = measured.cpu_s if measured else None
     await queries.record_lead(connection, forecast, rules.name, *lead, score, now, reason=reason, cpu_s=cpu_s)
     if measured is None:

@@ -1,4 +1,4 @@
-"""Does one step for many forecasts and settles each failure for its own forecast alone."""
+"""Runs one step for many forecasts, and judges each failure for its own forecast alone."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _BEFORE_FREEZE = (State.PLANNED, State.REQUESTED)
 
 
 class StepRunner:
-    """Runs steps; what fails costs the forecast whose step it was, or nobody.
+    """Runs steps; a failure costs at most the forecast whose step failed.
 
-    A failure of ours spends no attempt and moves no date: the forecast stays due and
-    waits in `own_failures`. Only an error that needs the operator is raised.
+    A failure of ours spends no attempt and changes no due moment: the forecast waits in
+    `own_failures`. Only an error that needs the operator is raised.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class StepRunner:
         self._failures = failures
 
     def ready(self, forecasts: Sequence[Forecast]) -> list[Forecast]:
-        """Return those that do not wait for something of ours."""
+        """Return the forecasts that do not wait for a failure of ours."""
         return [forecast for forecast in forecasts if not self._failures.holds(_key(forecast))]
 
     async def each(
@@ -66,21 +66,21 @@ class StepRunner:
         present: Callable[[], datetime],
         forfeit: StoreForfeit | None = None,
     ) -> set[str]:
-        """Do `step` for all forecasts at once; return the hotkeys for which it is still to be done.
+        """Run `step` for all forecasts concurrently; return the hotkeys whose step is not done.
 
         Parameters
         ----------
         policy
-            When a miner that did not answer is asked again.
+            Delays after which an unreachable miner is asked again.
         present
-            The moment that delays and records count from; one for all where they form a round.
+            Returns the moment from which delays count; the forecasts of one round share it.
         forfeit
-            What a miner loses that answers to no attempt; None: the whole forecast.
+            Stores the loss of a miner that answers no attempt; None: it loses the whole forecast.
 
         Raises
         ------
         ConfigurationError
-            If a step can't go on without the operator.
+            If a step cannot continue without the operator.
         """
         failed: set[str] = set()
 
@@ -95,7 +95,7 @@ class StepRunner:
             if isinstance(failure, ConfigurationError):
                 raise failure
             if failure is not None:
-                # Without a database, nothing can be settled.
+                # Without a database, no failure can be judged.
                 self._wait(forecast, failure)
 
         def settle(error: GaiaError) -> Step:
@@ -110,15 +110,15 @@ class StepRunner:
         return failed
 
     async def postpone(self, forecast: Forecast, attempts: int, next_at: datetime) -> None:
-        """Try again at `next_at`."""
+        """Store that the step is tried again at `next_at`."""
         await self._database.run(
             lambda connection: queries.postpone_forecast(connection, forecast, attempts, next_at)
         )
 
     def _with_window(self, forecast: Forecast) -> Forecast:
-        """Return the forecast with the end of its window moved, where we put its question late.
+        """Return the forecast, with the end of its window moved if our request is late.
 
-        The moment is now, before the question: how long the miner takes to answer is no absence of ours.
+        Lateness counts until the request is sent, because the miner's own delay is not our absence.
         """
         if forecast.state not in _BEFORE_FREEZE:
             return forecast
@@ -161,19 +161,19 @@ class StepRunner:
         self._failures.forget(_key(forecast))
 
     def _wait(self, forecast: Forecast, error: GaiaError) -> bool:
-        """Let the forecast wait; say whether it has waited alone for so long that it is to be ended."""
+        """Let the forecast wait; return whether it alone has waited for too long, and must end."""
         is_hopeless = self._failures.note(_key(forecast))
         log.warning("step_postponed", **_named(forecast), error=_said(error))
         return is_hopeless
 
 
 async def _failure_of(step: Step, forecast: Forecast) -> GaiaError | None:
-    """Do one step; return what it raised, and a bug as a `TransientError`."""
+    """Run one step; return what it raised, with a bug as a `TransientError`."""
     try:
         await step(forecast)
     except GaiaError as error:
         return error
-    except Exception as error:  # the one catch-all of a step: its bug costs no other forecast
+    except Exception as error:  # the only catch-all of a step: a bug costs no other forecast
         log.exception("step_crashed", **_named(forecast))
         return TransientError(f"{type(error).__name__}: {error}"[:500])
     return None

@@ -1,4 +1,4 @@
-"""The story of a run, one method a chapter, in order."""
+"""The weather task: opens runs, polls miners, freezes manifests and scores leads."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 
-Chapters = Callable[[Run], Awaitable[None]]
+Phases = Callable[[Run], Awaitable[None]]
 
 
 class WeatherTask(GaiaTask):
-    """Daily 10-day forecasts, judged against the GFS analysis and then ERA5.
+    """Daily 10-day forecasts, scored against the GFS analysis and then ERA5.
 
-    Each chapter asks the database which forecasts stand before its step, does
-    what can be done now, and records the outcome. After a crash at any point
-    the next tick finds the same rows: there is no other recovery.
+    Each phase reads from the database which forecasts are due for its step, does what is
+    possible now, and records the outcome. After a crash the next tick reads the same rows;
+    there is no other recovery.
 
-    Asking and freezing are done in each tick. Scoring goes on beside the ticks, so
-    that no download of an old lead delays what has a window.
+    Each tick polls miners and freezes manifests. Scoring runs beside the ticks, so that the
+    download of an old lead does not delay a freeze window.
     """
 
     name = "weather"
@@ -93,8 +93,8 @@ class WeatherTask(GaiaTask):
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miners.miner_query_retry_minutes])
         self._scoring_now: asyncio.Task[None] | None = None
-        self._bound_since = False
-        """Something was asked or frozen since `_scoring_now` began."""
+        self._committed_since = False
+        """Whether a forecast was requested or frozen since `_scoring_now` began."""
         self._closing = False
 
     async def advance(self, now: datetime) -> datetime | None:
@@ -106,13 +106,13 @@ class WeatherTask(GaiaTask):
             await self._score_beside()
             raise
         await self._score_beside()
-        busy = not opened or self._scoring_now is not None or self._bound_since
+        busy = not opened or self._scoring_now is not None or self._committed_since
         if busy or self._failures.stirred():
             return now
         return await self.next_due(now)
 
     async def close(self) -> None:
-        """Begin nothing more; return once the steps in hand have ended, or end them when cancelled."""
+        """Start no more steps, and wait for the running ones; cancel them if cancelled."""
         self._closing = True
         scoring = self._scoring_now
         if scoring is None:
@@ -124,7 +124,7 @@ class WeatherTask(GaiaTask):
             await asyncio.gather(scoring, return_exceptions=True)
 
     async def _bind(self, now: datetime) -> bool:
-        """Open what is due, ask and freeze; False where a run waits for miners to be known."""
+        """Open due runs, poll miners and freeze manifests; return False if a run waits for the metagraph."""
         opened = await self.open_due_runs(now)
 
         async def bind(run: Run) -> None:
@@ -137,17 +137,17 @@ class WeatherTask(GaiaTask):
         return opened
 
     async def _score_beside(self) -> None:
-        """Begin to score what is due, unless that goes on already; wait no longer than a tick.
+        """Start to score what is due, unless scoring runs already; wait at most one tick.
 
         Raises
         ------
         Exception
-            What scoring ended with.
+            The error that ended the scoring.
         """
         if self._closing:
             return
         if self._scoring_now is None:
-            self._bound_since = False
+            self._committed_since = False
             self._scoring_now = asyncio.create_task(self._score_open_runs())
         await asyncio.wait([self._scoring_now], timeout=self._settings.schedule.tick_interval_s)
         if self._scoring_now.done():
@@ -164,22 +164,22 @@ class WeatherTask(GaiaTask):
             await self.score_final(run, now)
             await self.complete(run, now)
             settled.add(run.run_id)
-            await self._copies.settle(now, only=run.run_id)
+            await self._copies.store_finalised(now, only=run.run_id)
 
         try:
             await self._each_open_run(score, None)
         except Exception:
-            await self._copies.settle(self._clock.now(), but=settled)
+            await self._copies.store_finalised(self._clock.now(), but=settled)
             raise
-        await self._copies.settle(self._clock.now(), but=settled)
+        await self._copies.store_finalised(self._clock.now(), but=settled)
 
-    async def _each_open_run(self, chapters: Chapters, only: Collection[str] | None) -> None:
-        """Do `chapters` for each open run (of `only`), oldest first; one that breaks holds up no other.
+    async def _each_open_run(self, phases: Phases, only: Collection[str] | None) -> None:
+        """Run `phases` for each open run (of `only`), oldest first; the failure of one stops no other.
 
         Raises
         ------
         Exception
-            The first that a run ended with, once all had their turn.
+            The first error of a run, after all runs had their turn.
         """
         async with self._database.transaction() as connection:
             runs = await queries.open_runs(connection)
@@ -190,19 +190,19 @@ class WeatherTask(GaiaTask):
             if only is not None and run.run_id not in only:
                 continue
             try:
-                await chapters(run)
+                await phases(run)
             except ConfigurationError:
                 raise
-            except Exception as error:  # noqa: BLE001 - raised below, once the other runs had their turn
+            except Exception as error:  # noqa: BLE001 - raised below, after the other runs had their turn
                 log.warning("run_steps_failed", run_id=run.run_id, error=f"{type(error).__name__}: {error}")
                 broken.append(error)
         if broken:
             raise broken[0]
 
     async def open_due_runs(self, now: datetime) -> bool:
-        """Open each run whose time has come, with one planned forecast a reachable miner.
+        """Open each due run, with one planned forecast per reachable miner.
 
-        False where a run is due but no miner is known yet.
+        Return False if a run is due but no miner is known yet.
         """
         cadence = self._cadence()
         async with self._database.transaction() as connection:
@@ -228,11 +228,11 @@ class WeatherTask(GaiaTask):
             await self._steps.ask(run, forecast, now)
 
         forecasts = await self._due(run, [State.PLANNED], now)
-        self._bound_since |= bool(forecasts)
+        self._committed_since |= bool(forecasts)
         await self._runner.each(forecasts, ask, self._retry, lambda: now)
 
     async def freeze_manifests(self, run: Run, now: datetime) -> None:
-        """Ask again after accepted forecasts; freeze the manifests of those that are ready."""
+        """Poll the miners of accepted forecasts, and freeze the manifests of those that are ready."""
         poll = timedelta(minutes=self._settings.miners.miner_poll_minutes)
 
         async def freeze(forecast: Forecast) -> None:
@@ -242,7 +242,7 @@ class WeatherTask(GaiaTask):
         window = timedelta(hours=self._settings.miners.freeze_window_hours)
         polls = RetryPolicy([poll] * math.ceil(window / poll))
         forecasts = await self._due(run, [State.REQUESTED], now)
-        self._bound_since |= bool(forecasts)
+        self._committed_since |= bool(forecasts)
         await self._runner.each(forecasts, freeze, polls, lambda: now)
 
     async def score_day1(self, run: Run, now: datetime) -> None:
@@ -254,9 +254,9 @@ class WeatherTask(GaiaTask):
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
     async def score_final(self, run: Run, now: datetime) -> None:
-        """Score each lead that ERA5 has reached, for every forecast whose manifest is frozen.
+        """Score each lead for which ERA5 is published, for every forecast with a frozen manifest.
 
-        A first day whose truth is not to be had holds no other lead.
+        A first day without truth does not delay other leads.
         """
         published = [lead for lead in self._contract.final_lead_hours if now >= self._published_at(run, lead)]
         if not published:
@@ -266,7 +266,7 @@ class WeatherTask(GaiaTask):
         for lead_hours in published:
             waiting = [f for f in forecasts if lead_hours in unscored[f.hotkey]]
             failed = await self._score_lead(run, waiting, Lead(LeadKind.FINAL, lead_hours), now)
-            # A miner that is silent now is asked for this lead again before the next.
+            # An unreachable miner is asked for this lead again before the next one.
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
     async def complete(self, run: Run, now: datetime) -> None:
@@ -278,7 +278,7 @@ class WeatherTask(GaiaTask):
             await self._kept.sweep(now)
 
     async def next_due(self, now: datetime) -> datetime | None:
-        """The earliest moment after `now` at which a chapter may have something to do."""
+        """Return the earliest moment after `now` at which a phase may have work."""
         cadence = self._cadence()
         async with self._database.transaction() as connection:
             recorded = await queries.recorded_init_times(connection, _horizon(now, cadence))
@@ -295,7 +295,7 @@ class WeatherTask(GaiaTask):
     async def _score_lead(
         self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> set[str]:
-        """Score one lead of `forecasts`; return the hotkeys whose lead is still to be scored."""
+        """Score one lead of `forecasts`; return the hotkeys whose lead is not scored yet."""
         if not forecasts or self._closing:
             return {forecast.hotkey for forecast in forecasts}
         active = await self._scoring(run, lead, self._book.rules, now)
@@ -319,7 +319,7 @@ class WeatherTask(GaiaTask):
     async def _give_up_hopeless(
         self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> None:
-        """Count a lead of the first day as absent for all once what it is held against will not come."""
+        """Store a day-1 lead as NaN for all forecasts once its truth is given up."""
         if lead.kind != LeadKind.DAY1:
             return
         for key in self._keys(run, lead, self._book.rules).values():
@@ -335,7 +335,7 @@ class WeatherTask(GaiaTask):
         return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
-        """Say how a lead is scored under `rules`; None while something it is held against is not to be had."""
+        """Return what scores a lead under `rules`; None while a reference set is missing."""
         references: dict[str, FieldFiles] = {}
         for role, key in self._keys(run, lead, rules).items():
             files = await self._shelf.take(key, now)
@@ -345,13 +345,13 @@ class WeatherTask(GaiaTask):
         return self._steps.scoring(run, lead, rules, references)
 
     async def _shadow_scoring(self, run: Run, lead: Lead, now: datetime) -> Scoring | None:
-        """Say how the shadow rules score a lead; None where they have no part in the run, or cannot."""
+        """Return what scores a lead under the shadow rules; None if they do not score the run, or cannot."""
         rules = self._book.shadow_of(run.run_id)
         if rules is None:
             return None
         try:
             return await self._scoring(run, lead, rules, now)
-        except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
+        except Exception as error:  # noqa: BLE001 - an error of shadow rules must not reach the active rules
             log.error("shadow_failed", run_id=run.run_id, rule_set=rules.name, error=f"{error}")
             return None
 
@@ -390,5 +390,5 @@ class WeatherTask(GaiaTask):
 
 
 def _horizon(now: datetime, cadence: Cadence) -> datetime:
-    """No run that could be due now has an earlier initial time."""
+    """Return an initial time before which no run can be due now."""
     return now - cadence.look_back - (cadence.hindcast or timedelta()) - timedelta(days=2)

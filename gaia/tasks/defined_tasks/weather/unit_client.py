@@ -1,4 +1,4 @@
-"""Sends units of the weather task to the compute pool and reads their answers."""
+"""Sends units of the weather task to the compute pool, and decodes their answers."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ A = TypeVar("A")
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[A]):
-    """A unit's answer and its cost."""
+    """The answer of a unit, and its cost."""
 
     answer: A
     cpu_s: float
 
 
 class UnitClient:
-    """Gives each unit its deadline, sends it to the pool and returns the answer.
+    """Sends units with a deadline to the pool, and returns their answers.
 
     Parameters
     ----------
     timeout_s
-        Seconds after which a unit that is not answered has failed, the wait for a worker included.
+        Seconds after which a unit without an answer has failed, including its wait for a worker.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class UnitClient:
     async def run_unit(
         self, unit: UnitOf[A], job_id: JobId, *, priority: Priority = Priority.USUAL
     ) -> Done[A]:
-        """Return the answer to `unit`, of the type that it declares.
+        """Run `unit`; return its answer, of the type that the unit declares.
 
         Raises
         ------
         GaiaError
-            What the handler raised, or what became of the unit in the pool.
+            If the handler raised it, or the unit failed in the pool.
         TransientError
-            Also if the answer is not of that type: a worker that was taken over may answer anything.
+            Also if the answer has another type, because a compromised worker may answer anything.
         """
         result = await self._pool.dispatch_and_wait(
             WorkUnit(

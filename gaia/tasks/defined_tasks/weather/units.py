@@ -1,11 +1,11 @@
-"""The units of work of the weather task: what each handler is given, and what it answers.
+"""The units of work of the weather task: the payload and the answer of each handler.
 
-The IO side builds a unit; `UnitClient.run_unit` sends it and reads the answer. The compute side
-(`validator/handlers.py`) turns the payload back into the unit, and the handler's answer into plain values.
-Nothing here loads numpy, so both sides import it.
+The IO side builds a unit; `UnitClient.run_unit` sends it and decodes the answer. The compute side
+(`validator/handlers.py`) decodes the payload and encodes the answer. Both sides import this module,
+so it must not load numpy.
 
-The names of fields are those of the wire and of the journal (table `lead_inputs`): `gaia replay` reads
-payloads that earlier releases stored. A field that equals its default is not written.
+Field names are those on the wire and in the journal (table `lead_inputs`), because `gaia replay` reads
+payloads of earlier releases. A field that equals its default is not written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 
 class UnitOf(Protocol[A_co]):
-    """A unit whose handler answers with an `A_co`."""
+    """A unit whose handler returns an `A_co`."""
 
     @property
     def handler(self) -> str: ...
@@ -36,35 +36,35 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all units: paths and plain values, never arrays or open files."""
 
     handler: ClassVar[str]
-    """Name under which the compute side knows the unit."""
+    """Name of the handler on the compute side."""
     answer: ClassVar[Any]
-    """Type of what the handler answers."""
+    """Type of the handler's answer."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of what handlers answer."""
+    """Base of the handlers' answers."""
 
 
 class FieldFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One field on disk: little-endian float32, (lat, lon) in C order, 90..-90 and 0..360-d, in our unit."""
+    """One field on disk: little-endian float32 (lat 90..-90, lon 0..360-d) in C order, in our unit."""
 
     path: str
     sha256: str
     expver: str = ""
-    """Of ERA5: "0001" or, while preliminary, "0005"."""
+    """Version of ERA5: "0001" or, while preliminary, "0005"."""
 
 
 class StoredFields(Answer, frozen=True, kw_only=True):
     """The fields that a decoding unit wrote."""
 
     fields: dict[str, FieldFile]
-    """By name of the field."""
+    """Field name -> its file."""
     digest: str
     """SHA-256 (hex) of all values."""
 
 
 class DecodeGfs(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Decode the GRIB2 messages of one GFS forecast to one file a field."""
+    """Decode the GRIB2 messages of one GFS forecast to one file per field."""
 
     handler: ClassVar[str] = "weather.hash.gfs_compute"
     answer: ClassVar[type[StoredFields]] = StoredFields
@@ -73,7 +73,7 @@ class DecodeGfs(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fields: list[str]
     out_dir: str
     climatology: dict[str, str] = msgspec.field(default_factory=dict)
-    """Field -> path of its climatology at the valid time, as far as it is at hand; a field is held against it."""
+    """Field -> path of its climatology at the valid time, if available; used to check the field."""
     source_path: str
     init_time: str
     """ISO 8601."""
@@ -81,7 +81,7 @@ class DecodeGfs(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DecodeVerification(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Decode ERA5 or the climatology to one file a field."""
+    """Decode ERA5 or the climatology to one file per field."""
 
     handler: ClassVar[str] = "weather.hash.verification_compute"
     answer: ClassVar[type[StoredFields]] = StoredFields
@@ -90,7 +90,7 @@ class DecodeVerification(Unit, frozen=True, kw_only=True, forbid_unknown_fields=
     fields: list[str]
     out_dir: str
     climatology: dict[str, str] = msgspec.field(default_factory=dict)
-    """As `DecodeGfs.climatology`; of ERA5 alone."""
+    """As `DecodeGfs.climatology`; only for ERA5."""
     kind: Literal["era5", "climatology"]
     valid_time: str
     """ISO 8601."""
@@ -101,7 +101,7 @@ class DecodeVerification(Unit, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ForecastUnit(Unit, frozen=True, kw_only=True):
-    """Base of units about forecasts: the shape that every forecast of a run has."""
+    """Base of units about forecasts: the shape that all forecasts of a run share."""
 
     grid: str
     steps: int
@@ -117,44 +117,44 @@ class SpooledUnit(ForecastUnit, frozen=True, kw_only=True):
 
 
 class Verified(Answer, frozen=True, kw_only=True):
-    """All files of a `VerifyForecast` are as promised."""
+    """Answer to `VerifyForecast`: all files match their digests."""
 
     verified: int
     """Number of files."""
     bytes: int
-    """Their total size."""
+    """Total size in bytes."""
 
 
 class VerifyForecast(SpooledUnit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hash each file in `digests`, no others, and check metadata and chunk headers."""
+    """Hash each file in `digests`, and check metadata and chunk headers."""
 
     handler: ClassVar[str] = "weather.hash.forecast_verify"
     answer: ClassVar[type[Verified]] = Verified
 
 
 class FieldDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """What one field of a forecast holds."""
+    """Statistics of one field of a forecast."""
 
     finite_fraction: float
     minimum: float | None
-    """Of the finite values, in the field's unit, as `maximum` and `mean`; None: there are none."""
+    """Smallest finite value, in the field's unit; None if no value is finite, as for `maximum` and `mean`."""
     maximum: float | None
     mean: float | None
-    """Unweighted."""
+    """Unweighted mean of the finite values."""
     plausible: bool
-    """All values can be weather."""
+    """Whether all values are within the limits of weather."""
     problem: str | None = None
     """Why the field could not be read."""
 
 
 class Description(Answer, frozen=True, kw_only=True):
-    """What a forecast holds, by field."""
+    """Answer to `DescribeForecast`: statistics by field."""
 
     fields: dict[str, FieldDescription]
 
 
 class DescribeForecast(SpooledUnit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Say what one lead of a forecast holds."""
+    """Compute statistics of one lead of a forecast."""
 
     handler: ClassVar[str] = "weather.score.forecast_verification"
     answer: ClassVar[type[Description]] = Description
@@ -164,16 +164,16 @@ class DescribeForecast(SpooledUnit, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class LeadUnit(ForecastUnit, frozen=True, kw_only=True):
-    """Base of units that score one lead of a run: our own fields that forecasts are compared with.
+    """Base of units that score one lead of a run: the reference fields.
 
-    Each role (truth, climatology, baseline, persistence) is field -> path of a file as `FieldFile` says.
-    An unknown field is ignored: the journal may hold more than this release knows.
+    Each role (truth, climatology, baseline, persistence) is field -> path of a `FieldFile`. An
+    unknown member is ignored, because a journal may hold more than this release knows.
     """
 
     lead_hours: int
     fields: list[str]
     measures: Measures = msgspec.field(default_factory=lambda: "gaia-2.9")
-    """A factory, so that the value is always written: a default may differ in a later release."""
+    """A factory makes sure that the value is always written, because the default may change."""
     truth: dict[str, str]
     climatology: dict[str, str]
     baseline: dict[str, str] = msgspec.field(default_factory=dict)
@@ -189,19 +189,19 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digests: dict[str, str]
     """Path in the store -> sha256 (hex) from the frozen manifest."""
     sketch: str = ""
-    """Where the sketch of its errors goes; "": none is wanted."""
+    """Path for the sketch of its errors; "" if no sketch is made."""
 
 
 class LeadScored(Answer, frozen=True, kw_only=True):
-    """The measures of one forecast at one lead."""
+    """Answer of a scoring unit: the measures of one forecast at one lead."""
 
     components: list[Component]
     field_digests: dict[str, str]
-    """Field -> sha256 (hex) of its chunk, as promised and as found before it was decoded."""
+    """Field -> sha256 (hex) of its chunk, as committed and as verified before decoding."""
 
 
 class ScoreLead(LeadUnit, frozen=True, kw_only=True):
-    """Base of units that score one lead of one forecast; fields as in `Spooled`."""
+    """Base of units that score one lead of one forecast; members as in `Spooled`."""
 
     answer: ClassVar[type[LeadScored]] = LeadScored
 
@@ -223,14 +223,14 @@ class ScoreFinal(ScoreLead, frozen=True, kw_only=True):
 
 
 class LeadFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why one forecast of a batch could not be scored."""
+    """The reason why one forecast of a batch could not be scored."""
 
     error_type: str
     message: str
 
 
 class BatchMember(Answer, frozen=True, kw_only=True):
-    """What one forecast of a batch comes to: a `LeadScored`, or `failure` alone."""
+    """Result of one forecast of a batch: a `LeadScored`, or only `failure`."""
 
     components: list[Component] = msgspec.field(default_factory=list)
     field_digests: dict[str, str] = msgspec.field(default_factory=dict)
@@ -247,58 +247,58 @@ class ScoreBatch(LeadUnit, frozen=True, kw_only=True):
     forecasts: dict[Hotkey, Spooled]
 
 
-class ProductsMade(Answer, frozen=True, kw_only=True):
-    """The file of products that a `MakeProducts` wrote."""
+class GramMatrixComputed(Answer, frozen=True, kw_only=True):
+    """Answer to `ComputeGramMatrix`: the file that was written."""
 
     sha256: str
     hotkeys: list[Hotkey]
-    """The forecasts they are of, in order."""
+    """Forecasts in the matrix, in the order of its rows."""
     absent: list[Hotkey] = msgspec.field(default_factory=list)
-    """Hotkeys whose sketch is not there or not whole."""
+    """Hotkeys whose sketch is missing or incomplete."""
 
 
-class MakeProducts(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Multiply the errors of all forecasts of a lead with each other."""
+class ComputeGramMatrix(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compute the Gram matrices of the errors of all forecasts at one lead."""
 
     handler: ClassVar[str] = "weather.copies.products"
-    answer: ClassVar[type[ProductsMade]] = ProductsMade
+    answer: ClassVar[type[GramMatrixComputed]] = GramMatrixComputed
 
     folder: str
-    """Where the sketches are."""
+    """Folder of the sketches."""
     hotkeys: list[Hotkey]
     fields: int
-    """How many a sketch holds."""
+    """Number of fields in a sketch."""
     out_dir: str
 
 
-class KeptProducts(msgspec.Struct, frozen=True, kw_only=True):
-    """The products of one lead, and the place of each hotkey in them."""
+class StoredGramMatrix(msgspec.Struct, frozen=True, kw_only=True):
+    """The Gram matrix of one lead, and the row of each hotkey."""
 
     path: str
     sha256: str
     size: int
-    """Forecasts they were made of."""
+    """Number of forecasts in the matrix."""
     places: list[int | None]
-    """Place of each of `FindOverlaps.hotkeys`; None: it has none that counts."""
+    """Row of each of `FindOverlaps.hotkeys`; None if its forecast does not count."""
 
 
 class Overlaps(msgspec.Struct, frozen=True, kw_only=True):
-    """Which two forecasts are how much the same work."""
+    """Answer to `FindOverlaps`."""
 
     pairs: list[tuple[str, str, float]]
-    """Each two hotkeys whose overlap, in (0, 1], is not 0."""
+    """Two hotkeys and their overlap in (0, 1]; pairs with an overlap of 0 are left out."""
     missing: list[str]
-    """Digests of products that are gone or damaged; they were left out."""
+    """Digests of Gram matrices that are missing or damaged, and were left out."""
 
 
 class FindOverlaps(Unit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Add the products of the window up, and find the overlap of each two of `hotkeys`."""
+    """Add up the Gram matrices of the window, and compute the pairwise overlaps of `hotkeys`."""
 
     handler: ClassVar[str] = "weather.copies.overlaps"
     answer: ClassVar[type[Overlaps]] = Overlaps
 
     hotkeys: list[Hotkey]
-    products: list[KeptProducts]
+    products: list[StoredGramMatrix]
 
 
 UNITS: Final[Mapping[str, type[Unit]]] = {
@@ -311,16 +311,16 @@ UNITS: Final[Mapping[str, type[Unit]]] = {
         ScoreDay1,
         ScoreFinal,
         ScoreBatch,
-        MakeProducts,
+        ComputeGramMatrix,
         FindOverlaps,
     )
 }
-"""Name of a handler -> the unit it takes; the names of handlers stand in no other place."""
+"""Name of a handler -> its unit; no other place lists the names of handlers."""
 SCORES_ONE: Final[Mapping[LeadKind, type[ScoreDay1 | ScoreFinal]]] = {
     LeadKind.DAY1: ScoreDay1,
     LeadKind.FINAL: ScoreFinal,
 }
-"""Kind of a lead -> the unit that scores one forecast at it; its handler's name is what the journal holds."""
+"""Kind of a lead -> the unit that scores one forecast; the journal holds its handler's name."""
 
 
 def score_one(kind: LeadKind, lead: LeadUnit, spooled: Spooled) -> ScoreDay1 | ScoreFinal:

@@ -1,4 +1,4 @@
-"""Names, units, levels and limits of everything a forecast contains."""
+"""Names, units, levels and limits of the variables of a forecast."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ GRIDS: Mapping[str, tuple[int, int]] = {"1.0": (181, 360), "0.25": (721, 1440)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """One physical quantity, on the surface or on all of `LEVELS_HPA`."""
+    """One physical variable, on the surface or on all of `LEVELS_HPA`."""
 
     short_name: str
-    """ECMWF short name, used in stores and field names."""
+    """ECMWF short name, as in stores and field names."""
     standard_name: str
     """CF standard name."""
     unit: str
     has_levels: bool
     minimum: float
-    """Smallest value that can be weather, at any level, in `unit`."""
+    """Smallest possible value in weather, at any level, in `unit`."""
     maximum: float
-    """Largest value that can be weather, at any level, in `unit`."""
+    """Largest possible value in weather, at any level, in `unit`."""
     grib_short_names: tuple[str, ...]
-    """What eccodes calls it in ERA5 and GFS messages."""
+    """Its name in eccodes, for ERA5 and GFS messages."""
     gfs_idx_name: str
-    """"NAME:level" of a line in a GFS index; "{level}" stands for hPa."""
+    """"NAME:level" in a GFS index; "{level}" stands for the level in hPa."""
     cds_name: str
-    """Name in requests to the Climate Data Store."""
+    """Its name in requests to the Climate Data Store."""
     climatology_name: str
-    """Name in the WeatherBench2 climatology."""
+    """Its name in the WeatherBench2 climatology."""
 
 
 _ALL = (
@@ -165,7 +165,7 @@ def split_field(field: str) -> tuple[str, int | None]:
     Raises
     ------
     ValueError
-        If the name is no field of ours.
+        If no field has this name.
 
     Examples
     --------
@@ -186,10 +186,10 @@ def field_name(variable: str, level: int | None = None) -> str:
 
 
 def level_weights(levels: Sequence[int] = LEVELS_HPA) -> dict[int, float]:
-    """Return each level's share of the atmosphere's thickness among `levels`, summing to 1.
+    """Return level -> its share of the atmosphere's thickness; the shares sum to 1.
 
-    A level stands for half the pressure distance between its neighbours; the
-    outermost for half an interval (scoring.md, 3.1). A single level weighs 1.
+    A level stands for half the pressure distance between its neighbours, the outermost for half
+    an interval (scoring.md, 3.1). A single level weighs 1.
     """
     ordered = sorted(levels)
     if len(ordered) < 2:

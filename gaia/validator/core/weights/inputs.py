@@ -76,7 +76,7 @@ def vector_of(weights: Mapping[int, float]) -> tuple[list[list[int]], str]:
     return vector, hashlib.sha256(json.dumps(vector).encode()).hexdigest()
 
 
-def written(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
+def to_parts(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
     """Return (what names the parts by their digests, digest -> part): parts that did not change stay the same."""
     parts: dict[str, str] = {}
 
@@ -114,8 +114,8 @@ def parts_named(names: Mapping[str, Any]) -> list[str]:
     return [names["terms"], names["present"], names["found"], *(digest for _, digest in names["runs"])]
 
 
-def read(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInputs:
-    """Return what `written` wrote.
+def from_parts(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInputs:
+    """Return what `to_parts` wrote.
 
     Raises
     ------

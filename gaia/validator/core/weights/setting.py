@@ -12,7 +12,7 @@ import structlog
 from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
-from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
+from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
 from gaia.validator.core.weights.rules.base import Entry, Standing
 from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
@@ -205,7 +205,7 @@ class WeightSetter:
             log.error("weights_withheld", reason="no hotkey can receive the weight")
             return None
         vector, digest = vector_of(by_uid)
-        names, parts = written(inputs)
+        names, parts = to_parts(inputs)
         hotkeys = {uid: hotkey for hotkey, uid in inputs.present.uids.items()}
         return Intent(
             epoch=epoch,

@@ -13,7 +13,7 @@ from gaia.cli.replay.weights import BEFORE, replay_vector
 from gaia.cli.replaying import vector_lines, vectors_report
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
-from gaia.validator.core.weights.inputs import VectorInputs, vector_of, written
+from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
 from gaia.validator.core.weights.rules import Entry
 from gaia.validator.core.weights.rules.base import Standing
 from gaia.validator.core.weights.vector import Registered, Terms
@@ -42,7 +42,7 @@ def some_inputs(rule: str = "gaia-next") -> VectorInputs:
 
 
 def journalled(inputs: VectorInputs) -> tuple[VectorRow, dict[str, str]]:
-    names, parts = written(inputs)
+    names, parts = to_parts(inputs)
     weights = inputs.weights() or {}
     vector, digest = vector_of(weights)
     hotkeys = {uid: hotkey for hotkey, uid in inputs.present.uids.items()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Entry
 from gaia.validator.core.weights.rules.base import Standing
-from gaia.validator.core.weights.rules.gaia_next import lower_bound, rewards, worth
+from gaia.validator.core.weights.rules.gaia_next import lower_bound, lower_confidence_skill, rewards
 
 RULE = WEIGHT_RULES["gaia-next"]
 Runs = list[dict[str, float | None]]
@@ -96,18 +96,22 @@ def test_a_fresh_hotkey_earns_less_than_half_of_what_the_old_one_would_have(skil
 
 def _over_a_window(skill: float, bad: float) -> float:
     aged = ([{"a": skill}] * (14 - age) + [{"a": bad}] + [{"a": skill}] * age for age in range(1, 15))
-    return sum(worth(runs, "a") for runs in aged)
+    return sum(lower_confidence_skill(runs, "a") for runs in aged)
 
 
 def _fresh_over_a_window(skill: float) -> float:
     aged = ([{"other": 0.0}] * (15 - age) + [{"b": skill}] * age for age in range(1, 15))
-    return sum(worth(runs, "b") for runs in aged)
+    return sum(lower_confidence_skill(runs, "b") for runs in aged)
 
 
 def test_absence_after_the_first_run_is_the_worst_and_an_excuse_is_nothing() -> None:
-    assert worth([{"a": 0.5}, {}, {"a": 0.5}], "a") == 0.0
-    assert worth([{"a": 0.5}, {"a": None}, {"a": 0.5}], "a") == worth([{"a": 0.5}] * 2, "a") > 0.4
-    assert worth([{"a": None}], "a") == worth([{"b": 1.0}], "a") == 0.0
+    assert lower_confidence_skill([{"a": 0.5}, {}, {"a": 0.5}], "a") == 0.0
+    assert (
+        lower_confidence_skill([{"a": 0.5}, {"a": None}, {"a": 0.5}], "a")
+        == lower_confidence_skill([{"a": 0.5}] * 2, "a")
+        > 0.4
+    )
+    assert lower_confidence_skill([{"a": None}], "a") == lower_confidence_skill([{"b": 1.0}], "a") == 0.0
 
 
 def test_where_nobody_is_better_than_public_forecasts_nobody_earns() -> None:
@@ -175,7 +179,7 @@ def test_to_stay_away_from_a_run_never_helps(values: list[float], place: int) ->
     for run in (*there, *away):
         run.setdefault("other", 0.0)
 
-    assert worth(away, "a") <= worth(there, "a") + 1e-12
+    assert lower_confidence_skill(away, "a") <= lower_confidence_skill(there, "a") + 1e-12
 
 
 @given(

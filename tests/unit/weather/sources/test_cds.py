@@ -127,7 +127,7 @@ async def test_job_that_is_gone_is_submitted_anew(tmp_path: Path):
         ({"file:size": 500}, "12 of 500 bytes"),
         ({"file:size": 0}, "file of 0 bytes"),
         ({"file:checksum": "0" * 32}, "checksum"),
-        ({"file:size": "much"}, "cannot be read"),
+        ({"file:size": "much"}, "unreadable answer"),
     ],
 )
 async def test_file_other_than_the_one_offered_is_refused(tmp_path: Path, offered, complaint):

@@ -128,7 +128,7 @@ def test_a_grid_of_poles_alone_is_weighted_evenly(rows, weighting):
 
 
 def test_latitudes_in_no_order_have_no_area():
-    with pytest.raises(ValueError, match="order"):
+    with pytest.raises(ValueError, match="neither rise nor fall"):
         area_weights([10.0, 30.0, 20.0])
 
 

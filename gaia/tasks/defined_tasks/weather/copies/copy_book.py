@@ -1,9 +1,9 @@
-"""Who shares work with whom: the products of settled leads are kept, and overlaps come of them.
+"""Detects copied forecasts: stores a Gram matrix of errors per finalised lead, and derives overlaps.
 
-The folders of sketches are the list of what is to be done, the database that of what is
-done: a lead whose folder is there and whose products are not kept is worked on, whoever
-was killed when. While one is left, nobody is told of overlaps; one that is left for an hour
-is gone without. Compute workers may write in the folders: nothing there is believed.
+The folders of sketches list the leads to do; the database lists the leads that are done. A lead
+with a folder and without a stored matrix is therefore processed after any crash. Overlaps wait
+until all matrices are stored, but at most an hour for each. Compute workers can write to the
+folders, so their content is not trusted.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from gaia.tasks.defined_tasks.base import FoundCopies, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.sketch_folders import SketchFolders, lead_of, remove
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
     EVERY_HOURS,
-    PRODUCTS,
+    MATRICES,
     SKETCHES,
-    product_name,
+    matrix_name,
 )
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, RuleSet
 from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import (
+    ComputeGramMatrix,
     FindOverlaps,
-    KeptProducts,
-    MakeProducts,
+    GramMatrixComputed,
     Overlaps,
-    ProductsMade,
+    StoredGramMatrix,
 )
 from gaia.validator.db import gram_matrices, queries
 from gaia.validator.db.connection import Database
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 3
-"""How often the products of a lead are tried before it is gone without."""
+"""Number of attempts at the Gram matrix of a lead; after the last, the lead is left out."""
 PATIENCE_S: Final = 3600.0
-"""How long overlaps wait for the products of a settled lead before they are told without it."""
+"""Seconds that overlaps wait for the Gram matrix of a finalised lead; then the lead is left out."""
 _AFTER_WINDOW: Final = timedelta(days=1)
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 class CopyBook:
-    """The sketches and products of one validator; does nothing under rules that look for no copies."""
+    """Sketches and Gram matrices of one validator; inactive under rules that ignore copies."""
 
     def __init__(
         self,
@@ -79,17 +79,19 @@ class CopyBook:
         self._wall_clock = wall_clock
         self._rules = RULE_SETS[settings.weights.rule_set]
         self._folders = SketchFolders(settings.files.data_dir.resolve() / SKETCHES)
-        self._products = settings.files.data_dir.resolve() / PRODUCTS
+        self._matrices = settings.files.data_dir.resolve() / MATRICES
         self._failures: Counter[Path] = Counter()
         self._left_since: dict[Path, float] = {}
-        self._gone_without: set[Path] = set()
+        self._overdue: set[Path] = set()
         self._known = "", Overlaps(pairs=[], missing=[])
 
-    async def settle(self, now: datetime, *, only: str | None = None, but: Collection[str] = ()) -> None:
-        """Keep the products of each lead that is settled; then let go of its sketches.
+    async def store_finalised(
+        self, now: datetime, *, only: str | None = None, but: Collection[str] = ()
+    ) -> None:
+        """Store the Gram matrix of each finalised lead, then delete its sketches.
 
-        Of all runs, of `only` one, or of all `but` some. What fails is logged, and tried
-        again at the next call: no error of a lead, the disk or the database is raised.
+        This covers all runs, `only` one run, or all `but` some. Failures are logged and tried again
+        at the next call; no error of a lead, the disk or the database is raised.
         """
         if not self._rules.finds_copies:
             return
@@ -99,58 +101,58 @@ class CopyBook:
                 one for one in folders if only in (None, one.parent.name) and one.parent.name not in but
             ]
             if chosen:
-                await self._settle_all(chosen, now)
+                await self._store_all(chosen, now)
         except (GaiaError, OSError) as error:
             log.warning("finalised_leads_failed", error=f"{type(error).__name__}: {error}")
 
-    async def _settle_all(self, folders: Sequence[Path], now: datetime) -> None:
+    async def _store_all(self, folders: Sequence[Path], now: datetime) -> None:
         async with self._database.transaction() as connection:
             kept = await gram_matrices.kept_leads(connection)
-        settled = 0
+        stored = 0
         for folder in folders:
             if lead_of(folder) in kept:
                 await asyncio.to_thread(remove, folder)
                 continue
             try:
-                settled += await self._settle(folder, now)
+                stored += await self._store(folder, now)
             except GaiaError as error:
                 log.warning(
                     "gram_matrix_failed", lead=_name(folder), error=f"{type(error).__name__}: {error}"
                 )
-        if settled:
+        if stored:
             await self._sweep()
 
     async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
-        """Return what those who are `earning` share in the runs of `members` (run -> hotkeys that count).
+        """Return the overlaps of the `earning` hotkeys in the runs of `members` (run -> hotkeys that count).
 
         Raises
         ------
         NotYetAvailable
-            While products of a settled lead are still to be made, for `PATIENCE_S` at most.
+            While the Gram matrix of a finalised lead is missing, for `PATIENCE_S` at most.
         TransientError
             If the unit failed.
         """
-        await self._require_nothing_left()
+        await self._require_all_stored()
         run_ids = sorted(members)
         async with self._database.transaction() as connection:
             kept = await gram_matrices.matrices_of(connection, run_ids)
             window = timedelta(hours=self._settings.miners.freeze_window_hours)
-            bound = await gram_matrices.committed_after(connection, run_ids, window)
-        answer = await self._overlaps(overlaps_wanted(self._products, kept, members, earning))
+            committed = await gram_matrices.committed_after(connection, run_ids, window)
+        answer = await self._overlaps(overlaps_wanted(self._matrices, kept, members, earning))
         if answer.missing:
             log.error("gram_matrices_missing", sha256=answer.missing)
         used = [one for one in kept if one.hotkeys and one.sha256 not in answer.missing]
         return FoundCopies(
             pairs=answer.pairs,
             committed=usual_rounds(
-                {key: after for key, after in bound.items() if key[1] in members[key[0]]},
+                {key: after for key, after in committed.items() if key[1] in members[key[0]]},
                 timedelta(minutes=self._settings.miners.miner_poll_minutes),
             ),
             products=[(one.run_id, one.lead_hours, one.sha256) for one in used],
         )
 
     async def _overlaps(self, unit: FindOverlaps) -> Overlaps:
-        """Run the unit, unless the last one was given the same and all products were there."""
+        """Run the unit, or return the last answer if its inputs are the same and none was missing."""
         digest = hashlib.sha256(json.dumps(msgspec.to_builtins(unit)).encode()).hexdigest()
         if digest == self._known[0]:
             return self._known[1]
@@ -159,9 +161,9 @@ class CopyBook:
             self._known = digest, done.answer
         return done.answer
 
-    async def _settle(self, folder: Path, now: datetime) -> bool:
+    async def _store(self, folder: Path, now: datetime) -> bool:
         run_id, lead_hours = lead_of(folder)
-        hotkeys = await self._settled(folder)
+        hotkeys = await self._finalised_hotkeys(folder)
         if hotkeys is None:
             return False
         try:
@@ -187,11 +189,11 @@ class CopyBook:
     async def _make(
         self, folder: Path, run_id: RunId, lead_hours: int, hotkeys: Sequence[Hotkey]
     ) -> GramMatrix:
-        unit = MakeProducts(
+        unit = ComputeGramMatrix(
             folder=str(folder),
             hotkeys=list(hotkeys),
             fields=len(self._settings.contract.final_fields),
-            out_dir=str(self._products),
+            out_dir=str(self._matrices),
         )
         job_id = JobId(f"products/{run_id}/{lead_hours}")
         done = await self._units.run_unit(unit, job_id, priority=Priority.AHEAD)
@@ -200,32 +202,32 @@ class CopyBook:
             log.error("sketches_missing", lead=_name(folder), hotkeys=absent)
         return GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
 
-    async def _settled(self, folder: Path) -> list[Hotkey] | None:
+    async def _finalised_hotkeys(self, folder: Path) -> list[Hotkey] | None:
         async with self._database.transaction() as connection:
-            settled = await gram_matrices.finalised_hotkeys(connection, *lead_of(folder), self._rules.name)
-        return None if settled is None else [Hotkey(hotkey) for hotkey in settled]
+            stored = await gram_matrices.finalised_hotkeys(connection, *lead_of(folder), self._rules.name)
+        return None if stored is None else [Hotkey(hotkey) for hotkey in stored]
 
-    async def _require_nothing_left(self) -> None:
+    async def _require_all_stored(self) -> None:
         now, before = self._wall_clock(), self._left_since
         try:
             folders = self._folders.leads()
         except OSError as error:
             raise TransientError(f"sketches cannot be listed: {error}") from error
-        left = [folder for folder in folders if await self._settled(folder) is not None]
+        left = [folder for folder in folders if await self._finalised_hotkeys(folder) is not None]
         self._left_since = {folder: before.get(folder, now) for folder in left}
         for folder, since in self._left_since.items():
             if now - since < PATIENCE_S:
                 moment = datetime.fromtimestamp(now, UTC)
                 raise NotYetAvailable(f"the Gram matrix of {_name(folder)} is not computed yet", moment)
-            if folder not in self._gone_without:
+            if folder not in self._overdue:
                 log.error("gram_matrix_overdue", lead=_name(folder), seconds=round(now - since))
-                self._gone_without.add(folder)
-        self._gone_without.intersection_update(left)
+                self._overdue.add(folder)
+        self._overdue.intersection_update(left)
 
     async def _sweep(self) -> None:
-        """Remove files of runs a day out of the window, and sketches that nobody will ask for.
+        """Remove files of runs that left the window a day ago, and sketches that are no longer needed.
 
-        A vector under way has read its scores before: it still finds the runs of those.
+        The day lets a weight vector in progress find the runs whose scores it has read.
         """
         window = timedelta(days=self._settings.weights.weights_window_days) + _AFTER_WINDOW
 
@@ -234,12 +236,12 @@ class CopyBook:
             return meant, {run.run_id for run in await queries.open_runs(connection)}
 
         meant, is_open = await self._database.run(forget)
-        names = {product_name(sha256) for sha256 in meant}
-        for path in self._products.iterdir() if self._products.is_dir() else ():
+        names = {matrix_name(sha256) for sha256 in meant}
+        for path in self._matrices.iterdir() if self._matrices.is_dir() else ():
             if path.name not in names:
                 await asyncio.to_thread(remove, path)
         for folder in self._folders.leads():
-            if folder.parent.name not in is_open and await self._settled(folder) is None:
+            if folder.parent.name not in is_open and await self._finalised_hotkeys(folder) is None:
                 await asyncio.to_thread(remove, folder)
         self._folders.remove_empty(is_open)
 
@@ -247,20 +249,22 @@ class CopyBook:
 def sketch_folder(
     data_dir: Path, rules: RuleSet, run_id: RunId, kind: LeadKind, lead_hours: int
 ) -> Path | None:
-    """Return where the sketches of a lead go; None where none are made."""
+    """Return the folder for the sketches of a lead; None if no sketches are made."""
     if not rules.finds_copies or kind is not LeadKind.FINAL or lead_hours % EVERY_HOURS:
         return None
     return data_dir / SKETCHES / run_id / str(lead_hours)
 
 
-def usual_rounds(bound: Mapping[tuple[str, str], timedelta], poll: timedelta) -> dict[str, int]:
-    """Return each hotkey's median round of questions, the lower of two, from (run, hotkey) -> time since opening.
+def usual_rounds(committed: Mapping[tuple[str, str], timedelta], poll: timedelta) -> dict[str, int]:
+    """Return hotkey -> median polling round, from (run, hotkey) -> time between opening and commitment.
+
+    Of two middle rounds it takes the lower.
 
     >>> usual_rounds({("a", "5M"): timedelta(), ("b", "5M"): timedelta(minutes=9)}, timedelta(minutes=5))
     {'5M': 0}
     """
     rounds: dict[str, list[int]] = {}
-    for (_, hotkey), after in bound.items():
+    for (_, hotkey), after in committed.items():
         rounds.setdefault(hotkey, []).append(round(after / poll))
     return {hotkey: median_low(known) for hotkey, known in sorted(rounds.items())}
 
@@ -271,7 +275,7 @@ def overlaps_wanted(
     members: Mapping[str, Collection[str]],
     earning: Sequence[str],
 ) -> FindOverlaps:
-    """Return the unit that finds the overlaps of `earning`; see `CopyBook.find`."""
+    """Return the unit that computes the overlaps of `earning`; see `CopyBook.find`."""
     leads = []
     for lead in kept:
         if not lead.hotkeys:
@@ -279,8 +283,8 @@ def overlaps_wanted(
         counted = members.get(lead.run_id, ())
         place = {hotkey: number for number, hotkey in enumerate(lead.hotkeys) if hotkey in counted}
         leads.append(
-            KeptProducts(
-                path=str(products / product_name(lead.sha256)),
+            StoredGramMatrix(
+                path=str(products / matrix_name(lead.sha256)),
                 sha256=lead.sha256,
                 size=len(lead.hotkeys),
                 places=[place.get(hotkey) for hotkey in earning],
@@ -289,8 +293,8 @@ def overlaps_wanted(
     return FindOverlaps(hotkeys=[Hotkey(hotkey) for hotkey in earning], products=leads)
 
 
-def _believed(answer: ProductsMade, asked: Sequence[Hotkey]) -> tuple[str, list[Hotkey]]:
-    """Return digest and hotkeys of an answer, which a worker that was taken over may have made up."""
+def _believed(answer: GramMatrixComputed, asked: Sequence[Hotkey]) -> tuple[str, list[Hotkey]]:
+    """Return digest and hotkeys of an answer, checked because a compromised worker may forge it."""
     sha256, hotkeys = answer.sha256, answer.hotkeys
     if not _SHA256.fullmatch(sha256):
         raise TransientError("the answer holds no Gram matrix")

@@ -1,4 +1,4 @@
-"""Folders of sketches on disk. Compute workers may write there: only what has a lead's name is taken for one."""
+"""Folders of sketches on disk, recognised by their names alone, because compute workers can write there."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _RUN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\dZ", re.ASCII)
 _LEAD: Final = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 _UNREADABLE: Final = (FileNotFoundError, NotADirectoryError, PermissionError)
 _TOLD: Final = 5
-"""How many strange names are written to the log."""
+"""Number of unrecognised names that are logged."""
 
 
 class SketchFolders:
-    """The leads that have sketches; what else is there is logged once and left alone."""
+    """Finds the leads that have sketches; logs anything else once and leaves it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -35,7 +35,7 @@ class SketchFolders:
         Raises
         ------
         OSError
-            If the disk fails; not for what somebody made unreadable.
+            If the disk fails; unreadable entries raise nothing.
         """
         strange: set[Path] = set()
         leads = [
@@ -50,7 +50,7 @@ class SketchFolders:
         return leads
 
     def remove_empty(self, open_runs: set[str]) -> None:
-        """Remove the folders of runs that are not open and have no leads."""
+        """Remove the folders of closed runs that contain no leads."""
         for run in self._named(self._root, _is_run, set()):
             if run.name not in open_runs and not any(run.iterdir()):
                 run.rmdir()
@@ -69,7 +69,7 @@ class SketchFolders:
 
 
 def lead_of(folder: Path) -> tuple[RunId, int]:
-    """Return run and lead in hours of a folder that `SketchFolders.leads` gave.
+    """Return run and lead in hours of a folder that `SketchFolders.leads` returned.
 
     >>> lead_of(Path("sketches/2026-03-25T00Z/24"))
     ('2026-03-25T00Z', 24)
@@ -78,12 +78,12 @@ def lead_of(folder: Path) -> tuple[RunId, int]:
 
 
 def remove(path: Path) -> None:
-    """Remove what is at `path`, be it a file, a link or a folder; nothing there is well.
+    """Remove the file, link or folder at `path`, if it exists.
 
     Raises
     ------
     OSError
-        If a file or link can't be removed; what is left of a folder is left.
+        If a file or link cannot be removed; a folder may be removed in part.
     """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The files of reference sets: where they are, and whether they still hold what was recorded."""
+"""Files of reference sets: their places, and checks against the recorded digests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.files import put_file
 
 FieldFiles = Mapping[str, FieldFile]
-"""By name of the field."""
+"""Field name -> its file."""
 
 _MOST_REMEMBERED: Final = 20_000
 
 
 class ReferenceFiles:
-    """Reads and mends the field files below `data_dir`.
+    """Checks and repairs the field files below `data_dir`.
 
-    A file is read whole once in the life of a process; after that its size,
-    time and place on disk show whether it is still the same.
+    A process reads each file in full once. After that, size, time and inode show whether the
+    file is unchanged.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -32,7 +32,7 @@ class ReferenceFiles:
         self._seen: dict[Path, tuple[str, tuple[int, int, int]]] = {}
 
     def placed(self, reference_id: str, recorded: Mapping[str, Mapping[str, str]]) -> dict[str, FieldFile]:
-        """Return recorded fields with absolute paths in this data folder, wherever it was then."""
+        """Return recorded fields with absolute paths in the present data folder."""
         fields = msgspec.convert(recorded, dict[str, FieldFile])
         return {
             name: replace(entry, path=str(self._place(reference_id, entry.path)))
@@ -40,7 +40,7 @@ class ReferenceFiles:
         }
 
     def recorded(self, fields: FieldFiles) -> dict[str, dict[str, str]]:
-        """Return `fields` as the database holds them, with paths that outlive a move of the data folder."""
+        """Return `fields` in the form of the database, with paths relative to the data folder."""
         return {
             name: msgspec.to_builtins(
                 replace(entry, path=Path(entry.path).relative_to(self._data_dir).as_posix())
@@ -49,12 +49,12 @@ class ReferenceFiles:
         }
 
     def damage(self, fields: FieldFiles) -> list[str]:
-        """Say of each of `fields` (placed) that does not hold what was recorded what is wrong with it.
+        """Return one sentence for each of `fields` (placed) that is not as recorded.
 
         Raises
         ------
         OwnFailure
-            If the disk does not say.
+            If the disk fails.
         """
         found = []
         for name, entry in fields.items():
@@ -69,12 +69,12 @@ class ReferenceFiles:
         return found
 
     def mend(self, held: FieldFiles, fresh: FieldFiles) -> dict[str, FieldFile]:
-        """Put the equal values of `fresh` where those of `held` were; return all fields, at the places held.
+        """Replace the files of `held` by the equal ones of `fresh`; return all fields at the places of `held`.
 
         Raises
         ------
         OwnFailure
-            If the disk does not take a file.
+            If a file cannot be written.
         """
         merged = {**fresh, **held}
         for name in held.keys() & fresh.keys():
@@ -91,7 +91,7 @@ class ReferenceFiles:
         place = self._data_dir / path
         if place.is_relative_to(self._data_dir):
             return place
-        # An absolute path of an older release, from before the data folder was moved.
+        # Older releases recorded absolute paths, which a move of the data folder makes wrong.
         return self._data_dir / "fields" / reference_id / place.name
 
     def _is_intact(self, path: Path, sha256: str) -> bool:

@@ -1,4 +1,4 @@
-"""Names what forecasts are compared with: one source at one time, for one kind of lead."""
+"""Names of reference sets: one source at one time, for one kind of lead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gaia.tasks.defined_tasks.weather.rules.base import Measures
 
 
 class ReferenceSource(StrEnum):
-    """Where a reference set comes from."""
+    """Source of a reference set."""
 
     GFS = "gfs"
     ERA5 = "era5"
@@ -28,7 +28,7 @@ class ReferenceKey:
     lead_hours: int
     fields: tuple[str, ...]
     kind: LeadKind
-    """Which set of fields is meant."""
+    """Kind of lead that the set is for."""
 
     @property
     def valid_time(self) -> datetime:
@@ -44,11 +44,11 @@ class ReferenceKey:
 def lead_keys(
     kind: LeadKind, init_time: datetime, lead_hours: int, fields: Sequence[str], measures: Measures
 ) -> dict[str, ReferenceKey]:
-    """What one lead is held against, by role.
+    """Return role -> reference set that one lead is compared with.
 
-    The truth is the GFS analysis on day 1 and ERA5 later. Plain measures know every
-    public forecast at every lead: GFS, persistence of its analysis, and the climatology;
-    those of gaia-2.9 know GFS on day 1 alone.
+    The truth is the GFS analysis on day 1, and ERA5 later. Plain measures use every public
+    forecast at every lead: GFS, persistence of its analysis, and climatology. The measures of
+    gaia-2.9 use GFS on day 1 only.
     """
     valid_time = init_time + timedelta(hours=lead_hours)
 
@@ -61,7 +61,7 @@ def lead_keys(
         if is_day1
         else key(ReferenceSource.ERA5, init_time, lead_hours)
     )
-    # The climatology comes first: the others are held against it before they are believed.
+    # The climatology comes first, because the others are checked against it.
     keys = {"climatology": key(ReferenceSource.CLIMATOLOGY, init_time, lead_hours), "truth": truth}
     if is_day1 or measures == "plain":
         keys["baseline"] = key(ReferenceSource.GFS, init_time, lead_hours)

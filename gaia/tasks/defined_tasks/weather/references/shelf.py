@@ -1,4 +1,4 @@
-"""Fetches and prepares the fields forecasts are compared with, each set once."""
+"""Fetches and prepares reference sets, each once."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE = timedelta(seconds=15)
 _SHARE_OF_LOOKING = 4
-"""A set is given up only after a quarter of its limit has been spent looking for it."""
+"""A set is given up only after attempts over a quarter of its time limit."""
 
 
 class ReferenceShelf:
-    """Prepares reference sets and remembers them in the database.
+    """Prepares reference sets and records them in the database.
 
-    No source's answer leaves here as an exception: it is recorded, logged and
-    waited out. Only failures of the database are raised.
+    Failures of a source are not raised; they are recorded, logged and retried later. Only
+    failures of the database are raised.
     """
 
     def __init__(
@@ -75,16 +75,15 @@ class ReferenceShelf:
         self._files = ReferenceFiles(data_dir)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._said: dict[str, str] = {}
-        """Source or set -> what was last said about it, so that it is said loudly once."""
+        """Source or set -> its last reported problem, so that each problem is logged loudly only once."""
         self.next_look: datetime | None = None
-        """The earliest time at which a set that was not to be had may be asked for again."""
+        """The earliest moment at which a missing set may be requested again."""
 
     async def take(self, key: ReferenceKey, now: datetime) -> FieldFiles | None:
-        """Return the files of a set, prepared if need be; None while the source lacks it or it is given up.
+        """Return the files of a set, prepared if necessary; None while it is unavailable or given up.
 
-        What is returned holds the values that were recorded when the set was first
-        prepared. A set whose files are damaged is fetched anew; where the source
-        has revised it, it is not served any more.
+        The files hold the values recorded when the set was first prepared. A damaged set is fetched
+        again. If the source has revised it since, the set is no longer returned.
 
         Raises
         ------
@@ -96,10 +95,10 @@ class ReferenceShelf:
             return await self._take(key, now)
 
     async def is_given_up(self, key: ReferenceKey) -> bool:
-        """Whether a set of day 1 has been missing for so long that it is not waited for any more.
+        """Return whether a day-1 set is given up, because it was missing for too long.
 
-        Only `take` gives a set up, `day1_give_up_hours` after its valid
-        time, and never on its first failure. This does not change any more.
+        Only `take` gives a set up: `day1_give_up_hours` after its valid time, and never at its
+        first failure. The decision is final.
         """
         known = await self._read(key)
         return known is not None and known.given_up_at is not None
@@ -132,12 +131,12 @@ class ReferenceShelf:
         return fields
 
     async def _damage(self, key: ReferenceKey, held: FieldFiles) -> list[str]:
-        """Say what is wrong with the files `held`; nothing where they can be scored against."""
+        """Return the faults of the files `held`; an empty list if they are usable."""
         lacking = [f"{name} is not held" for name in key.fields if name not in held]
         return lacking + await asyncio.to_thread(self._files.damage, held)
 
     async def _fetch(self, key: ReferenceKey, held: FieldFiles) -> FieldFiles:
-        """Return a set, prepared anew, in the places and with the values of those fields that are `held`."""
+        """Return a set fetched again, with the places and values of the fields that are `held`."""
         with border(Party.ARCHIVE, f"preparing {key.reference_id}"):
             fresh: FieldFiles = (await self._prepare(key)).fields
         before = {name: entry for name, entry in held.items() if name in fresh}
@@ -163,7 +162,7 @@ class ReferenceShelf:
         log.info("reference_prepared", reference=key.reference_id, digest=digest, expver=",".join(versions))
 
     async def _withdraw(self, key: ReferenceKey, known: ReferenceSet, damage: Sequence[str]) -> ReferenceSet:
-        """Make a set that is not what was recorded one that is awaited again."""
+        """Mark a damaged set as missing, so that it is fetched again."""
         problem = f"{', '.join(damage)}: {key.reference_id} is fetched anew"
         log.error("reference_damaged", reference=key.reference_id, problem=problem)
         async with self._database.transaction() as connection:
@@ -206,7 +205,7 @@ class ReferenceShelf:
         return await self._decode(key, verification)
 
     async def _download(self, key: ReferenceKey, raw: Path) -> None:
-        """Fetch what `key` is decoded from."""
+        """Download the source files of `key`."""
         match key.source:
             case ReferenceSource.GFS:
                 await self._archives.gfs.fetch(key.init_time, key.lead_hours, key.fields, raw)
@@ -216,7 +215,7 @@ class ReferenceShelf:
                 await self._archives.climatology.fetch(key.valid_time, key.fields, raw)
 
     async def _climatology_at_hand(self, key: ReferenceKey) -> dict[str, str]:
-        """Return the climatology for the valid time of `key`, by field, as far as it is here already."""
+        """Return field -> climatology for the valid time of `key`, as far as it is prepared."""
         climatology = replace(key, source=ReferenceSource.CLIMATOLOGY)
         known = await self._read(climatology)
         if known is None or not known.ready:
@@ -231,12 +230,12 @@ class ReferenceShelf:
         try:
             done = await self._units.run_unit(unit, job_id, priority=Priority.AHEAD)
         except OwnFailure:
-            raise  # nothing is wrong with what was fetched
+            raise  # the download itself is not at fault
         except TransientError:
             self._discard(unit)
             raise
         except GaiaError as error:
-            # Our own source can't be a miner's fault, whatever the reader called it.
+            # Our own source cannot be a miner's fault, whatever type the reader raised.
             self._discard(unit)
             raise TransientError(str(error)) from error
         else:
@@ -244,7 +243,7 @@ class ReferenceShelf:
 
     @staticmethod
     def _discard(unit: DecodeGfs | DecodeVerification) -> None:
-        """Drop a damaged download, so that the next attempt fetches it anew."""
+        """Delete a damaged download, so that the next attempt fetches it again."""
         if unit.source_path:
             Path(unit.source_path).unlink(missing_ok=True)
 
@@ -275,21 +274,21 @@ class ReferenceShelf:
             )
 
     def _is_hopeless(self, key: ReferenceKey, missed_since: datetime, now: datetime) -> bool:
-        """Whether a set of day 1 has been missing for too long, also since it was first looked for.
+        """Return whether a day-1 set has been missing for too long, also since its first attempt.
 
-        After an outage of our own, a source that is busy has some hours left.
+        After an outage of ours, a busy source thus still gets some hours.
         """
         limit = timedelta(hours=self._contract.day1_give_up_hours)
         is_late = now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
         return key.kind is LeadKind.DAY1 and key.source is ReferenceSource.GFS and is_late
 
     def _say(self, key: ReferenceKey, error: GaiaError, retry_at: datetime, *, is_given_up: bool) -> None:
-        """Log why a set is missing: loudly when that is news, quietly when it was said before."""
+        """Log why a set is missing: loudly if the reason is new, else quietly."""
         told = {"reference": key.reference_id, "error": str(error), "retry_at": retry_at.isoformat()}
         if is_given_up:
             log.error("reference_given_up", **told)
             return
-        # What a source says to all requests alike is said once for all of them.
+        # A refusal that applies to all requests of a source is logged loudly once.
         about = key.source if isinstance(error, SourceRefusal) else key.reference_id
         is_news = self._said.get(about) != subject_of(error) or isinstance(error, ReferenceRevised)
         self._said[about] = subject_of(error)
@@ -300,7 +299,7 @@ class ReferenceShelf:
 
 
 def digest_of(fields: FieldFiles) -> str:
-    """Return one digest of a set: SHA-256 of "name:sha256" lines, sorted by name."""
+    """Return the digest of a set: SHA-256 of "name:sha256" lines, sorted by name."""
     lines = "".join(f"{name}:{fields[name].sha256}\n" for name in sorted(fields))
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""How long a source that failed is left alone, and how loudly that is said."""
+"""Waits after failures of a source, and the log levels of these failures."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from gaia.validator.utils.errors import (
 )
 
 LONGEST_WAIT: Final = timedelta(hours=1)
-"""Between two attempts at a source in trouble that may be over any minute."""
+"""Longest wait after a failure that may end soon."""
 LONGEST_WAIT_FOR_PEOPLE: Final = timedelta(hours=4)
-"""Between two attempts where somebody must act first, or a day must pass."""
+"""Longest wait after a failure that needs an operator or another day."""
 
 _MOST_DOUBLINGS = 10
 
 
 class ReferenceRevised(TransientError):
-    """A source now gives other values than those that were scored against."""
+    """A source now has other values than those that forecasts were scored against."""
 
 
 def wait_after(error: GaiaError, attempt: int, usual: timedelta) -> timedelta:
-    """Return how long to wait after `attempt` (1 is the first) failed with `error`.
+    """Return the wait after `attempt` (1 is the first) failed with `error`.
 
-    The first wait is `usual`, or what the source asks for; it doubles from
-    attempt to attempt, for our own failures excepted.
+    The first wait is `usual`, or what the source asks for. It doubles with each attempt,
+    except after failures of our own.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def wait_after(error: GaiaError, attempt: int, usual: timedelta) -> timedelta:
 
 
 def level_of(error: GaiaError) -> int:
-    """Return the level at which `error` is logged: error where somebody must act."""
+    """Return the log level of `error`: ERROR if an operator must act."""
     if isinstance(error, Overdue):
         return logging.WARNING
     if isinstance(error, NotYetAvailable):
@@ -66,7 +66,7 @@ def level_of(error: GaiaError) -> int:
 
 
 def subject_of(error: GaiaError) -> str:
-    """Return what `error` is about: two errors of one subject need not be logged twice as loudly."""
+    """Return the subject of `error`; only the first of several errors with one subject is logged loudly."""
     if isinstance(error, SourceRefusal):
         return f"refused: {error.reason}"
     if isinstance(error, NotYetAvailable):

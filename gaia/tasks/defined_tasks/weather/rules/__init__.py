@@ -1,4 +1,4 @@
-"""What measures are worth: the scoring rules of the subnet, by name."""
+"""Scoring rules of the subnet, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rule set is given and what it decides."""
+"""Inputs and outputs of a rule set."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Literal
 from gaia.tasks.defined_tasks.weather.variables import level_weights, split_field
 
 Measures = Literal["gaia-2.9", "plain"]
-"""How components are measured; `validator/measures.py` defines both ways."""
+"""Ways to measure components; `validator/measures.py` defines both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """The measures of one field at one lead; None where one is not defined or not asked for.
+    """The measures of one field at one lead; None if undefined or not requested.
 
-    `skill_climatology` and `skill_gfs` are those of gaia-2.9, of the forecast
-    corrected with the truth; `skill_persistence` and `skill_blend` are plain. The four
-    ``mse_<baseline>`` are the baselines' own errors, of which any plain skill follows.
+    `skill_climatology` and `skill_gfs` are those of gaia-2.9, for the forecast corrected with
+    the truth; `skill_persistence` and `skill_blend` are plain. The four ``mse_<baseline>`` are
+    the errors of the baselines, from which every plain skill follows.
     """
 
     field: str
@@ -46,22 +46,22 @@ class Component:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSet:
-    """One named, unchanging way from components to scores in [`worst`, 1]."""
+    """Named, unchanging rules from components to scores in [`worst`, 1]."""
 
     name: str
     measures: Measures
-    """How components are taken for it, and so what they are held against (validator/measures.py)."""
+    """Way to measure components, which also decides the baselines (validator/measures.py)."""
     worst: float
-    """What a forecast or lead is worth that was not delivered, or not as promised."""
+    """Score of a forecast or lead that was not delivered, or differs from its commitment."""
     day1_score: Callable[[Sequence[Component]], float]
     lead_score: Callable[[Sequence[Component], Sequence[str]], float]
     overall_score: Callable[[float | None, Mapping[int, float], Sequence[int]], float]
     finds_copies: bool = False
-    """Errors of forecasts are held against each other: see `weather/copies.py`."""
+    """Whether the errors of forecasts are compared with each other; see `weather/copies/copy_book.py`."""
 
 
 def by_variable(fields: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-    """Return variable -> its fields, each with the weight of its level among them (scoring.md, 3.1)."""
+    """Return variable -> its fields with the weights of their levels (scoring.md, 3.1)."""
     return _by_variable(tuple(fields))
 
 

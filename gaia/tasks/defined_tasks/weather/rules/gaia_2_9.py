@@ -1,6 +1,6 @@
-"""Rule set gaia-2.9: what the validators of the live network compute, with its quirks, to agree with them.
+"""Rule set gaia-2.9: computes the scores of the live network's validators, including their quirks.
 
-The quirks are named Q1 to Q9 in docs/explanation/scoring.md, and here where they happen.
+docs/explanation/scoring.md names the quirks Q1 to Q9; so do the docstrings here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gaia.tasks.defined_tasks.weather.rules.base import Component, RuleSet, by_v
 DAY1_SKILL_SHARE, DAY1_ACC_SHARE = 0.6, 0.4
 LEAST_PATTERN_CORRELATION = 0.3
 CLONE_DISTANCE: Mapping[str, float] = {"2t": 0.0025, "msl": 400.0, "10u": 0.01, "10v": 0.01, "z500": 100.0}
-"""Mean squared difference to the GFS forecast, in the field's unit squared, below which a field is a copy."""
+"""Mean squared difference from the GFS forecast (unit squared) below which a field is a copy."""
 CLONE_PENALTY = 1.0
 CLONE_CEILING = 0.05
 
@@ -26,7 +26,7 @@ FINAL_SHARE, DAY1_SHARE = 0.95, 0.05
 DAY1_PASS = 0.1
 
 ABORTED: Final = math.nan
-"""Score of a lead that lacks an expected field: it takes all other leads with it."""
+"""Score of a lead that lacks an expected field; it makes all other leads count as 0."""
 
 
 def day1_score(components: Sequence[Component]) -> float:
@@ -34,10 +34,10 @@ def day1_score(components: Sequence[Component]) -> float:
 
     ``0.6 mean(max(0, skill - penalty)) + 0.4 mean((acc + 1) / 2)``.
 
-    Q1: a field that does not resemble the GFS forecast, and a measure that is
-    undefined, are left out of the means, so that a miner gains by leaving out a bad field.
-    Q2: a field closer to the GFS forecast than `CLONE_DISTANCE` holds the score
-    down to `CLONE_CEILING`; a little noise undoes it.
+    Q1: the means leave out fields that do not resemble the GFS forecast, and undefined
+    measures. A miner therefore gains by leaving out a bad field.
+    Q2: a field closer to the GFS forecast than `CLONE_DISTANCE` limits the score to
+    `CLONE_CEILING`; a little noise evades this.
     """
     sane = [component for component in components if _resembles_weather(component)]
     skills = [max(0.0, c.skill_gfs - _clone_penalty(c)) for c in sane if c.skill_gfs is not None]
@@ -50,14 +50,14 @@ def lead_score(components: Sequence[Component], expected_fields: Sequence[str]) 
     """Score one lead against ERA5.
 
     ``0.6 mean(clip(skill)) + 0.3 mean((acc + 1) / 2) + 0.1 mean(1 / (1 + rmse / typical))``
-    over variables. Levels of a variable are first averaged by the thickness they
-    stand for: skill, acc and squared error, its root last.
+    over variables. The levels of a variable are first averaged, weighted by their thickness:
+    skill, acc and squared error, whose root comes last.
 
-    Q3: an undefined skill counts as 0, but a variable with an undefined acc is
-    left out of the mean of acc; if all are, the score is the skill alone.
-    Q4: `typical` is the median of the forecast's own errors, over variables
-    of different units, so the third term is about 0.05 whatever the forecast
-    is worth, and a perfect one (typical 0: closeness one half) scores 0.95.
+    Q3: an undefined skill counts as 0, but a variable with an undefined acc is left out of
+    the mean of acc. If all are undefined, the score is the skill alone.
+    Q4: `typical` is the median of the forecast's own errors, over variables of different
+    units. The third term is therefore about 0.05 for any forecast. A perfect one (typical 0:
+    closeness one half) scores 0.95.
     Q5: a lead that lacks an expected field is `ABORTED`.
     """
     by_field = {component.field: component for component in components}
@@ -82,11 +82,10 @@ def lead_score(components: Sequence[Component], expected_fields: Sequence[str]) 
 def overall_score(
     day1: float | None, lead_scores: Mapping[int, float], expected_leads: Sequence[int]
 ) -> float:
-    """Score a whole forecast: the mean over all expected leads, and a little for passing day 1.
+    """Score a whole forecast: the mean over all expected leads, and a bonus for passing day 1.
 
-    A lead without a score counts as 0; with one that was `ABORTED` all do (Q5).
-    `day1` None: not scored, so not passed. A rejected forecast is worth `RULES.worst`
-    whatever it had earned before; that is its state's to say.
+    A lead without a score counts as 0; if one lead is `ABORTED`, all count as 0 (Q5). With `day1`
+    None, day 1 is not passed. The caller gives a rejected forecast `RULES.worst` instead.
     """
     passed = day1 is not None and day1 >= DAY1_PASS
     scores = [lead_scores.get(lead, 0.0) for lead in expected_leads]

@@ -1,4 +1,4 @@
-"""Rule set gaia-next: skill over what anybody could have had for nothing, and missing is worst."""
+"""Rule set gaia-next: skill over the best public forecast; missing data get the worst score."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 from gaia.tasks.defined_tasks.weather.rules.base import Component, RuleSet, by_variable
 
 WORST: Final = -1.0
-"""What a field, a lead or a forecast is worth that is missing, and the least any can be worth."""
+"""Score of a missing field, lead or forecast, and the lowest possible score."""
 
 
 def public_skill(component: Component) -> float:
     """Return the plain MSE skill over the best public forecast of this field at this lead, in [-1, 1].
 
     ``max(-1, 1 - mse / min(mse of GFS, climatology, persistence, their blend))``,
-    over the baselines that were given. The best is chosen once the truth is
-    known, so no public forecast can be ahead of it and none has skill on average.
-    Nothing is corrected with the truth. -1 where no baseline was given.
+    over the given baselines. The best baseline is chosen after the truth is known, so no public
+    forecast can beat it and none has skill on average. Nothing is corrected with the truth.
+    Without a baseline the skill is -1.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def public_skill(component: Component) -> float:
 def day1_score(components: Sequence[Component]) -> float:
     """Score the first day: the mean public skill, for information.
 
-    It earns nothing: the analysis it is held against is public before forecasts are due.
+    It earns nothing, because its analysis is public before forecasts are due.
     """
     return fmean(map(public_skill, components)) if components else WORST
 
@@ -46,7 +46,7 @@ def day1_score(components: Sequence[Component]) -> float:
 def lead_score(components: Sequence[Component], expected_fields: Sequence[str]) -> float:
     """Score one lead: the mean public skill over variables, levels weighted by thickness.
 
-    An expected field without a component is worth -1; components of other fields nothing.
+    An expected field without a component counts as -1; components of other fields are ignored.
     """
     if not expected_fields:
         return WORST
@@ -62,7 +62,7 @@ def overall_score(
     lead_scores: Mapping[int, float],
     expected_leads: Sequence[int],
 ) -> float:
-    """Score a whole forecast: the mean over all expected leads; a lead without a score is worth -1."""
+    """Score a whole forecast: the mean over all expected leads; a lead without a score counts as -1."""
     return fmean(lead_scores.get(lead, WORST) for lead in expected_leads) if expected_leads else WORST
 
 

@@ -1,4 +1,4 @@
-"""Takes ERA5 fields from the Climate Data Store: submit a request, wait in its queue, download GRIB."""
+"""Downloads ERA5 fields from the Climate Data Store: submit a request, wait in its queue, fetch GRIB."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ PRESSURE_LEVELS: Final = "reanalysis-era5-pressure-levels"
 T = TypeVar("T")
 
 _LOOK_FOR_S = 5.0
-"""A job is watched for so long; then others have their turn, and it is looked at again later."""
+"""Seconds for which a job is polled; then others get their turn, and it is polled again later."""
 _FIRST_POLL_S = 0.1
 _POLL_GROWTH = 1.5
 _SHORTEST_PAUSE = timedelta(seconds=20)
 _PAUSE_SHARE = 4
-"""A queued job is looked at again after a quarter of the time it has been queued."""
+"""A queued job is polled again after this fraction of the time it has been queued."""
 _OVERDUE_AFTER = timedelta(days=2)
 _JSON_LIMIT_BYTES = 1 << 20
 _ASSET_LIMIT_BYTES = 2 << 30
 _TOO_EARLY = "available yet"
 """Part of the store's "None of the data you have requested is available yet"."""
 _JOB_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
-"""Ids become part of an address, so none may lead elsewhere."""
+"""Form of a job id; ids become part of an address, so none may lead elsewhere."""
 _OLD_KEY = re.compile(r"\d+:[\w-]+", re.ASCII)
 
 _REMEDIES: Mapping[Reason, str] = {
@@ -62,11 +62,11 @@ _REMEDIES: Mapping[Reason, str] = {
 }
 _SHARED_BY_ALL = frozenset({Reason.DAILY, Reason.KEY})
 _SHARED_WAIT = timedelta(minutes=15)
-"""Where one request was refused for a reason that holds for all, none is made for so long."""
+"""Time without requests after a refusal that applies to all requests."""
 
 
 class _StatusInfo(msgspec.Struct, frozen=True):
-    """OGC API Processes: where a job stands."""
+    """Status of a job (OGC API Processes)."""
 
     job_id: str = msgspec.field(name="jobID")
     status: str
@@ -87,11 +87,11 @@ class _Results(msgspec.Struct, frozen=True):
 
 
 class CdsEra5Archive:
-    """`Era5Archive` that asks the store at `cds_url`.
+    """`Era5Archive` on the store at `cds_url`.
 
-    Requests may wait for hours in the store's queue. `fetch` watches a job for
-    a few seconds, then raises `NotYetAvailable`; jobs are remembered beside the
-    destination, and the next `fetch` takes up where this one stopped.
+    Requests may wait for hours in the store's queue. `fetch` polls a job for a few seconds, then
+    raises `NotYetAvailable`. Jobs are recorded beside the destination, so that the next `fetch`
+    continues with them.
     """
 
     def __init__(self, settings: SourcesSettings, grid: str, clock: Clock) -> None:
@@ -106,7 +106,7 @@ class CdsEra5Archive:
         self._transfer = Transfer("the Climate Data Store", settings.source_timeout_s)
         self._flights = SingleFlight()
         self._closed: tuple[datetime, SourceRefusal] | None = None
-        """Until when the store wants to hear nothing from us, and how it said so."""
+        """End of the time without requests, and the refusal that started it."""
         if problem := self._problem_of_key():
             log.error("cds_key_unusable", problem=problem, remedy=_REMEDIES[Reason.KEY])
 
@@ -116,7 +116,7 @@ class CdsEra5Archive:
         Raises
         ------
         SourceRefusal
-            If there is no key, or the store does not serve us, whatever the reason.
+            If there is no key, or the store refuses to serve us.
         """
         if not self._key:
             raise SourceRefusal(f"{self._problem_of_key()}; {_REMEDIES[Reason.KEY]}", Reason.KEY)
@@ -129,14 +129,14 @@ class CdsEra5Archive:
             await self._flights.run(valid_time.isoformat(), (frozenset(fields), destination), transfer)
 
     async def aclose(self) -> None:
-        """Give up transfers under way and close all connections."""
+        """Cancel open transfers and close all connections."""
         await self._flights.stop()
         await self._transfer.aclose()
 
     async def _fetch(self, valid_time: datetime, fields: Sequence[str], destination: Path) -> None:
         jobs = JobFile(destination.with_name(f"{destination.name}.jobs.json"))
         requests = requests_for(valid_time, fields, self._grid)
-        # Each is submitted before any is waited for, and what one ends with does not undo the other.
+        # All are submitted before any is awaited, and the failure of one does not cancel the other.
         await every_one(self._finish(request, valid_time, jobs) for request in requests)
         parts = [destination.with_name(f"{destination.name}.{request.dataset}") for request in requests]
         try:
@@ -153,7 +153,7 @@ class CdsEra5Archive:
         jobs.clear()
 
     async def _finish(self, request: Request, valid_time: datetime, jobs: JobFile) -> None:
-        """Return once the job of `request` has succeeded; raise where it failed or takes too long for now."""
+        """Wait until the job of `request` has succeeded; raise if it fails or takes too long."""
         job = jobs.find(request, self._clock.now()) or await self._submit(request, valid_time, jobs)
         give_up_at = time.monotonic() + self._patience_s
         pause_s = _FIRST_POLL_S
@@ -166,7 +166,7 @@ class CdsEra5Archive:
                 return
             if status not in ("accepted", "running"):
                 jobs.forget(request)
-                # A failed job's results are an answer of 400 that says why.
+                # The results of a failed job are an answer of 400 with the reason.
                 self._served(await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time), valid_time)
                 raise TransientError(f"job {job.job_id} of the Climate Data Store is {status[:50]}")
             if time.monotonic() + pause_s > give_up_at:
@@ -191,7 +191,7 @@ class CdsEra5Archive:
         return job
 
     async def _collect(self, request: Request, valid_time: datetime, jobs: JobFile, part: Path) -> None:
-        """Download what a job has made; a job whose results are no good is made anew next time."""
+        """Download the result of a job; if it is unusable, forget the job, so that it is submitted again."""
         job = jobs.find(request, self._clock.now())
         if job is None:
             raise TransientError("the job of the Climate Data Store is too old")
@@ -222,7 +222,7 @@ class CdsEra5Archive:
         )
 
     def _served(self, answer: Answer, valid_time: datetime) -> Answer:
-        """Return a 2xx answer, or raise what another one means."""
+        """Return a 2xx answer; raise the error that another answer means."""
         if 200 <= answer.status < 300:
             return answer
         if _TOO_EARLY in answer.content.decode(errors="replace"):
@@ -243,7 +243,7 @@ class CdsEra5Archive:
         raise refusal
 
     def _require_open(self) -> None:
-        """Raise the refusal that holds for all requests while its time lasts."""
+        """Raise the last refusal that applies to all requests, while its time lasts."""
         if self._closed is None:
             return
         until, refusal = self._closed
@@ -252,7 +252,7 @@ class CdsEra5Archive:
         self._closed = None
 
     def _problem_of_key(self) -> str:
-        """Return what is plainly wrong with the key; "" where only the store can tell."""
+        """Return an obvious fault of the key; "" if only the store can tell."""
         if not self._key:
             return "no key of the Climate Data Store is set, so ERA5 cannot be downloaded"
         if _OLD_KEY.fullmatch(self._key):
@@ -261,7 +261,7 @@ class CdsEra5Archive:
 
 
 def requests_for(valid_time: datetime, fields: Sequence[str], grid: str) -> list[Request]:
-    """Return the requests that together hold `fields`: one for the surface, one for pressure levels."""
+    """Return the requests for `fields`: one for the surface, one for pressure levels."""
     moment = valid_time.astimezone(UTC)
     split = [split_field(field) for field in fields]
     common = {

@@ -1,4 +1,4 @@
-"""Remembers the jobs submitted to the Climate Data Store, so that a restart does not submit them again."""
+"""Records the jobs submitted to the Climate Data Store, so that a restart does not submit them again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gaia.validator.utils.files import whole_file
 log = structlog.get_logger(__name__)
 
 KEPT_FOR: Final = timedelta(days=2)
-"""A job older than this is given up: the store forgets finished ones, and no queue is that long."""
+"""Age at which a job is given up; the store forgets finished jobs, and no queue is as long."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -29,23 +29,23 @@ class Job(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of the store."""
+    """A request to the store."""
 
     dataset: str
     inputs: Mapping[str, Any]
 
     @property
     def key(self) -> str:
-        """A name for the request, equal for equal requests."""
+        """Name of the request; equal requests have equal names."""
         content = msgspec.json.encode([self.dataset, dict(self.inputs)], order="sorted")
         return hashlib.sha256(content).hexdigest()
 
 
 class JobFile:
-    """The jobs of one valid time, in a small file that is there while any of them is.
+    """The jobs of one valid time, in a file that exists while there are any.
 
-    A file that cannot be read counts as empty: a job submitted twice costs
-    nothing but its turn in the queue.
+    An unreadable file counts as empty, because a job submitted twice costs only its place in
+    the queue.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class JobFile:
             log.warning("cds_jobs_unreadable", path=str(path), error=str(error))
 
     def find(self, request: Request, now: datetime) -> Job | None:
-        """Return the job that was submitted for `request`, if it may still be running."""
+        """Return the job submitted for `request` if it may still run; else None."""
         job = self._jobs.get(request.key)
         return job if job is not None and now - job.submitted_at < KEPT_FOR else None
 

@@ -1,4 +1,4 @@
-"""Mirrors those chunks of the WeatherBench2 climatology that a valid time needs."""
+"""Mirrors the chunks of the WeatherBench2 climatology that a valid time needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_CHUNKS_OF_AN_ARRAY = 4096
 _REQUESTS_AT_ONCE = 8
 _HOURS_A_DAY = 24
 _ARRAY_NAME = re.compile(r"\w+")
-"""Names become paths here, so none may lead elsewhere."""
+"""Form of an array's name; names become paths, so none may lead elsewhere."""
 
 
 class _Consolidated(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class _Attributes(msgspec.Struct, frozen=True):
 
 
 class ZarrClimatologyArchive:
-    """`ClimatologyArchive` that reads the zarr v2 store at `climatology_url`."""
+    """`ClimatologyArchive` on the zarr v2 store at `climatology_url`."""
 
     def __init__(self, settings: SourcesSettings, clock: Clock) -> None:
         self._base = settings.climatology_url.rstrip("/")
@@ -59,7 +59,7 @@ class ZarrClimatologyArchive:
     async def fetch(self, valid_time: datetime, fields: Sequence[str], directory: Path) -> None:
         """Mirror the metadata and the chunks that hold `valid_time`; see `ClimatologyArchive`.
 
-        Nothing here depends on publication: what is missing raises `TransientError`.
+        The store is complete, so a missing object raises `TransientError`.
         """
 
         async def transfer() -> None:
@@ -69,7 +69,7 @@ class ZarrClimatologyArchive:
             await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
 
     async def aclose(self) -> None:
-        """Give up transfers under way and close all connections."""
+        """Cancel open transfers and close all connections."""
         await self._flights.stop()
         await self._transfer.aclose()
 
@@ -99,11 +99,10 @@ class ZarrClimatologyArchive:
 
 
 def needed_chunks(metadata: bytes, valid_time: datetime, fields: Sequence[str]) -> set[str]:
-    """Return the chunks that hold `fields` at `valid_time`, and those of all their coordinates.
+    """Return the paths of the chunks of `fields` at `valid_time`, and of all their coordinates.
 
-    `metadata` is a store's `.zmetadata`. Hours are taken to be evenly spaced
-    from 0 and days to begin with 1; the reader checks this against the
-    coordinates, which only it can decode.
+    `metadata` is a store's `.zmetadata`. Hours are assumed to be evenly spaced from 0, and days
+    to begin with 1. The reader, which can decode the coordinates, checks this.
 
     Raises
     ------
@@ -129,7 +128,7 @@ def needed_chunks(metadata: bytes, valid_time: datetime, fields: Sequence[str]) 
 def _wanted_indices(
     array: _Array, dimensions: Sequence[str], moment: datetime, level: int | None
 ) -> dict[int, int]:
-    """Return axis -> index for every axis of which one index is enough."""
+    """Return axis -> index for every axis that needs only one index."""
     wanted: dict[int, int] = {}
     for axis, dimension in enumerate(dimensions):
         size = array.shape[axis]
@@ -177,7 +176,7 @@ def _consolidated(content: bytes) -> dict[str, object]:
 
 
 def _separate_metadata(content: bytes, arrays: Collection[str]) -> dict[str, bytes]:
-    """Return path -> content of the metadata of `arrays`, for readers that look for each by itself."""
+    """Return path -> content of the metadata of `arrays`, for readers that need one file per array."""
     described = _consolidated(content)
     paths = [".zgroup", *(f"{array}/{name}" for array in arrays for name in (".zarray", ".zattrs"))]
     return {path: json.dumps(described[path]).encode() for path in paths if path in described}

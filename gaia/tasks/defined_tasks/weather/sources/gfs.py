@@ -1,4 +1,4 @@
-"""Takes single fields of GFS from NOAA's bucket, by its index and byte ranges."""
+"""Downloads single fields of GFS from NOAA's bucket, by index and byte ranges."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from gaia.validator.utils.settings.sources import SourcesSettings
 log = structlog.get_logger(__name__)
 
 PUBLISHED_AFTER: Final = timedelta(hours=4)
-"""NOAA's wiki lists f000 of the 00Z cycle at 03:46Z; later leads follow within the hour."""
+"""Usual delay of a cycle; NOAA's wiki lists f000 of 00Z at 03:46Z, and later leads within the hour."""
 
 OVERDUE_AFTER: Final = timedelta(hours=3)
-"""A file that is missing so long after its usual time is worth a warning."""
+"""Delay beyond the usual time after which a missing file causes a warning."""
 
 _NOT_THERE = frozenset({404, 403, 410})
-"""Answers to an address that does not exist; a bucket whose contents are secret says 403."""
+"""Answers for a missing address; a bucket without public listing answers 403."""
 _LOOKS_SHARE = 8
 _RAREST_LOOK = timedelta(hours=3)
 _INDEX_LIMIT_BYTES = 1 << 20
@@ -44,7 +44,7 @@ _OFFSET = re.compile(r"[0-9]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One message of a GRIB file, as a line of its index describes it."""
+    """One message of a GRIB file, from a line of its index."""
 
     start: int
     end: int | None
@@ -58,7 +58,7 @@ class IndexEntry:
 
 
 class NoaaGfsArchive:
-    """`GfsArchive` that reads the bucket at `gfs_url`, in whichever of `layouts` its files are found."""
+    """`GfsArchive` on the bucket at `gfs_url`, in the first of `layouts` that has the files."""
 
     def __init__(
         self, settings: SourcesSettings, grid: str, clock: Clock, layouts: Sequence[GfsLayout] = GFS_LAYOUTS
@@ -68,7 +68,7 @@ class NoaaGfsArchive:
         self._retry = timedelta(minutes=settings.source_retry_minutes)
         self._clock = clock
         self._layouts = list(layouts)
-        """The one that worked last comes first."""
+        """Layouts in the order of trial; the last successful one comes first."""
         self._transfer = Transfer("the GFS archive", settings.source_timeout_s)
         self._flights = SingleFlight()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -92,7 +92,7 @@ class NoaaGfsArchive:
             await self._flights.run(key, (frozenset(fields), destination), transfer)
 
     async def aclose(self) -> None:
-        """Give up transfers under way and close all connections."""
+        """Cancel open transfers and close all connections."""
         await self._flights.stop()
         await self._transfer.aclose()
 
@@ -108,7 +108,7 @@ class NoaaGfsArchive:
                 file.write(part)
 
     async def _find(self, init_time: datetime, lead_hours: int) -> tuple[str, bytes]:
-        """Return the address of a file and its index, in the first layout that has them."""
+        """Return the address of a file and the text of its index, from the first layout that has them."""
         refusal: SourceRefusal | None = None
         tried: list[str] = []
         for layout in tuple(self._layouts):
@@ -133,7 +133,7 @@ class NoaaGfsArchive:
             self._layouts.insert(0, layout)
 
     def _not_published(self, init_time: datetime, urls: Sequence[str]) -> NotYetAvailable:
-        """Say that none of `urls` is there; the later it gets, the less often it is looked for."""
+        """Return the error for missing `urls`; the later it is, the longer the wait until the next try."""
         now, published = self._clock.now(), init_time + PUBLISHED_AFTER
         late = now - published
         again = max(published, now + max(self._retry, min(late / _LOOKS_SHARE, _RAREST_LOOK)))
@@ -162,14 +162,14 @@ class NoaaGfsArchive:
 
 
 def parse_index(text: str) -> list[IndexEntry]:
-    """Return the messages an index lists, in the order of the file.
+    """Return the messages of an index, in the order of the file.
 
     Fields that share a message, numbered as "5.1" and "5.2", share its bytes.
 
     Raises
     ------
     TransientError
-        If the text is no index.
+        If the text is not an index.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def select(
     Raises
     ------
     TransientError
-        If one of them is not listed exactly once.
+        If a field is not listed exactly once.
     """
     cycle = f"{init_time.astimezone(UTC):%Y%m%d%H}"
     time = f"{lead_hours} hour fcst" if lead_hours else "anl"
@@ -212,7 +212,7 @@ def select(
 
 
 def merge(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, int | None]]:
-    """Join spans that touch or are equal, so that neighbours cost one request.
+    """Return the spans with adjacent or equal ones joined, so that neighbours need one request.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def merge(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, int | None
 
 
 def require_whole_messages(content: bytes, url: str) -> None:
-    """Raise `TransientError` unless `content` is a row of whole GRIB2 messages, at least one, and nothing else."""
+    """Raise `TransientError` unless `content` is a sequence of one or more complete GRIB2 messages."""
     start = 0
     while start < len(content) or not content:
         header = content[start : start + _HEADER_BYTES]

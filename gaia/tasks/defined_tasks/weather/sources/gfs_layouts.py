@@ -1,4 +1,4 @@
-"""Where NOAA keeps the files of GFS, release by release."""
+"""Paths of GFS files at NOAA, by release."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GfsLayout:
-    """The names of one release of GFS."""
+    """Paths of the files of one release of GFS."""
 
     release: str
     path: str
-    """Below the bucket, with {date}, {hour}, {product} and {lead} left open."""
+    """Path in the bucket, with the placeholders {date}, {hour}, {product} and {lead}."""
     products: Mapping[str, str]
-    """Grid in degrees -> what it is called; grids the release does not have are absent."""
+    """Grid in degrees -> its name in paths; grids that the release lacks are absent."""
 
     def path_of(self, grid: str, init_time: datetime, lead_hours: int) -> str | None:
-        """Return where the file of a cycle and lead is; None if the release has no such grid.
+        """Return the path of the file of a cycle and lead; None if the release has no such grid.
 
         Examples
         --------
@@ -46,4 +46,4 @@ V17: Final = GfsLayout(
     products={"0.25": "0p25"},
 )
 GFS_LAYOUTS: Final = (V16, V17)
-"""In the order in which they are tried; the one that worked last comes first."""
+"""Known layouts, in the order of trial."""

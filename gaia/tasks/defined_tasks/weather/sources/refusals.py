@@ -1,4 +1,4 @@
-"""Why a source does not serve us: its own words, who can do something about it, and how long to wait."""
+"""Refusals of a source: its own words, their reason, and how long to wait."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import msgspec
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 
 LONGEST_ASKED_WAIT: Final = timedelta(hours=6)
-"""However long a source tells us to stay away, it is asked again after this."""
+"""Longest wait that a source can impose on us."""
 
 _SHORTEST_ASKED_WAIT = timedelta(seconds=1)
 _READ_BYTES = 8192
 _LONGEST_WORDS = 300
 _SAID = ("detail", "message", "error_description", "traceback")
-"""Members of a JSON answer that hold sentences, in the Climate Data Store's order."""
+"""Members of a JSON answer that contain sentences, in the Climate Data Store's order."""
 
 _MARKUP = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^<>]*>")
 _MARKUP_TITLE = re.compile(r"(?is)<title\b[^<>]*>([^<]*)")
@@ -36,7 +36,7 @@ _UNITS: Mapping[str, timedelta] = {
 
 
 class Reason(StrEnum):
-    """What a refusal is about."""
+    """Reason of a refusal."""
 
     KEY = "key"
     LICENCE = "licence"
@@ -50,7 +50,7 @@ class Reason(StrEnum):
 
     @property
     def needs_operator(self) -> bool:
-        """True where waiting alone is unlikely to help."""
+        """Whether waiting alone is unlikely to help."""
         return self in (Reason.KEY, Reason.LICENCE, Reason.COST, Reason.MOVED, Reason.BLOCKED)
 
 
@@ -76,12 +76,12 @@ _KEY = re.compile(r"(?i)\bkeys?\b|\btokens?\b|authenticat|unauthori[sz]ed|creden
 
 
 class SourceRefusal(TransientError):
-    """A source answers, but does not serve us for now.
+    """A source answers, but refuses to serve us for now.
 
     Parameters
     ----------
     wait
-        How long the source asks us to stay away; None where it does not say.
+        Wait that the source asks for; None if it does not say.
     """
 
     def __init__(self, message: str, reason: Reason, wait: timedelta | None = None) -> None:
@@ -91,12 +91,12 @@ class SourceRefusal(TransientError):
 
 
 class Overdue(NotYetAvailable):
-    """A source lacks what it usually has had for hours: somebody should look."""
+    """A source lacks data that it usually publishes hours earlier; the operator should look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What an answer says to people, printable and short."""
+    """Text of an answer for people, printable and short."""
 
     title: str
     text: str
@@ -108,7 +108,7 @@ class Words:
 
 
 def words_of(content: bytes) -> Words:
-    """Return what the body of an answer says: JSON as APIs write it, a page, or plain text.
+    """Return the text in the body of an answer: JSON of an API, an HTML page, or plain text.
 
     Examples
     --------
@@ -145,10 +145,10 @@ def words_of(content: bytes) -> Words:
 def refusal_of(
     source: str, status: int, headers: Mapping[str, str], content: bytes, asked: str
 ) -> SourceRefusal:
-    """Return the error that an answer with a status other than the one hoped for stands for.
+    """Return the error that an unexpected status means.
 
-    A key is at fault only where the answer's title says so, or an answer of 401
-    says so anywhere; a licence, a limit or a block is called by its name.
+    The key is at fault only if the answer's title says so, or an answer of 401 says so
+    anywhere. The words of the answer also identify a licence, a limit or a block.
     """
     words = words_of(content)
     reason = _reason(status, words)
@@ -161,7 +161,7 @@ def refusal_of(
 
 
 def _reason(status: int, words: Words) -> Reason:
-    # Footers of pages speak of licences and the like, whatever the page is about.
+    # Footers of pages mention licences and the like on any page.
     said = words.title if words.is_markup else f"{words.title} {words.text}"
     for reason, pattern in _CLAIMS.items():
         if pattern.search(said):

@@ -1,4 +1,4 @@
-"""Bounded requests to data sources."""
+"""HTTP requests to data sources, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _LOOPBACK: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": Non
 
 _MOST_REDIRECTS = 5
 _REASON_LIMIT_BYTES = 64 << 10
-"""Of an answer that is a refusal, as much as this is read; the rest could say nothing new."""
+"""Bytes that are read of an answer that is a refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer of any status; whole if its status is 2xx."""
+    """An answer of any status; complete if its status is 2xx."""
 
     url: str
-    """Where it came from, redirects followed."""
+    """Address that answered, after redirects."""
     status: int
     headers: httpx.Headers
     content: bytes
 
 
 class Transfer:
-    """Speaks HTTP to one source, each request within `timeout_s` from beginning to end."""
+    """Sends HTTP requests to one source; each takes at most `timeout_s` in total."""
 
     def __init__(self, source: str, timeout_s: float) -> None:
         self._source = source
@@ -56,15 +56,14 @@ class Transfer:
     ) -> Answer:
         """Send a request and return its answer, whatever its status.
 
-        Redirects are followed where they lead to the same host; a GET that
-        carries nothing secret is followed to another host too, but never from
-        https to http.
+        Redirects to the same host are followed. A GET without secrets is also redirected to
+        other hosts, but never from https to http.
 
         Raises
         ------
         TransientError
-            If the source is unreachable, is too slow, breaks off, or sends more
-            than `limit_bytes` or less than it announced.
+            If the source is unreachable, is too slow, breaks off, or sends more than `limit_bytes`
+            or less than it announced.
         """
         async with self._exchange(method, url, headers, json, is_secret) as response:
             is_wanted = 200 <= response.status_code < 300
@@ -83,12 +82,12 @@ class Transfer:
             )
 
     async def download(self, url: str, destination: Path, size_bytes: int) -> None:
-        """Store what `url` holds, exactly `size_bytes`, at `destination`; follows redirects.
+        """Download exactly `size_bytes` from `url` to `destination`, following redirects.
 
         Raises
         ------
         TransientError
-            As `request`, and if the size or the status is another.
+            As `request`, and if the size or the status differs.
         """
         async with self._exchange("GET", url, None, None, is_secret=False) as response:
             if response.status_code != 200:
@@ -103,7 +102,7 @@ class Transfer:
                     raise TransientError(f"{self._source} sent {received} of {size_bytes} bytes of {url}")
 
     def refusal(self, answer: Answer, asked: str) -> SourceRefusal:
-        """Return what an answer stands for that is not the one hoped for."""
+        """Return the error that an unexpected answer means."""
         return refusal_of(self._source, answer.status, answer.headers, answer.content, asked)
 
     async def aclose(self) -> None:
@@ -117,7 +116,7 @@ class Transfer:
         self, method: str, url: str, headers: Mapping[str, str] | None, json: Any, is_secret: bool
     ) -> AsyncIterator[httpx.Response]:
         if self._client is None:
-            # A proxy named in the environment is used, but never for this machine itself.
+            # A proxy of the environment is used, but never for this machine itself.
             self._client = httpx.AsyncClient(
                 timeout=self._timeout_s, headers={"Accept-Encoding": "identity"}, mounts=dict(_LOOPBACK)
             )
@@ -151,7 +150,7 @@ class Transfer:
         json: Any,
         is_secret: bool,
     ) -> httpx.Response:
-        """Return the first answer that is no redirect, or none that may be followed; its body is unread."""
+        """Return the first answer that is not a redirect to follow; its body is unread."""
         place = httpx.URL(url)
         for _ in range(_MOST_REDIRECTS):
             request = client.build_request(method, place, headers=headers, json=json)
@@ -176,7 +175,7 @@ class Transfer:
 
 
 def _onward(method: str, place: httpx.URL, response: httpx.Response, is_secret: bool) -> httpx.URL | None:
-    """Return where a redirect may be followed to; None if the answer is none, or may not be."""
+    """Return the target of a redirect that may be followed; else None."""
     keeps_method = response.status_code in (307, 308)
     if not (keeps_method or (method == "GET" and response.status_code in (301, 302, 303))):
         return None
@@ -191,15 +190,15 @@ def _onward(method: str, place: httpx.URL, response: httpx.Response, is_secret: 
 
 
 class SingleFlight:
-    """Never runs two transfers of one key at once; the same request made twice is one."""
+    """Runs at most one transfer per key; equal requests share one transfer."""
 
     def __init__(self) -> None:
         self._flights: dict[str, tuple[object, asyncio.Task[None]]] = {}
 
     async def run(self, key: str, request: object, transfer: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `transfer`, or share the one under way for an equal `request`.
+        """Run `transfer`, or share the running one of an equal `request`.
 
-        A caller that is cancelled leaves; the transfer goes on for the others.
+        A cancelled caller leaves; the transfer continues for the others.
         """
         while (flight := self._flights.get(key)) is not None and flight[0] != request:
             await asyncio.wait([flight[1]])
@@ -212,7 +211,7 @@ class SingleFlight:
         await asyncio.shield(task)
 
     async def stop(self) -> None:
-        """Cancel every transfer under way."""
+        """Cancel every running transfer."""
         tasks = [task for _, task in self._flights.values()]
         for task in tasks:
             task.cancel()
@@ -220,13 +219,13 @@ class SingleFlight:
 
     def _landed(self, key: str, task: asyncio.Task[None]) -> None:
         self._flights.pop(key, None)
-        # Marks the error as seen where every caller has been cancelled.
+        # Retrieves the error, in case every caller has been cancelled.
         if not task.cancelled():
             task.exception()
 
 
 async def all_of(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run `transfers` together; the first error ends the others and is raised as it is."""
+    """Run `transfers` together; the first error cancels the others and is raised."""
     tasks = [asyncio.create_task(transfer) for transfer in transfers]
     try:
         return await asyncio.gather(*tasks)
@@ -237,7 +236,7 @@ async def all_of(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def every_one(transfers: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run `transfers` together, each to its end; then raise the first error there was."""
+    """Run `transfers` together, each to its end; then raise the first error."""
     ends = await asyncio.gather(*transfers, return_exceptions=True)
     for end in ends:
         if isinstance(end, BaseException):

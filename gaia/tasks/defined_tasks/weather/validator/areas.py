@@ -1,4 +1,4 @@
-"""How much of the globe each latitude stands for."""
+"""Area weights of latitudes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def cosine_weights(latitudes: ArrayLike) -> Floats:
 def area_weights(latitudes: ArrayLike) -> Floats:
     """Return the exact area of each latitude's cells, not normalised.
 
-    A cell reaches half-way to its neighbours; the outermost reach as far
-    outwards as inwards, yet not beyond a pole. Rows at the poles are thus half cells.
+    A cell reaches half-way to its neighbours. The outermost cells reach as far outwards as
+    inwards, but not beyond a pole. Rows at the poles are thus half cells.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def area_weights(latitudes: ArrayLike) -> Floats:
 
     Notes
     -----
-    ``sin(upper edge) - sin(lower edge)``, as in WeatherBench 2 [1]_, but for
-    outermost rows off the pole, which it stretches to the pole.
+    The area is ``sin(upper edge) - sin(lower edge)``, as in WeatherBench 2 [1]_. Only outermost
+    rows away from the pole differ, because WeatherBench 2 stretches them to the pole.
 
     References
     ----------
@@ -77,8 +77,8 @@ def area_weights(latitudes: ArrayLike) -> Floats:
 def row_weights(latitudes: int, weighting: Weighting = "cos") -> Floats:
     """Return the weights of the rows of an even grid from pole to pole, summing to 1.
 
-    Worked out to 50 digits and rounded once: the same bits on every machine,
-    whatever its cosine is worth. Where no row weighs anything, all weigh the same.
+    The weights are computed to 50 digits and rounded once, which gives equal bits on every
+    machine. If the weights of all rows are 0, they are equal instead.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def row_weights(latitudes: int, weighting: Weighting = "cos") -> Floats:
 
 
 def _sine(angle: Decimal) -> Decimal:
-    """Sine of an angle in radians, by its series."""
+    """Return the sine of an angle in radians, by its series."""
     term = total = angle
     square, order = angle * angle, 1
     while abs(term) > Decimal(10) ** -_DIGITS:

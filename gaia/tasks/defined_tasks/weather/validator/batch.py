@@ -1,4 +1,4 @@
-"""Handler: measure one lead of many forecasts, field by field, against our own fields mapped once."""
+"""Handler that measures one lead of many forecasts, field by field, against reference fields mapped once."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from gaia.validator.utils.identities import Hotkey
 
 
 def score_batch(unit: ScoreBatch) -> dict[Hotkey, BatchMember]:
-    """Measure one lead of many forecasts; to the same bits as one by one.
+    """Measure one lead of many forecasts, with the same bits as one by one.
 
-    Each field of ours is mapped and summed once, each forecast decoded into the
-    same buffer: memory does not grow with forecasts or fields. For day 1 there is a
-    baseline for every field.
+    Each reference field is mapped and summed once, and all forecasts are decoded into one buffer.
+    Memory therefore does not grow with forecasts or fields. Day 1 has a baseline for every field.
 
     Returns
     -------
     dict
-        Hotkey -> what `scoring.score_day1` or `scoring.score_era5_final` would return, or
-        what it would raise as ``failure``.
+        Hotkey -> the answer of `scoring.score_day1` or `scoring.score_era5_final`, or its error as
+        ``failure``.
 
     Raises
     ------
     OwnFailure
-        If a field of ours is missing or damaged: that concerns all.
+        If a reference field is missing or damaged, which affects all forecasts.
     """
     contract = Contract.of(unit)
     members = {hotkey: BatchMember() for hotkey in unit.forecasts}
@@ -60,7 +59,7 @@ def _with_field(
     out: Field,
     sketch: SketchFile | None,
 ) -> BatchMember:
-    """Add one field to what a forecast has so far; its failure takes the place of all."""
+    """Add one field to a forecast's result; a failure replaces the result."""
     try:
         component = own.score(store, unit, out, sketch)
     except (MinerFault, OwnFailure) as error:

@@ -1,4 +1,4 @@
-"""Blends of reference forecasts: what the best mean of them would have scored, chosen with hindsight."""
+"""Error of the best weighted mean of reference forecasts, chosen with hindsight."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 
 def best_blend(gram: dict[tuple[str, str], float]) -> float | None:
-    """Return the mean squared error of the best blend of references there could have been.
+    """Return the mean squared error of the best possible blend of reference forecasts.
 
     Parameters
     ----------
     gram
-        (reference, reference) -> mean product of their errors, each pair once.
+        (reference, reference) -> mean product of their errors; each pair occurs once.
 
     Returns
     -------
     float or None
-        The least mean squared error over all weighted means, weights not
-        negative and summing to 1, chosen with hindsight: no blend of what is
-        public has a positive skill against it. None for fewer than two references.
+        The least mean squared error over all weighted means, with weights that are not negative
+        and sum to 1. No blend of public forecasts has a positive skill against it. None for
+        fewer than two references.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def best_blend(gram: dict[tuple[str, str], float]) -> float | None:
     best = min(product[name, name] for name in names)
     for place, one in enumerate(names):
         for other in names[place + 1 :]:
-            # Towards `one` from `other`: how far along the line between them the error is least.
+            # The point on the line between `one` and `other` with the least error.
             gain = product[other, other] - product[one, other]
             length = product[one, one] - 2 * product[one, other] + product[other, other]
             if 0 < gain < length:
@@ -43,7 +43,7 @@ def best_blend(gram: dict[tuple[str, str], float]) -> float | None:
 
 
 def _best_of_three(product: dict[tuple[str, str], float], names: list[str]) -> float:
-    """Least error of blends that use all three; infinite where it lies on an edge."""
+    """Return the least error of blends of all three; infinite if the minimum lies on an edge."""
     a, b, c = names
 
     def inner(one: str, other: str) -> float:

@@ -1,4 +1,4 @@
-"""Compiles functions once and keeps the machine code on disk, wherever there is a place for it."""
+"""Compiles functions once, and caches the machine code on disk if a folder is writable."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _log = logging.getLogger("application")
 
 
 class _Unusable(Exception):
-    """What was kept is not what was put there, or not for us."""
+    """The cached code is damaged, or was made by other versions."""
 
 
 def compiled(function: Callable[..., None], signature: Any) -> Compiled:
-    """Return `function` as machine code for `signature`, from disk if it was compiled before.
+    """Return `function` compiled for `signature`, from the disk cache if possible.
 
-    Arithmetic is as written: nothing is reordered or contracted. What is kept bears a seal,
-    a digest of all its bytes, for numba would run whatever it finds. Where the seal does not
-    fit, that is logged, the function is compiled anew and what was kept is replaced as a
-    whole. Where nothing can be kept, the function is compiled for this process alone.
+    Arithmetic is as written: nothing is reordered or contracted. A cache entry has a seal, which is
+    a digest of all its bytes, because numba runs any code that it finds. If the seal is wrong, this
+    is logged, and the function is compiled again and replaces the entry as a whole. If no folder is
+    writable, the code is compiled for this process only.
     """
     place = _place(Path(function.__code__.co_filename))
     if place is None:
@@ -49,13 +49,13 @@ def compiled(function: Callable[..., None], signature: Any) -> Compiled:
             return _loaded(function, signature, entry)
     except numba.core.errors.NumbaError:
         raise  # the function is at fault
-    except Exception as error:  # noqa: BLE001 - what was kept can be broken in any way, and is not needed
+    except Exception as error:  # noqa: BLE001 - a cache entry can be broken in any way, and is not needed
         _report("compiled_code_unusable", entry, error)
     return _made_and_kept(function, signature, entry)
 
 
 def _loaded(function: Callable[..., None], signature: Any, entry: Path) -> Compiled:
-    """Return what was kept in `entry`.
+    """Return the code cached in `entry`.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def _was_loaded(made: Any) -> bool:
 
 
 def _made_and_kept(function: Callable[..., None], signature: Any, entry: Path) -> Compiled:
-    """Compile in a folder of our own, which then takes the place of `entry` in one step."""
+    """Compile in a separate folder, which then replaces `entry` in one step."""
     draft = entry.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
     try:
         _remove_old_drafts(entry.parent)
@@ -99,7 +99,7 @@ def _made_and_kept(function: Callable[..., None], signature: Any, entry: Path) -
 
 
 def _made(function: Callable[..., None], signature: Any, kept_in: Path | None = None) -> Compiled:
-    """Compile `function`, or load it from `kept_in`; what is compiled is written there."""
+    """Load `function` from `kept_in`, or compile it and write it there."""
     earlier, _config.CACHE_DIR = _config.CACHE_DIR, str(kept_in or "")
     try:
         made: Compiled = numba.njit(signature, cache=kept_in is not None, nogil=True, error_model="numpy")(
@@ -111,7 +111,7 @@ def _made(function: Callable[..., None], signature: Any, kept_in: Path | None = 
 
 
 def _put(draft: Path, entry: Path) -> None:
-    """Move `draft` to where `entry` is; of several processes that do so at once any one may win."""
+    """Replace `entry` by `draft`; if several processes do so at once, any of them may win."""
     try:
         draft.rename(entry)
     except OSError:
@@ -126,14 +126,14 @@ def _put(draft: Path, entry: Path) -> None:
 
 
 def _remove_old_drafts(place: Path) -> None:
-    """Remove what processes left that were killed while they compiled."""
+    """Remove the drafts of processes that were killed while they compiled."""
     for draft in place.glob(f"{_DRAFT}*"):
         if time.time() - draft.stat().st_mtime > _DRAFT_AGE_S:
             shutil.rmtree(draft, ignore_errors=True)
 
 
 def _seal_of(folder: Path) -> str:
-    """Return a digest of the names and contents of all files but the seal."""
+    """Return a digest of the names and contents of all files except the seal."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL):
         content = path.read_bytes()
@@ -143,7 +143,7 @@ def _seal_of(folder: Path) -> str:
 
 
 def _entry_name(function: Callable[..., None], signature: Any) -> str:
-    """Return a name that no other function, signature, source, processor or version shares."""
+    """Return a name unique to the function, signature, source, processor and versions."""
     code = function.__code__
     processor = cpu_target.target_context.codegen().magic_tuple()
     versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__)
@@ -158,10 +158,10 @@ def _report(event: str, entry: Path, error: Exception) -> None:
 
 @cache
 def _place(source: Path) -> Path | None:
-    """Return the first folder that is ours to write; None: there is none.
+    """Return the first writable folder; None if there is none.
 
-    It bears the digest of the source. numba itself only looks at a file's size and
-    time, which two releases may share.
+    Its name holds the digest of the source, because numba itself compares only the size and
+    time of a file, which two releases may share.
     """
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     for parent in _parents(source):
@@ -176,7 +176,7 @@ def _place(source: Path) -> Path | None:
 
 
 def _parents(source: Path) -> Iterator[Path]:
-    """`NUMBA_CACHE_DIR`, beside the source, the user's cache."""
+    """Yield the candidate folders: `NUMBA_CACHE_DIR`, beside the source, the user's cache."""
     if _config.CACHE_DIR:
         yield Path(_config.CACHE_DIR)
     yield source.parent / "__pycache__"

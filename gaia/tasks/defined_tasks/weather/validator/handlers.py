@@ -1,4 +1,4 @@
-"""The handlers of the weather task, by name; each is imported when it is first asked for."""
+"""The handlers of the weather task, by name; each is imported on its first use."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ HANDLERS: Mapping[str, str] = {
     units.ScoreFinal.handler: f"{_HERE}.scoring:score_era5_final",
     units.ScoreBatch.handler: f"{_HERE}.batch:score_batch",
     units.DescribeForecast.handler: f"{_HERE}.scoring:describe_forecast",
-    units.MakeProducts.handler: f"{_HERE}.copies.overlaps:make_products",
-    units.FindOverlaps.handler: f"{_HERE}.copies.overlaps:find_overlaps",
+    units.ComputeGramMatrix.handler: f"{_HERE}.copies.overlaps:compute_gram_matrix",
+    units.FindOverlaps.handler: f"{_HERE}.copies.overlaps:pairwise_overlaps",
 }
-"""Handler -> "module:function", a function from the unit of that name to the answer it declares."""
+"""Name of a handler -> "module:function"; the function maps the unit of that name to its answer."""
 
 READS = ("spool", "raw")
 WRITES = ("fields", "sketches", "products")
-"""Folders of the data folder that handlers read, and that they write; a worker can open no others."""
+"""Folders of the data folder that handlers write; a worker can open no others but those in `READS`."""
 
 
 def warm_up() -> None:
-    """Import every handler, and do what the first unit would find undone: it is then as fast as the second."""
+    """Import every handler and prepare caches, so that the first unit is as fast as the second."""
     for name in HANDLERS:
         resolve(name)
     import_module(f"{_HERE}.measures").warm_up()
 
 
 def resolve(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    """Return the handler called `name` as workers call it: from a payload to a value, both plain.
+    """Return the handler called `name` as a function from a plain payload to a plain value.
 
-    Its module is imported if need be.
+    Its module is imported if necessary.
 
     Raises
     ------
     UnknownHandler
-        If there is none of that name.
+        If no handler has this name.
     """
     handle, unit = _function(name), units.UNITS[name]
 
@@ -59,7 +59,7 @@ def resolve(name: str) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def answer_to(unit: units.UnitOf[A]) -> A:
-    """Return what the handler of `unit` answers, found out here and now."""
+    """Run the handler of `unit` in this process; return its answer."""
     answer: A = _function(unit.handler)(unit)
     return answer
 

@@ -1,10 +1,9 @@
-"""Every sum a measure needs, in one pass over the fields, to the same bits on every machine.
+"""Computes all sums that measures need in one pass over the fields, with equal bits on every machine.
 
-A row is summed in 16 lanes: lane 3 takes columns 3, 19, 35 ... in that order.
-The lanes are then joined in halves, and rows added one after the other. That
-order is written into the compiled code as 16-wide vectors, which every processor
-carries out with the width it has; nothing is reordered or contracted. So the
-result depends neither on the processor nor on who else is at work.
+A row is summed in 16 lanes: lane 3 takes columns 3, 19, 35 ... in that order. The lanes are then
+added in halves, and rows one after the other. The compiled code fixes this order as vectors of 16.
+Each processor executes them with its own width; nothing is reordered or contracted. The result
+therefore depends neither on the processor nor on other processes.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from numpy.typing import NDArray
 from gaia.tasks.defined_tasks.weather.validator.compiled import compiled
 
 Values = NDArray[Any]
-"""A field, shape (lat, lon), C order: float32, or float64 for those who compare."""
+"""A field, shape (lat, lon), C order: float32, or float64 for comparisons."""
 Table = NDArray[np.float64]
-"""Sums, one row a latitude, one column a sum."""
+"""Table of sums: one row per latitude, one column per sum."""
 
 LANES = 16
 
@@ -35,9 +34,9 @@ _FLOAT, _DOUBLE, _INDEX = ir.FloatType(), ir.DoubleType(), ir.IntType(32)
 
 
 class TruthSums(NamedTuple):
-    """What depends on no forecast: o is the truth, c climatology, g the GFS forecast, s a value of the truth.
+    """Sums without the forecast: o is the truth, c climatology, g the GFS forecast, s one value of the truth.
 
-    Taking s off keeps the sums of what is far from zero small, and so exact.
+    Subtracting s keeps the sums of fields far from zero small, and therefore exact.
     """
 
     truth: float
@@ -55,7 +54,7 @@ class TruthSums(NamedTuple):
 
 
 class PersistenceSums(NamedTuple):
-    """What depends on p, the truth at the initial time."""
+    """Sums with p, the truth at the initial time."""
 
     squared: float
     """(p - o)^2"""
@@ -66,7 +65,7 @@ class PersistenceSums(NamedTuple):
 
 
 class ForecastSums(NamedTuple):
-    """How one forecast f compares."""
+    """Sums with one forecast f."""
 
     error: float
     """f - o"""
@@ -81,11 +80,10 @@ class ForecastSums(NamedTuple):
 
 
 def sum_truth(truth: Values, climatology: Values, gfs: Values) -> Table:
-    """Sum, row by row, what depends on no forecast; columns as in `TruthSums`.
+    """Return the sums without the forecast, row by row; columns as in `TruthSums`.
 
-    All fields are of one type and shape. For one that is not to be had, here and
-    below, pass the climatology: it is in the cache already, and its sums are not used.
-    A sum is not finite where a field is not.
+    All fields have one type and shape. For a missing field, here and below, pass the climatology:
+    it is already in the cache, and its sums are not used. A sum is not finite if a field is not.
     """
     table = np.empty((truth.shape[0], len(TruthSums._fields)))
     _passes(truth.dtype.char).truth(truth, climatology, gfs, table)
@@ -93,19 +91,19 @@ def sum_truth(truth: Values, climatology: Values, gfs: Values) -> Table:
 
 
 def sum_persistence(truth: Values, climatology: Values, gfs: Values, persistence: Values) -> Table:
-    """Sum, row by row, how persistence compares; columns as in `PersistenceSums`."""
+    """Return the sums with persistence, row by row; columns as in `PersistenceSums`."""
     table = np.empty((truth.shape[0], len(PersistenceSums._fields)))
     _passes(truth.dtype.char).persistence(truth, climatology, gfs, persistence, table)
     return table
 
 
 def sum_forecast(forecast: Values, truth: Values, climatology: Values, gfs: Values) -> Table:
-    """Sum, row by row, how one forecast compares.
+    """Return the sums with one forecast, row by row.
 
     Returns
     -------
     Table
-        Columns as in `ForecastSums`, then the smallest and largest value, which leave out NaN.
+        Columns as in `ForecastSums`, then the smallest and the largest value, ignoring NaN.
     """
     table = np.empty((truth.shape[0], len(ForecastSums._fields) + 2))
     _passes(truth.dtype.char).forecast(forecast, truth, climatology, gfs, table)
@@ -113,7 +111,7 @@ def sum_forecast(forecast: Values, truth: Values, climatology: Values, gfs: Valu
 
 
 def sum_both(forecast: Values, truth: Values, climatology: Values, gfs: Values) -> tuple[Table, Table]:
-    """Return what `sum_forecast` and `sum_truth` would, bit for bit, but read each field once."""
+    """Return the results of `sum_forecast` and `sum_truth`, bit for bit, but read each field only once."""
     of_forecast = np.empty((truth.shape[0], len(ForecastSums._fields) + 2))
     of_truth = np.empty((truth.shape[0], len(TruthSums._fields)))
     _passes(truth.dtype.char).both(forecast, truth, climatology, gfs, of_forecast, of_truth)
@@ -121,7 +119,7 @@ def sum_both(forecast: Values, truth: Values, climatology: Values, gfs: Values) 
 
 
 def weigh(table: Table, weights: NDArray[np.float64]) -> list[float]:
-    """Add up the rows of a table, each times its weight, from the first to the last."""
+    """Return the weighted sum of the rows of a table, added from the first to the last."""
     total = np.zeros(table.shape[1])
     _weigh(table, weights, total)
     sums: list[float] = total.tolist()
@@ -160,11 +158,11 @@ def _weigh_rows(table: Any, weights: Any, total: Any) -> None:
             total[column] += weights[row] * table[row, column]
 
 
-# From here on: what a row becomes, written as vectors.
+# From here on: code generation for the sums of a row.
 
 
 class _Row:
-    """Emits the code that sums one row: `terms` says what of each 16 columns."""
+    """Emits the code that sums one row; `terms` returns the terms of 16 columns."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> None:
         self.builder = builder
@@ -179,7 +177,7 @@ class _Row:
         self.middle = self._in_all_lanes(arguments[middle])
 
     def emit(self, *groups: tuple[_Terms, int]) -> None:
-        """Write the sums of each group of terms, and a forecast's extremes, to the row's place in its table."""
+        """Write the sums of each group of terms, and a forecast's extremes, to the row of its table."""
         builder, columns = self.builder, self._columns
         sums = [_Lanes(builder, _splat(_DOUBLE, 0.0)) for _, count in groups for _ in range(count)]
         kind = self._fields[0].type.pointee
@@ -224,7 +222,7 @@ class _Row:
         return values
 
     def _load_rest(self, field: Any, start: Any, count: Any) -> Any:
-        """Load fewer columns than lanes; the lanes behind them hold 0."""
+        """Load fewer columns than lanes; the other lanes hold 0."""
         builder = self.builder
         room = _Lanes(builder, _splat(field.type.pointee, 0.0))
         lane = builder.bitcast(room.place, field.type)
@@ -243,7 +241,7 @@ class _Row:
         return self.builder.shuffle_vector(first, nothing, _splat(_INDEX, 0))
 
     def _fold(self, lanes: Any, join: Callable[[Any, Any], Any]) -> Any:
-        """Join the upper half of the lanes to the lower until one is left."""
+        """Add the upper half of the lanes to the lower half until one lane is left."""
         width = LANES
         while width > 1:
             width //= 2
@@ -254,7 +252,7 @@ class _Row:
         return self.builder.extract_element(lanes, _INDEX(0))
 
     def _better(self, order: str) -> Callable[[Any, Any], Any]:
-        """Smaller or larger of two; a NaN is neither."""
+        """Return the smaller or larger of two values, ignoring NaN."""
         builder = self.builder
         return lambda new, old: builder.select(builder.fcmp_ordered(order, new, old), new, old)
 
@@ -263,7 +261,7 @@ _Terms = Callable[[_Row, list[Any]], list[Any]]
 
 
 class _Lanes:
-    """One value a lane, kept from block to block."""
+    """One value per lane, kept from block to block."""
 
     def __init__(self, builder: Any, start: Any) -> None:
         self._builder = builder
@@ -275,7 +273,7 @@ class _Lanes:
         return self._builder.load(self.place)
 
     def update(self, value: Any, is_there: Any) -> None:
-        """Take the new value, where `is_there` says so in those lanes alone."""
+        """Store the new value; with `is_there`, only in the lanes that it selects."""
         kept = value if is_there is None else self._builder.select(is_there, value, self.value)
         self._builder.store(kept, self.place)
 
@@ -369,7 +367,7 @@ class _Passes(NamedTuple):
 
 @cache
 def _passes(kind: str) -> _Passes:
-    """Compile, or load, the passes over fields of one type: "f" or "d"."""
+    """Return the compiled passes over fields of one type, "f" or "d"."""
     field = types.Array(numba.from_dtype(np.dtype(kind)), 2, "C", readonly=True)
     table = types.float64[:, ::1]
     return _Passes(

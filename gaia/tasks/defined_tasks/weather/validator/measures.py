@@ -1,4 +1,4 @@
-"""From sums to measures: all that is said of one field of one forecast."""
+"""Computes all measures of one field of one forecast from sums."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from gaia.tasks.defined_tasks.weather.validator.kernel import (
 from gaia.tasks.defined_tasks.weather.variables import GRIDS
 
 Measures = Literal["gaia-2.9", "plain"]
-"""How measures are taken.
+"""Ways to measure.
 
-gaia-2.9: means weighted by cos(lat); the skills over climatology and GFS are those
-of the forecast corrected by its *unweighted* mean error, which uses the truth,
-against a reference that is not corrected. A forecast that is the truth plus a
-constant has skill 1. All else is of the forecast as given.
+gaia-2.9: means are weighted by cos(lat). The skills over climatology and GFS are those of the
+forecast corrected by its *unweighted* mean error, which uses the truth. The reference is not
+corrected. The truth plus a constant therefore has skill 1. All other measures are of the
+forecast as given.
 
-plain: means weighted by area; every skill is that of the forecast as given.
+plain: means are weighted by area; every skill is that of the forecast as given.
 """
 WEIGHTINGS: dict[Measures, Weighting] = {"gaia-2.9": "cos", "plain": "area"}
 
 LEAST_DEVIATION = 1e-12
-"""A field whose weighted standard deviation is below this has no correlation with anything."""
+"""Weighted standard deviation of a field below which its correlations are undefined."""
 _LEAST_SHARE = 1e-13
-"""A variance is rounding if it is less than this part of the mean square it was got from."""
+"""Fraction of the mean square below which a variance is only rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldComponents:
-    """All measures of one field at one lead; None where a measure is not defined or not asked for.
+    """All measures of one field at one lead; None if undefined or not requested.
 
-    In the field's own unit (`mse`, `clone_distance` and ``mse_<reference>``, the
-    references' own errors: squared); correlations in [-1, 1]; skills at most 1.
-    Tests hold each against its formula, written out.
+    They are in the field's unit; `mse`, `clone_distance` and ``mse_<reference>`` (errors of the
+    references) in its square. Correlations are in [-1, 1], skills at most 1. Tests compare each
+    measure with its formula.
     """
 
     rmse: float
@@ -76,18 +76,18 @@ class FieldComponents:
 
 
 class References:
-    """What forecasts of one field at one time are held against; its sums are made once.
+    """Reference fields for forecasts of one field at one time; their sums are computed once.
 
     Parameters
     ----------
     truth, climatology : float array, shape (lat, lon)
-        One variable in one unit, on one even grid from 90 to -90 degrees north
-        with both poles. float32 is summed in float64.
+        One variable in one unit, on an even grid from 90 to -90 degrees north including both
+        poles. float32 is summed in float64.
     gfs, persistence : float array, shape (lat, lon), optional
-        The GFS forecast for the same lead, and the analysis at the initial time;
-        what needs one that is not given is None.
+        The GFS forecast for the same lead, and the analysis at the initial time. Measures that
+        need a missing one are None.
     latitudes : float array, shape (lat,), optional
-        Degrees north, where the grid is another.
+        Degrees north, for another grid.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class References:
         return rows, columns
 
     def damaged(self) -> str | None:
-        """Name the first of our own fields that holds a value that is not finite; None: all are whole."""
+        """Return the name of the first reference field with a value that is not finite; None if all are finite."""
         truth = TruthSums(*kernel.weigh(self.sums(), _ones(self.shape[0])))
         found = {
             "truth": truth.truth,
@@ -128,7 +128,7 @@ class References:
         return next((name for name, value in found.items() if not math.isfinite(value)), None)
 
     def compare(self, forecast: Values) -> Comparison:
-        """Sum one forecast of the field, in one pass over it and, the first time, over our own fields."""
+        """Sum one forecast in one pass; the first call also sums the reference fields."""
         if forecast.shape != self.shape:
             raise ValueError(f"a field of shape {forecast.shape} is none of {self.shape}")
         if forecast.dtype != np.float32 and self._kind == np.float32:
@@ -141,13 +141,13 @@ class References:
         return Comparison(self, of_forecast)
 
     def sums(self) -> Table:
-        """The table of `kernel.sum_truth`."""
+        """Return the table of `kernel.sum_truth`."""
         if self._sums is None:
             self._sums = kernel.sum_truth(self._truth, self._climatology, self._gfs)
         return self._sums
 
     def persistence_sums(self) -> Table:
-        """The table of `kernel.sum_persistence`; only where persistence was given."""
+        """Return the table of `kernel.sum_persistence`; only valid if persistence was given."""
         assert self._persistence is not None
         if self._persistence_sums is None:
             self._persistence_sums = kernel.sum_persistence(
@@ -156,7 +156,7 @@ class References:
         return self._persistence_sums
 
     def errors(self, weighting: Weighting) -> tuple[TruthSums, dict[str, float | None]]:
-        """Return the truth's means, and each reference's mean squared error, that of their blend included."""
+        """Return the truth's means, and the mean squared error of each reference and of their blend."""
         truth = TruthSums(*self.means(self.sums(), weighting))
         gram = {("climatology", "climatology"): truth.climatology_squared}
         if self._has_gfs:
@@ -173,7 +173,7 @@ class References:
         return truth, errors | {"blend": best_blend(gram)}
 
     def means(self, table: Table, weighting: Weighting) -> list[float]:
-        """Return the weighted means a table of sums stands for, column by column."""
+        """Return the weighted means of a table of sums, column by column."""
         rows, columns = self.shape
         if self._latitudes is None:
             weights = row_weights(rows, weighting)
@@ -183,7 +183,7 @@ class References:
         return [value / columns for value in kernel.weigh(table, weights)]
 
     def _widen(self) -> None:
-        """Go on in float64: a forecast of more digits than ours is not rounded."""
+        """Convert to float64, so that a forecast with more digits is not rounded."""
         self._kind = np.dtype(np.float64)
         self._truth, self._climatology, self._gfs = map(
             self._plain, (self._truth, self._climatology, self._gfs)
@@ -196,18 +196,18 @@ class References:
 
 
 class Comparison:
-    """One forecast of a field, summed against its references."""
+    """Sums of one forecast of a field."""
 
     def __init__(self, references: References, table: Table) -> None:
         self._references = references
         self._table = table
         rows, columns = references.shape
-        # Sums with every row's weight 1; a NaN or an infinity anywhere is still in them.
+        # Sums with all row weights 1; a NaN or an infinity anywhere stays visible in them.
         self._mean_error = kernel.weigh(table, _ones(rows))[0] / (rows * columns)
 
     @property
     def is_finite(self) -> bool:
-        """Whether every value of the forecast is; our own fields must be."""
+        """Whether every value of the forecast is finite; the reference fields must be."""
         return math.isfinite(self._mean_error)
 
     @property
@@ -219,7 +219,7 @@ class Comparison:
         return float(self._table[:, -1].max())
 
     def components(self, measures: Measures = "gaia-2.9") -> FieldComponents:
-        """Return all measures, taken as `measures` says."""
+        """Return all measures in the way that `measures` names."""
         weighting = WEIGHTINGS[measures]
         truth, errors = self._references.errors(weighting)
         means = self._references.means(self._table, weighting)
@@ -265,15 +265,15 @@ def field_components(
     Parameters
     ----------
     forecast, truth, climatology, baseline, persistence : float array, shape (lat, lon)
-        As for `References`; `baseline` is the GFS forecast. All finite.
+        As for `References`; `baseline` is the GFS forecast. All values are finite.
     measures
-        How they are taken.
+        Way to measure.
     """
     return References(truth, climatology, baseline, persistence).compare(forecast).components(measures)
 
 
 def skill(mse: float, mse_reference: float | None) -> float | None:
-    """Return ``1 - mse / mse_reference``; None where there is no reference or it is perfect.
+    """Return ``1 - mse / mse_reference``; None if there is no reference or it is perfect.
 
     Examples
     --------
@@ -284,7 +284,7 @@ def skill(mse: float, mse_reference: float | None) -> float | None:
 
 
 def warm_up() -> None:
-    """Work out the weights of every grid and run every compiled pass once."""
+    """Compute the weights of every grid, and run every compiled pass once."""
     for latitudes, _ in GRIDS.values():
         field = np.zeros((latitudes, 2), np.float32)
         references = References(field, field, field, field)
@@ -307,14 +307,14 @@ class _Moments:
 
     @classmethod
     def of_anomalies(cls, sums: ForecastSums, truth: TruthSums) -> _Moments:
-        """f - c and o - c; their difference is the error, so its square holds their product."""
+        """Return the moments of f - c and o - c; the square of the error, their difference, gives their product."""
         square, other = sums.anomaly_squared, truth.climatology_squared
         product = (square + other - sums.squared) / 2
         return cls(sums.error - truth.climatology, -truth.climatology, square, other, product)
 
     @classmethod
     def of_patterns(cls, sums: ForecastSums, truth: TruthSums) -> _Moments:
-        """f - s and g - s; their difference is what the clone distance is of."""
+        """Return the moments of f - s and g - s; the clone distance is the size of their difference."""
         square, other = sums.centred_squared, truth.gfs_centred_squared
         product = (square + other - sums.gfs_distance) / 2
         return cls(sums.error + truth.truth, truth.gfs + truth.truth, square, other, product)
@@ -343,7 +343,7 @@ class _Moments:
 
 
 def _variance(square: float, mean: float) -> float:
-    """Return the variance, or 0 where it is none but rounding."""
+    """Return the variance, or 0 if it is only rounding."""
     variance = square - mean * mean
     return variance if variance > max(_LEAST_SHARE * square, LEAST_DEVIATION**2) else 0.0
 

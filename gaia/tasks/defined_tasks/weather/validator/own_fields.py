@@ -1,4 +1,4 @@
-"""Our own fields of one lead, and how one forecast's field compares with them."""
+"""Reference fields of one lead, and the measures of a forecast against them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 
 class OwnFields:
-    """Our own fields of one name, mapped once for all forecasts; whatever is wrong with them is our fault.
+    """Reference fields of one name, mapped once for all forecasts; their faults are ours.
 
     Raises
     ------
     OwnFailure
-        If one is missing or of the wrong size; values are looked at by `require_whole`.
+        If one is missing or of the wrong size; `require_whole` checks the values.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OwnFields:
         self.references = References(self._truth, self._climatology, self._baseline, self._persistence)
 
     def require_whole(self) -> None:
-        """Refuse to judge anybody by a field of ours that is damaged."""
+        """Raise `OwnFailure` if a reference field is damaged."""
         if not self._is_whole and (name := self.references.damaged()):
             raise OwnFailure(f"{name} of {self.field} is incomplete")
         self._is_whole = True
@@ -63,16 +63,16 @@ class OwnFields:
         return sketch_points(self._truth)
 
     def public_sketches(self) -> list[Sketch]:
-        """Return the errors of the public forecasts that were given: GFS, climatology, persistence."""
+        """Return the errors of the given public forecasts: GFS, climatology, persistence."""
         given = (self._baseline, self._climatology, self._persistence)
         return [error_sketch(field, self._truth, self.sketch_points) for field in given if field is not None]
 
     def score(
         self, store: MinerStore, request: LeadUnit, out: Field, sketch: SketchFile | None = None
     ) -> Component:
-        """Return the component of one forecast, decoded into `out`; raises as `score_day1` does.
+        """Return the component of one forecast, decoded into `out`; raise as `score_day1` does.
 
-        Its error is added to `sketch`, if there is one.
+        The error is also added to `sketch`, if one is given.
         """
         try:
             forecast = store.read_field(self.field, request.lead_hours, out)
@@ -95,17 +95,17 @@ class OwnFields:
 
 
 def chunk_digest(store: MinerStore, field: str, lead_hours: int) -> str:
-    """Return the digest of a field's chunk as promised, which `read_field` held it to."""
+    """Return the committed digest of a field's chunk, which `read_field` has verified."""
     return store.digests[chunk_path(field, lead_hours, store.contract.step_hours)]
 
 
 def require_plausible(is_finite: bool, smallest: float, largest: float, name: str, what: str) -> None:
-    """Refuse values that cannot be weather.
+    """Raise unless the range of values is possible weather.
 
     Raises
     ------
     MinerFault
-        Saying what is wrong with `what`.
+        If a value is not finite or outside the limits; names `what`.
     """
     if not is_finite:
         raise MinerFault(f"{what} holds values that are not finite")
@@ -118,7 +118,7 @@ def require_plausible(is_finite: bool, smallest: float, largest: float, name: st
 
 
 def variable_of(name: str) -> str:
-    """Return the variable of a field or, where all levels are held together, of an array."""
+    """Return the variable of a field or of an array that holds all levels."""
     return name if name in VARIABLES else split_field(name)[0]
 
 

@@ -1,4 +1,4 @@
-"""Physical units as sources write them, and what turns their values into ours."""
+"""Physical units in the spelling of sources, and factors that convert to ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 STANDARD_GRAVITY: Final = 9.80665
-"""m s-2, exact by definition; turns geopotential height into geopotential (WMO)."""
+"""WMO constant in m s-2, exact by definition; turns geopotential height into geopotential."""
 
 _UNITS: Final[Mapping[str, tuple[str, float]]] = {
     "K": ("K", 1.0),
@@ -17,11 +17,11 @@ _UNITS: Final[Mapping[str, tuple[str, float]]] = {
     "gpm": ("m2 s-2", STANDARD_GRAVITY),
     "m": ("m2 s-2", STANDARD_GRAVITY),
 }
-"""Unit of a message -> our unit, and the factor that leads to it."""
+"""Unit of a message -> our unit and the conversion factor."""
 
 
 def factor_of(unit: str, wanted: str) -> float | None:
-    """Return what values in `unit` are multiplied by to be in `wanted`; None where nothing makes them that.
+    """Return the factor from `unit` to `wanted`; None if there is no conversion.
 
     Examples
     --------

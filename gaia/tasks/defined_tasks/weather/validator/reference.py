@@ -1,4 +1,4 @@
-"""Handlers that turn GFS, ERA5 and the climatology into flat fields all forecasts are compared with."""
+"""Handlers that decode GFS, ERA5 and the climatology to flat reference fields."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from gaia.validator.utils.files import put_file
 Field = npt.NDArray[np.float32]
 
 _NAMED_DIGITS = 16
-"""Hexadecimal digits of a digest that a file's name carries."""
+"""Number of hexadecimal digits of the digest in a file name."""
 
 
 def gfs_compute(unit: DecodeGfs) -> StoredFields:
-    """Decode GFS messages to one flat file a field, in the unit of `VARIABLES`.
+    """Decode GFS messages to one flat file per field, in the unit of `VARIABLES`.
 
     Raises
     ------
     TransientError
-        If the file is damaged, or lacks a field, or is of another time or grid than was asked for,
-        or if a field cannot be what it is called.
+        If the file is damaged, lacks a field, or has another time or grid. Also if a field cannot
+        be the variable and level of its label.
     """
     init_time = datetime.fromisoformat(unit.init_time)
     valid_time = init_time + timedelta(hours=unit.lead_hours)
@@ -41,7 +41,7 @@ def gfs_compute(unit: DecodeGfs) -> StoredFields:
 
 
 def verification_compute(unit: DecodeVerification) -> StoredFields:
-    """Decode ERA5 or the climatology to one flat file a field.
+    """Decode ERA5 or the climatology to one flat file per field.
 
     Raises
     ------
@@ -80,17 +80,17 @@ def store_fields(
     directory: Path,
     versions: Mapping[str, str] = MappingProxyType({}),
 ) -> StoredFields:
-    """Check `fields` and write each as <name>.<digest>.f32; return what the handlers return.
+    """Check `fields`, write each as <name>.<digest>.f32, and return the answer of the handlers.
 
-    Other values of a field thus never take the place of those that were scored against.
+    New values of a field thus never replace the values that forecasts were scored against.
     `versions` is field -> `FieldFile.expver`.
 
     Raises
     ------
     TransientError
-        If a field is not on the grid, not finite, or beyond what can be weather.
+        If a field is not on the grid, not finite, or outside the limits of weather.
     OwnFailure
-        If the disk does not take the files.
+        If the files cannot be written.
     """
     stored: dict[str, FieldFile] = {}
     for name in names:
@@ -113,13 +113,13 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
-    """Return one digest of a set of fields: SHA-256 of "name:sha256" lines, sorted by name."""
+    """Return the digest of a set of fields: SHA-256 of "name:sha256" lines, sorted by name."""
     lines = "".join(f"{name}:{digests[name]}\n" for name in sorted(digests))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def require_plausible(name: str, field: Field, grid: str) -> None:
-    """Raise `TransientError` unless `field` (lat, lon) is on the grid and holds only possible weather."""
+    """Raise `TransientError` unless `field` (lat, lon) is on the grid and within the limits of weather."""
     variable = VARIABLES[split_field(name)[0]]
     if field.shape != GRIDS[grid]:
         raise TransientError(f"reference {name} has shape {field.shape}, not that of grid {grid}")

@@ -1,4 +1,4 @@
-"""Handlers: measure a miner's forecast against the truth; paths in, numbers out."""
+"""Handlers that measure a miner's forecast against the truth; they take paths and return numbers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def score_day1(unit: ScoreDay1) -> LeadScored:
     Raises
     ------
     OwnFailure
-        If a field of ours is missing or damaged. Said first: blame needs evidence.
+        If a reference field is missing or damaged. Checked first: blame needs evidence.
     MinerFault
-        If the forecast is not what its manifest promised, lacks a field, or holds
-        a value that is not finite or cannot be weather.
+        If the forecast differs from its manifest, lacks a field, or holds a value that is not
+        finite or cannot be weather.
     """
     return _score(unit, needs_baseline=True)
 
@@ -40,13 +40,13 @@ def score_day1(unit: ScoreDay1) -> LeadScored:
 def score_era5_final(unit: ScoreFinal) -> LeadScored:
     """Measure one lead against ERA5.
 
-    As `score_day1`; what needs a baseline that is not given is None.
+    As `score_day1`; measures that need a missing baseline are None.
     """
     return _score(unit, needs_baseline=False)
 
 
 def describe_forecast(unit: DescribeForecast) -> Description:
-    """Say what a forecast holds, as evidence kept when it is rejected; blames nobody."""
+    """Return statistics of a forecast, which are stored as evidence when it is rejected."""
     store = MinerStore.of(unit)
     out = np.empty(store.contract.field_shape, np.float32)
     described: dict[str, FieldDescription] = {}

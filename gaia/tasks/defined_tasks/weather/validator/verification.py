@@ -1,4 +1,4 @@
-"""Handler: are the spooled files of a forecast those the miner committed to, and of the right shape?"""
+"""Handler that checks the digests and the shape of a forecast's spooled files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _METADATA = ".zarray"
 
 
 def forecast_verify(unit: VerifyForecast) -> Verified:
-    """Hash every file in `digests`, and hold metadata and chunk headers against the contract.
+    """Hash every file in `digests`, and check metadata and chunk headers against the contract.
 
     Raises
     ------
     MinerFault
-        At the first file that is not as promised or against the contract, and for
-        chunks of a variable whose ``.zarray`` is not among the files.
+        If a file differs from its digest or breaks the contract. Also if the ``.zarray`` of a
+        chunk's variable is not among the files.
     OwnFailure
-        If a file is not in our spool, or the disk fails.
+        If a file is missing in our spool, or the disk fails.
     """
     store = MinerStore.of(unit)
     compressors: dict[str, str] = {}
     total = 0
-    # ".zarray" sorts before the chunks of its variable, so its codec is known when they come.
+    # ".zarray" sorts before the chunks of its variable, so their codec is known.
     for path in sorted(store.digests):
         content = store.read(path)
         total += len(content)

@@ -1,4 +1,4 @@
-"""Day-1 measures of a forecast held as a zarr store of ours: `handle_day1_scoring`, an example of a handler."""
+"""Example of a handler: `handle_day1_scoring`, day-1 measures of a forecast in a zarr store of ours."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 
 def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[str, float]:
-    """Measure a forecast held as zarr against the GFS analysis held as zarr.
+    """Measure a forecast in a zarr store against the GFS analysis in another.
 
-    For stores of ours; a miner's own store is only ever read by `chunks`.
+    Only for stores of ours; a miner's store is read by `reading.chunks` alone.
 
     Parameters
     ----------
@@ -30,22 +30,22 @@ def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[
         Zarr stores of fields over (..., lat, lon), named as in `variables.py`.
         Every known field of the analysis is measured.
     clim_path : str
-        Zarr store of the climatology for the same time; may not exist.
+        Zarr store of the climatology for the same time; it may be missing.
 
     Returns
     -------
     dict
-        ``day1_<measure>_<field>`` with measures ``rmse``, ``mae``, ``bias`` in
-        the field's unit and, where there is a climatology, ``acc`` (NaN where
-        undefined). Over further dimensions the mean is taken, before any root.
+        ``day1_<measure>_<field>`` with the measures ``rmse``, ``mae`` and ``bias`` in the field's
+        unit and, with a climatology, ``acc`` (NaN if undefined). Other dimensions are averaged
+        before any root.
 
     Raises
     ------
     OwnFailure
         If the analysis or climatology is damaged.
     MinerFault
-        If the forecast lacks a field, a grid point or a finite value, or holds a
-        value that cannot be weather.
+        If the forecast lacks a field or a grid point, or holds a value that is not finite or
+        cannot be weather.
     """
     with ExitStack() as stack:
         forecast, truth = (stack.enter_context(_open(path)) for path in (miner_path, gfs_path))
@@ -61,10 +61,10 @@ def handle_day1_scoring(miner_path: str, gfs_path: str, clim_path: str) -> dict[
 
 
 def require_comparable(forecast: xr.Dataset, truth: xr.Dataset, name: str) -> None:
-    """Refuse to score what cannot be scored point for point.
+    """Raise unless forecast and truth can be compared at every point.
 
-    xarray would quietly compare only the points both fields share, and skip
-    the rest; a miner could then earn a good score by leaving out what is hard.
+    xarray would silently compare only the points that both fields share. A miner could then
+    earn a good score by leaving out difficult points.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The miner's commitment to every byte of its forecast: how it is made and how it is checked."""
+"""Makes and checks manifests, which commit a miner to every byte of its forecast."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
 SIGNATURE_BYTES = 64
 MAX_MANIFEST_BYTES = 1024 * 1024
-"""An honest one, with 69 fields at 40 steps, has 221 KB."""
+"""Largest size of a manifest; an honest one (69 fields, 40 steps) has 221 KB."""
 MAX_FILES = 8192
-"""An honest forecast has fewer than 2,800."""
+"""Largest number of files; an honest forecast has fewer than 2,800."""
 MAX_PATH_LENGTH = 256
 MAX_PATH_SEGMENTS = 8
-"""A store has two; what is checked of a path grows with them."""
+"""Largest number of folders in a path; a store has two, and the cost of checks grows with them."""
 SCHEMA_VERSION = "1.0"
 PROFILE_VERSION = "3.4.0-verify_on_read_mapper"
 
@@ -34,7 +34,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """manifest.json, member by member (protocol.md, 2.7)."""
+    """Members of manifest.json (protocol.md, 2.7)."""
 
     manifest_schema_version: Annotated[str, msgspec.Meta(max_length=64)]
     profile_structure_version: Annotated[str, msgspec.Meta(max_length=64)]
@@ -45,12 +45,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 @dataclass(frozen=True, slots=True)
 class FrozenManifest:
-    """What a miner is held to from now on."""
+    """Digests of a valid manifest, which the miner must match from now on."""
 
     files: dict[str, str]
-    """Path relative to the store -> sha256 hex, as `store_layout.file_digest` makes it."""
+    """Path relative to the store -> sha256 (hex) from `store_layout.file_digest`."""
     sha256: str
-    """Hex digest of the manifest's bytes."""
+    """Sha256 (hex) of the manifest's bytes."""
 
 
 def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
@@ -68,7 +68,7 @@ def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
 def verify_manifest(
     content: bytes, signature: bytes, claimed_sha256: str, miner_hotkey: str
 ) -> FrozenManifest:
-    """Check a manifest against the miner's claim, its hotkey and its signature; return what it binds to.
+    """Check a manifest against the miner's claim, hotkey and signature; return its digests.
 
     Parameters
     ----------
@@ -77,21 +77,21 @@ def verify_manifest(
     claimed_sha256
         The `verification_hash` of the miner's reply, hex.
     miner_hotkey
-        ss58 address of the miner that was asked.
+        ss58 address of the requested miner.
 
     Raises
     ------
     MinerFault
-        If anything does not fit, with the reason.
+        If a check fails, with the reason.
     MinerUnreachable
-        If a check ends in an error that nobody foresaw.
+        If a check raises an unexpected error.
     """
     with border(Party.MINER, "manifest"):
         return _verified(content, signature, claimed_sha256, miner_hotkey)
 
 
 def require_store_path(path: str) -> str:
-    """Return `path` if it can only lie inside a store: relative, plain, without `..`.
+    """Return `path` if it can only be inside a store: relative, plain, without `..`.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _verified(content: bytes, signature: bytes, claimed_sha256: str, miner_hotke
 
 def _parse(content: bytes) -> Manifest:
     try:
-        # The typed decoder bounds depth and shape; the second pass sees repeated keys, which it does not.
+        # The typed decoder bounds depth and shape; only the second pass finds repeated keys.
         manifest = msgspec.json.decode(content, type=Manifest)
         strict_json(content)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What validator and miner say to each other: requests, replies, statuses, and the names both derive."""
+"""Messages between validator and miner: requests, replies, statuses, and derived names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_SYMMETRIC_KEY = "No symmetric key found for that hotkey and uuid"
 NONCE_TOLERANCE_S = 120.0
 
 Word = Annotated[str, msgspec.Meta(max_length=64)]
-"""A status; one that we do not know is allowed."""
+"""A status; unknown values are allowed."""
 Text = Annotated[str, msgspec.Meta(max_length=8192)]
 Hotkey = Annotated[str, msgspec.Meta(max_length=64)]
 JobId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")]
@@ -35,7 +35,7 @@ Url = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
 
 class InitiateStatus(StrEnum):
-    """Answers to `INITIATE_PATH`; `COMPLETED` is the fast path of a forecast made earlier."""
+    """Statuses in answers to `INITIATE_PATH`; `COMPLETED` means that the forecast exists already."""
 
     ACCEPTED = "fetch_accepted"
     REJECTED = "fetch_rejected"
@@ -44,7 +44,7 @@ class InitiateStatus(StrEnum):
 
 
 class StoreStatus(StrEnum):
-    """Answers to `STORE_PATH`."""
+    """Statuses in answers to `STORE_PATH`."""
 
     COMPLETED = "completed"
     PROCESSING = "processing"
@@ -56,7 +56,7 @@ POLL_COMPLETED = "completed"
 POLL_FAILED = frozenset(
     {"failed", "error", "fetch_error", "input_hash_mismatch", "input_hash_timeout", "input_poll_error"}
 )
-"""Statuses of a job that will never complete; any other word means it is still under way."""
+"""Statuses of a job that has failed; any other status means that it is in progress."""
 
 
 class PublicKey(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class KeyExchange(Struct, frozen=True, kw_only=True):
 
 
 class InitiateData(Struct, frozen=True, kw_only=True):
-    """Which forecast is asked for, and of whom."""
+    """The requested forecast, and the miner that should make it."""
 
     forecast_start_time: datetime
     previous_step_time: datetime
@@ -84,10 +84,14 @@ class InitiateData(Struct, frozen=True, kw_only=True):
 
 
 class JobData(Struct, frozen=True, kw_only=True):
+    """The job in a `JobRequest`."""
+
     job_id: JobId
 
 
 class InitiateRequest(Struct, frozen=True, kw_only=True):
+    """Body of `INITIATE_PATH`."""
+
     data: InitiateData
     nonce: Text | None = None
 
@@ -100,7 +104,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
 
 
 class InitiateReply(Struct, frozen=True, kw_only=True):
-    """Reply of `INITIATE_PATH`; what is not said is null."""
+    """Reply of `INITIATE_PATH`; missing values are null."""
 
     status: Word
     job_id: JobId | None = None
@@ -122,7 +126,7 @@ class PollReply(Struct, frozen=True, kw_only=True):
 
 
 class StoreReply(Struct, frozen=True, kw_only=True):
-    """Reply of `STORE_PATH`; the last three are set once `status` is completed."""
+    """Reply of `STORE_PATH`; the last three members are set if `status` is completed."""
 
     status: Word
     message: Text | None = None
@@ -135,7 +139,7 @@ M = TypeVar("M", bound=Struct)
 
 
 def decode_reply(content: bytes, kind: type[M]) -> M:
-    """Read a miner's JSON as `kind`; members we do not know are passed over.
+    """Return a miner's JSON as a `kind`; unknown members are ignored.
 
     Raises
     ------
@@ -144,7 +148,7 @@ def decode_reply(content: bytes, kind: type[M]) -> M:
     """
     with border(Party.MINER, kind.__name__):
         try:
-            # The typed decoder bounds depth and shape; the second pass sees repeated keys, which it does not.
+            # The typed decoder bounds depth and shape; only the second pass finds repeated keys.
             reply = msgspec.json.decode(content, type=kind)
             strict_json(content)
         except (ValueError, RecursionError) as error:
@@ -153,23 +157,23 @@ def decode_reply(content: bytes, kind: type[M]) -> M:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return a stranger's text fit for a log line or a database: one line, no control characters.
+    r"""Return a stranger's text on one line without control characters, for logs and the database.
 
     Examples
     --------
-    >>> printable("a\\x00b\\nc", limit=3)
+    >>> printable("a\x00b\nc", limit=3)
     'a b'
     """
     return "".join(char if char.isprintable() else " " for char in text[:limit])
 
 
 def job_id_of(init_time: datetime, miner_hotkey: str) -> str:
-    """Return the job id of a miner's forecast; the same for all validators (protocol.md, 2.5)."""
+    """Return the job id of a miner's forecast, which is the same for all validators (protocol.md, 2.5)."""
     seed = f"weather_job_forecast_{init_time.astimezone(UTC):%Y%m%d%H%M%S}_{miner_hotkey}"
     return str(uuid.UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))
 
 
 def store_name_of(init_time: datetime, miner_hotkey: str) -> str:
-    """Return the name of the folder in which a miner publishes a forecast (protocol.md, 2.6)."""
+    """Return the name of the folder that holds a miner's forecast (protocol.md, 2.6)."""
     block = job_id_of(init_time, miner_hotkey).split("-", 1)[0]
     return f"weather_forecast_{init_time.astimezone(UTC):%Y%m%d%H}_miner_hk_{miner_hotkey[:10]}_{block}.zarr"

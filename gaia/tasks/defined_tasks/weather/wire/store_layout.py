@@ -1,4 +1,4 @@
-"""Where in a miner's zarr store a field at a lead time is found, and how a manifest digests its files."""
+"""Paths in a miner's zarr store, and the digests of its files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def metadata_path(field: str) -> str:
 def chunk_path(field: str, lead_hours: int, step_hours: int) -> str:
     """Return the path of the chunk that holds a field at a lead time.
 
-    Arrays are (time, lat, lon) or (time, pressure_level, lat, lon), one chunk a field,
-    and the first time is one step after the initial time.
+    Arrays are (time, lat, lon) or (time, pressure_level, lat, lon), with one chunk per field. The
+    first time is one step after the initial time.
 
     >>> chunk_path("2t", 12, 6), chunk_path("z500", 6, 6)
     ('2t/1.0.0', 'z/0.7.0.0')
@@ -37,7 +37,7 @@ def chunk_path(field: str, lead_hours: int, step_hours: int) -> str:
 
 
 def chunk_max_bytes(grid: str) -> int:
-    """Return the size of the largest chunk of a grid: blosc adds a header to what it cannot compress.
+    """Return the size of the largest chunk of a grid: one incompressible field and a blosc header.
 
     >>> chunk_max_bytes("1.0")
     260656
@@ -47,7 +47,7 @@ def chunk_max_bytes(grid: str) -> int:
 
 
 def file_max_bytes(path: str, grid: str) -> int:
-    """Return how large a file of a store may be, of those that a validator reads.
+    """Return the largest allowed size of a file of a store that a validator reads.
 
     >>> file_max_bytes("2t/.zarray", "1.0")
     65536
@@ -56,7 +56,7 @@ def file_max_bytes(path: str, grid: str) -> int:
 
 
 def file_digest(path: str, content: bytes) -> str:
-    """Return the hex digest of a file of a store: sha256 of path, NUL, content (protocol.md, 2.7).
+    """Return the digest (hex) of a file of a store: sha256 of path, NUL, content (protocol.md, 2.7).
 
     Examples
     --------

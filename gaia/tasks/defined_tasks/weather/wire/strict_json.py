@@ -1,4 +1,4 @@
-"""Reads a stranger's JSON without the leniency of the standard library."""
+"""Parses JSON of strangers more strictly than the standard library."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def strict_json(content: bytes) -> Any:
-    """Return what `content` holds, in which no object gives a key twice.
+    """Return the parsed `content`, in which no object may repeat a key.
 
-    Of two values for one key the standard library would take the last; another reader the first.
+    Parsers differ in which value of a repeated key they take.
 
     Raises
     ------

@@ -27,16 +27,16 @@ LAST: Final = math.inf
 
 
 def run_scores(entries: Mapping[str, Entry]) -> Run:
-    """Return each hotkey's mean over the leads that are settled; no hotkeys while none is.
+    """Return each hotkey's mean over the leads that are finalised; no hotkeys while none is.
 
-    A lead is settled once it is scored for every forecast that was delivered.
+    A lead is finalised once it is scored for every forecast that was delivered.
     A forecast without a score for it then has -1; one that was rejected has -1 throughout.
     """
     delivered = [entry for entry in entries.values() if entry.standing is Standing.DELIVERED]
-    settled = set.intersection(*(set(entry.leads) for entry in delivered)) if delivered else set()
-    if not settled:
+    finalised = set.intersection(*(set(entry.leads) for entry in delivered)) if delivered else set()
+    if not finalised:
         return {}
-    return {hotkey: _over(entry, sorted(settled)) for hotkey, entry in entries.items()}
+    return {hotkey: _over(entry, sorted(finalised)) for hotkey, entry in entries.items()}
 
 
 def shares(
@@ -48,7 +48,7 @@ def shares(
     """Return the shares of eligible hotkeys: sure skill, each piece of work paid once."""
     counted = [run for run in runs if run]
     hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
-    paid = rewards({hotkey: worth(counted, hotkey) for hotkey in hotkeys}, copies)
+    paid = rewards({hotkey: lower_confidence_skill(counted, hotkey) for hotkey in hotkeys}, copies)
     total = math.fsum(paid.values())
     return {hotkey: reward / total for hotkey, reward in paid.items() if reward > 0.0}
 
@@ -57,10 +57,10 @@ def earning(runs: Sequence[Run], eligible: Collection[str]) -> list[str]:
     """Return the hotkeys that have something to be paid for, in order: copies of others need not be known."""
     counted = [run for run in runs if run]
     hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
-    return [hotkey for hotkey in hotkeys if worth(counted, hotkey) > 0.0]
+    return [hotkey for hotkey in hotkeys if lower_confidence_skill(counted, hotkey) > 0.0]
 
 
-def worth(runs: Sequence[Run], hotkey: str) -> float:
+def lower_confidence_skill(runs: Sequence[Run], hotkey: str) -> float:
     """Return the skill that a hotkey has for sure over the window, at least 0.
 
     Runs before its first count as 0, no better than what is public: to come anew

@@ -50,7 +50,7 @@ def test_a_globe_far_from_its_climatology_passes(field, warmer):
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_constant_field_is_refused(field):
-    with pytest.raises(TransientError, match="cannot be that"):
+    with pytest.raises(TransientError, match="cannot have mean"):
         require_likely(field, np.full((181, 360), climatology(field).mean()), climatology(field))
 
 
@@ -59,7 +59,7 @@ def test_a_constant_field_is_refused(field):
     [("t500", "t850"), ("t850", "t500"), ("z500", "z850"), ("z850", "z500"), ("2t", "t500")],
 )
 def test_another_level_is_refused(field, other):
-    with pytest.raises(TransientError, match="cannot be that"):
+    with pytest.raises(TransientError, match="cannot have mean"):
         require_likely(field, weather(other), climatology(field))
 
 
@@ -75,14 +75,14 @@ def test_another_level_is_refused(field, other):
     ],
 )
 def test_another_unit_is_refused(field, factor, offset):
-    with pytest.raises(TransientError, match="cannot be that"):
+    with pytest.raises(TransientError, match="cannot have mean"):
         require_likely(field, weather(field) * factor + offset, climatology(field))
 
 
 @pytest.mark.parametrize("field", ["2t", "msl", "t500", "t850", "z500", "z850"])
 def test_a_field_upside_down_is_refused(field):
     for step in range(24):
-        with pytest.raises(TransientError, match=r"upside down|cannot be that"):
+        with pytest.raises(TransientError, match=r"upside down|cannot have mean"):
             require_likely(field, weather(field, step)[::-1], climatology(field))
 
 
@@ -98,7 +98,7 @@ def test_moisture_high_up_may_be_the_same_all_over():
     usual = climatology("t850")
 
     require_likely("q50", np.full_like(usual, 3e-6), usual)
-    with pytest.raises(TransientError, match="cannot be that"):
+    with pytest.raises(TransientError, match="cannot have mean"):
         require_likely("q850", np.full_like(usual, 3e-6), usual)
 
 
@@ -116,7 +116,7 @@ def test_handlers_hold_fields_against_the_climatology_they_are_given(tmp_path: P
     given = {"climatology": {"t850": str(usual), "z500": "not asked for"}}
     assert list(decode(weather("t850"), **given)["fields"]) == ["t850"]
     assert list(decode(weather("t500"))["fields"]) == ["t850"]
-    with pytest.raises(TransientError, match="t850 with mean 258"):
+    with pytest.raises(TransientError, match="t850 cannot have mean 258"):
         decode(weather("t500"), **given)
     usual.write_bytes(b"cut")
     with pytest.raises(OwnFailure):

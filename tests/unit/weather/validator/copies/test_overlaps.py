@@ -11,7 +11,12 @@ import pytest
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS, error_sketch
 from gaia.validator.utils.errors import MinerFault, TransientError
 from tests.support.forecast_stores import a_field, a_store, packed, put, reference_files
-from tests.support.weather_handlers import find_overlaps, make_products, score_batch, score_era5_final
+from tests.support.weather_handlers import (
+    compute_gram_matrix,
+    pairwise_overlaps,
+    score_batch,
+    score_era5_final,
+)
 
 FIELDS = {"2t": 280.0, "z500": 55_000.0}
 MINERS = ("alpha", "beta", "copy")
@@ -79,7 +84,7 @@ def read(path: Path) -> Any:
 
 
 def products(world: dict[str, Any], tmp_path: Path, hotkeys: tuple[str, ...] = MINERS) -> dict[str, Any]:
-    return make_products(
+    return compute_gram_matrix(
         {
             "folder": str(folder_of(world)),
             "hotkeys": list(hotkeys),
@@ -187,7 +192,7 @@ def test_a_disk_that_fails_is_nobodys_fault(world: dict[str, Any], tmp_path: Pat
 def test_a_copy_overlaps_its_original_and_others_do_not(world: dict[str, Any], tmp_path: Path) -> None:
     score_batch(world)
 
-    found = find_overlaps(
+    found = pairwise_overlaps(
         {"hotkeys": list(MINERS), "products": [kept(products(world, tmp_path), tmp_path, 0, 1, 2)]}
     )
 
@@ -226,7 +231,7 @@ def test_who_does_not_count_in_a_run_shares_nothing_there(world: dict[str, Any],
     score_batch(world)
     value = products(world, tmp_path)
 
-    found = find_overlaps(
+    found = pairwise_overlaps(
         {
             "hotkeys": ["copy", "alpha"],
             "products": [kept(value, tmp_path, 2, None), kept(value, tmp_path, None, 0)],
@@ -243,7 +248,7 @@ def a_lead(tmp_path: Path, number: int, errors: dict[str, Any], public: Any) -> 
     public.astype("<f4").tofile(folder / "public.f32")
     for name, values in errors.items():
         values.astype("<f4").tofile(folder / f"{name}.f32")
-    return make_products(
+    return compute_gram_matrix(
         {"folder": str(folder), "hotkeys": list(errors), "fields": 2, "out_dir": str(tmp_path / "products")}
     )
 
@@ -255,7 +260,7 @@ def test_a_newcomer_shares_as_much_as_it_has_forecast(tmp_path: Path) -> None:
     value = a_lead(tmp_path, 1, errors | {"new": errors["honest-0"]}, rng.standard_normal((2, 3, POINTS)))
     before, after = kept(value, tmp_path, *range(12), None), kept(value, tmp_path, *range(13))
 
-    found = find_overlaps({"hotkeys": everybody, "products": [before] * 3 + [after]})
+    found = pairwise_overlaps({"hotkeys": everybody, "products": [before] * 3 + [after]})
 
     ((one, other, part),) = found["pairs"]
     assert (one, other) == ("honest-0", "new")
@@ -274,7 +279,7 @@ def test_many_noisy_copies_do_not_pass_for_the_mean_by_being_new(tmp_path: Path)
         value = a_lead(tmp_path, lead, errors, 2 * rng.standard_normal((2, 3, POINTS)))
         products.append(kept(value, tmp_path, *range(12), *(range(12, 52) if lead == 3 else [None] * 40)))
 
-    pairs = find_overlaps({"hotkeys": honest + sybils, "products": products})["pairs"]
+    pairs = pairwise_overlaps({"hotkeys": honest + sybils, "products": products})["pairs"]
 
     assert len(pairs) == 40 * 39 / 2
     assert all(one in sybils and other in sybils and part > 0.2 for one, other, part in pairs)
@@ -290,11 +295,11 @@ def test_products_that_are_not_what_was_kept_are_left_out_and_named(
     content = path.read_bytes()
     path.unlink() if damage == "gone" else path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
-    assert find_overlaps({"hotkeys": list(MINERS), "products": [entry]}) == {
+    assert pairwise_overlaps({"hotkeys": list(MINERS), "products": [entry]}) == {
         "pairs": [],
         "missing": [entry["sha256"]],
     }
 
 
 def test_nobody_who_earns_shares_with_nobody() -> None:
-    assert find_overlaps({"hotkeys": [], "products": []}) == {"pairs": [], "missing": []}
+    assert pairwise_overlaps({"hotkeys": [], "products": []}) == {"pairs": [], "missing": []}

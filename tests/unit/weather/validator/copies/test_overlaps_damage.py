@@ -13,7 +13,7 @@ import pytest
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS
 from gaia.validator.utils.errors import TransientError
 from tests.support.scarcity import no_descriptors_left
-from tests.support.weather_handlers import find_overlaps, make_products
+from tests.support.weather_handlers import compute_gram_matrix, pairwise_overlaps
 
 MINERS = ["alpha", "beta"]
 
@@ -30,14 +30,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path) -> dict[str, Any]:
-    return make_products(
+    return compute_gram_matrix(
         {"folder": str(folder), "hotkeys": MINERS, "fields": 1, "out_dir": str(folder.parent / "products")}
     )
 
 
 def find(path: Path, sha256: str, size: int = len(MINERS)) -> dict[str, Any]:
     entry = {"path": str(path), "sha256": sha256, "size": size, "places": list(range(len(MINERS)))}
-    return find_overlaps({"hotkeys": MINERS, "products": [entry]})
+    return pairwise_overlaps({"hotkeys": MINERS, "products": [entry]})
 
 
 def test_products_that_cannot_be_opened_just_now_are_not_called_missing(folder: Path) -> None:
@@ -92,6 +92,6 @@ def test_sketches_that_cannot_be_looked_at_are_trouble_and_nobody_is_absent(fold
     not_a_folder = folder / "alpha.f32"
 
     with pytest.raises(TransientError, match="cannot be examined"):
-        make_products(
+        compute_gram_matrix(
             {"folder": str(not_a_folder), "hotkeys": MINERS, "fields": 1, "out_dir": str(folder.parent)}
         )

@@ -17,7 +17,7 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     error_sketch,
     in_units,
     overlaps,
-    own_errors,
+    residual_errors,
     sketch_points,
 )
 
@@ -51,7 +51,7 @@ class Errors:
         return in_units(errors, self.public, self.unit)
 
     def shared(self, errors: Any) -> Any:
-        return overlaps(products(self.whole(errors)), products(own_errors(errors, self.public)))
+        return overlaps(products(self.whole(errors)), products(residual_errors(errors, self.public)))
 
 
 def products(errors: Any) -> Any:
@@ -185,8 +185,8 @@ def test_the_bound_of_a_field_is_where_its_score_ends() -> None:
 
 
 def test_a_public_forecast_has_nothing_of_its_own(errors: Errors) -> None:
-    assert not own_errors(errors.gfs, errors.public).any()
-    assert not own_errors(np.zeros_like(errors.gfs), errors.public).any()
+    assert not residual_errors(errors.gfs, errors.public).any()
+    assert not residual_errors(np.zeros_like(errors.gfs), errors.public).any()
 
 
 def test_the_order_of_forecasts_says_nothing(errors: Errors) -> None:

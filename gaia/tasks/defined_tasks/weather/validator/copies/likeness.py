@@ -1,4 +1,4 @@
-"""Whether a field can be the weather its label says, judged by the climatology of its hour and day."""
+"""Checks that a field is the variable and level of its label, by the climatology of its hour and day."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ from gaia.validator.utils.errors import TransientError
 Field = npt.NDArray[np.float32]
 
 _STEADY: Final = frozenset({"2t", "msl", "t", "z"})
-"""Variables whose weather is their climatology and little more, at every level."""
+"""Variables that differ little from their climatology, at every level."""
 _FARTHEST_MEAN = 0.5
-"""Distance of the global means in standard deviations of the climatology; weather stays below 0.1,
-neighbouring levels of temperature are 0.7 apart, units and other levels of geopotential several."""
+"""Largest distance of the global means, in standard deviations of the climatology.
+
+Weather stays below 0.1. Neighbouring levels of temperature differ by 0.7; other units and levels of
+geopotential differ by several."""
 _SPREAD: Final = (0.5, 2.0)
-"""Standard deviation of a field by that of its climatology; weather is between 0.9 and 1.3."""
+"""Limits of the ratio of a field's standard deviation to its climatology's; weather is between 0.9 and 1.3."""
 _LEAST_SPREAD_OF_OTHERS = 0.4
-"""Winds and moisture always vary more than their climatology; a field that does not is none."""
+"""Least ratio of standard deviations for winds and moisture, which vary more than their climatology."""
 _CALM_FROM_HPA = 300
-"""Higher up a sudden warming can turn the two hemispheres round and moisture is the same all over."""
+"""Level above which a sudden warming can swap the hemispheres, and moisture is nearly constant."""
 _WIDER_ABOVE = 2.0
-"""By how much the margins of steady variables are wider there."""
+"""Factor by which the margins of steady variables are wider above that level."""
 _WINDIEST: Final[Mapping[str, float]] = {"10u": 8.0, "10v": 7.0}
-"""Standard deviation in m/s: weather stays below 6; knots taken for m/s are above 8.5."""
+"""Largest standard deviation in m/s; weather stays below 6, and knots read as m/s are above 8.5."""
 _TURNED_MARGIN = 0.02
-"""How much better a field fits its climatology upside down before it counts as upside down."""
+"""Least gain in correlation by flipping a field, from which it counts as upside down."""
 
 
 def require_likely(name: str, field: Field, climatology: Field) -> None:
-    """Raise `TransientError` where `field` cannot be `name` at the time `climatology` is for.
+    """Raise `TransientError` if `field` cannot be `name` at the time of `climatology`.
 
-    Both are (lat, lon) on the same grid, with latitudes from north to south. The margins are
-    several times wider than what weather has been seen to do: this finds
-    other levels and units, constant and turned fields, not forecasts that are bad.
+    Both are (lat, lon) on one grid, with latitudes from north to south. The margins are several
+    times wider than observed weather. This finds other levels and units, constant fields and
+    flipped fields, but not bad forecasts.
     """
     variable, level = split_field(name)
     weights = area_weights(np.linspace(90.0, -90.0, field.shape[0]))[:, None]
@@ -74,7 +76,7 @@ def _moments(field: Field, weights: npt.NDArray[np.float64]) -> tuple[float, flo
 
 
 def _fit(field: Field, other: Field, weights: npt.NDArray[np.float64]) -> float:
-    """Return the correlation of two fields over the sphere; both vary."""
+    """Return the correlation of two varying fields over the sphere."""
     (mean, spread), (other_mean, other_spread) = _moments(field, weights), _moments(other, weights)
     product = float(((field - mean) * (other - other_mean) * weights).mean() / weights.mean())
     return product / (spread * other_spread)

@@ -1,4 +1,4 @@
-"""Handlers: hold the errors of a lead's forecasts against each other, and say who shares work."""
+"""Handlers that compute Gram matrices of forecast errors, and pairwise overlaps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC, product_name, sketch_name
+from gaia.tasks.defined_tasks.weather.copies.sketch_layout import PUBLIC, matrix_name, sketch_name
 from gaia.tasks.defined_tasks.weather.units import (
+    ComputeGramMatrix,
     FindOverlaps,
-    KeptProducts,
-    MakeProducts,
+    GramMatrixComputed,
     Overlaps,
-    ProductsMade,
+    StoredGramMatrix,
 )
 from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
@@ -25,26 +25,26 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     Floats,
     in_units,
     overlaps,
-    own_errors,
+    residual_errors,
 )
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import put_file
 
 DIGITS: Final = 6
-"""Decimals of an overlap: what processors do differently in its last bits is not kept."""
+"""Decimals of an overlap; rounding removes differences between processors."""
 _SKETCH_BYTES: Final = 4 * POINTS
 
 Floats32 = NDArray[np.float32]
 
 
-def make_products(unit: MakeProducts) -> ProductsMade:
-    """Multiply the errors of all forecasts of a lead with each other; keep the products by their digest.
+def compute_gram_matrix(unit: ComputeGramMatrix) -> GramMatrixComputed:
+    """Compute the Gram matrices of the errors of all forecasts at a lead; store them under their digest.
 
-    A field counts by its errors in units of the best public forecast's (`sketches.in_units`),
-    and by its own errors (`sketches.own_errors`); both are added up over the fields.
+    One matrix holds raw errors in units of the best public forecast's error (`sketches.in_units`),
+    the other residual errors (`sketches.residual_errors`). Both are summed over the fields.
 
-    The file is little-endian float64: the upper triangle of the products of whole errors,
-    then that of own errors, row by row.
+    The file is little-endian float64: the upper triangle of the raw matrix, then that of the
+    residual matrix, row by row.
 
     Raises
     ------
@@ -57,25 +57,25 @@ def make_products(unit: MakeProducts) -> ProductsMade:
     baselines, rest = divmod(_size_of(public), size)
     if rest or baselines < 1:
         there = []
-    whole, own = (np.zeros((len(there), len(there))) for _ in range(2))
+    raw, residual = (np.zeros((len(there), len(there))) for _ in range(2))
     try:
         if there:
             paths = [folder / sketch_name(hotkey) for hotkey in there]
             for errors, known in _fields(paths, public, unit.fields, baselines):
-                _add_field(whole, own, errors, known)
-        sha256 = _keep(np.concatenate([_triangle(whole), _triangle(own)]), Path(unit.out_dir))
+                _add_field(raw, residual, errors, known)
+        sha256 = _keep(np.concatenate([_triangle(raw), _triangle(residual)]), Path(unit.out_dir))
     except OSError as error:
         raise TransientError(f"the Gram matrix cannot be computed: {error}") from error
     absent = [hotkey for hotkey in unit.hotkeys if hotkey not in set(there)]
-    return ProductsMade(sha256=sha256, hotkeys=there, absent=absent)
+    return GramMatrixComputed(sha256=sha256, hotkeys=there, absent=absent)
 
 
-def find_overlaps(unit: FindOverlaps) -> Overlaps:
-    """Add the products of the window up, and say how much of the work of each two is the same.
+def pairwise_overlaps(unit: FindOverlaps) -> Overlaps:
+    """Sum the Gram matrices of the window, and return the overlap of each two hotkeys.
 
-    Products of whole errors are means over the leads that both have, so that who has
-    few does not seem to err little; those of own errors are sums, in which a lead
-    that one of them lacks is nothing they share. Overlaps have `DIGITS` decimals.
+    Products of raw errors are averaged over the common leads of two hotkeys, so that few leads do
+    not look like small errors. Products of residual errors are summed, so that a lead that one of
+    them lacks adds nothing. Overlaps have `DIGITS` decimals.
 
     Raises
     ------
@@ -83,19 +83,19 @@ def find_overlaps(unit: FindOverlaps) -> Overlaps:
         If the disk fails.
     """
     count = len(unit.hotkeys)
-    whole, own, together = (np.zeros((count, count)) for _ in range(3))
+    raw, residual, in_common = (np.zeros((count, count)) for _ in range(3))
     missing = []
     for kept in unit.products:
-        products = _read(kept)
-        if products is None:
+        matrices = _read(kept)
+        if matrices is None:
             missing.append(kept.sha256)
             continue
         places = [(here, there) for here, there in enumerate(kept.places) if there is not None]
         here, there = ([pair[side] for pair in places] for side in (0, 1))
-        for total, part in zip((whole, own), products, strict=True):
+        for total, part in zip((raw, residual), matrices, strict=True):
             total[np.ix_(here, here)] += part[np.ix_(there, there)]
-        together[np.ix_(here, here)] += 1.0
-    shared = overlaps(whole / np.maximum(together, 1.0), own).round(DIGITS)
+        in_common[np.ix_(here, here)] += 1.0
+    shared = overlaps(raw / np.maximum(in_common, 1.0), residual).round(DIGITS)
     pairs = [
         (unit.hotkeys[one], unit.hotkeys[other], float(shared[one, other]))
         for one, other in zip(*np.nonzero(np.triu(shared, 1)), strict=True)
@@ -103,18 +103,18 @@ def find_overlaps(unit: FindOverlaps) -> Overlaps:
     return Overlaps(pairs=pairs, missing=missing)
 
 
-def _add_field(whole: Floats, own: Floats, errors: Floats32, known: Floats32) -> None:
-    """Add the products of one field's errors, (forecast, point); `known` are those of public forecasts."""
+def _add_field(raw: Floats, residual: Floats, errors: Floats32, known: Floats32) -> None:
+    """Add one field's errors (forecast, point) to the matrices; `known` are the errors of public forecasts."""
     unit = _least_public(known)
     if unit > 0.0:
         scaled = in_units(errors.astype(np.float64), known, unit)
-        whole += scaled @ scaled.T
-    left = own_errors(errors, known).astype(np.float64)
-    own += left @ left.T
+        raw += scaled @ scaled.T
+    left = residual_errors(errors, known).astype(np.float64)
+    residual += left @ left.T
 
 
 def _least_public(known: Floats32) -> float:
-    """Return the square error of the best public forecast, their best blend included."""
+    """Return the squared error of the best public forecast, including their best blend."""
     among = known.astype(np.float64) @ known.T.astype(np.float64)
     names = [str(place) for place in range(len(known))]
     gram = {
@@ -130,7 +130,7 @@ def _least_public(known: Floats32) -> float:
 def _fields(
     paths: Sequence[Path], public: Path, fields: int, baselines: int
 ) -> Iterator[tuple[Floats32, Floats32]]:
-    """Yield the errors of forecasts and of public ones field by field: memory does not grow with fields."""
+    """Yield the errors of forecasts and public forecasts field by field; memory does not grow with fields."""
     errors = np.empty((len(paths), POINTS), "<f4")
     known = np.empty((baselines, POINTS), "<f4")
     for field in range(fields):
@@ -154,21 +154,21 @@ def _triangle(matrix: Floats) -> Floats:
 
 
 def _keep(values: Floats, directory: Path) -> str:
-    """Write values under the name of their digest, on disk before it is told; return the digest."""
+    """Write values to a file named by their digest, flushed to disk; return the digest."""
     content = values.astype("<f8").tobytes()
     sha256 = hashlib.sha256(content).hexdigest()
     directory.mkdir(parents=True, exist_ok=True)
-    put_file(directory / product_name(sha256), content, sync=True)
+    put_file(directory / matrix_name(sha256), content, sync=True)
     return sha256
 
 
-def _read(kept: KeptProducts) -> tuple[Floats, Floats] | None:
-    """Return the products (whole, own) of a lead; None if they are gone or not what was kept.
+def _read(kept: StoredGramMatrix) -> tuple[Floats, Floats] | None:
+    """Return the matrices (raw, residual) of a lead; None if they are missing or damaged.
 
     Raises
     ------
     TransientError
-        If the disk fails: what can't be read now is not gone.
+        If the disk fails, because an unreadable file is not a missing one.
     """
     path, size = Path(kept.path), 8 * kept.size * (kept.size + 1)
     if _size_of(path) != size:

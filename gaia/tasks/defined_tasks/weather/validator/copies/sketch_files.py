@@ -1,4 +1,4 @@
-"""Files of sketches: written field by field, in their place only once they are whole."""
+"""Writes files of sketches field by field; a file appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sketch = NDArray[np.float32]
 
 
 class SketchFile:
-    """One file of little-endian float32, one sketch after another; memory does not grow with it.
+    """One file of little-endian float32, one sketch after another; memory does not grow with the file.
 
     Raises
     ------
@@ -36,13 +36,13 @@ class SketchFile:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._draft = Draft(self._path)
             self._draft.write(np.ascontiguousarray(sketch, "<f4").tobytes())
-            # A batch has more sketches than the sandbox allows descriptors.
+            # A batch can have more sketches than the sandbox allows descriptors.
             self._draft.pause()
         except OSError as error:
             raise OwnFailure(f"{self._path.name} cannot be written: {error}") from error
 
     def keep(self) -> None:
-        """Put what was added in its place, where what an earlier attempt left is replaced."""
+        """Publish the file, in place of any from an earlier attempt."""
         if self._draft is None:
             raise OwnFailure(f"{self._path.name} cannot be kept: nothing was added")
         try:
@@ -56,10 +56,10 @@ class SketchFile:
 
 
 class LeadSketches:
-    """The sketches that one unit makes of one lead: of each forecast that asks, and of what is public.
+    """The sketches of one unit and lead: of each forecast with a path, and of the public forecasts.
 
-    Use it as a context: what was added is kept if it is left without an error.
-    Parameters are the name of each forecast and the path of its sketch, "" for none.
+    Use it as a context: the files are published if the body ends without an error. The argument
+    maps the name of each forecast to the path of its sketch, "" for none.
     """
 
     def __init__(self, wanted: Mapping[str, str]) -> None:
@@ -83,13 +83,13 @@ class LeadSketches:
         return self._files.get(name)
 
     def add_public(self, sketches: Callable[[], Iterable[Sketch]]) -> None:
-        """Add one field of what is public, unless an earlier unit has, or nobody asks."""
+        """Add one field of the public forecasts, unless an earlier unit has done so or no sketch is made."""
         for file in self._public:
             for sketch in sketches():
                 file.add(sketch)
 
     def drop(self, name: str) -> None:
-        """Forget the sketch of a forecast that failed."""
+        """Drop the sketch of a failed forecast."""
         file = self._files.pop(name, None)
         if file is not None:
             file.drop()

@@ -1,4 +1,4 @@
-"""Which forecasts are the same work: their errors on a few points, held against each other."""
+"""Overlap of forecasts, computed from their errors on a sample of points."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Floats = NDArray[np.float64]
 ROWS: Final = 45
 COLUMNS: Final = 90
 POINTS: Final = ROWS * COLUMNS
-"""Of every grid: each 4th point of one of a degree, each 16th of one of a quarter."""
+"""Number of points: every 4th along each axis of the 1-degree grid, every 16th of the 0.25-degree grid."""
 INDEPENDENT = 0.1
-"""Correlation of own errors up to which two forecasts are nobody's copy."""
+"""Correlation of residual errors up to which two forecasts are independent."""
 LEAST_WORTH: Final = 2.0
-"""Square error, in that of the best public forecast, from which a field is worth no less: see `in_units`."""
+"""Relative squared error at which the score of a field reaches its minimum: see `in_units`."""
 BEYOND = 10.0
-"""Square error, in the least of all, of forecasts that no good mean has in it."""
+"""Squared error, relative to the least, above which a forecast is left out of the best mean."""
 ROUNDS = 12
 DESCENTS = 300
 _ROUNDING = 1e-10
@@ -29,7 +29,7 @@ _TINY = 1e-300
 
 @dataclass(frozen=True, slots=True)
 class SketchPoints:
-    """Where the errors of one field at one lead are looked at."""
+    """Sampled points of one field at one lead."""
 
     rows: slice
     columns: slice
@@ -38,7 +38,7 @@ class SketchPoints:
 
 
 def sketch_points(truth: NDArray[np.floating]) -> SketchPoints:
-    """Return which points the errors against a truth are looked at.
+    """Return the points at which errors against a truth are sampled.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def sketch_points(truth: NDArray[np.floating]) -> SketchPoints:
 
     Notes
     -----
-    Evenly spaced; from where is drawn from the truth itself, the same for everybody. Nobody knows
-    it when forecasts are bound, so no copy can be made to differ on these points alone.
+    The points are evenly spaced; the truth itself decides their offset, which all miners share.
+    The offset is unknown when miners commit, so a copy cannot differ on these points alone.
     """
     step = truth.shape[1] // COLUMNS
     drawn = hashlib.sha256(np.ascontiguousarray(truth[::step, ::step], "<f4").tobytes()).digest()
@@ -61,20 +61,20 @@ def sketch_points(truth: NDArray[np.floating]) -> SketchPoints:
 def error_sketch(
     forecast: NDArray[np.floating], truth: NDArray[np.floating], points: SketchPoints | None = None
 ) -> NDArray[np.float32]:
-    """Return the error of one field on a thin set of points, each weighted by its area.
+    """Return the error of one field on the sampled points, weighted by area.
 
     Parameters
     ----------
     forecast, truth : float array, shape (lat, lon)
-        On one grid that `sketch_points` knows.
+        On one of the grids of `sketch_points`.
     points
-        Those of the truth, where they are known already.
+        Points of the truth, if they are already computed.
 
     Returns
     -------
     float32 array, shape (POINTS,)
-        ``(f - o) sqrt(cos(lat))``: the inner product of two sketches is an
-        area-weighted mean product of errors, up to a factor all fields nearly share.
+        ``(f - o) sqrt(cos(lat))``. The inner product of two sketches is an area-weighted mean
+        product of errors, up to a factor that is nearly the same for all fields.
     """
     at = points or sketch_points(truth)
     error = forecast[at.rows, at.columns].astype(np.float64) - truth[at.rows, at.columns]
@@ -82,8 +82,8 @@ def error_sketch(
     return sketch
 
 
-def own_errors(errors: NDArray[np.floating], public: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return what is left of errors once the public ones are projected out, scaled to unit size.
+def residual_errors(errors: NDArray[np.floating], public: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return errors after the errors of public forecasts are projected out, scaled to unit size.
 
     Parameters
     ----------
@@ -95,22 +95,22 @@ def own_errors(errors: NDArray[np.floating], public: NDArray[np.floating]) -> ND
     Returns
     -------
     float32 array, shape (..., forecasts, points)
-        Each of size 1, or 0 where nothing is left. So no field, lead or run counts
-        for more than another: one that is ruined on purpose hides nothing in the others.
+        Each has size 1, or 0 if nothing is left. Every field, lead and run thus counts the same, and
+        ruining one on purpose hides nothing in the others.
     """
     across = np.swapaxes(public, -1, -2)
     among = (public @ across).astype(np.float64)
     parts = (errors @ across).astype(np.float64) @ np.linalg.pinv(among, hermitian=True)
-    own = errors - (parts @ public).astype(np.float32)
+    residual = errors - (parts @ public).astype(np.float32)
     before = np.square(errors, dtype=np.float64).sum(axis=-1, keepdims=True)
-    after = np.square(own, dtype=np.float64).sum(axis=-1, keepdims=True)
+    after = np.square(residual, dtype=np.float64).sum(axis=-1, keepdims=True)
     scale = np.where(after > _ROUNDING * before, 1.0 / np.sqrt(np.maximum(after, _TINY)), 0.0)
-    scaled: NDArray[np.float32] = (own * scale).astype(np.float32)
+    scaled: NDArray[np.float32] = (residual * scale).astype(np.float32)
     return scaled
 
 
 def in_units(errors: NDArray[np.floating], public: NDArray[np.floating], unit: Floats | float) -> Floats:
-    """Return errors in units of the best public forecast's, none beyond all measure.
+    """Return errors in units of the best public forecast's error, with a bounded size.
 
     Parameters
     ----------
@@ -119,21 +119,21 @@ def in_units(errors: NDArray[np.floating], public: NDArray[np.floating], unit: F
     public : float array, shape (..., baselines, points)
         Sketches of GFS, climatology and persistence.
     unit : float or float64 array, shape (..., 1, 1)
-        What `public_skill` of `rules/gaia_next.py` divides by: the least square error
-        of what is public, the best blend included. Above 0.
+        Denominator of `public_skill` in `rules/gaia_next.py`: the least squared error of public
+        forecasts and their best blend. Above 0.
 
     Returns
     -------
     float64 array, shape (..., forecasts, points)
-        ``e / sqrt(unit)`` up to a square size of `LEAST_WORTH`, where the score of a field
-        ends at -1. From there `errors` fade into those of the best of `public`, enlarged to
-        that size; the square size is 3.125 at most.
+        ``e / sqrt(unit)`` up to a squared size of `LEAST_WORTH`, where the score of a field reaches
+        -1. Beyond it, `errors` fade into those of the best of `public`, enlarged to that size. The
+        squared size is at most 3.125.
 
     Notes
     -----
-    A field ruined beyond measure would outweigh all others. Were its errors only made
-    smaller, the forecast would come nearer the truth: the mean of many copies, each ruined
-    differently, would seem the best there is. Public errors are larger, and shared by all.
+    Without a bound, one ruined field would outweigh all others. If its errors were only reduced,
+    the forecast would seem nearer the truth. The mean of many copies, each ruined differently,
+    would then seem the best mean. Public errors are larger, and all forecasts share them.
     """
     scaled = errors / np.sqrt(unit)
     sizes = np.square(scaled).sum(axis=-1, keepdims=True)
@@ -146,51 +146,49 @@ def in_units(errors: NDArray[np.floating], public: NDArray[np.floating], unit: F
     return bounded
 
 
-def overlaps(whole: Floats, own: Floats) -> Floats:
-    """Return how much of the work of each two forecasts is the same, in [0, 1].
+def overlaps(raw: Floats, residual: Floats) -> Floats:
+    """Return the overlap of each two forecasts, in [0, 1].
 
     Parameters
     ----------
-    whole : float64 array, shape (forecasts, forecasts)
-        Products of errors `in_units`, added up over fields, leads and runs.
-    own : float64 array, shape (forecasts, forecasts)
-        Products of `own_errors`, added up likewise.
+    raw : float64 array, shape (forecasts, forecasts)
+        Gram matrix of errors `in_units`, summed over fields, leads and runs.
+    residual : float64 array, shape (forecasts, forecasts)
+        Gram matrix of `residual_errors`, summed likewise.
 
     Returns
     -------
     float64 array, shape (forecasts, forecasts)
-        Symmetric, 1 on the diagonal. 0 up to a correlation of `INDEPENDENT`, from
-        there in proportion: no threshold to stay just under.
+        Symmetric, with 1 on the diagonal. It is 0 up to a correlation of `INDEPENDENT`, and then
+        rises linearly, so that there is no threshold to stay just below.
 
     Notes
     -----
-    Independent forecasts share errors too, those that all models make. These are
-    removed by projecting out the error of a mean, in which each forecast counts for as
-    much as is its own: one over the sum of its overlaps, found by repetition.
-    Otherwise many copies would be the mean, and look independent of each other. Two
-    such means can exist; the repetition starts at the mean with the least error, to
-    which noisy copies of one model add nothing however many there are. Only forecasts
-    with skill belong in here.
+    Independent forecasts share the errors that all models make. Projecting out the error of a
+    weighted mean removes them. The weight of a forecast is one over the sum of its overlaps, found
+    by iteration. With equal weights, many copies would dominate the mean and look independent of
+    each other. Two such means can exist. The iteration starts at the mean with the least error, to
+    which noisy copies of one model add nothing. Only forecasts with skill should be passed.
     """
-    weights = best_mean(whole)
-    shared = np.eye(len(own))
+    weights = best_mean(raw)
+    shared = np.eye(len(residual))
     for _ in range(ROUNDS):
-        shared = _kernel(_without_mean(own, weights / weights.sum()))
+        shared = _kernel(_without_mean(residual, weights / weights.sum()))
         weights = 1.0 / shared.sum(axis=1)
     return shared
 
 
-def best_mean(products: Floats) -> Floats:
-    """Return the weights, at least 0 and summing to 1, of the mean forecast with the least square error.
+def best_mean(gram: Floats) -> Floats:
+    """Return the weights, at least 0 and summing to 1, of the mean forecast with the least squared error.
 
-    A forecast of which nothing is known (0), or `BEYOND` what the best errs by, has no part
-    in it: the steps of the descent are as short as the largest error demands.
+    A forecast without data (0), or with more than `BEYOND` times the least error, has weight 0,
+    because the largest error limits the step of the descent.
     """
-    sizes = products.diagonal()
+    sizes = gram.diagonal()
     if not (sizes > 0.0).any():
         return np.full(len(sizes), 1.0 / max(len(sizes), 1))
     able = np.flatnonzero((sizes > 0.0) & (sizes <= BEYOND * sizes[sizes > 0.0].min()))
-    among = products[np.ix_(able, able)]
+    among = gram[np.ix_(able, able)]
     part = np.full(len(able), 1.0 / len(able))
     largest = float(np.linalg.norm(among, 2))
     for _ in range(DESCENTS):
@@ -208,16 +206,16 @@ def _on_simplex(values: Floats) -> Floats:
     return nearest
 
 
-def _without_mean(products: Floats, weights: Floats) -> Floats:
-    with_mean = products @ weights
+def _without_mean(gram: Floats, weights: Floats) -> Floats:
+    with_mean = gram @ weights
     size = float(weights @ with_mean)
-    return products - np.outer(with_mean, with_mean) / size if size > 0.0 else products
+    return gram - np.outer(with_mean, with_mean) / size if size > 0.0 else gram
 
 
-def _kernel(products: Floats) -> Floats:
-    sizes = np.sqrt(np.clip(products.diagonal(), 0.0, None))
+def _kernel(gram: Floats) -> Floats:
+    sizes = np.sqrt(np.clip(gram.diagonal(), 0.0, None))
     scale = np.outer(sizes, sizes)
-    correlation = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0.0)
+    correlation = np.divide(gram, scale, out=np.zeros_like(gram), where=scale > 0.0)
     shared: Floats = np.clip((correlation - INDEPENDENT) / (1.0 - INDEPENDENT), 0.0, 1.0)
     np.fill_diagonal(shared, 1.0)
     return shared

@@ -1,4 +1,4 @@
-"""Reads a miner's stored bytes: hash them, compare, and decode those very bytes."""
+"""Reads a miner's stored bytes: hashes them, compares the digest, and decodes the same bytes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gaia.validator.utils.errors import MinerFault, OwnFailure
 
 METADATA_MAX_BYTES = 64 * 1024
 FIELD_CPU_S = 2.0
-"""CPU time that decoding one field may take.
+"""CPU seconds that decoding one field may take.
 
-The slowest frame that passes `check_frame` takes a fortieth of it, and an honest one a thousandth.
-So it ends only what no check has foreseen, however slow the machine.
+The slowest frame that passes `check_frame` takes a fortieth of it, an honest one a thousandth.
+The limit thus ends only frames that no check foresees, even on a slow machine.
 """
 
 _BLOSC_SHUFFLES = (-1, 0, 1, 2)
@@ -34,7 +34,7 @@ _KEYS = {"zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", 
 _OPTIONAL_KEYS = {"dimension_separator"}
 _COMPRESSOR_KEYS = {"id", "cname", "clevel", "shuffle", "blocksize"}
 
-# One worker per core: blosc's own threads would only compete with the other workers.
+# There is one worker per core, so threads of blosc would only compete with other workers.
 blosc.use_threads = False
 
 Field = NDArray[np.float32]
@@ -42,7 +42,7 @@ Field = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """What every store of a run must look like."""
+    """Shape, codec and steps of every store of a run."""
 
     grid: str
     steps: int
@@ -50,7 +50,7 @@ class Contract:
 
     @classmethod
     def of(cls, unit: ForecastUnit) -> Contract:
-        """Return the contract that a unit was told of."""
+        """Return the contract in a unit."""
         return cls(grid=unit.grid, steps=unit.steps, step_hours=unit.step_hours)
 
     @property
@@ -64,7 +64,7 @@ class Contract:
 
     @property
     def chunk_max_bytes(self) -> int:
-        """Blosc adds no more than its header to what it cannot compress."""
+        """Largest size of a chunk; blosc adds at most its header to incompressible data."""
         return self.field_bytes + HEADER_BYTES
 
     def array_shape(self, variable: str) -> tuple[int, ...]:
@@ -78,16 +78,16 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class MinerStore:
-    """One miner's spooled forecast and the digests it is bound to.
+    """One miner's spooled forecast, and the digests that it committed to.
 
     Parameters
     ----------
     directory
-        Spool folder that mirrors the paths of the store.
+        Folder in the spool that mirrors the paths of the store.
     digests
         Path in the store -> sha256 (hex) from the frozen manifest.
     contract
-        Shape, codec and steps asked of every miner.
+        Shape, codec and steps that every miner must deliver.
     """
 
     directory: Path
@@ -96,18 +96,18 @@ class MinerStore:
 
     @classmethod
     def of(cls, unit: SpooledUnit | ScoreLead) -> MinerStore:
-        """Return the store that a unit about one forecast names."""
+        """Return the store named in a unit about one forecast."""
         return cls(Path(unit.store_dir), unit.digests, Contract.of(unit))
 
     def read(self, path: str) -> bytes:
-        """Return the bytes of one file, proven to be those the miner committed to.
+        """Return the verified bytes of one file.
 
-        The file is read once; nothing that was not hashed is ever returned.
+        The file is read once; only hashed bytes are ever returned.
 
         Raises
         ------
         MinerFault
-            If the manifest does not hold `path`, or the file is too long or other than promised.
+            If the manifest lacks `path`, or the file is too long or differs from its digest.
         OwnFailure
             If the file is not in our spool, or the disk fails.
         """
@@ -129,16 +129,16 @@ class MinerStore:
         lead_hours
             Lead, a multiple of the contract's step.
         out : float32, shape of the grid, C order
-            Buffer that is overwritten; nothing else of that size is allocated.
+            Buffer to overwrite; nothing else of this size is allocated.
 
         Raises
         ------
         MinerFault
-            If metadata or chunk are not as promised, or against the contract, or take too long to decode.
+            If metadata or chunk differ from their digests, break the contract, or decode too slowly.
         OwnFailure
-            If they are not in our spool, or the disk fails.
+            If a file is missing in our spool, or the disk fails.
         ValueError
-            If no forecast of the contract has that field or lead.
+            If the contract has no such field or lead.
         """
         step, rest = divmod(lead_hours, self.contract.step_hours)
         if rest or not 1 <= step <= self.contract.steps:
@@ -156,7 +156,7 @@ class MinerStore:
             with (self.directory / _inside(path)).open("rb") as file:
                 content = file.read(limit + 1)
         except OSError as error:
-            # A miner that withholds a file is found out by the download; here it is our disk.
+            # The download detects a miner that withholds a file; a file missing here is our disk's fault.
             raise OwnFailure(f"{path} cannot be read from the spool: {error}") from error
         if len(content) > limit:
             raise MinerFault(f"{path} is longer than {limit} bytes")
@@ -164,9 +164,9 @@ class MinerStore:
 
 
 def check_metadata(content: bytes, variable: str, contract: Contract) -> str:
-    """Check a ``.zarray`` against the contract; return the inner codec it names.
+    """Check a ``.zarray`` against the contract; return its inner codec.
 
-    Nothing in it is obeyed: it may only say what we already know.
+    Its content is only compared with known values, and never used.
 
     Raises
     ------
@@ -198,16 +198,16 @@ def decode(frame: bytes, path: str, out: Field, clock: Callable[[], float] = tim
     Parameters
     ----------
     path
-        Its path in the store, for the sentence that says what is wrong.
+        Its path in the store, for error messages.
     clock
         CPU time of this thread, in seconds.
 
     Raises
     ------
     MinerFault
-        If a stream is damaged, or decoding takes more than `FIELD_CPU_S` of CPU time, twice.
+        If a stream is damaged, or decoding takes more than `FIELD_CPU_S` of CPU time twice.
     """
-    # While a virtual machine is paused the clock may go on, so one slow decoding proves nothing.
+    # The clock may go on while a virtual machine is paused, so one slow decoding proves nothing.
     for _ in range(2):
         begun = clock()
         try:
@@ -253,7 +253,7 @@ def _compressor(found: Any, variable: str) -> str:
 
 
 def _same(found: Any, wanted: Any) -> bool:
-    """Equal in value and in JSON type: True is not 1, nor 721.0 the integer 721."""
+    """Return whether two values are equal in value and JSON type: True is not 1, and 721.0 is not 721."""
     if isinstance(wanted, list):
         return isinstance(found, list) and len(found) == len(wanted) and all(map(_same, found, wanted))
     return type(found) is type(wanted) and bool(found == wanted)

@@ -1,4 +1,4 @@
-"""Reads single fields from the mirrored part of the WeatherBench2 climatology."""
+"""Reads single fields from the mirrored chunks of the WeatherBench2 climatology."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DTYPES = frozenset({"<f4", "<f8", "<i2", "<i4", "<i8"})
 _HOURS_A_DAY = 24
 _LONGEST_AXIS = 10_000
 _DECIMALS = 3
-"""Coordinates are equal to within a thousandth of a degree."""
+"""Tolerance of coordinates, in degrees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +38,17 @@ class _Array:
     compressor: Mapping[str, Any] | None
     separator: str
     unit: str
-    """As the store writes it; "" where it says nothing."""
+    """Unit in the store's spelling; "" if it has none."""
     scale: float
     offset: float
-    """Values are what is stored times `scale`, plus `offset`."""
+    """Value = stored number * `scale` + `offset`."""
 
 
 class ClimatologyReader:
-    """Fields of a zarr v2 store in `directory`, of which only some chunks are present.
+    """Fields of a zarr v2 store in `directory` of which only some chunks are present.
 
-    Dimensions may come in any order and coordinates in any direction; a finer
-    grid than asked for is thinned out.
+    Dimensions may have any order, and coordinates any direction. A finer grid than requested is
+    thinned out.
 
     Raises
     ------
@@ -68,13 +68,13 @@ class ClimatologyReader:
     def field(self, name: str, valid_time: datetime, grid: str) -> Field:
         """Return the climatology (lat, lon) of a field for the hour and day of year of `valid_time`.
 
-        Between the hours it is given for, the one before is taken.
+        Between two hours of the store, the earlier one is used.
 
         Raises
         ------
         TransientError
-            If it cannot be read, or lacks the field, the time or a grid point, or
-        is in another unit or given for hours that are not evenly spaced from 0.
+            If it cannot be read, or lacks the field, the time or a grid point. Also if it has
+            another unit, or its hours are not evenly spaced from 0.
         """
         variable, level = split_field(name)
         array = self._array(VARIABLES[variable].climatology_name)
@@ -99,9 +99,9 @@ class ClimatologyReader:
         return _thinned(plane, self._coordinate("latitude"), self._coordinate("longitude"), grid)
 
     def _position(self, dimension: str, value: int | None) -> int:
-        """Return the index of `value` along a coordinate; of an hour, the last one not after it."""
+        """Return the index of `value` along a coordinate; for an hour, that of the last hour not after it."""
         coordinate = self._coordinate(dimension)
-        # The chunks were chosen by place alone, which is right for such hours and no others.
+        # The mirror chose the chunks by position, which is only right for such hours.
         if dimension == "hour" and not np.array_equal(
             coordinate, np.arange(coordinate.size) * (_HOURS_A_DAY / coordinate.size)
         ):
@@ -119,7 +119,7 @@ class ClimatologyReader:
         return self._plane(array, {}).astype(np.float64)
 
     def _plane(self, array: _Array, fixed: Mapping[int, int]) -> npt.NDArray[Any]:
-        """Return the values of `array` at the `fixed` indices, with the other dimensions in their order."""
+        """Return the values of `array` at the `fixed` indices, with the other dimensions in the store's order."""
         free = [axis for axis in range(len(array.shape)) if axis not in fixed]
         plane = np.empty([array.shape[axis] for axis in free], array.dtype)
         counts = [range(-(-array.shape[axis] // array.chunks[axis])) for axis in free]
@@ -188,7 +188,7 @@ def _thinned(
     lon: npt.NDArray[np.float64],
     grid: str,
 ) -> Field:
-    """Return those rows and columns of (lat, lon) that lie on the grid, in its order."""
+    """Return the rows and columns of (lat, lon) that lie on the grid, in its order."""
     lats, lons = GRIDS[grid]
     rows = _find(lat, np.linspace(90.0, -90.0, lats), "latitude")
     columns = _find(lon % 360.0, np.arange(lons) * (360.0 / lons), "longitude")

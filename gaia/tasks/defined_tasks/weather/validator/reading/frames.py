@@ -1,4 +1,4 @@
-"""The form of a blosc frame: checked before a decoder sees it, so that decoding costs no more than its size allows."""
+"""Checks the form of a blosc frame before it is decoded, which bounds the cost of decoding."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from gaia.validator.utils.errors import MinerFault
 
 COMPRESSORS = {"lz4": 1, "zstd": 4}
-"""Inner codecs allowed, and their number in a blosc header."""
+"""Allowed inner codecs, and their numbers in a blosc header."""
 HEADER_BYTES = 16
 LEAST_STREAM_BYTES = 4096
-"""What a stream decodes to, at least; only the last may be shorter.
+"""Least decoded size of a stream, in bytes; only the last may be shorter.
 
-Blosc makes streams of 8 KiB and more of a field, unless its writer asks for less.
-Each costs the decoder a context, which takes microseconds to make.
+Blosc makes streams of at least 8 KiB from a field, unless its writer requests less. Each stream
+costs the decoder a context, which takes microseconds to make.
 """
 BYTES_PER_ZSTD_BLOCK = 1024
-"""A stream may hold one zstd block for so many bytes that it decodes to.
+"""Least decoded size per zstd block in a stream, in bytes.
 
-Each can make the decoder build new tables, which takes microseconds. zstd's own encoder
-makes a block of 4 KiB or more in all fields that were tried.
+Each block can make the decoder build new tables, which takes microseconds. For all tested fields,
+zstd's own encoder makes blocks of at least 4 KiB.
 """
 
 _HEADER = struct.Struct("<BBBBIII")
@@ -36,29 +36,29 @@ _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_RLE, _ZSTD_RESERVED = 1, 3
 
 Stream = tuple[int, int, int]
-"""Where a stream begins and ends in its frame, and how many bytes it decodes to."""
+"""Begin and end of a stream in its frame, and its decoded size."""
 
 
 def check_frame(frame: bytes, path: str, size: int, compressor: str | None = None) -> None:
     """Check the form of a blosc frame.
 
-    A forged frame makes decoders crash, allocate without limit or work for hours. So its sizes must
-    be those of one field, its streams fill it without gap or overlap, and each be as a writer makes it:
-    no longer than what it decodes to and, with zstd, one zstd frame of few blocks.
+    A forged frame can make decoders crash, allocate without limit or run for hours. Its sizes must
+    therefore be those of one field, and its streams must fill it without gaps or overlaps. No stream
+    may be longer than its decoded size; with zstd, it must be one zstd frame of few blocks.
 
     Parameters
     ----------
     path
-        Its path in the store, for the sentence that says what is wrong.
+        Its path in the store, for error messages.
     size
         Bytes of the field.
     compressor
-        Inner codec that the metadata names; None: any that is allowed.
+        Inner codec named by the metadata; None: any allowed one.
 
     Raises
     ------
     MinerFault
-        If the frame is not one field, packed by a writer of blosc with an allowed codec.
+        If the frame is not one field as a blosc writer packs it with an allowed codec.
     """
     if len(frame) < HEADER_BYTES:
         raise MinerFault(f"{path} is too short for a blosc frame")
@@ -82,25 +82,25 @@ def check_frame(frame: bytes, path: str, size: int, compressor: str | None = Non
     if is_plain:
         return
     for begin, end, out_bytes in _streams(frame, path, size, block_bytes, splits):
-        # What cannot be made shorter is stored as it is.
+        # Incompressible data are stored as they are.
         if codec == "zstd" and end - begin != out_bytes:
             _check_zstd(frame, path, begin, end, out_bytes)
 
 
 def _streams(frame: bytes, path: str, size: int, block_bytes: int, splits: int) -> Iterator[Stream]:
-    """Yield the streams of all blocks, which fill the frame from the end of their table to its end."""
+    """Yield the streams of all blocks, which must fill the frame from the end of their table to its end."""
     count = -(-size // block_bytes)
     position = HEADER_BYTES + 4 * count
     if position > len(frame):
         raise MinerFault(f"{path}: blosc frame has no room for its {count} blocks")
     starts = np.frombuffer(frame, "<i4", count, HEADER_BYTES)
-    # Writers with several threads store the blocks in the order in which they end.
+    # Writers with several threads store blocks in the order of completion.
     for number in np.argsort(starts, kind="stable").tolist():
         begin = int(starts[number])
         if begin != position:
             raise MinerFault(f"{path}: blosc blocks do not adjoin: one begins at {begin}, not at {position}")
         out_bytes = min(block_bytes, size - number * block_bytes)
-        # A short last block is one stream in any case.
+        # A short last block is always one stream.
         parts = splits if out_bytes == block_bytes else 1
         for _ in range(parts):
             stream = _stream_at(frame, path, position, out_bytes // parts)
@@ -123,7 +123,7 @@ def _stream_at(frame: bytes, path: str, position: int, out_bytes: int) -> Stream
 
 
 def _check_zstd(frame: bytes, path: str, begin: int, end: int, out_bytes: int) -> None:
-    """Follow the blocks of the one zstd frame that a stream must be."""
+    """Check that a stream is one zstd frame, and that its blocks are few."""
     position = begin + _ZSTD_START.size
     magic, descriptor = _ZSTD_START.unpack_from(frame, begin) if position <= end else (0, 0)
     if magic != _ZSTD_MAGIC:

@@ -1,4 +1,4 @@
-"""Reads fields from GRIB messages, each checked to be what was asked for."""
+"""Reads fields from GRIB messages, and checks that each is the requested one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOLERANCE_DEGREES = 1e-3
 _INSTANT_OF_ONE_RUN = 0
 """Product definition template of a deterministic field at a point in time (WMO code table 4.0)."""
 _ERA5_VERSIONS = frozenset({"0001", "0005"})
-"""Final ERA5, and ERA5T, which comes first and is replaced after some months."""
+"""Versions of ERA5: final, and preliminary (ERA5T), which is replaced after some months."""
 
 _SURFACES: Mapping[str, frozenset[tuple[str, int]]] = {
     "2t": frozenset({("heightAboveGround", 2), ("surface", 0)}),
@@ -35,7 +35,7 @@ _SURFACES: Mapping[str, frozenset[tuple[str, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose messages are read."""
+    """Source of messages."""
 
     name: str
     centre: str
@@ -47,28 +47,28 @@ ERA5: Final = Source("ERA5", "ecmf")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadField:
-    """One field and what its message says of its making."""
+    """One field, and the version in its message."""
 
     values: Field
     """(lat, lon), latitudes 90..-90, longitudes 0..360-d, in our units."""
     expver: str
-    """ECMWF's version of the experiment, such as "0001"; "" for GFS."""
+    """ECMWF's experiment version, such as "0001"; "" for GFS."""
 
 
 def read_fields(
     path: Path, source: Source, fields: Sequence[str], grid: str, init_time: datetime, valid_time: datetime
 ) -> dict[str, ReadField]:
-    """Return name -> field of each of `fields`.
+    """Return name -> field, for each of `fields`.
 
-    Messages of other variables or levels are passed over; for an analysis or a
-    reanalysis `init_time` and `valid_time` are the same.
+    Messages of other variables or levels are ignored. For an analysis or reanalysis, `init_time`
+    and `valid_time` are equal.
 
     Raises
     ------
     TransientError
-        If the file cannot be read, lacks a field or holds one twice, or if a
-        wanted message is of another source, time or grid, is no instantaneous
-        field of the deterministic run or reanalysis, or lacks points.
+        If the file cannot be read, lacks a field or holds one twice. Also if a requested message
+        has another source, time or grid, lacks points, or is not an instantaneous field of the
+        deterministic run or reanalysis.
     """
     found: dict[str, ReadField] = {}
     try:
@@ -90,7 +90,7 @@ def read_fields(
 
 
 def _messages(path: Path) -> Iterator[int]:
-    """Yield a handle for each field; messages that hold several fields are taken apart."""
+    """Yield a handle for each field; messages with several fields are split."""
     eccodes.codes_grib_multi_support_on()
     with path.open("rb") as file:
         while (message := eccodes.codes_grib_new_from_file(file)) is not None:
@@ -101,7 +101,7 @@ def _messages(path: Path) -> Iterator[int]:
 
 
 def _name_of(message: int) -> str:
-    """Return our name of a message's field, or "" if it is none of ours."""
+    """Return our name of a message's field; "" if we do not use it."""
     short_name = eccodes.codes_get(message, "shortName")
     surface = (eccodes.codes_get(message, "typeOfLevel"), eccodes.codes_get(message, "level"))
     for variable in VARIABLES.values():
@@ -129,7 +129,7 @@ def _require_identity(
 
 
 def _require_making(message: int, source: Source, name: str, *, is_forecast: bool) -> None:
-    """Refuse members of ensembles, means, extremes and other runs of the same centre."""
+    """Raise for ensemble members, means, extremes and other runs of the same centre."""
     expected: dict[str, frozenset[str]]
     if source is GFS:
         template = eccodes.codes_get_long(message, "productDefinitionTemplateNumber")
@@ -153,7 +153,7 @@ def _require_making(message: int, source: Source, name: str, *, is_forecast: boo
 
 
 def _text(message: int, key: str) -> str:
-    """Return what a message says under `key`; "" where it does not say it."""
+    """Return the value of `key` in a message; "" if it is missing."""
     try:
         return str(eccodes.codes_get_string(message, key))
     except eccodes.KeyValueNotFoundError:
@@ -201,7 +201,7 @@ def _values(message: int, name: str, source: Source, grid: str) -> Field:
     unit = eccodes.codes_get(message, "units")
     if (factor := factor_of(unit, VARIABLES[split_field(name)[0]].unit)) is None:
         raise TransientError(f"{source.name} file holds {name} in {unit}")
-    # Packing of its own kind marks missing points without a bitmap; as a number, 9999 would pass for weather.
+    # Some packings mark missing points without a bitmap; the number 9999 could pass as weather.
     eccodes.codes_set_double(message, "missingValue", np.nan)
     values = eccodes.codes_get_values(message).reshape(GRIDS[grid])
     if missing := values.size - np.count_nonzero(np.isfinite(values)):

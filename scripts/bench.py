@@ -1,4 +1,4 @@
-"""Side-by-side benchmarks: `python3 scripts/bench.py NAME --json`; each NAME is a file in benchmarks/."""
+"""Runs benchmarks side by side: `python3 scripts/bench.py NAME --json`; each NAME is a file in benchmarks/."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def benchmarks() -> list[str]:
-    """Name the benchmarks that are there."""
+    """Return the names of the benchmarks."""
     return sorted(path.stem for path in (HERE / "benchmarks").glob("[!_]*.py"))
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Lay a result out for reading: one line a figure, under its heading."""
+    """Yield the lines of a result for people: one line per figure, under its heading."""
     lines: list[str] = []
     for heading, figures in result.items():
         lines.append(heading)
@@ -48,7 +48,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def use_project_python() -> None:
-    """Carry on in the project's own environment, if this is another Python."""
+    """Restart in the project's environment, if this is another Python."""
     if VENV_PYTHON.exists() and Path(sys.prefix).resolve() != VENV_PYTHON.parent.parent.resolve():
         os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])
 

@@ -1,4 +1,4 @@
-"""Makes `.venv` and installs what the locks name, and this project itself; standard library only."""
+"""Makes `.venv`, and installs the locks and this project into it; standard library only."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PROJECT = "this project"
 
 
 def ensure_environment(locks: Sequence[str] = (RUNTIME_LOCK,), root: Path = ROOT) -> Path:
-    """Return the interpreter of `root`/.venv, in which all `locks` and the project in `root` are installed.
+    """Install all `locks` and the project into `root`/.venv; return its interpreter.
 
-    Costs one hash per lock when nothing has changed. Says on standard error what it
-    does, and ends the program with one sentence when it cannot.
+    Without changes it costs one hash per lock. It reports its actions on standard error, and ends
+    the program with one sentence if it fails.
     """
     if sys.version_info < OLDEST_PYTHON:
         _give_up(
@@ -72,8 +72,8 @@ def _digest(root: Path, part: str) -> str:
 
 
 def _facts_of(root: Path) -> bytes:
-    """Return what an installation of the project depends on: its folder, its commands and its packages."""
-    import tomllib  # An older Python, which is told so, does not have it.
+    """Return the data that an installation depends on: folder, commands and packages."""
+    import tomllib  # An older Python lacks it, and is rejected later.
 
     stated = tomllib.loads((root / "pyproject.toml").read_text())
     build = (root / BUILD_LOCK).read_text()
@@ -99,7 +99,7 @@ def _make_venv(venv: Path) -> None:
 
 
 def _is_elsewhere(venv: Path) -> bool:
-    """Say whether `venv` was copied or moved here: its commands still begin with the path of their old interpreter."""
+    """Return whether `venv` was copied or moved, so that its commands name another interpreter."""
     try:
         lines = (venv / "pyvenv.cfg").read_text().splitlines()
     except OSError:
@@ -109,7 +109,7 @@ def _is_elsewhere(venv: Path) -> bool:
 
 
 def _works(python: Path) -> bool:
-    """True if the interpreter starts and has pip: a base that was upgraded away leaves neither."""
+    """Return whether the interpreter starts and has pip, which an upgrade of its base can break."""
     if not python.exists():
         return False
     tried = subprocess.run([python, "-c", "import pip"], capture_output=True, check=False)
@@ -125,7 +125,7 @@ def _how_to_get_venv(module: str) -> str:
 
 
 def _install(python: Path, root: Path, lock: str) -> None:
-    """Install one lock; every file is checked by its hash."""
+    """Install one lock; check every file by its hash."""
     if not _uv(python).exists():
         wanted = ["install", "--quiet", "--require-hashes", "-r", str(root / INSTALLER_LOCK)]
         subprocess.run([*_pip(python), *wanted], check=False, stdout=sys.stderr)
@@ -136,10 +136,10 @@ def _install(python: Path, root: Path, lock: str) -> None:
 
 
 def _install_project(python: Path, root: Path) -> None:
-    """Install `root` in place, so that .venv/bin has its commands and its code is found from every folder.
+    """Install `root` in place, so that .venv/bin has its commands and every folder finds its code.
 
-    The build library comes from a lock, and nothing else is fetched: pip would otherwise download
-    the newest one, unchecked.
+    The build library comes from a lock, and nothing else is downloaded. Otherwise pip would download
+    the newest one without a check.
     """
     _say(f"Installing {PROJECT} into .venv ...")
     _install(python, root, BUILD_LOCK)
@@ -148,7 +148,7 @@ def _install_project(python: Path, root: Path) -> None:
 
 
 def _run(python: Path, wanted: Sequence[str]) -> bool:
-    """Install with uv, or with pip where uv cannot be had; return whether that was done."""
+    """Install with uv, or with pip if uv is not available; return whether that succeeded."""
     install = ["install", "--quiet", *wanted]
     commands = [[*_pip(python), *install]]
     if _uv(python).exists():
@@ -168,13 +168,13 @@ def _pip(python: Path) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    # uv would otherwise warn about, or install into, an environment that is active in the shell.
+    # Otherwise uv warns about, or installs into, an environment that is active in the shell.
     return {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Let one start at a time work on `.venv`."""
+    """Hold the lock of `.venv`, so that only one start changes it at a time."""
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Kill everything while work flows, and check that nothing was lost: `python3 scripts/chaos.py pool --kills N --seed S`."""
+"""Injects faults into a working system and checks for losses: `python3 scripts/chaos.py pool --kills N --seed S`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 CAMPAIGNS = ("pool", "soak", "state")
-"""Each is a file in campaigns/."""
+"""Names of the campaigns; each is a file in campaigns/."""
 
 
 def main(arguments: Sequence[str]) -> int:

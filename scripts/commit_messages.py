@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks commit messages: one that a hook names, or with --history all since the rule; standard library only."""
+"""Checks commit messages: one for a hook, or with --history all since the rule; standard library only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_SUBJECT = 60
 LAST_UNCHECKED = "b45dfea3c05e1b6b30db4f1ccf8e32bba011d32f"
-"""The newest commit from before the rule; the older ones have longer subjects."""
+"""The newest commit before the rule; older ones have longer subjects."""
 SUBJECT = re.compile(r"\w[\w./-]*(, \w[\w./-]*)*: \S")
 WRITTEN_BY_GIT = ("Merge ", 'Revert "', "Reapply ", "fixup! ", "squash! ", "amend! ")
 SCISSORS = re.compile(r"^# -+ >8 -+$.*", re.MULTILINE | re.DOTALL)
@@ -21,7 +21,7 @@ SCISSORS = re.compile(r"^# -+ >8 -+$.*", re.MULTILINE | re.DOTALL)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print one line for each thing to mend; return 1 if there is any, else 0."""
+    """Print one line for each fault; return 1 if there is any, else 0."""
     parser = argparse.ArgumentParser(prog="commit_messages.py", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def faults(message: str) -> list[str]:
-    """Return a sentence for each rule that a message breaks.
+    """Return one sentence for each rule that a message breaks.
 
     >>> faults("db: retry a lost connection")
     []

@@ -1,4 +1,4 @@
-"""Fields of a local subnet for `control_scores.py`, as they lie in its archives and its miners' folders."""
+"""Reads fields of a local subnet from its archives and its miners' folders, for `control_scores.py`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def open_zarr(path: Path) -> Any:
 
 @cache
 def read_grib(path: Path) -> dict[tuple[str, datetime], Values]:
-    """Return the fields of a GRIB file by name and valid time, rounded to float32 as they are scored."""
+    """Return the fields of a GRIB file by name and valid time, rounded to float32 like scored ones."""
     fields = {}
     with path.open("rb") as file:
         while (message := eccodes.codes_grib_new_from_file(file)) is not None:

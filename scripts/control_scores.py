@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Computes every score and the weight vector of a local subnet anew, from its archived inputs and the formulas.
+"""Recomputes every score and the weight vector of a local subnet from its archived inputs and the formulas.
 
-Shares no code with the validator. Prints one JSON object with the largest
-differences; exits 1 if a component differs by more than 1e-6 or a score or
-weight by more than 1e-9.
+It shares no code with the validator. It prints one JSON object with the largest differences. It
+exits 1 if a component differs by more than 1e-6, or a score or weight by more than 1e-9.
 
     .venv/bin/python scripts/control_scores.py .localnet/20260401-120000
 """
@@ -49,7 +48,7 @@ def main() -> int:
 
 
 def compare(summary: Row, inputs: Inputs) -> dict[str, Any]:
-    """Return the largest difference of each kind between `summary` and what is computed here."""
+    """Return the largest difference of each kind between `summary` and the recomputed values."""
     differences: dict[str, float] = defaultdict(float)
     computed: dict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
     for stored in summary["components"]:
@@ -98,7 +97,7 @@ def verdict(summary: Row, differences: Mapping[str, float], vector: list[list[in
 
 
 def measure(inputs: Inputs, stored: Row) -> dict[str, Any]:
-    """Compute the component that `stored` names."""
+    """Return the recomputed component that `stored` names."""
     run_id, hotkey, kind = stored["run_id"], stored["hotkey"], stored["kind"]
     field, lead = stored["field"], stored["lead_hours"]
     f = inputs.forecast(run_id, hotkey, field, lead)
@@ -140,7 +139,7 @@ def skill(f: Values, o: Values, reference: Values, w: Values) -> float | None:
 
 
 def difference(name: str, stored: float | None, own: float | None, rmse: float) -> float:
-    """Relative for errors, absolute for correlations and for skills above -1."""
+    """Return the difference: relative for errors, absolute for correlations and for skills above -1."""
     if stored is None or own is None:
         return 0.0 if stored is own else math.inf
     if name == "bias":
@@ -237,7 +236,7 @@ def apart(stored: float | None, own: float | None) -> float:
 
 
 def weigh(runs: Sequence[Mapping[str, float | None]], summary: Row) -> dict[str, float]:
-    """Return hotkey to weight, summing to 1."""
+    """Return hotkey -> weight; the weights sum to 1."""
     settings, metagraph = summary["settings"], summary["metagraph"]
     burner = settings["burn_hotkey"] or metagraph.get("owner_hotkey", "")
     eligible = {

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Records what seeded local subnets do, and says where they do anything else now.
+"""Records the traces of seeded local subnets, and compares new traces with them.
 
     python3 scripts/golden.py compare
     python3 scripts/golden.py record
 
-Two subnets of 12 miners and 3 days, one for each rule set, are played from schedule to weights. Each question to a
-miner, freeze, score, reason and traced weight vector is compared with tests/golden, numbers to the last bit.
-Exit code 1: something differs, 2: a subnet did not come to its end. A wanted change of a trace is recorded, and
-CHANGELOG.md says why.
+Two subnets of 12 miners and 3 days, one per rule set, are played from schedule to weights. Each request to a miner,
+freeze, score, reason and traced weight vector is compared with tests/golden, numbers to the last bit. Exit code 1:
+something differs; 2: a subnet did not end. A wanted change of a trace is recorded, and CHANGELOG.md gives the reason.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SECTIONS = ("questions", "forecasts", "components", "leads", "scores", "vectors"
 
 
 def main(options: argparse.Namespace) -> int:
-    """Play the subnets, compare or record their traces, print what came of it; return the exit code."""
+    """Play the subnets, compare or record their traces, and print the result; return the exit code."""
     from gaia.validator.utils.errors import GaiaError
 
     started = time.monotonic()
@@ -79,7 +78,7 @@ async def _play(rule_sets: Sequence[RuleSet], folder: Path, *, in_turn: bool) ->
 
 
 def judge(readings: Mapping[RuleSet, Reading], folder: Path) -> dict[str, Any]:
-    """Return {figures, ratios, violations}: a line for whatever differs from the traces in `folder`, or is wrong."""
+    """Return {figures, ratios, violations}: a line for each difference from the traces in `folder`, or fault."""
     from golden_traces.comparing import differences, leaves, lines_of
     from golden_traces.files import TraceUnreadable, load, path_of
 
@@ -120,7 +119,7 @@ def _lines(judged: Mapping[str, Any]) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the options, known here so that --help needs no environment."""
+    """Return the parser, defined here so that --help needs no environment."""
     options = argparse.ArgumentParser(
         prog="scripts/golden.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

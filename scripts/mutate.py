@@ -1,4 +1,4 @@
-"""Plants small faults in the ledger and in supervision, one at a time, and counts how many the tests notice.
+"""Plants small faults in the ledger and in supervision, one at a time, and counts those that tests detect.
 
 `python3 scripts/mutate.py [--json]`
 """
@@ -31,7 +31,7 @@ SUPERVISION = "gaia/validator/app/supervision.py"
 
 
 class Fault(NamedTuple):
-    """One planted fault: in `file`, the only `right` becomes `wrong`."""
+    """One planted fault: in `file`, the only occurrence of `right` becomes `wrong`."""
 
     name: str
     file: str
@@ -72,7 +72,7 @@ FAULTS = (
 
 
 def main() -> int:
-    """Plant each fault and report; fails if one goes unnoticed."""
+    """Plant each fault and report; fail if one is not detected."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     as_json = parser.parse_args().json

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes stored runs from real weather, then replays them with several numbers of workers and on a plain CPU.
+"""Makes stored runs from real weather, then replays them with several numbers of workers and a plain CPU.
 
     python3 scripts/replay_many.py --runs 100 --workers 1,2,8 --json
 
-Exits 1 if a bit differs anywhere. The last replay compiles for a CPU without vector extensions.
+It exits 1 if any bit differs. The last replay compiles for a CPU without vector extensions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLAIN_CPU = "generic"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the runs, replay them, print what came of it."""
+    """Make the runs, replay them, and print the result."""
     options = _parser().parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
         state = options.state or Path(scratch) / "state"
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(state: Path, scratch: Path, runs: int, miners: int, *, quiet: bool) -> None:
-    """Store `runs` small runs below `state`, their inputs kept."""
+    """Store `runs` small runs with their inputs below `state`."""
     import structlog
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -68,7 +68,7 @@ def make(state: Path, scratch: Path, runs: int, miners: int, *, quiet: bool) -> 
 
 
 def replay(state: Path, workers: int, cpu: str = "") -> dict[str, Any]:
-    """Replay every run in a process of its own; return what it said, in short."""
+    """Replay every run in a separate process; return a summary."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CPU_NAME"}
     environment["PYTHONPATH"] = str(ROOT)
     if cpu:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the whole subnet on this machine; makes its own environment first; standard library only."""
+"""Runs a whole subnet on this machine; makes its own environment first; standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import bootstrap
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Replace this process by the local subnet, so that Ctrl-C and every other signal reach it directly."""
+    """Replace this process by the local subnet, so that signals such as Ctrl-C reach it directly."""
     parser().parse_known_args(arguments)
     python = bootstrap.ensure_environment()
     environment = dict(os.environ)
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the options of the local subnet, known here so that --help needs no environment."""
+    """Return the parser of the local subnet, defined here so that --help needs no environment."""
     options = argparse.ArgumentParser(
         prog="scripts/run.py",
         description="Run a local subnet on real weather: chain, archives, miners and the validator. "

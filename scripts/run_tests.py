@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the tests by tier, in an environment it makes itself; standard library only until then."""
+"""Runs the tests by tier, in an environment that it makes; standard library only until then."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TIERS = {
 MEASURED = ("unit", "integration")
 COVERAGE_WANTED = 90
 NO_TESTS = 5
-"""What pytest itself returns when it has collected nothing."""
+"""Exit code of pytest if it collects no test."""
 SIGNALLED = 128
-"""Added to the number of the signal that ended a tier, as shells do."""
+"""Base of the exit code after a fatal signal, as in shells."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the tiers that were asked for; return the first exit code that is not 0."""
+    """Run the requested tiers; return the first exit code that is not 0."""
     options, for_pytest = parser().parse_known_args(arguments)
     named = [tier for tier in TIERS if getattr(options, tier)]
     tiers = list(TIERS) if options.all else named or list(MEASURED)
@@ -76,7 +76,7 @@ def _run_tier(tier: str, python: Path, for_pytest: Sequence[str], *, measured: b
 
 
 def ended_by_signal(tier: str, number: int) -> str:
-    """Return the sentence for a tier whose pytest died: by itself it says nothing.
+    """Return a sentence for a tier whose pytest was killed and said nothing.
 
     >>> ended_by_signal("unit", 2)
     'The unit tier was ended by signal 2 (SIGINT) before its last test; the tests that ran are above.'
@@ -96,7 +96,7 @@ def _coverage(python: Path, *arguments: str) -> int:
 
 
 def _run(command: Sequence[str]) -> int:
-    # Processes that tests start have other working directories; their data belongs here all the same.
+    # Processes of tests have other working directories, but their coverage data belong here.
     environment = os.environ | {"COVERAGE_FILE": str(bootstrap.ROOT / ".coverage")}
     try:
         return subprocess.run(command, cwd=bootstrap.ROOT, env=environment, check=False).returncode

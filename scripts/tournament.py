@@ -13,7 +13,7 @@ import bootstrap
 def main(arguments: Sequence[str]) -> None:
     """Replace this process by the tournament."""
     python = bootstrap.ensure_environment()
-    # As many processes as processors share the work; more threads would only be in their way.
+    # One process per processor shares the work, so more threads would only slow them down.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(bootstrap.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

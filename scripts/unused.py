@@ -40,7 +40,7 @@ EXCEPTIONS: Mapping[str, str] = {
     "gaia.validator.db.states:VectorState.INTENDED": "the default of its column",
     "gaia.validator.db.connection:Database.connections": "tests hold that no connection is left behind",
 }
-"""Module and name, or a module alone -> why it stays though no production code uses it."""
+"""Module and name, or a module alone -> reason to keep it although no production code uses it."""
 
 CALLED_BY_LIBRARIES: Mapping[str, str] = {
     "capture_signals": "uvicorn",
@@ -50,33 +50,33 @@ CALLED_BY_LIBRARIES: Mapping[str, str] = {
     "model_config": "pydantic",
     "settings_customise_sources": "pydantic",
 }
-"""Members that a library finds by their names."""
+"""Members that a library finds by name."""
 
 REGISTERING = {"field_validator", "model_validator"}
-"""Decorators that hand what they decorate to a library."""
+"""Decorators that register their function with a library."""
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Something that gaia/ defines."""
+    """A definition in gaia/."""
 
     path: Path
     line: int
     module: str
     name: str
-    """Within the module; of a method "Class.method"."""
+    """Name in the module; "Class.method" for a method."""
     node: ast.stmt
 
     @property
     def last(self) -> str:
-        """The name that users write."""
+        """The name that other code uses."""
         return self.name.rpartition(".")[2]
 
     @property
     def lines(self) -> set[int]:
-        """Where it stands."""
+        """Path and line."""
         return set(range(self.node.lineno, (self.node.end_lineno or self.node.lineno) + 1))
 
     @property
@@ -90,20 +90,20 @@ class Definition:
 
 @dataclass(slots=True)
 class Uses:
-    """What one file names, and on which lines."""
+    """Names that one file uses, with their lines."""
 
     names: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """Names read, by lines."""
+    """Name -> lines on which it is read."""
     attributes: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """Attributes and names of arguments, by lines."""
+    """Attribute or keyword argument -> lines."""
     words: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """Words of strings that are no sentence, by lines."""
+    """Word of a string that is not a sentence -> lines."""
     imported: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(Module, name) -> the name it has in this file."""
+    """(Module, name) -> its name in this file."""
 
 
 def main() -> int:
-    """Print what is unused, and exceptions that are needed no more; return the exit code."""
+    """Print unused definitions and needless exceptions; return the exit code."""
     without = unused(ROOT, exceptions=())
     left = unused(ROOT, EXCEPTIONS)
     needless = [name for name in EXCEPTIONS if not any(_is_named(one, {name}) for one in without)]
@@ -116,9 +116,9 @@ def main() -> int:
 
 
 def unused(root: Path, exceptions: Collection[str]) -> list[Definition]:
-    """Return the definitions below `root`/gaia that nothing in `root`/gaia and `root`/scripts uses.
+    """Return the definitions below `root`/gaia that no code in `root`/gaia and `root`/scripts uses.
 
-    What only an unused definition uses is unused too; `exceptions` count as used.
+    Definitions that only unused ones use are unused too; `exceptions` count as used.
     """
     trees = {
         path: ast.parse(path.read_text())
@@ -155,7 +155,7 @@ def _definitions(path: Path, tree: ast.Module, module: str) -> Iterator[Definiti
             yield Definition(path, node.lineno, module, name, node)
         if isinstance(node, ast.ClassDef):
             for member in node.body:
-                # What is declared with a type is a field: data that may be written without being read here.
+                # An annotated name is a field, which may be written without being read here.
                 name = None if isinstance(member, ast.AnnAssign) else _name_of(member)
                 if name is not None and name not in CALLED_BY_LIBRARIES and not _is_registered(member):
                     yield Definition(path, member.lineno, module, f"{node.name}.{name}", member)
@@ -211,7 +211,7 @@ def _is_used(
     homes: Mapping[str, set[str]],
     dead: Mapping[Path, set[int]],
 ) -> bool:
-    """Say whether lines that are not `dead`, and not its own, name the definition."""
+    """Return whether lines outside the definition and not `dead` name it."""
     last = definition.last
     importable_from = homes.get(f"{definition.module}:{last}", set()) | {definition.module}
     for path, found in uses.items():
@@ -229,7 +229,7 @@ def _is_used(
 
 
 def _lines_of(name: str, homes: set[str], found: Uses) -> set[int]:
-    """Return where a file uses `name`, imported from one of `homes`, or as an attribute of one of them."""
+    """Return the lines that use `name`, imported from one of `homes` or as an attribute of one."""
     lines: set[int] = set()
     for home in homes:
         package, _, module = home.rpartition(".")
@@ -241,7 +241,7 @@ def _lines_of(name: str, homes: set[str], found: Uses) -> set[int]:
 
 
 def _homes(uses: Mapping[str, Uses]) -> dict[str, set[str]]:
-    """Return "module:name" -> the modules it can be imported from: its own, and those that hand it on."""
+    """Return "module:name" -> modules from which it can be imported, including re-exports."""
     homes: dict[str, set[str]] = defaultdict(set)
     for module, found in uses.items():
         for source, name in found.imported:

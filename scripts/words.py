@@ -34,7 +34,7 @@ _EMPHASIS = re.compile(r"\*+(?=\w)|(?<=[\w.,:;!?)])\*+")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+")
 _END = re.compile(r"[.!?][_\"')\]]*\s+")
 _A_NAME = "NAME"
-"""Stands for a code span or an address: one name to a reader, whatever is in it."""
+"""Replaces a code span or an address, which readers see as one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ def sentences(text: str) -> list[str]:
 
 
 def words(sentence: str) -> int:
-    """Return the number of words: what stands between blanks and has a letter or a digit."""
+    """Return the number of words: pieces between blanks that contain a letter or a digit."""
     return sum(any(letter.isalnum() for letter in piece) for piece in sentence.split())
 
 
 def is_prose(sentence: str) -> bool:
-    """Return False for a list of names alone, which nobody reads as a sentence."""
+    """Return False for a list of names alone, which is not a sentence."""
     return any(re.search(r"[^\W\d_]{2,}", piece) for piece in sentence.replace(_A_NAME, "").split())
 
 
 def paragraphs(markdown: str) -> Iterator[tuple[int, str]]:
-    """Yield each paragraph and list item with its line; no code, tables, headings or comments."""
+    """Yield each paragraph and list item with its line; skip code, tables, headings and comments."""
     start, lines = 0, list[str]()
     fence = ""
     blanked = re.sub(r"<!--.*?-->", lambda hidden: "\n" * hidden[0].count("\n"), markdown, flags=re.DOTALL)
@@ -127,14 +127,14 @@ def measure_pages(root: Path = ROOT) -> dict[str, list[Sentence]]:
 
 
 def figures(found: Sequence[Sentence]) -> dict[str, float]:
-    """Return how many sentences there are, and their mean and longest in words."""
+    """Return the number of sentences, and their mean and longest length in words."""
     lengths = [sentence.words for sentence in found]
     mean = sum(lengths) / len(lengths) if lengths else 0.0
     return {"sentences": len(lengths), "mean": round(mean, 2), "longest": max(lengths, default=0)}
 
 
 def violations(sources: Mapping[str, Sequence[Sentence]]) -> list[str]:
-    """Return what is too long, one line each: the mean of each source, and single sentences."""
+    """Return one line for each source with a mean that is too long, and for each sentence that is."""
     means = {name: figures(found)["mean"] for name, found in sources.items()}
     broken = [f"{name}: mean of {mean} words" for name, mean in means.items() if mean > MOST_MEAN_WORDS]
     every = [one for found in sources.values() for one in found]
@@ -142,7 +142,7 @@ def violations(sources: Mapping[str, Sequence[Sentence]]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; return 1 if --check was asked for and something is too long."""
+    """Print the figures; return 1 with --check if something is too long."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

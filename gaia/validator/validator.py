@@ -1,4 +1,4 @@
-"""Entry point `gaia-validator`: read the settings, check the machine, become the Supervisor."""
+"""Entry point `gaia-validator`: reads the settings, checks the machine, and becomes the Supervisor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 if not __package__:
-    # Given this file, Python looks for imports in its folder: there `gaia` is not, but other names may be hidden.
+    # Run as a script, this file's folder is on the import path; it lacks `gaia` and may hide other modules.
     sys.path = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).resolve().parent))]
 
-from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - where to find it is said above
+from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the validator; return the exit code, of which errors.ExitCode knows the meaning."""
+    """Run the validator; return the exit code, as defined in `errors.ExitCode`."""
     arguments = _parse(argv)
-    # Not before: --help needs no settings, and reading them loads much.
+    # Imported here, because --help needs no settings, and reading them loads much.
     from gaia.validator.app.startup.options import supervisor_options
     from gaia.validator.app.startup.preflight import preflight
     from gaia.validator.app.startup.reading import read_settings
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
-    """Print every setting's name, value and origin; and what the kernel offers."""
+    """Print name, value and origin of every setting, and the features of the kernel's sandbox."""
     from gaia.validator.app.sandbox.confine import survey
 
     name_width = max(len(name) for name, _, _ in rows)
@@ -53,20 +53,20 @@ def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
         print(f"\nThis kernel's sandbox for compute workers is {survey()}.")
         sys.stdout.flush()
     except BrokenPipeError:
-        # `head` has read enough; Python would complain of it once more at its end.
+        # The reader has closed the pipe; Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def become_supervisor(options: Options) -> NoReturn:
-    """Replace this program by the Supervisor, in the same process.
+    """Replace this program by the Supervisor in the same process.
 
-    The Supervisor starts afresh because reading settings loads libraries, asyncio
-    among them, that the parent of all must not carry.
+    The Supervisor is a new program, because reading settings loads libraries such as asyncio, which
+    the Supervisor must not carry.
     """
     import msgspec
 
     os.set_inheritable(options.lock_fd, True)
-    # Through memory, since a command line is for all to read and settings hold secrets.
+    # Passed through memory, because settings hold secrets and everybody can read a command line.
     memory = os.memfd_create("options", 0)
     os.write(memory, msgspec.msgpack.encode(options))
     os.lseek(memory, 0, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""What an idle tick asks of the database, beside the same tick when it still read every manifest."""
+"""Measures the database load of an idle tick, and that of a tick that reads every manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INIT = datetime(2026, 3, 1, tzinfo=UTC)
 MANIFEST_BYTES = 221_399
-"""Of an honest manifest: 69 fields, 40 steps."""
+"""Size of an honest manifest with 69 fields and 40 steps."""
 SCORED_LEADS = (24, 48, 72, 96, 120)
 BEFORE = (
     "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256,"
@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; return {"ratios", "figures"}: ratios are medians of those of each round.
+    """Measure; return {"ratios", "figures"}; ratios are medians over the rounds.
 
-    Database time is the server's own account (pg_stat_database.active_time). It passes
-    while answers are sent, too, so other work on the machine makes it longer.
+    Database time is the server's active_time of pg_stat_database. It includes the sending of
+    answers, so other work on the machine makes it longer.
     """
     sys.path.insert(0, str(ROOT))
     silence()
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def silence() -> None:
-    """Keep the validator's log off the screen."""
+    """Suppress the validator's log."""
     import structlog
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -87,7 +87,7 @@ def silence() -> None:
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """Run an embedded PostgreSQL; yield its URL."""
+    """Run an embedded PostgreSQL server; yield its URL."""
     from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 
     postgres = EmbeddedPostgres(folder)
@@ -129,7 +129,7 @@ async def measure(folder: Path, dsn: str, plan: Plan) -> Samples:
 async def one_tick(
     folder: Path, dsn: str, relayed: str, counter: list[int], now: datetime
 ) -> dict[str, float]:
-    """Advance the weather task once where nothing is due; return what that took."""
+    """Advance the weather task once while nothing is due; return the costs."""
     before = await server_time(dsn)
     counter.clear()
     async with connected(relayed) as database:
@@ -147,7 +147,7 @@ async def one_tick(
 
 
 def idle_task(folder: Path, database: Database) -> WeatherTask:
-    """Return the task as the engine makes it, with nobody behind it: an idle tick asks nobody."""
+    """Return the task as the engine makes it, without miners and archives, which an idle tick does not need."""
     from gaia.tasks.defined_tasks.base import Archives
     from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
     from gaia.tasks.defined_tasks.weather.task import WeatherTask
@@ -162,7 +162,7 @@ def idle_task(folder: Path, database: Database) -> WeatherTask:
 
 
 class Nobody:
-    """Knows no miners; asked for anything else it raises."""
+    """Stands in for miners and archives; it knows no miners, and raises for anything else."""
 
     def latest(self) -> None:
         return None
@@ -171,7 +171,7 @@ class Nobody:
 async def with_manifests(
     connection: Connection, run_id: str, states: Sequence[str], now: datetime
 ) -> list[Forecast]:
-    """Do what `queries.due_forecasts` did when it read the manifests as well."""
+    """Return due forecasts with a query that also reads the manifests."""
     from gaia.validator.db.queries import Forecast
 
     rows = [dict(row) for row in await connection.fetch(BEFORE, run_id, list(states), now)]
@@ -192,7 +192,7 @@ async def connected(dsn: str) -> AsyncIterator[Database]:
 
 
 async def fill(database: Database, plan: Plan) -> None:
-    """Store runs half of whose leads are scored, of miners whose manifests are frozen."""
+    """Store runs with frozen manifests and half of their leads scored."""
     from gaia.tasks.defined_tasks.weather.schedule import run_id_of
     from gaia.validator.core.database_setup import run_comprehensive_database_setup
     from gaia.validator.db import queries
@@ -229,7 +229,7 @@ async def fill(database: Database, plan: Plan) -> None:
 
 
 def a_manifest(name: str) -> bytes:
-    """Return a manifest of `MANIFEST_BYTES` whose digests are as random as real ones."""
+    """Return a manifest of `MANIFEST_BYTES` with random digests."""
     files, size, number = {}, 0, 0
     while size < MANIFEST_BYTES - 200:
         path = f"field_{number % 69}/{number // 69}.0.0"
@@ -240,9 +240,9 @@ def a_manifest(name: str) -> bytes:
 
 
 async def server_time(dsn: str) -> float:
-    """Milliseconds in which the server was at work, of connections that have ended.
+    """Return the milliseconds of server work, for connections that have ended.
 
-    A backend hands in its account at its end, so the account stands still once nobody is connected.
+    A backend reports its statistics when it ends, so they are final once no client is connected.
     """
     import asyncpg
 
@@ -263,7 +263,7 @@ async def server_time(dsn: str) -> float:
 
 @asynccontextmanager
 async def relay(dsn: str) -> AsyncIterator[tuple[str, list[int]]]:
-    """Yield a URL whose connections lead to `dsn`, and a list to which the size of each piece answered is added."""
+    """Yield a URL that forwards to `dsn`, and a list that collects the sizes of the answers."""
     target, counted = dsn.partition("host=")[2], list[int]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""What decoding one field can cost: the slowest frame that passes the checks, and what those that do not would have cost."""
+"""Measures the cost of decoding one field: the slowest frames that pass the checks, and refused frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KIB = 1024
 BLOCK_SIZES = (4 * KIB, 8 * KIB, 16 * KIB, 64 * KIB, 128 * KIB, KIB * KIB)
 SHARE = 64
-"""Of the frame with one shared stream only so much is decoded: whole it takes more than an hour."""
+"""Bytes that are decoded of the frame with one shared stream, which would take more than an hour in full."""
 SOME_EMPTY_BLOCKS = 3000
 
 Make = Callable[[], bytes]
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; return {"ratios", "refused", "figures"}: ratios are CPU time over that of an honest frame.
+    """Measure; return {"ratios", "refused", "figures"}; ratios are CPU times relative to an honest frame.
 
-    Each frame is decoded in turn with the honest one; its ratio is the median of the rounds'.
+    Each frame is decoded in turn with the honest one; its ratio is the median over the rounds.
     """
     sys.path.insert(0, str(ROOT))
     from benchmarks.scoring_peers.inputs import CODEC, some_fields
@@ -79,16 +79,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 class Costs:
-    """Decodes frames beside an honest one.
+    """Decodes frames in turn with an honest one.
 
     Parameters
     ----------
     honest
-        A frame as the reference miner writes it.
+        A frame of the reference miner.
     size
         Bytes of a field.
     rounds
-        How often each frame is decoded.
+        Number of times that each frame is decoded.
     """
 
     def __init__(self, honest: bytes, size: int, rounds: int) -> None:
@@ -100,7 +100,7 @@ class Costs:
         self._decode_ms(honest)
 
     def ratio(self, frame: bytes, size: int = 0) -> float:
-        """Return the median ratio of CPU times, without any check of `frame`, which decodes to `size` bytes."""
+        """Return the median ratio of CPU times for an unchecked `frame`, which decodes to `size` bytes."""
         found = []
         for _ in range(self._rounds):
             self.honest_ms.append(self._decode_ms(self._honest))
@@ -108,7 +108,7 @@ class Costs:
         return statistics.median(found)
 
     def accepted(self, frame: bytes) -> float:
-        """Return the ratio of a frame that passes; raises `MinerFault` for any other."""
+        """Return the ratio of a frame that passes the checks; raise `MinerFault` for any other."""
         from gaia.tasks.defined_tasks.weather.validator.reading.frames import check_frame
 
         check_frame(frame, "2t/0.0.0", self._size)
@@ -123,7 +123,7 @@ class Costs:
             return None
 
     def checking_ms(self, frame: bytes = b"") -> float:
-        """Return what the check alone takes, of the honest frame unless another is given."""
+        """Return the CPU time of the check alone, for the honest frame unless another is given."""
         from gaia.tasks.defined_tasks.weather.validator.reading.frames import check_frame
 
         check = partial(check_frame, frame or self._honest, "2t/0.0.0", self._size)
@@ -132,7 +132,7 @@ class Costs:
     def _decode_ms(self, frame: bytes, size: int = 0) -> float:
         from numcodecs import blosc
 
-        # The same buffer each time, as the handlers do it.
+        # The same buffer each time, as in the handlers.
         return cpu_ms(partial(blosc.decompress, frame, self._out[: size or self._size]))
 
 
@@ -143,7 +143,7 @@ def cpu_ms(work: Callable[[], Any]) -> float:
 
 
 def writers(field: Any) -> Mapping[str, Make]:
-    """Return what real writers make of an honest field."""
+    """Return frames that real writers make from an honest field."""
     from numcodecs import Blosc
 
     wanted = [("lz4", 1, 1), ("lz4", 9, 2), ("zstd", 1, 1), ("zstd", 5, 0), ("zstd", 7, 2)]
@@ -156,7 +156,7 @@ def writers(field: Any) -> Mapping[str, Make]:
 
 
 def attacks(size: int) -> Mapping[str, Make]:
-    """Return the slowest frames known that pass."""
+    """Return the slowest known frames that pass the checks."""
     from gaia.localnet.miners import hostile_frames
 
     return {
@@ -170,7 +170,7 @@ def attacks(size: int) -> Mapping[str, Make]:
 
 
 def search(size: int, tries: int, seed: int) -> Iterator[tuple[str, Make]]:
-    """Yield frames with tables of any density in blocks of any size, most of them near the limits."""
+    """Yield frames with random densities of tables and sizes of blocks, mostly near the limits."""
     from gaia.localnet.miners import hostile_frames
 
     rng = random.Random(seed)
@@ -183,7 +183,7 @@ def search(size: int, tries: int, seed: int) -> Iterator[tuple[str, Make]]:
 
 
 def refused(size: int, costs: Costs) -> dict[str, float]:
-    """Return what attacks that do not pass would have cost; of one shared stream, worked out from a part."""
+    """Return the cost that refused attacks would have; that of one shared stream is extrapolated."""
     from gaia.localnet.miners import hostile_frames
 
     part = size // SHARE // 8 * 8

@@ -1,4 +1,4 @@
-"""The compute pool beside its peers, all in one interleaved run: how fast, and what a kill -9 costs."""
+"""Compares the compute pool with its peers in one interleaved run: speed, and recovery from kill -9."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OURS = "ours"
 FLOOR = "socketpair"
 EXECUTOR = "processpoolexecutor"
 NEEDS = {"loky": "loky", "dask": "distributed"}
-"""The module that a peer needs; requirements/bench.lock has them."""
+"""Peer -> module that it needs; requirements/bench.lock has them."""
 
 
 class Plan(NamedTuple):
-    """How often each thing is measured, and how long a peer may take."""
+    """Numbers of repetitions, and time limits of a peer."""
 
     rounds: int
     trips: int
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 FULL = Plan(rounds=7, trips=3000, units=20000, trials=9, patience_s=3.0)
 QUICK = Plan(rounds=2, trips=300, units=2000, trials=2, patience_s=2.0)
 SLOW_PEERS = {"dask": 40, "celery_redis": 40, "loky": 4, "multiprocessing_pool": 2, EXECUTOR: 4}
-"""By how much fewer repetitions these get: they are slower, and a median needs no more."""
+"""Factor by which slower measurements are repeated less often."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; return {"ratios", "figures", "peers"}, microseconds and milliseconds as the names say."""
+    """Measure; return {"ratios", "figures", "peers"}; names of figures end in their unit."""
     plan = QUICK if arguments.quick else FULL
     interpreters = available(arguments.celery_python)
     if arguments.peers:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def available(celery_python: str | None) -> dict[str, str]:
-    """Return the interpreter for each peer that can run here."""
+    """Return peer -> interpreter, for each peer that can run here."""
     names = [FLOOR, "socketpair_anywhere", OURS, EXECUTOR, "multiprocessing_pool"]
     names += [peer for peer, module in NEEDS.items() if importlib.util.find_spec(module)]
     interpreters = dict.fromkeys(names, sys.executable)
@@ -77,7 +77,7 @@ def available(celery_python: str | None) -> dict[str, str]:
 
 
 class PeerProcess:
-    """A peer in a session of its own, so that its hanging is a result and its end is complete."""
+    """A peer in its own session, so that a hang is a result and all its processes can be ended."""
 
     def __init__(self, name: str, python: str) -> None:
         self.name = name
@@ -85,7 +85,7 @@ class PeerProcess:
         self._start()
 
     def ask(self, order: str, *arguments: Any, timeout_s: float = 60.0) -> Any:
-        """Return what the peer measured; {"error": ...} when it failed, "hangs" among it."""
+        """Return the peer's result; {"error": ...} if it failed or hung."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -104,7 +104,7 @@ class PeerProcess:
         return answer.get("value", answer)
 
     def close(self) -> None:
-        """Let it end by itself for a moment, then end its whole session."""
+        """Wait a moment for its end, then kill its whole session."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -130,7 +130,7 @@ class PeerProcess:
 
 
 def measure_speed(processes: Mapping[str, PeerProcess], samples: Any, plan: Plan) -> None:
-    """Everyone's round trip and throughput in turn, round after round, so that all meet the same weather."""
+    """Measure round trip and throughput of all peers in turn, so that all meet the same conditions."""
     for number in range(plan.rounds):
         for name, process in processes.items():
             fewer = SLOW_PEERS.get(name, 1)
@@ -142,7 +142,7 @@ def measure_speed(processes: Mapping[str, PeerProcess], samples: Any, plan: Plan
 
 
 def measure_faults(processes: Mapping[str, PeerProcess], samples: Any, plan: Plan) -> None:
-    """Starts and kills: ours often enough for a median, the peers a few times."""
+    """Measure starts and recoveries: ours often enough for a median, those of peers a few times."""
     peers = {name: process for name, process in processes.items() if not name.startswith(FLOOR)}
     for number in range(plan.trials):
         for name, process in peers.items():
@@ -166,7 +166,7 @@ def _note(samples: Any, name: str, measure: str, found: Any) -> None:
 
 
 def summary(samples: Mapping[str, Mapping[str, Sequence[Any]]], missing: Sequence[str]) -> dict[str, Any]:
-    """Medians, and ratios of what was measured in the same round."""
+    """Return medians, and ratios of values from the same round."""
     peers: dict[str, Any] = {name: _described(found) for name, found in samples.items()}
     peers |= dict.fromkeys(missing, "not installed; see docs/how-to/measure.md")
     ours = peers[OURS]
@@ -207,7 +207,7 @@ def _described(found: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
 
 
 def _ratio(samples: Mapping[str, Mapping[str, Sequence[float]]], measure: str, other: str) -> float | None:
-    """Median over the rounds of ours by theirs."""
+    """Return the median over the rounds of our value divided by theirs."""
     if other not in samples:
         return None
     pairs = zip(samples[OURS][measure], samples[other][measure], strict=False)

@@ -1,4 +1,4 @@
-"""Scoring beside its peers and beside what memory, hash and decoder allow, all in one interleaved run."""
+"""Compares scoring with its peers, and with the limits of memory, hash and decoder, in one interleaved run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BATCH_MINERS = 16
 MANY = 256
 SETS = 8
-"""Of input arrays: more than the caches of the processor hold, so that each is read from memory."""
+"""Number of input arrays, more than the processor's caches hold, so that each is read from memory."""
 
 Samples = dict[str, list[float]]
 
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; return {"ratios", "figures"}: ratios are medians of those of each round.
+    """Measure; return {"ratios", "figures"}; ratios are medians over the rounds.
 
-    Times are CPU time, of which others at work on the machine take none away.
+    Times are CPU times, which other work on the machine does not change much.
     """
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     sys.path.insert(0, str(ROOT))
@@ -86,14 +86,14 @@ def ratios(samples: Samples) -> dict[str, float]:
 
 
 def timed(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> tuple[float, Any]:
-    """Return (milliseconds, what `work` returned)."""
+    """Run `work`; return (milliseconds, its result)."""
     started = clock()
     value = work()
     return (clock() - started) * 1e3, value
 
 
 def measure_kernel(day1: Any, plan: Plan, samples: Samples) -> dict[str, float]:
-    """All measures of one field, beside reading its four arrays once and beside others' libraries."""
+    """Compare all measures of one field with one read of its four arrays, and with other libraries."""
     from benchmarks.scoring_peers import peers
     from gaia.tasks.defined_tasks.weather.validator.areas import row_weights
     from gaia.tasks.defined_tasks.weather.validator.kernel import sum_both, weigh
@@ -135,7 +135,7 @@ def measure_kernel(day1: Any, plan: Plan, samples: Samples) -> dict[str, float]:
 
 
 def agreement(fields: list[Any]) -> dict[str, float]:
-    """Largest relative difference to what each peer computed from the same numbers in float64."""
+    """Return the largest relative difference from each peer's results in float64."""
     from benchmarks.scoring_peers import peers
     from gaia.tasks.defined_tasks.weather.validator.measures import Measures, field_components
 
@@ -159,7 +159,7 @@ def first_field(day1: Any) -> list[Any]:
 
 
 def reader() -> Callable[[Any], float]:
-    """Return what reads an array once, as fast as can be: a sum in whatever order is best."""
+    """Return a function that reads an array once at full speed: a sum in any order."""
     import numba
     import numpy as np
 
@@ -174,7 +174,7 @@ def reader() -> Callable[[Any], float]:
 
 
 def measure_day1(day1: Any, plan: Plan, samples: Samples) -> None:
-    """One miner's first day: ours, stock libraries on zarr stores, and hash + decode + memory read alone."""
+    """Compare one miner's first day: ours, stock libraries on zarr stores, and only hash, decode and read."""
     from gaia.tasks.defined_tasks.weather.units import ScoreDay1
     from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
     from gaia.tasks.defined_tasks.weather.validator.scoring import handle_day1_scoring
@@ -198,7 +198,7 @@ def measure_day1(day1: Any, plan: Plan, samples: Samples) -> None:
 
 
 def stock(stores: Mapping[str, str]) -> dict[str, Any]:
-    """Open with xarray, measure with xskillscore."""
+    """Measure with xarray and xskillscore."""
     import xarray as xr
 
     from benchmarks.scoring_peers import peers
@@ -212,7 +212,7 @@ def stock(stores: Mapping[str, str]) -> dict[str, Any]:
 
 
 def limit(day1: Any, read: Callable[[Any], float], miner: int = 0) -> float:
-    """Hash each chunk, decode it, and read the four fields: what no verified score can do without."""
+    """Hash and decode each chunk and read the four fields, which every verified score needs."""
     import numpy as np
     from numcodecs import blosc
 
@@ -230,7 +230,7 @@ def limit(day1: Any, read: Callable[[Any], float], miner: int = 0) -> float:
 
 
 def measure_batches(day1: Any, plan: Plan, samples: Samples) -> None:
-    """CPU for one miner's first day, alone and as one of 256, with and without making our own fields ready."""
+    """Measure CPU time of one miner's first day, alone and as one of 256, with and without reference fields."""
     from gaia.tasks.defined_tasks.weather.units import ScoreBatch, ScoreDay1
     from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 
@@ -253,7 +253,7 @@ def measure_batches(day1: Any, plan: Plan, samples: Samples) -> None:
 
 
 def make_ready(day1: Any, sources: Mapping[str, Path]) -> None:
-    """Decode our own fields from what their sources publish: two GFS files and the climatology's chunks."""
+    """Decode the reference fields from two GFS files and the climatology's chunks."""
     from numcodecs import blosc
 
     from benchmarks.scoring_peers.inputs import CODEC, FIELDS, INIT, LEAD_HOURS
@@ -283,7 +283,7 @@ def make_ready(day1: Any, sources: Mapping[str, Path]) -> None:
 
 
 def memory_figures(plan: Plan) -> dict[str, float]:
-    """Peak memory beyond what was held before, in processes of their own."""
+    """Measure the growth of peak memory, in separate processes."""
     figures = {}
     for what in ("libraries", "kernel", "batch 1", "batch 16", "batch 64"):
         done = subprocess.run(
@@ -298,13 +298,13 @@ def memory_figures(plan: Plan) -> dict[str, float]:
 
 
 def extra_mib(grid: str, what: str, size: int = 1) -> float:
-    """Run once in this process, after a first run; return how much its peak rose above what it held."""
+    """Run once after a warm-up; return the growth of the peak above the memory held before."""
     from benchmarks.scoring_peers.inputs import Day1
     from gaia.tasks.defined_tasks.weather.units import ScoreBatch
     from gaia.tasks.defined_tasks.weather.validator import handlers
 
     if what == "libraries":
-        # Once for all workers: they are forked from a process that has it.
+        # Loaded once, because all workers are forked from a process that has it.
         return peak_of(lambda: import_module(handlers.HANDLERS[ScoreBatch.handler].partition(":")[0]))
     from gaia.tasks.defined_tasks.weather.validator.measures import References
 
@@ -319,7 +319,7 @@ def extra_mib(grid: str, what: str, size: int = 1) -> float:
 
 
 def peak_of(work: Callable[[], Any]) -> float:
-    """Return by how many MiB the resident memory rose while `work` ran (Linux)."""
+    """Return the growth of resident memory in MiB while `work` runs (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
     before = dict(_status())["VmHWM"]
     work()

@@ -1,4 +1,4 @@
-"""What it costs to start: the CPU time of each command's --help, over that of an interpreter that does nothing."""
+"""Measures the CPU time of each command's --help, relative to a bare interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS = {
     "gaia-validator": "gaia.validator.validator",
     "gaia-miner": "gaia.miner.miner",
 }
-"""Command -> module whose `main` it calls, as [project.scripts] says."""
+"""Command -> module whose `main` it calls, as in [project.scripts]."""
 FULL, QUICK = 20, 5
 
 
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; return {"ratios", "figures"}: the lowest CPU time of each over that of the bare interpreter.
+    """Measure; return {"ratios", "figures"}: lowest CPU times relative to the bare interpreter.
 
-    The commands take turns. The lowest counts, because other work on the machine only adds to it.
+    The commands take turns. The lowest time counts, because other work on the machine only adds to it.
     """
     rounds = arguments.rounds or (QUICK if arguments.quick else FULL)
     programs = {BARE: ["-c", "pass"]} | {name: _help_of(module) for name, module in COMMANDS.items()}
@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _help_of(module: str) -> list[str]:
-    """Return what the installed command runs; the command itself may belong to another folder's code."""
+    """Return the program of the command; an installed command may run another folder's code."""
     return ["-c", f"import sys; from {module} import main; sys.exit(main())", "--help"]
 
 
 def _cpu_ms(words: Sequence[str]) -> float:
-    # Coverage, where it measures the tests, would start in these programs too.
+    # If coverage measures the tests, it would start in these programs too.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)

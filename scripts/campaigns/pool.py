@@ -1,4 +1,4 @@
-"""Units flow through the pool while workers, fork server, IO-Engine and Supervisor are killed and stopped."""
+"""Kills and stops workers, fork server, IO-Engine and Supervisor while units run in the pool."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the campaign in lanes side by side; "passed" is false if anything at all was found."""
+    """Run the campaign in parallel lanes; "passed" is false if anything was found."""
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     most = max(1, arguments.kills // _FEWEST_KILLS_OF_A_LANE)
     lanes = min(arguments.lanes or len(os.sched_getaffinity(0)), most)
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def merge(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Add the lanes up, and judge."""
+    """Sum the results of the lanes, and judge them."""
     result: dict[str, Any] = {name: sum(lane[name] for lane in found) for name in _SUMS}
     for name in _LISTS:
         result[name] = [line for lane in found for line in lane[name]]

@@ -1,4 +1,4 @@
-"""A million tiny units through workers that are recycled: does anything grow, drop or pile up?"""
+"""Runs a million tiny units through recycled workers, and checks memory, capacity and queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gaia.validator.app.meeting.rendezvous import board_path, read_board
 SCRIPTS = Path(__file__).resolve().parents[1]
 WORKERS = 2
 WARM_UP = 0.1
-"""The share of the units after which growth is counted."""
+"""Fraction of the units after which growth is measured."""
 MOST_GROWTH = 0.05
 MOST_SUPERVISOR_CPU = 0.01
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Soak; "passed" tells whether capacity held, memory stayed, the Supervisor idled and the queue emptied."""
+    """Run the soak; "passed" requires full capacity, constant memory, an idle Supervisor and an empty queue."""
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="pool-soak-") as scratch:
         options, settings = _described(arguments, Path(scratch))
@@ -87,7 +87,7 @@ def _start(options: dict[str, Any], settings: dict[str, Any], log: Path) -> subp
 
 
 def _watch(supervisor: subprocess.Popen[bytes], data_dir: Path, verdict: Path) -> dict[str, Any]:
-    """Sample workers and Supervisor from outside until the engine has its verdict."""
+    """Sample workers and Supervisor from outside until the engine has written its verdict."""
     rows: list[tuple[float, int, float]] = []
     pids: set[int] = set()
     process = psutil.Process(supervisor.pid)
@@ -163,7 +163,7 @@ def _write_workers(rows: list[tuple[float, int, float]], path: Path) -> None:
 
 
 def _plot(engine: list[dict[str, float]], rows: list[tuple[float, int, float]], path: Path) -> str | None:
-    """Draw the saw-tooth of the workers and the line of the engine, where matplotlib is installed."""
+    """Plot the memory of workers and engine, if matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return None
     import matplotlib as mpl

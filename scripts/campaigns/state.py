@@ -1,4 +1,4 @@
-"""A local subnet whose validator's own things fail: does any miner lose anything by it?"""
+"""Injects failures of the validator's own parts into a local subnet, and checks that no miner loses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gaia.localnet.children import ChildFailed
 _DEFAULT_SEED = 5
 _CALM = "undisturbed"
 _LATE = "outage"
-"""The fault after which manifests are rightly frozen later."""
+"""The fault after which manifests may be frozen later."""
 _TOGETHER = "together"
 _LOSSES = ("rejected", "forfeited", "excused")
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Play the subnet undisturbed and disturbed; return {figures, ratios, violations}."""
+    """Play the subnet with and without faults; return {figures, ratios, violations}."""
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
         return asyncio.run(_campaign(arguments, arguments.keep))
@@ -64,7 +64,7 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> dict[str, An
         plays = {_TOGETHER: {name: chosen[name] for name in TOGETHER if name in chosen}}
     calm = await play(folder / _CALM, form, {}, arguments.seed, arguments.patience)
     figures: dict[str, Any] = {"seed": arguments.seed, _CALM: {"seconds": round(calm.seconds, 1)}}
-    # All miners are honest: where one loses anything undisturbed, nothing can be learned.
+    # All miners are honest, so a loss without faults would make the comparison useless.
     violations = [f"{_CALM}: {line}" for line in (*calm.reading.doubts, *calm.reading.losses())]
     for name, faults in plays.items():
         print(f"{name} ...", file=sys.stderr)
@@ -77,7 +77,7 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> dict[str, An
 async def _disturbed(
     calm: Played, folder: Path, form: Form, faults: Mapping[str, Fault], arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], list[str]]:
-    """Play with `faults`; return figures, and what they did that they may not do."""
+    """Play with `faults`; return figures and violations."""
     try:
         played = await play(folder, form, faults, arguments.seed, arguments.patience)
     except (Stuck, ChildFailed, OSError, asyncpg.PostgresError) as error:
@@ -87,7 +87,7 @@ async def _disturbed(
 
 
 def _ratios(figures: dict[str, Any], names: Collection[str]) -> dict[str, float]:
-    """Shares over all disturbed subnets that came to their end."""
+    """Return the ratios over all completed subnets with faults."""
     ended = [figures[name] for name in names if figures[name]]
     rows = sum(found["rows"] for found in ended)
     return {

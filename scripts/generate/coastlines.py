@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns the coastlines of npm's world-atlas into the small file that maps are drawn with; standard library only.
+"""Converts the coastlines of npm's world-atlas to the small file for maps; standard library only.
 
 npm pack world-atlas && tar xzf world-atlas-*.tgz
 python3 scripts/generate/coastlines.py package/land-110m.json
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def coastlines(topology: dict[str, Any]) -> Iterator[list[Point]]:
-    """Yield each arc as (longitude, latitude) in degrees; the frame of the map is no coast."""
+    """Yield each arc as (longitude, latitude) in degrees, without the frame of the map."""
     (scale_x, scale_y), (shift_x, shift_y) = (
         topology["transform"]["scale"],
         topology["transform"]["translate"],
     )
     for arc in topology["arcs"]:
-        # TopoJSON keeps integers, each point as its distance from the one before.
+        # TopoJSON stores integers, each point as its difference from the one before.
         points = accumulate(arc, lambda one, step: [one[0] + step[0], one[1] + step[1]])
         line = [
             (round(x * scale_x + shift_x, DECIMALS), round(y * scale_y + shift_y, DECIMALS))
@@ -43,7 +43,7 @@ def coastlines(topology: dict[str, Any]) -> Iterator[list[Point]]:
 
 
 def _without_frame(line: list[Point]) -> Iterator[list[Point]]:
-    """Cut a line where it runs along the date line or along the map's lower edge."""
+    """Yield a line cut where it follows the date line or the map's lower edge."""
     piece = line[:1]
     for (x, y), (next_x, next_y) in pairwise(line):
         along_edge = abs(x) == abs(next_x) == 180.0 or min(y, next_y) < -85.0

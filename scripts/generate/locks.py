@@ -1,6 +1,6 @@
 """Writes the locks in requirements/ from pyproject.toml: `.venv/bin/python scripts/generate/locks.py`.
 
-A version that is locked already stays, unless pyproject.toml excludes it; --upgrade takes the newest of all.
+A locked version stays, unless pyproject.toml excludes it; --upgrade takes the newest version of everything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = "requirements"
 OLDEST_PYTHON = "3.11"
 FIRST = "runtime"
-"""Locked before the others, whose versions must agree with it because they share an environment."""
+"""Lock that is made first; the others share its environment, so their versions must agree with it."""
 LOCKS: dict[str, tuple[str, ...]] = {
     FIRST: ("pyproject.toml",),
     "dask": ("pyproject.toml", "--extra", "dask"),
@@ -25,11 +25,11 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "build": ("--group", "pyproject.toml:build"),
     "installer": ("--group", "pyproject.toml:installer"),
 }
-"""Lock -> what of pyproject.toml it holds, with all that this needs."""
+"""Lock -> parts of pyproject.toml that it holds, with their dependencies."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write every lock, for every platform and Python that pyproject.toml allows."""
+    """Write every lock, for all platforms and Pythons that pyproject.toml allows."""
     parser = argparse.ArgumentParser(prog="locks.py", description=__doc__)
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that are allowed")
     upgrade = ("--upgrade",) if parser.parse_args(arguments).upgrade else ()

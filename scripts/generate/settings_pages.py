@@ -127,7 +127,7 @@ def render_exit_codes() -> str:
 
 
 def _with_headings() -> Iterator[tuple[str, str]]:
-    """Yield every setting, the first of a section with the section's heading."""
+    """Yield every setting, the first of each section with the section's heading."""
     for section in SECTIONS:
         heading = section.heading
         for name in section.model_fields:

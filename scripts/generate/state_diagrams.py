@@ -66,7 +66,7 @@ def _section(title: str, states: Iterable[tuple[str, str]], arrows: Sequence[Arr
 
 
 def diagram(arrows: Sequence[Arrow]) -> Iterator[str]:
-    """Yield the lines of a Mermaid diagram; the ledger's record begins and ends at [*]."""
+    """Yield the lines of a Mermaid diagram; [*] means that the ledger has no record."""
     yield from ("```mermaid", "stateDiagram-v2")
     for arrow in arrows:
         source, target = (

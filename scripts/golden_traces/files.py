@@ -1,4 +1,4 @@
-"""Where golden traces are kept, and how: JSON, floats as the shortest text that means the same bits, xz."""
+"""Files of golden traces: JSON with floats as their shortest exact text, compressed with xz."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def path_of(rule_set: str, folder: Path) -> Path:
 
 
 def save(trace: Trace, path: Path) -> None:
-    """Write a trace; the same trace gives the same bytes, and no reader sees half of it."""
+    """Write a trace atomically; equal traces give equal bytes."""
     content = json.dumps(trace, sort_keys=True, separators=(",", ":")).encode()
     put_file(path, lzma.compress(content, check=lzma.CHECK_SHA256, preset=9 | lzma.PRESET_EXTREME))
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a trace.
+    """Return the trace of a file.
 
     Raises
     ------
     TraceUnreadable
-        If it is missing or damaged; says what to do.
+        If it is missing or damaged; the message says what to do.
     """
     try:
         trace = json.loads(lzma.decompress(path.read_bytes()))

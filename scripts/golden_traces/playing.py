@@ -1,4 +1,4 @@
-"""Plays a seeded local subnet whose every score, question and traced vector follows from simulated time alone."""
+"""Plays a seeded local subnet in which simulated time alone decides scores, requests and traced vectors."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SEED: Final = 7
 MOMENTS: Final = tuple(
     FIRST_INIT_TIME + timedelta(days=day, hours=12, minutes=7) for day in (1, 3, 6, 8, 11, 15)
 )
-"""Where simulated time stands still until weights are set; no step of any run is due then.
+"""Simulated times at which the clock stands still until weights are set; no step of a run is due then.
 
-Each run opens at 18:00, is asked in steps of five minutes, and ERA5 comes at 6:00.
+Each run opens at 18:00, is polled every five minutes, and ERA5 is published at 6:00.
 """
 
 _PATIENT: Final[dict[str, Any]] = {
@@ -38,15 +38,15 @@ _PATIENT: Final[dict[str, Any]] = {
     "chain_timeout_s": 60.0,
     "database_timeout_s": 60.0,
 }
-"""A busy machine may be slow to answer; only a dead miner may run out of time, because that is a question more.
+"""Time limits for a busy machine: only a dead miner may exceed them, because a retry changes the trace.
 
-It runs out of the 10 s for a connection, well before the conversation's time is over: its reason is always that one.
+It exceeds the 10 s for a connection, well before the limit of the exchange, so its reason is always the same.
 """
 
 _SET_AT: Final = "SELECT count(*) FROM weight_journal WHERE intended_at = $1 AND state = 'set'"
 _LOOK_S: Final = 0.1
 _PATIENCE_S: Final = 240.0
-"""Longest real time without any progress."""
+"""Longest real time without progress."""
 
 
 class Stuck(GaiaError):
@@ -54,7 +54,7 @@ class Stuck(GaiaError):
 
 
 class _StillSubnet(LocalSubnet):
-    """A local subnet that is patient, and whose time stands still at the first of `MOMENTS`."""
+    """A local subnet with long time limits, whose clock stops at the first of `MOMENTS`."""
 
     def start_validator(self) -> None:
         if self.settings is not None:
@@ -68,12 +68,12 @@ class _StillSubnet(LocalSubnet):
 
 
 async def play(rule_set: RuleSet, state_dir: Path) -> Reading:
-    """Run one subnet below `state_dir` to its end and read its trace.
+    """Run one subnet below `state_dir` to its end; return its trace.
 
     Raises
     ------
     GaiaError
-        If a process of it ends, nothing moves any more, or the chain holds other weights than the journal.
+        If one of its processes ends, it makes no progress, or chain and journal hold different weights.
     OSError
         If the chain or the database is away at the end.
     """
@@ -86,7 +86,7 @@ async def play(rule_set: RuleSet, state_dir: Path) -> Reading:
         for moment, end in zip(MOMENTS, [*MOMENTS[1:], options.clock_end], strict=True):
             await _until(subnet, _time_stands_at(subnet, moment))
             await _until(subnet, _weights_set_at(database, moment))
-            # The validator moves the clock no more, so nobody else writes it.
+            # The validator no longer moves the clock, so no other process writes it.
             subnet.clock.extend(end)
         await _until(subnet, _settled(subnet))
         await subnet.report(subnet.last_progress, {})
@@ -101,7 +101,7 @@ Condition = Callable[[], Awaitable[bool]]
 
 
 async def _until(subnet: _StillSubnet, holds: Condition) -> None:
-    """Wait for a condition as long as the subnet makes progress."""
+    """Wait for a condition while the subnet makes progress."""
     seen: Any = None
     deadline = 0.0
     while not await holds():
@@ -126,7 +126,7 @@ def _time_stands_at(subnet: _StillSubnet, moment: datetime) -> Condition:
 
 
 def _weights_set_at(database: Database, moment: datetime) -> Condition:
-    """Weights of scores as of `moment` stand on chain."""
+    """Return whether weights from the scores at `moment` are on chain."""
 
     async def holds() -> bool:
         async with database.transaction() as connection:
@@ -136,7 +136,7 @@ def _weights_set_at(database: Database, moment: datetime) -> Condition:
 
 
 def _settled(subnet: _StillSubnet) -> Condition:
-    """The weights on chain rest on every run."""
+    """Return whether the weights on chain cover every run."""
 
     async def holds() -> bool:
         return (await subnet.progress()).is_settled(DAYS)

@@ -1,4 +1,4 @@
-"""What the miners of a local subnet were asked, as they recorded it, in an order that no machine's speed decides."""
+"""Reads the requests that the miners of a local subnet recorded, in an order independent of speed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
 )
 
 SESSION: Final = "session"
-"""Stands where a run would: questions that belong to none."""
+"""Used in place of a run for requests that belong to none."""
 STRANGE: Final = "strange"
-"""Stands where a run would: a job, file or path that is none of ours."""
+"""Used in place of a run for an unknown job, file or path."""
 
 _WORDS: Final = {
     PUBLIC_KEY_PATH: "public key",
@@ -35,7 +35,7 @@ _WORDS: Final = {
 
 
 class Subjects:
-    """Tells to which run one miner's jobs and files belong."""
+    """Maps one miner's jobs and files to runs."""
 
     def __init__(self, hotkey: str, init_times: Mapping[str, datetime]) -> None:
         self._starts = {moment: run_id for run_id, moment in init_times.items()}
@@ -43,7 +43,7 @@ class Subjects:
         self._stores = {store_name_of(moment, hotkey): run_id for run_id, moment in init_times.items()}
 
     def run_and_words(self, line: Mapping[str, Any]) -> tuple[str, str, bool]:
-        """Return (run, what was asked, whether it was a file)."""
+        """Return (run, name of the request, whether it is a file)."""
         path, about = line["path"], line["about"]
         if line["method"] == "CONNECT":
             return SESSION, "connection", False
@@ -62,10 +62,10 @@ class Subjects:
 
 
 def questions_of(record: Iterable[str], subjects: Subjects) -> dict[str, dict[str, Any]]:
-    """Return run -> simulated time -> what one miner was asked then.
+    """Return run -> simulated time -> requests to one miner.
 
-    "asked" names the calls in their order. Files are fetched several at once, so
-    "fetched" holds them by name, each with the words for its answers.
+    "asked" names the calls in order. Files are downloaded several at once, so "fetched" holds them
+    by name, each with its answers.
     """
     asked: dict[tuple[str, str], list[str]] = defaultdict(list)
     fetched: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))

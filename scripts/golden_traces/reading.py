@@ -1,4 +1,4 @@
-"""Reads from a finished local subnet what a golden trace holds."""
+"""Reads the golden trace of a finished local subnet."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MEASURES: Final = (
     "skill_persistence", "skill_blend", "activity", "pattern_correlation", "clone_distance", "mse_climatology",
     "mse_gfs", "mse_persistence", "mse_blend",
 )  # fmt: skip
-"""Columns of component_scores that are traced; others may be added to the table."""
+"""Traced columns of component_scores; the table may get others."""
 
 _SQL: Final[Mapping[str, str]] = {
     "runs": "SELECT run_id, init_time, rule_set, state, opened_at, completed_at FROM runs ORDER BY run_id",
     "forecasts": "SELECT run_id, hotkey, uid, state, reason, manifest_sha256,"
-    # Traces keep the names of the columns as they were when the first was recorded.
+    # Traces keep the column names of the first recording.
     " committed_at AS frozen_at, committed_round AS frozen_round"
     " FROM forecasts ORDER BY run_id, hotkey",
     "components": f"SELECT run_id, hotkey, rule_set, kind, lead_hours, field, {', '.join(MEASURES)}"  # noqa: S608 - the names stand above
@@ -41,27 +41,27 @@ _SQL: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A trace, and what was wrong with the subnet itself."""
+    """A trace, and the faults of the subnet itself."""
 
     trace: Mapping[str, Any]
     problems: Sequence[str]
     vectors: int
-    """All that were journalled; most are of moments that the machine's speed decides."""
+    """All journalled vectors; the machine's speed decides the moments of most."""
 
 
 async def read_trace(
     connection: Connection, specs: Mapping[str, MinerSpec], miners: Path, moments: Sequence[datetime]
 ) -> Reading:
-    """Read everything but the settings of the subnet.
+    """Return all traced data except the settings of the subnet.
 
     Parameters
     ----------
     specs
-        The miners by hotkey.
+        Hotkey -> miner.
     miners
-        The folder in which they keep what they were asked.
+        Folder in which they record their requests.
     moments
-        Simulated times at which the validator had nothing to do until weights were set.
+        Simulated times at which the clock stood still until weights were set.
     """
     rows = {name: [dict(row) for row in await connection.fetch(sql)] for name, sql in _SQL.items()}
     names = {hotkey: spec.name for hotkey, spec in specs.items()}
@@ -82,7 +82,7 @@ async def read_trace(
 def _nested(
     rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], keys: Sequence[str]
 ) -> dict[str, Any]:
-    """Return run -> miner -> one level for each of `keys` -> values."""
+    """Return run -> miner -> one level per key in `keys` -> values."""
     tree: dict[str, Any] = {}
     for row in rows:
         branch = tree
@@ -94,7 +94,7 @@ def _nested(
 
 
 def _values(row: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """Return what is none of `keys`; what is NULL is left out."""
+    """Return the columns that are not in `keys` and not NULL."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in row.items()
@@ -108,9 +108,9 @@ def vectors_at(
     moments: Sequence[datetime],
     names: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the vector of each moment and of the end, and a problem for each that is missing or not alone.
+    """Return the vectors of each moment and of the end, and a problem for each missing or ambiguous one.
 
-    Any other vector was made while scores came in, of as many as were there by then.
+    Other vectors were computed while scores arrived, from those that existed then.
     """
     wanted = {moment.isoformat(): [row for row in rows if row["intended_at"] == moment] for moment in moments}
     wanted["end"] = [row for row in rows if set(row["completed_ids"]) == set(run_ids)]
@@ -136,7 +136,7 @@ def _vector(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 async def _not_replayed(connection: Connection, run_ids: Sequence[str]) -> list[str]:
-    """Compute every journalled vector anew from what it was made from; return a line for each that differs."""
+    """Recompute every journalled vector from its inputs; return a line for each difference."""
     problems = []
     for row in await history.vectors_of(connection, run_ids):
         inputs = row.inputs or {}
@@ -154,7 +154,7 @@ async def _not_replayed(connection: Connection, run_ids: Sequence[str]) -> list[
 def _questions(
     specs: Mapping[str, MinerSpec], miners: Path, init_times: Mapping[str, datetime]
 ) -> dict[str, Any]:
-    """Return run -> miner -> simulated time -> what it was asked; see `questions_of`."""
+    """Return run -> miner -> simulated time -> requests; see `questions_of`."""
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for hotkey, spec in specs.items():
         path = questions_path(miners, spec)

@@ -1,4 +1,4 @@
-"""The Supervisor's process, as the entry point becomes it: python -m gaia.validator.app <fd>."""
+"""Program of the Supervisor, which the entry point executes: python -m gaia.validator.app <fd>."""
 
 from __future__ import annotations
 

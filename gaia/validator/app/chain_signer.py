@@ -1,4 +1,4 @@
-"""The only process that holds the hotkey: signs requests to miners, reads the chain, sets weights."""
+"""The only process with the hotkey: signs requests to miners, reads the chain, and sets weights."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _NONCE_LETTERS = string.ascii_letters + string.digits
 _NONCE_LENGTH = 10
 _PEER = struct.Struct("3i")
 _BEAT_S = 0.25
-# Of the drain, for what is asked when the end comes; the Supervisor waits a fifth of it.
+# Fraction of the drain time for open requests; the Supervisor waits for a fifth of it.
 _SHARE_OF_DRAIN = 0.15
 _log = structlog.get_logger("security")
 
@@ -63,16 +63,16 @@ _log = structlog.get_logger("security")
 def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> None:
     """Serve `signer_socket`, an inherited listening AF_UNIX socket, until SIGTERM; runs in its own process.
 
-    Shows beside the socket that its loop turns, from the start on: who hangs over its
-    key file is noticed too. Ends with `ExitCode.HOTKEY_MISSING` and one sentence on standard error
-    when the hotkey cannot be loaded.
+    A heartbeat beside the socket shows from the start that the loop runs, so that a hang over the
+    key file is noticed too. If the hotkey cannot be loaded, the process ends with
+    `ExitCode.HOTKEY_MISSING` and one sentence on standard error.
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         die_with_parent(parent.pid)
     _refuse_inspection()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The SDK uses the environment's proxy, which does not reach a node on this machine.
+    # The SDK uses the environment's proxy, which cannot reach a node on this machine.
     spare_loopback(settings.chain.chain_endpoint)
     observation = settings.observation
     configure_logging(
@@ -88,7 +88,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
 
 
 def load_wallet(chain: ChainSettings) -> Wallet:
-    """Return the wallet with its hotkey loaded; the coldkey is never touched.
+    """Return the wallet with its hotkey loaded; the coldkey is never read.
 
     Raises
     ------
@@ -108,17 +108,17 @@ def load_wallet(chain: ChainSettings) -> Wallet:
     if wallet.hotkey_file.is_encrypted():
         raise _hotkey_missing(f"the hotkey {where} is encrypted", "store it without a password")
     try:
-        wallet.hotkey.sign(b"")  # a file may hold the public half alone
+        wallet.hotkey.sign(b"")  # a file may hold only the public key
     except (KeyfileError, ValueError, OSError) as error:
         raise _hotkey_missing(f"the file of hotkey {where} is damaged", "restore it") from error
     return wallet
 
 
 class ChainSigner:
-    """Answers the IO-Engine's questions on one socket.
+    """Answers the IO-Engine's requests on one socket.
 
-    Signs two things: the authentication of a request to a miner, and weights
-    on our own subnet. It keeps one chain connection and replaces it after it broke.
+    It signs only the headers of requests to miners, and weights on our own subnet. It keeps one
+    chain connection, and replaces a broken one.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ChainSigner:
         self._replies: set[asyncio.Task[None]] = set()
 
     async def serve(self, listener: socket.socket) -> None:
-        """Answer until SIGTERM, then finish what is under way."""
+        """Answer until SIGTERM, then finish the open requests."""
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         server = await asyncio.start_unix_server(self._converse, sock=listener)
@@ -160,7 +160,7 @@ class ChainSigner:
             await asyncio.sleep(_BEAT_S)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take requests of one connection until it ends; each is answered when it is done."""
+        """Read requests of one connection until it ends; answer each when it is done."""
         frames: FrameReader[ToSigner] = FrameReader(ToSigner)
         task = asyncio.current_task()
         assert task is not None
@@ -183,7 +183,7 @@ class ChainSigner:
     async def _reply(self, request: ToSigner, writer: asyncio.StreamWriter) -> None:
         try:
             answer = await self._answer(request)
-        except Exception as error:  # noqa: BLE001 - the one place: whatever failed is the asker's to judge
+        except Exception as error:  # noqa: BLE001 - the only place: the requester judges every failure
             _log.warning("signer_request_failed", request=type(request).__name__, reason=str(error))
             answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
         if not writer.is_closing():
@@ -247,7 +247,7 @@ class ChainSigner:
         )
 
     async def _connected(self) -> ChainClient:
-        """Return a connection that is not known to be broken."""
+        """Return a connection that is not marked as broken."""
         from gaia.validator.core.chain.client import ChainClient
 
         async with self._connecting:
@@ -262,7 +262,7 @@ class ChainSigner:
 
 
 def _is_own_user(connection: Any) -> bool:
-    """Say whether the other end of a unix socket runs as our own user (Linux; elsewhere its folder guards it)."""
+    """Return whether the peer of a unix socket runs as our user; elsewhere than on Linux the folder guards it."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
@@ -270,7 +270,7 @@ def _is_own_user(connection: Any) -> bool:
 
 
 def _refuse_inspection() -> None:
-    """Keep other processes of our user from reading our memory, and the kernel from dumping it (Linux)."""
+    """Prevent core dumps, and reads of our memory by processes of our user (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""What every child process does first: die with its parent, say it is up, end in a sentence."""
+"""Start of every child process: bound to its parent's life, it reports ready, and ends with a sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gaia.validator.utils.errors import ConfigurationError
 
 _PR_SET_PDEATHSIG = 1
 _LOADED_BY = os.getpid()
-"""The fork server, in the workers that it forks."""
+"""Pid of the process that loaded this module: the fork server, in the workers that it forks."""
 
 
 def boot(
@@ -27,29 +27,29 @@ def boot(
     arguments: tuple[Any, ...],
     go: Connection | None = None,
 ) -> None:
-    """Become the child that `target` describes; runs in the new process.
+    """Run `target` in the new process.
 
     Parameters
     ----------
     target
-        "module:function", imported only here.
+        "module:function", imported only in this process.
     parent_pid
-        Process whose death we do not outlive; None: the fork server.
+        Process whose death ends this one; None: the fork server.
     ready
-        Closed once the target is imported and about to run, after one byte; None: the
-        target says itself when it is ready.
+        Gets one byte and is closed once the target is imported and about to run. None: the target
+        reports ready itself.
     settings
-        Pickled settings, the target's first argument; empty: it takes none.
+        Pickled settings, the first argument of the target; empty: it takes none.
     arguments
-        The target's other arguments.
+        The other arguments of the target.
     go
-        Once the target is imported, wait here for a byte; where it is closed instead, we are
-        not needed. None: go at once.
+        After the import, wait here for a byte; if it is closed instead, this process is not
+        needed. None: run at once.
     """
     die_with_parent(parent_pid if parent_pid is not None else _LOADED_BY)
     # Ctrl-C reaches the whole process group; only the Supervisor acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # It means new settings; whoever can take them over later says so.
+    # It means new settings; a target that can reload them sets its own handler later.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
@@ -77,12 +77,13 @@ def resolve(target: str) -> Callable[..., Any]:
 
 
 def die_with_parent(parent_pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send us `with_signal` when our parent dies (Linux).
+    """Make the kernel send `with_signal` to this process when its parent dies (Linux).
 
-    The parent must be the main thread of its process: the kernel means the thread.
+    The main thread of the parent must have started this process, because the kernel watches
+    the thread.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(with_signal))
     if os.getppid() != parent_pid:
-        os._exit(1)  # it died before the kernel knew our wish
+        os._exit(1)  # the parent died before the request

@@ -1,4 +1,4 @@
-"""The disposable process: run one handler, answer, be replaced."""
+"""The compute worker: a replaceable process that runs one handler at a time and returns its result."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 _log = logging.getLogger("application")
 _RETRY_S = 0.05
 _BRIEF_S = 0.5
-"""After a connection that lasted no longer, the next one waits: the engine may be closing each."""
+"""Lifetime of a connection below which the next one is delayed, because the engine may close each."""
 _FAREWELL_S = 0.5
 _READ_BYTES = 65536
 _FITS_BYTES = 65536
-"""So much a socket takes at once, whether anybody reads it or not."""
+"""Bytes that a socket takes at once, even if the peer does not read."""
 _FILLS_MEMORY_S = 0.001
 _LINGER_MS = 50.0
-"""How long the alarm of a unit that has ended is left for the next unit to set anew."""
+"""Milliseconds that the alarm of an ended unit stays set, so that the next unit can reuse it."""
 _peak: list[int] = []
 
 
 def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) -> None:
-    """Serve units until told to stop, or until `orders.max_jobs` were served.
+    """Serve units until told to stop, or until `orders.max_jobs` units are served.
 
     Parameters
     ----------
     notes
-        Where the Supervisor is told that we are connected, and when we should be replaced.
+        Connection on which the Supervisor learns that the worker is connected or should be replaced.
     """
     guard = WorkerGuard(orders.memory_mib, orders.stack_path)
     configure_logging(orders.log_level, orders.log_format, role="compute_worker")
@@ -80,10 +80,10 @@ def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) ->
 
 
 class ComputeWorker:
-    """One connection, one unit at a time, and a result that is kept until it was acknowledged.
+    """Serves one unit at a time on one connection; keeps each result until it is acknowledged.
 
-    With `notes` it stays in service after its last unit, until its successor is there and the
-    Supervisor tells it to leave; without, it asks the engine to be let go.
+    With `notes` it keeps serving after its last unit, until its successor is admitted and the
+    Supervisor tells it to leave. Without `notes` it asks the engine for its dismissal.
     """
 
     def __init__(
@@ -106,27 +106,27 @@ class ComputeWorker:
         self._wake_sender.setblocking(False)
 
     def drain(self) -> None:
-        """Finish what is held, then leave; safe in a signal handler and from another thread."""
+        """Finish the present unit, then leave; safe in a signal handler and from another thread."""
         self._is_draining = True
         try:
             self._wake_sender.send(b"!")
         except BlockingIOError:
-            return  # it is awake already
+            return  # it is already awake
 
     def lock_in(self, mode: SandboxMode, data_dir: str) -> None:
-        """Enter the sandbox, for ever: the handlers' files and the engine's socket stay within reach.
+        """Enter the sandbox for good; the handlers' files and the engine's socket stay accessible.
 
         Raises
         ------
         ConfigurationError
-            If less can be had than `mode` asks for.
+            If the kernel offers less than `mode` requires.
         """
-        # A compiler needs memory to write code into, which is not to be had inside.
+        # A compiler needs writable executable memory, which the sandbox forbids.
         load_handlers(self._orders.handlers)
         self._sandbox = confine(mode, grant_for(data_dir, self._orders.handlers), self._dial)
 
     def run(self) -> None:
-        """Connect, serve, and connect anew when the engine went away, until dismissed."""
+        """Connect and serve; reconnect when the engine goes away, until dismissed."""
         try:
             while not self._is_dismissed:
                 connection = self._connect()
@@ -137,7 +137,7 @@ class ComputeWorker:
                     try:
                         self._serve(connection)
                     except (OSError, ValueError, msgspec.MsgspecError):
-                        pass  # the engine died, or its successor speaks otherwise
+                        pass  # the engine died, or its successor uses another protocol
                 if self._guard is not None:
                     self._guard.rest()
                 if not self._is_dismissed and time.monotonic() - connected_at < _BRIEF_S:
@@ -148,7 +148,7 @@ class ComputeWorker:
             self._wake_sender.close()
 
     def _connect(self) -> socket.socket | None:
-        """The Supervisor keeps the socket listening, so this waits rather than fails; None: drained."""
+        """Return a connection, or None if draining; waits, because the Supervisor keeps the socket open."""
         while True:
             try:
                 connection = self._dial.dial()
@@ -158,13 +158,13 @@ class ComputeWorker:
                 time.sleep(_RETRY_S)
                 continue
             if self._dial.spares == 0 and not self._note(Note.SPENT):
-                self._is_draining = True  # there will be no other connection
+                self._is_draining = True  # no other connection is possible
             return connection
 
     def _serve(self, connection: socket.socket) -> None:
         self._greet(connection)
         frames: FrameReader[ToWorker] = FrameReader(ToWorker)
-        # A bare poll: the selectors module would cost more than the rest of a tiny unit.
+        # A bare poll, because the selectors module costs more than a tiny unit.
         poll = select.poll()
         poll.register(connection, select.POLLIN)
         poll.register(self._wake_receiver, select.POLLIN)
@@ -202,7 +202,7 @@ class ComputeWorker:
             connection.sendall(encode_frame(held))
 
     def _maybe_ask_to_leave(self, connection: socket.socket) -> None:
-        """Ask to leave, before the last result is sent: the engine answers that with the next unit."""
+        """Ask to leave before the last result is sent, because the engine answers a result with the next unit."""
         is_spent = self._served >= self._orders.max_jobs and not self._note(Note.MAX_JOBS)
         if (self._is_draining or is_spent) and self._asked_to_leave_at is None:
             self._asked_to_leave_at = time.monotonic()
@@ -210,7 +210,7 @@ class ComputeWorker:
             connection.sendall(encode_frame(LeaveRequest(reason=reason)))
 
     def _patience_ms(self) -> float | None:
-        """How long to wait for the engine's next word; None: for ever."""
+        """Return the time to wait for the engine's next message; None: without limit."""
         if self._guard is not None and self._guard.is_armed:
             return _LINGER_MS
         if not self._is_draining and self._orders.idle_s and self._served and Note.IDLE not in self._noted:
@@ -220,13 +220,13 @@ class ComputeWorker:
             self._note(Note.IDLE)
         if not self._is_draining or self._asked_to_leave_at is None or self._unacknowledged is not None:
             return None
-        # There may be no engine to let us go: at the end of the validator it goes first.
+        # No engine may be left to dismiss us, because it ends first when the validator stops.
         patience_s = self._asked_to_leave_at + _FAREWELL_S - time.monotonic()
         self._is_dismissed = patience_s <= 0
         return max(0.0, patience_s * 1000)
 
     def _note(self, note: Note) -> bool:
-        """Tell the Supervisor, once; False: there is none to tell."""
+        """Send a note to the Supervisor once; return False if there is none."""
         if self._notes is None:
             return False
         if note not in self._noted:
@@ -234,7 +234,7 @@ class ComputeWorker:
             try:
                 os.write(self._notes.fileno(), note.value)
             except OSError:
-                return False  # it is gone, and the kernel is about to end us
+                return False  # it is gone, and the kernel is about to end this process
         return True
 
     def _hear(self, connection: socket.socket, message: ToWorker) -> None:
@@ -250,7 +250,7 @@ class ComputeWorker:
                     self._served_at = time.monotonic()
                 self._maybe_ask_to_leave(connection)
                 if self._guard is not None and len(frame) > _FITS_BYTES:
-                    self._guard.rest()  # the engine may take its time to read it
+                    self._guard.rest()  # the engine may read it slowly
                 connection.sendall(frame)
                 if self._guard is not None:
                     self._guard.tidy(self._unacknowledged.wall_s)
@@ -265,13 +265,13 @@ class ComputeWorker:
 
 
 def attempt_unit(unit: WorkUnit, handlers: str) -> ResultUnit:
-    """Run `unit` here and now; whatever its handler raises comes back as the result's failure."""
+    """Run `unit`; return its result, with any exception of the handler as its failure."""
     wall, cpu = time.perf_counter(), time.process_time()
     value: dict[str, Any] | None = None
     failure: Failure | None = None
     try:
         value = find_handler(handlers, unit.handler)(unit.payload)
-    except Exception as error:  # noqa: BLE001 - the one place around the job
+    except Exception as error:  # noqa: BLE001 - the only place around the handler
         failure = Failure.of(error)
         if not isinstance(error, GaiaError):
             bug = {"job_id": unit.job_id, "handler": unit.handler, "trace_id": unit.trace_id}
@@ -289,7 +289,7 @@ def attempt_unit(unit: WorkUnit, handlers: str) -> ResultUnit:
 
 
 def encode_result(result: ResultUnit) -> tuple[ResultUnit, bytes]:
-    """Return `result` and its frame; where no message can carry the value, a failure that says so."""
+    """Return `result` and its frame; if its value cannot be sent, a failure that says so."""
     try:
         return result, encode_frame(result)
     except (TypeError, ValueError) as error:
@@ -299,7 +299,7 @@ def encode_result(result: ResultUnit) -> tuple[ResultUnit, bytes]:
 
 @functools.cache
 def find_handler(module: str, name: str) -> Handler:
-    """Ask `module` for the handler called `name`; it is imported on first use."""
+    """Return the handler `name` of `module`, which is imported on first use."""
     if name == CANARY:
         return dict
     handler: Handler = import_module(module).resolve(name)
@@ -307,7 +307,7 @@ def find_handler(module: str, name: str) -> Handler:
 
 
 def _peak_rss_bytes(wall_s: float) -> int:
-    """Largest resident memory this process ever had, as of its last unit that took long enough to fill any."""
+    """Return the peak resident memory of this process, updated after units long enough to raise it."""
     if wall_s >= _FILLS_MEMORY_S or not _peak:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         _peak[:] = [peak if sys.platform == "darwin" else peak * 1024]

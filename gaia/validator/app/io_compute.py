@@ -1,4 +1,4 @@
-"""Starts the compute that the settings ask for."""
+"""Starts the compute backend that the settings select."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ async def start_compute(
     Parameters
     ----------
     data_dir
-        Folder that workers of a cluster share with us.
+        Folder that workers of a cluster share with the validator.
     pool_socket
-        Listening socket that local workers dial; of no use to a cluster.
+        Listening socket for local workers; unused with a cluster.
     board_path
-        File in which the Supervisor publishes who lives.
+        File in which the Supervisor publishes the living processes.
 
     Raises
     ------
     ConfigurationError
-        If the cluster that is asked for is not there, or is not fit for our units.
+        If the cluster cannot be reached, or its workers cannot run our units.
     """
     if settings.compute_backend == "local":
         # Its ledger is queue and backend in one, and survives us in what the workers hold.

@@ -1,4 +1,4 @@
-"""The asynchronous process: network, database, schedule; the only place where things are wired."""
+"""The IO-Engine: the asynchronous process for network, database and schedule, which wires all parts."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ _PATIENCE_AT_START_S = 25.0
 
 
 def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: str) -> None:
-    """Be the IO-Engine until SIGTERM; runs in a process of its own.
+    """Run the IO-Engine in this process until SIGTERM.
 
     Parameters
     ----------
     settings
-        As the Supervisor read them.
+        All settings, as the Supervisor read them.
     pool_socket
-        Listening socket that compute workers dial; the Supervisor owns it.
+        Listening socket for compute workers; the Supervisor owns it.
     signer_path
-        Where the chain signer listens.
+        Socket of the chain signer.
     board_path
-        File in which the Supervisor publishes who lives.
+        File in which the Supervisor publishes the living processes.
     """
     configure_logging(settings.log_level, settings.log_format, role="io_engine")
     for chatterbox in ("apscheduler", "httpx"):
@@ -82,7 +82,7 @@ async def _main(engine: IOEngine) -> None:
 
 
 class IOEngine:
-    """Everything asynchronous, wired together: each part with the sections of the settings that concern it."""
+    """Builds the asynchronous parts, and gives each the sections of the settings that it needs."""
 
     _pool: Compute
     _metagraph: MetagraphKeeper
@@ -99,7 +99,7 @@ class IOEngine:
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Open all connections and wire the parts; close them afterwards."""
+        """Open all connections and wire the parts; close everything afterwards."""
         settings = self._settings
         stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
@@ -173,7 +173,7 @@ class IOEngine:
         log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
 
     def reload(self) -> None:
-        """Read the settings again and take over what may change, as the Supervisor does."""
+        """Read the settings again, and apply those that may change, as the Supervisor does."""
         try:
             self._settings, changed, _ = merge(self._settings, read_settings)
         except ConfigurationError as error:
@@ -185,7 +185,7 @@ class IOEngine:
         log.info("settings_reloaded", changed=changed)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
+        """Run all parts until `stop` is set."""
         watching = asyncio.create_task(self._observer.run())
         try:
             await self._orchestrator.run(stop)

@@ -1,4 +1,4 @@
-"""Where log lines go and in which shape: JSON or console, secrets removed, strangers' text capped."""
+"""Logging: JSON or console lines, without secrets, with strangers' text capped."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _SECRET_TEXT = (
 def configure_logging(
     level: str, fmt: Literal["json", "console"], log_dir: Path | None = None, role: str = ""
 ) -> None:
-    """Send this process's log lines to standard error, and to rotated files where `log_dir` is given.
+    """Send the log lines of this process to standard error and, with `log_dir`, to rotated files.
 
-    Loggers are named `application`, `performance` and `security`; each has a file of its own
-    (`<role>-<logger>.log`), and lines of libraries go to the application's. Both
+    The loggers `application`, `performance` and `security` each have their own file
+    (`<role>-<logger>.log`); lines of libraries go to the application's. Both
     `structlog.get_logger("security").info("event", key=value)` and
-    `event(logging.getLogger("security"), "event", key=value)` arrive here; the second is for
-    the process that must not load structlog, which brings asyncio along.
+    `event(logging.getLogger("security"), "event", key=value)` are handled here. The Supervisor uses
+    the second, because structlog loads asyncio.
 
     Parameters
     ----------
     level
-        Least level that is logged, such as ``INFO``.
+        Lowest level that is logged, such as ``INFO``.
     role
         Name of the process, added to every line.
     """
@@ -65,19 +65,19 @@ def configure_logging(
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, **values: Any) -> None:
-    """Log the event `name` with `values` through the standard library alone."""
+    """Log the event `name` with `values`, using only the standard library."""
     logger.log(level, name, extra={"values": values}, stacklevel=2)
 
 
 def redact(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with every secret as ***, known by its name or by its shape, at any depth."""
+    """Return `values` with secrets replaced by *** at any depth; names or shapes identify them."""
     return {
         key: "***" if _SECRET_KEY.search(key) and value else _clean(value) for key, value in values.items()
     }
 
 
 def untrusted(text: object) -> str:
-    """Return a stranger's text fit for a log: at most 512 characters, nothing that moves a terminal."""
+    """Return a stranger's text safe for logs: at most 512 characters, no control sequences."""
     whole = text if isinstance(text, str) else str(text)
     kept = _escaped(whole[:MAX_TEXT])
     dropped = len(whole) - MAX_TEXT
@@ -85,7 +85,7 @@ def untrusted(text: object) -> str:
 
 
 class EventFormatter(logging.Formatter):
-    """Renders a record, ours or a library's, as one line of JSON or for a person."""
+    """Formats a log record as one line of JSON or of console text."""
 
     def __init__(self, fmt: Literal["json", "console"], role: str) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def _escaped(text: str) -> str:
 
 
 class _Trace(str):
-    """A stack trace keeps its lines, unlike a stranger's text."""
+    """Return a stack trace, which may have several lines, unlike a stranger's text."""
 
     __slots__ = ()
 
@@ -182,7 +182,7 @@ def _configure_structlog() -> None:
         keywords: dict[str, Any] = {"exc_info": given.pop("exc_info", None)}
         name = str(given.pop("event", ""))
         keywords["extra"] = {"values": given}
-        # The standard library formats only where there are arguments; a % in an event is safe.
+        # The standard library formats a message only if it has arguments, so a % in an event is safe.
         return (name,), keywords
 
     structlog.configure(

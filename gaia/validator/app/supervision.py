@@ -1,4 +1,4 @@
-"""Decides which children to start, stop and kill, and when to give up.
+"""Decides which children to start, stop and kill, and when to halt.
 
 Theory of operation
 -------------------
@@ -11,9 +11,9 @@ A seat is a place for one child: a role and a number. A child holds its seat unt
 child in an empty seat only. Compute workers are the exception: one that should be replaced serves until its successor
 is admitted, and both hold the seat for that time.
 
-The life of a child: started -> ready -> (workers: admitted by the engine) -> told to stop, with a moment at which
-patience ends (`kill_at`) -> killed if it is still there -> reaped, which makes it a `Death`. Deaths in a row that are
-a child's own fault delay the next start, and in the end halt the validator.
+The life of a child: started -> ready -> (workers: admitted by the engine) -> told to stop -> reaped, which makes
+it a `Death`. A child that is told to stop gets a time limit (`kill_at`), after which it is killed. Consecutive deaths
+that are a child's own fault delay its next start, and finally halt the validator.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gaia.validator.utils.errors import ExitCode
 
 
 class Role(StrEnum):
-    """What a child is for, in the order children are started."""
+    """Purpose of a child, in the order of starting."""
 
     SIGNER = "chain_signer"
     DATABASE = "postgres"
@@ -37,7 +37,7 @@ class Role(StrEnum):
 
 
 STARTS_AFTER: Mapping[Role, tuple[Role, ...]] = {Role.ENGINE: (Role.DATABASE,)}
-"""Role -> roles that must be ready before it starts, where they are wanted."""
+"""Role -> wanted roles that must be ready before it starts."""
 
 STOPS_AFTER: Mapping[Role, tuple[Role, ...]] = {
     Role.WORKER: (Role.ENGINE,),
@@ -47,7 +47,7 @@ STOPS_AFTER: Mapping[Role, tuple[Role, ...]] = {
 """Role -> roles that must be reaped before it is stopped, in an orderly end."""
 
 FORK_SERVER_DIED = 255
-"""Exit code that multiprocessing reports for each child whose fork server died."""
+"""Exit code that multiprocessing reports for children of a dead fork server."""
 
 _SHARE_OF_DRAIN: Mapping[Role, float] = {
     Role.ENGINE: 0.6,
@@ -72,43 +72,43 @@ _MOST_REMEMBERED = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a child may use, and how long it may take; seconds and MiB."""
+    """Limits of memory and time for children, in MiB and seconds."""
 
     soft_mib: float
     """Private memory above which a worker is replaced; it leaves once its successor is admitted."""
     hard_mib: float
     """Private memory above which a worker is killed."""
     growth_mib_s: float = 2000.0
-    """The fastest that memory grows: how fast one core can touch it."""
+    """Largest growth of memory, in MiB per second: the speed at which one core can touch it."""
     age_s: float = float("inf")
     """Age above which a worker is replaced."""
     extra_workers: int = 1
-    """Most workers above the wanted number while some are being replaced; memory is reserved for them."""
+    """Largest number of extra workers during replacements; memory is reserved for them."""
     silence_s: Mapping[Role, float] = field(default_factory=dict)
     """Role -> seconds that a child may be stopped or silent before it is killed."""
     drain_timeout_s: float
-    """Longest time that an orderly end of all children may take."""
+    """Time limit of an orderly end of all children."""
     recycle_grace_s: float
-    """Longest time that a worker may take to finish its last unit."""
+    """Time limit of a worker to finish its last unit."""
     ready_within_s: Mapping[Role, float] = field(default_factory=lambda: READY_WITHIN_S)
-    """Role -> seconds after which a child is killed that is not ready, such as one that was stopped."""
+    """Role -> seconds after which a child that is not ready, such as a stopped one, is killed."""
     stable_after_s: float = 5.0
-    """A child that lived for longer did not fail at its start."""
+    """Age beyond which a death does not count as a failed start."""
     settled_after_s: float = 1.0
-    """Age from which the soft limit applies to a worker."""
+    """Age in seconds from which the soft limit applies to a worker."""
     free_restarts: int = 2
-    """Deaths in a row of one seat that a start follows at once; each further one doubles the wait."""
+    """Consecutive deaths of one seat that are followed by an immediate start; each further one doubles the wait."""
     backoff_first_s: float = 0.1
     backoff_limit_s: float = 5.0
     crash_limit: int = 12
-    """Deaths in a row of one seat at which the validator halts."""
+    """Consecutive deaths of one seat at which the validator halts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """The facts about a process when it was last observed; it holds its seat until it is reaped.
+    """Facts about a process at its last observation; it holds its seat until it is reaped.
 
-    Two compute workers may hold one seat: one that leaves and its successor.
+    Two compute workers may hold one seat: a leaving one and its successor.
     """
 
     role: Role
@@ -117,20 +117,20 @@ class Child:
     started_at: float
     is_ready: bool
     is_admitted: bool = False
-    """Workers only: an engine has accepted it, so it can be assigned units."""
+    """Workers only: an engine has admitted it, so that it can be assigned units."""
     private_mib: float = 0.0
     due: str = ""
-    """Why it should be replaced, as it says itself or because settings changed; empty: it should not."""
+    """Reason for a replacement, from the worker itself or because settings changed; empty: none."""
     silent_s: float = 0.0
-    """Seconds without a heartbeat; 0 for roles that have none."""
+    """Seconds without a heartbeat; 0 for roles without heartbeats."""
     kill_at: float | None = None
-    """When it is killed, set once it is told to stop; None: it is not told to stop."""
+    """Time at which it is killed, set when it is told to stop; None: it is not told to stop."""
     is_killed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """How the holder of a seat ended."""
+    """End of a child that held a seat."""
 
     role: Role
     seat: int
@@ -138,19 +138,23 @@ class Death:
     lived_s: float
     was_ready: bool
     exit_code: int
-    """As multiprocessing gives it: the negated number of a signal that ended it."""
+    """Exit code as in multiprocessing: negative for the number of a fatal signal."""
     was_planned: bool
-    """The Supervisor had told it to stop."""
+    """Whether the Supervisor had told it to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    """Start a child in a seat."""
+
     role: Role
     seat: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
+    """Tell a child to stop, and kill it at `kill_at`."""
+
     pid: int
     grace_s: float
     reason: str
@@ -158,6 +162,8 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    """Kill a child."""
+
     pid: int
     reason: str
 
@@ -180,20 +186,20 @@ def plan(
     limits: Limits,
     now: float,
 ) -> list[Command]:
-    """Return the commands that bring the children one step closer to what is wanted.
+    """Return the commands that bring the children one step closer to the wanted seats.
 
-    A seat is free only once its last holder is reaped, so two IO-Engines never
-    run at once, not even during a restart. A compute worker that should be replaced
-    serves until its successor is admitted, so there are never fewer than wanted.
+    A seat is free only when its last holder is reaped, so two IO-Engines never run at once, not
+    even during a restart. A compute worker that should be replaced serves until its successor is
+    admitted, so there are never fewer workers than wanted.
 
     Parameters
     ----------
     children
-        All that are not reaped yet.
+        All children that are not reaped yet.
     deaths
-        Of children that were reaped, oldest first; those that `remember` returns are enough.
+        Deaths, oldest first; those that `remember` returns are sufficient.
     wanted
-        Seats per role; empty: an orderly end.
+        Role -> number of seats; empty: an orderly end.
     now
         Seconds on the clock of `started_at`, `kill_at` and `at`.
     """
@@ -208,14 +214,14 @@ def plan(
 
 
 def remember(deaths: Sequence[Death], latest: Death, limits: Limits) -> list[Death]:
-    """Return the deaths that still matter after `latest`; one that is no fault clears its seat's earlier ones."""
+    """Return the deaths that still matter after `latest`; a faultless death clears earlier ones of its seat."""
     if _is_fault(latest, limits):
         return [*deaths, latest][-_MOST_REMEMBERED:]
     return [death for death in deaths if (death.role, death.seat) != (latest.role, latest.seat)] + [latest]
 
 
 def look_again_s(children: Sequence[Child], limits: Limits, poll_s: float) -> float:
-    """Return the seconds until memory is read again: before the largest worker could reach the hard limit."""
+    """Return the seconds to the next memory check, before the largest worker can reach the hard limit."""
     largest = max((child.private_mib for child in children if child.role is Role.WORKER), default=0.0)
     return min(poll_s, max(_SHORTEST_LOOK_S, (limits.hard_mib - largest) / limits.growth_mib_s))
 
@@ -228,8 +234,8 @@ def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits:
         for seat in range(seats):
             faults = _faults_in_a_row(deaths, role, seat, limits)
             if role is Role.WORKER:
-                # A unit that kills its workers is quarantined by the ledger; a worker
-                # that cannot even start is our own fault.
+                # The ledger quarantines a unit that kills its workers; a worker that
+                # cannot even start is our own fault.
                 faults = [death for death in faults if not death.was_ready]
             if len(faults) >= limits.crash_limit:
                 return Halt(ExitCode.CRASH_LOOP, f"{role} died {len(faults)} times in a row")
@@ -240,7 +246,7 @@ def _is_operators_to_mend(death: Death, wanted: Mapping[Role, int]) -> bool:
     if death.was_planned or death.exit_code in (ExitCode.OK, ExitCode.CRASH):
         return False
     if death.exit_code == ExitCode.DATABASE_UNREACHABLE and wanted.get(Role.DATABASE):
-        return False  # the database is ours, and being restarted
+        return False  # the embedded database is being restarted
     return death.exit_code in set(ExitCode)
 
 
@@ -279,7 +285,7 @@ def _has_successor(worker: Child, children: Sequence[Child]) -> bool:
 
 
 def _serving(children: Sequence[Child], seat: int) -> list[Child]:
-    """Return the workers of the seat that are neither told to stop nor killed."""
+    """Return the workers of a seat that are neither told to stop nor killed."""
     return [
         child
         for child in children
@@ -312,27 +318,27 @@ def _starts(
 
 
 def _wants_another(holders: Sequence[Child], limits: Limits, now: float) -> bool:
-    """Say whether a worker is to be started beside those that hold its seat."""
+    """Return whether a worker must be started beside the holders of its seat."""
     if holders[0].role is not Role.WORKER or any(child.is_killed for child in holders):
         return False
     serving = _serving(holders, holders[0].seat)
-    # A worker that leaves without a successor, because that died, is replaced at once.
+    # A leaving worker whose successor died is replaced at once.
     return not serving or (len(serving) == 1 and bool(reason_to_replace(serving[0], limits, now)))
 
 
 def reason_to_replace(worker: Child, limits: Limits, now: float) -> str:
-    """Return why a compute worker should be replaced; "": it should not."""
+    """Return the reason to replace a compute worker; "" if there is none."""
     if not worker.is_ready:
         return ""
     age_s = now - worker.started_at
-    # Memory that a worker needs from the start is no leak: each successor would need it as well.
+    # Memory that a worker needs from the start is not a leak, because each successor needs it too.
     if worker.private_mib > limits.soft_mib and age_s >= limits.settled_after_s:
         return "private memory above the soft limit"
     return "age" if age_s > limits.age_s else worker.due
 
 
 def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Limits) -> list[Death]:
-    """Return the latest deaths of the seat that were its own fault, newest first."""
+    """Return the latest consecutive deaths of a seat that were its own fault, newest first."""
     ours = (death for death in reversed(deaths) if (death.role, death.seat) == (role, seat))
     return list(takewhile(lambda death: _is_fault(death, limits), ours))
 
@@ -340,7 +346,7 @@ def _faults_in_a_row(deaths: Sequence[Death], role: Role, seat: int, limits: Lim
 def _is_fault(death: Death, limits: Limits) -> bool:
     if death.was_planned or (death.role is Role.WORKER and death.exit_code == ExitCode.OK):
         return False
-    # A ready child that is killed from outside is not at fault; nor is one whose fork server died.
+    # A ready child that is killed from outside is not at fault, nor is one whose fork server died.
     was_murdered = death.exit_code in (-signal.SIGKILL, FORK_SERVER_DIED)
     return not death.was_ready or (death.lived_s < limits.stable_after_s and not was_murdered)
 
@@ -349,7 +355,7 @@ def _backoff_s(faults: Sequence[Death], limits: Limits) -> float:
     if len(faults) <= limits.free_restarts:
         return 0.0
     if all(death.role is Role.WORKER and death.was_ready for death in faults):
-        # They died of their units, which the ledger counts; a longer wait would delay the units of others.
+        # Workers die of their units, which the ledger counts; a longer wait would delay other units.
         return limits.backoff_first_s
     doublings = min(len(faults) - limits.free_restarts - 1, 16)
     return min(limits.backoff_limit_s, limits.backoff_first_s * float(2**doublings))

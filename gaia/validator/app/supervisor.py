@@ -1,4 +1,4 @@
-"""The parent of all: starts, watches, stops and reaps; synchronous, and loads next to nothing."""
+"""The Supervisor: starts, watches, stops and reaps all processes; synchronous, with few imports."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ TARGETS: Mapping[Role, str] = {
     Role.SIGNER: SIGNER,
     Role.WORKER: COMPUTE_WORKER,
 }
-"""What each child runs: "module:function", imported in the child alone."""
+"""Role -> "module:function" that its child runs; only the child imports it."""
 
 RELOAD = (sys.executable, "-m", entry_points.RELOAD)
-"""Program that reads the settings again, for we may not load what that takes."""
+"""Program that reads the settings again, because the Supervisor must not load its libraries."""
 
 _log = logging.getLogger("application")
 _IMPATIENT_POLL_S = 0.02
@@ -65,7 +65,7 @@ _NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
 
 
 def main(options_fd: int) -> int:
-    """Supervise with the options that the entry point left in `options_fd`; return the exit code."""
+    """Supervise with the options that the entry point wrote to `options_fd`; return the exit code."""
     with os.fdopen(options_fd, "rb") as source:
         options = msgspec.msgpack.decode(source.read(), type=Options)
     if options.lock_fd >= 0:
@@ -75,16 +75,16 @@ def main(options_fd: int) -> int:
 
 
 class Supervisor:
-    """Owns every process of the validator, and the two sockets they meet at.
+    """Owns every process of the validator, and the two sockets through which they connect.
 
     Parameters
     ----------
     options
-        What to run and within which limits.
+        Processes to run, and their limits.
     targets
-        What each role runs; a role without a target is not started.
+        Role -> function that it runs; a role without a target is not started.
     reload
-        Program that is given the pickled settings and prints `Reloaded`.
+        Program that gets the pickled settings and prints `Reloaded`.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Supervisor:
         self._launcher = Launcher(options, targets)
 
     def run(self) -> int:
-        """Supervise until told to stop or forced to give up; return the exit code."""
+        """Supervise until told to stop, or until a halt; return the exit code."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._selector.close)
             receiver = stack.enter_context(signals_noted(_NOTED_SIGNALS))
@@ -153,7 +153,7 @@ class Supervisor:
         rendezvous.make_private(stacks)
         for left in stacks.iterdir():
             left.unlink()
-        # No worker outlived our predecessor, so nobody holds anything.
+        # No worker of an earlier Supervisor is left, so no lease is valid.
         lease_book.discard(rendezvous.lease_book_path(self._data_dir))
         self._launcher.open_sockets(stack)
         stack.callback(rendezvous.board_path(self._data_dir).unlink, missing_ok=True)
@@ -195,7 +195,7 @@ class Supervisor:
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
-            pidfd = -1  # it is dead already, and reaped by the fork server
+            pidfd = -1  # it is already dead, and the fork server has reaped it
         facts = Child(role=role, seat=seat, pid=pid, started_at=started_at, is_ready=False)
         seated = ChildHandle(facts, self._launcher.incarnations, process, pidfd, notes)
         self._seated[pid] = seated
@@ -221,7 +221,7 @@ class Supervisor:
         seated.child = replace(seated.child, kill_at=time.monotonic() + grace_s)
         seated.kill_reason = reason
         event(_log, "child_stop_ordered", child=seated.child.role, pid=seated.child.pid, reason=reason)
-        # To PostgreSQL, SIGTERM means to wait until every client has left.
+        # SIGTERM makes PostgreSQL wait until every client has left.
         is_database = seated.child.role is Role.DATABASE
         seated.signal(signal.SIGINT if is_database else signal.SIGTERM)
 
@@ -231,14 +231,14 @@ class Supervisor:
         seated.kill_reason = reason
         event(_log, "child_killed", logging.WARNING, child=facts.role, pid=facts.pid, reason=reason)
         if facts.role is Role.WORKER and self._wanted:
-            # Its alarm writes the Python stack before it ends the process.
+            # SIGALRM makes a worker write its Python stack before it ends.
             seated.signal(signal.SIGALRM)
             seated.sigkill_at = time.monotonic() + _LAST_WORDS_S
         else:
             seated.signal(signal.SIGKILL)
 
     def _wait(self) -> None:
-        """Sleep until a signal, a death, a birth, or the next look at the children."""
+        """Sleep until a signal, a death, a note, or the next check of the children."""
         is_impatient = self._launcher.is_waiting_to_fork or (
             Role.DATABASE in self._wanted
             and not any(
@@ -267,7 +267,7 @@ class Supervisor:
             return
         event(_log, "stop_requested", signal=stops[0])
         if not self._wanted:
-            # Asked twice: patience ends now.
+            # A second signal ends the wait.
             self._limits = replace(self._limits, drain_timeout_s=0.0)
             for seated in self._seated.values():
                 if seated.child.kill_at is not None:
@@ -280,7 +280,7 @@ class Supervisor:
             self._selector.register(pipe, selectors.EVENT_READ, "reloaded")
 
     def _take_over(self, pipe: IO[bytes]) -> None:
-        """Take over what may change of the settings that were read again."""
+        """Apply the reloadable settings of a rereading."""
         self._selector.unregister(pipe)
         reloaded = self._rereading.outcome()
         if reloaded is None:
@@ -299,7 +299,7 @@ class Supervisor:
                 seated.signal(signal.SIGHUP)
 
     def _take_notes(self, seated: ChildHandle) -> None:
-        """Hear that the child is ready or, from a compute worker, why it should be replaced."""
+        """Read a child's notes: that it is ready or, from a compute worker, why it should be replaced."""
         assert seated.notes is not None
         if not seated.hear():
             self._selector.unregister(seated.notes)
@@ -322,7 +322,7 @@ class Supervisor:
         self._publish()
 
     def _look_at_children(self) -> None:
-        """Ask what no event tells: is the database ready, how much memory a worker holds, who is silent."""
+        """Poll what no event reports: readiness of the database, memory of workers, heartbeats."""
         now = time.monotonic()
         for seated in self._seated.values():
             if seated.sigkill_at is not None and now >= seated.sigkill_at:
@@ -333,7 +333,7 @@ class Supervisor:
                 seated.child = replace(facts, is_ready=self._postgres.is_ready())
         if now < self._next_look_at:
             return
-        # Only what we saw counts as silence: who slept along with us is not to blame.
+        # Only observed time counts as silence, because a suspended machine stops all processes.
         seen_s = min(now - self._looked_at, 2 * self._options.poll_s)
         for seated in self._seated.values():
             facts = seated.child
@@ -361,14 +361,14 @@ class Supervisor:
         return beat is not None and time.monotonic() - beat > 2 * self._options.poll_s + 1.0
 
     def _helpers(self) -> set[int]:
-        """Children that run something for a moment and are collected elsewhere."""
+        """Return the pids of children that hold no seat and are reaped elsewhere."""
         pids = (self._rereading.pid, self._launcher.standby_pid)
         helpers = {pid for pid in pids if pid is not None}
         return helpers | (self._postgres.helpers() if self._postgres is not None else set())
 
     def _publish(self) -> None:
         if self._is_over:
-            return  # the board goes with us, and may be what we end for
+            return  # the board is no longer needed, and may be the reason of the end
         board = self._deaths.board(self._seated.values())
         with our_files(self._data_dir):
             rendezvous.publish(board, rendezvous.board_path(self._data_dir))
@@ -385,5 +385,5 @@ class Supervisor:
 
 
 def _may_pass(error: OSError) -> bool:
-    """Say whether the same start may go well later: the fork server died, or something was used up."""
+    """Return whether a failed start may succeed later: the fork server died, or resources ran out."""
     return isinstance(error, ConnectionError) or error.errno in _SCARCITY

@@ -1,4 +1,4 @@
-"""What the Supervisor is told at its start, and what it tells a compute worker."""
+"""Options of the Supervisor, and orders of a compute worker."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SPAWNED_WITHIN_S = 120.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the Supervisor must know; the settings themselves it only hands on."""
+    """Options of the Supervisor; it only passes the pickled settings on."""
 
     data_dir: str
     settings: bytes
-    """Pickled, for the IO-Engine."""
+    """Pickled settings for the IO-Engine."""
     signer_settings: bytes
-    """Pickled, for the signer: the sections that it needs, and no secret but the way to its hotkey."""
+    """Pickled sections for the signer; they hold no secret, only the path of the hotkey."""
     workers: int
     embedded_database: bool
     start_method: str = "forkserver"
@@ -33,21 +33,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: float = 25.0
     engine_silence_s: float = 30.0
     worker_ready_s: float = READY_WITHIN_S[Role.WORKER]
-    """Of forked workers; a spawned one imports and compiles what these find in memory."""
+    """Seconds that a forked worker may take to start; a spawned one imports and compiles first."""
     signer_silence_s: float = 90.0
-    """Longer than any call of the chain may take, for the signer may be submitting weights."""
+    """Seconds without a heartbeat after which the signer is killed; longer than any chain call takes."""
     poll_s: float = 0.25
     crash_limit: int = 12
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
     lock_fd: int = -1
-    """Keeps the data folder ours as long as we live."""
+    """Descriptor of the data folder's lock."""
     sandbox: SandboxMode = "required"
-    """Of the compute workers."""
+    """Sandbox of the compute workers."""
     handlers: str = HANDLERS
 
     def limits(self) -> Limits:
-        """Return what `supervision.plan` needs of them."""
+        """Return the limits for `supervision.plan`."""
         worker_s = self.worker_ready_s if self.start_method == "forkserver" else _SPAWNED_WITHIN_S
         return Limits(
             soft_mib=self.worker_soft_limit_mib,
@@ -61,41 +61,41 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def for_workers(self) -> tuple[object, ...]:
-        """Return what a worker is started with: where it changes, workers are replaced."""
+        """Return the values with which a worker is started; if they change, workers are replaced."""
         return (self.worker_max_jobs, self.worker_idle_s, self.worker_hard_limit_mib, self.log_level)
 
 
 class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
-    """What one compute worker is started with."""
+    """Arguments of one compute worker."""
 
     seat: int
     incarnation: int
-    """Number of this child among all that the Supervisor started."""
+    """Number of this child among all children of the Supervisor."""
     socket_path: str
-    """Where the IO-Engine accepts workers."""
+    """Socket at which the IO-Engine accepts workers."""
     max_jobs: int
-    """Units after which it should be replaced."""
+    """Number of units after which it should be replaced."""
     memory_mib: int = 0
-    """A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit."""
+    """MiB beyond which a unit gets a `MemoryError`; mapped files do not count; 0: no limit."""
     handlers: str = HANDLERS
     """Module whose ``resolve(name)`` returns the handler of that name."""
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
     sandbox: SandboxMode = "off"
-    """How it is locked in, once all that handlers need is loaded."""
+    """Mode of its sandbox."""
     data_dir: str = ""
-    """Where the folders are that the handlers read and write."""
+    """Folder that contains the folders that handlers read and write."""
     idle_s: float = 0.0
-    """Seconds without a unit after which a replacement gives its memory back; 0: never."""
+    """Seconds without a unit after which it is replaced to free its memory; 0: never."""
     stack_path: str = ""
-    """File for the last Python stack, and the sign that deadlines are kept here too; empty: neither."""
+    """File for its last Python stack; empty: no stack, and no alarm at deadlines."""
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of reading the settings again."""
+    """Result of reading the settings again."""
 
     options: Options
     changed: dict[str, str] = {}
-    """Settings that take effect now, with their new values."""
+    """Changed settings that take effect now, with their new values."""
     refused: list[str] = []
-    """Settings that differ from those we run with, and need a restart."""
+    """Changed settings that need a restart."""

@@ -1,4 +1,4 @@
-"""What a compute worker arranges before it runs strangers' bytes: its limits, and words for its death report."""
+"""Limits of a compute worker for CPU time and memory, and its last stack for the death report."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ _LARGE_BYTES = 64 * _MIB
 
 
 class Note(Enum):
-    """What a worker tells the Supervisor, in one byte."""
+    """Note of a worker to the Supervisor, in one byte."""
 
     CONNECTED = b"c"
     ADMITTED = b"a"
-    """An engine knows it, and can give it units."""
+    """An engine has admitted it, and can assign units to it."""
     MAX_JOBS = b"j"
     IDLE = b"i"
     SPENT = b"s"
-    """It has no socket left to reach another engine with."""
+    """It has no socket left for another connection."""
 
 
 class WorkerGuard:
-    """Limits of this process; made before the sandbox closes, in the main thread.
+    """Limits of this process; made in the main thread, before the sandbox is entered.
 
-    A unit's deadline is kept by an alarm of the kernel, whose handler is C and needs neither
-    the interpreter nor a thread: it writes the Python stack and lets the alarm end the process,
-    whatever native code is doing. It comes a little before the engine would kill us, for then
-    there would be no stack.
+    A kernel alarm enforces the deadline of a unit. Its handler is C and needs neither the
+    interpreter nor a thread. It writes the Python stack and lets the alarm end the process, even in
+    native code. It comes a little before the engine's kill, which would leave no stack.
 
     Parameters
     ----------
     memory_mib
-        A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit.
+        MiB beyond which a unit gets a `MemoryError`; mapped files do not count; 0: no limit.
     stack_path
-        File for the stack; "": no alarm either.
+        File for the stack; "": no stack and no alarm.
     """
 
     def __init__(self, memory_mib: int = 0, stack_path: str = "") -> None:
@@ -71,7 +70,7 @@ class WorkerGuard:
         if not self._has_alarm:
             return
         left_s = deadline_at - time.time()
-        # A very short unit gives up a tenth of its time instead.
+        # A very short unit loses a tenth of its time instead.
         alarm_s = max(left_s - _EARLY_S, left_s * 0.9, 0.001)
         if alarm_s >= _LONGEST_ALARM_S:
             self.rest()
@@ -80,26 +79,26 @@ class WorkerGuard:
         self._alarm_at = time.monotonic() + alarm_s
 
     def disarm(self) -> None:
-        """The unit has ended. An alarm that is far off stays until the next unit sets it, or `rest`."""
+        """End a unit; a distant alarm stays set until the next unit or `rest` changes it."""
         if self._alarm_at and self._alarm_at - time.monotonic() < _NEAR_S:
             self.rest()
 
     def rest(self) -> None:
-        """No other unit has come."""
+        """Cancel the alarm, because no other unit has arrived."""
         if self._alarm_at:
             self._alarm_at = 0.0
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     @property
     def is_armed(self) -> bool:
-        """Whether an alarm is set, be it that of a unit which has ended."""
+        """Whether an alarm is set, possibly that of an ended unit."""
         return self._alarm_at > 0.0
 
     def tidy(self, wall_s: float) -> None:
-        """Between units: give memory back, and move the limit to where the next unit starts.
+        """Free memory between units, and adjust the limit to the start of the next unit.
 
-        Only after a unit that took a while, and after many that did not, for looking takes
-        microseconds too.
+        It acts only after a long unit or after many short ones, because each check takes
+        microseconds.
         """
         self._units += 1
         if wall_s < _LOOK_AFTER_S and self._units % _LOOK_EVERY:
@@ -116,7 +115,7 @@ class WorkerGuard:
         self._set_limit(data_bytes)
 
     def _look(self) -> tuple[int, int]:
-        """Return what counts for the limit, and what is ours alone; in bytes."""
+        """Return the memory that counts for the limit, and the private memory, in bytes."""
         _, resident, shared, _, _, data, _ = map(int, os.pread(self._statm, 256, 0).split())
         return data * _PAGE, (resident - shared) * _PAGE
 
@@ -127,4 +126,4 @@ class WorkerGuard:
             try:
                 resource.setrlimit(resource.RLIMIT_DATA, (data_bytes + self._limit_bytes, hard))
             except (PermissionError, ValueError):
-                return  # a sandbox lets nobody raise a limit: that of the first unit stays
+                return  # a sandbox forbids raising a limit, so that of the first unit stays

@@ -1,4 +1,4 @@
-"""The calendar: the real one, and one kept in a file that a rehearsal's processes share."""
+"""Clocks: the real one, and a simulated one in a file that a rehearsal's processes share."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ class RealClock:
         return datetime.now(UTC)
 
     async def idle_until(self, moment: datetime | None) -> None:
-        """Return at once: the metronome wakes us again."""
+        """Return at once, because the scheduler starts the next tick."""
 
 
 class SimulatedClock:
-    """Time that stands still until the validator has nothing to do, then jumps.
+    """Clock that stands still until the validator has nothing to do, and then jumps.
 
-    The file holds `now` and `end`; it never passes `end`. A process that needs
-    real time for something that takes simulated time (a miner at its model)
-    holds the clock meanwhile with `held`.
+    The file holds `now` and `end`; the clock never passes `end`. A process that needs real time
+    (such as a miner that computes) holds the clock with `held`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +38,7 @@ class SimulatedClock:
 
     @classmethod
     def create(cls, path: Path, now: datetime, end: datetime) -> SimulatedClock:
-        """Write a new clock file, replacing any."""
+        """Write a new clock file, replacing an existing one."""
         clock = cls(path)
         clock._holds.mkdir(parents=True, exist_ok=True)
         clock._write(now, end)
@@ -49,7 +48,7 @@ class SimulatedClock:
         return self._read()[0]
 
     async def idle_until(self, moment: datetime | None) -> None:
-        """Wait until nobody holds the clock, then jump to `moment`, though never past the end."""
+        """Wait until no process holds the clock, then jump to `moment`, but never past the end."""
         while self._is_held():
             await asyncio.sleep(_POLL_S)
         now, end = self._read()
@@ -57,12 +56,12 @@ class SimulatedClock:
             self._write(min(moment, end), end)
 
     def extend(self, end: datetime) -> None:
-        """Move the moment the clock never passes."""
+        """Set the moment that the clock never passes."""
         self._write(self.now(), end)
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Keep the clock from jumping while the body runs; a dead process holds nothing."""
+        """Prevent jumps of the clock while the body runs; the death of a process releases it."""
         hold = self._holds / f"{os.getpid()}-{name}"
         hold.touch()
         try:

@@ -1,4 +1,4 @@
-"""Brings the schema up to date: numbered SQL files, each once, in order, in a transaction."""
+"""Migrates the schema: applies numbered SQL files, each once, in order, in one transaction."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations"
-# Any constant will do; two validators that start at once then migrate one after the other.
+# An arbitrary constant; it makes validators that start at once migrate one after the other.
 _MIGRATION_LOCK = 5_701
-# What a statement meets in a database that something else made.
+# Errors of statements in a database that another program made.
 _TAKEN: Final = (
     asyncpg.DuplicateTableError,
     asyncpg.DuplicateColumnError,
@@ -43,7 +43,7 @@ class Migration:
 
 
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
-    """Read `NNNN_name.sql` files, lowest number first."""
+    """Return the migrations from `NNNN_name.sql` files, lowest number first."""
     return [
         Migration(int(path.stem.split("_", 1)[0]), path.stem.split("_", 1)[1], path.read_text())
         for path in sorted(folder.glob("[0-9]*_*.sql"))
@@ -51,15 +51,15 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
 
 
 async def run_comprehensive_database_setup(database: Database, folder: Path = MIGRATIONS) -> list[str]:
-    """Apply every migration that is missing; return the names of those applied.
+    """Apply every missing migration; return the names of those applied.
 
     Raises
     ------
     ConfigurationError
-        If an applied migration differs from its file, the database is newer than this program,
-        holds tables of another program, or does not let us make ours.
+        If an applied migration differs from its file, or the database is newer than this
+        program. Also if it holds tables of another program, or does not let us make ours.
     DatabaseFailure
-        If the database failed; nothing was applied, unless the last answer was lost.
+        If the database failed; nothing was applied, unless the answer to the commit was lost.
     """
     migrations = read_migrations(folder)
     async with database.transaction() as connection:
@@ -83,12 +83,12 @@ async def run_comprehensive_database_setup(database: Database, folder: Path = MI
 
 
 async def was_set_up(connection: Connection) -> bool:
-    """Say whether any release has made its tables in this database."""
+    """Return whether any release has created its tables in this database."""
     return bool(await connection.fetchval(SQL["has_migrations"]))
 
 
 async def apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
-    """Apply the migrations that are missing in the transaction of `connection`; return their names.
+    """Apply the missing migrations in the transaction of `connection`; return their names.
 
     Raises
     ------

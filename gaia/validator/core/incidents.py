@@ -1,4 +1,4 @@
-"""Whom the validator waits for: said once in the log, and kept where `gaia status` reads it."""
+"""Records incidents: failures of outside parties, logged once and shown by `gaia status`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MOST_WORDS = 500
 
 
 class Incident:
-    """How it stands with one party outside of us, such as the chain."""
+    """The present incident of one outside party, such as the chain."""
 
     def __init__(self, database: Database, party: str) -> None:
         self._database = database
         self._party = party
         self._words: str | None = None
         self._is_ended = False
-        """Known to be written down as ended: an earlier process may have left it open."""
+        """Whether the database is known to hold no open incident, which an earlier process may have left."""
 
     async def failing(self, evidence: str, now: datetime) -> None:
-        """Say that the party failed, in the log only where the words are new."""
+        """Note that the party failed; log only new words."""
         words = evidence[:_MOST_WORDS]
         if words != self._words:
             log.warning("incident_began", party=self._party, evidence=words)
@@ -39,7 +39,7 @@ class Incident:
         await self._write(words, now)
 
     async def recovered(self, now: datetime) -> None:
-        """Say that the party serves."""
+        """Note that the party works."""
         if self._words is not None:
             log.info("incident_ended", party=self._party)
         self._words = None
@@ -47,7 +47,7 @@ class Incident:
             self._is_ended = await self._write(None, now)
 
     async def _write(self, words: str | None, now: datetime) -> bool:
-        """Keep it if the database takes it; whether it did. Nothing depends on it, so a failure is only told."""
+        """Store the incident; return whether that succeeded. A failure is only logged."""
 
         async def write(connection: Connection) -> None:
             if words is None:

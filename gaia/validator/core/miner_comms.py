@@ -1,4 +1,4 @@
-"""Speaks to miners in their own protocol: asks for forecasts, follows them, fetches what was committed."""
+"""Client of the miners' protocol: requests forecasts, polls them, and downloads manifests and files."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class MinerComms:
     Parameters
     ----------
     settings
-        How miners are asked, and what is fetched at most.
+        Section of the settings about miners.
     grid
-        Name of the grid of forecasts, which bounds the size of a chunk.
+        Name of the forecasts' grid, which bounds the size of a chunk.
     signer
         Signs the headers of each request.
     """
@@ -76,7 +76,7 @@ class MinerComms:
         self._settings = settings
         self._http = MinerHttp(settings.miner_timeout_s, settings.miner_min_rate_kib_s)
         self._sessions = MinerSessions(self._http, signer, settings.miner_session_hours)
-        # Questions are short and have deadlines to meet; downloads may fill all slots of their own for hours.
+        # Requests are short and have deadlines; downloads may fill all their own slots for hours.
         self._slots = asyncio.Semaphore(settings.question_concurrency)
         self._downloads = Downloads(self._http, settings, grid)
         self._poll_errors: Tally[tuple[str, str]] = Tally()
@@ -94,7 +94,7 @@ class MinerComms:
         await self._http.close()
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
-        """Ask for the forecast that starts at `init_time`; a refusal is an offer not accepted."""
+        """Request the forecast that starts at `init_time`; a refusal is an offer that is not accepted."""
         data = InitiateData(
             forecast_start_time=init_time,
             previous_step_time=init_time - _INPUT_SPACING,
@@ -111,10 +111,10 @@ class MinerComms:
         return JobOffer(accepted=accepted, job_id=MinerJobId(reply.job_id or ""), message=message)
 
     async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
-        """Say whether the forecast can be read; a miner that forgot the job may yet remember it."""
+        """Return whether the forecast can be read; a miner that does not know the job may recall it later."""
         key = (miner.hotkey, job_id)
         answer = await self._call(miner, POLL_PATH, JobData(job_id=job_id))
-        # Miners whose job failed answer 500 for ever: the status word they mean was removed.
+        # Miners with a failed job always answer 500, because the intended status was removed.
         if answer.is_server_error and self._poll_errors.add(key) >= _POLL_ERROR_LIMIT:
             raise MinerFault(f"{_POLL_ERROR_LIMIT} times in a row {answer.error(POLL_PATH)}")
         reply = _read(answer, POLL_PATH, PollReply)
@@ -124,7 +124,7 @@ class MinerComms:
         return reply.status == POLL_COMPLETED
 
     async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
-        """Ask where a finished forecast is served, and for a fresh token."""
+        """Return the address of a finished forecast and a new token."""
         answer = await self._call(miner, STORE_PATH, JobData(job_id=job_id))
         reply = _read(answer, STORE_PATH, StoreReply)
         if reply.status == StoreStatus.PROCESSING:
@@ -140,7 +140,7 @@ class MinerComms:
         )
 
     async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
-        """Fetch manifest and signature, unverified."""
+        """Return manifest and signature, unverified."""
         limit_bytes = min(self._settings.manifest_max_mib * _MIB, MAX_MANIFEST_BYTES)
         async with self._conversation(miner, "manifest") as (peer, _):
             content = await self._get(peer, access, MANIFEST_NAME, limit_bytes)
@@ -150,14 +150,14 @@ class MinerComms:
     async def fetch_files(
         self, miner: Neuron, access: StoreAccess, paths: Sequence[str], directory: Path
     ) -> int:
-        """Store each of `paths` below `directory`, unverified; return the bytes fetched.
+        """Download each of `paths` to `directory`, unverified; return the bytes received.
 
-        Raises `OwnFailure` where our own disk fails.
+        Raises `OwnFailure` if our own disk fails.
         """
         return await self._downloads.fetch(self._peer(miner), access, paths, directory)
 
     async def _call(self, miner: Neuron, path: str, data: InitiateData | JobData) -> Reply:
-        """Make one encrypted call; return its answer, whatever the status."""
+        """Make one encrypted call; return its answer with any status."""
 
         def content(validator_hotkey: str) -> bytes:
             said = msgspec.structs.asdict(data)
@@ -178,9 +178,9 @@ class MinerComms:
 
     @asynccontextmanager
     async def _conversation(self, miner: Neuron, what: str) -> AsyncIterator[tuple[Peer, Deadline]]:
-        """Wait for a free slot; then the whole conversation, handshakes included, has one deadline.
+        """Wait for a free slot, then give the whole exchange, including handshakes, one time limit.
 
-        Whatever comes of it is an error with a name.
+        Any error is translated to one of ours.
         """
         peer = self._peer(miner)
         with border(Party.MINER, what):
@@ -194,15 +194,15 @@ class MinerComms:
 
 
 def custom_serializer(value: object) -> Any:
-    """Say how JSON holds a value it has no type for; the `default` of `json.dumps`.
+    """Return a JSON form of a value without a JSON type; the `default` of `json.dumps`.
 
-    Times become ISO 8601, bytes base64, paths, decimals and UUIDs text, sets
-    sorted lists, dataclasses and structs objects, enums their value.
+    Times become ISO 8601; bytes base64; paths, decimals and UUIDs text; sets sorted lists;
+    dataclasses and structs objects; enums their value.
 
     Raises
     ------
     TypeError
-        For anything else.
+        For any other type.
     """
     match value:
         case datetime() | date():

@@ -1,4 +1,4 @@
-"""The metronome: asks each task what is due, keeps the metagraph fresh, has weights set."""
+"""Runs the periodic jobs: ticks of the tasks, readings of the metagraph, and weights."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from gaia.validator.utils.errors import (
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 120.0
-# How long jobs that are cancelled at a stop may take to notice.
+# Time that cancelled jobs may take to end at a stop.
 _CANCELLED_S = 1.0
 _FACTS_OF_THE_CHAIN = frozenset({ExitCode.HOTKEY_NOT_REGISTERED, ExitCode.CHAIN_UNREACHABLE})
-"""What a node says of us is an end at the start only: later it is waited out."""
+"""Exit codes for statements of a node, which halt the validator at its start but not later."""
 
 
 class TaskOrchestrator:
-    """Runs what is due; a job that fails is logged and tried again at the next beat.
+    """Runs the periodic jobs; a failed job is logged and runs again at the next beat.
 
     Parameters
     ----------
     chain
-        Told whenever the metagraph could be read, or could not.
+        Incident that is updated after each reading of the metagraph.
     on_error
-        Told the name of each error.
+        Called with the name of each error.
     let_go
-        At a stop, called before late jobs are cancelled: workers then keep the units they have
-        in hand, where cancelling would kill them.
+        Called at a stop before late jobs are cancelled, so that workers keep their units.
+        Otherwise the cancellation would kill the workers.
     """
 
     def __init__(
@@ -73,16 +73,15 @@ class TaskOrchestrator:
         self._is_stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Beat until `stop` is set or a job needs the operator; then let what is in hand end.
+        """Run jobs until `stop` is set or a job needs the operator; then let the running ones end.
 
-        No job begins then. Those that run have half of `drain_timeout_s`, a submission of
-        weights included; what is not done by then is cancelled, and the next start finds it
-        in the database as it stands.
+        Then no job starts. Running ones, including a submission of weights, have half of
+        `drain_timeout_s`. The rest is cancelled, and the next start continues from the database.
 
         Raises
         ------
         ConfigurationError
-            If a job can't go on without the operator.
+            If a job cannot continue without the operator.
         """
         self._over = asyncio.get_running_loop().create_future()
         self._every(self._tick_interval_s, self.tick)
@@ -95,7 +94,7 @@ class TaskOrchestrator:
             await self._over
         finally:
             stopped.cancel()
-            # Only then may the scheduler end: it cancels whatever it still runs.
+            # The scheduler ends last, because it cancels its running jobs.
             self._is_stopping = True
             self._scheduler.pause()
             await self._drain()
@@ -106,18 +105,18 @@ class TaskOrchestrator:
             self._over.set_result(None)
 
     async def tick(self) -> None:
-        """Advance every task; then tell the clock until when nothing is due."""
+        """Advance every task, then tell the clock when something is due next."""
         due = [await task.advance(self._clock.now()) for task in self._tasks]
         known = [moment for moment in due if moment is not None]
         await self._clock.idle_until(min(known, default=None))
 
     async def refresh_and_set_weights(self) -> None:
-        """Read the metagraph, and set weights by the newest that is known, be it an older one."""
+        """Read the metagraph, and set weights with the newest known one, even if the reading failed."""
         await self._refresh()
         try:
             outcome = await self._weights.set_if_due(self._clock.now())
         except TransientError as error:
-            self._on_error(type(error).__name__)  # it is said already, once for each change
+            self._on_error(type(error).__name__)  # it is already logged, once per change
             return
         if outcome is not None:
             await self._refresh()
@@ -154,7 +153,7 @@ class TaskOrchestrator:
         )
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
-        """Run a job once; whatever becomes of it, the next beat comes."""
+        """Run a job once; its failure does not stop later beats."""
         if self._is_stopping:
             return
         task = asyncio.current_task()
@@ -165,7 +164,7 @@ class TaskOrchestrator:
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
-            # The scheduler would report it as an error: nothing failed, time was up.
+            # The scheduler would report an error, but the job only ran out of time.
             log.info("job_cancelled", job=job.__name__)
         except ConfigurationError as error:
             self._judge(error, job.__name__)
@@ -179,7 +178,7 @@ class TaskOrchestrator:
             self._running.discard(task)
 
     def _judge(self, error: ConfigurationError, job: str) -> None:
-        """End for what only the operator of this machine can mend; wait for everything else."""
+        """Halt for what only the operator can correct; log everything else."""
         if error.exit_code in _FACTS_OF_THE_CHAIN:
             self._on_error(type(error).__name__)
             log.warning("job_failed", job=job, error=str(error))

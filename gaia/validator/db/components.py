@@ -1,4 +1,4 @@
-"""What one forecast scored in one field at one lead: written once, never changed."""
+"""Table `component_scores`: measures of one forecast in one field at one lead; rows never change."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ MEASURES: Final = (
     "mse_persistence",
     "mse_blend",
 )
-"""The measures of a component, in the order in which `record_component` takes them."""
+"""Measures of a component, in the order of the parameters of `record_component`."""
 
 
 class Measured(Protocol):
-    """The measures of one field at one lead; those not defined or not asked for are None."""
+    """Measures of one field at one lead; undefined or unrequested ones are None."""
 
     @property
     def field(self) -> str: ...
@@ -55,7 +55,7 @@ async def record_components(
     forecast_digests: Mapping[str, str],
     now: datetime,
 ) -> None:
-    """Store what a scoring unit returned, each component once."""
+    """Store the components that a scoring unit returned, each once."""
     await connection.executemany(
         SQL["record_component"],
         [

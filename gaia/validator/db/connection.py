@@ -1,4 +1,4 @@
-"""The database as the rest of the validator sees it: transactions whose failures are ours by type."""
+"""Database transactions with typed failures and bounded times."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 ATTEMPTS: Final = 3
-"""How often `Database.run` does a transaction that others got in the way of."""
+"""Number of attempts of `Database.run` at a transaction that conflicts or loses its connection."""
 REBUILD_AFTER_S: Final = 60.0
-"""Three waits of the default 20 s: failures for so long, at a server that answers, are the pool's."""
+"""Seconds of failures after which the pool is at fault, if the server answers; three default time limits."""
 _BACKOFF_S: Final = 0.05
 _LONGEST_UNDOING_S: Final = 5.0
-"""A server that is alive undoes at once; one that is not must not hold a place."""
-# Wrong address, role, password or rights: at start nobody waits for these.
+"""Seconds for a rollback; a living server needs less, and a dead one must not hold a connection."""
+# Wrong address, role, password or rights, for which it is useless to wait at start.
 _REFUSED: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -53,10 +53,10 @@ _REFUSED: Final = (
 
 
 class Database:
-    """A bounded number of connections whose failures are all `DatabaseFailure`, which is an `OwnFailure`.
+    """A bounded number of connections; all failures are a `DatabaseFailure`, which is an `OwnFailure`.
 
-    Every statement, commit, undoing and wait for a connection is bounded in time, so that
-    no state of the server or the network can hold a caller for good.
+    Statements, commits, rollbacks and waits for a connection have time limits. No state of the
+    server or the network can therefore block a caller for good.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Database:
         setting: str = "GAIA_DATABASE_URL",
         rebuild_after_s: float = REBUILD_AFTER_S,
     ) -> Database:
-        """Open a first connection, waiting up to `timeout_s` for the server.
+        """Return a database with a first connection; wait up to `timeout_s` for the server.
 
         Raises
         ------
         ConfigurationError
-            If no server answers by then or it refuses us; names `setting`.
+            If no server answers by then, or it refuses us; names `setting`.
         """
 
         async def opening() -> Connection:
@@ -102,7 +102,7 @@ class Database:
                 database._places.adopt(await opening())
                 return database
             except _REFUSED as error:
-                # What Python says of a text it cannot read may repeat the password in it.
+                # Python's error about an unreadable address may repeat the password in it.
                 problem = _said(error) if is_drivers(error) else "it is not the address of a server"
                 raise _unreachable(setting, problem) from error
             except Exception as error:
@@ -114,15 +114,15 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Yield a connection inside a transaction, which is committed at the end and undone by any error.
+        """Yield a connection in a transaction, which is committed at the end, or rolled back after an error.
 
-        Errors of the body that are not the database's pass as they are.
+        Errors of the body that are not the database's are raised unchanged.
 
         Raises
         ------
         DatabaseFailure
-            If the database failed. A commit under way may or may not have happened:
-            every write is safe to repeat by its key.
+            If the database failed. The commit may have happened; every write is safe to repeat by
+            its key.
         """
         try:
             async with self._places.connection(self._timeout_s) as connection, _begun(connection):
@@ -139,17 +139,16 @@ class Database:
         self._failing_since = None
 
     async def run(self, body: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do `body` in a transaction, and again where another transaction or a lost connection undid it.
+        """Run `body` in a transaction; repeat it after a conflict or a lost connection.
 
-        `body` may be called up to `ATTEMPTS` times, and a commit whose answer was lost may
-        have happened before. That is safe here: each of our writes is bound by its key (ON
-        CONFLICT, or a state that the row must be in), so that the second time changes nothing.
-        `body` must do nothing but statements.
+        `body` may be called up to `ATTEMPTS` times, also after a commit whose answer was lost. That
+        is safe, because each write depends on its key (ON CONFLICT, or a state of the row), so that
+        a second time changes nothing. `body` must execute statements only.
 
         Raises
         ------
         DatabaseFailure
-            If the database failed and would again, or the last attempt failed.
+            If a repetition would be useless, or the last attempt failed.
         """
         attempt = 1
         while True:
@@ -162,12 +161,12 @@ class Database:
                 log.info("transaction_repeated", attempt=attempt, error=str(failure))
             else:
                 return value
-            # Jitter, so that two who met in a deadlock do not meet there again.
+            # Jitter, so that two transactions in a deadlock do not meet again.
             await asyncio.sleep(_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0))
             attempt += 1
 
     def connections(self) -> tuple[int, int]:
-        """Return how many connections are (active, idle)."""
+        """Return the numbers of (active, idle) connections."""
         return self._places.count()
 
     async def close(self) -> None:
@@ -185,7 +184,7 @@ class Database:
         return failure
 
     async def _take_note(self, failure: DatabaseFailure) -> None:
-        """Begin with new connections once everything has failed for long while the server answers others."""
+        """Replace all connections after a long time of failures, if the server answers a new one."""
         now = time.monotonic()
         if isinstance(failure, Conflict | StatementRefused):
             self._failing_since = None  # an answer of the server
@@ -202,7 +201,7 @@ class Database:
         except Exception as error:
             if not is_drivers(error):
                 raise
-            return  # nobody is served: new connections would be no better
+            return  # the server answers no one: new connections would not help
         spent, self._places = self._places, Places(self._open, self._pool_size)
         self._places.adopt(fresh)
         spent.terminate()
@@ -211,12 +210,12 @@ class Database:
 
 @asynccontextmanager
 async def savepoint(connection: Connection) -> AsyncIterator[None]:
-    """Yield inside a savepoint: an error undoes what was done since, and the transaction around it lives on.
+    """Yield inside a savepoint: an error rolls back to it, and the outer transaction continues.
 
     Raises
     ------
     DatabaseFailure
-        If the database failed; the transaction around it lives only after `StatementRefused`.
+        If the database failed; the outer transaction continues only after `StatementRefused`.
     """
     try:
         async with _begun(connection):
@@ -229,21 +228,21 @@ async def savepoint(connection: Connection) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _begun(connection: Connection) -> AsyncIterator[None]:
-    """Begin a transaction, or a savepoint inside one; commit it at the end, or undo it within bounded time."""
+    """Begin a transaction or a savepoint; commit it at the end, or roll it back in bounded time."""
     transaction = connection.transaction()
     try:
         await transaction.start()
         yield
         await transaction.commit()
     except GeneratorExit:
-        connection.terminate()  # nobody is left to wait for the undoing
+        connection.terminate()  # no caller is left to wait for the rollback
         raise
     except BaseException as error:
         was_lost = connection.is_closed()
         await _undo(connection, transaction)
         is_unnamed = isinstance(error, Exception) and not (is_drivers(error) or isinstance(error, GaiaError))
         if was_lost and is_unnamed:
-            # The driver's own parts break in unnamed ways where a connection ends under them.
+            # The driver raises arbitrary errors if a connection ends during its work.
             UNFORESEEN[Party.DATABASE] += 1
             log.error("unforeseen_error", party=Party.DATABASE, error=str(error), exc_info=error)
             raise ConnectionLost(f"database: {type(error).__name__}: {error}") from error
@@ -251,9 +250,9 @@ async def _begun(connection: Connection) -> AsyncIterator[None]:
 
 
 async def _undo(connection: Connection, transaction: Transaction) -> None:
-    """Leave the connection as if nothing had begun; end it where that fails or takes long.
+    """Roll back on the connection; terminate it if that fails or takes too long.
 
-    The driver waits without bound for a cancelled statement to end before it rolls back.
+    The driver waits without limit for a cancelled statement before it rolls back.
     """
     is_undone = False
     try:
@@ -269,7 +268,7 @@ async def _undo(connection: Connection, transaction: Transaction) -> None:
 
 
 async def _open_connection(dsn: str, timeout_s: float) -> Connection:
-    """Open a connection whose jsonb values are Python's."""
+    """Return a new connection that decodes jsonb to Python values."""
     connection = await asyncpg.connect(
         dsn,
         timeout=timeout_s,
@@ -285,7 +284,7 @@ async def _open_connection(dsn: str, timeout_s: float) -> Connection:
 
 
 def _said(error: BaseException) -> str:
-    """What a library's error says to an operator; an error of the system without its number."""
+    """Return the text of a library's error for the operator, without the number of a system error."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

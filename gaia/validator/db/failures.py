@@ -1,4 +1,4 @@
-"""What the driver can raise, sorted by what helps; nothing of it leaves this package as it is."""
+"""Failures of the database, sorted by what helps; they replace all errors of the driver."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from gaia.validator.utils.errors import OwnFailure
 
 
 class DatabaseFailure(OwnFailure):
-    """The database did not do what it was asked, and time or an operator heals it: wait and ask again."""
+    """The database failed; time or an operator heals it, so wait and try again."""
 
     def __init__(self, message: str, sqlstate: str = "") -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
-        """Five letters as PostgreSQL defines them; empty where the server said nothing."""
+        """SQLSTATE, five letters; empty if the server gave none."""
 
 
 class ConnectionLost(DatabaseFailure):
-    """The connection ended under us; whether a commit under way happened is not known."""
+    """The connection ended; it is unknown whether an open commit happened."""
 
 
 class Conflict(DatabaseFailure):
-    """The server undid the transaction in favour of another one: the same again may succeed at once."""
+    """The server rolled back the transaction in favour of another; a repetition may succeed at once."""
 
 
 class NoPlace(DatabaseFailure):
-    """All connections were in use for as long as we wait."""
+    """All connections were in use during the whole wait."""
 
 
 class StatementRefused(DatabaseFailure):
-    """The server will refuse this statement each time: a bug of ours, or a schema that is not ours.
+    """The server always refuses this statement: a bug of ours, or a wrong schema.
 
-    It is an `OwnFailure` all the same, since no miner can be made to pay for it: what it
-    stops waits, with all that is known of it, for a release or a schema that mends it.
-    Each one is logged at error level with its SQLSTATE and counted in `borders.UNFORESEEN`.
+    It is an `OwnFailure` too, because no miner may pay for it. What it stops waits for a release or
+    a schema that corrects it. Each is logged as an error with its SQLSTATE, and counted in
+    `borders.UNFORESEEN`.
     """
 
 
 REPEATABLE: Final = (Conflict, ConnectionLost)
-"""Failures after which the same transaction is worth another attempt at once."""
+"""Failures after which the same transaction is tried again at once."""
 
 _CONFLICTS: Final = frozenset({"40001", "40P01", "55P03"})
-# The last words of a session: ended by an operator, a crash, a start under way or a limit on idleness.
+# Ends of a session: by an operator, a crash, a server that starts, or a limit on idleness.
 _FAREWELLS: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
-# Classes of SQLSTATE. What they have in common: the statement is right, the moment is not.
+# Classes of SQLSTATE in which the statement is right but the moment is wrong.
 # 0A, 28, 3D: an operator may be changing a password, a role, a pooler or the name of the database.
 _WAITED_OUT: Final = frozenset(
     {"0A", "25", "28", "38", "39", "3D", "40", "53", "55", "57", "58", "72", "F0", "HV", "P0", "XX"}
@@ -55,12 +55,12 @@ _LONGEST: Final = 500
 
 
 def is_drivers(error: BaseException) -> bool:
-    """Say whether an error came from the driver or from the network below it."""
+    """Return whether an error came from the driver or the network."""
     return type(error).__module__.partition(".")[0] == "asyncpg" or isinstance(error, OSError | EOFError)
 
 
 def typed(error: BaseException) -> DatabaseFailure:
-    """Return what an error of the driver or the network means to us.
+    """Return our failure for an error of the driver or the network.
 
     >>> typed(asyncpg.DeadlockDetectedError("deadlock detected"))
     Conflict('database: DeadlockDetectedError (40P01): deadlock detected')
@@ -82,7 +82,7 @@ def _kind(error: BaseException, code: str) -> type[DatabaseFailure]:
     if code:
         return StatementRefused
     if isinstance(error, asyncpg.InterfaceError) and "clos" not in str(error):
-        return StatementRefused  # the driver was called wrongly, as by too few arguments
+        return StatementRefused  # wrong use of the driver, such as too few arguments
     if isinstance(error, TimeoutError | asyncpg.ClientConfigurationError):
         return DatabaseFailure
     return ConnectionLost

@@ -1,4 +1,4 @@
-"""Table `gram_matrices`: Gram matrices of forecast errors, one row a run and lead; the matrix is in a file."""
+"""Table `gram_matrices`: Gram matrices of forecast errors, one row per run and lead; files hold the values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GramMatrix:
-    """Where the Gram matrix of one lead is, and whose errors it is of."""
+    """The file of one lead's Gram matrix, and its hotkeys."""
 
     run_id: str
     lead_hours: int
     sha256: str
     hotkeys: Sequence[str]
-    """In the order of the rows of the matrix."""
+    """Hotkeys in the order of the rows."""
 
 
 async def finalised_hotkeys(
     connection: Connection, run_id: str, lead_hours: int, rule_set: str
 ) -> list[str] | None:
-    """Forecasts scored at a lead that is finalised and has no matrix; None: it is not, or has one."""
+    """Return the forecasts scored at a finalised lead without a matrix; None for any other lead."""
     found: list[str] | None = await connection.fetchval(
         SQL["finalised_hotkeys"], run_id, lead_hours, rule_set
     )
@@ -35,7 +35,7 @@ async def finalised_hotkeys(
 
 
 async def record_matrix(connection: Connection, matrix: GramMatrix, now: datetime) -> None:
-    """Store where the matrix of a lead is; the first one stays."""
+    """Store the row of a lead's matrix; an existing row stays."""
     await connection.execute(
         SQL["record_matrix"],
         matrix.run_id,
@@ -47,12 +47,12 @@ async def record_matrix(connection: Connection, matrix: GramMatrix, now: datetim
 
 
 async def matrices_of(connection: Connection, run_ids: Sequence[str]) -> list[GramMatrix]:
-    """The matrices of `run_ids`, in order of run and lead."""
+    """Return the matrices of `run_ids`, in order of run and lead."""
     return [GramMatrix(**row) for row in await connection.fetch(SQL["matrices_of_runs"], list(run_ids))]
 
 
 async def forget_matrices(connection: Connection, rule_set: str, window: timedelta) -> set[str]:
-    """Delete the matrices of runs older than `window` before the newest scored one's; return the digests left."""
+    """Delete the rows of runs that are more than `window` older than the newest scored run; return the digests left."""
     await connection.execute(SQL["forget_matrices"], rule_set, window)
     return {row["sha256"] for row in await connection.fetch(SQL["matrix_digests"])}
 
@@ -60,14 +60,14 @@ async def forget_matrices(connection: Connection, rule_set: str, window: timedel
 async def committed_after(
     connection: Connection, run_ids: Sequence[str], window: timedelta
 ) -> dict[tuple[str, str], timedelta]:
-    """(run, hotkey) -> how long after the run opened the forecast was committed, if it was.
+    """Return (run, hotkey) -> time between the opening of the run and the commitment, if there was one.
 
-    What we were late ourselves is not counted; `window` is the freeze window without it.
+    Lateness of ours is not counted; `window` is the freeze window without extensions.
     """
     rows = await connection.fetch(SQL["committed_after"], list(run_ids), window)
     return {(row["run_id"], row["hotkey"]): row["after"] for row in rows}
 
 
 async def kept_leads(connection: Connection) -> set[tuple[str, int]]:
-    """(run, lead in hours) of all matrices."""
+    """Return (run, lead in hours) of all matrices."""
     return {(row["run_id"], row["lead_hours"]) for row in await connection.fetch(SQL["matrix_leads"])}

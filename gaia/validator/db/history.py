@@ -1,4 +1,4 @@
-"""What was scored, read back for the command line: runs, forecasts, scores, their inputs, weights."""
+"""Reads runs, forecasts, scores, their inputs and weights for the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NOT_MEASURES: Final = frozenset(ComponentRow.__slots__) - {"measures"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run and how its forecasts stand."""
+    """One run, and the states of its forecasts."""
 
     run_id: str
     init_time: datetime
@@ -49,23 +49,23 @@ class RunSummary:
     opened_at: datetime
     completed_at: datetime | None
     contract: Contract | None
-    """None until the first lead or forecast is settled, and in a run scored before contracts were kept."""
+    """Contract of the run; None until a first outcome is stored, and in runs of older releases."""
     forecasts: int
     scored: int
     rejected: int
     excused: int
     has_scores: bool
-    """Whether any lead of any forecast was scored from what a miner sent, on day 1 or against ERA5."""
+    """Whether any lead of any forecast has a score from a miner's data."""
 
     @property
     def is_open(self) -> bool:
-        """Whether scores are still to come, so that overall scores are not final."""
+        """Whether scores are still missing, so that overall scores are not final."""
         return self.state is RunState.OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """Everything stored about one run, under every rule set that scored it."""
+    """All stored data about one run, under every rule set that scored it."""
 
     summary: RunSummary
     forecasts: Sequence[ForecastRow]
@@ -73,11 +73,11 @@ class StoredRun:
     leads: Sequence[LeadRow]
     scores: Sequence[ScoreRow]
     inputs: Sequence[InputsRow]
-    """What each lead's units were given: see migration 0003."""
+    """Inputs of each lead's units; see migration 0003."""
 
 
 async def run_summaries(connection: Connection) -> list[RunSummary]:
-    """Every run, oldest first."""
+    """Return all runs, oldest first."""
     rows = await connection.fetch(SQL["run_summaries"])
     return [
         RunSummary(**{**row, "state": RunState(row["state"]), "contract": Contract.of(row["contract"])})
@@ -86,14 +86,14 @@ async def run_summaries(connection: Connection) -> list[RunSummary]:
 
 
 async def living_runs(connection: Connection, since: datetime) -> dict[str, datetime]:
-    """Runs that are open or were completed after `since`, each with its initial time."""
+    """Return the ids and initial times of runs that are open or were completed after `since`."""
     return {row["run_id"]: row["init_time"] for row in await connection.fetch(SQL["living_runs"], since)}
 
 
 async def stored_runs(
     connection: Connection, run_ids: Sequence[str], *, with_manifests: bool = False
 ) -> list[StoredRun]:
-    """Everything about `run_ids` that exist, oldest first; manifests and signatures only on request."""
+    """Return all data about those of `run_ids` that exist, oldest first; manifests only on request."""
     wanted = list(run_ids)
     summaries = [run for run in await run_summaries(connection) if run.run_id in wanted]
     forecasts = SQL["signed_forecasts_of_runs"] if with_manifests else SQL["forecasts_of_runs"]
@@ -113,60 +113,60 @@ async def stored_runs(
 
 
 async def overall_scores(connection: Connection) -> list[OverallRow]:
-    """One row a run, miner and rule set, oldest first."""
+    """Return one row per run, miner and rule set, oldest first."""
     return _rows(await connection.fetch(SQL["overall_scores"]), OverallRow)
 
 
 async def costs(connection: Connection) -> dict[tuple[str, str], CostRow]:
-    """(run_id, rule_set) to the number of leads computed and the CPU seconds they took."""
+    """Return (run_id, rule_set) -> number of computed leads and their CPU seconds."""
     rows = _rows(await connection.fetch(SQL["costs"]), CostRow)
     return {(row.run_id, row.rule_set): row for row in rows}
 
 
 async def newest_vector(connection: Connection) -> VectorRow | None:
-    """The newest entry of the journal."""
+    """Return the newest entry of the journal."""
     return _row(await connection.fetchrow(SQL["newest_vector"]), VectorRow)
 
 
 async def vector_of_run(connection: Connection, run_id: str) -> VectorRow | None:
-    """The newest vector on chain that was made from `run_id`."""
+    """Return the newest vector on chain that was computed from `run_id`."""
     return _row(await connection.fetchrow(SQL["vector_of_run"], run_id), VectorRow)
 
 
 async def vectors_of(connection: Connection, run_ids: Sequence[str]) -> list[VectorRow]:
-    """Every journalled vector that was made from one of `run_ids`, with what names its inputs."""
+    """Return every journalled vector that was computed from one of `run_ids`, with the names of its inputs."""
     return _rows(await connection.fetch(SQL["vectors_of_runs"], list(run_ids)), VectorRow)
 
 
 async def weight_inputs(connection: Connection, digests: Sequence[str]) -> dict[str, str]:
-    """Digest -> content of the parts of vectors' inputs that are there."""
+    """Return digest -> content of the stored parts of vectors' inputs."""
     rows = await connection.fetch(SQL["weight_inputs"], list(digests))
     return {row["sha256"]: row["content"] for row in rows}
 
 
 async def references(connection: Connection) -> ReferenceCounts:
-    """How many sets of reference fields are ready and how many are awaited."""
+    """Return the numbers of reference sets that are ready and missing."""
     (counts,) = _rows(await connection.fetch(SQL["count_references"]), ReferenceCounts)
     return counts
 
 
 async def vector_on_chain(connection: Connection) -> VectorOnChain | None:
-    """The newest vector that stands on chain."""
+    """Return the newest vector that is on chain."""
     return _row(await connection.fetchrow(SQL["vector_on_chain"]), VectorOnChain)
 
 
 async def vectors_in_doubt(connection: Connection) -> list[VectorInDoubt]:
-    """Vectors that were promised and neither set nor lost, oldest first."""
+    """Return the vectors in doubt, oldest first."""
     return _rows(await connection.fetch(SQL["vectors_in_doubt"]), VectorInDoubt)
 
 
 async def incidents(connection: Connection) -> list[IncidentRow]:
-    """Parties outside of us that fail now, the one that has failed longest first."""
+    """Return the outside parties that fail now, the longest failure first."""
     return _rows(await connection.fetch(SQL["open_incidents"]), IncidentRow)
 
 
 async def awaited(connection: Connection) -> list[AwaitedRow]:
-    """Archives that did not give what they were asked for: how many sets, why, and when they are asked again."""
+    """Return the archives that lack sets: the number of sets, the last error and the next attempt."""
     return _rows(await connection.fetch(SQL["awaited_references"]), AwaitedRow)
 
 
@@ -179,7 +179,7 @@ def _row(record: Record | None, kind: type[R]) -> R | None:
 
 
 def _component(record: Record) -> ComponentRow:
-    """Return a row of component_scores, whatever measures its table has."""
+    """Return a row of component_scores, with all measures that the table has."""
     names = {name: record[name] for name in _NOT_MEASURES}
     measures = {name: value for name, value in record.items() if name not in _NOT_MEASURES}
     return ComponentRow(**names, measures=measures)

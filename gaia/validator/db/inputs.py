@@ -1,4 +1,4 @@
-"""What scores were made from, kept so that they can be made again."""
+"""Stores the inputs of scores, so that scores can be recomputed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """What a run asks for and is scored at, as the settings had it when the first of it was settled."""
+    """Leads and fields of a run, from the settings at the time of its first outcome."""
 
     day1_lead_hours: Sequence[int]
     final_lead_hours: Sequence[int]
@@ -23,30 +23,30 @@ class Contract:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> Contract | None:
-        """Return the column `contract`; None where it is NULL, as in each run until something of it is settled."""
+        """Return the column `contract`; None if it is NULL, as before the first outcome of a run."""
         return None if stored is None else cls(**{name: stored[name] for name in cls.__slots__})
 
     @property
     def fields(self) -> list[str]:
-        """Every field that is scored, those of ERA5 first."""
+        """All scored fields, those of ERA5 first."""
         return list(dict.fromkeys([*self.final_fields, *self.day1_fields]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeadInputs:
-    """What the units of one lead were given, but for the forecasts."""
+    """Inputs of the units of one lead, without the forecasts."""
 
     handler: str
     payload: Mapping[str, Any]
-    """As the handler had it, its paths relative to the data folder."""
+    """Payload of the handler, with paths relative to the data folder."""
     digests: Mapping[str, Mapping[str, str]]
-    """Role, such as "truth", to the sha256 of each field."""
+    """Role, such as "truth" -> field -> sha256."""
 
 
 async def record_inputs(
     connection: Connection, run_id: str, rule_set: str, kind: str, lead_hours: int, inputs: LeadInputs
 ) -> None:
-    """Store what a lead is scored with; the first time stays."""
+    """Store the inputs of a lead; an existing row stays."""
     await connection.execute(
         SQL["record_inputs"],
         run_id,
@@ -60,5 +60,5 @@ async def record_inputs(
 
 
 async def record_contract(connection: Connection, run_id: str, contract: Contract) -> None:
-    """Store which leads and fields a run is scored at; the first time stays."""
+    """Store the leads and fields of a run; existing ones stay."""
     await connection.execute(SQL["record_contract"], run_id, asdict(contract))

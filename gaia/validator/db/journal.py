@@ -1,4 +1,4 @@
-"""What weights are made of, and the journal of those that were signed."""
+"""Scores of the window, and the journal of weight vectors."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowScore:
-    """What one miner has in one run of the window."""
+    """One miner's scores in one run of the window."""
 
     run_id: str
     completed: bool
     hotkey: str
     registered_at: int
     state: ForecastState
-    """Of the forecast."""
+    """State of the forecast."""
     overall: float | None
-    """None: nothing of it is scored yet."""
+    """Overall score; None: nothing is scored yet."""
     leads: Mapping[int, float]
-    """Lead hours -> score, of those scored against ERA5 so far."""
+    """Lead in hours -> score, of the leads scored against ERA5 so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
-    """A weight vector that was, or is about to be, signed."""
+    """A journalled weight vector."""
 
     epoch: int
     vector: list[list[int]]
     vector_sha256: str
     state: VectorState
     promised_block: int | None
-    """Block as of which it was promised; None: promised before this was kept."""
+    """Block at which it was journalled; None in entries of older releases."""
     tried_block: int | None
 
 
 class Epoch(NamedTuple):
-    """What has one vector and no more."""
+    """Key of an entry: an epoch has at most one vector."""
 
     netuid: int
     mechid: int
@@ -57,7 +57,7 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A vector we promise to be the only one of its epoch."""
+    """A vector to journal as the only one of its epoch."""
 
     epoch: Epoch
     rule_set: str
@@ -67,15 +67,15 @@ class Intent:
     run_ids: Sequence[str]
     completed_ids: Sequence[str]
     inputs: Mapping[str, Any]
-    """Names parts of what it was computed from by their digests."""
+    """Names of the parts of its inputs, by digest."""
     parts: Mapping[str, str]
-    """Digest -> content."""
+    """Digest -> content of the parts."""
     block: int
-    """Where the chain stood."""
+    """Block of the metagraph."""
 
 
 async def window_scores(connection: Connection, rule_set: str, window: timedelta) -> list[WindowScore]:
-    """Scores of the runs whose initial time lies within `window` of the newest scored run's."""
+    """Return the scores of runs that are at most `window` older than the newest scored run."""
     rows = await connection.fetch(SQL["window_scores"], rule_set, window)
     return [
         WindowScore(
@@ -92,13 +92,13 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
 
 
 async def entry_of(connection: Connection, epoch: Epoch) -> JournalEntry | None:
-    """The vector that was promised for an epoch, if one was."""
+    """Return the journalled vector of an epoch; None if there is none."""
     row = await connection.fetchrow(SQL["journal_entry"], *epoch)
     return _entry(row) if row else None
 
 
 async def record_intent(connection: Connection, intent: Intent, now: datetime) -> JournalEntry:
-    """Write `intent` and what it was computed from, unless its epoch has one; return the entry that stands."""
+    """Store `intent` and its inputs, unless its epoch has a vector; return the epoch's entry."""
     written = await connection.fetchval(
         SQL["journal_intent"],
         *intent.epoch,
@@ -120,22 +120,22 @@ async def record_intent(connection: Connection, intent: Intent, now: datetime) -
 
 
 async def doubts(connection: Connection, netuid: int, mechid: int) -> list[JournalEntry]:
-    """Vectors that were promised and neither set nor lost, oldest first."""
+    """Return the vectors in doubt, oldest first."""
     return [_entry(row) for row in await connection.fetch(SQL["journal_doubts"], netuid, mechid)]
 
 
 async def known_block(connection: Connection, netuid: int, mechid: int) -> int:
-    """Newest block in which a vector is known to have landed; 0: none is known."""
+    """Return the newest block in which a vector of ours is known to be set; 0 if there is none."""
     return int(await connection.fetchval(SQL["journal_known_block"], netuid, mechid))
 
 
 async def record_try(connection: Connection, epoch: Epoch, block: int) -> None:
-    """Note that the vector of `epoch` is handed to the signer while the chain stands at `block`."""
+    """Store that the signer gets the vector of `epoch` while the chain is at `block`."""
     await connection.execute(SQL["journal_tried"], *epoch, block)
 
 
 async def record_set(connection: Connection, epoch: Epoch, outcome: WeightsSet, now: datetime) -> None:
-    """Note that the vector stands on chain. Written again, it changes nothing; so with all that is recorded here."""
+    """Store that the vector is on chain. Like all functions here, a repetition changes nothing."""
     await connection.execute(
         SQL["journal_set"],
         *epoch,
@@ -148,29 +148,29 @@ async def record_set(connection: Connection, epoch: Epoch, outcome: WeightsSet, 
 
 
 async def record_found(connection: Connection, epoch: Epoch, held: WeightsRead, now: datetime) -> None:
-    """Note that the vector was found on chain; of its extrinsic nothing is known."""
+    """Store that the vector was found on chain, with an unknown extrinsic."""
     await connection.execute(
         SQL["journal_set"], *epoch, held.last_update, held.update_hash, "", held.pairs, now
     )
 
 
 async def record_failed(connection: Connection, epoch: Epoch, error: str, now: datetime) -> None:
-    """Note a try that failed as far as is known: it may be repeated, or yet be found on chain."""
+    """Store a failed attempt; it may be repeated, or the vector may still be found on chain."""
     await connection.execute(SQL["journal_unset"], *epoch, VectorState.FAILED, storable_text(error), now)
 
 
 async def record_lost(connection: Connection, epoch: Epoch, reason: str, now: datetime) -> None:
-    """Note that the vector is not on chain and will not be."""
+    """Store that the vector is not on chain and will not be."""
     await connection.execute(SQL["journal_unset"], *epoch, VectorState.LOST, storable_text(reason), now)
 
 
 async def record_failing(connection: Connection, party: str, evidence: str, now: datetime) -> None:
-    """Note that `party` failed; an incident that is open goes on."""
+    """Store a failure of `party`; an open incident continues."""
     await connection.execute(SQL["incident_failing"], party, storable_text(evidence), now)
 
 
 async def record_recovered(connection: Connection, party: str, now: datetime) -> None:
-    """End the incident of `party`, if one is open."""
+    """End the open incident of `party`, if there is one."""
     await connection.execute(SQL["incident_ended"], party, now)
 
 

@@ -1,4 +1,4 @@
-"""A bounded number of connections; every place is given back by this file and by nothing else."""
+"""A bounded pool of connections; only this module takes and frees places."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 LONGEST_IDLE_S: Final = 300.0
-"""Routers and poolers forget a connection that is silent for longer, and tell nobody."""
+"""Seconds of silence after which routers and poolers may drop a connection without notice."""
 
 
 class Places:
-    """Connections of one server, `size` at most at a time.
+    """At most `size` connections to one server.
 
-    The driver's own pool counts on the driver to clear up after a lost connection. Where
-    the loss shows while a statement or a commit is under way it does not, and the place is
-    gone for good. Here a place is a semaphore's, given back in a `finally`.
+    The driver's own pool relies on the driver to clean up after a lost connection. During a
+    statement or a commit it does not, and the place is lost for good. Here a place is a semaphore,
+    released in a `finally`.
     """
 
     def __init__(self, opening: Callable[[], Awaitable[Connection]], size: int) -> None:
@@ -37,18 +37,18 @@ class Places:
 
     @asynccontextmanager
     async def connection(self, timeout_s: float) -> AsyncIterator[Connection]:
-        """Yield a connection nobody else has; one that is left unfit for use is ended.
+        """Yield an exclusive connection; close it afterwards if it is unusable.
 
         Raises
         ------
         NoPlace
-            If none comes free within `timeout_s`.
+            If no connection becomes free within `timeout_s`.
         ConnectionLost
-            If the places are closed.
+            If the pool is closed.
         """
         await self._take(timeout_s)
         try:
-            self._require_open()  # they may have been closed while we waited
+            self._require_open()  # the pool may have been closed during the wait
             connection = self._fit() or await self._open()
             self._busy.add(connection)
             try:
@@ -63,31 +63,31 @@ class Places:
             self._free.release()
 
     def adopt(self, connection: Connection) -> None:
-        """Keep a connection that was opened elsewhere, for the next who asks."""
+        """Add an idle connection that was opened elsewhere."""
         self._idle.append((connection, time.monotonic()))
 
     def count(self) -> tuple[int, int]:
-        """Return how many connections are (in use, idle)."""
+        """Return the numbers of connections (in use, idle)."""
         return len(self._busy), sum(not connection.is_closed() for connection, _ in self._idle)
 
     async def close(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` for those in use, say goodbye to the server, and end what is left."""
+        """Wait up to `timeout_s` for connections in use, close all in order, and terminate the rest."""
         self._is_closed = True
         try:
             async with asyncio.timeout(timeout_s):
                 for _ in range(self._size):
                     await self._free.acquire()
                 for connection, _ in self._idle:
-                    # A server that is gone needs no goodbye.
+                    # A dead server needs no orderly close.
                     with suppress(Exception):
                         await connection.close()
         except TimeoutError:
-            pass  # terminate ends those that are still in use
+            pass  # terminate closes those that are still in use
         finally:
             self.terminate()
 
     def terminate(self) -> None:
-        """End every connection now, in use or not; whoever waits for an answer is told."""
+        """Close every connection now, in use or not; callers that wait get an error."""
         self._is_closed = True
         for connection in [*self._busy, *(connection for connection, _ in self._idle)]:
             connection.terminate()
@@ -109,7 +109,7 @@ class Places:
             raise ConnectionLost("database: the connections are closed")
 
     def _fit(self) -> Connection | None:
-        """Return the idle connection that was used last; end those that are of no use any more."""
+        """Return the most recently used idle connection; close the unusable ones."""
         oldest = time.monotonic() - LONGEST_IDLE_S
         stale = [each for each in self._idle if each[0].is_closed() or each[1] < oldest]
         for each in stale:

@@ -1,4 +1,4 @@
-"""What the engine reads and writes: runs, forecasts, reference fields and scores."""
+"""Reads and writes of the engine: runs, forecasts, reference sets and scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """One miner's part in one run, as the next step needs it."""
+    """One miner's forecast in one run, with the data that its next step needs."""
 
     run_id: str
     hotkey: str
@@ -40,21 +40,21 @@ class Forecast:
     job_id: str | None
     manifest_sha256: str | None
     window_ends_at: datetime | None
-    """When our absence moved the end of the freeze window; None: it did not."""
+    """End of the freeze window if our absence moved it; else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedForecast:
-    """Where a forecast stands while a transaction keeps it there."""
+    """State of a forecast that a transaction has locked."""
 
     state: ForecastState
     has_contract: bool
-    """Whether it is stored what its run is scored at."""
+    """Whether the contract of its run is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceSet:
-    """One source's fields at one time, or when to try for them again."""
+    """Fields of one source at one time, or the time of the next attempt."""
 
     ready: bool
     attempts: int
@@ -62,16 +62,17 @@ class ReferenceSet:
     missed_since: datetime | None
     given_up_at: datetime | None
     fields: Mapping[str, Mapping[str, str]]
-    """What the set holds, or held before it had to be fetched anew."""
+    """Files of the set, also while it is fetched again."""
 
 
 async def recorded_init_times(connection: Connection, since: datetime) -> set[datetime]:
+    """Return the initial times of all recorded runs from `since` on."""
     rows = await connection.fetch(SQL["recorded_init_times"], since)
     return {row["init_time"] for row in rows}
 
 
 async def open_run(connection: Connection, run: Run, miners: Sequence[tuple[str, int, int]]) -> bool:
-    """Open `run` with one planned forecast a miner (hotkey, uid, registered_at); False if it was open."""
+    """Open `run` with one planned forecast per miner (hotkey, uid, registered_at); return False if it existed."""
     opened = await connection.fetchval(
         SQL["open_run"], run.run_id, run.init_time, run.rule_set, run.opened_at
     )
@@ -83,18 +84,20 @@ async def open_run(connection: Connection, run: Run, miners: Sequence[tuple[str,
 
 
 async def open_runs(connection: Connection) -> list[Run]:
+    """Return the open runs, oldest first."""
     return [Run(**row) for row in await connection.fetch(SQL["open_runs"])]
 
 
 async def due_forecasts(
     connection: Connection, run_id: str, states: Sequence[str], now: datetime
 ) -> list[Forecast]:
+    """Return the forecasts of a run in `states` that are due at `now`."""
     rows = await connection.fetch(SQL["due_forecasts"], run_id, list(states), now)
     return [Forecast(**{**row, "state": ForecastState(row["state"])}) for row in rows]
 
 
 async def due_states(connection: Connection, states: Sequence[str], now: datetime) -> dict[str, set[str]]:
-    """Open run -> those of `states` in which a forecast of it wants attention; one cheap look for a whole tick."""
+    """Return open run -> states among `states` with due forecasts; one cheap query per tick."""
     due: dict[str, set[str]] = {}
     for row in await connection.fetch(SQL["due_states"], list(states), now):
         due.setdefault(row["run_id"], set()).add(row["state"])
@@ -102,7 +105,7 @@ async def due_states(connection: Connection, states: Sequence[str], now: datetim
 
 
 async def manifests_of(connection: Connection, forecasts: Sequence[Forecast]) -> dict[tuple[str, str], bytes]:
-    """What the miners of `forecasts` signed, to the byte: (run_id, hotkey) -> manifest; nothing frozen: "{}"."""
+    """Return (run_id, hotkey) -> bytes of the frozen manifest of each forecast; "{}" if none is frozen."""
     wanted = [each.run_id for each in forecasts], [each.hotkey for each in forecasts]
     rows = await connection.fetch(SQL["manifests"], *wanted)
     return {(row["run_id"], row["hotkey"]): row["manifest"] or b"{}" for row in rows}
@@ -116,9 +119,9 @@ async def advance_forecast(
     reason: str | None = None,
     evidence: Mapping[str, Any] | None = None,
 ) -> str | None:
-    """Move a forecast by `moves` (state to state); return its new state, or None if it did not move.
+    """Change a forecast's state by `moves` (source -> target); return the new state, or None if unchanged.
 
-    `reason` and `evidence` may quote a miner: what cannot be stored in them is replaced, what is too long cut.
+    `reason` and `evidence` may quote a miner: characters that cannot be stored are replaced, and long texts cut.
     """
     state: str | None = await connection.fetchval(
         SQL["advance_forecast"],
@@ -134,7 +137,7 @@ async def advance_forecast(
 
 
 async def lock_forecast(connection: Connection, forecast: Forecast) -> LockedForecast:
-    """Return where a forecast stands now, and keep it there until the transaction ends."""
+    """Lock a forecast until the end of the transaction; return its state."""
     row = await connection.fetchrow(SQL["lock_forecast"], forecast.run_id, forecast.hotkey)
     assert row is not None
     return LockedForecast(state=ForecastState(row["state"]), has_contract=row["has_contract"])
@@ -143,12 +146,12 @@ async def lock_forecast(connection: Connection, forecast: Forecast) -> LockedFor
 async def settle_forecast(
     connection: Connection, forecast: Forecast, source: str, target: str, now: datetime
 ) -> None:
-    """Move a forecast that this transaction has locked in state `source` to `target`, which may be the same."""
+    """Change the state of a locked forecast from `source` to `target`, which may be the same."""
     await connection.execute(SQL["settle_forecast"], forecast.run_id, forecast.hotkey, source, target, now)
 
 
 async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
-    """Keep the job a miner accepted, and the end of its freeze window where that was moved."""
+    """Store the job that a miner accepted, and the end of its freeze window if it was moved."""
     await connection.execute(
         SQL["record_job"], forecast.run_id, forecast.hotkey, job_id, forecast.window_ends_at
     )
@@ -163,7 +166,7 @@ async def record_manifest(
     now: datetime,
     asked_at: datetime,
 ) -> None:
-    """Freeze a manifest at `now`; `asked_at` is when its polling round began."""
+    """Freeze a manifest at `now`; `asked_at` is the start of its polling round."""
     await connection.execute(
         SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now, asked_at
     )
@@ -172,7 +175,7 @@ async def record_manifest(
 async def postpone_forecast(
     connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
 ) -> None:
-    """Try again at `next_at`; keep the end of the freeze window where that was moved."""
+    """Store the next attempt at `next_at`, and the end of the freeze window if it was moved."""
     await connection.execute(
         SQL["postpone_forecast"],
         forecast.run_id,
@@ -184,22 +187,25 @@ async def postpone_forecast(
 
 
 async def next_attention(connection: Connection, states: Sequence[str], now: datetime) -> datetime | None:
-    """When the next forecast that was put off after `now` is to be looked at."""
+    """Return the next due moment after `now` of a postponed forecast; None if there is none."""
     moment: datetime | None = await connection.fetchval(SQL["next_attention"], list(states), now)
     return moment
 
 
 async def count_forecasts(connection: Connection) -> dict[str, int]:
+    """Return state -> number of forecasts in open runs."""
     rows = await connection.fetch(SQL["count_forecasts"])
     return {row["state"]: row["count"] for row in rows}
 
 
 async def complete_run(connection: Connection, run_id: str, living: Sequence[str], now: datetime) -> bool:
+    """Complete a run without forecasts in the `living` states; return whether it was completed."""
     done = await connection.fetchval(SQL["complete_run"], run_id, now, list(living))
     return done is not None
 
 
 async def read_reference(connection: Connection, reference_id: str) -> ReferenceSet | None:
+    """Return a reference set; None if it is unknown."""
     row = await connection.fetchrow(SQL["read_reference"], reference_id)
     if row is None:
         return None
@@ -216,10 +222,12 @@ async def read_reference(connection: Connection, reference_id: str) -> Reference
 async def record_reference(
     connection: Connection, reference_id: str, digest: str, fields: Mapping[str, Any]
 ) -> None:
+    """Store a prepared reference set."""
     await connection.execute(SQL["record_reference"], reference_id, digest, fields)
 
 
 async def withdraw_reference(connection: Connection, reference_id: str, error: str) -> None:
+    """Mark a reference set as missing, because of `error`."""
     await connection.execute(SQL["withdraw_reference"], reference_id, storable_text(error))
 
 
@@ -233,6 +241,7 @@ async def postpone_reference(
     missed_since: datetime,
     given_up_at: datetime | None,
 ) -> None:
+    """Store a failed attempt at a reference set, and the time of the next one."""
     await connection.execute(
         SQL["postpone_reference"],
         reference_id,
@@ -256,7 +265,7 @@ async def record_lead(
     reason: str | None = None,
     cpu_s: float | None = None,
 ) -> None:
-    """Store the score of one lead; `cpu_s` is what it cost, `reason` why there was nothing to score."""
+    """Store the score of one lead; `cpu_s` is its cost, `reason` why nothing was scored."""
     await connection.execute(
         SQL["record_lead"],
         forecast.run_id,
@@ -274,7 +283,7 @@ async def record_lead(
 async def lead_scores(
     connection: Connection, run_id: str, rule_set: str
 ) -> dict[str, dict[tuple[str, int], float]]:
-    """All lead scores of a run: hotkey to {(kind, lead_hours): score}."""
+    """Return all lead scores of a run: hotkey -> (kind, lead_hours) -> score."""
     scores: dict[str, dict[tuple[str, int], float]] = {}
     for row in await connection.fetch(SQL["lead_scores"], run_id, rule_set):
         scores.setdefault(row["hotkey"], {})[row["kind"], row["lead_hours"]] = row["score"]
@@ -284,7 +293,7 @@ async def lead_scores(
 async def lead_scores_of(
     connection: Connection, forecast: Forecast, rule_sets: Sequence[str]
 ) -> dict[str, dict[tuple[str, int], float]]:
-    """Lead scores of one forecast: each of `rule_sets` that scored one to {(kind, lead_hours): score}."""
+    """Return the lead scores of one forecast: rule set -> (kind, lead_hours) -> score."""
     scores: dict[str, dict[tuple[str, int], float]] = {}
     rows = await connection.fetch(SQL["lead_scores_of"], forecast.run_id, forecast.hotkey, list(rule_sets))
     for row in rows:
@@ -303,6 +312,7 @@ async def record_score(
     counted: bool,
     now: datetime,
 ) -> None:
+    """Store the overall score of a forecast under one rule set, in place of an earlier one."""
     await connection.execute(
         SQL["record_score"],
         forecast.run_id,

@@ -1,4 +1,4 @@
-"""Rows as the reading functions of this package return them; enums where the schema has a CHECK."""
+"""Types of the rows that this package returns, with enums for columns that have a CHECK."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gaia.validator.utils.identities import Hotkey, RunId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastRow:
-    """One miner's part in one run, and how it ended."""
+    """One miner's forecast in one run, and its outcome."""
 
     run_id: RunId
     hotkey: Hotkey
@@ -23,15 +23,15 @@ class ForecastRow:
     reason: str | None
     manifest_sha256: str | None
     committed_at: datetime | None
-    """When its manifest was frozen."""
+    """Time at which its manifest was frozen."""
     manifest: bytes | None = None
-    """As signed; None also where it was not asked for, and so with `signature`."""
+    """The signed bytes; None if missing or not requested, as for `signature`."""
     signature: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentRow:
-    """What one forecast scored in one field at one lead."""
+    """Measures of one forecast in one field at one lead."""
 
     run_id: RunId
     hotkey: Hotkey
@@ -43,7 +43,7 @@ class ComponentRow:
     truth_digest: str
     scored_at: datetime
     measures: Mapping[str, float | None]
-    """By name, in the order of the columns; None: not defined, not asked for, or scored before it was kept."""
+    """Measures by name, in the order of the columns; None: undefined, unrequested or not stored then."""
 
     @property
     def rmse(self) -> float:
@@ -58,7 +58,7 @@ class ComponentRow:
         return self._defined("bias")
 
     def _defined(self, name: str) -> float:
-        """Return a measure that each component has."""
+        """Return a measure that every component has."""
         value = self.measures[name]
         assert value is not None
         return value
@@ -66,7 +66,7 @@ class ComponentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeadRow:
-    """The score of one lead, and what it cost."""
+    """Score and cost of one lead."""
 
     run_id: RunId
     hotkey: Hotkey
@@ -75,27 +75,27 @@ class LeadRow:
     lead_hours: int
     score: float
     reason: str | None
-    """Why there was nothing to score."""
+    """Reason why nothing was scored."""
     cpu_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """What weights are made of: one forecast under one rule set."""
+    """Scores of one forecast under one rule set, the input of weights."""
 
     run_id: RunId
     hotkey: Hotkey
     rule_set: str
     day1: float | None
     leads: Mapping[str, float]
-    """Lead in hours, as JSON has it -> its score."""
+    """Lead in hours, as text -> score."""
     overall: float
     counted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputsRow:
-    """What the units of one lead were given, but for the forecasts."""
+    """Inputs of the units of one lead, without the forecasts."""
 
     run_id: RunId
     rule_set: str
@@ -108,7 +108,7 @@ class InputsRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverallRow:
-    """An overall score and who earned it."""
+    """An overall score with its miner."""
 
     run_id: RunId
     init_time: datetime
@@ -125,12 +125,12 @@ class OverallRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRow:
-    """CPU seconds of a run under one rule set."""
+    """Cost of a run under one rule set, in CPU seconds."""
 
     run_id: RunId
     rule_set: str
     leads: int
-    """How many leads they were spent on."""
+    """Number of computed leads."""
     cpu_s: float
 
 
@@ -146,7 +146,7 @@ class VectorRow:
     """[uid, u16] pairs."""
     vector_sha256: str
     weights: Mapping[str, float]
-    """By hotkey, before quantising."""
+    """Hotkey -> weight before quantisation."""
     run_ids: Sequence[str]
     state: VectorState
     intended_at: datetime
@@ -155,12 +155,12 @@ class VectorRow:
     extrinsic: str | None
     error: str | None
     inputs: Mapping[str, Any] | None
-    """Names parts of what it was computed from; None: written before this was kept."""
+    """Names of the parts of its inputs; None in entries of older releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorOnChain:
-    """The newest vector that stands on chain."""
+    """The newest vector on chain."""
 
     epoch: int
     block: int
@@ -171,7 +171,7 @@ class VectorOnChain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorInDoubt:
-    """A vector that was promised and neither set nor lost."""
+    """A vector in doubt."""
 
     epoch: int
     state: VectorState
@@ -181,7 +181,7 @@ class VectorInDoubt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentRow:
-    """A party outside of us that fails now."""
+    """An outside party that fails now."""
 
     party: str
     began_at: datetime
@@ -191,7 +191,7 @@ class IncidentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedRow:
-    """What one archive did not give."""
+    """Missing sets of one archive."""
 
     source: str
     sets: int
@@ -201,7 +201,7 @@ class AwaitedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceCounts:
-    """How many sets of reference fields there are."""
+    """Numbers of reference sets."""
 
     ready: int
     awaited: int

@@ -1,8 +1,8 @@
-"""The SQL statements of `sql/`, by name; nothing is built from strings.
+"""The SQL statements in `sql/`, by name; no statement is built from strings.
 
-A file holds the statements of one group of tables. Each statement is a line ``-- name: <name>``, at
-least one line of comment that says what it does, and SQL that ends in a semicolon and can be pasted
-into psql. Comments before the first name describe the file.
+A file holds the statements of one group of tables. Each statement has a line ``-- name: <name>``, at
+least one line of comment that says what it does, and SQL that ends in a semicolon. The SQL can be
+pasted into psql. Comments before the first name describe the file.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class MalformedStatements(ValueError):
-    """A file of statements is not in the form above; names the file and the line."""
+    """A file of statements does not have the form above; names the file and the line."""
 
     def __init__(self, path: Path, line: int, problem: str) -> None:
         super().__init__(f"{path}:{line}: {problem}")
         self.path = path
         self.line = line
-        """Counted from 1."""
+        """Line number, from 1."""
 
 
 class Statement(NamedTuple):
-    """One statement and where it stands."""
+    """One statement and its place."""
 
     name: str
     text: str
-    """The SQL without its semicolon."""
+    """SQL without the final semicolon."""
     path: Path
     line: int
-    """Of its name."""
+    """Line of its name."""
 
 
 def parse(path: Path, content: str) -> list[Statement]:
-    """Return the statements of one file, in its order; `path` is named in errors.
+    """Return the statements of one file, in order; errors name `path`.
 
     Raises
     ------
     MalformedStatements
-        If `content` is not in the form that the module describes.
+        If `content` does not have the form that the module describes.
     """
     statements: list[Statement] = []
     lines = list(enumerate(content.splitlines(), 1))
@@ -86,13 +86,13 @@ def read_statements(*paths: Path) -> Mapping[str, str]:
     Raises
     ------
     MalformedStatements
-        If a file is not in the form that the module describes, or a name occurs twice.
+        If a file does not have the form that the module describes, or a name occurs twice.
     """
     return by_name(statement for path in paths for statement in parse(path, path.read_text(encoding="utf-8")))
 
 
 def _sql(path: Path, head: int, body: list[tuple[int, str]]) -> str:
-    """Return the SQL between one name, which stands in line `head`, and the next."""
+    """Return the SQL between the name in line `head` and the next name."""
     code = [(number, line.rstrip()) for number, line in body if line.strip() and not line.startswith("--")]
     if not code:
         raise MalformedStatements(path, head, "no SQL follows the name")
@@ -108,4 +108,4 @@ def _sql(path: Path, head: int, body: list[tuple[int, str]]) -> str:
 
 
 SQL: Final = read_statements(*sorted(FOLDER.glob("*.sql")))
-"""Every statement of the validator, parsed once."""
+"""All statements of the validator, parsed once."""

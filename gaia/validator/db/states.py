@@ -1,4 +1,4 @@
-"""The words by which the schema says where things stand; its CHECKs list the same."""
+"""States in the schema; its CHECKs list the same words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import StrEnum
 
 
 class ForecastState(StrEnum):
-    """Where a forecast stands."""
+    """State of a forecast."""
 
     PLANNED = "planned"
     REQUESTED = "requested"
     FROZEN = "frozen"
-    """Its manifest is frozen; nothing of the data is verified yet."""
+    """Its manifest is frozen; its data are not verified yet."""
     SCORED_DAY1 = "scored_day1"
     SCORED = "scored"
     REJECTED = "rejected"
@@ -19,18 +19,18 @@ class ForecastState(StrEnum):
 
 
 class RunState(StrEnum):
-    """Whether scores of a run are still to come."""
+    """State of a run: open while scores are missing."""
 
     OPEN = "open"
     COMPLETED = "completed"
 
 
 class VectorState(StrEnum):
-    """What became of a weight vector that was promised."""
+    """State of a journalled weight vector."""
 
     INTENDED = "intended"
     SET = "set"
     FAILED = "failed"
-    """It may be tried again, or may yet be found on chain."""
+    """The last attempt failed; it may be tried again, or may still be found on chain."""
     LOST = "lost"
     """It is not on chain and will not be."""

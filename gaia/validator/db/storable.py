@@ -1,4 +1,4 @@
-"""What others say, in a form and of a size that the database takes."""
+"""Converts strangers' texts and values to a form and size that the database accepts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from math import isfinite
 from typing import Any, Final
 
 LONGEST_TEXT: Final = 2_000
-"""Letters; a reason of ours has at most some hundred, and the rest is a quotation."""
+"""Largest number of characters of a text; our own reasons have a few hundred, the rest is a quotation."""
 _MOST_MEMBERS: Final = 200
 _DEEPEST: Final = 4
 
 
 def storable_text(text: str) -> str:
-    """Return `text` with what PostgreSQL refuses (NUL, halves of letters) replaced, and cut to `LONGEST_TEXT`.
+    r"""Return `text` cut to `LONGEST_TEXT`, with characters that PostgreSQL refuses (NUL, surrogates) replaced.
 
-    A miner whose words made its own row unwritable could not be rejected.
+    Otherwise a miner could make its own row unwritable, and could not be rejected.
 
-    >>> storable_text("no\\x00pe")
+    >>> storable_text("no\x00pe")
     'no\ufffdpe'
     """
     whole = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
@@ -25,7 +25,7 @@ def storable_text(text: str) -> str:
 
 
 def storable(value: Any, depth: int = 0) -> Any:
-    """Return a value for jsonb with its texts storable, its lists and objects cut, and nothing too deep."""
+    """Return a value for jsonb with storable texts, bounded lists and objects, and bounded depth."""
     if isinstance(value, str):
         return storable_text(value)
     if depth == _DEEPEST and isinstance(value, Mapping | list | tuple):

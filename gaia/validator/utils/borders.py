@@ -1,4 +1,4 @@
-"""Where something reaches us from outside: whatever comes out there is a typed error of that party."""
+"""Borders to outside parties: every error there becomes a typed error of that party."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 class Party(StrEnum):
-    """Who stands behind a border."""
+    """The party behind a border."""
 
     MINER = "miner"
     ARCHIVE = "archive"
@@ -38,20 +38,20 @@ _ERRORS: Final[dict[Party, Callable[[str], GaiaError]]] = {
 }
 
 UNFORESEEN: Final[Counter[Party]] = Counter(dict.fromkeys(Party, 0))
-"""Exceptions of this process that no border knew by name, by party; each is a bug to look at."""
+"""Party -> number of unexpected exceptions in this process; each is a bug to examine."""
 
 
 @contextmanager
 def border(party: Party, doing: str) -> Iterator[None]:
-    """Let typed errors and cancellation pass; turn any other exception into the error of `party`.
+    """Pass typed errors and cancellation; turn any other exception into the error of `party`.
 
-    An error of the system is what a disk is expected to raise. Any other exception is
-    unforeseen: it is logged with its traceback and counted in `UNFORESEEN`.
+    A disk is expected to raise system errors. Any other exception is unexpected: it is logged with
+    its traceback and counted in `UNFORESEEN`.
 
     Raises
     ------
     MinerUnreachable
-        For a miner: a later attempt may succeed, and only this miner pays when none does.
+        For a miner, because a later attempt may succeed, and only this miner pays if none does.
     OwnFailure
         For our database, signer, pool or disk.
     TransientError

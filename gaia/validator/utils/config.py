@@ -1,4 +1,4 @@
-"""All sections of settings together: read from the environment, and described to the operator."""
+"""Reads all sections of the settings from the environment, and describes them to the operator."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RETIRED = frozenset(
     f"GAIA_{name}"
     for name in ("ASYNC_THRESHOLD", "DISABLE_ASYNC", "SCORING_LRU_MAXSIZE", "SCORING_AGGRESSIVE_LRU_MAXSIZE")
 )
-"""Variables of the original validator that mean nothing here; they are ignored, not refused."""
+"""Variables of the original validator without meaning here; they are ignored, not refused."""
 
 
 class Settings(
@@ -49,9 +49,9 @@ class Settings(
     WeightsSettings,
     ChainSettings,
 ):
-    """Every setting, read once at start by `load_settings`; what is handed down are its sections.
+    """All settings, read once at start by `load_settings`; components receive only sections.
 
-    Each setting is read from GAIA_<NAME>, or else from its aliases, the names of the original validator.
+    Each setting is read from GAIA_<NAME>, else from its aliases, the variables of the original validator.
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -126,7 +126,7 @@ class Settings(
         return rows
 
     def _section(self, kind: type[Section]) -> Section:
-        """Return one section; its values are allowed, since ours are."""
+        """Return one section; its values are valid because these are."""
         values = {name: getattr(self, name) for name in kind.model_fields}
         return kind.model_construct(self.model_fields_set & values.keys(), **values)
 
@@ -134,11 +134,11 @@ class Settings(
 SECTIONS: tuple[type[HandedSettings], ...] = tuple(
     base for base in reversed(Settings.__bases__) if issubclass(base, HandedSettings)
 )
-"""In the order in which an operator reads them."""
+"""Sections in the order in which operators read them."""
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the settings: the command line wins over the environment, that over `env_file`.
+    """Read the settings; the command line wins over the environment, and that over `env_file`.
 
     An empty value counts as not set. Lists are written as `a,b` or as JSON.
 
@@ -170,7 +170,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
 
 
 def shown(value: Any) -> str:
-    """Return `value` as it would be written in `.env`; a secret that is set is ***."""
+    """Return `value` in the form of `.env`; a secret that is set is ***."""
     match value:
         case None:
             return ""
@@ -192,7 +192,7 @@ def variable_of(name: str) -> str:
 
 
 def names_of(name: str) -> list[str]:
-    """Return the variables the field `name` is read from: ours, then the original validator's."""
+    """Return the variables from which the field `name` is read: ours, then the original validator's."""
     return [variable_of(name), *_schemas()[name]["aliases"]]
 
 
@@ -239,7 +239,7 @@ def _limits(schema: Mapping[str, Any]) -> str:
 
 
 def _places(env_file: Path | None) -> list[Variables]:
-    """Return the places to look for variables, most important first; refuse GAIA_ names that are not settings."""
+    """Return the sources of variables, most important first; raise for GAIA_ names that are not settings."""
     from_file = read_env_file(env_file)
     _refuse_unknown(os.environ, "the environment")
     _refuse_unknown(from_file, str(env_file))

@@ -1,7 +1,7 @@
-"""The modules that one process names to another as text; no other file names a module of ours so.
+"""Modules that one process names to another as text; no other file may name a module of ours as text.
 
-A module that is named as text is imported only in the process that needs it. Import rules cannot see such a
-name, so a test imports each entry of this table.
+A module named as text is imported only in the process that needs it. Import rules cannot see such names,
+so a test imports each entry of this table.
 """
 
 from __future__ import annotations

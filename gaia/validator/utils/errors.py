@@ -1,4 +1,4 @@
-"""Every error we raise on purpose, and who must act on each."""
+"""All errors raised on purpose, by who must act."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ class ExitCode(IntEnum):
 
 
 class GaiaError(Exception):
-    """Root of all errors raised on purpose."""
+    """Base of all errors raised on purpose."""
 
 
 class TransientError(GaiaError):
-    """Time heals it: retry with backoff."""
+    """Temporary failure: retry with backoff."""
 
 
 class OwnFailure(TransientError):
-    """Our database, signer, pool or disk failed: wait and do it again; no miner's attempt is spent."""
+    """Our database, signer, pool or disk failed: wait and try again; no miner's attempt is spent."""
 
 
 class DeadlineExceeded(OwnFailure):
-    """A unit of work did not end before its absolute deadline."""
+    """A unit of work did not end before its deadline."""
 
 
 class SubnetMissing(TransientError):
-    """The chain says that our subnet does not exist: believed at the start alone, after readings that agree."""
+    """The chain says that our subnet does not exist; believed only at the start, after agreeing readings."""
 
 
 class NotYetAvailable(GaiaError):
-    """The data centre has not published yet: look again at `retry_at`; no attempt is spent."""
+    """The data are not published yet: try again at `retry_at`; no attempt is spent."""
 
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)
@@ -53,11 +53,11 @@ class NotYetAvailable(GaiaError):
 
 
 class MissedByUs(GaiaError):
-    """The time for a step passed while we were away: the miner is excused."""
+    """The time of a step passed while the validator was away: the miner is excused."""
 
 
 class MinerFault(GaiaError):
-    """The miner's doing: reject, score zero, never retry."""
+    """The miner is at fault: reject the forecast, and never retry."""
 
 
 class MinerUnreachable(GaiaError):
@@ -65,24 +65,24 @@ class MinerUnreachable(GaiaError):
 
 
 class QuarantinedError(GaiaError):
-    """A unit killed every worker that tried it."""
+    """A unit crashed every worker that ran it."""
 
 
 class UnknownHandler(GaiaError):
-    """A unit names a handler that nobody wrote."""
+    """A unit names an unknown handler."""
 
 
 class ConfigurationError(GaiaError):
-    """The operator must act: one sentence with the setting and the remedy; the Supervisor halts.
+    """The operator must act: one sentence names the setting and the remedy, and the Supervisor halts.
 
     Parameters
     ----------
     setting
         Environment name of the setting at fault, such as ``GAIA_DATABASE_URL``.
     problem
-        What is wrong, without a final full stop.
+        The problem, without a final full stop.
     remedy
-        What to do about it, as an imperative.
+        What the operator must do, as an imperative without a final full stop.
     """
 
     def __init__(
@@ -115,11 +115,10 @@ _BY_NAME: dict[str, type[GaiaError]] = {
 
 
 def rebuild(error_type: str, message: str, retry_at: float | None = None) -> GaiaError:
-    """Turn an error's name and text, as sent by another process, back into the error.
+    """Return the error whose name and text another process sent.
 
-    A name that is none of ours was a bug over there; it comes back as a
-    `TransientError` that carries the name, so that it is retried and then quarantined.
-    A want of memory is ours.
+    An unknown name is a bug in that process. It becomes a `TransientError` with the name, so that it
+    is retried and then quarantined. A lack of memory is an `OwnFailure`.
     """
     if error_type == NotYetAvailable.__name__ and retry_at is not None:
         return NotYetAvailable(message, datetime.fromtimestamp(retry_at, UTC))

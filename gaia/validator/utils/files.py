@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: the one place that writes beside a file and renames."""
+"""Atomic writes: the only place that writes a draft beside a file and renames it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gaia.validator.utils.errors import OwnFailure
 
 
 class Draft:
-    """A file beside its destination that replaces it once it is kept.
+    """A file beside its destination, which it replaces when it is kept.
 
-    Every method raises `OSError` as the disk does. Readers of the destination see
-    the former file or the new one, never half of either.
+    Every method raises the `OSError` of the disk. Readers of the destination see the former file or
+    the new one, never a part.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class Draft:
         self._file.write(content)
 
     def pause(self) -> None:
-        """Free the descriptor until the next write: many drafts may be open side by side."""
+        """Free the descriptor until the next write, so that many drafts may exist at once."""
         self._file.close()
 
     def keep(self) -> None:
-        """Replace the destination with what was written."""
+        """Replace the destination by the draft."""
         if self._sync:
             self.write(b"")
             self._file.flush()
@@ -50,7 +50,7 @@ class Draft:
         self._place.replace(self._path)
 
     def drop(self) -> None:
-        """Remove the draft, if it was not kept."""
+        """Remove the draft if it was not kept."""
         with suppress(OSError):
             self._file.close()
         self._place.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def put_file(path: Path, content: bytes, *, sync: bool = False) -> None:
     Raises
     ------
     OSError
-        If the disk does not take it; the former file then stays as it was.
+        If the disk fails; the former file then stays unchanged.
     """
     draft = Draft(path, sync=sync)
     try:
@@ -75,13 +75,13 @@ def put_file(path: Path, content: bytes, *, sync: bool = False) -> None:
 
 @contextmanager
 def whole_file(path: Path, *, sync: bool = False) -> Iterator[WholeFile]:
-    """Open a file that appears at `path` if the body ends well, and not at all otherwise; folders are made.
+    """Yield a file that appears at `path` only if the body ends without an error; make missing folders.
 
     Raises
     ------
     OwnFailure
-        If the disk does not take the file. Errors of the body that are not of
-        writing pass as they are: a socket's error is not our disk's.
+        If the disk fails. Errors of the body that are not about writing are raised unchanged,
+        because a socket's error is not our disk's.
     """
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[WholeFile]:
 
 
 class WholeFile:
-    """The file that the body of `whole_file` writes; a failure of the disk is an `OwnFailure`."""
+    """The file that the body of `whole_file` writes; it raises disk failures as `OwnFailure`."""
 
     def __init__(self, draft: Draft, path: Path) -> None:
         self._draft = draft

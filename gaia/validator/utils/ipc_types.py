@@ -1,4 +1,4 @@
-"""Everything that crosses a process boundary, and the frames it travels in."""
+"""Messages between processes, and their frames."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
 
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
-"""How a compute worker is confined. The last is for tests: what holds where the kernel has no Landlock."""
+"""Mode of a compute worker's sandbox; the last is for tests of kernels without Landlock."""
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 CANARY = "pool.canary"
-"""Handler that every worker has, whatever its handlers are: it shows that the worker still works."""
+"""Handler that every worker has in addition to its own; it shows that the worker still works."""
 
 _HEADER = struct.Struct("!I")
 _SHORT_BYTES = 4096
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """An error on its way through a process boundary."""
+    """An error in a message between processes."""
 
     error_type: str
     message: str
     retry_at: float | None = None
     configuration: tuple[str, str, str, int] | None = None
-    """Of a `ConfigurationError`: setting, problem, remedy, exit code."""
+    """Arguments of a `ConfigurationError`: setting, problem, remedy, exit code."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """Describe `error`; `exception` on the other side rebuilds it."""
+        """Return the failure that describes `error`; `exception` rebuilds it on the other side."""
         retry_at = error.retry_at.timestamp() if isinstance(error, NotYetAvailable) else None
         configuration = None
         if isinstance(error, ConfigurationError):
@@ -46,7 +46,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def exception(self) -> GaiaError:
-        """Return the error as one of ours, ready to be raised."""
+        """Return the error as one of ours."""
         if self.configuration is not None:
             setting, problem, remedy, exit_code = self.configuration
             return ConfigurationError(setting, problem, remedy, ExitCode(exit_code))
@@ -54,34 +54,34 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Priority(IntEnum):
-    """Which units the pool runs first: the lower number."""
+    """Priority of a unit; the pool runs lower numbers first."""
 
     AHEAD = 10
-    """References and overlaps, which the scoring of leads and the weights wait for."""
+    """For references and overlaps, because scores and weights wait for them."""
     USUAL = 100
-    """The scoring of forecasts, of which there may be hours."""
+    """For the scoring of forecasts, which may take hours."""
 
 
 class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     """One job for the compute pool.
 
-    Carries paths and plain values, never arrays or open files, so that it is
-    cheap to send and safe to run twice.
+    It carries paths and plain values, never arrays or open files. It is therefore cheap to send and
+    safe to run twice.
     """
 
     job_id: str
     handler: str
     payload: dict[str, Any]
     deadline_at: float
-    """Unix seconds; a unit that is not answered by then has failed."""
+    """Unix seconds; a unit without an answer by then has failed."""
     priority: int = Priority.USUAL
-    """Lower runs first."""
+    """A lower number runs first."""
     attempt: int = 1
     trace_id: str = ""
 
 
 class ResultUnit(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
-    """What became of one attempt at a `WorkUnit`: `value` or `failure`, never both."""
+    """Result of one attempt at a `WorkUnit`: `value` or `failure`, never both."""
 
     job_id: str
     attempt: int
@@ -104,7 +104,7 @@ class ResultUnit(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
-    """A worker's first words on a connection: who it is and which attempt it still holds."""
+    """First message of a worker on a connection: its identity, and the attempt that it still holds."""
 
     seat: int
     incarnation: int
@@ -112,28 +112,28 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     holding: str = ""
     attempt: int = 0
     sandbox: int = 0
-    """How much of the sandbox is in force there: `sandbox.Level`."""
+    """Level of its sandbox: `confine.Level`."""
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
-    """The engine's first word: it has taken the worker in."""
+    """First message of the engine: it has admitted the worker."""
 
 
 class LeaveRequest(msgspec.Struct, frozen=True, kw_only=True, tag="leave_request"):
-    """A worker asks to leave; it may still be sent the unit that crosses this request."""
+    """A worker asks to leave; a unit that crosses this request may still arrive."""
 
     reason: str
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
-    """The engine has the result; the worker may forget it. Its next `WorkUnit` says the same."""
+    """The engine has the result, so the worker may drop it; the next `WorkUnit` implies the same."""
 
     job_id: str
     attempt: int
 
 
 class Dismissed(msgspec.Struct, frozen=True, kw_only=True, tag="dismissed"):
-    """Answers a `LeaveRequest`: the worker holds nothing and may end."""
+    """Answer to a `LeaveRequest`: the worker holds nothing and may end."""
 
 
 ToEngine = Hello | ResultUnit | LeaveRequest
@@ -147,26 +147,26 @@ class Neuron(msgspec.Struct, frozen=True, kw_only=True):
     hotkey: str
     coldkey: str
     ip: str
-    """Dotted quad, or "" where the axon is not served."""
+    """IPv4 address; "" if no axon is served."""
     port: int
     stake: float
     """Stake weight, in tokens."""
     validator_permit: bool
     last_update: int
-    """Block of the last weights."""
+    """Block of its last weights."""
     registered_at: int
-    """Block of registration; uid and hotkey alone do not identify a registration."""
+    """Block of its registration; uid and hotkey alone do not identify a registration."""
 
 
 class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
-    """The subnet as of one block, with what a weight setter must know."""
+    """The subnet at one block, with the data that setting weights needs."""
 
     netuid: int
     block: int
     neurons: list[Neuron]
     own_hotkey: str
     own_uid: int | None
-    """None: our hotkey is not registered."""
+    """Our uid; None: our hotkey is not registered."""
     tempo: int
     weights_rate_limit: int
     min_allowed_weights: int
@@ -177,7 +177,7 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
-    """Ask for the signed headers of one request to one miner (protocol.md, 2.3)."""
+    """Request the signed headers of one request to one miner (protocol.md, 2.3)."""
 
     request_id: int
     miner_hotkey: str
@@ -185,6 +185,8 @@ class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
 
 
 class AuthSigned(msgspec.Struct, frozen=True, kw_only=True, tag="auth_signed"):
+    """Answer to `SignAuth`."""
+
     request_id: int
     validator_hotkey: str
     nonce: str
@@ -192,58 +194,64 @@ class AuthSigned(msgspec.Struct, frozen=True, kw_only=True, tag="auth_signed"):
 
 
 class ReadMetagraph(msgspec.Struct, frozen=True, kw_only=True, tag="read_metagraph"):
+    """Request the metagraph."""
+
     request_id: int
 
 
 class MetagraphRead(msgspec.Struct, frozen=True, kw_only=True, tag="metagraph_read"):
+    """Answer to `ReadMetagraph`."""
+
     request_id: int
     metagraph: Metagraph
 
 
 class SetWeights(msgspec.Struct, frozen=True, kw_only=True, tag="set_weights"):
-    """Sign and submit one vector; the engine has journalled it before it asks."""
+    """Request to sign and submit one vector, which the engine has journalled before."""
 
     request_id: int
     uids: list[int]
     weights: list[int]
-    """u16, largest 65535, as `core.weights.quantise` makes them."""
+    """Values as u16 with the largest at 65535, from `core.weights.vector.quantise`."""
     version_key: int
     promised_block: int | None = None
-    """Nothing is signed where the chain holds weights of ours that are newer; None: always."""
+    """Nothing is signed if the chain holds weights of ours newer than this block; None: no such check."""
 
 
 class WeightsSet(msgspec.Struct, frozen=True, kw_only=True, tag="weights_set"):
-    """The extrinsic succeeded and the weights were read back from the chain."""
+    """The extrinsic succeeded, and the weights were read back from the chain."""
 
     request_id: int
     block: int
     block_hash: str
     extrinsic: str
-    """Extrinsic id "<block>-<index>", or its hash where the SDK gives no index."""
+    """Extrinsic id "<block>-<index>", or its hash if the SDK gives no index."""
     read_back: list[list[int]]
     """[uid, u16] pairs as stored on chain after inclusion."""
 
 
 class ReadWeights(msgspec.Struct, frozen=True, kw_only=True, tag="read_weights"):
-    """Ask what the chain holds of us."""
+    """Request our weights on chain."""
 
     request_id: int
 
 
 class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read"):
-    """What the chain holds of us, as of `block`."""
+    """Our weights on chain, at `block`."""
 
     request_id: int
     block: int
     last_update: int
-    """Block in which our weights were last set; 0: never."""
+    """Block of our last weights; 0: never."""
     update_hash: str
-    """Of that block; "" if unknown."""
+    """Hash of that block; "" if unknown."""
     pairs: list[list[int]]
-    """[uid, u16] as stored."""
+    """[uid, u16] pairs as stored."""
 
 
 class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed"):
+    """Answer to any request that failed."""
+
     request_id: int
     failure: Failure
 
@@ -260,7 +268,7 @@ def encode_frame(message: msgspec.Struct) -> bytes:
     Raises
     ------
     ValueError
-        If it would exceed `MAX_FRAME_BYTES`; large results travel by file.
+        If it would exceed `MAX_FRAME_BYTES`; large results go through files.
     """
     body = _encoder.encode(message)
     if len(body) > MAX_FRAME_BYTES:
@@ -269,7 +277,7 @@ def encode_frame(message: msgspec.Struct) -> bytes:
 
 
 class FrameReader(Generic[T]):
-    """Cuts a byte stream into messages of the union it was made for.
+    """Splits a byte stream into messages of one union.
 
     Parameters
     ----------
@@ -282,19 +290,19 @@ class FrameReader(Generic[T]):
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[T]:
-        """Take bytes as they came; return the messages they complete, in order.
+        """Take the next bytes of the stream; return the messages that they complete, in order.
 
         Raises
         ------
         ValueError
-            If a frame is longer than `MAX_FRAME_BYTES` or holds no allowed message;
-            the connection is then out of step and must be closed.
+            If a frame is longer than `MAX_FRAME_BYTES` or holds no allowed message. The connection
+            must then be closed.
         """
         buffer = self._buffer
         if not buffer and len(data) >= _HEADER.size:
             (length,) = _HEADER.unpack_from(data)
             if len(data) == _HEADER.size + length <= MAX_FRAME_BYTES:
-                # One whole frame, as nearly always: nothing to keep. To copy a short one costs less than a view of it.
+                # Nearly always exactly one frame arrives. Copying a short one costs less than a view of it.
                 body = data[_HEADER.size :] if length < _SHORT_BYTES else memoryview(data)[_HEADER.size :]
                 return [self._decoder.decode(body)]
         buffer += data

@@ -1,4 +1,4 @@
-"""Keeps proxies of the environment away from addresses of this machine, which no proxy reaches."""
+"""Excludes addresses of this machine from the environment's proxies, which cannot reach it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def spare_loopback(*urls: str, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Name this machine in NO_PROXY, and the hosts of those `urls` that are loopback addresses.
+    """Add this machine, and the hosts of `urls` with loopback addresses, to NO_PROXY.
 
-    For libraries that read proxies from the environment and take no word from us.
+    Libraries that read proxies only from the environment need this.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sources of settings: variables of the environment, and of a file such as `.env`."""
+"""Sources of settings: variables of the environment and of a file such as `.env`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gaia.validator.utils.errors import ConfigurationError
 
 
 class HandedSettings(BaseSettings):
-    """A group of settings that never changes; constructed in code, it holds its arguments and defaults only."""
+    """An immutable group of settings; if constructed in code, it holds only its arguments and defaults."""
 
     heading: ClassVar[str] = ""
-    """What the pages for operators call this group of settings."""
+    """Title of this group on the pages for operators."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -33,19 +33,19 @@ class HandedSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read no source but the arguments; a loader reads the environment and passes what it finds."""
+        """Return the arguments as the only source; a loader passes the values of the environment."""
         return (init_settings,)
 
 
 class Variables(PydanticBaseSettingsSource):
-    """Settings by the variables of one place.
+    """Source of settings: the variables of one place.
 
     Parameters
     ----------
     settings_cls
         Class whose fields are looked up.
     where
-        Name of the place, as the operator knows it.
+        Name of the place for operators.
     variables
         Values by variable; an empty value counts as not set.
     names_of
@@ -65,7 +65,7 @@ class Variables(PydanticBaseSettingsSource):
         self._names_of = names_of
 
     def __call__(self) -> dict[str, Any]:
-        """Return the value of every field that is set here."""
+        """Return field -> value of every field that is set here."""
         fields = self.settings_cls.model_fields
         return {name: self.get_field_value(fields[name], name)[0] for name in self.origins()}
 
@@ -76,7 +76,7 @@ class Variables(PydanticBaseSettingsSource):
         return (_split(text) if get_origin(field.annotation) is list else text.strip()), variable, False
 
     def origins(self) -> dict[str, str]:
-        """Return place and variable of every field that is set here."""
+        """Return field -> place and variable of every field that is set here."""
         found = {name: self._variable(name) for name in self.settings_cls.model_fields}
         return {name: f"{self._where} {variable}" for name, variable in found.items() if variable}
 
@@ -107,12 +107,12 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
 
 
 def setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
-    """Return a field that is read from <PREFIX><NAME>, or else from one of `aliases`, the original's names for it."""
+    """Return a field that is read from <PREFIX><NAME>, else from `aliases`, the original's variables."""
     return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)
 
 
 def broken_rule(name: str, problem: str, remedy: str) -> PydanticCustomError:
-    """Return the error of the field `name` that is allowed alone but not beside others, in the operator's words."""
+    """Return the error for a value of the field `name` that conflicts with other settings."""
     return PydanticCustomError(
         "rule", "{problem}; {remedy}", {"name": name, "problem": problem, "remedy": remedy}
     )

@@ -1,1 +1,1 @@
-"""The compute pool beside its peers: what each measures, each in a process of its own."""
+"""Peers of the compute pool, each measured in a process of its own."""

@@ -1,4 +1,4 @@
-"""The Celery application that stands beside our pool; needs an environment with Celery in it."""
+"""The Celery application of the benchmark; it needs an environment with Celery."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.pool_peers import handlers
 
 
 def make_app() -> Any:
-    """Make the application for the Redis that the environment names."""
+    """Return the application for the Redis server that the environment names."""
     import celery  # type: ignore[import-not-found]
 
     url = os.environ["BENCH_REDIS"]

@@ -1,4 +1,4 @@
-"""The jobs that every pool is given; plain functions, so that each pool can run them as it likes."""
+"""The jobs of the benchmark, as plain functions that every pool can run."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any
 Payload = dict[str, Any]
 
 READS = ("arrays",)
-"""Folders of the data folder that a compute worker's sandbox lets these jobs read."""
+"""Folders of the data folder that the sandbox lets these jobs read."""
 WRITES = ("logs",)
 
 
 def resolve(name: str) -> Callable[[Payload], Payload]:
-    """Return the job called ``bench.<name>``, as a compute worker asks for it."""
+    """Return the job ``bench.<name>``; compute workers call this."""
     handler: Callable[[Payload], Payload] = globals()[name.removeprefix("bench.")]
     return handler
 
 
 def echo(payload: Payload) -> Payload:
-    """Answer the payload."""
+    """Return the payload."""
     return payload
 
 
 def nothing(payload: Payload) -> Payload:
-    """Answer with nothing."""
+    """Return nothing."""
     return {}
 
 
 def sum_of_file(payload: Payload) -> Payload:
-    """Add up the array in the file `path`, mapped rather than read."""
+    """Return the sum of the array in the mapped file `path`."""
     import numpy as np
 
     return {"sum": float(np.load(payload["path"], mmap_mode="r").sum(dtype=np.float32))}
 
 
 def sum_of_array(array: Any) -> float:
-    """Add up an array that came with the call."""
+    """Return the sum of an array in the payload."""
     return float(array.sum(dtype=array.dtype))
 
 
 def libraries(payload: Payload) -> Payload:
-    """Load what a scoring job loads, and tell who did."""
+    """Import the libraries of a scoring job; return the pid."""
     import numpy as np
     import xarray
     import zarr
@@ -57,7 +57,7 @@ def libraries(payload: Payload) -> Payload:
 
 
 def busy(payload: Payload) -> Payload:
-    """Say in the file `log` that `job` has started, then keep the processor busy for `seconds`."""
+    """Log the start of `job` to the file `log`, then compute for `seconds`."""
     line = f"{payload['job']} {os.getpid()} {time.monotonic()}\n"
     log = os.open(payload["log"], os.O_WRONLY | os.O_APPEND)
     os.write(log, line.encode())

@@ -1,4 +1,4 @@
-"""What is measured of every pool alike, given a way to hand it a job."""
+"""Measurements of any pool, given a function that submits a job."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ PAYLOAD = {
     "lead_h": 24,
     "paths": ["/data/" + "x" * 60] * 2,
 }
-"""About 250 bytes, as the arguments of a scoring job are."""
+"""Payload of about 250 bytes, like the arguments of a scoring job."""
 ARRAY_FLOATS = 25_000_000
-"""Of four bytes each: 100 MB."""
+"""Number of values of four bytes: 100 MB."""
 WINDOW = 32
-"""Jobs in flight when throughput is measured."""
+"""Number of jobs in flight during the measurement of throughput."""
 BUSY_S = 0.3
 WORKERS = 2
-"""Of each pool."""
+"""Number of workers of each pool."""
 
 
 class Waiting(Protocol):
-    """A job under way."""
+    """A submitted job."""
 
     def result(self, timeout: float | None = None) -> Any: ...
 
 
 class Pool(Protocol):
-    """Two workers that run functions."""
+    """A pool of two workers that run functions."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Waiting: ...
 
 
 class Started(NamedTuple):
-    """A line that a busy job wrote."""
+    """A line of the log of busy jobs."""
 
     job: str
     pid: int
@@ -51,7 +51,7 @@ class Started(NamedTuple):
 
 
 def round_trips(pool: Pool, number: int) -> dict[str, float]:
-    """Hand over `number` tiny jobs, one after the other; microseconds."""
+    """Run `number` tiny jobs one after the other; return microseconds."""
     times = []
     for _ in range(number):
         begun = time.perf_counter()
@@ -61,7 +61,7 @@ def round_trips(pool: Pool, number: int) -> dict[str, float]:
 
 
 def units_per_second(pool: Pool, number: int) -> float:
-    """Hand over `number` tiny jobs with `WINDOW` of them in flight."""
+    """Run `number` tiny jobs with `WINDOW` of them in flight."""
     begun = time.perf_counter()
     flying: deque[Waiting] = deque()
     for _ in range(number):
@@ -74,7 +74,7 @@ def units_per_second(pool: Pool, number: int) -> float:
 
 
 def array_ms(pool: Pool) -> float:
-    """Hand over 100 MB as the pool carries them, until the worker's sum is back."""
+    """Send 100 MB in the way of the pool, and wait for the worker's sum."""
     import numpy as np
 
     array = np.ones(ARRAY_FLOATS, np.float32)
@@ -86,11 +86,11 @@ def array_ms(pool: Pool) -> float:
 def recovery(
     submit: Callable[[dict[str, Any]], Waiting], patience_s: float, folder: Path | None = None
 ) -> dict[str, Any]:
-    """Kill -9 one of two busy workers, with jobs waiting behind them; milliseconds from the kill.
+    """Kill -9 one of two busy workers while jobs wait; return milliseconds from the kill.
 
-    `rerun_ms` until the lost job has started again, `capacity_ms` until a worker
-    that was not there before has started a job, `learned_ms` until the caller was
-    told of an error instead; each is None if it never happened.
+    `rerun_ms` lasts until the lost job has started again, `capacity_ms` until a new worker has
+    started a job, and `learned_ms` until the caller got an error instead. Each is None if it never
+    happened.
     """
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         log = Path(file.name)
@@ -108,19 +108,19 @@ def recovery(
 
 
 def percentiles(times_s: list[float]) -> dict[str, float]:
-    """Describe durations, in microseconds."""
+    """Return statistics of durations, in microseconds."""
     ordered = sorted(times_s)
     return {"p50_us": statistics.median(ordered) * 1e6, "p99_us": ordered[int(len(ordered) * 0.99)] * 1e6}
 
 
 def started_jobs(log: Path) -> list[Started]:
-    """Read what the busy jobs wrote so far."""
+    """Return the lines that busy jobs have written so far."""
     fields = (line.split() for line in log.read_text().splitlines())
     return [Started(job, int(pid), float(at)) for job, pid, at in fields]
 
 
 def _await_two_busy(log: Path) -> tuple[Started, set[int]]:
-    """Wait until two workers are at work; return the job that started last, and both workers."""
+    """Wait until two workers are busy; return the job that started last, and both workers."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         latest = {started.pid: started for started in started_jobs(log)}
@@ -134,7 +134,7 @@ def _await_two_busy(log: Path) -> tuple[Started, set[int]]:
 def _watch(
     log: Path, victim: Started, known: set[int], killed_at: float, lost: Waiting, patience_s: float
 ) -> dict[str, Any]:
-    """Wait until the lost job is answered or failed and a new worker is at work, or until patience ends."""
+    """Wait until the lost job has ended and a new worker is busy, at most for `patience_s`."""
     rerun = capacity = learned = None
     verdict = ""
     while time.monotonic() < killed_at + patience_s and not (verdict and capacity):
@@ -149,7 +149,7 @@ def _watch(
             verdict = "runs it again"
         except TimeoutError:
             continue
-        except Exception as error:  # noqa: BLE001 - every pool has an error of its own for this
+        except Exception as error:  # noqa: BLE001 - every pool has its own error for this
             learned = time.monotonic()
             verdict = type(error).__name__
     moments = {"rerun_ms": rerun, "capacity_ms": capacity, "learned_ms": learned}
@@ -168,6 +168,6 @@ def _verdict(word: str, last: Waiting, patience_s: float) -> str:
 def _answers(waiting: Waiting, patience_s: float) -> bool:
     try:
         waiting.result(patience_s)
-    except Exception:  # noqa: BLE001 - whatever a pool says instead of an answer
+    except Exception:  # noqa: BLE001 - any error of a pool is a result
         return False
     return True

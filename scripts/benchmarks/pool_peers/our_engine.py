@@ -1,4 +1,4 @@
-"""The engine below our own pool in the benchmark: it only measures."""
+"""The engine of our own pool in the benchmark, which only measures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-import gaia.validator.app.io_engine  # noqa: F401 - what the real engine loads is part of a restart
+import gaia.validator.app.io_engine  # noqa: F401 - the imports of the real engine are part of a restart
 from benchmarks.pool_peers import measures
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.errors import GaiaError
@@ -25,7 +25,7 @@ _LONGEST_ORDER = 2**20
 
 
 class Bench:
-    """The engine's side: carries out the orders that come through the control socket."""
+    """Executes the orders that come through the control socket."""
 
     def __init__(self, pool: Any, settings: dict[str, Any]) -> None:
         self.pool = pool
@@ -73,13 +73,13 @@ class Bench:
         return (time.perf_counter() - begun) * 1e3
 
     async def start(self) -> float:
-        """Kill an idle worker; milliseconds until its successor has run a job."""
+        """Kill an idle worker; return the milliseconds until its successor has run a job."""
         while self.pool.workers < measures.WORKERS:
             await asyncio.sleep(0.002)
         known = {(await self.run("bench.libraries", {}))["pid"] for _ in range(2 * measures.WORKERS)}
         begun = time.perf_counter()
         os.kill(known.pop(), signal.SIGKILL)
-        # The survivor answers too; only the newcomer counts.
+        # The surviving worker answers too; only the new one counts.
         while True:
             pids = await asyncio.gather(*(self.run("bench.libraries", {}) for _ in range(2)))
             if any(answer["pid"] not in known for answer in pids) and self.pool.workers == measures.WORKERS:
@@ -98,7 +98,7 @@ class Bench:
         return {"value": result.value, "failure": result.failure and result.failure.message}
 
     async def drain(self) -> bool:
-        """Wait until nothing is under way."""
+        """Wait until no job is running."""
         await asyncio.gather(*self.busy_jobs.values())
         self.busy_jobs.clear()
         if self.streaming is not None:
@@ -106,7 +106,7 @@ class Bench:
         return True
 
     def stream(self) -> None:
-        """Run job after job and note each answer, as long as the file is there."""
+        """Run job after job and note each answer, while the file exists."""
         self.streaming = asyncio.create_task(self._stream(Path(self.settings["stream"])))
 
     async def _stream(self, commits: Path) -> None:
@@ -134,7 +134,7 @@ class Bench:
 def run_bench_engine(
     settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
 ) -> None:
-    """Measure the pool from where it is used; loads all that the real engine loads."""
+    """Run the engine, which loads all that the real engine loads."""
 
     async def run() -> None:
         pool = ComputePool(SimpleNamespace(unit_crash_limit=3, unit_timeout_s=_FAR_S), Path(board))

@@ -1,4 +1,4 @@
-"""Our own pool as a peer: the real Supervisor and workers, and an engine that only measures."""
+"""Our own pool as a peer: the real Supervisor and workers, with an engine that only measures."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from benchmarks.pool_peers import handlers, measures
 SCRIPTS = Path(__file__).resolve().parents[2]
 ROOT = SCRIPTS.parent
 _ENGINE_LIVES_S = 1.0
-"""Before it is killed: the next one has been prepared by then. Two deaths within less take longer."""
+"""Seconds before an engine is killed, so that its standby is ready; faster deaths take longer."""
 
 
 class Ours:
-    """Starts a Supervisor, and hands the engine below it the orders."""
+    """Starts a Supervisor, and sends orders to its engine."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pool-bench-"))
@@ -73,7 +73,7 @@ class Ours:
         return found
 
     def array(self) -> dict[str, float]:
-        """By path: the file is there already, as a downloaded forecast is; and with the saving of it."""
+        """Measure an array by path: in an existing file, and including the writing of the file."""
         import numpy as np
 
         path = self.data_dir / handlers.READS[0] / "array.npy"
@@ -84,11 +84,11 @@ class Ours:
         return {"array_ms": array_ms, "array_saved_first_ms": array_ms + saved * 1e3}
 
     def start(self) -> dict[str, float]:
-        """One more worker: from the death of an idle one to its successor's first result."""
+        """Measure the start of a worker, from the death of an idle one to its successor's first result."""
         return {"start_ms": float(self._order("start"))}
 
     def first_start(self) -> dict[str, float]:
-        """From no process at all to the first result."""
+        """Measure the time from no process to the first result."""
         self.engine.close()
         self.supervisor.terminate()
         self.supervisor.wait()
@@ -104,7 +104,7 @@ class Ours:
         return found
 
     def engine_gap(self) -> dict[str, float]:
-        """Kill -9 the engine while it commits; milliseconds until the next commit."""
+        """Kill -9 the engine while it commits; return the milliseconds until the next commit."""
         time.sleep(_ENGINE_LIVES_S)
         commits = self.folder / "stream"
         commits.touch()
@@ -145,7 +145,7 @@ class Ours:
 
 
 class _Order:
-    """A busy job in the engine's hands; its answer stays there until asked for."""
+    """A busy job in the engine, which keeps the answer until it is requested."""
 
     def __init__(self, ours: Ours, order: str, payload: dict[str, Any]) -> None:
         self._ours = ours
@@ -162,7 +162,7 @@ class _Order:
 
 
 def supervise() -> None:
-    """Be the Supervisor of the benchmark's engine, as the environment describes it."""
+    """Run the Supervisor of the benchmark, as the environment describes it."""
     from gaia.validator.app.child import die_with_parent
     from gaia.validator.app.supervision import Role
     from gaia.validator.app.supervisor import TARGETS, Options, Supervisor

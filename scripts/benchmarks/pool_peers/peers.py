@@ -1,4 +1,4 @@
-"""A peer as a process: `python -m benchmarks.pool_peers.peers NAME` does what each line on standard input asks."""
+"""A peer as a process: `python -m benchmarks.pool_peers.peers NAME` executes the orders on standard input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Peer(ABC):
-    """Answers the measures by way of `submit`; a subclass says how its pool is made."""
+    """Base of peers: measures through `submit`; subclasses create the pool."""
 
     def __init__(self) -> None:
         self.pool: Any = None
@@ -36,14 +36,14 @@ class Peer(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Make the pool anew."""
+        """Create the pool."""
 
     def close(self) -> None:
-        """Let the pool go."""
+        """Close the pool."""
         self.pool.shutdown(wait=True)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> measures.Waiting:
-        """Hand over a job."""
+        """Submit a job."""
         waiting: measures.Waiting = self.pool.submit(function, *arguments)
         return waiting
 
@@ -57,7 +57,7 @@ class Peer(ABC):
         return {"array_ms": measures.array_ms(self)}
 
     def start(self) -> dict[str, float]:
-        """From nothing to the first result of a job that needs numpy, xarray and zarr."""
+        """Measure the time from no process to the first result of a job with numpy, xarray and zarr."""
         self.close()
         begun = time.perf_counter()
         self.open()
@@ -74,13 +74,13 @@ class Peer(ABC):
 
 
 class SocketPair:
-    """The floor: a message of a job's size to another process and back, one at a time, nothing else.
+    """Lower bound: a message of a job's size to another process and back.
 
     Parameters
     ----------
     is_apart
-        Each end on a processor of its own, as an engine and a busy worker are. Otherwise the kernel may put
-        both on one, where a message is three times as fast and the two can never work at once.
+        Pin each end to its own processor, like an engine and a busy worker. Otherwise the kernel may
+        run both on one, where a message is three times as fast and the two can never work at once.
     """
 
     def __init__(self, *, is_apart: bool = True) -> None:
@@ -122,7 +122,7 @@ class SocketPair:
 
 
 class Executor(Peer):
-    """`concurrent.futures.ProcessPoolExecutor`, awaited under uvloop as our pool is."""
+    """`concurrent.futures.ProcessPoolExecutor`, awaited under uvloop like our pool."""
 
     def open(self) -> None:
         self.pool = ProcessPoolExecutor(measures.WORKERS, mp_context=multiprocessing.get_context("spawn"))
@@ -196,7 +196,7 @@ class Dask(Peer):
             self._future = future
 
         def result(self, timeout: float | None = None) -> Any:
-            # Its own time limits are not made for milliseconds, and setting one up costs as much as a job.
+            # Its own time limits are not made for milliseconds, and cost as much as a job.
             if timeout is not None and timeout < 1.0 and not self._future.done():
                 time.sleep(timeout)
                 if not self._future.done():
@@ -208,7 +208,7 @@ class Dask(Peer):
 
 
 class Celery(Peer):
-    """Celery's prefork workers behind Redis, late acknowledgement and rejection switched on."""
+    """Celery's prefork workers with Redis, late acknowledgement and rejection."""
 
     class _Waiting:
         def __init__(self, result: Any) -> None:
@@ -266,7 +266,7 @@ PEERS: dict[str, Callable[[], Any]] = {
 
 
 def serve(peer: Any) -> None:
-    """Do what each line of standard input asks; answer each with a line of JSON."""
+    """Execute the order in each line of standard input; answer each with a line of JSON."""
     for line in sys.stdin:
         order = json.loads(line)
         try:
@@ -280,7 +280,7 @@ def serve(peer: Any) -> None:
 
 
 def main() -> None:
-    # Killed, the benchmark leaves nobody behind. In C, for a peer's environment need not have the validator's libraries.
+    # The peer ends if the benchmark is killed. Through ctypes, because its environment may lack our libraries.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     name = sys.argv[1]

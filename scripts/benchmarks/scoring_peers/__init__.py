@@ -1,1 +1,1 @@
-"""What the benchmark "scoring" measures, and with which fields."""
+"""Inputs and peers of the benchmark "scoring"."""

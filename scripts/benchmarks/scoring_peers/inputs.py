@@ -1,4 +1,4 @@
-"""Fields as rough as real ones, and every form in which they are stored."""
+"""Realistic fields, and all forms in which they are stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Field = NDArray[np.float32]
 
 
 def some_fields(grid: str, seed: int) -> dict[str, Field]:
-    """Return one state of real ERA5 on `grid`, with noise where the grid is finer than the data."""
+    """Return one state of real ERA5 on `grid`, with noise if the grid is finer than the data."""
     pack, rng = WeatherPack(), np.random.default_rng(seed)
     fields = {}
     for name in FIELDS:
@@ -42,7 +42,7 @@ def some_fields(grid: str, seed: int) -> dict[str, Field]:
 
 
 def finer(values: Field, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Interpolate linearly to `shape`, longitudes going round."""
+    """Return values interpolated linearly to `shape`, with periodic longitudes."""
     rows, columns = (np.linspace(0, old - 1, new) for old, new in zip(values.shape, shape, strict=True))
     columns = np.arange(shape[1]) * values.shape[1] / shape[1]
     west, north = np.floor(columns).astype(int), np.minimum(np.floor(rows).astype(int), values.shape[0] - 2)
@@ -54,7 +54,7 @@ def finer(values: Field, shape: tuple[int, int]) -> NDArray[np.float64]:
 
 
 class Day1:
-    """One first day: a miner's store in our spool, our own fields, and the same as plain zarr stores."""
+    """One first day: a miner's spooled store, reference fields, and the same data as plain zarr stores."""
 
     def __init__(self, folder: Path, grid: str, miners: int) -> None:
         self.grid, self.folder = grid, folder
@@ -65,16 +65,16 @@ class Day1:
         self.spools = [self._spool(f"miner-{n}", fields) for n, fields in enumerate(self.forecasts)]
 
     def payload(self, miner: int = 0) -> dict[str, Any]:
-        """What `weather.score.day1` is given."""
+        """Return the payload of `weather.score.day1`."""
         return self._shared() | self.spools[miner]
 
     def batch(self, size: int) -> dict[str, Any]:
-        """What `weather.score.batch` is given."""
+        """Return the payload of `weather.score.batch`."""
         forecasts = {str(place): self.spools[place % len(self.spools)] for place in range(size)}
         return self._shared() | {"kind": "day1", "forecasts": forecasts}
 
     def zarr_stores(self) -> dict[str, str]:
-        """Write every role as a zarr store of one chunk a field, as miners write theirs; return role to path."""
+        """Write every role as a zarr store with one chunk per field; return role -> path."""
         paths = {}
         rows, columns = self.contract.field_shape
         coords = {"lat": np.linspace(90, -90, rows), "lon": np.arange(columns) * 360.0 / columns}
@@ -88,7 +88,7 @@ class Day1:
         return paths
 
     def sources(self) -> dict[str, Path]:
-        """Write the GFS files that our own fields are decoded from."""
+        """Write the GFS files from which the reference fields are decoded."""
         paths = {}
         for role, (init_time, lead) in {
             "truth": (INIT.replace(hour=LEAD_HOURS), 0),

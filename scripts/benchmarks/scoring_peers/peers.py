@@ -1,4 +1,4 @@
-"""The same measures of one field, as others' libraries and formulas compute them."""
+"""The same measures of one field, computed by other libraries and formulas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPACE = ["lat", "lon"]
 
 
 def available() -> dict[str, Peer]:
-    """Return the peers that are installed."""
+    """Return the installed peers."""
     peers: dict[str, Peer] = {"weatherbench2": weatherbench2}
     for name, module, peer in (
         ("xskillscore", "xskillscore", xskillscore),
@@ -43,7 +43,7 @@ def labelled(values: Field) -> xr.DataArray:
 
 
 def xskillscore(f: xr.DataArray, o: xr.DataArray, c: xr.DataArray, g: xr.DataArray) -> Mapping[str, Any]:
-    """As few calls as give the measures, each difference made once; deviations it has none of are left out."""
+    """Measure with xskillscore, in as few calls as possible; it has no standard deviations."""
     xs = importlib.import_module("xskillscore")
     common = {"dim": SPACE, "weights": _full_weights(o)}
     corrected = f - (f - o).mean()
@@ -63,7 +63,7 @@ def xskillscore(f: xr.DataArray, o: xr.DataArray, c: xr.DataArray, g: xr.DataArr
 
 
 def scores(f: xr.DataArray, o: xr.DataArray, c: xr.DataArray, g: xr.DataArray) -> Mapping[str, Any]:
-    """Its functions where it has them; its means of products for the correlations, which it has not."""
+    """Measure with scores; correlations, which it lacks, come from its means of products."""
     continuous = importlib.import_module("scores.continuous")
     common = {"reduce_dims": SPACE, "weights": _full_weights(o)}
     zero = xr.zeros_like(o)
@@ -88,10 +88,10 @@ def scores(f: xr.DataArray, o: xr.DataArray, c: xr.DataArray, g: xr.DataArray) -
 
 
 def weatherbench2(f: xr.DataArray, o: xr.DataArray, c: xr.DataArray, g: xr.DataArray) -> Mapping[str, Any]:
-    """The formulas of WeatherBench 2 (Rasp et al. 2024, section 3), each a metric of its own, as there.
+    """Measure with the formulas of WeatherBench 2 (Rasp et al. 2024, section 3), one metric at a time.
 
-    The package is to be had from its repository alone, so the formulas are written out,
-    and those of the measures it does not have in the same way.
+    Its package is only available from its repository, so its formulas are written out here.
+    Measures that it lacks are written in the same way.
     """
     rows = o["lat"].copy(data=row_weights(o.sizes["lat"], "area") * o.sizes["lat"])
 
@@ -116,7 +116,7 @@ def weatherbench2(f: xr.DataArray, o: xr.DataArray, c: xr.DataArray, g: xr.DataA
 
 
 def _anomalies(a: xr.DataArray, b: xr.DataArray, mean: Callable[[xr.DataArray], Any]) -> dict[str, Any]:
-    """Both correlations of anomalies and their activity, from five means."""
+    """Return both anomaly correlations and the activity, from five means."""
     aa, bb, ab, of_a, of_b = mean(a * a), mean(b * b), mean(a * b), mean(a), mean(b)
     variance, other = aa - of_a**2, bb - of_b**2
     return {

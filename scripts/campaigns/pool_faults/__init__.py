@@ -1,1 +1,1 @@
-"""Chaos: units flow through the real pool while everything in it is killed; then the books are checked."""
+"""Campaign on the pool: processes are killed while units run, and all answers are checked at the end."""

@@ -1,4 +1,4 @@
-"""The campaign's book: which units there are, and what each was answered; outlives every process."""
+"""The book of a campaign: its units and their answers, in a file that survives every process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CREATE TABLE IF NOT EXISTS stop (at REAL NOT NULL);
 
 
 class Book:
-    """One connection to the book at `path`; any number of processes may have one."""
+    """A connection to the book at `path`; several processes may have one."""
 
     def __init__(self, path: Path) -> None:
         self._rows = sqlite3.connect(path, timeout=30.0, isolation_level=None)
         self._rows.execute("PRAGMA journal_mode=WAL")
-        # What a killed process wrote survives it; only a power cut would need more.
+        # Writes survive a killed process; only a power cut would need more.
         self._rows.execute("PRAGMA synchronous=OFF")
         self._rows.executescript(_TABLES)
 
@@ -36,11 +36,11 @@ class Book:
         self._rows.close()
 
     def open_units(self) -> list[tuple[int, int]]:
-        """Return number and strikes of each unit without an answer."""
+        """Return (number, strikes) of each unit without an answer."""
         return self._rows.execute("SELECT number, strikes FROM unit WHERE is_open ORDER BY number").fetchall()
 
     def create(self, amount: int) -> list[tuple[int, int]]:
-        """Add `amount` units, unless the campaign was stopped; return their numbers, and their strikes: none."""
+        """Add `amount` units, unless the campaign is stopped; return (number, 0 strikes) of each."""
         if self._one("SELECT count(*) FROM stop"):
             return []
         first = self._one("SELECT coalesce(max(number), 0) FROM unit") + 1
@@ -49,7 +49,7 @@ class Book:
         return numbers
 
     def commit(self, number: int, attempt: int, digest: str | None, failure: str | None, engine: int) -> None:
-        """Record the answer if, and only if, the unit has none."""
+        """Record an answer only if the unit has none."""
         rows = self._rows
         rows.execute("BEGIN IMMEDIATE")
         is_first = rows.execute(
@@ -63,40 +63,40 @@ class Book:
         rows.execute("COMMIT")
 
     def strike(self, number: int, failure: str) -> None:
-        """Note that the unit met a misfortune that was not its own, and will be tried anew."""
+        """Record a strike of a unit, which will be tried again."""
         update = "UPDATE unit SET strikes = strikes + 1 WHERE number = ?"
         self._together([(update, (number,)), ("INSERT INTO strike VALUES (?, ?)", (number, failure))])
 
     def stop(self) -> None:
-        """Let no more units be made."""
+        """Stop the creation of units."""
         self._rows.execute("INSERT INTO stop VALUES (?)", (time.time(),))
 
     def go_on(self) -> None:
-        """Let units be made again."""
+        """Resume the creation of units."""
         self._rows.execute("DELETE FROM stop")
 
     def answers(self) -> int:
-        """Return how many answers there are."""
+        """Return the number of answers."""
         return self._one("SELECT count(*) FROM answer")
 
     def open_count(self) -> int:
-        """Return how many units have no answer yet."""
+        """Return the number of units without an answer."""
         return self._one("SELECT count(*) FROM unit WHERE is_open")
 
     def last_engine(self) -> int:
-        """Return the pid of the engine that committed last; 0: none did."""
+        """Return the pid of the engine that committed last; 0 if none did."""
         return self._one("SELECT coalesce((SELECT engine FROM answer ORDER BY rowid DESC LIMIT 1), 0)")
 
     def doubled(self) -> int:
-        """Return how many units were answered more than once."""
+        """Return the number of units with more than one answer."""
         return self._one("SELECT count(*) FROM (SELECT 1 FROM answer GROUP BY number HAVING count(*) > 1)")
 
     def all_answers(self) -> Iterable[tuple[int, int, str | None, str | None]]:
-        """Return number, attempt, digest and failure of each answer."""
+        """Return (number, attempt, digest, failure) of each answer."""
         return self._rows.execute("SELECT number, attempt, digest, failure FROM answer")
 
     def tallies(self) -> dict[str, Any]:
-        """Count units, second answers that were refused, and misfortunes by their kind, which are no fault."""
+        """Return the numbers of units, of refused second answers, and of strikes by kind."""
         strikes = self._rows.execute("SELECT failure, count(*) FROM strike GROUP BY failure").fetchall()
         return {
             "units": self._one("SELECT count(*) FROM unit"),

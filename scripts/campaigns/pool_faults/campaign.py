@@ -1,4 +1,4 @@
-"""One lane of a campaign: a Supervisor that is killed and started, its family, and the judgement."""
+"""One lane of a campaign: a Supervisor that is killed and restarted, and the check of the results."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _STUCK_AFTER_S = 45.0 * stops.PATIENCE
 
 
 class Deadlock(Exception):
-    """Nothing was answered for so long that nothing ever will be."""
+    """No unit was answered for so long that the lane has failed."""
 
 
 class Lane:
-    """Carries out a plan against one Supervisor after the other, all on the same book.
+    """Executes a plan against successive Supervisors, all with the same book.
 
     Parameters
     ----------
     kills, seed
-        How many, and what decides which, when and whom.
+        Number of kills, and the seed that decides their kinds, times and targets.
     """
 
     def __init__(self, kills: int, seed: int) -> None:
@@ -67,12 +67,12 @@ class Lane:
         self.stops = stops.Stops(WORKERS)
         self.lives = 0
         self.newborn = 0
-        """Looks in a row at an engine that was not up yet."""
+        """Consecutive attempts at an engine that was not ready."""
         self.supervisor: subprocess.Popen[bytes] | None = None
         self._progress = (0, time.monotonic())
 
     def run(self) -> dict[str, Any]:
-        """Carry the plan out, let the rest of the units be answered, and judge."""
+        """Execute the plan, wait for the remaining answers, and judge them."""
         begun = time.monotonic()
         victims.adopt_orphans()
         try:
@@ -102,11 +102,11 @@ class Lane:
             return
         if not self._carry_out(act):
             self.plan.appendleft(act)
-        # After a look in vain too: who comes up next is not to die at its first sight each time.
+        # Also after a failed attempt, so that a new process is not always killed at once.
         time.sleep(self.random.expovariate(1 / _MEAN_GAP_S))
 
     def _next_act(self) -> str | None:
-        """The next of the plan; while somebody is stopped, the next that lets them stay so."""
+        """Return the next step of the plan; while a process is stopped, the next that leaves it stopped."""
         if not self.stops:
             return self.plan.popleft() if self.plan else None
         allowed = self.stops.allowed_acts()
@@ -147,16 +147,16 @@ class Lane:
         return self.random.choice(workers) if workers else None
 
     def _is_spared(self, engine: int) -> bool:
-        """A dozen engines in a row that die before they are up are a crash loop, which rightly ends all: three are enough."""
+        """Skip kills of an engine that is not ready, because many in a row would be a crash loop."""
         is_up = last_beat(heartbeat_path(self.data_dir), engine) is not None
         self.newborn = 0 if is_up else self.newborn + 1
         return self.newborn > _MOST_NEWBORN
 
     def _stop(self, kind: str) -> bool:
-        """Stop a process for good.
+        """Stop a process until a deadline ends it.
 
-        A worker is ended by the deadline of the unit it holds, or is given, or of its start; an engine
-        by that of its silence; a fork server is woken when it was asked for a worker in vain.
+        The deadline of its unit or of its start ends a worker. The limit on silence ends an engine. A fork
+        server is woken after a request for a worker has failed.
         """
         pid = self._find(kind)
         if pid is None or not victims.strike(pid, signal.SIGSTOP, self._parents()):
@@ -167,7 +167,7 @@ class Lane:
         return True
 
     def _stumble(self) -> bool:
-        """Stop Supervisor or engine for a moment."""
+        """Stop the Supervisor or the engine for a moment."""
         assert self.supervisor is not None
         pid = self.random.choice((self.supervisor.pid, self._find("engine")))
         if pid is None or not victims.strike(pid, signal.SIGSTOP, {*self._parents(), os.getpid()}):
@@ -231,7 +231,7 @@ class Lane:
             self._until(lambda: self.book.answers() > answered, "the first answer after a start")
 
     def _end(self) -> None:
-        """Ask for an orderly end."""
+        """Request an orderly end."""
         assert self.supervisor is not None
         self.supervisor.terminate()
         try:
@@ -253,13 +253,13 @@ class Lane:
         return read_board(board_path(self.data_dir))
 
     def _holdings_at_rest(self) -> dict[str, Any]:
-        """Let all units be answered, for poison among them would go on killing workers; then count."""
+        """Wait until all units are answered, because poison would go on killing workers; then count."""
         self.book.stop()
         self._until(lambda: self.book.open_count() == 0, "the last units to be answered")
         return self._steady_holdings()
 
     def _steady_holdings(self) -> dict[str, Any]:
-        """Wait until nobody starts or ends any more, and count what each process holds."""
+        """Wait until no process starts or ends, then count the resources of each process."""
         seen: list[Any] = []
 
         def is_steady() -> bool:
@@ -295,9 +295,9 @@ class Lane:
             }
             found = {name: victims.holdings(pid) for name, pid in processes.items()}
         except (psutil.NoSuchProcess, FileNotFoundError):
-            return None  # whoever died meanwhile, the next look finds another
-        # A worker that is on the board may still be on its way: the engine has a pidfd of each that has connected, the
-        # Supervisor looks into the memory of each.
+            return None  # the process died meanwhile; the next attempt finds another
+        # A worker on the board may still be connecting: the engine has a pidfd of each connected worker, and the
+        # Supervisor reads the memory of each.
         known = (found["engine"].get("fd pidfd"), found["supervisor"].get("fd statm"))
         return found if known == (WORKERS, WORKERS) else None
 
@@ -346,7 +346,7 @@ class Lane:
             "compared": self.tally.compared,
             "lives": self.lives,
             "lost": self.book.open_count(),
-            # A second answer that the book refused was given all the same.
+            # A second answer counts, although the book refused it.
             "doubled": self.book.doubled() + tallies["refused"],
             "wrong": len(wrong),
             "wrong_examples": wrong[:5],
@@ -369,7 +369,7 @@ class Lane:
 
 
 def supervise() -> None:
-    """Be the Supervisor of a lane, as the environment describes it."""
+    """Run the Supervisor of a lane, as the environment describes it."""
     from gaia.validator.app.child import die_with_parent
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.app.supervision import Role
@@ -387,7 +387,7 @@ def supervise() -> None:
 
 
 def main() -> None:
-    """Run the lane that the arguments describe; print what it found as JSON."""
+    """Run the lane that the arguments describe; print its results as JSON."""
     kills, seed = map(int, sys.argv[1:3])
     print(json.dumps(Lane(kills, seed).run()))
 

@@ -1,4 +1,4 @@
-"""The IO-Engine of a campaign: the real pool, fed from the book and answered into it."""
+"""The IO-Engine of a campaign: the real pool, with units from the book and answers to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from campaigns.pool_faults.handlers import digest_of, kind_of, payload_of
 
 IN_FLIGHT = 24
 MISFORTUNES = ("DeadlineExceeded", "QuarantinedError")
-"""Failures that a kill or a stop can bring upon any unit; it is then submitted anew, as a task does."""
+"""Failures that a kill or a stop can cause; the unit is then submitted again, as a task does."""
 _MOST_STRIKES = 200
 _BATCH = 64
 
@@ -25,7 +25,7 @@ _BATCH = 64
 def run_chaos_engine(
     settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
 ) -> None:
-    """Feed the pool until the book is closed and every unit answered."""
+    """Submit units until the book is closed and every unit is answered."""
     import uvloop
 
     uvloop.run(_serve(settings, pool_socket, Path(board)))
@@ -43,7 +43,7 @@ async def _serve(settings: dict[str, Any], pool_socket: socket.socket, board: Pa
     feed = Feed(book)
     feeding = [asyncio.create_task(_answer_units(pool, feed, settings)) for _ in range(IN_FLIGHT)]
     stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
-    # A feeder ends by an error alone, and then so does the engine: loudly.
+    # A feeder ends only with an error, which then ends the engine.
     done, _ = await asyncio.wait({*feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
     for task in feeding:
         task.cancel()
@@ -54,14 +54,14 @@ async def _serve(settings: dict[str, Any], pool_socket: socket.socket, board: Pa
 
 
 class Feed:
-    """The units to run: first those that an earlier engine left open, then new ones."""
+    """Source of units: first those that an earlier engine left open, then new ones."""
 
     def __init__(self, book: Book) -> None:
         self.book = book
         self._units = deque(book.open_units())
 
     async def next(self) -> tuple[int, int]:
-        """Return number and strikes of the next unit; wait for ever once there are no more."""
+        """Return (number, strikes) of the next unit; wait without limit if there are no more."""
         while not self._units:
             self._units.extend(self.book.create(_BATCH))
             if not self._units:
@@ -81,7 +81,7 @@ async def _answer_units(pool: Any, feed: Feed, settings: dict[str, Any]) -> None
                 job_id=f"{number}.{strikes}",
                 handler=kind.handler,
                 payload=payload_of(seed, number),
-                # Poison must have time to be quarantined: by its third worker, and seats may be empty.
+                # Poison needs time for its quarantine: it takes three workers, and seats may be empty.
                 deadline_at=time.time()
                 + settings["timeout_s"] * (10 if kind.failure == "QuarantinedError" else 1),
             )
@@ -97,7 +97,7 @@ async def _answer_units(pool: Any, feed: Feed, settings: dict[str, Any]) -> None
 
 
 def is_right(seed: int, number: int, digest: str | None, failure: str | None) -> bool:
-    """Judge an answer."""
+    """Check an answer, and record it in the book."""
     expected = kind_of(seed, number).failure
     if expected is not None:
         return failure == expected

@@ -1,4 +1,4 @@
-"""The units of a campaign: most compute, a few have a vice; each one's right answer is known beforehand."""
+"""The units of a campaign: most compute, a few misbehave; the right answer of each is known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOG_MIB = 4096
 
 
 class Kind(NamedTuple):
-    """A sort of unit: how common, and the failure that is its right answer; none: its digest is."""
+    """A kind of unit: its frequency, and the failure that is its right answer, or "" if that is a digest."""
 
     handler: str
     share: float
@@ -37,13 +37,13 @@ KINDS = (
 
 
 def resolve(name: str) -> Callable[[Payload], Payload]:
-    """Return the handler called ``chaos.<name>``, as a compute worker asks for it."""
+    """Return the handler ``chaos.<name>``; compute workers call this."""
     handler: Callable[[Payload], Payload] = globals()[name.removeprefix("chaos.")]
     return handler
 
 
 def kind_of(seed: int, number: int) -> Kind:
-    """Say what unit `number` of a campaign is."""
+    """Return the kind of unit `number`."""
     chance = Random(f"{seed}:{number}").random()
     for kind in KINDS:
         chance -= kind.share
@@ -53,7 +53,7 @@ def kind_of(seed: int, number: int) -> Kind:
 
 
 def payload_of(seed: int, number: int) -> Payload:
-    """Return what unit `number` is given."""
+    """Return the payload of unit `number`."""
     random = Random(f"{number}:{seed}")
     return {
         "seed": seed,
@@ -64,12 +64,12 @@ def payload_of(seed: int, number: int) -> Payload:
 
 
 def digest_of(seed: int, number: int) -> str:
-    """Return the right answer of a unit without vices."""
+    """Return the right answer of a unit that computes."""
     return hashlib.sha256(f"{seed}:{number}".encode()).hexdigest()
 
 
 def digest(payload: Payload) -> Payload:
-    """Compute for a while, and answer."""
+    """Compute for a while, and return the digest."""
     end = time.perf_counter() + payload["seconds"]
     while time.perf_counter() < end:
         pass
@@ -77,29 +77,29 @@ def digest(payload: Payload) -> Payload:
 
 
 def bulky(payload: Payload) -> Payload:
-    """Answer with so much that a kill can fall in the middle of the message."""
+    """Return a large answer, so that a kill can interrupt the message."""
     return {**digest(payload), "padding": "x" * payload["padding"]}
 
 
 def segfault(payload: Payload) -> Payload:
-    """Die of a segmentation fault."""
+    """Cause a segmentation fault."""
     ctypes.string_at(0)
     return {}
 
 
 def hang(payload: Payload) -> Payload:
-    """Never come back from native code, and let no other Python thread run."""
+    """Never return from native code, and block all Python threads."""
     while True:
         ctypes.PyDLL(None).sleep(3600)
 
 
 def hog(payload: Payload) -> Payload:
-    """Ask for far more memory than a unit may have."""
+    """Allocate far more memory than a unit may have."""
     return {"size": len(bytearray(_HOG_MIB * _MIB))}
 
 
 def native_hog(payload: Payload) -> Payload:
-    """Allocate in native code until refused, and die of that as careless native code does."""
+    """Allocate in native code until that fails, and then crash like careless native code."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     for _ in range(_HOG_MIB):

@@ -1,4 +1,4 @@
-"""What a lane of a campaign is to do, drawn from a seed, and what it did and found."""
+"""The plan of a lane, drawn from a seed, and its results."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from random import Random
 from campaigns.pool_faults import stops
 
 SHARES = {"supervisor": 0.103, "fork_server": 0.11, "engine": 0.13, "standby": 0.02}
-"""The rest are workers. The standby is the next engine, which waits."""
+"""Kinds of kills besides those of workers; the standby is the next engine, which waits."""
 STUMBLES_PER_KILL = 0.02
-"""Short stops of Supervisor or engine, which must do no harm at all."""
+"""Short stops of the Supervisor or the engine, which must do no harm."""
 
 _QUIET_END = 0.08
 _FEWEST_QUIET = 8
-"""The last acts of a lane, this share or so many, spare the Supervisor: what its family holds is counted before and after."""
+"""Size of the last part of a lane, which spares the Supervisor so that its resources can be compared."""
 
 
 def make_plan(kills: int, random: Random) -> tuple[deque[str], deque[str]]:
-    """Shuffle kills of each kind, with "stop <kind>" and stumbles among them; the same for the same seed.
+    """Return shuffled kills of each kind, mixed with "stop <kind>" and short stops; the seed decides all.
 
     Returns
     -------
     tuple[deque[str], deque[str]]
-        What to do first, and what to do then, which spares the Supervisor.
+        The first part of the plan, and the last part, which spares the Supervisor.
     """
     counts = {kind: max(1, round(share * kills)) for kind, share in SHARES.items()}
     counts["worker"] = max(1, kills - sum(counts.values()))
@@ -41,12 +41,12 @@ def make_plan(kills: int, random: Random) -> tuple[deque[str], deque[str]]:
 
 @dataclass
 class Tally:
-    """What a lane did and found."""
+    """Actions and results of a lane."""
 
     kills: Counter[str] = field(default_factory=Counter)
     stumbles: int = 0
     compared: int = 0
-    """Processes whose holdings were counted before and after."""
+    """Number of processes whose resources were counted before and after."""
     left_behind: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The processes of a soak: an engine that feeds tiny units and samples the pool, and its Supervisor."""
+"""Processes of a soak: an engine that submits tiny units and samples the pool, and its Supervisor."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FAR_S = 3600.0
 
 
 class Soak:
-    """Feeds the units, and notes the least capacity between two samples.
+    """Submits the units, and records the least capacity between two samples.
 
     Parameters
     ----------
     settings
-        `units` in all, at `rate` a second (0: as fast as can be); `workers` there should be.
+        Number of `units`, `rate` per second (0: unlimited), and number of `workers`.
     samples
-        Where a line is written every quarter of a second.
+        File that gets a line every quarter of a second.
     """
 
     def __init__(self, pool: Any, settings: dict[str, Any], samples: TextIO) -> None:
@@ -44,7 +44,7 @@ class Soak:
         self.least_capacity = settings["workers"]
 
     async def run(self) -> None:
-        """Wait for the workers, hand all units out, and sample until they are answered."""
+        """Wait for the workers, submit all units, and sample until they are answered."""
         while self.pool.workers < self.settings["workers"]:
             await asyncio.sleep(0.01)
         self.begun = time.monotonic()
@@ -94,7 +94,7 @@ class Soak:
 def run_soak_engine(
     settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
 ) -> None:
-    """Run the soak, leave its verdict in the file `verdict`, and wait to be stopped."""
+    """Run the soak, write its verdict to the file `verdict`, and wait to be stopped."""
     import uvloop
 
     from gaia.validator.app.pool.compute_pool import ComputePool
@@ -123,7 +123,7 @@ def run_soak_engine(
 
 
 def supervise() -> None:
-    """Be the Supervisor of a soak, as the environment describes it."""
+    """Run the Supervisor of a soak, as the environment describes it."""
     from gaia.validator.app.child import die_with_parent
     from gaia.validator.app.supervision import Role
     from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
@@ -139,7 +139,7 @@ def supervise() -> None:
 
 
 def rss_mib(pid: int) -> float:
-    """Return the resident memory of a process; 0 if it is gone."""
+    """Return the resident memory of a process; 0 if it has ended."""
     try:
         resident = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
     except (OSError, IndexError):

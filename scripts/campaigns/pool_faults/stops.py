@@ -1,4 +1,4 @@
-"""Processes that are stopped for good: each must be ended, or woken, when a deadline has passed."""
+"""Stopped processes: a deadline must end or wake each of them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gaia.validator.app.meeting.rendezvous import Board
 
 KINDS = ("worker", "engine", "fork_server")
 PER_KILL = {"worker": 0.052, "engine": 0.016, "fork_server": 0.013}
-"""Stops of each kind by kills of all kinds."""
+"""Number of stops of each kind per kill."""
 PATIENCE = float(os.environ.get("POOL_CHAOS_PATIENCE", "1"))
-"""How many times longer than on a free machine everything may take."""
+"""Factor on all time limits for a busy machine."""
 LIMIT_S = 45.0 * PATIENCE
-"""Poison units have 15 seconds, and a worker that is stopped holds one now and then."""
+"""Time limit for a stopped worker, which may hold a poison unit with its 15 seconds."""
 
 
 class Frozen(NamedTuple):
-    """A process that was stopped."""
+    """A stopped process."""
 
     kind: str
     pid: int
@@ -32,38 +32,38 @@ class Frozen(NamedTuple):
 
 
 class Stops:
-    """Who is stopped, and what became of those that were.
+    """The stopped processes, and the ends of earlier ones.
 
     Parameters
     ----------
     workers
-        Workers of the pool; one is always spared.
+        Number of workers; one is never stopped.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._frozen: list[Frozen] = []
         self.upheavals = 0
-        """Deaths of Supervisors and fork servers, which take stopped workers along."""
+        """Number of deaths of Supervisors and fork servers, which also end stopped workers."""
         self.outlasted: Counter[str] = Counter()
-        """Stops that a deadline ended, by kind."""
+        """Kind -> number of stops that a deadline ended."""
         self.stuck: list[str] = []
-        """Those that nothing ended."""
+        """Stops that nothing ended."""
 
     def __bool__(self) -> bool:
         return bool(self._frozen)
 
     @property
     def pids(self) -> set[int]:
-        """Who is stopped now."""
+        """Pids of the processes that are stopped now."""
         return {frozen.pid for frozen in self._frozen}
 
     def add(self, kind: str, pid: int) -> None:
-        """Note that `pid` was stopped just now."""
+        """Note that `pid` was just stopped."""
         self._frozen.append(Frozen(kind, pid, time.monotonic(), self.upheavals))
 
     def allowed_acts(self) -> set[str]:
-        """Return what may be done while they are stopped, without ending one before its deadline."""
+        """Return the actions that do not end a stopped process before its deadline."""
         frozen = Counter(frozen.kind for frozen in self._frozen)
         acts = {"worker", "standby"}
         if not frozen["engine"]:
@@ -75,9 +75,9 @@ class Stops:
         return acts
 
     def settle(self, board: Board) -> Iterator[str]:
-        """Look at each; yield the kind of those that ended before any deadline, for they are to be tried again."""
+        """Check each stop; yield the kind of those that ended before a deadline, to repeat them."""
         still: list[Frozen] = []
-        # The fork server first: its death is no deadline of its workers.
+        # The fork server first, because its death is not a deadline of its workers.
         for frozen in sorted(self._frozen, key=lambda one: KINDS.index(one.kind), reverse=True):
             outcome = self._outcome(frozen, board)
             if outcome is None:
@@ -93,7 +93,7 @@ class Stops:
         self._frozen = still
 
     def _outcome(self, frozen: Frozen, board: Board) -> bool | None:
-        """True: a deadline ended it; False: something else did; None: it is still stopped."""
+        """Return True if a deadline ended the stop, False if something else did, None if it lasts."""
         is_dead = victims.is_dead(frozen.pid)
         if frozen.kind == "fork_server":
             if not is_dead and is_stopped(frozen.pid):

@@ -1,4 +1,4 @@
-"""The processes of a campaign as the kernel shows them: whom to kill, who is left, what each holds."""
+"""Processes of a campaign, from /proc: targets, survivors and the resources of each."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that nobody can be overlooked."""
+    """Become the subreaper of all descendants, so that none can be overlooked."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def fork_server_of(supervisor: int) -> int | None:
-    """Return the pid of the Supervisor's fork server, if it has one now."""
+    """Return the pid of the Supervisor's fork server; None if there is none."""
     return next((pid for pid in children(supervisor) if "forkserver" in command_line(pid)), None)
 
 
 def standby_of(supervisor: int, board: Board) -> int | None:
-    """Return the pid of the engine that waits to be needed, if there is one now."""
+    """Return the pid of the standby engine; None if there is none."""
     known = {*board.processes.values(), *board.workers.values()}
     spawned = [pid for pid in children(supervisor) if pid not in known and "spawn_main" in command_line(pid)]
     return spawned[0] if spawned else None
 
 
 def children(pid: int) -> list[int]:
-    """Return the pids of the children of `pid`, zombies included."""
+    """Return the pids of the children of `pid`, including zombies."""
     try:
         return [child.pid for child in psutil.Process(pid).children()]
     except psutil.NoSuchProcess:
@@ -42,7 +42,7 @@ def children(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """Return how the process was started; "" if it is gone."""
+    """Return the command line of a process; "" if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -50,7 +50,7 @@ def command_line(pid: int) -> str:
 
 
 def strike(pid: int, number: signal.Signals, parents: set[int]) -> bool:
-    """Send the signal, if the process is still a child of one of `parents` and not another's by now."""
+    """Send the signal, if the process is still a child of one of `parents`."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
@@ -67,7 +67,7 @@ def strike(pid: int, number: signal.Signals, parents: set[int]) -> bool:
 
 
 def is_dead(pid: int) -> bool:
-    """Say whether the process is gone, or a zombie."""
+    """Return whether the process has ended or is a zombie."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -75,7 +75,7 @@ def is_dead(pid: int) -> bool:
 
 
 def collect_all(patience_s: float) -> list[str]:
-    """Reap every child of ours until there is none; return who would not end, having ended them."""
+    """Reap all our children; kill and return those that do not end."""
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         try:
@@ -92,14 +92,14 @@ def collect_all(patience_s: float) -> list[str]:
 
 
 def reap_orphans(own_child: int) -> None:
-    """Collect whom we adopted and who is dead; `own_child` is left to its Popen."""
+    """Reap dead adopted processes, but not `own_child`, which its Popen reaps."""
     for pid in children(os.getpid()):
         if pid != own_child:
             os.waitpid(pid, os.WNOHANG)
 
 
 def holdings(pid: int) -> dict[str, int]:
-    """Count what a process holds: descriptors of each kind, threads, children that nobody collected."""
+    """Return the resources of a process: descriptors by kind, threads, zombies."""
     process = psutil.Process(pid)
     zombies = [child for child in process.children() if child.status() == psutil.STATUS_ZOMBIE]
     kinds = Counter(f"fd {kind}" for link in Path(f"/proc/{pid}/fd").iterdir() if (kind := kind_of(link)))
@@ -107,7 +107,7 @@ def holdings(pid: int) -> dict[str, int]:
 
 
 def kind_of(link: Path) -> str:
-    """Name what a descriptor in /proc leads to: a kind such as "socket" or "pidfd", or a file's name; "": it is closed."""
+    """Return the kind of a descriptor in /proc, such as "socket", or its file name; "" if it is closed."""
     try:
         target = str(link.readlink())
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Faults of a validator's own things while a whole local subnet works, and what became of the miners' scores."""
+"""Faults of a validator's own parts in a whole local subnet, and their effect on the miners' scores."""

@@ -1,4 +1,4 @@
-"""What is done to the validator: dropped connections, a silent signer, a locked table, an outage."""
+"""Faults of the validator: dropped connections, a silent signer, a locked table, an outage."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _LOOK_EVERY_S = 0.005
 
 
 async def outage(scene: Scene) -> dict[str, Any]:
-    """Kill the validator once every miner accepted; start it three hours later.
+    """Kill the validator once every miner has accepted; start it three hours later.
 
-    The calendar stands still from the first question on, so the miners have no time to be ready before.
+    The clock stands still from the first request on, so no miner can be ready before.
     """
     subnet = scene.subnet
     path, end = clock_file(subnet.state_dir), subnet.options.clock_end
@@ -55,7 +55,7 @@ async def outage(scene: Scene) -> dict[str, Any]:
 
 
 async def backends(scene: Scene) -> dict[str, Any]:
-    """Terminate busy backends of the validator, one by one, while it works."""
+    """Terminate busy database backends of the validator, one by one."""
     await scene.until(lambda progress: bool(progress.forecasts))
     killed, ends_at = 0, time.monotonic() + scene.form.patience_s * scene.patience
     calendar = SimulatedClock(clock_file(scene.subnet.state_dir))
@@ -79,13 +79,13 @@ async def backends(scene: Scene) -> dict[str, Any]:
 
 
 async def signer(scene: Scene) -> dict[str, Any]:
-    """Stop the chain signer with SIGSTOP, at least until a forecast waits for it; it may be replaced meanwhile."""
+    """Stop the chain signer with SIGSTOP until a forecast waits for it; it may be replaced meanwhile."""
     await _until_some_work_is_done(scene)
     return await _signer_silent(scene, _stop_signer(scene))
 
 
 async def question(scene: Scene) -> dict[str, Any]:
-    """Stop the chain signer before the first miner is asked, as `signer` does later."""
+    """Stop the chain signer before the first miner is asked; `signer` does so later."""
     log = scene.subnet.state_dir / "logs" / "validator.log"
     with SimulatedClock(clock_file(scene.subnet.state_dir)).held("question"):
         await scene.until(lambda _: _ENGINE_IS_UP in log.read_bytes())
@@ -94,7 +94,7 @@ async def question(scene: Scene) -> dict[str, Any]:
 
 
 async def lock(scene: Scene) -> dict[str, Any]:
-    """Lock the scores as maintenance does, at least until a forecast waits for them."""
+    """Lock the score tables, as maintenance does, until a forecast waits for them."""
     await _until_some_work_is_done(scene)
     connection = await _connected(scene)
     try:
@@ -114,15 +114,15 @@ FAULTS: Mapping[str, Fault] = {
     "lock": lock,
 }
 TOGETHER = ("outage", "backends", "signer", "lock")
-"""Faults that one subnet can have in turn. Only the first needs a calendar that has not begun."""
+"""Faults that one subnet can have in turn; only the first needs a clock that has not started."""
 
 
 async def _until_some_work_is_done(scene: Scene) -> None:
-    """Wait until a first day is scored, and so far on as the seed says."""
+    """Wait until a first day is scored, and then for as many steps as the seed decides."""
     progress = await scene.until(
         lambda progress: any(each.day1 is not None for each in progress.forecasts), at_work=True
     )
-    # Of 13 steps of each forecast; the last runs are still to come.
+    # Each forecast has 13 steps; the last runs have not started.
     wanted = steps_done(progress) + scene.random.randrange(13 * len(scene.subnet.specs) // 3)
     await scene.until(lambda progress: steps_done(progress) >= wanted, at_work=True)
 
@@ -134,7 +134,7 @@ def _stop_signer(scene: Scene) -> psutil.Process:
 
 
 async def _signer_silent(scene: Scene, process: psutil.Process) -> dict[str, Any]:
-    """Let a stopped signer go on after its time, unless it was killed as silent."""
+    """Wake a stopped signer after its time, unless it was killed as silent."""
     try:
         seconds = await _while_it_hurts(scene, scene.form.signer_stopped_s)
     finally:
@@ -145,7 +145,7 @@ async def _signer_silent(scene: Scene, process: psutil.Process) -> dict[str, Any
 
 
 async def _while_it_hurts(scene: Scene, seconds: float) -> float:
-    """Wait for `seconds`, and then until a forecast had to wait for us; return how long that took."""
+    """Wait for `seconds`, and then until a forecast had to wait for us; return the duration."""
     begun, waits = time.monotonic(), scene.waits()
     await asyncio.sleep(seconds)
     await scene.until(lambda _: scene.waits() > waits, at_work=True)
@@ -162,7 +162,7 @@ async def _kill_validator(scene: Scene) -> None:
 
 
 async def _connected(scene: Scene) -> asyncpg.Connection[asyncpg.Record]:
-    """Connect to the validator's database, which may still be coming up."""
+    """Connect to the validator's database, which may still be starting."""
     ends_at = time.monotonic() + scene.form.patience_s * scene.patience
     while True:
         try:
@@ -174,6 +174,6 @@ async def _connected(scene: Scene) -> asyncpg.Connection[asyncpg.Record]:
 
 
 def _signer_of(scene: Scene) -> int | None:
-    """The pid of the signer that lives; None while there is none."""
+    """Return the pid of the living signer; None if there is none."""
     pid = read_board(board_path(data_dir(scene.subnet.state_dir))).processes.get(_SIGNER)
     return pid if pid is not None and psutil.pid_exists(pid) else None

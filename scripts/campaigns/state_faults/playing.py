@@ -1,4 +1,4 @@
-"""A local subnet that is played to its end while one fault after the other is done to its validator."""
+"""Plays a local subnet to its end, with one fault of its validator after the other."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from gaia.validator.app.children.embedded_postgres import embedded_dsn
 
 _LOOK_EVERY_S = 0.05
 _HURTS = (b'"event": "step_postponed"', b'"event": "step_failed"')
-"""What the validator logs where a step failed: by something of ours, or by something else."""
+"""Log events of failed steps: a failure of ours, or any other."""
 
 
 class Stuck(Exception):
-    """The subnet did not come as far as it must within its time."""
+    """The subnet did not make enough progress in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How large a campaign is."""
+    """Size of a campaign."""
 
     days: int
     kills: int
     free_kills: int
-    """During later kills the calendar stands still, so that work is left for the faults that follow."""
+    """Whether the clock stands still during later kills, so that work is left for further faults."""
     signer_stopped_s: float
     locked_s: float
     settings: Mapping[str, float] = field(default_factory=dict)
-    """The validator's, where they differ from a rehearsal's."""
+    """Settings of the validator that differ from a rehearsal's."""
     patience_s: float = 300.0
-    """How long a subnet may take to its end, besides its faults."""
+    """Seconds that a subnet may take, without its faults."""
 
 
 LONG = Form(days=3, kills=40, free_kills=40, signer_stopped_s=60.0, locked_s=66.0)
@@ -53,7 +53,7 @@ SHORT = Form(
 
 
 class FaultySubnet(LocalSubnet):
-    """A local subnet whose validator has some settings of a campaign."""
+    """A local subnet whose validator has the settings of a campaign."""
 
     def __init__(self, state_dir: Path, options: Options, chosen: Mapping[str, float]) -> None:
         super().__init__(state_dir, options)
@@ -67,7 +67,7 @@ class FaultySubnet(LocalSubnet):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a fault needs: the running subnet, and what decides when."""
+    """Data that a fault needs: the running subnet, and its random numbers."""
 
     subnet: FaultySubnet
     form: Form
@@ -84,14 +84,14 @@ class Scene:
         Parameters
         ----------
         at_work
-            It must come before the last run is completed.
+            Whether it must happen before the last run is completed.
 
         Raises
         ------
         ChildFailed
             If a process of the subnet ends.
         Stuck
-            If that takes too long, or can not come any more.
+            If that takes too long or is no longer possible.
         """
         ends_at = time.monotonic() + self.form.patience_s * self.patience
         while True:
@@ -104,18 +104,18 @@ class Scene:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def waits(self) -> int:
-        """How often a step failed so far, so that a forecast had to wait."""
+        """Return the number of steps that failed so far."""
         log = (self.subnet.state_dir / "logs" / "validator.log").read_bytes()
         return sum(map(log.count, _HURTS))
 
 
 Fault = Callable[[Scene], Awaitable[dict[str, Any]]]
-"""Does its harm, returns once it is over, with the figures of it."""
+"""Function that injects a fault, and returns its figures when it is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What is left of a subnet."""
+    """Result of a subnet."""
 
     reading: Reading
     figures: dict[str, Any]
@@ -125,21 +125,21 @@ class Played:
 async def play(
     state_dir: Path, form: Form, faults: Mapping[str, Fault], seed: int, patience: float
 ) -> Played:
-    """Play one subnet of honest miners to its end, with `faults` one after the other.
+    """Play one subnet of honest miners to its end, with `faults` in turn.
 
     Parameters
     ----------
     seed
-        Decides when faults come and whom they meet; the weather and the miners are always the same.
+        Decides the times and targets of faults; weather and miners are always the same.
     patience
-        How many times longer than on a free machine everything may take.
+        Factor on all time limits for a busy machine.
 
     Raises
     ------
     ChildFailed
-        If a process of the subnet ends that should run.
+        If a process of the subnet ends unexpectedly.
     Stuck
-        If a fault never comes to its end, or the subnet never does.
+        If a fault or the subnet does not end in time.
     """
     begun = time.monotonic()
     chosen = {"miner_timeout_s": MINER_TIMEOUT_S * patience, **form.settings}
@@ -157,7 +157,7 @@ async def play(
 
 
 def steps_done(progress: Progress) -> int:
-    """How far the runs have come, as one number that only grows: answers, freezes, scored leads."""
+    """Return the progress of the runs, as one number that only grows: answers, freezes, scored leads."""
     forecasts = progress.forecasts
     moved = sum(forecast.state != "planned" for forecast in forecasts)
     frozen = sum(forecast.frozen for forecast in forecasts)

@@ -1,4 +1,4 @@
-"""What the database of a finished subnet holds, and in what another differs from it."""
+"""Reads the database of a finished subnet, and compares it with another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FORECAST = (
     "committed_at",
     "committed_round",
 )
-# When a row was written, and what writing it cost, depend on the machine.
+# Times and costs of rows depend on the machine.
 _MEASURED = {"scored_at", "updated_at", "cpu_s"}
 _FREEZING = {"committed_at", "committed_round"}
 _LOST = ("rejected", "excused")
@@ -41,13 +41,13 @@ _MOST_EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """All that is to be the same."""
+    """All values that must be equal."""
 
     tables: Mapping[str, Mapping[Key, Row]]
     vector: str
-    """The newest that stands on chain, once all runs are completed."""
+    """The newest vector on chain, after all runs are completed."""
     doubts: tuple[str, ...]
-    """Vectors of past epochs of which the journal does not say what became of them."""
+    """Vectors of past epochs that are still in doubt."""
     vectors: int
 
     @property
@@ -55,7 +55,7 @@ class Reading:
         return sum(map(len, self.tables.values()))
 
     def losses(self) -> list[str]:
-        """Say each forecast that is not scored, and each lead that was forfeited."""
+        """Yield a line for each forecast that is not scored, and each forfeited lead."""
         forecasts, leads = self.tables["forecasts"], self.tables["lead_scores"]
         lost = [
             f"{row['state']}: {' '.join(key)}" for key, row in forecasts.items() if row["state"] != "scored"
@@ -66,7 +66,7 @@ class Reading:
 
 
 async def read(dsn: str, patience_s: float) -> Reading:
-    """Read the database of a settled subnet; wait until its journal has no doubt left, or patience ends.
+    """Return the content of a finished subnet's database; wait at most `patience_s` for open doubts.
 
     Raises
     ------
@@ -78,7 +78,7 @@ async def read(dsn: str, patience_s: float) -> Reading:
         ends_at = time.monotonic() + min(patience_s, _DOUBTS_S)
         while True:
             journal = await connection.fetch(_JOURNAL)
-            # What became of the newest is being asked now.
+            # The outcome of the newest vector is being resolved.
             doubts = [row for row in journal[:-1] if row["state"] not in ("set", "lost")]
             if not doubts or time.monotonic() > ends_at:
                 break
@@ -109,12 +109,12 @@ async def _read_table(
 
 
 def judge(calm: Reading, faulty: Reading, *, late: bool) -> tuple[dict[str, int], list[str]]:
-    """Compare a disturbed subnet with the undisturbed one; return figures, and a line for each violation.
+    """Compare a subnet with faults to one without; return figures, and a line for each violation.
 
     Parameters
     ----------
     late
-        Manifests were rightly frozen later than in the undisturbed subnet.
+        Whether manifests may be frozen later than in the subnet without faults.
     """
     allowed = _FREEZING if late else set()
     differing = list(_differing(calm, faulty, allowed))
@@ -133,11 +133,11 @@ def judge(calm: Reading, faulty: Reading, *, late: bool) -> tuple[dict[str, int]
 
 
 def _differing(calm: Reading, faulty: Reading, allowed: set[str]) -> Iterator[str]:
-    """Say each row that is not the same to the bit."""
+    """Yield a line for each row that differs in any bit."""
     for table, rows in calm.tables.items():
         others = faulty.tables[table]
         for key in sorted(rows.keys() | others.keys()):
-            # The shortest text of a double names that double alone, and NaN is like itself.
+            # The shortest text of a double is unique to it, and NaN equals NaN as text.
             ours, theirs = (_shown(each.get(key), allowed) for each in (rows, others))
             if ours != theirs:
                 parts = [part for part in theirs if part not in ours] or ["missing"]

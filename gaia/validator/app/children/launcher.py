@@ -1,4 +1,4 @@
-"""What each role runs and is given: from a role and a seat to a process."""
+"""Starts the process of a role and a seat, with its arguments."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from gaia.validator.utils.identities import worker_id
 
 
 class Launcher:
-    """Starts the Python children of one Supervisor, and owns the two sockets they meet at.
+    """Starts the Python children of one Supervisor, and owns the two sockets through which they connect.
 
     Parameters
     ----------
     options
-        What to run; whoever changes them calls `discard_standby`.
+        Options of the Supervisor; call `discard_standby` after a change.
     targets
-        What each role runs, "module:function".
+        Role -> "module:function" that it runs.
     """
 
     def __init__(self, options: Options, targets: Mapping[Role, str]) -> None:
         self.options = options
         self.incarnations = 0
-        """Children so far; the latest one's number."""
+        """Number of children started so far, which is the number of the latest."""
         self.is_waiting_to_fork = False
-        """Whether a worker was wanted while the fork server was not ready."""
+        """Whether a worker had to wait because the fork server was not ready."""
         self._targets = targets
         self._data_dir = Path(options.data_dir).resolve()
         self._standby = Standby(self._start_standby)
@@ -42,7 +42,7 @@ class Launcher:
         self._signer_socket: socket.socket | None = None
 
     def open_sockets(self, stack: contextlib.ExitStack) -> None:
-        """Listen until `stack` ends, in whoever lives meanwhile."""
+        """Open the sockets until `stack` ends, for all present and future children."""
         stack.callback(self._standby.discard)
         pool, signer = (
             rendezvous.pool_socket_path(self._data_dir),
@@ -52,12 +52,12 @@ class Launcher:
         self._signer_socket = stack.enter_context(rendezvous.listening(signer))
 
     def start(self, role: Role, seat: int) -> tuple[Process, Connection] | None:
-        """Start a child; None: not yet, for the fork server is not ready.
+        """Start a child; return None if the fork server is not ready yet.
 
         Raises
         ------
         EOFError, OSError
-            If the fork server died while it was asked.
+            If the fork server died during the request.
         """
         if role is Role.ENGINE and (standby := self._standby.take()) is not None:
             self.incarnations += 1
@@ -79,15 +79,15 @@ class Launcher:
 
     @property
     def standby_pid(self) -> int | None:
-        """Pid of the engine that waits to be needed; None while there is none."""
+        """Pid of the standby engine; None if there is none."""
         return self._standby.pid
 
     def prepare_standby(self, now: float) -> None:
-        """Have the next engine waiting."""
+        """Start a standby engine if there is none."""
         self._standby.prepare(now)
 
     def discard_standby(self) -> None:
-        """Let the next engine go: none is wanted, or one with other settings."""
+        """End the standby engine, because none is needed or its settings have changed."""
         self._standby.discard()
 
     def _start_standby(self, go: Connection) -> tuple[Process, Connection]:
@@ -103,7 +103,7 @@ class Launcher:
             )
 
     def _settings_of(self, role: Role) -> bytes:
-        """Return the pickled settings of one process, as far as they concern it; a worker has none."""
+        """Return the pickled settings that a role needs; a worker needs none."""
         if role is Role.ENGINE:
             return self.options.settings
         return self.options.signer_settings if role is Role.SIGNER else b""

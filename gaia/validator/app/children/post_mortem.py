@@ -1,4 +1,4 @@
-"""What a child died of, from all that is left of it."""
+"""Finds the cause of a child's death from its exit code, notes and last stack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_REASON = {
 
 
 def examine(seated: ChildHandle, exit_code: int, lived_s: float, data_dir: Path) -> DeathReport:
-    """Return the report on a child that has just been reaped; its last stack is taken from its file."""
+    """Return the death report of a child that was just reaped; read and remove the file of its last stack."""
     facts, worker = seated.child, seated.worker
     cause = cause_of(facts.role, exit_code, seated.kill_reason, was_ready=facts.is_ready)
     return DeathReport(
@@ -41,12 +41,12 @@ def examine(seated: ChildHandle, exit_code: int, lived_s: float, data_dir: Path)
 
 
 def cause_of(role: Role, exit_code: int, kill_reason: str, *, was_ready: bool) -> str:
-    """Name the cause of a death in a word or two.
+    """Return the cause of a death in a few words.
 
     Parameters
     ----------
     kill_reason
-        Why we told it to stop or killed it; "": we did not.
+        Reason for which the Supervisor stopped or killed it; "" if it did not.
     """
     if kill_reason in _BY_REASON:
         return _BY_REASON[kill_reason]
@@ -63,7 +63,7 @@ def cause_of(role: Role, exit_code: int, kill_reason: str, *, was_ready: bool) -
 
 
 def _take_stack(path: Path) -> str:
-    """Return the end of a Python stack as the worker left it, fit for a log; the file is removed."""
+    """Return the end of the Python stack that the worker left, safe for logs; remove the file."""
     try:
         with path.open("rb") as file:
             text = file.read(_LONGEST_STACK).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Imported once by the fork server, so that every compute worker starts with it in memory."""
+"""Imports the handlers in the fork server, so that every compute worker starts with them in memory."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"
 SIGN_VARIABLE = "FORK_SERVER_SIGN"
-"""Names the file in which the fork server writes its pid once it has loaded everything."""
+"""Variable that names the file in which the fork server writes its pid once it has loaded everything."""
 
-# Threads must not exist when the fork server forks, and the workers are our parallelism.
+# The fork server must not have threads when it forks; workers provide the parallelism.
 SINGLE_THREADED = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
     "BLOSC_NTHREADS": "1",
-    # Threads of libraries would otherwise each keep memory of their own. The threshold of
-    # trimming stays malloc's, for with a fixed one every large array is mapped anew.
+    # Otherwise each thread of a library would keep its own memory. The trim threshold stays
+    # malloc's, because with a fixed one every large array is mapped again.
     "MALLOC_ARENA_MAX": "2",
 }
 
 
 def warm_up() -> None:
-    """Import what handlers import, compile what they compile, and run it once.
+    """Import the handlers and their libraries, compile their functions, and run them once.
 
-    What is missing is left to fail by name in the worker that needs it: the
-    fork server itself would only swallow the error.
+    A failed import is ignored here, because the fork server would swallow it. The worker that
+    needs the module reports it.
     """
     os.environ.update(SINGLE_THREADED)
     for name in LIBRARIES:
@@ -43,7 +43,7 @@ def warm_up() -> None:
 
 
 def load_handlers(module: str) -> None:
-    """Import what the registry `HANDLERS` of `module` names, and run its `warm_up`, where it has them."""
+    """Import the modules in `HANDLERS` of `module`, and run its `warm_up`, if they exist."""
     if not _import_if_there(module):
         return
     handlers = import_module(module)
@@ -51,16 +51,16 @@ def load_handlers(module: str) -> None:
         _import_if_there(target.partition(":")[0])
     try:
         getattr(handlers, "warm_up", int)()
-    except Exception:  # noqa: BLE001 - named by the unit that meets it; a fork server that dies of it names nothing
+    except Exception:  # noqa: BLE001 - the unit that needs it reports it; a dead fork server would report nothing
         return
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """Return what children must find in their environment, whatever starts them."""
+    """Return the environment variables that children need, however they are started."""
     package = Path(__file__).resolve().parents[3]
     if os.access(package, os.W_OK) or "NUMBA_CACHE_DIR" in os.environ:
         return SINGLE_THREADED
-    # Compiled code is kept beside its source, if that folder is ours to write.
+    # Compiled code is cached beside its source, if that folder is writable.
     return SINGLE_THREADED | {"NUMBA_CACHE_DIR": str(data_dir / "compiled")}
 
 
@@ -73,7 +73,7 @@ def _import_if_there(name: str) -> bool:
 
 
 def _parent_of_fork_server() -> int | None:
-    """Return whose fork server we are; None: we are another child, which may import this module too."""
+    """Return the pid that owns this fork server; None in any other process that imports this module."""
     is_told_to_load_us = any(
         "multiprocessing.forkserver" in argument and __name__ in argument for argument in sys.orig_argv
     )
@@ -82,7 +82,7 @@ def _parent_of_fork_server() -> int | None:
 
 
 if parent_pid := _parent_of_fork_server():
-    # Who asked may be dead by now: a worker that it asked for would keep us, and we the worker.
+    # The owner may be dead already. A worker that it requested would then keep this process alive.
     die_with_parent(parent_pid)
     configure_logging("WARNING", "json", role="fork_server")
     warm_up()

@@ -1,4 +1,4 @@
-"""Signals that a loop reads from a socket, beside whatever else it waits for."""
+"""Delivers signals through a socket, so that a selector can wait for them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def signals_noted(numbers: Sequence[signal.Signals]) -> Iterator[socket.socket]:
-    """Yield a socket that the numbers of arriving signals are written to, one byte each.
+    """Yield a socket to which the numbers of arriving signals are written, one byte each.
 
-    Nothing else comes of these signals until the context ends, which gives them their former handlers.
+    These signals have no other effect until the context ends, which restores their handlers.
     """
     receiver, sender = socket.socketpair()
     with receiver, sender:

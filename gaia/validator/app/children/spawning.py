@@ -1,4 +1,4 @@
-"""How the Supervisor brings a Python child into the world, looks at it, and learns how it ended."""
+"""Starts Python children, observes them, and reads how they ended."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ Process = BaseProcess | subprocess.Popen[bytes]
 
 @dataclass(slots=True)
 class ChildHandle:
-    """A child process and the descriptors that we hold of it; `Child` is what the plan sees of it."""
+    """A child process with its descriptors; `child` holds the facts for the plan."""
 
     child: Child
     incarnation: int
     process: Process
     pidfd: int
     notes: Connection | None
-    """Where it says that it is ready and, a compute worker, why it should be replaced."""
+    """Connection on which it reports ready and, as a compute worker, why it should be replaced."""
     statm: int = -1
     kill_reason: str = ""
-    """Why we told it to stop, or killed it; empty: we did neither."""
+    """Reason for which it was told to stop or killed; empty if it was not."""
     sigkill_at: float | None = None
-    """When SIGKILL follows the SIGALRM that lets a worker write its stack; monotonic seconds."""
+    """Monotonic seconds at which SIGKILL follows the SIGALRM that makes a worker write its stack."""
     note_bytes: int = 0
-    """Bytes of notes read so far."""
+    """Number of bytes of notes read so far."""
 
     @property
     def worker(self) -> WorkerId:
-        """Its name as a compute worker; "" of others."""
+        """Name of a compute worker; "" for other roles."""
         is_worker = self.child.role is Role.WORKER
         return worker_id(self.child.seat, self.incarnation) if is_worker else WorkerId("")
 
     def look_at_memory(self) -> float:
-        """Return its private memory in MiB: mapped files and shared pages do not count."""
+        """Return its private memory in MiB, without mapped files and shared pages."""
         try:
             if self.statm < 0:
                 self.statm = os.open(f"/proc/{self.child.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -77,14 +77,14 @@ class ChildHandle:
         return (int(resident) - int(shared)) * _PAGE / 2**20
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
             return
 
     def hear(self) -> bool:
-        """Read its notes into `child`; return False once it hung up, or said more than any child of ours would."""
+        """Read its notes into `child`; return False if it closed the connection or sent too much."""
         assert self.notes is not None
         try:
             words = os.read(self.notes.fileno(), 2 * _LONGEST_NOTES)
@@ -101,7 +101,7 @@ class ChildHandle:
         return bool(words) and self.note_bytes <= _LONGEST_NOTES
 
     def close(self) -> None:
-        """Let go of all that we hold of it."""
+        """Close all descriptors of the child."""
         for descriptor in (self.pidfd, self.statm):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -111,7 +111,7 @@ class ChildHandle:
 
 
 def _noted(child: Child, word: bytes) -> Child:
-    """Return a compute worker with what it says in one byte."""
+    """Return the facts about a compute worker, updated by its note of one byte."""
     if word == Note.CONNECTED.value:
         return replace(child, is_ready=True)
     if word == Note.ADMITTED.value:
@@ -122,7 +122,7 @@ def _noted(child: Child, word: bytes) -> Child:
 
 
 def prepare(data_dir: Path, *, is_forking: bool) -> None:
-    """Put into the environment what children must find there, and start the fork server early."""
+    """Set the environment for children, and start the fork server early."""
     os.environ.update(preload.environment(data_dir))
     paths = [str(_PACKAGE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
@@ -134,9 +134,9 @@ def prepare(data_dir: Path, *, is_forking: bool) -> None:
 
 
 def can_fork(data_dir: Path) -> bool:
-    """Say whether the fork server has loaded everything, so that asking it for a worker waits for nothing.
+    """Return whether the fork server has loaded everything, so that starting a worker does not block.
 
-    One that died is replaced.
+    A dead fork server is replaced.
     """
     _ensure_fork_server()
     pid = _fork_server_pid()
@@ -144,20 +144,20 @@ def can_fork(data_dir: Path) -> bool:
         if _sign_path(data_dir).read_text() == str(pid):
             return True
     except FileNotFoundError:
-        pass  # the first one is still loading
+        pass  # the fork server is still loading
     _warm_up.watch(pid, time.monotonic())
     return False
 
 
 class _WarmUp:
-    """Nobody asks a fork server that is still loading, so whoever waits for it must look after it."""
+    """Watches a fork server while it loads, because no request would notice that it hangs."""
 
     def __init__(self) -> None:
         self._pid = 0
         self._began_at = self._looked_at = 0.0
 
     def watch(self, pid: int, now: float) -> None:
-        """Wake it if it is stopped; kill it if it takes for ever, so that there will be another."""
+        """Wake the fork server if it is stopped; kill it if it takes too long, so that it is replaced."""
         if pid != self._pid:
             self._pid, self._began_at, self._looked_at = pid, now, now
         is_hopeless = now - self._began_at > _WARM_UP_PATIENCE_S
@@ -182,16 +182,16 @@ def start(
     is_forked: bool,
     go: Connection | None = None,
 ) -> tuple[Process, Connection]:
-    """Start `target` in a child; return it with the end where its notes arrive.
+    """Start `target` in a child; return the process and the connection with its notes.
 
-    A compute worker is given the other end as its last argument; of others the
-    first note says that they are about to run. With `go` the child waits at its
-    other end for a byte once it has loaded everything.
+    A compute worker gets the other end as its last argument; the first note of other roles
+    says that they are about to run. With `go` the child waits at its other end for a byte
+    after it has loaded everything.
 
     Raises
     ------
     EOFError, OSError
-        If the fork server died while it was asked; the next call starts another.
+        If the fork server died during the request; the next call starts another.
     """
     context = _FORKSERVER if is_forked else _SPAWN
     notes, sender = context.Pipe(duplex=False)
@@ -218,12 +218,12 @@ def start(
 
 
 def exit_code_of(process: Process) -> int:
-    """Return how a process ended that is known to be dead; minus the number of the signal that killed it."""
+    """Return the exit code of a dead process, negative for the number of a fatal signal."""
     if isinstance(process, subprocess.Popen):
         return process.wait()
     process.join(_REAP_PATIENCE_S)
     if process.exitcode is None:
-        # Its fork server has not told us, which it cannot while it is stopped.
+        # The fork server has not reported it, which it cannot do while it is stopped.
         _nudge_fork_server(signal.SIGCONT)
         process.join(_REAP_PATIENCE_S)
     exit_code = process.exitcode
@@ -234,7 +234,7 @@ def exit_code_of(process: Process) -> int:
 
 
 def is_stopped(pid: int) -> bool:
-    """Say whether the process was stopped by a signal."""
+    """Return whether the process is stopped by a signal."""
     try:
         status = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -243,9 +243,9 @@ def is_stopped(pid: int) -> bool:
 
 
 def reap_strangers(known: set[int]) -> int:
-    """Collect children that were not ours but became so when their parents died; return how many.
+    """Reap orphans that this process inherited; return their number.
 
-    As the first process of a container we inherit all orphans in it.
+    The first process of a container inherits all orphans in it.
     """
     ours = known | {_fork_server_pid(), getattr(resource_tracker._resource_tracker, "_pid", None) or 0}
     reaped = 0
@@ -262,7 +262,7 @@ def reap_strangers(known: set[int]) -> int:
 
 @contextlib.contextmanager
 def sigint_blocked() -> Iterator[None]:
-    """Children inherit the mask, so that Ctrl-C cannot end one before it ignores it."""
+    """Block SIGINT, so that children inherit the mask and Ctrl-C cannot end one before it ignores it."""
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -272,7 +272,7 @@ def sigint_blocked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fork_server_hurried() -> Iterator[None]:
-    """A fork server that does not answer is woken, for it may be stopped, and killed if that does not help."""
+    """Wake a fork server that does not answer, because it may be stopped; kill it if that does not help."""
     calls = count(1)
 
     def hurry(signum: int, frame: FrameType | None) -> None:
@@ -290,7 +290,7 @@ def _fork_server_hurried() -> Iterator[None]:
 
 
 def _ensure_fork_server() -> None:
-    # The tracker that comes with it, once started, leaves SIGINT unblocked for all who come after.
+    # The resource tracker, once started, leaves SIGINT unblocked for all later children.
     resource_tracker.ensure_running()
     with sigint_blocked():
         forkserver.ensure_running()

@@ -1,4 +1,4 @@
-"""The next IO-Engine, which has loaded all it needs and waits: importing is most of what a restart takes."""
+"""Keeps a standby IO-Engine that has loaded everything, because imports take most of a restart."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 300.0
 
 Starter = Callable[[Connection], tuple[Process, Connection]]
-"""Starts the child that runs once it reads a byte from the connection, and never if that is closed."""
+"""Function that starts a child; it runs once it reads a byte, and ends if the connection is closed."""
 
 
 class Standby:
-    """At most one child that waits to be needed; it holds nothing and has done nothing.
+    """At most one standby child, which holds no resources and has done nothing yet.
 
     Parameters
     ----------
     start
-        Starts it.
+        Function that starts the child.
     """
 
     def __init__(self, start: Starter) -> None:
@@ -39,11 +39,11 @@ class Standby:
 
     @property
     def pid(self) -> int | None:
-        """Its pid; None while there is none."""
+        """Pid of the standby; None if there is none."""
         return self._process.pid if self._process is not None else None
 
     def prepare(self, now: float) -> None:
-        """Have one waiting; one that died is replaced, ever more seldom while they die."""
+        """Start a standby if there is none; the delay grows while standbys die."""
         if self._process is not None and not self._is_alive():
             event(_log, "standby_died", logging.WARNING, pid=self.pid, exit_code=self.discard())
             self._lengthen_pause(now)
@@ -55,13 +55,13 @@ class Standby:
             with go:
                 self._process, self._notes = self._start(go)
         except OSError as error:
-            # The next engine is then started when it is needed.
+            # The next engine is then started on demand.
             event(_log, "standby_not_started", logging.WARNING, error=str(error))
             self.discard()
             self._lengthen_pause(now)
 
     def take(self) -> tuple[Process, Connection] | None:
-        """Send it to work, as a child that was just started; None if there is none that could go."""
+        """Let the standby run, and return it as a child that was just started; None if there is none."""
         process, notes, go = self._process, self._notes, self._go
         if process is None or notes is None or go is None:
             return None
@@ -72,7 +72,7 @@ class Standby:
         try:
             os.write(go.fileno(), b"g")
         except BrokenPipeError:
-            self.discard()  # it died this moment
+            self.discard()  # it has just died
             return None
         go.close()
         self._process = self._notes = self._go = None
@@ -81,7 +81,7 @@ class Standby:
         return process, notes
 
     def discard(self) -> int | None:
-        """End it, and forget it; return how it ended, None where there was none."""
+        """End the standby; return its exit code, or None if there was none."""
         process, self._process = self._process, None
         for end in (self._notes, self._go):
             if end is not None:

@@ -1,4 +1,4 @@
-"""A sign of life that costs nothing: a few bytes in a file, written by a loop as it turns."""
+"""Heartbeats: a loop writes a few bytes to a file each time it turns."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ _BEAT = struct.Struct("=qd")
 
 
 class Heart:
-    """Beats into `path` for this process; every beat replaces the last.
+    """Writes the heartbeat of this process to `path`; each beat replaces the last.
 
     Parameters
     ----------
     path
-        Its folder exists.
+        File of the heartbeat; its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def beat(self) -> None:
-        """Show that the loop turns."""
+        """Write one beat."""
         os.pwrite(self._file, _BEAT.pack(os.getpid(), time.monotonic()), 0)
 
     def close(self) -> None:
-        """Stop, and leave the last beat where it is."""
+        """Stop beating; the last beat stays in the file."""
         os.close(self._file)
 
 
 def last_beat(path: Path, pid: int) -> float | None:
-    """Return when `pid` last beat, on the monotonic clock; None if it never did."""
+    """Return the monotonic time of the last beat of `pid`; None if there was none."""
     try:
         beat = path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Leases and crash histories on disk, where they outlive the engine that wrote them."""
+"""Stores leases and crash histories on disk, where they survive the engine that wrote them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _FORGET_AFTER_S = 86_400.0
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A unit that a worker was given and has not answered."""
+    """A unit that was assigned to a worker and is not answered."""
 
     worker: str
     job_id: str
     attempt: int
     started_at: float
-    """Unix seconds, as `deadline_at`."""
+    """Unix seconds, like `deadline_at`."""
     deadline_at: float
 
 
@@ -39,7 +39,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     at: float
     cause: str = ""
-    """A sentence; empty until the Supervisor has reported it."""
+    """Cause in a sentence; empty until the Supervisor has reported it."""
     blames_unit: bool = True
 
 
@@ -47,7 +47,7 @@ class CrashHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The deaths of workers that held one job."""
 
     base: int = 1
-    """Attempt with which it was submitted; a submission with another attempt starts a new history."""
+    """Attempt of its submission; a submission with another attempt starts a new history."""
     tries: int = 0
     """Number of workers that died with it."""
     crashes: int = 0
@@ -56,7 +56,7 @@ class CrashHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The latest of these deaths, oldest first."""
 
     def with_crash(self, crash: Crash) -> CrashHistory:
-        """Return the history with one more death, unless it has that of the same worker."""
+        """Return the history with one more death, unless that worker's death is already in it."""
         if any(told.worker == crash.worker for told in self.deaths):
             return self
         return CrashHistory(
@@ -67,7 +67,7 @@ class CrashHistory(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def explained(self, worker: str, cause: str, *, blames_unit: bool) -> CrashHistory:
-        """Return the history with the cause of the death of `worker`, which was reported later."""
+        """Return the history with the cause of death of `worker`, which is reported later."""
         deaths = tuple(
             msgspec.structs.replace(told, cause=cause, blames_unit=blames_unit)
             if told.worker == worker
@@ -82,11 +82,11 @@ class CrashHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeaseBook:
-    """The book of one validator; the IO-Engine writes it, its successor and the Supervisor read it.
+    """The lease book of one validator; the IO-Engine writes it, its successor and the Supervisor read it.
 
-    Leases are slots of a mapped file: a note costs a copy of 256 bytes, and the kernel keeps
-    it when the process dies in the next instruction. Crash histories are rare and are a file that is
-    replaced. A job id of more than 192 bytes is not booked.
+    Leases are slots of a mapped file. A note costs a copy of 256 bytes, and the kernel keeps it even
+    if the process dies in the next instruction. Crash histories are rare, and are a file that is
+    replaced. A job id of more than 192 bytes is not stored.
 
     Parameters
     ----------
@@ -109,15 +109,15 @@ class LeaseBook:
 
     @property
     def crash_histories(self) -> dict[str, CrashHistory]:
-        """Job id -> its crash history, of the last day."""
+        """Job id -> its crash history, for crashes of the last day."""
         return dict(self._histories)
 
     def holdings(self) -> list[Holding]:
-        """Return every lease that was neither answered nor ended by a death."""
+        """Return every lease that neither an answer nor a death has ended."""
         return [held for _, held in self._read(_HELD)]
 
     def lease(self, worker: str, job_id: str, attempt: int, deadline_at: float) -> None:
-        """Note that `worker` is about to be given a unit, in place of any it had."""
+        """Note that `worker` is about to be assigned a unit, in place of any earlier one."""
         name = job_id.encode()
         if len(name) > 192:
             return
@@ -127,7 +127,7 @@ class LeaseBook:
                 return
             slot = self._slots[worker] = self._free.popleft()
         start = slot * _SLOT.size
-        # Its first byte is written last: whoever dies in between has noted nothing.
+        # The first byte is written last, so that a death in between leaves no lease.
         self._memory[start] = 0
         _SLOT.pack_into(
             self._memory, start, 0, attempt & 0xFFFF, time.time(), deadline_at, worker.encode(), name
@@ -141,7 +141,7 @@ class LeaseBook:
             self._memory[slot * _SLOT.size] = _WAS_HELD
 
     def bury(self, worker: str) -> None:
-        """Note that `worker` is dead; what it held last can be read for a while."""
+        """Note that `worker` is dead; its last job can still be read for a while."""
         slot = self._slots.pop(worker, None)
         if slot is not None:
             self._memory[slot * _SLOT.size] = _WAS_HELD
@@ -157,7 +157,7 @@ class LeaseBook:
         put_file(self._histories_path, msgspec.msgpack.encode(self._histories))
 
     def close(self) -> None:
-        """Let go of the file, which keeps all that was noted."""
+        """Close the file, which keeps all notes."""
         self._memory.close()
 
     def _read(self, *states: int) -> list[tuple[int, Holding]]:
@@ -165,7 +165,7 @@ class LeaseBook:
 
 
 def last_held(path: Path, worker: str) -> str:
-    """Return the job that `worker` holds or held last; "" if none is known."""
+    """Return the job that `worker` holds or last held; "" if none is known."""
     try:
         memory = path.read_bytes()
     except OSError:
@@ -175,7 +175,7 @@ def last_held(path: Path, worker: str) -> str:
 
 
 def discard(path: Path) -> None:
-    """Delete all leases, because no worker is left that could hold one; crash histories stay."""
+    """Delete all leases, because no worker is left; crash histories stay."""
     path.unlink(missing_ok=True)
 
 

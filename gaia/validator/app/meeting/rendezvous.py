@@ -1,4 +1,4 @@
-"""Where the processes of one validator meet: the sockets, and the board of who lives."""
+"""Places where the processes of one validator meet: sockets, heartbeats, and the board."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.files import put_file
 from gaia.validator.utils.identities import WorkerId
 
-# AF_UNIX takes 107 bytes.
+# AF_UNIX allows 107 bytes.
 _LONGEST_PATH_BYTES = 100
 _LONGEST_NAME = "signer.sock"
 _BACKLOG = 512
@@ -27,31 +27,31 @@ _CALLS_SHOWN = 3
 
 
 class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How a child ended, as the Supervisor saw it."""
+    """How a child ended, as the Supervisor found out."""
 
     role: str
     worker: str = ""
-    """Of a compute worker: "<seat>.<incarnation>"."""
+    """Name of a compute worker: "<seat>.<incarnation>"."""
     pid: int
     exit_code: int
-    """Minus the number of the signal that killed it; 255 where nobody could tell."""
+    """Exit code; negative for the number of a fatal signal, 255 if unknown."""
     cause: str
     """Such as "memory", "deadline", "silent", "startup", "signal 11 (SIGSEGV)", "exit 3"."""
     blames_unit: bool = True
-    """False where the unit it held had no part in it, as when the fork server died."""
+    """False if the unit it held cannot be the cause, as when the fork server died."""
     at: float
-    """Unix seconds."""
+    """Time of death, in Unix seconds."""
     lived_s: float
     private_mib: float = 0.0
-    """When last looked at."""
+    """Private memory when it was last measured."""
     unit: str = ""
-    """Job that it held, or had held last."""
+    """Job that it held or last held."""
     stack: str = ""
-    """Its Python stack at the end, innermost call first, where it could still write one."""
+    """Its last Python stack, innermost call first, if it could write one."""
 
     @property
     def sentence(self) -> str:
-        """Say it in one line, with the innermost calls."""
+        """Return the report in one line, with the innermost calls."""
         calls = [Path(file).name + ":" + where for file, where in _CALL.findall(self.stack)]
         memory = f" with {self.private_mib:.0f} MiB" if self.private_mib else ""
         at = " at " + " < ".join(calls[:_CALLS_SHOWN]) if calls else ""
@@ -59,25 +59,25 @@ class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
-    """Who lives, as the Supervisor knows it; rewritten whenever that changes."""
+    """The living processes, as the Supervisor knows them; rewritten at each change."""
 
     workers: dict[str, int] = {}
-    """Pid of each compute worker by "<seat>.<incarnation>"."""
+    """"<seat>.<incarnation>" -> pid of each compute worker."""
     processes: dict[str, int] = {}
-    """Pid of each other child by role."""
+    """Role -> pid of each other child."""
     restarts: dict[str, int] = {}
-    """Children started in place of one that died, by role."""
+    """Role -> number of children that replaced a dead one."""
     deaths: list[DeathReport] = []
-    """The latest that were not planned, oldest first."""
+    """The latest unplanned deaths, oldest first."""
 
 
 class BoardReader:
-    """Reads the board as often as one likes: a file that was not replaced is not read again.
+    """Reads the board; a file that was not replaced is not read again.
 
     Parameters
     ----------
     path
-        The board; None: nobody publishes one.
+        File of the board; None: there is no board.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -86,7 +86,7 @@ class BoardReader:
         self._board: Board | None = None
 
     def read(self) -> Board | None:
-        """Return the board as it is now; None where none was published yet."""
+        """Return the present board; None if none is published yet."""
         if self._path is None:
             return None
         try:
@@ -101,12 +101,12 @@ class BoardReader:
 
 
 def publish(board: Board, path: Path) -> None:
-    """Replace the board at `path` at once: a reader sees the old one or the new one."""
+    """Replace the board at `path` in one step, so that a reader sees the old one or the new one."""
     put_file(path, msgspec.json.encode(board))
 
 
 def read_board(path: Path) -> Board:
-    """Return the board at `path`; an empty one where none was published yet."""
+    """Return the board at `path`; an empty one if none is published yet."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Board)
     except FileNotFoundError:
@@ -115,52 +115,52 @@ def read_board(path: Path) -> Board:
 
 @functools.lru_cache(maxsize=8)
 def run_directory(data_dir: Path) -> Path:
-    """Return the folder of sockets and board of the validator that owns `data_dir`."""
+    """Return the folder of the sockets and the board of the validator that owns `data_dir`."""
     return short_directory(data_dir.resolve() / "run", _LONGEST_NAME)
 
 
 def pool_socket_path(data_dir: Path) -> Path:
-    """Return where compute workers find the IO-Engine."""
+    """Return the socket of the IO-Engine for compute workers."""
     return run_directory(data_dir) / "pool.sock"
 
 
 def signer_socket_path(data_dir: Path) -> Path:
-    """Return where the IO-Engine finds the chain signer."""
+    """Return the socket of the chain signer."""
     return run_directory(data_dir) / _LONGEST_NAME
 
 
 def board_path(data_dir: Path) -> Path:
-    """Return the file of the `Board`."""
+    """Return the file of the board."""
     return run_directory(data_dir) / "board"
 
 
 def lease_book_path(data_dir: Path) -> Path:
-    """Return the file in which the IO-Engine notes who holds which unit."""
+    """Return the file of the lease book."""
     return board_path(data_dir).with_name("leases")
 
 
 def heartbeat_path(data_dir: Path) -> Path:
-    """Return the file in which the IO-Engine's loop shows that it turns."""
+    """Return the file of the IO-Engine's heartbeat."""
     return board_path(data_dir).with_name("heartbeat")
 
 
 def signer_heartbeat_path(socket_path: Path) -> Path:
-    """Return the file in which the loop of the signer that listens at `socket_path` shows that it turns."""
+    """Return the file of the heartbeat of the signer that listens at `socket_path`."""
     return socket_path.with_name("heartbeat.signer")
 
 
 def stacks_directory(data_dir: Path) -> Path:
-    """Return the folder of the stacks that compute workers leave."""
+    """Return the folder of the last stacks of compute workers."""
     return run_directory(data_dir) / "stacks"
 
 
 def stack_path(data_dir: Path, worker: WorkerId) -> Path:
-    """Return the file in which a compute worker leaves its last Python stack."""
+    """Return the file of a compute worker's last Python stack."""
     return stacks_directory(data_dir) / worker
 
 
 def short_directory(wanted: Path, longest_name: str) -> Path:
-    """Return `wanted`, or a folder for temporary files if a socket in it had too long a path."""
+    """Return `wanted`, or a temporary folder if socket paths in `wanted` would be too long."""
     if len(os.fsencode(wanted / longest_name)) <= _LONGEST_PATH_BYTES:
         return wanted
     digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
@@ -169,7 +169,7 @@ def short_directory(wanted: Path, longest_name: str) -> Path:
 
 @contextlib.contextmanager
 def listening(path: Path) -> Iterator[socket.socket]:
-    """Listen at `path`, in place of whoever did before, for our user alone; the path goes with the socket."""
+    """Listen at `path` for our user alone, replacing any earlier socket; closing it removes the path."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -182,12 +182,12 @@ def listening(path: Path) -> Iterator[socket.socket]:
 
 
 def make_private(directory: Path) -> None:
-    """Create `directory` for our eyes only.
+    """Create `directory`, accessible only to our user.
 
     Raises
     ------
     ConfigurationError
-        If somebody else made it before us.
+        If another user owns it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.geteuid():

@@ -1,4 +1,4 @@
-"""Every Prometheus metric, named once."""
+"""All Prometheus metrics of the validator."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ UNFORESEEN = Counter(
     "Unexpected exceptions in the IO-Engine, by the party involved.",
     ["party"],
 )
-# An alert on the first one needs the zero before it.
+# An alert on the first increase needs the zero before it.
 for _party in Party:
     UNFORESEEN.labels(_party.value)
 
 
 def serve(host: str, port: int) -> Callable[[], None]:
-    """Serve the metrics on a thread of their own; return the function that stops it.
+    """Serve the metrics on a separate thread; return the function that stops it.
 
-    Port 0 serves nothing: it is how an operator switches the metrics off.
+    With port 0 nothing is served; operators use it to switch metrics off.
 
     Raises
     ------
     ConfigurationError
-        If the port is taken or the address is not ours, with `ExitCode.PORT_BUSY`.
+        With `ExitCode.PORT_BUSY`, if the port is in use or the address is not ours.
     """
     if port == 0:
         return _nothing

@@ -1,4 +1,4 @@
-"""Keeps the gauges true: the loop's lag, queues, processes, runs and the chain."""
+"""Updates the gauges: the loop's lag, queues, processes, runs and the chain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOOK_EVERY_S = 5.0
 
 
 class Observer:
-    """Looks at the validator from inside and publishes what it sees."""
+    """Observes the validator from inside, and updates its metrics."""
 
     def __init__(
         self, pool: Compute, database: Database, metagraph: MetagraphKeeper, board_path: Path
@@ -48,7 +48,7 @@ class Observer:
         self._unforeseen: Counter[Party] = Counter()
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Observe at regular intervals until cancelled."""
         next_look = 0.0
         while True:
             before = time.monotonic()
@@ -98,7 +98,7 @@ class Observer:
                     rss += process.memory_info().rss
                     cpu += sum(process.cpu_times()[:2])
                 except psutil.Error:
-                    continue  # it ended since the board was written; the next look leaves it out
+                    continue  # it has ended since the board was written; the next board leaves it out
             metrics.PROCESS_RSS.labels(role).set(rss)
             metrics.PROCESS_CPU.labels(role).set(cpu)
 
@@ -114,7 +114,7 @@ class Observer:
 
 
 class CountedMiners:
-    """Passes requests to miners on, and counts how each ended."""
+    """Forwards requests to miners, and counts their outcomes."""
 
     def __init__(self, miners: Miners) -> None:
         self._miners = miners

@@ -1,4 +1,4 @@
-"""Opens files for a worker whose kernel lacks Landlock: it asks, we look where the file really is."""
+"""The broker opens files for a worker without Landlock, after it has resolved their real place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gaia.validator.app.sandbox.syscalls import numbers_of
 
 AT_FDCWD: Final = -100
 NOTIFICATION: Final = struct.Struct("=QIIiIQ6Q")
-"""struct seccomp_notif: id, pid, flags; and of the call: number, machine, instruction, arguments."""
+"""Layout of struct seccomp_notif: id, pid, flags; and the call: number, machine, instruction, arguments."""
 
 _RECEIVE, _ANSWER, _ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40182103
 _AND_ANSWER = 2
@@ -38,19 +38,19 @@ Call = Callable[[Sequence[int]], int]
 
 
 class Broker:
-    """Decides and carries out what the worker may do with paths.
+    """Decides which paths the worker may use, and performs its calls.
 
-    Every decision is made on a descriptor of the real place, after links were
-    followed, and carried out through that descriptor: nothing can be exchanged in between.
+    It decides on a descriptor of the real place, after following links, and acts through the same
+    descriptor. Nothing can therefore be exchanged in between.
 
     Parameters
     ----------
     read, write
-        Files and folders as `sandbox_landlock.restrict` takes them.
+        Files and folders, as in `landlock.restrict`.
     memory
-        Descriptor of the worker's memory, from which paths are read.
+        Descriptor of the worker's memory, for reading paths.
     machine
-        Whose numbers the calls have.
+        Machine that defines the numbers of the calls.
     """
 
     def __init__(self, read: Sequence[str], write: Sequence[str], memory: int, machine: str) -> None:
@@ -71,7 +71,7 @@ class Broker:
         self._openat = numbers["openat"]
 
     def serve(self, listener: int) -> None:
-        """Answer the worker until it is gone."""
+        """Answer the worker's calls until it has ended."""
         while True:
             notification = bytearray(NOTIFICATION.size)
             try:
@@ -80,7 +80,7 @@ class Broker:
                 if error.errno == errno.EINTR:
                     continue
                 if error.errno == errno.ENOENT and not _is_gone(listener):
-                    continue  # whoever asked was interrupted
+                    continue  # the caller was interrupted
                 return
             identity, _, _, number, _, _, *arguments = NOTIFICATION.unpack(notification)
             try:
@@ -99,12 +99,12 @@ class Broker:
             _reply(listener, identity, result, problem)
 
     def open(self, directory: int, path_at: int, flags: int, mode: int) -> int:
-        """Return a descriptor of what the worker asked to open.
+        """Return a descriptor of the file that the worker wants to open.
 
         Raises
         ------
         OSError
-            If it may not, or cannot, be opened.
+            If it may not or cannot be opened.
         """
         path, flags = self._path(directory, path_at), flags & 0xFFFFFFFF
         if flags & ~_OPEN_FLAGS:
@@ -123,12 +123,12 @@ class Broker:
             os.close(place)
 
     def call(self, number: int, arguments: Sequence[int]) -> int:
-        """Carry out a call that returns no descriptor; return what it returns.
+        """Perform a call that returns no descriptor; return its result.
 
         Raises
         ------
         OSError
-            If it may not, or cannot, be carried out; any other call may not.
+            If the call is not permitted, or fails.
         """
         if number not in self._calls:
             raise PermissionError(errno.EACCES, "not for a worker")
@@ -167,12 +167,12 @@ class Broker:
         return 0
 
     def _path(self, directory: int, address: int) -> str:
-        """Read the path once, into memory of our own; relative ones count from the folder we share."""
+        """Return the path, copied once from the worker's memory; relative paths start at the shared folder."""
         path = b""
         while b"\0" not in path:
             if len(path) >= _LONGEST_PATH:
                 raise OSError(errno.ENAMETOOLONG, "path too long")
-            # Up to the page's end: the next page need not be there.
+            # Read up to the page's end, because the next page may not exist.
             part = os.pread(self._memory, _PAGE - address % _PAGE, address)
             if not part:
                 raise OSError(errno.EFAULT, "no path there")
@@ -186,7 +186,7 @@ class Broker:
         return text
 
     def _parent(self, path: str) -> tuple[int, str]:
-        """Return a descriptor of the folder, which we may write, and the name in it."""
+        """Return a descriptor of the writable folder, and the name in it."""
         folder, _, name = path.rstrip("/").rpartition("/")
         if name in ("", ".", ".."):
             raise PermissionError(errno.EACCES, "no name to write")
@@ -207,7 +207,7 @@ class Broker:
             raise PermissionError(errno.EACCES, "outside")
 
     def _hand_over(self, listener: int, identity: int, descriptor: int, flags: int) -> None:
-        """Give the worker the descriptor as the result of its call."""
+        """Pass the descriptor to the worker as the result of its call."""
         inherited = flags & os.O_CLOEXEC
 
         def add(how: int) -> int:
@@ -218,7 +218,7 @@ class Broker:
             add(_AND_ANSWER)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                # Before Linux 5.14 the answer is a step of its own.
+                # Before Linux 5.14 the answer needs a second step.
                 _reply(listener, identity, add(0), 0)
             elif error.errno != errno.ENOENT:
                 _reply(listener, identity, 0, -(error.errno or errno.EMFILE))
@@ -229,11 +229,11 @@ def _reply(listener: int, identity: int, result: int, problem: int) -> None:
         fcntl.ioctl(listener, _ANSWER, bytearray(struct.pack("=QqiI", identity, result, problem, 0)))
     except OSError as error:
         if error.errno != errno.ENOENT:
-            raise  # ENOENT: whoever asked was interrupted, and may ask again
+            raise  # ENOENT: the caller was interrupted, and may ask again
 
 
 def _is_gone(listener: int) -> bool:
-    """Say whether nobody is left who could ask."""
+    """Return whether the worker has ended."""
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     return any(events & select.POLLHUP for _, events in poll.poll(0))

@@ -1,4 +1,4 @@
-"""Locks a compute worker in: no network, no programs, no processes, and only the files its handlers need."""
+"""Confines a compute worker: no network, programs or processes, and only the files of its handlers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _TSYNC, _NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE = 1, 8, 16, 32
 _CAPABILITY_VERSION = 0x20080522
 _BROKERED_FROM = (5, 9)
-"""First Linux that lets a broker hand over descriptors."""
+"""First Linux version that lets a broker pass descriptors."""
 _SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/lib", "/lib64")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/zero", "/dev/urandom")
 _MANY_FILES = 65536
@@ -41,11 +41,11 @@ _PACKAGES = ("site-packages", "dist-packages")
 
 
 class Level(IntEnum):
-    """How much of the sandbox is in force; the metric `gaia_sandbox_level`."""
+    """Level of protection; the value of the metric `gaia_sandbox_level`."""
 
     NONE = 0
     PARTIAL = 1
-    """Part of it: files are open, or system calls are."""
+    """Partial: either files or system calls are unprotected."""
     BROKERED = 2
     """System calls are filtered, and a broker opens files."""
     FULL = 3
@@ -54,17 +54,17 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What this kernel offers us."""
+    """Features of this kernel."""
 
     landlock: int
-    """Version of its interface; 0: none."""
+    """Version of Landlock; 0: none."""
     seccomp: bool
     broker: bool
-    """Can a filter hand calls to a broker?"""
+    """Whether a filter can pass calls to a broker."""
 
     @property
     def level(self) -> Level:
-        """The most that can be had."""
+        """The highest possible level."""
         if not self.seccomp:
             return Level.PARTIAL if self.landlock else Level.NONE
         return Level.FULL if self.landlock else Level.BROKERED if self.broker else Level.PARTIAL
@@ -78,14 +78,14 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Which files a worker may have."""
+    """Files that a worker may access."""
 
     read: tuple[str, ...]
     write: tuple[str, ...] = ()
 
 
 def survey() -> Survey:
-    """Ask the kernel what it offers this process; changes nothing."""
+    """Return the features of the kernel; change nothing."""
     if sys.platform != "linux" or machine() not in AUDIT_ARCH:
         return Survey(landlock=0, seccomp=False, broker=False)
     has_seccomp = seccomp.knows(seccomp.DENY)
@@ -98,7 +98,7 @@ def survey() -> Survey:
 
 
 def require_sandbox(mode: SandboxMode) -> None:
-    """Refuse to go on where `mode` asks for more than the kernel offers.
+    """Raise if `mode` requires more than the kernel offers.
 
     Raises
     ------
@@ -111,11 +111,11 @@ def require_sandbox(mode: SandboxMode) -> None:
 
 
 def grant_for(data_dir: str, handlers: str) -> Grant:
-    """Return what the handlers of the module `handlers` need.
+    """Return the files that the handlers of the module `handlers` need.
 
-    Its `READS` and `WRITES` name folders below `data_dir`, which are made if need be. Beside
-    them: Python and its libraries, the system's libraries, and the package of the module.
-    Neither the folder that holds the package, with its `.env`, nor any other of `data_dir`.
+    `READS` and `WRITES` of the module name folders below `data_dir`, which are made if missing.
+    The grant adds Python and its libraries, the system's libraries, and the module's package. It
+    excludes the package's parent folder, which holds `.env`, and the rest of `data_dir`.
     """
     module = import_module(handlers)
     folders = {}
@@ -135,27 +135,27 @@ def grant_for(data_dir: str, handlers: str) -> Grant:
 
 
 def _place_of(name: str) -> str:
-    """Folder of a package, or file of a module alone."""
+    """Return the folder of a package, or the file of a single module."""
     module = import_module(name)
     return str(next(iter(getattr(module, "__path__", ())), module.__file__))
 
 
 def confine(mode: SandboxMode, grant: Grant, dial: EngineDial | None = None) -> Level:
-    """Lock this process in, for ever; it must have one thread.
+    """Confine this process for good; it must have only one thread.
 
     Parameters
     ----------
     mode
-        ``off`` does nothing; ``best-effort`` does what the kernel offers.
+        ``off`` does nothing; ``best-effort`` uses what the kernel offers.
     grant
-        The files that stay within reach.
+        The files that stay accessible.
     dial
-        The one address that stays within reach.
+        The only address that stays reachable.
 
     Raises
     ------
     ConfigurationError
-        With `ExitCode.SANDBOX_UNAVAILABLE`, if less is in force than `mode` asks for.
+        With `ExitCode.SANDBOX_UNAVAILABLE`, if the protection is less than `mode` requires.
     """
     if mode == "off":
         return Level.NONE
@@ -182,7 +182,7 @@ def _confine(offered: Survey, grant: Grant, dial: EngineDial | None) -> Level:
         landlock.restrict(offered.landlock, grant.read, grant.write)
     elif offered.broker:
         _hire_broker(grant)
-    # Nobody of our user may look into our memory, and no core is dumped.
+    # Processes of our user may not read our memory, and no core is dumped.
     _prctl(_PR_SET_DUMPABLE, 0)
     if offered.seccomp:
         seccomp.install(seccomp.worker_filter(os.getpid(), address, machine()), flags=_TSYNC)
@@ -190,9 +190,9 @@ def _confine(offered: Survey, grant: Grant, dial: EngineDial | None) -> Level:
 
 
 def _limit_resources() -> None:
-    """No core files, few descriptors, no endless files; hard limits, so that they stay."""
+    """Set hard limits: no core files, few descriptors, bounded files."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: MAX_FILES}
-    # Where the log goes to a file, that file's size counts too.
+    # If the log goes to a file, the limit must exceed that file's size.
     if not stat.S_ISREG(os.fstat(2).st_mode):
         limits[resource.RLIMIT_FSIZE] = MAX_FILE_BYTES
     for kind, limit in limits.items():
@@ -202,7 +202,7 @@ def _limit_resources() -> None:
 
 
 def _drop_capabilities() -> None:
-    """Root without capabilities is a user like others; for others nothing changes."""
+    """Drop all capabilities, which makes root an ordinary user."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, none = struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24)
     if libc.syscall(ctypes.c_long(numbers_of(machine())["capset"]), header, none) != 0:
@@ -216,9 +216,9 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _hire_broker(grant: Grant) -> None:
-    """Fork the process that opens files for us, and hand calls with a path to it."""
+    """Fork the broker, and let a filter pass calls with a path to it."""
     ours, theirs = socket.socketpair()
-    # Opened by ourselves, while we may, which somebody who was root before might not.
+    # Opened here, while it is permitted; a process that dropped root might not open it later.
     _prctl(_PR_SET_DUMPABLE, 1)
     memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
     worker = os.getpid()
@@ -226,7 +226,7 @@ def _hire_broker(grant: Grant) -> None:
         if os.fork() == 0:
             _be_broker(grant, memory, theirs, worker)
         os.close(memory)
-        # A lost broker would make every file vanish: better to be replaced.
+        # Without a broker every file would vanish, so the worker must be replaced.
         signal.signal(signal.SIGCHLD, _give_up)
         program = seccomp.trap_filter(machine())
         both = _TSYNC | _TSYNC_ESRCH | _NEW_LISTENER
@@ -258,7 +258,7 @@ def _be_broker(grant: Grant, memory: int, channel: socket.socket, worker: int) -
 
 
 def _close_all_but(*kept: int) -> None:
-    """Close all descriptors but the standard ones and `kept`."""
+    """Close all descriptors except the standard ones and `kept`."""
     first = 3
     for descriptor in sorted(kept):
         if descriptor > first:

@@ -1,4 +1,4 @@
-"""How a worker reaches the IO-Engine, again and again, though it may make no socket and choose no address."""
+"""Connects a confined worker to the IO-Engine, although it can make no socket and choose no address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from gaia.validator.app.sandbox.seccomp import PINNED_HIGH
 
 SPARES: Final = 16
-"""So many engines in a row may die under one worker; with the last socket it asks to be replaced."""
+"""Number of reserved sockets; with the last one, the worker asks to be replaced."""
 
 _PROT_READ, _PROT_WRITE = 1, 2
 _PRIVATE_ANONYMOUS_NOREPLACE = 0x02 | 0x20 | 0x100000
@@ -20,12 +20,12 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 class EngineDial:
-    """Dials one AF_UNIX address; `pin` prepares it for life without socket(2).
+    """Connects to one AF_UNIX address; `pin` prepares it for a process without socket(2).
 
     Parameters
     ----------
     path
-        Where the IO-Engine listens.
+        Address of the IO-Engine.
     """
 
     def __init__(self, path: str) -> None:
@@ -35,23 +35,23 @@ class EngineDial:
 
     @property
     def spares(self) -> int | None:
-        """How many more connections can be made; None: any number."""
+        """Number of further connections; None: unlimited."""
         return None if self._spares is None else len(self._spares)
 
     def pin(self) -> tuple[int, int]:
-        """Write the address where nothing can change it any more, and lay in sockets.
+        """Copy the address to read-only memory, and reserve sockets.
 
         Returns
         -------
         tuple[int, int]
-            Where it is in memory, and its length: what a filter can compare, for it
-            sees the pointer given to connect(2) but not what is there. The page is
-            read-only, and the filter refuses every call that could remap it.
+            Its address in memory, and its length. A filter can compare these, because it sees the
+            pointer given to connect(2) but not the memory. The page is read-only, and the filter
+            refuses every call that could remap it.
 
         Raises
         ------
         OSError
-            If the memory is not to be had.
+            If the memory cannot be mapped.
         """
         libc = ctypes.CDLL(None, use_errno=True)
         libc.mmap.restype = ctypes.c_void_p
@@ -76,7 +76,7 @@ class EngineDial:
         Raises
         ------
         OSError
-            If nobody listens, or no socket is left.
+            If the engine does not listen, or no socket is left.
         """
         if self._spares is None or self._address is None:
             connection = socket.socket(socket.AF_UNIX)
@@ -95,7 +95,7 @@ class EngineDial:
         return self._spares.popleft()
 
     def close(self) -> None:
-        """Close the sockets that were not used, and unmap the address where that is still allowed."""
+        """Close the unused sockets, and unmap the address if that is still permitted."""
         for spare in self._spares or ():
             spare.close()
         if self._address is not None:

@@ -1,4 +1,4 @@
-"""Landlock: the kernel opens only the files below the folders it was told of."""
+"""Landlock: restricts this process to files below given folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from gaia.validator.app.sandbox.syscalls import numbers_of
 
 _ALL_RIGHTS: Final = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF}
-"""File rights that each version of the interface knows; the newest holds for later versions."""
+"""Version -> file rights that it knows; the newest entry also holds for later versions."""
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 0x1, 0x2, 0x4, 0x8, 0x20
 _MAKE_DIR, _MAKE_REG, _REFER, _TRUNCATE = 0x80, 0x100, 0x2000, 0x4000
 
@@ -22,14 +22,14 @@ _WRITE = _READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 
 _TCP_FROM, _TCP = 4, 0x3
-"""Since version 4: bind and connect of TCP."""
+"""Rights since version 4: bind and connect of TCP."""
 _SCOPES_FROM, _SCOPES = 6, 0x3
-"""Since version 6: abstract UNIX sockets and signals."""
+"""Scopes since version 6: abstract UNIX sockets and signals."""
 _VERSION_FLAG, _RULE_PATH_BENEATH = 1, 1
 
 
 def abi_version() -> int:
-    """Return the version of Landlock that this kernel offers us; 0: none."""
+    """Return the version of Landlock of this kernel; 0: none."""
     try:
         return max(0, _call("landlock_create_ruleset", None, 0, _VERSION_FLAG))
     except (OSError, KeyError):
@@ -37,19 +37,19 @@ def abi_version() -> int:
 
 
 def restrict(version: int, read: Iterable[str], write: Iterable[str]) -> None:
-    """Open only what lies below `read` and `write`, from now on and for ever.
+    """Restrict this process for good to files below `read` and `write`.
 
-    Applies to the calling thread, which must be the only one, and to its children.
-    No program can be run, and no file system object other than files and folders be made.
+    It applies to the calling thread, which must be the only one, and to its children. They can
+    run no program, and make no file system objects except files and folders.
 
     Parameters
     ----------
     version
-        As `abi_version` returned it.
+        Version from `abi_version`.
     read
-        Files and folders to read; those that we cannot reach anyway are left out.
+        Readable files and folders; those that we cannot open anyway are skipped.
     write
-        Folders in which files and folders may be made, written, renamed and files removed too.
+        Folders in which files and folders may be made, written and renamed, and files removed.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def restrict(version: int, read: Iterable[str], write: Iterable[str]) -> None:
     handled = _ALL_RIGHTS[min(version, max(_ALL_RIGHTS))]
     tcp = _TCP if version >= _TCP_FROM else 0
     scopes = _SCOPES if version >= _SCOPES_FROM else 0
-    # An older kernel wants a shorter description.
+    # An older kernel expects a shorter structure.
     size = 24 if scopes else 16 if tcp else 8
     described = struct.pack("QQQ", handled, tcp, scopes)[:size]
     ruleset = _call("landlock_create_ruleset", described, size, 0)

@@ -1,4 +1,4 @@
-"""Measures what it costs a compute worker to be locked in: python -m gaia.validator.app.sandbox.measure."""
+"""Measures the cost of confining a compute worker: python -m gaia.validator.app.sandbox.measure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESULT = struct.Struct("dd")
 
 
 def main() -> int:
-    """Print the median and the worst of many workers, for each way of being locked in."""
+    """Print the median and the maximum over many workers, for each level."""
     preload.warm_up()
     for mode in MODES:
         wall_ms, cpu_ms = zip(*measure(mode, WORKERS), strict=True)
@@ -34,9 +34,9 @@ def main() -> int:
 
 
 def measure(mode: SandboxMode, workers: int) -> list[tuple[float, float]]:
-    """Return the milliseconds of time and of processor time that each of so many workers needed.
+    """Return the milliseconds of wall time and of CPU time that each of `workers` workers needed.
 
-    They are forked as the fork server forks them.
+    They are forked like those of the fork server.
     """
     with tempfile.TemporaryDirectory() as data_dir:
         return [_locked_in(mode, data_dir) for _ in range(workers)]

@@ -1,4 +1,4 @@
-"""Which system calls a compute worker may make, as a program that the kernel runs before each of them."""
+"""Filter of the system calls that a compute worker may make, as a program run by the kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, numbers_of
 
 Instruction = tuple[int, int, int, int]
-"""(code, jump if true, jump if false, operand) of classic BPF."""
+"""Instruction of classic BPF: (code, jump if true, jump if false, operand)."""
 
 ALLOW: Final = 0x7FFF0000
 NOTIFY: Final = 0x7FC00000
@@ -22,7 +22,7 @@ DENY: Final = 0x00050000 | errno.EPERM
 ABSENT: Final = 0x00050000 | errno.ENOSYS
 
 PINNED_HIGH: Final = 0x20
-"""Addresses below (PINNED_HIGH + 1) * 4 GiB keep their mapping; what is pinned lies in the last 4 GiB."""
+"""Addresses below (PINNED_HIGH + 1) * 4 GiB cannot be remapped; the pinned page lies in the last 4 GiB."""
 
 _LOAD, _AND, _EQUAL, _ABOVE, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06
 _FAIL = -1
@@ -33,15 +33,15 @@ _PROT_WRITE_EXEC = 0x2 | 0x4
 _MAP_FIXED = 0x10
 _MREMAP_MAYMOVE = 0x1
 _THREAD_FLAGS = 0x3D0F00
-"""What a thread of the C library is made with; musl adds the unused CLONE_DETACHED."""
+"""Flags of clone for a thread of the C library; musl adds the unused CLONE_DETACHED."""
 _CLONE_DETACHED = 0x400000
 
 _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034)
-"""Duplicates, flags, locks and seals; F_SETOWN and F_SETSIG could send any signal to another process."""
+"""Allowed commands of fcntl; F_SETOWN and F_SETSIG are not, because they can signal other processes."""
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-"""Is it a terminal and how wide, bytes to read, (non-)blocking, inherited or not."""
+"""Allowed requests of ioctl: terminal, its width, readable bytes, blocking, inheritance."""
 _PRCTL = (3, 15, 16, 21, 39, 0x53564D41)
-"""Names of threads and of memory, and questions."""
+"""Allowed options of prctl: names of threads and memory, and queries."""
 
 
 def _names(text: str) -> frozenset[str]:
@@ -60,10 +60,10 @@ PLAIN: Final = _names(
     sigaltstack stat statx sysinfo times uname unlink unlinkat write writev
     """
 )
-"""Allowed whatever the arguments; those that take a path are judged by Landlock or by the broker."""
+"""Calls allowed with any arguments; Landlock or the broker judges those with a path."""
 
 TRAPPED: Final = _names("openat mkdir mkdirat readlink readlinkat rename renameat renameat2 unlink unlinkat")
-"""Answered by the broker where there is no Landlock."""
+"""Calls that the broker answers if there is no Landlock."""
 
 BROKER: Final = _names(
     """
@@ -73,22 +73,22 @@ BROKER: Final = _names(
     write
     """
 )
-"""All that the broker itself needs."""
+"""Calls that the broker itself needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition on an argument: instructions in which a jump to `_FAIL` means that it does not hold."""
+    """One condition on an argument, as instructions; a jump to `_FAIL` means that it is false."""
 
     instructions: tuple[Instruction, ...]
 
 
 Rule = Sequence[Sequence[Check]]
-"""Alternatives; in the one that holds, all checks do."""
+"""Alternatives, each a list of checks; a call is allowed if all checks of one alternative hold."""
 
 
 def equals(argument: int, value: int) -> Check:
-    """All 64 bits of the argument are `value`."""
+    """Check that all 64 bits of the argument equal `value`."""
     return Check(
         (
             _low(argument),
@@ -100,41 +100,41 @@ def equals(argument: int, value: int) -> Check:
 
 
 def one_of(argument: int, values: Sequence[int]) -> Check:
-    """The argument, which the kernel reads as 32 bits, is one of `values`."""
+    """Check that the argument, which the kernel reads as 32 bits, is one of `values`."""
     *others, last = values
     jumps = [(_EQUAL, len(others) - index, 0, value) for index, value in enumerate(others)]
     return Check((_low(argument), *jumps, (_EQUAL, 0, _FAIL, last)))
 
 
 def no_bits(argument: int, mask: int) -> Check:
-    """None of the bits of `mask` is set in the low half."""
+    """Check that no bit of `mask` is set in the low half."""
     return Check((_low(argument), (_ANY_BIT, _FAIL, 0, mask)))
 
 
 def all_bits(argument: int, mask: int) -> Check:
-    """All bits of `mask` are set in the low half."""
+    """Check that all bits of `mask` are set in the low half."""
     return Check((_low(argument), (_AND, 0, 0, mask), (_EQUAL, 0, _FAIL, mask)))
 
 
 def not_all_bits(argument: int, mask: int) -> Check:
-    """At least one bit of `mask` is clear in the low half."""
+    """Check that at least one bit of `mask` is clear in the low half."""
     return Check((_low(argument), (_AND, 0, 0, mask), (_EQUAL, _FAIL, 0, mask)))
 
 
 def above_pinned(argument: int) -> Check:
-    """The argument is an address above all that is pinned."""
+    """Check that the argument is an address above all pinned memory."""
     return Check((_high(argument), (_ABOVE, 0, _FAIL, PINNED_HIGH)))
 
 
 def worker_rules(pid: int, address: tuple[int, int] | None) -> Mapping[str, Rule]:
-    """Return the calls that are allowed with some arguments only.
+    """Return the calls that are allowed only with some arguments.
 
     Parameters
     ----------
     pid
-        The worker's own, which alone it may signal.
+        Pid of the worker, which may signal only itself.
     address
-        Where in memory the engine's socket address is pinned, and its length; None: nothing can be dialled.
+        Address and length of the pinned socket address in memory; None: no connection is allowed.
     """
     is_own = one_of(0, (pid,))
     is_not_code_to_write = not_all_bits(2, _PROT_WRITE_EXEC)
@@ -159,12 +159,12 @@ def worker_rules(pid: int, address: tuple[int, int] | None) -> Mapping[str, Rule
 
 
 def worker_filter(pid: int, address: tuple[int, int] | None, machine: str) -> bytes:
-    """Return the program that lets a compute worker compute, and refuses everything else.
+    """Return the filter of a compute worker, which refuses all calls that computing does not need.
 
     Raises
     ------
     KeyError
-        If the numbers of `machine` are not known.
+        If `machine` is unknown.
     """
     numbers = numbers_of(machine)
     body = [*_each(numbers, PLAIN, ALLOW), *_each(numbers, ("clone3", "openat2"), ABSENT)]
@@ -174,17 +174,17 @@ def worker_filter(pid: int, address: tuple[int, int] | None, machine: str) -> by
 
 
 def trap_filter(machine: str) -> bytes:
-    """Return the program that hands the calls with a path to the broker; all else is for `worker_filter`."""
+    """Return the filter that passes calls with a path to the broker, and leaves others to `worker_filter`."""
     return _program(machine, _each(numbers_of(machine), TRAPPED, NOTIFY), ALLOW)
 
 
 def broker_filter(machine: str) -> bytes:
-    """Return the program of the broker: files, but no sockets, processes or signals."""
+    """Return the filter of the broker: files, but no sockets, processes or signals."""
     return _program(machine, _each(numbers_of(machine), BROKER, ALLOW), DENY)
 
 
 def knows(action: int) -> bool:
-    """Say whether this kernel lets us make filters that end in `action`."""
+    """Return whether this kernel supports filters with `action`."""
     described = struct.pack("I", action & 0xFFFF0000)
     try:
         return _seccomp(_GET_ACTION_AVAILABLE, 0, described) == 0
@@ -193,17 +193,17 @@ def knows(action: int) -> bool:
 
 
 def install(program: bytes, *, flags: int) -> int:
-    """Have the kernel run `program` before each system call of every thread, for ever.
+    """Make the kernel run `program` before each system call of every thread, for good.
 
     Parameters
     ----------
     flags
-        Of seccomp(2).
+        Flags of seccomp(2).
 
     Returns
     -------
     int
-        The listener's descriptor if the flags ask for one, else 0.
+        Descriptor of the listener if the flags request one, else 0.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def _program(machine: str, body: Iterable[Instruction], otherwise: int) -> bytes
 
 
 def _each(numbers: Mapping[str, int], names: Iterable[str], verdict: int) -> list[Instruction]:
-    """The same verdict for each of `names` that the machine has."""
+    """Return instructions with one verdict for each of `names` that the machine has."""
     body: list[Instruction] = []
     for number in sorted(numbers[name] for name in names if name in numbers):
         body += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, verdict)]
@@ -247,7 +247,7 @@ def _each(numbers: Mapping[str, int], names: Iterable[str], verdict: int) -> lis
 
 
 def _ruled(number: int, rule: Rule) -> list[Instruction]:
-    """Decide the call with this number for good, if it is this call."""
+    """Return instructions that decide the call with this number."""
     block: list[Instruction] = []
     for alternative in rule:
         checks = [instruction for check in alternative for instruction in check.instructions]

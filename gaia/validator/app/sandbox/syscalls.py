@@ -1,4 +1,4 @@
-"""Numbers of the system calls that the sandbox speaks of, on the machines it knows."""
+"""Numbers of the system calls that the sandbox names, for the supported machines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 AUDIT_ARCH: Final[Mapping[str, int]] = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""How the kernel names a machine to a filter (linux/audit.h)."""
+"""Machine -> its identifier in a filter (linux/audit.h)."""
 
 _ONLY_X86: Final[Mapping[str, int]] = {
     "access": 21,
@@ -124,17 +124,17 @@ _BOTH: Final[Mapping[str, tuple[int, int]]] = {
 
 
 def machine() -> str:
-    """Return the name of this machine as `numbers_of` wants it."""
+    """Return the name of this machine for `numbers_of`."""
     return platform.machine()
 
 
 def numbers_of(name: str) -> Mapping[str, int]:
-    """Return name -> number of every call above that the machine called `name` has.
+    """Return call -> number, for every call above that the machine `name` has.
 
     Raises
     ------
     KeyError
-        If it is a machine whose numbers are not known here.
+        If the machine is not supported.
     """
     column = ("x86_64", "aarch64").index(name) if name in AUDIT_ARCH else _unknown(name)
     own = _ONLY_X86 if name == "x86_64" else {}

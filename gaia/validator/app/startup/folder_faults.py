@@ -1,4 +1,4 @@
-"""Which errors of the system mean the data folder, and are the operator's to mend."""
+"""Recognises system errors of the data folder that the operator must correct."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_FOLDERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 
 
 def trouble_with_named_file(error: OSError, data_dir: Path) -> ConfigurationError | None:
-    """Say what the operator must mend, if `error` names a file of `data_dir`; None: it is another's trouble."""
+    """Return the error for the operator, if `error` names a file of `data_dir`; else None."""
     names = [
         name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
     ]
@@ -28,14 +28,14 @@ def trouble_with_named_file(error: OSError, data_dir: Path) -> ConfigurationErro
 
 @contextlib.contextmanager
 def our_files(data_dir: Path) -> Iterator[None]:
-    """Around what works on files of `data_dir` alone, where most errors name no file.
+    """Translate errors of a body that works only on files of `data_dir`, where most errors name no file.
 
     Raises
     ------
     ConfigurationError
         If the folder is full, read-only, forbidden or broken.
     OSError
-        Any other, as it was.
+        Any other error, unchanged.
     """
     try:
         yield

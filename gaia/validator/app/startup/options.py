@@ -1,4 +1,4 @@
-"""The part of the settings that the Supervisor needs, as plain values."""
+"""Builds the Supervisor's options from the settings, as plain values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:
-    """Return the options of the Supervisor; the settings themselves are in them only pickled.
+    """Return the options of the Supervisor, which contain the settings only in pickled form.
 
     Parameters
     ----------
     lock_fd
-        Descriptor that holds the data folder; -1: the Supervisor has it already.
+        Descriptor of the data folder's lock; -1: the Supervisor has it already.
     """
     return Options(
         data_dir=str(settings.data_dir.resolve()),

@@ -1,4 +1,4 @@
-"""Checks made before any process starts; each failure is one sentence and one exit code."""
+"""Checks before any process starts; each failure is one sentence and one exit code."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def preflight(
     Returns
     -------
     int
-        Descriptor of the lock; the folder is ours until the descriptor is closed.
+        Descriptor of the lock, which holds until the descriptor is closed.
 
     Raises
     ------
     ConfigurationError
-        For the first thing that the operator must correct.
+        For the first problem that the operator must correct.
     """
     lock = claim_data_dir(files.data_dir)
     try:
@@ -52,7 +52,7 @@ def preflight(
 
 
 def claim_data_dir(data_dir: Path) -> int:
-    """Create the folder if necessary, check that it can be written, and lock it against a second validator.
+    """Create the folder if necessary, check that it is writable, and lock it against a second validator.
 
     Returns the descriptor of the lock.
     """
@@ -72,7 +72,7 @@ def claim_data_dir(data_dir: Path) -> int:
 
 
 def require_space(data_dir: Path, min_free_mib: int) -> None:
-    """Refuse a folder with less free space than `min_free_mib`."""
+    """Raise if the folder has less free space than `min_free_mib`."""
     free_mib = shutil.disk_usage(data_dir).free // _MIB
     if free_mib < min_free_mib:
         raise ConfigurationError(
@@ -84,7 +84,7 @@ def require_space(data_dir: Path, min_free_mib: int) -> None:
 
 
 def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str) -> None:
-    """Refuse a wallet without the hotkey's file; only the chain signer reads what is in it."""
+    """Raise if the wallet lacks the hotkey's file; only the chain signer reads its content."""
     path = wallet_path / wallet_name / "hotkeys" / wallet_hotkey
     try:
         path = path.expanduser()
@@ -101,7 +101,7 @@ def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str)
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Refuse a metrics port that another program uses; 0 means that no metrics are served."""
+    """Raise if another program uses the metrics port; port 0 serves no metrics."""
     if port == 0:
         return
     try:
@@ -125,14 +125,14 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Pid that the holder of the lock wrote into it."""
+    """Return the pid that the holder wrote to the lock file."""
     if descriptor < 0:
         return ""
     return os.pread(descriptor, 32, 0).decode(errors="replace").strip()
 
 
 def folder_trouble(error: OSError, data_dir: Path, holder: str = "") -> ConfigurationError | None:
-    """Return one sentence on why the data folder cannot be written; None if `error` has another cause."""
+    """Return the reason why the data folder cannot be written; None if `error` has another cause."""
     match error.errno:
         case errno.EWOULDBLOCK:
             process = f"process {holder}" if holder else "another process"
@@ -157,7 +157,7 @@ def folder_trouble(error: OSError, data_dir: Path, holder: str = "") -> Configur
                 ExitCode.DATA_DIR_READ_ONLY,
             )
         case errno.ENOENT:
-            # Missing parents are created too, so the place itself accepts no folders.
+            # Missing parents are created too, so this file system accepts no folders at all.
             return ConfigurationError(
                 "GAIA_DATA_DIR",
                 f"{data_dir} cannot be created",

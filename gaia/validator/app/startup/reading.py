@@ -1,4 +1,4 @@
-"""Reads the settings, and refuses fields that the weather task does not know; the settings themselves know none."""
+"""Reads the settings, and rejects names of fields that the weather task does not know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Return what `load_settings` returns, for a validator whose miners are asked for weather.
+    """Return the settings of a validator, with the names of fields checked.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def read_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
 
 
 def require_known_fields(contract: ContractSettings) -> None:
-    """Refuse the name of a field that is none, with the name that may be meant."""
+    """Raise for an unknown field, and suggest a similar name."""
     for name in ("day1_fields", "final_fields"):
         unknown = [field for field in getattr(contract, name) if field not in ALL_FIELDS]
         if unknown:

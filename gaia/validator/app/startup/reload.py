@@ -1,4 +1,4 @@
-"""Reloads the settings of a running validator: which may change, and a program that reads them for the Supervisor."""
+"""Reloads the settings of a running validator; also a program that does so for the Supervisor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RELOADABLE = frozenset(
 
 
 def main() -> int:
-    """Read the running settings from standard input and the new ones from their usual places; print the outcome."""
+    """Merge the running settings from standard input with the present sources; print the outcome."""
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
         merged, changed, refused = merge(running, read_settings)

@@ -1,4 +1,4 @@
-"""Reads the settings again in a process of its own, for the Supervisor may not load what that takes."""
+"""Reads the settings again in a separate process, because the Supervisor must not load the libraries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = logging.getLogger("application")
 
 
 class Rereading:
-    """One reading of the settings at a time; what fails is logged, and the settings stay as they are.
+    """Runs at most one rereading at a time; if it fails, it logs the failure and the settings stay.
 
     Parameters
     ----------
     program
-        Command that is given the pickled settings and prints `Reloaded`.
+        Command that gets the pickled settings and prints `Reloaded`.
     """
 
     def __init__(self, program: Sequence[str]) -> None:
@@ -31,18 +31,18 @@ class Rereading:
 
     @property
     def pid(self) -> int | None:
-        """Pid of the program; None while none runs."""
+        """Pid of the program; None if it does not run."""
         return self._process.pid if self._process is not None else None
 
     @property
     def pipe(self) -> IO[bytes]:
-        """Where the program answers, while one runs."""
+        """Pipe with the output of the running program."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout
 
     def begin(self, settings: bytes) -> IO[bytes] | None:
-        """Start the program; return where its answer comes. None: one runs already, or it cannot be started."""
+        """Start the program; return the pipe of its answer, or None if it runs already or cannot start."""
         if self._process is not None:
             return None
         event(_log, "reload_started")
@@ -52,13 +52,13 @@ class Rereading:
                 file.seek(0)
                 self._process = subprocess.Popen(self._program, stdin=file, stdout=subprocess.PIPE)
         except OSError as error:
-            # We run on with the settings that we have; the operator may send the signal again.
+            # The present settings stay; the operator may send the signal again.
             event(_log, "reload_failed", logging.ERROR, reason=repr(error))
             return None
         return self.pipe
 
     def outcome(self) -> Reloaded | None:
-        """Wait for the end of the program; return what it printed, or None if it failed."""
+        """Wait until the program ends; return its result, or None if it failed."""
         pipe, process = self.pipe, self._process
         assert process is not None
         self._process = None
@@ -72,7 +72,7 @@ class Rereading:
         return reloaded
 
     def abandon(self) -> None:
-        """Kill the program, if one runs."""
+        """Kill the program if it runs."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

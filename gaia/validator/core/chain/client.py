@@ -1,4 +1,4 @@
-"""The one adapter over the chain SDK: reads the metagraph, sets weights and proves that they landed."""
+"""The only adapter of the chain SDK: reads the metagraph, sets weights and reads them back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IPV4 = 4
 _SETTLING_BLOCKS = 3
 _LONGEST_CONNECT_S = 15.0
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
-"""The all-zero account: what the chain answers where no owner is set."""
+"""The all-zero account, which the chain returns if no owner is set."""
 _METAGRAPH = ("SubnetInfoRuntimeApi", "get_metagraph")
 _PALLET = "SubtensorModule"
 _PER_NEURON = (
@@ -34,39 +34,39 @@ _PER_NEURON = (
     "last_update",
     "block_at_registration",
 )
-# What reading an answer of another shape raises, in the SDK and here.
+# Errors that an answer of another shape causes, in the SDK and here.
 _MISREAD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsOnChain:
-    """Weights that were set, as read back."""
+    """Weights that were set and read back."""
 
     block: int
     block_hash: str
     extrinsic: str
-    """"<block>-<index>", or "" where another node's word is all we have."""
+    """"<block>-<index>"; "" if the extrinsic is unknown."""
     read_back: list[list[int]]
     """[uid, u16] pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnWeights:
-    """What the chain holds of us, as of one block."""
+    """Our weights on chain, at one block."""
 
     block: int
     last_update: int
-    """Block in which our weights were last set; 0: never."""
+    """Block of our last weights; 0: never."""
     update_hash: str
-    """Hash of that block; "" where there is none, or the node does not know it."""
+    """Hash of that block; "" if there is none, or the node does not know it."""
     pairs: list[list[int]]
     """[uid, u16] pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Vector:
-    """One request for weights, and where the chain stood when it was made."""
+    """One request for weights, and the block at which it was made."""
 
     netuid: int
     own_uid: int
@@ -76,13 +76,12 @@ class _Vector:
 
 
 class ChainClient:
-    """One long-lived connection; every call on it has the same deadline.
+    """One long-lived connection; each call has the same time limit.
 
-    A call raises `TransientError` when the chain cannot be reached, refuses, or
-    answers what cannot be read, and its subclass `DeadlineExceeded` when no answer
-    came in time. One answer of one node is never a reason to end: no call raises
-    `ConfigurationError`. After a failed call `is_broken` is true: close the client
-    and connect anew.
+    A call raises `TransientError` if the chain cannot be reached, refuses, or sends an invalid
+    answer, and its subclass `DeadlineExceeded` if no answer came in time. No call raises
+    `ConfigurationError`, because one answer of one node is no reason to end. After a failed call
+    `is_broken` is true: close the client and connect again.
     """
 
     def __init__(self, client: bt.Client, timeout_s: float) -> None:
@@ -99,21 +98,21 @@ class ChainClient:
         return chain
 
     async def close(self) -> None:
-        """Close the connection; a peer that does not answer is left behind."""
+        """Close the connection, without waiting for a peer that does not answer."""
         try:
             async with asyncio.timeout(1.0):
                 await self._client.close()
-        except Exception as error:  # noqa: BLE001 - the SDK raises here what broke the connection before
+        except Exception as error:  # noqa: BLE001 - the SDK raises here the error that broke the connection
             log.debug("connection_close_failed", error=f"{type(error).__name__}: {error}")
             self.is_broken = True
 
     async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
-        """Read the subnet, whole, as of one block.
+        """Return the whole subnet at one block.
 
         Raises
         ------
         SubnetMissing
-            If the chain says that there is no such subnet.
+            If the chain says that the subnet does not exist.
         """
         async with self._deadline("reading the metagraph"):
             graph = await self._client.runtime(_METAGRAPH, [netuid])
@@ -123,7 +122,7 @@ class ChainClient:
             return _metagraph(graph, netuid, own_hotkey)
 
     async def own_weights(self, netuid: int, hotkey: str) -> OwnWeights:
-        """Read what the chain holds of us, all of it as of one block."""
+        """Return our weights on chain, all read at one block."""
         async with self._deadline("reading the newest block's number"):
             head = await self._client.block()
         with _understanding("the newest block's number"):
@@ -146,24 +145,24 @@ class ChainClient:
         version_key: int,
         promised_block: int | None = None,
     ) -> WeightsOnChain:
-        """Sign and submit one vector, and return what the chain then holds.
+        """Sign and submit one vector; return our weights that are then on chain.
 
-        Submits the raw call: the SDK's own intent reads storage that not every
-        runtime has. An outcome that stays unknown, a refusal by the pool included,
-        is settled by looking at the chain before it is called a failure.
+        It submits the raw call, because the SDK's own intent reads storage that some runtimes lack.
+        If the outcome is unknown, even after a refusal by the pool, it reads the chain before it
+        reports a failure.
 
         Parameters
         ----------
         weights
-            u16, the largest 65535, which the chain stores unchanged.
+            Values as u16 with the largest at 65535, which the chain stores unchanged.
         promised_block
-            Block as of which the vector was promised. Nothing is signed where the chain holds
-            weights of ours that are newer; they are returned if they are these.
+            Block at which the vector was journalled. Nothing is signed if the chain holds newer
+            weights of ours; these are returned if they are equal.
 
         Raises
         ------
         TransientError
-            If the chain refused, does not know our hotkey, or holds other weights afterwards.
+            If the chain refuses, does not know our hotkey, or holds other weights afterwards.
         """
         own_uid = await self._own_uid(netuid, wallet.hotkey.ss58_address)
         before = await self._last_update(netuid, own_uid)
@@ -206,7 +205,7 @@ class ChainClient:
             return [[int(target), int(weight)] for target, weight in pairs]
 
     async def _landed(self, vector: _Vector, block_hash: str, extrinsic: str) -> WeightsOnChain:
-        """Read back what the chain holds since `extrinsic`, or now if that is unknown; it must be what was sent."""
+        """Return our weights after `extrinsic`, or now if it is unknown; raise unless they are those sent."""
         with _understanding("our extrinsic"):
             included = int(extrinsic.partition("-")[0]) if extrinsic else None
         last_update = await self._last_update(vector.netuid, vector.own_uid, included)
@@ -223,12 +222,12 @@ class ChainClient:
         )
 
     async def _settle(self, vector: _Vector, error: TransientError) -> WeightsOnChain:
-        """Look whether the weights landed although the submission seems to have failed.
+        """Return our weights if they are on chain, although the submission seems to have failed.
 
         Raises
         ------
         TransientError
-            `error`, if they have not within a few blocks or nobody can tell.
+            `error`, if they do not appear within a few blocks, or the chain cannot be read.
         """
         try:
             async with self._deadline("waiting for the outcome of the submission"):
@@ -249,7 +248,7 @@ class ChainClient:
 
     @asynccontextmanager
     async def _deadline(self, doing: str, at_most_s: float = math.inf) -> AsyncIterator[None]:
-        """Bound the body in time, and translate the SDK's errors into ours."""
+        """Limit the time of the body, and translate the SDK's errors to ours."""
         done = False
         timeout_s = min(self._timeout_s, at_most_s)
         try:
@@ -269,7 +268,7 @@ class ChainClient:
 
 @contextmanager
 def _understanding(what: str) -> Iterator[None]:
-    """Turn what fails over the shape of an answer into a `TransientError`: another answer may be sound."""
+    """Translate errors about the shape of an answer to `TransientError`, because the next may be valid."""
     with border(Party.CHAIN, f"reading {what}"):
         try:
             yield
@@ -323,7 +322,7 @@ def _neuron(graph: Mapping[str, Any], uid: int, hotkey: str) -> Neuron:
 
 
 def _dotted_quad(axon: Mapping[str, Any]) -> str:
-    """Return the IPv4 address, or "" where none is served: nothing, IPv6, or nonsense."""
+    """Return the IPv4 address; "" for none, IPv6 or an invalid one."""
     ip = int(axon["ip"])
     if not 0 < ip < 2**32 or int(axon["ip_type"]) != _IPV4 or not int(axon["port"]):
         return ""

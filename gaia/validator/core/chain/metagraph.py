@@ -1,4 +1,4 @@
-"""The newest metagraph, and which readings of it are believed."""
+"""Keeps the newest metagraph, and decides which readings are accepted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ _RETRY_S, _REREAD_S = 0.2, 1.0
 
 
 class MetagraphSource(Protocol):
+    """Reads metagraphs from the chain."""
+
     async def read_metagraph(self) -> Metagraph: ...
 
 
 class MetagraphKeeper:
-    """The newest metagraph that could be believed."""
+    """Keeps the newest accepted metagraph."""
 
     def __init__(self, source: MetagraphSource) -> None:
         self._source = source
@@ -27,13 +29,13 @@ class MetagraphKeeper:
         return self._latest
 
     async def refresh(self) -> None:
-        """Read the metagraph anew.
+        """Read the metagraph again.
 
         Raises
         ------
         TransientError
-            If it could not be read, or is one in which our hotkey is missing though it was there
-            before. The one before stays: a single answer of a single node outs nobody.
+            If it cannot be read, or lacks our hotkey although an earlier one had it. The earlier
+            one stays, because a single answer of a node proves nothing.
         """
         fresh = await self._source.read_metagraph()
         known = self._latest
@@ -42,13 +44,13 @@ class MetagraphKeeper:
         self._latest = fresh
 
     async def first(self, timeout_s: float) -> Metagraph:
-        """Read the first metagraph, trying for `timeout_s`.
+        """Read the first metagraph, with attempts for `timeout_s`.
 
         Raises
         ------
         ConfigurationError
-            If at the end of that time the chain can't be reached, or the last readings agree that
-            our subnet does not exist or our hotkey is not registered there.
+            If the chain cannot be reached in that time. Also if the last readings agree that our
+            subnet does not exist, or that our hotkey is not registered.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
@@ -68,7 +70,7 @@ class MetagraphKeeper:
             )
 
     async def _verdict(self) -> ConfigurationError | None:
-        """Read once; return what the operator would have to be told if it stays so, None if all is well."""
+        """Read once; return the error to report if it persists, or None if all is well."""
         try:
             await self.refresh()
         except SubnetMissing as error:

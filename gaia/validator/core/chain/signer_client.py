@@ -1,4 +1,4 @@
-"""The IO-Engine's side of the chain signer's socket."""
+"""Client of the chain signer, used by the IO-Engine."""
 
 from __future__ import annotations
 
@@ -29,26 +29,25 @@ from gaia.validator.utils.ipc_types import (
 )
 
 _READ_BYTES = 65536
-# How many of the signer's chain calls, each with its own deadline, one request may take.
+# Largest number of the signer's chain calls, each with its own time limit, in one request.
 _SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS = 1, 2, 6, 8
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
 class SignerClient:
-    """Asks the chain signer, over one connection, any number of things at once.
+    """Sends requests to the chain signer over one connection, several at once.
 
-    The connection is opened by the first request and again after the signer
-    died. A request that was under way then raises `OwnFailure`: whether
-    weights were set must be read from the chain. Nobody else is to blame for
-    a signer that is away, silent or out of step, so all of this is `OwnFailure`;
-    what the signer answers with is raised here as it raised it.
+    The first request opens the connection, as does the first after the signer died. An open request
+    then raises `OwnFailure`, and the chain tells whether weights were set. A signer that is away,
+    silent or sends invalid messages also causes `OwnFailure`. Errors that the signer returns are
+    raised here with their own type.
 
     Parameters
     ----------
     path
         The signer's socket.
     chain_timeout_s
-        The signer's deadline for one chain call; deadlines here are multiples of it.
+        The signer's time limit for one chain call; limits here are multiples of it.
     """
 
     def __init__(self, path: Path | str, chain_timeout_s: float = 60.0) -> None:
@@ -61,12 +60,12 @@ class SignerClient:
         self._connecting = asyncio.Lock()
 
     async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
-        """Have the headers of one request to one miner signed (protocol.md, 2.3).
+        """Return the signed headers of one request to one miner (protocol.md, 2.3).
 
         Raises
         ------
         OwnFailure
-            If no signature came, for whatever reason: no miner has a part in it.
+            If there is no signature for any reason, because no miner can cause that.
         ConfigurationError
             If the signer says that the operator must act.
         """
@@ -84,12 +83,12 @@ class SignerClient:
             raise OwnFailure(f"nothing was signed: {error}") from error
 
     async def read_metagraph(self) -> Metagraph:
-        """Return the subnet as of the newest block."""
+        """Return the subnet at the newest block."""
         read = await self._ask(lambda number: ReadMetagraph(request_id=number), MetagraphRead, _READ_CALLS)
         return read.metagraph
 
     async def read_weights(self) -> WeightsRead:
-        """Return what the chain holds of us, as of the newest block."""
+        """Return our weights on chain at the newest block."""
         return await self._ask(lambda number: ReadWeights(request_id=number), WeightsRead, _HELD_CALLS)
 
     async def set_weights(
@@ -99,9 +98,9 @@ class SignerClient:
         version_key: int,
         promised_block: int | None = None,
     ) -> WeightsSet:
-        """Have one vector of u16 signed, submitted and read back from the chain.
+        """Let the signer sign, submit and read back one vector of u16.
 
-        Nothing is signed where the chain holds weights of ours that are newer than `promised_block`.
+        Nothing is signed if the chain holds weights of ours that are newer than `promised_block`.
         """
 
         def request(number: int) -> SetWeights:
@@ -116,7 +115,7 @@ class SignerClient:
         return await self._ask(request, WeightsSet, _SET_CALLS)
 
     async def close(self) -> None:
-        """Close the connection; requests under way raise `OwnFailure`."""
+        """Close the connection; open requests raise `OwnFailure`."""
         if self._writer is not None:
             self._writer.close()
         if self._listening is not None:
@@ -157,7 +156,7 @@ class SignerClient:
             return self._writer
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand out answers until the signer is gone; then fail whoever still waits."""
+        """Deliver answers until the connection ends; then fail all open requests."""
         frames: FrameReader[FromSigner] = FrameReader(FromSigner)
         reason = "the connection to the chain signer ended before it answered"
         try:

@@ -1,4 +1,4 @@
-"""Which addresses we speak to, and where on a miner's server a forecast may lie."""
+"""Checks the addresses of miners, and the paths of forecasts on their servers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAX_STORE_PATH = 512
 def base_url_of(miner: Neuron, scheme: str, *, allow_private: bool) -> str:
     """Return "scheme://ip:port" of the miner's axon.
 
-    Only dotted quads of global unicast addresses and ports from 1024 up are spoken
-    to; `allow_private` admits private and loopback addresses, and any port.
+    Only global unicast IPv4 addresses and ports from 1024 up are accepted. `allow_private` also
+    accepts private and loopback addresses, and any port.
 
     Raises
     ------
     MinerUnreachable
-        If the axon is not served or must not be spoken to.
+        If the axon is not served, or its address is not accepted.
     """
     if not miner.ip or miner.ip == "0.0.0.0" or miner.port == 0:  # noqa: S104 - refused, not bound
         raise MinerUnreachable("axon is not served")
@@ -43,14 +43,14 @@ def base_url_of(miner: Neuron, scheme: str, *, allow_private: bool) -> str:
 
 
 def canonical_store_path(url: str) -> str:
-    """Return the path of a store's address, which a miner may give with or without scheme and host.
+    """Return the path in a store's address, which may have a scheme and a host.
 
-    The host is dropped: a forecast is read from the address on chain and from no other.
+    The host is ignored, because forecasts are only read from the address on chain.
 
     Raises
     ------
     MinerFault
-        If the path is not a plain one below /forecasts/.
+        If the path is not a plain path below /forecasts/.
 
     Examples
     --------

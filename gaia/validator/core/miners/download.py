@@ -1,4 +1,4 @@
-"""Brings files of a forecast to disk: whole or not at all, few at a time, within a budget."""
+"""Downloads files of a forecast: complete or not at all, few at a time, within a budget."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MIB = 1024 * 1024
 
 
 class Downloads:
-    """Fetches files from all miners, a limited number at once.
+    """Downloads files from all miners, a limited number at once.
 
-    What a forecast costs is accounted by the folder it is stored in, which is that
-    of a run and a hotkey: the address that the miner gives may be another each time.
+    The budget of a forecast is counted by its folder, which is that of a run and a hotkey. The
+    address from the miner may differ each time.
     """
 
     def __init__(self, http: MinerHttp, settings: MinersSettings, grid: str) -> None:
@@ -41,7 +41,7 @@ class Downloads:
         self._spent: Tally[Path] = Tally()
 
     async def fetch(self, peer: Peer, access: StoreAccess, paths: Iterable[str], directory: Path) -> int:
-        """Store `paths` below `directory`, as `Miners.fetch_files` promises; return the bytes fetched."""
+        """Download `paths` to `directory`, as in `Miners.fetch_files`; return the bytes received."""
         wanted = [require_store_path(path) for path in dict.fromkeys(paths)]
         with border(Party.DISK, f"storing {directory.name}"):
             missing = iter([path for path in wanted if not (directory / path).exists()])
@@ -56,7 +56,7 @@ class Downloads:
         return sum(lane.result() for lane in lanes)
 
     async def _lane(self, peer: Peer, access: StoreAccess, missing: Iterator[str], directory: Path) -> int:
-        """Fetch one file after another until none is missing."""
+        """Download one file after another until none is missing."""
         received = 0
         for path in missing:
             with border(Party.MINER, path):
@@ -93,7 +93,7 @@ class Downloads:
                 is_ours = True
                 raise
             finally:
-                # What was received for nothing counts too, unless that was our doing.
+                # Bytes of a failed download count too, unless the failure is ours.
                 self._spent.add(directory, 0 if is_ours else received)
             if reply.status != HTTPStatus.OK:
                 raise reply.error(path.rpartition("/")[2])
@@ -101,9 +101,9 @@ class Downloads:
 
 
 def _weightiest(failures: ExceptionGroup[Exception]) -> Exception:
-    """Return the failure that decides, where several lanes failed in one moment.
+    """Return the failure that decides, if several lanes failed at once.
 
-    A fault is the miner's, whatever else happened; a failure of ours comes before its silence.
+    A fault of the miner comes first, then a failure of ours, then an unreachable miner.
     """
     for kind in (MinerFault, OwnFailure):
         chosen = failures.subgroup(kind)

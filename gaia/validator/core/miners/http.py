@@ -1,4 +1,4 @@
-"""One bounded HTTP exchange with a stranger: time, size, rate and encoding are limited."""
+"""HTTP exchanges with strangers, limited in time, size, rate and encoding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RATE_GRACE_S = 5.0
 _KEPT_CONNECTIONS = 64
 _KIB = 1024
 _SERVER_ERROR = 500
-# Refusals that may end without the miner changing anything: its metagraph is late, our token old.
+# Refusals that may be temporary: the miner's metagraph is late, or our token old.
 _PASSING = frozenset({401, 403, 408, 425, 429})
 _HEADERS = {
     "Accept": "*/*",
@@ -32,26 +32,26 @@ _HEADERS = {
     "Connection": "keep-alive",
     "User-Agent": "gaia-validator",
 }
-# What a server's bytes can raise: ssl.SSLError is an OSError; addresses and headers that nobody can read, a ValueError.
+# Errors that a server's bytes can cause: ssl.SSLError is an OSError; bad addresses and headers, a ValueError.
 _STRANGE_ANSWERS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, EOFError, ValueError)
-# This machine's want, which no peer can cause.
+# Shortages of this machine, which no peer can cause.
 _OUR_WANTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     body: bytes
-    """Empty where a sink took it; cut short where the status is an error."""
+    """Body; empty if a sink took it, and truncated if the status is an error."""
 
     @property
     def is_server_error(self) -> bool:
         return self.status >= _SERVER_ERROR
 
     def error(self, what: str) -> GaiaError:
-        """Return what an answer with this status means, as one of our errors."""
+        """Return the error of ours that an answer with this status means."""
         text = printable(self.body.decode("utf-8", "replace"))
         message = f"{what} was answered {self.status}: {text}"
         passing = self.is_server_error or self.status in _PASSING
@@ -59,14 +59,14 @@ class Reply:
 
 
 class Deadline:
-    """The time that a miner has left; it stands still while we keep the miner waiting."""
+    """The remaining time of a miner, which stands still while the miner waits for us."""
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Charge the miner nothing for the body, which waits for a process or a lock of ours."""
+        """Stop the time during the body, which waits for a process or a lock of ours."""
         ends_at = self._timeout.when()
         if ends_at is None or self._timeout.expired():
             yield
@@ -82,7 +82,7 @@ class Deadline:
 
 @asynccontextmanager
 async def deadline(seconds: float, what: str) -> AsyncIterator[Deadline]:
-    """Give the body so many seconds in all, without its pauses; then raise `MinerUnreachable`."""
+    """Limit the body to `seconds`, without its pauses; then raise `MinerUnreachable`."""
     try:
         async with asyncio.timeout(seconds) as timeout:
             yield Deadline(timeout)
@@ -93,18 +93,17 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[Deadline]:
 
 
 class MinerHttp:
-    """An HTTP client for servers that may be hostile.
+    """HTTP client for servers that may be hostile.
 
-    Follows no redirect, uses no proxy, keeps no cookie, decodes no content, and
-    takes any certificate: miners' are self-signed, and what they commit to is signed
-    with the hotkey.
+    It follows no redirect, uses no proxy, keeps no cookie and decodes no content. It accepts any
+    certificate, because miners' are self-signed and their manifests are signed with the hotkey.
 
     Parameters
     ----------
     timeout_s
-        Longest silence within an exchange; wrap exchanges in `deadline` for a total.
+        Longest silence within an exchange; use `deadline` for a total limit.
     min_rate_kib_s
-        A body slower than this, after the first seconds, is given up.
+        Least rate of a body after the first seconds.
     """
 
     def __init__(self, timeout_s: float, min_rate_kib_s: float, rate_grace_s: float = _RATE_GRACE_S) -> None:
@@ -112,11 +111,11 @@ class MinerHttp:
         self._rate_grace_s = rate_grace_s
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
         self._extensions = {"timeout": timeout.as_dict()}
-        # The client above the transport would read Location and Set-Cookie, which are a stranger's.
+        # A client above the transport would parse the stranger's Location and Set-Cookie.
         self._transport = httpx.AsyncHTTPTransport(
             verify=_any_certificate(),
             trust_env=False,
-            # Callers limit how many requests run at once.
+            # Callers limit the number of concurrent requests.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
         )
 
@@ -133,23 +132,23 @@ class MinerHttp:
         content: bytes | None = None,
         sink: Callable[[bytes], object] | None = None,
     ) -> Reply:
-        """Send one request and return the answer, whatever its status.
+        """Send one request; return the answer with any status.
 
         Parameters
         ----------
         limit_bytes
             Longest body of an answer with status 200.
         sink
-            Takes the pieces of such a body instead of the reply; it raises errors of ours alone.
+            Takes the pieces of such a body instead of the reply; it may raise only errors of ours.
 
         Raises
         ------
         MinerUnreachable
-            If there is no whole answer, or it comes too slowly.
+            If the answer is incomplete or too slow.
         MinerFault
             If the answer is a redirect, encoded, or too long.
         OwnFailure
-            If this machine has no descriptor, port or memory left for a connection.
+            If this machine lacks descriptors, ports or memory for a connection.
         """
         with _answered_by_a_stranger(method):
             request = httpx.Request(
@@ -183,7 +182,7 @@ class MinerHttp:
 
 @contextmanager
 def _answered_by_a_stranger(method: str) -> Iterator[None]:
-    """Turn whatever an exchange raises into an error of the miner, unless this machine is in want."""
+    """Translate errors of an exchange to errors of the miner, unless this machine lacks resources."""
     try:
         with border(Party.MINER, method):
             try:
@@ -197,13 +196,13 @@ def _answered_by_a_stranger(method: str) -> Iterator[None]:
 
 
 def _our_want(error: BaseException | None) -> str | None:
-    """Say what this machine lacks, if that is the cause of `error`."""
+    """Return what this machine lacks, if that is the cause of `error`; else None."""
     while error is not None:
         if isinstance(error, MemoryError):
             return "no memory"
         if isinstance(error, OSError) and error.errno in _OUR_WANTS:
             return error.strerror
-        # httpcore hides the cause of what it raises, but the context stays.
+        # httpcore hides the cause of its errors, but keeps the context.
         error = error.__cause__ or error.__context__
     return None
 

@@ -1,4 +1,4 @@
-"""Encrypted calls to miners: the handshake, the keys it leaves, and the signed headers."""
+"""Makes encrypted calls to miners: handshake, symmetric keys and signed headers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from gaia.validator.utils.ipc_types import AuthSigned
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _KEY_BYTES = 32
 _RSA_BITS = range(2048, 4097)
-# The cost of an encryption grows with the exponent; the usual one, 65537, has 17 bits.
+# The cost of encryption grows with the exponent; the usual one, 65537, has 17 bits.
 _MOST_EXPONENT_BITS = 32
 _ALPHABET = string.ascii_letters + string.digits
 _STALE_KEY = b"No symmetric key"
 
 
 class AuthSigner(Protocol):
-    """Whoever holds the hotkey."""
+    """Signs headers with the hotkey."""
 
     async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
         """Return nonce and signature for the headers of one request.
@@ -50,7 +50,7 @@ class AuthSigner(Protocol):
         Raises
         ------
         OwnFailure
-            If no signature is to be had at present.
+            If no signature is available at present.
         """
         ...
 
@@ -62,24 +62,24 @@ class Session:
     fernet: Fernet
     key_uuid: str
     expires_at: float
-    """On the monotonic clock."""
+    """End of its validity, on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom we speak to, and where."""
+    """Hotkey and address of a miner."""
 
     hotkey: str
     base_url: str
 
 
 class MinerSessions:
-    """Makes encrypted calls, exchanging keys when there is none, or the one we hold is dead.
+    """Makes encrypted calls, and exchanges a new key if there is none or the old one is dead.
 
     Parameters
     ----------
     session_hours
-        A key is used so long; miners keep it for five hours.
+        Hours for which a key is used; miners keep it for five hours.
     """
 
     def __init__(self, http: MinerHttp, signer: AuthSigner, session_hours: float) -> None:
@@ -90,22 +90,22 @@ class MinerSessions:
         self._handshakes: Turns[Peer] = Turns()
 
     async def call(self, peer: Peer, path: str, content: Callable[[str], bytes], limit: Deadline) -> Reply:
-        """Post `content(our hotkey)`, encrypted, and return the answer.
+        """Post `content(our hotkey)` encrypted; return the answer.
 
-        A cached key that the miner has lost, or under which no answer came, is
-        replaced once and the call repeated.
+        If the miner has lost a cached key, or does not answer with it, the key is replaced once
+        and the call is repeated.
 
         Parameters
         ----------
         limit
-            The deadline of the call, which stands still while we wait for our signer.
+            The time limit of the call, which stands still while we wait for our signer.
 
         Raises
         ------
         MinerUnreachable, MinerFault
             As `MinerHttp.exchange`; and if the handshake fails.
         OwnFailure
-            If nothing is signed.
+            If our signer fails.
         """
         session = self._cached(peer)
         if session is not None:
@@ -122,7 +122,7 @@ class MinerSessions:
     async def _attempt(
         self, peer: Peer, session: Session, path: str, content: Callable[[str], bytes], limit: Deadline
     ) -> Reply | None:
-        """Try the cached key; None and forget it if it is of no use."""
+        """Return the answer with the cached key; None, and forget the key, if it does not work."""
         answered = False
         try:
             reply = await self._post(peer, session, path, content, limit)
@@ -131,7 +131,7 @@ class MinerSessions:
         except MinerUnreachable:
             return None
         finally:
-            # Also when the caller's deadline cut us short: a dead key must not outlive its silence.
+            # Also after a timeout of the caller, because a dead key must not stay cached.
             if not answered:
                 self._forget(peer, session)
 
@@ -153,9 +153,9 @@ class MinerSessions:
             return await self._signer.sign_auth(peer.hotkey, key_uuid)
 
     async def _fresh(self, peer: Peer, dead: Session | None, limit: Deadline) -> Session:
-        """Return a session other than `dead`; callers at the same time share one handshake."""
+        """Return a session other than `dead`; concurrent callers share one handshake."""
         async with AsyncExitStack() as stack:
-            # The handshake before ours has a deadline of its own, and may be waiting for our signer.
+            # The handshake before ours has its own time limit, and may be waiting for our signer.
             with limit.paused():
                 await stack.enter_async_context(self._handshakes.turn(peer))
             session = self._cached(peer)
@@ -194,7 +194,7 @@ class MinerSessions:
         return session
 
     def _keep(self, peer: Peer, session: Session) -> None:
-        """Remember `session`, and no longer those that have expired: addresses come and go."""
+        """Store `session` and remove expired ones, because addresses change."""
         now = time.monotonic()
         self._sessions = {other: held for other, held in self._sessions.items() if held.expires_at > now}
         self._sessions[peer] = session
@@ -205,7 +205,7 @@ class MinerSessions:
 
 
 def fresh_nonce() -> str:
-    """Return a nonce of the wire: the time in nanoseconds and ten random characters."""
+    """Return a nonce: the time in nanoseconds and ten random characters."""
     return f"{time.time_ns()}_{''.join(secrets.choice(_ALPHABET) for _ in range(10))}"
 
 

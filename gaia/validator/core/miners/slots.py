@@ -1,4 +1,4 @@
-"""Who may act at once: turns by key, of which nothing is kept once nobody holds or awaits them."""
+"""Limits concurrency by key; unused keys take no memory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(slots=True)
 class _Queue:
-    """The users of one key, those included that wait."""
+    """The holders and waiters of one key."""
 
     semaphore: asyncio.Semaphore
     users: int = 0
 
 
 class Turns(Generic[K]):
-    """For each key, at most `at_once` holders; others wait in order of arrival.
+    """Allows at most `at_once` holders per key; others wait in order of arrival.
 
-    Keys are strangers' addresses and names, so an unused one must not stay in memory.
+    Keys are strangers' addresses and names, so unused ones must not stay in memory.
     """
 
     def __init__(self, at_once: int = 1) -> None:
@@ -30,12 +30,12 @@ class Turns(Generic[K]):
         self._queues: dict[K, _Queue] = {}
 
     def __len__(self) -> int:
-        """Number of keys in use."""
+        """Return the number of keys in use."""
         return len(self._queues)
 
     @asynccontextmanager
     async def turn(self, key: K) -> AsyncIterator[None]:
-        """Wait for a turn of `key` and hold it for the body."""
+        """Wait for a slot of `key`, and hold it during the body."""
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(asyncio.Semaphore(self._at_once))

@@ -1,4 +1,4 @@
-"""Running totals per key, of which only the most recent keys are remembered."""
+"""Running totals by key, for the most recently used keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Tally(Generic[K]):
-    """Adds up amounts per key; the key unused for longest gives way to a new one.
+    """Sums amounts by key; a new key replaces the least recently used one.
 
     Examples
     --------
@@ -23,7 +23,7 @@ class Tally(Generic[K]):
         self._totals: dict[K, int] = {}
 
     def add(self, key: K, amount: int = 1) -> int:
-        """Add to the total of `key`; return the new total."""
+        """Add `amount` to the total of `key`; return the new total."""
         total = self._totals.pop(key, 0) + amount
         self._totals[key] = total
         if len(self._totals) > self._capacity:

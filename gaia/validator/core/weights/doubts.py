@@ -1,4 +1,4 @@
-"""What became of vectors whose signing was cut short: decided from what the chain holds of us."""
+"""Decides the outcome of vectors in doubt from our weights on chain."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 ERA_BLOCKS = 64
-"""For so many blocks after it was signed, an extrinsic of ours may be included."""
+"""Number of blocks after its signing within which an extrinsic can be included."""
 _MARGIN = 2
-"""Eras to wait: the block of a try is that of the newest metagraph, which may be old by then."""
+"""Eras to wait, because the block of an attempt is that of a metagraph that may be old."""
 _U16_MAX = 65535
 
 
 class Held(Protocol):
-    """What the chain holds of us, as of one block."""
+    """Our weights on chain, at one block."""
 
     @property
     def block(self) -> int: ...
@@ -28,26 +28,26 @@ class Held(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A promised vector of which nobody knows whether it landed."""
+    """A journalled vector of unknown outcome."""
 
     epoch: int
     vector: Sequence[Sequence[int]]
     promised_block: int
-    """Block as of which it was promised; it can only have landed later."""
+    """Block at which it was journalled; it can only be on chain after it."""
     tried_block: int
-    """Block as of which it was last handed to the signer."""
+    """Block of its last attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """The chain holds it since `block`."""
+    """The vector is on chain since `block`."""
 
     block: int
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It is not on chain and will not be."""
+    """The vector is not on chain and will not be."""
 
     reason: str
 
@@ -55,22 +55,22 @@ class Lost:
 def settle(
     doubts: Sequence[Doubt], held: Held, known_block: int, current_epoch: int
 ) -> dict[int, Landed | Lost]:
-    """Say of each doubt what the chain tells; those of which it tells nothing yet are left out.
+    """Return epoch -> outcome of the doubts that the chain can decide by now.
 
     Parameters
     ----------
     held
-        What the chain holds of us now.
+        Our weights on chain now.
     known_block
-        Newest block in which a vector is known to have landed; 0: none is known.
+        Newest block in which a vector of ours is known to be set; 0: none.
     current_epoch
-        Its vector may still be tried again, so it is lost only to a newer update.
+        The present epoch; its vector may be tried again, so it is lost only to a newer update.
 
     Returns
     -------
     dict
-        Epoch -> outcome. The chain keeps our last update alone, so at most one vector is found;
-        of two equal ones it is the newer.
+        Epoch -> outcome. The chain keeps only our last update, so at most one vector is found. Of
+        two equal ones it is the newer.
     """
     found: dict[int, Landed | Lost] = {}
     is_explained = held.last_update <= known_block
@@ -87,7 +87,7 @@ def settle(
 
 
 def as_stored(pairs: Iterable[Sequence[int]]) -> dict[int, int]:
-    """Return [uid, u16] pairs as the runtime stores them: the largest at 65535, without zeros.
+    """Return uid -> u16 as the runtime stores [uid, u16] pairs: the largest at 65535, without zeros.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Everything a weight vector is computed from, and the way to write it down and to read it again."""
+"""Inputs of a weight vector, and their conversion to and from stored parts."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ NOTHING_FOUND = FoundCopies(pairs=(), committed={}, products=())
 
 
 class InputsDamaged(GaiaError):
-    """What a vector was computed from is gone, or is not what it was."""
+    """An input of a vector is missing or was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorInputs:
-    """What one vector follows from, and nothing else."""
+    """All inputs that determine one vector."""
 
     terms: Terms
     present: Registered
     runs: Mapping[str, Mapping[str, Entry]]
-    """Run -> hotkey -> its part in it, oldest run first."""
+    """Run -> hotkey -> its entry, oldest run first."""
     found: FoundCopies = NOTHING_FOUND
 
     def scores(self) -> list[Run]:
-        """Return what counts of each run, by the weight rule."""
+        """Return the scores of each run that count under the weight rule."""
         rule = WEIGHT_RULES[self.terms.rule]
         return [rule.run_scores(entries) for entries in self.runs.values()]
 
     def earning(self) -> list[str] | None:
-        """Return those among whom copies are to be looked for; None: the rule pays no heed to copies."""
+        """Return the hotkeys among which copies matter; None if the rule ignores copies."""
         rule = WEIGHT_RULES[self.terms.rule]
         return None if rule.earning is None else rule.earning(self.scores(), self.present.eligible)
 
     def members(self) -> dict[str, Collection[str]]:
-        """Return run -> hotkeys that delivered in it."""
+        """Return run -> hotkeys that delivered a forecast in it."""
         return {
             run_id: {hotkey for hotkey, entry in entries.items() if entry.standing is Standing.DELIVERED}
             for run_id, entries in self.runs.items()
         }
 
     def weights(self) -> dict[int, float] | None:
-        """Return uid to weight; see `vector.weights_of`."""
+        """Return uid -> weight; see `vector.weights_of`."""
         return weights_of(self.scores(), self.present, self.terms, copies_of(self.found))
 
 
 def copies_of(found: FoundCopies) -> Copies:
-    """Return what was found as weight rules want it.
+    """Return the found overlaps in the form that weight rules use.
 
     >>> copies_of(FoundCopies(pairs=[("a", "b", 0.5)], committed={"a": 0}, products=[])).overlap
     {'a': {'b': 0.5}, 'b': {'a': 0.5}}
@@ -67,7 +67,7 @@ def copies_of(found: FoundCopies) -> Copies:
 
 
 def vector_of(weights: Mapping[int, float]) -> tuple[list[list[int]], str]:
-    """Return a vector as it is signed, [[uid, u16], ...], and its digest.
+    """Return the vector to sign, [[uid, u16], ...], and its digest.
 
     >>> vector_of({1: 0.5, 0: 0.25})[0]
     [[0, 32768], [1, 65535]]
@@ -77,7 +77,7 @@ def vector_of(weights: Mapping[int, float]) -> tuple[list[list[int]], str]:
 
 
 def to_parts(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return (what names the parts by their digests, digest -> part): parts that did not change stay the same."""
+    """Return (names of the parts by digest, digest -> part), so that unchanged parts are stored once."""
     parts: dict[str, str] = {}
 
     def part(value: Any) -> str:
@@ -115,12 +115,12 @@ def parts_named(names: Mapping[str, Any]) -> list[str]:
 
 
 def from_parts(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInputs:
-    """Return what `to_parts` wrote.
+    """Return the inputs that `to_parts` converted.
 
     Raises
     ------
     InputsDamaged
-        If a part is gone or is not what its digest says.
+        If a part is missing or does not match its digest.
     """
 
     def part(digest: str) -> Any:

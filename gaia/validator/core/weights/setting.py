@@ -1,4 +1,4 @@
-"""Turns the window's scores into one vector an epoch: journalled, then signed, then read back."""
+"""Sets one weight vector per epoch: computes it, journals it, and lets the signer sign and read it back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 # The only mechanism this subnet has.
 MECHANISM = 0
-# Part of every extrinsic; raised when validators must change together.
+# Part of every extrinsic; it is raised when all validators must change together.
 VERSION_KEY = 4000
 
 _STANDINGS = {
@@ -44,19 +44,21 @@ _STANDINGS = {
 
 
 class Signer(Protocol):
+    """Access to the chain signer for weights."""
+
     async def set_weights(
         self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
     ) -> WeightsSet:
-        """Sign and submit a vector, unless weights newer than `promised_block` stand; return once it was read back."""
+        """Sign, submit and read back a vector, unless weights newer than `promised_block` are on chain."""
         ...
 
     async def read_weights(self) -> WeightsRead:
-        """Return what the chain holds of us."""
+        """Return our weights on chain."""
         ...
 
 
 class WeightSetter:
-    """Sets weights when the chain allows it and the scores are there."""
+    """Sets weights when the chain allows it and scores exist."""
 
     def __init__(
         self,
@@ -76,14 +78,13 @@ class WeightSetter:
         self._incident = Incident(database, "weights")
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
-        """Settle what is in doubt, then set weights if they are due; return what the chain then held.
+        """Resolve doubts, then set weights if they are due; return the weights that were set, or None.
 
         Raises
         ------
         TransientError
-            If the chain or the database did not answer, or who shares work could not be
-            found out. The journal keeps the vector of this epoch once there is one: the
-            next attempt signs the same one.
+            If the chain or the database did not answer, or overlaps could not be computed. The
+            journal keeps the vector of an epoch, so the next attempt signs the same one.
         """
         try:
             return await self._settle_and_set(now)
@@ -102,7 +103,7 @@ class WeightSetter:
         if own is None:
             return None
         if not self._is_due(own, metagraph):
-            await self._incident.recovered(now)  # whatever failed before, weights of ours stand
+            await self._incident.recovered(now)  # earlier failures are over, because our weights are on chain
             return None
         entry = await self._entry(metagraph, epoch, now)
         if entry is None or entry.state in (VectorState.SET, VectorState.LOST):
@@ -127,16 +128,16 @@ class WeightSetter:
         return await self._signer.set_weights(uids, values, VERSION_KEY, doubt.promised_block)
 
     async def _note_failure(self, epoch: Epoch, error: GaiaError, now: datetime) -> None:
-        """Record a try that failed. Where that fails too, the row stays in doubt and is settled later."""
+        """Record a failed attempt; if that fails too, the row stays in doubt and is resolved later."""
         try:
             await self._do(lambda connection: journal.record_failed(connection, epoch, str(error), now))
         except TransientError as another:
             log.warning("failure_not_recorded", epoch=epoch.number, error=str(another))
 
     async def _settle(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> None:
-        """Find out what became of vectors in doubt, as far as the chain tells.
+        """Resolve the vectors in doubt, as far as the chain allows.
 
-        Where the chain cannot be read nothing is lost: the signer looks as well before it signs.
+        If the chain cannot be read, nothing is lost, because the signer checks it before it signs.
         """
 
         async def read(connection: Connection) -> tuple[list[JournalEntry], int]:
@@ -169,7 +170,7 @@ class WeightSetter:
                 await self._incident.recovered(now)
 
     async def _entry(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> JournalEntry | None:
-        """Return the vector of this epoch, promised now or before; None while there is none to sign."""
+        """Return the journalled vector of this epoch, made now or before; None if there is none to sign."""
         if not self._chain.dry_run:
 
             async def promised(connection: Connection) -> JournalEntry | None:
@@ -187,7 +188,7 @@ class WeightSetter:
         return await self._do(lambda connection: journal.record_intent(connection, intent, now))
 
     async def _intend(self, metagraph: Metagraph, epoch: Epoch) -> Intent | None:
-        """Compute the vector of this epoch; None while there is nothing to base it on."""
+        """Return the computed vector of this epoch; None while there are no scores for it."""
         window = timedelta(days=self._settings.weights_window_days)
         scores = await self._do(
             lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
@@ -221,7 +222,7 @@ class WeightSetter:
         )
 
     async def _do(self, body: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do `body`, which is safe to repeat, in one transaction."""
+        """Run `body`, which is safe to repeat, in one transaction."""
         return await self._database.run(body)
 
     async def _inputs(self, scores: Sequence[WindowScore], metagraph: Metagraph) -> VectorInputs:
@@ -243,7 +244,7 @@ class WeightSetter:
         return replace(inputs, found=await self._copies.find(inputs.members(), earning))
 
     def _own(self, metagraph: Metagraph) -> Neuron | None:
-        """Return our own neuron if it may set weights."""
+        """Return our own neuron if it may set weights; else None."""
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
         if own is None or not own.validator_permit:
             log.error("weights_not_permitted", registered=own is not None, permit=False)
@@ -256,7 +257,7 @@ class WeightSetter:
 
 
 def _doubt(entry: JournalEntry, tempo: int) -> Doubt:
-    """Return what must be known of an entry to settle it; one without blocks has those of its epoch."""
+    """Return the doubt of an entry; an entry without blocks gets those of its epoch."""
     first, last = entry.epoch * (tempo + 1), (entry.epoch + 1) * (tempo + 1)
     return Doubt(
         epoch=entry.epoch,
@@ -267,9 +268,9 @@ def _doubt(entry: JournalEntry, tempo: int) -> Doubt:
 
 
 def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:
-    """Return who had which part in each run of the window, oldest run first.
+    """Return run -> hotkey -> entry for the window, oldest run first.
 
-    A hotkey that was registered anew starts afresh: what it scored before is another's.
+    Scores from before a new registration of a hotkey belong to another miner, and are left out.
     """
     registrations = {(n.hotkey, n.registered_at) for n in metagraph.neurons}
     runs: dict[str, dict[str, Entry]] = {}

@@ -1,4 +1,4 @@
-"""Scores of the runs in the window to one weight vector."""
+"""Computes a weight vector from the scores of the runs in the window."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ NO_COPIES = Copies()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How weights are made, as the settings say."""
+    """Terms of the weights, from the settings."""
 
     rule: str
     """Name of a weight rule."""
     burn_fraction: float
-    """Part of the weight that is burnt, in [0, 1]."""
+    """Fraction of the weight that is burnt, in [0, 1]."""
     burn_enabled: bool
     burn_hotkey: str
-    """Hotkey that burns; empty: the subnet owner's."""
+    """ss58 address; empty: the subnet owner's hotkey."""
     contrast_gamma: float
-    """Exponent of the relative score applied where weights hardly differ; a matter of gaia-2.9."""
+    """Exponent of the relative score if weights hardly differ; only gaia-2.9 uses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """Who is registered, as far as weights care."""
+    """Registered hotkeys, and what weights need to know about them."""
 
     uids: Mapping[str, int]
-    """Of every hotkey."""
+    """Hotkey -> uid, of every hotkey."""
     eligible: Collection[str]
     """Hotkeys that may earn."""
     owner_hotkey: str
 
 
 def registered(metagraph: Metagraph) -> Registered:
-    """Return what weights need of a metagraph.
+    """Return the data of a metagraph that weights need.
 
     Miners without an address and validators (a permit, and weights set in the last
     `ACTIVE_VALIDATOR_BLOCKS`) may not earn.
@@ -56,31 +56,30 @@ def registered(metagraph: Metagraph) -> Registered:
 def weights_of(
     runs: Sequence[Run], present: Registered, terms: Terms, copies: Copies = NO_COPIES
 ) -> dict[int, float] | None:
-    """Turn the runs of the window into weights over uids.
+    """Return the weights of uids for the runs of the window.
 
     Parameters
     ----------
     runs
-        Oldest first, one mapping a run, hotkey to score. None: excused from it.
-        What absence means is for the weight rule to say.
+        One mapping per run, oldest first: hotkey -> score, None if excused. The weight rule
+        decides what absence means.
     present
-        Who is registered now. Uids are looked up in it last of all.
+        Hotkeys registered now. Uids are looked up in it at the very end.
     terms
         The weight rule and the terms of the burn.
     copies
-        What is known of forecasts that are the same work.
+        Overlaps of forecasts.
 
     Returns
     -------
     dict
-        Uid to weight, all positive, summing to 1. Everything goes to the burn
-        hotkey where nobody earned anything. None: hold, set no weights; that is
-        so where nobody earned anything and nothing is burnt, and where the burn
-        hotkey is not registered, as its part is not ours to hand out.
+        Uid -> weight; all are positive and sum to 1. If no hotkey earned anything, the burn
+        hotkey gets everything. None means that no weights are set: nothing was earned and
+        nothing is burnt, or the burn hotkey is not registered, so that its share has no owner.
 
     Notes
     -----
-    Hotkeys no longer registered, and those that `registered` does not let earn, get nothing.
+    Hotkeys that are no longer registered or may not earn get nothing.
     """
     burner = terms.burn_hotkey or present.owner_hotkey
     if terms.burn_enabled and burner not in present.uids:
@@ -96,7 +95,7 @@ def weights_of(
 def quantise(weights: Mapping[int, float]) -> tuple[list[int], list[int]]:
     """Return uids in ascending order and their weights as the chain stores them.
 
-    The largest becomes 65535; what rounds to 0 is left out.
+    The largest becomes 65535; values that round to 0 are left out.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, setting
 
 
 class ChainSettings(HandedSettings):
-    """For what reads the chain or signs."""
+    """Settings for reading the chain and signing."""
 
     heading: ClassVar[str] = "Chain"
 

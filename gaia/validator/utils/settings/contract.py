@@ -1,4 +1,4 @@
-"""Settings of the forecast contract: what miners must deliver, and what of it is scored."""
+"""Settings of the forecast contract: what miners must deliver, and which parts are scored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import model_validator
 from gaia.validator.utils.setting_sources import HandedSettings, broken_rule, setting
 
 LEADS_HOURS = tuple(range(24, 241, 24))
-"""Leads that are scored against ERA5 where the operator names no others."""
+"""Default leads that are scored against ERA5."""
 
 _FINAL_FIELDS = (
     "2t 10u 10v msl"
@@ -22,10 +22,9 @@ _FINAL_FIELDS = (
 
 
 class ContractSettings(HandedSettings):
-    """For what asks for forecasts, or scores them.
+    """Settings for requesting and scoring forecasts.
 
-    Which names are fields of the weather is not known here; whoever starts the validator has
-    them checked (`app.startup.reading`).
+    This module does not know the names of weather fields; `app.startup.reading` checks them.
     """
 
     heading: ClassVar[str] = "Forecast contract"

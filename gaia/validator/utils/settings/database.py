@@ -1,4 +1,4 @@
-"""Settings of the database: a server of the operator's, or the embedded one."""
+"""Settings of the database: the operator's server, or the embedded one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, broken_rule, se
 
 
 class DatabaseSettings(HandedSettings):
-    """For what connects to PostgreSQL."""
+    """Settings for connecting to PostgreSQL."""
 
     heading: ClassVar[str] = "Database"
 
@@ -44,7 +44,7 @@ class DatabaseSettings(HandedSettings):
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the validator runs the server itself, because no other is named."""
+        """Whether the validator runs the embedded server, because no other is named."""
         return not (self.database_url.get_secret_value() or self.database_host)
 
     def dsn(self, embedded: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings of the data folder: where it is, how much room it needs, and what stays in it."""
+"""Settings of the data folder: its place, its free space, and how long files stay in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, at_home, settin
 
 
 class FilesSettings(HandedSettings):
-    """For what writes to the data folder."""
+    """Settings for writing to the data folder."""
 
     heading: ClassVar[str] = "Files"
 

@@ -1,4 +1,4 @@
-"""What a process or a task is handed that needs several sections, but not all."""
+"""Combinations of sections for processes and tasks that need several of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerSettings:
-    """For the process that holds the hotkey: no password of the database, no key of an archive."""
+    """Sections for the process with the hotkey, without the passwords of the database and archives."""
 
     chain: ChainSettings
     observation: ObservationSettings
@@ -31,7 +31,7 @@ class SignerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeatherSettings:
-    """For the weather task, which gives each of its parts the sections that it needs."""
+    """Sections for the weather task, which gives each of its parts those that it needs."""
 
     contract: ContractSettings
     schedule: ScheduleSettings

@@ -1,4 +1,4 @@
-"""Settings of the traffic with miners: how they are asked, and what is fetched at most."""
+"""Settings of the traffic with miners: requests and limits of downloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, broken_rule, se
 
 
 class MinersSettings(HandedSettings):
-    """For what speaks to miners, or decides when to."""
+    """Settings for sending requests to miners, and for their times."""
 
     heading: ClassVar[str] = "Miners"
 

@@ -10,7 +10,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, setting
 
 
 class ObservationSettings(HandedSettings):
-    """For what serves metrics or writes logs."""
+    """Settings for serving metrics and writing logs."""
 
     heading: ClassVar[str] = "Observation"
 

@@ -1,4 +1,4 @@
-"""Settings of the processes: the compute pool, its limits, and the Supervisor's patience."""
+"""Settings of the processes: the compute pool and the time limits of the Supervisor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, broken_rule, se
 
 
 class PoolSettings(HandedSettings):
-    """For what starts processes, or gives them units of work."""
+    """Settings for starting processes and running units of work."""
 
     heading: ClassVar[str] = "Processes"
 

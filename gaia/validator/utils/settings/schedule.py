@@ -1,4 +1,4 @@
-"""Settings of the schedule: when runs open, and which clock says so."""
+"""Settings of the schedule: when runs open, and on which clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 class ScheduleSettings(HandedSettings):
-    """For what opens runs or waits for what is due."""
+    """Settings for opening runs and waiting for due moments."""
 
     heading: ClassVar[str] = "Schedule"
 

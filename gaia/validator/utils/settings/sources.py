@@ -10,7 +10,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, setting
 
 
 class SourcesSettings(HandedSettings):
-    """For what fetches weather data, or knows when it is published."""
+    """Settings for downloading weather data, and for their publication times."""
 
     heading: ClassVar[str] = "Sources"
 

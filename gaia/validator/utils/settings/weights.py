@@ -8,7 +8,7 @@ from gaia.validator.utils.setting_sources import HandedSettings, setting
 
 
 class WeightsSettings(HandedSettings):
-    """For what scores forecasts or turns scores into weights."""
+    """Settings for scoring forecasts and computing weights."""
 
     heading: ClassVar[str] = "Weights"
 

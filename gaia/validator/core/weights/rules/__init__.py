@@ -1,6 +1,6 @@
-"""From the runs of the window to shares of the weight: the weight rules of the subnet, by name.
+"""Weight rules of the subnet, by name; they turn the runs of the window into shares of the weight.
 
-A weight rule bears the name of the rule set whose scores it takes.
+A weight rule has the name of the rule set whose scores it uses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Weight rule gaia-2.9: what the live network computes, with its quirks, to agree with it.
+"""Weight rule gaia-2.9: computes the weights of the live network, including its quirks.
 
-Two things are left out for safety: no uid is written into the rule, and a
-miner that has uid 0 earns as any other (docs/explanation/scoring.md).
+Two quirks are left out for safety: the rule contains no uid, and a miner with uid 0 earns like
+any other (docs/explanation/scoring.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LITTLE_CONTRAST = 0.03
 
 
 def run_scores(entries: Mapping[str, Entry]) -> Run:
-    """Return the overall scores as they stand: leads still to come count as 0 (Q6)."""
+    """Return the present overall scores; leads that are not scored yet count as 0 (Q6)."""
     return {
         hotkey: None if entry.standing is Standing.EXCUSED else entry.overall
         for hotkey, entry in entries.items()
@@ -49,10 +49,10 @@ def shares(
 
 
 def window_means(runs: Sequence[Run]) -> dict[str, float]:
-    """Return each hotkey's mean score with bonuses over all runs it was not excused from.
+    """Return each hotkey's mean score with bonuses, over all runs from which it was not excused.
 
-    Q6: absence from a run counts as 0, also from those before the hotkey was
-    registered. A hotkey excused from every run has no mean.
+    Q6: absence from a run counts as 0, also before the hotkey was registered. A hotkey excused
+    from every run has no mean.
     """
     totals: dict[str, list[float]] = {}
     excuses: Counter[str] = Counter()
@@ -64,7 +64,7 @@ def window_means(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def with_bonus(run: Run) -> dict[str, float]:
-    """Return the scores of a run with the best miner's bonus, which at most two winners share (Q7).
+    """Return the scores of a run with the bonus of the best miner, which at most two winners get (Q7).
 
     Examples
     --------
@@ -84,8 +84,9 @@ def with_bonus(run: Run) -> dict[str, float]:
 def relative_weights(scores: Mapping[str, float], contrast_gamma: float) -> dict[str, float]:
     """Return the weights of those with a positive score, summing to 1; empty if there are none.
 
-    Q8: nearly a step at the 80th percentile, so who earns depends on rank; where all
-    are alike (variation below `LITTLE_CONTRAST`) on the relative score to the power of gamma.
+    Q8: the weight is nearly a step at the 80th percentile, so the rank decides who earns. If all
+    scores are similar (variation below `LITTLE_CONTRAST`), it is the relative score to the power
+    of gamma.
     """
     best = max(scores.values(), default=0.0)
     relative = {hotkey: score / best for hotkey, score in scores.items() if score > 0}
@@ -103,7 +104,7 @@ def relative_weights(scores: Mapping[str, float], contrast_gamma: float) -> dict
 
 
 def logistic(x: float, middle: float) -> float:
-    """Return the weight of a relative score: practically a step at `middle`, with a slight slope.
+    """Return the weight of a relative score: nearly a step at `middle`, with a slight slope.
 
     Examples
     --------

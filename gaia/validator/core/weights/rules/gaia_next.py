@@ -1,7 +1,7 @@
-"""Weight rule gaia-next: pay for skill that is sure to be there, once for every piece of work.
+"""Weight rule gaia-next: pays for the lower confidence bound of skill, once for each piece of work.
 
-No step and no rank: a miner's pay changes smoothly with its own scores, and with
-those of others only by division of the whole, or where the work is the same.
+It uses no step and no rank. A miner's pay changes smoothly with its own scores. Scores of others
+affect it only through the division of the total, or through overlapping work.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ WORST: Final = -1.0
 """Score of a run or lead that is missing."""
 
 ERRORS: Final = 1.0
-"""How many standard errors the bound lies below the mean: the most for which a better run never lowers it."""
+"""Standard errors between mean and bound: the most for which a better run never lowers the bound."""
 
 PRIOR_SPREAD: Final = 0.05
-"""Standard deviation of run scores that is presumed, with the weight of one run, before any is seen."""
+"""Prior standard deviation of run scores, with the weight of one run."""
 
 LAST: Final = math.inf
 
 
 def run_scores(entries: Mapping[str, Entry]) -> Run:
-    """Return each hotkey's mean over the leads that are finalised; no hotkeys while none is.
+    """Return each hotkey's mean over the finalised leads; empty if no lead is finalised.
 
-    A lead is finalised once it is scored for every forecast that was delivered.
-    A forecast without a score for it then has -1; one that was rejected has -1 throughout.
+    A lead is finalised once it is scored for every delivered forecast. A forecast without a score
+    for it then gets -1; a rejected one gets -1 for all leads.
     """
     delivered = [entry for entry in entries.values() if entry.standing is Standing.DELIVERED]
     finalised = set.intersection(*(set(entry.leads) for entry in delivered)) if delivered else set()
@@ -45,7 +45,7 @@ def shares(
     contrast_gamma: float,
     copies: Copies,
 ) -> dict[str, float]:
-    """Return the shares of eligible hotkeys: sure skill, each piece of work paid once."""
+    """Return the shares of eligible hotkeys: lower bounds of skill, with each piece of work paid once."""
     counted = [run for run in runs if run]
     hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
     paid = rewards({hotkey: lower_confidence_skill(counted, hotkey) for hotkey in hotkeys}, copies)
@@ -54,16 +54,16 @@ def shares(
 
 
 def earning(runs: Sequence[Run], eligible: Collection[str]) -> list[str]:
-    """Return the hotkeys that have something to be paid for, in order: copies of others need not be known."""
+    """Return the hotkeys with positive skill, in order, because copies of others do not matter."""
     counted = [run for run in runs if run]
     hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
     return [hotkey for hotkey in hotkeys if lower_confidence_skill(counted, hotkey) > 0.0]
 
 
 def lower_confidence_skill(runs: Sequence[Run], hotkey: str) -> float:
-    """Return the skill that a hotkey has for sure over the window, at least 0.
+    """Return the lower confidence bound of a hotkey's mean skill over the window, at least 0.
 
-    Runs before its first count as 0, no better than what is public: to come anew
+    Runs before its first count as 0, the skill of a public forecast, so that a new registration
     gains nothing. A run missed later counts as -1.
     """
     first = next((place for place, run in enumerate(runs) if hotkey in run), len(runs))
@@ -73,9 +73,9 @@ def lower_confidence_skill(runs: Sequence[Run], hotkey: str) -> float:
 
 
 def lower_bound(scores: Sequence[float]) -> float:
-    """Return the mean less its standard error, which one run leaves at `PRIOR_SPREAD`.
+    """Return the mean minus its standard error, which is `PRIOR_SPREAD` for one run.
 
-    With `ERRORS` standard errors and no more, the bound never falls when a score rises.
+    With at most `ERRORS` standard errors, the bound never falls when a score rises.
 
     Examples
     --------
@@ -88,12 +88,12 @@ def lower_bound(scores: Sequence[float]) -> float:
 
 
 def rewards(worths: Mapping[str, float], copies: Copies) -> dict[str, float]:
-    """Pay each piece of work once, to whom it belongs first.
+    """Return hotkey -> pay, with each piece of work paid once, to the first who committed to it.
 
-    In the order of commitment, each hotkey gets its worth less what was paid
-    already for the part of its work that overlaps: an equal copy gets nothing, a
-    better one what it is better by. Those who commit at once divide what overlaps
-    among themselves, in proportion. Nobody is charged for a copy that earns nothing.
+    In the order of commitment, each hotkey gets its skill minus the pay already given for
+    overlapping work. An equal copy thus gets nothing; a better one gets the difference. Hotkeys that
+    commit simultaneously share overlapping work in proportion. A copy that earns nothing costs the
+    original nothing.
     """
     ordered = sorted(worths, key=lambda hotkey: (copies.committed.get(hotkey, LAST), hotkey))
     paid: dict[str, float] = {}

@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gaia.validator.app.meeting.lease_book import Holding
-from gaia.validator.app.pool.job_events import (
-    Command,
-    DeathCause,
-    Event,
-    Inherited,
-    Resolve,
-)
+from gaia.validator.app.pool.job_events import Command, DeathCause, Event, Inherited, Resolve
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 

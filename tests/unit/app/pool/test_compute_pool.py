@@ -9,14 +9,7 @@ import msgspec
 
 from gaia.validator.app.meeting.rendezvous import Board, publish
 from gaia.validator.app.pool.job_events import Tick
-from gaia.validator.utils.ipc_types import (
-    Ack,
-    Dismissed,
-    Failure,
-    LeaveRequest,
-    ResultUnit,
-    WorkUnit,
-)
+from gaia.validator.utils.ipc_types import Ack, Dismissed, Failure, LeaveRequest, ResultUnit, WorkUnit
 from tests.support.pool_meeting import Meeting, a_unit, an_answer, tell_death
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gaia.validator.utils.config import RETIRED, Settings, allowed, load_settings, names_of, variable_of
+from gaia.validator.utils.config import (
+    RETIRED,
+    Settings,
+    allowed,
+    load_settings,
+    names_of,
+    variable_of,
+)
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 

@@ -1,4 +1,4 @@
-"""Settings in sections: each is read alone, and handed only to whom it concerns."""
+"""Settings in sections: what each one holds, and who takes all of them."""
 
 from __future__ import annotations
 

@@ -22,11 +22,12 @@ from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatology
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
-from gaia.validator.app.io_compute import Compute, start_compute
+from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.pool.protocols import ComputeBackend
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
@@ -88,7 +89,7 @@ class IOEngine:
         self,
         settings: Settings,
         database: Database,
-        pool: Compute,
+        pool: ComputeBackend,
         signer: SignerClient,
         miners: MinerComms,
         archives: Archives,

@@ -7,47 +7,25 @@ tests/unit/app/pool/test_job_queue.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import numpy as np
-import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.scoring import score_day1
-from gaia.validator.app.backends.dask_backend import DaskBackend
-from gaia.validator.app.pool.compute_pool import ComputePool
-from gaia.validator.app.pool.job_ledger import JobLedger
-from gaia.validator.app.pool.protocols import Capability, ComputeBackend
+from gaia.validator.app.pool.protocols import Capability
 from gaia.validator.utils import errors
-from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.backend_handlers import RETRY_AT
-from tests.support.backends import (
-    HANDLERS,
-    MEMORY_MIB,
-    WORKERS,
-    Crew,
-    DaskCluster,
-    eventually,
-    lines_in,
-    lines_of,
-)
-from tests.support.builders import a_unit
+from tests.support.backends import MEMORY_MIB, WORKERS, eventually, lines_in, lines_of
+from tests.support.compute import MOST_WAITING, Compute, everywhere, where
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.patience import Deadline
 from tests.support.roles import has_ended
 
-CAPABILITIES = {"local": ComputePool.capabilities, "dask": DaskBackend.capabilities}
-MOST_WAITING = 4
 OURS = (
     "TransientError",
     "DeadlineExceeded",
@@ -58,124 +36,6 @@ OURS = (
     "UnknownHandler",
     "ConfigurationError",
 )
-
-
-everywhere = pytest.mark.parametrize("compute", CAPABILITIES, indirect=True)
-
-
-def where(capability: Capability) -> pytest.MarkDecorator:
-    """Try it with each that declares `capability`."""
-    able = [name for name, has in CAPABILITIES.items() if capability in has]
-    return pytest.mark.parametrize("compute", able, indirect=True)
-
-
-@dataclass
-class Compute:
-    """Somewhere to run units."""
-
-    pool: ComputeBackend
-    folder: Path
-    gates: list[Path] = field(default_factory=list)
-    occupying: list[Asked] = field(default_factory=list)
-
-    def ask(self, name: str, handler: str, *, timeout_s: float = 60.0, **unit: Any) -> Asked:
-        """Begin to wait for one unit; no other test's has its job id."""
-        changes = {"handler": handler, "deadline_at": time.time() + timeout_s, **unit}
-        return asyncio.create_task(self.pool.dispatch_and_wait(a_unit(self.job_id(name), **changes)))
-
-    def job_id(self, name: str) -> str:
-        return f"{self.folder.name}/{name}"
-
-    async def run(self, name: str, handler: str, **unit: Any) -> ResultUnit:
-        """Run one unit."""
-        return await self.ask(name, handler, **unit)
-
-    async def occupy(self) -> None:
-        """Have every worker hold a unit, until its gate is there."""
-        await eventually(lambda: self.pool.workers >= WORKERS, "all workers")
-        started = self.folder / "occupied"
-        for number in range(WORKERS):
-            self.gates.append(self.folder / f"gate{number}")
-            payload = {"started": str(started), "gate": str(self.gates[-1])}
-            self.occupying.append(self.ask(f"occupy{number}", "test.gated", priority=-1000, payload=payload))
-        await lines_in(started, WORKERS)
-
-    async def release(self) -> None:
-        """Open all gates, and wait until everybody has gone through."""
-        for gate in self.gates:
-            gate.touch()
-        await asyncio.gather(*self.occupying, return_exceptions=True)
-
-
-Asked = asyncio.Task[ResultUnit]
-
-
-@pytest.fixture(scope="module")
-def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Call it for a Supervisor with compute workers of which none has died yet."""
-    crew: list[Crew] = []
-
-    def fresh() -> Crew:
-        if crew and not crew[0].is_fresh:
-            crew.pop().end()
-        if not crew:
-            crew.append(Crew(tmp_path_factory.mktemp("crew") / "crew"))
-        return crew[0]
-
-    yield fresh
-    for each in crew:
-        each.end()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    """A scheduler with two workers, as long as this module's tests run."""
-    cluster = DaskCluster(tmp_path_factory.mktemp("cluster"))
-    yield cluster
-    cluster.end()
-
-
-@contextlib.asynccontextmanager
-async def local_pool(crew: Crew) -> AsyncIterator[ComputePool]:
-    limits = SimpleNamespace(unit_crash_limit=3, unit_timeout_s=60.0)
-    pool = ComputePool(limits, crew.board_path, queue_limit=MOST_WAITING)
-    await pool.start(crew.listener.dup())
-    yield pool
-    # Nobody is left on the doorstep, neither known to this pool nor to the next.
-    await eventually(lambda: pool.workers >= WORKERS, "all workers")
-    await pool.close()
-
-
-@contextlib.asynccontextmanager
-async def cluster_at(address: str, folder: Path) -> AsyncIterator[DaskBackend]:
-    backend = DaskBackend(
-        JobLedger(),
-        address,
-        folder,
-        queue_limit=MOST_WAITING,
-        handlers=HANDLERS,
-        memory_mib=MEMORY_MIB,
-    )
-    await backend.start()
-    yield backend
-    await backend.close()
-
-
-@pytest.fixture
-async def compute(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Compute]:
-    async with contextlib.AsyncExitStack() as stack:
-        if request.param == "local":
-            crew = request.getfixturevalue("crews")()
-            folder = crew.folder(uuid4().hex)
-            pool: ComputeBackend = await stack.enter_async_context(local_pool(crew))
-        else:
-            folder = tmp_path / uuid4().hex
-            folder.mkdir()
-            address = request.getfixturevalue("cluster").address
-            pool = await stack.enter_async_context(cluster_at(address, folder))
-        compute = Compute(pool, folder)
-        yield compute
-        await compute.release()
 
 
 @everywhere

@@ -23,6 +23,7 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.protocols import JobQueue
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+from tests.support.patience import patience
 
 CRASH_LIMIT = 3
 QUEUES: dict[str, Callable[[], JobQueue]] = {"JobLedger": lambda: JobLedger(crash_limit=CRASH_LIMIT)}
@@ -86,3 +87,9 @@ async def settle() -> None:
     """Let everybody who can go on do so."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def answer_of(caller: asyncio.Task[ResultUnit]) -> ResultUnit:
+    """Return the answer that has been given, or is about to be."""
+    async with asyncio.timeout(patience(5)):
+        return await caller

@@ -13,6 +13,7 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
 from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.builders import a_unit
+from tests.support.job_queues import answer_of
 
 ADDRESS, OTHER = "tcp://10.0.0.1:4711", "tcp://10.0.0.2:4711"
 
@@ -71,8 +72,8 @@ async def test_worker_that_is_admitted_gets_one_unit_after_another(cluster: Clus
     cluster.answer("first")
     cluster.answer("second")
 
-    assert (await first).succeeded
-    assert (await second).succeeded
+    assert (await answer_of(first)).succeeded
+    assert (await answer_of(second)).succeeded
     assert len({command.worker for command in cluster.assigned}) == 1
     assert cluster.workers.usable == 1
 
@@ -83,7 +84,7 @@ async def test_each_death_at_an_address_that_is_used_again_is_counted(cluster: C
         cluster.workers.admit(ADDRESS)
         await cluster.lose(ADDRESS)
 
-    result = await asked
+    result = await answer_of(asked)
     assert result.failure is not None
     assert result.failure.error_type == "QuarantinedError"
     assert result.failure.message.count(f"the worker at {ADDRESS} died") == 3
@@ -111,7 +112,7 @@ async def test_worker_that_is_withdrawn_ends_its_unit_and_gets_no_other(cluster:
 
     cluster.answer("first")
 
-    assert (await asked).succeeded
+    assert (await answer_of(asked)).succeeded
     assert (cluster.ledger.waiting, cluster.ledger.busy) == (1, 0)
 
 
@@ -123,7 +124,7 @@ async def test_worker_that_is_admitted_anew_with_its_unit_keeps_it(cluster: Clus
 
     cluster.answer("first")
 
-    assert (await asked).attempt == 1
+    assert (await answer_of(asked)).attempt == 1
     assert [command.unit.job_id for command in cluster.assigned] == ["first", "second"]
 
 
@@ -134,7 +135,7 @@ async def test_answer_of_a_worker_that_is_gone_counts_and_brings_it_nothing(clus
 
     cluster.answer("first")
 
-    assert (await asked).succeeded
+    assert (await answer_of(asked)).succeeded
     assert cluster.ledger.waiting == 1
 
 

@@ -17,6 +17,7 @@ from gaia.validator.app.backends.remote import describe_site, end_worker, is_gua
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.ipc_types import FrameReader, ResultUnit, WorkUnit, encode_frame
 from tests.support.builders import a_unit
+from tests.support.job_queues import answer_of
 
 ADDRESS = "tcp://10.0.0.1:4711"
 
@@ -111,7 +112,7 @@ async def until(condition: Any) -> None:
 async def test_fault_of_the_client_is_the_answer_and_leaves_nobody_waiting(backend: DaskBackend) -> None:
     clients[0].fault = RuntimeError("by design")
 
-    result = await backend.dispatch_and_wait(a_unit())
+    result = await answer_of(asyncio.create_task(backend.dispatch_and_wait(a_unit())))
 
     assert result.failure is not None
     assert (result.failure.error_type, result.failure.message) == ("RuntimeError", "by design")
@@ -119,7 +120,7 @@ async def test_fault_of_the_client_is_the_answer_and_leaves_nobody_waiting(backe
     asked = asyncio.create_task(backend.dispatch_and_wait(a_unit()))
     await until(lambda: clients[0].tasks)
     clients[0].tasks[0].answer()
-    assert (await asked).succeeded
+    assert (await answer_of(asked)).succeeded
 
 
 async def test_no_two_attempts_share_a_task(backend: DaskBackend) -> None:
@@ -127,7 +128,7 @@ async def test_no_two_attempts_share_a_task(backend: DaskBackend) -> None:
         asked = asyncio.create_task(backend.dispatch_and_wait(a_unit()))
         await until(lambda number=number: len(clients[0].tasks) > number)
         clients[0].tasks[-1].answer()
-        await asked
+        await answer_of(asked)
 
     first, second = clients[0].tasks
     assert first.unit.attempt == second.unit.attempt
@@ -141,7 +142,7 @@ async def test_unit_that_nobody_can_kill_is_answered_at_its_deadline_and_its_wor
     late = asyncio.create_task(backend.dispatch_and_wait(a_unit("late", deadline_at=time.time() + 0.05)))
     await until(lambda: clients[0].tasks)
     clients[0].fault = fault
-    result = await late
+    result = await answer_of(late)
     assert result.failure is not None
     assert result.failure.error_type == "DeadlineExceeded"
     await until(lambda: clients[0].killed == [ADDRESS])
@@ -154,5 +155,5 @@ async def test_unit_that_nobody_can_kill_is_answered_at_its_deadline_and_its_wor
     await until(lambda: len(clients[0].tasks) == 2)
     clients[0].tasks[1].answer()
 
-    assert (await asked).succeeded
+    assert (await answer_of(asked)).succeeded
     assert (backend.workers, backend.healthy_seats, backend.sandbox_level) == (1, 1, 0)

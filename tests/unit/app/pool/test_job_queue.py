@@ -10,21 +10,13 @@ import pytest
 
 from gaia.validator.app.pool.job_events import Submitted, Tick, WorkerDied
 from gaia.validator.app.pool.protocols import JobQueue
-from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.builders import a_unit
-from tests.support.job_queues import CRASH_LIMIT, QUEUES, Lease, Takers, settle
-from tests.support.patience import patience
+from tests.support.job_queues import CRASH_LIMIT, QUEUES, Lease, Takers, answer_of, settle
 
 
 @pytest.fixture(params=QUEUES)
 def takers(request: pytest.FixtureRequest) -> Takers:
     return Takers(QUEUES[request.param](), queue_limit=2)
-
-
-async def answer_of(caller: asyncio.Task[ResultUnit]) -> ResultUnit:
-    """Return the answer that has been given, or is about to be."""
-    async with asyncio.timeout(patience(5)):
-        return await caller
 
 
 async def test_unit_is_handed_out_once_and_answered_once(takers: Takers) -> None:

@@ -21,11 +21,12 @@ from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatology
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
-from gaia.validator.app.io_compute import Compute, start_compute
+from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.pool.protocols import ComputeBackend
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
@@ -84,7 +85,7 @@ async def _main(engine: IOEngine) -> None:
 class IOEngine:
     """Everything asynchronous, wired together: each part with the sections of the settings that concern it."""
 
-    _pool: Compute
+    _pool: ComputeBackend
     _metagraph: MetagraphKeeper
     _observer: Observer
     _orchestrator: TaskOrchestrator

@@ -15,9 +15,9 @@ import psutil
 import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
-from gaia.validator.app.io_compute import Compute
 from gaia.validator.app.meeting.rendezvous import Board, read_board
 from gaia.validator.app.observation import metrics
+from gaia.validator.app.pool.protocols import ComputeBackend
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
@@ -38,7 +38,7 @@ class Observer:
     """Looks at the validator from inside and publishes what it sees."""
 
     def __init__(
-        self, pool: Compute, database: Database, metagraph: MetagraphKeeper, board_path: Path
+        self, pool: ComputeBackend, database: Database, metagraph: MetagraphKeeper, board_path: Path
     ) -> None:
         self._pool = pool
         self._database = database

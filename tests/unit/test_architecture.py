@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").rglob("*.p
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
+FULLEST_FOLDER = 18
 
 LONGER_FOR_NOW = {
     "tests/integration/app/backends/test_backends.py",
@@ -147,6 +149,19 @@ def test_files_are_short():
     too_long = {path: count for path, count in lines.items() if count > LONGEST_FILE}
 
     assert too_long.keys() - LONGER_FOR_NOW == set()
+
+
+def test_folders_hold_few_files():
+    counts = Counter(_relative(path.parent) for path in SOURCES)
+
+    assert {folder: count for folder, count in counts.items() if count > FULLEST_FOLDER} == {}
+
+
+def test_room_of_the_processes_has_few_doors():
+    app = ROOT / "gaia" / "validator" / "app"
+    packages = {path.relative_to(app).parts[0] for path in SOURCES if app in path.parents}
+
+    assert len(packages - {"__init__.py"}) <= FULLEST_FOLDER
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, key_of, pool, units_of
-from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db.history import StoredRun

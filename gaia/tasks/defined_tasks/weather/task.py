@@ -22,19 +22,19 @@ from gaia.tasks.defined_tasks.base import (
 )
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
-from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
-from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, State
+from gaia.tasks.defined_tasks.weather.forecasts.own_failures import OwnFailures
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.step_runner import StepRunner
+from gaia.tasks.defined_tasks.weather.forecasts.steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, State
-from gaia.tasks.defined_tasks.weather.own_failures import OwnFailures
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
 from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
-from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
-from gaia.tasks.defined_tasks.weather.step_runner import StepRunner
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
+from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
 from gaia.validator.utils.errors import MinerFault, QuarantinedError, TransientError
 from tests.support.patience import patience
 

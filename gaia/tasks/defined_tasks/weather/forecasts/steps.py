@@ -16,14 +16,14 @@ import structlog
 from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
-from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, moves_for
+from gaia.tasks.defined_tasks.weather.forecasts.promises import Promises
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
-from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
-from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
-from gaia.tasks.defined_tasks.weather.promises import Promises
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
-from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
 from gaia.tasks.defined_tasks.weather.units import (
     SCORES_ONE,

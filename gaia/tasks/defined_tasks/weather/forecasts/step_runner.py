@@ -21,10 +21,10 @@ from gaia.tasks.defined_tasks.verdicts import (
     Wait,
     judge,
 )
-from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
-from gaia.tasks.defined_tasks.weather.lifecycle import Event, State
-from gaia.tasks.defined_tasks.weather.own_failures import GIVE_UP_S, Key, OwnFailures
-from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, State
+from gaia.tasks.defined_tasks.weather.forecasts.own_failures import GIVE_UP_S, Key, OwnFailures
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import ScoreBook
 from gaia.validator.db import queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.promises import MOST_AT_ONCE, Promises
+from gaia.tasks.defined_tasks.weather.forecasts.promises import MOST_AT_ONCE, Promises
 from gaia.validator.db.queries import Forecast
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import MinerFault, OwnFailure

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import Event, State, moves_for
-from gaia.tasks.defined_tasks.weather.outcomes import (
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, State, moves_for
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import (
     Forfeited,
     GivenUp,
     Known,
@@ -30,6 +29,7 @@ from gaia.tasks.defined_tasks.weather.outcomes import (
     shadow_total,
     standing_of,
 )
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.tasks.defined_tasks.weather.unit_client import Done
 from gaia.tasks.defined_tasks.weather.units import LeadScored

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import TRANSITIONS, Event, State
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import TRANSITIONS, Event, State
 from gaia.tasks.defined_tasks.weather.rules import Component, RuleSet
 from gaia.validator.db.inputs import Contract
 

@@ -64,12 +64,12 @@ async def make_runs(
     task = WeatherTask(
         settings,
         database,
-        world,
-        Archives(gfs=archive, era5=archive, climatology=archive),
-        pool,
-        world,
-        clock,
-        CopyBook(settings, database, pool),
+        miners=world,
+        archives=Archives(gfs=archive, era5=archive, climatology=archive),
+        pool=pool,
+        metagraph=world,
+        clock=clock,
+        copies=CopyBook(settings, database, pool),
     )
     for _ in range(_MOST_TICKS):
         due = await task.advance(clock.now())

@@ -139,7 +139,14 @@ class IOEngine:
         self._observer = Observer(pool, database, self._metagraph, self._board_path)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
-            weather, database, CountedMiners(miners), archives, self, self._metagraph, clock, copies
+            weather,
+            database,
+            miners=CountedMiners(miners),
+            archives=archives,
+            pool=self,
+            metagraph=self._metagraph,
+            clock=clock,
+            copies=copies,
         )
         weights = WeightSetter(settings.chain, settings.weights, database, signer, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
@@ -149,7 +156,7 @@ class IOEngine:
             weights,
             Incident(database, "chain"),
             _count_error,
-            pool.close if isinstance(pool, ComputePool) else None,
+            let_go=pool.close if isinstance(pool, ComputePool) else None,
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,

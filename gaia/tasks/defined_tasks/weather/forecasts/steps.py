@@ -74,6 +74,7 @@ class ForecastSteps:
 
     def __init__(
         self,
+        *,
         contract: ContractSettings,
         limits: PoolSettings,
         files: FilesSettings,
@@ -143,7 +144,13 @@ class ForecastSteps:
 
         async def write(connection: Connection) -> None:
             await queries.record_manifest(
-                connection, forecast, signed.content, signed.signature, frozen.sha256, now, forecast.next_at
+                connection,
+                forecast,
+                signed.content,
+                signed.signature,
+                frozen.sha256,
+                now=now,
+                asked_at=forecast.next_at,
             )
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
 

@@ -59,6 +59,7 @@ class ReferenceShelf:
         sources: SourcesSettings,
         files: FilesSettings,
         limits: PoolSettings,
+        *,
         database: Database,
         archives: Archives,
         pool: UnitRunner,

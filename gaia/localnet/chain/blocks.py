@@ -11,7 +11,7 @@ from typing import Any
 
 import bittensor_core
 
-from gaia.localnet.chain.pallet import ChainNeuron, DispatchError, SubnetRules, SubtensorPallet
+from gaia.localnet.chain.pallet import ChainNeuron, DispatchError, Event, SubnetRules, SubtensorPallet
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
 
@@ -156,14 +156,17 @@ class BlockChain:
         self._write_account(extrinsic.signer, account | {"nonce": account["nonce"] + 1})
         before = self.storage.snapshot()
         try:
-            if extrinsic.pallet != "SubtensorModule":
-                raise DispatchError("CallFiltered", "System")
-            events = self.pallet.dispatch(extrinsic.signer, extrinsic.function, extrinsic.arguments)
+            events = self._dispatched(extrinsic)
         except DispatchError as refusal:
             self.storage.restore(before)
             error = self.runtime.module_error(refusal.pallet, refusal.name)
             return [("System", "ExtrinsicFailed", {"dispatch_error": error, "dispatch_info": _INFO})]
         return [*events, ("System", "ExtrinsicSuccess", {"dispatch_info": _INFO})]
+
+    def _dispatched(self, extrinsic: Extrinsic) -> list[Event]:
+        if extrinsic.pallet != "SubtensorModule":
+            raise DispatchError("CallFiltered", "System")
+        return self.pallet.dispatch(extrinsic.signer, extrinsic.function, extrinsic.arguments)
 
     def _checked(self, raw: bytes) -> Extrinsic:
         try:

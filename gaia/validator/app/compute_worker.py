@@ -72,7 +72,7 @@ def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) ->
     if orders.sandbox != "off":
         worker.lock_in(orders.sandbox, orders.data_dir)
 
-    def drain(signum: int, frame: FrameType | None) -> None:
+    def drain(_signum: int, _frame: FrameType | None) -> None:
         worker.drain()
 
     signal.signal(signal.SIGTERM, drain)
@@ -240,20 +240,7 @@ class ComputeWorker:
     def _hear(self, connection: socket.socket, message: ToWorker) -> None:
         match message:
             case WorkUnit():
-                if self._guard is not None:
-                    self._guard.arm(message.deadline_at)
-                self._unacknowledged, frame = encode_result(attempt_unit(message, self._orders.handlers))
-                if self._guard is not None:
-                    self._guard.disarm()
-                if message.handler != CANARY:
-                    self._served += 1
-                    self._served_at = time.monotonic()
-                self._maybe_ask_to_leave(connection)
-                if self._guard is not None and len(frame) > _FITS_BYTES:
-                    self._guard.rest()  # the engine may take its time to read it
-                connection.sendall(frame)
-                if self._guard is not None:
-                    self._guard.tidy(self._unacknowledged.wall_s)
+                self._compute(connection, message)
             case Ack(job_id=job_id, attempt=attempt):
                 held = self._unacknowledged
                 if held is not None and (held.job_id, held.attempt) == (job_id, attempt):
@@ -262,6 +249,22 @@ class ComputeWorker:
                 self._note(Note.ADMITTED)
             case Dismissed():
                 self._is_dismissed = True
+
+    def _compute(self, connection: socket.socket, unit: WorkUnit) -> None:
+        if self._guard is not None:
+            self._guard.arm(unit.deadline_at)
+        self._unacknowledged, frame = encode_result(attempt_unit(unit, self._orders.handlers))
+        if self._guard is not None:
+            self._guard.disarm()
+        if unit.handler != CANARY:
+            self._served += 1
+            self._served_at = time.monotonic()
+        self._maybe_ask_to_leave(connection)
+        if self._guard is not None and len(frame) > _FITS_BYTES:
+            self._guard.rest()  # the engine may take its time to read it
+        connection.sendall(frame)
+        if self._guard is not None:
+            self._guard.tidy(self._unacknowledged.wall_s)
 
 
 def attempt_unit(unit: WorkUnit, handlers: str) -> ResultUnit:

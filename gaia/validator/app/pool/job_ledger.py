@@ -175,14 +175,16 @@ class JobLedger(PoolRecord):
             case Inherited(holding):
                 self._inherit(holding)
             case Tick(living):
-                commands += self._expire(now)
-                commands += [self._condemn(worker, reason) for worker, reason in self._overdue(now)]
-                if living is not None:
-                    self._note_living(living, now)
-                commands += [
-                    self._condemn(worker, "silent") for worker in self._silent(self.silence_limit_s, now)
-                ]
-                commands += self._send_canaries(now)
+                commands += self._tick(living, now)
+        return commands
+
+    def _tick(self, living: frozenset[str] | None, now: float) -> list[Command]:
+        commands = self._expire(now)
+        commands += [self._condemn(worker, reason) for worker, reason in self._overdue(now)]
+        if living is not None:
+            self._note_living(living, now)
+        commands += [self._condemn(worker, "silent") for worker in self._silent(self.silence_limit_s, now)]
+        commands += self._send_canaries(now)
         return commands
 
     def _submit(self, unit: WorkUnit, now: float) -> list[Command]:

@@ -126,10 +126,11 @@ class MinerSessions:
         answered = False
         try:
             reply = await self._post(peer, session, path, content, limit)
-            answered = not _says_stale(reply)
-            return reply if answered else None
         except MinerUnreachable:
             return None
+        else:
+            answered = not _says_stale(reply)
+            return reply if answered else None
         finally:
             # Also when the caller's deadline cut us short: a dead key must not outlive its silence.
             if not answered:

@@ -158,7 +158,7 @@ class CdsEra5Archive:
         give_up_at = time.monotonic() + self._patience_s
         pause_s = _FIRST_POLL_S
         while True:
-            answer = await self._ask("GET", f"/jobs/{job.job_id}", valid_time)
+            answer = await self._ask("GET", f"/jobs/{job.job_id}")
             if answer.status in (404, 410):
                 jobs.forget(request)
             status = _decoded(self._served(answer, valid_time), _StatusInfo).status
@@ -167,7 +167,7 @@ class CdsEra5Archive:
             if status not in ("accepted", "running"):
                 jobs.forget(request)
                 # A failed job's results are an answer of 400 that says why.
-                self._served(await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time), valid_time)
+                self._served(await self._ask("GET", f"/jobs/{job.job_id}/results"), valid_time)
                 raise TransientError(f"job {job.job_id} of the Climate Data Store is {status[:50]}")
             if time.monotonic() + pause_s > give_up_at:
                 now = self._clock.now()
@@ -182,7 +182,7 @@ class CdsEra5Archive:
 
     async def _submit(self, request: Request, valid_time: datetime, jobs: JobFile) -> Job:
         path = f"/processes/{request.dataset}/execution"
-        answer = await self._ask("POST", path, valid_time, json={"inputs": request.inputs})
+        answer = await self._ask("POST", path, json={"inputs": request.inputs})
         job_id = _decoded(self._served(answer, valid_time), _StatusInfo).job_id
         if not _JOB_ID.fullmatch(job_id):
             raise TransientError(f"the Climate Data Store calls a job {job_id[:100]!r}")
@@ -195,14 +195,10 @@ class CdsEra5Archive:
         job = jobs.find(request, self._clock.now())
         if job is None:
             raise TransientError("the job of the Climate Data Store is too old")
-        answer = await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time)
+        answer = await self._ask("GET", f"/jobs/{job.job_id}/results")
         try:
             file = _decoded(self._served(answer, valid_time), _Results).asset.value
-            if not 0 < file.size_bytes <= _ASSET_LIMIT_BYTES:
-                raise TransientError(f"the Climate Data Store offers a file of {file.size_bytes} bytes")
-            await self._transfer.download(file.href, part, file.size_bytes)
-            if file.md5 and file.md5 != await asyncio.to_thread(_md5, part):
-                raise TransientError(f"the file of job {job.job_id} differs from its checksum")
+            await self._download(job, file, part)
         except SourceRefusal as error:
             if error.reason is Reason.OTHER:
                 jobs.forget(request)
@@ -211,7 +207,14 @@ class CdsEra5Archive:
             jobs.forget(request)
             raise
 
-    async def _ask(self, method: str, path: str, valid_time: datetime, *, json: Any = None) -> Answer:
+    async def _download(self, job: Job, file: _File, part: Path) -> None:
+        if not 0 < file.size_bytes <= _ASSET_LIMIT_BYTES:
+            raise TransientError(f"the Climate Data Store offers a file of {file.size_bytes} bytes")
+        await self._transfer.download(file.href, part, file.size_bytes)
+        if file.md5 and file.md5 != await asyncio.to_thread(_md5, part):
+            raise TransientError(f"the file of job {job.job_id} differs from its checksum")
+
+    async def _ask(self, method: str, path: str, *, json: Any = None) -> Answer:
         return await self._transfer.request(
             method,
             self._url + path,

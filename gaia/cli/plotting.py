@@ -205,7 +205,7 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     )
 
 
-def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
+def _leaderboard(album: Album, _arguments: argparse.Namespace) -> Figure:
     from gaia.cli.pictures import leaderboard as draw_leaderboard
 
     final = album.final_scores()

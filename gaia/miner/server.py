@@ -101,7 +101,7 @@ class ReferenceMiner:
         options: MinerOptions,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        hold: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+        hold: Callable[[str], AbstractContextManager[None]] = lambda _name: nullcontext(),
     ) -> None:
         self.hotkey: str = keypair.ss58_address
         self.keypair = keypair

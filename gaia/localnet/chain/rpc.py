@@ -39,7 +39,7 @@ class RpcMethods:
             "rpc_methods": lambda: {"methods": [*sorted(self._methods), *SUBSCRIPTIONS]},
             "state_call": self._state_call,
             "state_getKeysPaged": self._keys_paged,
-            "state_getMetadata": lambda block_hash=None: chain.runtime.metadata_v14,
+            "state_getMetadata": lambda _block_hash=None: chain.runtime.metadata_v14,
             "state_getRuntimeVersion": self.runtime_version,
             "state_getStorage": self._storage,
             "state_getStorageAt": self._storage,

@@ -65,7 +65,7 @@ def graded(replay: WeatherReplay, fields: Sequence[str], grid: str, seed: int, s
 
 def persistence(replay: WeatherReplay, fields: Sequence[str], grid: str) -> ReplayModel:
     """Return a model that says the weather stays as it is."""
-    return ReplayModel(fields, lambda init_time, lead, name: replay.persistence(init_time, name, grid))
+    return ReplayModel(fields, lambda init_time, _lead, name: replay.persistence(init_time, name, grid))
 
 
 def gfs_clone(replay: WeatherReplay, fields: Sequence[str], grid: str) -> ReplayModel:

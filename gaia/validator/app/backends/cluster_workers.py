@@ -17,7 +17,7 @@ class Attempt:
         self._missed_at: float | None = None
         self.lost: asyncio.Future[AttemptLost] = asyncio.get_running_loop().create_future()
 
-    def note_presence(self, is_there: bool, patience_s: float) -> None:
+    def note_presence(self, *, is_there: bool, patience_s: float) -> None:
         """Say whether its worker is there; one that stays away for longer than `patience_s` has left."""
         now = time.monotonic()
         if is_there:

@@ -247,7 +247,9 @@ class DaskBackend:
         self._workers.keep_only(fitting)
         for attempt in list(self._workers.held.values()):
             # The event of a loss may have been missed while the connection was down.
-            attempt.note_presence(attempt.address in identity["workers"], 2 * _SURVEY_EVERY_S)
+            attempt.note_presence(
+                is_there=attempt.address in identity["workers"], patience_s=2 * _SURVEY_EVERY_S
+            )
         strangers = sorted(fitting - self._workers.seen)
         if strangers:
             nursed = [address for address in strangers if identity["workers"][address]["nanny"]]

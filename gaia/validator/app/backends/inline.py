@@ -40,7 +40,7 @@ class InlineBackend:
         result = await asyncio.to_thread(attempt_unit, unit, self._handlers)
         return encode_result(result)[0]
 
-    async def cancel(self, job_id: str, attempt: int) -> bool:
+    async def cancel(self, job_id: str, attempt: int) -> bool:  # noqa: ARG002 - the protocol's
         """Return False: a thread can't be ended."""
         return False
 

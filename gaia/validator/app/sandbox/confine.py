@@ -239,7 +239,7 @@ def _hire_broker(grant: Grant) -> None:
         os.close(listener)
 
 
-def _give_up(signum: int, frame: FrameType | None) -> None:
+def _give_up(_signum: int, _frame: FrameType | None) -> None:
     os._exit(ExitCode.CRASH)
 
 

@@ -82,11 +82,11 @@ class OwnFields:
         compared = self.references.compare(forecast)
         self.require_whole()
         require_plausible(
-            compared.is_finite,
             compared.minimum,
             compared.maximum,
             self.field,
             f"{self.field} at lead {request.lead_hours} h",
+            is_finite=compared.is_finite,
         )
         measured = asdict(compared.components(request.measures))
         if sketch is not None:
@@ -99,7 +99,7 @@ def chunk_digest(store: MinerStore, field: str, lead_hours: int) -> str:
     return store.digests[chunk_path(field, lead_hours, store.contract.step_hours)]
 
 
-def require_plausible(is_finite: bool, smallest: float, largest: float, name: str, what: str) -> None:
+def require_plausible(smallest: float, largest: float, name: str, what: str, *, is_finite: bool) -> None:
     """Refuse values that cannot be weather.
 
     Raises

@@ -124,5 +124,5 @@ def _measures(
 def _measure_plane(plane: tuple[Values, ...], latitudes: Floats, name: str) -> dict[str, Any]:
     forecast, truth, climatology = (*plane, plane[1])[:3]
     compared = References(truth, climatology, latitudes=latitudes).compare(forecast)
-    require_plausible(True, compared.minimum, compared.maximum, name, name)
+    require_plausible(compared.minimum, compared.maximum, name, name, is_finite=True)
     return asdict(compared.components("plain"))

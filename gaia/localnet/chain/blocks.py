@@ -7,13 +7,15 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bittensor_core
 
 from gaia.localnet.chain.pallet import ChainNeuron, DispatchError, Event, SubnetRules, SubtensorPallet
-from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.runtime import ChainRuntime
 
 KEPT_HASHES = 4096
 KEPT_BLOCKS = 128

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gaia.localnet.chain.storage import ChainStorage
+if TYPE_CHECKING:
+    from gaia.localnet.chain.storage import ChainStorage
 
 RAO_PER_TOKEN = 10**9
 U16_MAX = 65535

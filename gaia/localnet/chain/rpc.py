@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaia.localnet.chain.apis import RuntimeApis
-from gaia.localnet.chain.blocks import BlockChain
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.blocks import BlockChain
 
 SUBSCRIPTIONS = (
     "author_submitAndWatchExtrinsic",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import Field, ForecastField, ForecastModel
+
+if TYPE_CHECKING:
+    from gaia.localnet.weather.replay import WeatherReplay
 
 KEPT_BITS = 16
 NAN_SHARE = 0.0005

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,6 @@ from gaia.validator.app.children.preload import load_handlers
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
-from gaia.validator.app.supervisor_options import WorkerOrders
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
@@ -41,6 +40,9 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
+
+if TYPE_CHECKING:
+    from gaia.validator.app.supervisor_options import WorkerOrders
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 

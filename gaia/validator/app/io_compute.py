@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.backends.dispatcher import Dispatcher
 from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.pool.compute_pool import ComputePool
-from gaia.validator.utils.settings.pool import PoolSettings
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 Compute = ComputePool | Dispatcher
 """What runs units: `dispatch_and_wait`, `queue_depth`, `busy`, `workers`, `sandbox_level` and `close`."""

@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -37,9 +38,11 @@ from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gaia.tasks.defined_tasks.base import Archives, Clock, GaiaTask, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
-from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, State
 from gaia.tasks.defined_tasks.weather.forecasts.own_failures import OwnFailures
@@ -23,17 +23,20 @@ from gaia.tasks.defined_tasks.weather.forecasts.step_runner import StepRunner
 from gaia.tasks.defined_tasks.weather.forecasts.steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
 from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
-from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.ipc_types import Neuron
-from gaia.validator.utils.settings.handed import WeatherSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
+    from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
+    from gaia.tasks.defined_tasks.weather.rules import RuleSet
+    from gaia.validator.db.connection import Database
+    from gaia.validator.utils.ipc_types import Neuron
+    from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 

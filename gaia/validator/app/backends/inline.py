@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from gaia.validator.app.backends.protocols import Capability
 from gaia.validator.app.compute_worker import attempt_unit, encode_result
 from gaia.validator.utils.entry_points import HANDLERS
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.backends.protocols import Capability
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 
 class InlineBackend:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.backends.protocols import AttemptLost, Capability
-from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.errors import QuarantinedError
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.compute_pool import ComputePool
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _LOOK_EVERY_S = 0.02
 

@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -72,7 +73,9 @@ from gaia.validator.app.pool.job_events import (
 )
 from gaia.validator.app.pool.job_records import PoolRecord
 from gaia.validator.utils.errors import DeadlineExceeded, QuarantinedError
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _NEARLY_S = 1.0
 """A worker that dies of its deadline does so a little before the engine would kill it."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gaia.tasks.defined_tasks.weather.wire.messages import FORECASTS_PREFIX, printable
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
-from gaia.validator.utils.ipc_types import Neuron
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import Neuron
 
 _LEAST_PORT = 1024
 _GREATEST_PORT = 65535

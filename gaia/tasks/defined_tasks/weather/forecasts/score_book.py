@@ -31,18 +31,18 @@ from gaia.tasks.defined_tasks.weather.forecasts.outcomes import (
 )
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
-from gaia.tasks.defined_tasks.weather.unit_client import Done
-from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db import components, inputs, queries
 from gaia.validator.db.connection import Database, savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.inputs import Contract, LeadInputs
-from gaia.validator.db.queries import Forecast
-from gaia.validator.utils.settings.contract import ContractSettings
-from gaia.validator.utils.settings.weights import WeightsSettings
 
 if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.unit_client import Done
+    from gaia.tasks.defined_tasks.weather.units import LeadScored
     from gaia.validator.db.connection import Connection
+    from gaia.validator.db.queries import Forecast
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
 log = structlog.get_logger(__name__)
 

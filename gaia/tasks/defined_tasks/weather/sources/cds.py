@@ -9,12 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.cds_jobs import Job, JobFile, Request
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal, words_of
 from gaia.tasks.defined_tasks.weather.sources.transfer import (
@@ -28,7 +27,10 @@ from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.files import whole_file
-from gaia.validator.utils.settings.sources import SourcesSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 

@@ -6,22 +6,25 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gaia.tasks.defined_tasks.weather.rules.base import Component
-from gaia.tasks.defined_tasks.weather.units import LeadUnit
-from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import Sketch, SketchFile
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     SketchPoints,
     error_sketch,
     sketch_points,
 )
 from gaia.tasks.defined_tasks.weather.validator.measures import References
-from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Field, MinerStore
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.units import LeadUnit
+    from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import Sketch, SketchFile
+    from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Field, MinerStore
 
 
 class OwnFields:

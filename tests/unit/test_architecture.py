@@ -29,8 +29,6 @@ FULLEST_FOLDER = 18
 LONGER_FOR_NOW = {
     "tests/integration/app/backends/test_backends.py",
     "tests/integration/weather/test_reference_shelf.py",
-    "tests/unit/app/pool/test_compute_pool.py",
-    "tests/unit/app/pool/test_job_ledger.py",
 }
 """Files that are still to be split; none may be added."""
 
@@ -92,7 +90,7 @@ def _relative(path: Path) -> str:
 
 
 @pytest.mark.parametrize("entry_point", MAY_NOT_LOAD)
-def test_each_process_loads_only_what_its_role_needs(entry_point: str):
+def test_each_process_loads_only_what_its_role_needs(entry_point: str) -> None:
     show = f"import sys, {entry_point}; print(*sys.modules)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
@@ -104,7 +102,7 @@ def test_each_process_loads_only_what_its_role_needs(entry_point: str):
     assert not MAY_NOT_LOAD[entry_point] & set(done.stdout.split())
 
 
-def test_only_the_signer_and_the_chain_client_load_the_chain_sdk():
+def test_only_the_signer_and_the_chain_client_load_the_chain_sdk() -> None:
     validator = [path for path in SOURCES if (ROOT / "gaia" / "validator") in path.parents]
 
     naming = {_relative(path) for path in validator if "bittensor" in _facts(path).packages}
@@ -112,7 +110,7 @@ def test_only_the_signer_and_the_chain_client_load_the_chain_sdk():
     assert naming <= MAY_NAME_BITTENSOR
 
 
-def test_variables_of_the_environment_are_settings_and_read_in_one_place():
+def test_variables_of_the_environment_are_settings_and_read_in_one_place() -> None:
     reading = re.compile(r"""(?:environ\.get\(|environ\[|getenv\()\s*["'](\w+)["'](?!\]\s*=)""")
 
     read = {
@@ -125,7 +123,7 @@ def test_variables_of_the_environment_are_settings_and_read_in_one_place():
     assert {(variable, path) for variable, path in read if variable not in NOT_SETTINGS} == set()
 
 
-def test_the_environment_as_a_whole_is_in_the_hands_of_those_who_read_settings():
+def test_the_environment_as_a_whole_is_in_the_hands_of_those_who_read_settings() -> None:
     whole = re.compile(r"os\.environ(?![\w.\[])")
 
     holding = {
@@ -137,13 +135,13 @@ def test_the_environment_as_a_whole_is_in_the_hands_of_those_who_read_settings()
     assert holding == MAY_HOLD_THE_ENVIRONMENT
 
 
-def test_files_are_put_in_their_place_by_one_module():
+def test_files_are_put_in_their_place_by_one_module() -> None:
     renaming = {_relative(path) for path in SOURCES if _facts(path).renames}
 
     assert renaming == MAY_RENAME
 
 
-def test_files_are_short():
+def test_files_are_short() -> None:
     lines = {_relative(path): len(path.read_text().splitlines()) for path in (*SOURCES, *TESTS)}
 
     too_long = {path: count for path, count in lines.items() if count > LONGEST_FILE}
@@ -165,17 +163,17 @@ def test_room_of_the_processes_has_few_doors():
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)
-def test_file_says_what_it_is_for(path: Path):
+def test_file_says_what_it_is_for(path: Path) -> None:
     if path.read_text().strip():
         assert _facts(path).docstring, "the first line of a module says what it is for"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)
-def test_functions_are_short(path: Path):
+def test_functions_are_short(path: Path) -> None:
     assert _facts(path).too_long == {}
 
 
-def test_modules_are_named_as_text_in_one_table_alone():
+def test_modules_are_named_as_text_in_one_table_alone() -> None:
     naming = {
         _relative(path): found
         for path in SOURCES
@@ -195,14 +193,14 @@ def _modules_named_as_text(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(name for name in vars(entry_points) if name.isupper()))
-def test_entry_point_is_a_module_or_function_that_exists(name: str):
+def test_entry_point_is_a_module_or_function_that_exists(name: str) -> None:
     module, _, function = getattr(entry_points, name).partition(":")
 
     assert not function or callable(getattr(importlib.import_module(module), function))
     assert importlib.util.find_spec(module) is not None
 
 
-def test_import_contracts_name_packages_that_exist():
+def test_import_contracts_name_packages_that_exist() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     named = {
         name

@@ -16,13 +16,18 @@ from gaia.validator.utils.settings.pool import PoolSettings
 from tests.support.repository import ROOT
 
 
-def test_every_setting_is_in_one_section_and_in_the_order_of_the_sections():
+def test_every_setting_is_in_one_section_and_in_the_order_of_the_sections() -> None:
     assert [name for section in SECTIONS for name in section.model_fields] == list(Settings.model_fields)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_section_is_read_alone_and_holds_what_all_settings_hold(section: type[HandedSettings]):
-    settings = Settings(netuid=3, burn_fraction=0.5, data_dir=Path("elsewhere"), log_level="debug")
+def test_every_section_is_read_alone_and_holds_what_all_settings_hold(section: type[HandedSettings]) -> None:
+    settings = Settings(
+        netuid=3,
+        burn_fraction=0.5,
+        data_dir=Path("elsewhere"),
+        log_level="debug",  # type: ignore[arg-type] # its case does not matter
+    )
     name = section.__module__.rpartition(".")[2]
 
     part = getattr(settings, name)
@@ -34,7 +39,7 @@ def test_every_section_is_read_alone_and_holds_what_all_settings_hold(section: t
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_no_section_can_be_changed_or_misspelt(section: type[HandedSettings]):
+def test_no_section_can_be_changed_or_misspelt(section: type[HandedSettings]) -> None:
     name = next(iter(section.model_fields))
 
     with pytest.raises(ValidationError, match="frozen"):
@@ -43,12 +48,12 @@ def test_no_section_can_be_changed_or_misspelt(section: type[HandedSettings]):
         section.model_validate({"misspelt": 1})
 
 
-def test_a_section_refuses_what_the_settings_refuse():
+def test_a_section_refuses_what_the_settings_refuse() -> None:
     with pytest.raises(ValidationError, match="below GAIA_WORKER_SOFT_LIMIT_MIB"):
         PoolSettings(worker_hard_limit_mib=300)
 
 
-def test_signer_is_handed_no_password_and_no_key():
+def test_signer_is_handed_no_password_and_no_key() -> None:
     settings = Settings.model_validate(
         {"database_url": "postgresql://me:hush@db/x", "database_password": "hush", "cds_key": "hush"}
     )
@@ -57,7 +62,7 @@ def test_signer_is_handed_no_password_and_no_key():
     assert b"hush" not in pickle.dumps(settings.signer)
 
 
-def test_no_more_than_three_functions_use_all_settings():
+def test_no_more_than_three_functions_use_all_settings() -> None:
     taking = [
         f"{path.relative_to(ROOT)}:{function.name}"
         for path in sorted((ROOT / "gaia").rglob("*.py"))
@@ -88,7 +93,7 @@ def test_no_more_than_three_functions_use_all_settings():
 )
 def test_address_of_the_database_is_the_url_or_the_parts_or_the_embedded_server(
     given: dict[str, str], dsn: str
-):
+) -> None:
     settings = DatabaseSettings.model_validate(given)
 
     assert settings.dsn("embedded") == dsn

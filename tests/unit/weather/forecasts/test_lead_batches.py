@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import NoReturn
 
 import pytest
 
 from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
-from gaia.validator.utils.errors import MinerFault, QuarantinedError, TransientError
+from gaia.validator.utils.errors import GaiaError, MinerFault, QuarantinedError, TransientError
+from gaia.validator.utils.identities import Hotkey
 from tests.support.patience import patience
+
+Value = dict[str, object]
+Batches = LeadBatches[object, Value]
 
 
 class Units:
     """Stands for the pool: units wait at a gate, the names in `poison` take their whole unit with them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
         self.together_calls: list[list[str]] = []
         self.alone_calls: list[str] = []
-        self.faults: dict[str, Exception] = {}
+        self.faults: dict[str, GaiaError] = {}
         self.poison: set[str] = set()
         self.begun = asyncio.Event()
 
-    async def together(self, payloads: Mapping):
+    async def together(self, payloads: Mapping[Hotkey, object]) -> dict[Hotkey, Value | GaiaError]:
         self.together_calls.append(sorted(payloads))
         self.begun.set()
         await self.gate.wait()
@@ -32,7 +37,7 @@ class Units:
             raise QuarantinedError("killed 3 workers")
         return {name: self.faults.get(name) or {"of": payload} for name, payload in payloads.items()}
 
-    async def alone(self, name, payload):
+    async def alone(self, name: Hotkey, payload: object) -> Value:
         self.alone_calls.append(name)
         self.begun.set()
         await self.gate.wait()
@@ -42,16 +47,18 @@ class Units:
             raise self.faults[name]
         return {"of": payload}
 
-    def batches(self, most=4):
+    def batches(self, most: int = 4) -> Batches:
         return LeadBatches(most, self.together, self.alone)
 
 
-async def scored(batches, names):
-    results = await asyncio.gather(*(batches.score(n, f"payload {n}") for n in names), return_exceptions=True)
+async def scored(batches: Batches, names: str) -> dict[str, Value | BaseException]:
+    results = await asyncio.gather(
+        *(batches.score(Hotkey(n), f"payload {n}") for n in names), return_exceptions=True
+    )
     return dict(zip(names, results, strict=True))
 
 
-async def test_those_who_come_together_are_scored_together():
+async def test_those_who_come_together_are_scored_together() -> None:
     units = Units()
 
     async with units.batches() as batches:
@@ -61,7 +68,7 @@ async def test_those_who_come_together_are_scored_together():
     assert results == {name: {"of": f"payload {name}"} for name in "abc"}
 
 
-async def test_no_unit_holds_more_than_it_may():
+async def test_no_unit_holds_more_than_it_may() -> None:
     units = Units()
 
     async with units.batches(most=4) as batches:
@@ -72,29 +79,29 @@ async def test_no_unit_holds_more_than_it_may():
     assert max(map(len, units.together_calls)) == 4
 
 
-async def test_a_full_batch_does_not_wait_for_the_one_under_way():
+async def test_a_full_batch_does_not_wait_for_the_one_under_way() -> None:
     units = Units()
     units.gate.clear()
 
     async with units.batches(most=2) as batches:
-        first = asyncio.create_task(batches.score("a", 1))
+        first = asyncio.create_task(batches.score(Hotkey("a"), 1))
         await units.begun.wait()
         units.begun.clear()
-        others = [asyncio.create_task(batches.score(name, 1)) for name in "bc"]
+        others = [asyncio.create_task(batches.score(Hotkey(name), 1)) for name in "bc"]
         await units.begun.wait()
         assert (units.alone_calls, units.together_calls) == (["a"], [["b", "c"]])
         units.gate.set()
         await asyncio.gather(first, *others)
 
 
-async def test_those_who_come_while_a_unit_is_under_way_go_next_and_together():
+async def test_those_who_come_while_a_unit_is_under_way_go_next_and_together() -> None:
     units = Units()
     units.gate.clear()
 
     async with units.batches() as batches:
-        first = asyncio.create_task(batches.score("a", 1))
+        first = asyncio.create_task(batches.score(Hotkey("a"), 1))
         await units.begun.wait()
-        late = [asyncio.create_task(batches.score(name, 1)) for name in "bc"]
+        late = [asyncio.create_task(batches.score(Hotkey(name), 1)) for name in "bc"]
         await asyncio.sleep(0)
         assert units.together_calls == []
         units.gate.set()
@@ -103,7 +110,7 @@ async def test_those_who_come_while_a_unit_is_under_way_go_next_and_together():
     assert (units.alone_calls, units.together_calls) == (["a"], [["b", "c"]])
 
 
-async def test_one_that_never_comes_holds_up_nobody():
+async def test_one_that_never_comes_holds_up_nobody() -> None:
     units = Units()
 
     async with units.batches() as batches:
@@ -112,7 +119,7 @@ async def test_one_that_never_comes_holds_up_nobody():
     assert len(results) == 2
 
 
-async def test_a_fault_is_raised_to_its_own_forecast():
+async def test_a_fault_is_raised_to_its_own_forecast() -> None:
     units = Units()
     units.faults["b"] = MinerFault("swapped")
 
@@ -124,7 +131,7 @@ async def test_a_fault_is_raised_to_its_own_forecast():
 
 
 @pytest.mark.parametrize("names", ["ab", "abcd"])
-async def test_what_kills_a_batch_is_found_one_by_one(names):
+async def test_what_kills_a_batch_is_found_one_by_one(names: str) -> None:
     units = Units()
     units.poison = {"b"}
 
@@ -136,7 +143,7 @@ async def test_what_kills_a_batch_is_found_one_by_one(names):
     assert sorted(units.alone_calls) == list(names)
 
 
-async def test_trouble_of_our_own_reaches_everybody():
+async def test_trouble_of_our_own_reaches_everybody() -> None:
     units = Units()
     units.faults = {name: TransientError("truth is incomplete") for name in "ab"}
 
@@ -146,13 +153,13 @@ async def test_trouble_of_our_own_reaches_everybody():
     assert all(isinstance(result, TransientError) for result in results.values())
 
 
-async def test_a_bug_is_not_swallowed():
+async def test_a_bug_is_not_swallowed() -> None:
     class Bug(BaseException):
         pass
 
     units = Units()
 
-    async def together(payloads):
+    async def together(payloads: Mapping[Hotkey, object]) -> NoReturn:
         raise Bug
 
     async with LeadBatches(4, together, units.alone) as batches:
@@ -161,24 +168,24 @@ async def test_a_bug_is_not_swallowed():
     assert all(isinstance(result, Bug) for result in results.values())
 
 
-async def test_leaving_lets_go_of_what_is_under_way():
+async def test_leaving_lets_go_of_what_is_under_way() -> None:
     units = Units()
     units.gate.clear()
 
     async with units.batches() as batches:
-        waiting = asyncio.create_task(batches.score("a", 1))
+        waiting = asyncio.create_task(batches.score(Hotkey("a"), 1))
         await units.begun.wait()
 
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
 
-async def test_one_who_gives_up_leaves_the_others_alone():
+async def test_one_who_gives_up_leaves_the_others_alone() -> None:
     units = Units()
     units.gate.clear()
 
     async with units.batches() as batches:
-        tasks = {name: asyncio.create_task(batches.score(name, 1)) for name in "ab"}
+        tasks = {name: asyncio.create_task(batches.score(Hotkey(name), 1)) for name in "ab"}
         await units.begun.wait()
         tasks["a"].cancel()
         units.gate.set()

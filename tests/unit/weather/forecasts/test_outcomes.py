@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -89,7 +90,9 @@ def bits(total: Total) -> tuple[object, ...]:
 
 
 @given(histories, changes, rule_sets, st.sampled_from(AT_WORK))
-def test_same_change_a_second_time_changes_nothing(history, change, rules, state):
+def test_same_change_a_second_time_changes_nothing(
+    history: list[LeadChange], change: LeadChange, rules: RuleSet, state: State
+) -> None:
     once = after([*history, change], rules, state)
 
     again = outcome(once, change, rules, CONTRACT)
@@ -99,7 +102,9 @@ def test_same_change_a_second_time_changes_nothing(history, change, rules, state
 
 
 @given(histories, changes, rule_sets)
-def test_lead_that_is_known_keeps_its_score(history, change, rules):
+def test_lead_that_is_known_keeps_its_score(
+    history: list[LeadChange], change: LeadChange, rules: RuleSet
+) -> None:
     known = after(history, rules)
 
     result = outcome(known, change, rules, CONTRACT)
@@ -111,7 +116,9 @@ def test_lead_that_is_known_keeps_its_score(history, change, rules):
 
 
 @given(st.lists(changes, max_size=6, unique_by=lambda change: change.lead), rule_sets, st.randoms())
-def test_order_in_which_leads_come_makes_no_difference_to_a_bit(history, rules, chance):
+def test_order_in_which_leads_come_makes_no_difference_to_a_bit(
+    history: list[LeadChange], rules: RuleSet, chance: Random
+) -> None:
     shuffled = list(history)
     chance.shuffle(shuffled)
 
@@ -122,7 +129,7 @@ def test_order_in_which_leads_come_makes_no_difference_to_a_bit(history, rules, 
 
 
 @given(histories, rule_sets)
-def test_state_says_which_kinds_of_leads_are_scored_whole(history, rules):
+def test_state_says_which_kinds_of_leads_are_scored_whole(history: list[LeadChange], rules: RuleSet) -> None:
     known = after(history, rules)
 
     scored = known.under(rules).keys()
@@ -132,7 +139,9 @@ def test_state_says_which_kinds_of_leads_are_scored_whole(history, rules):
 
 
 @given(histories, rule_sets, st.sampled_from([state for state in State if state not in LIVING]))
-def test_forecast_that_has_ended_is_moved_by_nothing(history, rules, state):
+def test_forecast_that_has_ended_is_moved_by_nothing(
+    history: list[LeadChange], rules: RuleSet, state: State
+) -> None:
     known = after(history, rules, state)
 
     assert known.state is state
@@ -140,7 +149,9 @@ def test_forecast_that_has_ended_is_moved_by_nothing(history, rules, state):
 
 
 @given(histories, rule_sets, st.sampled_from(LIVING))
-def test_rejected_forecast_is_worth_the_worst_and_an_excused_one_is_not_counted(history, rules, state):
+def test_rejected_forecast_is_worth_the_worst_and_an_excused_one_is_not_counted(
+    history: list[LeadChange], rules: RuleSet, state: State
+) -> None:
     known = replace(after(history, rules), state=state)
 
     rejected = ending(known, Event.MINER_FAILED, rules, CONTRACT)
@@ -157,7 +168,9 @@ def test_rejected_forecast_is_worth_the_worst_and_an_excused_one_is_not_counted(
 
 
 @given(histories, histories, st.sampled_from(AT_WORK))
-def test_forecast_counts_under_shadow_rules_only_if_they_scored_every_lead(history, theirs, state):
+def test_forecast_counts_under_shadow_rules_only_if_they_scored_every_lead(
+    history: list[LeadChange], theirs: list[LeadChange], state: State
+) -> None:
     rules, shadow = RULE_SETS["gaia-2.9"], RULE_SETS["gaia-next"]
     known = Known(state=state, scored=dict(after(history, rules).scored) | dict(after(theirs, shadow).scored))
 
@@ -168,7 +181,9 @@ def test_forecast_counts_under_shadow_rules_only_if_they_scored_every_lead(histo
 
 
 @given(histories, leads, rule_sets)
-def test_forfeited_lead_scores_the_worst(history, lead, rules):
+def test_forfeited_lead_scores_the_worst(
+    history: list[LeadChange], lead: tuple[LeadKind, int], rules: RuleSet
+) -> None:
     known = after([change for change in history if change.lead != lead], rules)
 
     result = outcome(known, Forfeited(lead), rules, CONTRACT)
@@ -177,7 +192,9 @@ def test_forfeited_lead_scores_the_worst(history, lead, rules):
 
 
 @pytest.mark.parametrize("rules", RULE_SETS.values(), ids=list(RULE_SETS))
-def test_lead_of_the_first_day_that_was_given_up_counts_as_if_it_had_not_been_asked_for(rules):
+def test_lead_of_the_first_day_that_was_given_up_counts_as_if_it_had_not_been_asked_for(
+    rules: RuleSet,
+) -> None:
     given_up = after([Forfeited(LEADS[0]), GivenUp(LEADS[1]), GivenUp(LEADS[2])], rules)
 
     total = standing_of(given_up, rules, CONTRACT).total
@@ -186,7 +203,7 @@ def test_lead_of_the_first_day_that_was_given_up_counts_as_if_it_had_not_been_as
     assert given_up.state is State.SCORED_DAY1
 
 
-def test_lead_without_a_score_is_not_written_into_the_row():
+def test_lead_without_a_score_is_not_written_into_the_row() -> None:
     rules = RULE_SETS["gaia-2.9"]
     known = Known(state=State.FROZEN, scored={rules.name: {(LeadKind.FINAL, 24): math.nan}})
 

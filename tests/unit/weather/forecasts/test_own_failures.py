@@ -12,14 +12,14 @@ OTHER = ("2026-03-25T00Z", "5Other")
 
 
 class Seconds:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
-def test_forecast_is_held_until_its_wait_is_over():
+def test_forecast_is_held_until_its_wait_is_over() -> None:
     seconds = Seconds()
     failures = OwnFailures(seconds)
 
@@ -31,7 +31,7 @@ def test_forecast_is_held_until_its_wait_is_over():
     assert not failures.holds(KEY)
 
 
-def test_each_wait_is_twice_the_last_and_none_is_longer_than_five_minutes():
+def test_each_wait_is_twice_the_last_and_none_is_longer_than_five_minutes() -> None:
     seconds, waits = Seconds(), []
     failures = OwnFailures(seconds)
 
@@ -46,7 +46,7 @@ def test_each_wait_is_twice_the_last_and_none_is_longer_than_five_minutes():
     assert waits[-1] == max(waits) == LONGEST_WAIT_S
 
 
-def test_outage_that_hits_all_alike_ends_no_forecast_however_long_it_lasts():
+def test_outage_that_hits_all_alike_ends_no_forecast_however_long_it_lasts() -> None:
     seconds = Seconds()
     failures = OwnFailures(seconds)
     failures.forget(OTHER)
@@ -57,7 +57,7 @@ def test_outage_that_hits_all_alike_ends_no_forecast_however_long_it_lasts():
         assert not failures.note(OTHER)
 
 
-def test_one_more_failure_after_a_long_outage_ends_no_forecast():
+def test_one_more_failure_after_a_long_outage_ends_no_forecast() -> None:
     seconds = Seconds()
     failures = OwnFailures(seconds)
     failures.note(KEY)
@@ -67,7 +67,7 @@ def test_one_more_failure_after_a_long_outage_ends_no_forecast():
     assert not failures.note(KEY)
 
 
-def test_forecast_that_fails_for_a_day_while_others_get_on_is_ended():
+def test_forecast_that_fails_for_a_day_while_others_get_on_is_ended() -> None:
     seconds = Seconds()
     failures = OwnFailures(seconds)
     failures.note(KEY)
@@ -82,7 +82,7 @@ def test_forecast_that_fails_for_a_day_while_others_get_on_is_ended():
     assert ended == [False] * (GIVE_UP_FAILURES - 1) + [True]
 
 
-def test_success_begins_anew():
+def test_success_begins_anew() -> None:
     seconds = Seconds()
     failures = OwnFailures(seconds)
     failures.note(KEY)
@@ -94,7 +94,7 @@ def test_success_begins_anew():
     assert not failures.holds(KEY)
 
 
-def test_one_call_tells_whether_something_failed_or_was_held_since_the_last():
+def test_one_call_tells_whether_something_failed_or_was_held_since_the_last() -> None:
     failures = OwnFailures(Seconds())
     assert not failures.stirred()
 

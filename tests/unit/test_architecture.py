@@ -149,13 +149,13 @@ def test_files_are_short() -> None:
     assert too_long.keys() - LONGER_FOR_NOW == set()
 
 
-def test_folders_hold_few_files():
+def test_folders_hold_few_files() -> None:
     counts = Counter(_relative(path.parent) for path in SOURCES)
 
     assert {folder: count for folder, count in counts.items() if count > FULLEST_FOLDER} == {}
 
 
-def test_room_of_the_processes_has_few_doors():
+def test_room_of_the_processes_has_few_entries() -> None:
     app = ROOT / "gaia" / "validator" / "app"
     packages = {path.relative_to(app).parts[0] for path in SOURCES if app in path.parents}
 
@@ -198,6 +198,21 @@ def test_entry_point_is_a_module_or_function_that_exists(name: str) -> None:
 
     assert not function or callable(getattr(importlib.import_module(module), function))
     assert importlib.util.find_spec(module) is not None
+
+
+def test_every_exception_from_a_lint_rule_has_its_reason_beside_it() -> None:
+    lint = (ROOT / "pyproject.toml").read_text().split("[tool.ruff.lint]")[1].split("[tool.mypy]")[0]
+    rules = [line for line in lint.splitlines() if re.match(r' +"[A-Z]+[0-9]*",(?! ")', line)]
+    in_code = [
+        (_relative(path), line)
+        for path in (*SOURCES, *TESTS)
+        for line in path.read_text().splitlines()
+        if re.search(r"#\s*noqa\b", line)
+    ]
+
+    assert len(rules) > 20
+    assert [line for line in rules if not re.search(r"# \S", line)] == []
+    assert [found for found in in_code if not re.search(r"#\s*noqa: [A-Z0-9, ]+ - \w", found[1])] == []
 
 
 def test_import_contracts_name_packages_that_exist() -> None:

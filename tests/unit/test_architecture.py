@@ -25,6 +25,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 FULLEST_FOLDER = 18
+MOST_UNTYPED_DICTS = 39
 
 LONGER_FOR_NOW = {
     "tests/integration/app/backends/test_backends.py",
@@ -160,6 +161,17 @@ def test_room_of_the_processes_has_few_entries() -> None:
     packages = {path.relative_to(app).parts[0] for path in SOURCES if app in path.parents}
 
     assert len(packages - {"__init__.py"}) <= FULLEST_FOLDER
+
+
+def test_dictionaries_of_anything_are_few() -> None:
+    found = [
+        _relative(path)
+        for path in SOURCES
+        if (ROOT / "gaia") in path.parents
+        for _ in range(path.read_text().count("dict[str, Any]"))
+    ]
+
+    assert len(found) <= MOST_UNTYPED_DICTS, "a Struct says what it holds"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)

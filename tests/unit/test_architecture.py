@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ SOURCES = sorted([*(ROOT / "gaia").rglob("*.py"), *(ROOT / "scripts").rglob("*.p
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
+FULLEST_FOLDER = 18
+MOST_UNTYPED_DICTS = 39
 
 LONGER_FOR_NOW = {
     "tests/integration/weather/test_reference_shelf.py",
@@ -146,6 +149,30 @@ def test_files_are_short() -> None:
     assert too_long.keys() - LONGER_FOR_NOW == set()
 
 
+def test_folders_hold_few_files() -> None:
+    counts = Counter(_relative(path.parent) for path in SOURCES)
+
+    assert {folder: count for folder, count in counts.items() if count > FULLEST_FOLDER} == {}
+
+
+def test_room_of_the_processes_has_few_entries() -> None:
+    app = ROOT / "gaia" / "validator" / "app"
+    packages = {path.relative_to(app).parts[0] for path in SOURCES if app in path.parents}
+
+    assert len(packages - {"__init__.py"}) <= FULLEST_FOLDER
+
+
+def test_dictionaries_of_anything_are_few() -> None:
+    found = [
+        _relative(path)
+        for path in SOURCES
+        if (ROOT / "gaia") in path.parents
+        for _ in range(path.read_text().count("dict[str, Any]"))
+    ]
+
+    assert len(found) <= MOST_UNTYPED_DICTS, "a Struct says what it holds"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=_relative)
 def test_file_says_what_it_is_for(path: Path) -> None:
     if path.read_text().strip():
@@ -182,6 +209,21 @@ def test_entry_point_is_a_module_or_function_that_exists(name: str) -> None:
 
     assert not function or callable(getattr(importlib.import_module(module), function))
     assert importlib.util.find_spec(module) is not None
+
+
+def test_every_exception_from_a_lint_rule_has_its_reason_beside_it() -> None:
+    lint = (ROOT / "pyproject.toml").read_text().split("[tool.ruff.lint]")[1].split("[tool.mypy]")[0]
+    rules = [line for line in lint.splitlines() if re.match(r' +"[A-Z]+[0-9]*",(?! ")', line)]
+    in_code = [
+        (_relative(path), line)
+        for path in (*SOURCES, *TESTS)
+        for line in path.read_text().splitlines()
+        if re.search(r"#\s*noqa\b", line)
+    ]
+
+    assert len(rules) > 20
+    assert [line for line in rules if not re.search(r"# \S", line)] == []
+    assert [found for found in in_code if not re.search(r"#\s*noqa: [A-Z0-9, ]+ - \w", found[1])] == []
 
 
 def test_import_contracts_name_packages_that_exist() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.pool.job_ledger import JobLedger
-from gaia.validator.app.pool.protocols import ComputeBackend
-from gaia.validator.utils.settings.pool import PoolSettings
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.protocols import ComputeBackend
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 
 async def start_compute(

@@ -81,24 +81,24 @@ def bulky(payload: Payload) -> Payload:
     return {**digest(payload), "padding": "x" * payload["padding"]}
 
 
-def segfault(payload: Payload) -> Payload:
+def segfault(_payload: Payload) -> Payload:
     """Die of a segmentation fault."""
     ctypes.string_at(0)
     return {}
 
 
-def hang(payload: Payload) -> Payload:
+def hang(_payload: Payload) -> Payload:
     """Never come back from native code, and let no other Python thread run."""
     while True:
         ctypes.PyDLL(None).sleep(3600)
 
 
-def hog(payload: Payload) -> Payload:
+def hog(_payload: Payload) -> Payload:
     """Ask for far more memory than a unit may have."""
     return {"size": len(bytearray(_HOG_MIB * _MIB))}
 
 
-def native_hog(payload: Payload) -> Payload:
+def native_hog(_payload: Payload) -> Payload:
     """Allocate in native code until refused, and die of that as careless native code does."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p

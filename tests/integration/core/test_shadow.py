@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.tasks.defined_tasks.weather import score_book
+from gaia.tasks.defined_tasks.weather.forecasts import score_book
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import is_shadowed
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
-from gaia.tasks.defined_tasks.weather.score_book import is_shadowed
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.support.fakes import LEADS

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, Event, State
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db import history, queries
 from gaia.validator.db.connection import Database

@@ -97,7 +97,14 @@ async def test_the_tick_lives_through_every_trouble_and_scores_as_if_there_had_b
     pool = FakePool(miners)
     copies = CopyBook(settings.weather, database, pool)
     task = WeatherTask(
-        settings.weather, database, FakeMiners(miners), archives, pool, metagraph, clock, copies
+        settings.weather,
+        database,
+        miners=FakeMiners(miners),
+        archives=archives,
+        pool=pool,
+        metagraph=metagraph,
+        clock=clock,
+        copies=copies,
     )
     for source in Source:
         for trouble in Trouble:

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
-from gaia.tasks.defined_tasks.weather.lifecycle import Event
-from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database

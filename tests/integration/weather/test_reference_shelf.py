@@ -102,9 +102,9 @@ class World:
             SourcesSettings(),
             FilesSettings(data_dir=data_dir or self.data_dir),
             PoolSettings(),
-            self.database,
-            archives,
-            self.decoder,
+            database=self.database,
+            archives=archives,
+            pool=self.decoder,
         )
 
     async def row(self, key: ReferenceKey) -> dict[str, Any]:

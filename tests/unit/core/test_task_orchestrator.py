@@ -114,7 +114,7 @@ class Metronome:
             weights,
             cast("Incident", self.incident),
             self.errors.append,
-            let_go,
+            let_go=let_go,
             tick_interval_s=0.01,
             metagraph_interval_s=0.01,
             drain_timeout_s=drain_timeout_s,

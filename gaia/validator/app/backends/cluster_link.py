@@ -8,13 +8,15 @@ import logging
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gaia.validator.app.backends.cluster_workers import Workers
 from gaia.validator.app.backends.remote import describe_site, end_worker, is_guarding
 from gaia.validator.utils.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gaia.validator.app.backends.cluster_workers import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -167,7 +169,7 @@ class ClusterLink:
         self._workers.keep_only(fitting, set(present))
         for holder in self._workers.holders:
             # The event of a loss may have been missed while the connection was down.
-            holder.note_presence(holder.address in present, 2 * _SURVEY_EVERY_S)
+            holder.note_presence(is_there=holder.address in present, patience_s=2 * _SURVEY_EVERY_S)
         strangers = sorted(fitting - self._workers.seen)
         if strangers:
             nursed = [address for address in strangers if present[address]["nanny"]]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.pool.job_events import (
     DeathCause,
@@ -18,7 +19,9 @@ from gaia.validator.app.pool.job_events import (
     WorkerLeaving,
     WorkerReady,
 )
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 
 class AttemptLost(Exception):
@@ -75,7 +78,7 @@ class Member:
         if self.attempt is not None:
             self.attempt.lose(cause, is_crash=is_crash)
 
-    def note_presence(self, is_there: bool, patience_s: float) -> None:
+    def note_presence(self, *, is_there: bool, patience_s: float) -> None:
         """Say whether it is there; if it stays away for longer than `patience_s`, its attempt is lost."""
         now = time.monotonic()
         if is_there:

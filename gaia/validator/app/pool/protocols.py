@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gaia.validator.app.pool.job_events import Command, Event
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.job_events import Command, Event
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 
 class Capability(StrEnum):

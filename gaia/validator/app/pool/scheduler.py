@@ -7,7 +7,7 @@ import heapq
 import time
 from collections import deque
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -25,9 +25,11 @@ from gaia.validator.app.pool.job_events import (
     Submitted,
     failed,
 )
-from gaia.validator.app.pool.protocols import JobQueue
 from gaia.validator.utils.errors import DeadlineExceeded
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.protocols import JobQueue
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
 

@@ -186,12 +186,12 @@ async def test_holder_that_the_scheduler_names_no_more_is_lost_after_a_while(clu
     (holder,) = cluster.workers.holders
     assert holder.attempt is not None
 
-    holder.note_presence(False, patience_s=0.0)
+    holder.note_presence(is_there=False, patience_s=0.0)
     assert not holder.attempt.lost.done()
-    holder.note_presence(True, patience_s=0.0)
-    holder.note_presence(False, patience_s=0.0)
+    holder.note_presence(is_there=True, patience_s=0.0)
+    holder.note_presence(is_there=False, patience_s=0.0)
     assert not holder.attempt.lost.done()
-    holder.note_presence(False, patience_s=0.0)
+    holder.note_presence(is_there=False, patience_s=0.0)
 
     assert not holder.attempt.lost.result().is_crash
 

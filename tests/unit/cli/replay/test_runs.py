@@ -16,9 +16,9 @@ from gaia.cli.replay import runs as replay
 from gaia.cli.replay.runs import Verdict, same_bits
 from gaia.cli.replay.units import InputMissing, Key, Outcome
 from gaia.cli.replaying import units_apart, written
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import State
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import State
-from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db.history import RunSummary, StoredRun

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import TRANSITIONS, Event, State
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import TRANSITIONS, Event, State
 from gaia.tasks.defined_tasks.weather.rules import Component, RuleSet
-from gaia.validator.db.inputs import Contract
+
+if TYPE_CHECKING:
+    from gaia.validator.db.inputs import Contract
 
 LeadKey = tuple[str, int]
 """(kind, lead in hours)."""

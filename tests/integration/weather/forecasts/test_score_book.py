@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import ScoreBook
 from tests.support.story import Story
 
 _sent: ContextVar[list[str] | None] = ContextVar("sent", default=None)

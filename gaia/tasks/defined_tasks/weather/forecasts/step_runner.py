@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.verdicts import (
     Excuse,
     Forfeit,
@@ -21,14 +21,17 @@ from gaia.tasks.defined_tasks.verdicts import (
     Wait,
     judge,
 )
-from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
-from gaia.tasks.defined_tasks.weather.lifecycle import Event, State
-from gaia.tasks.defined_tasks.weather.own_failures import GIVE_UP_S, Key, OwnFailures
-from gaia.tasks.defined_tasks.weather.score_book import ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, State
+from gaia.tasks.defined_tasks.weather.forecasts.own_failures import GIVE_UP_S, Key, OwnFailures
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import ConfigurationError, GaiaError, TransientError
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
+    from gaia.tasks.defined_tasks.weather.forecasts.score_book import ScoreBook
+    from gaia.validator.db.connection import Database
 
 log = structlog.get_logger(__name__)
 

@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
-from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
-from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
-from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
-from gaia.tasks.defined_tasks.weather.lifecycle import Event, moves_for
-from gaia.tasks.defined_tasks.weather.promises import Promises
+from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, moves_for
+from gaia.tasks.defined_tasks.weather.forecasts.promises import Promises
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
-from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
 from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
 from gaia.tasks.defined_tasks.weather.units import (
     SCORES_ONE,
@@ -40,19 +36,22 @@ from gaia.tasks.defined_tasks.weather.units import (
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
-from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
 from gaia.validator.utils.identities import Hotkey, JobId, MinerJobId, RunId
-from gaia.validator.utils.ipc_types import Neuron
-from gaia.validator.utils.settings.contract import ContractSettings
-from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.pool import PoolSettings
 
 if TYPE_CHECKING:
-    from gaia.validator.db.connection import Connection
+    from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
+    from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
+    from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
+    from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
+    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.db.queries import Forecast, Run
+    from gaia.validator.utils.ipc_types import Neuron
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +73,7 @@ class ForecastSteps:
 
     def __init__(
         self,
+        *,
         contract: ContractSettings,
         limits: PoolSettings,
         files: FilesSettings,
@@ -143,7 +143,13 @@ class ForecastSteps:
 
         async def write(connection: Connection) -> None:
             await queries.record_manifest(
-                connection, forecast, signed.content, signed.signature, frozen.sha256, now, forecast.next_at
+                connection,
+                forecast,
+                signed.content,
+                signed.signature,
+                frozen.sha256,
+                now=now,
+                asked_at=forecast.next_at,
             )
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
 

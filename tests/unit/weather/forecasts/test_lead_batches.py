@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.lead_batches import LeadBatches
+from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
 from gaia.validator.utils.errors import GaiaError, MinerFault, QuarantinedError, TransientError
 from gaia.validator.utils.identities import Hotkey
 from tests.support.patience import patience

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import Event, State, moves_for
-from gaia.tasks.defined_tasks.weather.outcomes import (
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, State, moves_for
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import (
     Forfeited,
     GivenUp,
     Known,
@@ -30,19 +29,20 @@ from gaia.tasks.defined_tasks.weather.outcomes import (
     shadow_total,
     standing_of,
 )
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
-from gaia.tasks.defined_tasks.weather.unit_client import Done
-from gaia.tasks.defined_tasks.weather.units import LeadScored
 from gaia.validator.db import components, inputs, queries
 from gaia.validator.db.connection import Database, savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.inputs import Contract, LeadInputs
-from gaia.validator.db.queries import Forecast
-from gaia.validator.utils.settings.contract import ContractSettings
-from gaia.validator.utils.settings.weights import WeightsSettings
 
 if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.unit_client import Done
+    from gaia.tasks.defined_tasks.weather.units import LeadScored
     from gaia.validator.db.connection import Connection
+    from gaia.validator.db.queries import Forecast
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ class ScoreBook:
             score = score_of_change(change, rules, self._contract)
             active = standing_of(known, self.rules, self._contract)
             total = shadow_total(known, {lead: score}, rules, self._contract, active)
-            await _store_lead(connection, forecast, lead, now, None, measured, rules, score)
+            await _store_lead(connection, forecast, lead, now, rules, score, measured=measured)
             await _store_total(connection, forecast, now, rules, total)
 
         await self._database.run(write)
@@ -220,7 +220,9 @@ class ScoreBook:
         async def write(connection: Connection) -> Outcome:
             known = await self._load(connection, forecast)
             result = outcome(known, change, self.rules, self._contract)
-            store = partial(_store_lead, connection, forecast, change.lead, now, reason, measured)
+            store = partial(
+                _store_lead, connection, forecast, change.lead, now, reason=reason, measured=measured
+            )
             await store(self.rules, result.score)
             theirs: dict[LeadKey, float] = {}
             if shadow is not None:
@@ -299,14 +301,17 @@ async def _store_lead(
     forecast: Forecast,
     lead: LeadKey,
     now: datetime,
-    reason: str | None,
-    measured: _Measured | None,
     rules: RuleSet,
     score: float,
+    *,
+    reason: str | None = None,
+    measured: _Measured | None = None,
 ) -> None:
     """Store one lead under one rule set, with what it was measured from if it was; the first time stays."""
     cpu_s = measured.cpu_s if measured else None
-    await queries.record_lead(connection, forecast, rules.name, *lead, score, now, reason=reason, cpu_s=cpu_s)
+    await queries.record_lead(
+        connection, forecast, rules.name, *lead, score, now=now, reason=reason, cpu_s=cpu_s
+    )
     if measured is None:
         return
     await components.record_components(
@@ -315,9 +320,9 @@ async def _store_lead(
         rules.name,
         lead[0],
         measured.components,
-        measured.given.digests["truth"],
-        measured.field_digests,
-        now,
+        truth_digests=measured.given.digests["truth"],
+        forecast_digests=measured.field_digests,
+        now=now,
     )
     await inputs.record_inputs(connection, forecast.run_id, rules.name, *lead, measured.given)
 

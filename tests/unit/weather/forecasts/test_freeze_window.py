@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.freeze_window import LONGEST_ABSENCE, FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import LONGEST_ABSENCE, FreezeWindow
 from gaia.validator.db.queries import Forecast
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import MinerFault, MissedByUs

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from gaia.tasks.defined_tasks.weather.promises import MOST_AT_ONCE, Promises
+from gaia.tasks.defined_tasks.weather.forecasts.promises import MOST_AT_ONCE, Promises
 from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast
 from gaia.validator.db.states import ForecastState

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
-from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Database
+    from gaia.validator.db.queries import Forecast
 
 MOST_AT_ONCE: Final = 16
 """Manifests in memory at a time, each of which may be as large as a manifest is let be."""

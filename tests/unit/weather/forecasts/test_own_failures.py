@@ -1,6 +1,6 @@
 """A forecast that met a failure of ours waits, longer each time, and is held meanwhile."""
 
-from gaia.tasks.defined_tasks.weather.own_failures import (
+from gaia.tasks.defined_tasks.weather.forecasts.own_failures import (
     GIVE_UP_FAILURES,
     GIVE_UP_S,
     LONGEST_WAIT_S,

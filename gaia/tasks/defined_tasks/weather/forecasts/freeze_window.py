@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import MinerFault, MissedByUs
+
+if TYPE_CHECKING:
+    from gaia.validator.db.queries import Forecast
 
 LONGEST_ABSENCE: Final = timedelta(hours=6)
 """A window grows by this at most: later, the analysis of a scored lead may be public."""

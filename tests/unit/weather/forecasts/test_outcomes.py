@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
-from gaia.tasks.defined_tasks.weather.outcomes import (
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, Event, State
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import (
     Forfeited,
     GivenUp,
     Known,
@@ -26,6 +25,7 @@ from gaia.tasks.defined_tasks.weather.outcomes import (
     shadow_total,
     standing_of,
 )
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.validator.db.inputs import Contract
 

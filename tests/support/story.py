@@ -60,7 +60,7 @@ class Story:
             self.pool,
             self.metagraph,
             self.clock,
-            CopyBook(self.settings, self.database, self.pool),
+            CopyBook(self.settings.weather, self.database, self.pool),
             monotonic=lambda: self.seconds,
         )
 

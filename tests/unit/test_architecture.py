@@ -26,7 +26,6 @@ LONGEST_FUNCTION = 60
 
 LONGER_FOR_NOW = {
     "tests/integration/app/backends/test_backends.py",
-    "tests/integration/weather/test_reference_shelf.py",
     "tests/unit/app/pool/test_compute_pool.py",
     "tests/unit/app/pool/test_job_ledger.py",
 }

@@ -60,7 +60,7 @@ class Story:
             pool=self.pool,
             metagraph=self.metagraph,
             clock=self.clock,
-            copies=CopyBook(self.settings, self.database, self.pool),
+            copies=CopyBook(self.settings.weather, self.database, self.pool),
             monotonic=lambda: self.seconds,
         )
 

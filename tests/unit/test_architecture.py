@@ -27,11 +27,6 @@ LONGEST_FUNCTION = 60
 FULLEST_FOLDER = 18
 MOST_UNTYPED_DICTS = 39
 
-LONGER_FOR_NOW = {
-    "tests/integration/weather/test_reference_shelf.py",
-}
-"""Files that are still to be split; none may be added."""
-
 NUMERICS = {"numpy", "xarray", "zarr"}
 NETWORK = {"httpx", "asyncpg", "uvloop"}
 MAY_NOT_LOAD = {
@@ -146,7 +141,7 @@ def test_files_are_short() -> None:
 
     too_long = {path: count for path, count in lines.items() if count > LONGEST_FILE}
 
-    assert too_long.keys() - LONGER_FOR_NOW == set()
+    assert too_long == {}
 
 
 def test_folders_hold_few_files() -> None:

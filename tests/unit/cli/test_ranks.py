@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped] # it has no annotations
+from scipy import stats
 
 from gaia.cli.comparing import Agreement, agreement_of, same_order, summary_of
 from gaia.cli.ranks import kendall, ranks, spearman

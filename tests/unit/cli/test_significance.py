@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats  # type: ignore[import-untyped] # it has no annotations
+from scipy import stats
 
 from gaia.cli.significance import half_width, is_significant, student95
 

@@ -24,7 +24,8 @@ from gaia.validator.utils.settings.pool import PoolSettings
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of
 from tests.support.builders import a_unit
 from tests.support.patience import patience
-from tests.support.roles import ROOT, has_ended
+from tests.support.repository import ROOT
+from tests.support.roles import has_ended
 
 MakeCluster = Callable[..., DaskCluster]
 

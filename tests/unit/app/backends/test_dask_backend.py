@@ -18,6 +18,7 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.ipc_types import FrameReader, ResultUnit, WorkUnit, encode_frame
 from tests.support.builders import a_unit
 from tests.support.job_queues import answer_of
+from tests.support.patience import patience
 
 ADDRESS = "tcp://10.0.0.1:4711"
 
@@ -104,7 +105,7 @@ async def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncItera
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(patience(10.0)):
         while not condition():
             await asyncio.sleep(0.005)
 

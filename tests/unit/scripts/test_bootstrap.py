@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with (root / "installed").open("a") as notes:
             notes.write(lock + "\n")
 
-    def install_project(python: Path, root: Path) -> None:
+    def install_project(python: Path, root: Path) -> bool:
         install(python, root, bootstrap.PROJECT)
         python.with_name("gaia").touch()
+        return True
 
     monkeypatch.setattr(bootstrap, "_make_venv", make)
     monkeypatch.setattr(bootstrap, "_install", install)
@@ -130,17 +132,59 @@ def test_environment_of_another_folder_is_told_and_left_as_it_is(
 
 
 @pytest.mark.slow
-def test_environment_that_was_moved_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_environment_of_a_path_that_is_not_here_is_kept_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container may see the folder of a running validator under another path."""
     before, after = tmp_path / "before" / ".venv", tmp_path / "after" / ".venv"
     bootstrap._make_venv(before)
     after.parent.mkdir()
     before.rename(after)
 
-    bootstrap._make_venv(after)
+    with pytest.raises(SystemExit):
+        bootstrap._make_venv(after)
 
-    assert ".venv was made in another folder" in capsys.readouterr().err
-    assert f"VIRTUAL_ENV={after}" in (after / "bin" / "activate").read_text().replace('"', "")
-    assert not bootstrap._is_elsewhere(after)
+    assert f".venv was made as {before}" in capsys.readouterr().err
+    assert (after / "bin" / "python").exists()
+
+
+@pytest.mark.slow
+def test_copy_of_an_environment_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    original, copy = tmp_path / "original" / ".venv", tmp_path / "copy" / ".venv"
+    bootstrap._make_venv(original)
+    shutil.copytree(original, copy, symlinks=True)
+
+    bootstrap._make_venv(copy)
+
+    assert f".venv is a copy of {original}" in capsys.readouterr().err
+    assert bootstrap._made_as(copy) == copy
+
+
+@pytest.mark.slow
+def test_environment_is_kept_whatever_link_leads_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    bootstrap._make_venv(folder / ".venv")
+    link.symlink_to(folder)
+    capsys.readouterr()
+
+    bootstrap._make_venv(link / ".venv")
+
+    assert capsys.readouterr().err == ""
+
+
+def test_commands_that_cannot_be_installed_stop_nobody_and_are_tried_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as offline:
+        offline.setattr(bootstrap, "_install_project", lambda python, root: False)
+        python = bootstrap.ensure_environment(root=project)
+
+    bootstrap.ensure_environment(root=project)
+
+    assert python == project / ".venv" / "bin" / "python"
+    assert _project_installations(project) == 1
 
 
 def test_installation_that_failed_is_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

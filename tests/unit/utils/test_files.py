@@ -1,6 +1,8 @@
 """Files that appear whole or not at all."""
 
+import os
 import resource
+import signal
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,3 +115,21 @@ def test_draft_that_is_dropped_leaves_nothing(tmp_path: Path) -> None:
     draft.drop()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_draft_that_a_killed_writer_left_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "chunk"
+    pid = os.fork()
+    if pid == 0:
+        with whole_file(path) as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    left = list(tmp_path.iterdir())
+
+    with whole_file(path) as file:
+        file.write(b"whole")
+
+    assert len(left) == 1
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]

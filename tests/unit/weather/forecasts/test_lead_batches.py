@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -141,6 +141,20 @@ async def test_what_kills_a_batch_is_found_one_by_one(names: str) -> None:
     assert isinstance(results.pop("b"), QuarantinedError)
     assert all(result == {"of": f"payload {name}"} for name, result in results.items())
     assert sorted(units.alone_calls) == list(names)
+
+
+async def test_forecast_that_an_answer_lacks_is_scored_alone_like_all_of_its_batch() -> None:
+    units = Units()
+
+    async def together(payloads: Mapping[Hotkey, object]) -> Mapping[Hotkey, Any]:
+        whole = await units.together(payloads)
+        return {hotkey: whole[hotkey] for hotkey in payloads if hotkey != "b"}
+
+    async with LeadBatches(4, together, units.alone) as batches:
+        results = await scored(batches, "abc")
+
+    assert results == {name: {"of": f"payload {name}"} for name in "abc"}
+    assert sorted(units.alone_calls) == ["a", "b", "c"]
 
 
 async def test_trouble_of_our_own_reaches_everybody() -> None:

@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 import structlog
 
-from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.errors import GaiaError, TransientError
 from gaia.validator.utils.identities import Hotkey
 
 log = structlog.get_logger(__name__)
@@ -92,13 +92,19 @@ class LeadBatches(Generic[P, V]):
     async def _outcomes(self, payloads: Mapping[Hotkey, P]) -> Mapping[Hotkey, V | BaseException]:
         if len(payloads) > 1:
             try:
-                return await self._together(payloads)
+                return await self._all_together(payloads)
             except GaiaError as error:
                 log.warning("batch_failed", forecasts=len(payloads), error=f"{type(error).__name__}: {error}")
         values = await asyncio.gather(
             *(self._alone(hotkey, payload) for hotkey, payload in payloads.items()), return_exceptions=True
         )
         return dict(zip(payloads, values, strict=True))
+
+    async def _all_together(self, payloads: Mapping[Hotkey, P]) -> Mapping[Hotkey, V | GaiaError]:
+        outcomes = await self._together(payloads)
+        if absent := payloads.keys() - outcomes.keys():
+            raise TransientError(f"the answer lacks {len(absent)} of {len(payloads)} forecasts")
+        return outcomes
 
 
 def _settle(future: asyncio.Future[V], outcome: V | BaseException) -> None:

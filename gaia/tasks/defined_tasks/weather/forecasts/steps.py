@@ -186,7 +186,9 @@ class ForecastSteps:
             job_id = JobId(f"{run.run_id}/batch-{members}/{name}")
             done = await self._units.run_unit(score_batch(kind, given, forecasts), job_id)
             cpu_s = done.cpu_s / len(forecasts)
-            return {hotkey: _outcome(done.answer[hotkey], cpu_s) for hotkey in forecasts}
+            return {
+                hotkey: _outcome(done.answer[hotkey], cpu_s) for hotkey in forecasts if hotkey in done.answer
+            }
 
         async def alone(hotkey: Hotkey, spooled: Spooled) -> Done[LeadScored]:
             job_id = JobId(f"{run.run_id}/{hotkey}/{name}")

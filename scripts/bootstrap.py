@@ -49,8 +49,7 @@ def ensure_environment(locks: Sequence[str] = (RUNTIME_LOCK,), root: Path = ROOT
             _say(
                 f".venv is a link to {venv.resolve()}, so its commands run that folder's code, not this one's."
             )
-        elif not _is_installed(venv, root, PROJECT):
-            _install_project(python, root)
+        elif not _is_installed(venv, root, PROJECT) and _install_project(python, root):
             _stamp(venv, PROJECT).write_text(_digest(root, PROJECT))
     return python
 
@@ -81,8 +80,15 @@ def _facts_of(root: Path) -> bytes:
 
 
 def _make_venv(venv: Path) -> None:
-    if _is_elsewhere(venv):
-        _say(".venv was made in another folder, whose commands it would go on calling; it is made anew.")
+    original = _made_as(venv)
+    if original is not None and not original.exists():
+        # It may be the same folder under the path of another machine or container, where programs run from it.
+        _give_up(
+            f".venv was made as {original}, and its commands call that path."
+            " Start from there, or remove .venv if nothing runs from it."
+        )
+    if original is not None and not original.samefile(venv):
+        _say(f".venv is a copy of {original}, whose commands it would go on calling; it is made anew.")
     elif _works(venv / "bin" / "python"):
         return
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
@@ -98,14 +104,14 @@ def _make_venv(venv: Path) -> None:
         _give_up(f"{_how_to_get_venv('venv')} It said: {(made.stdout + made.stderr).strip()[-400:]}")
 
 
-def _is_elsewhere(venv: Path) -> bool:
-    """Return whether `venv` was copied or moved, so that its commands name another interpreter."""
+def _made_as(venv: Path) -> Path | None:
+    """Return the path under which `venv` was made, which its commands use; None if it is unknown."""
     try:
         lines = (venv / "pyvenv.cfg").read_text().splitlines()
     except OSError:
-        return False
+        return None
     made_by = [line for line in lines if line.startswith("command = ")]
-    return bool(made_by) and not made_by[0].endswith(f" {venv.resolve()}")
+    return Path(made_by[0].partition(" -m venv ")[2]) if made_by and " -m venv " in made_by[0] else None
 
 
 def _works(python: Path) -> bool:
@@ -135,16 +141,21 @@ def _install(python: Path, root: Path, lock: str) -> None:
         )
 
 
-def _install_project(python: Path, root: Path) -> None:
+def _install_project(python: Path, root: Path) -> bool:
     """Install `root` in place, so that .venv/bin has its commands and every folder finds its code.
 
     The build library comes from a lock, and nothing else is downloaded. Otherwise pip would download
-    the newest one without a check.
+    the newest one without a check. Only these commands need it, so a failure does not end the program.
     """
     _say(f"Installing {PROJECT} into .venv ...")
-    _install(python, root, BUILD_LOCK)
-    if not _run(python, ["--no-deps", "--no-build-isolation", "--no-index", "--editable", str(root)]):
-        _give_up("This project could not be installed into .venv; see above, then try again.")
+    done = _run(python, ["--require-hashes", "-r", str(root / BUILD_LOCK)]) and _run(
+        python, ["--no-deps", "--no-build-isolation", "--no-index", "--editable", str(root)]
+    )
+    if not done:
+        _say(
+            "The commands gaia, gaia-validator and gaia-miner could not be installed; the next start tries again."
+        )
+    return done
 
 
 def _run(python: Path, wanted: Sequence[str]) -> bool:

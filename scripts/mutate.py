@@ -18,6 +18,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
     "tests/unit/app/pool/test_job_ledger.py",
+    "tests/unit/app/pool/test_job_ledger_deaths.py",
+    "tests/unit/app/pool/test_job_ledger_workers.py",
     "tests/unit/app/pool/test_job_ledger_histories.py",
     "tests/unit/app/pool/test_job_states.py",
     "tests/unit/app/test_supervision.py",

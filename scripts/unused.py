@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 _COMMANDED = "tests command the faults of the local subnet"
 _TABLES = "tests compare each transition of the ledger with the tables that the docs draw"
 _CONFORMANCE = "the conformance suite asks each backend what it can do"
-_LEAVES = "goes once the backends share one scheduler"
 
 EXCEPTIONS: Mapping[str, str] = {
     "gaia.localnet.archives.server:ArchiveServer.inject": _COMMANDED,
@@ -32,9 +31,10 @@ EXCEPTIONS: Mapping[str, str] = {
     "gaia.localnet.chain.node:LocalChain.write_storage": _COMMANDED,
     "gaia.localnet.population:HOSTILE": "names the behaviours that tests alone recast miners to",
     "gaia.validator.app.backends.dask_backend:DaskBackend.capabilities": _CONFORMANCE,
-    "gaia.validator.app.backends.inline": _LEAVES,
-    "gaia.validator.app.backends.local": _LEAVES,
-    "gaia.validator.app.backends.protocols:ComputeBackend.capabilities": _CONFORMANCE,
+    "gaia.validator.app.pool.compute_pool:ComputePool.capabilities": _CONFORMANCE,
+    "gaia.validator.app.pool.protocols:Capability.RECYCLE": _CONFORMANCE,
+    "gaia.validator.app.pool.protocols:Capability.SANDBOX": _CONFORMANCE,
+    "gaia.validator.app.pool.protocols:ComputeBackend.capabilities": _CONFORMANCE,
     "gaia.validator.app.pool.job_records:PoolRecord.job_state": _TABLES,
     "gaia.validator.app.pool.job_records:PoolRecord.worker_state": _TABLES,
     "gaia.validator.db.states:VectorState.INTENDED": "the default of its column",

@@ -13,13 +13,13 @@ from gaia.cli import tables
 from gaia.cli.ranks import kendall, spearman
 from gaia.cli.select import NotThere
 from gaia.cli.significance import half_width
-from gaia.cli.source import Source
 from gaia.validator.db import history
-from gaia.validator.db.rows import CostRow, OverallRow
 from gaia.validator.db.states import RunState
 
 if TYPE_CHECKING:
+    from gaia.cli.source import Source
     from gaia.validator.db.connection import Connection
+    from gaia.validator.db.rows import CostRow, OverallRow
 
 Scores = Mapping[str, float]
 

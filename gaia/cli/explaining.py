@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
 from gaia.cli.select import NotThere, miner_named, runs_named
-from gaia.cli.source import Source
-from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.core.weights.inputs import from_parts, parts_named
 from gaia.validator.db import history
-from gaia.validator.db.history import StoredRun
-from gaia.validator.db.rows import ForecastRow, LeadRow, OverallRow, VectorRow
 
 if TYPE_CHECKING:
+    from gaia.cli.source import Source
+    from gaia.tasks.defined_tasks.base import FoundCopies
     from gaia.validator.db.connection import Connection
+    from gaia.validator.db.history import StoredRun
+    from gaia.validator.db.rows import ForecastRow, LeadRow, OverallRow, VectorRow
 
 _SHOWN = ("rmse", "bias", "acc", "skill_climatology", "skill_gfs")
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.cli.select import NotThere, runs_named
-from gaia.cli.source import Source
 from gaia.validator.db import history, queries
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import (
@@ -25,6 +24,7 @@ from gaia.validator.db.rows import (
 from gaia.validator.db.states import RunState, VectorState
 
 if TYPE_CHECKING:
+    from gaia.cli.source import Source
     from gaia.validator.db.connection import Connection
 
 _MOST_LISTED = 5

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from gaia.cli import tables
 from gaia.cli.arguments import PICTURES, NotWritten
 from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
-from gaia.cli.source import Source
 from gaia.validator.db import history
-from gaia.validator.db.history import RunSummary, StoredRun
-from gaia.validator.db.rows import ComponentRow, OverallRow
 from gaia.validator.db.states import RunState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gaia.cli.replay.units import StoredUnit
+    from gaia.cli.source import Source
     from gaia.validator.db.connection import Connection
+    from gaia.validator.db.history import RunSummary, StoredRun
+    from gaia.validator.db.rows import ComponentRow, OverallRow
 
 _COLOURED = 5
 _FEWEST_CURVES = 3
@@ -205,7 +205,7 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     )
 
 
-def _leaderboard(album: Album, arguments: argparse.Namespace) -> Figure:
+def _leaderboard(album: Album, _arguments: argparse.Namespace) -> Figure:
     from gaia.cli.pictures import leaderboard as draw_leaderboard
 
     final = album.final_scores()

@@ -20,16 +20,16 @@ from gaia.cli.replay.runs import Difference, Verdict, replay
 from gaia.cli.replay.units import compute_overlaps, pool
 from gaia.cli.replay.weights import VectorVerdict, replay_vector
 from gaia.cli.select import nothing_scored, runs_named
-from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import parts_named
 from gaia.validator.db import gram_matrices, history
-from gaia.validator.db.gram_matrices import GramMatrix
-from gaia.validator.db.history import StoredRun
-from gaia.validator.db.rows import VectorRow
 
 if TYPE_CHECKING:
+    from gaia.cli.source import Source
     from gaia.validator.db.connection import Connection
+    from gaia.validator.db.gram_matrices import GramMatrix
+    from gaia.validator.db.history import StoredRun
+    from gaia.validator.db.rows import VectorRow
 
 
 def replay_runs(source: Source, arguments: argparse.Namespace) -> int:

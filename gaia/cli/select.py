@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gaia.cli.tables import print_note
-from gaia.validator.db.history import RunSummary
 from gaia.validator.utils.errors import GaiaError
+
+if TYPE_CHECKING:
+    from gaia.validator.db.history import RunSummary
 
 ALL = "all"
 _FEWEST_LETTERS = 4

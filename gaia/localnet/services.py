@@ -52,7 +52,7 @@ Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any
 
 
 @asynccontextmanager
-async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
+async def chain(state_dir: Path, _options: Options) -> AsyncIterator[Mapping[str, Any]]:
     """Serve the chain once the miners listen; the validator gets uid 0, then miners follow by index."""
     from gaia.localnet.chain.node import LocalChain
 
@@ -88,7 +88,7 @@ def _first_block(state_dir: Path) -> int:
 
 
 def _neuron(
-    hotkey: str, ip: str = "", port: int = 0, stake: float = 0.0, validator_permit: bool = False
+    hotkey: str, ip: str = "", port: int = 0, *, stake: float = 0.0, validator_permit: bool = False
 ) -> ChainNeuron:
     """Return a registration whose hotkey is its own coldkey."""
     from gaia.localnet.chain.node import ChainNeuron

@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from bittensor_core import Keypair
 
 from gaia.localnet.miners.forecasters import bit_rounded, graded
-from gaia.localnet.population import MinerSpec
 from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import ForecastField
 from gaia.miner.store import StoreWriter
@@ -23,13 +22,16 @@ from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.tasks.defined_tasks.weather.units import UNITS, DecodeGfs, DecodeVerification
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
-from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
 from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
-from gaia.validator.utils.settings.contract import ContractSettings
-from gaia.validator.utils.settings.handed import WeatherSettings
+
+if TYPE_CHECKING:
+    from gaia.localnet.population import MinerSpec
+    from gaia.validator.db.connection import Database
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.handed import WeatherSettings
 
 _NETUID = 57
 _PERSISTENCE = "persistence"
@@ -64,12 +66,12 @@ async def make_runs(
     task = WeatherTask(
         settings,
         database,
-        world,
-        Archives(gfs=archive, era5=archive, climatology=archive),
-        pool,
-        world,
-        clock,
-        CopyBook(settings, database, pool),
+        miners=world,
+        archives=Archives(gfs=archive, era5=archive, climatology=archive),
+        pool=pool,
+        metagraph=world,
+        clock=clock,
+        copies=CopyBook(settings, database, pool),
     )
     for _ in range(_MOST_TICKS):
         due = await task.advance(clock.now())

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gaia.localnet.chain.readback import read_chain
 from gaia.localnet.children import Child, ChildFailed
@@ -36,10 +36,12 @@ from gaia.localnet.view.watch import Progress, Watch
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.entry_points import LOCALNET_SERVICES
 from gaia.validator.utils.entry_points import VALIDATOR as VALIDATOR_PROGRAM
 from gaia.validator.utils.errors import GaiaError
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.config import Settings
 
 VALIDATOR = "validator"
 _SERVICE_READY_S = 60.0

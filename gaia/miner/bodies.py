@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from gaia.miner.sessions import RefusedError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _MAX_BODY_BYTES = 256 * 1024
 R = TypeVar("R", bound=msgspec.Struct)

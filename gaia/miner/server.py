@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import bittensor_core
 import msgspec
 import structlog
 from starlette.applications import Starlette
@@ -23,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gaia.miner.bodies import body_of, decoded, read_below, reply_of
-from gaia.miner.inference import ForecastField, ForecastModel
 from gaia.miner.jobs import Job, MinerOptions
 from gaia.miner.listener import Listener
 from gaia.miner.sessions import Caller, RefusedError, Sessions, issue_token, require_token
@@ -48,6 +46,11 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     job_id_of,
     store_name_of,
 )
+
+if TYPE_CHECKING:
+    import bittensor_core
+
+    from gaia.miner.inference import ForecastField, ForecastModel
 
 _WIRE_STATUS = {"in_progress": "running", "completed": "completed", "failed": "failed"}
 _STORE_STATUS = {
@@ -100,7 +103,7 @@ class ReferenceMiner:
         options: MinerOptions,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        hold: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+        hold: Callable[[str], AbstractContextManager[None]] = lambda _name: nullcontext(),
     ) -> None:
         self.hotkey: str = keypair.ss58_address
         self.keypair = keypair

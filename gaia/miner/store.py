@@ -6,13 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numcodecs import Blosc
-from numpy.typing import NDArray
 
-from gaia.miner.inference import ForecastField
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.manifest import (
     MANIFEST_NAME,
@@ -21,6 +19,11 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import (
 )
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.utils.files import put_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gaia.miner.inference import ForecastField
 
 _CODEC = Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE)
 _GRID_AXES = {False: ("time", "lat", "lon"), True: ("time", "pressure_level", "lat", "lon")}

@@ -15,7 +15,7 @@ if not __package__:
     sys.path = [str(ROOT), *(path for path in sys.path if path != str(Path(__file__).resolve().parent))]
 
 from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
-from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402
+from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from gaia.validator.app.supervisor_options import Options

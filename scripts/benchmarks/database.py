@@ -158,7 +158,16 @@ def idle_task(folder: Path, database: Database) -> WeatherTask:
     archives = Archives(gfs=nobody, era5=nobody, climatology=nobody)
     settings = Settings(data_dir=folder, last_run=INIT)
     copies = CopyBook(settings.weather, database, nobody)
-    return WeatherTask(settings.weather, database, nobody, archives, nobody, nobody, RealClock(), copies)
+    return WeatherTask(
+        settings.weather,
+        database,
+        miners=nobody,
+        archives=archives,
+        pool=nobody,
+        metagraph=nobody,
+        clock=RealClock(),
+        copies=copies,
+    )
 
 
 class Nobody:

@@ -10,8 +10,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gaia.validator.utils.config import RETIRED, SECTIONS, Settings, allowed, names_of, shown, variable_of  # noqa: E402
-from gaia.validator.utils.errors import ExitCode  # noqa: E402
+from gaia.validator.utils.config import (  # noqa: E402 - where to find it is said above
+    RETIRED,
+    SECTIONS,
+    Settings,
+    allowed,
+    names_of,
+    shown,
+    variable_of,
+)
+from gaia.validator.utils.errors import ExitCode  # noqa: E402 - likewise
 
 TEMPLATE = ROOT / ".env.production.template"
 REFERENCE = ROOT / "docs" / "reference" / "settings.md"

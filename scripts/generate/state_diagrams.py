@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gaia.validator.app.pool.job_states import (  # noqa: E402
+from gaia.validator.app.pool.job_states import (  # noqa: E402 - where to find it is said above
     JOB_ARROWS,
     JOB_STATES,
     WORKER_ARROWS,

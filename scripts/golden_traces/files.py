@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import lzma
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaia.validator.utils.files import put_file
-from golden_traces.comparing import Trace
+
+if TYPE_CHECKING:
+    from golden_traces.comparing import Trace
 
 
 class TraceUnreadable(Exception):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gaia.localnet.miners.local_miner import questions_path
-from gaia.localnet.population import MinerSpec
 from gaia.validator.core.weights.inputs import InputsDamaged, from_parts, parts_named, vector_of
 from gaia.validator.db import history
 from golden_traces.questions import Subjects, questions_of
 
 if TYPE_CHECKING:
+    from gaia.localnet.population import MinerSpec
     from gaia.validator.db.connection import Connection
 
 MEASURES: Final = (

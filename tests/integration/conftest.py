@@ -3,6 +3,7 @@
 import signal
 import time
 import uuid
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -14,7 +15,7 @@ from tests.support.patience import patience
 
 
 @pytest.fixture(scope="session")
-def postgres_dsn(tmp_path_factory):
+def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server that lives as long as the session."""
     data_dir = tmp_path_factory.mktemp("postgres")
     server = EmbeddedPostgres(data_dir)
@@ -30,7 +31,7 @@ def postgres_dsn(tmp_path_factory):
 
 
 @pytest.fixture
-async def empty_dsn(postgres_dsn):
+async def empty_dsn(postgres_dsn: str) -> AsyncIterator[str]:
     """URL of a new, empty database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     administrator = await asyncpg.connect(postgres_dsn)
@@ -41,7 +42,7 @@ async def empty_dsn(postgres_dsn):
 
 
 @pytest.fixture
-async def database(empty_dsn):
+async def database(empty_dsn: str) -> AsyncIterator[Database]:
     """A pool on a new database with the schema in it."""
     database = await Database.connect(empty_dsn, timeout_s=patience(10), pool_size=4)
     await run_comprehensive_database_setup(database)

@@ -21,7 +21,7 @@ from gaia.localnet.chain.pallet import ChainNeuron
 from gaia.localnet.wallets import keypair, write_hotkey
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import patience
-from tests.support.roles import ROOT
+from tests.support.repository import ROOT
 
 PATIENCE_S = 60.0
 LONGEST_S = 30.0

@@ -6,6 +6,9 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +22,19 @@ from tests.support.repository import ROOT
 BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
 # Answers, freezes and scored leads of the default population, from first to last.
 STEPS = 90
+Calm = tuple[dict[str, Any], Path]
 
 
 def is_settled(progress: Progress) -> bool:
     return progress.is_settled(1)
 
 
+def has_done(steps: int) -> Callable[[Progress], bool]:
+    return lambda progress: steps_done(progress) >= steps
+
+
 @pytest.fixture(scope="session")
-def calm(tmp_path_factory):
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     """The report of an undisturbed run by the command line, and its state folder.
 
     Every proxy that the environment names is one that nobody serves: nothing here needs one.
@@ -46,11 +54,11 @@ def calm(tmp_path_factory):
     return json.loads(done.stdout), state_dir
 
 
-def by_behaviour(report, behaviour):
+def by_behaviour(report: dict[str, Any], behaviour: str) -> list[dict[str, Any]]:
     return [miner for miner in report["miners"] if miner["behaviour"] == behaviour]
 
 
-def test_honest_miners_are_paid_in_the_order_of_their_skill(calm):
+def test_honest_miners_are_paid_in_the_order_of_their_skill(calm: Calm) -> None:
     report, _ = calm
     honest = sorted(by_behaviour(report, "honest"), key=lambda miner: miner["skill"])
 
@@ -63,28 +71,28 @@ def test_honest_miners_are_paid_in_the_order_of_their_skill(calm):
 
 
 @pytest.mark.parametrize("behaviour", sorted(BREAKERS))
-def test_whoever_breaks_the_rules_earns_nothing(calm, behaviour):
+def test_whoever_breaks_the_rules_earns_nothing(calm: Calm, behaviour: str) -> None:
     (miner,) = by_behaviour(calm[0], behaviour)
 
     assert (miner["verdict"], miner["overall"], miner["weight"]) == ("rejected", 0.0, 0.0)
     assert miner["reason"]
 
 
-def test_every_behaviour_takes_part(calm):
+def test_every_behaviour_takes_part(calm: Calm) -> None:
     behaviours = {miner["behaviour"] for miner in calm[0]["miners"]}
 
     assert behaviours == BREAKERS | {"honest", "persistence", "gfs_clone", "copy"}
     assert len(calm[0]["miners"]) >= 12
 
 
-def test_copy_earns_no_more_than_its_original(calm):
+def test_copy_earns_no_more_than_its_original(calm: Calm) -> None:
     (copy,) = by_behaviour(calm[0], "copy")
     originals = [m for m in by_behaviour(calm[0], "honest") if m["overall"] == copy["overall"]]
 
     assert copy["weight"] == originals[0]["weight"]
 
 
-def test_weights_of_the_table_are_those_read_back_from_the_chain(calm):
+def test_weights_of_the_table_are_those_read_back_from_the_chain(calm: Calm) -> None:
     report, _ = calm
     vector = dict(map(tuple, report["chain"]["vector"]))
     total = sum(vector.values())
@@ -96,7 +104,7 @@ def test_weights_of_the_table_are_those_read_back_from_the_chain(calm):
     assert report["chain"]["block"] > 0
 
 
-def test_readme_looks_into_what_it_has_just_run(calm):
+def test_readme_looks_into_what_it_has_just_run(calm: Calm) -> None:
     _, state_dir = calm
     section = (ROOT / "README.md").read_text().partition("## Look into it")[2]
     block = section.split("```")[1]
@@ -123,7 +131,7 @@ def test_readme_looks_into_what_it_has_just_run(calm):
         assert done.stdout
 
 
-def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(calm):
+def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(calm: Calm) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "control_scores.py", calm[1]],
         capture_output=True,
@@ -135,7 +143,7 @@ def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(ca
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-async def test_killed_engine_workers_signer_and_database_change_no_score(calm, tmp_path):
+async def test_killed_engine_workers_signer_and_database_change_no_score(calm: Calm, tmp_path: Path) -> None:
     chance = random.Random(11)
     moments = {
         role: chance.randrange(5, STEPS)
@@ -146,7 +154,7 @@ async def test_killed_engine_workers_signer_and_database_change_no_score(calm, t
     async with LocalSubnet(tmp_path / "state", Options(seed=7)) as subnet:
         await subnet.start()
         for role in sorted(moments, key=moments.__getitem__):
-            await until(subnet, lambda progress, role=role: steps_done(progress) >= moments[role])
+            await until(subnet, has_done(moments[role]))
             board = board_of(subnet)
             victims = list(board.workers.values()) if role == "compute_worker" else [board.processes[role]]
             for pid in victims:
@@ -159,13 +167,17 @@ async def test_killed_engine_workers_signer_and_database_change_no_score(calm, t
     assert scores_of(report) == scores_of(calm[0])
 
 
-async def test_killed_supervisor_leaves_nothing_behind_and_the_next_start_resumes(calm, tmp_path):
+async def test_killed_supervisor_leaves_nothing_behind_and_the_next_start_resumes(
+    calm: Calm, tmp_path: Path
+) -> None:
     state_dir = tmp_path / "state"
 
     async with LocalSubnet(state_dir, Options(seed=7)) as subnet:
         await subnet.start()
         halfway = await until(subnet, lambda progress: steps_done(progress) >= STEPS // 2)
         assert len(processes_of(state_dir)) >= 5
+        assert subnet.validator is not None
+        assert subnet.validator.pid is not None
         kill(subnet.validator.pid)
         deadline = Deadline(5.0)
         while processes_of(state_dir):

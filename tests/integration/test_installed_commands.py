@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_command_is_installed_and_answers(command: str, tmp_path: Path):
+def test_command_is_installed_and_answers(command: str, tmp_path: Path) -> None:
     """Run in a folder that has no `gaia`, so that only the installation can find it."""
     program = Path(sys.executable).with_name(command)
 
@@ -30,7 +30,7 @@ def test_command_is_installed_and_answers(command: str, tmp_path: Path):
     assert done.stdout.startswith(f"usage: {command} ")
 
 
-def test_installation_is_this_folder(tmp_path: Path):
+def test_installation_is_this_folder(tmp_path: Path) -> None:
     where = "import gaia; print(gaia.__file__)"
 
     found = subprocess.check_output([sys.executable, "-c", where], cwd=tmp_path, text=True)

@@ -9,6 +9,7 @@ Each is a whole subnet's run of a day, and one more is the run without any. -rP 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -19,14 +20,16 @@ PLACE = next(spec.index for spec in population() if spec.behaviour is Behaviour.
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> HostileRun:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> HostileRun:
     state_dir = tmp_path_factory.mktemp("undisturbed") / "state"
     return asyncio.run(run_with({PLACE: Behaviour.DEAD}, state_dir))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("behaviour", HOSTILE)
-async def test_one_hostile_miner_of_twelve_changes_no_bit_for_the_others(undisturbed, tmp_path, behaviour):
+async def test_one_hostile_miner_of_twelve_changes_no_bit_for_the_others(
+    undisturbed: HostileRun, tmp_path: Path, behaviour: Behaviour
+) -> None:
     run = await run_with({PLACE: behaviour}, tmp_path / "state")
 
     state, reason = run.verdicts[behaviour]

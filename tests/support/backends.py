@@ -19,7 +19,8 @@ from distributed import Client
 from gaia.validator.app.meeting.rendezvous import Board, board_path, read_board, short_directory
 from tests.support.backend_handlers import WRITES
 from tests.support.patience import Deadline, patience
-from tests.support.roles import PATIENCE_S, ROOT, until
+from tests.support.repository import ROOT
+from tests.support.roles import PATIENCE_S, until
 
 HANDLERS = "tests.support.backend_handlers"
 WORKERS = 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from gaia.validator.utils.errors import (
     NotYetAvailable,
     QuarantinedError,
 )
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
 
 FIELDS = ["2t", "msl"]
@@ -136,14 +138,14 @@ class FakeMiners:
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
         found = self._reach(miner, "request_forecast")
-        return JobOffer(accepted=found.accepts, job_id=f"job-{miner.uid}", message="busy")
+        return JobOffer(accepted=found.accepts, job_id=MinerJobId(f"job-{miner.uid}"), message="busy")
 
-    async def forecast_ready(self, miner: Neuron, job_id: str) -> bool:
+    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
         found = self._reach(miner, "forecast_ready")
         found.polls_until_ready -= 1
         return found.polls_until_ready < 0
 
-    async def open_store(self, miner: Neuron, job_id: str) -> StoreAccess:
+    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
         found = self._reach(miner, "open_store")
         return StoreAccess(url_path="/forecasts/x.zarr", manifest_sha256=found.manifest_sha256, token="t")
 
@@ -166,6 +168,9 @@ class FakeMiners:
         return len(paths)
 
 
+Dispatch = Callable[[WorkUnit], Coroutine[Any, Any, ResultUnit]]
+
+
 class FakePool:
     """Answers each handler as the real one would; the score is the miner's place in the list."""
 
@@ -173,8 +178,13 @@ class FakePool:
         self._miners = {miner.hotkey: (place, miner) for place, miner in enumerate(miners)}
         self.units: list[WorkUnit] = []
         self.interrupt: Callable[[WorkUnit], None] | None = None
+        self.dispatch: Dispatch = self._dispatch
+        """What answers a unit; a test may put another in its place."""
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
+        return await self.dispatch(unit)
+
+    async def _dispatch(self, unit: WorkUnit) -> ResultUnit:
         self.units.append(unit)
         if self.interrupt is not None:
             self.interrupt(unit)
@@ -194,7 +204,8 @@ class FakePool:
             field = {"finite_fraction": 0.5, "minimum": 1.0, "maximum": 2.0, "mean": 1.5, "plausible": False}
             return {"fields": {"2t": field}}
         if unit.handler.startswith("weather.copies."):
-            return resolve(unit.handler)(payload)
+            found: dict[str, Any] = resolve(unit.handler)(payload)
+            return found
         if unit.handler == "weather.score.batch":
             return {hotkey: self._member(payload, hotkey) for hotkey in payload["forecasts"]}
         return self._forecast(payload, Path(payload["store_dir"]).name)
@@ -279,5 +290,14 @@ class FakeArchive:
         destination.parent.mkdir(parents=True, exist_ok=True)
 
 
-def archives(clock: FakeClock) -> Archives:
-    return Archives(gfs=FakeArchive(clock), era5=FakeArchive(clock), climatology=FakeArchive(clock))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeArchives(Archives):
+    """Archives of which a test may ask more than the clients do."""
+
+    gfs: FakeArchive
+    era5: FakeArchive
+    climatology: FakeArchive
+
+
+def archives(clock: FakeClock) -> FakeArchives:
+    return FakeArchives(gfs=FakeArchive(clock), era5=FakeArchive(clock), climatology=FakeArchive(clock))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import eccodes
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.support.weather_handlers import gfs_compute, verification_compute
 
@@ -14,12 +16,12 @@ INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
 VALID_TIME = INIT_TIME + timedelta(hours=12)
 
 
-def a_field(mean: float = 280.0, shape: tuple[int, int] = (181, 360)) -> np.ndarray:
+def a_field(mean: float = 280.0, shape: tuple[int, int] = (181, 360)) -> NDArray[np.float32]:
     """A field no two points of which are equal, smallest at the north pole at 0 east."""
     return (mean + np.linspace(0.0, 10.0, shape[0] * shape[1])).reshape(shape).astype(np.float32)
 
 
-def decode_gfs(folder: Path, content: bytes, fields: list[str], **changed) -> dict:
+def decode_gfs(folder: Path, content: bytes, fields: list[str], **changed: Any) -> dict[str, Any]:
     (folder / "gfs").write_bytes(content)
     payload = {
         "grid": "1.0",
@@ -33,8 +35,8 @@ def decode_gfs(folder: Path, content: bytes, fields: list[str], **changed) -> di
 
 
 def decode_era5(
-    folder: Path, content: bytes, fields: list[str], valid_time: datetime = VALID_TIME, **changed
-) -> dict:
+    folder: Path, content: bytes, fields: list[str], valid_time: datetime = VALID_TIME, **changed: Any
+) -> dict[str, Any]:
     (folder / "era5").write_bytes(content)
     return verification_compute(
         {
@@ -49,7 +51,7 @@ def decode_era5(
     )
 
 
-def stored(value: dict, name: str) -> np.ndarray:
+def stored(value: dict[str, Any], name: str) -> NDArray[np.float32]:
     return np.fromfile(value["fields"][name]["path"], "<f4").reshape(181, 360)
 
 
@@ -62,6 +64,6 @@ def altered(content: bytes, *, flip: bool = False, **keys: object) -> bytes:
     if flip:
         values = values.reshape(181, 360)[::-1].ravel()
     eccodes.codes_set_values(message, values)
-    result = eccodes.codes_get_message(message)
+    result: bytes = eccodes.codes_get_message(message)
     eccodes.codes_release(message)
     return result

@@ -45,9 +45,9 @@ class ProcessState:
 
     def changes(self, before: ProcessState) -> list[str]:
         """Return a sentence for each thing that is not as it was."""
-        return list(self._changes(before))
+        return [*self._changed_signals(before), *self._changed_surroundings(before)]
 
-    def _changes(self, before: ProcessState) -> Iterator[str]:
+    def _changed_signals(self, before: ProcessState) -> Iterator[str]:
         for number, handler in self.handlers.items():
             if handler != before.handlers[number]:
                 yield f"the handler of {_name(number)} is {handler}, and was {before.handlers[number]}"
@@ -55,6 +55,8 @@ class ProcessState:
             yield f"blocked signals are {_names(self.blocked)}, and were {_names(before.blocked)}"
         if self.timer and not before.timer:
             yield "an alarm is set"
+
+    def _changed_surroundings(self, before: ProcessState) -> Iterator[str]:
         for name in ("folder", "umask", "policy"):
             if getattr(self, name) != getattr(before, name):
                 yield f"the {name} is {getattr(self, name)}, and was {getattr(before, name)}"

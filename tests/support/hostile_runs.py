@@ -46,6 +46,7 @@ async def run_with(recast: Mapping[int, Behaviour], state_dir: Path) -> HostileR
         await subnet.start()
         progress = await until(subnet, lambda progress: progress.is_settled(1), PATIENCE_S)
         report = await subnet.report(progress, {})
+    assert subnet.validator is not None
     strangers = {hotkey for hotkey, spec in subnet.specs.items() if spec.index in recast}
     summary = json.loads((state_dir / "summary.json").read_text())
     fields = [row for row in summary["components"] if row["hotkey"] not in strangers]

@@ -22,7 +22,9 @@ async def liar(answer: Answer, certificate: tuple[Path, Path] | None = None) -> 
         context.load_cert_chain(*certificate)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        answers.add(task)
         try:
             await answer(await reader.readuntil(b"\r\n\r\n"), writer)
             await writer.drain()

@@ -21,16 +21,21 @@ ADDRESSES = Addresses(
 
 def a_run(day: int = 0, **changes: Any) -> RunProgress:
     init_time = INIT_TIME + timedelta(days=day)
-    dull = {"run_id": f"{init_time:%Y-%m-%dT%HZ}", "init_time": init_time, "rule_set": "gaia-2.9"}
+    dull: dict[str, Any] = {
+        "run_id": f"{init_time:%Y-%m-%dT%HZ}",
+        "init_time": init_time,
+        "rule_set": "gaia-2.9",
+    }
     return RunProgress(**dull | {"completed": False} | changes)
 
 
 def a_forecast(hotkey: str = "5Miner", uid: int = 1, **changes: Any) -> ForecastProgress:
-    return ForecastProgress(**{"run_id": RUN_ID, "hotkey": hotkey, "uid": uid, "state": "planned"} | changes)
+    dull: dict[str, Any] = {"run_id": RUN_ID, "hotkey": hotkey, "uid": uid, "state": "planned"}
+    return ForecastProgress(**dull | changes)
 
 
 def some_weights(**changes: Any) -> WeightsProgress:
-    dull = {
+    dull: dict[str, Any] = {
         "block": 99,
         "block_hash": "0xab",
         "extrinsic": "99-1",

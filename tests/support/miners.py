@@ -64,7 +64,8 @@ def an_atmosphere(init_time: datetime = INIT_TIME) -> dict[str, Field]:
     lat = np.linspace(90.0, -90.0, 181, dtype=np.float32)[:, np.newaxis]
     lon = np.arange(360, dtype=np.float32)[np.newaxis, :]
     wave = np.cos(np.radians(lat)) * np.sin(np.radians(3 * lon))
-    return {"2t": 270.0 + 20.0 * wave, "msl": 101_000.0 + 900.0 * wave, "z500": 55_000.0 + 500.0 * wave}
+    fields = {"2t": 270.0 + 20.0 * wave, "msl": 101_000.0 + 900.0 * wave, "z500": 55_000.0 + 500.0 * wave}
+    return {name: field.astype(np.float32) for name, field in fields.items()}
 
 
 def a_model() -> Persistence:

@@ -27,7 +27,7 @@ REPORT = {
 class StagedSubnet(LocalSubnet):
     """Plays `story`, the last scene of which stays: it must be one that ends the command."""
 
-    story = (Progress(), Progress(runs=(a_run(),)), a_finished_run())
+    story: tuple[Progress, ...] = (Progress(), Progress(runs=(a_run(),)), a_finished_run())
     drains = True
     started: Options | None = None
     stops = 0
@@ -81,7 +81,7 @@ class ClingingSubnet(EndlessSubnet):
 
 def main() -> int:
     """Run the command line with the subnet that the first argument names."""
-    command.LocalSubnet = globals()[sys.argv[1]]
+    vars(command)["LocalSubnet"] = globals()[sys.argv[1]]
     return command.main(sys.argv[2:])
 
 

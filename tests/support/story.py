@@ -55,12 +55,12 @@ class Story:
         return WeatherTask(
             self.settings.weather,
             self.database,
-            self.miners_client,
-            self.archives,
-            self.pool,
-            self.metagraph,
-            self.clock,
-            CopyBook(self.settings, self.database, self.pool),
+            miners=self.miners_client,
+            archives=self.archives,
+            pool=self.pool,
+            metagraph=self.metagraph,
+            clock=self.clock,
+            copies=CopyBook(self.settings.weather, self.database, self.pool),
             monotonic=lambda: self.seconds,
         )
 

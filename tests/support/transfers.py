@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
@@ -21,7 +21,9 @@ class Stream(httpx.AsyncByteStream):
         yield self.content[1:]
 
 
-def a_transfer(handler, timeout_s: float = 60.0) -> Transfer:
+def a_transfer(
+    handler: Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]], timeout_s: float = 60.0
+) -> Transfer:
     """A transfer whose requests `handler` answers, either at once or when awaited."""
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -1,9 +1,12 @@
 """A setter of weights on a real database, with a signer and a chain that a test plays."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.weights.setting import WeightSetter
+from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import WeightsRead, WeightsSet
 from tests.support.fakes import FakeMetagraph, a_metagraph
@@ -15,18 +18,22 @@ MINERS = ["5Best", "5Second", "5Third"]
 class FakeSigner:
     """A signer and its chain; a test decides what the chain holds of us."""
 
-    def __init__(self):
-        self.signed = []
-        self.failures = []
-        self.promised = []
-        self.held = WeightsRead(request_id=1, block=1000, last_update=0, update_hash="0xcd", pairs=[])
+    def __init__(self) -> None:
+        self.signed: list[list[tuple[int, int]]] = []
+        self.failures: list[Exception] = []
+        self.promised: list[int | None] = []
+        self.held: WeightsRead | Exception = WeightsRead(
+            request_id=1, block=1000, last_update=0, update_hash="0xcd", pairs=[]
+        )
 
-    async def read_weights(self):
+    async def read_weights(self) -> WeightsRead:
         if isinstance(self.held, Exception):
             raise self.held
         return self.held
 
-    async def set_weights(self, uids, weights, version_key, promised_block):
+    async def set_weights(
+        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
+    ) -> WeightsSet:
         self.signed.append(list(zip(uids, weights, strict=True)))
         self.promised.append(promised_block)
         if self.failures:
@@ -43,12 +50,12 @@ class FakeSigner:
 class FakeCopies:
     """Finds what a test says, or is not done yet."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self) -> None:
+        self.asked: list[tuple[Mapping[str, Collection[str]], Sequence[str]]] = []
         self.found = FoundCopies(pairs=(), committed={}, products=())
-        self.failures = []
+        self.failures: list[Exception] = []
 
-    async def find(self, members, earning):
+    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
         self.asked.append((members, earning))
         if self.failures:
             raise self.failures.pop()
@@ -58,7 +65,7 @@ class FakeCopies:
 class Setting:
     """A setter on a database with one scored run."""
 
-    def __init__(self, database, **changes):
+    def __init__(self, database: Database, **changes: Any) -> None:
         self.database = database
         self.signer = FakeSigner()
         self.metagraph = FakeMetagraph(a_metagraph(MINERS))
@@ -66,7 +73,7 @@ class Setting:
         self.settings = Settings(burn_fraction=0.5, **changes)
         self.setter = self.successor()
 
-    def successor(self):
+    def successor(self) -> WeightSetter:
         """A setter that knows what is in the database alone."""
         return WeightSetter(
             self.settings.chain,
@@ -78,8 +85,14 @@ class Setting:
         )
 
     async def record_run(
-        self, init_time, scores, excused=(), completed=True, rule_set="gaia-2.9", leads=None
-    ):
+        self,
+        init_time: datetime,
+        scores: Mapping[str, float],
+        excused: Collection[str] = (),
+        completed: bool = True,
+        rule_set: str = "gaia-2.9",
+        leads: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
         run_id = f"{init_time:%Y-%m-%d}"
         async with self.database.transaction() as connection:
             await connection.execute(
@@ -112,11 +125,11 @@ class Setting:
                     (leads or {}).get(hotkey, {}),
                 )
 
-    async def journal(self):
+    async def journal(self) -> list[dict[str, Any]]:
         async with self.database.transaction() as connection:
             return [dict(row) for row in await connection.fetch("SELECT * FROM weight_journal")]
 
-    def at_block(self, block, last_update=0):
+    def at_block(self, block: int, last_update: int = 0) -> None:
         fresh = a_metagraph(MINERS, block=block)
         own = fresh.neurons[0]
         fields = {name: getattr(own, name) for name in own.__struct_fields__}

@@ -365,7 +365,7 @@ class Alarm:
 
 def test_worker_to_whom_no_other_unit_comes_takes_the_alarm_back(engine: Engine) -> None:
     alarm = Alarm()
-    worker = ComputeWorker(orders(engine.path), guard=cast(WorkerGuard, alarm))
+    worker = ComputeWorker(orders(engine.path), guard=cast("WorkerGuard", alarm))
     thread = threading.Thread(target=worker.run)
     thread.start()
     engine.accept()

@@ -28,13 +28,13 @@ def _broken(page: Path, link: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path):
+def test_links_lead_somewhere(page: Path) -> None:
     links = LINK.findall(CODE.sub("", page.read_text()))
 
     assert [link for link in links if "://" not in link and _broken(page, link)] == []
 
 
-def test_decisions_are_numbered_without_a_gap():
+def test_decisions_are_numbered_without_a_gap() -> None:
     records = sorted(DECISIONS.glob("[0-9]*.md"))
 
     assert [int(record.name[:4]) for record in records] == list(range(1, len(records) + 1))
@@ -43,7 +43,7 @@ def test_decisions_are_numbered_without_a_gap():
     ]
 
 
-def test_index_names_each_decision_as_it_names_itself():
+def test_index_names_each_decision_as_it_names_itself() -> None:
     records = sorted(DECISIONS.glob("[0-9]*.md"))
     titles = {record.name: record.read_text().split("\n")[0].removeprefix("# ") for record in records}
 
@@ -52,7 +52,7 @@ def test_index_names_each_decision_as_it_names_itself():
     assert {file: title for title, file in listed} == titles
 
 
-def test_navigation_of_the_site_is_complete():
+def test_navigation_of_the_site_is_complete() -> None:
     """The build fails too; this says which line is missing without the build."""
     named = set(re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}

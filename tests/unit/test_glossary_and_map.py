@@ -27,11 +27,11 @@ def _entries() -> list[str]:
 
 
 @pytest.mark.parametrize("noun", COINED.split(", "))
-def test_noun_that_we_coined_is_in_the_glossary(noun: str):
+def test_noun_that_we_coined_is_in_the_glossary(noun: str) -> None:
     assert noun in _entries()
 
 
-def test_glossary_is_sorted_and_has_each_word_once():
+def test_glossary_is_sorted_and_has_each_word_once() -> None:
     tables = re.findall(r"(?:^\|.*\n)+", GLOSSARY.read_text(), re.MULTILINE)
     columns = [[row.split("|")[1].strip(" `") for row in table.splitlines()[2:]] for table in tables]
 
@@ -55,7 +55,7 @@ def _mapped() -> set[str]:
     return shown
 
 
-def test_map_of_the_architecture_shows_every_folder_of_code():
+def test_map_of_the_architecture_shows_every_folder_of_code() -> None:
     folders = {file.parent for top in ("gaia", "scripts") for file in (ROOT / top).rglob("*.py")}
     paths = {str(folder.relative_to(ROOT)) for folder in folders}
     shown = _mapped()

@@ -101,7 +101,7 @@ def test_one_worker_per_core_less_one_by_default(tmp_path: Path, monkeypatch: py
         assert supervisor_options(settings, lock_fd=-1).workers == workers
 
 
-def test_with_a_cluster_no_compute_worker_of_ours_is_started():
+def test_with_a_cluster_no_compute_worker_of_ours_is_started() -> None:
     settings = Settings(
         compute_backend="dask", dask_scheduler="tcp://cluster:8786", sandbox="off", compute_workers=3
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from gaia.cli.pictures import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALIKE = 0.95
 """Correlation of errors that two independent models hardly reach."""

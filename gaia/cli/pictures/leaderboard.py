@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
 from gaia.cli.pictures import style
 from gaia.cli.significance import half_width
-from gaia.validator.db.rows import OverallRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gaia.validator.db.rows import OverallRow
 
 _BESIDE = 4.0
 """Offset between coloured lines, in points of the paper."""

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import cm, colormaps, colors
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gaia.cli.pictures import style
 from gaia.cli.significance import is_significant
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.validator.db.rows import ComponentRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gaia.validator.db.rows import ComponentRow
 
 BASELINES = ("climatology", "gfs", "persistence", "blend")
 _MOST_NUMBERED = 30

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite
 from statistics import fmean
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from gaia.cli.pictures import style
 from gaia.cli.pictures.scorecard import baseline_mse
 from gaia.cli.significance import half_width
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.validator.db.rows import ComponentRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gaia.validator.db.rows import ComponentRow
 
 _PUBLIC = {
     "gfs": ("GFS", (0, (5, 2))),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 # Okabe and Ito (2008), Color Universal Design: told apart with any colour vision. Yellow is too faint for lines.

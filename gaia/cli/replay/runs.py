@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, key_of, pool, units_of
-from gaia.tasks.defined_tasks.weather.outcomes import score_of, total_of
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
-from gaia.tasks.defined_tasks.weather.units import LeadScored
-from gaia.validator.db.history import StoredRun
 from gaia.validator.db.inputs import Contract
-from gaia.validator.db.rows import ComponentRow, LeadRow
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.units import LeadScored
+    from gaia.validator.db.history import StoredRun
+    from gaia.validator.db.rows import ComponentRow, LeadRow
 
 _UNSCORED = Contract(day1_lead_hours=(), final_lead_hours=(), day1_fields=(), final_fields=())
 """Contract of a run without scores; rejected and excused forecasts score the same under any contract."""

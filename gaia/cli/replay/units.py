@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,12 +29,14 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.app.children.preload import SINGLE_THREADED, load_handlers
 from gaia.validator.app.sandbox.confine import confine, grant_for
-from gaia.validator.db.history import StoredRun
-from gaia.validator.db.rows import ComponentRow, ForecastRow, InputsRow, LeadRow
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.identities import Hotkey, RunId
-from gaia.validator.utils.ipc_types import SandboxMode
+
+if TYPE_CHECKING:
+    from gaia.validator.db.history import StoredRun
+    from gaia.validator.db.rows import ComponentRow, ForecastRow, InputsRow, LeadRow
+    from gaia.validator.utils.ipc_types import SandboxMode
 
 Key = tuple[Hotkey, str, LeadKind, int]
 """(hotkey, rule set, kind, lead in hours)."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gaia.cli.replay.runs import Comparison
 from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import MATRICES
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, from_parts, vector_of
-from gaia.validator.db.gram_matrices import GramMatrix
-from gaia.validator.db.rows import VectorRow
+
+if TYPE_CHECKING:
+    from gaia.validator.db.gram_matrices import GramMatrix
+    from gaia.validator.db.rows import VectorRow
 
 Finder = Callable[[FindOverlaps], Overlaps]
 """Function that runs the unit for overlaps; may raise a `GaiaError`."""

@@ -10,17 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gaia.localnet.archives.grib import era5_file
-from gaia.localnet.weather.replay import WeatherReplay
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES
 from gaia.validator.utils.files import put_file
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gaia.localnet.weather.replay import WeatherReplay
+    from gaia.tasks.defined_tasks.base import Clock
 
 ERA5_DELAY = timedelta(days=5)
 DATASETS: Mapping[str, bool] = {

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from numcodecs import Blosc
 
-from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_field
+
+if TYPE_CHECKING:
+    from gaia.localnet.weather.replay import WeatherReplay
 
 HOURS = (0, 6, 12, 18)
 DAYS = 366

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import eccodes
 import numpy as np
 
-from gaia.localnet.weather.errors import Field
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
+
+if TYPE_CHECKING:
+    from gaia.localnet.weather.errors import Field
 
 _BITS_PER_VALUE = 16
 _GRAVITY = 9.80665

@@ -11,21 +11,25 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gaia.localnet.archives.cds import CdsDesk
 from gaia.localnet.archives.climatology import ClimatologyStore
 from gaia.localnet.archives.grib import gfs_file
 from gaia.localnet.archives.troubles import CONTROL_PATH, Troubles
-from gaia.localnet.weather.replay import WeatherReplay
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.validator.utils.files import put_file
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from gaia.localnet.weather.replay import WeatherReplay
+    from gaia.tasks.defined_tasks.base import Clock
 
 GFS_DELAY = timedelta(hours=4)
 """Delay after a cycle's time at which all its files appear; NOAA's appear after 3.5 to 5 h."""

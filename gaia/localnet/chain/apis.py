@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gaia.localnet.chain.blocks import Block
 from gaia.localnet.chain.pallet import SubtensorPallet
-from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.blocks import Block
+    from gaia.localnet.chain.runtime import ChainRuntime
 
 _FEE = {"weight": {"ref_time": 10**8, "proof_size": 3593}, "class": "Normal", "partial_fee": 124414}
 _SYMBOL = "\N{GREEK SMALL LETTER ALPHA}".encode()

@@ -7,13 +7,15 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bittensor_core
 
-from gaia.localnet.chain.pallet import ChainNeuron, DispatchError, SubnetRules, SubtensorPallet
-from gaia.localnet.chain.runtime import ChainRuntime
+from gaia.localnet.chain.pallet import ChainNeuron, DispatchError, Event, SubnetRules, SubtensorPallet
 from gaia.localnet.chain.storage import ChainStorage
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.runtime import ChainRuntime
 
 KEPT_HASHES = 4096
 KEPT_BLOCKS = 128
@@ -158,14 +160,17 @@ class BlockChain:
         self._write_account(extrinsic.signer, account | {"nonce": account["nonce"] + 1})
         before = self.storage.snapshot()
         try:
-            if extrinsic.pallet != "SubtensorModule":
-                raise DispatchError("CallFiltered", "System")
-            events = self.pallet.dispatch(extrinsic.signer, extrinsic.function, extrinsic.arguments)
+            events = self._dispatched(extrinsic)
         except DispatchError as refusal:
             self.storage.restore(before)
             error = self.runtime.module_error(refusal.pallet, refusal.name)
             return [("System", "ExtrinsicFailed", {"dispatch_error": error, "dispatch_info": _INFO})]
         return [*events, ("System", "ExtrinsicSuccess", {"dispatch_info": _INFO})]
+
+    def _dispatched(self, extrinsic: Extrinsic) -> list[Event]:
+        if extrinsic.pallet != "SubtensorModule":
+            raise DispatchError("CallFiltered", "System")
+        return self.pallet.dispatch(extrinsic.signer, extrinsic.function, extrinsic.arguments)
 
     def _checked(self, raw: bytes) -> Extrinsic:
         try:

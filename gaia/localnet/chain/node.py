@@ -58,6 +58,7 @@ class LocalChain:
     def __init__(
         self,
         neurons: Sequence[ChainNeuron],
+        *,
         netuid: int = 57,
         block_time_s: float = 0.25,
         tempo: int = 10,

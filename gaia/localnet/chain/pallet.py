@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gaia.localnet.chain.storage import ChainStorage
+if TYPE_CHECKING:
+    from gaia.localnet.chain.storage import ChainStorage
 
 RAO_PER_TOKEN = 10**9
 U16_MAX = 65535
@@ -109,7 +110,7 @@ class SubtensorPallet:
         write("SubnetOwner", netuid, value=rules.owner_coldkey)
         write("SubnetOwnerHotkey", netuid, value=rules.owner_hotkey)
         for neuron in neurons:
-            self._register(netuid, neuron.hotkey, neuron.coldkey, neuron.validator_permit)
+            self._register(netuid, neuron.hotkey, neuron.coldkey, permit=neuron.validator_permit)
             write("TotalHotkeyAlpha", neuron.hotkey, netuid, value=int(neuron.stake * RAO_PER_TOKEN))
             if neuron.ip:
                 served = _UNSERVED | {
@@ -139,7 +140,7 @@ class SubtensorPallet:
             )
         return rows
 
-    def _register(self, netuid: int, hotkey: str, coldkey: str, permit: bool) -> int:
+    def _register(self, netuid: int, hotkey: str, coldkey: str, *, permit: bool) -> int:
         read, write = self._storage.read, self._storage.write
         uid = int(read("SubnetworkN", netuid))
         write("SubnetworkN", netuid, value=uid + 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaia.localnet.chain.apis import RuntimeApis
-from gaia.localnet.chain.blocks import BlockChain
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.blocks import BlockChain
 
 SUBSCRIPTIONS = (
     "author_submitAndWatchExtrinsic",
@@ -39,7 +41,7 @@ class RpcMethods:
             "rpc_methods": lambda: {"methods": [*sorted(self._methods), *SUBSCRIPTIONS]},
             "state_call": self._state_call,
             "state_getKeysPaged": self._keys_paged,
-            "state_getMetadata": lambda block_hash=None: chain.runtime.metadata_v14,
+            "state_getMetadata": lambda _block_hash=None: chain.runtime.metadata_v14,
             "state_getRuntimeVersion": self.runtime_version,
             "state_getStorage": self._storage,
             "state_getStorageAt": self._storage,

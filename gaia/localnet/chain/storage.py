@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gaia.localnet.chain.runtime import ChainRuntime
+if TYPE_CHECKING:
+    from gaia.localnet.chain.runtime import ChainRuntime
 
 
 class ChainStorage:

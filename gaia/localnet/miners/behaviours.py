@@ -143,7 +143,7 @@ class DeadMiner:
     """Accepts connections and never answers."""
 
     def __init__(
-        self, spec: MinerSpec, on_answered: Callable[[Question], None] = lambda question: None
+        self, spec: MinerSpec, on_answered: Callable[[Question], None] = lambda _question: None
     ) -> None:
         self.hotkey: str = keypair(spec.uri).ss58_address
         self._on_answered = on_answered

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gaia.localnet.weather.replay import WeatherReplay
 from gaia.miner.inference import Field, ForecastField, ForecastModel
+
+if TYPE_CHECKING:
+    from gaia.localnet.weather.replay import WeatherReplay
 
 KEPT_BITS = 16
 NAN_SHARE = 0.0005
@@ -65,7 +68,7 @@ def graded(replay: WeatherReplay, fields: Sequence[str], grid: str, seed: int, s
 
 def persistence(replay: WeatherReplay, fields: Sequence[str], grid: str) -> ReplayModel:
     """Return a persistence model."""
-    return ReplayModel(fields, lambda init_time, lead, name: replay.persistence(init_time, name, grid))
+    return ReplayModel(fields, lambda init_time, _lead, name: replay.persistence(init_time, name, grid))
 
 
 def gfs_clone(replay: WeatherReplay, fields: Sequence[str], grid: str) -> ReplayModel:

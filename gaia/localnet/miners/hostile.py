@@ -8,20 +8,23 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gaia.localnet.miners.local_miner import LocalMiner, World
 from gaia.localnet.miners.tls_breaker import TlsBreaker
 from gaia.localnet.options import MINER_TIMEOUT_S
 from gaia.localnet.population import Behaviour, MinerSpec
-from gaia.miner.inference import ForecastModel
 from gaia.tasks.defined_tasks.weather.wire.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from gaia.tasks.defined_tasks.weather.wire.messages import INITIATE_PATH, POLL_PATH, STORE_PATH
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gaia.miner.inference import ForecastModel
 
 PADDED_BYTES = int(7.8 * 1024 * 1024)
 DRIP_S = 0.8 * MINER_TIMEOUT_S

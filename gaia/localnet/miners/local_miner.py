@@ -8,12 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gaia.localnet.population import MinerSpec
 from gaia.localnet.wallets import keypair
 from gaia.localnet.weather.replay import WeatherReplay
-from gaia.miner.inference import ForecastModel
 from gaia.miner.jobs import MinerOptions
 from gaia.miner.server import Question, ReferenceMiner
 from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
@@ -27,6 +26,9 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
     job_id_of,
 )
 from gaia.validator.core.clock import SimulatedClock
+
+if TYPE_CHECKING:
+    from gaia.miner.inference import ForecastModel
 
 ANSWER_TAKES = timedelta(minutes=1)
 """Simulated time from a request to its forecast, independent of the real time that it needs."""

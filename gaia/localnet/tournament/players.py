@@ -162,8 +162,8 @@ def _own_model() -> Iterator[Strategy]:
     def own(name: str, uids: Callable[[World, Array], list[Uid]], skill: float = MEDIAN_SKILL) -> Strategy:
         return Strategy(name, Kind.OWN_MODEL, lambda world: uids(world, own_model(world, skill)))
 
-    yield own("honest, median model", lambda world, model: [Uid(errors=model)])
-    yield own("honest, best model", lambda world, model: [Uid(errors=model)], BEST_SKILL)
+    yield own("honest, median model", lambda _world, model: [Uid(errors=model)])
+    yield own("honest, best model", lambda _world, model: [Uid(errors=model)], BEST_SKILL)
     yield own("skips hard runs", lambda world, model: [Uid(errors=model, rejected=_hard(world))])
     yield own("cannot be asked in hard runs", lambda world, model: [Uid(errors=model, present=~_hard(world))])
     yield own(
@@ -172,7 +172,7 @@ def _own_model() -> Iterator[Strategy]:
     )
     yield own("registers anew every 5 runs", _anew)
     yield own("registers anew after each bad run", _whitewashed)
-    yield own("two equal uids at once", lambda world, model: [Uid(errors=model)] * 2)
+    yield own("two equal uids at once", lambda _world, model: [Uid(errors=model)] * 2)
     yield own(
         "ring: 5 losers beside one model",
         lambda world, model: [Uid(errors=model), *(Uid(errors=world.climatology) for _ in range(5))],

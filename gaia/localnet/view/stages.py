@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from gaia.localnet.view.watch import Progress
+if TYPE_CHECKING:
+    from gaia.localnet.view.watch import Progress
 
 
 class Stage(StrEnum):

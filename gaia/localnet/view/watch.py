@@ -13,7 +13,7 @@ import asyncpg
 
 from gaia.validator.db.statements import read_statements
 
-# The database is not started, is being replaced, or has no tables yet: look again later.
+# The database is not started, is being replaced, has no tables yet or those of an earlier release: look again later.
 NOT_NOW = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -23,6 +23,7 @@ NOT_NOW = (
     asyncpg.CrashShutdownError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
     OSError,
     TimeoutError,
 )

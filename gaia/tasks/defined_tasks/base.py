@@ -7,10 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.ipc_types import Metagraph, Neuron, ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import Metagraph, Neuron, ResultUnit, WorkUnit
 
 
 class Clock(Protocol):

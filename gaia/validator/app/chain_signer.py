@@ -41,13 +41,13 @@ from gaia.validator.utils.ipc_types import (
     encode_frame,
 )
 from gaia.validator.utils.proxies import spare_loopback
-from gaia.validator.utils.settings.chain import ChainSettings
-from gaia.validator.utils.settings.handed import SignerSettings
 
 if TYPE_CHECKING:
     from bittensor import Wallet
 
     from gaia.validator.core.chain.client import ChainClient
+    from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.settings.handed import SignerSettings
 
 _PR_SET_DUMPABLE = 4
 _READ_BYTES = 65536

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,6 @@ from gaia.validator.app.children.preload import load_handlers
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
-from gaia.validator.app.supervisor_options import WorkerOrders
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import (
@@ -41,6 +40,9 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
+
+if TYPE_CHECKING:
+    from gaia.validator.app.supervisor_options import WorkerOrders
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -72,7 +74,7 @@ def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) ->
     if orders.sandbox != "off":
         worker.lock_in(orders.sandbox, orders.data_dir)
 
-    def drain(signum: int, frame: FrameType | None) -> None:
+    def drain(_signum: int, _frame: FrameType | None) -> None:
         worker.drain()
 
     signal.signal(signal.SIGTERM, drain)
@@ -240,20 +242,7 @@ class ComputeWorker:
     def _hear(self, connection: socket.socket, message: ToWorker) -> None:
         match message:
             case WorkUnit():
-                if self._guard is not None:
-                    self._guard.arm(message.deadline_at)
-                self._unacknowledged, frame = encode_result(attempt_unit(message, self._orders.handlers))
-                if self._guard is not None:
-                    self._guard.disarm()
-                if message.handler != CANARY:
-                    self._served += 1
-                    self._served_at = time.monotonic()
-                self._maybe_ask_to_leave(connection)
-                if self._guard is not None and len(frame) > _FITS_BYTES:
-                    self._guard.rest()  # the engine may read it slowly
-                connection.sendall(frame)
-                if self._guard is not None:
-                    self._guard.tidy(self._unacknowledged.wall_s)
+                self._compute(connection, message)
             case Ack(job_id=job_id, attempt=attempt):
                 held = self._unacknowledged
                 if held is not None and (held.job_id, held.attempt) == (job_id, attempt):
@@ -262,6 +251,22 @@ class ComputeWorker:
                 self._note(Note.ADMITTED)
             case Dismissed():
                 self._is_dismissed = True
+
+    def _compute(self, connection: socket.socket, unit: WorkUnit) -> None:
+        if self._guard is not None:
+            self._guard.arm(unit.deadline_at)
+        self._unacknowledged, frame = encode_result(attempt_unit(unit, self._orders.handlers))
+        if self._guard is not None:
+            self._guard.disarm()
+        if unit.handler != CANARY:
+            self._served += 1
+            self._served_at = time.monotonic()
+        self._maybe_ask_to_leave(connection)
+        if self._guard is not None and len(frame) > _FITS_BYTES:
+            self._guard.rest()  # the engine may read it slowly
+        connection.sendall(frame)
+        if self._guard is not None:
+            self._guard.tidy(self._unacknowledged.wall_s)
 
 
 def attempt_unit(unit: WorkUnit, handlers: str) -> ResultUnit:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.backends.dask_backend import DaskBackend
-from gaia.validator.app.backends.dispatcher import Dispatcher
-from gaia.validator.app.backends.memory_queue import MemoryQueue
 from gaia.validator.app.pool.compute_pool import ComputePool
-from gaia.validator.utils.settings.pool import PoolSettings
+from gaia.validator.app.pool.job_ledger import JobLedger
 
-Compute = ComputePool | Dispatcher
-"""What runs units: `dispatch_and_wait`, `queue_depth`, `busy`, `workers`, `sandbox_level` and `close`."""
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.protocols import ComputeBackend
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 
 async def start_compute(
     settings: PoolSettings, data_dir: Path, pool_socket: socket.socket, board_path: Path
-) -> Compute:
+) -> ComputeBackend:
     """Return compute that accepts units.
 
     Parameters
@@ -35,7 +35,6 @@ async def start_compute(
         If the cluster cannot be reached, or its workers cannot run our units.
     """
     if settings.compute_backend == "local":
-        # Its ledger is queue and backend in one, and survives us in what the workers hold.
         pool = ComputePool(
             settings,
             board_path,
@@ -45,11 +44,12 @@ async def start_compute(
         await pool.start(pool_socket)
         return pool
     cluster = DaskBackend(
+        JobLedger(crash_limit=settings.unit_crash_limit),
         settings.dask_scheduler,
         data_dir.resolve(),
+        queue_limit=settings.pool_queue_limit,
         memory_mib=settings.worker_hard_limit_mib,
         resources={settings.dask_resource: 1} if settings.dask_resource else None,
     )
-    dispatcher = Dispatcher(MemoryQueue(settings.unit_crash_limit, settings.pool_queue_limit), cluster)
-    await dispatcher.start()
-    return dispatcher
+    await cluster.start()
+    return cluster

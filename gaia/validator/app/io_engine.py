@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -21,7 +22,7 @@ from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatology
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
-from gaia.validator.app.io_compute import Compute, start_compute
+from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
@@ -37,9 +38,12 @@ from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.protocols import ComputeBackend
+    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0
@@ -84,7 +88,7 @@ async def _main(engine: IOEngine) -> None:
 class IOEngine:
     """Builds the asynchronous parts, and gives each the sections of the settings that it needs."""
 
-    _pool: Compute
+    _pool: ComputeBackend
     _metagraph: MetagraphKeeper
     _observer: Observer
     _orchestrator: TaskOrchestrator
@@ -139,7 +143,14 @@ class IOEngine:
         self._observer = Observer(pool, database, self._metagraph, self._board_path)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
-            weather, database, CountedMiners(miners), archives, self, self._metagraph, clock, copies
+            weather,
+            database,
+            miners=CountedMiners(miners),
+            archives=archives,
+            pool=self,
+            metagraph=self._metagraph,
+            clock=clock,
+            copies=copies,
         )
         weights = WeightSetter(settings.chain, settings.weights, database, signer, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
@@ -149,7 +160,7 @@ class IOEngine:
             weights,
             Incident(database, "chain"),
             _count_error,
-            pool.close if isinstance(pool, ComputePool) else None,
+            let_go=pool.close if isinstance(pool, ComputePool) else None,
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,

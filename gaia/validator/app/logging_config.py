@@ -176,7 +176,7 @@ def _configure_structlog() -> None:
     import structlog
 
     def hand_over(
-        logger: Any, method: str, values: MutableMapping[str, Any]
+        _logger: Any, _method: str, values: MutableMapping[str, Any]
     ) -> tuple[tuple[str], dict[str, Any]]:
         given = dict(values)
         keywords: dict[str, Any] = {"exc_info": given.pop("exc_info", None)}

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from gaia.validator.db.connection import Database
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
-    from gaia.validator.db.connection import Connection
+    from gaia.validator.db.connection import Connection, Database
 
 MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations"
 # An arbitrary constant; it makes validators that start at once migrate one after the other.

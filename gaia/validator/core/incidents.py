@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gaia.validator.db import journal
-from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
-    from gaia.validator.db.connection import Connection
+    from gaia.validator.db.connection import Connection, Database
 
 log = structlog.get_logger(__name__)
 _MOST_WORDS = 500

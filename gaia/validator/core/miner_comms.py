@@ -14,7 +14,7 @@ from enum import Enum
 from http import HTTPStatus
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -50,8 +50,10 @@ from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.ipc_types import Neuron
-from gaia.validator.utils.settings.miners import MinersSettings
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import Neuron
+    from gaia.validator.utils.settings.miners import MinersSettings
 
 _MIB = 1024 * 1024
 _INPUT_SPACING = timedelta(hours=6)

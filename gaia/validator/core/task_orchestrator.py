@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from gaia.tasks.defined_tasks.base import Clock, GaiaTask
-from gaia.validator.core.chain.metagraph import MetagraphKeeper
-from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.utils.errors import (
     ConfigurationError,
     ExitCode,
     GaiaError,
     TransientError,
 )
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock, GaiaTask
+    from gaia.validator.core.chain.metagraph import MetagraphKeeper
+    from gaia.validator.core.incidents import Incident
+    from gaia.validator.core.weights.setting import WeightSetter
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +53,8 @@ class TaskOrchestrator:
         weights: WeightSetter,
         chain: Incident,
         on_error: Callable[[str], None],
-        let_go: Callable[[], Awaitable[None]] | None = None,
         *,
+        let_go: Callable[[], Awaitable[None]] | None = None,
         tick_interval_s: float,
         metagraph_interval_s: float,
         drain_timeout_s: float,

@@ -51,6 +51,7 @@ async def record_components(
     rule_set: str,
     kind: str,
     components: Sequence[Measured],
+    *,
     truth_digests: Mapping[str, str],
     forecast_digests: Mapping[str, str],
     now: datetime,

@@ -100,7 +100,6 @@ class Database:
         while True:
             try:
                 database._places.adopt(await opening())
-                return database
             except _REFUSED as error:
                 # Python's error about an unreadable address may repeat the password in it.
                 problem = _said(error) if is_drivers(error) else "it is not the address of a server"
@@ -111,6 +110,8 @@ class Database:
                 if time.monotonic() > end:
                     raise _unreachable(setting, _said(error) or f"no answer in {timeout_s:g} s") from error
                 await asyncio.sleep(0.1)
+            else:
+                return database
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

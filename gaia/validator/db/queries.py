@@ -163,6 +163,7 @@ async def record_manifest(
     content: bytes,
     signature: bytes,
     sha256: str,
+    *,
     now: datetime,
     asked_at: datetime,
 ) -> None:
@@ -260,8 +261,8 @@ async def record_lead(
     kind: str,
     lead_hours: int,
     score: float,
-    now: datetime,
     *,
+    now: datetime,
     reason: str | None = None,
     cpu_s: float | None = None,
 ) -> None:

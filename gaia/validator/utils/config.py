@@ -29,6 +29,7 @@ from gaia.validator.utils.settings.weights import WeightsSettings
 Section = TypeVar("Section", bound=HandedSettings)
 
 PREFIX = "GAIA_"
+COMMAND_LINE = "command line"
 RETIRED = frozenset(
     f"GAIA_{name}"
     for name in ("ASYNC_THRESHOLD", "DISABLE_ASYNC", "SCORING_LRU_MAXSIZE", "SCORING_AGGRESSIVE_LRU_MAXSIZE")
@@ -121,9 +122,17 @@ class Settings(
         """Return (environment name, value as text, origin) of every setting; secrets are shown as ***."""
         rows = []
         for name in Settings.model_fields:
-            given = "command line" if name in self.model_fields_set else "default"
+            given = COMMAND_LINE if name in self.model_fields_set else "default"
             rows.append((variable_of(name), shown(getattr(self, name)), self._origins.get(name, given)))
         return rows
+
+    def note_origins(self, origins: Mapping[str, str]) -> None:
+        """Remember where the values of these fields came from, for `describe`."""
+        self._origins.update(origins)
+
+    def from_command_line(self) -> set[str]:
+        """Return the fields that the command line gave."""
+        return {name for name, origin in self._origins.items() if origin == COMMAND_LINE}
 
     def _section(self, kind: type[Section]) -> Section:
         """Return one section; its values are valid because these are."""
@@ -160,12 +169,12 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     for place in reversed(_places(env_file)):
         values |= place()
         origins |= place.origins()
-    origins |= dict.fromkeys(given, "command line")
+    origins |= dict.fromkeys(given, COMMAND_LINE)
     try:
         settings = Settings(**(values | given))
     except ValidationError as error:
         raise _explained(error, origins) from None
-    settings._origins.update(origins)
+    settings.note_origins(origins)
     return settings
 
 
@@ -271,7 +280,7 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Configurat
     if name not in Settings.model_fields:
         return ConfigurationError(variable_of(name), "is not a setting", "remove it")
     origin = origins.get(name, "")
-    variable = origin.split()[-1] if " " in origin and origin != "command line" else variable_of(name)
+    variable = origin.split()[-1] if " " in origin and origin != COMMAND_LINE else variable_of(name)
     secret = Settings.model_fields[name].annotation is SecretStr
     value = "this value" if secret else f'"{shown(first["input"])[:80]}"'
     return ConfigurationError(variable, f"{value} is not allowed", f"use {allowed(name)}")

@@ -22,12 +22,15 @@ class Draft:
         The destination; its folder must exist.
     sync
         Flush the content to the disk before it replaces the destination.
+    is_shared
+        Other processes may write the same destination at this moment: the draft bears our pid. Otherwise the next
+        writer overwrites what a killed one left.
     """
 
-    def __init__(self, path: Path, *, sync: bool = False) -> None:
+    def __init__(self, path: Path, *, sync: bool = False, is_shared: bool = True) -> None:
         self._path = path
         self._sync = sync
-        self._place = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._place = path.with_name(f"{path.name}.{os.getpid()}.part" if is_shared else f"{path.name}.part")
         self._file = self._place.open("wb")
 
     def write(self, content: bytes) -> None:
@@ -77,6 +80,8 @@ def put_file(path: Path, content: bytes, *, sync: bool = False) -> None:
 def whole_file(path: Path, *, sync: bool = False) -> Iterator[WholeFile]:
     """Yield a file that appears at `path` only if the body ends without an error; make missing folders.
 
+    One process at a time writes a file so; its draft replaces the one that a killed process left.
+
     Raises
     ------
     OwnFailure
@@ -85,7 +90,7 @@ def whole_file(path: Path, *, sync: bool = False) -> Iterator[WholeFile]:
     """
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Draft(path, sync=sync)
+        draft = Draft(path, sync=sync, is_shared=False)
     try:
         yield WholeFile(draft, path)
         with _disk(path):

@@ -25,7 +25,7 @@ def echo(payload: Payload) -> Payload:
     return payload
 
 
-def nothing(payload: Payload) -> Payload:
+def nothing(_payload: Payload) -> Payload:
     """Return nothing."""
     return {}
 
@@ -42,7 +42,7 @@ def sum_of_array(array: Any) -> float:
     return float(array.sum(dtype=array.dtype))
 
 
-def libraries(payload: Payload) -> Payload:
+def libraries(_payload: Payload) -> Payload:
     """Import the libraries of a scoring job; return the pid."""
     import numpy as np
     import xarray

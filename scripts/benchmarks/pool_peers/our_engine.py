@@ -132,7 +132,7 @@ class Bench:
 
 
 def run_bench_engine(
-    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+    settings: dict[str, Any], pool_socket: socket.socket, _signer_path: str, board: str
 ) -> None:
     """Run the engine, which loads all that the real engine loads."""
 

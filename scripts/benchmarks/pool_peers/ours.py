@@ -55,7 +55,7 @@ class Ours:
             stdin=subprocess.DEVNULL,
         )
         self._meet_engine()
-        self._order("start")
+        self.order("start")
 
     def close(self) -> None:
         self.engine.close()
@@ -65,11 +65,11 @@ class Ours:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def roundtrip(self, number: int) -> dict[str, float]:
-        found: dict[str, float] = self._order("roundtrip", number)
+        found: dict[str, float] = self.order("roundtrip", number)
         return found
 
     def throughput(self, number: int) -> dict[str, float]:
-        found: dict[str, float] = self._order("throughput", number)
+        found: dict[str, float] = self.order("throughput", number)
         return found
 
     def array(self) -> dict[str, float]:
@@ -80,12 +80,12 @@ class Ours:
         begun = time.perf_counter()
         np.save(path, np.ones(measures.ARRAY_FLOATS, np.float32))
         saved = time.perf_counter() - begun
-        array_ms = float(self._order("array", str(path)))
+        array_ms = float(self.order("array", str(path)))
         return {"array_ms": array_ms, "array_saved_first_ms": array_ms + saved * 1e3}
 
     def start(self) -> dict[str, float]:
         """Measure the start of a worker, from the death of an idle one to its successor's first result."""
-        return {"start_ms": float(self._order("start"))}
+        return {"start_ms": float(self.order("start"))}
 
     def first_start(self) -> dict[str, float]:
         """Measure the time from no process to the first result."""
@@ -97,10 +97,10 @@ class Ours:
         return {"first_start_ms": (time.perf_counter() - begun) * 1e3}
 
     def recovery(self, patience_s: float) -> dict[str, Any]:
-        self._order("start")
+        self.order("start")
         logs = self.data_dir / handlers.WRITES[0]
         found = measures.recovery(lambda payload: _Order(self, "busy", payload), patience_s, logs)
-        self._order("drain")
+        self.order("drain")
         return found
 
     def engine_gap(self) -> dict[str, float]:
@@ -122,11 +122,11 @@ class Ours:
         found = _await(resumed, "commits to resume")
         commits.unlink()
         self._meet_engine()
-        self._order("drain")
+        self.order("drain")
         return {"engine_gap_ms": (min(found) - killed_at) * 1e3}
 
     def _engine_pid(self) -> int:
-        return int(self._order("pid"))
+        return int(self.order("pid"))
 
     def _meet_engine(self) -> None:
         self.engine, _ = self.listener.accept()
@@ -136,7 +136,7 @@ class Ours:
     def _say(self, order: str, *arguments: Any) -> None:
         self.engine.sendall((json.dumps([order, *arguments]) + "\n").encode())
 
-    def _order(self, order: str, *arguments: Any) -> Any:
+    def order(self, order: str, *arguments: Any) -> Any:
         self._say(order, *arguments)
         answer = json.loads(self.answers.readline())
         if "error" in answer:
@@ -150,10 +150,10 @@ class _Order:
     def __init__(self, ours: Ours, order: str, payload: dict[str, Any]) -> None:
         self._ours = ours
         self._job = payload["job"]
-        ours._order(order, payload)
+        ours.order(order, payload)
 
     def result(self, timeout: float | None = None) -> Any:
-        answer = self._ours._order("result", self._job, timeout)
+        answer = self._ours.order("result", self._job, timeout)
         if answer is None:
             raise TimeoutError
         if answer["failure"]:

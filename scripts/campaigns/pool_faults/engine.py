@@ -23,7 +23,7 @@ _BATCH = 64
 
 
 def run_chaos_engine(
-    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+    settings: dict[str, Any], pool_socket: socket.socket, _signer_path: str, board: str
 ) -> None:
     """Submit units until the book is closed and every unit is answered."""
     import uvloop

@@ -81,24 +81,24 @@ def bulky(payload: Payload) -> Payload:
     return {**digest(payload), "padding": "x" * payload["padding"]}
 
 
-def segfault(payload: Payload) -> Payload:
+def segfault(_payload: Payload) -> Payload:
     """Cause a segmentation fault."""
     ctypes.string_at(0)
     return {}
 
 
-def hang(payload: Payload) -> Payload:
+def hang(_payload: Payload) -> Payload:
     """Never return from native code, and block all Python threads."""
     while True:
         ctypes.PyDLL(None).sleep(3600)
 
 
-def hog(payload: Payload) -> Payload:
+def hog(_payload: Payload) -> Payload:
     """Allocate far more memory than a unit may have."""
     return {"size": len(bytearray(_HOG_MIB * _MIB))}
 
 
-def native_hog(payload: Payload) -> Payload:
+def native_hog(_payload: Payload) -> Payload:
     """Allocate in native code until that fails, and then crash like careless native code."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p

@@ -92,7 +92,7 @@ class Soak:
 
 
 def run_soak_engine(
-    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+    settings: dict[str, Any], pool_socket: socket.socket, _signer_path: str, board: str
 ) -> None:
     """Run the soak, write its verdict to the file `verdict`, and wait to be stopped."""
     import uvloop

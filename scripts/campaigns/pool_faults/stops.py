@@ -7,11 +7,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from campaigns.pool_faults import victims
 from gaia.validator.app.children.spawning import is_stopped
-from gaia.validator.app.meeting.rendezvous import Board
+
+if TYPE_CHECKING:
+    from gaia.validator.app.meeting.rendezvous import Board
 
 KINDS = ("worker", "engine", "fork_server")
 PER_KILL = {"worker": 0.052, "engine": 0.016, "fork_server": 0.013}

@@ -8,10 +8,12 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from gaia.validator.app.meeting.rendezvous import Board
+if TYPE_CHECKING:
+    from gaia.validator.app.meeting.rendezvous import Board
 
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from campaigns.state_faults.reading import Reading, read
 from gaia.localnet.options import MINER_TIMEOUT_S, Options, data_dir
 from gaia.localnet.subnet import LocalSubnet
-from gaia.localnet.view.watch import Progress
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
+
+if TYPE_CHECKING:
+    from gaia.localnet.view.watch import Progress
 
 _LOOK_EVERY_S = 0.05
 _HURTS = (b'"event": "step_postponed"', b'"event": "step_failed"')

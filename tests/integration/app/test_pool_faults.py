@@ -21,7 +21,8 @@ from gaia.validator.utils.errors import ExitCode
 from tests.support import stopping
 from tests.support.forecast_stores import CONTRACT, a_field, a_store, put, reference_files
 from tests.support.patience import patience
-from tests.support.roles import ROOT, Supervised, has_ended, until
+from tests.support.repository import ROOT
+from tests.support.roles import Supervised, has_ended, until
 
 Start = Callable[..., Supervised]
 WEATHER = "gaia.tasks.defined_tasks.weather.validator.handlers"

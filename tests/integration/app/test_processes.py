@@ -19,7 +19,8 @@ from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embe
 from gaia.validator.app.children.preload import PARENT_VARIABLE
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import Deadline, patience
-from tests.support.roles import ROOT, has_ended, until
+from tests.support.repository import ROOT
+from tests.support.roles import has_ended, until
 from tests.support.supervised import Start, pid_of, worker_pid
 
 

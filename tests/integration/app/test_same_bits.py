@@ -9,6 +9,9 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,8 @@ from tests.support.weather_handlers import score_batch, score_day1
 
 FIELDS = {"2t": 280.0, "msl": 101_000.0, "10u": 0.0, "z500": 55_000.0}
 MINERS = 6
+Payload = dict[str, Any]
+Components = list[dict[str, Any]]
 SHOW = """
     import json, sys
     from tests.support.weather_handlers import score_day1
@@ -28,7 +33,7 @@ SHOW = """
 
 
 @pytest.fixture(scope="module")
-def payloads(tmp_path_factory):
+def payloads(tmp_path_factory: pytest.TempPathFactory) -> list[Payload]:
     """Day 1 of several miners at one degree."""
     folder = tmp_path_factory.mktemp("same_bits")
     roles = {
@@ -42,12 +47,14 @@ def payloads(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(payloads):
+def expected(payloads: list[Payload]) -> list[Components]:
     return [score_day1(payload)["components"] for payload in payloads]
 
 
 @pytest.mark.parametrize("processor", ["generic", "nehalem", "haswell"])
-def test_another_processor_gives_the_same_bits(payloads, expected, processor, tmp_path):
+def test_another_processor_gives_the_same_bits(
+    payloads: list[Payload], expected: list[Components], processor: str, tmp_path: Path
+) -> None:
     environment = os.environ | {"NUMBA_CPU_NAME": processor, "NUMBA_CACHE_DIR": str(tmp_path)}
     if processor != "generic":
         environment["NUMBA_CPU_FEATURES"] = ""
@@ -66,26 +73,27 @@ def test_another_processor_gives_the_same_bits(payloads, expected, processor, tm
 
 
 @pytest.fixture(scope="module")
-def fork_server():
+def fork_server() -> ForkServerContext:
     """Processes forked as compute workers are, from a server that has warmed up."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([warm.__module__])
     return context
 
 
-def warm():
+def warm() -> None:
     preload.warm_up()
 
 
-def score(payload):
-    return score_day1(payload)["components"]
+def score(payload: Payload) -> Components:
+    components: Components = score_day1(payload)["components"]
+    return components
 
 
-def together(payload):
+def together(payload: Payload) -> dict[str, Components]:
     return {hotkey: value["components"] for hotkey, value in score_batch(payload).items()}
 
 
-def batch_of(payloads):
+def batch_of(payloads: list[Payload]) -> Payload:
     shared = {name: value for name, value in payloads[0].items() if name not in ("store_dir", "digests")}
     forecasts = {
         str(place): {"store_dir": payload["store_dir"], "digests": payload["digests"]}
@@ -95,7 +103,9 @@ def batch_of(payloads):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
-def test_any_number_of_workers_gives_the_same_bits(payloads, expected, workers, fork_server):
+def test_any_number_of_workers_gives_the_same_bits(
+    payloads: list[Payload], expected: list[Components], workers: int, fork_server: ForkServerContext
+) -> None:
     with ProcessPoolExecutor(workers, mp_context=fork_server) as executor:
         alone = list(executor.map(score, payloads))
         batches = [batch_of(payloads[:2]), batch_of(payloads)]
@@ -129,7 +139,9 @@ FIRST_UNIT = """
 """
 
 
-def test_the_first_unit_of_a_worker_compiles_nothing_and_is_as_fast_as_the_next(payloads):
+def test_the_first_unit_of_a_worker_compiles_nothing_and_is_as_fast_as_the_next(
+    payloads: list[Payload],
+) -> None:
     environment = os.environ | preload.SINGLE_THREADED
 
     done = subprocess.run(
@@ -148,7 +160,9 @@ def test_the_first_unit_of_a_worker_compiles_nothing_and_is_as_fast_as_the_next(
     assert times[0] < max(times[1:]) + 0.03, times
 
 
-def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path, payloads, expected):
+def test_processes_that_compile_at_once_do_not_disturb_each_other(
+    tmp_path: Path, payloads: list[Payload], expected: list[Components]
+) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     show = [sys.executable, "-c", textwrap.dedent(SHOW)]
 
@@ -170,7 +184,7 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path, payl
     assert [json.loads(out) for out, _ in results] == [expected] * 3
 
 
-def test_what_was_compiled_once_is_loaded_the_next_time(tmp_path):
+def test_what_was_compiled_once_is_loaded_the_next_time(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     kernel = "gaia.tasks.defined_tasks.weather.validator.kernel"
     show = f"import numba, time; a = time.process_time(); import {kernel}; print(time.process_time() - a)"
@@ -204,12 +218,14 @@ FORK_SERVER = """
 """
 
 
-def test_fork_server_reports_damaged_machine_code_once_and_the_next_start_is_fast_again(tmp_path):
+def test_fork_server_reports_damaged_machine_code_once_and_the_next_start_is_fast_again(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "run").mkdir()
     kept = tmp_path / "compiled"
     environment = os.environ | {"NUMBA_CACHE_DIR": str(kept)}
 
-    def start():
+    def start() -> tuple[float, list[dict[str, Any]]]:
         show = [sys.executable, "-c", textwrap.dedent(FORK_SERVER), str(tmp_path)]
         done = subprocess.run(show, capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
         return float(done.stdout), [json.loads(line) for line in done.stderr.splitlines()]

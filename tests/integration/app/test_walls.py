@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.rehearsal import board_of, steps_done, until
 NUMERICS = ("/numpy/", "/zarr/", "/xarray/", "/numcodecs/", "/eccodes")
 NETWORK = ("/uvloop/", "/asyncpg/", "/httptools/")
 SDK = ("/bittensor/",)
+Running = tuple[dict[str, int], Path]
 
 
 def libraries_of(pid: int) -> str:
@@ -39,19 +41,21 @@ def memory_of(pid: int) -> bytes:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory):
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """Pids by role of a validator that has scored something, and where its wallet is."""
     state_dir = tmp_path_factory.mktemp("walls") / "state"
     async with LocalSubnet(state_dir, Options(miners=3)) as subnet:
         await subnet.start()
         await until(subnet, lambda progress: steps_done(progress) >= 12)
         board = board_of(subnet)
+        assert subnet.validator is not None
+        assert subnet.validator.pid is not None
         pids = {"supervisor": subnet.validator.pid, **board.processes}
         yield pids | {"compute_worker": next(iter(board.workers.values()))}, state_dir
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_supervisor_and_engine_have_no_numerics_in_memory(running):
+async def test_supervisor_and_engine_have_no_numerics_in_memory(running: Running) -> None:
     pids, _ = running
 
     for role in ("supervisor", "io_engine", "chain_signer"):
@@ -59,7 +63,7 @@ async def test_supervisor_and_engine_have_no_numerics_in_memory(running):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_workers_have_no_network_library_in_memory(running):
+async def test_workers_have_no_network_library_in_memory(running: Running) -> None:
     pids, _ = running
 
     for role in ("supervisor", "compute_worker"):
@@ -68,7 +72,7 @@ async def test_workers_have_no_network_library_in_memory(running):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_key_is_in_the_memory_of_the_signer_and_of_nobody_else(running):
+async def test_key_is_in_the_memory_of_the_signer_and_of_nobody_else(running: Running) -> None:
     pids, state_dir = running
     (key_file,) = [path for path in wallet_dir(state_dir).rglob("hotkeys/default") if path.is_file()]
     wallet = json.loads(key_file.read_text())

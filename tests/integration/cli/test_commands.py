@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from tests.support.patience import patience
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 KINDS = (Behaviour.HONEST, Behaviour.PERSISTENCE, Behaviour.COPY)
 MINERS = [spec for spec in population(12) if spec.behaviour in KINDS][1:]
+Stored = tuple[str, Path]
+Gaia = Callable[..., tuple[int, str, str]]
 CLIMATOLOGY = Path("fields", "climatology", "2026-03-26T00Z", "final")
 
 
@@ -34,7 +37,7 @@ def climatology(data_dir: Path) -> Path:
     return path
 
 
-async def run_sql(dsn, *statements):
+async def run_sql(dsn: str, *statements: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(dsn)
     try:
         return [await connection.fetch(statement) for statement in statements][-1]
@@ -43,12 +46,12 @@ async def run_sql(dsn, *statements):
 
 
 @pytest.fixture(scope="module")
-def stored(postgres_dsn, tmp_path_factory):
+def stored(postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """Two runs of a few miners, made once: (URL, data folder)."""
     name = f"stored_{uuid.uuid4().hex[:12]}"
     dsn, data_dir = postgres_dsn.replace("/postgres?", f"/{name}?"), tmp_path_factory.mktemp("stored")
 
-    async def make():
+    async def make() -> None:
         await run_sql(postgres_dsn, f"CREATE DATABASE {name}")
         database = await Database.connect(dsn, timeout_s=patience(10), pool_size=4)
         await run_comprehensive_database_setup(database)
@@ -61,14 +64,16 @@ def stored(postgres_dsn, tmp_path_factory):
 
 
 @pytest.fixture
-def gaia(stored, monkeypatch, capsys, tmp_path):
+def gaia(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Gaia:
     """Run a command as an operator would; return (exit code, standard output, standard error)."""
     dsn, data_dir = stored
     monkeypatch.setenv("GAIA_DATABASE_URL", dsn)
     monkeypatch.setenv("GAIA_DATA_DIR", str(data_dir))
     monkeypatch.chdir(tmp_path)
 
-    def run(*words):
+    def run(*words: object) -> tuple[int, str, str]:
         code = main([str(word) for word in words])
         said = capsys.readouterr()
         return code, said.out, said.err
@@ -76,28 +81,36 @@ def gaia(stored, monkeypatch, capsys, tmp_path):
     return run
 
 
-@pytest.fixture
-def tampered(stored):
-    """Change the database or a file for one test only."""
-    dsn, _ = stored
-    undo = []
+class Tampering:
+    """Changes the database or a file, and changes them back."""
 
-    def change(statement, back):
-        undo.append(lambda: asyncio.run(run_sql(dsn, back)))
-        asyncio.run(run_sql(dsn, statement))
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._undo: list[Callable[[], object]] = []
 
-    def rewrite(path, edit):
+    def __call__(self, statement: str, back: str) -> None:
+        self._undo.append(lambda: asyncio.run(run_sql(self._dsn, back)))
+        asyncio.run(run_sql(self._dsn, statement))
+
+    def file(self, path: Path, edit: Callable[[Path], object]) -> None:
         before = path.read_bytes()
-        undo.append(lambda: path.write_bytes(before))
+        self._undo.append(lambda: path.write_bytes(before))
         edit(path)
 
-    change.file = rewrite
-    yield change
-    for step in reversed(undo):
-        step()
+    def undo(self) -> None:
+        for step in reversed(self._undo):
+            step()
 
 
-def test_status_says_where_the_newest_run_stands(gaia):
+@pytest.fixture
+def tampered(stored: Stored) -> Iterator[Tampering]:
+    """Change the database or a file for one test only."""
+    tampering = Tampering(stored[0])
+    yield tampering
+    tampering.undo()
+
+
+def test_status_says_where_the_newest_run_stands(gaia: Gaia) -> None:
     code, said, _ = gaia("status", "--json")
 
     found = json.loads(said)
@@ -107,14 +120,16 @@ def test_status_says_where_the_newest_run_stands(gaia):
     assert f"{len(MINERS)} of {len(MINERS)} scored" in gaia("status")[1]
 
 
-def test_status_says_nothing_is_waited_for_while_all_serve(gaia):
+def test_status_says_nothing_is_waited_for_while_all_serve(gaia: Gaia) -> None:
     found = json.loads(gaia("status", "--json")[1])
 
     assert (found["incidents"], found["archives"], found["weights_in_doubt"]) == ([], [], [])
     assert "waits for   nobody" in gaia("status")[1]
 
 
-def test_status_says_whom_it_waits_for_since_when_and_what_they_said_last(gaia, tampered):
+def test_status_says_whom_it_waits_for_since_when_and_what_they_said_last(
+    gaia: Gaia, tampered: Tampering
+) -> None:
     tampered(
         "INSERT INTO incidents (party, began_at, last_at, evidence) VALUES"
         " ('chain', '2026-03-26T12:00Z', '2026-03-26T12:05Z', E'no answer\\x1b[31m\nat all'),"
@@ -139,7 +154,7 @@ def test_status_says_whom_it_waits_for_since_when_and_what_they_said_last(gaia, 
     assert [(row["source"], row["sets"]) for row in found["archives"]] == [("era5", 2)]
 
 
-def test_status_tells_what_stands_on_chain_from_what_is_in_doubt(gaia, tampered):
+def test_status_tells_what_stands_on_chain_from_what_is_in_doubt(gaia: Gaia, tampered: Tampering) -> None:
     columns = (
         "netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, completed_ids, intended_at"
     )
@@ -161,7 +176,7 @@ def test_status_tells_what_stands_on_chain_from_what_is_in_doubt(gaia, tampered)
     assert [row["epoch"] for row in found["weights_in_doubt"]] == [9, 10]
 
 
-def test_runs_and_scores_are_listed(gaia):
+def test_runs_and_scores_are_listed(gaia: Gaia) -> None:
     assert "2026-03-25T00Z" in gaia("runs")[1]
 
     rows = json.loads(gaia("scores", "list", "last", "--rule-set", "gaia-2.9", "--json")[1])
@@ -171,7 +186,7 @@ def test_runs_and_scores_are_listed(gaia):
     assert str(rows[0]["uid"]) in gaia("scores", "list")[1]
 
 
-def test_shadow_rules_agree_about_who_is_better_and_their_cost_is_known(gaia):
+def test_shadow_rules_agree_about_who_is_better_and_their_cost_is_known(gaia: Gaia) -> None:
     code, said, _ = gaia("scores", "compare", "--json")
 
     found = json.loads(said)
@@ -183,7 +198,7 @@ def test_shadow_rules_agree_about_who_is_better_and_their_cost_is_known(gaia):
     assert "Spearman" in gaia("scores", "compare", "--shadow", "gaia-next")[1]
 
 
-def test_rule_set_that_never_scored_is_refused_in_a_sentence(gaia):
+def test_rule_set_that_never_scored_is_refused_in_a_sentence(gaia: Gaia) -> None:
     code, _, complaint = gaia("scores", "compare", "--shadow", "gaia-9")
 
     assert code == 1
@@ -191,7 +206,7 @@ def test_rule_set_that_never_scored_is_refused_in_a_sentence(gaia):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_replay_finds_every_bit_as_it_was(gaia, workers):
+def test_replay_finds_every_bit_as_it_was(gaia: Gaia, workers: int) -> None:
     code, said, _ = gaia("replay", "all", "--workers", workers, "--json")
 
     found = json.loads(said)
@@ -200,7 +215,7 @@ def test_replay_finds_every_bit_as_it_was(gaia, workers):
     assert all(run["same"] for run in found["runs"])
 
 
-def test_replay_shows_the_one_number_that_was_changed(gaia, tampered):
+def test_replay_shows_the_one_number_that_was_changed(gaia: Gaia, tampered: Tampering) -> None:
     cell = "rule_set = 'gaia-2.9' AND kind = 'final' AND lead_hours = 24 AND field = '2t' AND run_id LIKE '%25T00Z'"
     change = f"UPDATE component_scores SET mae = mae {{}} 1e-12 WHERE {cell} AND hotkey = (SELECT min(hotkey) FROM forecasts)"
     tampered(change.format("+"), change.format("-"))
@@ -214,8 +229,10 @@ def test_replay_shows_the_one_number_that_was_changed(gaia, tampered):
     assert "units in the last place apart" in said
 
 
-def test_replay_notices_a_truth_that_is_not_what_it_was(gaia, stored, tampered):
-    def flip(path):
+def test_replay_notices_a_truth_that_is_not_what_it_was(
+    gaia: Gaia, stored: Stored, tampered: Tampering
+) -> None:
+    def flip(path: Path) -> None:
         content = bytearray(path.read_bytes())
         content[4000] ^= 1
         path.write_bytes(content)
@@ -229,7 +246,9 @@ def test_replay_notices_a_truth_that_is_not_what_it_was(gaia, stored, tampered):
     assert "was scored against" in said
 
 
-def test_replay_notices_a_chunk_that_is_not_what_the_miner_signed(gaia, stored, tampered):
+def test_replay_notices_a_chunk_that_is_not_what_the_miner_signed(
+    gaia: Gaia, stored: Stored, tampered: Tampering
+) -> None:
     chunk = next((stored[1] / "spool" / "2026-03-25T00Z").glob("*/2t/3.0.0"))
     tampered.file(chunk, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"))
 
@@ -239,7 +258,7 @@ def test_replay_notices_a_chunk_that_is_not_what_the_miner_signed(gaia, stored, 
     assert "MinerFault" in said
 
 
-def test_replay_says_so_when_nothing_was_kept(gaia, stored, tampered):
+def test_replay_says_so_when_nothing_was_kept(gaia: Gaia, stored: Stored, tampered: Tampering) -> None:
     path = climatology(stored[1])
     tampered.file(path, Path.unlink)
 
@@ -249,7 +268,9 @@ def test_replay_says_so_when_nothing_was_kept(gaia, stored, tampered):
     assert "was not kept" in said
 
 
-def test_replay_does_not_trust_a_manifest_whose_signature_is_not_the_miners(gaia, tampered):
+def test_replay_does_not_trust_a_manifest_whose_signature_is_not_the_miners(
+    gaia: Gaia, tampered: Tampering
+) -> None:
     tampered(
         "UPDATE forecasts SET signature = set_byte(signature, 3, get_byte(signature, 3) # 1)",
         "UPDATE forecasts SET signature = set_byte(signature, 3, get_byte(signature, 3) # 1)",
@@ -261,7 +282,9 @@ def test_replay_does_not_trust_a_manifest_whose_signature_is_not_the_miners(gaia
     assert "signature is not the miner's" in said
 
 
-def test_explanation_leads_from_the_score_to_the_digests_of_what_it_was_made_from(gaia, stored):
+def test_explanation_leads_from_the_score_to_the_digests_of_what_it_was_made_from(
+    gaia: Gaia, stored: Stored
+) -> None:
     code, said, _ = gaia("explain", "2026-03-25", MINERS[0].index + 1, "--json")
 
     story = json.loads(said)
@@ -276,7 +299,7 @@ def test_explanation_leads_from_the_score_to_the_digests_of_what_it_was_made_fro
     assert digests["climatology_digest"] == hashlib.sha256(climatology(stored[1]).read_bytes()).hexdigest()
 
 
-def test_explanation_of_a_weight_names_the_runs_it_was_made_from(gaia, tampered):
+def test_explanation_of_a_weight_names_the_runs_it_was_made_from(gaia: Gaia, tampered: Tampering) -> None:
     tampered(
         "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids,"
         " completed_ids, state, intended_at, settled_at, block, block_hash) SELECT 57, 0, 9, 'gaia-2.9', '[]', 'abc',"
@@ -293,7 +316,7 @@ def test_explanation_of_a_weight_names_the_runs_it_was_made_from(gaia, tampered)
 
 
 @pytest.mark.parametrize("picture", ["scorecard", "skill", "error-map", "leaderboard", "clones"])
-def test_picture_is_drawn_from_what_is_stored(gaia, picture, tmp_path):
+def test_picture_is_drawn_from_what_is_stored(gaia: Gaia, picture: str, tmp_path: Path) -> None:
     code, said, _ = gaia("plot", picture, "all", "-o", tmp_path / "new" / "p.png")
 
     assert code == 0
@@ -301,7 +324,7 @@ def test_picture_is_drawn_from_what_is_stored(gaia, picture, tmp_path):
     assert (tmp_path / "new" / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_scorecard_can_be_held_against_another_miner(gaia, tmp_path):
+def test_scorecard_can_be_held_against_another_miner(gaia: Gaia, tmp_path: Path) -> None:
     words = ("--miner", MINERS[0].index + 1, "--against", MINERS[1].index + 1, "--json")
 
     code, said, _ = gaia("plot", "scorecard", "all", "-o", tmp_path / "p.png", *words)
@@ -319,21 +342,23 @@ def test_scorecard_can_be_held_against_another_miner(gaia, tmp_path):
         (("plot", "scorecard", "all", "-o", "p.png", "--against", "persistence"), "are not stored"),
     ],
 )
-def test_question_without_an_answer_gets_a_sentence(gaia, words, complaint):
+def test_question_without_an_answer_gets_a_sentence(gaia: Gaia, words: list[str], complaint: str) -> None:
     code, _, said = gaia(*words)
 
     assert code == 1
     assert complaint in said
 
 
-def test_folder_without_a_database_is_refused_in_a_sentence(gaia, tmp_path):
+def test_folder_without_a_database_is_refused_in_a_sentence(gaia: Gaia, tmp_path: Path) -> None:
     code, _, complaint = gaia("status", "--state", tmp_path)
 
     assert code == ExitCode.BAD_SETTING
     assert "there is no database" in complaint
 
 
-def test_nothing_can_be_written_through_the_command_line(stored, monkeypatch):
+def test_nothing_can_be_written_through_the_command_line(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dsn, data_dir = stored
     monkeypatch.setenv("GAIA_DATABASE_URL", dsn)
     monkeypatch.setenv("GAIA_DATA_DIR", str(data_dir))
@@ -342,7 +367,9 @@ def test_nothing_can_be_written_through_the_command_line(stored, monkeypatch):
         source.read(lambda connection: connection.execute("DELETE FROM runs"))
 
 
-def test_server_of_a_stopped_rehearsal_runs_for_the_time_of_the_command(tmp_path, capsys):
+def test_server_of_a_stopped_rehearsal_runs_for_the_time_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data_dir = tmp_path / "validator"
     server = EmbeddedPostgres(data_dir)
     server.prepare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 
 from gaia.cli.__main__ import main
 from gaia.localnet import stored_runs
-from gaia.localnet.population import Behaviour, population
+from gaia.localnet.population import Behaviour, MinerSpec, population
 from gaia.tasks.defined_tasks.base import SignedManifest, StoreAccess
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import NotYetAvailable
+from gaia.validator.utils.identities import MinerJobId
 from tests.support.patience import patience
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
@@ -78,6 +80,10 @@ ANSWERS = {
 """Questions that have an answer; "last" and "all" of a single run are as that run itself."""
 
 
+Stood = tuple[str, str, Path, str]
+Gaia = Callable[..., tuple[int, str, str]]
+
+
 class Reached(Exception):
     """The validator stands where it is to be looked at."""
 
@@ -106,7 +112,7 @@ async def play(days: int, condition: str, database: Database, data_dir: Path, sc
                 raise NotYetAvailable("GFS", published)
 
     class Miners(stored_runs._Miners):
-        async def forecast_ready(self, miner: Any, job_id: str) -> bool:
+        async def forecast_ready(self, miner: Any, job_id: MinerJobId) -> bool:
             return condition != STATES["opened"][1] and await super().forecast_ready(miner, job_id)
 
         async def fetch_manifest(self, miner: Any, access: StoreAccess) -> SignedManifest:
@@ -123,7 +129,9 @@ async def play(days: int, condition: str, database: Database, data_dir: Path, sc
 
 
 @pytest.fixture(scope="module", params=STATES)
-def state(request, postgres_dsn, tmp_path_factory):
+def state(
+    request: pytest.FixtureRequest, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> Stood:
     """A validator's database and folder as they are in one state: (name, URL, folder, the newest run)."""
     days, condition = STATES[request.param]
     name = f"state_{uuid.uuid4().hex[:12]}"
@@ -146,14 +154,16 @@ def state(request, postgres_dsn, tmp_path_factory):
 
 
 @pytest.fixture
-def gaia(state, monkeypatch, capsys, tmp_path):
+def gaia(
+    state: Stood, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Gaia:
     """Run a command as an operator would; return (exit code, standard output, standard error)."""
     _, dsn, data_dir, _ = state
     monkeypatch.setenv("GAIA_DATABASE_URL", dsn)
     monkeypatch.setenv("GAIA_DATA_DIR", str(data_dir))
     monkeypatch.chdir(tmp_path)
 
-    def run(*words):
+    def run(*words: object) -> tuple[int, str, str]:
         code = main([str(word) for word in words])
         said = capsys.readouterr()
         return code, said.out, said.err
@@ -161,7 +171,7 @@ def gaia(state, monkeypatch, capsys, tmp_path):
     return run
 
 
-def answered(gaia, state, command, *words):
+def answered(gaia: Gaia, state: Stood, command: str, *words: object) -> set[str]:
     """Ask, and check what holds of every answer; return "command run" if there was one."""
     name, _, _, newest = state
     found = set()
@@ -183,11 +193,11 @@ def answered(gaia, state, command, *words):
     return {each for each in found if each.endswith("newest")}
 
 
-def expected(state, command):
+def expected(state: Stood, command: str) -> set[str]:
     return {each for each in ANSWERS[state[0]] if each.rsplit(" ", 1)[0] == command}
 
 
-def test_runs_and_status_are_listed_in_every_state(gaia, state):
+def test_runs_and_status_are_listed_in_every_state(gaia: Gaia, state: Stood) -> None:
     for command in ("runs", "status"):
         assert gaia(command)[0] == 0
         code, said, _ = gaia(command, "--json")
@@ -195,15 +205,15 @@ def test_runs_and_status_are_listed_in_every_state(gaia, state):
         json.loads(said)
 
 
-def test_scores_are_listed_or_missed_in_a_sentence(gaia, state):
+def test_scores_are_listed_or_missed_in_a_sentence(gaia: Gaia, state: Stood) -> None:
     assert answered(gaia, state, "scores", "scores", "list", "RUN") == expected(state, "scores")
 
 
-def test_replay_computes_what_there_is(gaia, state):
+def test_replay_computes_what_there_is(gaia: Gaia, state: Stood) -> None:
     assert answered(gaia, state, "replay", "replay", "RUN", "--workers", 1) == expected(state, "replay")
 
 
-def test_comparison_wants_finished_runs(gaia, state):
+def test_comparison_wants_finished_runs(gaia: Gaia, state: Stood) -> None:
     code, _, complaint = gaia("scores", "compare", "--shadow", "gaia-next")
 
     assert code == 1
@@ -214,20 +224,20 @@ def test_comparison_wants_finished_runs(gaia, state):
 
 
 @pytest.mark.parametrize("spec", [HONEST[0], REFUSED], ids=["honest", "refused"])
-def test_miner_is_explained_as_far_as_its_run_has_come(gaia, state, spec):
+def test_miner_is_explained_as_far_as_its_run_has_come(gaia: Gaia, state: Stood, spec: MinerSpec) -> None:
     found = answered(gaia, state, "explain", "explain", "RUN", spec.index + 1)
 
     assert found - {"explain all"} == expected(state, "explain")
 
 
 @pytest.mark.parametrize("picture", PICTURES)
-def test_picture_is_drawn_or_missed_in_a_sentence(gaia, state, picture):
+def test_picture_is_drawn_or_missed_in_a_sentence(gaia: Gaia, state: Stood, picture: str) -> None:
     found = answered(gaia, state, picture, "plot", picture, "RUN", "-o", "p.png")
 
     assert found == expected(state, picture)
 
 
-def test_last_is_the_newest_finished_run_and_says_so(gaia, state):
+def test_last_is_the_newest_finished_run_and_says_so(gaia: Gaia, state: Stood) -> None:
     name, _, _, newest = state
     code, said, note = gaia("scores", "list", "last")
 
@@ -241,7 +251,7 @@ def test_last_is_the_newest_finished_run_and_says_so(gaia, state):
         assert f"{newest} (open)" in said
 
 
-def test_leaderboard_leaves_open_runs_out_and_says_so(gaia, state):
+def test_leaderboard_leaves_open_runs_out_and_says_so(gaia: Gaia, state: Stood) -> None:
     code, said, complaint = gaia("plot", "leaderboard", "all", "-o", "p.png")
 
     if state[0] == "mix":
@@ -251,7 +261,7 @@ def test_leaderboard_leaves_open_runs_out_and_says_so(gaia, state):
         assert complaint == "none of these runs is finished, and the leaderboard shows finished runs only.\n"
 
 
-def test_explanation_of_an_open_run_says_that_nothing_is_final(gaia, state):
+def test_explanation_of_an_open_run_says_that_nothing_is_final(gaia: Gaia, state: Stood) -> None:
     name, _, _, newest = state
     if name != "no run":
         assert "open: what stands here is not final" in gaia("explain", newest, REFUSED.index + 1)[1]

@@ -1,15 +1,18 @@
 """Rules on trial: scored beside the active ones, under their own name, without a say and without harm."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.tasks.defined_tasks.weather import score_book
+from gaia.tasks.defined_tasks.weather.forecasts import score_book
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import is_shadowed
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
-from gaia.tasks.defined_tasks.weather.score_book import is_shadowed
+from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import TransientError
-from gaia.validator.utils.ipc_types import Failure, ResultUnit
+from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 from tests.support.fakes import LEADS
 from tests.support.story import Story
 
@@ -18,14 +21,14 @@ SHADOW = ACTIVE.replace("gaia-2.9", "gaia-next")
 
 
 @pytest.fixture
-def story(database, tmp_path):
+def story(database: Database, tmp_path: Path) -> Story:
     story = Story(database, tmp_path)
     story.settings = story.settings.model_copy(update={"shadow_rule_set": "gaia-next"})
     story.task = story.new_task()
     return story
 
 
-async def test_shadow_has_rows_of_its_own_for_every_lead(story):
+async def test_shadow_has_rows_of_its_own_for_every_lead(story: Story) -> None:
     await story.until_idle()
 
     rows = await story.rows("SELECT rule_set, count(*) FROM lead_scores GROUP BY rule_set ORDER BY rule_set")
@@ -34,7 +37,7 @@ async def test_shadow_has_rows_of_its_own_for_every_lead(story):
     assert all(row["counted"] for row in await story.rows(SHADOW))
 
 
-async def test_shadow_is_given_every_public_forecast_and_the_active_rules_are_not(story):
+async def test_shadow_is_given_every_public_forecast_and_the_active_rules_are_not(story: Story) -> None:
     await story.until_idle()
 
     given = {
@@ -53,7 +56,7 @@ async def test_shadow_is_given_every_public_forecast_and_the_active_rules_are_no
     }
 
 
-async def test_weights_are_made_of_the_active_rules_scores_alone(story):
+async def test_weights_are_made_of_the_active_rules_scores_alone(story: Story) -> None:
     await story.until_idle()
     scores = await story.rows(ACTIVE)
 
@@ -62,11 +65,14 @@ async def test_weights_are_made_of_the_active_rules_scores_alone(story):
 
 
 @pytest.mark.parametrize("where", ["day1_score", "lead_score", "overall_score"])
-async def test_shadow_rules_that_fail_leave_the_active_scores_as_they_are(story, monkeypatch, where):
-    def broken(*_):
+async def test_shadow_rules_that_fail_leave_the_active_scores_as_they_are(
+    story: Story, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def broken(*_: object) -> NoReturn:
         raise ZeroDivisionError
 
-    rules = {**RULE_SETS, "gaia-next": replace(RULE_SETS["gaia-next"], **{where: broken})}
+    swapped: dict[str, Any] = {where: broken}
+    rules = {**RULE_SETS, "gaia-next": replace(RULE_SETS["gaia-next"], **swapped)}
     monkeypatch.setattr(score_book, "RULE_SETS", rules)
     story.task = story.new_task()
 
@@ -79,28 +85,28 @@ async def test_shadow_rules_that_fail_leave_the_active_scores_as_they_are(story,
     assert [(await story.outcome(miner))["state"] for miner in story.miners[:1]] == ["scored"]
 
 
-async def test_shadow_unit_that_kills_workers_harms_nobody(story):
-    def interrupt(unit):
+async def test_shadow_unit_that_kills_workers_harms_nobody(story: Story) -> None:
+    def interrupt(unit: WorkUnit) -> None:
         if unit.payload.get("measures") == "plain":
             raise TransientError("the worker died")
 
     story.pool.interrupt = interrupt
-    answer = story.pool.dispatch_and_wait
+    answer = story.pool.dispatch
 
-    async def dispatch(unit):
+    async def dispatch(unit: WorkUnit) -> ResultUnit:
         try:
             return await answer(unit)
         except TransientError as error:
             return ResultUnit(job_id=unit.job_id, attempt=1, failure=Failure.of(error))
 
-    story.pool.dispatch_and_wait = dispatch
+    story.pool.dispatch = dispatch
     await story.until_idle()
 
     assert [row["counted"] for row in await story.rows(ACTIVE)] == [True] * 3
     assert [row["counted"] for row in await story.rows(SHADOW)] == [False] * 3
 
 
-async def test_lead_a_miner_forfeits_is_worst_under_both(story):
+async def test_lead_a_miner_forfeits_is_worst_under_both(story: Story) -> None:
     story.miners[0].offline_leads = {24}
 
     await story.until_idle()
@@ -112,7 +118,7 @@ async def test_lead_a_miner_forfeits_is_worst_under_both(story):
     assert [tuple(row.values()) for row in rows] == [("gaia-2.9", 0.0), ("gaia-next", -1.0)]
 
 
-async def test_rejected_forecast_is_worst_under_both(story):
+async def test_rejected_forecast_is_worst_under_both(story: Story) -> None:
     story.miners[0].bad_leads = {48}
 
     await story.until_idle()
@@ -123,7 +129,7 @@ async def test_rejected_forecast_is_worst_under_both(story):
     assert [tuple(row.values()) for row in rows] == [("gaia-2.9", 0.0), ("gaia-next", -1.0)]
 
 
-async def test_run_outside_the_share_is_left_alone(story):
+async def test_run_outside_the_share_is_left_alone(story: Story) -> None:
     story.settings = story.settings.model_copy(update={"shadow_share": 0.0})
     story.task = story.new_task()
 
@@ -132,7 +138,7 @@ async def test_run_outside_the_share_is_left_alone(story):
     assert await story.rows(SHADOW) == []
 
 
-def test_share_of_the_runs_is_what_was_asked_for_and_always_the_same_runs():
+def test_share_of_the_runs_is_what_was_asked_for_and_always_the_same_runs() -> None:
     runs = [f"2026-{month:02}-{day:02}T00Z" for month in range(1, 13) for day in range(1, 29)]
 
     quarter = [run for run in runs if is_shadowed(run, 0.25)]
@@ -141,7 +147,7 @@ def test_share_of_the_runs_is_what_was_asked_for_and_always_the_same_runs():
     assert set(quarter) <= {run for run in runs if is_shadowed(run, 0.5)}
 
 
-async def test_conflict_in_the_shadows_part_has_the_whole_write_done_again(story):
+async def test_conflict_in_the_shadows_part_has_the_whole_write_done_again(story: Story) -> None:
     async with story.database.transaction() as connection:
         await connection.execute(
             "CREATE SEQUENCE writes; CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"

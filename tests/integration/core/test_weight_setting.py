@@ -7,21 +7,23 @@ import pytest
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.weights.inputs import from_parts, parts_named, vector_of
 from gaia.validator.db import history
+from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from tests.support.fakes import VALIDATOR, a_metagraph
 from tests.support.weight_setters import MINERS, NOW, Setting
 
 
 @pytest.fixture
-async def setting(database):
+async def setting(database: Database) -> Setting:
     setting = Setting(database)
     await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2})
     return setting
 
 
-async def test_better_scores_earn_more_and_the_burn_gets_its_part(setting):
+async def test_better_scores_earn_more_and_the_burn_gets_its_part(setting: Setting) -> None:
     outcome = await setting.setter.set_if_due(NOW)
 
+    assert outcome is not None
     vector = dict(setting.signer.signed[0])
     assert vector[1] > vector[2] > vector[3] > 0
     assert vector[0] / sum(vector.values()) == pytest.approx(0.5, abs=1e-4)
@@ -31,14 +33,14 @@ async def test_better_scores_earn_more_and_the_burn_gets_its_part(setting):
     assert set(entry["weights"]) == {VALIDATOR, *MINERS}
 
 
-async def test_epoch_whose_weights_are_set_is_not_signed_again(setting):
+async def test_epoch_whose_weights_are_set_is_not_signed_again(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
 
     assert await setting.setter.set_if_due(NOW) is None
     assert len(setting.signer.signed) == 1
 
 
-async def test_failed_submission_is_repeated_with_the_very_same_vector(setting):
+async def test_failed_submission_is_repeated_with_the_very_same_vector(setting: Setting) -> None:
     setting.signer.failures = [TransientError("no answer")]
     with pytest.raises(TransientError):
         await setting.setter.set_if_due(NOW)
@@ -51,7 +53,7 @@ async def test_failed_submission_is_repeated_with_the_very_same_vector(setting):
     assert (entry["state"], entry["error"]) == ("set", None)
 
 
-async def test_next_epoch_takes_the_new_scores(setting):
+async def test_next_epoch_takes_the_new_scores(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
     await setting.record_run(NOW, {"5Best": 0.0, "5Second": 0.9, "5Third": 0.2})
     setting.at_block(2000, last_update=1001)
@@ -61,14 +63,14 @@ async def test_next_epoch_takes_the_new_scores(setting):
     assert dict(setting.signer.signed[1])[2] > dict(setting.signer.signed[1])[1]
 
 
-async def test_weights_wait_for_the_interval(setting):
+async def test_weights_wait_for_the_interval(setting: Setting) -> None:
     setting.at_block(1240, last_update=1001)
 
     assert await setting.setter.set_if_due(NOW) is None
     assert setting.signer.signed == []
 
 
-async def test_runs_older_than_the_window_are_forgotten(setting):
+async def test_runs_older_than_the_window_are_forgotten(setting: Setting) -> None:
     await setting.record_run(NOW - timedelta(days=17), {"5Third": 1.0})
 
     await setting.setter.set_if_due(NOW)
@@ -77,14 +79,14 @@ async def test_runs_older_than_the_window_are_forgotten(setting):
     assert len(entry["run_ids"]) == 1
 
 
-async def test_nothing_is_signed_without_scores(database):
+async def test_nothing_is_signed_without_scores(database: Database) -> None:
     setting = Setting(database)
 
     assert await setting.setter.set_if_due(NOW) is None
     assert await setting.journal() == []
 
 
-async def test_run_that_has_scored_no_lead_yet_says_nothing(database):
+async def test_run_that_has_scored_no_lead_yet_says_nothing(database: Database) -> None:
     setting = Setting(database)
     await setting.record_run(NOW - timedelta(days=1), {"5Third": 0.0}, completed=False)
 
@@ -92,7 +94,7 @@ async def test_run_that_has_scored_no_lead_yet_says_nothing(database):
     assert setting.signer.signed == []
 
 
-async def test_dry_run_signs_nothing(database):
+async def test_dry_run_signs_nothing(database: Database) -> None:
     setting = Setting(database, dry_run=True)
     await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6})
 
@@ -100,7 +102,7 @@ async def test_dry_run_signs_nothing(database):
     assert setting.signer.signed == []
 
 
-async def test_validator_without_permit_signs_nothing(setting):
+async def test_validator_without_permit_signs_nothing(setting: Setting) -> None:
     metagraph = setting.metagraph.metagraph
     setting.metagraph.metagraph = a_metagraph(MINERS, neurons=metagraph.neurons[1:], own_uid=None)
 
@@ -108,7 +110,7 @@ async def test_validator_without_permit_signs_nothing(setting):
     assert setting.signer.signed == []
 
 
-async def test_excused_run_neither_helps_nor_harms(database):
+async def test_excused_run_neither_helps_nor_harms(database: Database) -> None:
     setting = Setting(database)
     await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5})
     await setting.setter.set_if_due(NOW)
@@ -120,7 +122,9 @@ async def test_excused_run_neither_helps_nor_harms(database):
     assert setting.signer.signed[0] == setting.signer.signed[1]
 
 
-async def test_gaia_next_counts_the_leads_that_everybody_has_long_before_a_run_is_complete(database):
+async def test_gaia_next_counts_the_leads_that_everybody_has_long_before_a_run_is_complete(
+    database: Database,
+) -> None:
     setting = Setting(database, rule_set="gaia-next")
     await setting.record_run(
         NOW,
@@ -147,7 +151,7 @@ NEXT_LEADS = {"5Best": {"24": 0.5}, "5Second": {"24": 0.4}, "5Third": {"24": 0.2
 
 
 @pytest.fixture
-async def next_setting(database):
+async def next_setting(database: Database) -> Setting:
     """Three miners with skill under gaia-next."""
     setting = Setting(database, rule_set="gaia-next")
     for day in (3, 2, 1):
@@ -156,7 +160,7 @@ async def next_setting(database):
     return setting
 
 
-async def test_a_copy_that_was_bound_later_is_not_paid_again(next_setting):
+async def test_a_copy_that_was_bound_later_is_not_paid_again(next_setting: Setting) -> None:
     next_setting.copies.found = FoundCopies(
         pairs=[("5Best", "5Second", 1.0)], committed={"5Best": 0, "5Second": 1, "5Third": 0}, products=[]
     )
@@ -169,7 +173,7 @@ async def test_a_copy_that_was_bound_later_is_not_paid_again(next_setting):
     assert [sorted(hotkeys) for hotkeys in members.values()] == [MINERS] * 3
 
 
-async def test_who_has_no_skill_is_not_held_against_anybody(database):
+async def test_who_has_no_skill_is_not_held_against_anybody(database: Database) -> None:
     setting = Setting(database, rule_set="gaia-next")
     leads = {"5Best": {"24": 0.5}, "5Second": {"24": -0.2}}
     scores = {"5Best": 0.5, "5Second": -0.2}
@@ -180,7 +184,7 @@ async def test_who_has_no_skill_is_not_held_against_anybody(database):
     assert [earning for _, earning in setting.copies.asked] == [["5Best"]]
 
 
-async def test_nothing_is_promised_while_it_is_being_found_out_who_shares_work(next_setting):
+async def test_nothing_is_promised_while_it_is_being_found_out_who_shares_work(next_setting: Setting) -> None:
     next_setting.copies.failures = [NotYetAvailable("the Gram matrix of 24 is not computed yet", NOW)]
 
     assert await next_setting.setter.set_if_due(NOW) is None
@@ -188,13 +192,13 @@ async def test_nothing_is_promised_while_it_is_being_found_out_who_shares_work(n
     assert await next_setting.setter.set_if_due(NOW) is not None
 
 
-async def test_rules_of_the_live_network_never_ask_for_copies(setting):
+async def test_rules_of_the_live_network_never_ask_for_copies(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
 
     assert setting.copies.asked == []
 
 
-async def test_a_vector_that_is_promised_is_not_computed_again(next_setting):
+async def test_a_vector_that_is_promised_is_not_computed_again(next_setting: Setting) -> None:
     next_setting.signer.failures = [TransientError("no answer")]
     with pytest.raises(TransientError):
         await next_setting.setter.set_if_due(NOW)
@@ -204,7 +208,7 @@ async def test_a_vector_that_is_promised_is_not_computed_again(next_setting):
     assert len(next_setting.copies.asked) == 1
 
 
-async def test_what_a_vector_was_computed_from_is_kept_and_gives_it_again(next_setting):
+async def test_what_a_vector_was_computed_from_is_kept_and_gives_it_again(next_setting: Setting) -> None:
     next_setting.copies.found = FoundCopies(
         pairs=[("5Best", "5Second", 0.25)], committed={"5Best": 0, "5Second": 1}, products=[("r", 24, "ab")]
     )
@@ -215,12 +219,14 @@ async def test_what_a_vector_was_computed_from_is_kept_and_gives_it_again(next_s
         parts = await history.weight_inputs(connection, parts_named(entry["inputs"]))
     inputs = from_parts(entry["inputs"], parts)
 
-    assert vector_of(inputs.weights()) == (entry["vector"], entry["vector_sha256"])
+    weights = inputs.weights()
+    assert weights is not None
+    assert vector_of(weights) == (entry["vector"], entry["vector_sha256"])
     assert inputs.found == next_setting.copies.found
     assert list(inputs.runs) == entry["run_ids"]
 
 
-async def test_parts_that_did_not_change_are_kept_once(next_setting):
+async def test_parts_that_did_not_change_are_kept_once(next_setting: Setting) -> None:
     await next_setting.setter.set_if_due(NOW)
     await next_setting.record_run(NOW, {"5Best": 0.5}, rule_set="gaia-next", leads=NEXT_LEADS)
     next_setting.at_block(2000, last_update=1001)

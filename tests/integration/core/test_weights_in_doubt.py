@@ -1,6 +1,8 @@
 """Vectors of which nobody knows whether they landed, and parties that fail: settled, told, and kept."""
 
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,17 +17,17 @@ from tests.support.weight_setters import NOW, Setting
 
 
 @pytest.fixture
-async def setting(database):
+async def setting(database: Database) -> Setting:
     setting = Setting(database)
     await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2})
     return setting
 
 
-def pairs(vector):
+def pairs(vector: Iterable[tuple[int, int]]) -> list[list[int]]:
     return [[uid, value] for uid, value in vector]
 
 
-async def in_doubt(setting):
+async def in_doubt(setting: Setting) -> list[list[int]]:
     """A vector of block 1000 that was signed, and nobody knows what became of it."""
     setting.signer.failures = [OwnFailure("the connection to the chain signer ended before it answered")]
     with pytest.raises(OwnFailure):
@@ -33,7 +35,7 @@ async def in_doubt(setting):
     return pairs(setting.signer.signed[0])
 
 
-async def test_vector_in_doubt_that_stands_on_chain_is_set_at_the_next_look(setting):
+async def test_vector_in_doubt_that_stands_on_chain_is_set_at_the_next_look(setting: Setting) -> None:
     vector = await in_doubt(setting)
     setting.signer.held = WeightsRead(
         request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=vector
@@ -48,7 +50,7 @@ async def test_vector_in_doubt_that_stands_on_chain_is_set_at_the_next_look(sett
     assert len(setting.signer.signed) == 1
 
 
-async def test_vector_in_doubt_is_settled_even_when_its_epoch_is_long_over(setting):
+async def test_vector_in_doubt_is_settled_even_when_its_epoch_is_long_over(setting: Setting) -> None:
     vector = await in_doubt(setting)
     setting.signer.held = WeightsRead(
         request_id=1, block=1150, last_update=1003, update_hash="0xcd", pairs=vector
@@ -60,7 +62,7 @@ async def test_vector_in_doubt_is_settled_even_when_its_epoch_is_long_over(setti
     assert [(entry["epoch"], entry["state"]) for entry in await setting.journal()] == [(10, "set")]
 
 
-async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successor(setting):
+async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successor(setting: Setting) -> None:
     vector = await in_doubt(setting)
     async with setting.database.transaction() as connection:
         await connection.execute(
@@ -77,7 +79,7 @@ async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successo
     assert (entry["state"], entry["block"]) == ("set", 1003)
 
 
-async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(setting):
+async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(setting: Setting) -> None:
     vector = await in_doubt(setting)
     async with setting.database.transaction() as connection:
         await connection.execute("UPDATE weight_journal SET promised_block = NULL, tried_block = NULL")
@@ -90,7 +92,9 @@ async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(se
     assert [entry["state"] for entry in await setting.journal()] == ["set"]
 
 
-async def test_nothing_is_signed_in_an_epoch_in_which_others_were_set_since_the_promise(setting):
+async def test_nothing_is_signed_in_an_epoch_in_which_others_were_set_since_the_promise(
+    setting: Setting,
+) -> None:
     await in_doubt(setting)
     setting.signer.held = WeightsRead(
         request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=[[3, 65535]]
@@ -104,7 +108,7 @@ async def test_nothing_is_signed_in_an_epoch_in_which_others_were_set_since_the_
     assert len(setting.signer.signed) == 1
 
 
-async def test_signer_is_told_as_of_which_block_the_vector_was_promised(setting):
+async def test_signer_is_told_as_of_which_block_the_vector_was_promised(setting: Setting) -> None:
     await in_doubt(setting)
     setting.at_block(1050)
 
@@ -115,15 +119,16 @@ async def test_signer_is_told_as_of_which_block_the_vector_was_promised(setting)
     assert (entry["promised_block"], entry["tried_block"]) == (1000, 1050)
 
 
-async def test_weights_are_tried_though_what_is_in_doubt_cannot_be_read(setting):
+async def test_weights_are_tried_though_what_is_in_doubt_cannot_be_read(setting: Setting) -> None:
     await in_doubt(setting)
     setting.signer.held = TransientError("the chain failed while reading Uids")
 
     assert await setting.setter.set_if_due(NOW) is not None
 
 
-async def test_outcomes_recorded_twice_are_recorded_once(setting):
+async def test_outcomes_recorded_twice_are_recorded_once(setting: Setting) -> None:
     outcome = await setting.setter.set_if_due(NOW)
+    assert outcome is not None
     epoch = Epoch(57, 0, 10)
     async with setting.database.transaction() as connection:
         await journal.record_failed(connection, epoch, "too late", NOW)
@@ -140,12 +145,12 @@ async def test_outcomes_recorded_twice_are_recorded_once(setting):
     )
 
 
-async def incidents(database):
+async def incidents(database: Database) -> list[dict[str, Any]]:
     async with database.transaction() as connection:
         return [dict(row) for row in await connection.fetch("SELECT * FROM incidents ORDER BY incident_id")]
 
 
-async def test_weights_that_cannot_be_set_are_one_incident_until_they_can(setting):
+async def test_weights_that_cannot_be_set_are_one_incident_until_they_can(setting: Setting) -> None:
     for hours, words in enumerate(("refused: once", "refused: twice")):
         setting.signer.failures = [TransientError(words)]
         with pytest.raises(TransientError):
@@ -160,7 +165,7 @@ async def test_weights_that_cannot_be_set_are_one_incident_until_they_can(settin
     assert over["ended_at"] == NOW + timedelta(hours=2)
 
 
-async def test_incident_of_weights_ends_once_weights_of_ours_are_known_to_stand(setting):
+async def test_incident_of_weights_ends_once_weights_of_ours_are_known_to_stand(setting: Setting) -> None:
     await in_doubt(setting)
     async with setting.database.transaction() as connection:
         await connection.execute("DELETE FROM weight_journal")
@@ -171,7 +176,9 @@ async def test_incident_of_weights_ends_once_weights_of_ours_are_known_to_stand(
     assert [row["ended_at"] for row in await incidents(setting.database)] == [NOW]
 
 
-async def test_incident_left_open_by_an_earlier_process_ends_with_the_first_success(database):
+async def test_incident_left_open_by_an_earlier_process_ends_with_the_first_success(
+    database: Database,
+) -> None:
     await Incident(database, "chain").failing("no answer", NOW)
 
     await Incident(database, "chain").recovered(NOW + timedelta(hours=1))
@@ -179,7 +186,9 @@ async def test_incident_left_open_by_an_earlier_process_ends_with_the_first_succ
     assert [row["ended_at"] for row in await incidents(database)] == [NOW + timedelta(hours=1)]
 
 
-async def test_second_failure_opens_a_second_incident_and_strange_bytes_are_kept_readable(database):
+async def test_second_failure_opens_a_second_incident_and_strange_bytes_are_kept_readable(
+    database: Database,
+) -> None:
     chain = Incident(database, "chain")
     await chain.failing("no answer", NOW)
     await chain.recovered(NOW)
@@ -190,7 +199,7 @@ async def test_second_failure_opens_a_second_incident_and_strange_bytes_are_kept
     assert (second["ended_at"], second["evidence"]) == (None, "\ufffd? garbage")
 
 
-async def test_incident_that_cannot_be_written_breaks_nothing_and_is_written_later(empty_dsn):
+async def test_incident_that_cannot_be_written_breaks_nothing_and_is_written_later(empty_dsn: str) -> None:
     database = await Database.connect(empty_dsn, timeout_s=10, pool_size=1)
     chain = Incident(database, "chain")
 

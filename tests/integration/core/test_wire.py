@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 import hashlib
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import numpy as np
@@ -14,69 +13,23 @@ import pytest
 import xarray as xr
 from bittensor_core import Keypair
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from gaia.miner.server import ReferenceMiner
-from gaia.miner.sessions import write_certificate
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
 from gaia.tasks.defined_tasks.weather.wire.messages import job_id_of, store_name_of
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
-from gaia.validator.utils.ipc_types import Neuron
-from tests.support.miners import (
-    INIT_TIME,
-    LocalSigner,
-    a_model,
-    a_neuron,
-    an_atmosphere,
-    miner_options,
-    settings_for_miners,
-)
-from tests.support.patience import patience
-
-KEYPAIR = Keypair.create_from_uri("//Miner/1")
-Start = Callable[..., Awaitable[Neuron]]
-_hosts = itertools.count(1)
+from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.utils.ipc_types import AuthSigned
+from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, an_atmosphere, settings_for_miners
+from tests.support.served_miners import KEYPAIR, Starter, a_finished_forecast
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return write_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def start(tmp_path, certificate) -> AsyncIterator[Start]:
-    """Starts a miner of the given class on an address of its own; returns its neuron."""
-    running: list[ReferenceMiner] = []
-
-    async def start_one(kind: type[ReferenceMiner] = ReferenceMiner, port: int = 0, host: str = "") -> Neuron:
-        miner = kind(KEYPAIR, a_model(), miner_options(tmp_path / "forecasts"))
-        running.append(miner)
-        address = host or f"127.0.1.{next(_hosts)}"
-        ip, port = await miner.serve(address, port, certificate=certificate)
-        return a_neuron(miner.hotkey, ip, port)
-
-    start_one.running = running
-    yield start_one
-    await asyncio.gather(*(miner.stop() for miner in running))
-
-
-@pytest.fixture
-async def comms(start) -> AsyncIterator[MinerComms]:
-    async with MinerComms(settings_for_miners(), "0.25", LocalSigner()) as client:
-        yield client
-
-
-async def a_finished_forecast(comms: MinerComms, start: Start, kind: type[ReferenceMiner] = ReferenceMiner):
-    """Ask for a forecast and wait for it; returns neuron, job id and access."""
-    neuron = await start(kind)
-    offer = await comms.request_forecast(neuron, INIT_TIME)
-    await start.running[-1].finished()
-    return neuron, offer.job_id, await comms.open_store(neuron, offer.job_id)
-
-
-async def test_forecast_is_asked_for_followed_committed_and_fetched(comms, start, tmp_path):
+async def test_forecast_is_asked_for_followed_committed_and_fetched(
+    comms: MinerComms, start: Starter, tmp_path: Path
+) -> None:
     neuron = await start()
 
     offer = await comms.request_forecast(neuron, INIT_TIME)
@@ -101,7 +54,7 @@ async def test_forecast_is_asked_for_followed_committed_and_fetched(comms, start
         assert forecast.time.values[0] == np.datetime64("2026-03-25T06")
 
 
-async def test_files_on_disk_are_not_fetched_again(comms, start, tmp_path):
+async def test_files_on_disk_are_not_fetched_again(comms: MinerComms, start: Starter, tmp_path: Path) -> None:
     neuron, _, access = await a_finished_forecast(comms, start)
     first = await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/1.0.0"], tmp_path)
 
@@ -111,7 +64,7 @@ async def test_files_on_disk_are_not_fetched_again(comms, start, tmp_path):
     assert again == 0
 
 
-async def test_forecast_made_earlier_is_offered_at_once(comms, start):
+async def test_forecast_made_earlier_is_offered_at_once(comms: MinerComms, start: Starter) -> None:
     neuron, job_id, _ = await a_finished_forecast(comms, start)
 
     offer = await comms.request_forecast(neuron, INIT_TIME)
@@ -119,7 +72,9 @@ async def test_forecast_made_earlier_is_offered_at_once(comms, start):
     assert (offer.accepted, offer.job_id) == (True, job_id)
 
 
-async def test_restarted_miner_is_given_a_new_key_and_still_serves_its_forecast(comms, start):
+async def test_restarted_miner_is_given_a_new_key_and_still_serves_its_forecast(
+    comms: MinerComms, start: Starter
+) -> None:
     neuron, job_id, access = await a_finished_forecast(comms, start)
     await start.running[-1].stop()
     await start(port=neuron.port, host=neuron.ip)
@@ -129,7 +84,9 @@ async def test_restarted_miner_is_given_a_new_key_and_still_serves_its_forecast(
     assert reopened.manifest_sha256 == access.manifest_sha256
 
 
-async def test_forecast_left_unfinished_by_a_killed_miner_is_computed_anew(comms, start, tmp_path):
+async def test_forecast_left_unfinished_by_a_killed_miner_is_computed_anew(
+    comms: MinerComms, start: Starter, tmp_path: Path
+) -> None:
     unfinished = tmp_path / "forecasts" / store_name_of(INIT_TIME, KEYPAIR.ss58_address)
     (unfinished / "2t").mkdir(parents=True)
     neuron = await start()
@@ -137,10 +94,12 @@ async def test_forecast_left_unfinished_by_a_killed_miner_is_computed_anew(comms
     await comms.request_forecast(neuron, INIT_TIME)
     await start.running[-1].finished()
 
-    assert await comms.forecast_ready(neuron, job_id_of(INIT_TIME, neuron.hotkey))
+    assert await comms.forecast_ready(neuron, MinerJobId(job_id_of(INIT_TIME, neuron.hotkey)))
 
 
-async def test_another_miner_at_the_address_is_not_taken_for_the_one_expected(comms, start):
+async def test_another_miner_at_the_address_is_not_taken_for_the_one_expected(
+    comms: MinerComms, start: Starter
+) -> None:
     neuron = await start()
     stranger = Keypair.create_from_uri("//Stranger").ss58_address
 
@@ -150,7 +109,7 @@ async def test_another_miner_at_the_address_is_not_taken_for_the_one_expected(co
     assert neuron.hotkey in offer.message
 
 
-async def test_replayed_nonce_is_refused(start):
+async def test_replayed_nonce_is_refused(start: Starter) -> None:
     neuron = await start()
     signer = LocalSigner()
     used = signer.nonce()
@@ -161,26 +120,24 @@ async def test_replayed_nonce_is_refused(start):
             await comms.request_forecast(neuron, INIT_TIME)
 
 
-async def test_signature_of_another_key_is_refused(start):
+async def test_signature_of_another_key_is_refused(start: Starter) -> None:
     neuron = await start()
-    signer = LocalSigner()
-    real = signer.sign_auth
 
-    async def forged(*arguments):
-        signed = await real(*arguments)
-        return type(signed)(
-            request_id=1, validator_hotkey=neuron.hotkey, nonce=signed.nonce, signature=signed.signature
-        )
+    class Forging(LocalSigner):
+        async def sign_auth(self, miner_hotkey: str, symmetric_key_uuid: str) -> AuthSigned:
+            signed = await super().sign_auth(miner_hotkey, symmetric_key_uuid)
+            return AuthSigned(
+                request_id=1, validator_hotkey=neuron.hotkey, nonce=signed.nonce, signature=signed.signature
+            )
 
-    signer.sign_auth = forged
-    async with MinerComms(settings_for_miners(), "0.25", signer) as comms:
+    async with MinerComms(settings_for_miners(), "0.25", Forging()) as comms:
         with pytest.raises(MinerUnreachable, match="401.*signature"):
             await comms.request_forecast(neuron, INIT_TIME)
 
 
-async def test_validator_the_miner_does_not_know_is_refused(comms, start):
+async def test_validator_the_miner_does_not_know_is_refused(comms: MinerComms, start: Starter) -> None:
     class Choosy(ReferenceMiner):
-        async def refusal_of(self, validator_hotkey):
+        async def refusal_of(self, validator_hotkey: str) -> str:
             return "Hotkey not found in metagraph"
 
     neuron = await start(Choosy)
@@ -194,7 +151,9 @@ async def test_validator_the_miner_does_not_know_is_refused(comms, start):
     [({}, 401), ({"Authorization": "Bearer junk"}, 401), ({"Authorization": "{token}"}, 200)],
     ids=["no token", "forged token", "bare token"],
 )
-async def test_forecast_is_read_only_with_a_token(comms, start, headers, status):
+async def test_forecast_is_read_only_with_a_token(
+    comms: MinerComms, start: Starter, headers: dict[str, str], status: int
+) -> None:
     neuron, _, access = await a_finished_forecast(comms, start)
     url = f"https://{neuron.ip}:{neuron.port}{access.url_path}/.zgroup"
     headers = {name: value.format(token=access.token) for name, value in headers.items()}
@@ -205,7 +164,7 @@ async def test_forecast_is_read_only_with_a_token(comms, start, headers, status)
     assert response.status_code == status
 
 
-async def test_token_of_one_store_does_not_open_another(comms, start):
+async def test_token_of_one_store_does_not_open_another(comms: MinerComms, start: Starter) -> None:
     neuron, _, access = await a_finished_forecast(comms, start)
     base = f"https://{neuron.ip}:{neuron.port}/forecasts/"
 
@@ -217,7 +176,7 @@ async def test_token_of_one_store_does_not_open_another(comms, start):
     assert (other.status_code, outside.status_code, head.status_code) == (403, 404, 200)
 
 
-async def test_file_the_miner_lacks_is_its_fault(comms, start, tmp_path):
+async def test_file_the_miner_lacks_is_its_fault(comms: MinerComms, start: Starter, tmp_path: Path) -> None:
     neuron, _, access = await a_finished_forecast(comms, start)
 
     with pytest.raises(MinerFault, match="404"):
@@ -225,17 +184,17 @@ async def test_file_the_miner_lacks_is_its_fault(comms, start, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-async def test_unknown_job_is_still_waited_for_but_has_no_store(comms, start):
+async def test_unknown_job_is_still_waited_for_but_has_no_store(comms: MinerComms, start: Starter) -> None:
     neuron = await start()
 
-    assert not await comms.forecast_ready(neuron, "unknown")
+    assert not await comms.forecast_ready(neuron, MinerJobId("unknown"))
     with pytest.raises(MinerFault, match="not_found"):
-        await comms.open_store(neuron, "unknown")
+        await comms.open_store(neuron, MinerJobId("unknown"))
 
 
-async def test_failed_inference_is_reported_as_a_failed_job(comms, start):
+async def test_failed_inference_is_reported_as_a_failed_job(comms: MinerComms, start: Starter) -> None:
     class Broken(ReferenceMiner):
-        def forecast(self, init_time):
+        def forecast(self, init_time: datetime) -> NoReturn:
             raise ArithmeticError("overflow")
 
     neuron = await start(Broken)
@@ -248,7 +207,7 @@ async def test_failed_inference_is_reported_as_a_failed_job(comms, start):
         await comms.open_store(neuron, offer.job_id)
 
 
-async def test_poll_answered_500_three_times_is_a_failed_job(comms, start):
+async def test_poll_answered_500_three_times_is_a_failed_job(comms: MinerComms, start: Starter) -> None:
     class LostItsStatusWord(ReferenceMiner):
         async def before(self, request: Request) -> Response | None:
             if "poll" in request.url.path:
@@ -258,129 +217,15 @@ async def test_poll_answered_500_three_times_is_a_failed_job(comms, start):
     neuron = await start(LostItsStatusWord)
     for _ in range(2):
         with pytest.raises(MinerUnreachable, match="500"):
-            await comms.forecast_ready(neuron, "job")
+            await comms.forecast_ready(neuron, MinerJobId("job"))
 
     with pytest.raises(MinerFault, match="3 times in a row"):
-        await comms.forecast_ready(neuron, "job")
+        await comms.forecast_ready(neuron, MinerJobId("job"))
 
 
-class Redirecting(ReferenceMiner):
-    async def file_response(self, request: Request, path: str) -> Response:
-        return RedirectResponse("https://127.0.0.1/elsewhere")
-
-
-class Compressing(ReferenceMiner):
-    async def file_response(self, request: Request, path: str) -> Response:
-        return Response(gzip.compress(bytes(1 << 20)), headers={"Content-Encoding": "gzip"})
-
-
-class Endless(ReferenceMiner):
-    async def file_response(self, request: Request, path: str) -> Response:
-        async def zeros() -> AsyncIterator[bytes]:
-            while True:
-                yield bytes(1 << 18)
-                # The server goes on sending to a client that has left; let others run.
-                await asyncio.sleep(0)
-
-        return StreamingResponse(zeros())
-
-
-class Boasting(ReferenceMiner):
-    async def file_response(self, request: Request, path: str) -> Response:
-        return Response(b"x", headers={"Content-Length": "10000000000"})
-
-
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        (Redirecting, "redirect"),
-        (Compressing, "content encoding gzip"),
-        (Endless, "exceeds 1048576 bytes"),
-        (Boasting, "10000000000 bytes exceeds"),
-    ],
-)
-async def test_answer_outside_the_limits_is_the_miners_fault(start, tmp_path, kind, reason):
-    settings = settings_for_miners(chunk_max_mib=1, manifest_max_mib=1)
-    async with MinerComms(settings, "0.25", LocalSigner()) as comms:
-        neuron, _, access = await a_finished_forecast(comms, start, kind)
-
-        with pytest.raises(MinerFault, match=reason):
-            await comms.fetch_files(neuron, access, ["2t/0.0.0"], tmp_path)
-        with pytest.raises(MinerFault):
-            await comms.fetch_manifest(neuron, access)
-
-
-async def test_drip_is_ended_by_the_total_deadline(start, tmp_path):
-    class Dripping(ReferenceMiner):
-        async def file_response(self, request: Request, path: str) -> Response:
-            async def drops() -> AsyncIterator[bytes]:
-                while True:
-                    yield b"."
-                    await asyncio.sleep(0.05)
-
-            return StreamingResponse(drops())
-
-    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), "0.25", LocalSigner()) as comms:
-        neuron, _, access = await a_finished_forecast(comms, start, Dripping)
-
-        with pytest.raises(MinerUnreachable, match="longer than"):
-            await comms.fetch_files(neuron, access, ["2t/0.0.0"], tmp_path)
-
-
-async def test_silent_miner_costs_one_deadline_and_its_key(start):
-    class Falling(ReferenceMiner):
-        silent = False
-
-        async def before(self, request: Request) -> Response | None:
-            if self.silent:
-                await asyncio.sleep(3600)
-            return None
-
-    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), "0.25", LocalSigner()) as comms:
-        neuron, job_id, _ = await a_finished_forecast(comms, start, Falling)
-        start.running[-1].silent = True
-
-        with pytest.raises(MinerUnreachable, match="longer than"):
-            await comms.forecast_ready(neuron, job_id)
-        assert comms._sessions._sessions == {}
-
-
-async def test_manifest_of_a_store_hashes_to_what_the_reply_claims(comms, start):
+async def test_manifest_of_a_store_hashes_to_what_the_reply_claims(comms: MinerComms, start: Starter) -> None:
     neuron, _, access = await a_finished_forecast(comms, start)
 
     signed = await comms.fetch_manifest(neuron, access)
 
     assert hashlib.sha256(signed.content).hexdigest() == access.manifest_sha256
-
-
-async def test_downloads_that_hang_delay_no_question(start, tmp_path):
-    class Hanging(ReferenceMiner):
-        asked = asyncio.Semaphore(0)
-
-        async def file_response(self, request: Request, path: str) -> Response:
-            self.asked.release()
-            await asyncio.Event().wait()
-            raise AssertionError("never")
-
-    settings = settings_for_miners(miner_timeout_s=60.0, miner_concurrency=16, fetch_concurrency=32)
-    async with MinerComms(settings, "0.25", LocalSigner()) as comms:
-        neuron, job_id, access = await a_finished_forecast(comms, start, Hanging)
-        files = [f"2t/{number}.0.0" for number in range(64)]
-        stores = [a_neuron(f"5Miner{number}", neuron.ip, neuron.port) for number in range(3)]
-        downloads = [
-            asyncio.create_task(comms.fetch_files(store, access, files, tmp_path / f"{number}"))
-            for number, store in enumerate(stores)
-        ]
-        for _ in range(32):
-            await Hanging.asked.acquire()
-
-        async with asyncio.timeout(patience(30.0)):
-            ready = await comms.forecast_ready(neuron, job_id)
-            opened = await comms.open_store(neuron, job_id)
-
-        assert ready
-        assert opened.url_path == access.url_path
-        assert not any(download.done() for download in downloads)
-        for download in downloads:
-            download.cancel()
-        await asyncio.gather(*downloads, return_exceptions=True)

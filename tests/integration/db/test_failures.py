@@ -1,6 +1,9 @@
 """What a real server can answer, and that transactions others got in the way of are done again."""
 
+from __future__ import annotations
+
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,12 +20,12 @@ REFUSABLE = [state for state in STATES if not state.startswith(("00", "01", "02"
 """Of success, warnings and "no data" a server makes no errors."""
 
 
-async def sql(database, statement, *arguments):
+async def sql(database: Database, statement: str, *arguments: object) -> Any:
     async with database.transaction() as connection:
         return await connection.fetchval(statement, *arguments)
 
 
-async def test_no_sqlstate_a_server_can_answer_escapes_untyped(database):
+async def test_no_sqlstate_a_server_can_answer_escapes_untyped(database: Database) -> None:
     assert len(REFUSABLE) > 200
     for state in REFUSABLE:
         with capture_logs(), pytest.raises(DatabaseFailure) as caught:
@@ -30,12 +33,12 @@ async def test_no_sqlstate_a_server_can_answer_escapes_untyped(database):
         assert caught.value.sqlstate == state
 
 
-async def test_no_error_of_the_driver_that_a_body_meets_escapes_untyped(database):
+async def test_no_error_of_the_driver_that_a_body_meets_escapes_untyped(database: Database) -> None:
     known = [kind for kind in vars(asyncpg).values() if isinstance(kind, type)]
     kinds = [kind for kind in known if issubclass(kind, Exception)]
     kinds = [kind for kind in kinds if not issubclass(kind, asyncpg.PostgresLogMessage)]  # never raised
 
-    async def meet(kind):
+    async def meet(kind: type[Exception]) -> None:
         async with database.transaction():
             raise kind("no")
 
@@ -45,7 +48,9 @@ async def test_no_error_of_the_driver_that_a_body_meets_escapes_untyped(database
     assert await sql(database, "SELECT 1") == 1
 
 
-async def test_statement_the_server_will_never_take_is_logged_as_a_bug_with_its_sqlstate(database):
+async def test_statement_the_server_will_never_take_is_logged_as_a_bug_with_its_sqlstate(
+    database: Database,
+) -> None:
     before = UNFORESEEN[Party.DATABASE]
 
     with capture_logs() as logs, pytest.raises(StatementRefused):
@@ -57,10 +62,12 @@ async def test_statement_the_server_will_never_take_is_logged_as_a_bug_with_its_
     assert UNFORESEEN[Party.DATABASE] == before + 1
 
 
-async def test_unnamed_error_of_a_driver_whose_connection_broke_is_ours_and_counted(database):
+async def test_unnamed_error_of_a_driver_whose_connection_broke_is_ours_and_counted(
+    database: Database,
+) -> None:
     before = UNFORESEEN[Party.DATABASE]
 
-    async def meet():
+    async def meet() -> None:
         async with database.transaction() as connection:
             connection.terminate()
             raise AttributeError("'NoneType' object has no attribute 'query'")
@@ -71,14 +78,14 @@ async def test_unnamed_error_of_a_driver_whose_connection_broke_is_ours_and_coun
     assert UNFORESEEN[Party.DATABASE] == before + 1
 
 
-async def test_two_who_wait_for_each_other_both_write_at_last(database):
+async def test_two_who_wait_for_each_other_both_write_at_last(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute("CREATE TABLE pair (key text PRIMARY KEY, writes integer DEFAULT 0)")
         await connection.execute("INSERT INTO pair VALUES ('a'), ('b')")
     bodies, met = [], asyncio.Barrier(2)
 
-    async def write_in(order):
-        async def body(connection):
+    async def write_in(order: str) -> None:
+        async def body(connection: asyncpg.Connection[asyncpg.Record]) -> None:
             bodies.append(order)
             is_first = bodies.count(order) == 1
             for place, key in enumerate(order):
@@ -96,10 +103,10 @@ async def test_two_who_wait_for_each_other_both_write_at_last(database):
     assert await sql(database, "SELECT array_agg(writes ORDER BY key) FROM pair") == [2, 2]
 
 
-async def test_transaction_whose_connection_is_killed_is_done_again(database):
-    killed = []
+async def test_transaction_whose_connection_is_killed_is_done_again(database: Database) -> None:
+    killed: list[asyncpg.Connection[asyncpg.Record]] = []
 
-    async def body(connection):
+    async def body(connection: asyncpg.Connection[asyncpg.Record]) -> Any:
         if not killed:
             killed.append(connection)
             await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -108,11 +115,11 @@ async def test_transaction_whose_connection_is_killed_is_done_again(database):
     assert await database.run(body) == 7
 
 
-async def test_commit_whose_answer_was_lost_may_be_repeated_for_writes_have_keys(database):
+async def test_commit_whose_answer_was_lost_may_be_repeated_for_writes_have_keys(database: Database) -> None:
     await sql(database, "CREATE TABLE kept (key integer PRIMARY KEY)")
     calls = 0
 
-    async def body(connection):
+    async def body(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         nonlocal calls
         calls += 1
         await connection.execute("INSERT INTO kept VALUES (1) ON CONFLICT DO NOTHING")
@@ -127,10 +134,12 @@ async def test_commit_whose_answer_was_lost_may_be_repeated_for_writes_have_keys
 
 
 @pytest.mark.parametrize(("state", "kind"), [("40001", Conflict), ("40P01", Conflict), ("55P03", Conflict)])
-async def test_conflict_that_does_not_end_is_raised_after_the_last_attempt(database, state, kind):
+async def test_conflict_that_does_not_end_is_raised_after_the_last_attempt(
+    database: Database, state: str, kind: type[Exception]
+) -> None:
     calls = []
 
-    async def body(connection):
+    async def body(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         calls.append(connection)
         await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")
 
@@ -141,10 +150,10 @@ async def test_conflict_that_does_not_end_is_raised_after_the_last_attempt(datab
 
 
 @pytest.mark.parametrize("state", ["57014", "53200", "42P01", "23505", "22021"])
-async def test_what_would_fail_again_is_not_repeated(database, state):
+async def test_what_would_fail_again_is_not_repeated(database: Database, state: str) -> None:
     calls = []
 
-    async def body(connection):
+    async def body(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         calls.append(connection)
         await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$")
 
@@ -154,10 +163,10 @@ async def test_what_would_fail_again_is_not_repeated(database, state):
     assert len(calls) == 1
 
 
-async def test_error_of_a_body_that_is_not_the_databases_is_not_repeated(database):
+async def test_error_of_a_body_that_is_not_the_databases_is_not_repeated(database: Database) -> None:
     calls = []
 
-    async def body(connection):
+    async def body(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         calls.append(connection)
         raise KeyError
 
@@ -167,7 +176,7 @@ async def test_error_of_a_body_that_is_not_the_databases_is_not_repeated(databas
     assert len(calls) == 1
 
 
-async def test_role_that_is_locked_out_while_we_run_is_waited_for(empty_dsn):
+async def test_role_that_is_locked_out_while_we_run_is_waited_for(empty_dsn: str) -> None:
     """An operator changes a password: what runs waits, and goes on once it is right again."""
     administrator = await asyncpg.connect(empty_dsn)
     role = "r_" + empty_dsn.partition("/test_")[2].partition("?")[0]
@@ -189,7 +198,7 @@ async def test_role_that_is_locked_out_while_we_run_is_waited_for(empty_dsn):
     await administrator.close()
 
 
-async def test_role_that_is_locked_out_at_start_is_a_sentence_for_the_operator(empty_dsn):
+async def test_role_that_is_locked_out_at_start_is_a_sentence_for_the_operator(empty_dsn: str) -> None:
     with pytest.raises(ConfigurationError, match="GAIA_DATABASE_URL") as caught:
         await Database.connect(empty_dsn.replace("postgres@", "nobody_here@"), timeout_s=10, pool_size=2)
 
@@ -204,14 +213,14 @@ async def test_role_that_is_locked_out_at_start_is_a_sentence_for_the_operator(e
         "postgresql://u:secret@127.0.0.1:1/x?sslrootcert=/nowhere&sslmode=verify-full",
     ],
 )
-async def test_address_that_cannot_be_read_is_a_sentence_without_the_password(dsn):
+async def test_address_that_cannot_be_read_is_a_sentence_without_the_password(dsn: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be reached") as caught:
         await Database.connect(dsn, timeout_s=0.1, pool_size=2)
 
     assert "secret" not in str(caught.value)
 
 
-async def test_database_of_another_program_is_a_sentence_for_the_operator(empty_dsn):
+async def test_database_of_another_program_is_a_sentence_for_the_operator(empty_dsn: str) -> None:
     database = await Database.connect(empty_dsn, timeout_s=10, pool_size=2)
     await sql(database, "CREATE TABLE score_table (id integer)")
 
@@ -222,7 +231,7 @@ async def test_database_of_another_program_is_a_sentence_for_the_operator(empty_
     await database.close()
 
 
-async def test_role_that_may_not_make_tables_is_a_sentence_for_the_operator(empty_dsn):
+async def test_role_that_may_not_make_tables_is_a_sentence_for_the_operator(empty_dsn: str) -> None:
     administrator = await asyncpg.connect(empty_dsn)
     role = "r_" + empty_dsn.partition("/test_")[2].partition("?")[0]
     await administrator.execute(f"CREATE ROLE {role} LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -236,6 +245,6 @@ async def test_role_that_may_not_make_tables_is_a_sentence_for_the_operator(empt
     await administrator.close()
 
 
-async def test_killed_connection_is_told_from_a_conflict(database):
+async def test_killed_connection_is_told_from_a_conflict(database: Database) -> None:
     with pytest.raises(ConnectionLost):
         await sql(database, "SELECT pg_terminate_backend(pg_backend_pid())")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -20,7 +22,7 @@ STATES = ("planned", "requested", "verified", "scored_day1", "scored", "rejected
 
 
 @pytest.fixture
-async def of_before(empty_dsn, tmp_path):
+async def of_before(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Database]:
     """A database with the first seven migrations, and a forecast in each state of then."""
     for path in MIGRATIONS.glob("000[1-7]_*.sql"):
         shutil.copy(path, tmp_path)
@@ -52,7 +54,9 @@ async def of_before(empty_dsn, tmp_path):
     await database.close()
 
 
-async def test_states_commitments_and_matrices_of_before_are_kept_under_their_new_names(of_before):
+async def test_states_commitments_and_matrices_of_before_are_kept_under_their_new_names(
+    of_before: Database,
+) -> None:
     assert await run_comprehensive_database_setup(of_before) == ["names"]
 
     async with of_before.transaction() as connection:
@@ -77,8 +81,8 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
     ],
 )
 async def test_schema_refuses_the_old_word_and_what_it_refused_before(
-    of_before, empty_dsn, change, constraint
-):
+    of_before: Database, empty_dsn: str, change: str, constraint: str
+) -> None:
     await run_comprehensive_database_setup(of_before)
     connection = await asyncpg.connect(empty_dsn)
 

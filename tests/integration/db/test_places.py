@@ -1,9 +1,13 @@
 """Connections are a bounded number of places: whatever goes wrong with one, its place comes back."""
 
+from __future__ import annotations
+
 import asyncio
 import random
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
@@ -11,32 +15,16 @@ import pytest
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
 from tests.support.patience import patience
+from tests.support.places import NEVER_S, PATIENCE_S, SHORT_S, SIZE, long_statement, wired
 from tests.support.wires import Wire
 
-SIZE = 8
-PATIENCE_S = 15.0
-SHORT_S = 2.0
-"""Long enough for what succeeds on a busy machine, short enough to wait for."""
-NEVER_S = 3600.0
-SLOW_COMMIT = """
-CREATE TABLE written (key integer PRIMARY KEY);
-CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN PERFORM pg_sleep(0.03); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON written DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION dawdle();
-"""
+Work = Callable[[Database], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
-async def administrator(empty_dsn):
-    connection = await asyncpg.connect(empty_dsn)
-    await connection.execute(SLOW_COMMIT)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def places(empty_dsn, administrator):
+async def places(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> AsyncIterator[Database]:
     """A pool of `SIZE`, on a database where commits take a moment."""
     database = await Database.connect(
         empty_dsn, timeout_s=PATIENCE_S, pool_size=SIZE, rebuild_after_s=NEVER_S
@@ -45,21 +33,11 @@ async def places(empty_dsn, administrator):
     await database.close()
 
 
-@asynccontextmanager
-async def wired(dsn, **options):
-    """A pool of one behind a wire that tests can cut."""
-    async with Wire(dsn) as wire:
-        options = {"timeout_s": PATIENCE_S, "pool_size": 1, "rebuild_after_s": NEVER_S} | options
-        database = await Database.connect(wire.dsn, **options)
-        yield database, wire
-        await database.close()
-
-
-async def places_that_come_back(database):
+async def places_that_come_back(database: Database) -> int:
     """How many transactions can be open at once."""
     reached, enough = 0, asyncio.Event()
 
-    async def hold():
+    async def hold() -> None:
         nonlocal reached
         with suppress(OwnFailure):
             async with database.transaction() as connection:
@@ -74,11 +52,13 @@ async def places_that_come_back(database):
     return reached
 
 
-async def test_places_of_forty_killed_backends_all_come_back(places, administrator):
+async def test_places_of_forty_killed_backends_all_come_back(
+    places: Database, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
     killed, done = 0, asyncio.Event()
     escaped = []
 
-    async def work(number):
+    async def work(number: int) -> None:
         while not done.is_set():
             try:
                 async with places.transaction() as connection:
@@ -107,17 +87,20 @@ async def test_places_of_forty_killed_backends_all_come_back(places, administrat
     assert await places_that_come_back(places) == SIZE
 
 
-async def test_backends_killed_in_the_middle_of_their_commits_cost_no_place(places, administrator):
-    async def write(number):
+async def test_backends_killed_in_the_middle_of_their_commits_cost_no_place(
+    places: Database, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    async def write(number: int) -> None:
         with suppress(OwnFailure):
             async with places.transaction() as connection:
                 await connection.execute("INSERT INTO written VALUES ($1)", number)
 
-    async def kill_committing():
-        return await administrator.fetchval(
+    async def kill_committing() -> int:
+        count: int = await administrator.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE query = 'COMMIT;' AND state = 'active' AND datname = current_database()"
         )
+        return count
 
     killed, number = 0, 0
     async with asyncio.timeout(patience(60)):
@@ -132,8 +115,10 @@ async def test_backends_killed_in_the_middle_of_their_commits_cost_no_place(plac
     assert await places_that_come_back(places) == SIZE
 
 
-async def test_wire_cut_after_any_number_of_bytes_costs_no_place_and_no_other_error(empty_dsn, administrator):
-    async def write(database, key):
+async def test_wire_cut_after_any_number_of_bytes_costs_no_place_and_no_other_error(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    async def write(database: Database, key: int) -> None:
         async with database.transaction() as connection:
             await connection.execute("INSERT INTO written VALUES ($1) ON CONFLICT DO NOTHING", key)
 
@@ -155,8 +140,10 @@ async def test_wire_cut_after_any_number_of_bytes_costs_no_place_and_no_other_er
         assert database.connections() == (0, 1)
 
 
-async def test_server_that_falls_silent_in_a_statement_holds_no_place(empty_dsn, administrator):
-    async def ask(database, wire):
+async def test_server_that_falls_silent_in_a_statement_holds_no_place(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    async def ask(database: Database, wire: Wire) -> None:
         async with database.transaction() as connection:
             wire.fall_silent()
             await connection.fetchval("SELECT 1")
@@ -170,8 +157,10 @@ async def test_server_that_falls_silent_in_a_statement_holds_no_place(empty_dsn,
             assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_server_that_falls_silent_while_we_connect_holds_no_place(empty_dsn, administrator):
-    async def connect_anew(database):
+async def test_server_that_falls_silent_while_we_connect_holds_no_place(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    async def connect_anew(database: Database) -> None:
         async with database.transaction():
             pass
 
@@ -186,12 +175,14 @@ async def test_server_that_falls_silent_while_we_connect_holds_no_place(empty_ds
             assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_server_that_falls_silent_at_any_byte_holds_no_place(empty_dsn, administrator):
-    async def write(database, key):
+async def test_server_that_falls_silent_at_any_byte_holds_no_place(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    async def write(database: Database, key: int) -> None:
         async with database.transaction() as connection:
             await connection.execute("INSERT INTO written VALUES ($1) ON CONFLICT DO NOTHING", key)
 
-    async def silenced_after(length):
+    async def silenced_after(length: int) -> tuple[int, int]:
         async with wired(empty_dsn, timeout_s=SHORT_S) as (database, wire):
             await _lose_connection(database)
             wire.silent_at = wire.from_server + length
@@ -201,7 +192,7 @@ async def test_server_that_falls_silent_at_any_byte_holds_no_place(empty_dsn, ad
             await database.run(partial(touch, key=length))
             return database.connections()
 
-    async def touch(connection, key):
+    async def touch(connection: asyncpg.Connection[asyncpg.Record], key: int) -> None:
         await connection.execute("INSERT INTO written VALUES ($1) ON CONFLICT DO NOTHING", key)
 
     # Through a new connection, its codec, and a transaction.
@@ -210,29 +201,26 @@ async def test_server_that_falls_silent_at_any_byte_holds_no_place(empty_dsn, ad
     assert found == [(0, 1)] * len(found)
 
 
-async def _lose_connection(database):
+async def _lose_connection(database: Database) -> None:
     with suppress(OwnFailure):
         async with database.transaction() as connection:
             connection.terminate()
 
 
-async def _statement(database):
-    async with database.transaction() as connection:
-        await connection.execute("SELECT pg_sleep(30)")
-
-
-async def _commit(database):
+async def _commit(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute("INSERT INTO written SELECT generate_series(1, 10)")
 
 
-async def _new_connection(database):
+async def _new_connection(database: Database) -> None:
     await _lose_connection(database)
-    await _statement(database)
+    await long_statement(database)
 
 
-@pytest.mark.parametrize("work", [_statement, _commit, _new_connection])
-async def test_cancelling_at_any_moment_costs_no_place(empty_dsn, administrator, work):
+@pytest.mark.parametrize("work", [long_statement, _commit, _new_connection])
+async def test_cancelling_at_any_moment_costs_no_place(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record], work: Work
+) -> None:
     async with wired(empty_dsn) as (database, _):
         for milliseconds in range(0, 60, 3):
             task = asyncio.create_task(work(database))
@@ -243,8 +231,8 @@ async def test_cancelling_at_any_moment_costs_no_place(empty_dsn, administrator,
                 assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_cancelling_those_who_wait_costs_no_place(places):
-    async def short():
+async def test_cancelling_those_who_wait_costs_no_place(places: Database) -> None:
+    async def short() -> None:
         async with places.transaction() as connection:
             await connection.fetchval("SELECT 1")
 
@@ -259,8 +247,8 @@ async def test_cancelling_those_who_wait_costs_no_place(places):
     assert await places_that_come_back(places) == SIZE
 
 
-async def test_error_of_a_body_passes_as_it_is_and_undoes_what_was_written(places):
-    async def write_and_fail():
+async def test_error_of_a_body_passes_as_it_is_and_undoes_what_was_written(places: Database) -> None:
+    async def write_and_fail() -> None:
         async with places.transaction() as connection:
             await connection.execute("INSERT INTO written VALUES (1)")
             raise KeyError
@@ -273,10 +261,12 @@ async def test_error_of_a_body_passes_as_it_is_and_undoes_what_was_written(place
     assert await places_that_come_back(places) == SIZE
 
 
-async def test_connection_that_cannot_be_made_ready_costs_no_place(empty_dsn, administrator):
+async def test_connection_that_cannot_be_made_ready_costs_no_place(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
     failures = [OSError("no"), asyncpg.InternalClientError("no"), EOFError()] * SIZE
 
-    async def opening():
+    async def opening() -> asyncpg.Connection[asyncpg.Record]:
         if failures:
             raise failures.pop()
         return await asyncpg.connect(empty_dsn)
@@ -291,7 +281,9 @@ async def test_connection_that_cannot_be_made_ready_costs_no_place(empty_dsn, ad
     await database.close()
 
 
-async def test_place_that_is_not_to_be_had_in_time_says_which_settings_bound_it(empty_dsn, administrator):
+async def test_place_that_is_not_to_be_had_in_time_says_which_settings_bound_it(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
     async with wired(empty_dsn, timeout_s=SHORT_S) as (database, _), database.transaction():
         with pytest.raises(OwnFailure) as caught:
             async with database.transaction():
@@ -303,16 +295,16 @@ async def test_place_that_is_not_to_be_had_in_time_says_which_settings_bound_it(
 
 
 async def test_connections_are_made_anew_once_everything_failed_while_the_server_answers(
-    empty_dsn, administrator
-):
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
     has_place = asyncio.Event()
 
-    async def hang(database):
+    async def hang(database: Database) -> None:
         async with database.transaction():
             has_place.set()
             await asyncio.Event().wait()
 
-    async def ask(database):
+    async def ask(database: Database) -> Any:
         async with database.transaction() as connection:
             return await connection.fetchval("SELECT 1")
 
@@ -330,7 +322,9 @@ async def test_connections_are_made_anew_once_everything_failed_while_the_server
         assert await ask(database) == 1
 
 
-async def test_connections_are_left_alone_while_the_server_answers_nobody(empty_dsn, administrator):
+async def test_connections_are_left_alone_while_the_server_answers_nobody(
+    empty_dsn: str, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
     async with wired(empty_dsn, timeout_s=SHORT_S, rebuild_after_s=0) as (database, wire):
         before = database._places
         wire.fall_silent()
@@ -339,60 +333,3 @@ async def test_connections_are_left_alone_while_the_server_answers_nobody(empty_
                 pass
 
         assert database._places is before
-
-
-async def test_closed_database_refuses_at_once(empty_dsn):
-    database = await Database.connect(empty_dsn, timeout_s=SHORT_S, pool_size=2)
-    await database.close()
-
-    with pytest.raises(OwnFailure, match="closed"):
-        async with database.transaction():
-            pass
-
-
-async def test_those_who_wait_while_the_connections_are_closed_are_told(empty_dsn):
-    database = await Database.connect(empty_dsn, timeout_s=PATIENCE_S, pool_size=1)
-    entered, leave = asyncio.Event(), asyncio.Event()
-
-    async def hold():
-        async with database.transaction():
-            entered.set()
-            await leave.wait()
-
-    async def want():
-        async with database.transaction():
-            pass
-
-    holding = asyncio.create_task(hold())
-    await entered.wait()
-    wanting = asyncio.create_task(want())
-    await asyncio.sleep(0)
-    closing = asyncio.create_task(database.close())
-    await asyncio.sleep(0)
-    leave.set()
-    await asyncio.gather(holding, closing)
-
-    with pytest.raises(OwnFailure, match="closed"):
-        await wanting
-
-
-async def test_closing_waits_for_a_transaction_under_way_and_ends_one_that_hangs(empty_dsn, administrator):
-    database = await Database.connect(empty_dsn, timeout_s=SHORT_S, pool_size=2)
-    started = asyncio.Event()
-
-    async def write():
-        async with database.transaction() as connection:
-            started.set()
-            await connection.execute("SELECT pg_sleep(0.2)")
-            await connection.execute("INSERT INTO written VALUES (1)")
-
-    writing = asyncio.create_task(write())
-    await started.wait()
-    hanging = asyncio.create_task(_statement(database))
-    await asyncio.sleep(0.05)
-    await database.close()
-
-    await writing
-    with pytest.raises(OwnFailure):
-        await hanging
-    assert await administrator.fetchval("SELECT count(*) FROM written") == 1

@@ -7,12 +7,13 @@ import re
 import asyncpg
 
 from gaia.localnet.view import watch
+from gaia.validator.db.connection import Database
 from gaia.validator.db.statements import SQL
 
 STATEMENTS = {**SQL, **{f"progress/{name}": text for name, text in watch._SQL.items()}}
 
 
-async def test_server_prepares_every_statement(database, empty_dsn):
+async def test_server_prepares_every_statement(database: Database, empty_dsn: str) -> None:
     refused = {}
     connection = await asyncpg.connect(empty_dsn)
     for name, text in STATEMENTS.items():
@@ -25,7 +26,7 @@ async def test_server_prepares_every_statement(database, empty_dsn):
     assert refused == {}
 
 
-def test_parameters_of_every_statement_are_numbered_without_a_gap():
+def test_parameters_of_every_statement_are_numbered_without_a_gap() -> None:
     numbers = {
         name: sorted({int(number) for number in re.findall(r"\$(\d+)", text)})
         for name, text in STATEMENTS.items()

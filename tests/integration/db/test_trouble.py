@@ -1,35 +1,41 @@
 """A run whose database is in trouble ends as it would have without."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, Event, State
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, Event, State
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db import history, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import OwnFailure
-from tests.integration.weather.test_task import INIT, Story
+from tests.support.story import INIT, Story
 from tests.support.wires import Wire
 
 TROUBLED = ("component_scores", "lead_scores", "score_table", "forecasts")
 CHOSEN_BY_MINERS = re.compile(r"\b(manifest|signature|evidence)\b(?! =)")
 MANIFEST_BYTES = 600_000
+Outcomes = list[list[dict[str, Any]]]
 
 
 @pytest.fixture
-async def administrator(empty_dsn):
+async def administrator(empty_dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     connection = await asyncpg.connect(empty_dsn)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def undisturbed(postgres_dsn, tmp_path):
+async def undisturbed(postgres_dsn: str, tmp_path: Path) -> Outcomes:
     """What a run comes to in a database of its own that never fails."""
     name = "undisturbed"
     owner = await asyncpg.connect(postgres_dsn)
@@ -45,13 +51,13 @@ async def undisturbed(postgres_dsn, tmp_path):
     return found
 
 
-async def a_database(dsn, timeout_s=10.0):
+async def a_database(dsn: str, timeout_s: float = 10.0) -> Database:
     database = await Database.connect(dsn, timeout_s=timeout_s, pool_size=4)
     await run_comprehensive_database_setup(database)
     return database
 
 
-async def outcomes(story):
+async def outcomes(story: Story) -> Outcomes:
     """Everything that is scored, and how each forecast ended."""
     return [
         await story.rows(statement)
@@ -64,7 +70,7 @@ async def outcomes(story):
     ]
 
 
-async def break_writes(administrator, state, every):
+async def break_writes(administrator: asyncpg.Connection[asyncpg.Record], state: str, every: int) -> None:
     """Have the server answer each so-manieth write of a row with an error."""
     await administrator.execute(
         "CREATE SEQUENCE writes; CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -79,8 +85,12 @@ async def break_writes(administrator, state, every):
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
 async def test_writes_that_others_got_in_the_way_of_are_done_again_and_nobody_notices(
-    database, tmp_path, administrator, undisturbed, state
-):
+    database: Database,
+    tmp_path: Path,
+    administrator: asyncpg.Connection[asyncpg.Record],
+    undisturbed: Outcomes,
+    state: str,
+) -> None:
     story = Story(database, tmp_path)
     await break_writes(administrator, state, every=13)
 
@@ -94,8 +104,8 @@ async def test_writes_that_others_got_in_the_way_of_are_done_again_and_nobody_no
 
 
 async def test_table_locked_for_longer_than_a_statement_may_take_is_waited_for(
-    empty_dsn, tmp_path, administrator, undisturbed
-):
+    empty_dsn: str, tmp_path: Path, administrator: asyncpg.Connection[asyncpg.Record], undisturbed: Outcomes
+) -> None:
     database = await a_database(empty_dsn, timeout_s=1.0)
     story = Story(database, tmp_path)
     first_lead_is_due = INIT + timedelta(hours=24, days=5) + timedelta(hours=6)
@@ -119,8 +129,8 @@ async def test_table_locked_for_longer_than_a_statement_may_take_is_waited_for(
 
 
 async def test_scoring_that_meets_a_locked_table_raises_what_costs_nobody_an_attempt(
-    empty_dsn, tmp_path, administrator
-):
+    empty_dsn: str, tmp_path: Path, administrator: asyncpg.Connection[asyncpg.Record]
+) -> None:
     database = await a_database(empty_dsn, timeout_s=1.0)
     story = Story(database, tmp_path)
     await story.until(INIT.replace(hour=18, minute=5))
@@ -147,8 +157,8 @@ async def test_scoring_that_meets_a_locked_table_raises_what_costs_nobody_an_att
 
 
 async def test_words_of_a_miner_that_no_database_stores_do_not_keep_it_from_being_rejected(
-    database, tmp_path
-):
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path)
     await story.until(INIT.replace(hour=18, minute=5))
     async with database.transaction() as connection:
@@ -173,7 +183,7 @@ async def test_words_of_a_miner_that_no_database_stores_do_not_keep_it_from_bein
     assert row["evidence"] < 10_000
 
 
-async def test_idle_tick_reads_nothing_whose_size_a_miner_chose(empty_dsn, tmp_path):
+async def test_idle_tick_reads_nothing_whose_size_a_miner_chose(empty_dsn: str, tmp_path: Path) -> None:
     async with Wire(empty_dsn) as wire:
         database = await a_database(wire.dsn)
         story = Story(database, tmp_path)
@@ -191,7 +201,7 @@ async def test_idle_tick_reads_nothing_whose_size_a_miner_chose(empty_dsn, tmp_p
         await database.close()
 
 
-def test_only_statements_that_ask_for_it_by_name_return_what_miners_chose_the_size_of():
+def test_only_statements_that_ask_for_it_by_name_return_what_miners_chose_the_size_of() -> None:
     selecting = {
         name
         for name, text in SQL.items()
@@ -202,7 +212,9 @@ def test_only_statements_that_ask_for_it_by_name_return_what_miners_chose_the_si
     assert selecting == {"manifests", "signed_forecasts_of_runs", "open_incidents"}
 
 
-async def test_runs_read_for_a_list_carry_no_manifest_and_those_for_a_replay_do(database, tmp_path):
+async def test_runs_read_for_a_list_carry_no_manifest_and_those_for_a_replay_do(
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path)
     await story.until_idle()
 
@@ -214,7 +226,9 @@ async def test_runs_read_for_a_list_carry_no_manifest_and_those_for_a_replay_do(
     assert {row.manifest for row in signed.forecasts} == {miner.manifest for miner in story.miners}
 
 
-async def test_one_look_says_which_runs_have_forecasts_that_are_due_in_which_states(database, tmp_path):
+async def test_one_look_says_which_runs_have_forecasts_that_are_due_in_which_states(
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path)
     story.miners[1].polls_until_ready = 10**6
     await story.until(INIT.replace(hour=18, minute=5))

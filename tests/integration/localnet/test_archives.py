@@ -28,6 +28,7 @@ from tests.support.weather_handlers import gfs_compute, verification_compute
 
 INIT_TIME = datetime(2026, 3, 27, tzinfo=UTC)
 HELD = ("2t", "10u", "msl", "z500", "t850")
+Archive = NoaaGfsArchive | CdsEra5Archive | ZarrClimatologyArchive
 FIELDS = ("msl", "2t", "z500")
 PACKING_ERROR = {"2t": 2e-3, "msl": 0.3, "z500": 0.3}
 
@@ -91,7 +92,7 @@ def gfs_payload(world: World, source: Path, lead_hours: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("lead_hours", [0, 12])
-async def test_gfs_fields_arrive_as_they_were_published(world, lead_hours):
+async def test_gfs_fields_arrive_as_they_were_published(world: World, lead_hours: int) -> None:
     source = world.directory / "gfs.grib"
 
     await world.client(NoaaGfsArchive).fetch(INIT_TIME, lead_hours, FIELDS, source)
@@ -102,7 +103,7 @@ async def test_gfs_fields_arrive_as_they_were_published(world, lead_hours):
         assert np.abs(world.field(value, name) - published).max() < PACKING_ERROR[name]
 
 
-async def test_gfs_fields_not_asked_for_are_not_fetched(world):
+async def test_gfs_fields_not_asked_for_are_not_fetched(world: World) -> None:
     source = world.directory / "gfs.grib"
 
     await world.client(NoaaGfsArchive).fetch(INIT_TIME, 12, ["t850", "2t"], source)
@@ -112,7 +113,7 @@ async def test_gfs_fields_not_asked_for_are_not_fetched(world):
     assert source.read_bytes()[:5000] in published.read_bytes()
 
 
-async def test_era5_fields_of_surface_and_levels_arrive_in_one_file(world):
+async def test_era5_fields_of_surface_and_levels_arrive_in_one_file(world: World) -> None:
     source = world.directory / "era5.grib"
 
     await world.client(CdsEra5Archive).fetch(INIT_TIME, FIELDS, source)
@@ -133,7 +134,7 @@ async def test_era5_fields_of_surface_and_levels_arrive_in_one_file(world):
     assert sorted(world.directory.glob("era5.grib*")) == [source]
 
 
-async def test_climatology_arrives_bit_for_bit(world):
+async def test_climatology_arrives_bit_for_bit(world: World) -> None:
     store = world.directory / "climatology"
 
     await world.client(ZarrClimatologyArchive).fetch(INIT_TIME, FIELDS, store)
@@ -155,7 +156,7 @@ async def test_climatology_arrives_bit_for_bit(world):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_climatology_store_can_be_read_by_the_zarr_library(world):
+async def test_climatology_store_can_be_read_by_the_zarr_library(world: World) -> None:
     zarr = pytest.importorskip("zarr")
     store = world.directory / "climatology"
     await world.client(ZarrClimatologyArchive).fetch(INIT_TIME, ["2t"], store)
@@ -166,7 +167,7 @@ async def test_climatology_store_can_be_read_by_the_zarr_library(world):
     assert np.array_equal(array[0, 85], world.replay.climatology("2t", "1.0"))
 
 
-async def test_gfs_is_not_available_before_its_publication(world):
+async def test_gfs_is_not_available_before_its_publication(world: World) -> None:
     world.set_time(INIT_TIME + timedelta(hours=3))
 
     with pytest.raises(NotYetAvailable) as caught:
@@ -175,7 +176,7 @@ async def test_gfs_is_not_available_before_its_publication(world):
     assert caught.value.retry_at == INIT_TIME + timedelta(hours=4)
 
 
-async def test_late_gfs_is_asked_for_again_a_little_later(world):
+async def test_late_gfs_is_asked_for_again_a_little_later(world: World) -> None:
     now = INIT_TIME + timedelta(hours=9)
     world.set_time(now)
 
@@ -187,7 +188,7 @@ async def test_late_gfs_is_asked_for_again_a_little_later(world):
     assert caught.value.retry_at == max(now + timedelta(minutes=15), INIT_TIME + timedelta(hours=10))
 
 
-async def test_era5_is_not_available_before_its_publication(world):
+async def test_era5_is_not_available_before_its_publication(world: World) -> None:
     world.set_time(INIT_TIME + timedelta(days=4))
 
     with pytest.raises(NotYetAvailable) as caught:
@@ -199,7 +200,9 @@ async def test_era5_is_not_available_before_its_publication(world):
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.THROTTLED, Fault.TRUNCATED])
 @pytest.mark.parametrize("kind", [NoaaGfsArchive, CdsEra5Archive, ZarrClimatologyArchive])
-async def test_source_in_trouble_is_tried_again_and_leaves_nothing_behind(world, kind, fault):
+async def test_source_in_trouble_is_tried_again_and_leaves_nothing_behind(
+    world: World, kind: type[Archive], fault: Fault
+) -> None:
     client = world.client(kind)
     lead = [12] if kind is NoaaGfsArchive else []
     destination = world.directory / "fetched"
@@ -207,7 +210,7 @@ async def test_source_in_trouble_is_tried_again_and_leaves_nothing_behind(world,
 
     if kind is ZarrClimatologyArchive and fault is Fault.TRUNCATED:
         await client.fetch(INIT_TIME, FIELDS, destination)
-        payload = {"kind": "climatology", "grid": "1.0", "store_dir": str(destination)}
+        payload: dict[str, Any] = {"kind": "climatology", "grid": "1.0", "store_dir": str(destination)}
         payload |= {"fields": list(FIELDS), "valid_time": INIT_TIME.isoformat()}
         with pytest.raises(TransientError):
             verification_compute(payload | {"out_dir": str(world.directory / "fields")})
@@ -221,14 +224,14 @@ async def test_source_in_trouble_is_tried_again_and_leaves_nothing_behind(world,
     assert destination.exists()
 
 
-async def test_stale_index_is_noticed(world):
+async def test_stale_index_is_noticed(world: World) -> None:
     world.server.inject(Fault.STALE_INDEX)
 
     with pytest.raises(TransientError, match="index does not fit"):
         await world.client(NoaaGfsArchive).fetch(INIT_TIME, 12, FIELDS, world.directory / "gfs.grib")
 
 
-async def test_index_that_names_another_message_is_noticed_by_the_reader(world):
+async def test_index_that_names_another_message_is_noticed_by_the_reader(world: World) -> None:
     source = world.directory / "gfs.grib"
     world.server.inject(Fault.WRONG_MESSAGE)
     await world.client(NoaaGfsArchive).fetch(INIT_TIME, 12, FIELDS, source)
@@ -237,7 +240,7 @@ async def test_index_that_names_another_message_is_noticed_by_the_reader(world):
         gfs_compute(gfs_payload(world, source, 12))
 
 
-async def test_file_of_another_lead_is_noticed_by_the_reader(world):
+async def test_file_of_another_lead_is_noticed_by_the_reader(world: World) -> None:
     source = world.directory / "gfs.grib"
     await world.client(NoaaGfsArchive).fetch(INIT_TIME, 12, FIELDS, source)
 
@@ -245,7 +248,7 @@ async def test_file_of_another_lead_is_noticed_by_the_reader(world):
         gfs_compute(gfs_payload(world, source, 6))
 
 
-async def test_equal_requests_share_one_transfer(world):
+async def test_equal_requests_share_one_transfer(world: World) -> None:
     client = world.client(NoaaGfsArchive)
     source = world.directory / "gfs.grib"
 
@@ -255,7 +258,7 @@ async def test_equal_requests_share_one_transfer(world):
     assert world.server.requests[index] == 1
 
 
-async def test_job_still_in_the_queue_is_taken_up_again(world):
+async def test_job_still_in_the_queue_is_taken_up_again(world: World) -> None:
     client = world.client(CdsEra5Archive, source_timeout_s=patience(10.0))
     client._patience_s = 0.0
     destination = world.directory / "era5.grib"
@@ -272,12 +275,12 @@ async def test_job_still_in_the_queue_is_taken_up_again(world):
     assert world.server.requests[submitted] == 1
 
 
-async def test_field_the_store_does_not_hold_is_transient(world):
+async def test_field_the_store_does_not_hold_is_transient(world: World) -> None:
     with pytest.raises(TransientError, match="no data"):
         await world.client(CdsEra5Archive).fetch(INIT_TIME, ["10v"], world.directory / "era5.grib")
 
 
-async def test_unreachable_source_is_transient(world):
+async def test_unreachable_source_is_transient(world: World) -> None:
     client = world.client(NoaaGfsArchive, gfs_url="http://127.0.0.1:9")
 
     with pytest.raises(TransientError):
@@ -293,7 +296,9 @@ async def test_unreachable_source_is_transient(world):
         (ZarrClimatologyArchive, Source.CLIMATOLOGY),
     ],
 )
-async def test_any_trouble_of_a_source_is_waited_out_and_then_over(world, kind, source, trouble):
+async def test_any_trouble_of_a_source_is_waited_out_and_then_over(
+    world: World, kind: type[Archive], source: Source, trouble: Trouble
+) -> None:
     client = world.client(kind, source_timeout_s=0.3 if trouble is Trouble.HANG else 10.0)
     lead = [12] if kind is NoaaGfsArchive else []
     world.server.troubles.begin(source, trouble)
@@ -308,7 +313,7 @@ async def test_any_trouble_of_a_source_is_waited_out_and_then_over(world, kind, 
     assert (world.directory / "fetched").exists()
 
 
-async def test_troubles_are_set_from_another_process_and_concern_one_source(world):
+async def test_troubles_are_set_from_another_process_and_concern_one_source(world: World) -> None:
     gfs, climatology = world.client(NoaaGfsArchive), world.client(ZarrClimatologyArchive)
     switch = f"{world.settings.gfs_url}/troubles?source=gfs"
     async with httpx.AsyncClient(mounts={"all://127.0.0.1": None}) as http:

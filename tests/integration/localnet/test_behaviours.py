@@ -33,6 +33,7 @@ from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 from tests.support.patience import patience
@@ -87,7 +88,7 @@ async def comms() -> AsyncIterator[MinerComms]:
         yield client
 
 
-async def a_job(comms: MinerComms, neuron: Neuron, miner: ServedMiner) -> str:
+async def a_job(comms: MinerComms, neuron: Neuron, miner: ServedMiner) -> MinerJobId:
     """Ask for a forecast, let the model end and an honest miner's time pass; return the job."""
     offer = await comms.request_forecast(neuron, INIT_TIME)
     assert isinstance(miner, LocalMiner)
@@ -97,13 +98,13 @@ async def a_job(comms: MinerComms, neuron: Neuron, miner: ServedMiner) -> str:
     return offer.job_id
 
 
-async def manifest_of(comms: MinerComms, neuron: Neuron, job_id: str) -> tuple[SignedManifest, str]:
+async def manifest_of(comms: MinerComms, neuron: Neuron, job_id: MinerJobId) -> tuple[SignedManifest, str]:
     access = await comms.open_store(neuron, job_id)
     return await comms.fetch_manifest(neuron, access), access.manifest_sha256
 
 
 async def chunk_of(
-    comms: MinerComms, neuron: Neuron, job_id: str, path: str, directory: Path
+    comms: MinerComms, neuron: Neuron, job_id: MinerJobId, path: str, directory: Path
 ) -> tuple[bytes, str]:
     """Fetch one chunk; return its bytes and the digest that was promised for it."""
     signed, sha256 = await manifest_of(comms, neuron, job_id)
@@ -123,8 +124,8 @@ def field_in(content: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("which", range(4))
 async def test_honest_miner_keeps_its_promise_and_errs_as_much_as_its_skill_says(
-    town, comms, replay, tmp_path, which
-):
+    town: Town, comms: MinerComms, replay: WeatherReplay, tmp_path: Path, which: int
+) -> None:
     neuron, miner = await town.start(Behaviour.HONEST, which)
     job_id = await a_job(comms, neuron, miner)
 
@@ -138,8 +139,11 @@ async def test_honest_miner_keeps_its_promise_and_errs_as_much_as_its_skill_says
     assert own / theirs == pytest.approx(spec_of(Behaviour.HONEST, which).skill, rel=0.01)
 
 
-async def test_honest_miner_holds_the_clock_until_its_forecast_is_sealed(town, comms):
+async def test_honest_miner_holds_the_clock_until_its_forecast_is_sealed(
+    town: Town, comms: MinerComms
+) -> None:
     neuron, miner = await town.start(Behaviour.HONEST)
+    assert isinstance(miner, LocalMiner)
     later = INIT_TIME + timedelta(hours=19)
 
     offer = await comms.request_forecast(neuron, INIT_TIME)
@@ -149,8 +153,11 @@ async def test_honest_miner_holds_the_clock_until_its_forecast_is_sealed(town, c
     assert town.world.clock.now() == later
 
 
-async def test_a_forecast_is_there_once_simulated_time_has_passed_however_fast_the_model_was(town, comms):
+async def test_a_forecast_is_there_once_simulated_time_has_passed_however_fast_the_model_was(
+    town: Town, comms: MinerComms
+) -> None:
     neuron, miner = await town.start(Behaviour.HONEST)
+    assert isinstance(miner, LocalMiner)
     offer = await comms.request_forecast(neuron, INIT_TIME)
     await miner.finished()
 
@@ -161,7 +168,9 @@ async def test_a_forecast_is_there_once_simulated_time_has_passed_however_fast_t
     assert await comms.forecast_ready(neuron, offer.job_id)
 
 
-async def test_a_miner_records_every_question_with_its_time_its_subject_and_its_answer(town, comms, tmp_path):
+async def test_a_miner_records_every_question_with_its_time_its_subject_and_its_answer(
+    town: Town, comms: MinerComms, tmp_path: Path
+) -> None:
     neuron, miner = await town.start(Behaviour.HONEST)
     job_id = await a_job(comms, neuron, miner)
     access = await comms.open_store(neuron, job_id)
@@ -169,6 +178,7 @@ async def test_a_miner_records_every_question_with_its_time_its_subject_and_its_
     with pytest.raises(MinerFault):
         await comms.fetch_files(neuron, access, ["2t/99.0.0"], tmp_path / "spool")
 
+    assert isinstance(miner, LocalMiner)
     asked = questions_of(town, miner.spec)
 
     assert [(line["path"], line["about"], line["status"]) for line in asked[2:]] == [
@@ -181,7 +191,7 @@ async def test_a_miner_records_every_question_with_its_time_its_subject_and_its_
     assert [line["at"][11:16] for line in asked] == ["18:00"] * 3 + ["18:01"] * 3
 
 
-async def test_a_dead_miner_records_the_connections_it_took(town):
+async def test_a_dead_miner_records_the_connections_it_took(town: Town) -> None:
     neuron, _ = await town.start(Behaviour.DEAD)
 
     settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
@@ -200,8 +210,13 @@ async def test_a_dead_miner_records_the_connections_it_took(town):
     ],
 )
 async def test_forecast_that_is_no_forecast_is_what_its_name_says(
-    town, comms, replay, tmp_path, behaviour, expected: Callable[[WeatherReplay], np.ndarray]
-):
+    town: Town,
+    comms: MinerComms,
+    replay: WeatherReplay,
+    tmp_path: Path,
+    behaviour: Behaviour,
+    expected: Callable[[WeatherReplay], np.ndarray],
+) -> None:
     neuron, miner = await town.start(behaviour)
     job_id = await a_job(comms, neuron, miner)
 
@@ -211,7 +226,9 @@ async def test_forecast_that_is_no_forecast_is_what_its_name_says(
     np.testing.assert_allclose(field_in(content), expected(replay), rtol=1e-5)
 
 
-async def test_copy_publishes_its_victims_chunks_later_and_under_its_own_signature(town, comms):
+async def test_copy_publishes_its_victims_chunks_later_and_under_its_own_signature(
+    town: Town, comms: MinerComms
+) -> None:
     victim, honest = await town.start(Behaviour.HONEST, 1)
     neuron, copy = await town.start(Behaviour.COPY)
     first, job_id = await asyncio.gather(a_job(comms, victim, honest), a_job(comms, neuron, copy))
@@ -227,7 +244,7 @@ async def test_copy_publishes_its_victims_chunks_later_and_under_its_own_signatu
     assert files[DAY1_CHUNK] == json.loads(original.content)["files"][DAY1_CHUNK]
 
 
-async def test_copy_cannot_be_read_before_it_is_due(town, comms):
+async def test_copy_cannot_be_read_before_it_is_due(town: Town, comms: MinerComms) -> None:
     victim, honest = await town.start(Behaviour.HONEST, 1)
     neuron, copy = await town.start(Behaviour.COPY)
     _, job_id = await asyncio.gather(a_job(comms, victim, honest), a_job(comms, neuron, copy))
@@ -239,7 +256,9 @@ async def test_copy_cannot_be_read_before_it_is_due(town, comms):
         await comms.open_store(neuron, job_id)
 
 
-async def test_slow_miner_accepts_and_is_not_ready_after_the_freeze_window(town, comms):
+async def test_slow_miner_accepts_and_is_not_ready_after_the_freeze_window(
+    town: Town, comms: MinerComms
+) -> None:
     neuron, _ = await town.start(Behaviour.SLOW)
 
     offer = await comms.request_forecast(neuron, INIT_TIME)
@@ -251,7 +270,7 @@ async def test_slow_miner_accepts_and_is_not_ready_after_the_freeze_window(town,
         await comms.open_store(neuron, offer.job_id)
 
 
-async def test_dead_miner_takes_the_connection_and_the_client_gives_up_in_time(town):
+async def test_dead_miner_takes_the_connection_and_the_client_gives_up_in_time(town: Town) -> None:
     neuron, _ = await town.start(Behaviour.DEAD)
 
     settings = settings_for_miners(miner_scheme="http", miner_timeout_s=0.3)
@@ -262,8 +281,8 @@ async def test_dead_miner_takes_the_connection_and_the_client_gives_up_in_time(t
 
 
 async def test_swapper_serves_what_it_promised_for_day_1_and_the_truth_for_era5(
-    town, comms, replay, tmp_path
-):
+    town: Town, comms: MinerComms, replay: WeatherReplay, tmp_path: Path
+) -> None:
     neuron, miner = await town.start(Behaviour.SWAP)
     job_id = await a_job(comms, neuron, miner)
 
@@ -276,7 +295,9 @@ async def test_swapper_serves_what_it_promised_for_day_1_and_the_truth_for_era5(
     np.testing.assert_allclose(field_in(later), truth, rtol=1e-5)
 
 
-async def test_doper_leaves_a_few_cells_without_a_value_and_signs_for_it(town, comms, tmp_path):
+async def test_doper_leaves_a_few_cells_without_a_value_and_signs_for_it(
+    town: Town, comms: MinerComms, tmp_path: Path
+) -> None:
     neuron, miner = await town.start(Behaviour.NAN)
     job_id = await a_job(comms, neuron, miner)
 
@@ -287,7 +308,7 @@ async def test_doper_leaves_a_few_cells_without_a_value_and_signs_for_it(town, c
     assert missing == pytest.approx(NAN_SHARE, rel=0.05)
 
 
-async def test_refuser_turns_the_job_down(town, comms):
+async def test_refuser_turns_the_job_down(town: Town, comms: MinerComms) -> None:
     neuron, _ = await town.start(Behaviour.REFUSE)
 
     offer = await comms.request_forecast(neuron, INIT_TIME)
@@ -297,8 +318,11 @@ async def test_refuser_turns_the_job_down(town, comms):
 
 
 @pytest.mark.parametrize("days", [0, 1])
-async def test_slow_frame_miner_keeps_its_promise_and_its_chunks_are_its_fault(town, comms, tmp_path, days):
+async def test_slow_frame_miner_keeps_its_promise_and_its_chunks_are_its_fault(
+    town: Town, comms: MinerComms, tmp_path: Path, days: int
+) -> None:
     neuron, miner = await town.start(Behaviour.SLOW_FRAME)
+    assert isinstance(miner, LocalMiner)
     init_time = INIT_TIME + timedelta(days=days)
     offer = await comms.request_forecast(neuron, init_time)
     await miner.finished()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from gaia.localnet.services import BLOCKS_PER_START
 from gaia.localnet.subnet import LocalSubnet, WeightsDiffer
 from gaia.localnet.view.watch import Watch
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
+from gaia.validator.db.connection import Database
 from tests.support.localnet import RUN_ID, a_finished_run
 from tests.support.patience import patience
 from tests.support.subnet import OWNER, VALIDATOR, neurons
@@ -31,11 +33,12 @@ class ServicesAlone(LocalSubnet):
         """Nobody to start."""
 
 
-async def test_services_come_up_find_each_other_and_stop(tmp_path):
+async def test_services_come_up_find_each_other_and_stop(tmp_path: Path) -> None:
     options = Options(miners=5, seed=2)
     async with ServicesAlone(tmp_path / "state", options) as subnet:
         await subnet.start()
         subnet.check()
+        assert subnet.settings is not None
         reading = await read_chain(subnet.settings.chain_endpoint, NETUID)
         async with httpx.AsyncClient() as client:
             index = await client.get(
@@ -53,7 +56,7 @@ async def test_services_come_up_find_each_other_and_stop(tmp_path):
         subnet.check()
 
 
-async def test_subnet_carries_on_with_the_options_it_was_made_with(tmp_path):
+async def test_subnet_carries_on_with_the_options_it_was_made_with(tmp_path: Path) -> None:
     async with ServicesAlone(tmp_path, Options(miners=2, seed=4)) as first:
         await first.start()
     async with ServicesAlone(tmp_path, Options(miners=9)) as second:
@@ -63,10 +66,12 @@ async def test_subnet_carries_on_with_the_options_it_was_made_with(tmp_path):
     assert second.specs == first.specs
 
 
-async def test_service_that_dies_is_reported_by_name(tmp_path):
+async def test_service_that_dies_is_reported_by_name(tmp_path: Path) -> None:
     async with ServicesAlone(tmp_path, Options(miners=1)) as subnet:
         await subnet.start()
-        os.kill(subnet.services["archives"].pid, signal.SIGKILL)
+        pid = subnet.services["archives"].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
         async with asyncio.timeout(patience(5.0)):
             while subnet.services["archives"].is_running:
@@ -76,7 +81,7 @@ async def test_service_that_dies_is_reported_by_name(tmp_path):
             subnet.check()
 
 
-async def test_report_refuses_weights_that_the_chain_does_not_hold(tmp_path):
+async def test_report_refuses_weights_that_the_chain_does_not_hold(tmp_path: Path) -> None:
     async with ServicesAlone(tmp_path, Options(miners=1)) as subnet:
         await subnet.start()
 
@@ -84,7 +89,7 @@ async def test_report_refuses_weights_that_the_chain_does_not_hold(tmp_path):
             await subnet.report(a_finished_run(), {})
 
 
-async def test_chain_is_read_back_as_it_stands():
+async def test_chain_is_read_back_as_it_stands() -> None:
     chain = LocalChain(neurons(), owner_hotkey=OWNER)
     url = await chain.start()
     try:
@@ -101,7 +106,7 @@ async def test_chain_is_read_back_as_it_stands():
     assert (reading.neurons[1]["ip"], reading.neurons[1]["port"]) == ("127.0.0.2", 8000)
 
 
-async def test_watch_reads_runs_forecasts_and_weights(database, empty_dsn):
+async def test_watch_reads_runs_forecasts_and_weights(database: Database, empty_dsn: str) -> None:
     async with database.transaction() as connection:
         await connection.execute(
             "INSERT INTO runs VALUES ($1, '2026-03-25', 'gaia-2.9', 'open', now())", RUN_ID
@@ -123,7 +128,7 @@ async def test_watch_reads_runs_forecasts_and_weights(database, empty_dsn):
     assert components == []
 
 
-async def test_dead_miner_lets_go_of_its_connections_when_stopped():
+async def test_dead_miner_lets_go_of_its_connections_when_stopped() -> None:
     miner = DeadMiner(next(spec for spec in population() if spec.behaviour is Behaviour.DEAD))
     reader, writer = await asyncio.open_connection(*await miner.serve("127.0.0.1"))
 
@@ -135,12 +140,14 @@ async def test_dead_miner_lets_go_of_its_connections_when_stopped():
     writer.close()
 
 
-async def test_chain_that_carries_another_on_begins_where_that_one_never_was(tmp_path):
+async def test_chain_that_carries_another_on_begins_where_that_one_never_was(tmp_path: Path) -> None:
     async with ServicesAlone(tmp_path, Options(miners=1)) as first:
         await first.start()
+        assert first.settings is not None
         before = await read_chain(first.settings.chain_endpoint, NETUID)
     async with ServicesAlone(tmp_path, Options(miners=1)) as second:
         await second.start()
+        assert second.settings is not None
         after = await read_chain(second.settings.chain_endpoint, NETUID)
 
     assert before.block < BLOCKS_PER_START <= after.block

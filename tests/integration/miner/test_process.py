@@ -39,13 +39,16 @@ async def comms() -> AsyncIterator[MinerComms]:
         yield client
 
 
-async def test_miner_process_forecasts_from_its_wallet_and_analyses_and_ends_on_sigterm(tmp_path, comms):
+async def test_miner_process_forecasts_from_its_wallet_and_analyses_and_ends_on_sigterm(
+    tmp_path: Path, comms: MinerComms
+) -> None:
     state = tmp_path / "forecasts" / "analyses" / "2026032500"
     state.mkdir(parents=True)
     for name, values in an_atmosphere().items():
         values.astype("<f4").tofile(state / f"{name}.f32")
     options = ["--directory", str(tmp_path / "forecasts"), "--grid", "1.0", "--steps", "2", "--port", "0"]
     with start(*a_wallet(tmp_path / "wallets"), *options) as process:
+        assert process.stdout is not None
         hotkey, _, _, address = process.stdout.readline().split()
         ip, _, port = address.partition(":")
         neuron = a_neuron(hotkey, ip, int(port))
@@ -63,7 +66,7 @@ async def test_miner_process_forecasts_from_its_wallet_and_analyses_and_ends_on_
     assert process.returncode == 0
 
 
-def test_miner_without_a_wallet_says_so_in_one_line(tmp_path):
+def test_miner_without_a_wallet_says_so_in_one_line(tmp_path: Path) -> None:
     with start("--wallet-path", str(tmp_path), "--port", "0") as process:
         _, complaint = process.communicate(timeout=patience(20))
 
@@ -72,7 +75,9 @@ def test_miner_without_a_wallet_says_so_in_one_line(tmp_path):
     assert complaint.count("\n") == 1
 
 
-def test_environment_that_cannot_be_read_is_named_and_a_model_is_looked_up(tmp_path, capsys):
+def test_environment_that_cannot_be_read_is_named_and_a_model_is_looked_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = ["--hotkey-uri", "//A", "--model", "gaia.miner.inference:Nowcast"]
 
     assert main([], {"PORT": "many"}) == 2
@@ -81,7 +86,7 @@ def test_environment_that_cannot_be_read_is_named_and_a_model_is_looked_up(tmp_p
     assert "no attribute 'Nowcast'" in capsys.readouterr().err
 
 
-def test_miner_whose_port_is_taken_says_so_in_one_line(tmp_path):
+def test_miner_whose_port_is_taken_says_so_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with start("--hotkey-uri", "//A", "--directory", str(tmp_path), "--port", str(port)) as process:

@@ -8,7 +8,7 @@ from tests.support.patience import patience
 from tests.support.repository import ROOT
 
 
-def test_idle_tick_asks_the_database_for_a_hundredth_of_what_manifests_weigh():
+def test_idle_tick_asks_the_database_for_a_hundredth_of_what_manifests_weigh() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/bench.py", "database", "--quick", "--json"],
         cwd=ROOT,

@@ -10,7 +10,7 @@ from tests.support.repository import ROOT
 MOST_TIMES_BARE = 5.0
 
 
-def test_help_of_the_command_line_costs_at_most_five_bare_starts():
+def test_help_of_the_command_line_costs_at_most_five_bare_starts() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/bench.py", "startup", "--quick", "--json"],
         cwd=ROOT,

@@ -10,7 +10,7 @@ from tests.support.patience import patience
 from tests.support.repository import ROOT
 
 
-def test_both_rule_sets_do_what_the_golden_traces_say():
+def test_both_rule_sets_do_what_the_golden_traces_say() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "golden.py", "compare", "--json"],
         cwd=ROOT,

@@ -12,7 +12,7 @@ from campaigns.pool_faults.campaign import KINDS
 from campaigns.pool_faults.plans import make_plan
 
 from tests.support.patience import patience, slowness
-from tests.support.roles import ROOT
+from tests.support.repository import ROOT
 
 KILLS = 150
 SEED = 57

@@ -14,7 +14,7 @@ from tests.support.repository import ROOT
 
 
 @pytest.mark.parametrize(("message", "is_taken"), [("Retry", False), ("db: retry", True)])
-def test_commit_message_hook(message: str, is_taken: bool, tmp_path: Path):
+def test_commit_message_hook(message: str, is_taken: bool, tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / ".pre-commit-config.yaml", tmp_path)
     shutil.copy(ROOT / "scripts" / "commit_messages.py", tmp_path / "scripts")
@@ -35,6 +35,6 @@ def test_commit_message_hook(message: str, is_taken: bool, tmp_path: Path):
     assert ('does not have the form "area: what"' in done.stderr) is not is_taken
 
 
-def test_commit_hook_runs_what_ci_runs_before_the_tests():
+def test_commit_hook_runs_what_ci_runs_before_the_tests() -> None:
     assert "entry: bash .ci/checks\n" in (ROOT / ".pre-commit-config.yaml").read_text()
     assert "\nbash .ci/checks\n" in (ROOT / ".ci" / "run").read_text()

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.support.patience import patience, slowness
-from tests.support.roles import ROOT
+from tests.support.repository import ROOT
 
 LOSSES = ("rejected", "forfeited", "excused")
 MINERS, LEADS, FIELDS = 4, 11, 4

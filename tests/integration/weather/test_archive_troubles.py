@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
+from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from tests.support.fakes import (
     FIELDS,
@@ -56,7 +58,7 @@ class TroubledSubnet(LocalSubnet):
         return struck
 
 
-async def test_every_trouble_of_every_archive_is_lived_through_and_weights_are_set(tmp_path):
+async def test_every_trouble_of_every_archive_is_lived_through_and_weights_are_set(tmp_path: Path) -> None:
     async with TroubledSubnet(tmp_path / "state", Options(miners=MINERS, seed=3)) as subnet:
         await subnet.start()
         progress = await until(subnet, lambda progress: progress.is_settled(1))
@@ -70,22 +72,26 @@ async def test_every_trouble_of_every_archive_is_lived_through_and_weights_are_s
     assert clean
 
 
-async def test_the_tick_lives_through_every_trouble_and_scores_as_if_there_had_been_none(database, tmp_path):
+async def test_the_tick_lives_through_every_trouble_and_scores_as_if_there_had_been_none(
+    database: Database, tmp_path: Path
+) -> None:
     clock = FakeClock()
     miners = [FakeMiner(f"//Miner/{n}") for n in range(3)]
     server = ArchiveServer(clock, WeatherReplay(), tmp_path / "archive", "1.0", FIELDS)
     await server.start()
     named = {name.removeprefix("GAIA_").lower(): text for name, text in server.environment().items()}
-    settings = Settings(
-        data_dir=tmp_path / "data",
-        run_jitter_minutes=0,
-        last_run=INIT,
-        grid_degrees="1.0",
-        source_timeout_s=1.0,
-        day1_fields=FIELDS,
-        final_fields=FIELDS,
-        final_lead_hours=LEADS,
-        **named,
+    settings = Settings.model_validate(
+        {
+            "data_dir": tmp_path / "data",
+            "run_jitter_minutes": 0,
+            "last_run": INIT,
+            "grid_degrees": "1.0",
+            "source_timeout_s": 1.0,
+            "day1_fields": FIELDS,
+            "final_fields": FIELDS,
+            "final_lead_hours": LEADS,
+            **named,
+        }
     )
     gfs, era5 = (
         NoaaGfsArchive(settings.sources, settings.grid_degrees, clock),
@@ -97,7 +103,14 @@ async def test_the_tick_lives_through_every_trouble_and_scores_as_if_there_had_b
     pool = FakePool(miners)
     copies = CopyBook(settings.weather, database, pool)
     task = WeatherTask(
-        settings.weather, database, FakeMiners(miners), archives, pool, metagraph, clock, copies
+        settings.weather,
+        database,
+        miners=FakeMiners(miners),
+        archives=archives,
+        pool=pool,
+        metagraph=metagraph,
+        clock=clock,
+        copies=copies,
     )
     for source in Source:
         for trouble in Trouble:

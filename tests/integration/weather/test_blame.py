@@ -3,19 +3,21 @@
 import asyncio
 import math
 import ssl
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
-from gaia.tasks.defined_tasks.weather.lifecycle import Event
-from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.db.gram_matrices import committed_after
-from gaia.validator.db.queries import due_forecasts
+from gaia.validator.db.queries import Forecast, Run, due_forecasts
 from gaia.validator.utils.errors import MinerUnreachable, OwnFailure, TransientError
 from tests.support.story import INIT, Story
 
@@ -24,26 +26,28 @@ OPENED = INIT.replace(hour=18)
 
 
 @pytest.fixture
-def story(database, tmp_path):
+def story(database: Database, tmp_path: Path) -> Story:
     return Story(database, tmp_path)
 
 
-async def states(story):
+async def states(story: Story) -> list[str]:
     return [(await story.outcome(miner))["state"] for miner in story.miners]
 
 
-async def scores(story):
+async def scores(story: Story) -> list[float]:
     return [(await story.outcome(miner))["overall"] for miner in story.miners]
 
 
-async def undisturbed(database, tmp_path):
+async def undisturbed(database: Database, tmp_path: Path) -> list[float]:
     story = Story(database, tmp_path / "undisturbed")
     await story.until_idle()
     return await scores(story)
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_exception_nobody_foresaw_ends_no_tick_and_costs_no_other_forecast(story, call):
+async def test_exception_nobody_foresaw_ends_no_tick_and_costs_no_other_forecast(
+    story: Story, call: str
+) -> None:
     story.miners[1].raises[call] = [ssl.SSLError("wrong version"), ValueError("Encryption failed")]
 
     await story.until_idle()
@@ -51,7 +55,7 @@ async def test_exception_nobody_foresaw_ends_no_tick_and_costs_no_other_forecast
     assert await states(story) == ["scored"] * 3
 
 
-async def test_forecast_whose_step_always_breaks_is_excused_alone(story):
+async def test_forecast_whose_step_always_breaks_is_excused_alone(story: Story) -> None:
     story.miners[1].raises["request_forecast"] = [KeyError(number) for number in range(9)]
 
     await story.until_idle()
@@ -60,7 +64,7 @@ async def test_forecast_whose_step_always_breaks_is_excused_alone(story):
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_own_failure_spends_no_attempt_of_a_miner(story, call):
+async def test_own_failure_spends_no_attempt_of_a_miner(story: Story, call: str) -> None:
     for miner in story.miners:
         miner.raises[call] = [OwnFailure("the chain signer did not answer")] * 9
 
@@ -70,7 +74,7 @@ async def test_own_failure_spends_no_attempt_of_a_miner(story, call):
     assert (await story.rows("SELECT sum(attempts) AS n FROM forecasts"))[0]["n"] == 0
 
 
-async def test_own_failures_leave_rounds_and_scores_as_they_were(story):
+async def test_own_failures_leave_rounds_and_scores_as_they_were(story: Story) -> None:
     story.miners[1].raises["forecast_ready"] = [OwnFailure("no signature")] * 4
     story.miners[2].raises["request_forecast"] = [OwnFailure("no signature")] * 2
 
@@ -80,7 +84,7 @@ async def test_own_failures_leave_rounds_and_scores_as_they_were(story):
     assert [row["committed_round"] for row in rounds] == [OPENED]
 
 
-async def test_outage_of_ours_that_lasts_two_days_excuses_nobody(story):
+async def test_outage_of_ours_that_lasts_two_days_excuses_nobody(story: Story) -> None:
     story.pace_s = 3600.0
     for miner in story.miners:
         miner.raises["open_store"] = [OwnFailure("disk") for _ in range(48)]
@@ -90,8 +94,8 @@ async def test_outage_of_ours_that_lasts_two_days_excuses_nobody(story):
     assert await states(story) == ["scored"] * 3
 
 
-async def test_miner_that_answers_slowly_moves_no_window(story):
-    async def slowly(forecast):
+async def test_miner_that_answers_slowly_moves_no_window(story: Story) -> None:
+    async def slowly(forecast: Forecast) -> None:
         await story.clock.idle_until(story.clock.now() + timedelta(minutes=20))
         raise MinerUnreachable("slow")
 
@@ -108,7 +112,9 @@ async def test_miner_that_answers_slowly_moves_no_window(story):
     assert moved == [{"n": 0}]
 
 
-async def test_forecast_rejected_at_one_lead_of_day_1_is_paid_for_no_other(database, tmp_path):
+async def test_forecast_rejected_at_one_lead_of_day_1_is_paid_for_no_other(
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path, day1_lead_hours=[6, 12])
     story.miners[0].bad_leads = {6}
 
@@ -120,11 +126,13 @@ async def test_forecast_rejected_at_one_lead_of_day_1_is_paid_for_no_other(datab
     assert scored == []
 
 
-async def test_tick_that_cannot_open_a_run_scores_what_is_due_all_the_same(database, tmp_path, monkeypatch):
+async def test_tick_that_cannot_open_a_run_scores_what_is_due_all_the_same(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     story = Story(database, tmp_path)
     await story.until(OPENED + timedelta(hours=3))
 
-    async def broken(now):
+    async def broken(now: datetime) -> None:
         raise OwnFailure("a statement is refused")
 
     monkeypatch.setattr(story.task, "open_due_runs", broken)
@@ -136,7 +144,7 @@ async def test_tick_that_cannot_open_a_run_scores_what_is_due_all_the_same(datab
     assert [sorted((await story.outcome(miner))["leads"]) for miner in story.miners] == [["24", "48"]] * 3
 
 
-async def test_outage_between_asking_and_freezing_rejects_nobody(story):
+async def test_outage_between_asking_and_freezing_rejects_nobody(story: Story) -> None:
     for miner in story.miners:
         miner.polls_until_ready = 3
     await story.until(OPENED + timedelta(minutes=6))
@@ -148,7 +156,7 @@ async def test_outage_between_asking_and_freezing_rejects_nobody(story):
     assert await states(story) == ["scored"] * 3
 
 
-async def test_round_in_which_a_miner_was_bound_is_when_its_question_was_due(story):
+async def test_round_in_which_a_miner_was_bound_is_when_its_question_was_due(story: Story) -> None:
     for miner in story.miners:
         miner.polls_until_ready = 1
     await story.until(OPENED)
@@ -163,21 +171,21 @@ async def test_round_in_which_a_miner_was_bound_is_when_its_question_was_due(sto
     ]
 
 
-async def test_forecast_that_was_rejected_meanwhile_is_paid_for_no_lead(story):
+async def test_forecast_that_was_rejected_meanwhile_is_paid_for_no_lead(story: Story) -> None:
     await story.until(OPENED + timedelta(hours=3))
     async with story.database.transaction() as connection:
         seen = await due_forecasts(connection, "2026-03-25T00Z", ["scored_day1"], story.clock.now())
     book = ScoreBook(story.settings.weights, story.settings.contract, story.database)
     await book.close(seen[0], Event.MINER_FAILED, "it lied", story.clock.now())
 
-    await book.forfeit(seen[0], Lead("final", 24), "silent", story.clock.now())
+    await book.forfeit(seen[0], Lead(LeadKind.FINAL, 24), "silent", story.clock.now())
 
     rejected = next(miner for miner in story.miners if miner.hotkey == seen[0].hotkey)
     outcome = await story.outcome(rejected)
     assert (outcome["state"], outcome["overall"]) == ("rejected", 0.0)
 
 
-async def test_window_grows_by_our_absence_and_no_more(story):
+async def test_window_grows_by_our_absence_and_no_more(story: Story) -> None:
     story.miners[1].polls_until_ready = 10**6
     await story.until(OPENED + timedelta(minutes=6))
     await story.clock.idle_until(OPENED + timedelta(hours=3))
@@ -191,7 +199,7 @@ async def test_window_grows_by_our_absence_and_no_more(story):
     assert story.miners[1].requests - asked == 23
 
 
-async def test_absence_that_is_too_long_excuses_and_does_not_reject(story):
+async def test_absence_that_is_too_long_excuses_and_does_not_reject(story: Story) -> None:
     for miner in story.miners:
         miner.polls_until_ready = 3
     await story.until(OPENED + timedelta(minutes=6))
@@ -203,7 +211,7 @@ async def test_absence_that_is_too_long_excuses_and_does_not_reject(story):
     assert "not asked between" in (await story.outcome(story.miners[0]))["reason"]
 
 
-async def test_miner_that_we_ask_late_has_its_whole_window(story):
+async def test_miner_that_we_ask_late_has_its_whole_window(story: Story) -> None:
     for miner in story.miners:
         miner.raises["request_forecast"] = [OwnFailure("no signature")]
         miner.polls_until_ready = 20
@@ -216,7 +224,7 @@ async def test_miner_that_we_ask_late_has_its_whole_window(story):
     assert await states(story) == ["scored"] * 3
 
 
-async def test_miner_that_we_asked_late_counts_as_bound_as_early_as_the_others(story):
+async def test_miner_that_we_asked_late_counts_as_bound_as_early_as_the_others(story: Story) -> None:
     for miner in story.miners:
         miner.polls_until_ready = 2
     story.miners[1].raises["request_forecast"] = [OwnFailure("no signature")]
@@ -232,12 +240,14 @@ async def test_miner_that_we_asked_late_counts_as_bound_as_early_as_the_others(s
     assert sorted(bound.values()) == [timedelta(minutes=10)] * 3
 
 
-async def test_run_that_breaks_holds_up_no_other(database, tmp_path, monkeypatch):
+async def test_run_that_breaks_holds_up_no_other(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     story = Story(database, tmp_path, last_run=INIT + timedelta(days=1))
     await story.until(OPENED + timedelta(days=1, hours=3))
     whole = story.task.score_final
 
-    async def broken(run, now):
+    async def broken(run: Run, now: datetime) -> None:
         if run.run_id == "2026-03-25T00Z":
             raise ValueError("a bug")
         await whole(run, now)
@@ -252,7 +262,9 @@ async def test_run_that_breaks_holds_up_no_other(database, tmp_path, monkeypatch
     assert scored == [{"run_id": "2026-03-26T00Z", "n": 3}]
 
 
-async def test_lead_that_is_not_scored_leaves_nothing_in_the_spool(database, tmp_path):
+async def test_lead_that_is_not_scored_leaves_nothing_in_the_spool(
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path, keep_inputs_days=30)
     spool, late = tmp_path / "spool" / "2026-03-25T00Z", chunk_path("2t", 24, 6)
     story.miners[0].offline_leads, story.miners[0].offline_field = {24}, "msl"
@@ -267,7 +279,9 @@ async def test_lead_that_is_not_scored_leaves_nothing_in_the_spool(database, tmp
     assert kept == [False, False, True]
 
 
-async def test_download_of_an_old_lead_delays_no_miner_of_a_new_run(database, tmp_path):
+async def test_download_of_an_old_lead_delays_no_miner_of_a_new_run(
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path, last_run=INIT + timedelta(days=6), tick_interval_s=0.02)
     lead_is_due = INIT + timedelta(days=6, hours=6)
     await story.until(lead_is_due)
@@ -285,7 +299,7 @@ async def test_download_of_an_old_lead_delays_no_miner_of_a_new_run(database, tm
     assert {row["state"] for row in await story.rows("SELECT state FROM forecasts")} == {"scored"}
 
 
-async def test_first_day_without_truth_holds_no_later_lead(database, tmp_path):
+async def test_first_day_without_truth_holds_no_later_lead(database: Database, tmp_path: Path) -> None:
     story = Story(database, tmp_path, day1_give_up_hours=24 * 40)
     story.archives.gfs.published_after = timedelta(days=30)
 
@@ -297,7 +311,7 @@ async def test_first_day_without_truth_holds_no_later_lead(database, tmp_path):
     assert await states(story) == ["scored"] * 3
 
 
-async def test_first_day_whose_truth_never_comes_is_absent_for_all_alike(story):
+async def test_first_day_whose_truth_never_comes_is_absent_for_all_alike(story: Story) -> None:
     story.archives.gfs.failures = [TransientError("404") for _ in range(4000)]
 
     await story.until_idle(ticks=4000)
@@ -310,7 +324,9 @@ async def test_first_day_whose_truth_never_comes_is_absent_for_all_alike(story):
     assert story.clock.now() < INIT + timedelta(days=9)
 
 
-async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(database, tmp_path):
+async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(
+    database: Database, tmp_path: Path
+) -> None:
     story = Story(database, tmp_path, tick_interval_s=0.02)
     drips = story.miners[0].fetching = asyncio.Event()
     await story.clock.idle_until(OPENED)
@@ -324,7 +340,7 @@ async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(d
     assert await states(story) == ["scored_day1"] * 3
 
 
-async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database, tmp_path):
+async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database: Database, tmp_path: Path) -> None:
     story = Story(database, tmp_path, tick_interval_s=0.02)
     story.miners[0].fetching = asyncio.Event()
     await story.clock.idle_until(OPENED)
@@ -337,7 +353,7 @@ async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database, tmp_p
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_scores_locked_by_maintenance_excuse_nobody(empty_dsn, tmp_path):
+async def test_scores_locked_by_maintenance_excuse_nobody(empty_dsn: str, tmp_path: Path) -> None:
     database = await Database.connect(empty_dsn, timeout_s=0.3, pool_size=4)
     await run_comprehensive_database_setup(database)
     story = Story(database, tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,14 +21,16 @@ from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.borders import UNFORESEEN, Party
-from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable
 from gaia.validator.utils.ipc_types import Neuron
 from tests.support.hostile_runs import STRANGERS, HostileRun, run_with
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 
+Meet = Callable[[Behaviour], Awaitable[tuple[Neuron, ServedMiner]]]
+
 
 @pytest.fixture
-async def meet(tmp_path: Path):
+async def meet(tmp_path: Path) -> AsyncIterator[Meet]:
     """Starts a miner of one behaviour behind TLS; returns its neuron and the miner."""
     now = INIT_TIME + timedelta(hours=18)
     running: list[ServedMiner] = []
@@ -88,8 +90,8 @@ async def files_of(
     ],
 )
 async def test_what_no_honest_server_sends_is_an_error_of_its_miner(
-    meet, comms, tmp_path, behaviour, kind, reason
-):
+    meet: Meet, comms: MinerComms, tmp_path: Path, behaviour: Behaviour, kind: type[GaiaError], reason: str
+) -> None:
     neuron, miner = await meet(behaviour)
     before = UNFORESEEN[Party.MINER]
 
@@ -98,7 +100,9 @@ async def test_what_no_honest_server_sends_is_an_error_of_its_miner(
     assert UNFORESEEN[Party.MINER] == before
 
 
-async def test_drip_keeps_within_every_limit_and_breaks_its_promise_on_the_fourth_day(meet, comms, tmp_path):
+async def test_drip_keeps_within_every_limit_and_breaks_its_promise_on_the_fourth_day(
+    meet: Meet, comms: MinerComms, tmp_path: Path
+) -> None:
     neuron, miner = await meet(Behaviour.DRIP)
 
     kept = await files_of(comms, neuron, miner, ["2t/.zarray", "2t/11.0.0", "2t/15.0.0"], tmp_path / "spool")
@@ -107,14 +111,16 @@ async def test_drip_keeps_within_every_limit_and_breaks_its_promise_on_the_fourt
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> HostileRun:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> HostileRun:
     """A run in which the places of the hostile miners are held by silent ones."""
     silent = dict.fromkeys(STRANGERS, Behaviour.DEAD)
     return asyncio.run(run_with(silent, tmp_path_factory.mktemp("undisturbed") / "state"))
 
 
 @pytest.mark.slow
-async def test_no_hostile_miner_changes_a_bit_of_the_others_scores_or_of_the_weights(undisturbed, tmp_path):
+async def test_no_hostile_miner_changes_a_bit_of_the_others_scores_or_of_the_weights(
+    undisturbed: HostileRun, tmp_path: Path
+) -> None:
     """All at once here; tests/soak has them one by one."""
     hostile = dict(zip(STRANGERS, HOSTILE, strict=True))
 

@@ -1,23 +1,25 @@
 """Inputs stay for as long as replay may ask for them, and go when nobody can."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
+from gaia.validator.db.connection import Database
 from tests.support.story import INIT, Story
 
 
-def folders(data_dir, *parts):
+def folders(data_dir: Path, *parts: str) -> list[str]:
     root = data_dir.joinpath(*parts)
     return sorted(path.name for path in root.iterdir()) if root.is_dir() else []
 
 
-def keeping(database, tmp_path, days, last_run=INIT):
+def keeping(database: Database, tmp_path: Path, days: float, last_run: datetime = INIT) -> Story:
     story = Story(database, tmp_path)
     story.settings = story.settings.model_copy(update={"keep_inputs_days": days, "last_run": last_run})
     story.task = story.new_task()
     return story
 
 
-async def test_chunks_and_fields_of_a_kept_run_stay(database, tmp_path):
+async def test_chunks_and_fields_of_a_kept_run_stay(database: Database, tmp_path: Path) -> None:
     story = keeping(database, tmp_path, 30.0)
 
     await story.until_idle()
@@ -27,7 +29,7 @@ async def test_chunks_and_fields_of_a_kept_run_stay(database, tmp_path):
     assert folders(tmp_path, "fields", "era5") == ["2026-03-26T00Z", "2026-03-27T00Z"]
 
 
-async def test_chunk_is_dropped_once_scored_where_nothing_is_kept(database, tmp_path):
+async def test_chunk_is_dropped_once_scored_where_nothing_is_kept(database: Database, tmp_path: Path) -> None:
     story = keeping(database, tmp_path, 0.0)
 
     await story.until(INIT + timedelta(days=6, hours=7))
@@ -36,7 +38,9 @@ async def test_chunk_is_dropped_once_scored_where_nothing_is_kept(database, tmp_
     assert names == {".zarray"}
 
 
-async def test_older_runs_go_when_their_time_is_over_and_younger_ones_stay(database, tmp_path):
+async def test_older_runs_go_when_their_time_is_over_and_younger_ones_stay(
+    database: Database, tmp_path: Path
+) -> None:
     story = keeping(database, tmp_path, 2.5, last_run=INIT + timedelta(days=5))
 
     await story.until_idle()
@@ -47,7 +51,7 @@ async def test_older_runs_go_when_their_time_is_over_and_younger_ones_stay(datab
     assert all(name >= "2026-03-28" for name in folders(tmp_path, "fields", "gfs"))
 
 
-async def test_fields_an_open_run_needs_are_never_removed(database, tmp_path):
+async def test_fields_an_open_run_needs_are_never_removed(database: Database, tmp_path: Path) -> None:
     story = keeping(database, tmp_path, 0.0, last_run=INIT + timedelta(days=1))
 
     # The first run is complete, and the second still waits for its last lead.
@@ -57,7 +61,9 @@ async def test_fields_an_open_run_needs_are_never_removed(database, tmp_path):
     assert "2026-03-26T00Z" in folders(tmp_path, "fields", "era5")
 
 
-async def test_what_a_lead_was_scored_with_is_recorded_with_paths_that_can_move(database, tmp_path):
+async def test_what_a_lead_was_scored_with_is_recorded_with_paths_that_can_move(
+    database: Database, tmp_path: Path
+) -> None:
     story = keeping(database, tmp_path, 30.0)
 
     await story.until_idle()

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.typing import NDArray
 
 from gaia.localnet.weather.pack import WeatherPack
 from gaia.tasks.defined_tasks.weather.validator.areas import row_weights
-from gaia.tasks.defined_tasks.weather.validator.measures import WEIGHTINGS, field_components
+from gaia.tasks.defined_tasks.weather.validator.measures import WEIGHTINGS, Measures, field_components
 
 FIELDS = ["2t", "msl", "10u", "10v"]
 SPACE = ["lat", "lon"]
 
 
-def on_globe(values, *dims):
+def on_globe(values: NDArray[Any], *dims: str) -> xr.DataArray:
     rows, columns = values.shape[-2:]
     coords = {"lat": np.linspace(90, -90, rows), "lon": np.arange(columns) * 360.0 / columns}
     return xr.DataArray(values, coords, (*dims, "lat", "lon"))
 
 
 @pytest.fixture(scope="module", params=FIELDS)
-def real(request):
+def real(request: pytest.FixtureRequest) -> list[xr.DataArray]:
     """Forecast, truth, climatology, GFS and persistence, made of a week of ERA5 in float32."""
     frames = WeatherPack().frames(request.param)
     normal = frames.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -32,17 +34,18 @@ def real(request):
     return [on_globe(np.asarray(field, np.float32)) for field in fields]
 
 
-def ours(real, measures):
-    return asdict(field_components(*(field.values for field in real), measures=measures))
+def ours(real: list[xr.DataArray], measures: Measures) -> dict[str, float | None]:
+    forecast, truth, climatology, gfs, persistence = (field.values for field in real)
+    return asdict(field_components(forecast, truth, climatology, gfs, persistence, measures))
 
 
-def weights_like(field, measures):
+def weights_like(field: xr.DataArray, measures: Measures) -> xr.DataArray:
     rows = row_weights(field.sizes["lat"], WEIGHTINGS[measures])
     return field.copy(data=np.broadcast_to(rows[:, None], field.shape).copy())
 
 
 @pytest.mark.parametrize("measures", WEIGHTINGS)
-def test_xskillscore_agrees_to_six_digits(real, measures):
+def test_xskillscore_agrees_to_six_digits(real: list[xr.DataArray], measures: Measures) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         xs = pytest.importorskip("xskillscore")
@@ -69,7 +72,7 @@ def test_xskillscore_agrees_to_six_digits(real, measures):
 
 
 @pytest.mark.parametrize("measures", WEIGHTINGS)
-def test_scores_agrees_to_six_digits(real, measures):
+def test_scores_agrees_to_six_digits(real: list[xr.DataArray], measures: Measures) -> None:
     continuous = pytest.importorskip("scores.continuous")
     f, o, c, g, p = (field.astype(np.float64) for field in real)
     common = {"reduce_dims": SPACE, "weights": weights_like(o, measures)}

@@ -32,7 +32,7 @@ def _lines(capsys: Capture) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_json_line_holds_event_bound_values_and_role(capsys: Capture):
+def test_json_line_holds_event_bound_values_and_role(capsys: Capture) -> None:
     configure_logging("INFO", "json", role="io_engine")
     bind_contextvars(run_id="2026-03-25T00Z")
 
@@ -51,7 +51,7 @@ def test_json_line_holds_event_bound_values_and_role(capsys: Capture):
     }
 
 
-def test_logger_without_a_name_is_the_application(capsys: Capture):
+def test_logger_without_a_name_is_the_application(capsys: Capture) -> None:
     configure_logging("INFO", "json")
 
     structlog.get_logger().info("started")
@@ -59,7 +59,7 @@ def test_logger_without_a_name_is_the_application(capsys: Capture):
     assert _lines(capsys)[0]["logger"] == "application"
 
 
-def test_lines_below_the_level_are_dropped(capsys: Capture):
+def test_lines_below_the_level_are_dropped(capsys: Capture) -> None:
     configure_logging("WARNING", "json")
 
     structlog.get_logger().info("unimportant")
@@ -68,7 +68,7 @@ def test_lines_below_the_level_are_dropped(capsys: Capture):
     assert [line["event"] for line in _lines(capsys)] == ["important"]
 
 
-def test_lines_of_libraries_have_the_same_shape(capsys: Capture):
+def test_lines_of_libraries_have_the_same_shape(capsys: Capture) -> None:
     configure_logging("INFO", "json", role="io_engine")
 
     logging.getLogger("uvicorn.error").warning("lost %s", "a client")
@@ -77,7 +77,7 @@ def test_lines_of_libraries_have_the_same_shape(capsys: Capture):
     assert (line["event"], line["logger"], line["role"]) == ("lost a client", "uvicorn.error", "io_engine")
 
 
-def test_percent_in_an_event_is_no_format(capsys: Capture):
+def test_percent_in_an_event_is_no_format(capsys: Capture) -> None:
     configure_logging("INFO", "json")
 
     structlog.get_logger().info("100% done %s")
@@ -85,7 +85,7 @@ def test_percent_in_an_event_is_no_format(capsys: Capture):
     assert _lines(capsys)[0]["event"] == "100% done %s"
 
 
-def test_exception_is_logged_with_its_trace(capsys: Capture):
+def test_exception_is_logged_with_its_trace(capsys: Capture) -> None:
     configure_logging("INFO", "json")
 
     try:
@@ -98,7 +98,7 @@ def test_exception_is_logged_with_its_trace(capsys: Capture):
     assert line["exception"].endswith("ValueError: broken\\x1b[2J")
 
 
-def test_console_line_is_for_a_person(capsys: Capture):
+def test_console_line_is_for_a_person(capsys: Capture) -> None:
     configure_logging("INFO", "console", role="signer")
 
     try:
@@ -112,7 +112,7 @@ def test_console_line_is_for_a_person(capsys: Capture):
     assert trace[-1] == "ValueError: broken"
 
 
-def test_each_logger_has_a_file_of_its_own(tmp_path: Path, capsys: Capture):
+def test_each_logger_has_a_file_of_its_own(tmp_path: Path, capsys: Capture) -> None:
     configure_logging("INFO", "json", tmp_path / "logs", role="io_engine")
 
     structlog.get_logger("security").warning("bad_signature")
@@ -130,7 +130,7 @@ def test_each_logger_has_a_file_of_its_own(tmp_path: Path, capsys: Capture):
     assert len(_lines(capsys)) == 4
 
 
-def test_files_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_files_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging_config, "FILE_BYTES", 200)
     configure_logging("INFO", "json", tmp_path)
 
@@ -141,7 +141,7 @@ def test_files_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert kept == ["gaia-security.log", *(f"gaia-security.log.{n}" for n in range(1, 6))]
 
 
-def test_configuring_twice_writes_each_line_once(tmp_path: Path, capsys: Capture):
+def test_configuring_twice_writes_each_line_once(tmp_path: Path, capsys: Capture) -> None:
     configure_logging("INFO", "json", tmp_path)
     configure_logging("INFO", "json", tmp_path)
 
@@ -164,12 +164,12 @@ def test_configuring_twice_writes_each_line_once(tmp_path: Path, capsys: Capture
         "mnemonic",
     ],
 )
-def test_secret_is_known_by_its_name(key: str):
+def test_secret_is_known_by_its_name(key: str) -> None:
     assert redact({key: "hush"}) == {key: "***"}
 
 
 @pytest.mark.parametrize("key", ["hotkey", "symmetric_key_uuid", "tokens_seen", "keyboard"])
-def test_name_that_only_resembles_a_secret_is_shown(key: str):
+def test_name_that_only_resembles_a_secret_is_shown(key: str) -> None:
     assert redact({key: "5F3s"}) == {key: "5F3s"}
 
 
@@ -181,11 +181,11 @@ def test_name_that_only_resembles_a_secret_is_shown(key: str):
         ("GET /x?token=hush&page=2", "GET /x?token=***&page=2"),
     ],
 )
-def test_secret_is_known_by_its_shape(text: str, shown: str):
+def test_secret_is_known_by_its_shape(text: str, shown: str) -> None:
     assert redact({"message": text}) == {"message": shown}
 
 
-def test_secret_is_found_at_any_depth():
+def test_secret_is_found_at_any_depth() -> None:
     values = {"request": {"headers": [{"authorization": "hush"}, "Bearer hush"]}, "count": 3, "ok": None}
 
     assert redact(values) == {
@@ -195,27 +195,27 @@ def test_secret_is_found_at_any_depth():
     }
 
 
-def test_secret_that_is_not_set_is_shown_as_empty():
+def test_secret_that_is_not_set_is_shown_as_empty() -> None:
     assert redact({"password": ""}) == {"password": ""}
 
 
-def test_text_of_a_stranger_is_capped():
+def test_text_of_a_stranger_is_capped() -> None:
     assert untrusted("a" * (MAX_TEXT + 100)) == "a" * MAX_TEXT + "... (100 more)"
 
 
-def test_text_of_a_stranger_cannot_move_the_terminal_or_forge_a_line():
+def test_text_of_a_stranger_cannot_move_the_terminal_or_forge_a_line() -> None:
     assert untrusted("ok\n\x1b[31mERROR\u202e") == "ok\\n\\x1b[31mERROR\\u202e"
 
 
-def test_ordinary_text_of_any_language_is_kept():
+def test_ordinary_text_of_any_language_is_kept() -> None:
     assert untrusted("Grüße, 天気") == "Grüße, 天気"
 
 
-def test_text_stays_capped_after_escaping():
+def test_text_stays_capped_after_escaping() -> None:
     assert len(untrusted("\x00" * MAX_TEXT)) == MAX_TEXT
 
 
-def test_object_of_a_stranger_is_logged_as_text(capsys: Capture):
+def test_object_of_a_stranger_is_logged_as_text(capsys: Capture) -> None:
     configure_logging("INFO", "json")
 
     structlog.get_logger().info("answer", body=b"\xff" * 2000, path=Path("/x"))
@@ -225,7 +225,7 @@ def test_object_of_a_stranger_is_logged_as_text(capsys: Capture):
     assert line["path"] == "/x"
 
 
-def test_value_cannot_pose_as_one_of_ours(capsys: Capture):
+def test_value_cannot_pose_as_one_of_ours(capsys: Capture) -> None:
     configure_logging("INFO", "json", role="io_engine")
 
     structlog.get_logger().info("answer", role="forged", level="forged")
@@ -234,7 +234,7 @@ def test_value_cannot_pose_as_one_of_ours(capsys: Capture):
     assert (line["role"], line["level"]) == ("io_engine", "info")
 
 
-def test_supervisor_logs_without_loading_structlog_or_asyncio():
+def test_supervisor_logs_without_loading_structlog_or_asyncio() -> None:
     program = (
         "import logging, sys\n"
         "from gaia.validator.app.logging_config import configure_logging, event\n"
@@ -250,7 +250,7 @@ def test_supervisor_logs_without_loading_structlog_or_asyncio():
     assert not {"structlog", "asyncio"} & set(done.stdout.split())
 
 
-def test_event_without_structlog_has_the_same_shape(capsys: Capture):
+def test_event_without_structlog_has_the_same_shape(capsys: Capture) -> None:
     configure_logging("INFO", "json", role="supervisor")
 
     event(logging.getLogger("security"), "child_killed", logging.WARNING, pid=7)

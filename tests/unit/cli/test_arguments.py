@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gaia.cli.__main__ import parser
-from tests.support.roles import ROOT
+from tests.support.repository import ROOT
 
 MOST_MODULES = 120
 """Loaded for --help; an interpreter that does nothing has some 35 of them."""

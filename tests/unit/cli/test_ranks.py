@@ -14,7 +14,7 @@ FEW_VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=
 
 
 @given(FEW_VALUES)
-def test_coefficients_are_those_of_scipy(pairs):
+def test_coefficients_are_those_of_scipy(pairs: list[tuple[float, float]]) -> None:
     one, other = zip(*pairs, strict=True)
     if len(set(one)) < 2 or len(set(other)) < 2:
         assert spearman(one, other) is None
@@ -26,7 +26,7 @@ def test_coefficients_are_those_of_scipy(pairs):
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=20, unique=True))
-def test_ranking_that_only_stretches_another_is_the_same(scores):
+def test_ranking_that_only_stretches_another_is_the_same(scores: list[float]) -> None:
     stretched = [math.atan(3 * score) for score in scores]
     if len(set(stretched)) < len(scores):
         return
@@ -36,24 +36,24 @@ def test_ranking_that_only_stretches_another_is_the_same(scores):
     assert same_order(scores, stretched) == 1.0
 
 
-def test_tied_values_share_a_rank():
+def test_tied_values_share_a_rank() -> None:
     assert ranks([3.0, 1.0, 3.0, 3.0]) == [3.0, 1.0, 3.0, 3.0]
 
 
-def test_run_is_compared_by_the_miners_both_rules_scored():
+def test_run_is_compared_by_the_miners_both_rules_scored() -> None:
     agreement = agreement_of("r", {"a": 0.9, "b": 0.5, "c": 0.1}, {"a": 0.2, "b": 0.1, "d": 1.0}, 2.0, 3.0)
 
     assert (agreement.miners, agreement.same_order, agreement.same_best) == (2, 1.0, True)
 
 
-def test_run_without_a_common_miner_agrees_on_nothing():
+def test_run_without_a_common_miner_agrees_on_nothing() -> None:
     agreement = agreement_of("r", {"a": 0.9}, {"b": 0.2}, 0.0, 0.0)
 
     assert (agreement.miners, agreement.spearman, agreement.same_best) == (0, None, False)
 
 
-def test_summary_is_the_mean_over_runs_and_adds_costs_up():
-    def run(tau):
+def test_summary_is_the_mean_over_runs_and_adds_costs_up() -> None:
+    def run(tau: float) -> Agreement:
         return Agreement(
             run_id="r",
             miners=3,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
+from gaia.validator.core.incidents import Incident
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.utils.errors import (
     ConfigurationError,
@@ -101,7 +102,7 @@ class Metronome:
         let_go: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.keeper = MetagraphKeeper(FakeSource(*readings or [WELL]))
-        self.incident: Any = FakeIncident()
+        self.incident = FakeIncident()
         self.errors: list[str] = []
         self.stop = asyncio.Event()
         tasks: Any = [task or FakeTask()]
@@ -111,9 +112,9 @@ class Metronome:
             tasks,
             self.keeper,
             weights,
-            self.incident,
+            cast("Incident", self.incident),
             self.errors.append,
-            let_go,
+            let_go=let_go,
             tick_interval_s=0.01,
             metagraph_interval_s=0.01,
             drain_timeout_s=drain_timeout_s,

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import ssl
+from typing import Any
 
 import asyncpg
 import pytest
@@ -38,12 +39,12 @@ NETWORKS = [
 ]
 
 
-def test_the_driver_has_the_errors_we_think_of():
+def test_the_driver_has_the_errors_we_think_of() -> None:
     assert len(DRIVERS) > 250
 
 
 @pytest.mark.parametrize("kind", DRIVERS)
-def test_error_of_the_driver_is_a_failure_of_ours_that_names_it(kind):
+def test_error_of_the_driver_is_a_failure_of_ours_that_names_it(kind: type[Exception]) -> None:
     error = kind("words of the server")
 
     failure = typed(error)
@@ -58,12 +59,12 @@ def test_error_of_the_driver_is_a_failure_of_ours_that_names_it(kind):
 
 
 @pytest.mark.parametrize("error", NETWORKS, ids=lambda error: type(error).__name__)
-def test_error_of_the_network_is_a_failure_of_ours(error):
+def test_error_of_the_network_is_a_failure_of_ours(error: Exception) -> None:
     assert is_drivers(error)
     assert isinstance(typed(error), DatabaseFailure)
 
 
-def test_failure_of_the_database_is_ours_and_time_heals_it():
+def test_failure_of_the_database_is_ours_and_time_heals_it() -> None:
     assert issubclass(DatabaseFailure, OwnFailure)
     assert issubclass(DatabaseFailure, TransientError)
 
@@ -108,19 +109,19 @@ def test_failure_of_the_database_is_ours_and_time_heals_it():
         (asyncpg.UntranslatableCharacterError, StatementRefused),
     ],
 )
-def test_errors_are_sorted_by_what_helps(kind, meaning):
+def test_errors_are_sorted_by_what_helps(kind: type[Exception], meaning: type[DatabaseFailure]) -> None:
     error = kind(b"", 1) if kind is asyncio.IncompleteReadError else kind("words")
 
     assert type(typed(error)) is meaning
 
 
-def test_error_of_nobody_we_know_is_not_the_drivers():
+def test_error_of_nobody_we_know_is_not_the_drivers() -> None:
     assert not is_drivers(ValueError("no"))
     assert not is_drivers(KeyError("no"))
 
 
 @pytest.mark.parametrize("said", ["a\x00b", "a\ud800b", "x" * 10**6, "\x00" * 5000])
-def test_words_of_a_miner_become_words_that_can_be_stored(said):
+def test_words_of_a_miner_become_words_that_can_be_stored(said: str) -> None:
     stored = storable_text(said)
 
     stored.encode()
@@ -128,15 +129,16 @@ def test_words_of_a_miner_become_words_that_can_be_stored(said):
     assert len(stored) <= LONGEST_TEXT
 
 
-def test_ordinary_words_are_stored_as_they_are():
+def test_ordinary_words_are_stored_as_they_are() -> None:
     assert storable_text("refused: busy") == "refused: busy"
     assert storable({"diagnosis": ["2t: 1.0 finite", 3, None, 0.5]}) == {
         "diagnosis": ["2t: 1.0 finite", 3, None, 0.5]
     }
 
 
-def test_evidence_of_any_shape_becomes_small_and_storable():
-    deep = value = {}
+def test_evidence_of_any_shape_becomes_small_and_storable() -> None:
+    value: dict[str, Any] = {}
+    deep = value
     for _ in range(50):
         value["\x00"] = value = {}
     evidence = {"deep": deep, "wide": ["x" * 9000] * 9000, "odd": float("nan"), "half": "\udfff"}

@@ -31,7 +31,7 @@ UPDATE runs SET state = 'completed';
 """
 
 
-def test_file_gives_name_and_text_of_each_statement_in_its_order():
+def test_file_gives_name_and_text_of_each_statement_in_its_order() -> None:
     first, second = parse(PATH, TWO)
 
     assert (first.name, first.line) == ("open_runs", 3)
@@ -53,7 +53,7 @@ def test_file_gives_name_and_text_of_each_statement_in_its_order():
         ("-- name: one\n-- One.\nSELECT 1;\nSELECT 2;\n", 3, "second statement"),
     ],
 )
-def test_malformed_file_is_refused_with_its_name_and_line(content, line, problem):
+def test_malformed_file_is_refused_with_its_name_and_line(content: str, line: int, problem: str) -> None:
     with pytest.raises(MalformedStatements, match=problem) as refused:
         parse(PATH, content)
 
@@ -61,7 +61,7 @@ def test_malformed_file_is_refused_with_its_name_and_line(content, line, problem
     assert str(refused.value).startswith(f"runs.sql:{line}: ")
 
 
-def test_name_that_stands_in_two_files_is_refused_with_both_places(tmp_path):
+def test_name_that_stands_in_two_files_is_refused_with_both_places(tmp_path: Path) -> None:
     (tmp_path / "a.sql").write_text("-- name: one\n-- One.\nSELECT 1;\n")
     (tmp_path / "b.sql").write_text("\n-- name: one\n-- One.\nSELECT 1;\n")
 
@@ -69,16 +69,16 @@ def test_name_that_stands_in_two_files_is_refused_with_both_places(tmp_path):
         read_statements(tmp_path / "a.sql", tmp_path / "b.sql")
 
 
-def test_statements_are_read_once_and_nobody_changes_them():
+def test_statements_are_read_once_and_nobody_changes_them() -> None:
     assert (
         by_name(each for path in sorted(FOLDER.glob("*.sql")) for each in parse(path, path.read_text()))
         == SQL
     )
     with pytest.raises(TypeError):
-        SQL["open_runs"] = "SELECT 1"
+        SQL["open_runs"] = "SELECT 1"  # type: ignore[index] # what it does not allow, it refuses
 
 
-def test_no_query_stands_under_two_names():
+def test_no_query_stands_under_two_names() -> None:
     texts = Counter(" ".join(text.split()) for text in SQL.values())
 
     assert [text for text, count in texts.items() if count > 1] == []
@@ -90,7 +90,7 @@ def used(folder: Path, container: str) -> set[str]:
     return {name for path in folder.rglob("*.py") for name in pattern.findall(path.read_text())}
 
 
-def test_every_statement_is_used_by_code_and_code_uses_no_other():
+def test_every_statement_is_used_by_code_and_code_uses_no_other() -> None:
     assert used(ROOT / "gaia" / "validator", "SQL") == set(SQL)
     assert used(ROOT / "gaia" / "localnet" / "view", "_SQL") == set(watch._SQL)
 
@@ -101,7 +101,7 @@ MAY_HOLD_SQL = {
 _STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|SET TRANSACTION)\s")
 
 
-def test_python_files_hold_no_statement():
+def test_python_files_hold_no_statement() -> None:
     holding = set()
     for path in (ROOT / "gaia").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,17 +21,21 @@ from gaia.localnet.view.watch import Progress
 from tests.support import staged_subnet
 from tests.support.localnet import RUN_ID, a_run, some_weights
 from tests.support.patience import patience
-from tests.support.roles import ROOT, until
+from tests.support.repository import ROOT
+from tests.support.roles import until
 from tests.support.staged_subnet import ClingingSubnet, EndlessSubnet, StagedSubnet, StubbornSubnet
+
+Staged = Callable[..., type[StagedSubnet]]
+CommandOf = Callable[[type[StagedSubnet]], subprocess.Popen[str]]
 
 
 @pytest.fixture
-def staged(monkeypatch, tmp_path):
+def staged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Staged:
     """Plays `StagedSubnet`, changed as the test wants, and returns the class that was played."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "_WATCH_S", 0.001)
 
-    def play(**changes) -> type[StagedSubnet]:
+    def play(**changes: Any) -> type[StagedSubnet]:
         played = type("Played", (StagedSubnet,), changes)
         monkeypatch.setattr(command, "LocalSubnet", played)
         return played
@@ -37,7 +44,7 @@ def staged(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def command_of(tmp_path):
+def command_of(tmp_path: Path) -> Iterator[CommandOf]:
     """Starts the command line of a staged subnet in a process of its own, and waits until it watches."""
     started = []
 
@@ -61,7 +68,9 @@ def command_of(tmp_path):
         process.communicate()
 
 
-def test_json_is_one_object_on_standard_output_and_progress_goes_to_standard_error(staged, capsys):
+def test_json_is_one_object_on_standard_output_and_progress_goes_to_standard_error(
+    staged: Staged, capsys: pytest.CaptureFixture[str]
+) -> None:
     staged()
 
     code = command.main(["--once", "--json", "--state", "here"])
@@ -74,7 +83,7 @@ def test_json_is_one_object_on_standard_output_and_progress_goes_to_standard_err
     assert "done" in output.err
 
 
-def test_person_gets_a_table_and_the_folder(staged, capsys):
+def test_person_gets_a_table_and_the_folder(staged: Staged, capsys: pytest.CaptureFixture[str]) -> None:
     staged()
 
     assert command.main(["--once"]) == 0
@@ -83,7 +92,7 @@ def test_person_gets_a_table_and_the_folder(staged, capsys):
     assert ".localnet" in output
 
 
-def test_options_reach_the_subnet(staged):
+def test_options_reach_the_subnet(staged: Staged) -> None:
     played = staged()
 
     command.main(
@@ -118,7 +127,9 @@ def test_options_reach_the_subnet(staged):
         ("drip", "does not have the form 8="),
     ],
 )
-def test_miner_that_cannot_be_recast_is_named(staged, capsys, text, reason):
+def test_miner_that_cannot_be_recast_is_named(
+    staged: Staged, capsys: pytest.CaptureFixture[str], text: str, reason: str
+) -> None:
     staged()
 
     with pytest.raises(SystemExit):
@@ -126,20 +137,21 @@ def test_miner_that_cannot_be_recast_is_named(staged, capsys, text, reason):
     assert reason in capsys.readouterr().err
 
 
-def test_once_is_one_day_and_otherwise_three(staged):
+def test_once_is_one_day_and_otherwise_three(staged: Staged) -> None:
     three_runs = ("2026-03-25T00Z", "2026-03-26T00Z", "2026-03-27T00Z")
     weights = some_weights(run_ids=three_runs, completed_ids=three_runs)
     runs = tuple(a_run(day, completed=True) for day in range(3))
     played = staged(story=(Progress(runs=runs, weights=weights),))
 
     command.main(["--once", "--state", "here"])
+    assert played.started is not None
     assert played.started.days == 1
     command.main(["--state", "here"])
     assert played.started.days == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_drains_and_says_so(command_of, number):
+def test_ctrl_c_drains_and_says_so(command_of: CommandOf, number: signal.Signals) -> None:
     process = command_of(EndlessSubnet)
 
     process.send_signal(number)
@@ -150,7 +162,7 @@ def test_ctrl_c_drains_and_says_so(command_of, number):
     assert "drained cleanly" in error
 
 
-def test_validator_that_had_to_be_killed_is_a_failure(command_of):
+def test_validator_that_had_to_be_killed_is_a_failure(command_of: CommandOf) -> None:
     process = command_of(StubbornSubnet)
 
     process.send_signal(signal.SIGINT)
@@ -159,25 +171,31 @@ def test_validator_that_had_to_be_killed_is_a_failure(command_of):
     assert process.returncode == 1
 
 
-def test_second_ctrl_c_ends_it_at_once(command_of):
+def test_second_ctrl_c_ends_it_at_once(command_of: CommandOf) -> None:
     process = command_of(ClingingSubnet)
     process.send_signal(signal.SIGINT)
-    until(lambda: "Ctrl-C again" in process.stderr.readline(), "the first to be heeded")
+    error = process.stderr
+    assert error is not None
+    until(lambda: "Ctrl-C again" in error.readline(), "the first to be heeded")
 
     process.send_signal(signal.SIGINT)
 
     assert process.wait(patience(30)) == -signal.SIGINT
 
 
-def test_validator_that_does_not_end_cleanly_after_the_work_is_a_failure(staged, capsys):
+def test_validator_that_does_not_end_cleanly_after_the_work_is_a_failure(
+    staged: Staged, capsys: pytest.CaptureFixture[str]
+) -> None:
     staged(drains=False)
 
     assert command.main(["--once", "--json", "--state", "here"]) == 1
     assert "did not end cleanly" in capsys.readouterr().err
 
 
-def test_process_that_dies_ends_the_subnet_with_its_last_words(staged, capsys):
-    def fail(self):
+def test_process_that_dies_ends_the_subnet_with_its_last_words(
+    staged: Staged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: StagedSubnet) -> NoReturn:
         raise ChildFailed("validator ended unexpectedly, exit code 14\nlast words")
 
     played = staged(check=fail)
@@ -190,7 +208,9 @@ def test_process_that_dies_ends_the_subnet_with_its_last_words(staged, capsys):
     assert played.stops >= 1
 
 
-def test_folder_that_cannot_be_made_is_one_sentence(staged, capsys, tmp_path):
+def test_folder_that_cannot_be_made_is_one_sentence(
+    staged: Staged, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     staged()
     (tmp_path / "file").write_text("")
 
@@ -199,7 +219,7 @@ def test_folder_that_cannot_be_made_is_one_sentence(staged, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["--miners", "0"], ["--days", "x"], ["--grid", "2"], ["--seed", "-1"]])
-def test_bad_argument_is_refused(arguments, capsys):
+def test_bad_argument_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.main(arguments)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
 
 from gaia.localnet.options import (
     Options,
@@ -16,11 +19,11 @@ from gaia.validator.utils.settings.contract import LEADS_HOURS
 from tests.support.localnet import ADDRESSES
 
 
-def test_clock_starts_a_minute_before_the_first_run_opens():
+def test_clock_starts_a_minute_before_the_first_run_opens() -> None:
     assert Options().clock_start == datetime(2026, 3, 25, 17, 59, tzinfo=UTC)
 
 
-def test_clock_ends_after_era5_of_the_last_lead_of_the_last_run():
+def test_clock_ends_after_era5_of_the_last_lead_of_the_last_run() -> None:
     options = Options(days=3)
     last_due = (
         datetime(2026, 3, 27, tzinfo=UTC) + timedelta(hours=LEADS_HOURS[-1]) + timedelta(days=5, hours=6)
@@ -29,14 +32,16 @@ def test_clock_ends_after_era5_of_the_last_lead_of_the_last_run():
     assert last_due < options.clock_end < last_due + timedelta(days=1)
 
 
-def test_options_survive_the_way_to_the_services(tmp_path):
+def test_options_survive_the_way_to_the_services(tmp_path: Path) -> None:
     options = Options(miners=7, days=2, grid="0.25", seed=9, recast={3: Behaviour.DRIP})
     options.save(tmp_path)
 
     assert Options.load(tmp_path) == options
 
 
-def test_validator_reads_exactly_the_settings_that_were_meant(tmp_path, monkeypatch):
+def test_validator_reads_exactly_the_settings_that_were_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = validator_settings(tmp_path, Options(days=2, grid="0.25"), ADDRESSES)
     for name, value in validator_environment(tmp_path, settings.model_dump(exclude_unset=True)).items():
         monkeypatch.setenv(name, value)
@@ -48,7 +53,7 @@ def test_validator_reads_exactly_the_settings_that_were_meant(tmp_path, monkeypa
     assert read.cds_key.get_secret_value() == ADDRESSES.cds_key
 
 
-def test_children_inherit_no_setting_of_the_person_and_have_a_home_of_their_own(tmp_path):
+def test_children_inherit_no_setting_of_the_person_and_have_a_home_of_their_own(tmp_path: Path) -> None:
     mine = {"PATH": "/bin", "GAIA_NETUID": "3", "BURN_RATE": "0", "HOME": "/home/me", "PYTHONPATH": "/extra"}
 
     environment = process_environment(tmp_path, mine)
@@ -59,7 +64,7 @@ def test_children_inherit_no_setting_of_the_person_and_have_a_home_of_their_own(
     assert not {"GAIA_NETUID", "BURN_RATE"} & set(environment)
 
 
-def test_coverage_reaches_the_children(tmp_path):
+def test_coverage_reaches_the_children(tmp_path: Path) -> None:
     environment = process_environment(tmp_path, {"COVERAGE_PROCESS_START": "x", "COVERAGE_FILE": "y"})
 
     assert environment["COVERAGE_PROCESS_START"] == "x"

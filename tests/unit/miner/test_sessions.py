@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 import time
+from typing import Any
 
 import jwt
 import pytest
@@ -26,7 +27,7 @@ def encrypted(key: bytes) -> str:
     return base64.b64encode(RSA_KEY.public_key().encrypt(key, oaep)).decode()
 
 
-def test_nonce_is_accepted_once():
+def test_nonce_is_accepted_once() -> None:
     nonces = Nonces()
 
     assert nonces.accept(f"{NOW}_abc", NOW)
@@ -34,11 +35,11 @@ def test_nonce_is_accepted_once():
 
 
 @pytest.mark.parametrize("offset_s", [-121, 121])
-def test_nonce_outside_two_minutes_is_refused(offset_s):
+def test_nonce_outside_two_minutes_is_refused(offset_s: int) -> None:
     assert not Nonces().accept(f"{NOW + offset_s * 10**9}_abc", NOW)
 
 
-def test_nonce_is_remembered_for_as_long_as_it_would_be_accepted():
+def test_nonce_is_remembered_for_as_long_as_it_would_be_accepted() -> None:
     nonces = Nonces()
     early = f"{NOW + 100 * 10**9}_abc"
 
@@ -48,11 +49,11 @@ def test_nonce_is_remembered_for_as_long_as_it_would_be_accepted():
 
 
 @pytest.mark.parametrize("nonce", ["", "abc", "_", "-1_a", "\u0661_a", f"{NOW}_{'x' * 64}"])
-def test_nonce_of_another_shape_is_refused(nonce):
+def test_nonce_of_another_shape_is_refused(nonce: str) -> None:
     assert not Nonces().accept(nonce, NOW)
 
 
-async def test_signed_headers_name_their_caller():
+async def test_signed_headers_name_their_caller() -> None:
     signed = await LocalSigner().sign_auth("5Miner", "uuid")
     headers = {
         "validator-hotkey": signed.validator_hotkey,
@@ -68,13 +69,13 @@ async def test_signed_headers_name_their_caller():
 @pytest.mark.parametrize(
     "headers", [{}, {"signature": "0xzz"}, {"validator-hotkey": "5x", "signature": "00" * 64}]
 )
-def test_headers_that_prove_nothing_are_refused(headers):
+def test_headers_that_prove_nothing_are_refused(headers: dict[str, str]) -> None:
     with pytest.raises(RefusedError, match="signature") as refusal:
         Sessions(RSA_KEY).authenticate(headers)
     assert refusal.value.status == 401
 
 
-def test_exchanged_key_decrypts():
+def test_exchanged_key_decrypts() -> None:
     sessions, key = Sessions(RSA_KEY), secrets.token_bytes(32)
 
     sessions.exchange(CALLER, encrypted(key))
@@ -83,13 +84,13 @@ def test_exchanged_key_decrypts():
 
 
 @pytest.mark.parametrize("text", ["!", base64.b64encode(b"x" * 256).decode(), encrypted(b"short")])
-def test_key_that_is_none_is_refused(text):
+def test_key_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(RefusedError) as refusal:
         Sessions(RSA_KEY).exchange(CALLER, text)
     assert refusal.value.status == 400
 
 
-def test_unknown_and_expired_keys_are_asked_for_anew():
+def test_unknown_and_expired_keys_are_asked_for_anew() -> None:
     sessions = Sessions(RSA_KEY, hours=0.0)
     sessions.exchange(CALLER, encrypted(secrets.token_bytes(32)))
 
@@ -98,7 +99,7 @@ def test_unknown_and_expired_keys_are_asked_for_anew():
             sessions.decrypt(caller, b"")
 
 
-def test_body_under_another_key_is_refused():
+def test_body_under_another_key_is_refused() -> None:
     sessions = Sessions(RSA_KEY)
     sessions.exchange(CALLER, encrypted(secrets.token_bytes(32)))
 
@@ -107,7 +108,7 @@ def test_body_under_another_key_is_refused():
 
 
 @pytest.mark.parametrize("path", ["a.zarr", "a.zarr/2t/0.0.0"])
-def test_token_opens_its_store(path):
+def test_token_opens_its_store(path: str) -> None:
     require_token(SECRET, issue_token(SECRET, "j", "a.zarr", 120.0), path)
 
 
@@ -121,7 +122,7 @@ def test_token_opens_its_store(path):
         ({"file_path": "a.zarr", "exp": 1}, "a.zarr/x", 401),
     ],
 )
-def test_token_opens_nothing_else(claims, path, status):
+def test_token_opens_nothing_else(claims: dict[str, Any], path: str, status: int) -> None:
     token = jwt.encode({"exp": int(time.time()) + 60, **claims}, SECRET, algorithm="HS256")
 
     with pytest.raises(RefusedError) as refusal:
@@ -129,8 +130,9 @@ def test_token_opens_nothing_else(claims, path, status):
     assert refusal.value.status == status
 
 
-def test_token_signed_with_another_secret_or_with_none_is_refused():
+def test_token_signed_with_another_secret_or_with_none_is_refused() -> None:
     claims = {"exp": int(time.time()) + 60, "file_path": "a.zarr"}
-    for token in (jwt.encode(claims, secrets.token_hex(32)), jwt.encode(claims, None, algorithm="none")):
+    unsigned = jwt.encode(claims, None, algorithm="none")  # type: ignore[arg-type] # "none" takes no key
+    for token in (jwt.encode(claims, secrets.token_hex(32)), unsigned):
         with pytest.raises(RefusedError):
             require_token(SECRET, token, "a.zarr")

@@ -21,7 +21,7 @@ import pytest
         "fixup! db: retry a lost connection",
     ],
 )
-def test_good_message_has_no_fault(message: str):
+def test_good_message_has_no_fault(message: str) -> None:
     assert commit_messages.faults(message) == []
 
 
@@ -36,13 +36,13 @@ def test_good_message_has_no_fault(message: str):
         ("db: retry\na lost connection", "is not followed by an empty line"),
     ],
 )
-def test_bad_message_is_told_what_to_mend(message: str, fault: str):
+def test_bad_message_is_told_what_to_mend(message: str, fault: str) -> None:
     (found,) = commit_messages.faults(message)
 
     assert fault in found
 
 
-def test_comments_of_the_editor_do_not_count(tmp_path: Path):
+def test_comments_of_the_editor_do_not_count(tmp_path: Path) -> None:
     file = tmp_path / "COMMIT_EDITMSG"
     file.write_text("db: retry\n# Please enter the message.\n\nWhy.\n# ---- >8 ----\ndiff --git a/x b/x\n")
 
@@ -59,7 +59,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_only_commits_since_the_rule_are_checked(repository: Path, capsys: pytest.CaptureFixture[str]):
+def test_only_commits_since_the_rule_are_checked(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _commit(repository, "db: retry")
     assert commit_messages.main(["--history"]) == 0
 
@@ -72,7 +74,7 @@ def test_only_commits_since_the_rule_are_checked(repository: Path, capsys: pytes
 
 def test_without_the_history_nothing_is_checked_and_that_is_said(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     monkeypatch.setattr(commit_messages, "LAST_UNCHECKED", "0" * 40)
 
     assert commit_messages.main(["--history"]) == 0

@@ -33,7 +33,7 @@ def asked(*lines: str) -> dict[str, Any]:
     return questions_of(lines, Subjects(HOTKEY, {RUN_ID: INIT_TIME}))
 
 
-def test_calls_are_told_in_their_order_under_their_run_and_time():
+def test_calls_are_told_in_their_order_under_their_run_and_time() -> None:
     job_id = job_id_of(INIT_TIME, HOTKEY)
 
     found = asked(
@@ -50,7 +50,7 @@ def test_calls_are_told_in_their_order_under_their_run_and_time():
     }
 
 
-def test_files_are_told_by_name_whatever_order_they_came_in():
+def test_files_are_told_by_name_whatever_order_they_came_in() -> None:
     store = FORECASTS_PREFIX + store_name_of(INIT_TIME, HOTKEY)
     lines = [
         a_line(f"{store}/2t/0.0.0", method="GET"),
@@ -62,7 +62,7 @@ def test_files_are_told_by_name_whatever_order_they_came_in():
     assert asked(*lines) == {RUN_ID: {ASKED_AT: {"fetched": {"2t/0.0.0": "200", "msl/0.0.0": "200 404"}}}}
 
 
-def test_questions_after_a_job_a_start_or_a_file_that_is_none_of_ours_are_told_as_strange():
+def test_questions_after_a_job_a_start_or_a_file_that_is_none_of_ours_are_told_as_strange() -> None:
     found = asked(
         a_line(POLL_PATH, "another-job"),
         a_line(INITIATE_PATH, (INIT_TIME + timedelta(days=1)).isoformat()),
@@ -75,5 +75,5 @@ def test_questions_after_a_job_a_start_or_a_file_that_is_none_of_ours_are_told_a
     }
 
 
-def test_connections_of_a_dead_miner_are_questions():
+def test_connections_of_a_dead_miner_are_questions() -> None:
     assert asked(a_line("", status=0, method="CONNECT")) == {SESSION: {ASKED_AT: {"asked": "connection"}}}

@@ -38,14 +38,14 @@ def _pins(lock: str) -> dict[str, set[str]]:
     return pins
 
 
-def test_every_extra_and_group_has_a_lock_and_every_lock_has_its_command():
+def test_every_extra_and_group_has_a_lock_and_every_lock_has_its_command() -> None:
     files = {path.stem for path in (ROOT / locks.FOLDER).iterdir()}
 
     assert files == set(WANTED) == set(locks.LOCKS)
 
 
 @pytest.mark.parametrize("lock", sorted(WANTED))
-def test_lock_satisfies_pyproject(lock: str):
+def test_lock_satisfies_pyproject(lock: str) -> None:
     pins = _pins(lock)
 
     for requirement in map(Requirement, WANTED[lock]):
@@ -56,7 +56,7 @@ def test_lock_satisfies_pyproject(lock: str):
 
 
 @pytest.mark.parametrize("lock", sorted(WANTED))
-def test_lock_agrees_with_what_runs(lock: str):
+def test_lock_agrees_with_what_runs(lock: str) -> None:
     runtime = _pins("runtime")
 
     differing = {
@@ -67,7 +67,7 @@ def test_lock_agrees_with_what_runs(lock: str):
 
 
 @pytest.mark.parametrize("lock", sorted(WANTED))
-def test_every_version_has_hashes_and_none_an_address(lock: str):
+def test_every_version_has_hashes_and_none_an_address(lock: str) -> None:
     text = _text(lock)
     entries = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
 
@@ -76,7 +76,7 @@ def test_every_version_has_hashes_and_none_an_address(lock: str):
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_lock_that_names_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_lock_that_names_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / locks.FOLDER).mkdir()
     (tmp_path / locks.FOLDER / "runtime.lock").write_text("a @ https://example.org/a.whl\n")
     monkeypatch.setattr(locks, "ROOT", tmp_path)

@@ -43,22 +43,22 @@ from words import (
         ("Python and in C. The end.", ["Python and in C.", "The end."]),
     ],
 )
-def test_a_paragraph_is_cut_where_a_reader_stops(text: str, expected: list[str]):
+def test_a_paragraph_is_cut_where_a_reader_stops(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
 
 
-def test_words_are_what_has_a_letter_or_digit():
+def test_words_are_what_has_a_letter_or_digit() -> None:
     assert words.words("A - B = NAME, 95 % of it") == 6
 
 
 @pytest.mark.parametrize(
     ("text", "expected"), [("NAME, NAME", False), ("NAME is set", True), ("50 100", False)]
 )
-def test_a_list_of_names_is_no_sentence(text: str, expected: bool):
+def test_a_list_of_names_is_no_sentence(text: str, expected: bool) -> None:
     assert is_prose(text) is expected
 
 
-def test_code_tables_headings_and_comments_are_not_counted():
+def test_code_tables_headings_and_comments_are_not_counted() -> None:
     page = """# Heading that is not counted
 First line
 of a paragraph.
@@ -86,7 +86,7 @@ Last.
     ]
 
 
-def test_a_sentence_is_found_by_file_and_line(tmp_path: Path):
+def test_a_sentence_is_found_by_file_and_line(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\nIt is short. So is this one.\n")
 
@@ -97,7 +97,7 @@ def test_a_sentence_is_found_by_file_and_line(tmp_path: Path):
     assert figures(measure_page(page, tmp_path)) == {"sentences": 2, "mean": 3.5, "longest": 4}
 
 
-def test_long_sentences_and_long_means_are_violations():
+def test_long_sentences_and_long_means_are_violations() -> None:
     most, beyond = int(MOST_MEAN_WORDS), int(MOST_MEAN_WORDS) + 1
 
     assert violations({"a": [Sentence("a:1", "fits", MOST_WORDS), Sentence("a:2", "short", 2)]}) == []
@@ -107,15 +107,15 @@ def test_long_sentences_and_long_means_are_violations():
     assert violations({"a": long}) == [f"a:1: {MOST_WORDS + 1} words: text"]
 
 
-def test_readme_and_docs_are_short_enough_to_be_read_once():
+def test_readme_and_docs_are_short_enough_to_be_read_once() -> None:
     assert violations(measure_pages()) == []
 
 
-def test_descriptions_of_settings_are_short_enough_to_be_read_once():
+def test_descriptions_of_settings_are_short_enough_to_be_read_once() -> None:
     assert violations({words.SETTINGS: measure_settings()}) == []
 
 
-def test_json_is_one_object_with_figures_of_each_page(capsys: pytest.CaptureFixture[str]):
+def test_json_is_one_object_with_figures_of_each_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert words.main(["--json", "--check"]) == 0
 
     printed = json.loads(capsys.readouterr().out)
@@ -124,7 +124,7 @@ def test_json_is_one_object_with_figures_of_each_page(capsys: pytest.CaptureFixt
     assert printed["figures"]["total"]["longest"] <= MOST_WORDS
 
 
-def test_longest_sentences_are_printed_with_their_place(capsys: pytest.CaptureFixture[str]):
+def test_longest_sentences_are_printed_with_their_place(capsys: pytest.CaptureFixture[str]) -> None:
     words.main(["--longest", "2"])
 
     last = capsys.readouterr().out.splitlines()[-2:]

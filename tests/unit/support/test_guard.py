@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.support.guard import ProcessState
-from tests.support.roles import ROOT
+from tests.support.repository import ROOT
 
 CONFTEST = (
     "from tests.conftest import pytest_runtest_protocol, pytest_runtest_setup, pytest_runtest_teardown\n"

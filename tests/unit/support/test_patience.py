@@ -13,7 +13,8 @@ import pytest
 
 from tests.support import patience
 from tests.support.patience import MOST, Deadline, slowness_of
-from tests.support.roles import ROOT, until
+from tests.support.repository import ROOT
+from tests.support.roles import until
 
 TESTS = ROOT / "tests"
 _LONG_S = 1.0

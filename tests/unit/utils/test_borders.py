@@ -21,7 +21,9 @@ from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
         (Party.DISK, OwnFailure),
     ],
 )
-def test_an_unforeseen_exception_becomes_the_error_of_its_party_and_is_counted(party, kind):
+def test_an_unforeseen_exception_becomes_the_error_of_its_party_and_is_counted(
+    party: Party, kind: type[Exception]
+) -> None:
     before = UNFORESEEN[party]
 
     with pytest.raises(kind, match="reading: ValueError") as caught, border(party, "reading"):
@@ -31,7 +33,7 @@ def test_an_unforeseen_exception_becomes_the_error_of_its_party_and_is_counted(p
     assert UNFORESEEN[party] == before + 1
 
 
-def test_error_of_the_system_is_what_a_disk_is_expected_to_raise():
+def test_error_of_the_system_is_what_a_disk_is_expected_to_raise() -> None:
     before = UNFORESEEN.copy()
 
     with pytest.raises(OwnFailure, match="No space left"), border(Party.DISK, "writing"):
@@ -41,7 +43,7 @@ def test_error_of_the_system_is_what_a_disk_is_expected_to_raise():
 
 
 @pytest.mark.parametrize("error", [MinerFault("lies"), asyncio.CancelledError(), KeyboardInterrupt()])
-def test_typed_errors_and_cancellation_pass_a_border_unchanged(error):
+def test_typed_errors_and_cancellation_pass_a_border_unchanged(error: BaseException) -> None:
     before = UNFORESEEN.copy()
 
     with pytest.raises(type(error)) as caught, border(Party.MINER, "reading"):

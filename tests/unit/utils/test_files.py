@@ -1,6 +1,8 @@
 """Files that appear whole or not at all."""
 
+import os
 import resource
+import signal
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ def files_end_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_file_whose_writing_fails_never_appears_and_is_our_failure(tmp_path: Path):
+def test_file_whose_writing_fails_never_appears_and_is_our_failure(tmp_path: Path) -> None:
     def write() -> None:
         with whole_file(tmp_path / "folder" / "file") as file:
             file.write(bytes(70_000))
@@ -33,7 +35,7 @@ def test_file_whose_writing_fails_never_appears_and_is_our_failure(tmp_path: Pat
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_error_of_a_socket_while_a_file_is_written_is_not_our_disks(tmp_path: Path):
+def test_error_of_a_socket_while_a_file_is_written_is_not_our_disks(tmp_path: Path) -> None:
     def download() -> None:
         with whole_file(tmp_path / "file") as file:
             file.write(b"half")
@@ -45,7 +47,7 @@ def test_error_of_a_socket_while_a_file_is_written_is_not_our_disks(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_file_is_replaced_once_the_body_has_ended(tmp_path: Path):
+def test_file_is_replaced_once_the_body_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"former")
 
@@ -59,14 +61,14 @@ def test_file_is_replaced_once_the_body_has_ended(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folder_that_cannot_be_made_is_our_failure(tmp_path: Path):
+def test_folder_that_cannot_be_made_is_our_failure(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"")
 
     with pytest.raises(OwnFailure, match="cannot be stored"), whole_file(tmp_path / "taken" / "file"):
         pass
 
 
-def test_content_that_the_disk_does_not_take_leaves_the_former_file(tmp_path: Path):
+def test_content_that_the_disk_does_not_take_leaves_the_former_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"former")
 
@@ -77,12 +79,14 @@ def test_content_that_the_disk_does_not_take_leaves_the_former_file(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_content_is_put_into_no_folder_that_is_not_there(tmp_path: Path):
+def test_content_is_put_into_no_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         put_file(tmp_path / "gone" / "file", b"")
 
 
-def test_content_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_content_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order = []
     monkeypatch.setattr("os.fsync", lambda descriptor: order.append((tmp_path / "file").exists()))
 
@@ -93,7 +97,7 @@ def test_content_is_on_the_disk_before_it_takes_its_place(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("sync", [False, True])
-def test_draft_that_was_paused_goes_on_where_it_was(tmp_path: Path, sync: bool):
+def test_draft_that_was_paused_goes_on_where_it_was(tmp_path: Path, sync: bool) -> None:
     draft = Draft(tmp_path / "file", sync=sync)
     for piece in (b"one", b"two"):
         draft.write(piece)
@@ -104,10 +108,28 @@ def test_draft_that_was_paused_goes_on_where_it_was(tmp_path: Path, sync: bool):
     assert (tmp_path / "file").read_bytes() == b"onetwo"
 
 
-def test_draft_that_is_dropped_leaves_nothing(tmp_path: Path):
+def test_draft_that_is_dropped_leaves_nothing(tmp_path: Path) -> None:
     draft = Draft(tmp_path / "file")
     draft.write(b"one")
 
     draft.drop()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_draft_that_a_killed_writer_left_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "chunk"
+    pid = os.fork()
+    if pid == 0:
+        with whole_file(path) as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    left = list(tmp_path.iterdir())
+
+    with whole_file(path) as file:
+        file.write(b"whole")
+
+    assert len(left) == 1
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]

@@ -9,10 +9,10 @@ import pytest
 from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.utils.errors import MinerFault, TransientError
-from gaia.validator.utils.identities import JobId
+from gaia.validator.utils.identities import Hotkey, JobId
 from gaia.validator.utils.ipc_types import Failure, Priority, ResultUnit, WorkUnit
 
-UNIT = FindOverlaps(hotkeys=["5A"], products=[])
+UNIT = FindOverlaps(hotkeys=[Hotkey("5A")], products=[])
 JOB = JobId("overlaps/1")
 
 

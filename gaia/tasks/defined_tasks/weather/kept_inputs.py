@@ -8,17 +8,20 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, digests_of
-from gaia.tasks.defined_tasks.weather.units import LeadUnit
 from gaia.validator.db import history
-from gaia.validator.db.connection import Database
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.settings.files import FilesSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.units import LeadUnit
+    from gaia.validator.db.connection import Database
+    from gaia.validator.utils.settings.files import FilesSettings
 
 log = structlog.get_logger(__name__)
 

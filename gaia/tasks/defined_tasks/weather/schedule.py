@@ -7,8 +7,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from gaia.validator.utils.identities import RunId
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.schedule import ScheduleSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEST_EVERY = timedelta(minutes=30)
@@ -30,6 +34,22 @@ class Cadence:
     salt: str
     last_run: datetime | None = None
     hindcast: timedelta | None = None
+
+    @classmethod
+    def of(cls, settings: ScheduleSettings, *, salt: str) -> Cadence:
+        """Return the cadence that the operator has set."""
+        return cls(
+            opens_after=timedelta(hours=settings.run_hour_utc, minutes=settings.run_minute_utc),
+            jitter=timedelta(minutes=settings.run_jitter_minutes),
+            look_back=timedelta(hours=settings.run_look_back_hours),
+            salt=salt,
+            last_run=settings.last_run,
+            hindcast=timedelta(days=settings.hindcast_days) if settings.test_mode else None,
+        )
+
+    def earliest(self, now: datetime) -> datetime:
+        """Return a time before the initial time of every run that could be due now."""
+        return now - self.look_back - (self.hindcast or timedelta()) - timedelta(days=2)
 
     def openings(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
         """Yield (opens_at, init_time) of all runs that open in [start, end], oldest first."""

@@ -9,38 +9,34 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import (
-    Archives,
-    Clock,
-    GaiaTask,
-    MetagraphView,
-    Miners,
-    UnitRunner,
-)
+from gaia.tasks.defined_tasks.base import Archives, Clock, GaiaTask, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
-from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
-from gaia.tasks.defined_tasks.weather.forecast_steps import ForecastSteps, Scoring
-from gaia.tasks.defined_tasks.weather.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
+from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, State
+from gaia.tasks.defined_tasks.weather.forecasts.own_failures import OwnFailures
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.forecasts.step_runner import StepRunner
+from gaia.tasks.defined_tasks.weather.forecasts.steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.lifecycle import LIVING, State
-from gaia.tasks.defined_tasks.weather.own_failures import OwnFailures
-from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
 from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
-from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
-from gaia.tasks.defined_tasks.weather.score_book import Lead, ScoreBook
-from gaia.tasks.defined_tasks.weather.step_runner import StepRunner
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.ipc_types import Neuron
-from gaia.validator.utils.settings.handed import WeatherSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
+    from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
+    from gaia.tasks.defined_tasks.weather.rules import RuleSet
+    from gaia.validator.db.connection import Database
+    from gaia.validator.utils.ipc_types import Neuron
+    from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +60,7 @@ class WeatherTask(GaiaTask):
         self,
         settings: WeatherSettings,
         database: Database,
+        *,
         miners: Miners,
         archives: Archives,
         pool: UnitRunner,
@@ -80,14 +77,26 @@ class WeatherTask(GaiaTask):
         self._book = ScoreBook(settings.weights, contract, database)
         self._kept = KeptInputs(files, database)
         self._copies = copies
-        self._shelf = ReferenceShelf(contract, settings.sources, files, limits, database, archives, pool)
+        self._shelf = ReferenceShelf(
+            contract, settings.sources, files, limits, database=database, archives=archives, pool=pool
+        )
         self._clock = clock
         window = FreezeWindow(
             length=timedelta(hours=settings.miners.freeze_window_hours),
             grain=timedelta(minutes=settings.miners.miner_poll_minutes),
         )
         self._steps = ForecastSteps(
-            contract, limits, files, database, miners, pool, metagraph, clock, self._book, window, self._kept
+            contract=contract,
+            limits=limits,
+            files=files,
+            database=database,
+            miners=miners,
+            pool=pool,
+            metagraph=metagraph,
+            clock=clock,
+            book=self._book,
+            window=window,
+            kept=self._kept,
         )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
@@ -206,7 +215,7 @@ class WeatherTask(GaiaTask):
         """
         cadence = self._cadence()
         async with self._database.transaction() as connection:
-            recorded = await queries.recorded_init_times(connection, _horizon(now, cadence))
+            recorded = await queries.recorded_init_times(connection, cadence.earliest(now))
         for init_time in due_runs(now, recorded, cadence):
             miners = self._miners_to_ask()
             if not miners:
@@ -281,7 +290,7 @@ class WeatherTask(GaiaTask):
         """Return the earliest moment after `now` at which a phase may have work."""
         cadence = self._cadence()
         async with self._database.transaction() as connection:
-            recorded = await queries.recorded_init_times(connection, _horizon(now, cadence))
+            recorded = await queries.recorded_init_times(connection, cadence.earliest(now))
             runs = await queries.open_runs(connection)
             attention = await queries.next_attention(connection, LIVING, now)
         moments = [next_opening(now, recorded, cadence), attention, self._shelf.next_look]
@@ -378,17 +387,5 @@ class WeatherTask(GaiaTask):
         ]
 
     def _cadence(self) -> Cadence:
-        schedule, metagraph = self._settings.schedule, self._metagraph.latest()
-        return Cadence(
-            opens_after=timedelta(hours=schedule.run_hour_utc, minutes=schedule.run_minute_utc),
-            jitter=timedelta(minutes=schedule.run_jitter_minutes),
-            look_back=timedelta(hours=schedule.run_look_back_hours),
-            salt=metagraph.own_hotkey if metagraph else "",
-            last_run=schedule.last_run,
-            hindcast=timedelta(days=schedule.hindcast_days) if schedule.test_mode else None,
-        )
-
-
-def _horizon(now: datetime, cadence: Cadence) -> datetime:
-    """Return an initial time before which no run can be due now."""
-    return now - cadence.look_back - (cadence.hindcast or timedelta()) - timedelta(days=2)
+        metagraph = self._metagraph.latest()
+        return Cadence.of(self._settings.schedule, salt=metagraph.own_hotkey if metagraph else "")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from gaia.tasks.defined_tasks.base import UnitRunner
-from gaia.tasks.defined_tasks.weather.units import UnitOf
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Priority, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import UnitRunner
+    from gaia.tasks.defined_tasks.weather.units import UnitOf
 
 A = TypeVar("A")
 

@@ -1,1 +1,1 @@
-"""Where units of work may run, and the queue they wait in: protocols and their implementations."""
+"""Units of work on a cluster of Dask workers: a second set of hands for the job ledger."""

@@ -1,90 +1,225 @@
-"""Which workers of a cluster we may use, which we use, and which attempt each of them has."""
+"""Which workers of a cluster the ledger may use, under which names, and which attempt each of them has."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
 
-from gaia.validator.app.backends.protocols import AttemptLost
+from gaia.validator.app.pool.job_events import (
+    DeathCause,
+    Event,
+    Finished,
+    WorkerDied,
+    WorkerDisconnected,
+    WorkerHolding,
+    WorkerLeaving,
+    WorkerReady,
+)
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+
+class AttemptLost(Exception):
+    """An attempt ended without an answer.
+
+    Parameters
+    ----------
+    cause
+        For people: what became of the worker.
+    is_crash
+        The worker died with the unit in its hands, so the unit may be the reason.
+    """
+
+    def __init__(self, cause: str, *, is_crash: bool = True) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.is_crash = is_crash
 
 
 class Attempt:
-    """One attempt, at the worker that has it."""
+    """One attempt at a unit, at the worker that has it."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.key = ""
-        self._missed_at: float | None = None
+    def __init__(self, unit: WorkUnit, key: str) -> None:
+        self.unit = unit
+        self.key = key
+        """Of its task at the scheduler; no other attempt's."""
         self.lost: asyncio.Future[AttemptLost] = asyncio.get_running_loop().create_future()
 
-    def note_presence(self, is_there: bool, patience_s: float) -> None:
-        """Say whether its worker is there; one that stays away for longer than `patience_s` has left."""
-        now = time.monotonic()
-        if is_there:
-            self._missed_at = None
-        elif self._missed_at is None:
-            self._missed_at = now
-        elif now - self._missed_at > patience_s:
-            self.lose(f"the worker at {self.address} is not there any more", is_crash=False)
-
     def lose(self, cause: str, *, is_crash: bool) -> None:
+        """End it without an answer; the first cause counts."""
         if not self.lost.done():
             self.lost.set_result(AttemptLost(cause, is_crash=is_crash))
 
 
-class Workers:
-    """Addresses of workers: which we may use, which we use, and which we won't."""
+@dataclass(eq=False, slots=True)
+class Member:
+    """One process of the cluster, as the ledger knows it."""
 
-    def __init__(self) -> None:
-        self.known: dict[str, None] = {}
-        self.held: dict[str, Attempt] = {}
-        self.refused: dict[str, str] = {}
-        """With the reason."""
+    name: str
+    """Never used again, as an address may be: to the ledger one name is one process."""
+    address: str
+    attempt: Attempt | None = None
+    is_usable: bool = False
+    """It may be given units."""
+    is_condemned: bool = False
+    """The ledger waits for its death."""
+    is_spared: bool = False
+    """Nothing could kill it."""
+    missed_at: float | None = None
+    """Since when the scheduler has not named it."""
+
+    def lose(self, cause: str, *, is_crash: bool) -> None:
+        """End its attempt, if it has one, without an answer."""
+        if self.attempt is not None:
+            self.attempt.lose(cause, is_crash=is_crash)
+
+    def note_presence(self, *, is_there: bool, patience_s: float) -> None:
+        """Say whether it is there; if it stays away for longer than `patience_s`, its attempt is lost."""
+        now = time.monotonic()
+        if is_there:
+            self.missed_at = None
+        elif self.missed_at is None:
+            self.missed_at = now
+        elif now - self.missed_at > patience_s:
+            self.lose(f"the worker at {self.address} is not there any more", is_crash=False)
+
+
+class Workers:
+    """Tells the ledger which workers come, leave and die.
+
+    Parameters
+    ----------
+    tell
+        Hands an event to the ledger.
+    """
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._numbers = count(1)
+        self._members: dict[str, Member] = {}
+        """Name -> worker, of each that the ledger knows."""
+        self._at: dict[str, Member] = {}
+        """Address -> worker, of those among them whose process may still be there."""
         self._condemned: set[str] = set()
-        self._freed = asyncio.Event()
+        """Addresses of workers that are about to be gone."""
+        self.refused: dict[str, str] = {}
+        """Address -> reason, of each that is not used."""
+
+    @property
+    def usable(self) -> int:
+        """Workers that may be given units."""
+        return sum(member.is_usable for member in self._at.values())
 
     @property
     def seen(self) -> set[str]:
-        """Those about whom there is nothing to decide."""
-        return self.known.keys() | self.refused.keys() | self._condemned
+        """Addresses about which there is nothing to decide."""
+        decided = {address for address, m in self._at.items() if m.is_usable or m.is_condemned}
+        return decided | self.refused.keys() | self._condemned
 
-    async def seize(self) -> str:
-        """Return an idle worker, the one idle for longest; waits until there is one."""
-        while True:
-            for address in self.known:
-                if address not in self.held:
-                    return address
-            self._freed.clear()
-            await self._freed.wait()
+    @property
+    def holders(self) -> list[Member]:
+        """Workers with an attempt, whether they are usable or not."""
+        return [member for member in self._members.values() if member.attempt is not None]
+
+    def member(self, name: str) -> Member:
+        """Return the worker that the ledger knows under `name`."""
+        return self._members[name]
 
     def admit(self, address: str) -> None:
-        self.known[address] = None
-        self._freed.set()
+        """Have the ledger use the worker at `address`."""
+        member = self._at.get(address)
+        if member is None:
+            member = self._at[address] = Member(f"{address}#{next(self._numbers)}", address)
+            self._members[member.name] = member
+        if member.is_usable or member.is_condemned:
+            return
+        member.is_usable = True
+        if member.attempt is None:
+            self._tell(WorkerReady(member.name))
+        else:
+            unit = member.attempt.unit
+            self._tell(WorkerHolding(member.name, unit.job_id, unit.attempt))
 
-    def free(self, address: str) -> None:
-        self.held.pop(address, None)
-        if address in self.known:
-            # To the end of the line.
-            del self.known[address]
-            self.admit(address)
-
-    def condemn(self, address: str) -> None:
-        """Use it no more: it is about to be killed."""
-        self.known.pop(address, None)
-        self._condemned.add(address)
-
-    def pardon(self, address: str) -> None:
-        self._condemned.discard(address)
-        self.admit(address)
-
-    def drop(self, address: str) -> None:
-        self.known.pop(address, None)
+    def withdraw(self, address: str) -> None:
+        """Have the ledger give nothing more to the worker at `address`; it may keep what it has."""
         self.refused.pop(address, None)
+        member = self._at.get(address)
+        if member is not None and member.is_usable:
+            member.is_usable = False
+            self._tell(WorkerLeaving(member.name))
+
+    def remove(self, address: str, running: Collection[str], *, is_expected: bool) -> None:
+        """Note that the process at `address` is gone.
+
+        Parameters
+        ----------
+        running
+            Keys of the tasks that it had at its end.
+        is_expected
+            It left in good order.
+        """
+        self.withdraw(address)
         self._condemned.discard(address)
+        member = self._at.pop(address, None)
+        if member is not None and member.attempt is not None:
+            is_crash = member.attempt.key in running and not is_expected
+            member.lose(f"the worker at {address} {'died' if is_crash else 'left'}", is_crash=is_crash)
 
-    def keep_only(self, present: set[str]) -> None:
-        for address in (self.seen | self.known.keys()) - present:
-            self.drop(address)
+    def keep_only(self, fitting: set[str], present: set[str]) -> None:
+        """Withdraw all but the `fitting`; one that is not `present` at all need not be killed any more."""
+        for address in self.seen - fitting:
+            self.withdraw(address)
+        self._condemned &= present
 
-    def clear(self) -> None:
-        self.keep_only(set())
+    def withdraw_all(self) -> None:
+        """Withdraw every worker: nothing is known of any."""
+        self.keep_only(set(), set())
+
+    def dismiss(self, name: str) -> None:
+        """Forget a worker that has left with nothing in its hands."""
+        self._forget(self._members[name])
+        self._tell(WorkerDisconnected(name))
+
+    def condemn(self, member: Member) -> None:
+        """Use a worker no more: it is about to be killed."""
+        member.is_usable = False
+        member.is_condemned = True
+        self._condemned.add(member.address)
+
+    def spare(self, member: Member) -> None:
+        """Note that nothing can kill a condemned worker; once its attempt has ended, it may be admitted anew."""
+        member.is_spared = True
+        self._free_spared(member)
+
+    def answered(self, member: Member, result: ResultUnit) -> None:
+        """Take the answer to the attempt that a worker had."""
+        member.attempt = None
+        if not member.is_condemned:
+            self._tell(Finished(member.name, result))
+            return
+        # The ledger has settled the unit, and waits for nothing but this death.
+        self._bury(member, DeathCause("its unit came to its end", blames_unit=False))
+        self._free_spared(member)
+
+    def lost(self, member: Member, loss: AttemptLost) -> None:
+        """Note that a worker was lost with its attempt."""
+        member.attempt = None
+        self._bury(member, DeathCause(loss.cause, blames_unit=loss.is_crash))
+
+    def _bury(self, member: Member, cause: DeathCause) -> None:
+        self._forget(member)
+        self._tell(WorkerDied(member.name, cause))
+
+    def _forget(self, member: Member) -> None:
+        del self._members[member.name]
+        if self._at.get(member.address) is member:
+            del self._at[member.address]
+
+    def _free_spared(self, member: Member) -> None:
+        if member.is_spared and member.attempt is None and member.address not in self._at:
+            self._condemned.discard(member.address)

@@ -7,15 +7,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gaia.validator.app.children import post_mortem
-from gaia.validator.app.children.spawning import ChildHandle
 from gaia.validator.app.logging_config import event
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Death, Limits, Role, remember
 from gaia.validator.utils.errors import ExitCode
+
+if TYPE_CHECKING:
+    from gaia.validator.app.children.spawning import ChildHandle
 
 _PUBLISHED_DEATHS = 32
 

@@ -7,15 +7,17 @@ import socket
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gaia.validator.app.children import spawning
-from gaia.validator.app.children.spawning import Process
 from gaia.validator.app.children.standby import Standby
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor_options import Options, WorkerOrders
 from gaia.validator.utils.identities import worker_id
+
+if TYPE_CHECKING:
+    from gaia.validator.app.children.spawning import Process
 
 
 class Launcher:

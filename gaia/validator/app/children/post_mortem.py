@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gaia.validator.app.children.spawning import ChildHandle
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.lease_book import last_held
 from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Role
+
+if TYPE_CHECKING:
+    from gaia.validator.app.children.spawning import ChildHandle
 
 _LONGEST_STACK = 4000
 _BY_REASON = {

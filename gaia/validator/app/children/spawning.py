@@ -247,7 +247,7 @@ def reap_strangers(known: set[int]) -> int:
 
     The first process of a container inherits all orphans in it.
     """
-    ours = known | {_fork_server_pid(), getattr(resource_tracker._resource_tracker, "_pid", None) or 0}
+    ours = known | {_fork_server_pid(), _tracker_pid()}
     reaped = 0
     while True:
         try:
@@ -275,7 +275,7 @@ def _fork_server_hurried() -> Iterator[None]:
     """Wake a fork server that does not answer, because it may be stopped; kill it if that does not help."""
     calls = count(1)
 
-    def hurry(signum: int, frame: FrameType | None) -> None:
+    def hurry(_signum: int, _frame: FrameType | None) -> None:
         is_hopeless = next(calls) > _MOST_WAKINGS
         event(_log, "fork_server_silent", logging.WARNING, killed=is_hopeless)
         _nudge_fork_server(signal.SIGKILL if is_hopeless else signal.SIGCONT)
@@ -301,7 +301,11 @@ def _sign_path(data_dir: Path) -> Path:
 
 
 def _fork_server_pid() -> int:
-    return getattr(forkserver._forkserver, "_forkserver_pid", None) or 0
+    return getattr(forkserver._forkserver, "_forkserver_pid", None) or 0  # noqa: SLF001 - no public name
+
+
+def _tracker_pid() -> int:
+    return getattr(resource_tracker._resource_tracker, "_pid", None) or 0  # noqa: SLF001 - no public name
 
 
 def _nudge_fork_server(number: signal.Signals) -> None:

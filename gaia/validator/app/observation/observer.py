@@ -9,22 +9,26 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
-from gaia.validator.app.io_compute import Compute
 from gaia.validator.app.meeting.rendezvous import Board, read_board
 from gaia.validator.app.observation import metrics
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import GaiaError, TransientError
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
+    from gaia.validator.app.pool.protocols import ComputeBackend
+    from gaia.validator.core.chain.metagraph import MetagraphKeeper
+    from gaia.validator.db.connection import Database
+    from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
 
 T = TypeVar("T")
 
@@ -38,7 +42,7 @@ class Observer:
     """Observes the validator from inside, and updates its metrics."""
 
     def __init__(
-        self, pool: Compute, database: Database, metagraph: MetagraphKeeper, board_path: Path
+        self, pool: ComputeBackend, database: Database, metagraph: MetagraphKeeper, board_path: Path
     ) -> None:
         self._pool = pool
         self._database = database

@@ -32,7 +32,8 @@ from gaia.validator.app.pool.job_events import (
     failed,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
-from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
+from gaia.validator.app.pool.protocols import Capability
+from gaia.validator.app.pool.scheduler import TICK_S, HandsCommand, Scheduler
 from gaia.validator.app.pool.worker_connection import WorkerConnection
 from gaia.validator.utils.ipc_types import (
     CANARY,
@@ -45,7 +46,6 @@ from gaia.validator.utils.ipc_types import (
 
 log = structlog.get_logger(__name__)
 
-_TICK_S = 0.1
 _BACKLOG = 512
 _MOST_SEEN = 4096
 _REPORT_EVERY_S = 0.005
@@ -77,6 +77,8 @@ class ComputePool:
     canary_interval_s
         Seconds without an answer after which an idle worker is given a canary; 0: never.
     """
+
+    capabilities = frozenset(Capability)
 
     def __init__(
         self,
@@ -326,7 +328,7 @@ class ComputePool:
                 self._bury(worker, None)
             self.tell(Tick(living))
             self._acknowledge()
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
 
 
 def _cause_of(report: DeathReport) -> DeathCause:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.pool.job_entries import NEVER, Job, Worker
-from gaia.validator.app.pool.job_records import PoolRecord
 from gaia.validator.app.pool.job_states import WorkerState
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.job_records import PoolRecord
 
 
 class InconsistentRecord(Exception):

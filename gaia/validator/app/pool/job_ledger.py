@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -72,7 +73,9 @@ from gaia.validator.app.pool.job_events import (
 )
 from gaia.validator.app.pool.job_records import PoolRecord
 from gaia.validator.utils.errors import DeadlineExceeded, QuarantinedError
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _NEARLY_S = 1.0
 """A worker that dies of its deadline does so a little before the engine would kill it."""
@@ -175,14 +178,16 @@ class JobLedger(PoolRecord):
             case Inherited(holding):
                 self._inherit(holding)
             case Tick(living):
-                commands += self._expire(now)
-                commands += [self._condemn(worker, reason) for worker, reason in self._overdue(now)]
-                if living is not None:
-                    self._note_living(living, now)
-                commands += [
-                    self._condemn(worker, "silent") for worker in self._silent(self.silence_limit_s, now)
-                ]
-                commands += self._send_canaries(now)
+                commands += self._tick(living, now)
+        return commands
+
+    def _tick(self, living: frozenset[str] | None, now: float) -> list[Command]:
+        commands = self._expire(now)
+        commands += [self._condemn(worker, reason) for worker, reason in self._overdue(now)]
+        if living is not None:
+            self._note_living(living, now)
+        commands += [self._condemn(worker, "silent") for worker in self._silent(self.silence_limit_s, now)]
+        commands += self._send_canaries(now)
         return commands
 
     def _submit(self, unit: WorkUnit, now: float) -> list[Command]:

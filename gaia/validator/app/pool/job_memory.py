@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.meeting.lease_book import CrashHistory
-from gaia.validator.app.pool.job_events import DeathCause
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.job_events import DeathCause
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _MOST_KEPT = 1024
 NO_CRASH = CrashHistory()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
+from typing import TYPE_CHECKING
 
-from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
 from gaia.validator.app.pool.job_entries import NEVER, Job, Lease, Worker
 from gaia.validator.app.pool.job_memory import NO_CRASH, CrashHistories, KeptResults
 from gaia.validator.app.pool.job_states import JobState, WorkerState
-from gaia.validator.utils.ipc_types import WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
+    from gaia.validator.utils.ipc_types import WorkUnit
 
 _MOST_STALE = 1024
 

@@ -1,4 +1,4 @@
-"""The ledger, the callers that wait for results, and backpressure; what runs the units is behind `Hands`."""
+"""The queue that decides, the callers that wait for results, and backpressure; what runs units is behind `Hands`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import heapq
 import time
 from collections import deque
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -25,11 +25,16 @@ from gaia.validator.app.pool.job_events import (
     Submitted,
     failed,
 )
-from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.errors import DeadlineExceeded
-from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+if TYPE_CHECKING:
+    from gaia.validator.app.pool.protocols import JobQueue
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
+
+TICK_S = 0.1
+"""How often hands tell the queue that time has passed: a unit is settled so soon after its deadline."""
 
 HandsCommand = Assign | Acknowledge | Dismiss | Kill | Remember
 """Commands that concern workers, or what is written down about jobs."""
@@ -39,7 +44,7 @@ class Hands(Protocol):
     """What reaches the workers: processes on this machine, or a cluster."""
 
     def carry_out(self, command: HandsCommand) -> None:
-        """Do what the ledger commands, without waiting; what comes of it is told to `Scheduler.tell`.
+        """Do what the queue commands, without waiting; what comes of it is told to `Scheduler.tell`.
 
         `Assign`: send the unit. `Kill`: end the worker; `WorkerDied` follows. `Acknowledge`, `Dismiss`: tell the
         worker that its result has arrived, or that it may end. `Remember`: store the crash history of a job.
@@ -48,11 +53,11 @@ class Hands(Protocol):
 
 
 class Scheduler:
-    """Runs units through the ledger: submissions in, commands to the hands, results to the callers.
+    """Runs units through the queue: submissions in, commands to the hands, results to the callers.
 
     Parameters
     ----------
-    ledger
+    queue
         Decides; nobody else may tell it events.
     hands
         Carry out what it commands.
@@ -60,8 +65,8 @@ class Scheduler:
         Most units that wait for a worker; further submissions wait for room. 0: no limit.
     """
 
-    def __init__(self, ledger: JobLedger, hands: Hands, *, queue_limit: int = 0) -> None:
-        self.ledger = ledger
+    def __init__(self, queue: JobQueue, hands: Hands, *, queue_limit: int = 0) -> None:
+        self._queue = queue
         self._hands = hands
         self._queue_limit = queue_limit
         self._blocked_submitters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -99,7 +104,7 @@ class Scheduler:
             raise
 
     def tell(self, event: Event) -> None:
-        """Hand `event` to the ledger and carry out what it commands."""
+        """Hand `event` to the queue and carry out what it commands."""
         if self._is_closed:
             return  # the workers belong to the next engine
         if self._is_handling:
@@ -107,10 +112,10 @@ class Scheduler:
             return  # the outer call handles it, in order
         self._is_handling = True
         try:
-            for command in self.ledger.handle(event, time.time()):
+            for command in self._queue.handle(event, time.time()):
                 self._carry_out(command)
             while self._events:
-                for command in self.ledger.handle(self._events.popleft(), time.time()):
+                for command in self._queue.handle(self._events.popleft(), time.time()):
                     self._carry_out(command)
         finally:
             self._is_handling = False
@@ -154,7 +159,7 @@ class Scheduler:
         return True
 
     def _has_room(self) -> bool:
-        return self.ledger.waiting + self._admitted < self._queue_limit
+        return self._queue.waiting + self._admitted < self._queue_limit
 
     def _admit_waiting(self) -> None:
         """Admit blocked submitters as long as there is room, the most urgent first."""

@@ -77,7 +77,7 @@ class WorkerConnection(asyncio.Protocol):
         self.sandbox_level = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         self._host.meet(self)
         peer = transport.get_extra_info("socket")
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -99,7 +99,7 @@ class WorkerConnection(asyncio.Protocol):
         for message in messages:
             self._on_message(message)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         pidfd, self._pidfd = self._pidfd, -1
         self._host.leave(self._worker, self, pidfd)

@@ -16,15 +16,17 @@ from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.sandbox import landlock, seccomp
 from gaia.validator.app.sandbox.broker import Broker
-from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, machine, numbers_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
-from gaia.validator.utils.ipc_types import SandboxMode
+
+if TYPE_CHECKING:
+    from gaia.validator.app.sandbox.dial import EngineDial
+    from gaia.validator.utils.ipc_types import SandboxMode
 
 MAX_FILES: Final = 128
 MAX_FILE_BYTES: Final = 1 << 30
@@ -239,7 +241,7 @@ def _hire_broker(grant: Grant) -> None:
         os.close(listener)
 
 
-def _give_up(signum: int, frame: FrameType | None) -> None:
+def _give_up(_signum: int, _frame: FrameType | None) -> None:
     os._exit(ExitCode.CRASH)
 
 

@@ -8,12 +8,15 @@ import struct
 import sys
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
 from gaia.validator.app.children import preload
 from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.utils.entry_points import HANDLERS
-from gaia.validator.utils.ipc_types import SandboxMode
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import SandboxMode
 
 WORKERS = 50
 MODES: tuple[SandboxMode, ...] = ("required", "required, without Landlock")

@@ -55,7 +55,7 @@ def merge(running: Settings, load: Callable[[], Settings]) -> tuple[Settings, di
     Settings in `RELOADABLE` are taken from `load`. Settings given on the command line never change.
     """
     found = load()
-    given = {name for name, origin in running._origins.items() if origin == "command line"}
+    given = running.from_command_line()
     different = {
         name
         for name in Settings.model_fields

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, SubnetMissing, TransientError
-from gaia.validator.utils.ipc_types import Metagraph
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import Metagraph
 
 _AGREEING_READINGS = 3
 _RETRY_S, _REREAD_S = 0.2, 1.0

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gaia.tasks.defined_tasks.weather.wire.messages import FORECASTS_PREFIX, printable
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
-from gaia.validator.utils.ipc_types import Neuron
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import Neuron
 
 _LEAST_PORT = 1024
 _GREATEST_PORT = 65535
@@ -35,7 +38,7 @@ def base_url_of(miner: Neuron, scheme: str, *, allow_private: bool) -> str:
         address = ipaddress.IPv4Address(miner.ip)
     except ValueError as error:
         raise MinerUnreachable(f"axon address {printable(miner.ip, 64)!r} is no IPv4 address") from error
-    if not _is_allowed(address, allow_private):
+    if not _is_allowed(address, allow_private=allow_private):
         raise MinerUnreachable(f"axon address {address} is not a public one")
     if not (1 if allow_private else _LEAST_PORT) <= miner.port <= _GREATEST_PORT:
         raise MinerUnreachable(f"axon port {miner.port} is not allowed")
@@ -68,7 +71,7 @@ def canonical_store_path(url: str) -> str:
     return path
 
 
-def _is_allowed(address: ipaddress.IPv4Address, allow_private: bool) -> bool:
+def _is_allowed(address: ipaddress.IPv4Address, *, allow_private: bool) -> bool:
     if address.is_multicast or address.is_reserved or address.is_unspecified:
         return False
     if allow_private:

@@ -6,18 +6,21 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gaia.tasks.defined_tasks.base import StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.manifest import require_store_path
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_max_bytes
 from gaia.validator.core.miners.http import MinerHttp, deadline
-from gaia.validator.core.miners.session import Peer
 from gaia.validator.core.miners.slots import Turns
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault, OwnFailure
 from gaia.validator.utils.files import whole_file
-from gaia.validator.utils.settings.miners import MinersSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import StoreAccess
+    from gaia.validator.core.miners.session import Peer
+    from gaia.validator.utils.settings.miners import MinersSettings
 
 _MIB = 1024 * 1024
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -30,7 +30,9 @@ from gaia.validator.core.miners.http import MAX_JSON_BYTES, Deadline, MinerHttp,
 from gaia.validator.core.miners.slots import Turns
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
-from gaia.validator.utils.ipc_types import AuthSigned
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import AuthSigned
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _KEY_BYTES = 32
@@ -126,10 +128,11 @@ class MinerSessions:
         answered = False
         try:
             reply = await self._post(peer, session, path, content, limit)
-            answered = not _says_stale(reply)
-            return reply if answered else None
         except MinerUnreachable:
             return None
+        else:
+            answered = not _says_stale(reply)
+            return reply if answered else None
         finally:
             # Also after a timeout of the caller, because a dead key must not stay cached.
             if not answered:

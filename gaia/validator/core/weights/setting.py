@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
 from gaia.validator.core.weights.rules.base import Entry, Standing
 from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
-from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
-from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
-from gaia.validator.utils.settings.chain import ChainSettings
-from gaia.validator.utils.settings.weights import WeightsSettings
 
 if TYPE_CHECKING:
-    from gaia.validator.db.connection import Connection
+    from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
+    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
+    from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

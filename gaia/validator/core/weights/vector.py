@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
-from gaia.validator.utils.ipc_types import Metagraph, Neuron
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 ACTIVE_VALIDATOR_BLOCKS = 500
 U16_MAX = 65535

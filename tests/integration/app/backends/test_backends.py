@@ -1,61 +1,31 @@
-"""One suite for all that runs units: whoever passes it may stand behind the IO-Engine.
+"""One suite for every `ComputeBackend`: what passes it may stand behind the IO-Engine.
 
-`pool` is the local pool as the IO-Engine uses it by default, `local` the same workers
-behind the `ComputeBackend` protocol, `dask` a cluster on loopback, `inline` threads.
+`local` is the pool of local workers, `dask` a cluster on loopback. What the queue that both obey promises is in
+tests/unit/app/pool/test_job_queue.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import numpy as np
-import pytest
 
-from gaia.validator.app.backends.dask_backend import DaskBackend
-from gaia.validator.app.backends.dispatcher import Dispatcher
-from gaia.validator.app.backends.inline import InlineBackend
-from gaia.validator.app.backends.local import LocalBackend
-from gaia.validator.app.backends.memory_queue import MemoryQueue
-from gaia.validator.app.backends.protocols import Capability, ComputeBackend
-from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.pool.protocols import Capability
 from gaia.validator.utils import errors
-from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.backend_handlers import RETRY_AT
-from tests.support.backends import (
-    HANDLERS,
-    MEMORY_MIB,
-    WORKERS,
-    Crew,
-    DaskCluster,
-    eventually,
-    lines_in,
-    lines_of,
-)
-from tests.support.builders import a_unit
+from tests.support.backends import MEMORY_MIB, WORKERS, eventually, lines_in, lines_of
+from tests.support.compute import MOST_WAITING, Compute, everywhere, where
 from tests.support.forecast_stores import a_field, a_store, reference_files
 from tests.support.patience import Deadline
 from tests.support.roles import has_ended
 from tests.support.weather_handlers import score_day1
 
-CAPABILITIES = {
-    "pool": LocalBackend.capabilities,
-    "local": LocalBackend.capabilities,
-    "inline": InlineBackend.capabilities,
-    "dask": DaskBackend.capabilities,
-}
-MOST_WAITING = 4
 OURS = (
     "TransientError",
     "DeadlineExceeded",
@@ -68,126 +38,7 @@ OURS = (
 )
 
 
-def everywhere(*names: str) -> pytest.MarkDecorator:
-    """Try it with each of `names`; with all there are if none is given."""
-    return pytest.mark.parametrize("compute", names or CAPABILITIES, indirect=True)
-
-
-def where(capability: Capability) -> pytest.MarkDecorator:
-    """Try it with each that declares `capability`."""
-    return everywhere(*(name for name, has in CAPABILITIES.items() if capability in has))
-
-
-@dataclass
-class Compute:
-    """Somewhere to run units."""
-
-    pool: Any
-    folder: Path
-    gates: list[Path] = field(default_factory=list)
-    occupying: list[Asked] = field(default_factory=list)
-
-    def ask(self, name: str, handler: str, *, timeout_s: float = 60.0, **unit: Any) -> Asked:
-        """Begin to wait for one unit; no other test's has its job id."""
-        changes = {"handler": handler, "deadline_at": time.time() + timeout_s, **unit}
-        return asyncio.create_task(self.pool.dispatch_and_wait(a_unit(self.job_id(name), **changes)))
-
-    def job_id(self, name: str) -> str:
-        return f"{self.folder.name}/{name}"
-
-    async def run(self, name: str, handler: str, **unit: Any) -> ResultUnit:
-        """Run one unit."""
-        return await self.ask(name, handler, **unit)
-
-    async def occupy(self) -> None:
-        """Have every worker hold a unit, until its gate is there."""
-        await eventually(lambda: self.pool.workers >= WORKERS, "all workers")
-        started = self.folder / "occupied"
-        for number in range(WORKERS):
-            self.gates.append(self.folder / f"gate{number}")
-            payload = {"started": str(started), "gate": str(self.gates[-1])}
-            self.occupying.append(self.ask(f"occupy{number}", "test.gated", priority=-1000, payload=payload))
-        await lines_in(started, WORKERS)
-
-    async def release(self) -> None:
-        """Open all gates, and wait until everybody has gone through."""
-        for gate in self.gates:
-            gate.touch()
-        await asyncio.gather(*self.occupying, return_exceptions=True)
-
-
-Asked = asyncio.Task[ResultUnit]
-
-
-@pytest.fixture(scope="module")
-def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Call it for a Supervisor with compute workers of which none has died yet."""
-    crew: list[Crew] = []
-
-    def fresh() -> Crew:
-        if crew and not crew[0].is_fresh:
-            crew.pop().end()
-        if not crew:
-            crew.append(Crew(tmp_path_factory.mktemp("crew") / "crew"))
-        return crew[0]
-
-    yield fresh
-    for each in crew:
-        each.end()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    """A scheduler with two workers, as long as this module's tests run."""
-    cluster = DaskCluster(tmp_path_factory.mktemp("cluster"))
-    yield cluster
-    cluster.end()
-
-
-@contextlib.asynccontextmanager
-async def local_pool(crew: Crew, crash_limit: int) -> AsyncIterator[ComputePool]:
-    limits = SimpleNamespace(unit_crash_limit=crash_limit, unit_timeout_s=60.0)
-    pool = ComputePool(limits, crew.board_path)
-    await pool.start(crew.listener.dup())
-    yield pool
-    # Nobody is left on the doorstep, neither known to this pool nor to the next.
-    await eventually(lambda: pool.workers >= WORKERS, "all workers")
-    await pool.close()
-
-
-@contextlib.asynccontextmanager
-async def dispatching(backend: ComputeBackend) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(MemoryQueue(most_waiting=MOST_WAITING), backend)
-    await dispatcher.start()
-    yield dispatcher
-    await dispatcher.close()
-
-
-@pytest.fixture
-async def compute(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Compute]:
-    name, folder = request.param, tmp_path / uuid4().hex
-    folder.mkdir()
-    backend: ComputeBackend | None = None
-    async with contextlib.AsyncExitStack() as stack:
-        if name in ("pool", "local"):
-            crew = request.getfixturevalue("crews")()
-            folder = crew.folder(uuid4().hex)
-            pool: Any = await stack.enter_async_context(local_pool(crew, 3 if name == "pool" else 1))
-        if name == "local":
-            backend = LocalBackend(pool)
-        elif name == "inline":
-            backend = InlineBackend(WORKERS, HANDLERS)
-        elif name == "dask":
-            address = request.getfixturevalue("cluster").address
-            backend = DaskBackend(address, folder, handlers=HANDLERS, memory_mib=MEMORY_MIB)
-        if backend is not None:
-            pool = await stack.enter_async_context(dispatching(backend))
-        compute = Compute(pool, folder)
-        yield compute
-        await compute.release()
-
-
-@everywhere()
+@everywhere
 async def test_every_unit_is_run_once_and_answered_once(compute: Compute) -> None:
     book = compute.folder / "book"
     names = [f"job{number}" for number in range(30)]
@@ -204,7 +55,7 @@ async def test_every_unit_is_run_once_and_answered_once(compute: Compute) -> Non
     assert (compute.pool.queue_depth, compute.pool.busy) == (0, 0)
 
 
-@everywhere()
+@everywhere
 async def test_all_who_ask_for_one_job_get_its_one_result(compute: Compute) -> None:
     book = compute.folder / "book"
 
@@ -216,7 +67,7 @@ async def test_all_who_ask_for_one_job_get_its_one_result(compute: Compute) -> N
     assert lines_of(book) == ["x"]
 
 
-@everywhere()
+@everywhere
 async def test_answer_tells_what_the_unit_cost(compute: Compute) -> None:
     answer = await compute.run("job", "test.echo", payload={"x": 1})
 
@@ -225,7 +76,7 @@ async def test_answer_tells_what_the_unit_cost(compute: Compute) -> None:
     assert answer.peak_rss_bytes > 0
 
 
-@everywhere()
+@everywhere
 async def test_every_error_of_ours_survives_the_way_back(compute: Compute) -> None:
     answers = [await compute.run(f"job-{kind}", "test.fail", payload={"kind": kind}) for kind in OURS]
 
@@ -245,7 +96,7 @@ async def test_every_error_of_ours_survives_the_way_back(compute: Compute) -> No
     assert (configuration.setting, configuration.exit_code) == ("GAIA_NETUID", errors.ExitCode.HOTKEY_MISSING)
 
 
-@everywhere()
+@everywhere
 async def test_bug_in_a_handler_is_a_failure_that_names_it(compute: Compute) -> None:
     answer = await compute.run("job", "test.fail", payload={"kind": "ZeroDivisionError"})
 
@@ -253,7 +104,7 @@ async def test_bug_in_a_handler_is_a_failure_that_names_it(compute: Compute) -> 
     assert (answer.failure.error_type, answer.failure.message) == ("ZeroDivisionError", "by design")
 
 
-@everywhere()
+@everywhere
 async def test_handler_that_nobody_wrote_is_a_failure(compute: Compute) -> None:
     answer = await compute.run("job", "weather.score.by_hand")
 
@@ -261,7 +112,7 @@ async def test_handler_that_nobody_wrote_is_a_failure(compute: Compute) -> None:
     assert isinstance(answer.failure.exception(), errors.UnknownHandler)
 
 
-@everywhere()
+@everywhere
 async def test_value_that_no_message_carries_is_a_failure(compute: Compute) -> None:
     answer = await compute.run("job", "test.unsendable")
 
@@ -270,7 +121,7 @@ async def test_value_that_no_message_carries_is_a_failure(compute: Compute) -> N
     assert (await compute.run("next", "test.echo")).succeeded
 
 
-@everywhere("pool", "local", "dask")
+@everywhere
 async def test_payload_that_no_message_carries_is_a_failure(compute: Compute) -> None:
     answer = await compute.run("job", "test.echo", payload={"x": object()})
 
@@ -279,7 +130,7 @@ async def test_payload_that_no_message_carries_is_a_failure(compute: Compute) ->
     assert (await compute.run("next", "test.echo")).succeeded
 
 
-@where(Capability.SURVIVES_CRASH)
+@everywhere
 async def test_unit_of_a_worker_that_is_killed_runs_again(compute: Compute) -> None:
     started, gate = compute.folder / "started", compute.folder / "gate"
     asked = compute.ask("job", "test.gated", payload={"started": str(started), "gate": str(gate)})
@@ -295,7 +146,7 @@ async def test_unit_of_a_worker_that_is_killed_runs_again(compute: Compute) -> N
     assert answer.attempt == 2
 
 
-@where(Capability.SURVIVES_CRASH)
+@everywhere
 async def test_unit_that_crashed_twice_may_still_succeed(compute: Compute) -> None:
     book = compute.folder / "book"
 
@@ -305,7 +156,7 @@ async def test_unit_that_crashed_twice_may_still_succeed(compute: Compute) -> No
     assert len(lines_of(book)) == 3
 
 
-@where(Capability.SURVIVES_CRASH)
+@everywhere
 async def test_unit_that_killed_three_workers_is_quarantined_and_others_go_on(compute: Compute) -> None:
     poison = compute.ask("poison", "test.segfault")
     food = [compute.ask(f"food{number}", "test.echo") for number in range(6)]
@@ -319,7 +170,7 @@ async def test_unit_that_killed_three_workers_is_quarantined_and_others_go_on(co
     assert [(each.succeeded, each.attempt) for each in await asyncio.gather(*food)] == [(True, 1)] * 6
 
 
-@where(Capability.KILL_RUNNING)
+@everywhere
 async def test_deadline_ends_native_code_that_holds_the_interpreter(compute: Compute) -> None:
     started = compute.folder / "started"
     # Its deadline is to find it at work, not in a queue before workers that are still coming up.
@@ -336,7 +187,7 @@ async def test_deadline_ends_native_code_that_holds_the_interpreter(compute: Com
     assert len(lines_of(started)) == 1
 
 
-@everywhere()
+@everywhere
 async def test_unit_that_waits_until_its_deadline_is_answered_and_never_run(compute: Compute) -> None:
     await compute.occupy()
     book = compute.folder / "book"
@@ -350,7 +201,7 @@ async def test_unit_that_waits_until_its_deadline_is_answered_and_never_run(comp
     assert lines_of(book) == []
 
 
-@where(Capability.KILL_RUNNING)
+@everywhere
 async def test_cancelled_unit_is_ended_where_it_runs(compute: Compute) -> None:
     started = compute.folder / "started"
     asked = compute.ask("job", "test.hang_natively", payload={"started": str(started)})
@@ -363,7 +214,7 @@ async def test_cancelled_unit_is_ended_where_it_runs(compute: Compute) -> None:
     assert len(lines_of(started)) == 1
 
 
-@everywhere()
+@everywhere
 async def test_cancelled_unit_that_waits_is_never_run(compute: Compute) -> None:
     await compute.occupy()
     book = compute.folder / "book"
@@ -378,7 +229,7 @@ async def test_cancelled_unit_that_waits_is_never_run(compute: Compute) -> None:
     assert lines_of(book) == []
 
 
-@everywhere()
+@everywhere
 async def test_urgent_units_go_first_and_equals_in_order(compute: Compute) -> None:
     await compute.occupy()
     book = compute.folder / "book"
@@ -395,7 +246,7 @@ async def test_urgent_units_go_first_and_equals_in_order(compute: Compute) -> No
     assert lines_of(book) == ["a", "b", "c", "d"]
 
 
-@everywhere("local", "inline", "dask")
+@everywhere
 async def test_full_queue_makes_callers_wait(compute: Compute) -> None:
     await compute.occupy()
     asked = [compute.ask(f"job{number}", "test.echo") for number in range(3 * MOST_WAITING)]
@@ -409,23 +260,6 @@ async def test_full_queue_makes_callers_wait(compute: Compute) -> None:
     assert depth == MOST_WAITING
     assert all(answer.succeeded for answer in await asyncio.gather(*asked))
     assert compute.pool.queue_depth == 0
-
-
-@everywhere("local", "inline", "dask")
-async def test_close_lets_what_runs_come_to_its_end_and_begins_nothing_more(compute: Compute) -> None:
-    await compute.occupy()
-    book = compute.folder / "book"
-    waiting = compute.ask("job", "test.note", payload={"book": str(book), "line": "x"})
-    await eventually(lambda: compute.pool.queue_depth == 1, "the unit to wait")
-
-    closing = asyncio.create_task(compute.pool.close(drain_s=30.0))
-    await compute.release()
-    await closing
-
-    assert all(answer.succeeded for answer in await asyncio.gather(*compute.occupying))
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert lines_of(book) == []
 
 
 @where(Capability.MEMORY_LIMIT)
@@ -451,7 +285,7 @@ async def test_workers_are_replaced_after_their_share_of_units(compute: Compute)
     assert len(pids) > WORKERS
 
 
-@everywhere()
+@everywhere
 async def test_scores_are_the_same_to_the_last_bit(compute: Compute) -> None:
     request = a_scoring_request(compute.folder)
     expected = score_day1(request)

@@ -17,16 +17,15 @@ import uvloop
 from distributed import Client
 
 from gaia.validator.app.backends.dask_backend import DaskBackend
-from gaia.validator.app.backends.dispatcher import Dispatcher
-from gaia.validator.app.backends.memory_queue import MemoryQueue
-from gaia.validator.app.backends.protocols import AttemptLost
 from gaia.validator.app.io_compute import start_compute
+from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.settings.pool import PoolSettings
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of
 from tests.support.builders import a_unit
 from tests.support.patience import patience
-from tests.support.roles import ROOT, has_ended
+from tests.support.repository import ROOT
+from tests.support.roles import has_ended
 
 MakeCluster = Callable[..., DaskCluster]
 
@@ -46,19 +45,20 @@ def make_cluster(tmp_path: Path) -> Iterator[MakeCluster]:
 
 
 @asynccontextmanager
-async def dispatching(cluster: DaskCluster, data_dir: Path, **options: object) -> AsyncIterator[Dispatcher]:
-    backend = DaskBackend(cluster.address, data_dir, handlers=HANDLERS, **options)  # type: ignore[arg-type]
-    dispatcher = Dispatcher(MemoryQueue(), backend)
-    await dispatcher.start()
-    yield dispatcher
-    await dispatcher.close()
+async def backend_on(
+    cluster: DaskCluster, data_dir: Path, queue: JobLedger | None = None, **options: object
+) -> AsyncIterator[DaskBackend]:
+    backend = DaskBackend(queue or JobLedger(), cluster.address, data_dir, handlers=HANDLERS, **options)  # type: ignore[arg-type]
+    await backend.start()
+    yield backend
+    await backend.close()
 
 
 async def test_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
 
     with pytest.raises(ConfigurationError, match="GAIA_COMPUTE_BACKEND.*requirements/dask.lock"):
-        await DaskBackend("tcp://127.0.0.1:1", tmp_path).start(lambda: None)
+        await DaskBackend(JobLedger(), "tcp://127.0.0.1:1", tmp_path).start()
 
 
 async def test_missing_scheduler_is_one_sentence(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ async def test_missing_scheduler_is_one_sentence(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
 
     with pytest.raises(ConfigurationError, match=f"GAIA_DASK_SCHEDULER: no scheduler answers at .*:{port}"):
-        await DaskBackend(f"tcp://127.0.0.1:{port}", tmp_path, timeout_s=0.5).start(lambda: None)
+        await DaskBackend(JobLedger(), f"tcp://127.0.0.1:{port}", tmp_path, timeout_s=0.5).start()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -78,7 +78,7 @@ async def test_workers_without_our_files_are_refused(make_cluster: MakeCluster, 
     data_dir = Path("/proc/self/cwd") / os.path.relpath(tmp_path)
 
     with pytest.raises(ConfigurationError, match="does not see the folder"):
-        await DaskBackend(cluster.address, data_dir).start(lambda: None)
+        await DaskBackend(JobLedger(), cluster.address, data_dir).start()
 
     assert not list(tmp_path.glob("cluster-probe*"))
 
@@ -91,7 +91,7 @@ async def test_workers_with_other_code_are_refused(make_cluster: MakeCluster, tm
     await cluster.wait_for_workers(1)
 
     with pytest.raises(ConfigurationError, match="does not run our code"):
-        await DaskBackend(cluster.address, tmp_path).start(lambda: None)
+        await DaskBackend(JobLedger(), cluster.address, tmp_path).start()
 
 
 def copy_with_a_change(root: Path) -> None:
@@ -105,7 +105,7 @@ async def test_only_workers_that_offer_the_resource_are_used(
     make_cluster: MakeCluster, tmp_path: Path
 ) -> None:
     cluster = make_cluster(workers=1)
-    async with dispatching(cluster, tmp_path, resources={"gaia": 1}) as pool:
+    async with backend_on(cluster, tmp_path, resources={"gaia": 1}) as pool:
         await cluster.wait_for_workers(1)
         asked = asyncio.create_task(pool.dispatch_and_wait(a_unit()))
         await asyncio.sleep(0.1)
@@ -123,7 +123,7 @@ async def test_unit_without_a_nanny_is_ended_by_its_own_watchdog(
     cluster = make_cluster(workers=0)
     cluster.add_workers("--no-nanny")
     started = tmp_path / "started"
-    async with dispatching(cluster, tmp_path) as pool:
+    async with backend_on(cluster, tmp_path) as pool:
         unit = a_unit(
             handler="test.hang_natively",
             payload={"started": str(started)},
@@ -143,21 +143,25 @@ async def test_worker_that_is_retired_is_lost_without_blame(
 ) -> None:
     cluster = make_cluster()
     await cluster.wait_for_workers(1)
-    backend = DaskBackend(cluster.address, tmp_path, handlers=HANDLERS)
-    await backend.start(lambda: None)
-    started = tmp_path / "started"
-    payload = {"started": str(started), "gate": str(tmp_path / "gate")}
-    running = asyncio.create_task(backend.run(a_unit(handler="test.gated", payload=payload)))
-    await lines_in(started, 1)
+    ledger = JobLedger(crash_limit=1)
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    async with backend_on(cluster, tmp_path, queue=ledger) as pool:
+        payload = {"started": str(started), "gate": str(gate)}
+        asked = asyncio.create_task(pool.dispatch_and_wait(a_unit(handler="test.gated", payload=payload)))
+        await lines_in(started, 1)
 
-    async with Client(cluster.address, asynchronous=True, set_as_default=False) as operator:  # type: ignore[no-untyped-call]
-        busy = list((await operator.scheduler.identity())["workers"])
-        await operator.retire_workers(busy, close_workers=True)
+        async with Client(cluster.address, asynchronous=True, set_as_default=False) as operator:  # type: ignore[no-untyped-call]
+            busy = list((await operator.scheduler.identity())["workers"])
+            await operator.retire_workers(busy, close_workers=True)
+        await eventually(lambda: pool.queue_depth == 1, "the unit to come back")
+        (death,) = ledger.crashes.by_job["job"].deaths
+        cluster.add_workers("--nworkers", "1")
+        await lines_in(started, 2)
+        gate.touch()
 
-    with pytest.raises(AttemptLost, match="left") as lost:
-        await running
-    assert not lost.value.is_crash
-    await backend.close()
+        assert (await asked).attempt == 2
+        assert not death.blames_unit
+        assert "left" in death.cause
 
 
 async def test_unit_is_run_again_when_the_scheduler_comes_back(
@@ -165,7 +169,7 @@ async def test_unit_is_run_again_when_the_scheduler_comes_back(
 ) -> None:
     cluster = make_cluster()
     started, gate = tmp_path / "started", tmp_path / "gate"
-    async with dispatching(cluster, tmp_path, timeout_s=patience(2.0)) as pool:
+    async with backend_on(cluster, tmp_path, timeout_s=patience(2.0)) as pool:
         payload = {"started": str(started), "gate": str(gate)}
         asked = asyncio.create_task(pool.dispatch_and_wait(a_unit(handler="test.gated", payload=payload)))
         await lines_in(started, 1)
@@ -180,11 +184,36 @@ async def test_unit_is_run_again_when_the_scheduler_comes_back(
         assert answer.attempt > 1
 
 
+async def test_close_ends_what_runs_and_begins_nothing_more(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    cluster = make_cluster()
+    started, book = tmp_path / "started", tmp_path / "book"
+    async with backend_on(cluster, tmp_path) as pool:
+        asked = [
+            asyncio.create_task(pool.dispatch_and_wait(a_unit(name, handler=handler, payload=payload)))
+            for name, handler, payload in (
+                ("runs", "test.hang_natively", {"started": str(started)}),
+                ("waits", "test.note", {"book": str(book), "line": "x"}),
+            )
+        ]
+        victim = int((await lines_in(started, 1))[0])
+        await eventually(lambda: pool.queue_depth == 1, "the unit to wait")
+
+    await eventually(lambda: has_ended(victim), "the worker to be ended")
+    assert [each.done() for each in asked] == [False, False]
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert lines_of(book) == []
+    assert not list(tmp_path.glob("cluster-probe*"))
+
+
 async def test_schedulers_own_verdict_counts_as_a_crash_too(
     make_cluster: MakeCluster, tmp_path: Path
 ) -> None:
     cluster = make_cluster(workers=1, scheduler_failures=0)
-    async with dispatching(cluster, tmp_path) as pool:
+    async with backend_on(cluster, tmp_path) as pool:
         answer = await pool.dispatch_and_wait(a_unit(handler="test.segfault"))
 
     assert answer.failure is not None

@@ -16,8 +16,9 @@ LIMITS = Limits(soft_mib=1.0, hard_mib=2.0, drain_timeout_s=1.0, recycle_grace_s
 
 
 def a_handle(role: Role = Role.WORKER, notes: Any = None, **facts: Any) -> ChildHandle:
-    child = Child(**{"role": role, "seat": 0, "pid": 77, "started_at": 10.0, "is_ready": True} | facts)
-    return ChildHandle(child, 3, cast(Any, None), -1, notes)
+    known: dict[str, Any] = {"role": role, "seat": 0, "pid": 77, "started_at": 10.0, "is_ready": True}
+    child = Child(**known | facts)
+    return ChildHandle(child, 3, cast("Any", None), -1, notes)
 
 
 def test_child_that_died_is_reported_and_its_next_start_is_a_restart(tmp_path: Path) -> None:

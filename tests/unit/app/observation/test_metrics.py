@@ -64,7 +64,7 @@ def quick_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_to_stop")
-def test_every_metric_is_served_under_its_name_and_with_its_unit():
+def test_every_metric_is_served_under_its_name_and_with_its_unit() -> None:
     port = _free_port()
     stop = metrics.serve("127.0.0.1", port)
 
@@ -77,7 +77,7 @@ def test_every_metric_is_served_under_its_name_and_with_its_unit():
 
 
 @pytest.mark.parametrize("party", Party)
-def test_unforeseen_errors_of_every_party_are_served_before_the_first(party: Party):
+def test_unforeseen_errors_of_every_party_are_served_before_the_first(party: Party) -> None:
     value = REGISTRY.get_sample_value("gaia_unforeseen_errors_total", {"party": party.value})
 
     assert value is not None
@@ -85,7 +85,7 @@ def test_unforeseen_errors_of_every_party_are_served_before_the_first(party: Par
 
 async def test_an_exception_that_no_border_foresaw_is_counted_by_the_observer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+) -> None:
     labels = {"party": Party.ARCHIVE.value}
     monkeypatch.setattr(observer, "_LAG_PERIOD_S", 0.001)
     monkeypatch.setattr(observer, "_LOOK_EVERY_S", 0.001)
@@ -123,14 +123,14 @@ def _no_metagraph() -> MetagraphKeeper:
 
 
 @pytest.mark.usefixtures("quick_to_stop")
-def test_stopped_server_leaves_the_port_free():
+def test_stopped_server_leaves_the_port_free() -> None:
     port = _free_port()
     metrics.serve("127.0.0.1", port)()
 
     metrics.serve("127.0.0.1", port)()
 
 
-def test_taken_port_ends_with_its_own_exit_code(taken_port: int):
+def test_taken_port_ends_with_its_own_exit_code(taken_port: int) -> None:
     with pytest.raises(ConfigurationError) as caught:
         metrics.serve("127.0.0.1", taken_port)
 
@@ -140,14 +140,14 @@ def test_taken_port_ends_with_its_own_exit_code(taken_port: int):
     )
 
 
-def test_address_of_another_machine_names_the_host_setting():
+def test_address_of_another_machine_names_the_host_setting() -> None:
     with pytest.raises(ConfigurationError) as caught:
         metrics.serve("192.0.2.1", _free_port())
 
     assert caught.value.setting == "GAIA_METRICS_HOST"
 
 
-def test_port_that_needs_privileges_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_port_that_needs_privileges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -157,5 +157,5 @@ def test_port_that_needs_privileges_is_told(monkeypatch: pytest.MonkeyPatch):
         metrics.serve("127.0.0.1", 80)
 
 
-def test_port_0_serves_nothing():
+def test_port_0_serves_nothing() -> None:
     metrics.serve("127.0.0.1", 0)()

@@ -77,27 +77,7 @@ class AnyHistory(RuleBasedStateMachine):
     def carry_out(self, command: Command) -> None:
         match command:
             case Assign(worker, unit):
-                assert worker in self.connected
-                assert worker not in self.holds, "two units for one worker"
-                assert worker not in self.leaving, "a unit for a worker that leaves"
-                assert worker not in self.doomed, "a unit for a worker that is being killed"
-                self.holds[worker] = unit
-                if unit.handler == CANARY:
-                    return
-                assert unit.job_id in self.open, "work for a job that is settled"
-                assert (unit.job_id, unit.attempt) not in self.runs, "one attempt twice"
-                held_elsewhere = [
-                    w for w, held in self.holds.items() if held.job_id == unit.job_id and w != worker
-                ]
-                assert set(held_elsewhere) <= self.doomed, "the unit is still being computed"
-                self.runs.append((unit.job_id, unit.attempt))
-                self.leases[worker] = Holding(
-                    worker=worker,
-                    job_id=unit.job_id,
-                    attempt=unit.attempt,
-                    started_at=self.now,
-                    deadline_at=unit.deadline_at,
-                )
+                self.assign(worker, unit)
             case Resolve(result):
                 assert result.job_id in self.open, "answered twice, or never asked"
                 if result.failure is not None and result.failure.error_type == "QuarantinedError":
@@ -120,6 +100,27 @@ class AnyHistory(RuleBasedStateMachine):
                     self.crash_histories[job_id] = history
             case Acknowledge(worker, _, _):
                 assert worker in self.connected
+
+    def assign(self, worker: str, unit: WorkUnit) -> None:
+        assert worker in self.connected
+        assert worker not in self.holds, "two units for one worker"
+        assert worker not in self.leaving, "a unit for a worker that leaves"
+        assert worker not in self.doomed, "a unit for a worker that is being killed"
+        self.holds[worker] = unit
+        if unit.handler == CANARY:
+            return
+        assert unit.job_id in self.open, "work for a job that is settled"
+        assert (unit.job_id, unit.attempt) not in self.runs, "one attempt twice"
+        held_elsewhere = [w for w, held in self.holds.items() if held.job_id == unit.job_id and w != worker]
+        assert set(held_elsewhere) <= self.doomed, "the unit is still being computed"
+        self.runs.append((unit.job_id, unit.attempt))
+        self.leases[worker] = Holding(
+            worker=worker,
+            job_id=unit.job_id,
+            attempt=unit.attempt,
+            started_at=self.now,
+            deadline_at=unit.deadline_at,
+        )
 
     def blame_what_it_holds(self, worker: str) -> None:
         if worker in self.leases:

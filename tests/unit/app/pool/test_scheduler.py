@@ -28,7 +28,8 @@ class NotedHands:
     def __init__(self) -> None:
         self.told: list[HandsCommand] = []
         self.prompt: set[str] = set()
-        self.scheduler = Scheduler(JobLedger(), self)
+        self.ledger = JobLedger()
+        self.scheduler = Scheduler(self.ledger, self)
 
     def carry_out(self, command: HandsCommand) -> None:
         self.told.append(command)
@@ -58,7 +59,7 @@ def an_answer(job_id: str = "a") -> ResultUnit:
 def hands() -> Iterator[NotedHands]:
     hands = NotedHands()
     yield hands
-    hands.scheduler.ledger.check()
+    hands.ledger.check()
 
 
 async def test_unit_goes_to_the_hands_and_its_result_to_every_caller(hands: NotedHands) -> None:
@@ -80,7 +81,7 @@ async def test_event_told_while_another_is_handled_waits_for_its_turn(hands: Not
     results = await asyncio.gather(*(hands.scheduler.dispatch_and_wait(a_unit(job_id)) for job_id in "abc"))
 
     assert [result.job_id for result in results] == ["a", "b", "c"]
-    assert hands.scheduler.ledger.idle == 1
+    assert hands.ledger.idle == 1
 
 
 async def test_last_caller_that_is_cancelled_takes_its_unit_along(hands: NotedHands) -> None:
@@ -102,7 +103,7 @@ async def test_full_queue_blocks_submitters_and_admits_the_most_urgent_first(han
     await asyncio.sleep(0)
     callers.append(asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("urgent", priority=1))))
     await asyncio.sleep(0)
-    assert hands.scheduler.ledger.waiting == 1
+    assert hands.ledger.waiting == 1
 
     hands.prompt = {"w"}
     hands.scheduler.tell(WorkerReady("w"))

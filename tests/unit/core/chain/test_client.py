@@ -317,10 +317,12 @@ async def test_a_metagraph_of_any_other_shape_is_a_typed_error(graph: Any) -> No
         ("Weights", [["a", "b"]]),
     ],
 )
-async def test_storage_of_any_other_shape_is_a_typed_error(item: str, value: Any) -> None:
+async def test_storage_of_any_other_shape_is_a_typed_error(
+    item: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sdk = FakeSdk(_included)
     sdk.storage[item] = value
-    sdk.land = lambda: None  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(sdk, "land", lambda: None)
     for asked in (_set(_chain(sdk)), _chain(sdk).own_weights(57, _OWN)):
         with pytest.raises(TransientError):
             await asked

@@ -9,7 +9,7 @@ from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from tests.support.miners import a_neuron
 
 
-def test_public_address_becomes_a_url():
+def test_public_address_becomes_a_url() -> None:
     assert (
         base_url_of(a_neuron("k", "8.8.8.8", 33333), "https", allow_private=False) == "https://8.8.8.8:33333"
     )
@@ -44,12 +44,12 @@ def test_public_address_becomes_a_url():
         ("8.8.8.8@127.0.0.1", 33333),
     ],
 )
-def test_address_that_is_not_public_is_not_spoken_to(ip, port):
+def test_address_that_is_not_public_is_not_spoken_to(ip: str, port: int) -> None:
     with pytest.raises(MinerUnreachable, match="axon"):
         base_url_of(a_neuron("k", ip, port), "https", allow_private=False)
 
 
-def test_rehearsal_may_speak_to_loopback_but_not_to_everyone_at_once():
+def test_rehearsal_may_speak_to_loopback_but_not_to_everyone_at_once() -> None:
     assert base_url_of(a_neuron("k", "127.0.0.7", 81), "http", allow_private=True) == "http://127.0.0.7:81"
     with pytest.raises(MinerUnreachable):
         base_url_of(a_neuron("k", "224.0.0.1", 33333), "http", allow_private=True)
@@ -64,7 +64,7 @@ def test_rehearsal_may_speak_to_loopback_but_not_to_everyone_at_once():
         "http://elsewhere.example/forecasts/a_b-c.zarr?token=x#y",
     ],
 )
-def test_relative_and_absolute_store_addresses_are_one(url):
+def test_relative_and_absolute_store_addresses_are_one(url: str) -> None:
     assert canonical_store_path(url) == "/forecasts/a_b-c.zarr"
 
 
@@ -87,6 +87,6 @@ def test_relative_and_absolute_store_addresses_are_one(url):
         "/forecasts/" + "a" * 600,
     ],
 )
-def test_store_address_outside_the_forecasts_is_the_miners_fault(url):
+def test_store_address_outside_the_forecasts_is_the_miners_fault(url: str) -> None:
     with pytest.raises(MinerFault, match="store address"):
         canonical_store_path(url)

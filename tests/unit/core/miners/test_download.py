@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,10 +18,12 @@ from gaia.validator.core.miners.download import Downloads
 from gaia.validator.core.miners.http import MinerHttp
 from gaia.validator.core.miners.session import Peer
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
+from gaia.validator.utils.identities import Hotkey
 from tests.support.liars import Answer, beneath_tls, liar
 from tests.support.miners import settings_for_miners
 
 ACCESS = StoreAccess(url_path="/forecasts/a.zarr", manifest_sha256="0" * 64, token="t")
+HOTKEY = Hotkey("5Miner")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -33,33 +37,36 @@ def serving(files: dict[str, bytes]) -> Answer:
     return answer
 
 
-Fetch = Callable[..., Awaitable[int]]
+class Fetching:
+    """Calling it downloads from a server of its own into one folder."""
 
+    def __init__(self, folder: Path) -> None:
+        self.clients: list[MinerHttp] = []
+        self.downloads: list[Downloads] = []
+        self._folder = folder
 
-@pytest.fixture
-async def fetching(tmp_path):
-    """Returns `fetch(answer, paths, ...)`, which downloads from a server of its own into one folder."""
-    clients: list[MinerHttp] = []
-    kept: list[Downloads] = []
-
-    async def fetch(
+    async def __call__(
+        self,
         answer: Answer,
         paths: list[str],
         access: StoreAccess = ACCESS,
-        certificate=None,
-        grid="0.25",
-        **settings,
+        certificate: tuple[Path, Path] | None = None,
+        grid: str = "0.25",
+        **settings: Any,
     ) -> int:
-        if not kept:
+        if not self.downloads:
             chosen = settings_for_miners(**settings)
-            clients.append(MinerHttp(chosen.miner_timeout_s, chosen.miner_min_rate_kib_s))
-            kept.append(Downloads(clients[0], chosen, grid))
+            self.clients.append(MinerHttp(chosen.miner_timeout_s, chosen.miner_min_rate_kib_s))
+            self.downloads.append(Downloads(self.clients[0], chosen, grid))
         async with liar(answer, certificate) as url:
-            return await kept[0].fetch(Peer("5Miner", url), access, paths, tmp_path / "spool")
+            return await self.downloads[0].fetch(Peer(HOTKEY, url), access, paths, self._folder)
 
-    fetch.downloads = kept
-    yield fetch
-    for client in clients:
+
+@pytest.fixture
+async def fetching(tmp_path: Path) -> AsyncIterator[Fetching]:
+    fetching = Fetching(tmp_path / "spool")
+    yield fetching
+    for client in fetching.clients:
         await client.close()
 
 
@@ -74,7 +81,7 @@ def files_end_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-async def test_only_what_was_missing_is_fetched_and_counted(fetching, tmp_path):
+async def test_only_what_was_missing_is_fetched_and_counted(fetching: Fetching, tmp_path: Path) -> None:
     (tmp_path / "spool/2t").mkdir(parents=True)
     (tmp_path / "spool/2t/0").write_bytes(b"abc")
 
@@ -84,7 +91,9 @@ async def test_only_what_was_missing_is_fetched_and_counted(fetching, tmp_path):
     assert (tmp_path / "spool/2t/1").read_bytes() == b"defg"
 
 
-async def test_forecast_costs_no_more_than_the_budget_however_often_its_address_changes(fetching):
+async def test_forecast_costs_no_more_than_the_budget_however_often_its_address_changes(
+    fetching: Fetching,
+) -> None:
     files = {"a": bytes(700_000), "b": bytes(700_000)}
     elsewhere = StoreAccess(url_path="/forecasts/b.zarr", manifest_sha256="0" * 64, token="t")
     await fetching(serving(files), ["a"], miner_budget_mib=1)
@@ -93,7 +102,7 @@ async def test_forecast_costs_no_more_than_the_budget_however_often_its_address_
         await fetching(serving(files), ["b"], elsewhere)
 
 
-async def test_download_with_nothing_left_of_the_budget_is_not_begun(fetching):
+async def test_download_with_nothing_left_of_the_budget_is_not_begun(fetching: Fetching) -> None:
     await fetching(serving({"a": bytes(1 << 20)}), ["a"], miner_budget_mib=1)
 
     with pytest.raises(MinerFault, match="forecast exceeds 1 MiB"):
@@ -104,7 +113,7 @@ async def test_download_with_nothing_left_of_the_budget_is_not_begun(fetching):
     ("path", "limit"),
     [("2t/0.0.0", chunk_max_bytes("1.0")), ("2t/.zarray", 64 * 1024)],
 )
-async def test_file_is_no_larger_than_the_contract_allows(fetching, path, limit):
+async def test_file_is_no_larger_than_the_contract_allows(fetching: Fetching, path: str, limit: int) -> None:
     whole = await fetching(serving({path: bytes(limit)}), [path], grid="1.0")
 
     with pytest.raises(MinerFault, match=f"exceeds {limit}"):
@@ -112,12 +121,12 @@ async def test_file_is_no_larger_than_the_contract_allows(fetching, path, limit)
     assert whole == limit
 
 
-async def test_download_does_not_leave_its_folder(fetching):
+async def test_download_does_not_leave_its_folder(fetching: Fetching) -> None:
     with pytest.raises(MinerFault, match="not allowed"):
         await fetching(serving({}), ["../x"])
 
 
-async def test_place_that_takes_no_files_is_not_the_miners_fault(fetching, tmp_path):
+async def test_place_that_takes_no_files_is_not_the_miners_fault(fetching: Fetching, tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool/2t").write_bytes(b"a file where a folder must be")
 
@@ -126,14 +135,16 @@ async def test_place_that_takes_no_files_is_not_the_miners_fault(fetching, tmp_p
 
 
 @pytest.mark.parametrize("size", [70_000, 1_000_000], ids=["last piece", "first piece"])
-async def test_disk_that_takes_no_more_is_not_the_miners_fault(fetching, tmp_path, size):
+async def test_disk_that_takes_no_more_is_not_the_miners_fault(
+    fetching: Fetching, tmp_path: Path, size: int
+) -> None:
     with pytest.raises(OwnFailure, match=r"0\.0 cannot be stored: File too large"), files_end_at(65_536):
         await fetching(serving({"0.0": bytes(size)}), ["0.0"])
 
     assert not list(tmp_path.rglob("*.part"))
 
 
-async def test_what_our_disk_refused_is_not_charged_to_the_miner(fetching):
+async def test_what_our_disk_refused_is_not_charged_to_the_miner(fetching: Fetching) -> None:
     big = {"0.0": bytes(700_000)}
     for _ in range(3):
         with pytest.raises(OwnFailure), files_end_at(650_000):
@@ -143,7 +154,9 @@ async def test_what_our_disk_refused_is_not_charged_to_the_miner(fetching):
 
 
 @pytest.mark.parametrize("said_before", [b"", OK % 100 + b"begun"], ids=["at once", "in the body"])
-async def test_socket_error_is_never_our_disks(fetching, tmp_path, said_before):
+async def test_socket_error_is_never_our_disks(
+    fetching: Fetching, tmp_path: Path, said_before: bytes
+) -> None:
     async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
         if said_before:
             writer.write(said_before)
@@ -156,21 +169,23 @@ async def test_socket_error_is_never_our_disks(fetching, tmp_path, said_before):
     assert not list(tmp_path.rglob("*.part"))
 
 
-async def test_fault_of_the_miner_weighs_more_than_our_failure_in_the_same_moment(tmp_path):
-    downloads = Downloads(None, settings_for_miners(), "0.25")
+async def test_fault_of_the_miner_weighs_more_than_our_failure_in_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads = Downloads(None, settings_for_miners(), "0.25")  # type: ignore[arg-type] # its lanes fetch nothing
 
-    async def lane(peer, access, missing, directory):
+    async def lane(*_: object) -> NoReturn:
         raise [OwnFailure("disk"), MinerFault("lie"), MinerUnreachable("silent")][next(order)]
 
     order = iter(range(3))
-    downloads._lane = lane
-    downloads._concurrency = 3
+    monkeypatch.setattr(downloads, "_lane", lane)
+    monkeypatch.setattr(downloads, "_concurrency", 3)
 
     with pytest.raises(MinerFault, match="lie"):
-        await downloads.fetch(Peer("5Miner", ""), ACCESS, ["a"], tmp_path)
+        await downloads.fetch(Peer(HOTKEY, ""), ACCESS, ["a"], tmp_path)
 
 
-async def test_nothing_is_remembered_of_a_miner_that_is_not_being_spoken_to(fetching):
+async def test_nothing_is_remembered_of_a_miner_that_is_not_being_spoken_to(fetching: Fetching) -> None:
     await fetching(serving({"a": b"a", "b": b"b"}), ["a", "b"])
 
     assert len(fetching.downloads[0]._per_miner) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,9 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def start(*pieces: bytes, pause_s: float = 0.0, requests: list[bytes] | None = None) -> str:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            answers.add(asyncio.current_task())
+            task = asyncio.current_task()
+            assert task is not None
+            answers.add(task)
             request = await reader.readuntil(b"\r\n\r\n")
             if requests is not None:
                 requests.append(request)
@@ -51,19 +54,19 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-async def http(serve) -> AsyncIterator[MinerHttp]:
+async def http(serve: Serve) -> AsyncIterator[MinerHttp]:
     client = MinerHttp(timeout_s=patience(2.0), min_rate_kib_s=64.0, rate_grace_s=0.05)
     yield client
     await client.close()
 
 
-async def test_body_within_the_limit_is_returned(serve, http):
+async def test_body_within_the_limit_is_returned(serve: Serve, http: MinerHttp) -> None:
     url = await serve(OK + b"Content-Length: 5\r\n\r\nhello")
 
     assert await http.exchange("GET", url, limit_bytes=5) == Reply(200, b"hello")
 
 
-async def test_request_asks_for_identity_and_keeps_no_cookie(serve, http):
+async def test_request_asks_for_identity_and_keeps_no_cookie(serve: Serve, http: MinerHttp) -> None:
     requests: list[bytes] = []
     url = await serve(OK + b"Set-Cookie: a=b\r\nContent-Length: 0\r\n\r\n", requests=requests)
 
@@ -74,7 +77,7 @@ async def test_request_asks_for_identity_and_keeps_no_cookie(serve, http):
     assert not any(b"cookie" in request.lower() for request in requests)
 
 
-async def test_sink_takes_the_body_instead_of_the_reply(serve, http):
+async def test_sink_takes_the_body_instead_of_the_reply(serve: Serve, http: MinerHttp) -> None:
     taken = bytearray()
     url = await serve(OK + b"Content-Length: 5\r\n\r\nhello")
 
@@ -83,21 +86,21 @@ async def test_sink_takes_the_body_instead_of_the_reply(serve, http):
     assert (reply.body, bytes(taken)) == (b"", b"hello")
 
 
-async def test_body_of_unknown_length_is_cut_at_the_limit(serve, http):
+async def test_body_of_unknown_length_is_cut_at_the_limit(serve: Serve, http: MinerHttp) -> None:
     url = await serve(OK + b"\r\n", b"x" * 100)
 
     with pytest.raises(MinerFault, match="exceeds 50 bytes"):
         await http.exchange("GET", url, limit_bytes=50)
 
 
-async def test_body_that_trickles_is_given_up(serve, http):
+async def test_body_that_trickles_is_given_up(serve: Serve, http: MinerHttp) -> None:
     url = await serve(OK + b"\r\n", *[b"x"] * 50, pause_s=0.03)
 
     with pytest.raises(MinerUnreachable, match="slower than 64 KiB/s"):
         await http.exchange("GET", url, limit_bytes=500)
 
 
-async def test_interim_answers_without_end_are_ended_by_the_deadline(serve, http):
+async def test_interim_answers_without_end_are_ended_by_the_deadline(serve: Serve, http: MinerHttp) -> None:
     url = await serve(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 200, pause_s=0.01)
 
     with pytest.raises(MinerUnreachable, match=r"hints took longer than 0\.2 s"):
@@ -115,14 +118,14 @@ async def test_interim_answers_without_end_are_ended_by_the_deadline(serve, http
     ],
     ids=["nothing", "nonsense", "cut short", "header bomb"],
 )
-async def test_no_whole_answer_means_unreachable(serve, http, answer):
+async def test_no_whole_answer_means_unreachable(serve: Serve, http: MinerHttp, answer: bytes) -> None:
     url = await serve(answer)
 
     with pytest.raises(MinerUnreachable):
         await http.exchange("GET", url, limit_bytes=500)
 
 
-async def test_closed_port_means_unreachable(serve, http):
+async def test_closed_port_means_unreachable(serve: Serve, http: MinerHttp) -> None:
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -132,7 +135,7 @@ async def test_closed_port_means_unreachable(serve, http):
         await http.exchange("GET", f"http://127.0.0.1:{port}/", limit_bytes=500)
 
 
-async def test_refusal_is_returned_cut_short(serve, http):
+async def test_refusal_is_returned_cut_short(serve: Serve, http: MinerHttp) -> None:
     url = await serve(b"HTTP/1.1 500 No\r\n\r\n", b"x" * 10_000)
 
     reply = await http.exchange("GET", url, limit_bytes=5)
@@ -153,7 +156,7 @@ async def test_refusal_is_returned_cut_short(serve, http):
         "",
     ],
 )
-async def test_redirect_is_not_even_read(serve, http, location):
+async def test_redirect_is_not_even_read(serve: Serve, http: MinerHttp, location: str) -> None:
     answer = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
     url = await serve(answer.encode("latin-1"))
 
@@ -171,7 +174,9 @@ NO_TLS = [
 
 
 @pytest.mark.parametrize("record", NO_TLS)
-async def test_bytes_that_are_no_tls_after_the_handshake_mean_unreachable(http, tmp_path, record):
+async def test_bytes_that_are_no_tls_after_the_handshake_mean_unreachable(
+    http: MinerHttp, tmp_path: Path, record: bytes
+) -> None:
     async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
         beneath_tls(writer, record)
         await asyncio.Event().wait()
@@ -181,7 +186,7 @@ async def test_bytes_that_are_no_tls_after_the_handshake_mean_unreachable(http, 
             await http.exchange("GET", url, limit_bytes=500)
 
 
-async def test_error_that_nobody_foresaw_is_the_miners_and_is_counted(serve, http):
+async def test_error_that_nobody_foresaw_is_the_miners_and_is_counted(serve: Serve, http: MinerHttp) -> None:
     def broken(content: bytes) -> None:
         raise KeyError("a bug of ours, or of a library")
 
@@ -193,7 +198,7 @@ async def test_error_that_nobody_foresaw_is_the_miners_and_is_counted(serve, htt
     assert UNFORESEEN[Party.MINER] == before + 1
 
 
-async def test_want_of_descriptors_is_not_the_miners_fault(serve, http):
+async def test_want_of_descriptors_is_not_the_miners_fault(serve: Serve, http: MinerHttp) -> None:
     url = await serve(b"")
     with pytest.raises(MinerUnreachable):
         await http.exchange("GET", url, limit_bytes=5)
@@ -202,7 +207,7 @@ async def test_want_of_descriptors_is_not_the_miners_fault(serve, http):
         await http.exchange("GET", url, limit_bytes=5)
 
 
-async def test_deadline_stands_still_while_the_miner_waits_for_us():
+async def test_deadline_stands_still_while_the_miner_waits_for_us() -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
 
@@ -217,7 +222,7 @@ async def test_deadline_stands_still_while_the_miner_waits_for_us():
     assert loop.time() - started >= 0.6
 
 
-async def test_timeout_of_something_else_is_not_the_deadlines():
+async def test_timeout_of_something_else_is_not_the_deadlines() -> None:
     with pytest.raises(TimeoutError, match="another"):
         async with deadline(60.0, "call"):
             raise TimeoutError("another")
@@ -236,7 +241,7 @@ async def test_timeout_of_something_else_is_not_the_deadlines():
         (502, MinerUnreachable),
     ],
 )
-def test_status_says_whether_a_later_attempt_may_succeed(status, meaning):
+def test_status_says_whether_a_later_attempt_may_succeed(status: int, meaning: type[Exception]) -> None:
     error = Reply(status, b"no\x00pe").error("poll")
 
     assert type(error) is meaning

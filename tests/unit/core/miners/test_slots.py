@@ -7,7 +7,7 @@ import asyncio
 from gaia.validator.core.miners.slots import Turns
 
 
-async def test_each_key_has_its_own_holders_and_others_wait_in_order():
+async def test_each_key_has_its_own_holders_and_others_wait_in_order() -> None:
     turns: Turns[str] = Turns(at_once=2)
     held: list[str] = []
     free = asyncio.Event()
@@ -27,7 +27,7 @@ async def test_each_key_has_its_own_holders_and_others_wait_in_order():
     assert held == ["a1", "a2", "b1", "a3", "a4"]
 
 
-async def test_key_that_nobody_holds_or_awaits_is_forgotten():
+async def test_key_that_nobody_holds_or_awaits_is_forgotten() -> None:
     turns: Turns[str] = Turns()
 
     async with turns.turn("a"):

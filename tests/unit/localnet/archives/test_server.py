@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -49,7 +50,7 @@ async def submit(web: httpx.AsyncClient, **changed: object) -> httpx.Response:
     return await web.post(url, headers=TOKEN, json={"inputs": INPUTS | changed})
 
 
-async def settled(web: httpx.AsyncClient, job: dict) -> dict:
+async def settled(web: httpx.AsyncClient, job: dict[str, Any]) -> dict[str, Any]:
     while job["status"] in ("accepted", "running"):
         await asyncio.sleep(0.001)
         job = (await web.get(f"{CDS}/jobs/{job['jobID']}")).json()
@@ -75,11 +76,11 @@ async def settled(web: httpx.AsyncClient, job: dict) -> dict:
         "/api/assets/none.grib",
     ],
 )
-async def test_what_is_not_there_is_not_found(web, path):
+async def test_what_is_not_there_is_not_found(web: httpx.AsyncClient, path: str) -> None:
     assert (await web.get(path)).status_code == 404
 
 
-async def test_range_is_cut_from_the_file(web):
+async def test_range_is_cut_from_the_file(web: httpx.AsyncClient) -> None:
     whole = await web.get(GFS)
     part = await web.get(GFS, headers={"Range": "bytes=4-7"})
     rest = await web.get(GFS, headers={"Range": "bytes=100-"})
@@ -89,13 +90,13 @@ async def test_range_is_cut_from_the_file(web):
     assert rest.content == whole.content[100:]
 
 
-async def test_range_beyond_the_end_cannot_be_satisfied(web):
+async def test_range_beyond_the_end_cannot_be_satisfied(web: httpx.AsyncClient) -> None:
     answer = await web.get(GFS, headers={"Range": "bytes=99999999-"})
 
     assert answer.status_code == 416
 
 
-async def test_index_lists_every_message_where_it_begins(web):
+async def test_index_lists_every_message_where_it_begins(web: httpx.AsyncClient) -> None:
     index = (await web.get(f"{GFS}.idx")).text.splitlines()
     content = (await web.get(GFS)).content
 
@@ -103,7 +104,9 @@ async def test_index_lists_every_message_where_it_begins(web):
     assert [content[int(line.split(":")[1]) :][:4] for line in index] == [b"GRIB"] * 3
 
 
-async def test_coordinates_and_separate_metadata_of_the_climatology_are_served(web):
+async def test_coordinates_and_separate_metadata_of_the_climatology_are_served(
+    web: httpx.AsyncClient,
+) -> None:
     store = "/climatology/1990-2019_6h_360x181.zarr"
 
     levels = await web.get(f"{store}/level/0")
@@ -113,7 +116,7 @@ async def test_coordinates_and_separate_metadata_of_the_climatology_are_served(w
     assert attributes.json()["_ARRAY_DIMENSIONS"] == ["hour", "dayofyear", "level", "latitude", "longitude"]
 
 
-async def test_request_to_the_cds_needs_a_key(web):
+async def test_request_to_the_cds_needs_a_key(web: httpx.AsyncClient) -> None:
     url = f"{CDS}/processes/reanalysis-era5-single-levels/execution"
 
     assert (await web.post(url, json={"inputs": INPUTS})).status_code == 401
@@ -130,20 +133,22 @@ async def test_request_to_the_cds_needs_a_key(web):
         ({"day": ["31", "32"]}, "does not match"),
     ],
 )
-async def test_request_that_cannot_be_met_is_invalid(web, changed, complaint):
+async def test_request_that_cannot_be_met_is_invalid(
+    web: httpx.AsyncClient, changed: dict[str, Any], complaint: str
+) -> None:
     answer = await submit(web, **changed)
 
     assert answer.status_code == 400
     assert complaint.replace("\\", "") in answer.json()["detail"]
 
 
-async def test_request_for_an_unknown_data_set_is_not_found(web):
+async def test_request_for_an_unknown_data_set_is_not_found(web: httpx.AsyncClient) -> None:
     answer = await web.post(f"{CDS}/processes/none/execution", headers=TOKEN, json={"inputs": {}})
 
     assert answer.status_code == 404
 
 
-async def test_job_of_two_days_holds_two_messages(web):
+async def test_job_of_two_days_holds_two_messages(web: httpx.AsyncClient) -> None:
     job = await settled(web, (await submit(web)).json())
 
     offered = (await web.get(f"{CDS}/jobs/{job['jobID']}/results")).json()["asset"]["value"]
@@ -152,7 +157,7 @@ async def test_job_of_two_days_holds_two_messages(web):
     assert content.count(b"7777GRIB") == 1
 
 
-async def test_results_of_a_job_at_work_are_not_ready(web):
+async def test_results_of_a_job_at_work_are_not_ready(web: httpx.AsyncClient) -> None:
     job = (await submit(web)).json()
 
     answer = await web.get(f"{CDS}/jobs/{job['jobID']}/results")
@@ -161,7 +166,7 @@ async def test_results_of_a_job_at_work_are_not_ready(web):
     assert (await settled(web, job))["status"] == "successful"
 
 
-async def test_job_for_days_to_come_fails(web):
+async def test_job_for_days_to_come_fails(web: httpx.AsyncClient) -> None:
     tomorrow = NOW + timedelta(days=1)
 
     job = await settled(web, (await submit(web, month=f"{tomorrow:%m}", day=f"{tomorrow:%d}")).json())
@@ -171,7 +176,7 @@ async def test_job_for_days_to_come_fails(web):
     assert "available yet" in answer.json()["traceback"]
 
 
-async def test_job_can_be_deleted_once(web):
+async def test_job_can_be_deleted_once(web: httpx.AsyncClient) -> None:
     job = await settled(web, (await submit(web)).json())
 
     answers = [await web.delete(f"{CDS}/jobs/{job['jobID']}") for _ in range(2)]
@@ -179,7 +184,7 @@ async def test_job_can_be_deleted_once(web):
     assert [answer.status_code for answer in answers] == [200, 404]
 
 
-async def test_official_client_finds_what_it_looks_for_first(web):
+async def test_official_client_finds_what_it_looks_for_first(web: httpx.AsyncClient) -> None:
     assert (await web.get("/api/catalogue/v1/messages")).json() == {"messages": []}
     process = (await web.get(f"{CDS}/processes/reanalysis-era5-pressure-levels")).json()
     assert process["id"] == "reanalysis-era5-pressure-levels"

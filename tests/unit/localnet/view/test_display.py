@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from gaia.localnet.population import population
 from gaia.localnet.view.display import LiveDisplay, PlainDisplay, View, final_table, line_of, picture_of
@@ -13,8 +14,8 @@ from gaia.localnet.view.watch import Progress
 from tests.support.localnet import INIT_TIME, RUN_ID, a_finished_run, a_forecast, a_run
 
 
-def a_view(**changes) -> View:
-    dull = {
+def a_view(**changes: Any) -> View:
+    dull: dict[str, Any] = {
         "stage": Stage.START,
         "seconds": {Stage.START: 1.0},
         "total_s": 1.0,
@@ -37,13 +38,13 @@ def a_run_under_way() -> Progress:
     )
 
 
-def text_of(renderable) -> str:
-    console = Console(file=io.StringIO(), width=140)
-    console.print(renderable)
-    return console.file.getvalue()
+def text_of(renderable: RenderableType) -> str:
+    written = io.StringIO()
+    Console(file=written, width=140).print(renderable)
+    return written.getvalue()
 
 
-def test_picture_before_the_first_run_shows_the_stages_alone():
+def test_picture_before_the_first_run_shows_the_stages_alone() -> None:
     text = text_of(picture_of(a_view()))
 
     assert "not started" in text
@@ -51,7 +52,7 @@ def test_picture_before_the_first_run_shows_the_stages_alone():
     assert "uid" not in text
 
 
-def test_picture_shows_calendar_stage_miners_and_scores():
+def test_picture_shows_calendar_stage_miners_and_scores() -> None:
     view = a_view(
         stage=Stage.ERA5,
         seconds={Stage.START: 3.0, Stage.ASK: 2.0, Stage.DAY1: 1.0, Stage.ERA5: 4.5},
@@ -69,7 +70,7 @@ def test_picture_shows_calendar_stage_miners_and_scores():
     assert "5Strange" in text
 
 
-def test_picture_of_many_miners_ends_with_how_many_are_not_shown():
+def test_picture_of_many_miners_ends_with_how_many_are_not_shown() -> None:
     forecasts = tuple(a_forecast(f"5Miner{uid}", uid) for uid in range(40))
 
     text = text_of(picture_of(a_view(progress=Progress(runs=(a_run(),), forecasts=forecasts))))
@@ -77,7 +78,7 @@ def test_picture_of_many_miners_ends_with_how_many_are_not_shown():
     assert "and 10 more" in text
 
 
-def test_picture_shows_the_newest_run_with_work_left():
+def test_picture_shows_the_newest_run_with_work_left() -> None:
     done, under_way = a_run(0, completed=True), a_run(1)
 
     text = text_of(picture_of(a_view(progress=Progress(runs=(done, under_way)))))
@@ -85,38 +86,40 @@ def test_picture_shows_the_newest_run_with_work_left():
     assert f"Run {under_way.run_id}" in text
 
 
-def test_line_counts_states_and_leads():
+def test_line_counts_states_and_leads() -> None:
     line = line_of(a_view(stage=Stage.ERA5, progress=a_run_under_way()))
 
     assert line == f"era5; run {RUN_ID}; 1 rejected, 1 requested, 1 scored_day1; 1 lead scored"
 
 
-def test_last_line_names_the_block_of_the_weights():
+def test_last_line_names_the_block_of_the_weights() -> None:
     assert line_of(a_view(stage=Stage.DONE, progress=a_finished_run())).endswith("weights in block 99")
     assert "block" not in line_of(a_view(stage=Stage.WEIGHTS, progress=a_finished_run()))
 
 
-def test_plain_display_prints_a_line_only_when_something_changed():
-    console = Console(file=io.StringIO(), width=200)
+def test_plain_display_prints_a_line_only_when_something_changed() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=200)
 
     with PlainDisplay(console) as display:
         display.show(a_view(total_s=1.0))
         display.show(a_view(total_s=2.0))
         display.show(a_view(total_s=3.0, stage=Stage.ASK))
 
-    assert console.file.getvalue().splitlines() == ["   1.0 s  start", "   3.0 s  ask"]
+    assert written.getvalue().splitlines() == ["   1.0 s  start", "   3.0 s  ask"]
 
 
-def test_live_display_draws_in_place_and_leaves_nothing_behind():
-    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+def test_live_display_draws_in_place_and_leaves_nothing_behind() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=100, force_terminal=True)
 
     with LiveDisplay(console) as display:
         display.show(a_view())
 
-    assert "Gaia local subnet" in console.file.getvalue()
+    assert "Gaia local subnet" in written.getvalue()
 
 
-def test_final_table_ranks_miners_and_names_block_and_burn():
+def test_final_table_ranks_miners_and_names_block_and_burn() -> None:
     row = {"hotkey": "5Miner", "uid": 1, "behaviour": "honest", "skill": 0.55, "leads": {"24": 0.5}}
     scored = row | {"day1": 0.4, "overall": 0.6, "weight": 0.25, "verdict": "scored", "reason": ""}
     dead = row | {"behaviour": "dead", "day1": None, "overall": 0.0, "weight": 0.0}
@@ -134,7 +137,7 @@ def test_final_table_ranks_miners_and_names_block_and_burn():
     assert "75.00% of the weight is burnt" in text
 
 
-def test_final_table_without_weights_says_so():
+def test_final_table_without_weights_says_so() -> None:
     report = {"run_ids": [], "miners": [], "chain": {"block": None, "extrinsic": None}}
 
     assert "No weights were set" in text_of(final_table(report))

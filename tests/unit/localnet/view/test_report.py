@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,14 @@ from gaia.localnet.view.report import Outcome, report_of, shares, summary_of
 from gaia.localnet.view.watch import Progress
 from tests.support.localnet import ADDRESSES, RUN_ID, a_finished_run, a_forecast
 
+OutcomeOf = Callable[..., Outcome]
+
 HOTKEYS = ("5Miner", "5Other")
 
 
 @pytest.fixture
-def outcome_of(tmp_path):
-    def build(progress: Progress, vector=((1, 65535), (9, 65535))) -> Outcome:
+def outcome_of(tmp_path: Path) -> OutcomeOf:
+    def build(progress: Progress, vector: tuple[tuple[int, int], ...] = ((1, 65535), (9, 65535))) -> Outcome:
         settings = validator_settings(tmp_path, Options(), ADDRESSES)
         return Outcome(
             contract=settings.contract,
@@ -34,7 +38,7 @@ def outcome_of(tmp_path):
     return build
 
 
-def test_report_tells_of_every_miner_and_of_the_chain(outcome_of):
+def test_report_tells_of_every_miner_and_of_the_chain(outcome_of: OutcomeOf) -> None:
     report = report_of(outcome_of(a_finished_run()))
 
     first, second = report["miners"]
@@ -62,7 +66,7 @@ def test_report_tells_of_every_miner_and_of_the_chain(outcome_of):
     json.dumps(report)
 
 
-def test_report_ranks_by_weight_then_score_then_uid(outcome_of):
+def test_report_ranks_by_weight_then_score_then_uid(outcome_of: OutcomeOf) -> None:
     forecasts = (
         a_forecast("5Miner", 1, state="rejected", reason="refused"),
         a_forecast("5Other", 2, state="scored", overall=0.3),
@@ -74,14 +78,14 @@ def test_report_ranks_by_weight_then_score_then_uid(outcome_of):
     assert rows[1]["reason"] == "refused"
 
 
-def test_report_without_weights_says_so_with_nothing_made_up(outcome_of):
+def test_report_without_weights_says_so_with_nothing_made_up(outcome_of: OutcomeOf) -> None:
     report = report_of(outcome_of(Progress(), vector=()))
 
     assert report["chain"] == {"block": None, "block_hash": None, "extrinsic": None, "vector": []}
     assert all(row["verdict"] == "absent" for row in report["miners"])
 
 
-def test_summary_holds_what_an_independent_program_needs(outcome_of):
+def test_summary_holds_what_an_independent_program_needs(outcome_of: OutcomeOf) -> None:
     component = {"run_id": RUN_ID, "hotkey": "5Miner", "kind": "day1", "field": "2t", "rmse": 1.0}
 
     summary = summary_of(outcome_of(a_finished_run()), [component])
@@ -98,10 +102,10 @@ def test_summary_holds_what_an_independent_program_needs(outcome_of):
     json.dumps(summary)
 
 
-def test_shares_of_a_vector_add_up_to_one():
+def test_shares_of_a_vector_add_up_to_one() -> None:
     assert shares([(0, 1), (5, 3)]) == {0: 0.25, 5: 0.75}
 
 
-def test_shares_of_nothing_are_nothing():
+def test_shares_of_nothing_are_nothing() -> None:
     assert shares([]) == {}
     assert shares([(3, 0)]) == {}

@@ -9,7 +9,7 @@ from gaia.localnet.view.watch import Progress
 from tests.support.localnet import RUN_ID, a_forecast, a_run, some_weights
 
 
-def test_subnet_without_a_run_is_starting():
+def test_subnet_without_a_run_is_starting() -> None:
     assert stage_of(Progress(), 1) is Stage.START
 
 
@@ -24,13 +24,13 @@ def test_subnet_without_a_run_is_starting():
         (("scored", "rejected"), Stage.ERA5),
     ],
 )
-def test_stage_is_what_the_open_run_waits_for(states, expected):
+def test_stage_is_what_the_open_run_waits_for(states: tuple[str, str], expected: Stage) -> None:
     forecasts = tuple(a_forecast(str(uid), uid, state=state) for uid, state in enumerate(states))
 
     assert stage_of(Progress(runs=(a_run(),), forecasts=forecasts), 1) is expected
 
 
-def test_forecasts_of_a_completed_run_do_not_hold_the_stage_back():
+def test_forecasts_of_a_completed_run_do_not_hold_the_stage_back() -> None:
     runs = (a_run(0, completed=True), a_run(1))
     forecasts = (
         a_forecast("old", state="rejected"),
@@ -40,24 +40,24 @@ def test_forecasts_of_a_completed_run_do_not_hold_the_stage_back():
     assert stage_of(Progress(runs=runs, forecasts=forecasts), 2) is Stage.DAY1
 
 
-def test_completed_runs_wait_for_weights_that_rest_on_them():
+def test_completed_runs_wait_for_weights_that_rest_on_them() -> None:
     progress = Progress(runs=(a_run(completed=True),), weights=some_weights(completed_ids=()))
 
     assert stage_of(progress, 1) is Stage.WEIGHTS
 
 
-def test_subnet_is_done_once_weights_rest_on_every_wanted_run():
+def test_subnet_is_done_once_weights_rest_on_every_wanted_run() -> None:
     progress = Progress(runs=(a_run(completed=True),), weights=some_weights(completed_ids=(RUN_ID,)))
 
     assert stage_of(progress, 1) is Stage.DONE
     assert stage_of(progress, 2) is not Stage.DONE
 
 
-def test_every_stage_but_the_last_has_a_title():
+def test_every_stage_but_the_last_has_a_title() -> None:
     assert set(TITLES) == set(Stage) - {Stage.DONE}
 
 
-def test_stopwatch_adds_up_a_stage_that_comes_back():
+def test_stopwatch_adds_up_a_stage_that_comes_back() -> None:
     stopwatch = Stopwatch(10.0)
     stopwatch.enter(Stage.ASK, 12.0)
     stopwatch.enter(Stage.ERA5, 13.0)
@@ -67,7 +67,7 @@ def test_stopwatch_adds_up_a_stage_that_comes_back():
     assert stopwatch.total(18.5) == 8.5
 
 
-def test_stopwatch_stands_still_once_done():
+def test_stopwatch_stands_still_once_done() -> None:
     stopwatch = Stopwatch(0.0)
     stopwatch.enter(Stage.DONE, 3.0)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +21,7 @@ from tests.support.transfers import a_transfer
 INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)
 
 
-def test_one_request_to_the_cds_for_each_data_set():
+def test_one_request_to_the_cds_for_each_data_set() -> None:
     surface, upper = requests_for(INIT_TIME, ["msl", "z500", "2t", "t850"], "0.25")
 
     assert surface.dataset == "reanalysis-era5-single-levels"
@@ -33,7 +35,7 @@ def test_one_request_to_the_cds_for_each_data_set():
     assert [request.dataset for request in requests_for(INIT_TIME, ["q850"], "1.0")] == [upper.dataset]
 
 
-def a_cds(handler, **changed) -> CdsEra5Archive:
+def a_cds(handler: Callable[[httpx.Request], httpx.Response], **changed: Any) -> CdsEra5Archive:
     settings = SourcesSettings.model_validate({"cds_key": "secret", "cds_url": "http://cds/api", **changed})
     archive = CdsEra5Archive(settings, "0.25", RealClock())
     archive._transfer = a_transfer(handler)
@@ -47,7 +49,7 @@ class FakeCds:
         self.status = status
         self.results = results
         self.content = b"GRIB of ERA5"
-        self.offered = {"file:size": len(self.content), "file:checksum": ""}
+        self.offered: dict[str, int | str] = {"file:size": len(self.content), "file:checksum": ""}
         self.seen: list[httpx.Request] = []
         self.job_id = "j1"
         self.queued = "nothing"
@@ -70,7 +72,7 @@ class FakeCds:
         return httpx.Response(201, json={"jobID": job_id, "status": status, "links": []})
 
 
-async def test_key_goes_to_the_cds_but_not_to_the_file_store(tmp_path: Path):
+async def test_key_goes_to_the_cds_but_not_to_the_file_store(tmp_path: Path) -> None:
     cds = FakeCds()
 
     await a_cds(cds).fetch(INIT_TIME, ["2t"], tmp_path / "era5.grib")
@@ -83,7 +85,7 @@ async def test_key_goes_to_the_cds_but_not_to_the_file_store(tmp_path: Path):
     assert json.loads(cds.seen[0].content)["inputs"]["data_format"] == "grib"
 
 
-async def test_request_refused_at_once_for_being_too_early_is_snoozed(tmp_path: Path):
+async def test_request_refused_at_once_for_being_too_early_is_snoozed(tmp_path: Path) -> None:
     text = "None of the data you have requested is available yet, please revise the period requested."
     archive = a_cds(lambda request: httpx.Response(400, json={"detail": text}))
 
@@ -94,7 +96,7 @@ async def test_request_refused_at_once_for_being_too_early_is_snoozed(tmp_path: 
 @pytest.mark.parametrize(
     ("status", "complaint"), [("failed", "failed for some reason"), ("dismissed", "dismissed")]
 )
-async def test_job_that_failed_is_submitted_anew(tmp_path: Path, status, complaint):
+async def test_job_that_failed_is_submitted_anew(tmp_path: Path, status: str, complaint: str) -> None:
     cds = FakeCds(status)
     if status == "failed":
         cds.results = httpx.Response(400, json={"traceback": complaint})
@@ -108,7 +110,7 @@ async def test_job_that_failed_is_submitted_anew(tmp_path: Path, status, complai
     assert [request.method for request in cds.seen].count("POST") == 2
 
 
-async def test_job_that_is_gone_is_submitted_anew(tmp_path: Path):
+async def test_job_that_is_gone_is_submitted_anew(tmp_path: Path) -> None:
     cds = FakeCds("gone")
     archive = a_cds(cds)
 
@@ -130,7 +132,9 @@ async def test_job_that_is_gone_is_submitted_anew(tmp_path: Path):
         ({"file:size": "much"}, "unreadable answer"),
     ],
 )
-async def test_file_other_than_the_one_offered_is_refused(tmp_path: Path, offered, complaint):
+async def test_file_other_than_the_one_offered_is_refused(
+    tmp_path: Path, offered: dict[str, int | str], complaint: str
+) -> None:
     cds = FakeCds()
     cds.offered |= offered
 
@@ -142,7 +146,7 @@ async def test_file_other_than_the_one_offered_is_refused(tmp_path: Path, offere
     assert [request.method for request in cds.seen].count("POST") == 2
 
 
-async def test_a_job_outlives_a_restart(tmp_path: Path):
+async def test_a_job_outlives_a_restart(tmp_path: Path) -> None:
     cds = FakeCds("running")
     archive = a_cds(cds, source_timeout_s=0.01)
     with pytest.raises(NotYetAvailable, match="still running, submitted at"):
@@ -155,7 +159,7 @@ async def test_a_job_outlives_a_restart(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["era5.grib"]
 
 
-async def test_one_data_set_that_is_still_queued_does_not_undo_the_other(tmp_path: Path):
+async def test_one_data_set_that_is_still_queued_does_not_undo_the_other(tmp_path: Path) -> None:
     cds = FakeCds()
     cds.queued = "pressure"
     archive = a_cds(cds, source_timeout_s=0.01)
@@ -169,7 +173,7 @@ async def test_one_data_set_that_is_still_queued_does_not_undo_the_other(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"{", b'{"x": 1}', b"\xff" * 100, b"[" * 100_000])
-async def test_remembered_jobs_that_cannot_be_read_are_forgotten(tmp_path: Path, content):
+async def test_remembered_jobs_that_cannot_be_read_are_forgotten(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "era5.grib.jobs.json").write_bytes(content)
 
     await a_cds(FakeCds()).fetch(INIT_TIME, ["2t"], tmp_path / "era5.grib")
@@ -178,7 +182,7 @@ async def test_remembered_jobs_that_cannot_be_read_are_forgotten(tmp_path: Path,
 
 
 @pytest.mark.parametrize("job_id", ["../../other", "", "j" * 101, "j1/results?", "j 1"])
-async def test_a_job_id_never_leads_elsewhere(tmp_path: Path, job_id):
+async def test_a_job_id_never_leads_elsewhere(tmp_path: Path, job_id: str) -> None:
     cds = FakeCds()
     cds.job_id = job_id
 
@@ -188,7 +192,7 @@ async def test_a_job_id_never_leads_elsewhere(tmp_path: Path, job_id):
     assert [request.method for request in cds.seen] == ["POST"]
 
 
-async def test_a_queued_job_is_looked_at_soon_and_then_ever_less_often(tmp_path: Path):
+async def test_a_queued_job_is_looked_at_soon_and_then_ever_less_often(tmp_path: Path) -> None:
     clock = FakeClock()
     archive = a_cds(FakeCds("accepted"), source_timeout_s=0.01)
     archive._clock = clock

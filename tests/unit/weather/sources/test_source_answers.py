@@ -45,7 +45,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("source", ["gfs", "climatology", "cds"])
-async def test_an_archive_in_good_order_serves_each_client(tmp_path: Path, source):
+async def test_an_archive_in_good_order_serves_each_client(tmp_path: Path, source: str) -> None:
     async with a_world(tmp_path, lambda step, path: None) as (_, clients):
         await clients.fetch(source)
 
@@ -55,7 +55,9 @@ async def test_an_archive_in_good_order_serves_each_client(tmp_path: Path, sourc
 
 @pytest.mark.parametrize("body", ["empty", "page", "problem", "other"])
 @pytest.mark.parametrize("step", STEPS)
-async def test_any_refusal_at_any_step_is_a_typed_error_that_waits(tmp_path: Path, step, body):
+async def test_any_refusal_at_any_step_is_a_typed_error_that_waits(
+    tmp_path: Path, step: str, body: str
+) -> None:
     unforeseen = UNFORESEEN[Party.ARCHIVE]
     said: dict[int, Exception] = {}
     lie = Lie()
@@ -65,7 +67,7 @@ async def test_any_refusal_at_any_step_is_a_typed_error_that_waits(tmp_path: Pat
             lie = Lie(status, BODIES[body], {"Location": NOWHERE} if status < 400 else {})
             await clients.clock.idle_until(clients.clock.now() + timedelta(days=1))
             try:
-                await clients.fetch(step.split()[0])
+                await clients.fetch(step.split(maxsplit=1)[0])
             except Exception as error:  # noqa: BLE001 - which one it is, is what is tested
                 said[status] = error
 
@@ -81,7 +83,9 @@ async def test_any_refusal_at_any_step_is_a_typed_error_that_waits(tmp_path: Pat
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "climatology chunk"])
-async def test_success_with_a_body_that_makes_no_sense_is_a_typed_error(tmp_path: Path, step, body):
+async def test_success_with_a_body_that_makes_no_sense_is_a_typed_error(
+    tmp_path: Path, step: str, body: str
+) -> None:
     unforeseen = UNFORESEEN[Party.ARCHIVE]
     status = 206 if step == "gfs range" else 200
 
@@ -90,19 +94,21 @@ async def test_success_with_a_body_that_makes_no_sense_is_a_typed_error(tmp_path
         clients,
     ):
         with pytest.raises(TransientError) as caught:
-            await clients.fetch(step.split()[0])
+            await clients.fetch(step.split(maxsplit=1)[0])
 
     assert not isinstance(caught.value, OwnFailure)
     assert UNFORESEEN[Party.ARCHIVE] == unforeseen
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_silence_at_any_step_ends_at_the_deadline_and_is_not_our_failure(tmp_path: Path, step):
+async def test_silence_at_any_step_ends_at_the_deadline_and_is_not_our_failure(
+    tmp_path: Path, step: str
+) -> None:
     async with a_world(
         tmp_path, lambda at, path: Lie(hangs=True) if at == step else None, source_timeout_s=0.2
     ) as (_, clients):
         with pytest.raises(TransientError, match=r"took more than 0\.2 s|fell silent") as caught:
-            await clients.fetch(step.split()[0])
+            await clients.fetch(step.split(maxsplit=1)[0])
 
     assert not isinstance(caught.value, OwnFailure)
 
@@ -154,8 +160,8 @@ def refusing(
     ],
 )
 async def test_a_refusal_is_called_by_its_name_in_the_stores_own_words(
-    tmp_path: Path, status, title, detail, reason, remedy
-):
+    tmp_path: Path, status: int, title: str, detail: str, reason: Reason, remedy: str
+) -> None:
     async with a_world(tmp_path, refusing(status, title, detail)) as (_, clients):
         with pytest.raises(SourceRefusal) as caught:
             await clients.fetch("cds")
@@ -167,7 +173,7 @@ async def test_a_refusal_is_called_by_its_name_in_the_stores_own_words(
     assert ("GAIA_CDS_KEY" in str(caught.value)) == (reason is Reason.KEY)
 
 
-def test_words_of_a_page_are_its_text_without_what_is_not_for_people():
+def test_words_of_a_page_are_its_text_without_what_is_not_for_people() -> None:
     page = b"<!doctype html><html><head><title>Attention\nRequired!</title><script>var x = '<b>';</script></head>"
     page += b"<body>You are\x1b[31m blocked \x00 &mdash; <a href='x'>why</a></body>" + b"<" * 100_000
 
@@ -197,7 +203,9 @@ def test_words_of_a_page_are_its_text_without_what_is_not_for_people():
         ({"Retry-After": "-5"}, "", None),
     ],
 )
-async def test_the_wait_a_source_asks_for_is_understood_and_bounded(tmp_path: Path, headers, detail, wait):
+async def test_the_wait_a_source_asks_for_is_understood_and_bounded(
+    tmp_path: Path, headers: dict[str, str], detail: str, wait: timedelta | None
+) -> None:
     async with a_world(tmp_path, refusing(429, "busy", detail, **headers)) as (_, clients):
         with pytest.raises(SourceRefusal) as caught:
             await clients.fetch("cds")
@@ -205,7 +213,7 @@ async def test_the_wait_a_source_asks_for_is_understood_and_bounded(tmp_path: Pa
     assert caught.value.wait == wait
 
 
-async def test_a_store_that_asks_for_a_pause_is_left_alone_for_so_long(tmp_path: Path):
+async def test_a_store_that_asks_for_a_pause_is_left_alone_for_so_long(tmp_path: Path) -> None:
     async with a_world(tmp_path, refusing(429, "busy", "please wait 60 seconds")) as (liar, clients):
         for seconds in (0, 59, 1):
             await clients.clock.idle_until(clients.clock.now() + timedelta(seconds=seconds))
@@ -216,7 +224,7 @@ async def test_a_store_that_asks_for_a_pause_is_left_alone_for_so_long(tmp_path:
 
 
 @pytest.mark.parametrize("key", ["", "  "])
-async def test_a_missing_key_waits_and_names_the_setting(tmp_path: Path, key):
+async def test_a_missing_key_waits_and_names_the_setting(tmp_path: Path, key: str) -> None:
     async with a_world(tmp_path, lambda step, path: None, cds_key=key) as (liar, clients):
         with pytest.raises(SourceRefusal, match="no key .* set GAIA_CDS_KEY") as caught:
             await clients.fetch("cds")
@@ -225,7 +233,7 @@ async def test_a_missing_key_waits_and_names_the_setting(tmp_path: Path, key):
     assert liar.seen == []
 
 
-async def test_a_key_in_the_old_form_is_recognised_when_it_is_refused(tmp_path: Path):
+async def test_a_key_in_the_old_form_is_recognised_when_it_is_refused(tmp_path: Path) -> None:
     lie = refusing(401, "operation not allowed", "authentication required")
     key = "12345:0a1b2c3d-1111-2222-3333-444455556666"
 
@@ -238,7 +246,7 @@ async def test_a_key_in_the_old_form_is_recognised_when_it_is_refused(tmp_path: 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("source", ["gfs", "climatology", "cds"])
-async def test_a_redirect_within_the_same_host_is_followed(tmp_path: Path, source, status):
+async def test_a_redirect_within_the_same_host_is_followed(tmp_path: Path, source: str, status: int) -> None:
     def lie(step: str, path: str) -> Lie | None:
         if step == "cds submission" or "?moved" in path:
             return None
@@ -251,7 +259,7 @@ async def test_a_redirect_within_the_same_host_is_followed(tmp_path: Path, sourc
 
 
 @pytest.mark.parametrize("step", ["cds submission", "cds job", "cds results"])
-async def test_a_redirect_to_another_host_never_carries_the_key(tmp_path: Path, step):
+async def test_a_redirect_to_another_host_never_carries_the_key(tmp_path: Path, step: str) -> None:
     async with lying(lambda method, path, headers: Lie()) as other:
         lie = Lie(308, b"", {"Location": f"{other.url}/elsewhere"})
         async with a_world(tmp_path, lambda at, path: lie if at == step else None) as (_, clients):
@@ -266,7 +274,7 @@ async def test_a_redirect_to_another_host_never_carries_the_key(tmp_path: Path, 
     "target", ["http://[", "http://\x7f/", "//", "file:///etc/passwd", "http://x:99999/"]
 )
 @pytest.mark.parametrize("source", ["gfs", "climatology", "cds"])
-async def test_a_redirect_to_nowhere_is_a_typed_error(tmp_path: Path, source, target):
+async def test_a_redirect_to_nowhere_is_a_typed_error(tmp_path: Path, source: str, target: str) -> None:
     unforeseen = UNFORESEEN[Party.ARCHIVE]
     lie = Lie(302, b"", {"Location": target})
 
@@ -280,7 +288,7 @@ async def test_a_redirect_to_nowhere_is_a_typed_error(tmp_path: Path, source, ta
     assert UNFORESEEN[Party.ARCHIVE] == unforeseen
 
 
-async def test_redirects_in_circles_end(tmp_path: Path):
+async def test_redirects_in_circles_end(tmp_path: Path) -> None:
     async with a_world(tmp_path, lambda step, path: Lie(302, b"", {"Location": path})) as (liar, clients):
         with pytest.raises(TransientError, match="in circles"):
             await clients.fetch("gfs")
@@ -291,7 +299,7 @@ async def test_redirects_in_circles_end(tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "told"), [("", 1), ("123:0a1b2c3d", 1), ("0a1b2c3d-1111-2222-3333-444455556666", 0)]
 )
-def test_a_key_that_cannot_work_is_said_when_the_process_starts(key, told):
+def test_a_key_that_cannot_work_is_said_when_the_process_starts(key: str, told: int) -> None:
     with capture_logs() as logs:
         CdsEra5Archive(SourcesSettings.model_validate({"cds_key": key}), "0.25", FakeClock())
 
@@ -299,7 +307,7 @@ def test_a_key_that_cannot_work_is_said_when_the_process_starts(key, told):
     assert "0a1b2c3d" not in str(logs)
 
 
-async def test_era5_that_does_not_come_is_overdue_after_days(tmp_path: Path):
+async def test_era5_that_does_not_come_is_overdue_after_days(tmp_path: Path) -> None:
     text = "None of the data you have requested is available yet, please revise the period requested."
     published = INIT_TIME + timedelta(days=5, hours=6)
     kinds = []
@@ -314,7 +322,7 @@ async def test_era5_that_does_not_come_is_overdue_after_days(tmp_path: Path):
     assert kinds == [NotYetAvailable, NotYetAvailable, Overdue]
 
 
-async def test_a_redirect_to_a_host_that_is_silent_names_both_addresses(tmp_path: Path):
+async def test_a_redirect_to_a_host_that_is_silent_names_both_addresses(tmp_path: Path) -> None:
     lie = Lie(308, b"", {"Location": NOWHERE})
 
     async with a_world(tmp_path, lambda step, path: lie) as (liar, clients):

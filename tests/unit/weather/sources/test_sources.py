@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -41,7 +44,7 @@ def a_message(length: int) -> bytes:
     return b"GRIB\0\0\0\x02" + length.to_bytes(8, "big") + bytes(length - 20) + b"7777"
 
 
-def test_index_gives_each_message_its_bytes():
+def test_index_gives_each_message_its_bytes() -> None:
     entries = parse_index(INDEX)
 
     assert [(entry.start, entry.end) for entry in entries] == [
@@ -58,35 +61,35 @@ def test_index_gives_each_message_its_bytes():
     "text",
     ["", "<html>", "1:zero:d=2026032500:TMP:2 m above ground:anl:", "1:2:3", f"1:{'9' * 5000}:a:b:c:d"],
 )
-def test_index_that_is_none_is_refused(text):
+def test_index_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(TransientError, match="index"):
         parse_index(text)
 
 
-def test_fields_are_found_by_name_level_time_and_cycle():
+def test_fields_are_found_by_name_level_time_and_cycle() -> None:
     chosen = select(parse_index(INDEX), INIT_TIME, 12, ["z500", "2t", "10v"])
 
     assert [entry.start for entry in chosen] == [1000, 2000, 3000]
 
 
 @pytest.mark.parametrize(("lead_hours", "fields"), [(12, ["t850"]), (6, ["2t"]), (0, ["2t"]), (12, ["t500"])])
-def test_field_that_is_not_listed_is_refused(lead_hours, fields):
+def test_field_that_is_not_listed_is_refused(lead_hours: int, fields: list[str]) -> None:
     with pytest.raises(TransientError, match="0 times"):
         select(parse_index(INDEX), INIT_TIME, lead_hours, fields)
 
 
-def test_index_of_another_cycle_is_refused():
+def test_index_of_another_cycle_is_refused() -> None:
     with pytest.raises(TransientError, match="0 times"):
         select(parse_index(INDEX), datetime(2026, 3, 25, 6, tzinfo=UTC), 12, ["2t"])
 
 
-def test_neighbours_cost_one_request():
+def test_neighbours_cost_one_request() -> None:
     spans = [(2000, 3000), (1000, 2000), (2000, 3000), (5000, None)]
 
     assert merge(spans) == [(1000, 3000), (5000, None)]
 
 
-def test_whole_messages_pass():
+def test_whole_messages_pass() -> None:
     require_whole_messages(a_message(50) + a_message(80), "url")
 
 
@@ -101,12 +104,12 @@ def test_whole_messages_pass():
         b"GRIB\0\0\0\x02" + bytes(8) + b"7777",
     ],
 )
-def test_messages_that_are_cut_or_shifted_are_refused(content):
+def test_messages_that_are_cut_or_shifted_are_refused(content: bytes) -> None:
     with pytest.raises(TransientError, match="does not fit"):
         require_whole_messages(content, "url")
 
 
-async def test_answer_that_ignores_the_range_is_refused(tmp_path: Path):
+async def test_answer_that_ignores_the_range_is_refused(tmp_path: Path) -> None:
     archive = NoaaGfsArchive(SourcesSettings(), "1.0", RealClock())
     archive._transfer = a_transfer(lambda request: httpx.Response(200, text=INDEX))
 
@@ -116,14 +119,14 @@ async def test_answer_that_ignores_the_range_is_refused(tmp_path: Path):
 
 
 def a_zmetadata(**arrays: tuple[list[str], list[int], list[int]]) -> bytes:
-    metadata = {}
+    metadata: dict[str, dict[str, list[Any]]] = {}
     for name, (dimensions, shape, chunks) in arrays.items():
         metadata[f"{name}/.zarray"] = {"shape": shape, "chunks": chunks}
         metadata[f"{name}/.zattrs"] = {"_ARRAY_DIMENSIONS": dimensions}
     return json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}).encode()
 
 
-def test_only_the_chunk_of_hour_day_and_level_is_mirrored():
+def test_only_the_chunk_of_hour_day_and_level_is_mirrored() -> None:
     metadata = a_zmetadata(
         temperature=(["hour", "dayofyear", "level", "latitude"], [4, 366, 13, 721], [1, 1, 1, 400]),
         hour=(["hour"], [4], [4]),
@@ -157,19 +160,19 @@ def test_only_the_chunk_of_hour_day_and_level_is_mirrored():
         a_zmetadata(temperature=(["../../hour"], [4], [1])),
     ],
 )
-def test_climatology_metadata_that_make_no_sense_are_refused(metadata):
+def test_climatology_metadata_that_make_no_sense_are_refused(metadata: bytes) -> None:
     with pytest.raises(TransientError, match="climatology"):
         needed_chunks(metadata, INIT_TIME, ["t850"])
 
 
-async def test_answer_larger_than_expected_is_cut_off():
+async def test_answer_larger_than_expected_is_cut_off() -> None:
     transfer = a_transfer(lambda request: httpx.Response(200, content=b"x" * 100))
 
     with pytest.raises(TransientError, match="more than 99 bytes"):
         await transfer.request("GET", "http://source/", limit_bytes=99)
 
 
-async def test_source_that_dawdles_is_given_up_for_now():
+async def test_source_that_dawdles_is_given_up_for_now() -> None:
     async def dawdle(request: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
         raise AssertionError
@@ -181,7 +184,7 @@ async def test_source_that_dawdles_is_given_up_for_now():
 
 
 @pytest.mark.parametrize("raised", [httpx.ReadTimeout("quiet"), httpx.ConnectError("refused")])
-async def test_library_errors_become_the_sources(raised):
+async def test_library_errors_become_the_sources(raised: Exception) -> None:
     def fail(request: httpx.Request) -> httpx.Response:
         raise raised
 
@@ -191,14 +194,14 @@ async def test_library_errors_become_the_sources(raised):
     assert not isinstance(caught.value, OwnFailure)
 
 
-async def test_download_of_a_missing_file_is_refused(tmp_path: Path):
+async def test_download_of_a_missing_file_is_refused(tmp_path: Path) -> None:
     transfer = a_transfer(lambda request: httpx.Response(404))
 
     with pytest.raises(TransientError, match="404"):
         await transfer.download("http://source/x", tmp_path / "x", 10)
 
 
-async def test_different_requests_of_one_key_wait_for_each_other():
+async def test_different_requests_of_one_key_wait_for_each_other() -> None:
     flights, order = SingleFlight(), []
 
     async def transfer(name: str) -> None:
@@ -206,12 +209,12 @@ async def test_different_requests_of_one_key_wait_for_each_other():
         await asyncio.sleep(0)
         order.append(f"{name} ends")
 
-    await asyncio.gather(*(flights.run("key", name, lambda name=name: transfer(name)) for name in "aab"))
+    await asyncio.gather(*(flights.run("key", name, partial(transfer, name)) for name in "aab"))
 
     assert order == ["a begins", "a ends", "b begins", "b ends"]
 
 
-async def test_caller_that_leaves_does_not_stop_the_transfer_of_the_others():
+async def test_caller_that_leaves_does_not_stop_the_transfer_of_the_others() -> None:
     flights, gate = SingleFlight(), asyncio.Event()
     runs = 0
 
@@ -230,9 +233,13 @@ async def test_caller_that_leaves_does_not_stop_the_transfer_of_the_others():
     assert leaving.cancelled()
 
 
-async def test_stopped_flights_end():
+async def test_stopped_flights_end() -> None:
     flights = SingleFlight()
-    waiting = asyncio.create_task(flights.run("key", 1, asyncio.Event().wait))
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(flights.run("key", 1, never))
     await asyncio.sleep(0)
 
     await flights.stop()
@@ -241,7 +248,7 @@ async def test_stopped_flights_end():
         await waiting
 
 
-async def test_first_error_of_several_transfers_is_raised_as_it_is():
+async def test_first_error_of_several_transfers_is_raised_as_it_is() -> None:
     async def fail() -> None:
         raise TransientError("one of them")
 
@@ -249,7 +256,7 @@ async def test_first_error_of_several_transfers_is_raised_as_it_is():
         await all_of([fail(), asyncio.sleep(60)])
 
 
-def layouts_server(present: set[str], seen: list[str]):
+def layouts_server(present: set[str], seen: list[str]) -> Callable[[httpx.Request], httpx.Response]:
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request.url.path)
         if request.url.path.removesuffix(".idx") not in present:
@@ -265,7 +272,9 @@ V16_FILE = "/gfs.20260325/00/atmos/gfs.t00z.pgrb2.0p25.f012"
 V17_FILE = "/gfs.20260325/00/products/atmos/grib2/0p25/gfs.t00z.pres_a.0p25.f012.grib2"
 
 
-async def test_gfs_is_found_under_either_releases_names_and_the_right_ones_are_remembered(tmp_path: Path):
+async def test_gfs_is_found_under_either_releases_names_and_the_right_ones_are_remembered(
+    tmp_path: Path,
+) -> None:
     seen: list[str] = []
     archive = NoaaGfsArchive(SourcesSettings(), "0.25", RealClock())
     archive._transfer = a_transfer(layouts_server({V17_FILE}, seen))
@@ -278,7 +287,7 @@ async def test_gfs_is_found_under_either_releases_names_and_the_right_ones_are_r
     assert seen == [f"{V16_FILE}.idx", *found, *found]
 
 
-async def test_gfs_that_does_not_come_names_every_address_and_is_overdue_after_hours(tmp_path: Path):
+async def test_gfs_that_does_not_come_names_every_address_and_is_overdue_after_hours(tmp_path: Path) -> None:
     clock = FakeClock(INIT_TIME)
     archive = NoaaGfsArchive(SourcesSettings(), "0.25", clock)
     archive._transfer = a_transfer(layouts_server(set(), []))

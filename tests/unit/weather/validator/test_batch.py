@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numcodecs import blosc
 
 from gaia.localnet.miners import hostile_frames
 from gaia.tasks.defined_tasks.weather.validator.reading import chunks
 from gaia.validator.utils.errors import TransientError
-from tests.support.forecast_stores import CONTRACT, a_field, a_store, packed, put, reference_files
+from tests.support.forecast_stores import CONTRACT, Values, a_field, a_store, packed, put, reference_files
 from tests.support.weather_handlers import score_batch, score_day1, score_era5_final
+
+Payload = dict[str, Any]
+Alone = dict[str, Payload]
 
 MEANS = {"2t": 280.0, "z500": 55_000.0}
 HANDLERS = {"day1": score_day1, "final": score_era5_final}
 
 
-def some_fields(seed):
+def some_fields(seed: int) -> dict[str, Values]:
     return {name: a_field(seed + place, mean) for place, (name, mean) in enumerate(MEANS.items())}
 
 
 @pytest.fixture
-def alone(tmp_path):
+def alone(tmp_path: Path) -> Alone:
     """Hotkey -> the payload of its forecast alone."""
     roles = {
         role: reference_files(tmp_path / role, some_fields(seed))
@@ -32,7 +37,7 @@ def alone(tmp_path):
     return {name: a_store(tmp_path / name, some_fields(seed)) | roles for seed, name in enumerate("abc", 100)}
 
 
-def together(payloads, kind="day1", **changes):
+def together(payloads: Alone, kind: str = "day1", **changes: object) -> Payload:
     shared = {name: value for name, value in payloads["a"].items() if name not in ("store_dir", "digests")}
     forecasts = {
         hotkey: {"store_dir": payload["store_dir"], "digests": payload["digests"]}
@@ -43,7 +48,7 @@ def together(payloads, kind="day1", **changes):
 
 @pytest.mark.parametrize("kind", HANDLERS)
 @pytest.mark.parametrize("measures", ["gaia-2.9", "plain"])
-def test_a_batch_gives_the_bits_of_one_by_one(alone, kind, measures):
+def test_a_batch_gives_the_bits_of_one_by_one(alone: Alone, kind: str, measures: str) -> None:
     values = score_batch(together(alone, kind, measures=measures))
 
     assert values == {
@@ -51,7 +56,7 @@ def test_a_batch_gives_the_bits_of_one_by_one(alone, kind, measures):
     }
 
 
-def spoil(payload, kind):
+def spoil(payload: Payload, kind: str) -> None:
     directory = Path(payload["store_dir"])
     match kind:
         case "swapped":
@@ -81,7 +86,7 @@ def spoil(payload, kind):
         ("unspooled", "OwnFailure", "cannot be read from the spool"),
     ],
 )
-def test_a_forecast_that_fails_fails_alone(alone, how, error_type, words):
+def test_a_forecast_that_fails_fails_alone(alone: Alone, how: str, error_type: str, words: str) -> None:
     spoil(alone["b"], how)
 
     values = score_batch(together(alone))
@@ -92,12 +97,14 @@ def test_a_forecast_that_fails_fails_alone(alone, how, error_type, words):
     assert [values["a"], values["c"]] == [score_day1(alone["a"]), score_day1(alone["c"])]
 
 
-def test_a_field_that_takes_too_long_ends_its_own_forecast_alone(alone, monkeypatch):
+def test_a_field_that_takes_too_long_ends_its_own_forecast_alone(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = packed(a_field(77))
     put(Path(alone["b"]["store_dir"]), alone["b"]["digests"], "2t/1.0.0", slow)
-    decompress = chunks.blosc.decompress
+    decompress = blosc.decompress
 
-    def decompressed(frame, out):
+    def decompressed(frame: bytes, out: Values) -> None:
         decompress(frame, out)
         if frame == slow:
             begun = time.thread_time()
@@ -105,7 +112,7 @@ def test_a_field_that_takes_too_long_ends_its_own_forecast_alone(alone, monkeypa
                 pass
 
     honest = [score_day1(alone[name]) for name in "ac"]
-    monkeypatch.setattr(chunks.blosc, "decompress", decompressed)
+    monkeypatch.setattr(blosc, "decompress", decompressed)
     monkeypatch.setattr(chunks, "FIELD_CPU_S", 0.04)
 
     values = score_batch(together(alone))
@@ -118,7 +125,7 @@ def test_a_field_that_takes_too_long_ends_its_own_forecast_alone(alone, monkeypa
 
 
 @pytest.mark.parametrize("role", ["truth", "climatology", "baseline", "persistence"])
-def test_our_own_damage_concerns_all_and_is_blamed_on_none(alone, role):
+def test_our_own_damage_concerns_all_and_is_blamed_on_none(alone: Alone, role: str) -> None:
     spoil(alone["a"], "swapped")
     path = Path(alone["a"][role]["2t"])
     path.write_bytes(np.float32(np.nan).tobytes() + path.read_bytes()[4:])
@@ -127,7 +134,7 @@ def test_our_own_damage_concerns_all_and_is_blamed_on_none(alone, role):
         score_batch(together(alone))
 
 
-def test_day1_without_a_baseline_is_our_mistake_and_later_leads_need_none(alone):
+def test_day1_without_a_baseline_is_our_mistake_and_later_leads_need_none(alone: Alone) -> None:
     for payload in alone.values():
         del payload["baseline"], payload["persistence"]
 
@@ -139,7 +146,7 @@ def test_day1_without_a_baseline_is_our_mistake_and_later_leads_need_none(alone)
     ] * 2
 
 
-def test_persistence_and_gfs_make_every_measure_known(alone):
+def test_persistence_and_gfs_make_every_measure_known(alone: Alone) -> None:
     rows = score_batch(together(alone, "final", measures="plain"))["a"]["components"]
 
     assert all(value is not None for row in rows for value in row.values())

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.validator.areas import Weighting
-from gaia.tasks.defined_tasks.weather.validator.measures import field_components
+from gaia.tasks.defined_tasks.weather.validator.measures import Measures, field_components
 from tests.support.formulas import comparisons, errors
 
 Values = NDArray[np.float64]
@@ -51,7 +51,9 @@ def test_labelled_measures_equal_those_of_the_pipeline(weights: Weighting, corre
         "clone_distance": errors.clone_distance(f, g, weights),
     }
 
-    plain = field_components(*data, measures="gaia-2.9" if weights == "cos" else "plain")
+    forecast, truth, normal, baseline, earlier = data
+    measures: Measures = "gaia-2.9" if weights == "cos" else "plain"
+    plain = field_components(forecast, truth, normal, baseline, earlier, measures)
     for name in labelled.keys() - set(corrects):
         assert float(labelled[name]) == pytest.approx(getattr(plain, name), rel=1e-12, abs=1e-13), name
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import fields as members_of
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.validator.areas import row_weights
+from gaia.tasks.defined_tasks.weather.validator.blends import best_blend
 from gaia.tasks.defined_tasks.weather.validator.measures import (
     WEIGHTINGS,
     FieldComponents,
     Measures,
     References,
-    best_blend,
     field_components,
 )
 from tests.support.forecast_stores import a_field
@@ -40,6 +42,17 @@ def fields(seed: int, count: int = 5, shape: tuple[int, int] = (19, 36)) -> list
 def assert_same(one: FieldComponents, other: FieldComponents, rel: float, abs_: float = 0.0) -> None:
     for name in NAMES:
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=rel, abs=abs_), name
+
+
+def components_of(data: Iterable[NDArray[Any]], measures: Measures = "gaia-2.9") -> FieldComponents:
+    """Measure a forecast; `data` are it, the truth, climatology, baseline and persistence."""
+    forecast, truth, normal, baseline, earlier = data
+    return field_components(forecast, truth, normal, baseline, earlier, measures)
+
+
+def references_of(ours: Iterable[NDArray[Any]]) -> References:
+    truth, normal, baseline, earlier = ours
+    return References(truth, normal, baseline, earlier)
 
 
 def test_errors_are_those_worked_out_by_hand() -> None:
@@ -125,7 +138,9 @@ def test_an_anomaly_that_is_constant_has_no_correlation(offset: float) -> None:
 
 
 def test_what_needs_a_reference_is_undefined_without_it() -> None:
-    measured = field_components(*fields(4, 3))
+    forecast, truth, normal = fields(4, 3)
+
+    measured = field_components(forecast, truth, normal)
 
     needy = ("skill_gfs", "skill_persistence", "skill_blend", "pattern_correlation", "clone_distance")
     assert [getattr(measured, name) for name in needy] == [None] * len(needy)
@@ -142,16 +157,16 @@ def test_skill_over_a_perfect_reference_is_undefined() -> None:
     assert measured.skill_gfs is None
 
 
-def exact(
-    forecast: Values, truth: Values, normal: Values, gfs: Values, earlier: Values, measures: Measures
-) -> FieldComponents:
+def exact(data: Iterable[Values], measures: Measures) -> FieldComponents:
     """The same formulas with exact sums, point by point; the blend apart."""
-    weights = row_weights(forecast.shape[0], WEIGHTINGS[measures]).tolist()
-    columns = forecast.shape[1]
+    forecast, truth, normal, gfs, earlier = data
+    weights: list[float] = row_weights(forecast.shape[0], WEIGHTINGS[measures]).tolist()
+    columns: int = forecast.shape[1]
 
     def mean(values: Values) -> float:
-        rows = zip(weights, values.tolist(), strict=True)
-        return math.fsum(weight * value for weight, row in rows for value in row) / columns
+        rows: list[list[float]] = values.tolist()
+        pairs = zip(weights, rows, strict=True)
+        return math.fsum(weight * value for weight, row in pairs for value in row) / columns
 
     def deviation(values: Values) -> float:
         return math.sqrt(mean((values - mean(values)) ** 2))
@@ -196,30 +211,30 @@ def exact(
 def test_sums_are_exact_to_twelve_digits(measures: Measures, seed: int, columns: int, rows: int) -> None:
     data = fields(seed, shape=(rows, columns + 3))
 
-    measured = field_components(*data, measures=measures)
+    measured = components_of(data, measures)
 
-    assert_same(measured, exact(*data, measures), rel=1e-12, abs_=1e-12)
+    assert_same(measured, exact(data, measures), rel=1e-12, abs_=1e-12)
 
 
 def test_float32_fields_are_summed_in_float64() -> None:
     data = [field.astype(np.float32) for field in fields(6, shape=(181, 360))]
 
-    measured = field_components(*data)
+    measured = components_of(data)
 
-    assert measured == field_components(*(field.astype(np.float64) for field in data))
+    assert measured == components_of(field.astype(np.float64) for field in data)
 
 
 def test_a_forecast_of_more_digits_than_ours_is_not_rounded() -> None:
-    forecast, *ours = fields(7)
-    ours = [field.astype(np.float32) for field in ours]
+    forecast, *whole = fields(7)
+    ours = [field.astype(np.float32) for field in whole]
 
-    measured = field_components(forecast, *ours)
+    measured = components_of([forecast, *ours])
 
-    assert measured == field_components(forecast, *(field.astype(np.float64) for field in ours))
-    assert measured != field_components(forecast.astype(np.float32), *ours)
+    assert measured == components_of([forecast, *(field.astype(np.float64) for field in ours)])
+    assert measured != components_of([forecast.astype(np.float32), *ours])
 
 
-TURNS = {
+TURNS: dict[str, Callable[[Values, np.random.Generator], Values]] = {
     "flipped and rolled": lambda field, chance: np.roll(field[::-1], chance.integers(36), axis=1),
     "mirrored": lambda field, chance: field[:, ::-1],
     "columns in another order": lambda field, chance: field[:, chance.permutation(36)],
@@ -233,7 +248,7 @@ def test_turning_all_fields_alike_changes_nothing(measures: Measures, turn: str)
 
     turned = [np.ascontiguousarray(TURNS[turn](field, np.random.default_rng(1))) for field in data]
 
-    before, after = (field_components(*each, measures=measures) for each in (data, turned))
+    before, after = (components_of(each, measures) for each in (data, turned))
     assert_same(after, before, rel=1e-12, abs_=1e-13)
 
 
@@ -245,8 +260,8 @@ def test_measures_follow_scale_and_ignore_shift(
 ) -> None:
     data = fields(seed)
 
-    before = field_components(*data, measures=measures)
-    after = field_components(*(field * scale + shift for field in data), measures=measures)
+    before = components_of(data, measures)
+    after = components_of((field * scale + shift for field in data), measures)
 
     grows = {"rmse": 1, "mae": 1, "bias": 1, "error_sd": 1, "mse": 2, "clone_distance": 2}
     for name in NAMES:
@@ -290,7 +305,7 @@ def test_no_blend_of_references_beats_the_best_blend(seed: int, count: int, like
 def test_a_value_that_is_not_finite_is_seen_wherever_it_is(bad: float, place: tuple[int, int]) -> None:
     forecast, *ours = (field.astype(np.float32) for field in fields(9))
     forecast[place] = bad
-    references = References(*ours)
+    references = references_of(ours)
 
     compared = references.compare(forecast)
 
@@ -303,13 +318,13 @@ def test_our_own_damage_is_named(damaged: str) -> None:
     ours = dict(zip(["truth", "climatology", "baseline", "persistence"], fields(10, 4), strict=True))
     ours[damaged][18, 35] = np.nan
 
-    assert References(*ours.values()).damaged() == damaged
+    assert references_of(ours.values()).damaged() == damaged
 
 
 def test_extremes_come_with_the_sums() -> None:
     forecast, *ours = (field.astype(np.float32) for field in fields(11))
 
-    compared = References(*ours).compare(forecast)
+    compared = references_of(ours).compare(forecast)
 
     assert (compared.minimum, compared.maximum) == (forecast.min(), forecast.max())
 

@@ -7,9 +7,11 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gaia.localnet.archives.grib import era5_file, gfs_file
 from gaia.tasks.defined_tasks.weather.validator.physical_units import STANDARD_GRAVITY
@@ -28,7 +30,7 @@ from tests.support.gribs import (
 from tests.support.weather_handlers import gfs_compute
 
 
-def test_fields_come_out_north_first_in_float32_with_their_digests(tmp_path: Path):
+def test_fields_come_out_north_first_in_float32_with_their_digests(tmp_path: Path) -> None:
     content = gfs_file({"2t": a_field(), "u250": a_field(20.0)}, INIT_TIME, 12).content
 
     value = decode_gfs(tmp_path, content, ["2t", "u250"])
@@ -40,7 +42,7 @@ def test_fields_come_out_north_first_in_float32_with_their_digests(tmp_path: Pat
     assert value["digest"] == digest_of({n: e["sha256"] for n, e in value["fields"].items()})
 
 
-def test_height_of_gfs_becomes_geopotential(tmp_path: Path):
+def test_height_of_gfs_becomes_geopotential(tmp_path: Path) -> None:
     content = gfs_file({"z500": a_field(5500.0 * STANDARD_GRAVITY)}, INIT_TIME, 12).content
 
     value = decode_gfs(tmp_path, content, ["z500"])
@@ -48,7 +50,7 @@ def test_height_of_gfs_becomes_geopotential(tmp_path: Path):
     assert stored(value, "z500")[0, 0] == pytest.approx(53936.6, abs=0.2)
 
 
-def test_era5_holds_geopotential_as_it_is(tmp_path: Path):
+def test_era5_holds_geopotential_as_it_is(tmp_path: Path) -> None:
     content = era5_file([("z500", VALID_TIME, a_field(54000.0)), ("msl", VALID_TIME, a_field(1e5))])
 
     value = decode_era5(tmp_path, content, ["msl", "z500"])
@@ -57,7 +59,7 @@ def test_era5_holds_geopotential_as_it_is(tmp_path: Path):
     assert stored(value, "msl")[0, 0] == pytest.approx(1e5, abs=0.2)
 
 
-def test_rows_from_south_to_north_are_turned(tmp_path: Path):
+def test_rows_from_south_to_north_are_turned(tmp_path: Path) -> None:
     content = altered(
         era5_file([("2t", VALID_TIME, a_field())]),
         flip=True,
@@ -71,7 +73,7 @@ def test_rows_from_south_to_north_are_turned(tmp_path: Path):
     assert np.abs(stored(value, "2t") - a_field()).max() < 1e-3
 
 
-def test_messages_of_other_fields_are_passed_over(tmp_path: Path):
+def test_messages_of_other_fields_are_passed_over(tmp_path: Path) -> None:
     fields = {"2t": a_field(), "t850": a_field(), "t500": a_field()}
     content = gfs_file(fields, INIT_TIME, 12).content
     unknown = altered(gfs_file({"t850": a_field()}, INIT_TIME, 12).content, parameterNumber=6)
@@ -90,7 +92,9 @@ def test_messages_of_other_fields_are_passed_over(tmp_path: Path):
         ({"fields": ["2t", "msl", "10u"]}, "lacks 10u, msl"),
     ],
 )
-def test_file_that_is_not_what_was_asked_for_is_refused(tmp_path: Path, changed, complaint):
+def test_file_that_is_not_what_was_asked_for_is_refused(
+    tmp_path: Path, changed: dict[str, Any], complaint: str
+) -> None:
     content = gfs_file({"2t": a_field()}, INIT_TIME, 12).content
 
     with pytest.raises(TransientError, match=complaint):
@@ -106,38 +110,40 @@ def test_file_that_is_not_what_was_asked_for_is_refused(tmp_path: Path, changed,
         ({"scaledValueOfFirstFixedSurface": 80}, "lacks 2t"),
     ],
 )
-def test_message_with_another_identity_is_refused(tmp_path: Path, keys, complaint):
+def test_message_with_another_identity_is_refused(
+    tmp_path: Path, keys: dict[str, Any], complaint: str
+) -> None:
     content = altered(gfs_file({"2t": a_field()}, INIT_TIME, 12).content, **keys)
 
     with pytest.raises(TransientError, match=complaint):
         decode_gfs(tmp_path, content, ["2t"])
 
 
-def test_field_held_twice_is_refused(tmp_path: Path):
+def test_field_held_twice_is_refused(tmp_path: Path) -> None:
     content = gfs_file({"2t": a_field()}, INIT_TIME, 12).content
 
     with pytest.raises(TransientError, match="twice"):
         decode_gfs(tmp_path, content * 2, ["2t"])
 
 
-def test_impossible_weather_is_refused(tmp_path: Path):
+def test_impossible_weather_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="ranges from 20 to 30 K"):
         decode_era5(tmp_path, era5_file([("2t", VALID_TIME, a_field(20.0))]), ["2t"])
 
 
-def test_era5_of_another_time_is_refused(tmp_path: Path):
+def test_era5_of_another_time_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="ERA5 file holds 2t of 2026-03-25T12"):
         decode_era5(tmp_path, era5_file([("2t", VALID_TIME, a_field())]), ["2t"], INIT_TIME)
 
 
-def test_cut_file_is_refused(tmp_path: Path):
+def test_cut_file_is_refused(tmp_path: Path) -> None:
     content = era5_file([("2t", VALID_TIME, a_field())])
 
     with pytest.raises(TransientError, match="cannot be read"):
         decode_era5(tmp_path, content[: len(content) // 2], ["2t"])
 
 
-def test_missing_file_is_refused(tmp_path: Path):
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match="cannot be read"):
         gfs_compute(
             {
@@ -156,9 +162,11 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.metadata: dict[str, dict] = {}
+        self.metadata: dict[str, dict[str, Any]] = {}
 
-    def add(self, name: str, dimensions: list[str], values: np.ndarray, chunks: list[int], **more) -> None:
+    def add(
+        self, name: str, dimensions: list[str], values: NDArray[Any], chunks: list[int], **more: object
+    ) -> None:
         self.metadata[f"{name}/.zattrs"] = {"_ARRAY_DIMENSIONS": dimensions}
         self.metadata[f"{name}/.zarray"] = {
             "shape": list(values.shape),
@@ -196,14 +204,14 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def test_climatology_in_any_orientation_comes_out_north_first(store):
+def test_climatology_in_any_orientation_comes_out_north_first(store: Store) -> None:
     field = store.reader().field("2t", datetime(2026, 2, 1, 18, tzinfo=UTC), "1.0")
 
     lat, lon = np.linspace(90, -90, 181)[:, None], np.arange(360)[None, :]
     assert np.allclose(field, 280 + lat / 10 + lon / 100, atol=1e-3)
 
 
-def test_climatology_takes_the_hour_before(store):
+def test_climatology_takes_the_hour_before(store: Store) -> None:
     morning, noon = (
         store.reader().field("2t", datetime(2026, 1, 31, hour, tzinfo=UTC), "1.0") for hour in (11, 12)
     )
@@ -211,12 +219,12 @@ def test_climatology_takes_the_hour_before(store):
     assert np.allclose(noon - morning, 20.0, atol=1e-3)
 
 
-def test_climatology_that_lacks_the_day_is_refused(store):
+def test_climatology_that_lacks_the_day_is_refused(store: Store) -> None:
     with pytest.raises(TransientError, match="lacks dayofyear 33"):
         store.reader().field("2t", datetime(2026, 2, 2, tzinfo=UTC), "1.0")
 
 
-def test_climatology_on_a_coarser_grid_is_refused(store):
+def test_climatology_on_a_coarser_grid_is_refused(store: Store) -> None:
     with pytest.raises(TransientError, match="lacks latitude"):
         store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "0.25")
 
@@ -232,14 +240,16 @@ def test_climatology_on_a_coarser_grid_is_refused(store):
         ({"compressor": {"id": "blosc", "cname": "lz4"}}, "climatology chunk"),
     ],
 )
-def test_array_in_an_unexpected_form_is_refused(store, changed, complaint):
+def test_array_in_an_unexpected_form_is_refused(
+    store: Store, changed: dict[str, Any], complaint: str
+) -> None:
     store.metadata["2m_temperature/.zarray"] |= changed
 
     with pytest.raises(TransientError, match=complaint):
         store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "1.0")
 
 
-def test_missing_array_chunk_or_store_is_refused(store, tmp_path: Path):
+def test_missing_array_chunk_or_store_is_refused(store: Store, tmp_path: Path) -> None:
     moment = datetime(2026, 2, 1, tzinfo=UTC)
 
     with pytest.raises(TransientError, match="does not describe geopotential"):
@@ -251,7 +261,7 @@ def test_missing_array_chunk_or_store_is_refused(store, tmp_path: Path):
         ClimatologyReader(tmp_path / "none")
 
 
-def test_coordinates_must_be_lines_and_fields_planes(store):
+def test_coordinates_must_be_lines_and_fields_planes(store: Store) -> None:
     store.metadata["2m_temperature/.zattrs"]["_ARRAY_DIMENSIONS"] = ["hour", "dayofyear", "x", "y"]
     with pytest.raises(TransientError, match="has dimensions"):
         store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "1.0")
@@ -269,7 +279,7 @@ def test_coordinates_must_be_lines_and_fields_planes(store):
         store.reader().field("2t", datetime(2026, 2, 1, tzinfo=UTC), "1.0")
 
 
-def test_units_scale_and_offset_that_a_store_states_are_honoured(store):
+def test_units_scale_and_offset_that_a_store_states_are_honoured(store: Store) -> None:
     moment = datetime(2026, 2, 1, tzinfo=UTC)
     plain = store.reader().field("2t", moment, "1.0")
 
@@ -280,7 +290,7 @@ def test_units_scale_and_offset_that_a_store_states_are_honoured(store):
 
 
 @pytest.mark.parametrize("unit", ["degC", "m s**-1", "kelvins"])
-def test_climatology_in_another_unit_is_refused(store, unit):
+def test_climatology_in_another_unit_is_refused(store: Store, unit: str) -> None:
     store.metadata["2m_temperature/.zattrs"]["units"] = unit
 
     with pytest.raises(TransientError, match=f"in {re.escape(unit)}, not in K"):
@@ -288,7 +298,7 @@ def test_climatology_in_another_unit_is_refused(store, unit):
 
 
 @pytest.mark.parametrize("hours", [[6, 18], [12, 24], [0, 6], [12, 0]])
-def test_hours_that_are_not_evenly_spaced_from_midnight_are_refused(tmp_path: Path, hours):
+def test_hours_that_are_not_evenly_spaced_from_midnight_are_refused(tmp_path: Path, hours: list[int]) -> None:
     store = Store(tmp_path)
     store.add("hour", ["hour"], np.array(hours), [2])
     store.add("dayofyear", ["dayofyear"], np.array([32]), [1])
@@ -301,7 +311,7 @@ def test_hours_that_are_not_evenly_spaced_from_midnight_are_refused(tmp_path: Pa
         store.reader().field("2t", datetime(2026, 2, 1, 18, tzinfo=UTC), "1.0")
 
 
-def test_coordinates_longer_than_the_array_are_refused(store):
+def test_coordinates_longer_than_the_array_are_refused(store: Store) -> None:
     store.metadata["2m_temperature/.zarray"] |= {"shape": [2, 2, 720, 300]}
 
     with pytest.raises(TransientError, match="300 of 361 latitude"):

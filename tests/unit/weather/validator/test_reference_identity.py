@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import eccodes
 import numpy as np
@@ -34,20 +35,20 @@ def with_points_missing(content: bytes, points: int, **keys: object) -> bytes:
     for key, value in {**keys, "missingValue": MISSING}.items():
         eccodes.codes_set(message, key, value)
     eccodes.codes_set_values(message, values)
-    result = eccodes.codes_get_message(message)
+    result: bytes = eccodes.codes_get_message(message)
     eccodes.codes_release(message)
     return result
 
 
 @pytest.mark.parametrize("packing", ["grid_complex", "grid_complex_spatial_differencing"])
-def test_points_that_packing_marks_as_missing_are_refused(tmp_path: Path, packing):
+def test_points_that_packing_marks_as_missing_are_refused(tmp_path: Path, packing: str) -> None:
     content = with_points_missing(gfs_message(), 5000, packingType=packing, missingValueManagementUsed=1)
 
     with pytest.raises(TransientError, match="z500 with 5000 points missing"):
         decode_gfs(tmp_path, content, ["z500"])
 
 
-def test_points_that_a_bitmap_leaves_out_are_refused(tmp_path: Path):
+def test_points_that_a_bitmap_leaves_out_are_refused(tmp_path: Path) -> None:
     content = with_points_missing(gfs_message(), 5000, bitmapPresent=1, packingType="grid_simple")
 
     with pytest.raises(TransientError, match="z500 with 5000 points missing"):
@@ -61,7 +62,9 @@ def test_points_that_a_bitmap_leaves_out_are_refused(tmp_path: Path):
         {"bitmapPresent": 1, "packingType": "grid_simple"},
     ],
 )
-def test_marks_of_missing_points_of_which_there_are_none_do_no_harm(tmp_path: Path, keys):
+def test_marks_of_missing_points_of_which_there_are_none_do_no_harm(
+    tmp_path: Path, keys: dict[str, Any]
+) -> None:
     content = with_points_missing(gfs_message(), 0, **keys)
 
     value = decode_gfs(tmp_path, content, ["z500"])
@@ -69,7 +72,7 @@ def test_marks_of_missing_points_of_which_there_are_none_do_no_harm(tmp_path: Pa
     assert np.abs(stored(value, "z500") - GEOPOTENTIAL).max() < 1.0
 
 
-def test_a_value_that_happens_to_be_9999_is_weather(tmp_path: Path):
+def test_a_value_that_happens_to_be_9999_is_weather(tmp_path: Path) -> None:
     heights = np.linspace(9990.0, 10010.0, 181 * 360).reshape(181, 360).astype(np.float32)
     content = gfs_file({"z300": heights * STANDARD_GRAVITY}, INIT_TIME, 12).content
 
@@ -79,7 +82,7 @@ def test_a_value_that_happens_to_be_9999_is_weather(tmp_path: Path):
 
 
 @pytest.mark.parametrize("template", [1, 2, 8, 11, 12])
-def test_gfs_of_an_ensemble_or_over_a_period_is_refused(tmp_path: Path, template):
+def test_gfs_of_an_ensemble_or_over_a_period_is_refused(tmp_path: Path, template: int) -> None:
     content = altered(gfs_message(), productDefinitionTemplateNumber=template)
 
     with pytest.raises(TransientError, match=f"over a period .template {template}"):
@@ -87,7 +90,7 @@ def test_gfs_of_an_ensemble_or_over_a_period_is_refused(tmp_path: Path, template
 
 
 @pytest.mark.parametrize(("lead_hours", "kind"), [(12, 0), (12, 3), (12, 4), (0, 4)])
-def test_gfs_of_another_kind_of_run_is_refused(tmp_path: Path, lead_hours, kind):
+def test_gfs_of_another_kind_of_run_is_refused(tmp_path: Path, lead_hours: int, kind: int) -> None:
     content = altered(gfs_message(lead_hours), typeOfProcessedData=kind)
 
     with pytest.raises(TransientError, match="z500 of dataType"):
@@ -95,7 +98,7 @@ def test_gfs_of_another_kind_of_run_is_refused(tmp_path: Path, lead_hours, kind)
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-def test_gfs_at_its_start_may_be_called_analysis_or_forecast(tmp_path: Path, kind):
+def test_gfs_at_its_start_may_be_called_analysis_or_forecast(tmp_path: Path, kind: int) -> None:
     content = altered(gfs_message(0), typeOfProcessedData=kind)
 
     assert list(decode_gfs(tmp_path, content, ["z500"], lead_hours=0)["fields"]) == ["z500"]
@@ -114,15 +117,18 @@ def test_gfs_at_its_start_may_be_called_analysis_or_forecast(tmp_path: Path, kin
         ("deleteLocalDefinition", 1, "class unknown"),
     ],
 )
-def test_field_of_ecmwf_that_is_not_the_reanalysis_is_refused(tmp_path: Path, key, value, complaint):
-    content = altered(era5_message(), **{key: value})
+def test_field_of_ecmwf_that_is_not_the_reanalysis_is_refused(
+    tmp_path: Path, key: str, value: int | str, complaint: str
+) -> None:
+    keys: dict[str, Any] = {key: value}
+    content = altered(era5_message(), **keys)
 
     with pytest.raises(TransientError, match=complaint):
         decode_era5(tmp_path, content, ["2t"])
 
 
 @pytest.mark.parametrize("version", ["0001", "0005"])
-def test_version_of_era5_is_recorded(tmp_path: Path, version):
+def test_version_of_era5_is_recorded(tmp_path: Path, version: str) -> None:
     content = altered(era5_message(), expver=version)
 
     value = decode_era5(tmp_path, content, ["2t"])
@@ -130,7 +136,7 @@ def test_version_of_era5_is_recorded(tmp_path: Path, version):
     assert value["fields"]["2t"]["expver"] == version
 
 
-def test_gfs_has_no_version_to_record(tmp_path: Path):
+def test_gfs_has_no_version_to_record(tmp_path: Path) -> None:
     assert set(decode_gfs(tmp_path, gfs_message(), ["z500"])["fields"]["z500"]) == {"path", "sha256"}
 
 
@@ -160,21 +166,21 @@ HALF_GLOBE = {
     ],
 )
 def test_grid_with_the_right_first_corner_but_another_extent_is_refused(
-    tmp_path: Path, keys: dict, decode: Callable
-):
+    tmp_path: Path, keys: dict[str, float], decode: Callable[[Path, dict[str, float]], object]
+) -> None:
     with pytest.raises(TransientError, match="on another grid"):
         decode(tmp_path, keys)
 
 
 @pytest.mark.parametrize("keys", [{"yearOfCentury": 0, "month": 0}, {"day": 0}, {"hour": 25}])
-def test_date_that_is_none_is_refused_by_name(tmp_path: Path, keys):
+def test_date_that_is_none_is_refused_by_name(tmp_path: Path, keys: dict[str, Any]) -> None:
     content = altered(era5_message(), **keys)
 
     with pytest.raises(TransientError):
         decode_era5(tmp_path, content, ["2t"])
 
 
-def test_fields_are_named_by_what_they_hold(tmp_path: Path):
+def test_fields_are_named_by_what_they_hold(tmp_path: Path) -> None:
     first = decode_gfs(tmp_path, gfs_message(), ["z500"])["fields"]["z500"]
     before = Path(first["path"]).read_bytes()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from bittensor_core import Keypair
@@ -14,6 +16,7 @@ from gaia.tasks.defined_tasks.weather.variables import ALL_FIELDS
 from gaia.tasks.defined_tasks.weather.wire.manifest import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
+    FrozenManifest,
     build_manifest,
     require_store_path,
     verify_manifest,
@@ -26,16 +29,16 @@ HOTKEY = ALICE.ss58_address
 DIGEST = "49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69"
 
 
-def verified(content: bytes, hotkey: str = HOTKEY, signer: Keypair = ALICE):
+def verified(content: bytes, hotkey: str = HOTKEY, signer: Keypair = ALICE) -> FrozenManifest:
     return verify_manifest(content, bytes(signer.sign(content)), hashlib.sha256(content).hexdigest(), hotkey)
 
 
-def a_manifest(**changes) -> bytes:
+def a_manifest(**changes: Any) -> bytes:
     members = json.loads(build_manifest(HOTKEY, {"2t/0.0.0": DIGEST})) | changes
     return json.dumps(members, sort_keys=True, indent=4).encode()
 
 
-def test_manifest_has_the_bytes_of_the_protocol():
+def test_manifest_has_the_bytes_of_the_protocol() -> None:
     content = build_manifest(HOTKEY, {"2t/0.0.0": DIGEST})
 
     assert len(content) == 329
@@ -43,7 +46,7 @@ def test_manifest_has_the_bytes_of_the_protocol():
     assert hashlib.sha256(content).hexdigest() == expected
 
 
-def test_signed_manifest_is_frozen_with_its_files():
+def test_signed_manifest_is_frozen_with_its_files() -> None:
     frozen = verified(a_manifest())
 
     assert frozen.files == {"2t/0.0.0": DIGEST}
@@ -75,12 +78,12 @@ def test_signed_manifest_is_frozen_with_its_files():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_manifest_that_breaks_the_protocol_is_refused(content, reason):
+def test_manifest_that_breaks_the_protocol_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(MinerFault, match=reason):
         verified(content)
 
 
-def test_manifest_of_a_whole_forecast_is_far_from_the_limits():
+def test_manifest_of_a_whole_forecast_is_far_from_the_limits() -> None:
     paths = [chunk_path(field, 6 * (step + 1), 6) for field in ALL_FIELDS for step in range(40)]
 
     frozen = verified(build_manifest(HOTKEY, dict.fromkeys(paths, DIGEST)))
@@ -89,7 +92,9 @@ def test_manifest_of_a_whole_forecast_is_far_from_the_limits():
     assert 2 * len(build_manifest(HOTKEY, frozen.files)) < MAX_MANIFEST_BYTES
 
 
-def test_check_that_ends_in_an_error_nobody_foresaw_is_an_error_of_the_miner(monkeypatch):
+def test_check_that_ends_in_an_error_nobody_foresaw_is_an_error_of_the_miner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(*arguments: object) -> bool:
         raise BufferError("a bug of a library")
 
@@ -100,7 +105,7 @@ def test_check_that_ends_in_an_error_nobody_foresaw_is_an_error_of_the_miner(mon
         verified(content)
 
 
-def test_manifest_other_than_the_claimed_one_is_refused():
+def test_manifest_other_than_the_claimed_one_is_refused() -> None:
     content = a_manifest()
 
     with pytest.raises(MinerFault, match="the miner claimed"):
@@ -108,7 +113,7 @@ def test_manifest_other_than_the_claimed_one_is_refused():
 
 
 @pytest.mark.parametrize("cut", [bytes, lambda signature: signature[:63], lambda signature: b"\x00" * 64])
-def test_signature_that_does_not_fit_is_refused(cut):
+def test_signature_that_does_not_fit_is_refused(cut: Callable[[bytes], bytes]) -> None:
     content = a_manifest()
     signature = cut(bytes(ALICE.sign(content))) if cut is not bytes else b""
 
@@ -116,18 +121,18 @@ def test_signature_that_does_not_fit_is_refused(cut):
         verify_manifest(content, signature, hashlib.sha256(content).hexdigest(), HOTKEY)
 
 
-def test_signature_of_another_key_is_refused():
+def test_signature_of_another_key_is_refused() -> None:
     with pytest.raises(MinerFault, match="signature"):
         verified(a_manifest(), signer=Keypair.create_from_uri("//Bob"))
 
 
-def test_hotkey_that_is_no_address_is_refused():
+def test_hotkey_that_is_no_address_is_refused() -> None:
     with pytest.raises(MinerFault, match="signature"):
         verified(a_manifest(signer_hotkey_ss58="junk"), hotkey="junk")
 
 
 @pytest.mark.parametrize("path", [".zarray", "2t/.zattrs", "t/39.12.0.0", "manifest.json"])
-def test_plain_relative_path_is_allowed(path):
+def test_plain_relative_path_is_allowed(path: str) -> None:
     assert require_store_path(path) == path
 
 
@@ -150,12 +155,12 @@ def test_plain_relative_path_is_allowed(path):
         "/".join("a" * 9),
     ],
 )
-def test_path_that_could_leave_the_store_is_refused(path):
+def test_path_that_could_leave_the_store_is_refused(path: str) -> None:
     with pytest.raises(MinerFault, match="not allowed"):
         require_store_path(path)
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_verified_or_are_the_miners_fault(content):
+def test_any_bytes_are_verified_or_are_the_miners_fault(content: bytes) -> None:
     with pytest.raises(MinerFault):
         verified(content)

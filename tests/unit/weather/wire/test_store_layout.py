@@ -14,7 +14,7 @@ DIGEST = "49a8f5c06e3ecf6e215b990dcf8839191b441afef34d7026494f4d3268f38a69"
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_what_is_fetched_is_limited_as_what_is_read(grid):
+def test_what_is_fetched_is_limited_as_what_is_read(grid: str) -> None:
     contract = Contract(grid=grid, steps=40, step_hours=6)
 
     assert chunk_max_bytes(grid) == file_max_bytes("z/39.12.0.0", grid) == contract.chunk_max_bytes

@@ -43,15 +43,14 @@ from gaia.tasks.defined_tasks.weather.units import (
     StoredGramMatrix,
 )
 from gaia.validator.db import gram_matrices, queries
-from gaia.validator.db.connection import Database
 from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
 from gaia.validator.utils.identities import Hotkey, JobId, RunId
 from gaia.validator.utils.ipc_types import Priority
-from gaia.validator.utils.settings.handed import WeatherSettings
 
 if TYPE_CHECKING:
-    from gaia.validator.db.connection import Connection
+    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.rules.base import Measures
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.rules.base import Measures
 
 
 class ReferenceSource(StrEnum):

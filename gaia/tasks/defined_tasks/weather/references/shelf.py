@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Archives, UnitRunner
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, ReferenceFiles, paths_of
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, ReferenceSource
@@ -28,16 +28,19 @@ from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal
 from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import DecodeGfs, DecodeVerification, StoredFields
 from gaia.validator.db import queries
-from gaia.validator.db.connection import Database
-from gaia.validator.db.queries import ReferenceSet
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
 from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Priority
-from gaia.validator.utils.settings.contract import ContractSettings
-from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.pool import PoolSettings
-from gaia.validator.utils.settings.sources import SourcesSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Archives, UnitRunner
+    from gaia.validator.db.connection import Database
+    from gaia.validator.db.queries import ReferenceSet
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +62,7 @@ class ReferenceShelf:
         sources: SourcesSettings,
         files: FilesSettings,
         limits: PoolSettings,
+        *,
         database: Database,
         archives: Archives,
         pool: UnitRunner,

@@ -58,7 +58,7 @@ def lead_score(components: Sequence[Component], expected_fields: Sequence[str]) 
 
 
 def overall_score(
-    day1: float | None,
+    _day1: float | None,
     lead_scores: Mapping[int, float],
     expected_leads: Sequence[int],
 ) -> float:

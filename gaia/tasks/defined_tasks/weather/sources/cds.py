@@ -9,12 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.cds_jobs import Job, JobFile, Request
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal, words_of
 from gaia.tasks.defined_tasks.weather.sources.transfer import (
@@ -28,7 +27,10 @@ from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.files import whole_file
-from gaia.validator.utils.settings.sources import SourcesSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -158,7 +160,7 @@ class CdsEra5Archive:
         give_up_at = time.monotonic() + self._patience_s
         pause_s = _FIRST_POLL_S
         while True:
-            answer = await self._ask("GET", f"/jobs/{job.job_id}", valid_time)
+            answer = await self._ask("GET", f"/jobs/{job.job_id}")
             if answer.status in (404, 410):
                 jobs.forget(request)
             status = _decoded(self._served(answer, valid_time), _StatusInfo).status
@@ -167,7 +169,7 @@ class CdsEra5Archive:
             if status not in ("accepted", "running"):
                 jobs.forget(request)
                 # The results of a failed job are an answer of 400 with the reason.
-                self._served(await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time), valid_time)
+                self._served(await self._ask("GET", f"/jobs/{job.job_id}/results"), valid_time)
                 raise TransientError(f"job {job.job_id} of the Climate Data Store is {status[:50]}")
             if time.monotonic() + pause_s > give_up_at:
                 now = self._clock.now()
@@ -182,7 +184,7 @@ class CdsEra5Archive:
 
     async def _submit(self, request: Request, valid_time: datetime, jobs: JobFile) -> Job:
         path = f"/processes/{request.dataset}/execution"
-        answer = await self._ask("POST", path, valid_time, json={"inputs": request.inputs})
+        answer = await self._ask("POST", path, json={"inputs": request.inputs})
         job_id = _decoded(self._served(answer, valid_time), _StatusInfo).job_id
         if not _JOB_ID.fullmatch(job_id):
             raise TransientError(f"the Climate Data Store calls a job {job_id[:100]!r}")
@@ -195,14 +197,10 @@ class CdsEra5Archive:
         job = jobs.find(request, self._clock.now())
         if job is None:
             raise TransientError("the job of the Climate Data Store is too old")
-        answer = await self._ask("GET", f"/jobs/{job.job_id}/results", valid_time)
+        answer = await self._ask("GET", f"/jobs/{job.job_id}/results")
         try:
             file = _decoded(self._served(answer, valid_time), _Results).asset.value
-            if not 0 < file.size_bytes <= _ASSET_LIMIT_BYTES:
-                raise TransientError(f"the Climate Data Store offers a file of {file.size_bytes} bytes")
-            await self._transfer.download(file.href, part, file.size_bytes)
-            if file.md5 and file.md5 != await asyncio.to_thread(_md5, part):
-                raise TransientError(f"the file of job {job.job_id} differs from its checksum")
+            await self._download(job, file, part)
         except SourceRefusal as error:
             if error.reason is Reason.OTHER:
                 jobs.forget(request)
@@ -211,7 +209,14 @@ class CdsEra5Archive:
             jobs.forget(request)
             raise
 
-    async def _ask(self, method: str, path: str, valid_time: datetime, *, json: Any = None) -> Answer:
+    async def _download(self, job: Job, file: _File, part: Path) -> None:
+        if not 0 < file.size_bytes <= _ASSET_LIMIT_BYTES:
+            raise TransientError(f"the Climate Data Store offers a file of {file.size_bytes} bytes")
+        await self._transfer.download(file.href, part, file.size_bytes)
+        if file.md5 and file.md5 != await asyncio.to_thread(_md5, part):
+            raise TransientError(f"the file of job {job.job_id} differs from its checksum")
+
+    async def _ask(self, method: str, path: str, *, json: Any = None) -> Answer:
         return await self._transfer.request(
             method,
             self._url + path,

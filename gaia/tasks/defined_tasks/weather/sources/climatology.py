@@ -10,17 +10,19 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import whole_file
-from gaia.validator.utils.settings.sources import SourcesSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 _METADATA = ".zmetadata"
 _METADATA_LIMIT_BYTES = 16 << 20

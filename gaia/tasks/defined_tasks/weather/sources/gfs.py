@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gaia.tasks.defined_tasks.base import Clock
 from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS, GfsLayout
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, SourceRefusal
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
@@ -20,7 +19,10 @@ from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.files import whole_file
-from gaia.validator.utils.settings.sources import SourcesSettings
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
 

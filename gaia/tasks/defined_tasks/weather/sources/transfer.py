@@ -65,7 +65,7 @@ class Transfer:
             If the source is unreachable, is too slow, breaks off, or sends more than `limit_bytes`
             or less than it announced.
         """
-        async with self._exchange(method, url, headers, json, is_secret) as response:
+        async with self._exchange(method, url, headers, json, is_secret=is_secret) as response:
             is_wanted = 200 <= response.status_code < 300
             content = bytearray()
             async for part in response.aiter_raw():
@@ -113,7 +113,7 @@ class Transfer:
 
     @asynccontextmanager
     async def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str] | None, json: Any, is_secret: bool
+        self, method: str, url: str, headers: Mapping[str, str] | None, json: Any, *, is_secret: bool
     ) -> AsyncIterator[httpx.Response]:
         if self._client is None:
             # A proxy of the environment is used, but never for this machine itself.
@@ -122,7 +122,7 @@ class Transfer:
             )
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._send(self._client, method, url, headers, json, is_secret)
+                response = await self._send(self._client, method, url, headers, json, is_secret=is_secret)
                 try:
                     yield response
                 finally:
@@ -148,6 +148,7 @@ class Transfer:
         url: str,
         headers: Mapping[str, str] | None,
         json: Any,
+        *,
         is_secret: bool,
     ) -> httpx.Response:
         """Return the first answer that is not a redirect to follow; its body is unread."""
@@ -162,7 +163,7 @@ class Transfer:
                 raise TransientError(
                     f"{self._source}: {type(error).__name__} over {url}, which sends us on to {place}: {error}"
                 ) from error
-            onward = _onward(method, place, response, is_secret)
+            onward = _onward(method, place, response, is_secret=is_secret)
             if onward is None:
                 return response
             await response.aclose()
@@ -174,7 +175,7 @@ class Transfer:
             raise TransientError(f"{self._source} sent more than {limit_bytes} bytes of {url}")
 
 
-def _onward(method: str, place: httpx.URL, response: httpx.Response, is_secret: bool) -> httpx.URL | None:
+def _onward(method: str, place: httpx.URL, response: httpx.Response, *, is_secret: bool) -> httpx.URL | None:
     """Return the target of a redirect that may be followed; else None."""
     keeps_method = response.status_code in (307, 308)
     if not (keeps_method or (method == "GET" and response.status_code in (301, 302, 303))):

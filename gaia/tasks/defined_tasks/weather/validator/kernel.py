@@ -336,19 +336,21 @@ _PERSISTENCE = (_persistence_terms, len(PersistenceSums._fields))
 _FORECAST = (_forecast_terms, len(ForecastSums._fields))
 
 
-def _truth_row_of(typing: Any, o: Any, c: Any, g: Any, s: Any, out: Any) -> Any:
+def _truth_row_of(_typing: Any, o: Any, c: Any, g: Any, s: Any, out: Any) -> Any:
     return types.void(o, c, g, s, out), _generated(_TRUTH)
 
 
-def _persistence_row_of(typing: Any, o: Any, c: Any, g: Any, p: Any, s: Any, out: Any) -> Any:
+def _persistence_row_of(_typing: Any, o: Any, c: Any, g: Any, p: Any, s: Any, out: Any) -> Any:
     return types.void(o, c, g, p, s, out), _generated(_PERSISTENCE)
 
 
-def _forecast_row_of(typing: Any, f: Any, o: Any, c: Any, g: Any, s: Any, out: Any) -> Any:
+def _forecast_row_of(_typing: Any, f: Any, o: Any, c: Any, g: Any, s: Any, out: Any) -> Any:
     return types.void(f, o, c, g, s, out), _generated(_FORECAST)
 
 
-def _both_row_of(typing: Any, f: Any, o: Any, c: Any, g: Any, s: Any, out: Any, other: Any) -> Any:
+def _both_row_of(  # noqa: PLR0917 - numba passes them by position
+    _typing: Any, f: Any, o: Any, c: Any, g: Any, s: Any, out: Any, other: Any
+) -> Any:
     return types.void(f, o, c, g, s, out, other), _generated(_FORECAST, _TRUTH)
 
 

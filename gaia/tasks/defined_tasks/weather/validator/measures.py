@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaia.tasks.defined_tasks.weather.validator import kernel
 from gaia.tasks.defined_tasks.weather.validator.areas import (
@@ -27,6 +26,9 @@ from gaia.tasks.defined_tasks.weather.validator.kernel import (
     Values,
 )
 from gaia.tasks.defined_tasks.weather.variables import GRIDS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Measures = Literal["gaia-2.9", "plain"]
 """Ways to measure.

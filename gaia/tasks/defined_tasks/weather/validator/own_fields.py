@@ -6,22 +6,25 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gaia.tasks.defined_tasks.weather.rules.base import Component
-from gaia.tasks.defined_tasks.weather.units import LeadUnit
-from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import Sketch, SketchFile
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     SketchPoints,
     error_sketch,
     sketch_points,
 )
 from gaia.tasks.defined_tasks.weather.validator.measures import References
-from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Field, MinerStore
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.units import LeadUnit
+    from gaia.tasks.defined_tasks.weather.validator.copies.sketch_files import Sketch, SketchFile
+    from gaia.tasks.defined_tasks.weather.validator.reading.chunks import Field, MinerStore
 
 
 class OwnFields:
@@ -82,11 +85,11 @@ class OwnFields:
         compared = self.references.compare(forecast)
         self.require_whole()
         require_plausible(
-            compared.is_finite,
             compared.minimum,
             compared.maximum,
             self.field,
             f"{self.field} at lead {request.lead_hours} h",
+            is_finite=compared.is_finite,
         )
         measured = asdict(compared.components(request.measures))
         if sketch is not None:
@@ -99,7 +102,7 @@ def chunk_digest(store: MinerStore, field: str, lead_hours: int) -> str:
     return store.digests[chunk_path(field, lead_hours, store.contract.step_hours)]
 
 
-def require_plausible(is_finite: bool, smallest: float, largest: float, name: str, what: str) -> None:
+def require_plausible(smallest: float, largest: float, name: str, what: str, *, is_finite: bool) -> None:
     """Raise unless the range of values is possible weather.
 
     Raises

@@ -41,7 +41,7 @@ def shares(
     runs: Sequence[Run],
     eligible: Collection[str],
     contrast_gamma: float,
-    copies: Copies,
+    _copies: Copies,
 ) -> dict[str, float]:
     """Return the weights of eligible hotkeys from their means over the window."""
     means = window_means(runs)

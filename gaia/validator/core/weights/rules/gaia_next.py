@@ -42,7 +42,7 @@ def run_scores(entries: Mapping[str, Entry]) -> Run:
 def shares(
     runs: Sequence[Run],
     eligible: Collection[str],
-    contrast_gamma: float,
+    _contrast_gamma: float,
     copies: Copies,
 ) -> dict[str, float]:
     """Return the shares of eligible hotkeys: lower bounds of skill, with each piece of work paid once."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gaia.localnet.archives.grib import era5_file, gfs_file
 from gaia.localnet.weather.replay import FIRST_FRAME, STEP, WeatherReplay
@@ -18,23 +20,23 @@ REPLAY = WeatherReplay()
 FIELDS = REPLAY.fields
 
 
-def weather(field: str, step: int = 2) -> np.ndarray:
+def weather(field: str, step: int = 2) -> NDArray[np.float32]:
     return REPLAY.truth(FIRST_FRAME + step * STEP, field, "1.0")
 
 
-def climatology(field: str) -> np.ndarray:
+def climatology(field: str) -> NDArray[np.float32]:
     return REPLAY.climatology(field, "1.0")
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_all_weather_there_is_passes(field):
+def test_all_weather_there_is_passes(field: str) -> None:
     for step in range(24):
         require_likely(field, weather(field, step), climatology(field))
 
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("lead_hours", [0, 12, 120, 240])
-def test_forecasts_of_the_local_subnet_pass(field, lead_hours):
+def test_forecasts_of_the_local_subnet_pass(field: str, lead_hours: int) -> None:
     for day in range(3):
         init_time = FIRST_FRAME + timedelta(days=day)
         forecast = REPLAY.gfs_forecast(init_time, lead_hours, field, "1.0")
@@ -43,13 +45,13 @@ def test_forecasts_of_the_local_subnet_pass(field, lead_hours):
 
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("warmer", [-1, 1])
-def test_a_globe_far_from_its_climatology_passes(field, warmer):
+def test_a_globe_far_from_its_climatology_passes(field: str, warmer: int) -> None:
     usual = climatology(field)
     require_likely(field, weather(field) + warmer * 0.15 * usual.std(), usual)
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_constant_field_is_refused(field):
+def test_a_constant_field_is_refused(field: str) -> None:
     with pytest.raises(TransientError, match="cannot have mean"):
         require_likely(field, np.full((181, 360), climatology(field).mean()), climatology(field))
 
@@ -58,7 +60,7 @@ def test_a_constant_field_is_refused(field):
     ("field", "other"),
     [("t500", "t850"), ("t850", "t500"), ("z500", "z850"), ("z850", "z500"), ("2t", "t500")],
 )
-def test_another_level_is_refused(field, other):
+def test_another_level_is_refused(field: str, other: str) -> None:
     with pytest.raises(TransientError, match="cannot have mean"):
         require_likely(field, weather(other), climatology(field))
 
@@ -74,19 +76,19 @@ def test_another_level_is_refused(field, other):
         ("10v", 1.94384, 0.0),
     ],
 )
-def test_another_unit_is_refused(field, factor, offset):
+def test_another_unit_is_refused(field: str, factor: float, offset: float) -> None:
     with pytest.raises(TransientError, match="cannot have mean"):
         require_likely(field, weather(field) * factor + offset, climatology(field))
 
 
 @pytest.mark.parametrize("field", ["2t", "msl", "t500", "t850", "z500", "z850"])
-def test_a_field_upside_down_is_refused(field):
+def test_a_field_upside_down_is_refused(field: str) -> None:
     for step in range(24):
         with pytest.raises(TransientError, match=r"upside down|cannot have mean"):
             require_likely(field, weather(field, step)[::-1], climatology(field))
 
 
-def test_high_up_a_warming_may_turn_the_hemispheres_round():
+def test_high_up_a_warming_may_turn_the_hemispheres_round() -> None:
     usual = climatology("t850")
 
     require_likely("t50", usual[::-1], usual)
@@ -94,7 +96,7 @@ def test_high_up_a_warming_may_turn_the_hemispheres_round():
         require_likely("t300", usual[::-1], usual)
 
 
-def test_moisture_high_up_may_be_the_same_all_over():
+def test_moisture_high_up_may_be_the_same_all_over() -> None:
     usual = climatology("t850")
 
     require_likely("q50", np.full_like(usual, 3e-6), usual)
@@ -103,11 +105,11 @@ def test_moisture_high_up_may_be_the_same_all_over():
 
 
 @pytest.mark.parametrize("source", ["gfs", "era5"])
-def test_handlers_hold_fields_against_the_climatology_they_are_given(tmp_path: Path, source):
+def test_handlers_hold_fields_against_the_climatology_they_are_given(tmp_path: Path, source: str) -> None:
     usual = tmp_path / "t850.f32"
     climatology("t850").astype("<f4").tofile(usual)
 
-    def decode(values: np.ndarray, **payload: object) -> dict:
+    def decode(values: NDArray[np.float32], **payload: Any) -> dict[str, Any]:
         if source == "gfs":
             content = gfs_file({"t850": values}, INIT_TIME, 12).content
             return decode_gfs(tmp_path, content, ["t850"], **payload)

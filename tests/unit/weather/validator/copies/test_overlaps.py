@@ -72,7 +72,8 @@ def world(tmp_path: Path) -> dict[str, Any]:
 
 def alone(world: dict[str, Any], hotkey: str) -> dict[str, Any]:
     shared = {key: value for key, value in world.items() if key not in ("kind", "forecasts")}
-    return shared | world["forecasts"][hotkey]
+    own: dict[str, Any] = world["forecasts"][hotkey]
+    return shared | own
 
 
 def folder_of(world: dict[str, Any]) -> Path:

@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
-from gaia.tasks.defined_tasks.weather.units import ForecastUnit, ScoreLead, SpooledUnit
 from gaia.tasks.defined_tasks.weather.validator.reading.frames import COMPRESSORS, HEADER_BYTES, check_frame
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest, metadata_path
 from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.units import ForecastUnit, ScoreLead, SpooledUnit
 
 METADATA_MAX_BYTES = 64 * 1024
 FIELD_CPU_S = 2.0

@@ -1,0 +1,194 @@
+"""No source's trouble reaches the tick: it is recorded, waited out, and in the end given up."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, ReferenceSource
+from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    GaiaError,
+    NotYetAvailable,
+    OwnFailure,
+    QuarantinedError,
+    TransientError,
+)
+from tests.support.shelf_world import DAY1, ERA5, INIT, NOW, World
+
+SOURCES = ("gfs", "era5", "climatology")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigurationError("GAIA_CDS_KEY", "it is refused", "mend it"),
+        SourceRefusal("the store blocks us", Reason.BLOCKED),
+        TransientError("503"),
+        OwnFailure("the disk is full"),
+        RuntimeError("nobody foresaw this"),
+        KeyError("jobID"),
+        OSError(5, "input/output error"),
+        RecursionError(),
+        QuarantinedError("killed 3 workers"),
+        NotYetAvailable("not published", NOW - timedelta(days=1)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("source", SOURCES)
+async def test_whatever_a_source_raises_is_recorded_and_waited_out(
+    world: World, source: str, error: Exception
+) -> None:
+    key = ReferenceKey(
+        source=ReferenceSource(source), init_time=INIT, lead_hours=24, fields=("2t",), kind=LeadKind.FINAL
+    )
+    world.source.error = error
+
+    assert await world.shelf.take(key, NOW) is None
+
+    row = await world.row(key)
+    assert str(error) in row["last_error"]
+    assert NOW < row["retry_at"] <= NOW + timedelta(minutes=15)
+    assert world.shelf.next_look == row["retry_at"]
+    world.source.error = None
+    assert await world.shelf.take(key, row["retry_at"] - timedelta(seconds=1)) is None
+    assert await world.shelf.take(key, row["retry_at"]) is not None
+    assert (await world.row(key))["last_error"] is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TransientError("ERA5 file lacks 2t"), QuarantinedError("killed 3 workers"), OwnFailure("disk full")],
+)
+async def test_a_file_that_cannot_be_read_is_recorded_and_fetched_anew(
+    world: World, error: GaiaError
+) -> None:
+    world.decoder.error = error
+    assert await world.shelf.take(ERA5, NOW) is None
+    assert str(error) in (await world.row(ERA5))["last_error"]
+
+    world.decoder.error = None
+    assert await world.shelf.take(ERA5, NOW + timedelta(hours=1)) is not None
+
+
+async def looks(world: World, key: ReferenceKey, now: datetime, until: datetime) -> tuple[int, datetime]:
+    """Look whenever a look is due; return how often, and when it is given up or `until` has come."""
+    count = 0
+    while now < until and not await world.shelf.is_given_up(key):
+        assert await world.shelf.take(key, now) is None
+        count += 1
+        now = (await world.row(key))["retry_at"]
+    return count, now
+
+
+async def test_day1_truth_that_never_comes_is_given_up_for_good(world: World) -> None:
+    deadline = DAY1.valid_time + timedelta(hours=48)
+    world.source.error = Overdue("GFS is not published: url", INIT)
+    assert await world.shelf.take(DAY1, DAY1.valid_time) is None
+    assert await world.shelf.take(DAY1, deadline - timedelta(minutes=1)) is None
+    assert not await world.shelf.is_given_up(DAY1)
+
+    with capture_logs() as logs:
+        assert await world.shelf.take(DAY1, deadline) is None
+
+    assert await world.shelf.is_given_up(DAY1)
+    assert [line["log_level"] for line in logs if line["event"] == "reference_given_up"] == ["error"]
+    world.source.error, world.source.fetched = None, 0
+    assert await world.new_shelf().take(DAY1, deadline + timedelta(days=1)) is None
+    assert await world.new_shelf().is_given_up(DAY1)
+    assert world.source.fetched == 0
+
+
+async def test_after_an_outage_of_ours_day1_is_not_given_up_on_the_first_failure(world: World) -> None:
+    world.source.error = TransientError("503")
+    late = DAY1.valid_time + timedelta(days=5)
+    assert await world.shelf.take(DAY1, late) is None
+    assert not await world.shelf.is_given_up(DAY1)
+
+    count, given_up_at = await looks(
+        world, DAY1, (await world.row(DAY1))["retry_at"], late + timedelta(days=2)
+    )
+
+    assert count >= 10
+    assert late + timedelta(hours=12) <= given_up_at <= late + timedelta(hours=14)
+
+
+async def test_truth_of_era5_and_climatology_is_waited_for_without_end(world: World) -> None:
+    world.source.error = TransientError("503")
+    for source in ("era5", "climatology"):
+        key = ReferenceKey(
+            source=ReferenceSource(source), init_time=INIT, lead_hours=12, fields=("2t",), kind=LeadKind.DAY1
+        )
+        for days in (1, 2, 30):
+            assert await world.shelf.take(key, NOW + timedelta(days=days)) is None
+        assert not await world.shelf.is_given_up(key)
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "longest", "most_in_two_days"),
+    [
+        (TransientError("503"), timedelta(minutes=15), timedelta(hours=1), 60),
+        (SourceRefusal("licence", Reason.LICENCE), timedelta(minutes=15), timedelta(hours=4), 20),
+        (SourceRefusal("daily", Reason.DAILY), timedelta(minutes=15), timedelta(hours=4), 20),
+        (
+            SourceRefusal("wait", Reason.BUSY, timedelta(seconds=17)),
+            timedelta(seconds=17),
+            timedelta(hours=1),
+            60,
+        ),
+        (SourceRefusal("wait", Reason.BUSY, timedelta(hours=6)), timedelta(hours=6), timedelta(hours=6), 10),
+    ],
+)
+async def test_waits_grow_to_hours_and_are_as_long_as_the_source_asks(
+    world: World, error: Exception, first: timedelta, longest: timedelta, most_in_two_days: int
+) -> None:
+    world.source.error = error
+    now, waits = NOW, []
+
+    while now < NOW + timedelta(days=2):
+        assert await world.shelf.take(ERA5, now) is None
+        retry_at = (await world.row(ERA5))["retry_at"]
+        waits.append(retry_at - now)
+        now = retry_at
+
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (first, longest)
+    assert len(waits) <= most_in_two_days
+
+
+async def test_what_is_wrong_is_said_loudly_when_it_changes_and_quietly_while_it_lasts(world: World) -> None:
+    keys = [
+        ReferenceKey(
+            source=ReferenceSource.ERA5, init_time=INIT, lead_hours=lead, fields=("2t",), kind=LeadKind.FINAL
+        )
+        for lead in (24, 48)
+    ]
+    steps: list[Exception | None] = [
+        SourceRefusal("licence of job 1", Reason.LICENCE),
+        SourceRefusal("licence of job 2", Reason.LICENCE),
+        SourceRefusal("blocked", Reason.BLOCKED),
+        Overdue("late", NOW),
+        Overdue("late", NOW),
+    ]
+    levels = []
+    now = NOW
+
+    for error in steps:
+        world.source.error = error
+        now += timedelta(days=1)
+        with capture_logs() as logs:
+            for key in keys:
+                assert await world.shelf.take(key, now) is None
+        levels.append([line["log_level"] for line in logs if line["event"] == "reference_missing"])
+
+    assert levels == [
+        ["error", "info"],
+        ["info", "info"],
+        ["error", "info"],
+        ["warning", "warning"],
+        ["info", "info"],
+    ]

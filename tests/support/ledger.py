@@ -1,0 +1,44 @@
+"""Events for a `JobLedger`, and what they lead to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gaia.validator.app.meeting.lease_book import Holding
+from gaia.validator.app.pool.job_events import Command, DeathCause, Event, Inherited, Resolve
+from gaia.validator.app.pool.job_ledger import JobLedger
+from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+
+def a_unit(job_id: str = "a", **fields: Any) -> WorkUnit:
+    return WorkUnit(
+        **{"job_id": job_id, "handler": "test.echo", "payload": {}, "deadline_at": 100.0, **fields}
+    )
+
+
+def an_answer(job_id: str = "a", attempt: int = 1) -> ResultUnit:
+    return ResultUnit(job_id=job_id, attempt=attempt, value={"by": attempt})
+
+
+def play(ledger: JobLedger, *events: Event, now: float = 0.0) -> list[Command]:
+    """Return what the last of `events` leads to."""
+    commands: list[Command] = []
+    for event in events:
+        commands = ledger.handle(event, now)
+    return commands
+
+
+def failure_of(command: Command) -> str:
+    assert isinstance(command, Resolve)
+    assert command.result.failure is not None
+    return command.result.failure.error_type
+
+
+def a_cause(worker: str, cause: str = "signal 11 (SIGSEGV)", *, blames_unit: bool = True) -> DeathCause:
+    return DeathCause(f"{cause} in {worker}", blames_unit=blames_unit, is_deadline=cause == "deadline")
+
+
+def inherited(worker: str = "w", job_id: str = "a", attempt: int = 1, deadline_at: float = 50.0) -> Inherited:
+    return Inherited(
+        Holding(worker=worker, job_id=job_id, attempt=attempt, started_at=0.0, deadline_at=deadline_at)
+    )

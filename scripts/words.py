@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Measures the sentences of README.md, docs/ and the descriptions of the settings.
+"""Measures the sentences of README.md, docs/, the descriptions of the settings, and the docstrings of gaia/.
 
     .venv/bin/python scripts/words.py
     .venv/bin/python scripts/words.py --longest 20
     .venv/bin/python scripts/words.py --check
 
-With --check it exits 1 if the mean of a page is above 16 words, or a sentence outside tables is above 30.
+With --check it exits 1 if the mean of a page, of the settings or of the docstrings is above 16 words, or a
+sentence outside tables is above 30.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import json
 import re
 import sys
@@ -23,6 +26,8 @@ MOST_WORDS = 30
 MOST_MEAN_WORDS = 16.0
 SETTINGS = "settings"
 """Name of the source that is made of the descriptions of the settings."""
+DOCSTRINGS = "docstrings"
+"""Name of the source that is made of the docstrings of gaia/."""
 
 _ABBREVIATIONS = frozenset(
     {"e.g.", "i.e.", "cf.", "vs.", "approx.", "no.", "fig.", "al.", "dr.", "st.", "resp."}
@@ -120,6 +125,42 @@ def measure_settings() -> list[Sentence]:
     ]
 
 
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """Yield each docstring of a module with its line, also those below attributes."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, inspect.cleandoc(text)
+
+
+def docstring_paragraphs(text: str) -> Iterator[str]:
+    r"""Yield the paragraphs of a docstring; skip headings, names of parameters and examples.
+
+    >>> list(docstring_paragraphs("Count.\n\nReturns\n-------\nint\n    A number.\n\n>>> count()\n0"))
+    ['Count.', 'A number.']
+    """
+    without_examples = re.sub(r"^ *>>>.*?(?:\n *(?=\n)|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    without_headings = re.sub(r"^.+\n-{3,}$", "", without_examples, flags=re.MULTILINE)
+    without_names = re.sub(r"^\S.*\n(?= {4}\S)", "\n", without_headings, flags=re.MULTILINE)
+    for block in re.split(r"\n\s*\n", without_names):
+        for part in re.split(r"\n(?=\s*[-*+]\s)" if not _ITEM.match(block) else r"\n(?=\S)", block):
+            item = _ITEM.match(part)
+            if plain := " ".join(part[item.end() if item else 0 :].split()):
+                yield plain
+
+
+def measure_docstrings(root: Path = ROOT) -> list[Sentence]:
+    """Return the sentences of the docstrings of gaia/."""
+    return [
+        Sentence(f"{path.relative_to(root)}:{line}", sentence, words(sentence))
+        for path in sorted((root / "gaia").rglob("*.py"))
+        for line, text in docstrings(path.read_text())
+        for paragraph in docstring_paragraphs(text)
+        for sentence in sentences(paragraph)
+        if is_prose(sentence)
+    ]
+
+
 def measure_pages(root: Path = ROOT) -> dict[str, list[Sentence]]:
     """Return the sentences of README.md and of each page of docs/, by path."""
     pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
@@ -151,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 if something is too long")
     options = parser.parse_args(arguments)
 
-    sources = measure_pages() | {SETTINGS: measure_settings()}
+    sources = measure_pages() | {SETTINGS: measure_settings(), DOCSTRINGS: measure_docstrings()}
     everything = [sentence for found in sources.values() for sentence in found]
     table = {name: figures(found) for name, found in sources.items()} | {"total": figures(everything)}
     broken = violations(sources)

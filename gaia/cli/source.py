@@ -108,7 +108,7 @@ async def _left_as_it_is(connection: Connection) -> AsyncIterator[None]:
     undone = connection.transaction()
     await undone.start()
     yield
-    # After an error the outer transaction undoes all; it waits for a database that has fallen silent only so long.
+    # After an error the outer transaction rolls back everything, within its own time limit.
     await undone.rollback()
 
 

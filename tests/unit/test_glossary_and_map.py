@@ -11,13 +11,14 @@ from tests.support.repository import ROOT
 GLOSSARY = ROOT / "docs" / "glossary.md"
 ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
 COINED = (
-    "admitted, attempt, baseline, blend, board, border, bound, broker, burn, canary, committed, component, "
+    "admitted, attempt, baseline, blend, board, border, broker, burn, canary, committed, component, "
     "condemned, crash history, doubt, draft, drain, due moment, excused, finalised, forfeit, fork server, "
-    "freeze window, frozen, golden trace, Gram matrix, handler, heartbeat, incarnation, incident, intent, job, "
-    "journal, kept inputs, lead, lease, lease book, ledger, local subnet, manifest, overlap, own error, party, "
-    "poison, post-mortem, products, promise, quarantine, question, recycle, reference, rehearsal, reject, replay, "
-    "room, round, rule set, run, seat, settled, shadow, shelf, sketch, snooze, spool, standby, standing, stop, "
-    "strike, tick, truth, unclaimed, unit, verdict, weight rule, whole error, window, wire, worth"
+    "freeze window, frozen, golden trace, Gram matrix, handler, heartbeat, incarnation, incident, intent, "
+    "job, journal, kept inputs, lead, lease, lease book, ledger, local subnet, lower confidence skill, "
+    "manifest, overlap, party, poison, post-mortem, products, promise, quarantine, question, raw error, "
+    "recycle, reference, rehearsal, reject, replay, residual error, room, round, rule set, run, seat, shadow, "
+    "shelf, sketch, snooze, spool, standby, standing, stop, strike, tick, truth, unclaimed, unit, verdict, "
+    "weight rule, window, wire"
 )
 """Nouns of this code that a dictionary or the field does not explain."""
 

@@ -171,7 +171,7 @@ def _problem(error: GaiaError) -> str:
 
 @lru_cache(maxsize=65_536)
 def require_digest(path: Path, sha256: str) -> None:
-    """Refuse a file of ours that is gone or was changed; looked at once by each process.
+    """Raise if a file of ours is missing or was changed; each process checks a file once.
 
     Raises
     ------

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 import words
 from words import (
+    DOCSTRINGS,
     MOST_MEAN_WORDS,
     MOST_WORDS,
     Sentence,
+    docstring_paragraphs,
+    docstrings,
     figures,
     is_prose,
+    measure_docstrings,
     measure_page,
     measure_pages,
     measure_settings,
@@ -115,12 +119,85 @@ def test_descriptions_of_settings_are_short_enough_to_be_read_once() -> None:
     assert violations({words.SETTINGS: measure_settings()}) == []
 
 
+MODULE = '''"""What it is."""
+
+LIMIT = 3
+"""Largest number."""
+
+
+def counted(names: list[str]) -> int:
+    """Return the number of names. It
+    is small.
+
+    - One item.
+      It goes on.
+    - Another.
+
+    Parameters
+    ----------
+    names
+        Names to
+        count.
+        1. is no item here.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+
+    Examples
+    --------
+    >>> counted(["a. B"])
+    1
+    """
+    "not one"[0]
+    return len(names)
+'''
+
+
+def test_docstrings_are_those_of_modules_attributes_and_functions() -> None:
+    found = list(docstrings(MODULE))
+
+    assert [(line, text.split(".")[0]) for line, text in found] == [
+        (1, "What it is"),
+        (4, "Largest number"),
+        (8, "Return the number of names"),
+    ]
+    assert list(docstring_paragraphs(found[-1][1])) == [
+        "Return the number of names. It is small.",
+        "One item. It goes on.",
+        "Another.",
+        "Names to count. 1. is no item here.",
+        "If there are none.",
+    ]
+
+
+def test_a_docstring_is_found_by_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "gaia").mkdir()
+    (tmp_path / "gaia" / "module.py").write_text(MODULE)
+    (tmp_path / "elsewhere.py").write_text(MODULE)
+
+    found = measure_docstrings(tmp_path)
+
+    assert found[:2] == [
+        Sentence("gaia/module.py:1", "What it is.", 3),
+        Sentence("gaia/module.py:4", "Largest number.", 2),
+    ]
+
+
+def test_docstrings_are_short_enough_to_be_read_once() -> None:
+    found = measure_docstrings()
+
+    assert len(found) > 1000
+    assert violations({DOCSTRINGS: found}) == []
+
+
 def test_json_is_one_object_with_figures_of_each_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert words.main(["--json", "--check"]) == 0
 
     printed = json.loads(capsys.readouterr().out)
     assert printed["violations"] == []
-    assert {"README.md", "docs/glossary.md", words.SETTINGS, "total"} <= printed["figures"].keys()
+    assert {"README.md", "docs/glossary.md", words.SETTINGS, DOCSTRINGS, "total"} <= printed["figures"].keys()
     assert printed["figures"]["total"]["longest"] <= MOST_WORDS
 
 

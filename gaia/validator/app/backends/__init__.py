@@ -1,1 +1,1 @@
-"""Units of work on a cluster of Dask workers: a second set of hands for the job ledger."""
+"""Runs units of work on a cluster of Dask workers, with the same job ledger."""

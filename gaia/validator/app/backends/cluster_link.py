@@ -1,4 +1,4 @@
-"""The connection to a Dask scheduler, and the survey of its workers: who is there, and who is fit for our units."""
+"""Connection to a Dask scheduler, and a survey of the workers that can run our units."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 UNHEARD = (OSError, TimeoutError)
-"""What the library raises while the scheduler or a worker can't be reached."""
+"""Errors of the library while the scheduler or a worker cannot be reached."""
 
 _SURVEY_EVERY_S = 1.0
 _NURSING_S = 0.05
-"""How soon to look again at a worker that its nanny does not guard yet."""
+"""Seconds until a worker without a guarding nanny is checked again."""
 _PROBE = "cluster-probe"
 
 
 class ClusterLink:
-    """Keeps `workers` true to what the scheduler at `address` knows.
+    """Keeps `workers` in agreement with the scheduler at `address`.
 
     Parameters
     ----------
     address
-        Of the scheduler, such as ``tcp://scheduler:8786``.
+        Address of the scheduler, such as ``tcp://scheduler:8786``.
     data_dir
-        Absolute path of the folder that units' paths are in; workers must see it under the same name.
+        Absolute path of the folder with the files of units; workers must have it at the same path.
     workers
-        Is told who comes and goes.
+        Gets the workers that come and go.
     resources
         Only workers that offer these Dask resources are used.
     timeout_s
-        Longest wait for the scheduler.
+        Time limit for answers of the scheduler.
     """
 
     def __init__(
@@ -60,24 +60,24 @@ class ClusterLink:
         self._resources = resources
         self._timeout_s = timeout_s
         self.session = secrets.token_hex(4)
-        """No other validator's, and no earlier engine's."""
+        """Name that no other validator and no earlier engine has used."""
         self._probe = data_dir / f"{_PROBE}-{self.session}"
         self._survey_due = asyncio.Event()
         self._comm: Any = None
         """The client's connection that brings the scheduler's events."""
         self.client: Any = None  # the library is imported only where it is used, and typed in part
-        """None while there is none."""
+        """Client of the library; None if there is none."""
         self._keeping: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def start(self) -> None:
-        """Find the scheduler and its workers, and keep looking.
+        """Connect to the scheduler, find its workers, and keep watching.
 
         Raises
         ------
         ConfigurationError
-            If the library is not installed, no scheduler answers, or it has workers and
-            none of them sees our files and runs our code.
+            If the library is not installed or no scheduler answers. Also if it has workers, but
+            none that has our files and our code.
         """
         self._probe.parent.mkdir(parents=True, exist_ok=True)
         self._probe.write_text(self.session)
@@ -96,14 +96,14 @@ class ClusterLink:
         self._keeping = asyncio.create_task(self._keep())
 
     async def stop_looking(self) -> None:
-        """Look no more; the connection stays."""
+        """Stop watching; the connection stays."""
         self._is_closed = True
         if self._keeping is not None:
             self._keeping.cancel()  # the library may swallow it
             await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def close(self) -> None:
-        """Leave the cluster as it was."""
+        """Disconnect, and leave nothing on the cluster."""
         await self.stop_looking()
         if self.client is not None:
             if self._comm is not None and self.client.status == "running":
@@ -113,17 +113,17 @@ class ClusterLink:
         self._probe.unlink(missing_ok=True)
 
     def survey_soon(self) -> None:
-        """Look at the workers at once rather than within the second."""
+        """Check the workers at once, instead of within a second."""
         self._survey_due.set()
 
     async def kill(self, address: str) -> bool:
-        """Have the nanny kill the worker at `address`; False: there is none to do it, or she can't be reached."""
+        """Let the nanny kill the worker at `address`; return False if there is no nanny, or it cannot be reached."""
         if self.client is None:
             return False
         try:
             ended = await self.client.run(end_worker, workers=[address], nanny=True, on_error="return")
         except (*UNHEARD, KeyError):
-            return False  # it has gone by itself, or the scheduler has
+            return False  # the worker or the scheduler has ended
         return any(outcome is True for outcome in ended.values())
 
     async def _connect(self) -> None:
@@ -139,7 +139,7 @@ class ClusterLink:
         self.client, self._comm = client, None
 
     async def _keep(self) -> None:
-        """Know who is there: at once when the scheduler tells, else once a second."""
+        """Check the workers after each event of the scheduler, else once a second."""
         while not self._is_closed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SURVEY_EVERY_S):
@@ -168,7 +168,7 @@ class ClusterLink:
         fitting = {address for address, worker in present.items() if self._is_fit(worker)}
         self._workers.keep_only(fitting, set(present))
         for holder in self._workers.holders:
-            # The event of a loss may have been missed while the connection was down.
+            # The event of a loss may be missed while the connection is down.
             holder.note_presence(is_there=holder.address in present, patience_s=2 * _SURVEY_EVERY_S)
         strangers = sorted(fitting - self._workers.seen)
         if strangers:
@@ -178,11 +178,11 @@ class ClusterLink:
     def _is_fit(self, worker: Mapping[str, Any]) -> bool:
         offers = worker["resources"]
         has_ours = all(offers.get(name, 0) >= amount for name, amount in self._resources.items())
-        # The others are on their way out, or short of memory.
+        # The others are about to leave, or short of memory.
         return has_ours and worker["status"] == "running"
 
     async def _inspect(self, strangers: list[str], nursed: list[str]) -> None:
-        """Admit the workers that see our files and run our code; those of a nanny once she guards them."""
+        """Admit the workers that have our files and our code, and that a nanny, if any, guards."""
         expected = [self.session, *describe_site(str(self._probe))[1:]]
         async with asyncio.timeout(self._timeout_s):
             try:
@@ -210,7 +210,7 @@ class ClusterLink:
         log.error("cluster_worker_refused", worker=address, problem=problem)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """Take in what the scheduler tells all who listen."""
+        """Process an event that the scheduler sends to all listeners."""
         _, message = event
         if message.get("action") == "add-worker":
             self._survey_due.set()
@@ -220,7 +220,7 @@ class ClusterLink:
 
 
 def _library() -> Any:
-    """Import distributed, and have it log as the rest of us does.
+    """Return the library distributed, which then logs like the rest of the process.
 
     Raises
     ------

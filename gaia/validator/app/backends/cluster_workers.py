@@ -1,4 +1,4 @@
-"""Which workers of a cluster the ledger may use, under which names, and which attempt each of them has."""
+"""Workers of a cluster that the ledger may use, their names, and their attempts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class AttemptLost(Exception):
     Parameters
     ----------
     cause
-        For people: what became of the worker.
+        What happened to the worker, in words.
     is_crash
-        The worker died with the unit in its hands, so the unit may be the reason.
+        Whether the worker died with the unit, so that the unit may be the cause.
     """
 
     def __init__(self, cause: str, *, is_crash: bool = True) -> None:
@@ -42,44 +42,44 @@ class AttemptLost(Exception):
 
 
 class Attempt:
-    """One attempt at a unit, at the worker that has it."""
+    """One attempt at a unit, with its worker."""
 
     def __init__(self, unit: WorkUnit, key: str) -> None:
         self.unit = unit
         self.key = key
-        """Of its task at the scheduler; no other attempt's."""
+        """Key of its task at the scheduler; unique to the attempt."""
         self.lost: asyncio.Future[AttemptLost] = asyncio.get_running_loop().create_future()
 
     def lose(self, cause: str, *, is_crash: bool) -> None:
-        """End it without an answer; the first cause counts."""
+        """End the attempt without an answer; the first cause counts."""
         if not self.lost.done():
             self.lost.set_result(AttemptLost(cause, is_crash=is_crash))
 
 
 @dataclass(eq=False, slots=True)
 class Member:
-    """One process of the cluster, as the ledger knows it."""
+    """One process of the cluster, under its name in the ledger."""
 
     name: str
-    """Never used again, as an address may be: to the ledger one name is one process."""
+    """Unique name, because an address may be reused and the ledger needs one name per process."""
     address: str
     attempt: Attempt | None = None
     is_usable: bool = False
-    """It may be given units."""
+    """Whether it may be assigned units."""
     is_condemned: bool = False
-    """The ledger waits for its death."""
+    """Whether the ledger waits for its death."""
     is_spared: bool = False
-    """Nothing could kill it."""
+    """Whether it could not be killed."""
     missed_at: float | None = None
-    """Since when the scheduler has not named it."""
+    """Time since which the scheduler does not list it."""
 
     def lose(self, cause: str, *, is_crash: bool) -> None:
-        """End its attempt, if it has one, without an answer."""
+        """End its attempt, if any, without an answer."""
         if self.attempt is not None:
             self.attempt.lose(cause, is_crash=is_crash)
 
     def note_presence(self, *, is_there: bool, patience_s: float) -> None:
-        """Say whether it is there; if it stays away for longer than `patience_s`, its attempt is lost."""
+        """Note whether it is present; if it is absent for longer than `patience_s`, its attempt is lost."""
         now = time.monotonic()
         if is_there:
             self.missed_at = None
@@ -90,40 +90,40 @@ class Member:
 
 
 class Workers:
-    """Tells the ledger which workers come, leave and die.
+    """Reports to the ledger which workers come, leave and die.
 
     Parameters
     ----------
     tell
-        Hands an event to the ledger.
+        Passes an event to the ledger.
     """
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._numbers = count(1)
         self._members: dict[str, Member] = {}
-        """Name -> worker, of each that the ledger knows."""
+        """Name -> worker, for each that the ledger knows."""
         self._at: dict[str, Member] = {}
-        """Address -> worker, of those among them whose process may still be there."""
+        """Address -> worker, for those whose process may still exist."""
         self._condemned: set[str] = set()
-        """Addresses of workers that are about to be gone."""
+        """Addresses of workers that are about to end."""
         self.refused: dict[str, str] = {}
-        """Address -> reason, of each that is not used."""
+        """Address -> reason why its worker is not used."""
 
     @property
     def usable(self) -> int:
-        """Workers that may be given units."""
+        """Number of workers that may be assigned units."""
         return sum(member.is_usable for member in self._at.values())
 
     @property
     def seen(self) -> set[str]:
-        """Addresses about which there is nothing to decide."""
+        """Addresses that need no decision."""
         decided = {address for address, m in self._at.items() if m.is_usable or m.is_condemned}
         return decided | self.refused.keys() | self._condemned
 
     @property
     def holders(self) -> list[Member]:
-        """Workers with an attempt, whether they are usable or not."""
+        """Number of workers with an attempt, usable or not."""
         return [member for member in self._members.values() if member.attempt is not None]
 
     def member(self, name: str) -> Member:
@@ -131,7 +131,7 @@ class Workers:
         return self._members[name]
 
     def admit(self, address: str) -> None:
-        """Have the ledger use the worker at `address`."""
+        """Let the ledger use the worker at `address`."""
         member = self._at.get(address)
         if member is None:
             member = self._at[address] = Member(f"{address}#{next(self._numbers)}", address)
@@ -146,7 +146,7 @@ class Workers:
             self._tell(WorkerHolding(member.name, unit.job_id, unit.attempt))
 
     def withdraw(self, address: str) -> None:
-        """Have the ledger give nothing more to the worker at `address`; it may keep what it has."""
+        """Stop the ledger from assigning units to the worker at `address`; it may keep its present one."""
         self.refused.pop(address, None)
         member = self._at.get(address)
         if member is not None and member.is_usable:
@@ -154,14 +154,14 @@ class Workers:
             self._tell(WorkerLeaving(member.name))
 
     def remove(self, address: str, running: Collection[str], *, is_expected: bool) -> None:
-        """Note that the process at `address` is gone.
+        """Note that the process at `address` has ended.
 
         Parameters
         ----------
         running
             Keys of the tasks that it had at its end.
         is_expected
-            It left in good order.
+            Whether it ended in order.
         """
         self.withdraw(address)
         self._condemned.discard(address)
@@ -171,38 +171,38 @@ class Workers:
             member.lose(f"the worker at {address} {'died' if is_crash else 'left'}", is_crash=is_crash)
 
     def keep_only(self, fitting: set[str], present: set[str]) -> None:
-        """Withdraw all but the `fitting`; one that is not `present` at all need not be killed any more."""
+        """Withdraw all workers except the `fitting` ones; an absent one need not be killed any more."""
         for address in self.seen - fitting:
             self.withdraw(address)
         self._condemned &= present
 
     def withdraw_all(self) -> None:
-        """Withdraw every worker: nothing is known of any."""
+        """Withdraw every worker, because nothing is known about any."""
         self.keep_only(set(), set())
 
     def dismiss(self, name: str) -> None:
-        """Forget a worker that has left with nothing in its hands."""
+        """Forget a worker that has left without a unit."""
         self._forget(self._members[name])
         self._tell(WorkerDisconnected(name))
 
     def condemn(self, member: Member) -> None:
-        """Use a worker no more: it is about to be killed."""
+        """Stop using a worker, because it is about to be killed."""
         member.is_usable = False
         member.is_condemned = True
         self._condemned.add(member.address)
 
     def spare(self, member: Member) -> None:
-        """Note that nothing can kill a condemned worker; once its attempt has ended, it may be admitted anew."""
+        """Note that a condemned worker cannot be killed; after its attempt it may be admitted again."""
         member.is_spared = True
         self._free_spared(member)
 
     def answered(self, member: Member, result: ResultUnit) -> None:
-        """Take the answer to the attempt that a worker had."""
+        """Process the answer to a worker's attempt."""
         member.attempt = None
         if not member.is_condemned:
             self._tell(Finished(member.name, result))
             return
-        # The ledger has settled the unit, and waits for nothing but this death.
+        # The ledger has resolved the job, and waits only for this death.
         self._bury(member, DeathCause("its unit came to its end", blames_unit=False))
         self._free_spared(member)
 

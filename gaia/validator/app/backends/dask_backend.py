@@ -1,4 +1,4 @@
-"""Units on a cluster of Dask workers: the same ledger, the same frames, the same handlers, one unit per worker."""
+"""Runs units on a cluster of Dask workers, with the same ledger, frames and handlers, one unit per worker."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ log = structlog.get_logger(__name__)
 
 
 class DaskBackend:
-    """Runs units on the workers of a Dask scheduler; the hands of a `Scheduler` of its own.
+    """Runs units on the workers of a Dask scheduler; the hands of its own `Scheduler`.
 
-    Each attempt is sent to the one worker that the queue chose, and to no other: so a crash is
-    blamed on the unit that was there, Dask never repeats one by itself, and a loss is
-    known from the scheduler's own event rather than from a timer.
+    Each attempt goes only to the worker that the queue chose. A crash is therefore counted for the
+    right unit, Dask never repeats one by itself, and an event of the scheduler reports each loss.
 
     Parameters
     ----------
     queue
         Decides which worker gets which unit.
     address
-        Of the scheduler, such as ``tcp://scheduler:8786``.
+        Address of the scheduler, such as ``tcp://scheduler:8786``.
     data_dir
-        Absolute path of the folder that units' paths are in; workers must see it under the same name.
+        Absolute path of the folder with the files of units; workers must have it at the same path.
     queue_limit
-        Most units that wait for a worker; further submissions wait for room. 0: no limit.
+        Maximum number of units that wait for a worker; further submissions wait for room. 0: no limit.
     handlers
         Module whose ``resolve(name)`` returns the handler of that name.
     memory_mib
-        A unit that allocates more gets a `MemoryError`; 0: no limit.
+        MiB beyond which a unit gets a `MemoryError`; 0: no limit.
     resources
         Only workers that offer these Dask resources are used.
     timeout_s
-        Longest wait for the scheduler.
+        Time limit for answers of the scheduler.
     """
 
     capabilities = frozenset({Capability.MEMORY_LIMIT})
@@ -78,23 +77,23 @@ class DaskBackend:
         )
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        """Attempts that run, and kills that are under way."""
+        """Running attempts and kills."""
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Find the scheduler and its workers.
+        """Connect to the scheduler, and find its workers.
 
         Raises
         ------
         ConfigurationError
-            If the library is not installed, no scheduler answers, or it has workers and
-            none of them sees our files and runs our code.
+            If the library is not installed or no scheduler answers. Also if it has workers, but
+            none that has our files and our code.
         """
         await self._link.start()
         self._ticking = asyncio.create_task(self._tick())
 
     async def close(self) -> None:
-        """Begin nothing more, end what runs, and leave the cluster as it was."""
+        """Start nothing more, end what runs, and leave nothing on the cluster."""
         self._scheduler.close()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -106,7 +105,7 @@ class DaskBackend:
         await asyncio.gather(*map(self._kill, running))
         for holder in self._workers.holders:
             holder.lose("the backend was closed", is_crash=False)
-        # One turn of the loop, in which they ask the scheduler to forget their tasks.
+        # Yield to the loop once, so that they ask the scheduler to forget their tasks.
         await asyncio.sleep(0)
         await self._link.close()
         for task in self._tasks:
@@ -115,31 +114,31 @@ class DaskBackend:
 
     @property
     def queue_depth(self) -> int:
-        """Units that wait for a worker."""
+        """Number of units that wait for a worker."""
         return self._queue.waiting
 
     @property
     def busy(self) -> int:
-        """Workers that hold a unit."""
+        """Number of workers that hold a unit."""
         return self._queue.busy
 
     @property
     def workers(self) -> int:
-        """Workers that may be given units."""
+        """Number of workers that may be assigned units."""
         return self._workers.usable
 
     @property
     def healthy_seats(self) -> int:
-        """Workers that may be given units: a cluster has no canaries."""
+        """Number of workers that may be assigned units, because a cluster has no canaries."""
         return self._workers.usable
 
     @property
     def sandbox_level(self) -> int:
-        """0: no worker of a cluster has a sandbox."""
+        """Sandbox level: always 0, because workers of a cluster have no sandbox."""
         return 0
 
     def carry_out(self, command: HandsCommand) -> None:
-        """Do what the queue commands; see `Hands`."""
+        """Execute a command of the queue; see `Hands`."""
         match command:
             case Assign(worker, unit):
                 self._assign(self._workers.member(worker), unit)
@@ -153,7 +152,7 @@ class DaskBackend:
             case Acknowledge():
                 pass  # the scheduler forgets a task once its result is here
             case Remember():
-                pass  # what ran on the cluster does not outlive us, so neither does its history
+                pass  # attempts on the cluster end with this engine, and so does their history
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -169,7 +168,7 @@ class DaskBackend:
         if is_killed:
             member.lose("cancelled", is_crash=False)
         else:
-            # Its watchdog will end it after the deadline.
+            # The watchdog of the worker ends it after the deadline.
             self._workers.spare(member)
             self._link.survey_soon()
 
@@ -227,7 +226,7 @@ class DaskBackend:
         except KilledWorker as error:
             raise AttemptLost(f"the worker at {member.address} died") from error
         except CancelledError as error:
-            # The workers are not known to its successor, or not yet.
+            # A new scheduler does not know the workers, or not yet.
             self._workers.withdraw_all()
             raise AttemptLost("the scheduler went away", is_crash=False) from error
         finally:

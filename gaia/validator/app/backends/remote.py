@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: one unit in its frame, ended by its own watchdog if need be."""
+"""Code that runs on the machines of a cluster: it runs one unit, which a watchdog ends if necessary."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from gaia.validator.utils.errors import DeadlineExceeded
 from gaia.validator.utils.ipc_types import Failure, FrameReader, ResultUnit, WorkUnit
 
 GRACE_S = 1.0
-"""The watchdog bites so long after the deadline: the IO-Engine has settled the unit by then."""
+"""Seconds after the deadline at which the watchdog ends the process; the unit has failed by then."""
 
 _GAIA = Path(__file__).resolve().parents[3]
 _COMPUTE_CODE = ("tasks", "validator/utils")
 _LIBRARIES = ("numpy", "numcodecs")
-# Watchdog and memory limit are the process's, so a worker with several threads takes turns.
+# Watchdog and memory limit belong to the process, so several threads must take turns.
 _one_at_a_time = threading.Lock()
 
 
 def execute_unit(frame: bytes, handlers: str, memory_mib: int) -> bytes:
     """Run the `WorkUnit` in `frame`; return the frame of its `ResultUnit`.
 
-    Native code that does not return is ended, and this process with it, soon after
-    the deadline: the watchdog needs neither the interpreter nor a second process.
+    Soon after the deadline the watchdog ends native code that does not return, together with this
+    process. It needs neither the interpreter nor a second process.
 
     Parameters
     ----------
     handlers
         Module whose ``resolve(name)`` returns the handler of that name.
     memory_mib
-        A unit that allocates more gets a `MemoryError`; mapped files do not count; 0: no limit.
+        MiB beyond which a unit gets a `MemoryError`; mapped files do not count; 0: no limit.
     """
     frames: FrameReader[WorkUnit] = FrameReader(WorkUnit)
     (unit,) = frames.feed(frame)
@@ -57,7 +57,7 @@ def execute_unit(frame: bytes, handlers: str, memory_mib: int) -> bytes:
 
 
 def describe_site(probe: str) -> list[str]:
-    """Return what a worker must have in common with the validator.
+    """Return the values that a worker must share with the validator.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def describe_site(probe: str) -> list[str]:
     Returns
     -------
     list of str
-        The probe's content, "" where it can't be read; the digest of the compute code;
-        then the versions of the libraries that scores depend on, bit for bit.
+        The content of the probe, or "" if it cannot be read. Then the digest of the compute code,
+        and the versions of the libraries on which the bits of scores depend.
     """
     try:
         content = Path(probe).read_text()
@@ -78,13 +78,13 @@ def describe_site(probe: str) -> list[str]:
 
 
 def is_guarding(dask_worker: Any) -> bool:
-    """Say whether the nanny we are called in would start its worker anew; one that is still starting would not."""
+    """Return whether this nanny would restart its worker; while it starts the worker, it would not."""
     status: str = dask_worker.status.name
     return status == "running"
 
 
 def end_worker(dask_worker: Any) -> bool:
-    """Kill the worker of the nanny we are called in; False: it has none at present."""
+    """Kill the worker of this nanny; return False if it has none at present."""
     pid: int | None = dask_worker.pid
     if pid is None:
         return False

@@ -1,4 +1,4 @@
-"""The engine's side of the local compute workers: the hands that carry out what the ledger commands."""
+"""The pool of local compute workers, in the engine; it executes the commands of the ledger."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _REPORT_PATIENCE_S = 0.5
 
 
 class PoolLimits(Protocol):
-    """The settings that the pool obeys."""
+    """Settings of the pool."""
 
     @property
     def unit_crash_limit(self) -> int: ...
@@ -63,19 +63,19 @@ class PoolLimits(Protocol):
 
 
 class ComputePool:
-    """Runs units in the local processes that connect; the hands of a `Scheduler` of its own.
+    """Runs units in the local processes that connect; the hands of its own `Scheduler`.
 
     Parameters
     ----------
     limits
         The settings `unit_crash_limit` and `unit_timeout_s`.
     board_path
-        File in which the Supervisor publishes which processes live. Leases, crash histories and the
-        heartbeat are files beside it. None: there are none of these.
+        File in which the Supervisor publishes the living processes. Leases, crash histories and the
+        heartbeat are files beside it. None: none of these exists.
     queue_limit
-        Most units that wait for a worker; further submissions wait for room. 0: no limit.
+        Maximum number of units that wait for a worker; further submissions wait for room. 0: no limit.
     canary_interval_s
-        Seconds without an answer after which an idle worker is given a canary; 0: never.
+        Seconds without an answer after which an idle worker gets a canary; 0: never.
     """
 
     capabilities = frozenset(Capability)
@@ -99,31 +99,31 @@ class ComputePool:
         )
         self._scheduler = Scheduler(self._ledger, self, queue_limit=queue_limit)
         self.tell = self._scheduler.tell
-        """Hand an event to the ledger; see `Scheduler.tell`."""
+        """Pass an event to the ledger; see `Scheduler.tell`."""
         self.dispatch_and_wait = self._scheduler.dispatch_and_wait
         """Run a unit and return its result; see `Scheduler.dispatch_and_wait`."""
         self._met: set[WorkerConnection] = set()
         """All open connections, identified or not."""
         self._connections: dict[str, WorkerConnection] = {}
         self._owed: dict[str, Acknowledge] = {}
-        """Worker -> acknowledgement to send at the next tick; the worker's next unit makes it needless."""
+        """Worker -> acknowledgement to send at the next tick, unless its next unit makes that needless."""
         self._dying: dict[str, int] = {}
-        """Worker -> pidfd, of each whose connection ended and whose process may live."""
+        """Worker -> pidfd, for each disconnected worker whose process may live."""
         self._reported: dict[str, DeathReport] = {}
-        """Worker -> its death report, until the ledger is told."""
+        """Worker -> its death report, until the ledger gets it."""
         self._seen_reports: dict[str, None] = {}
-        """Workers whose death report has been read, oldest first."""
+        """Workers whose death report is read, oldest first."""
         self._server: asyncio.AbstractServer | None = None
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Accept workers on `listener`, a listening AF_UNIX socket that outlives us."""
+        """Accept workers on `listener`, a listening AF_UNIX socket that another process owns."""
         loop = asyncio.get_running_loop()
         for holding in self._book.holdings() if self._book else []:
             self.tell(Inherited(holding))
         options: dict[str, Any] = {"backlog": _BACKLOG}
         if sys.version_info >= (3, 13) and type(loop).__module__.startswith("asyncio"):
-            options["cleanup_socket"] = False  # the path is the Supervisor's
+            options["cleanup_socket"] = False  # the Supervisor owns the path
         self._server = await loop.create_unix_server(lambda: WorkerConnection(self), sock=listener, **options)
         self._ticking = asyncio.create_task(self._tick())
 
@@ -133,7 +133,7 @@ class ComputePool:
         self._scheduler.limit_queue(queue_limit)
 
     async def close(self) -> None:
-        """Stop accepting and disconnect from all workers; they keep what they hold."""
+        """Stop accepting, and disconnect from all workers; they keep their units."""
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -141,11 +141,11 @@ class ComputePool:
             self._server.close()
             self._server = None
         self._acknowledge()
-        # One turn of the loop, in which that is sent.
+        # Yield to the loop once, so that this is sent.
         await asyncio.sleep(0)
         for connection in list(self._met):
             connection.close()
-        # One turn of the loop, in which the transports close.
+        # Yield to the loop once, so that the transports close.
         await asyncio.sleep(0)
         for worker in list(self._dying):
             self._stop_watching(worker)
@@ -157,35 +157,35 @@ class ComputePool:
 
     @property
     def queue_depth(self) -> int:
-        """Units that wait for a worker."""
+        """Number of units that wait for a worker."""
         return self._ledger.waiting
 
     @property
     def busy(self) -> int:
-        """Workers that hold a unit."""
+        """Number of workers that hold a unit."""
         return self._ledger.busy
 
     @property
     def workers(self) -> int:
-        """Workers that are connected."""
+        """Number of connected workers."""
         return len(self._connections)
 
     @property
     def healthy_seats(self) -> int:
-        """Seats with a worker that answered a unit or canary lately, or is within the deadline of its unit."""
+        """Number of seats whose worker recently answered, or is within the deadline of its unit."""
         return self._ledger.healthy_seats(time.time())
 
     @property
     def sandbox_level(self) -> int:
-        """Sandbox level of the least protected worker; 0 while there is none."""
+        """Sandbox level of the least protected worker; 0 if there is no worker."""
         return min((connection.sandbox_level for connection in self._connections.values()), default=0)
 
     def meet(self, connection: WorkerConnection) -> None:
-        """Note an open connection, which has not said yet whose it is."""
+        """Note an open connection that is not identified yet."""
         self._met.add(connection)
 
     def expects(self, worker: str, pid: int) -> bool | None:
-        """Say whether the Supervisor started that process under that name; None: it has not said so yet."""
+        """Return whether the board has this process under this name; None if it does not list the name yet."""
         board = self._board.read()
         if board is None:
             return True  # there is no Supervisor
@@ -205,7 +205,7 @@ class ComputePool:
         if pidfd < 0:
             return
         if self._connections.get(worker) is not connection:
-            os.close(pidfd)  # it has connected anew since
+            os.close(pidfd)  # it has reconnected since
             return
         del self._connections[worker]
         self.tell(WorkerDisconnected(worker))
@@ -219,9 +219,9 @@ class ComputePool:
             asyncio.get_running_loop().add_reader(pidfd, self._on_death, worker)
 
     def answered(self, worker: str, result: ResultUnit) -> None:
-        """Take the answer of a worker."""
+        """Process the answer of a worker."""
         if self._book is not None:
-            # Before anything else, for its next unit will be noted in the same place.
+            # Before anything else, because its next unit is noted in the same slot.
             self._book.release(worker)
         self.tell(Finished(worker, result))
 
@@ -232,7 +232,7 @@ class ComputePool:
             os.close(pidfd)
 
     def _on_death(self, worker: str, patience_s: float = _REPORT_PATIENCE_S) -> None:
-        """Bury a worker whose process ended; where the verdict depends on the cause, await the Supervisor's report."""
+        """Tell the ledger of a death; if the verdict depends on the cause, await the Supervisor's report."""
         self._stop_watching(worker)
         self._read_reports()
         report = self._reported.pop(worker, None)
@@ -255,7 +255,7 @@ class ComputePool:
             self._bury(worker, self._reported.pop(worker))
 
     def _read_reports(self) -> None:
-        """Collect the deaths that the Supervisor has reported since the last call."""
+        """Read the deaths that the Supervisor has reported since the last call."""
         board = self._board.read()
         for report in board.deaths if board else []:
             if report.worker and report.worker not in self._seen_reports:
@@ -265,13 +265,13 @@ class ComputePool:
             del self._seen_reports[next(iter(self._seen_reports))]
 
     def carry_out(self, command: HandsCommand) -> None:
-        """Do what the ledger commands; see `Hands`."""
+        """Execute a command of the ledger; see `Hands`."""
         match command:
             case Assign():
                 self._assign(command.worker, command.unit)
             case Acknowledge():
-                # At the next tick, unless a unit that says the same comes first: to send a result twice costs little.
-                # One that is owed already stands: the unit since then could not be sent.
+                # Sent at the next tick, unless a unit makes it needless, because sending a result twice costs little.
+                # An earlier acknowledgement stays, because the unit since then could not be sent.
                 self._owed.setdefault(command.worker, command)
             case Dismiss(worker):
                 self._send(worker, encode_frame(Dismissed()))

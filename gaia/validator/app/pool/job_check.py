@@ -1,4 +1,4 @@
-"""Whether the entries and indexes of the ledger's record agree with one another."""
+"""Checks that the entries and indexes of the ledger's record agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class InconsistentRecord(Exception):
-    """The ledger's record contradicts itself: a fault of the ledger, whatever it was told."""
+    """The ledger's record contradicts itself, which is a bug of the ledger."""
 
 
 def check(record: PoolRecord) -> None:

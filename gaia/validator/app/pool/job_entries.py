@@ -1,4 +1,4 @@
-"""The entries of the ledger's record: a worker, what it holds, and a job."""
+"""Entries of the ledger's record: workers, leases and jobs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NEVER = float("-inf")
 
 
 class Lease(msgspec.Struct, gc=False, eq=False):
-    """What a worker holds."""
+    """Unit that a worker holds."""
 
     job_id: str | None
-    """None once nobody wants the answer of this attempt."""
+    """Job of the unit; None once no caller wants the answer of this attempt."""
     attempt: int
     deadline_at: float
 
@@ -26,26 +26,26 @@ class Lease(msgspec.Struct, gc=False, eq=False):
 
 
 class Worker(msgspec.Struct, gc=False, eq=False):
-    """All that is known of one worker."""
+    """Record of one worker."""
 
     name: str
-    """Opaque; one name is one process."""
+    """Opaque name of one process."""
     seat: str
-    """Workers that replace one another share a seat."""
+    """Seat, which a worker shares with its successors."""
     lease: Lease | None = None
     is_connected: bool = False
     is_leaving: bool = False
-    """It has asked to leave on this connection."""
+    """Whether it has asked to leave on this connection."""
     is_condemned: bool = False
-    """Its death is ordered and not reported yet."""
+    """Whether its death is ordered and not reported yet."""
     answered_at: float = NEVER
-    """When it last answered on this connection."""
+    """Time of its last answer on this connection."""
     silent_since: float | None = None
-    """Since when it has been known to live without being connected."""
+    """Time since which it is known to live without a connection."""
 
     @property
     def state(self) -> WorkerState:
-        """Where it stands; the first that applies."""
+        """State of the worker; the first that applies."""
         if self.is_condemned:
             return WorkerState.CONDEMNED
         if not self.is_connected:
@@ -56,18 +56,18 @@ class Worker(msgspec.Struct, gc=False, eq=False):
 
 
 class Job(msgspec.Struct, gc=False, eq=False):
-    """A job that was submitted, or that a worker holds."""
+    """Record of a job that was submitted or that a worker holds."""
 
     unit: WorkUnit | None
-    """None as long as nobody has submitted it to this engine."""
+    """Unit of the job; None until it is submitted to this engine."""
     order: int
-    """Number of the submission; -1 before it."""
+    """Number of its submission; -1 before it."""
     history: CrashHistory
     holder: Worker | None
 
     @property
     def state(self) -> JobState:
-        """Where it stands."""
+        """State of the job."""
         if self.unit is None:
             return JobState.UNCLAIMED
         return JobState.WAITING if self.holder is None else JobState.LEASED

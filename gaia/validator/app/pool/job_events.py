@@ -1,4 +1,4 @@
-"""Events that the job ledger is told, and commands that it answers with."""
+"""Events for the job ledger, and the commands that it returns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 
 
 class Submitted(msgspec.Struct, frozen=True, gc=False):
-    """A caller waits for this unit; a job that is already open is not run a second time."""
+    """A caller waits for this unit; an open job is not run a second time."""
 
     unit: WorkUnit
 
 
 class Cancelled(msgspec.Struct, frozen=True, gc=False):
-    """The last caller that waited for the job has gone."""
+    """The last caller of the job has left."""
 
     job_id: str
 
@@ -25,11 +25,11 @@ class WorkerReady(msgspec.Struct, frozen=True, gc=False):
 
     worker: str
     seat: str = ""
-    """Workers that replace one another share a seat; empty: it has one of its own."""
+    """Seat, which a worker shares with its successors; empty: it has its own."""
 
 
 class WorkerHolding(msgspec.Struct, frozen=True, gc=False):
-    """A worker has connected anew and is about to send the result it still holds."""
+    """A worker has reconnected, and is about to send the result that it still holds."""
 
     worker: str
     job_id: str
@@ -52,36 +52,36 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 class WorkerDisconnected(msgspec.Struct, frozen=True, gc=False):
-    """A worker's connection ended; the worker itself may live, and then keeps what it holds."""
+    """A worker's connection ended; the worker may live, and then keeps its unit."""
 
     worker: str
 
 
 class DeathCause(msgspec.Struct, frozen=True, gc=False):
-    """Why a worker died, as far as that matters to the job it held."""
+    """Cause of a worker's death, as far as it matters to its job."""
 
     sentence: str
     blames_unit: bool = True
-    """False where the unit had no part in it, as when the worker's machine was switched off."""
+    """False if the unit cannot be the cause, as when the worker's machine was switched off."""
     is_deadline: bool = False
-    """It ended itself at the deadline of its unit."""
+    """Whether it ended itself at the deadline of its unit."""
 
 
 class WorkerDied(msgspec.Struct, frozen=True, gc=False):
-    """A worker's process has ended; told a second time once the cause is known."""
+    """A worker's process has ended; the event is repeated once the cause is known."""
 
     worker: str
     cause: DeathCause | None = None
 
 
 class Inherited(msgspec.Struct, frozen=True, gc=False):
-    """An earlier engine gave this unit to a worker that has not connected to this engine yet."""
+    """An earlier engine assigned this unit to a worker that has not connected to this engine yet."""
 
     holding: Holding
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
-    """Time has passed. `living` names the workers that are alive; None: unknown."""
+    """Time has passed; `living` names the living workers; None: unknown."""
 
     living: frozenset[str] | None = None
 
@@ -114,7 +114,7 @@ class Resolve(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acknowledge(msgspec.Struct, frozen=True, gc=False):
-    """Tell the worker that it may forget this result; an `Assign` to it says the same."""
+    """Tell the worker that it may drop this result; an `Assign` to it implies the same."""
 
     worker: str
     job_id: str
@@ -128,21 +128,21 @@ class Dismiss(msgspec.Struct, frozen=True, gc=False):
 
 
 class Kill(msgspec.Struct, frozen=True, gc=False):
-    """End the worker's process, whatever it is doing."""
+    """Kill the worker's process."""
 
     worker: str
     reason: str
 
 
 class Quarantine(msgspec.Struct, frozen=True, gc=False):
-    """Report that the job crashed too many workers; a `Resolve` of its own answers its callers."""
+    """Report that the job crashed too many workers; a separate `Resolve` answers its callers."""
 
     job_id: str
     crashes: int
 
 
 class Remember(msgspec.Struct, frozen=True, gc=False):
-    """Store the crash history of the job before the next command is carried out; None: delete it."""
+    """Store the crash history of the job before the next command is executed; None: delete it."""
 
     job_id: str
     history: CrashHistory | None
@@ -152,5 +152,5 @@ Command = Assign | Resolve | Acknowledge | Dismiss | Kill | Quarantine | Remembe
 
 
 def failed(unit: WorkUnit, error: BaseException, lost_attempts: int = 0) -> ResultUnit:
-    """Return the result of a unit that no worker answers; its attempt counts those that were lost before."""
+    """Return the result of a unit that no worker answers; its attempt includes the lost ones."""
     return ResultUnit(job_id=unit.job_id, attempt=unit.attempt + lost_attempts, failure=Failure.of(error))

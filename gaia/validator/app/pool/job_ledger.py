@@ -1,38 +1,37 @@
-"""Which jobs wait, which are leased, and what became of each: events in, commands out.
+"""Decides about jobs and workers: takes events, returns commands.
 
 Theory of operation
 -------------------
-The engine's one record of the pool. Whatever runs units (local processes, a cluster) tells the ledger
-what happened, as an event; the ledger answers with the commands that follow from it, in order. Two rules:
+The ledger is the engine's only record of the pool. What runs units (local processes, a cluster) sends it an
+event for everything that happens. The ledger returns the commands that follow, in order. Two rules:
 
 1. Everything that changes the record is in this module and in its base class `PoolRecord`.
 2. Neither reads a clock or touches a process. The time comes with each event, and names of workers are opaque.
 
 A *worker* is in one of these states (`WorkerState`; the first that applies):
 
-condemned   the ledger ordered its death, which is not reported yet; it gets no unit
-away        it holds a unit and is not connected
-silent      it lives, holds nothing and is not connected
-leaving     it is connected and has asked to leave; it may hold one last unit
-holding     it is connected and has a unit or a canary; at most one
-idle        it is connected and takes the next unit
+- condemned: the ledger ordered its death, which is not reported yet; it gets no unit.
+- away: it holds a unit and is not connected.
+- silent: it lives, holds nothing and is not connected.
+- leaving: it is connected and has asked to leave; it may hold one last unit.
+- holding: it is connected and has one unit or canary.
+- idle: it is connected and takes the next unit.
 
 `WorkerReady` and `WorkerHolding` connect a worker; `WorkerDisconnected` ends that, and it keeps what it holds.
-`WorkerDied` alone ends its lease with a crash. A worker that connects without the unit it was given never
-received it: the job waits again and nobody is blamed. A worker that holds a unit and is not connected is waited
-for until the deadline of that unit; then it is condemned.
+Only `WorkerDied` ends its lease with a crash. A worker that connects without its assigned unit never received
+it: the job waits again without a crash. The ledger waits for a worker that holds a unit and is not connected
+until the deadline of that unit; then it is condemned.
 
 A *job* is in one of these states (`JobState`):
 
-waiting     it is submitted and no worker has it
-leased      it is submitted and one worker has it
-unclaimed   a worker has it, and nobody has submitted it to this engine: an earlier engine gave it
-kept        its result came before anybody submitted it to this engine
+- waiting: it is submitted, and no worker has it.
+- leased: it is submitted, and one worker has it.
+- unclaimed: a worker has it from an earlier engine, and it is not submitted to this engine.
+- kept: its result arrived before it was submitted to this engine.
 
-`Submitted` opens a job; a job already open is not opened twice. It is settled once, by one `Resolve`: with the
-answer of its holder, at its deadline, or in quarantine once it crashed too many workers. `Cancelled` ends it
-without an answer. Only the holder of the lease on the very attempt answers for a job; the attempt's number grows
-with each crash.
+`Submitted` opens a job; an open job is not opened twice. One `Resolve` ends it: with the answer of its holder,
+at its deadline, or in quarantine after it crashed too many workers. `Cancelled` ends it without an answer. Only
+the holder of the lease on the present attempt can answer a job; the attempt's number grows with each crash.
 
 The transition tables are in `job_states`; docs/explanation/job-ledger.md draws them.
 """
@@ -78,25 +77,25 @@ if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _NEARLY_S = 1.0
-"""A worker that dies of its deadline does so a little before the engine would kill it."""
+"""Seconds by which a worker ends itself before the engine would kill it."""
 
 
 class JobLedger(PoolRecord):
-    """Decides which worker gets which unit, and what follows from each death, answer and deadline.
+    """Decides which worker gets which unit, and the consequences of each death, answer and deadline.
 
     Parameters
     ----------
     crash_limit
-        Workers that may die with a unit before it is quarantined.
+        Number of workers that a unit may crash before it is quarantined.
     silence_limit_s
-        Seconds after which a worker is killed that lives, holds nothing and has not connected.
+        Seconds after which a silent worker is killed.
     keep_s
-        Seconds to keep a result that nobody submitted here: the tasks of a restarted engine submit
+        Seconds to keep a result without a submission, because the tasks of a restarted engine submit
         again. A failure is not kept, because the next submission may be another attempt.
     canary_interval_s
-        Seconds without an answer after which an idle worker is given a canary; 0: never.
+        Seconds without an answer after which an idle worker gets a canary; 0: never.
     canary_timeout_s
-        Seconds after which a worker is killed that has not answered its canary.
+        Seconds after which a worker that has not answered its canary is killed.
     crash_histories
         Job id -> its crashes under earlier engines.
     """
@@ -120,16 +119,16 @@ class JobLedger(PoolRecord):
         self.canary_timeout_s = canary_timeout_s
 
     def check(self) -> None:
-        """Raise `InconsistentRecord` if the record contradicts itself; costs time, so it is for tests."""
+        """Raise `InconsistentRecord` if the record contradicts itself; it is slow, so only tests use it."""
         check(self)
 
     def healthy_seats(self, now: float) -> int:
-        """Count seats with a worker that answered lately, or is within the deadline of its unit."""
+        """Return the number of seats whose worker recently answered, or is within the deadline of its unit."""
         patience_s = 2 * self.canary_interval_s + self.canary_timeout_s
         return self._seats(now, patience_s if self.canary_interval_s else None)
 
     def wants_report(self, name: str, now: float) -> bool:
-        """Say whether the verdict over its unit depends on the cause of the death of worker `name`."""
+        """Return whether the verdict on its unit depends on the cause of death of worker `name`."""
         worker = self.workers.get(name)
         lease = worker.lease if worker is not None else None
         job = self.jobs.get(lease.job_id) if lease is not None and lease.job_id is not None else None
@@ -138,14 +137,14 @@ class JobLedger(PoolRecord):
         return job.history.crashes + 1 >= self.crash_limit or job.unit.deadline_at - now < _NEARLY_S
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """Record what happened; return what must happen next, in this order.
+        """Record an event; return the commands that follow, in order.
 
         Parameters
         ----------
         now
-            Unix seconds, as the deadlines of units are.
+            Unix seconds, like the deadlines of units.
         """
-        # Each unit brings these two, so they are looked for first, and without a match statement.
+        # Each unit causes these two, so they are handled first, without a match statement.
         if type(event) is Submitted:
             commands = self._submit(event.unit, now)
         elif type(event) is Finished:
@@ -163,7 +162,7 @@ class JobLedger(PoolRecord):
                 commands += self._give_up(job_id, "cancelled")
             case WorkerReady(name, seat):
                 worker = self._arrive(name, seat)
-                # What it was assigned on an earlier connection never reached it.
+                # Its assignment on an earlier connection never arrived.
                 self._take_back(worker)
                 if not worker.is_condemned:
                     self.idle_workers[name] = worker
@@ -204,7 +203,7 @@ class JobLedger(PoolRecord):
         history = self.crashes.of_submission(unit)
         if history.crashes >= self.crash_limit:
             return [Resolve(failed(unit, _quarantined(unit, history), history.tries - 1))]
-        # An engine that restarted finds a worker that already holds what is submitted again.
+        # After a restart of the engine, a worker may already hold what is submitted again.
         holder = known.holder if known is not None else None
         job = self._add_job(unit, history, holder)
         if holder is not None:
@@ -217,11 +216,11 @@ class JobLedger(PoolRecord):
     def _finish(self, name: str, result: ResultUnit, now: float) -> list[Command]:
         worker = self.workers.get(name)
         if worker is None or not worker.is_connected:
-            return []  # its death was noticed before its last words were read
+            return []  # its death was noticed before its last message was read
         worker.answered_at = now
         commands: list[Command] = []
         lease = worker.lease
-        # Only who holds the lease on this very attempt may answer for the job.
+        # Only the holder of the lease on this attempt may answer the job.
         if lease is not None and lease.job_id == result.job_id and lease.attempt == result.attempt:
             self._end_lease(worker)
             job = self.jobs.pop(result.job_id, None)
@@ -238,7 +237,7 @@ class JobLedger(PoolRecord):
         freed = self._free(worker)
         assigned = self._assign() if self.waiting else ()
         if worker.lease is None:
-            # A worker that is given its next unit learns by that.
+            # Its next unit implies the acknowledgement.
             commands.append(Acknowledge(name, result.job_id, result.attempt))
         commands += freed
         commands += assigned
@@ -252,11 +251,11 @@ class JobLedger(PoolRecord):
         return self._free(worker)
 
     def _free(self, worker: Worker) -> list[Command]:
-        """Make a worker idle that holds nothing, or dismiss it if it has asked to leave."""
+        """Make a worker without a unit idle, or dismiss it if it has asked to leave."""
         if worker.lease is not None or worker.is_condemned:
             return []
         if worker.is_leaving:
-            # The request may cross an assignment: the worker is dismissed once that is answered.
+            # The request may cross an assignment; the worker is then dismissed after its answer.
             self.idle_workers.pop(worker.name, None)
             return [Dismiss(worker.name)]
         self.idle_workers[worker.name] = worker
@@ -287,7 +286,7 @@ class JobLedger(PoolRecord):
         return [self._remember(lease.job_id, job.history), *self._judge(job, job.unit, cause, now)]
 
     def _judge(self, job: Job, unit: WorkUnit, cause: DeathCause | None, now: float) -> list[Command]:
-        """Requeue a job whose worker died, or settle it."""
+        """Requeue a job whose worker died, or resolve it."""
         history = job.history
         if cause is not None and cause.is_deadline and unit.deadline_at - now < _NEARLY_S:
             del self.jobs[unit.job_id]
@@ -301,7 +300,7 @@ class JobLedger(PoolRecord):
         return [Quarantine(unit.job_id, history.crashes), verdict]
 
     def _explain(self, name: str, cause: DeathCause | None) -> list[Command]:
-        """Add the cause to a death that was counted when it was noticed."""
+        """Add the cause to a death that is already counted."""
         explained = self.crashes.explain(name, cause) if cause is not None else None
         if explained is None:
             return []
@@ -328,7 +327,7 @@ class JobLedger(PoolRecord):
         return commands
 
     def _give_up(self, job_id: str, reason: str) -> list[Command]:
-        """End a job; a worker that has it is killed, because nothing else stops native code."""
+        """End a job; kill the worker that has it, because nothing else stops native code."""
         job = self.jobs.get(job_id)
         if job is None or job.unit is None:
             return []
@@ -365,7 +364,7 @@ class JobLedger(PoolRecord):
         return commands
 
     def _give(self, job: Job, unit: WorkUnit) -> Assign:
-        # The worker that became free last has warm caches; the others may stay idle and be replaced.
+        # The worker that became free last has warm caches, and the others may stay idle and be replaced.
         _, job.holder = self.idle_workers.popitem()
         if job.history.tries:
             unit = msgspec.structs.replace(unit, attempt=unit.attempt + job.history.tries)

@@ -1,4 +1,4 @@
-"""What the ledger remembers of jobs that it has no record of: their crashes, and results nobody asked for."""
+"""The ledger's memory of jobs without a record: their crash histories, and results without a submission."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NO_CRASH = CrashHistory()
 
 
 class CrashHistories:
-    """The crash history of each job, and which deaths still lack a cause; the latest 1024 of both.
+    """The crash history of each job, and the deaths that still lack a cause; the latest 1024 of both.
 
     Parameters
     ----------
     by_job
-        Job id -> its history, as earlier engines wrote it down.
+        Job id -> its history under earlier engines.
     """
 
     __slots__ = ("_unexplained", "by_job")
@@ -36,14 +36,14 @@ class CrashHistories:
                     self._unexplained[crash.worker] = job_id
 
     def of_submission(self, unit: WorkUnit) -> CrashHistory:
-        """Return what `unit` has to answer for: a job submitted as another attempt starts without blame."""
+        """Return the crash history that counts for `unit`; a job submitted as another attempt starts a new one."""
         history = self.by_job.get(unit.job_id)
         if history is not None and history.base == unit.attempt:
             return history
         return NO_CRASH if unit.attempt == NO_CRASH.base else CrashHistory(base=unit.attempt)
 
     def of_job(self, job_id: str, attempt: int) -> CrashHistory:
-        """Return the history of a job that nobody submitted here, whose holder has `attempt`."""
+        """Return the history of a job without a submission, whose holder has `attempt`."""
         return self.by_job.get(job_id) or CrashHistory(base=attempt)
 
     def put(self, job_id: str, history: CrashHistory | None) -> None:
@@ -61,7 +61,7 @@ class CrashHistories:
             self._unexplained.popitem(last=False)
 
     def explain(self, worker: str, cause: DeathCause) -> tuple[str, CrashHistory] | None:
-        """Return the job that `worker` died with and its history with the cause; None: nothing awaits it."""
+        """Return the job that `worker` died with, and its history with the cause; None if no job awaits it."""
         job_id = self._unexplained.pop(worker, None)
         history = self.by_job.get(job_id) if job_id is not None else None
         if job_id is None or history is None:
@@ -70,7 +70,7 @@ class CrashHistories:
 
 
 class KeptResults:
-    """Results of jobs that nobody submitted to this engine, the latest 1024, for `keep_s` seconds."""
+    """Results without a submission to this engine: the latest 1024, for `keep_s` seconds."""
 
     __slots__ = ("keep_s", "results")
 
@@ -79,12 +79,12 @@ class KeptResults:
         self.results: OrderedDict[str, tuple[float, ResultUnit]] = OrderedDict()
 
     def keep(self, result: ResultUnit, now: float) -> None:
-        """Keep a result, in place of any earlier one of its job."""
+        """Store a result, in place of any earlier one of its job."""
         self.results[result.job_id] = (now, result)
         while len(self.results) > _MOST_KEPT:
             self.results.popitem(last=False)
 
     def take(self, job_id: str, now: float) -> ResultUnit | None:
-        """Remove and return the result of a job; None if there is none, or it is too old."""
+        """Remove and return the result of a job; None if it is missing or too old."""
         kept_at, result = self.results.pop(job_id, (0.0, None))
         return result if result is not None and now - kept_at <= self.keep_s else None

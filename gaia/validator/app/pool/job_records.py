@@ -1,4 +1,4 @@
-"""The record that the ledger keeps: one entry per worker, one per job, and the indexes that make it fast."""
+"""The ledger's record: one entry per worker, one per job, and indexes for speed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST_STALE = 1024
 
 
 class PoolRecord:
-    """Who holds what; the moves here keep the entries and their indexes in step.
+    """Entries of workers and jobs; the methods keep entries and indexes consistent.
 
-    Read it from anywhere; only `JobLedger` changes it.
+    Only `JobLedger` changes it; others may read it.
     """
 
     __slots__ = (
@@ -39,33 +39,33 @@ class PoolRecord:
     def __init__(self, crash_histories: dict[str, CrashHistory], keep_s: float) -> None:
         self.workers: dict[str, Worker] = {}
         self.idle_workers: dict[str, Worker] = {}
-        """Those that can take a unit now; the one that became free last is at the end, and is used first."""
+        """Workers that can take a unit now; the one that became free last is at the end, and is used first."""
         self.holders: dict[str, Worker] = {}
-        """Those with a lease, connected or not."""
+        """Workers with a lease, connected or not."""
         self.jobs: dict[str, Job] = {}
         self.queue: list[tuple[int, int, str]] = []
-        """Heap of (priority, order, job id); entries of jobs that no longer wait are skipped when met."""
+        """Heap of (priority, order, job id); entries of jobs that no longer wait are skipped."""
         self.deadlines: list[tuple[float, int, str]] = []
-        """Heap of (deadline, order, job id); entries of settled jobs are skipped when met."""
+        """Heap of (deadline, order, job id); entries of resolved jobs are skipped."""
         self.waiting = 0
-        """Jobs that no worker has."""
+        """Number of jobs that no worker has."""
         self.crashes = CrashHistories(crash_histories)
         self.kept = KeptResults(keep_s)
         self._orders = count()
 
     @property
     def busy(self) -> int:
-        """Workers that hold a unit."""
+        """Number of workers that hold a unit."""
         return len(self.holders)
 
     @property
     def idle(self) -> int:
-        """Workers that can take a unit now."""
+        """Number of workers that can take a unit now."""
         return len(self.idle_workers)
 
     @property
     def away(self) -> frozenset[str]:
-        """Workers that hold a unit or are condemned, and are not connected; the caller checks whether they live."""
+        """Workers that hold a unit or are condemned but are not connected; the caller checks whether they live."""
         return frozenset(
             worker.name
             for worker in self.workers.values()
@@ -73,20 +73,20 @@ class PoolRecord:
         )
 
     def worker_state(self, name: str) -> WorkerState:
-        """Return where a worker stands."""
+        """Return the state of a worker."""
         worker = self.workers.get(name)
         return WorkerState.ABSENT if worker is None else worker.state
 
     def job_state(self, job_id: str) -> JobState:
-        """Return where a job stands."""
+        """Return the state of a job."""
         job = self.jobs.get(job_id)
         if job_id in self.kept.results:
-            # Another worker may hold it as well: an attempt that the kept result makes needless.
+            # Another worker may hold it too, in an attempt that the kept result makes needless.
             return JobState.KEPT
         return JobState.ABSENT if job is None else job.state
 
     def _seats(self, now: float, patience_s: float | None) -> int:
-        """Count seats with a connected worker that is at work, or answered within `patience_s`; None: that is connected."""
+        """Return the number of seats with a connected worker that is busy or answered within `patience_s` (None: any)."""
         healthy = set()
         for worker in self.workers.values():
             lease = worker.lease
@@ -99,14 +99,14 @@ class PoolRecord:
         return len(healthy)
 
     def _known(self, name: str) -> Worker:
-        """Return the entry of a worker, a new one if there is none."""
+        """Return the entry of a worker; add it if there is none."""
         worker = self.workers.get(name)
         if worker is None:
             worker = self.workers[name] = Worker(name, name)
         return worker
 
     def _forget_if_gone(self, worker: Worker) -> None:
-        """Delete the entry of a worker of which nothing is known any more."""
+        """Delete the entry of a worker if it holds no facts any more."""
         is_known = worker.is_connected or worker.is_condemned or worker.silent_since is not None
         if not is_known and worker.lease is None:
             del self.workers[worker.name]
@@ -129,21 +129,21 @@ class PoolRecord:
             self._forget_if_gone(worker)
 
     def _add_job(self, unit: WorkUnit, history: CrashHistory, holder: Worker | None) -> Job:
-        """Add a submitted job; it waits unless a worker already holds it."""
+        """Add a submitted job, which waits unless a worker already holds it."""
         job = self.jobs[unit.job_id] = Job(unit, next(self._orders), history, holder)
         if len(self.deadlines) > 2 * len(self.jobs) + _MOST_STALE:
-            self._forget_deadlines_of_settled_jobs()
+            self._forget_deadlines_of_resolved_jobs()
         heapq.heappush(self.deadlines, (unit.deadline_at, job.order, unit.job_id))
         return job
 
     def _enqueue(self, job: Job, unit: WorkUnit) -> None:
-        # A job that comes back keeps its place among its equals.
+        # A job that returns keeps its place among jobs of equal priority.
         job.holder = None
         self.waiting += 1
         heapq.heappush(self.queue, (unit.priority, job.order, unit.job_id))
 
     def _next_waiting(self) -> Job | None:
-        """Remove the most urgent job from the queue and return it; the oldest among equals."""
+        """Remove and return the most urgent job of the queue; the oldest of equal ones."""
         while self.queue:
             _, order, job_id = heapq.heappop(self.queue)
             job = self.jobs.get(job_id)
@@ -153,13 +153,13 @@ class PoolRecord:
         return None
 
     def _count_one_less(self) -> None:
-        """Note that a job has ceased to wait; what the queue then holds of jobs that do not wait is dropped."""
+        """Note that a job no longer waits; drop queue entries of jobs that do not wait."""
         self.waiting -= 1
         if not self.waiting:
             self.queue.clear()
 
     def _claim(self, worker: Worker, lease: Lease) -> None:
-        """Give `worker` a lease on what it holds; where another worker has the job, nobody wants this attempt."""
+        """Give `worker` a lease on its unit; if another worker has the job, no caller wants this attempt."""
         worker.lease = lease
         self.holders[worker.name] = worker
         if lease.job_id is None or lease.is_canary:
@@ -174,7 +174,7 @@ class PoolRecord:
             lease.job_id = None
 
     def _adopt(self, worker: Worker, job_id: str, attempt: int) -> None:
-        """Believe what a worker that connects says it holds: the connection broke, not the worker."""
+        """Accept what a connecting worker says it holds, because only its connection broke."""
         self.idle_workers.pop(worker.name, None)
         lease = worker.lease
         if lease is None or lease.job_id != job_id or lease.attempt != attempt:
@@ -184,7 +184,7 @@ class PoolRecord:
     def _inherit(self, holding: Holding) -> None:
         lease = Lease(holding.job_id, holding.attempt, holding.deadline_at)
         worker = self._known(holding.worker)
-        # A worker that has connected has said itself what it holds; nobody waits for the answer of a canary.
+        # A connected worker has reported its unit itself, and no caller waits for the answer of a canary.
         if not worker.is_connected and worker.lease is None and not lease.is_canary:
             self._claim(worker, lease)
         self._forget_if_gone(worker)
@@ -194,7 +194,7 @@ class PoolRecord:
         del self.holders[worker.name]
 
     def _take_back(self, worker: Worker) -> None:
-        """Requeue the job assigned to `worker`, which never arrived there; count no crash."""
+        """Requeue the job assigned to `worker`, which never arrived; count no crash."""
         lease = worker.lease
         if lease is None:
             return
@@ -207,14 +207,14 @@ class PoolRecord:
         else:
             self._enqueue(job, job.unit)
 
-    def _forget_deadlines_of_settled_jobs(self) -> None:
-        """Without this a million answered units would be remembered until their deadlines."""
+    def _forget_deadlines_of_resolved_jobs(self) -> None:
+        """Drop the deadlines of resolved jobs, which would otherwise fill memory until they pass."""
         orders = {job.order for job in self.jobs.values()}
         self.deadlines = [entry for entry in self.deadlines if entry[1] in orders]
         heapq.heapify(self.deadlines)
 
     def _note_living(self, living: frozenset[str], now: float) -> None:
-        """Note since when each worker has lived without being connected, and forget those that are gone."""
+        """Note since when each worker has lived without a connection; forget those that have ended."""
         for worker in list(self.workers.values()):
             if worker.silent_since is not None and worker.name not in living:
                 worker.silent_since = None
@@ -238,9 +238,9 @@ class PoolRecord:
         )
 
     def _overdue(self, now: float) -> list[tuple[Worker, str]]:
-        """Return who is past the deadline of its canary or, while it is away, of its unit; with the reason to kill it.
+        """Return worker -> reason to kill it, for each past the deadline of its canary or, while away, of its unit.
 
-        The deadline of a unit at a connected worker is that of its job.
+        For a connected worker, the deadline of its job applies instead.
         """
         return [
             (worker, "silent" if lease.is_canary else "deadline")

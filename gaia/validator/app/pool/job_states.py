@@ -1,11 +1,11 @@
-"""The states of a worker and of a job in the ledger, and the events that lead from one to another.
+"""States of workers and jobs in the ledger, and the events that lead from one to another.
 
-The ledger derives a state from its records; it never stores one. These tables describe what it does:
-a test plays random histories, and compares the arrows it sees with the tables in both directions.
+The ledger derives states from its record and never stores them. These tables describe its behaviour. A
+test plays random histories, and compares the observed arrows with the tables in both directions.
 `scripts/generate/state_diagrams.py` draws docs/explanation/job-ledger.md from them.
 
-An arrow is the net effect of one event. An event may move more than one worker or job: a worker that
-says `WorkerReady` may return a job to the queue, which the ledger then assigns to another, idle worker.
+An arrow is the net effect of one event. An event may change more than one worker or job. For example, a
+`WorkerReady` may return a job to the queue, which the ledger then assigns to another, idle worker.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class WorkerState(StrEnum):
-    """Where a worker stands, as the ledger sees it; see `WORKER_STATES`."""
+    """State of a worker in the ledger; see `WORKER_STATES`."""
 
     ABSENT = "absent"
     SILENT = "silent"
@@ -28,7 +28,7 @@ class WorkerState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands, as the ledger sees it; see `JOB_STATES`."""
+    """State of a job in the ledger; see `JOB_STATES`."""
 
     ABSENT = "absent"
     WAITING = "waiting"
@@ -38,33 +38,33 @@ class JobState(StrEnum):
 
 
 WORKER_STATES: Mapping[WorkerState, str] = {
-    WorkerState.ABSENT: "The ledger has no record of it: it is not started, is dead, or left with nothing in its hands.",
-    WorkerState.SILENT: "It lives, is not connected and holds nothing. It is killed once that has lasted too long.",
+    WorkerState.ABSENT: "The ledger has no record of it: it is not started, is dead, or has left without a unit.",
+    WorkerState.SILENT: "It lives, is not connected and holds nothing. It is killed if that lasts too long.",
     WorkerState.AWAY: "It holds a unit and is not connected. The ledger waits for it until the deadline of that unit.",
     WorkerState.IDLE: "It is connected and takes the next unit.",
     WorkerState.HOLDING: "It is connected and has one unit or canary.",
     WorkerState.LEAVING: "It is connected and has asked to leave. It may still hold one unit, and gets no other.",
     WorkerState.CONDEMNED: "The ledger has ordered its death, which is not reported yet. It gets no unit.",
 }
-"""What each state of a worker means; the later of two that apply is its state."""
+"""State of a worker -> its meaning; if two apply, the later one is its state."""
 
 JOB_STATES: Mapping[JobState, str] = {
-    JobState.ABSENT: "The ledger has no record of it: it is not submitted, or is settled.",
+    JobState.ABSENT: "The ledger has no record of it: it is not submitted, or is resolved.",
     JobState.WAITING: "It is submitted, and no worker has it.",
     JobState.LEASED: "It is submitted, and one worker has it.",
-    JobState.UNCLAIMED: "A worker has it, and nobody has submitted it to this engine; an earlier engine gave it out.",
-    JobState.KEPT: "Its result came before anybody submitted it to this engine. The oldest of 1024 such results is dropped.",
+    JobState.UNCLAIMED: "A worker has it from an earlier engine, and it is not submitted to this engine.",
+    JobState.KEPT: "Its result arrived before it was submitted to this engine. The oldest of 1024 such results is dropped.",
 }
-"""What each state of a job means."""
+"""State of a job -> its meaning."""
 
 
 class Arrow(NamedTuple):
-    """A way from one state to another."""
+    """A transition from one state to another."""
 
     source: WorkerState | JobState
     target: WorkerState | JobState
     events: str
-    """Names of events in `job_events`, each of which may lead this way."""
+    """Names of the events in `job_events` that can cause it."""
     why: str
 
 

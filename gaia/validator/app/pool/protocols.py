@@ -1,4 +1,4 @@
-"""What runs units of work for the IO-Engine, and what decides over them; one suite holds each kind to its promises."""
+"""Interfaces of compute backends and job queues; one conformance suite tests all implementations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Capability(StrEnum):
-    """What a backend can do beyond running units; whatever it declares, the conformance suite tries."""
+    """Optional capability of a backend; the conformance suite tests each declared one."""
 
     MEMORY_LIMIT = "memory_limit"
     """A unit that allocates too much fails with a typed `MemoryError`."""
@@ -24,9 +24,9 @@ class Capability(StrEnum):
 class ComputeBackend(Protocol):
     """Runs units for the IO-Engine: `ComputePool` in local processes, `DaskBackend` on a cluster.
 
-    Each is a set of hands for one `Scheduler`, whose queue decides. A unit that kills its process is blamed and run
-    again; one that is cancelled or past its deadline is ended, native code included. Each is started in its own way
-    by `io_compute`.
+    Each executes the commands of one `Scheduler`, whose queue decides. A unit that kills its process counts a crash
+    and runs again. A unit that is cancelled or past its deadline is ended, including native code. `io_compute` starts
+    each kind in its own way.
     """
 
     @property
@@ -37,12 +37,12 @@ class ComputeBackend(Protocol):
         ...
 
     async def close(self) -> None:
-        """Begin nothing more and let go of the workers; whoever waits is cancelled by its owner."""
+        """Start no more units, and release the workers; the owner cancels waiting callers."""
         ...
 
     @property
     def queue_depth(self) -> int:
-        """Units that wait for a worker."""
+        """Number of units that wait for a worker."""
         ...
 
     @property
@@ -52,38 +52,38 @@ class ComputeBackend(Protocol):
 
     @property
     def workers(self) -> int:
-        """Workers that may be given units."""
+        """Number of workers that may be assigned units."""
         ...
 
     @property
     def healthy_seats(self) -> int:
-        """Workers that may be given units and, as far as is known, answer."""
+        """Number of workers that may be assigned units and seem to work."""
         ...
 
     @property
     def sandbox_level(self) -> int:
-        """Sandbox level of the least protected worker; 0: none has a sandbox."""
+        """Sandbox level of the least protected worker; 0: no sandbox."""
         ...
 
 
 class JobQueue(Protocol):
     """Decides which worker gets which unit, and answers each job once; `JobLedger` does so in memory.
 
-    A `Scheduler` tells it what happened and carries out what it commands. The job is answered by the result of the
-    one attempt that is under way, at its deadline by `DeadlineExceeded`, or by `QuarantinedError` once it crashed
-    too many workers. The most urgent job goes first, the oldest among equals, and one that comes back keeps its place.
+    A `Scheduler` passes events to it, and executes its commands. A job is answered by the result of its present
+    attempt, by `DeadlineExceeded` at its deadline, or by `QuarantinedError` after it crashed too many workers. The
+    most urgent job runs first, the oldest of equal ones; a job that returns keeps its place.
 
-    It is called on the event loop, so it never waits. One that learns of something elsewhere, such as another
-    process, returns the commands that follow with the next `Tick`, of which there are ten a second.
+    It is called on the event loop, so it never waits. An implementation that gets news from elsewhere, such as
+    another process, returns the resulting commands at the next `Tick`; there are ten per second.
     """
 
     def handle(self, event: Event, now: float, /) -> list[Command]:
-        """Record what happened; return what must happen next, in this order. `now` is in Unix seconds."""
+        """Record an event at `now`, in Unix seconds; return the commands that follow, in order."""
         ...
 
     @property
     def waiting(self) -> int:
-        """Jobs that no worker has."""
+        """Number of jobs that no worker has."""
         ...
 
     @property

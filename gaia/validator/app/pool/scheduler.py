@@ -1,4 +1,4 @@
-"""The queue that decides, the callers that wait for results, and backpressure; what runs units is behind `Hands`."""
+"""Connects queue, callers and backpressure; `Hands` are what runs the units."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
-"""How often hands tell the queue that time has passed: a unit is settled so soon after its deadline."""
+"""Seconds between two ticks, which bound the delay between a deadline and its effect."""
 
 HandsCommand = Assign | Acknowledge | Dismiss | Kill | Remember
-"""Commands that concern workers, or what is written down about jobs."""
+"""Commands about workers, or about stored facts on jobs."""
 
 
 class Hands(Protocol):
-    """What reaches the workers: processes on this machine, or a cluster."""
+    """Access to the workers: processes on this machine, or a cluster."""
 
     def carry_out(self, command: HandsCommand) -> None:
-        """Do what the queue commands, without waiting; what comes of it is told to `Scheduler.tell`.
+        """Execute a command of the queue without waiting; its effects are reported to `Scheduler.tell`.
 
         `Assign`: send the unit. `Kill`: end the worker; `WorkerDied` follows. `Acknowledge`, `Dismiss`: tell the
         worker that its result has arrived, or that it may end. `Remember`: store the crash history of a job.
@@ -58,11 +58,11 @@ class Scheduler:
     Parameters
     ----------
     queue
-        Decides; nobody else may tell it events.
+        Decides; only this object may send it events.
     hands
-        Carry out what it commands.
+        Execute its commands.
     queue_limit
-        Most units that wait for a worker; further submissions wait for room. 0: no limit.
+        Maximum number of units that wait for a worker; further submissions wait for room. 0: no limit.
     """
 
     def __init__(self, queue: JobQueue, hands: Hands, *, queue_limit: int = 0) -> None:
@@ -70,9 +70,9 @@ class Scheduler:
         self._hands = hands
         self._queue_limit = queue_limit
         self._blocked_submitters: list[tuple[int, int, asyncio.Future[None]]] = []
-        """Heap of (priority, order, what is set once there is room)."""
+        """Heap of (priority, order, future that is resolved when there is room)."""
         self._admitted = 0
-        """Submitters that have been given room and have not submitted yet."""
+        """Number of submitters that have room but have not submitted yet."""
         self._order = count()
         self._waiters: dict[str, list[asyncio.Future[ResultUnit]]] = {}
         self._events: deque[Event] = deque()
@@ -80,11 +80,10 @@ class Scheduler:
         self._is_closed = False
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
-        """Run `unit` and return its result, a `Failure` included; never raises for the unit.
+        """Run `unit`; return its result, which may be a `Failure`; never raise because of the unit.
 
-        A job id that is already under way is not run twice: all its callers get
-        its one result. When the last of them is cancelled, so is the unit.
-        While the queue is full, this waits for room: the most urgent first.
+        An open job is not run twice: all its callers get one result. If the last of them is cancelled,
+        so is the unit. While the queue is full, callers wait for room, the most urgent first.
         """
         if self._queue_limit and unit.job_id not in self._waiters and not await self._wait_for_room(unit):
             return failed(
@@ -104,7 +103,7 @@ class Scheduler:
             raise
 
     def tell(self, event: Event) -> None:
-        """Hand `event` to the queue and carry out what it commands."""
+        """Pass `event` to the queue, and execute the commands that it returns."""
         if self._is_closed:
             return  # the workers belong to the next engine
         if self._is_handling:
@@ -123,12 +122,12 @@ class Scheduler:
             self._admit_waiting()
 
     def limit_queue(self, queue_limit: int) -> None:
-        """Change the limit, and admit the submitters for whom there is room now."""
+        """Change the limit, and admit the submitters for which there is room now."""
         self._queue_limit = queue_limit
         self._admit_waiting()
 
     def close(self) -> None:
-        """Ignore every event from now on; whoever waits goes on waiting, and is cancelled by its owner."""
+        """Ignore every event from now on; the owner cancels waiting callers."""
         self._is_closed = True
 
     def _carry_out(self, command: Command) -> None:
@@ -142,7 +141,7 @@ class Scheduler:
             self._hands.carry_out(command)
 
     async def _wait_for_room(self, unit: WorkUnit) -> bool:
-        """Wait for room in the queue; False: the unit's deadline came first."""
+        """Wait for room in the queue; return False if the unit's deadline came first."""
         if not self._blocked_submitters and self._has_room():
             return True
         admission: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -162,7 +161,7 @@ class Scheduler:
         return self._queue.waiting + self._admitted < self._queue_limit
 
     def _admit_waiting(self) -> None:
-        """Admit blocked submitters as long as there is room, the most urgent first."""
+        """Admit blocked submitters while there is room, the most urgent first."""
         while self._blocked_submitters and self._has_room():
             _, _, admission = heapq.heappop(self._blocked_submitters)
             if not admission.done():

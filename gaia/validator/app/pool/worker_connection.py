@@ -1,4 +1,4 @@
-"""One connection of a compute worker, at the engine's end: its identity, its messages, its end."""
+"""The engine's end of a compute worker's connection: identity, messages and end."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _PATIENCE_S = 5.0
 
 
 class Host(Protocol):
-    """The pool, as a connection sees it."""
+    """Interface of the pool for connections."""
 
     def expects(self, worker: str, pid: int) -> bool | None:
-        """Say whether the Supervisor started that process under that name; None: it has not said so yet."""
+        """Return whether the board has this process under this name; None if it does not list the name yet."""
         ...
 
     def meet(self, connection: WorkerConnection) -> None:
-        """Note an open connection, which has not said yet whose it is."""
+        """Note an open connection that is not identified yet."""
         ...
 
     def join(self, worker: str, connection: WorkerConnection) -> None:
@@ -53,17 +53,17 @@ class Host(Protocol):
         ...
 
     def answered(self, worker: str, result: ResultUnit) -> None:
-        """Take the answer of a worker."""
+        """Process the answer of a worker."""
         ...
 
     @property
     def tell(self) -> Callable[[Event], None]:
-        """Hand an event to the ledger."""
+        """Pass an event to the ledger."""
         ...
 
 
 class WorkerConnection(asyncio.Protocol):
-    """A stream from a process that says once which worker it is, and is believed if the board agrees."""
+    """Connection of a process that identifies itself as a worker once; the board must confirm it."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -73,7 +73,7 @@ class WorkerConnection(asyncio.Protocol):
         self._pidfd = -1
         self._worker = ""
         self._deferred: list[ToEngine] | None = None
-        """Messages that arrived before the board named the worker; None: it is not waited for."""
+        """Messages that arrived before the board named the worker; None if the board is not awaited."""
         self.sandbox_level = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -83,7 +83,7 @@ class WorkerConnection(asyncio.Protocol):
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         self._pid, uid, _ = _CREDENTIALS.unpack(credentials)
         try:
-            # While it is connected its pid cannot be another's, so this is surely the worker.
+            # While it is connected, no other process can have its pid, so this is the worker.
             self._pidfd = os.pidfd_open(self._pid)
         except OSError:
             transport.close()
@@ -113,7 +113,7 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def kill(self) -> None:
-        """End the process at the other side, whatever it is doing."""
+        """Kill the process at the other end."""
         if self._pidfd >= 0:
             try:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -134,7 +134,7 @@ class WorkerConnection(asyncio.Protocol):
                 self.close()
 
     def _introduce(self, hello: Hello, patience_s: float) -> None:
-        """Admit the worker if the board names this process; the board may do so a little later."""
+        """Admit the worker once the board names this process, which may happen a little later."""
         if self._transport is None:
             return
         worker = worker_id(hello.seat, hello.incarnation)

@@ -79,7 +79,7 @@ class ChainClient:
     """One long-lived connection; each call has the same time limit.
 
     A call raises `TransientError` if the chain cannot be reached, refuses, or sends an invalid
-    answer, and its subclass `DeadlineExceeded` if no answer came in time. No call raises
+    answer. It raises the subclass `DeadlineExceeded` if no answer came in time. No call raises
     `ConfigurationError`, because one answer of one node is no reason to end. After a failed call
     `is_broken` is true: close the client and connect again.
     """

@@ -77,7 +77,7 @@ def weights_of(
     -------
     dict
         Uid -> weight; all are positive and sum to 1. If no hotkey earned anything, the burn
-        hotkey gets everything. None means that no weights are set: nothing was earned and
+        hotkey gets everything. None means that no weights are set. Either nothing was earned and
         nothing is burnt, or the burn hotkey is not registered, so that its share has no owner.
 
     Notes

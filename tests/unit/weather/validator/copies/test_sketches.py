@@ -11,7 +11,7 @@ from gaia.tasks.defined_tasks.weather.rules.base import Component
 from gaia.tasks.defined_tasks.weather.rules.gaia_next import WORST, public_skill
 from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
     COLUMNS,
-    LEAST_WORTH,
+    ERROR_LIMIT,
     ROWS,
     best_mean,
     error_sketch,
@@ -140,7 +140,7 @@ def test_errors_of_ordinary_size_count_as_they_are(errors: Errors) -> None:
     models = errors.models(20)
     scaled = models / np.sqrt(errors.unit)
 
-    ordinary = np.square(scaled).sum(axis=-1) <= LEAST_WORTH
+    ordinary = np.square(scaled).sum(axis=-1) <= ERROR_LIMIT
 
     assert ordinary.mean() > 0.9
     assert np.array_equal(errors.whole(models)[ordinary], scaled[ordinary])
@@ -160,19 +160,19 @@ def test_errors_fade_into_public_ones_where_the_score_of_a_field_ends(errors: Er
     model = errors.models(1) / np.sqrt(errors.unit)
     model /= np.linalg.norm(model, axis=-1, keepdims=True)
     below, above = (
-        errors.whole(np.sqrt(LEAST_WORTH * part * errors.unit) * model) for part in (1.0, 1.0 + 1e-9)
+        errors.whole(np.sqrt(ERROR_LIMIT * part * errors.unit) * model) for part in (1.0, 1.0 + 1e-9)
     )
     best = errors.gfs / np.linalg.norm(errors.gfs, axis=-1, keepdims=True)
 
     assert below == pytest.approx(above, abs=1e-7)
-    assert errors.whole(1e9 * model) == pytest.approx(np.sqrt(LEAST_WORTH) * best, abs=1e-6)
+    assert errors.whole(1e9 * model) == pytest.approx(np.sqrt(ERROR_LIMIT) * best, abs=1e-6)
 
 
 def test_the_bound_of_a_field_is_where_its_score_ends() -> None:
     measured = Component(
         field="2t",
         lead_hours=24,
-        mse=LEAST_WORTH,
+        mse=ERROR_LIMIT,
         mse_gfs=1.0,
         rmse=1.0,
         mae=1.0,
@@ -181,7 +181,7 @@ def test_the_bound_of_a_field_is_where_its_score_ends() -> None:
         skill_climatology=None,
     )
 
-    assert public_skill(measured) == 1.0 - LEAST_WORTH == WORST
+    assert public_skill(measured) == 1.0 - ERROR_LIMIT == WORST
 
 
 def test_a_public_forecast_has_nothing_of_its_own(errors: Errors) -> None:

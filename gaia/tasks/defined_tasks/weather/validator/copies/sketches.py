@@ -17,7 +17,7 @@ POINTS: Final = ROWS * COLUMNS
 """Number of points: every 4th along each axis of the 1-degree grid, every 16th of the 0.25-degree grid."""
 INDEPENDENT = 0.1
 """Correlation of residual errors up to which two forecasts are independent."""
-LEAST_WORTH: Final = 2.0
+ERROR_LIMIT: Final = 2.0
 """Relative squared error at which the score of a field reaches its minimum: see `in_units`."""
 BEYOND = 10.0
 """Squared error, relative to the least, above which a forecast is left out of the best mean."""
@@ -125,7 +125,7 @@ def in_units(errors: NDArray[np.floating], public: NDArray[np.floating], unit: F
     Returns
     -------
     float64 array, shape (..., forecasts, points)
-        ``e / sqrt(unit)`` up to a squared size of `LEAST_WORTH`, where the score of a field reaches
+        ``e / sqrt(unit)`` up to a squared size of `ERROR_LIMIT`, where the score of a field reaches
         -1. Beyond it, `errors` fade into those of the best of `public`, enlarged to that size. The
         squared size is at most 3.125.
 
@@ -137,11 +137,11 @@ def in_units(errors: NDArray[np.floating], public: NDArray[np.floating], unit: F
     """
     scaled = errors / np.sqrt(unit)
     sizes = np.square(scaled).sum(axis=-1, keepdims=True)
-    kept = LEAST_WORTH / np.maximum(sizes, LEAST_WORTH)
+    kept = ERROR_LIMIT / np.maximum(sizes, ERROR_LIMIT)
     known = np.square(public, dtype=np.float64).sum(axis=-1, keepdims=True)
     place = known.argmin(axis=-2, keepdims=True)
     best, size = (np.take_along_axis(values, place, axis=-2) for values in (public, known))
-    limit = np.sqrt(LEAST_WORTH / np.maximum(size, _TINY))
+    limit = np.sqrt(ERROR_LIMIT / np.maximum(size, _TINY))
     bounded: Floats = kept * scaled + (1.0 - kept) * limit * best
     return bounded
 
@@ -181,8 +181,8 @@ def overlaps(raw: Floats, residual: Floats) -> Floats:
 def best_mean(gram: Floats) -> Floats:
     """Return the weights, at least 0 and summing to 1, of the mean forecast with the least squared error.
 
-    A forecast without data (0), or with more than `BEYOND` times the least error, has weight 0,
-    because the largest error limits the step of the descent.
+    A forecast without data (0) has weight 0. So has one with more than `BEYOND` times the least
+    error, because the largest error limits the step of the descent.
     """
     sizes = gram.diagonal()
     if not (sizes > 0.0).any():

@@ -16,7 +16,8 @@ from gaia.localnet.options import process_environment
 from tests.support.patience import Deadline, patience
 
 SERVES = (
-    "import time; from pathlib import Path; Path('miners.json').write_text('{\"port\": 7}'); time.sleep(60)"
+    "import time; from pathlib import Path; from gaia.localnet.children import say_ready;"
+    "say_ready(Path(), 'miners', {'port': 7}); time.sleep(60)"
 )
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SERVES
 

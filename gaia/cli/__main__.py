@@ -96,11 +96,11 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument(
         "--workers", type=at_least_one, metavar="N", help="number of processes; default: one per core"
     )
-    story = add(top_level, "explain", commands.explain)
-    story.add_argument("run", metavar="RUN", help=RUN_HELP)
-    story.add_argument("miner", metavar="MINER", help="uid, hotkey or the start of a hotkey")
-    story.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
-    story.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
+    explanation = add(top_level, "explain", commands.explain)
+    explanation.add_argument("run", metavar="RUN", help=RUN_HELP)
+    explanation.add_argument("miner", metavar="MINER", help="uid, hotkey or the start of a hotkey")
+    explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
+    explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
     return top
 

@@ -43,11 +43,11 @@ def explain(source: Source, arguments: argparse.Namespace) -> int:
     run, weights, overall, found = source.read(look)
     forecast = miner_named(arguments.miner, run.forecasts)
     rule_set = arguments.rule_set or run.summary.rule_set
-    story = explanation(run, forecast, rule_set, weights, overall, found)
+    explained = explanation(run, forecast, rule_set, weights, overall, found)
     if arguments.json:
-        tables.print_json(story)
+        tables.print_json(explained)
     else:
-        _print(story, arguments.lead)
+        _print(explained, arguments.lead)
     return 0
 
 
@@ -185,13 +185,18 @@ def _lead(lead: LeadRow, run: StoredRun, hotkey: str) -> dict[str, object]:
     }
 
 
-def _print(story: Mapping[str, Any], only_lead: int | None) -> None:
-    miner, rules, weight, overall = story["miner"], story["rules"], story["weight"], story["overall"]
+def _print(explained: Mapping[str, Any], only_lead: int | None) -> None:
+    miner, rules, weight, overall = (
+        explained["miner"],
+        explained["rules"],
+        explained["weight"],
+        explained["overall"],
+    )
     lines = [
-        f"{story['run_id']}, uid {miner['uid']}, {miner['hotkey']}",
-        *(["run       open: these numbers are not final"] if story["run_state"] == "open" else []),
+        f"{explained['run_id']}, uid {miner['uid']}, {miner['hotkey']}",
+        *(["run       open: these numbers are not final"] if explained["run_state"] == "open" else []),
         f"state     {miner['state']}" + (f": {miner['reason']}" if miner["reason"] else ""),
-        f"manifest  {story['manifest']['sha256'] or 'none'}",
+        f"manifest  {explained['manifest']['sha256'] or 'none'}",
         f"rules     {rules['name']}, sha256 {rules['sha256'][:16]}",
         *_weight_lines(weight),
     ]
@@ -202,9 +207,9 @@ def _print(story: Mapping[str, Any], only_lead: int | None) -> None:
         )
         lines.append(f"          {rules['overall']}")
     tables.print_lines(*lines)
-    leads = [lead for lead in story["leads"] if only_lead in (None, lead["lead_hours"])]
+    leads = [lead for lead in explained["leads"] if only_lead in (None, lead["lead_hours"])]
     if not leads:
-        tables.print_lines("leads     none is scored" + (" yet" if story["run_state"] == "open" else ""))
+        tables.print_lines("leads     none is scored" + (" yet" if explained["run_state"] == "open" else ""))
         return
     tables.print_table(
         ("kind", ">lead h", ">score", "reason", ">CPU s", "handler"),

@@ -88,7 +88,7 @@ class Album:
         """Return the best `count` miners, hotkey to label."""
         return {row.hotkey: label(row) for row in self.ranking()[:count]}
 
-    def said(self) -> str:
+    def description(self) -> str:
         """Return a description of the runs and rules."""
         first, last = self.runs[0].run_id, self.runs[-1].run_id
         spell = f"run {first}" if first == last else f"{len(self.runs)} runs, {first} to {last}"
@@ -115,7 +115,7 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
         )
     else:
         tables.print_lines(
-            f"{arguments.output}: {arguments.picture}, {album.said()}, {width:.1f} x {height:.1f} in"
+            f"{arguments.output}: {arguments.picture}, {album.description()}, {width:.1f} x {height:.1f} in"
         )
     return 0
 
@@ -153,7 +153,7 @@ def _scorecard(album: Album, arguments: argparse.Namespace) -> Figure:
     if not card.columns:
         raise NotThere(f"the errors of {against} are not stored with these scores")
     title = f"RMSE of {label(miner)} against {against}"
-    return draw_scorecard.draw(card, title, f"{album.said()}; smaller error in %")
+    return draw_scorecard.draw(card, title, f"{album.description()}; smaller error in %")
 
 
 def _skill(album: Album, arguments: argparse.Namespace) -> Figure:
@@ -168,7 +168,7 @@ def _skill(album: Album, arguments: argparse.Namespace) -> Figure:
     if arguments.miner:
         chosen = album.miner(arguments.miner)
         shown = {chosen.hotkey: label(chosen)}
-    return draw_skill.draw(panels, shown, "MSE skill against climatology", album.said())
+    return draw_skill.draw(panels, shown, "MSE skill against climatology", album.description())
 
 
 def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
@@ -201,7 +201,10 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
     word = "Error" if len(chosen) == 1 else f"Mean error over {len(chosen)} runs"
     title = f"{word} of {label(miner)}: {field_title(field)}, +{lead} h"
     return draw_map.draw(
-        error, unit_name, title, f"{album.said()}; root mean square {rmse:.3g}, mean {bias:+.2g} {unit_name}"
+        error,
+        unit_name,
+        title,
+        f"{album.description()}; root mean square {rmse:.3g}, mean {bias:+.2g} {unit_name}",
     )
 
 
@@ -214,7 +217,7 @@ def _leaderboard(album: Album, _arguments: argparse.Namespace) -> Figure:
     days = album.source.weights.weights_window_days
     board = draw_leaderboard.standings(final, timedelta(days=days))
     left_out = ", which are left out" if any(run.is_open for run in album.runs) else ""
-    subtitle = f"{album.said()}{left_out}; mean over {days:g} days, bars: 95 % intervals"
+    subtitle = f"{album.description()}{left_out}; mean over {days:g} days, bars: 95 % intervals"
     shown: dict[str, str] = {row.hotkey: label(row) for row in _ranked(final)[:_COLOURED]}
     return draw_leaderboard.draw(board, shown, "Leaderboard", subtitle)
 
@@ -244,7 +247,7 @@ def _clones(album: Album, arguments: argparse.Namespace) -> Figure:
     with pool(arguments.workers or 2, album.source.data_dir) as executor:
         alike = mean_correlation(executor, [[group[hotkey] for hotkey in hotkeys] for group in whole])
     names = {row.hotkey: label(row) for row in miners}
-    subtitle = f"{album.said()}; {tables.counted(len(whole), 'lead')}"
+    subtitle = f"{album.description()}; {tables.counted(len(whole), 'lead')}"
     return draw_clones.draw(
         alike, [names[hotkey] for hotkey in hotkeys], "Miners whose errors are alike", subtitle
     )

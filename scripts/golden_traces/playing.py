@@ -139,6 +139,6 @@ def _settled(subnet: _StillSubnet) -> Condition:
     """Return whether the weights on chain cover every run."""
 
     async def holds() -> bool:
-        return (await subnet.progress()).is_settled(DAYS)
+        return (await subnet.progress()).is_complete(DAYS)
 
     return holds

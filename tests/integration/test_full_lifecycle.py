@@ -26,7 +26,7 @@ Calm = tuple[dict[str, Any], Path]
 
 
 def is_settled(progress: Progress) -> bool:
-    return progress.is_settled(1)
+    return progress.is_complete(1)
 
 
 def has_done(steps: int) -> Callable[[Progress], bool]:

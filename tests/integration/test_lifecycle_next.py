@@ -161,7 +161,7 @@ async def test_an_engine_killed_between_sketches_and_weights_ends_in_the_same_pa
         for leads in (10, 35, 60):
             await until(subnet, has_done(leads))
             kill(board_of(subnet).processes["io_engine"])
-        progress = await until(subnet, lambda progress: progress.is_settled(1))
+        progress = await until(subnet, lambda progress: progress.is_complete(1))
         report = await subnet.report(progress, {})
 
     undisturbed = {miner["hotkey"]: miner["weight"] for miner in calm[0]["miners"]}

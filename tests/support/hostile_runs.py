@@ -44,7 +44,7 @@ async def run_with(recast: Mapping[int, Behaviour], state_dir: Path) -> HostileR
     options = Options(seed=_SEED, recast=dict(recast))
     async with LocalSubnet(state_dir, options) as subnet:
         await subnet.start()
-        progress = await until(subnet, lambda progress: progress.is_settled(1), PATIENCE_S)
+        progress = await until(subnet, lambda progress: progress.is_complete(1), PATIENCE_S)
         report = await subnet.report(progress, {})
     assert subnet.validator is not None
     strangers = {hotkey for hotkey, spec in subnet.specs.items() if spec.index in recast}

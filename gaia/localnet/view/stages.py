@@ -35,7 +35,7 @@ def stage_of(progress: Progress, wanted_runs: int) -> Stage:
 
     `wanted_runs` is the number of runs that must be completed before the last weights.
     """
-    if progress.is_settled(wanted_runs):
+    if progress.is_complete(wanted_runs):
         return Stage.DONE
     if not progress.runs:
         return Stage.START

@@ -90,7 +90,7 @@ class Progress:
     def completed_ids(self) -> tuple[str, ...]:
         return tuple(run.run_id for run in self.runs if run.completed)
 
-    def is_settled(self, wanted_runs: int) -> bool:
+    def is_complete(self, wanted_runs: int) -> bool:
         """Return whether `wanted_runs` runs are completed and the weights on chain cover them.
 
         Runs older than the window no longer count.

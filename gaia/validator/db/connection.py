@@ -102,13 +102,13 @@ class Database:
                 database._places.adopt(await opening())
             except _REFUSED as error:
                 # Python's error about an unreadable address may repeat the password in it.
-                problem = _said(error) if is_drivers(error) else "it is not the address of a server"
+                problem = _text_of(error) if is_drivers(error) else "it is not the address of a server"
                 raise _unreachable(setting, problem) from error
             except Exception as error:
                 if not is_drivers(error):
                     raise
                 if time.monotonic() > end:
-                    raise _unreachable(setting, _said(error) or f"no answer in {timeout_s:g} s") from error
+                    raise _unreachable(setting, _text_of(error) or f"no answer in {timeout_s:g} s") from error
                 await asyncio.sleep(0.1)
             else:
                 return database
@@ -284,7 +284,7 @@ async def _open_connection(dsn: str, timeout_s: float) -> Connection:
     return connection
 
 
-def _said(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     """Return the text of a library's error for the operator, without the number of a system error."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 

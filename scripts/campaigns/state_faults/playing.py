@@ -153,7 +153,7 @@ async def play(
             waits = scene.waits()
             found = await fault(scene)
             figures[name] = found | {"waits": scene.waits() - waits}
-        await scene.until(lambda progress: progress.is_settled(form.days))
+        await scene.until(lambda progress: progress.is_complete(form.days))
         reading = await read(scene.dsn, form.patience_s * patience)
     return Played(reading=reading, figures=figures, seconds=time.monotonic() - begun)
 

@@ -31,7 +31,7 @@ class OnACluster(LocalSubnet):
 
 
 def is_settled(progress: Progress) -> bool:
-    return progress.is_settled(1)
+    return progress.is_complete(1)
 
 
 async def report_of(subnet: LocalSubnet, victims: psutil.Process | None = None) -> dict[str, Any]:

@@ -264,4 +264,4 @@ def test_leaderboard_leaves_open_runs_out_and_says_so(gaia: Gaia, state: Stood) 
 def test_explanation_of_an_open_run_says_that_nothing_is_final(gaia: Gaia, state: Stood) -> None:
     name, _, _, newest = state
     if name != "no run":
-        assert "open: what stands here is not final" in gaia("explain", newest, REFUSED.index + 1)[1]
+        assert "open: these numbers are not final" in gaia("explain", newest, REFUSED.index + 1)[1]

@@ -61,7 +61,7 @@ class TroubledSubnet(LocalSubnet):
 async def test_every_trouble_of_every_archive_is_lived_through_and_weights_are_set(tmp_path: Path) -> None:
     async with TroubledSubnet(tmp_path / "state", Options(miners=MINERS, seed=3)) as subnet:
         await subnet.start()
-        progress = await until(subnet, lambda progress: progress.is_settled(1))
+        progress = await until(subnet, lambda progress: progress.is_complete(1))
         struck = sum(subnet.switch(source=source, trouble="none") for source in Source) / len(Source)
         clean = await subnet.stop_validator()
 

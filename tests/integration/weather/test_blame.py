@@ -208,7 +208,7 @@ async def test_absence_that_is_too_long_excuses_and_does_not_reject(story: Story
     await story.until_idle()
 
     assert await states(story) == ["excused"] * 3
-    assert "not asked between" in (await story.outcome(story.miners[0]))["reason"]
+    assert "the validator did not ask between" in (await story.outcome(story.miners[0]))["reason"]
 
 
 async def test_miner_that_we_ask_late_has_its_whole_window(story: Story) -> None:

@@ -81,9 +81,9 @@ class Deaths:
         if not is_well:
             self._reports.append(report)
         values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
-        said = {name: value for name, value in values.items() if value not in ("", True)}
+        reported = {name: value for name, value in values.items() if value not in ("", True)}
         level = logging.INFO if is_well else logging.WARNING
-        event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **said)
+        event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **reported)
 
     def board(self, living: Iterable[ChildHandle]) -> Board:
         """Return the board: living processes, restarts, and the last reports."""

@@ -260,7 +260,7 @@ class ChainClient:
                     problem = f"no answer of the chain in {timeout_s:g} s while {doing}"
                     raise DeadlineExceeded(problem) from error
                 except (bt.BittensorError, OSError, *_MISREAD) as error:
-                    raise TransientError(f"the chain failed while {doing}: {_said(error)}") from error
+                    raise TransientError(f"the chain failed while {doing}: {_text_of(error)}") from error
             done = True
         finally:
             self.is_broken |= not done
@@ -275,10 +275,10 @@ def _understanding(what: str) -> Iterator[None]:
         except GaiaError:
             raise
         except _MISREAD as error:
-            raise TransientError(f"the chain's answer about {what} is invalid: {_said(error)}") from error
+            raise TransientError(f"the chain's answer about {what} is invalid: {_text_of(error)}") from error
 
 
-def _said(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 

@@ -72,9 +72,9 @@ def test_progress_knows_the_forecasts_of_a_run() -> None:
 
 
 def test_progress_is_settled_when_the_weights_rest_on_enough_runs() -> None:
-    assert a_finished_run().is_settled(1)
-    assert not a_finished_run().is_settled(2)
-    assert not Progress().is_settled(1)
+    assert a_finished_run().is_complete(1)
+    assert not a_finished_run().is_complete(2)
+    assert not Progress().is_complete(1)
 
 
 def test_progress_is_settled_though_the_window_of_the_weights_holds_fewer_runs_than_were_wanted() -> None:
@@ -84,8 +84,8 @@ def test_progress_is_settled_though_the_window_of_the_weights_holds_fewer_runs_t
 
     progress = Progress(runs=runs, weights=weights)
 
-    assert progress.is_settled(17)
-    assert not progress.is_settled(18)
+    assert progress.is_complete(17)
+    assert not progress.is_complete(18)
 
 
 @pytest.mark.parametrize("missing", [-1, -15])
@@ -96,7 +96,7 @@ def test_progress_is_not_settled_while_weights_lack_a_completed_run_of_their_win
 
     progress = Progress(runs=runs, weights=some_weights(run_ids=window, completed_ids=resting_on))
 
-    assert not progress.is_settled(17)
+    assert not progress.is_complete(17)
 
 
 def test_progress_is_not_settled_while_weights_rest_on_an_older_window() -> None:
@@ -105,7 +105,7 @@ def test_progress_is_not_settled_while_weights_rest_on_an_older_window() -> None
 
     progress = Progress(runs=runs, weights=some_weights(run_ids=before, completed_ids=before))
 
-    assert not progress.is_settled(17)
+    assert not progress.is_complete(17)
 
 
 async def test_watch_of_a_database_that_is_away_keeps_the_last_progress(tmp_path: Path) -> None:

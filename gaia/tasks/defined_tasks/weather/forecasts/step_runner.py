@@ -144,7 +144,7 @@ class StepRunner:
             verdict = Excuse(
                 f"our own failures stopped this forecast alone for {GIVE_UP_S / 3600:g} h: {error}"
             )
-        log.info("step_failed", **_named(forecast), attempt=attempt, error=_said(error))
+        log.info("step_failed", **_named(forecast), attempt=attempt, error=_text_of(error))
         match verdict:
             case Retry(at):
                 await self.postpone(forecast, attempt, at)
@@ -166,7 +166,7 @@ class StepRunner:
     def _wait(self, forecast: Forecast, error: GaiaError) -> bool:
         """Let the forecast wait; return whether it alone has waited for too long, and must end."""
         is_hopeless = self._failures.note(_key(forecast))
-        log.warning("step_postponed", **_named(forecast), error=_said(error))
+        log.warning("step_postponed", **_named(forecast), error=_text_of(error))
         return is_hopeless
 
 
@@ -190,5 +190,5 @@ def _named(forecast: Forecast) -> dict[str, str]:
     return {"run_id": forecast.run_id, "hotkey": forecast.hotkey, "state": forecast.state}
 
 
-def _said(error: GaiaError) -> str:
+def _text_of(error: GaiaError) -> str:
     return f"{type(error).__name__}: {error}"

@@ -78,7 +78,7 @@ class ReferenceShelf:
         self._directory = data_dir / "fields"
         self._files = ReferenceFiles(data_dir)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         """Source or set -> its last reported problem, so that each problem is logged loudly only once."""
         self.next_look: datetime | None = None
         """The earliest moment at which a missing set may be requested again."""
@@ -160,8 +160,8 @@ class ReferenceShelf:
         digest = digest_of(fields)
         async with self._database.transaction() as connection:
             await queries.record_reference(connection, key.reference_id, digest, self._files.recorded(fields))
-        self._said.pop(key.source, None)
-        self._said.pop(key.reference_id, None)
+        self._reported.pop(key.source, None)
+        self._reported.pop(key.reference_id, None)
         versions = sorted({entry.expver for entry in fields.values() if entry.expver})
         log.info("reference_prepared", reference=key.reference_id, digest=digest, expver=",".join(versions))
 
@@ -294,8 +294,8 @@ class ReferenceShelf:
             return
         # A refusal that applies to all requests of a source is logged loudly once.
         about = key.source if isinstance(error, SourceRefusal) else key.reference_id
-        is_news = self._said.get(about) != subject_of(error) or isinstance(error, ReferenceRevised)
-        self._said[about] = subject_of(error)
+        is_news = self._reported.get(about) != subject_of(error) or isinstance(error, ReferenceRevised)
+        self._reported[about] = subject_of(error)
         log.log(level_of(error) if is_news else logging.INFO, "reference_missing", **told)
 
     def _note(self, retry_at: datetime) -> None:

@@ -15,6 +15,7 @@ from gaia.cli.select import NotThere
 from gaia.cli.significance import half_width
 from gaia.validator.db import history
 from gaia.validator.db.states import RunState
+from gaia.validator.utils.identities import RunId
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
@@ -28,7 +29,7 @@ Scores = Mapping[str, float]
 class Agreement:
     """Agreement of two rule sets about the miners of one run."""
 
-    run_id: str
+    run_id: RunId
     miners: int
     same_order: float | None
     """Fraction of miner pairs that both rule sets order alike, among pairs that at least one separates."""
@@ -74,7 +75,7 @@ def compare(source: Source, arguments: argparse.Namespace) -> int:
 
 
 def agreement_of(
-    run_id: str, active: Scores, shadow: Scores, active_cpu_s: float, shadow_cpu_s: float
+    run_id: RunId, active: Scores, shadow: Scores, active_cpu_s: float, shadow_cpu_s: float
 ) -> Agreement:
     """Compare two sets of overall scores by hotkey; skip miners that only one of them has."""
     hotkeys = sorted(active.keys() & shadow.keys())
@@ -124,15 +125,15 @@ def _rule_sets(rows: Sequence[OverallRow], active: str, shadow: str | None) -> t
     return active, shadow or others[0]
 
 
-def _by_run(rows: Sequence[OverallRow], rule_set: str) -> dict[str, dict[str, float]]:
-    runs: dict[str, dict[str, float]] = {}
+def _by_run(rows: Sequence[OverallRow], rule_set: str) -> dict[RunId, dict[str, float]]:
+    runs: dict[RunId, dict[str, float]] = {}
     for row in rows:
         if row.rule_set == rule_set and row.counted:
             runs.setdefault(row.run_id, {})[row.hotkey] = row.overall
     return runs
 
 
-def _cost(costs: Mapping[tuple[str, str], CostRow], run_id: str, rule_set: str) -> float:
+def _cost(costs: Mapping[tuple[str, str], CostRow], run_id: RunId, rule_set: str) -> float:
     row = costs.get((run_id, rule_set))
     return row.cpu_s if row else 0.0
 

@@ -15,6 +15,7 @@ from gaia.cli.select import NotThere, miner_named, runs_named
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.core.weights.inputs import from_parts, parts_named
 from gaia.validator.db import history
+from gaia.validator.utils.identities import Hotkey
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
@@ -124,7 +125,7 @@ async def _found(connection: Connection, weights: VectorRow | None) -> FoundCopi
     return from_parts(names, await history.weight_inputs(connection, parts_named(names))).found
 
 
-def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
+def _copies(found: FoundCopies, hotkey: Hotkey) -> dict[str, object]:
     """Return the miners that share work with a miner, largest overlap first, with their polling rounds."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
@@ -140,7 +141,7 @@ def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
 
 
 def _weight(
-    weights: VectorRow, hotkey: str, overall: Sequence[OverallRow], found: FoundCopies | None
+    weights: VectorRow, hotkey: Hotkey, overall: Sequence[OverallRow], found: FoundCopies | None
 ) -> dict[str, object]:
     earned = [
         row
@@ -163,7 +164,7 @@ def _weight(
     }
 
 
-def _lead(lead: LeadRow, run: StoredRun, hotkey: str) -> dict[str, object]:
+def _lead(lead: LeadRow, run: StoredRun, hotkey: Hotkey) -> dict[str, object]:
     key = lead.rule_set, lead.kind, lead.lead_hours
     given = next((row for row in run.inputs if (row.rule_set, row.kind, row.lead_hours) == key), None)
     digests: Mapping[str, Mapping[str, str]] = given.digests if given else {}

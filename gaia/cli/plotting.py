@@ -13,6 +13,7 @@ from gaia.cli.arguments import PICTURES, NotWritten
 from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.validator.db import history
 from gaia.validator.db.states import RunState
+from gaia.validator.utils.identities import Hotkey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ class Album:
 
             yield from self.source.read(read)
 
-    def components(self, hotkey: str | None = None) -> list[ComponentRow]:
+    def components(self, hotkey: Hotkey | None = None) -> list[ComponentRow]:
         """Return the components of one miner or of all miners."""
         return [
             row

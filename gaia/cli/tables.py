@@ -13,6 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gaia.validator.utils.identities import Hotkey
+
 _WIDE = 160
 
 
@@ -68,7 +70,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def short(hotkey: str) -> str:
+def short(hotkey: Hotkey) -> str:
     """Return a hotkey as it is shown beside its uid.
 
     >>> short("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY")

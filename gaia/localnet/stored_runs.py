@@ -24,7 +24,7 @@ from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
-from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.utils.identities import Hotkey, MinerJobId
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _asked_for(contract: ContractSettings) -> set[tuple[str, int]]:
 def _neuron(uid: int, hotkey: str) -> Neuron:
     return Neuron(
         uid=uid,
-        hotkey=hotkey,
+        hotkey=Hotkey(hotkey),
         coldkey="",
         ip=f"127.0.0.{uid + 1}" if uid else "",
         port=33333,

@@ -25,7 +25,7 @@ from gaia.validator.utils.errors import (
     NotYetAvailable,
     QuarantinedError,
 )
-from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.utils.identities import Hotkey, MinerJobId
 from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
 
 FIELDS = ["2t", "msl"]
@@ -64,7 +64,7 @@ def a_metagraph(hotkeys: list[str], **changes: Any) -> Metagraph:
     def row(uid: int, hotkey: str) -> Neuron:
         return Neuron(
             uid=uid,
-            hotkey=hotkey,
+            hotkey=Hotkey(hotkey),
             coldkey="cold",
             ip="127.0.0.2" if uid else "",
             port=33333,

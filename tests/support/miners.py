@@ -12,6 +12,7 @@ from bittensor_core import Keypair
 from gaia.miner.inference import Field, Persistence
 from gaia.miner.jobs import MinerOptions
 from gaia.validator.core.miners.session import fresh_nonce
+from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import AuthSigned, Neuron
 from gaia.validator.utils.settings.miners import MinersSettings
 from tests.support.patience import patience
@@ -43,7 +44,7 @@ class LocalSigner:
 def a_neuron(hotkey: str, ip: str = "127.0.0.1", port: int = 33333) -> Neuron:
     return Neuron(
         uid=1,
-        hotkey=hotkey,
+        hotkey=Hotkey(hotkey),
         coldkey=hotkey,
         ip=ip,
         port=port,

@@ -15,6 +15,7 @@ from gaia.cli.replay.units import InputMissing, Key, Outcome, compute, key_of, p
 from gaia.tasks.defined_tasks.weather.forecasts.outcomes import score_of, total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.validator.db.inputs import Contract
+from gaia.validator.utils.identities import Hotkey, RunId
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.units import LeadScored
@@ -59,7 +60,7 @@ class Comparison:
 class Verdict(Comparison):
     """Result of the replay of one run."""
 
-    run_id: str
+    run_id: RunId
 
 
 def replay(
@@ -183,5 +184,5 @@ def _compare_totals(
         verdict.compare(f"{where} counted", row.counted, total.counted)
 
 
-def _name(hotkey: str, rule_set: str, kind: str, lead_hours: int) -> str:
+def _name(hotkey: Hotkey, rule_set: str, kind: str, lead_hours: int) -> str:
     return f"{hotkey} {rule_set} {kind} +{lead_hours}h"

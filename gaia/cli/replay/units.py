@@ -199,7 +199,7 @@ class _Promises:
         self._forecasts: dict[str, ForecastRow] = {row.hotkey: row for row in forecasts}
         self._files: dict[str, Mapping[str, str]] = {}
 
-    def of(self, hotkey: str) -> Mapping[str, str]:
+    def of(self, hotkey: Hotkey) -> Mapping[str, str]:
         if hotkey not in self._files:
             row = self._forecasts[hotkey]
             try:

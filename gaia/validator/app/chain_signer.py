@@ -24,6 +24,7 @@ from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
     Failure,
@@ -128,7 +129,7 @@ class ChainSigner:
         self._drain_timeout_s = drain_timeout_s
         self._wallet = wallet
         self._heart = heart
-        self._hotkey: str = wallet.hotkey.ss58_address
+        self._hotkey = Hotkey(wallet.hotkey.ss58_address)
         self._chain: ChainClient | None = None
         self._connecting = asyncio.Lock()
         self._submitting = asyncio.Lock()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gaia.validator.db.statements import SQL
+from gaia.validator.utils.identities import RunId
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class GramMatrix:
     """The file of one lead's Gram matrix, and its hotkeys."""
 
-    run_id: str
+    run_id: RunId
     lead_hours: int
     sha256: str
     hotkeys: Sequence[str]
@@ -25,7 +26,7 @@ class GramMatrix:
 
 
 async def finalised_hotkeys(
-    connection: Connection, run_id: str, lead_hours: int, rule_set: str
+    connection: Connection, run_id: RunId, lead_hours: int, rule_set: str
 ) -> list[str] | None:
     """Return the forecasts scored at a finalised lead without a matrix; None for any other lead."""
     found: list[str] | None = await connection.fetchval(

@@ -27,6 +27,7 @@ from gaia.validator.db.rows import (
 )
 from gaia.validator.db.statements import SQL
 from gaia.validator.db.states import RunState
+from gaia.validator.utils.identities import RunId
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -42,7 +43,7 @@ _NOT_MEASURES: Final = frozenset(ComponentRow.__slots__) - {"measures"}
 class RunSummary:
     """One run, and the states of its forecasts."""
 
-    run_id: str
+    run_id: RunId
     init_time: datetime
     rule_set: str
     state: RunState
@@ -128,7 +129,7 @@ async def newest_vector(connection: Connection) -> VectorRow | None:
     return _row(await connection.fetchrow(SQL["newest_vector"]), VectorRow)
 
 
-async def vector_of_run(connection: Connection, run_id: str) -> VectorRow | None:
+async def vector_of_run(connection: Connection, run_id: RunId) -> VectorRow | None:
     """Return the newest vector on chain that was computed from `run_id`."""
     return _row(await connection.fetchrow(SQL["vector_of_run"], run_id), VectorRow)
 

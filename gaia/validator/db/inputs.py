@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gaia.validator.db.statements import SQL
+from gaia.validator.utils.identities import RunId
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -44,7 +45,7 @@ class LeadInputs:
 
 
 async def record_inputs(
-    connection: Connection, run_id: str, rule_set: str, kind: str, lead_hours: int, inputs: LeadInputs
+    connection: Connection, run_id: RunId, rule_set: str, kind: str, lead_hours: int, inputs: LeadInputs
 ) -> None:
     """Store the inputs of a lead; an existing row stays."""
     await connection.execute(
@@ -59,6 +60,6 @@ async def record_inputs(
     )
 
 
-async def record_contract(connection: Connection, run_id: str, contract: Contract) -> None:
+async def record_contract(connection: Connection, run_id: RunId, contract: Contract) -> None:
     """Store the leads and fields of a run; existing ones stay."""
     await connection.execute(SQL["record_contract"], run_id, asdict(contract))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gaia.validator.db.statements import SQL
 from gaia.validator.db.states import ForecastState, RunState, VectorState
 from gaia.validator.db.storable import storable_text
+from gaia.validator.utils.identities import Hotkey, RunId
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 class WindowScore:
     """One miner's scores in one run of the window."""
 
-    run_id: str
+    run_id: RunId
     completed: bool
-    hotkey: str
+    hotkey: Hotkey
     registered_at: int
     state: ForecastState
     """State of the forecast."""

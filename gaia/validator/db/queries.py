@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gaia.validator.db.statements import SQL
 from gaia.validator.db.states import ForecastState
 from gaia.validator.db.storable import storable, storable_text
+from gaia.validator.utils.identities import Hotkey, RunId
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Run:
     """One forecast cycle for all miners."""
 
-    run_id: str
+    run_id: RunId
     init_time: datetime
     rule_set: str
     opened_at: datetime
@@ -29,8 +30,8 @@ class Run:
 class Forecast:
     """One miner's forecast in one run, with the data that its next step needs."""
 
-    run_id: str
-    hotkey: str
+    run_id: RunId
+    hotkey: Hotkey
     uid: int
     registered_at: int
     state: ForecastState
@@ -89,7 +90,7 @@ async def open_runs(connection: Connection) -> list[Run]:
 
 
 async def due_forecasts(
-    connection: Connection, run_id: str, states: Sequence[str], now: datetime
+    connection: Connection, run_id: RunId, states: Sequence[str], now: datetime
 ) -> list[Forecast]:
     """Return the forecasts of a run in `states` that are due at `now`."""
     rows = await connection.fetch(SQL["due_forecasts"], run_id, list(states), now)
@@ -199,7 +200,7 @@ async def count_forecasts(connection: Connection) -> dict[str, int]:
     return {row["state"]: row["count"] for row in rows}
 
 
-async def complete_run(connection: Connection, run_id: str, living: Sequence[str], now: datetime) -> bool:
+async def complete_run(connection: Connection, run_id: RunId, living: Sequence[str], now: datetime) -> bool:
     """Complete a run without forecasts in the `living` states; return whether it was completed."""
     done = await connection.fetchval(SQL["complete_run"], run_id, now, list(living))
     return done is not None
@@ -282,7 +283,7 @@ async def record_lead(
 
 
 async def lead_scores(
-    connection: Connection, run_id: str, rule_set: str
+    connection: Connection, run_id: RunId, rule_set: str
 ) -> dict[str, dict[tuple[str, int], float]]:
     """Return all lead scores of a run: hotkey -> (kind, lead_hours) -> score."""
     scores: dict[str, dict[tuple[str, int], float]] = {}

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
+from gaia.validator.utils.identities import Hotkey
 
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
 """Mode of a compute worker's sandbox; the last is for tests of kernels without Landlock."""
@@ -144,7 +145,7 @@ class Neuron(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the metagraph."""
 
     uid: int
-    hotkey: str
+    hotkey: Hotkey
     coldkey: str
     ip: str
     """IPv4 address; "" if no axon is served."""

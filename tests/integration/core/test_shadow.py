@@ -12,6 +12,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.score_book import is_shadowed
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.identities import RunId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 from tests.support.fakes import LEADS
 from tests.support.story import Story
@@ -141,10 +142,10 @@ async def test_run_outside_the_share_is_left_alone(story: Story) -> None:
 def test_share_of_the_runs_is_what_was_asked_for_and_always_the_same_runs() -> None:
     runs = [f"2026-{month:02}-{day:02}T00Z" for month in range(1, 13) for day in range(1, 29)]
 
-    quarter = [run for run in runs if is_shadowed(run, 0.25)]
+    quarter = [run for run in runs if is_shadowed(RunId(run), 0.25)]
 
     assert 0.2 < len(quarter) / len(runs) < 0.3
-    assert set(quarter) <= {run for run in runs if is_shadowed(run, 0.5)}
+    assert set(quarter) <= {run for run in runs if is_shadowed(RunId(run), 0.5)}
 
 
 async def test_conflict_in_the_shadows_part_has_the_whole_write_done_again(story: Story) -> None:

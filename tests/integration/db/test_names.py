@@ -13,6 +13,7 @@ import pytest
 from gaia.validator.core.database_setup import MIGRATIONS, run_comprehensive_database_setup
 from gaia.validator.db import gram_matrices, history, queries
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.identities import RunId
 from tests.support.patience import patience
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
@@ -61,7 +62,7 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
 
     async with of_before.transaction() as connection:
         (run,) = await history.stored_runs(connection, ["2026-03-25T00Z"], with_manifests=True)
-        due = await queries.due_forecasts(connection, "2026-03-25T00Z", ["frozen"], OPENED)
+        due = await queries.due_forecasts(connection, RunId("2026-03-25T00Z"), ["frozen"], OPENED)
         after = await gram_matrices.committed_after(connection, ["2026-03-25T00Z"], COMMITTED - OPENED)
         (matrix,) = await gram_matrices.matrices_of(connection, ["2026-03-25T00Z"])
     stood = {row.hotkey: row.state for row in run.forecasts}

@@ -18,6 +18,7 @@ from gaia.validator.db import history, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.identities import RunId
 from tests.support.story import INIT, Story
 from tests.support.wires import Wire
 
@@ -136,7 +137,7 @@ async def test_scoring_that_meets_a_locked_table_raises_what_costs_nobody_an_att
     await story.until(INIT.replace(hour=18, minute=5))
     async with database.transaction() as connection:
         forecast, *_ = await queries.due_forecasts(
-            connection, "2026-03-25T00Z", LIVING, story.clock.now() + timedelta(days=1)
+            connection, RunId("2026-03-25T00Z"), LIVING, story.clock.now() + timedelta(days=1)
         )
     lock = administrator.transaction()
     await lock.start()
@@ -163,7 +164,7 @@ async def test_words_of_a_miner_that_no_database_stores_do_not_keep_it_from_bein
     await story.until(INIT.replace(hour=18, minute=5))
     async with database.transaction() as connection:
         forecast, *_ = await queries.due_forecasts(
-            connection, "2026-03-25T00Z", LIVING, story.clock.now() + timedelta(days=1)
+            connection, RunId("2026-03-25T00Z"), LIVING, story.clock.now() + timedelta(days=1)
         )
 
     await story.task._book.close(

@@ -19,6 +19,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.gram_matrices import committed_after
 from gaia.validator.db.queries import Forecast, Run, due_forecasts
 from gaia.validator.utils.errors import MinerUnreachable, OwnFailure, TransientError
+from gaia.validator.utils.identities import RunId
 from tests.support.story import INIT, Story
 
 CALLS = ["request_forecast", "forecast_ready", "open_store", "fetch_manifest", "fetch_files"]
@@ -104,7 +105,7 @@ async def test_miner_that_answers_slowly_moves_no_window(story: Story) -> None:
     story.miners[1].raises["request_forecast"] = [MinerUnreachable("slow")]
     runner = story.task._runner
     async with story.database.transaction() as connection:
-        due = await due_forecasts(connection, "2026-03-25T00Z", ["planned"], OPENED)
+        due = await due_forecasts(connection, RunId("2026-03-25T00Z"), ["planned"], OPENED)
 
     await runner.each(due[:1], slowly, RetryPolicy([timedelta(minutes=1)]), story.clock.now)
 
@@ -174,7 +175,7 @@ async def test_round_in_which_a_miner_was_bound_is_when_its_question_was_due(sto
 async def test_forecast_that_was_rejected_meanwhile_is_paid_for_no_lead(story: Story) -> None:
     await story.until(OPENED + timedelta(hours=3))
     async with story.database.transaction() as connection:
-        seen = await due_forecasts(connection, "2026-03-25T00Z", ["scored_day1"], story.clock.now())
+        seen = await due_forecasts(connection, RunId("2026-03-25T00Z"), ["scored_day1"], story.clock.now())
     book = ScoreBook(story.settings.weights, story.settings.contract, story.database)
     await book.close(seen[0], Event.MINER_FAILED, "it lied", story.clock.now())
 

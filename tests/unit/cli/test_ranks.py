@@ -9,6 +9,7 @@ from scipy import stats
 
 from gaia.cli.comparing import Agreement, agreement_of, same_order, summary_of
 from gaia.cli.ranks import kendall, ranks, spearman
+from gaia.validator.utils.identities import RunId
 
 FEW_VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=25)
 
@@ -41,13 +42,15 @@ def test_tied_values_share_a_rank() -> None:
 
 
 def test_run_is_compared_by_the_miners_both_rules_scored() -> None:
-    agreement = agreement_of("r", {"a": 0.9, "b": 0.5, "c": 0.1}, {"a": 0.2, "b": 0.1, "d": 1.0}, 2.0, 3.0)
+    agreement = agreement_of(
+        RunId("r"), {"a": 0.9, "b": 0.5, "c": 0.1}, {"a": 0.2, "b": 0.1, "d": 1.0}, 2.0, 3.0
+    )
 
     assert (agreement.miners, agreement.same_order, agreement.same_best) == (2, 1.0, True)
 
 
 def test_run_without_a_common_miner_agrees_on_nothing() -> None:
-    agreement = agreement_of("r", {"a": 0.9}, {"b": 0.2}, 0.0, 0.0)
+    agreement = agreement_of(RunId("r"), {"a": 0.9}, {"b": 0.2}, 0.0, 0.0)
 
     assert (agreement.miners, agreement.spearman, agreement.same_best) == (0, None, False)
 
@@ -55,7 +58,7 @@ def test_run_without_a_common_miner_agrees_on_nothing() -> None:
 def test_summary_is_the_mean_over_runs_and_adds_costs_up() -> None:
     def run(tau: float) -> Agreement:
         return Agreement(
-            run_id="r",
+            run_id=RunId("r"),
             miners=3,
             same_order=0.5,
             same_best=True,

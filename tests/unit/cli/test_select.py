@@ -7,6 +7,7 @@ import pytest
 from gaia.cli.select import NotThere, miner_named, nothing_scored, runs_named
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.states import RunState
+from gaia.validator.utils.identities import RunId
 from tests.support.stored_rows import a_forecast_row
 
 OPEN = RunState.OPEN
@@ -16,7 +17,7 @@ HOTKEYS = ["5GrwvaEF", "5GrwvaXX", "5Fother1"]
 
 def a_run(days: int, state: RunState = RunState.COMPLETED, has_scores: bool = True) -> RunSummary:
     return RunSummary(
-        run_id=f"{FIRST + timedelta(days=days):%Y-%m-%dT%HZ}",
+        run_id=RunId(f"{FIRST + timedelta(days=days):%Y-%m-%dT%HZ}"),
         init_time=FIRST + timedelta(days=days),
         rule_set="gaia-2.9",
         state=state,

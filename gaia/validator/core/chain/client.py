@@ -16,6 +16,7 @@ import structlog
 from gaia.validator.core.weights.doubts import ERA_BLOCKS, as_stored
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
+from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 _RAO_PER_TOKEN = 10**9
@@ -121,7 +122,7 @@ class ChainClient:
         with _understanding("the metagraph"):
             return _metagraph(graph, netuid, own_hotkey)
 
-    async def own_weights(self, netuid: int, hotkey: str) -> OwnWeights:
+    async def own_weights(self, netuid: int, hotkey: Hotkey) -> OwnWeights:
         """Return our weights on chain, all read at one block."""
         async with self._deadline("reading the newest block's number"):
             head = await self._client.block()
@@ -187,7 +188,7 @@ class ChainClient:
             raise refusal
         return await self._settle(vector, refusal)
 
-    async def _own_uid(self, netuid: int, hotkey: str, block: int | None = None) -> int:
+    async def _own_uid(self, netuid: int, hotkey: Hotkey, block: int | None = None) -> int:
         uid = await self._query("Uids", netuid, hotkey, block=block)
         if uid is None:
             raise TransientError(f"the chain says that hotkey {hotkey} is not registered on subnet {netuid}")
@@ -293,7 +294,7 @@ def _metagraph(graph: Mapping[str, Any], netuid: int, own_hotkey: str) -> Metagr
     return Metagraph(
         netuid=netuid,
         block=int(graph["block"]),
-        neurons=[_neuron(graph, uid, hotkey) for uid, hotkey in enumerate(hotkeys)],
+        neurons=[_neuron(graph, uid, Hotkey(hotkey)) for uid, hotkey in enumerate(hotkeys)],
         own_hotkey=own_hotkey,
         own_uid=hotkeys.index(own_hotkey) if own_hotkey in hotkeys else None,
         tempo=int(graph["tempo"]),
@@ -305,7 +306,7 @@ def _metagraph(graph: Mapping[str, Any], netuid: int, own_hotkey: str) -> Metagr
     )
 
 
-def _neuron(graph: Mapping[str, Any], uid: int, hotkey: str) -> Neuron:
+def _neuron(graph: Mapping[str, Any], uid: int, hotkey: Hotkey) -> Neuron:
     axon = graph["axons"][uid]
     ip = _dotted_quad(axon)
     return Neuron(

@@ -30,6 +30,7 @@ from gaia.validator.core.miners.http import MAX_JSON_BYTES, Deadline, MinerHttp,
 from gaia.validator.core.miners.slots import Turns
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.identities import Hotkey
 
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import AuthSigned
@@ -71,7 +72,7 @@ class Session:
 class Peer:
     """Hotkey and address of a miner."""
 
-    hotkey: str
+    hotkey: Hotkey
     base_url: str
 
 

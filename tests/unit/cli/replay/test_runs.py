@@ -25,7 +25,7 @@ from gaia.validator.db.history import RunSummary, StoredRun
 from gaia.validator.db.inputs import Contract
 from gaia.validator.db.rows import LeadRow, ScoreRow
 from gaia.validator.db.states import RunState
-from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.identities import Hotkey, RunId
 from tests.support.stored_rows import a_component_row, a_forecast_row
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
@@ -56,7 +56,7 @@ def a_stored_run() -> StoredRun:
     measures = {name: value for name, value in COMPONENT.items() if name not in ("field", "lead_hours")}
     return StoredRun(
         summary=RunSummary(
-            run_id="r",
+            run_id=RunId("r"),
             init_time=MOMENT,
             rule_set="gaia-2.9",
             state=RunState.OPEN,
@@ -196,4 +196,4 @@ def test_distance_counts_the_representable_numbers_between(start: float, steps: 
 
 def test_value_is_written_with_all_its_bits() -> None:
     assert float.fromhex(written(0.1 + 0.2).split("(")[1].rstrip(")")) == 0.1 + 0.2
-    assert Verdict("r").is_same
+    assert Verdict(RunId("r")).is_same

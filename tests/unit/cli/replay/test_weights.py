@@ -19,10 +19,11 @@ from gaia.validator.core.weights.rules.base import Standing
 from gaia.validator.core.weights.vector import Registered, Terms
 from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.db.rows import VectorRow
+from gaia.validator.utils.identities import RunId
 from tests.support.stored_rows import a_vector_row
 
 PAIRS = [("a", "b", 0.5)]
-KEPT = [GramMatrix(run_id="r1", lead_hours=24, sha256="ab", hotkeys=["a", "b"])]
+KEPT = [GramMatrix(run_id=RunId("r1"), lead_hours=24, sha256="ab", hotkeys=["a", "b"])]
 
 
 def some_inputs(rule: str = "gaia-next") -> VectorInputs:

@@ -12,8 +12,9 @@ import pytest
 
 from gaia.validator.core.chain.client import ChainClient, OwnWeights, WeightsOnChain
 from gaia.validator.utils.errors import DeadlineExceeded, SubnetMissing, TransientError
+from gaia.validator.utils.identities import Hotkey
 
-_OWN, _OTHER = "5Own", "5Other"
+_OWN, _OTHER = Hotkey("5Own"), "5Other"
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 _WALLET: Any = SimpleNamespace(hotkey=SimpleNamespace(ss58_address=_OWN))
 _SENT = ([1, 2], [65535, 300])

@@ -9,6 +9,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import LONGEST_ABS
 from gaia.validator.db.queries import Forecast
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import MinerFault, MissedByUs
+from gaia.validator.utils.identities import Hotkey, RunId
 
 OPENED = datetime(2026, 3, 25, 18, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -18,8 +19,8 @@ WINDOW = FreezeWindow(length=2 * HOUR, grain=5 * MINUTE)
 
 def due(at: datetime, ends_at: datetime | None = None) -> Forecast:
     return Forecast(
-        run_id="2026-03-25T00Z",
-        hotkey="5Miner",
+        run_id=RunId("2026-03-25T00Z"),
+        hotkey=Hotkey("5Miner"),
         uid=1,
         registered_at=0,
         state=ForecastState.REQUESTED,

@@ -17,14 +17,15 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.queries import Forecast
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import MinerFault, OwnFailure
+from gaia.validator.utils.identities import Hotkey, RunId
 
 MOMENT = datetime(2026, 3, 25, tzinfo=UTC)
 
 
 def a_forecast(hotkey: str) -> Forecast:
     return Forecast(
-        run_id="2026-03-25T00Z",
-        hotkey=hotkey,
+        run_id=RunId("2026-03-25T00Z"),
+        hotkey=Hotkey(hotkey),
         uid=1,
         registered_at=1,
         state=ForecastState.FROZEN,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA
 from gaia.validator.core.weights.vector import Terms, registered, weights_of
+from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 RULES = RULE_SETS["gaia-2.9"]
@@ -257,7 +258,7 @@ def a_metagraph(offline: np.ndarray) -> Metagraph:
         neurons=[
             Neuron(
                 uid=uid,
-                hotkey=f"hotkey-{uid}",
+                hotkey=Hotkey(f"hotkey-{uid}"),
                 coldkey="",
                 ip="" if offline[uid] else "127.0.0.1",
                 port=1,

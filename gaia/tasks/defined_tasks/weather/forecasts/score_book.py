@@ -35,6 +35,7 @@ from gaia.validator.db import components, inputs, queries
 from gaia.validator.db.connection import Database, savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.inputs import Contract, LeadInputs
+from gaia.validator.utils.identities import RunId
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.unit_client import Done
@@ -64,7 +65,7 @@ def contract_of(settings: ContractSettings) -> Contract:
     )
 
 
-def is_shadowed(run_id: str, share: float) -> bool:
+def is_shadowed(run_id: RunId, share: float) -> bool:
     """Return whether shadow rules score a run, as for the fraction `share` (0 to 1) of runs; repeatable.
 
     >>> is_shadowed("2026-03-25T00Z", 1.0), is_shadowed("2026-03-25T00Z", 0.0)
@@ -93,7 +94,7 @@ class ScoreBook:
         """The active rules."""
         self._shadow = RULE_SETS.get(weights.shadow_rule_set)
 
-    def shadow_of(self, run_id: str) -> RuleSet | None:
+    def shadow_of(self, run_id: RunId) -> RuleSet | None:
         """Return the shadow rules that score a run; None if there are none."""
         if self._shadow is self.rules or not is_shadowed(run_id, self._shadow_share):
             return None

@@ -311,15 +311,16 @@ def test_first_process_of_a_container_collects_the_orphans_of_others() -> None:
     assert done.stdout == "2 0\n", done.stderr
 
 
-def test_supervisor_at_rest_needs_less_than_a_hundredth_of_a_core(start: Start) -> None:
+def test_supervisor_at_rest_wakes_for_little_but_its_poll(start: Start) -> None:
+    """What a wake-up costs is measured by `chaos.py soak`, because it depends on the machine."""
     supervised = start(workers=4, poll_s=0.25)
     until(lambda: len(supervised.board().workers) == 4, "all workers")
     assert supervised.process is not None
     supervisor = psutil.Process(supervised.process.pid)
 
-    before = sum(supervisor.cpu_times()[:2])
+    before = supervisor.num_ctx_switches().voluntary
     time.sleep(3.0)
-    share = (sum(supervisor.cpu_times()[:2]) - before) / 3.0
+    wakes_per_poll = (supervisor.num_ctx_switches().voluntary - before) / (3.0 / 0.25)
 
-    print(f"share of a core: {share:.4f}")
-    assert share < 0.01
+    print(f"wake-ups for each poll: {wakes_per_poll:.2f}")
+    assert wakes_per_poll < 3.0

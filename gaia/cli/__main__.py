@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gaia.cli import commands
 from gaia.cli.arguments import RUN_HELP, add_plot_options, at_least_one, is_full
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
+from gaia.validator.utils.version import add_version_option
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--state", type=Path, metavar="DIR", help="data folder of a rehearsal or a validator")
     shared.add_argument("--json", action="store_true", help="print one JSON value")
     top = argparse.ArgumentParser(prog="gaia", description=__doc__)
+    add_version_option(top)
     top_level = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(

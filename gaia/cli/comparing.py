@@ -150,8 +150,8 @@ def _print(active: str, shadow: str, agreements: Sequence[Agreement], whole: Map
         "same best",
         ">Spearman",
         ">Kendall",
-        f">{active} CPU s",
-        f">{shadow} CPU s",
+        f">{active} CPU s?",
+        f">{shadow} CPU s?",
     )
     tables.print_table(columns, [tuple(asdict(each).values()) for each in agreements])
     tables.print_lines(

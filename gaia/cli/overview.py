@@ -106,7 +106,17 @@ def runs(source: Source, arguments: argparse.Namespace) -> int:
         tables.print_json(found)
         return 0
     tables.print_table(
-        ("run", "state", "rule set", "opened", "completed", ">forecasts", ">scored", ">rejected", ">excused"),
+        (
+            "run",
+            "state",
+            "rule set???",
+            "opened??",
+            "completed?",
+            ">forecasts",
+            ">scored",
+            ">rejected",
+            ">excused",
+        ),
         [
             (
                 *(run.run_id, run.state, run.rule_set, run.opened_at, run.completed_at),
@@ -136,7 +146,7 @@ def scores(source: Source, arguments: argparse.Namespace) -> int:
         tables.print_json(chosen)
         return 0
     tables.print_table(
-        ("run", "rule set", ">uid", "hotkey", "state", ">day 1", ">overall", "counted"),
+        ("run", "rule set??", ">uid", "hotkey", "state?", ">day 1", ">overall", "counted??"),
         [
             (
                 row.run_id + (" (open)" if row.run_state is RunState.OPEN else ""),

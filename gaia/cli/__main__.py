@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import commands
-from gaia.cli.arguments import RUN_HELP, add_plot_options, at_least_one, is_full
+from gaia.cli.arguments import RUN_HELP, add_plot_options, add_watch_option, at_least_one, is_full
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.version import add_version_option
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gaia.cli.source import Source
 
     Command = Callable[[Source, argparse.Namespace], int]
+    Plain = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,19 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: an error, or replay found a difference; others: `errors.ExitCode` of a bad setting.
     """
     arguments = parser().parse_args(argv)
-    command: Command = arguments.command
     # Python has no standard output if the shell closed it.
     if not sys.stdout:
         print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
-    # Not at the top, because --help needs no database driver.
-    from gaia.cli.source import open_source
-
     try:
-        with open_source(arguments.state) as source:
-            code = command(source, arguments)
-            sys.stdout.flush()
-            return code
+        code = _run(arguments)
+        sys.stdout.flush()
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -55,6 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         print(f"Standard output cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command with an open database, unless it opens one by itself or needs none."""
+    plain: Plain | None = getattr(arguments, "plain", None)
+    if plain is not None:
+        return plain(arguments)
+    # Not at the top, because --help needs no database driver.
+    from gaia.cli.source import open_source
+
+    command: Command = arguments.command
+    with open_source(arguments.state) as source:
+        return command(source, arguments)
 
 
 def _drop_output() -> None:
@@ -74,12 +83,19 @@ def parser() -> argparse.ArgumentParser:
     def add(
         group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
     ) -> argparse.ArgumentParser:
-        text = (command.__doc__ or "").strip()
-        added = group.add_parser(name, parents=[shared], help=text, description=text)
+        added = _added(group, name, command.__doc__, [shared])
         added.set_defaults(command=command)
         return added
 
-    add(top_level, "status", commands.status)
+    def add_plain(
+        group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, plain: Plain
+    ) -> argparse.ArgumentParser:
+        """Add a command that opens a database by itself, or needs none."""
+        added = _added(group, name, plain.__doc__, [shared])
+        added.set_defaults(plain=plain)
+        return added
+
+    add_watch_option(add_plain(top_level, "status", commands.status))
     add(top_level, "runs", commands.runs)
     scores = top_level.add_parser("scores", help="List or compare scores.").add_subparsers(
         required=True, metavar="COMMAND"
@@ -105,6 +121,16 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
     return top
+
+
+def _added(
+    group: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    sentence: str | None,
+    parents: list[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    text = (sentence or "").strip()
+    return group.add_parser(name, parents=parents, help=text, description=text)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,25 @@ def at_least_one(text: str) -> int:
     return value
 
 
+def add_watch_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that repeats `gaia status`."""
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="S",
+        help="draw it anew every S seconds until Ctrl-C, which exits with 0; default: 2",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.1 and 86400 seconds")
+    return value
+
+
 def is_full(error: OSError) -> bool:
     """Return whether standard output is full; an error of another file carries the file's name."""
     return error.filename is None and error.errno in _FULL

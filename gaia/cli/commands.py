@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from gaia.cli.source import Source
 
 
-def status(source: Source, arguments: argparse.Namespace) -> int:
-    """Print the state of the newest run, what the validator waits for, and the last weights."""
-    from gaia.cli import overview
+def status(arguments: argparse.Namespace) -> int:
+    """Print whether all is well, what the validator does, what is wrong and what helps; exit code 0, 1 or 2."""
+    from gaia.cli.status import command
 
-    return overview.status(source, arguments)
+    return command.status(arguments)
 
 
 def runs(source: Source, arguments: argparse.Namespace) -> int:

@@ -215,7 +215,7 @@ def _leaderboard(album: Album, _arguments: argparse.Namespace) -> Figure:
     final = album.final_scores()
     if not final:
         raise NotThere("none of these runs is finished, and the leaderboard shows finished runs only")
-    days = album.source.weights.weights_window_days
+    days = album.source.settings.weights.weights_window_days
     board = draw_leaderboard.standings(final, timedelta(days=days))
     left_out = ", which are left out" if any(run.is_open for run in album.runs) else ""
     subtitle = f"{album.description()}{left_out}; mean over {days:g} days, bars: 95 % intervals"

@@ -26,6 +26,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, default=_plain, indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """Print one JSON object on one line, at once."""
+    print(json.dumps(value, default=_plain), flush=True)
+
+
 def print_lines(*lines: str) -> None:
     """Print the lines to standard output."""
     Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

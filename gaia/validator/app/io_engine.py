@@ -24,6 +24,7 @@ from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
@@ -139,7 +140,8 @@ class IOEngine:
     ) -> None:
         settings, pool = self._settings, self._pool
         weather = settings.weather
-        self._metagraph = MetagraphKeeper(signer)
+        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        self._metagraph = MetagraphKeeper(signer, notes.write)
         self._observer = Observer(pool, database, self._metagraph, self._board_path)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(

@@ -26,7 +26,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
         signer_settings=pickle.dumps(settings.signer),
-        workers=_workers_wanted(settings.pool),
+        workers=workers_wanted(settings.pool),
         embedded_database=settings.database.is_embedded,
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
@@ -45,7 +45,8 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
     )
 
 
-def _workers_wanted(pool: PoolSettings) -> int:
+def workers_wanted(pool: PoolSettings) -> int:
+    """Return the number of compute workers of this machine; 0 where a cluster computes."""
     if pool.compute_backend != "local":
         return 0
     return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import commands
-from gaia.cli.arguments import RUN_HELP, add_plot_options, add_watch_option, at_least_one, is_full
+from gaia.cli.arguments import (
+    ANY_RUN_HELP,
+    RUN_HELP,
+    add_last_option,
+    add_plot_options,
+    add_watch_option,
+    at_least_one,
+    is_full,
+)
+from gaia.cli.logs import options as log_options
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.version import add_version_option
 
@@ -96,7 +105,14 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     add_watch_option(add_plain(top_level, "status", commands.status))
-    add(top_level, "runs", commands.runs)
+    runs = add(top_level, "runs", commands.runs).add_subparsers(metavar="COMMAND")
+    add(runs, "show", commands.run).add_argument("run", metavar="RUN", help=ANY_RUN_HELP)
+    log_options.add_options(add_plain(top_level, "logs", commands.logs))
+    weights = top_level.add_parser("weights", help="Preview or list weights.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add(weights, "preview", commands.weights_preview)
+    add_last_option(add(weights, "history", commands.weights_history), 20)
     scores = top_level.add_parser("scores", help="List or compare scores.").add_subparsers(
         required=True, metavar="COMMAND"
     )

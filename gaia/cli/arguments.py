@@ -10,6 +10,7 @@ from gaia.validator.utils.errors import GaiaError
 
 PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
 RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
+ANY_RUN_HELP = 'id, the start of an id, or "last" (the newest, in whatever state)'
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -23,6 +24,17 @@ def at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
     return value
+
+
+def add_last_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add the option that limits a list to its newest entries."""
+    parser.add_argument(
+        "--last",
+        type=at_least_one,
+        default=default,
+        metavar="N",
+        help=f"number of entries; default: {default}",
+    )
 
 
 def add_watch_option(parser: argparse.ArgumentParser) -> None:

@@ -19,14 +19,42 @@ def status(arguments: argparse.Namespace) -> int:
 
 def runs(source: Source, arguments: argparse.Namespace) -> int:
     """Print one line per run, oldest first."""
-    from gaia.cli import overview
+    from gaia.cli.lists import overview
 
     return overview.runs(source, arguments)
 
 
+def run(source: Source, arguments: argparse.Namespace) -> int:
+    """Print one run and what became of each miner's forecast, the best first."""
+    from gaia.cli.lists import one_run
+
+    return one_run.show(source, arguments)
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print the newest log lines, chosen by level, run, miner, process, event and time."""
+    from gaia.cli.logs import command
+
+    return command.logs(arguments)
+
+
+def weights_preview(source: Source, arguments: argparse.Namespace) -> int:
+    """Print the weights that would be set now; nothing is signed."""
+    from gaia.cli.lists import weights
+
+    return weights.preview(source, arguments)
+
+
+def weights_history(source: Source, arguments: argparse.Namespace) -> int:
+    """Print the newest journalled weight vectors and what became of them, newest first."""
+    from gaia.cli.lists import weights
+
+    return weights.past(source, arguments)
+
+
 def scores(source: Source, arguments: argparse.Namespace) -> int:
     """Print the overall scores of the given runs, best first."""
-    from gaia.cli import overview
+    from gaia.cli.lists import overview
 
     return overview.scores(source, arguments)
 

@@ -179,6 +179,22 @@ class VectorSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecentVector:
+    """A journalled vector, without its values."""
+
+    epoch: int
+    rule_set: str
+    state: VectorState
+    intended_at: datetime
+    settled_at: datetime | None
+    block: int | None
+    extrinsic: str | None
+    error: str | None
+    runs: int
+    """Number of runs that it was computed from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VectorOnChain:
     """The newest vector on chain."""
 

@@ -19,7 +19,8 @@ MOST_MODULES = 120
 WITH_DATABASE = """
 import sys
 from gaia.cli import __main__ as command
-from gaia.cli import overview, source
+from gaia.cli import source
+from gaia.cli.lists import overview
 
 class Silent:
     def __enter__(self):

@@ -19,6 +19,7 @@ from gaia.cli.arguments import (
     at_least_one,
     is_full,
 )
+from gaia.cli.completion import SHELLS
 from gaia.cli.logs import options as log_options
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.version import add_version_option
@@ -136,6 +137,8 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    shell = add_plain(top_level, "completion", commands.completion)
+    shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
     return top
 
 

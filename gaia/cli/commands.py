@@ -38,6 +38,15 @@ def logs(arguments: argparse.Namespace) -> int:
     return command.logs(arguments)
 
 
+def completion(arguments: argparse.Namespace) -> int:
+    """Print the completion script of a shell."""
+    from gaia.cli.__main__ import parser
+    from gaia.cli.completion import script_for
+
+    print(script_for(arguments.shell, parser()), end="")
+    return 0
+
+
 def weights_preview(source: Source, arguments: argparse.Namespace) -> int:
     """Print the weights that would be set now; nothing is signed."""
     from gaia.cli.lists import weights

@@ -13,6 +13,7 @@ from gaia.cli import commands
 from gaia.cli.arguments import (
     ANY_RUN_HELP,
     RUN_HELP,
+    add_bundle_options,
     add_last_option,
     add_plot_options,
     add_watch_option,
@@ -42,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
+        return _run(arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -60,20 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         print(f"Standard output cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
-    return code
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Run the command with an open database, unless it opens one by itself or needs none."""
-    plain: Plain | None = getattr(arguments, "plain", None)
-    if plain is not None:
-        return plain(arguments)
-    # Not at the top, because --help needs no database driver.
-    from gaia.cli.source import open_source
+    """Run the command; one that needs a database gets it opened."""
+    if "without_source" in arguments:
+        code = int(arguments.without_source(arguments))
+    else:
+        # Not at the top, because --help needs no database driver.
+        from gaia.cli.source import open_source
 
-    command: Command = arguments.command
-    with open_source(arguments.state) as source:
-        return command(source, arguments)
+        command: Command = arguments.command
+        with open_source(arguments.state) as source:
+            code = command(source, arguments)
+    sys.stdout.flush()
+    return code
 
 
 def _drop_output() -> None:
@@ -102,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         """Add a command that opens a database by itself, or needs none."""
         added = _added(group, name, plain.__doc__, [shared])
-        added.set_defaults(plain=plain)
+        added.set_defaults(without_source=plain)
         return added
 
     add_watch_option(add_plain(top_level, "status", commands.status))
@@ -137,6 +138,10 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    debug = top_level.add_parser("debug", help="Collect what explains a problem.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add_bundle_options(add_plain(debug, "bundle", commands.debug_bundle))
     shell = add_plain(top_level, "completion", commands.completion)
     shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
     return top

@@ -26,6 +26,17 @@ def at_least_one(text: str) -> int:
     return value
 
 
+def add_bundle_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gaia debug bundle`."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=_tar_gz,
+        metavar="FILE",
+        help="file to write, which ends in .tar.gz; default: gaia-debug-<time>.tar.gz",
+    )
+
+
 def add_last_option(parser: argparse.ArgumentParser, default: int) -> None:
     """Add the option that limits a list to its newest entries."""
     parser.add_argument(
@@ -85,6 +96,12 @@ def add_plot_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--rule-set", metavar="NAME", help="rule set; default: that of the newest run")
     add("--workers", type=at_least_one, metavar="N", help="clones: number of processes; default: 2")
+
+
+def _tar_gz(text: str) -> Path:
+    if not text.endswith(".tar.gz"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .tar.gz, the only format that is written")
+    return Path(text)
 
 
 def _png(text: str) -> Path:

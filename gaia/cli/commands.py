@@ -38,6 +38,13 @@ def logs(arguments: argparse.Namespace) -> int:
     return command.logs(arguments)
 
 
+def debug_bundle(arguments: argparse.Namespace) -> int:
+    """Write status, settings, logs, stacks, metrics and versions into one file, without secrets."""
+    from gaia.cli.bundle import command
+
+    return command.bundle(arguments)
+
+
 def completion(arguments: argparse.Namespace) -> int:
     """Print the completion script of a shell."""
     from gaia.cli.__main__ import parser

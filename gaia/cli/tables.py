@@ -23,12 +23,12 @@ _NARROWEST_TEXT = 16
 
 def print_json(value: Any) -> None:
     """Print one JSON object; times are ISO 8601, and numbers keep every digit."""
-    print(json.dumps(value, default=_plain, indent=2))
+    print(json.dumps(value, default=plain, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """Print one JSON object on one line, at once."""
-    print(json.dumps(value, default=_plain), flush=True)
+    print(json.dumps(value, default=plain), flush=True)
 
 
 def print_lines(*lines: str) -> None:
@@ -197,7 +197,8 @@ def short(hotkey: Hotkey) -> str:
     return hotkey if len(hotkey) <= 14 else f"{hotkey[:6]}..{hotkey[-4:]}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a time or a dataclass in a form that JSON has; for `json.dumps`."""
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value) and not isinstance(value, type):

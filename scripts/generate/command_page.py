@@ -49,7 +49,7 @@ def commands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     for action in top._actions:  # noqa: SLF001 - argparse has no public list of a parser's arguments
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - likewise
             for each in action.choices.values():
-                if {"command", "plain"} & each._defaults.keys():  # noqa: SLF001 - likewise
+                if {"command", "without_source"} & each._defaults.keys():  # noqa: SLF001 - likewise
                     yield each
                 yield from commands(each)
 

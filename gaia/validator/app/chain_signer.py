@@ -22,6 +22,7 @@ from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.identities import Hotkey
@@ -79,6 +80,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     configure_logging(
         observation.log_level, observation.log_format, settings.data_dir / "logs", role="signer"
     )
+    offer_stacks(Path(signer_socket.getsockname()).parent)
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
     try:

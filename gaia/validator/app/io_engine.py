@@ -25,6 +25,7 @@ from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.engine_note import EngineNotes
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
@@ -65,6 +66,7 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
         File in which the Supervisor publishes the living processes.
     """
     configure_logging(settings.log_level, settings.log_format, role="io_engine")
+    offer_stacks(Path(board_path).parent)
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
     uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))

@@ -84,6 +84,13 @@ def untrusted(text: object) -> str:
     return f"{kept[:MAX_TEXT]}... ({dropped} more)" if dropped > 0 else kept[:MAX_TEXT]
 
 
+def without_secrets(text: str) -> str:
+    """Return a text of any length with secrets replaced by ***, as far as their shapes identify them."""
+    for pattern, replacement in _SECRET_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
 class EventFormatter(logging.Formatter):
     """Formats a log record as one line of JSON or of console text."""
 

@@ -26,6 +26,7 @@ from gaia.validator.app.children.spawning import ChildHandle, Process
 from gaia.validator.app.logging_config import configure_logging, event
 from gaia.validator.app.meeting import lease_book, rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.startup.folder_faults import our_files, trouble_with_named_file
 from gaia.validator.app.startup.rereading import Rereading
 from gaia.validator.app.supervision import (
@@ -153,6 +154,7 @@ class Supervisor:
         rendezvous.make_private(stacks)
         for left in stacks.iterdir():
             left.unlink()
+        offer_stacks(rendezvous.run_directory(self._data_dir))
         # No worker of an earlier Supervisor is left, so no lease is valid.
         lease_book.discard(rendezvous.lease_book_path(self._data_dir))
         self._launcher.open_sockets(stack)

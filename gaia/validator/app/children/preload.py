@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
 
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
@@ -87,4 +88,5 @@ if parent_pid := _parent_of_fork_server():
     configure_logging("WARNING", "json", role="fork_server")
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):
+        offer_stacks(Path(sign).parent)
         Path(sign).write_text(str(os.getpid()))

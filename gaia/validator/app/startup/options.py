@@ -46,7 +46,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
 
 
 def workers_wanted(pool: PoolSettings) -> int:
-    """Return the number of compute workers of this machine; 0 where a cluster computes."""
+    """Return the number of compute workers that the settings want on this machine; 0 with a cluster."""
     if pool.compute_backend != "local":
         return 0
     return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     Command = Callable[[Source, argparse.Namespace], int]
     Plain = Callable[[argparse.Namespace], int]
+    Group = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,16 +92,12 @@ def parser() -> argparse.ArgumentParser:
     add_version_option(top)
     top_level = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(
-        group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
-    ) -> argparse.ArgumentParser:
+    def add(group: Group, name: str, command: Command) -> argparse.ArgumentParser:
         added = _added(group, name, command.__doc__, [shared])
         added.set_defaults(command=command)
         return added
 
-    def add_plain(
-        group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, plain: Plain
-    ) -> argparse.ArgumentParser:
+    def add_plain(group: Group, name: str, plain: Plain) -> argparse.ArgumentParser:
         """Add a command that opens a database by itself, or needs none."""
         added = _added(group, name, plain.__doc__, [shared])
         added.set_defaults(without_source=plain)
@@ -109,7 +106,6 @@ def parser() -> argparse.ArgumentParser:
     add_watch_option(add_plain(top_level, "status", commands.status))
     runs = add(top_level, "runs", commands.runs).add_subparsers(metavar="COMMAND")
     add(runs, "show", commands.run).add_argument("run", metavar="RUN", help=ANY_RUN_HELP)
-    log_options.add_options(add_plain(top_level, "logs", commands.logs))
     weights = top_level.add_parser("weights", help="Preview or list weights.").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -138,17 +134,23 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    _add_tools(top_level, add_plain)
+    return top
+
+
+def _add_tools(top_level: Group, add_plain: Callable[[Group, str, Plain], argparse.ArgumentParser]) -> None:
+    """Add the commands that need no database."""
+    log_options.add_options(add_plain(top_level, "logs", commands.logs))
     debug = top_level.add_parser("debug", help="Collect what explains a problem.").add_subparsers(
         required=True, metavar="COMMAND"
     )
     add_bundle_options(add_plain(debug, "bundle", commands.debug_bundle))
     shell = add_plain(top_level, "completion", commands.completion)
     shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
-    return top
 
 
 def _added(
-    group: argparse._SubParsersAction[argparse.ArgumentParser],
+    group: Group,
     name: str,
     sentence: str | None,
     parents: list[argparse.ArgumentParser],

@@ -43,7 +43,7 @@ def _walked(
     choices: list[str] = []
     below: dict[str, argparse.ArgumentParser] = {}
     # argparse has no public list of a parser's arguments.
-    for action in parser._actions:  # noqa: SLF001
+    for action in parser._actions:  # noqa: SLF001 - as said above
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - likewise
             helps = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001 - likewise
             below = dict(action.choices)

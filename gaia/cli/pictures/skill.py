@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gaia.cli.pictures import style
 from gaia.cli.pictures.scorecard import baseline_mse
-from gaia.cli.significance import half_width
+from gaia.validator.utils.significance import half_width
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 
 if TYPE_CHECKING:

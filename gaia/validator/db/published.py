@@ -1,0 +1,108 @@
+"""Reads the newest runs, their outcomes and the newest weights, for pages that operators and miners read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from gaia.validator.db.history import RunSummary, run_summaries
+from gaia.validator.db.rows import ForecastRow, LeadRow, ScoreRow
+from gaia.validator.db.statements import SQL
+from gaia.validator.db.states import VectorState
+from gaia.validator.utils.identities import Hotkey, RunId
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from gaia.validator.db.connection import Connection
+
+R = TypeVar("R")
+
+MOST_RUNS: Final = 30
+"""Newest runs that are read unless a number is given; a month."""
+_MOST_VECTORS: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldRow:
+    """Main measures of one forecast in one field at one lead; None: undefined or not stored."""
+
+    hotkey: Hotkey
+    kind: str
+    lead_hours: int
+    field: str
+    rmse: float
+    bias: float
+    acc: float | None
+    skill_climatology: float | None
+    skill_gfs: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsRow:
+    """One journalled vector with the weight of each hotkey."""
+
+    epoch: int
+    rule_set: str
+    state: VectorState
+    intended_at: datetime
+    settled_at: datetime | None
+    block: int | None
+    extrinsic: str | None
+    weights: Mapping[Hotkey, float]
+    """Hotkey -> weight before quantisation."""
+    run_ids: Sequence[RunId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Stored data behind the pages, from one snapshot."""
+
+    runs: Sequence[RunSummary]
+    """The newest runs, oldest first."""
+    earlier_runs: int
+    """Number of older runs, which are left out."""
+    forecasts: Sequence[ForecastRow]
+    leads: Sequence[LeadRow]
+    scores: Sequence[ScoreRow]
+    weights: Sequence[WeightsRow]
+    """The newest vectors, newest first."""
+    fields_run: RunId | None
+    """Run of `fields`: the newest completed run with scores, else the newest with scores."""
+    fields: Sequence[FieldRow]
+
+
+async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> Published:
+    """Return the data of the newest `most_runs` runs; field by field only for one of them."""
+    summaries = await run_summaries(connection)
+    runs = summaries[-most_runs:]
+    wanted = [run.run_id for run in runs]
+    detailed = _detailed(runs)
+    fields = []
+    if detailed is not None:
+        fields = await connection.fetch(SQL["fields_of_run"], detailed.run_id, detailed.rule_set)
+    return Published(
+        runs=runs,
+        earlier_runs=len(summaries) - len(runs),
+        forecasts=_rows(await connection.fetch(SQL["forecasts_of_runs"], wanted), ForecastRow),
+        leads=_rows(await connection.fetch(SQL["leads_of_runs"], wanted), LeadRow),
+        scores=_rows(await connection.fetch(SQL["scores_of_runs"], wanted), ScoreRow),
+        weights=_rows(await connection.fetch(SQL["recent_weights"], _MOST_VECTORS), WeightsRow),
+        fields_run=None if detailed is None else detailed.run_id,
+        fields=_rows(fields, FieldRow),
+    )
+
+
+def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
+    """Return the run whose fields are shown; None if none has a score."""
+    scored = [run for run in runs if run.has_scores]
+    completed = [run for run in scored if not run.is_open]
+    return next(reversed(completed or scored), None)
+
+
+def _rows(records: Sequence[Record], kind: type[R]) -> list[R]:
+    return [msgspec.convert(dict(record), kind) for record in records]

@@ -16,6 +16,7 @@ from gaia.cli.arguments import (
     add_bundle_options,
     add_last_option,
     add_plot_options,
+    add_site_options,
     add_watch_option,
     at_least_one,
     is_full,
@@ -145,6 +146,10 @@ def _add_tools(top_level: Group, add_plain: Callable[[Group, str, Plain], argpar
         required=True, metavar="COMMAND"
     )
     add_bundle_options(add_plain(debug, "bundle", commands.debug_bundle))
+    export = top_level.add_parser("export", help="Write what others may read.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add_site_options(add_plain(export, "site", commands.export_site))
     shell = add_plain(top_level, "completion", commands.completion)
     shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
 

@@ -101,3 +101,10 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     from gaia.cli import plotting
 
     return plotting.plot(source, arguments)
+
+
+def export_site(arguments: argparse.Namespace) -> int:
+    """Write static pages about runs, miners and weights into a folder, for anybody to read."""
+    from gaia.cli.export import site
+
+    return site.export_site(arguments)

@@ -33,7 +33,10 @@ def day_run(day: int, **changes: Any) -> RunSummary:
         "state": RunState.COMPLETED,
         "completed_at": init_time + timedelta(days=16),
         "contract": Contract(
-            day1_lead_hours=[6, 12], final_lead_hours=[24, 48], day1_fields=["2t"], final_fields=["2t", "z500"]
+            day1_lead_hours=[6, 12],
+            final_lead_hours=[24, 48],
+            day1_fields=["2t"],
+            final_fields=["2t", "z500"],
         ),
         "rule_set": RULES,
     }

@@ -139,15 +139,20 @@ def _line(place: int, many: int, row: Ranked, across: _Scale, up: _Scale) -> Mar
             parts.append(
                 element("line", x1=x + beside, x2=x + beside, y1=top, y2=bottom, class_=f"error {series}")
             )
-        parts.append(_mark(place, x, up(min(up.high, max(up.low, one.mean))), series))
+        parts.append(_mark(place, x, up(one.mean), series))
     return joined(parts)
 
 
 def _path(standings: Sequence[Standing], across: _Scale, up: _Scale) -> str:
-    points = [
-        (across(one.init_time.timestamp()), up(min(up.high, max(up.low, one.mean)))) for one in standings
-    ]
-    return " ".join(f"{'L' if place else 'M'}{x:.1f} {y:.1f}" for place, (x, y) in enumerate(points))
+    """Return a line that breaks where a mean lies outside the axis."""
+    written, is_drawn = [], False
+    for one in standings:
+        is_inside = up.low <= one.mean <= up.high
+        if is_inside:
+            command = "L" if is_drawn else "M"
+            written.append(f"{command}{across(one.init_time.timestamp()):.1f} {up(one.mean):.1f}")
+        is_drawn = is_inside
+    return " ".join(written)
 
 
 def _limits(standings: Sequence[Standing]) -> tuple[float, float]:

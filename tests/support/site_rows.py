@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -151,6 +152,18 @@ def a_week() -> Published:
     weights = [vector(2, {MINERS[0]: 0.7, MINERS[1]: 0.3}), vector(1, {MINERS[0]: 1.0})]
     return published(
         runs, forecasts, scores, leads=leads, weights=weights, fields_run=runs[4].run_id, fields=fields
+    )
+
+
+def completed_only(stored: Published) -> Published:
+    """Return the stored data without those of open runs."""
+    ids = {run.run_id for run in stored.runs if not run.is_open}
+    return replace(
+        stored,
+        runs=[run for run in stored.runs if run.run_id in ids],
+        forecasts=[row for row in stored.forecasts if row.run_id in ids],
+        leads=[row for row in stored.leads if row.run_id in ids],
+        scores=[row for row in stored.scores if row.run_id in ids],
     )
 
 

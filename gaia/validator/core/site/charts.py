@@ -15,8 +15,10 @@ from gaia.validator.core.site.markup import Markup, element, joined
 if TYPE_CHECKING:
     from gaia.validator.core.site.model import FinalScore, Ranked, Standing
 
-_WIDTH: Final = 720.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 150.0, 14.0, 34.0
+_WIDTH: Final = 560.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 116.0, 14.0, 34.0
+_NAMES = 118.0
+"""Width of the names beside rows."""
 _ROW = 26.0
 _LINES_HEIGHT = 340.0
 _HISTORY_HEIGHT = 240.0
@@ -41,14 +43,16 @@ class _Scale:
 
 def counts(title: str, numbers: Mapping[str, int]) -> Markup:
     """Return horizontal bars, one a name."""
-    across = _Scale(0, max([*numbers.values(), 1]), 150, _WIDTH - 60)
+    across = _Scale(0, max([*numbers.values(), 1]), _NAMES, _WIDTH - 44)
     rows = []
     for place, (name, number) in enumerate(numbers.items()):
         top = _TOP + place * _ROW
         rows.append(
             joined(
-                element("text", name, x=140, y=top + 14, text_anchor="end"),
-                element("rect", x=150, y=top + 2, width=across(number) - 150, height=_ROW - 10, class_="bar"),
+                element("text", name, x=_NAMES - 10, y=top + 14, text_anchor="end"),
+                element(
+                    "rect", x=_NAMES, y=top + 2, width=across(number) - _NAMES, height=_ROW - 10, class_="bar"
+                ),
                 element("text", number, x=across(number) + 8, y=top + 14),
             )
         )
@@ -60,12 +64,12 @@ def intervals(title: str, miners: Sequence[Ranked]) -> Markup:
     shown = miners[:_MOST_ROWS]
     last = [row.standings[-1] for row in shown]
     low, high = _limits(last)
-    across = _Scale(low, high, 150, _WIDTH - 30)
+    across = _Scale(low, high, _NAMES, _WIDTH - 24)
     bottom = _TOP + _ROW * len(shown)
     parts = [_marks_across(across, _TOP, bottom)]
     for place, (row, standing) in enumerate(zip(shown, last, strict=True)):
         y = _TOP + (place + 0.5) * _ROW
-        parts.append(element("text", f"{row.rank}. uid {row.uid}", x=140, y=y + 5, text_anchor="end"))
+        parts.append(element("text", f"{row.rank}. uid {row.uid}", x=_NAMES - 10, y=y + 5, text_anchor="end"))
         width = standing.half_width
         if width is not None:
             ends = [max(low, standing.mean - width), min(high, standing.mean + width)]
@@ -110,7 +114,7 @@ def history(title: str, scores: Sequence[FinalScore], open_runs: Sequence[dateti
     moments = [score.init_time.timestamp() for score in scores]
     first, last = min(moments), max(moments)
     ends = [moment.timestamp() for moment in open_runs if moment.timestamp() > last]
-    across = _Scale(first, max([last, *ends]), _LEFT + 14, _WIDTH - 30)
+    across = _Scale(first, max([last, *ends]), _LEFT + 14, _WIDTH - 24)
     values = [score.overall for score in scores]
     low, high = min(0.0, *values), max(1.0, *values)
     up = _Scale(low, high, _HISTORY_HEIGHT - _BOTTOM, _TOP)
@@ -119,7 +123,7 @@ def history(title: str, scores: Sequence[FinalScore], open_runs: Sequence[dateti
         f"{'L' if place else 'M'}{across(score.init_time.timestamp()):.1f} {up(score.overall):.1f}"
         for place, score in enumerate(counted)
     )
-    parts = [_marks_up(up, _WIDTH - 30), _band(across, last, ends, _HISTORY_HEIGHT)]
+    parts = [_marks_up(up, _WIDTH - 24), _band(across, last, ends, _HISTORY_HEIGHT)]
     if counted:
         parts.append(element("path", d=route, class_="line s1"))
     parts += [_mark(0, across(one.init_time.timestamp()), up(one.overall), "s1") for one in counted]

@@ -37,16 +37,16 @@ h2{font-size:1.2rem;margin:2rem 0 .5rem}
 .note.open{border-color:var(--c5)}.note.degraded{border-color:var(--warn)}.note.stuck{border-color:var(--bad)}
 .scroll{overflow-x:auto;margin:.5rem 0 1rem}
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--grey);padding:.2rem 0;font-size:.9rem}
-th,td{padding:.3rem .7rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--faint)}
+caption{text-align:left;white-space:nowrap;color:var(--grey);padding:.2rem 0;font-size:.9rem}
+th,td{padding:.3rem .7rem .3rem 0;text-align:left;vertical-align:top;white-space:nowrap;border-bottom:1px solid var(--faint)}
 th{font-weight:600}
 .number{text-align:right}
-.text{min-width:14rem;max-width:32rem;overflow-wrap:anywhere}
+.text{min-width:14rem;max-width:32rem;white-space:normal;overflow-wrap:anywhere}
 .key{font-family:ui-monospace,monospace;font-size:.85em}
 .state{border:1px solid currentColor;border-radius:.3rem;padding:0 .35rem;white-space:nowrap;font-size:.9em}
 .well,.scored,.set,.completed{color:var(--good)}.degraded,.excused,.failed,.open,.intended{color:var(--warn)}
-.stuck,.rejected,.lost{color:var(--bad)}.notice{color:var(--ink)}
-svg{display:block;width:100%;max-width:60rem;min-width:30rem;height:auto;font:14px system-ui,sans-serif}
+.stuck,.rejected,.lost{color:var(--bad)}.note.note{color:var(--ink)}
+svg{display:block;width:100%;max-width:42rem;min-width:24rem;height:auto;font:14px system-ui,sans-serif}
 svg text{fill:var(--ink)}svg .soft{fill:var(--grey)}
 svg .grid{stroke:var(--faint);stroke-width:1}
 svg .others{stroke:var(--others);fill:none;stroke-width:1}

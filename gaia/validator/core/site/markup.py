@@ -1,4 +1,4 @@
-"""Builds HTML and SVG in which every text is escaped unless it was built here."""
+"""Builds HTML and SVG in which every text is escaped, and has no invisible character, unless it was built here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import Iterable
 from typing import Final
+
+from gaia.validator.core.site.plain_text import seen
 
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 _EMPTY: Final = {"meta", "link", "img", "br"}
@@ -68,7 +70,7 @@ def _written(child: Child) -> str:
     if isinstance(child, Markup):
         return str(child)
     if isinstance(child, str | int):
-        return html.escape(str(child))
+        return html.escape(seen(str(child)))
     return "".join(_written(each) for each in child)
 
 
@@ -79,7 +81,7 @@ def _attribute(key: str, value: Attribute) -> str:
     if value is True:
         return f" {name}"
     shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return f' {name}="{html.escape(shown)}"'
+    return f' {name}="{html.escape(seen(shown))}"'
 
 
 def _checked(name: str) -> str:

@@ -12,20 +12,29 @@ _HIDDEN: Final = (
     (re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+"), "[address]"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "[address]"),
     (re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])"), "[address]"),
-    (re.compile(r"\b(?:[A-Za-z0-9-]+\.)*[A-Za-z0-9-]+:\d{2,5}\b(?!:)"), "[address]"),
+    (re.compile(r"\b(?=[\w.-]*[A-Za-z])(?:[A-Za-z0-9-]+\.)*[A-Za-z0-9-]+:\d{2,5}\b(?!:)"), "[address]"),
     (re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b"), "[address]"),
+    (re.compile(r"(?<![\w./-])(?:[A-Za-z0-9-]+\.){2,}[A-Za-z]{2,}\b"), "[address]"),
     (re.compile(r"(?<![\w./])~?/[\w.@+-]+(?:/[\w.@+-]*)+"), "[path]"),
 )
 
 
-def visible(text: str) -> str:
-    r"""Return text with invisible characters replaced, and cut to 400 characters with a mark.
+def seen(text: str) -> str:
+    r"""Return text with invisible characters replaced by a mark.
 
-    >>> visible("a\x00b\u202ec")
+    >>> seen("a\x00b\u202ec")
     'a\ufffdb\ufffdc'
     """
-    shown = "".join("\ufffd" if unicodedata.category(char) in _UNSEEN else char for char in text[:_LONGEST])
-    return shown + "…" if len(text) > _LONGEST else shown
+    return "".join("\ufffd" if unicodedata.category(char) in _UNSEEN else char for char in text)
+
+
+def visible(text: str) -> str:
+    """Return text without invisible characters, cut with a mark after 400 characters.
+
+    >>> visible("5" * 401)[-3:]
+    '55…'
+    """
+    return seen(text[:_LONGEST]) + ("…" if len(text) > _LONGEST else "")
 
 
 def public(text: str) -> str:

@@ -107,7 +107,6 @@ def add_site_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-url",
         type=_base_url,
-        default="",
         metavar="URL",
         help="address at which the site is published; each page then names its own",
     )

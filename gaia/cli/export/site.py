@@ -27,7 +27,7 @@ def export_site(arguments: argparse.Namespace) -> int:
     source = open_source(arguments.state)
     site, pictures = _site(source, arguments)
     folder: Path = arguments.folder
-    pages = dict(files_of(site, arguments.base_url))
+    pages = dict(files_of(site, arguments.base_url or ""))
     gone = write_site(folder, pages | pictures)
     if arguments.json:
         tables.print_json(

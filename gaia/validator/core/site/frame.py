@@ -38,7 +38,7 @@ def slug(name: str) -> str:
     """Return a name as part of a file's name; one with other characters than letters, digits, - is hashed.
 
     >>> slug("2026-03-25T00Z"), slug("../x")[:9]
-    ('2026-03-25T00Z', 'x-8ee8fe9')
+    ('2026-03-25T00Z', 'x-d6b96a9')
     """
     return name if _PLAIN.fullmatch(name) else "x-" + hashlib.sha256(name.encode()).hexdigest()[:32]
 

@@ -17,6 +17,7 @@ from gaia.validator.core.site.pages import files_of
 from gaia.validator.db.rows import IncidentRow
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.identities import Hotkey, RunId
+from tests.support.site_pages import Page, read
 from tests.support.site_rows import (
     FIRST,
     MINERS,
@@ -31,7 +32,6 @@ from tests.support.site_rows import (
     score,
 )
 from tests.support.status_facts import some_processes, some_work
-from tests.unit.core.site.reading import Page, read
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[31m'
 

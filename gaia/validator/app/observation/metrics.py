@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram
 
 from gaia.validator.utils.borders import Party
-from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 QUEUE_DEPTH = Gauge("gaia_ipc_queue_depth", "Units waiting or leased, by queue.", ["queue"])
 LOOP_LAG = Gauge(
@@ -64,41 +60,3 @@ UNFORESEEN = Counter(
 # An alert on the first increase needs the zero before it.
 for _party in Party:
     UNFORESEEN.labels(_party.value)
-
-
-def serve(host: str, port: int) -> Callable[[], None]:
-    """Serve the metrics on a separate thread; return the function that stops it.
-
-    With port 0 nothing is served; operators use it to switch metrics off.
-
-    Raises
-    ------
-    ConfigurationError
-        With `ExitCode.PORT_BUSY`, if the port is in use or the address is not ours.
-    """
-    if port == 0:
-        return _nothing
-    try:
-        server, thread = start_http_server(port, addr=host, registry=REGISTRY)
-    except OSError as error:
-        setting, problem, remedy = _explained(error, host, port)
-        raise ConfigurationError(setting, problem, remedy, ExitCode.PORT_BUSY) from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
-
-
-def _nothing() -> None:
-    return
-
-
-def _explained(error: OSError, host: str, port: int) -> tuple[str, str, str]:
-    if error.errno == errno.EADDRINUSE:
-        return "GAIA_METRICS_PORT", f"port {port} is in use on {host}", "choose a free port, or 0 for none"
-    if error.errno == errno.EACCES:
-        return "GAIA_METRICS_PORT", f"port {port} needs privileges", "choose one above 1023, or 0 for none"
-    return "GAIA_METRICS_HOST", f"{host} is not an address of this machine", "use 127.0.0.1 or 0.0.0.0"

@@ -1,0 +1,34 @@
+"""The page of metrics that the IO-Engine serves: its own, and those that the Supervisor measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import REGISTRY, Metric, generate_latest
+
+from gaia.validator.app.observation.exposition import FAMILIES
+
+
+def all_metrics(supervisors: Path) -> bytes:
+    """Return all metrics in Prometheus' text format.
+
+    The Supervisor's families stay its own, because they must not change with the process that answers.
+
+    Parameters
+    ----------
+    supervisors
+        File of the Supervisor's metrics; a missing file counts as empty.
+    """
+    try:
+        measured = supervisors.read_bytes()
+    except FileNotFoundError:
+        measured = b""
+    return generate_latest(_Own()) + measured
+
+
+class _Own:
+    """The metrics of this process, without those that the Supervisor emits."""
+
+    def collect(self) -> Iterable[Metric]:
+        return (metric for metric in REGISTRY.collect() if metric.name.removesuffix("_total") not in FAMILIES)

@@ -46,14 +46,18 @@ class _Record:
     job = "observation"
 
     def __init__(self) -> None:
-        self.last_success_at = time.time()
         self.failures = 0
         self.skips = 0
         """A look waits for the one before, so none is left out."""
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """Note a success; the start counts as one."""
+        self.last_success_at, self._succeeded = time.time(), time.monotonic()
 
     @property
     def is_overdue(self) -> bool:
-        return time.time() - self.last_success_at > _OVERDUE * _LOOK_EVERY_S
+        return time.monotonic() - self._succeeded > _OVERDUE * _LOOK_EVERY_S
 
 
 class Observer:
@@ -155,7 +159,7 @@ class Observer:
             own = [n.last_update for n in metagraph.neurons if n.uid == metagraph.own_uid]
             metrics.WEIGHTS_BLOCK.set(max(own, default=0))
         await self._stored.look_often()
-        self._record.last_success_at = time.time()
+        self._record.succeeded()
 
     async def _look_at_processes(self) -> None:
         board = self._board.read()

@@ -23,10 +23,11 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
-from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.options import workers_wanted
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
@@ -35,6 +36,7 @@ from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
@@ -63,7 +65,7 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
     board_path
         File in which the Supervisor publishes the living processes.
     """
-    configure_logging(settings.log_level, settings.log_format, role="io_engine")
+    configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
     uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))
@@ -161,6 +163,15 @@ class IOEngine:
             Incident(database, "chain"),
             _count_error,
             let_go=pool.close if isinstance(pool, ComputePool) else None,
+            status=StatusReader(
+                database,
+                self._metagraph,
+                pool,
+                settings.chain,
+                settings.weights,
+                seats=lambda: workers_wanted(self._settings.pool),
+                lines_logged=lines_logged,
+            ),
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,
@@ -190,10 +201,10 @@ class IOEngine:
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return
-        logging.getLogger().setLevel(self._settings.log_level)
+        change_logging(self._settings.log_level, self._settings.log_files)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
-        log.info("settings_reloaded", changed=changed)
+        log.debug("engine_settings_reloaded", changed=changed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""

@@ -77,7 +77,7 @@ class Observer:
                 runs = await queries.open_runs(connection)
                 counts = await queries.count_forecasts(connection)
         except TransientError as error:
-            log.warning("observation_failed", error=str(error))
+            log.warning("observation_failed", error=str(error), once=("database", str(error)))
             return
         metrics.RUNS_ACTIVE.set(len(runs))
         metrics.FORECASTS.clear()

@@ -26,7 +26,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
         signer_settings=pickle.dumps(settings.signer),
-        workers=_workers_wanted(settings.pool),
+        workers=workers_wanted(settings.pool),
         embedded_database=settings.database.is_embedded,
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
@@ -41,11 +41,13 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         poll_s=settings.supervisor_poll_s,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        log_files=settings.log_files,
         lock_fd=lock_fd,
     )
 
 
-def _workers_wanted(pool: PoolSettings) -> int:
+def workers_wanted(pool: PoolSettings) -> int:
+    """Return the number of compute workers that the settings want on this machine; 0 with a cluster."""
     if pool.compute_backend != "local":
         return 0
     return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

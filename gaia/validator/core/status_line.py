@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gaia.validator.db import history, queries
+from gaia.validator.db.failures import DatabaseFailure
 from gaia.validator.db.rows import IncidentRow, VectorInDoubt
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.ipc_types import Metagraph
@@ -69,6 +70,8 @@ class Situation:
     """Number of seats that should be healthy; 0: unknown, as on a cluster."""
     lines_logged: Mapping[str, int]
     """Level -> number of lines that this process has logged."""
+    database_failure: str = ""
+    """Why the database could not be read; runs, incidents and doubts are then unknown."""
 
 
 class StatusReader:
@@ -102,13 +105,7 @@ class StatusReader:
         self._lines_logged = lines_logged
 
     async def values(self, now: datetime, next_due: datetime | None) -> dict[str, Any]:
-        """Return the values of the status line.
-
-        Raises
-        ------
-        DatabaseFailure
-            If the database does not answer.
-        """
+        """Return the values of the status line, also while the database fails."""
 
         async def read(connection: Connection) -> dict[str, Any]:
             return {
@@ -118,7 +115,10 @@ class StatusReader:
             }
 
         metagraph = self._metagraph.latest()
-        found = await self._database.run(read)
+        try:
+            found = await self._database.run(read)
+        except DatabaseFailure as error:
+            found = {"states": {}, "incidents": [], "doubts": [], "database_failure": str(error)}
         return status_values(
             Situation(
                 now=now,
@@ -147,7 +147,7 @@ def status_values(situation: Situation) -> dict[str, Any]:
         "health": "; ".join(troubles(situation)) or "ok",
         "now": situation.now.isoformat(),
         "run": newest,
-        "phase": phase_of(situation.states[newest]) if newest is not None else "no run is open",
+        "phase": _phase(situation),
         "open_runs": len(situation.states),
         "forecasts": total,
         "next_due": situation.next_due.isoformat() if situation.next_due is not None else None,
@@ -165,7 +165,7 @@ def status_values(situation: Situation) -> dict[str, Any]:
 
 def troubles(situation: Situation) -> list[str]:
     """Return what is wrong, the worst first; an empty list if all is well."""
-    found = []
+    found = [situation.database_failure] if situation.database_failure else []
     metagraph, age = situation.metagraph, _weights_age(situation.metagraph)
     if metagraph is None:
         found.append("the chain was not read yet")
@@ -189,6 +189,14 @@ def phase_of(states: Mapping[str, int]) -> str:
     'freezing manifests'
     """
     return next((phase for state, phase in _PHASES.items() if states.get(state)), "completing")
+
+
+def _phase(situation: Situation) -> str:
+    """Return the phase of the newest open run."""
+    if situation.database_failure:
+        return "unknown"
+    newest = list(situation.states)[-1:]
+    return phase_of(situation.states[newest[0]]) if newest else "no run is open"
 
 
 def _weights_age(metagraph: Metagraph | None) -> int | None:

@@ -47,6 +47,13 @@ def warm_up() -> None:
     load_handlers(HANDLERS)
 
 
+def begin_logging() -> None:
+    """Log warnings of this process, the fork server, and to the files that the environment names."""
+    logs = os.environ.get(LOGS_VARIABLE)
+    files = msgspec.json.decode(logs, type=LogFiles) if logs else None
+    configure_logging("WARNING", "json", files, role="fork_server")
+
+
 def load_handlers(module: str) -> None:
     """Import the modules in `HANDLERS` of `module`, and run its `warm_up`, if they exist."""
     if not _import_if_there(module):
@@ -89,9 +96,7 @@ def _parent_of_fork_server() -> int | None:
 if parent_pid := _parent_of_fork_server():
     # The owner may be dead already. A worker that it requested would then keep this process alive.
     die_with_parent(parent_pid)
-    logs = os.environ.get(LOGS_VARIABLE)
-    files = msgspec.json.decode(logs, type=LogFiles) if logs else None
-    configure_logging("WARNING", "json", files, role="fork_server")
+    begin_logging()
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):
         Path(sign).write_text(str(os.getpid()))

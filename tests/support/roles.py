@@ -31,6 +31,7 @@ from gaia.validator.app.meeting.rendezvous import (
 )
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.log_files import LogFiles
 from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
 from tests.support.repository import ROOT
@@ -221,12 +222,19 @@ def supervise() -> None:
         Role.SIGNER: "tests.support.roles:run_test_signer",
         Role.WORKER: TARGETS[Role.WORKER],
     }
-    configure_logging("INFO", "json", role="supervisor")
     lack(options.pop("lacking", []))
+    options = _with_files(options)
+    configure_logging("INFO", "json", options.get("log_files"), role="supervisor")
     program = "from tests.support.roles import reload; reload()"
     reader = (sys.executable, "-c", program, options["data_dir"])
     sealed = bytes.fromhex(settings)
     sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets, reader).run())
+
+
+def _with_files(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options that were JSON as the Supervisor takes them."""
+    files = options.get("log_files")
+    return options | {"log_files": LogFiles(**files)} if files is not None else options
 
 
 def reload() -> None:
@@ -235,7 +243,7 @@ def reload() -> None:
 
     from gaia.validator.app.supervisor_options import Options, Reloaded
 
-    options = json.loads(Path(sys.argv[-1], "reload.json").read_text())
+    options = _with_files(json.loads(Path(sys.argv[-1], "reload.json").read_text()))
     changed = {"compute_workers": str(options["workers"])}
     sealed = sys.stdin.buffer.read()
     read = Options(**options, settings=sealed, signer_settings=sealed)

@@ -13,6 +13,7 @@ import string
 import struct
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,6 +42,7 @@ from gaia.validator.utils.ipc_types import (
     WeightsSet,
     encode_frame,
 )
+from gaia.validator.utils.log_context import bound
 from gaia.validator.utils.proxies import spare_loopback
 
 if TYPE_CHECKING:
@@ -76,9 +78,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     # The SDK uses the environment's proxy, which cannot reach a node on this machine.
     spare_loopback(settings.chain.chain_endpoint)
     observation = settings.observation
-    configure_logging(
-        observation.log_level, observation.log_format, settings.data_dir / "logs", role="signer"
-    )
+    configure_logging(observation.log_level, observation.log_format, observation.log_files, role="signer")
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
     try:
@@ -135,6 +135,8 @@ class ChainSigner:
         self._submitting = asyncio.Lock()
         self._conversations: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._replies: set[asyncio.Task[None]] = set()
+        self._answered: Counter[str] = Counter()
+        """Kind of request -> number of answers."""
 
     async def serve(self, listener: socket.socket) -> None:
         """Answer until SIGTERM, then finish the open requests."""
@@ -154,6 +156,7 @@ class ChainSigner:
         if self._chain is not None:
             await self._chain.close()
         beating.cancel()
+        _log.info("signer_ended", answered=dict(self._answered))
 
     async def _beat(self) -> None:
         while self._heart is not None:
@@ -182,10 +185,14 @@ class ChainSigner:
             writer.close()
 
     async def _reply(self, request: ToSigner, writer: asyncio.StreamWriter) -> None:
+        about = {"hotkey": request.miner_hotkey} if isinstance(request, SignAuth) else {}
         try:
-            answer = await self._answer(request)
+            with bound(**about):
+                answer = await self._answer(request)
+            self._answered[type(request).__name__] += 1
         except Exception as error:  # noqa: BLE001 - the only place: the requester judges every failure
-            _log.warning("signer_request_failed", request=type(request).__name__, reason=str(error))
+            name, reason = type(request).__name__, str(error)
+            _log.warning("signer_request_failed", request=name, reason=reason, once=(name, reason))
             answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
         if not writer.is_closing():
             writer.write(encode_frame(answer))
@@ -238,7 +245,10 @@ class ChainSigner:
             request.version_key,
             request.promised_block,
         )
-        _log.info("weights_set", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids))
+        # The engine's `weights_set` is the line for operators.
+        _log.debug(
+            "weights_signed", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids)
+        )
         return WeightsSet(
             request_id=request.request_id,
             block=landed.block,

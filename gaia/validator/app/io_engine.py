@@ -23,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
-from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
 from gaia.validator.app.observation.jobs import JOBS
@@ -37,6 +37,7 @@ from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
@@ -65,8 +66,7 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
     board_path
         File in which the Supervisor publishes the living processes.
     """
-    configure_logging(settings.log_level, settings.log_format, role="io_engine")
-    metrics.count_lines()
+    configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
     uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))
@@ -175,6 +175,15 @@ class IOEngine:
             Incident(database, "chain"),
             metrics.count_error,
             let_go=pool.close if isinstance(pool, ComputePool) else None,
+            status=StatusReader(
+                database,
+                self._metagraph,
+                pool,
+                settings.chain,
+                settings.weights,
+                seats=lambda: self._settings.pool.seats,
+                lines_logged=lines_logged,
+            ),
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,
@@ -204,10 +213,10 @@ class IOEngine:
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return
-        logging.getLogger().setLevel(self._settings.log_level)
+        change_logging(self._settings.log_level, self._settings.log_files)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
-        log.info("settings_reloaded", changed=changed)
+        log.debug("engine_settings_reloaded", changed=changed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""

@@ -23,7 +23,7 @@ from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.children.launcher import Launcher
 from gaia.validator.app.children.signals import signals_noted
 from gaia.validator.app.children.spawning import ChildHandle, Process
-from gaia.validator.app.logging_config import configure_logging, event
+from gaia.validator.app.logging_config import change_logging, configure_logging, event
 from gaia.validator.app.meeting import lease_book, rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.startup.folder_faults import our_files, trouble_with_named_file
@@ -70,7 +70,7 @@ def main(options_fd: int) -> int:
         options = msgspec.msgpack.decode(source.read(), type=Options)
     if options.lock_fd >= 0:
         os.set_inheritable(options.lock_fd, False)
-    configure_logging(options.log_level, options.log_format, role="supervisor")
+    configure_logging(options.log_level, options.log_format, options.log_files, role="supervisor")
     return Supervisor(options).run()
 
 
@@ -121,7 +121,7 @@ class Supervisor:
                 is_forking = (
                     self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
                 )
-                spawning.prepare(self._data_dir, is_forking=is_forking)
+                spawning.prepare(self._data_dir, is_forking=is_forking, log_files=self._options.log_files)
                 event(_log, "supervisor_started", pid=os.getpid(), workers=self._options.workers)
                 while self._seated or self._wanted:
                     self._carry_out_plan()
@@ -289,7 +289,7 @@ class Supervisor:
         self._options, self._limits = new, new.limits()
         self._launcher.options = new
         self._launcher.discard_standby()
-        logging.getLogger().setLevel(new.log_level)
+        change_logging(new.log_level, new.log_files)
         if self._wanted:
             self._wanted = self._wanted_seats()
         for seated in self._seated.values():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, SignedManifest, StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.manifest import (
@@ -54,6 +55,8 @@ from gaia.validator.utils.identities import MinerJobId
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import Neuron
     from gaia.validator.utils.settings.miners import MinersSettings
+
+_security = structlog.get_logger("security")
 
 _MIB = 1024 * 1024
 _INPUT_SPACING = timedelta(hours=6)
@@ -105,6 +108,7 @@ class MinerComms:
         reply = _read(await self._call(miner, INITIATE_PATH, data), INITIATE_PATH, InitiateReply)
         if reply.actual_hotkey not in (None, miner.hotkey):
             message = f"another miner answered: {printable(str(reply.actual_hotkey))}"
+            _security.info("reply_refused", call=INITIATE_PATH, reason=message)
             return JobOffer(accepted=False, job_id=MinerJobId(""), message=message)
         accepted = reply.status in (InitiateStatus.ACCEPTED, InitiateStatus.COMPLETED)
         if accepted and reply.job_id is None:
@@ -227,4 +231,8 @@ def custom_serializer(value: object) -> Any:
 def _read(reply: Reply, what: str, kind: type[M]) -> M:
     if reply.status != HTTPStatus.OK:
         raise reply.error(what)
-    return decode_reply(reply.body, kind)
+    try:
+        return decode_reply(reply.body, kind)
+    except MinerFault as error:
+        _security.info("reply_refused", call=what, reason=str(error))
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,14 +16,17 @@ from gaia.validator.utils.errors import (
     GaiaError,
     TransientError,
 )
+from gaia.validator.utils.log_context import bound
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock, GaiaTask
     from gaia.validator.core.chain.metagraph import MetagraphKeeper
     from gaia.validator.core.incidents import Incident
+    from gaia.validator.core.status_line import StatusReader
     from gaia.validator.core.weights.setting import WeightSetter
 
 log = structlog.get_logger(__name__)
+_performance = structlog.get_logger("performance")
 
 _STATUS_EVERY_S = 120.0
 # Time that cancelled jobs may take to end at a stop.
@@ -55,6 +59,7 @@ class TaskOrchestrator:
         on_error: Callable[[str], None],
         *,
         let_go: Callable[[], Awaitable[None]] | None = None,
+        status: StatusReader | None = None,
         tick_interval_s: float,
         metagraph_interval_s: float,
         drain_timeout_s: float,
@@ -69,6 +74,8 @@ class TaskOrchestrator:
         self._chain = chain
         self._on_error = on_error
         self._let_workers_go = let_go
+        self._status = status
+        self._next_due: datetime | None = None
         self._scheduler = AsyncIOScheduler(timezone="UTC")
         self._running: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] | None = None
@@ -108,9 +115,12 @@ class TaskOrchestrator:
 
     async def tick(self) -> None:
         """Advance every task, then tell the clock when something is due next."""
-        due = [await task.advance(self._clock.now()) for task in self._tasks]
+        with bound(job="tick"):
+            due = [await task.advance(self._clock.now()) for task in self._tasks]
+            _performance.debug("tick_finished", tasks=len(due))
         known = [moment for moment in due if moment is not None]
-        await self._clock.idle_until(min(known, default=None))
+        self._next_due = min(known, default=None)
+        await self._clock.idle_until(self._next_due)
 
     async def refresh_and_set_weights(self) -> None:
         """Read the metagraph, and set weights with the newest known one, even if the reading failed."""
@@ -133,13 +143,9 @@ class TaskOrchestrator:
             await self._chain.recovered(self._clock.now())
 
     async def status_logger(self) -> None:
-        metagraph = self._metagraph.latest()
-        log.info(
-            "status",
-            now=self._clock.now().isoformat(),
-            block=metagraph.block if metagraph else None,
-            neurons=len(metagraph.neurons) if metagraph else None,
-        )
+        """Log the line that says whether all is well."""
+        if self._status is not None:
+            log.info("status", **await self._status.values(self._clock.now(), self._next_due))
 
     def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         self._scheduler.add_job(
@@ -172,10 +178,11 @@ class TaskOrchestrator:
             self._judge(error, job.__name__)
         except GaiaError as error:
             self._on_error(type(error).__name__)
-            log.warning("job_failed", job=job.__name__, error=f"{type(error).__name__}: {error}")
+            words = f"{type(error).__name__}: {error}"
+            log.warning("job_failed", job=job.__name__, error=words, once=(job.__name__, words))
         except Exception as error:
             self._on_error(type(error).__name__)
-            log.exception("job_crashed", job=job.__name__)
+            log.exception("job_crashed", job=job.__name__, once=(job.__name__, type(error).__name__))
         finally:
             self._running.discard(task)
 
@@ -183,7 +190,7 @@ class TaskOrchestrator:
         """Halt for what only the operator can correct; log everything else."""
         if error.exit_code in _FACTS_OF_THE_CHAIN:
             self._on_error(type(error).__name__)
-            log.warning("job_failed", job=job, error=str(error))
+            log.warning("job_failed", job=job, error=str(error), once=(job, str(error)))
         elif self._over is not None and not self._over.done():
             self._over.set_exception(error)
 

@@ -102,7 +102,6 @@ class Settings(
         return SignerSettings(
             chain=self.chain,
             observation=self.observation,
-            data_dir=self.data_dir,
             drain_timeout_s=self.drain_timeout_s,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +29,7 @@ from gaia.validator.utils.version import commit, version
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
-__all__ = ["FAMILIES", "REGISTRY", "count_error", "count_lines", "record_result", "serve", "show_build"]
+__all__ = ["FAMILIES", "REGISTRY", "count_error", "record_result", "serve", "show_build"]
 
 FAMILIES: Final = (counted, jobs, resources, stored, tallied)
 """Modules with further families; all are in `REGISTRY` once this module is imported."""
@@ -43,7 +42,6 @@ _JOB_ERRORS = tuple(
     kind.__name__
     for kind in (TransientError, OwnFailure, DeadlineExceeded, DatabaseFailure, ConfigurationError)
 )
-_LEVELS = {logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "critical"}
 
 _BUILD = Gauge(
     "gaia_build_info",
@@ -97,9 +95,6 @@ WEIGHTS_BLOCK = gauge("gaia_weights_last_set_block", "Block in which this valida
 _ERRORS = counter(
     "gaia_errors_total", "Errors of the orchestrator's jobs, by type.", kind=(*_JOB_ERRORS, OTHER)
 )
-_LINES = counter(
-    "gaia_log_lines_total", "Log lines of the IO-Engine, by level.", level=list(_LEVELS.values())
-)
 
 
 def show_build(rule_set: str, described: Iterable[tuple[str, str, str]]) -> None:
@@ -130,22 +125,6 @@ def count_error(kind: str) -> None:
     """Count an error of the orchestrator's jobs, by the name of its type."""
     kind = DatabaseFailure.__name__ if kind in FAILURES else kind
     _ERRORS.labels(kind if kind in _JOB_ERRORS else OTHER).inc()
-
-
-def count_lines() -> None:
-    """Count the log lines of this process from now on; call it once, after `configure_logging`."""
-    logging.getLogger().addHandler(_LineCounter())
-
-
-class _LineCounter(logging.Handler):
-    """Counts log lines that are warnings or worse."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = max(level for level in _LEVELS if level <= record.levelno)
-        _LINES.labels(_LEVELS[level]).inc()
 
 
 def serve(host: str, port: int) -> Callable[[], None]:

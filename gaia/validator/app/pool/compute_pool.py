@@ -43,6 +43,7 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
+from gaia.validator.utils.log_context import unbound
 
 log = structlog.get_logger(__name__)
 
@@ -281,7 +282,8 @@ class ComputePool:
             case Dismiss(worker):
                 self._send(worker, encode_frame(Dismissed()))
             case Kill(worker, reason):
-                log.warning("worker_killed", worker=worker, reason=reason)
+                with unbound():
+                    log.warning("worker_killed", worker=worker, reason=reason)
                 self._kill(worker)
             case Remember(job_id, history):
                 if self._book is not None:

@@ -39,5 +39,6 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         poll_s=settings.supervisor_poll_s,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        log_files=settings.log_files,
         lock_fd=lock_fd,
     )

@@ -1,0 +1,83 @@
+"""The status line of a validator with a real database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+from gaia.validator.core.incidents import Incident
+from gaia.validator.core.status_line import StatusReader
+from gaia.validator.db.connection import Database
+from tests.support.story import INIT, Story
+
+POOL = SimpleNamespace(queue_depth=2, busy=1, healthy_seats=3)
+
+
+def _reader(story: Story) -> StatusReader:
+    return StatusReader(
+        story.database,
+        story.metagraph,
+        POOL,
+        story.settings.chain,
+        story.settings.weights,
+        seats=lambda: 3,
+        lines_logged=lambda: {"warning": 2, "error": 0, "critical": 1},
+    )
+
+
+async def test_line_follows_a_run_from_its_opening_to_its_end(database: Database, tmp_path: Path) -> None:
+    story = Story(database, tmp_path)
+    story.miners[1].accepts = False
+    story.miners[0].polls_until_ready = 3
+    reader = _reader(story)
+
+    async def phase() -> tuple[str | None, str]:
+        values = await reader.values(story.clock.now(), None)
+        assert values["health"] == "ok"
+        return values["run"], values["phase"]
+
+    seen = [await phase()]
+    await story.until(INIT + timedelta(hours=18, minutes=1))
+    seen.append(await phase())
+    await story.until(INIT + timedelta(days=2))
+    values = await reader.values(story.clock.now(), story.clock.now() + timedelta(days=4))
+    seen.append(await phase())
+    await story.until_idle()
+    seen.append(await phase())
+
+    run = "2026-03-25T00Z"
+    assert [run for run, _ in seen] == [None, run, run, None]
+    assert [phase for _, phase in seen] == [
+        *("no run is open", "freezing manifests", "awaiting ERA5", "no run is open")
+    ]
+    assert values["forecasts"] == {"planned": 0, "requested": 0, "frozen": 0, "scored_day1": 2, "rejected": 1}
+    assert (values["queued"], values["leased"], values["healthy_seats"], values["seats"]) == (2, 1, 3, 3)
+    assert (values["errors_logged"], values["warnings_logged"]) == (1, 2)
+    assert values["next_due"] == (INIT + timedelta(days=6)).isoformat()
+
+
+async def test_party_that_fails_comes_first(database: Database, tmp_path: Path) -> None:
+    story = Story(database, tmp_path)
+    now = story.clock.now()
+    incident = Incident(database, "chain")
+
+    await incident.failing("connection refused", now)
+    failing = await _reader(story).values(now, None)
+    await incident.recovered(now)
+    well = await _reader(story).values(now, None)
+
+    assert failing["health"] == f"chain fails since {now:%Y-%m-%d %H:%MZ}"
+    assert well["health"] == "ok"
+
+
+async def test_database_that_fails_is_named_and_costs_no_line(database: Database, tmp_path: Path) -> None:
+    story = Story(database, tmp_path)
+    async with database.transaction() as connection:
+        await connection.execute("DROP TABLE incidents CASCADE")
+
+    values = await _reader(story).values(story.clock.now(), None)
+
+    assert values["health"].startswith("database: ")
+    assert "incidents" in values["health"]
+    assert (values["run"], values["phase"], values["block"]) == (None, "unknown", 1000)

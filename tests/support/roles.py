@@ -19,12 +19,13 @@ from typing import Any
 
 import psutil
 
-from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.child import STARTED, die_with_parent, tell
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import (
     Board,
     board_path,
+    metrics_page_path,
     read_board,
     run_directory,
     signer_heartbeat_path,
@@ -49,7 +50,11 @@ _PATIENT = {
 
 
 def run_test_engine(
-    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+    settings: dict[str, Any],
+    pool_socket: socket.socket,
+    signer_path: str,
+    board: str,
+    endpoint: socket.socket | None = None,
 ) -> None:
     """Run the units that the folder `inbox` names; write each result to `outbox`; go on after a restart."""
     import uvloop
@@ -58,7 +63,25 @@ def run_test_engine(
         raise ConfigurationError("GAIA_NETUID", "is odd", "make it even", ExitCode.HOTKEY_NOT_REGISTERED)
     if settings.get("crash"):
         os._exit(1)
+    if endpoint is not None:
+        serve_well(endpoint, Path(board))
+    tell(STARTED)
     uvloop.run(_serve_inbox(settings, pool_socket, Path(board)))
+
+
+def serve_well(endpoint: socket.socket, board: Path) -> None:
+    """Answer every probe well, and /metrics as the engine does, until the process ends."""
+    from gaia.validator.app.observation import metrics  # noqa: F401 - they are on the page
+    from gaia.validator.app.observation.page import all_metrics
+    from gaia.validator.app.observation.probes import LIVE, READY, Check, Endpoints
+    from gaia.validator.app.observation.serving import ServingThread
+
+    well = [Check(name="all", is_well=True, reason="a stand-in is always well")]
+    page = metrics_page_path(board)
+    probes = {path: lambda: well for path in (LIVE, READY, "/startupz")}
+    ServingThread(
+        endpoint, Endpoints(role="io_engine", probes=probes, metrics=lambda: all_metrics(page)).answer
+    )
 
 
 def run_test_signer(settings: dict[str, Any], signer_socket: socket.socket) -> None:
@@ -110,7 +133,14 @@ async def _answer(pool: Any, path: Path, answer: Path) -> None:
 class Supervised:
     """A real Supervisor below `folder`, with the stand-ins as its children."""
 
-    def __init__(self, folder: Path, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         self.data_dir = folder / "data"
         self.inbox, self.outbox = folder / "inbox", folder / "outbox"
         for directory in (self.data_dir, self.inbox, self.outbox):
@@ -128,6 +158,7 @@ class Supervised:
             **{name: patience(options.get(name, seconds)) for name, seconds in _PATIENT.items()},
         }
         self._settings = given
+        self._environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> Supervised:
@@ -137,6 +168,7 @@ class Supervised:
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, payload],
             cwd=ROOT,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -67,8 +67,12 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     """Serve `signer_socket`, an inherited listening AF_UNIX socket, until SIGTERM; runs in its own process.
 
     A heartbeat beside the socket shows from the start that the loop runs, so that a hang over the
-    key file is noticed too. If the hotkey cannot be loaded, the process ends with
-    `ExitCode.HOTKEY_MISSING` and one sentence on standard error.
+    key file is noticed too.
+
+    Raises
+    ------
+    ConfigurationError
+        With `ExitCode.HOTKEY_MISSING`, if the hotkey cannot be loaded.
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
@@ -81,10 +85,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     configure_logging(observation.log_level, observation.log_format, observation.log_files, role="signer")
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
-    try:
-        wallet = load_wallet(settings.chain)
-    except ConfigurationError as error:
-        _end_with(error)
+    wallet = load_wallet(settings.chain)
     asyncio.run(ChainSigner(settings.chain, settings.drain_timeout_s, wallet, heart).serve(signer_socket))
 
 
@@ -289,9 +290,3 @@ def _refuse_inspection() -> None:
 def _hotkey_missing(problem: str, remedy: str) -> ConfigurationError:
     remedy = f"{remedy}, or set GAIA_WALLET_NAME and GAIA_WALLET_PATH"
     return ConfigurationError("GAIA_WALLET_HOTKEY", problem, remedy, ExitCode.HOTKEY_MISSING)
-
-
-def _end_with(error: ConfigurationError) -> NoReturn:
-    sys.stderr.write(f"{error}\n")
-    sys.stderr.flush()
-    raise SystemExit(int(error.exit_code))

@@ -21,13 +21,19 @@ from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
+from gaia.validator.app import child
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
+from gaia.validator.app.meeting.rendezvous import metrics_page_path
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
+from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.page import all_metrics
+from gaia.validator.app.observation.probes import Endpoints
+from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
@@ -52,7 +58,13 @@ log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0
 
 
-def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: str) -> None:
+def run_io_engine(
+    settings: Settings,
+    pool_socket: socket.socket,
+    signer_path: str,
+    board_path: str,
+    endpoint: socket.socket | None = None,
+) -> None:
     """Run the IO-Engine in this process until SIGTERM.
 
     Parameters
@@ -65,11 +77,19 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
         Socket of the chain signer.
     board_path
         File in which the Supervisor publishes the living processes.
+    endpoint
+        Listening socket for metrics and probes, which the Supervisor owns; None: neither is served.
     """
     configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
-    uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))
+    engine = IOEngine(settings, pool_socket, signer_path, Path(board_path))
+    serving = ServingThread(endpoint, engine.endpoints().answer) if endpoint is not None else None
+    try:
+        uvloop.run(_main(engine))
+    finally:
+        if serving is not None:
+            serving.stop()
 
 
 async def _main(engine: IOEngine) -> None:
@@ -77,6 +97,7 @@ async def _main(engine: IOEngine) -> None:
     assert start is not None
     # SIGTERM also ends the wait for the database or the chain.
     loop.add_signal_handler(signal.SIGTERM, start.cancel)
+    beating = asyncio.create_task(engine.health.beat())
     try:
         async with engine.started():
             loop.add_signal_handler(signal.SIGHUP, engine.reload)
@@ -86,6 +107,8 @@ async def _main(engine: IOEngine) -> None:
             await engine.run(stop)
     except asyncio.CancelledError:
         log.info("engine_start_cancelled")
+    finally:
+        beating.cancel()
 
 
 class IOEngine:
@@ -103,12 +126,21 @@ class IOEngine:
         self._pool_socket = pool_socket
         self._signer_path = signer_path
         self._board_path = board_path
+        self.health = EngineHealth(
+            tick_interval_s=settings.tick_interval_s,
+            metagraph_interval_s=settings.metagraph_interval_s,
+            chain_timeout_s=settings.chain_timeout_s,
+        )
+
+    def endpoints(self) -> Endpoints:
+        """Return the endpoints of this process."""
+        page = metrics_page_path(self._board_path)
+        return Endpoints(role="io_engine", probes=self.health.probes(), metrics=lambda: all_metrics(page))
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Open all connections and wire the parts; close everything afterwards."""
         settings = self._settings
-        stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await Database.connect(
             settings.database.dsn(embedded_dsn(settings.data_dir)),
@@ -118,6 +150,7 @@ class IOEngine:
         )
         applied = await run_comprehensive_database_setup(database)
         log.info("database_ready", migrations_applied=applied)
+        asking = asyncio.create_task(self.health.ask(database))
         signer = SignerClient(self._signer_path, settings.chain_timeout_s)
         miners = MinerComms(settings.miners, settings.grid_degrees, signer)
         sources, grid = settings.sources, settings.grid_degrees
@@ -131,7 +164,7 @@ class IOEngine:
             self._wire(database, signer, miners, archives, clock)
             yield
         finally:
-            stop_metrics()
+            asking.cancel()
             for archive in (gfs, era5, climatology):
                 await archive.aclose()
             for part in (self._pool, miners, signer, database):
@@ -142,8 +175,9 @@ class IOEngine:
     ) -> None:
         settings, pool = self._settings, self._pool
         weather = settings.weather
+        self.health.pool = pool
         chain = CountedChain(signer)
-        self._metagraph = MetagraphKeeper(chain)
+        self._metagraph = MetagraphKeeper(self.health.watched_source(chain))
         self._observer = Observer(
             weather,
             netuid=settings.netuid,
@@ -153,7 +187,6 @@ class IOEngine:
             clock=clock,
             board_path=self._board_path,
         )
-        metrics.show_build(settings.rule_set, settings.describe())
         JOBS.watch(self._observer.statuses)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
@@ -169,7 +202,7 @@ class IOEngine:
         weights = WeightSetter(settings.chain, settings.weights, database, chain, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
             clock,
-            [task],
+            [self.health.watched_task(task)],
             self._metagraph,
             weights,
             Incident(database, "chain"),
@@ -204,6 +237,8 @@ class IOEngine:
             If the chain cannot be reached, or our hotkey is not registered there.
         """
         metagraph = await self._metagraph.first(min(self._settings.chain_timeout_s, _PATIENCE_AT_START_S))
+        self.health.has_started = True
+        child.tell(child.STARTED)
         log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
 
     def reload(self) -> None:

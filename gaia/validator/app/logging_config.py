@@ -115,6 +115,11 @@ def untrusted(text: object) -> str:
     return f"{kept[:MAX_TEXT]}... ({dropped} more)" if dropped > 0 else kept[:MAX_TEXT]
 
 
+def one_line(text: str) -> str:
+    """Return `text` as one line without control sequences, for a terminal."""
+    return _escaped(" ".join(text.split()))
+
+
 class EventFormatter(logging.Formatter):
     """Formats a log record as one line of JSON or of console text."""
 

@@ -48,6 +48,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxMode = "required"
     """Sandbox of the compute workers."""
     handlers: str = HANDLERS
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+    """Port of metrics and probes; 0: neither is served."""
+    build: dict[str, str] = {}
+    """Labels that say what runs: version, commit, rule set, digest of the settings."""
 
     def limits(self) -> Limits:
         """Return the limits for `supervision.plan`."""

@@ -154,7 +154,7 @@ async def test_another_user_is_refused(
 
 
 def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain_signer, "_refuse_inspection", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
@@ -162,13 +162,13 @@ def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
     monkeypatch.setattr(chain_signer, "configure_logging", lambda *_, **__: None)
     with socket.socket(socket.AF_UNIX) as unused:
         unused.bind(str(tmp_path / "unused.sock"))
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(ConfigurationError) as raised:
             run_chain_signer(_settings(tmp_path), unused)
 
-    assert ended.value.code == ExitCode.HOTKEY_MISSING
-    sentence = capsys.readouterr().err
+    assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
+    sentence = str(raised.value)
     assert sentence.startswith("GAIA_WALLET_HOTKEY: there is no hotkey validator/hotkeys/default in ")
-    assert sentence.count("\n") == 1
+    assert "\n" not in sentence
 
 
 @pytest.mark.parametrize("content", ["{}", f'{{"ss58Address": "{VALIDATOR}"}}', "not even json"])

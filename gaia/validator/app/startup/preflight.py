@@ -6,12 +6,12 @@ import errno
 import fcntl
 import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.sandbox.confine import require_sandbox
+from gaia.validator.app.startup.endpoint import open_endpoint
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.log_files import FOLDER_MODE
 
@@ -106,26 +106,9 @@ def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str)
 
 def require_free_port(host: str, port: int) -> None:
     """Raise if another program uses the metrics port; port 0 serves no metrics."""
-    if port == 0:
-        return
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                "GAIA_METRICS_PORT",
-                f"port {port} on {host} is in use",
-                "choose a free port, or 0 to serve no metrics",
-                ExitCode.PORT_BUSY,
-            ) from error
-        raise ConfigurationError(
-            "GAIA_METRICS_HOST",
-            f"cannot listen on {host}, port {port} ({error.strerror or error})",
-            "set it to an address of this machine and GAIA_METRICS_PORT above 1023",
-        ) from error
+    probe = open_endpoint(host, port)
+    if probe is not None:
+        probe.close()
 
 
 def require_log_folder(files: LogFiles | None) -> None:

@@ -55,6 +55,8 @@ MINER_REQUESTS = Counter(
 CHAIN_BLOCK = Gauge("gaia_chain_block", "Block of the newest metagraph.")
 WEIGHTS_BLOCK = Gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
 
+UPDATE_AVAILABLE = Gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a newer release than this one.")
+
 ERRORS = Counter("gaia_errors_total", "Errors of the orchestrator's jobs, by type.", ["kind"])
 UNFORESEEN = Counter(
     "gaia_unforeseen_errors_total",

@@ -39,6 +39,7 @@ NAMES = {
     "gaia_miner_requests_total",
     "gaia_chain_block",
     "gaia_weights_last_set_block",
+    "gaia_update_available",
     "gaia_errors_total",
     "gaia_unforeseen_errors_total",
 }

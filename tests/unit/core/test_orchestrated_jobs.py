@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.utils.errors import ConfigurationError
@@ -19,6 +20,16 @@ async def test_each_job_is_in_the_book_from_the_start() -> None:
     await metronome.end()
 
     assert jobs == ["metagraph", "main_scoring", "weights", "status_logger", "watch"]
+
+
+async def test_status_line_names_the_jobs_that_are_overdue() -> None:
+    task = BackgroundTask(name="watch", interval_s=3600.0, deadline_s=1.0, run=nothing, overdue_s=-1.0)
+    metronome = Metronome(background=[task])
+    with capture_logs() as logs:
+        await metronome.orchestrator.status_logger()
+    await metronome.end()
+
+    assert [line["overdue"] for line in logs if line["event"] == "status"] == [["watch"]]
 
 
 async def test_successes_and_failures_of_each_job_are_in_the_book() -> None:

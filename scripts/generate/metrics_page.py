@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "Program and processes": ("build", "child", "process", "worker"),
+    "Program and processes": ("build", "update", "child", "process", "worker"),
     "Event loop and compute": ("io", "ipc", "pool", "sandbox", "compute"),
     "Weather": ("clock", "weather", "verification"),
     "Miners and data sources": ("miner", "source"),

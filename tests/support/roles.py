@@ -110,6 +110,10 @@ async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, boa
         if (inbox / "hang").exists():
             (inbox / "hang").unlink()
             signal.pause()
+        if (inbox / "retire").exists() and (idle := pool.idle_workers()):
+            (inbox / "retire").unlink()
+            for worker in idle:
+                pool.retire(worker)
         for path in inbox.iterdir():
             if path.suffix == ".json" and path.name not in running and not (outbox / path.name).exists():
                 running[path.name] = asyncio.create_task(_answer(pool, path, outbox / path.name))
@@ -124,7 +128,8 @@ async def _answer(pool: Any, path: Path, answer: Path) -> None:
     result = await pool.dispatch_and_wait(unit)
     draft = answer.with_suffix(".draft")
     failure = result.failure and f"{result.failure.error_type}: {result.failure.message}"
-    draft.write_text(json.dumps({"value": result.value, "failure": failure, "attempt": result.attempt}))
+    told = {"value": result.value, "failure": failure, "attempt": result.attempt}
+    draft.write_text(json.dumps(told, default=bytes.hex))
     # A second answer would be a unit that counted twice.
     os.link(draft, answer)
     draft.unlink()

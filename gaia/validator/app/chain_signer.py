@@ -14,6 +14,8 @@ import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +30,14 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
+    ChainRenewed,
     Failure,
     FrameReader,
     FromSigner,
     MetagraphRead,
     ReadMetagraph,
     ReadWeights,
+    RenewChain,
     SetWeights,
     SignAuth,
     SignerFailed,
@@ -43,6 +47,7 @@ from gaia.validator.utils.ipc_types import (
     encode_frame,
 )
 from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.memory import free_memory, resident_bytes
 from gaia.validator.utils.proxies import spare_loopback
 
 if TYPE_CHECKING:
@@ -132,6 +137,10 @@ class ChainSigner:
         self._heart = heart
         self._hotkey = Hotkey(wallet.hotkey.ss58_address)
         self._chain: ChainClient | None = None
+        self._users: Counter[ChainClient] = Counter()
+        """Connection -> number of requests that use it."""
+        self._retired: set[ChainClient] = set()
+        """Replaced connections that are closed after their last request."""
         self._connecting = asyncio.Lock()
         self._submitting = asyncio.Lock()
         self._conversations: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
@@ -154,8 +163,9 @@ class ChainSigner:
             writer.close()
         if self._conversations:
             await asyncio.wait(self._conversations)
-        if self._chain is not None:
-            await self._chain.close()
+        for chain in (self._chain, *self._retired):
+            if chain is not None:
+                await chain.close()
         beating.cancel()
         _log.info("signer_ended", answered=dict(self._answered))
 
@@ -206,11 +216,13 @@ class ChainSigner:
             if isinstance(request, SetWeights):
                 async with self._submitting:
                     return await self._set_weights(request)
-            chain = await self._connected()
-            if isinstance(request, ReadMetagraph):
-                metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
-                return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
-            return await self._read_weights(request, chain)
+            if isinstance(request, RenewChain):
+                return await self._renew_chain(request)
+            async with self._connected() as chain:
+                if isinstance(request, ReadMetagraph):
+                    metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
+                    return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
+                return await self._read_weights(request, chain)
 
     def _sign_auth(self, request: SignAuth) -> AuthSigned:
         """Sign the headers of one request to a miner (protocol.md, 2.3)."""
@@ -237,15 +249,15 @@ class ChainSigner:
     async def _set_weights(self, request: SetWeights) -> WeightsSet:
         if self._settings.dry_run:
             raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
-        chain = await self._connected()
-        landed = await chain.set_weights(
-            self._wallet,
-            self._settings.netuid,
-            request.uids,
-            request.weights,
-            request.version_key,
-            request.promised_block,
-        )
+        async with self._connected() as chain:
+            landed = await chain.set_weights(
+                self._wallet,
+                self._settings.netuid,
+                request.uids,
+                request.weights,
+                request.version_key,
+                request.promised_block,
+            )
         # The engine's `weights_set` is the line for operators.
         _log.debug(
             "weights_signed", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids)
@@ -258,19 +270,61 @@ class ChainSigner:
             read_back=landed.read_back,
         )
 
-    async def _connected(self) -> ChainClient:
-        """Return a connection that is not marked as broken."""
-        from gaia.validator.core.chain.client import ChainClient
+    async def _renew_chain(self, request: RenewChain) -> ChainRenewed:
+        """Replace a connection that is old; requests that use the old one end first."""
+        old = self._chain
+        if old is None or old.age_s <= request.max_age_s:
+            age_s = old.age_s if old is not None else 0.0
+            return ChainRenewed(request_id=request.request_id, age_s=age_s, is_new=False)
+        before_bytes, age_s = resident_bytes(), old.age_s
+        # If no other connection is possible, the old one stays.
+        fresh = await self._open()
+        async with self._connecting:
+            is_ours = self._chain is old
+            if is_ours:
+                self._chain = fresh
+        await self._retire(old if is_ours else fresh)
+        await asyncio.to_thread(free_memory)
+        return ChainRenewed(
+            request_id=request.request_id,
+            age_s=age_s,
+            is_new=True,
+            resident_before_bytes=before_bytes,
+            resident_after_bytes=resident_bytes(),
+        )
 
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[ChainClient]:
+        """Yield a connection that is not marked as broken, and that nobody closes during the body."""
         async with self._connecting:
             if self._chain is not None and self._chain.is_broken:
                 broken, self._chain = self._chain, None
-                await broken.close()
+                await self._retire(broken)
             if self._chain is None:
-                self._chain = await ChainClient.connect(
-                    self._settings.chain_endpoint, self._settings.chain_timeout_s
-                )
-            return self._chain
+                self._chain = await self._open()
+            chain = self._chain
+        self._users[chain] += 1
+        try:
+            yield chain
+        finally:
+            self._users[chain] -= 1
+            if not self._users[chain]:
+                del self._users[chain]
+                if chain in self._retired:
+                    self._retired.discard(chain)
+                    await chain.close()
+
+    async def _open(self) -> ChainClient:
+        from gaia.validator.core.chain.client import ChainClient
+
+        return await ChainClient.connect(self._settings.chain_endpoint, self._settings.chain_timeout_s)
+
+    async def _retire(self, chain: ChainClient) -> None:
+        """Close a connection once no request uses it."""
+        if chain.is_broken or not self._users[chain]:
+            await chain.close()
+        else:
+            self._retired.add(chain)
 
 
 def _is_own_user(connection: Any) -> bool:

@@ -35,6 +35,7 @@ from gaia.validator.utils.ipc_types import (
     Hello,
     LeaveRequest,
     ResultUnit,
+    Retire,
     SandboxMode,
     ToWorker,
     Welcome,
@@ -256,6 +257,8 @@ class ComputeWorker:
                     self._unacknowledged = None
             case Welcome():
                 self._note(Note.ADMITTED)
+            case Retire():
+                self._note(Note.MEMORY)
             case Dismissed():
                 self._is_dismissed = True
 

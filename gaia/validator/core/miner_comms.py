@@ -6,7 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -50,9 +50,10 @@ from gaia.validator.core.miners.session import AuthSigner, MinerSessions, Peer, 
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import JobFailed, MinerFault, MinerUnreachable
-from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.utils.identities import Hotkey, MinerJobId
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.ipc_types import Neuron
     from gaia.validator.utils.settings.miners import MinersSettings
 
@@ -97,6 +98,14 @@ class MinerComms:
     async def close(self) -> None:
         """Close all connections."""
         await self._http.close()
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._http.close_idle()
+
+    def forget(self, hotkeys: Collection[Hotkey]) -> int:
+        """Forget the session keys of miners that left the subnet; return their number."""
+        return self._sessions.forget(hotkeys)
 
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
         """Request the forecast that starts at `init_time`; a refusal is an offer that is not accepted."""

@@ -77,6 +77,8 @@ DB_MAX = gauge("gaia_db_connections_max", "Largest number of connections to the 
 CHAIN_BLOCK = gauge("gaia_chain_block", "Block of the newest metagraph.")
 WEIGHTS_BLOCK = gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
 
+UPDATE_AVAILABLE = gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a newer release than this one.")
+
 _ERRORS = counter(
     "gaia_errors_total", "Errors of the orchestrator's jobs, by type.", kind=(*_JOB_ERRORS, OTHER)
 )

@@ -35,11 +35,13 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.protocols import Capability
 from gaia.validator.app.pool.scheduler import TICK_S, HandsCommand, Scheduler
 from gaia.validator.app.pool.worker_connection import WorkerConnection
+from gaia.validator.utils.identities import WorkerId
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
     Dismissed,
     ResultUnit,
+    Retire,
     WorkUnit,
     encode_frame,
 )
@@ -185,6 +187,17 @@ class ComputePool:
     def sandbox_level(self) -> int:
         """Sandbox level of the least protected worker; 0 if there is no worker."""
         return min((connection.sandbox_level for connection in self._connections.values()), default=0)
+
+    def idle_workers(self) -> dict[WorkerId, int]:
+        """Return worker -> pid of each connected worker that holds no unit."""
+        board = self._board.read()
+        pids = board.workers if board else {}
+        idle = self._connections.keys() - self._ledger.holders.keys()
+        return {WorkerId(worker): pids[worker] for worker in idle if worker in pids}
+
+    def retire(self, worker: WorkerId) -> None:
+        """Have a worker replaced; it serves until the Supervisor has started its successor."""
+        self._send(worker, encode_frame(Retire()))
 
     def meet(self, connection: WorkerConnection) -> None:
         """Note an open connection that is not identified yet."""

@@ -70,6 +70,8 @@ class Situation:
     """Number of seats that should be healthy; 0: unknown, as on a cluster."""
     lines_logged: Mapping[str, int]
     """Level -> number of lines that this process has logged."""
+    overdue: Sequence[str] = ()
+    """Periodic jobs whose last success is too long ago."""
     database_failure: str = ""
     """Why the database could not be read; runs, incidents and doubts are then unknown."""
 
@@ -104,7 +106,9 @@ class StatusReader:
         self._seats = seats
         self._lines_logged = lines_logged
 
-    async def values(self, now: datetime, next_due: datetime | None) -> dict[str, Any]:
+    async def values(
+        self, now: datetime, next_due: datetime | None, overdue: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Return the values of the status line, also while the database fails."""
 
         async def read(connection: Connection) -> dict[str, Any]:
@@ -126,6 +130,7 @@ class StatusReader:
                 interval_blocks=max(self._interval_blocks, metagraph.weights_rate_limit if metagraph else 0),
                 signs_weights=self._signs_weights,
                 next_due=next_due,
+                overdue=overdue,
                 queued=self._pool.queue_depth,
                 leased=self._pool.busy,
                 healthy_seats=self._pool.healthy_seats,
@@ -172,6 +177,7 @@ def troubles(situation: Situation) -> list[str]:
     elif not any(each.uid == metagraph.own_uid and each.validator_permit for each in metagraph.neurons):
         found.append("our hotkey has no validator permit")
     found += [f"{one.party} fails since {one.began_at:%Y-%m-%d %H:%MZ}" for one in situation.incidents]
+    found += [f"{job} is overdue" for job in situation.overdue]
     if situation.signs_weights and age is not None and age > LATE_INTERVALS * situation.interval_blocks:
         found.append(f"weights are {age} blocks old")
     if situation.healthy_seats < situation.seats:

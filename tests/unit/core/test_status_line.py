@@ -80,6 +80,7 @@ def test_line_holds_what_an_operator_asks_and_health_first() -> None:
         ({"metagraph": None}, "the chain was not read yet"),
         ({"metagraph": a_metagraph([], own_uid=None)}, "our hotkey has no validator permit"),
         ({"incidents": [an_incident("chain")]}, "chain fails since 2026-03-26 10:00Z"),
+        ({"overdue": ["main_scoring"]}, "main_scoring is overdue"),
         ({"last_update": 249}, "weights are 751 blocks old"),
         ({"healthy_seats": 3}, "3 of 4 compute seats are healthy"),
         ({"doubts": [a_doubt(timedelta(hours=2))]}, "1 weight vectors are in doubt"),

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -145,7 +146,8 @@ class TaskOrchestrator:
     async def status_logger(self) -> None:
         """Log the line that says whether all is well."""
         if self._status is not None:
-            log.info("status", **await self._status.values(self._clock.now(), self._next_due))
+            line = await self._status.line(self._clock.now(), self._next_due)
+            log.info("status", **msgspec.to_builtins(line))
 
     def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
         self._scheduler.add_job(

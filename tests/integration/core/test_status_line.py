@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
+import structlog
+
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.status_line import StatusReader
+from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.db.connection import Database
 from tests.support.story import INIT, Story
 
@@ -81,3 +88,33 @@ async def test_database_that_fails_is_named_and_costs_no_line(database: Database
     assert line.health.startswith("database: ")
     assert "incidents" in line.health
     assert (line.run, line.phase, line.block) == (None, "unknown", 1000)
+
+
+async def test_orchestrator_says_the_line(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story(database, tmp_path)
+    unused: Any = None
+    orchestrator = TaskOrchestrator(
+        story.clock,
+        [story.task],
+        metagraph=unused,
+        weights=unused,
+        chain=unused,
+        on_error=unused,
+        status=_reader(story),
+        tick_interval_s=1.0,
+        metagraph_interval_s=1.0,
+        drain_timeout_s=1.0,
+    )
+    await orchestrator.tick()
+    configure_logging("INFO", "json")
+
+    await orchestrator.status_logger()
+
+    (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["level"], line["health"]) == ("status", "info", "ok")
+    # The tick before has told when something is due next.
+    assert line["next_due"] == "2026-03-25T18:00:00Z"
+    assert line["now"] == "2026-03-25T18:00:00Z"
+    structlog.reset_defaults()

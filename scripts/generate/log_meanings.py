@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
-from gaia.tasks.defined_tasks.weather.run_ending import numbers_of
+from gaia.tasks.defined_tasks.weather.run_ending import RunNumbers
 from gaia.validator.app.meeting.rendezvous import DeathReport
-from gaia.validator.core.status_line import Situation, status_values
-from gaia.validator.db.queries import Run
-from gaia.validator.utils.identities import RunId
-
-_THEN: Final = datetime(2026, 3, 25, tzinfo=UTC)
+from gaia.validator.core.status_line import StatusLine
 
 INTRODUCTION: Final = """\
 # Log events
@@ -64,33 +59,8 @@ CONTEXT: Final[Mapping[str, str]] = {
 OTHER_FIELDS: Final[Mapping[str, Sequence[str]]] = {
     "child_ended": [name for name in DeathReport.__struct_fields__ if name != "role"],
     "handler_failed": ["job_id", "handler", "trace_id"],
-    "run_completed": list(
-        numbers_of(
-            Run(run_id=RunId(""), init_time=_THEN, rule_set="", opened_at=_THEN),
-            endings=[],
-            leads=[],
-            now=_THEN,
-        )
-    ),
-    "status": list(
-        status_values(
-            Situation(
-                now=_THEN,
-                metagraph=None,
-                interval_blocks=0,
-                signs_weights=False,
-                states={},
-                incidents=[],
-                doubts=[],
-                next_due=None,
-                queued=0,
-                leased=0,
-                healthy_seats=0,
-                seats=0,
-                lines_logged={},
-            )
-        )
-    ),
+    "run_completed": RunNumbers.__struct_fields__,
+    "status": StatusLine.__struct_fields__,
 }
 """Event -> fields that its call does not name."""
 

@@ -14,7 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from generate.log_meanings import CONTEXT, INTRODUCTION, MEANINGS, OTHER_FIELDS, OTHER_LEVELS  # noqa: E402
+from generate.log_meanings import (  # noqa: E402 - where to find it is said above
+    CONTEXT,
+    INTRODUCTION,
+    MEANINGS,
+    OTHER_FIELDS,
+    OTHER_LEVELS,
+)
 
 PAGE = ROOT / "docs" / "reference" / "logs.md"
 LEVELS = ("debug", "info", "warning", "error", "critical")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import msgspec
 
 from gaia.validator.db import history, queries
 from gaia.validator.db.failures import DatabaseFailure
@@ -70,8 +72,37 @@ class Situation:
     """Number of seats that should be healthy; 0: unknown, as on a cluster."""
     lines_logged: Mapping[str, int]
     """Level -> number of lines that this process has logged."""
+    overdue: Sequence[str] = ()
+    """Periodic jobs whose last success is too long ago."""
     database_failure: str = ""
     """Why the database could not be read; runs, incidents and doubts are then unknown."""
+
+
+class StatusLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of the status line, in their order."""
+
+    health: str
+    """ "ok", or what is wrong, the worst first."""
+    now: datetime
+    run: str | None
+    """The newest open run."""
+    phase: str
+    """What that run does."""
+    open_runs: int
+    forecasts: dict[str, int]
+    """State -> number of forecasts of open runs."""
+    next_due: datetime | None
+    block: int | None
+    neurons: int | None
+    weights_age_blocks: int | None
+    """Number of blocks since our last weights; None if unknown or never set."""
+    queued: int
+    leased: int
+    healthy_seats: int
+    seats: int
+    errors_logged: int
+    """Number of errors that this process has logged."""
+    warnings_logged: int
 
 
 class StatusReader:
@@ -104,63 +135,60 @@ class StatusReader:
         self._seats = seats
         self._lines_logged = lines_logged
 
-    async def values(self, now: datetime, next_due: datetime | None) -> dict[str, Any]:
-        """Return the values of the status line, also while the database fails."""
-
-        async def read(connection: Connection) -> dict[str, Any]:
-            return {
-                "states": await queries.states_of_open_runs(connection),
-                "incidents": await history.incidents(connection),
-                "doubts": await history.vectors_in_doubt(connection),
-            }
-
+    async def line(self, now: datetime, next_due: datetime | None, overdue: Sequence[str] = ()) -> StatusLine:
+        """Return the status line, also while the database fails."""
         metagraph = self._metagraph.latest()
+        stored, failure = _Stored({}, [], []), ""
         try:
-            found = await self._database.run(read)
+            stored = await self._database.run(_read)
         except DatabaseFailure as error:
-            found = {"states": {}, "incidents": [], "doubts": [], "database_failure": str(error)}
-        return status_values(
+            failure = str(error)
+        return status_line(
             Situation(
                 now=now,
                 metagraph=metagraph,
                 interval_blocks=max(self._interval_blocks, metagraph.weights_rate_limit if metagraph else 0),
                 signs_weights=self._signs_weights,
                 next_due=next_due,
+                overdue=overdue,
                 queued=self._pool.queue_depth,
                 leased=self._pool.busy,
                 healthy_seats=self._pool.healthy_seats,
                 seats=self._seats(),
                 lines_logged=self._lines_logged(),
-                **found,
+                states=stored.states,
+                incidents=stored.incidents,
+                doubts=stored.doubts,
+                database_failure=failure,
             )
         )
 
 
-def status_values(situation: Situation) -> dict[str, Any]:
-    """Return the values of the status line; `health` comes first, and is "ok" or says what is wrong."""
+def status_line(situation: Situation) -> StatusLine:
+    """Return the status line of a situation."""
     metagraph, total = situation.metagraph, {str(state): 0 for state in _PHASES}
     for states in situation.states.values():
         for state, count in states.items():
             total[state] = total.get(state, 0) + count
-    newest = next(reversed(list(situation.states)), None)
-    return {
-        "health": "; ".join(troubles(situation)) or "ok",
-        "now": situation.now.isoformat(),
-        "run": newest,
-        "phase": _phase(situation),
-        "open_runs": len(situation.states),
-        "forecasts": total,
-        "next_due": situation.next_due.isoformat() if situation.next_due is not None else None,
-        "block": metagraph.block if metagraph is not None else None,
-        "neurons": len(metagraph.neurons) if metagraph is not None else None,
-        "weights_age_blocks": _weights_age(metagraph),
-        "queued": situation.queued,
-        "leased": situation.leased,
-        "healthy_seats": situation.healthy_seats,
-        "seats": situation.seats,
-        "errors_logged": situation.lines_logged.get("error", 0) + situation.lines_logged.get("critical", 0),
-        "warnings_logged": situation.lines_logged.get("warning", 0),
-    }
+    logged = situation.lines_logged
+    return StatusLine(
+        health="; ".join(troubles(situation)) or "ok",
+        now=situation.now,
+        run=next(reversed(list(situation.states)), None),
+        phase=_phase(situation),
+        open_runs=len(situation.states),
+        forecasts=total,
+        next_due=situation.next_due,
+        block=metagraph.block if metagraph is not None else None,
+        neurons=len(metagraph.neurons) if metagraph is not None else None,
+        weights_age_blocks=_weights_age(metagraph),
+        queued=situation.queued,
+        leased=situation.leased,
+        healthy_seats=situation.healthy_seats,
+        seats=situation.seats,
+        errors_logged=logged.get("error", 0) + logged.get("critical", 0),
+        warnings_logged=logged.get("warning", 0),
+    )
 
 
 def troubles(situation: Situation) -> list[str]:
@@ -172,6 +200,7 @@ def troubles(situation: Situation) -> list[str]:
     elif not any(each.uid == metagraph.own_uid and each.validator_permit for each in metagraph.neurons):
         found.append("our hotkey has no validator permit")
     found += [f"{one.party} fails since {one.began_at:%Y-%m-%d %H:%MZ}" for one in situation.incidents]
+    found += [f"{job} is overdue" for job in situation.overdue]
     if situation.signs_weights and age is not None and age > LATE_INTERVALS * situation.interval_blocks:
         found.append(f"weights are {age} blocks old")
     if situation.healthy_seats < situation.seats:
@@ -205,3 +234,17 @@ def _weights_age(metagraph: Metagraph | None) -> int | None:
         return None
     own = next((each for each in metagraph.neurons if each.uid == metagraph.own_uid), None)
     return metagraph.block - own.last_update if own is not None and own.last_update else None
+
+
+class _Stored(NamedTuple):
+    states: Mapping[str, Mapping[str, int]]
+    incidents: Sequence[IncidentRow]
+    doubts: Sequence[VectorInDoubt]
+
+
+async def _read(connection: Connection) -> _Stored:
+    return _Stored(
+        await queries.states_of_open_runs(connection),
+        await history.incidents(connection),
+        await history.vectors_in_doubt(connection),
+    )

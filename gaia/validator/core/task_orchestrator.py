@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -174,8 +175,8 @@ class TaskOrchestrator:
         """Log the line that says whether all is well, and which jobs are overdue."""
         overdue = [status.job for status in self._book.statuses() if status.is_overdue]
         if self._status is not None:
-            values = await self._status.values(self._clock.now(), self._next_due)
-            log.info("status", **values, overdue=overdue)
+            line = await self._status.line(self._clock.now(), self._next_due, overdue)
+            log.info("status", **msgspec.to_builtins(line))
 
     def _own(self, tick_interval_s: float, metagraph_interval_s: float) -> list[BackgroundTask]:
         """Return the jobs of the orchestrator itself; what scores or signs is never cut by a deadline."""

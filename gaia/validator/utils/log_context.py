@@ -15,7 +15,6 @@ from structlog.contextvars import (
     bound_contextvars,
     clear_contextvars,
     get_contextvars,
-    merge_contextvars,
 )
 
 T = TypeVar("T")
@@ -69,13 +68,13 @@ def present_trace() -> str:
     return str(get_contextvars().get("trace_id", ""))
 
 
-def add_bound(logger: Any, method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add what is bound here to the values of a line; the line's own values win (a structlog processor)."""
-    merged = merge_contextvars(logger, method, values)
+def add_bound(_logger: Any, _method: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add what is bound here before the values of a line, which win (a structlog processor)."""
+    merged = get_contextvars()
     began = _BEGAN.get()
     if began is not None:
-        merged.setdefault("elapsed_s", round(time.monotonic() - began, 3))
-    return merged
+        merged["elapsed_s"] = round(time.monotonic() - began, 3)
+    return {**merged, **values}
 
 
 def _clear() -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
+import structlog
+
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.status_line import StatusReader
+from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.db.connection import Database
 from tests.support.story import INIT, Story
 
@@ -33,15 +40,15 @@ async def test_line_follows_a_run_from_its_opening_to_its_end(database: Database
     reader = _reader(story)
 
     async def phase() -> tuple[str | None, str]:
-        values = await reader.values(story.clock.now(), None)
-        assert values["health"] == "ok"
-        return values["run"], values["phase"]
+        line = await reader.line(story.clock.now(), None)
+        assert line.health == "ok"
+        return line.run, line.phase
 
     seen = [await phase()]
     await story.until(INIT + timedelta(hours=18, minutes=1))
     seen.append(await phase())
     await story.until(INIT + timedelta(days=2))
-    values = await reader.values(story.clock.now(), story.clock.now() + timedelta(days=4))
+    line = await reader.line(story.clock.now(), story.clock.now() + timedelta(days=4))
     seen.append(await phase())
     await story.until_idle()
     seen.append(await phase())
@@ -51,10 +58,10 @@ async def test_line_follows_a_run_from_its_opening_to_its_end(database: Database
     assert [phase for _, phase in seen] == [
         *("no run is open", "freezing manifests", "awaiting ERA5", "no run is open")
     ]
-    assert values["forecasts"] == {"planned": 0, "requested": 0, "frozen": 0, "scored_day1": 2, "rejected": 1}
-    assert (values["queued"], values["leased"], values["healthy_seats"], values["seats"]) == (2, 1, 3, 3)
-    assert (values["errors_logged"], values["warnings_logged"]) == (1, 2)
-    assert values["next_due"] == (INIT + timedelta(days=6)).isoformat()
+    assert line.forecasts == {"planned": 0, "requested": 0, "frozen": 0, "scored_day1": 2, "rejected": 1}
+    assert (line.queued, line.leased, line.healthy_seats, line.seats) == (2, 1, 3, 3)
+    assert (line.errors_logged, line.warnings_logged) == (1, 2)
+    assert line.next_due == INIT + timedelta(days=6)
 
 
 async def test_party_that_fails_comes_first(database: Database, tmp_path: Path) -> None:
@@ -63,12 +70,12 @@ async def test_party_that_fails_comes_first(database: Database, tmp_path: Path) 
     incident = Incident(database, "chain")
 
     await incident.failing("connection refused", now)
-    failing = await _reader(story).values(now, None)
+    failing = await _reader(story).line(now, None)
     await incident.recovered(now)
-    well = await _reader(story).values(now, None)
+    well = await _reader(story).line(now, None)
 
-    assert failing["health"] == f"chain fails since {now:%Y-%m-%d %H:%MZ}"
-    assert well["health"] == "ok"
+    assert failing.health == f"chain fails since {now:%Y-%m-%d %H:%MZ}"
+    assert well.health == "ok"
 
 
 async def test_database_that_fails_is_named_and_costs_no_line(database: Database, tmp_path: Path) -> None:
@@ -76,8 +83,38 @@ async def test_database_that_fails_is_named_and_costs_no_line(database: Database
     async with database.transaction() as connection:
         await connection.execute("DROP TABLE incidents CASCADE")
 
-    values = await _reader(story).values(story.clock.now(), None)
+    line = await _reader(story).line(story.clock.now(), None)
 
-    assert values["health"].startswith("database: ")
-    assert "incidents" in values["health"]
-    assert (values["run"], values["phase"], values["block"]) == (None, "unknown", 1000)
+    assert line.health.startswith("database: ")
+    assert "incidents" in line.health
+    assert (line.run, line.phase, line.block) == (None, "unknown", 1000)
+
+
+async def test_orchestrator_says_the_line(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story(database, tmp_path)
+    unused: Any = None
+    orchestrator = TaskOrchestrator(
+        story.clock,
+        [story.task],
+        metagraph=unused,
+        weights=unused,
+        chain=unused,
+        on_error=unused,
+        status=_reader(story),
+        tick_interval_s=1.0,
+        metagraph_interval_s=1.0,
+        drain_timeout_s=1.0,
+    )
+    await orchestrator.tick()
+    configure_logging("INFO", "json")
+
+    await orchestrator.status_logger()
+
+    (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["level"], line["health"]) == ("status", "info", "ok")
+    # The tick before has told when something is due next.
+    assert line["next_due"] == "2026-03-25T18:00:00Z"
+    assert line["now"] == "2026-03-25T18:00:00Z"
+    structlog.reset_defaults()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gaia.validator.core.status_line import Situation, phase_of, status_values
+from gaia.validator.core.status_line import Situation, StatusLine, phase_of, status_line
 from gaia.validator.db.rows import IncidentRow, VectorInDoubt
 from gaia.validator.db.states import VectorState
 from tests.support.fakes import a_metagraph
@@ -51,17 +51,17 @@ def a_doubt(age: timedelta) -> VectorInDoubt:
 
 
 def test_line_holds_what_an_operator_asks_and_health_first() -> None:
-    values = status_values(a_situation())
+    line = status_line(a_situation())
 
-    assert next(iter(values)) == "health"
-    assert values == {
+    assert StatusLine.__struct_fields__[0] == "health"
+    assert msgspec.to_builtins(line) == {
         "health": "ok",
-        "now": "2026-03-26T12:00:00+00:00",
+        "now": "2026-03-26T12:00:00Z",
         "run": "2026-03-26T00Z",
         "phase": "freezing manifests",
         "open_runs": 2,
         "forecasts": {"planned": 0, "requested": 1, "frozen": 2, "scored_day1": 2, "rejected": 1},
-        "next_due": "2026-03-26T12:05:00+00:00",
+        "next_due": "2026-03-26T12:05:00Z",
         "block": 1000,
         "neurons": 2,
         "weights_age_blocks": 100,
@@ -80,13 +80,14 @@ def test_line_holds_what_an_operator_asks_and_health_first() -> None:
         ({"metagraph": None}, "the chain was not read yet"),
         ({"metagraph": a_metagraph([], own_uid=None)}, "our hotkey has no validator permit"),
         ({"incidents": [an_incident("chain")]}, "chain fails since 2026-03-26 10:00Z"),
+        ({"overdue": ["main_scoring"]}, "main_scoring is overdue"),
         ({"last_update": 249}, "weights are 751 blocks old"),
         ({"healthy_seats": 3}, "3 of 4 compute seats are healthy"),
         ({"doubts": [a_doubt(timedelta(hours=2))]}, "1 weight vectors are in doubt"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], health: str) -> None:
-    assert status_values(a_situation(**changes))["health"] == health
+    assert status_line(a_situation(**changes)).health == health
 
 
 @pytest.mark.parametrize(
@@ -102,13 +103,13 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], health: str) -> None:
     ids=["never set", "in time", "dry run", "cluster", "being set", "no run"],
 )
 def test_what_is_usual_is_no_trouble(changes: dict[str, Any]) -> None:
-    assert status_values(a_situation(**changes))["health"] == "ok"
+    assert status_line(a_situation(**changes)).health == "ok"
 
 
 def test_the_worst_comes_first() -> None:
     situation = a_situation(metagraph=None, healthy_seats=0, incidents=[an_incident("weights")])
 
-    assert status_values(situation)["health"] == (
+    assert status_line(situation).health == (
         "the chain was not read yet; weights fails since 2026-03-26 10:00Z; 0 of 4 compute seats are healthy"
     )
 
@@ -127,6 +128,6 @@ def test_phase_of_a_run_is_that_of_its_last_forecast(states: dict[str, int], pha
 
 
 def test_no_run_has_no_phase() -> None:
-    values = status_values(a_situation(states={}))
+    line = status_line(a_situation(states={}))
 
-    assert (values["run"], values["phase"]) == (None, "no run is open")
+    assert (line.run, line.phase) == (None, "no run is open")

@@ -126,6 +126,18 @@ def test_engine_killed_twenty_times_leaves_no_request_unanswered_and_no_counter_
     }
 
 
+def test_stopped_engine_is_answered_for_and_named(start: Start) -> None:
+    port = free_port()
+    supervised = serving(start, port, workers=0, engine_silence_s=60.0)
+
+    os.kill(pid_of(supervised, "io_engine"), signal.SIGSTOP)
+    # It waits in the queue until the Supervisor is sure.
+    reply = ask(port, "/livez")
+
+    assert reply.status == 503
+    assert reply.body.startswith("io_engine: the IO-Engine has been silent for 1")
+
+
 def test_supervisor_answers_as_long_as_no_engine_comes_up(start: Start) -> None:
     port = free_port()
     supervised = start(

@@ -23,7 +23,7 @@ class _Metric:
         yield f"# TYPE {self.name} {self.kind}"
         for labels, value in self.samples:
             shown = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-            yield f"{self.name}{{{shown}}} {value:.17g}"
+            yield f"{self.name}{{{shown}}} {value:.15g}"
 
 
 def exposition(build: Labels, family: Family, accounts: Accounts) -> bytes:

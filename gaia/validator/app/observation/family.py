@@ -17,6 +17,9 @@ SUPERVISOR, STANDBY, FORK_SERVER = "supervisor", "standby", "fork_server"
 ROLES = (SUPERVISOR, *(str(role) for role in Role), STANDBY, FORK_SERVER)
 """Every role that a process of the validator can have."""
 
+FROZEN_AFTER_S = 10.0
+"""Seconds of silence after which an IO-Engine may be unable to answer, such as one that is stopped."""
+
 _log = logging.getLogger("application")
 _PAGE = os.sysconf("SC_PAGESIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -39,11 +42,16 @@ class Family:
 
     @property
     def engine(self) -> Child | None:
-        """The IO-Engine that serves the endpoints; None if there is none."""
+        """The IO-Engine that runs; None if there is none."""
         for child in self.children:
             if child.role is Role.ENGINE and child.is_ready and not child.is_killed:
                 return child
         return None
+
+    @property
+    def is_engine_frozen(self) -> bool:
+        """Whether the IO-Engine has been silent for so long that it may be unable to answer."""
+        return self.engine is not None and self.engine.silent_s >= FROZEN_AFTER_S
 
     def pids(self) -> Iterator[tuple[str, int]]:
         """Yield role and pid of every process; the server's own processes count as its role."""
@@ -104,8 +112,16 @@ class Accounts:
 
 
 def probes_without_engine(family: Family) -> dict[str, list[Check]]:
-    """Return path -> checks, as long as no IO-Engine serves: the Supervisor lives, but nothing is ready."""
+    """Return path -> checks, as long as no IO-Engine serves: nothing is ready, and a frozen IO-Engine does not live."""
     alive = Check(name="supervisor", is_well=True, reason="its loop turns")
+    if family.engine is not None and family.is_engine_frozen:
+        frozen = Check(
+            name="io_engine",
+            is_well=False,
+            reason=f"the IO-Engine has been silent for {family.engine.silent_s:.0f} s",
+            fix="wait for the Supervisor to replace it, and report its last log lines",
+        )
+        return {path: [alive, frozen] for path in (LIVE, READY, STARTED)}
     if not family.wanted:
         reason = "no IO-Engine serves, because the validator stops"
     else:

@@ -32,7 +32,8 @@ class PublicState:
     """Answers for the family while no IO-Engine serves, and measures it for the one that does.
 
     Exactly one process accepts clients: the IO-Engine from the moment that it runs until it is reaped, otherwise the
-    Supervisor. Connections that arrive between the two wait in the socket's queue.
+    Supervisor. Connections that arrive between the two wait in the socket's queue. Beside a frozen IO-Engine the
+    Supervisor accepts too; each connection still has one answer.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class PublicState:
         """Do what is due: accept clients or leave them to the IO-Engine, measure, and tell systemd."""
         family, now = self._see(), time.monotonic()
         if self._reception is not None:
-            if family.engine is None:
+            if family.engine is None or family.is_engine_frozen:
                 self._reception.open()
             else:
                 self._reception.close()

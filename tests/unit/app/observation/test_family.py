@@ -76,6 +76,14 @@ def test_supervisor_without_an_engine_lives_but_is_not_ready() -> None:
         )
 
 
+def test_engine_that_is_frozen_does_not_live() -> None:
+    family = Family(children=[a_child(Role.ENGINE, silent_s=12.0)], wanted=WANTED)
+
+    for checks in probes_without_engine(family).values():
+        (check,) = (check for check in checks if not check.is_well)
+        assert check.reason == "the IO-Engine has been silent for 12 s"
+
+
 def test_stop_is_given_as_the_reason() -> None:
     (_, check) = probes_without_engine(Family())[READY]
 

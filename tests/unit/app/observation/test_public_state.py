@@ -7,6 +7,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,10 @@ def test_clients_are_accepted_while_no_engine_serves_and_left_to_it_while_one_do
     assert world.accepts()
     world.family = RUNNING
     assert not world.accepts()
+    world.family = Family(children=[replace(ENGINE, silent_s=9.0)], wanted={Role.ENGINE: 1})
+    assert not world.accepts()
+    world.family = Family(children=[replace(ENGINE, silent_s=10.0)], wanted={Role.ENGINE: 1})
+    assert world.accepts()
     world.family = Family()
     assert world.accepts()
 

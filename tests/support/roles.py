@@ -32,6 +32,7 @@ from gaia.validator.app.meeting.rendezvous import (
 )
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.log_files import LogFiles
 from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
 from tests.support.repository import ROOT
@@ -109,6 +110,10 @@ async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, boa
         if (inbox / "hang").exists():
             (inbox / "hang").unlink()
             signal.pause()
+        if (inbox / "retire").exists() and (idle := pool.idle_workers()):
+            (inbox / "retire").unlink()
+            for worker in idle:
+                pool.retire(worker)
         for path in inbox.iterdir():
             if path.suffix == ".json" and path.name not in running and not (outbox / path.name).exists():
                 running[path.name] = asyncio.create_task(_answer(pool, path, outbox / path.name))
@@ -123,7 +128,8 @@ async def _answer(pool: Any, path: Path, answer: Path) -> None:
     result = await pool.dispatch_and_wait(unit)
     draft = answer.with_suffix(".draft")
     failure = result.failure and f"{result.failure.error_type}: {result.failure.message}"
-    draft.write_text(json.dumps({"value": result.value, "failure": failure, "attempt": result.attempt}))
+    told = {"value": result.value, "failure": failure, "attempt": result.attempt}
+    draft.write_text(json.dumps(told, default=bytes.hex))
     # A second answer would be a unit that counted twice.
     os.link(draft, answer)
     draft.unlink()
@@ -253,12 +259,19 @@ def supervise() -> None:
         Role.SIGNER: "tests.support.roles:run_test_signer",
         Role.WORKER: TARGETS[Role.WORKER],
     }
-    configure_logging("INFO", "json", role="supervisor")
     lack(options.pop("lacking", []))
+    options = _with_files(options)
+    configure_logging("INFO", "json", options.get("log_files"), role="supervisor")
     program = "from tests.support.roles import reload; reload()"
     reader = (sys.executable, "-c", program, options["data_dir"])
     sealed = bytes.fromhex(settings)
     sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets, reader).run())
+
+
+def _with_files(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options that were JSON as the Supervisor takes them."""
+    files = options.get("log_files")
+    return options | {"log_files": LogFiles(**files)} if files is not None else options
 
 
 def reload() -> None:
@@ -267,7 +280,7 @@ def reload() -> None:
 
     from gaia.validator.app.supervisor_options import Options, Reloaded
 
-    options = json.loads(Path(sys.argv[-1], "reload.json").read_text())
+    options = _with_files(json.loads(Path(sys.argv[-1], "reload.json").read_text()))
     changed = {"compute_workers": str(options["workers"])}
     sealed = sys.stdin.buffer.read()
     read = Options(**options, settings=sealed, signer_settings=sealed)

@@ -18,7 +18,7 @@ def main(options_fd: int) -> int:
         options = msgspec.msgpack.decode(source.read(), type=Options)
     if options.lock_fd >= 0:
         os.set_inheritable(options.lock_fd, False)
-    configure_logging(options.log_level, options.log_format, role="supervisor")
+    configure_logging(options.log_level, options.log_format, options.log_files, role="supervisor")
     return Supervisor(options).run()
 
 

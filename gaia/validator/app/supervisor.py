@@ -23,7 +23,7 @@ from gaia.validator.app.children.launcher import Launcher
 from gaia.validator.app.children.signals import signals_noted
 from gaia.validator.app.children.silence import is_silent
 from gaia.validator.app.children.spawning import ChildHandle, Process
-from gaia.validator.app.logging_config import event, one_line
+from gaia.validator.app.logging_config import change_logging, event, one_line
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.observation.family import FORK_SERVER, STANDBY, SUPERVISOR, Family
 from gaia.validator.app.observation.public_state import PublicState
@@ -115,7 +115,7 @@ class Supervisor:
                 is_forking = (
                     self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
                 )
-                spawning.prepare(self._data_dir, is_forking=is_forking)
+                spawning.prepare(self._data_dir, is_forking=is_forking, log_files=self._options.log_files)
                 event(_log, "supervisor_started", pid=os.getpid(), workers=self._options.workers)
                 while self._seated or self._wanted:
                     self._carry_out_plan()
@@ -303,7 +303,7 @@ class Supervisor:
         self._launcher.options = new
         self._public.build = new.build
         self._launcher.discard_standby()
-        logging.getLogger().setLevel(new.log_level)
+        change_logging(new.log_level, new.log_files)
         if self._wanted:
             self._wanted = self._wanted_seats()
         for seated in self._seated.values():

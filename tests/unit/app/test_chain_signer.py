@@ -16,6 +16,7 @@ from typing import Any
 
 import bittensor_core
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.localnet.wallets import VALIDATOR_URI, write_hotkey
 from gaia.validator.app import chain_signer
@@ -81,6 +82,16 @@ async def test_the_signature_is_the_one_miners_verify(settings: SignerSettings, 
     message = f"{signed.nonce}:5Miner:a-uuid".encode()
     signature = bytes.fromhex(signed.signature.removeprefix("0x"))
     assert bittensor_core.verify(message, signature, VALIDATOR, 1)
+
+
+async def test_signer_says_at_its_end_what_it_has_answered(settings: SignerSettings, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with _serving(settings, tmp_path) as client:
+            for number in range(3):
+                await client.sign_auth("5Miner", f"uuid-{number}")
+
+    (ended,) = [line for line in logs if line["event"] == "signer_ended"]
+    assert (ended["log_level"], ended["answered"]) == ("info", {"SignAuth": 3})
 
 
 async def test_loop_of_the_signer_beats_until_it_ends(settings: SignerSettings, tmp_path: Path) -> None:

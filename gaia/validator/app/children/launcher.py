@@ -141,6 +141,7 @@ class Launcher:
             handlers=self.options.handlers,
             log_level=self.options.log_level,
             log_format=self.options.log_format,
+            log_files=self.options.log_files,
             sandbox=self.options.sandbox,
             data_dir=str(self._data_dir),
             idle_s=self.options.worker_idle_s,

@@ -18,7 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gaia.validator.app import child
 from gaia.validator.app.children import preload
@@ -28,6 +30,9 @@ from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
 from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.entry_points import FORK_SERVER
 from gaia.validator.utils.identities import WorkerId, worker_id
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.log_files import LogFiles
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
@@ -133,14 +138,16 @@ def _noted(child: Child, word: bytes) -> Child:
     return child
 
 
-def prepare(data_dir: Path, *, is_forking: bool) -> None:
-    """Set the environment for children, and start the fork server early."""
+def prepare(data_dir: Path, *, is_forking: bool, log_files: LogFiles | None = None) -> None:
+    """Set the environment for children, and start the fork server early; it logs to `log_files` too."""
     os.environ.update(preload.environment(data_dir))
     paths = [str(_PACKAGE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     if is_forking:
         os.environ[preload.PARENT_VARIABLE] = str(os.getpid())
         os.environ[preload.SIGN_VARIABLE] = str(_sign_path(data_dir))
+        if log_files is not None:
+            os.environ[preload.LOGS_VARIABLE] = msgspec.json.encode(log_files).decode()
         multiprocessing.set_forkserver_preload([FORK_SERVER])
         _ensure_fork_server()
 

@@ -8,17 +8,6 @@ from dataclasses import dataclass
 from gaia.validator.app.observation.family import ROLES, Accounts, Family
 from gaia.validator.app.supervision import Role
 
-FAMILIES = frozenset(
-    {
-        "gaia_build_info",
-        "gaia_child_up",
-        "gaia_child_process_restarts",
-        "gaia_process_memory_rss_bytes",
-        "gaia_process_cpu_seconds",
-    }
-)
-"""Names, without the suffix of a counter, of what `exposition` writes; no other process may emit them."""
-
 Labels = Mapping[str, str]
 
 
@@ -57,7 +46,7 @@ def exposition(build: Labels, family: Family, accounts: Accounts) -> bytes:
         _Metric(
             "gaia_process_memory_rss_bytes",
             "gauge",
-            "Resident memory in bytes, summed over the processes of a role.",
+            "Resident memory, summed over the processes of a role; shared pages count for each.",
             _by_role(ROLES, accounts.rss_bytes),
         ),
         _Metric(

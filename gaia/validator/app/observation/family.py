@@ -59,7 +59,7 @@ class Family:
         for child in self.children:
             yield str(child.role), child.pid
             if child.role is Role.DATABASE:
-                yield from ((str(child.role), pid) for pid in _children_of(child.pid))
+                yield from ((str(child.role), pid) for pid in children_of(child.pid))
 
     def missing(self) -> list[str]:
         """Return what is not up yet, such as "postgres starts" or "io_engine is missing"."""
@@ -147,7 +147,8 @@ def _usage(pid: int) -> tuple[float, int] | None:
     return ticks / _TICKS, int(resident) * _PAGE
 
 
-def _children_of(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process whose main thread starts them; empty if it has ended."""
     try:
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import REGISTRY, Metric, generate_latest
+from prometheus_client import generate_latest
 
-from gaia.validator.app.observation.exposition import FAMILIES
+from gaia.validator.app.observation.metrics import REGISTRY
 
 
 def all_metrics(supervisors: Path) -> bytes:
@@ -24,11 +23,4 @@ def all_metrics(supervisors: Path) -> bytes:
         measured = supervisors.read_bytes()
     except FileNotFoundError:
         measured = b""
-    return generate_latest(_Own()) + measured
-
-
-class _Own:
-    """The metrics of this process, without those that the Supervisor emits."""
-
-    def collect(self) -> Iterable[Metric]:
-        return (metric for metric in REGISTRY.collect() if metric.name.removesuffix("_total") not in FAMILIES)
+    return generate_latest(REGISTRY) + measured

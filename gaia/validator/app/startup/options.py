@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from gaia.validator.utils.version import commit, version
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
-    from gaia.validator.utils.settings.pool import PoolSettings
 
 _DIGITS = 12
 
@@ -31,7 +29,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
         signer_settings=pickle.dumps(settings.signer),
-        workers=_workers_wanted(settings.pool),
+        workers=settings.pool.seats,
         embedded_database=settings.database.is_embedded,
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
@@ -49,6 +47,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         build=_build(settings.describe(), settings.rule_set),
         log_level=settings.log_level,
         log_format=settings.log_format,
+        log_files=settings.log_files,
         lock_fd=lock_fd,
     )
 
@@ -58,9 +57,3 @@ def _build(rows: Sequence[tuple[str, str, str]], rule_set: str) -> dict[str, str
     values = "\n".join(f"{name}={value}" for name, value, _ in rows)
     config = hashlib.sha256(values.encode()).hexdigest()[:_DIGITS]
     return {"version": version(), "commit": commit(), "rule_set": rule_set, "config": config}
-
-
-def _workers_wanted(pool: PoolSettings) -> int:
-    if pool.compute_backend != "local":
-        return 0
-    return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

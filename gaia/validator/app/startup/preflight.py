@@ -6,15 +6,18 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.sandbox.confine import require_sandbox
 from gaia.validator.app.startup.endpoint import open_endpoint
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.log_files import FOLDER_MODE
 
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import SandboxMode
+    from gaia.validator.utils.log_files import LogFiles
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.files import FilesSettings
     from gaia.validator.utils.settings.observation import ObservationSettings
@@ -45,6 +48,7 @@ def preflight(
         require_hotkey_file(chain.wallet_path, chain.wallet_name, chain.wallet_hotkey)
         require_sandbox(sandbox)
         require_free_port(observation.metrics_host, observation.metrics_port)
+        require_log_folder(observation.log_files)
     except BaseException:
         os.close(lock)
         raise
@@ -105,6 +109,22 @@ def require_free_port(host: str, port: int) -> None:
     probe = open_endpoint(host, port)
     if probe is not None:
         probe.close()
+
+
+def require_log_folder(files: LogFiles | None) -> None:
+    """Make the folder of the log files, and raise if no file can be written there; None: there are none."""
+    if files is None:
+        return
+    try:
+        Path(files.folder).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=files.folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            "GAIA_LOG_DIR",
+            f"no file can be written in {files.folder} ({error.strerror})",
+            "correct its permissions or free some space, choose another folder, or unset it",
+        ) from error
 
 
 def _holder(descriptor: int) -> str:

@@ -27,6 +27,7 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
@@ -105,6 +106,7 @@ class IOEngine:
     async def started(self) -> AsyncIterator[None]:
         """Open all connections and wire the parts; close everything afterwards."""
         settings = self._settings
+        publish_settings(settings)
         stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await Database.connect(
@@ -193,6 +195,7 @@ class IOEngine:
         logging.getLogger().setLevel(self._settings.log_level)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
+        publish_settings(self._settings)
         log.info("settings_reloaded", changed=changed)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from gaia.validator.app.doctor.examination import PATIENCE_S, examine
-from gaia.validator.app.doctor.findings import Group
-from gaia.validator.app.doctor.report import as_json, lines
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.doctor.examination import PATIENCE_S, examine
+from gaia.validator.doctor.findings import Group
+from gaia.validator.doctor.report import as_json, lines
 from gaia.validator.utils.errors import GaiaError
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from gaia.cli.arguments import at_least_one
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -25,6 +27,9 @@ def add_parsers(top_level: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--running", action="store_true", help="beside those that the running validator uses")
     add("--diff", action="store_true", help="only what differs from the default, or from --running")
     add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
+    add = _add(top_level, "budget", budget).add_argument
+    add("--miners", type=at_least_one, metavar="N", help="default: those that the newest run asked, else 256")
+    add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -39,6 +44,13 @@ def config_show(arguments: argparse.Namespace) -> int:
     from gaia.cli import config_show
 
     return config_show.show(arguments)
+
+
+def budget(arguments: argparse.Namespace) -> int:
+    """Print expected and used bytes, requests to the Climate Data Store, disk and CPU time."""
+    from gaia.cli import budget
+
+    return budget.budget(arguments)
 
 
 def _add(

@@ -59,9 +59,9 @@ def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
 
 def examine_machine(overrides: Mapping[str, Any]) -> int:
     """Print what `gaia doctor` finds; return 2 for a failure, else 0, because a warning prevents no start."""
-    from gaia.validator.app.doctor.examination import examine
-    from gaia.validator.app.doctor.report import lines
     from gaia.validator.app.logging_config import configure_logging
+    from gaia.validator.doctor.examination import examine
+    from gaia.validator.doctor.report import lines
 
     configure_logging("CRITICAL", "console")
     report = examine(**overrides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generate.doctor_page import PAGE, render
 
-from gaia.validator.app.doctor.examination import CHECKS
+from gaia.validator.doctor.examination import CHECKS
 
 
 def test_page_is_what_the_checks_say() -> None:

@@ -1,4 +1,4 @@
--- What the server says of itself and of our role; `gaia doctor` judges it.
+-- What the server says of itself and of our role, for `gaia doctor`, and what was stored, for `gaia budget`.
 
 -- name: server_facts
 -- Version, encoding, rights and limits of the server, the database and the role.
@@ -27,6 +27,17 @@ SELECT pid, coalesce(host(client_addr), '') AS address, coalesce(client_port, -1
    AND pid <> pg_backend_pid()
  ORDER BY pid;
 
--- name: database_bytes
--- Bytes of the database on the server's disk.
-SELECT pg_database_size(current_database());
+-- name: work_done
+-- What the stored runs cost so far, how long they took, and how many miners the newest one asked.
+SELECT count(*) AS runs,
+       coalesce(extract(epoch FROM max(opened_at) - min(opened_at)), 0)::float8 AS span_s,
+       (SELECT count(*)
+          FROM forecasts
+         WHERE run_id = (SELECT run_id FROM runs ORDER BY init_time DESC LIMIT 1)) AS miners,
+       (SELECT coalesce(sum(cpu_s), 0)::float8 FROM lead_scores) AS cpu_s,
+       (SELECT count(*)
+          FROM reference_sets
+         WHERE ready
+           AND reference_id LIKE 'era5/%') AS era5_sets,
+       pg_database_size(current_database()) AS database_bytes
+  FROM runs;

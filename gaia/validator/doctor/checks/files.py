@@ -6,21 +6,23 @@ import difflib
 import os
 from typing import TYPE_CHECKING
 
+from gaia.tasks.defined_tasks.weather.volumes import expected_volumes
 from gaia.validator.app.children.embedded_postgres import find_binaries
-from gaia.validator.app.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
-from gaia.validator.app.doctor.looks import seen
-from gaia.validator.app.doctor.steps import Step, do, run
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import seen
+from gaia.validator.doctor.steps import Step, do, run
+from gaia.validator.utils.entry_points import SUPERVISOR
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gaia.validator.app.doctor.facts import Facts, Folder
+    from gaia.validator.doctor.facts import Facts, Folder
 
 _VOLATILE = frozenset({"tmpfs", "ramfs"})
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.s3fs", "fuse.rclone"})
 _FILES_AT_LEAST = 20_000
-_SUPERVISOR = "gaia.validator.app"
+_MINERS, _DAYS = 256, 30
 
 
 def _writable(facts: Facts) -> Finding:
@@ -87,6 +89,24 @@ def _space(facts: Facts) -> Finding:
     if folder.free_mib >= type(settings)().data_min_free_mib:
         return failure(words, *facts.given.unset("data_min_free_mib"))
     return failure(words, do("free some space, or set GAIA_DATA_DIR to a folder on a larger disk"))
+
+
+def _expected_disk(facts: Facts) -> Finding:
+    folder, settings = seen(facts.folder), seen(facts.settings)
+    expected = expected_volumes(settings.weather, _MINERS)
+    growth = expected.database_bytes_a_day * _DAYS if settings.database.is_embedded else 0
+    needed_mib = (expected.disk_bytes + growth) >> 20
+    if needed_mib <= folder.free_mib + folder.used_mib:
+        return ok(f"{needed_mib} MiB are expected to be used in {_DAYS} days, and fit")
+    return warning(
+        f"{needed_mib} MiB are expected to be used in {_DAYS} days with {_MINERS} miners,"
+        f" and {folder.free_mib + folder.used_mib} MiB are there",
+        *(
+            facts.given.unset("keep_inputs_days")
+            if settings.keep_inputs_days
+            else (do("set GAIA_DATA_DIR to a folder on a larger disk; `gaia budget` tells what it is for"),)
+        ),
+    )
 
 
 def _files_left(facts: Facts) -> Finding:
@@ -259,7 +279,7 @@ def _coldkey(facts: Facts) -> Finding:
 
 
 def _is_validator(folder: Folder) -> bool:
-    return _SUPERVISOR in folder.holder
+    return SUPERVISOR in folder.holder
 
 
 def _nearest(facts: Facts, name: str, wanted: str, known: Sequence[str]) -> tuple[Step, ...]:
@@ -289,6 +309,13 @@ CHECKS = (
     Check("data-mode", _F, "only our user enters the data folder", "`chmod 700`", _folder_mode),
     Check("data-owner", _F, "everything in the data folder is ours", "`chown -R`", _folder_owner),
     Check("data-space", _F, "free space of the data folder", "`GAIA_DATA_MIN_FREE_MIB`", _space),
+    Check(
+        "data-growth",
+        _F,
+        "expected use of the disk, against what is free",
+        "`GAIA_KEEP_INPUTS_DAYS`",
+        _expected_disk,
+    ),
     Check("data-files", _F, "the disk has room for more files", "another disk", _files_left),
     Check("data-file-system", _F, "the data folder is on a local disk", "`GAIA_DATA_DIR`", _file_system),
     Check("data-lock", _F, "no other program uses the data folder", "`kill`", _free_folder),

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gaia.validator.app.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
-from gaia.validator.app.doctor.looks import Trouble, seen
-from gaia.validator.app.doctor.steps import Step, do, run
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import Trouble, seen
+from gaia.validator.doctor.steps import Step, do, run
 
 if TYPE_CHECKING:
-    from gaia.validator.app.doctor.facts import Facts, Source
+    from gaia.validator.doctor.facts import Facts, Source
 
 _OLD_KEY = re.compile(r"\d+:[\w-]+", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)

@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaia.validator.app.doctor import of_chain, of_configuration, of_database, of_files, of_host, of_sources
-from gaia.validator.app.doctor.facts import Facts
-from gaia.validator.app.doctor.findings import Check, Finding, Group, Result
-from gaia.validator.app.doctor.given import read_given
-from gaia.validator.app.doctor.look_chain import look_at_node, look_at_subnet
-from gaia.validator.app.doctor.look_database import look_at_server
-from gaia.validator.app.doctor.look_files import look_at_folder, look_at_wallet
-from gaia.validator.app.doctor.look_host import look_at_host, look_at_port
-from gaia.validator.app.doctor.look_sources import (
+from gaia.validator.doctor.checks import chain, configuration, database, files, host, sources
+from gaia.validator.doctor.facts import Facts
+from gaia.validator.doctor.findings import Check, Finding, Group, Result
+from gaia.validator.doctor.given import read_given
+from gaia.validator.doctor.looks.chain import look_at_node, look_at_subnet
+from gaia.validator.doctor.looks.database import look_at_server
+from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
+from gaia.validator.doctor.looks.host import look_at_host, look_at_port
+from gaia.validator.doctor.looks.sources import (
     look_at_cds,
     look_at_climatology,
     look_at_gfs,
     look_at_scheduler,
 )
-from gaia.validator.app.doctor.looks import Trouble
+from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.proxies import spare_loopback
 
@@ -34,12 +34,12 @@ PATIENCE_S = 8.0
 """Seconds for all looks together; they run side by side."""
 
 CHECKS: Sequence[Check] = (
-    *of_configuration.CHECKS,
-    *of_host.CHECKS,
-    *of_files.CHECKS,
-    *of_database.CHECKS,
-    *of_chain.CHECKS,
-    *of_sources.CHECKS,
+    *configuration.CHECKS,
+    *host.CHECKS,
+    *files.CHECKS,
+    *database.CHECKS,
+    *chain.CHECKS,
+    *sources.CHECKS,
 )
 """All checks, in the order in which they are printed."""
 
@@ -61,7 +61,7 @@ _LOOKS: Mapping[str, Look] = {
 _NEEDED: Mapping[Group, Collection[str]] = {
     Group.CONFIGURATION: ("host",),
     Group.HOST: ("host",),
-    Group.SANDBOX: ("host",),
+    Group.ISOLATION: ("host",),
     Group.FILES: ("folder",),
     Group.HOTKEY: ("wallet",),
     Group.CHAIN: ("node", "subnet", "wallet"),
@@ -113,7 +113,7 @@ def examine(
     """
     began = time.monotonic()
     facts = gather(env_file, patience_s, groups, **overrides)
-    chosen = [check for check in CHECKS if check.group in groups or check is of_host.IN_TIME]
+    chosen = [check for check in CHECKS if check.group in groups or check is host.IN_TIME]
     findings = [(check, check.finding(facts)) for check in chosen]
     return Report(findings, time.monotonic() - began)
 

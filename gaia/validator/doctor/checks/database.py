@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from gaia.validator.app.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
-from gaia.validator.app.doctor.looks import Trouble, seen
-from gaia.validator.app.doctor.steps import Step, do, run
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import Trouble, seen
+from gaia.validator.doctor.steps import Step, do, run
+from gaia.validator.utils.entry_points import SUPERVISOR
 
 if TYPE_CHECKING:
-    from gaia.validator.app.doctor.facts import Facts, Server
+    from gaia.validator.doctor.facts import Facts, Server
     from gaia.validator.utils.settings.database import DatabaseSettings
 
 _OLDEST, _NEWEST = 14, 18
@@ -124,7 +125,7 @@ def _migrations(facts: Facts) -> Finding:
 def _alone(facts: Facts) -> Finding:
     server = _server(facts)
     folder = facts.folder
-    is_ours = not isinstance(folder, Trouble) and "gaia.validator.app" in folder.holder
+    is_ours = not isinstance(folder, Trouble) and SUPERVISOR in folder.holder
     if is_ours or not server.others:
         return ok("no other validator uses the database")
     backend, address, port = server.others[0]
@@ -198,7 +199,7 @@ CHECKS = (
     Check("database-writable", _D, "the database can be written", "`ALTER ROLE`", _writable),
     Check("statement-time", _D, "the server cancels no statement early", "`ALTER ROLE`", _statement_time),
     Check("durable", _D, "a commit is on the disk", "`ALTER ROLE`", _durable),
-    Check("connections", _D, "connections, against the pool", "`GAIA_DATABASE_POOL_SIZE`", _connections),
+    Check("pool-size", _D, "connections, against the pool", "`GAIA_DATABASE_POOL_SIZE`", _connections),
     Check("migrations", _D, "the tables fit this release", "another database", _migrations),
     Check("other-validator", _D, "no other validator uses the database", "`kill`", _alone),
 )

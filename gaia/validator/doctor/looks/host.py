@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 import gaia
-from gaia.validator.app.doctor.facts import Host, Port
 from gaia.validator.app.sandbox.confine import survey
 from gaia.validator.app.startup.preflight import require_free_port
+from gaia.validator.doctor.facts import Host, Port
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from gaia.validator.app.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
-from gaia.validator.app.doctor.looks import seen
-from gaia.validator.app.doctor.steps import run
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import seen
+from gaia.validator.doctor.steps import run
 from gaia.validator.utils.config import RETIRED, Settings, names_of, variable_of
 
 if TYPE_CHECKING:
-    from gaia.validator.app.doctor.facts import Facts
+    from gaia.validator.doctor.facts import Facts
 
 _SECRETS = ("database_url", "database_password", "cds_key")
 _REHEARSAL = (

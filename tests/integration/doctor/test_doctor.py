@@ -20,7 +20,7 @@ import pytest
 from gaia.cli.__main__ import main
 from gaia.localnet.wallets import keypair, write_hotkey
 from gaia.validator import validator
-from gaia.validator.app.doctor.examination import CHECKS
+from gaia.validator.doctor.examination import CHECKS
 from tests.support.doctor_machine import LONGEST_S, Machine
 from tests.support.doctor_world import KEY, STRANGER
 from tests.support.patience import patience

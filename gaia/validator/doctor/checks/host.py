@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.children.embedded_postgres import find_binaries
-from gaia.validator.app.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
-from gaia.validator.app.doctor.looks import seen
-from gaia.validator.app.doctor.steps import Step, do, run, shell
 from gaia.validator.app.sandbox.confine import Level
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import seen
+from gaia.validator.doctor.steps import Step, do, run, shell
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from gaia.validator.app.doctor.facts import Facts
+    from gaia.validator.doctor.facts import Facts
     from gaia.validator.utils.config import Settings
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
@@ -291,7 +291,7 @@ def _shown(limit: float) -> str:
     return "unlimited" if limit == math.inf else f"{limit:.0f}"
 
 
-_H, _S = Group.HOST, Group.SANDBOX
+_H, _S = Group.HOST, Group.ISOLATION
 IN_TIME = Check(
     "in-time",
     _H,

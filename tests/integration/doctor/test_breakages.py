@@ -201,6 +201,7 @@ BREAKAGES = [
     Breakage("a folder of another user", "data-owner", lambda m: os.chown(m.data(), NOBODY, NOBODY), True),
     Breakage("a file of another user in it", "data-owner", _foreign_file, True),
     given("more space than there is", "data-space", "GAIA_DATA_MIN_FREE_MIB", 10**9),
+    given("inputs kept for ever", "data-growth", "GAIA_KEEP_INPUTS_DAYS", 100_000),
     given("a folder in memory", "data-file-system", "GAIA_DATA_DIR", "/dev/shm/gaia-doctor-test"),
     Breakage(
         "a folder in use", "data-lock", lambda m: m.start(sys.executable, "-c", _LOCKED, str(m.data("lock")))
@@ -247,7 +248,7 @@ BREAKAGES = [
     ),
     sql("statements cancelled early", "statement-time", "ALTER ROLE NAME SET statement_timeout = '2s'"),
     sql("commits that are lost", "durable", "ALTER ROLE NAME SET synchronous_commit = off"),
-    sql("few connections", "connections", "ALTER ROLE NAME CONNECTION LIMIT 3"),
+    sql("few connections", "pool-size", "ALTER ROLE NAME CONNECTION LIMIT 3"),
     sql(
         "tables of a later release",
         "migrations",

@@ -6,15 +6,15 @@ import json
 import textwrap
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gaia.validator.app.doctor.findings import Result
+from gaia.validator.doctor.findings import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gaia.validator.app.doctor.examination import Report
-    from gaia.validator.app.doctor.findings import Check, Finding
+    from gaia.validator.doctor.examination import Report
+    from gaia.validator.doctor.findings import Check, Finding
 
 _NAME_WIDTH = 18
 _WIDTH = 100
@@ -41,7 +41,7 @@ def lines(report: Report, *, is_whole: bool = False) -> Iterator[str]:
 
 def as_json(report: Report) -> str:
     """Return one JSON object: the worst result, the counts, and every finding."""
-    value: dict[str, Any] = {
+    value = {
         "result": report.worst,
         "seconds": round(report.seconds, 3),
         "checks": [

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from gaia.validator.app.doctor.facts import Node
-from gaia.validator.app.doctor.look_files import told_address
-from gaia.validator.app.doctor.looks import Trouble
+from gaia.validator.doctor.facts import Node
+from gaia.validator.doctor.looks.files import told_address
+from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:

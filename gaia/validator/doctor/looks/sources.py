@@ -14,8 +14,8 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import PUBLISHED_AFTER, parse_
 from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS
 from gaia.tasks.defined_tasks.weather.sources.refusals import Reason
 from gaia.tasks.defined_tasks.weather.sources.transfer import Answer, Transfer
-from gaia.validator.app.doctor.facts import Source
 from gaia.validator.core.clock import SimulatedClock
+from gaia.validator.doctor.facts import Source
 from gaia.validator.utils.errors import TransientError
 
 if TYPE_CHECKING:

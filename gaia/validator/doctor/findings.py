@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gaia.validator.app.doctor.facts import Facts
-from gaia.validator.app.doctor.looks import Unseen
-from gaia.validator.app.doctor.steps import Step
+from gaia.validator.doctor.facts import Facts
+from gaia.validator.doctor.sight import Unseen
+from gaia.validator.doctor.steps import Step
 
 
 class Result(StrEnum):
@@ -25,7 +25,7 @@ class Group(StrEnum):
 
     CONFIGURATION = "configuration"
     HOST = "host"
-    SANDBOX = "sandbox"
+    ISOLATION = "sandbox"
     FILES = "files"
     HOTKEY = "hotkey"
     CHAIN = "chain"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gaia.validator.app.doctor.given import Given
-from gaia.validator.app.doctor.looks import Trouble
 from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.doctor.given import Given
+from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import Metagraph
 

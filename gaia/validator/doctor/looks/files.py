@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from gaia.validator.app.chain_signer import load_wallet
-from gaia.validator.app.doctor.facts import Entry, Folder, Wallet
-from gaia.validator.app.doctor.look_host import command_of
+from gaia.validator.doctor.facts import Entry, Folder, Wallet
+from gaia.validator.doctor.looks.host import command_of
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
-from gaia.validator.app.doctor.looks import Trouble
-from gaia.validator.app.doctor.steps import Step, StepKind, do, run, shell
 from gaia.validator.app.startup.reading import read_settings, require_known_fields
+from gaia.validator.doctor.sight import Trouble
+from gaia.validator.doctor.steps import Step, StepKind, do, run, shell
 from gaia.validator.utils.config import Settings, names_of, surroundings, variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import Variables

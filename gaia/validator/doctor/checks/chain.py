@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gaia.validator.app.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
-from gaia.validator.app.doctor.looks import Trouble, seen
-from gaia.validator.app.doctor.steps import do, run
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import Trouble, seen
+from gaia.validator.doctor.steps import do, run
 
 if TYPE_CHECKING:
-    from gaia.validator.app.doctor.facts import Facts
+    from gaia.validator.doctor.facts import Facts
 
 FINNEY = "0x2f0555cc76fc2840a25a6ea3b9637146806f1f44b090c175ffde2a7e5ab36c03"
 """Hash of the first block of Bittensor's main network."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
-from gaia.validator.app.doctor.facts import Server
-from gaia.validator.app.doctor.looks import Trouble
 from gaia.validator.core.database_setup import missing_migrations, read_migrations, was_set_up
 from gaia.validator.db.failures import is_drivers
 from gaia.validator.db.statements import SQL
+from gaia.validator.doctor.facts import Server
+from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:

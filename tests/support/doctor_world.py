@@ -43,6 +43,11 @@ class World:
     """Folder of psql and createdb."""
     home: Path
 
+    def wait_for_blocks(self, count: int) -> None:
+        """Wait until the chain has sealed as many blocks more."""
+        sealed = self.chain.wait_for_block(self.chain.block + count)
+        asyncio.run_coroutine_threadsafe(sealed, self.chain_loop).result(patience(30))
+
     def psql(self, *statements: str, database: str = "postgres") -> None:
         """Execute statements as the superuser, each in a transaction of its own."""
         for statement in statements:

@@ -106,7 +106,7 @@ class IOEngine:
     async def started(self) -> AsyncIterator[None]:
         """Open all connections and wire the parts; close everything afterwards."""
         settings = self._settings
-        publish_settings(settings)
+        self._publish()
         stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await Database.connect(
@@ -195,8 +195,15 @@ class IOEngine:
         logging.getLogger().setLevel(self._settings.log_level)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
-        publish_settings(self._settings)
+        self._publish()
         log.info("settings_reloaded", changed=changed)
+
+    def _publish(self) -> None:
+        try:
+            publish_settings(self._settings)
+        except OSError as error:
+            # Only people read them, so a full disk is no reason to end.
+            log.error("settings_not_published", reason=error.strerror or str(error))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""

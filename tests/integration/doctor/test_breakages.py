@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.support.doctor_machine import Checks, Machine
-from tests.support.doctor_world import PASSWORD, free_port
+from tests.support.doctor_world import NETUID, PASSWORD, free_port
 
 NOBODY = 65534
 _LOCKED = """
@@ -139,11 +139,8 @@ def _cluster_of_workers(machine: Machine) -> None:
 
 
 def _cutoff(machine: Machine) -> None:
-    chain = machine.world.chain
-    sealed = chain.block + 1
-    chain.write_storage("ActivityCutoff", 57, value=5000)
-    while chain.block <= sealed:
-        pass
+    machine.world.chain.write_storage("ActivityCutoff", NETUID, value=5000)
+    machine.world.wait_for_blocks(2)
     machine.put("GAIA_WEIGHTS_INTERVAL_BLOCKS", 50_000)
 
 
@@ -237,7 +234,11 @@ BREAKAGES = [
     given("weights too often", "rate-limit", "GAIA_WEIGHTS_INTERVAL_BLOCKS", 1),
     Breakage("weights too rarely", "activity", _cutoff),
     given("a closed database port", "database", "GAIA_DATABASE_HOST", "127.0.0.2"),
-    given("a database that is missing", "database", "GAIA_DATABASE_NAME", "gaia_missing"),
+    Breakage(
+        "a database that is missing",
+        "database",
+        lambda m: m.write("GAIA_DATABASE_NAME", f"{m.database}_new"),
+    ),
     Breakage("a wrong password", "database", _locked_role),
     Breakage("a database in Latin 1", "database-encoding", _foreign_database),
     sql("no right to make tables", "database-rights", "ALTER DATABASE NAME OWNER TO postgres"),

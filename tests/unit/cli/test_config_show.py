@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gaia.cli.__main__ import main
+from gaia.validator.app.io_engine import IOEngine
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.rendezvous import Board, board_path, make_private, publish, run_directory
 from gaia.validator.app.startup.published import publish_settings, published_settings
 from gaia.validator.utils.config import Settings, load_settings
@@ -31,7 +35,7 @@ def a_running_validator(**overrides: Any) -> Settings:
     """Do as a validator does at its start."""
     settings = load_settings(**overrides)
     make_private(run_directory(settings.data_dir))
-    publish(Board(), board_path(settings.data_dir))
+    publish(Board(processes={"io_engine": os.getpid()}), board_path(settings.data_dir))
     publish_settings(settings)
     return settings
 
@@ -123,6 +127,28 @@ def test_without_a_running_validator_that_is_said(capsys: pytest.CaptureFixture[
 
     assert main(["config", "show", "--running"]) == 1
     assert capsys.readouterr().err.startswith("no validator runs on ")
+
+
+def test_settings_of_an_engine_that_is_gone_are_not_shown() -> None:
+    settings = a_running_validator()
+    publish(Board(processes={"io_engine": 1}), board_path(settings.data_dir))
+
+    assert published_settings(settings.data_dir) is None
+
+
+def test_engine_whose_settings_cannot_be_written_says_so_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "json")
+    settings = load_settings(data_dir=tmp_path / "data")
+    make_private(run_directory(settings.data_dir))
+    board_path(settings.data_dir).with_name("settings.json").mkdir()
+
+    with socket.socket() as pool:
+        IOEngine(settings, pool, "", tmp_path)._publish()
+
+    assert "settings_not_published" in capsys.readouterr().err
+    structlog.reset_defaults()
 
 
 def test_nothing_is_cut_in_eighty_columns(

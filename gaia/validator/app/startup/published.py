@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gaia.validator.app.meeting.rendezvous import board_path
+from gaia.validator.app.meeting.rendezvous import board_path, read_board
 from gaia.validator.utils.files import put_file
 
 if TYPE_CHECKING:
@@ -45,14 +45,15 @@ def publish_settings(settings: Settings) -> None:
 
 
 def published_settings(data_dir: Path) -> PublishedSettings | None:
-    """Return the settings of the validator that runs on `data_dir`; None if none runs there."""
-    if not board_path(data_dir).exists():
-        return None
+    """Return the settings of the IO-Engine that runs on `data_dir`; None if none runs there."""
     try:
         content = _path(data_dir).read_bytes()
     except FileNotFoundError:
         return None
-    return msgspec.json.decode(content, type=PublishedSettings)
+    published = msgspec.json.decode(content, type=PublishedSettings)
+    # An engine that was killed, or could not write, leaves the file of its predecessor.
+    is_in_force = published.pid in read_board(board_path(data_dir)).processes.values()
+    return published if is_in_force else None
 
 
 def _path(data_dir: Path) -> Path:

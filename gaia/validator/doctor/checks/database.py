@@ -31,9 +31,9 @@ def _reachable(facts: Facts) -> Finding:
         return ok(f"the server lets role {facts.server.role} into database {facts.server.database}")
     words = facts.server.words
     if missing := _NO_DATABASE.search(words):
-        return failure(
-            words, _program(settings.database, "createdb", "-E", "UTF8", "-T", "template0", missing[1])
-        )
+        url = settings.database.database_url.get_secret_value()
+        owner = (urlsplit(url).username if url else settings.database_user) or "postgres"
+        return failure(words, _creation(settings.database, missing[1], owner))
     name = "database_url" if settings.database.database_url.get_secret_value() else "database_host"
     if "password" in words and not settings.database.database_url.get_secret_value():
         return failure(words, facts.given.put("database_password", "", "the role's password"))
@@ -163,6 +163,11 @@ def _program(database: DatabaseSettings, program: str, *words: str) -> Step:
     return run(program, *place, "-p", port, "-U", "postgres", *words)
 
 
+def _creation(database: DatabaseSettings, name: str, owner: str) -> Step:
+    """Return the step that makes an empty database for the role `owner`."""
+    return _program(database, "createdb", "-E", "UTF8", "-T", "template0", "-O", owner, name)
+
+
 def _sql(facts: Facts, statement: str) -> Step:
     server = _server(facts)
     return _program(seen(facts.settings).database, "psql", "-d", server.database, "-c", statement)
@@ -172,7 +177,7 @@ def _other_database(facts: Facts, server: Server) -> tuple[Step, ...]:
     """Return the steps that make an empty database and use it."""
     settings = seen(facts.settings)
     name = f"{server.database}_new"
-    make = _program(settings.database, "createdb", "-E", "UTF8", "-T", "template0", "-O", server.role, name)
+    make = _creation(settings.database, name, server.role)
     if settings.database.database_url.get_secret_value():
         return make, do(f"write {name} in place of {server.database} into GAIA_DATABASE_URL")
     return make, facts.given.put("database_name", name)

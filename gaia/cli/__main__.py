@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.cli import commands
+from gaia.cli import commands, machine
 from gaia.cli.arguments import RUN_HELP, add_plot_options, at_least_one, is_full
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
@@ -25,19 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: an error, or replay found a difference; others: `errors.ExitCode` of a bad setting.
     """
     arguments = parser().parse_args(argv)
-    command: Command = arguments.command
     # Python has no standard output if the shell closed it.
     if not sys.stdout:
         print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
-    # Not at the top, because --help needs no database driver.
-    from gaia.cli.source import open_source
-
     try:
-        with open_source(arguments.state) as source:
-            code = command(source, arguments)
-            sys.stdout.flush()
-            return code
+        return _run(arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -54,6 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         print(f"Standard output cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command; one that needs a database gets it opened."""
+    if "without_source" in arguments:
+        code = int(arguments.without_source(arguments))
+    else:
+        # Not at the top, because --help needs no database driver.
+        from gaia.cli.source import open_source
+
+        command: Command = arguments.command
+        with open_source(arguments.state) as source:
+            code = command(source, arguments)
+    sys.stdout.flush()
+    return code
 
 
 def _drop_output() -> None:
@@ -102,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    machine.add_parsers(top_level)
     return top
 
 

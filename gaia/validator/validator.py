@@ -16,6 +16,7 @@ if not __package__:
 
 from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402 - likewise
+from gaia.validator.utils.version import add_version_option  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from gaia.validator.app.supervisor_options import Options
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the validator; return the exit code, as defined in `errors.ExitCode`."""
     arguments = _parse(argv)
     # Imported here, because --help needs no settings, and reading them loads much.
+    from gaia.validator.app.startup.banner import announce
     from gaia.validator.app.startup.options import supervisor_options
     from gaia.validator.app.startup.preflight import preflight
     from gaia.validator.app.startup.reading import read_settings
@@ -34,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.check:
             print_settings(settings.describe())
             return ExitCode.OK
+        # What the validator writes is nobody else's: folders 0700, files 0600, here and in all its children.
+        os.umask(0o077)
         lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
+        announce(settings.chain, settings.observation, settings.data_dir, settings.rule_set)
         become_supervisor(supervisor_options(settings, lock))
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -82,6 +87,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="gaia-validator",
         description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
     )
+    add_version_option(parser)
     parser.add_argument(
         "--test", action="store_true", help="for trials: open a run every half hour, for a past day"
     )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Dismiss,
     Finished,
     Kill,
+    WorkerDied,
     WorkerLeaving,
     WorkerReady,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+from gaia.validator.utils.log_context import bound
 
 
 class NotedHands:
@@ -145,3 +150,65 @@ def test_closed_scheduler_ignores_events(hands: NotedHands) -> None:
     hands.scheduler.tell(WorkerLeaving("w"))
 
     assert Dismiss("w") not in hands.told
+
+
+async def test_result_is_undelivered_until_its_callers_have_taken_it(hands: NotedHands) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting = hands.scheduler.undelivered
+    (assign,) = hands.told
+
+    hands.answer(assign)
+    answered = hands.scheduler.undelivered
+    await asyncio.gather(*callers)
+
+    assert (waiting, answered, hands.scheduler.undelivered) == (0, 2, 0)
+
+
+async def test_result_whose_caller_was_cancelled_in_the_same_turn_is_not_undelivered(
+    hands: NotedHands,
+) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    caller = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit()))
+    await asyncio.sleep(0)
+    (assign,) = hands.told
+    hands.answer(assign)
+
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    assert hands.scheduler.undelivered == 0
+
+
+async def test_caller_that_was_cancelled_before_the_answer_has_no_undelivered_result(
+    hands: NotedHands,
+) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    caller = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit()))
+    await asyncio.sleep(0)
+
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    assert hands.scheduler.undelivered == 0
+
+
+async def test_quarantine_of_one_unit_is_no_line_of_the_caller_of_another(
+    hands: NotedHands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A death is told by whoever hears of it, such as a step that hands in its own unit."""
+    configure_logging("INFO", "json")
+    poison = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("poison")))
+    await asyncio.sleep(0)
+
+    with bound(hotkey="5Innocent"):
+        for number in range(3):
+            hands.scheduler.tell(WorkerReady(f"w{number}"))
+            hands.scheduler.tell(WorkerDied(f"w{number}"))
+
+    assert (await poison).failure is not None
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["job_id"]) == ("unit_quarantined", "poison")
+    assert "hotkey" not in line
+    structlog.reset_defaults()

@@ -25,6 +25,7 @@ from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.identities import Hotkey
@@ -88,6 +89,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     spare_loopback(settings.chain.chain_endpoint)
     observation = settings.observation
     configure_logging(observation.log_level, observation.log_format, observation.log_files, role="signer")
+    offer_stacks(Path(signer_socket.getsockname()).parent)
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
     wallet = load_wallet(settings.chain)

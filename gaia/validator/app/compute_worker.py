@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ import msgspec
 
 from gaia.validator.app.children.preload import load_handlers
 from gaia.validator.app.logging_config import configure_logging, event
+from gaia.validator.app.meeting.rendezvous import run_directory
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.worker_guard import Note, WorkerGuard
@@ -72,6 +75,8 @@ def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) ->
         Connection on which the Supervisor learns that the worker is connected or should be replaced.
     """
     guard = WorkerGuard(orders.memory_mib, orders.stack_path)
+    if orders.stack_path:
+        offer_stacks(run_directory(Path(orders.data_dir)))
     configure_logging(
         orders.log_level, orders.log_format, orders.log_files, role="compute_worker", seat=orders.seat
     )

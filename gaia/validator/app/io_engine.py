@@ -25,7 +25,9 @@ from gaia.validator.app import child
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
+from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.rendezvous import BoardReader, metrics_page_path
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
 from gaia.validator.app.observation.engine_health import EngineHealth
@@ -86,6 +88,7 @@ def run_io_engine(
         Listening socket for metrics and probes, which the Supervisor owns; None: neither is served.
     """
     configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
+    offer_stacks(Path(board_path).parent)
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
     engine = IOEngine(settings, pool_socket, signer_path, Path(board_path))
@@ -198,7 +201,8 @@ class IOEngine:
         weather = settings.weather
         self.health.pool = pool
         chain = CountedChain(signer)
-        self._metagraph = MetagraphKeeper(self.health.watched_source(chain))
+        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,
             netuid=settings.netuid,

@@ -115,6 +115,13 @@ def untrusted(text: object) -> str:
     return f"{kept[:MAX_TEXT]}... ({dropped} more)" if dropped > 0 else kept[:MAX_TEXT]
 
 
+def without_secrets(text: str) -> str:
+    """Return a text of any length with secrets replaced by ***, as far as their shapes identify them."""
+    for pattern, replacement in _SECRET_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
 def one_line(text: str) -> str:
     """Return `text` as one line without control sequences, for a terminal."""
     return _escaped(" ".join(text.split()))

@@ -25,6 +25,7 @@ from gaia.validator.app.children.silence import is_silent
 from gaia.validator.app.children.spawning import ChildHandle, Process
 from gaia.validator.app.logging_config import change_logging, event, one_line
 from gaia.validator.app.meeting import rendezvous
+from gaia.validator.app.meeting.stack_dumps import forget_stacks, offer_stacks
 from gaia.validator.app.observation.family import FORK_SERVER, STANDBY, SUPERVISOR, Family
 from gaia.validator.app.observation.public_state import PublicState
 from gaia.validator.app.observation.serving import Reception
@@ -146,6 +147,8 @@ class Supervisor:
 
     def _open_sockets(self, stack: contextlib.ExitStack) -> None:
         self._launcher.open_sockets(stack)
+        forget_stacks(rendezvous.run_directory(self._data_dir))
+        offer_stacks(rendezvous.run_directory(self._data_dir))
         stack.callback(rendezvous.board_path(self._data_dir).unlink, missing_ok=True)
         endpoint = open_endpoint(self._options.metrics_host, self._options.metrics_port)
         if endpoint is not None:

@@ -179,6 +179,10 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     commit_reveal: bool
     owner_hotkey: str
     """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
+    own_dividends: float | None = None
+    """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
+    own_emission: float | None = None
+    """Tokens of the subnet that the last tempo paid us; None if unknown."""
 
 
 class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):

@@ -11,6 +11,7 @@ import msgspec
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
 from gaia.validator.utils.log_files import LogFiles
 
@@ -99,4 +100,5 @@ if parent_pid := _parent_of_fork_server():
     begin_logging()
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):
+        offer_stacks(Path(sign).parent)
         Path(sign).write_text(str(os.getpid()))

@@ -132,6 +132,16 @@ class WeightSetter:
         await self._incident.recovered(now)
         return outcome
 
+    async def preview(self, metagraph: Metagraph) -> Intent | None:
+        """Return the vector that would be journalled now; nothing is written or signed; None: it is withheld.
+
+        Raises
+        ------
+        TransientError
+            If the database did not answer, or overlaps could not be computed.
+        """
+        return await self._intend(metagraph, self._epoch(metagraph.block // (metagraph.tempo + 1)))
+
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._chain.netuid, MECHANISM, number)
 

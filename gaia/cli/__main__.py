@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import commands
-from gaia.cli.arguments import RUN_HELP, add_plot_options, at_least_one, is_full
+from gaia.cli.arguments import RUN_HELP, add_plot_options, add_runbook_options, at_least_one, is_full
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    add_runbook_options(add(top_level, "runbook", commands.runbook))
     return top
 
 

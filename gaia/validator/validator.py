@@ -16,6 +16,7 @@ if not __package__:
 
 from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402 - likewise
+from gaia.validator.utils.version import add_version_option  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from gaia.validator.app.supervisor_options import Options
@@ -82,6 +83,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="gaia-validator",
         description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
     )
+    add_version_option(parser)
     parser.add_argument(
         "--test", action="store_true", help="for trials: open a run every half hour, for a past day"
     )

@@ -25,7 +25,9 @@ from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.observation import metrics
-from gaia.validator.app.observation.observer import CountedMiners, Observer, record_result
+from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
+from gaia.validator.app.observation.jobs import JOBS
+from gaia.validator.app.observation.observer import Observer
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
@@ -64,6 +66,7 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
         File in which the Supervisor publishes the living processes.
     """
     configure_logging(settings.log_level, settings.log_format, role="io_engine")
+    metrics.count_lines()
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
     uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))
@@ -124,7 +127,7 @@ class IOEngine:
             settings.pool, settings.data_dir, self._pool_socket, self._board_path
         )
         try:
-            archives = Archives(gfs=gfs, era5=era5, climatology=climatology)
+            archives = counted(Archives(gfs=gfs, era5=era5, climatology=climatology))
             self._wire(database, signer, miners, archives, clock)
             yield
         finally:
@@ -139,8 +142,19 @@ class IOEngine:
     ) -> None:
         settings, pool = self._settings, self._pool
         weather = settings.weather
-        self._metagraph = MetagraphKeeper(signer)
-        self._observer = Observer(pool, database, self._metagraph, self._board_path)
+        chain = CountedChain(signer)
+        self._metagraph = MetagraphKeeper(chain)
+        self._observer = Observer(
+            weather,
+            netuid=settings.netuid,
+            pool=pool,
+            database=database,
+            metagraph=self._metagraph,
+            clock=clock,
+            board_path=self._board_path,
+        )
+        metrics.show_build(settings.rule_set, settings.describe())
+        JOBS.watch(self._observer.statuses)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
             weather,
@@ -152,14 +166,14 @@ class IOEngine:
             clock=clock,
             copies=copies,
         )
-        weights = WeightSetter(settings.chain, settings.weights, database, signer, self._metagraph, copies)
+        weights = WeightSetter(settings.chain, settings.weights, database, chain, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
             clock,
             [task],
             self._metagraph,
             weights,
             Incident(database, "chain"),
-            _count_error,
+            metrics.count_error,
             let_go=pool.close if isinstance(pool, ComputePool) else None,
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
@@ -169,7 +183,7 @@ class IOEngine:
     async def dispatch_and_wait(self, work_unit: WorkUnit) -> ResultUnit:
         """Run one unit in the compute pool and return its result."""
         result = await self._pool.dispatch_and_wait(work_unit)
-        record_result(work_unit, result)
+        metrics.record_result(work_unit, result)
         return result
 
     async def meet_chain(self) -> None:
@@ -202,7 +216,3 @@ class IOEngine:
             await self._orchestrator.run(stop)
         finally:
             watching.cancel()
-
-
-def _count_error(kind: str) -> None:
-    metrics.ERRORS.labels(kind).inc()

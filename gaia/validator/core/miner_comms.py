@@ -48,7 +48,7 @@ from gaia.validator.core.miners.http import Deadline, MinerHttp, Reply, deadline
 from gaia.validator.core.miners.session import AuthSigner, MinerSessions, Peer, fresh_nonce
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import MinerFault, MinerUnreachable
+from gaia.validator.utils.errors import JobFailed, MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import MinerJobId
 
 if TYPE_CHECKING:
@@ -118,11 +118,11 @@ class MinerComms:
         answer = await self._call(miner, POLL_PATH, JobData(job_id=job_id))
         # Miners with a failed job always answer 500, because the intended status was removed.
         if answer.is_server_error and self._poll_errors.add(key) >= _POLL_ERROR_LIMIT:
-            raise MinerFault(f"{_POLL_ERROR_LIMIT} times in a row {answer.error(POLL_PATH)}")
+            raise JobFailed(f"{_POLL_ERROR_LIMIT} times in a row {answer.error(POLL_PATH)}")
         reply = _read(answer, POLL_PATH, PollReply)
         self._poll_errors.forget(key)
         if reply.status in POLL_FAILED:
-            raise MinerFault(f"job ended as {reply.status}: {printable(reply.message or '')}")
+            raise JobFailed(f"job ended as {reply.status}: {printable(reply.message or '')}")
         return reply.status == POLL_COMPLETED
 
     async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
@@ -132,7 +132,7 @@ class MinerComms:
         if reply.status == StoreStatus.PROCESSING:
             raise MinerUnreachable("forecast is not ready to be read")
         if reply.status != StoreStatus.COMPLETED:
-            raise MinerFault(f"store is {printable(reply.status)}: {printable(reply.message or '')}")
+            raise JobFailed(f"store is {printable(reply.status)}: {printable(reply.message or '')}")
         if reply.zarr_store_url is None or reply.verification_hash is None or reply.access_token is None:
             raise MinerFault("store reply lacks its address, hash or token")
         return StoreAccess(

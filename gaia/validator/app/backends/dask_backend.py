@@ -123,6 +123,11 @@ class DaskBackend:
         return self._queue.busy
 
     @property
+    def undelivered(self) -> int:
+        """Number of results that their callers have not taken yet."""
+        return self._scheduler.undelivered
+
+    @property
     def workers(self) -> int:
         """Number of workers that may be assigned units."""
         return self._workers.usable

@@ -166,6 +166,11 @@ class ComputePool:
         return self._ledger.busy
 
     @property
+    def undelivered(self) -> int:
+        """Number of results that their callers have not taken yet."""
+        return self._scheduler.undelivered
+
+    @property
     def workers(self) -> int:
         """Number of connected workers."""
         return len(self._connections)

@@ -78,6 +78,8 @@ class Scheduler:
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._is_closed = False
+        self.undelivered = 0
+        """Number of results that their callers have not taken yet."""
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
         """Run `unit`; return its result, which may be a `Failure`; never raise because of the unit.
@@ -94,13 +96,17 @@ class Scheduler:
         waiters.append(waiter)
         self.tell(Submitted(unit))
         try:
-            return await waiter
+            result = await waiter
         except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.undelivered -= 1
             waiters.remove(waiter)
             if not waiters and self._waiters.get(unit.job_id) is waiters:
                 del self._waiters[unit.job_id]
                 self.tell(Cancelled(unit.job_id))
             raise
+        self.undelivered -= 1
+        return result
 
     def tell(self, event: Event) -> None:
         """Pass `event` to the queue, and execute the commands that it returns."""
@@ -135,6 +141,7 @@ class Scheduler:
             for waiter in self._waiters.pop(command.result.job_id, ()):
                 if not waiter.done():
                     waiter.set_result(command.result)
+                    self.undelivered += 1
         elif isinstance(command, Quarantine):
             log.error("unit_quarantined", job_id=command.job_id, crashes=command.crashes)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from gaia.validator.app.supervisor_options import Options
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
-    from gaia.validator.utils.settings.pool import PoolSettings
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:
@@ -26,7 +24,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         sandbox=settings.sandbox,
         settings=pickle.dumps(settings),
         signer_settings=pickle.dumps(settings.signer),
-        workers=_workers_wanted(settings.pool),
+        workers=settings.pool.seats,
         embedded_database=settings.database.is_embedded,
         start_method=settings.worker_start_method,
         worker_max_jobs=settings.worker_max_jobs,
@@ -43,9 +41,3 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         log_format=settings.log_format,
         lock_fd=lock_fd,
     )
-
-
-def _workers_wanted(pool: PoolSettings) -> int:
-    if pool.compute_backend != "local":
-        return 0
-    return pool.compute_workers or max(1, (os.cpu_count() or 1) - 1)

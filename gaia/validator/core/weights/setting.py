@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
@@ -17,7 +17,8 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
 from gaia.validator.db.states import VectorState
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
+from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
+from gaia.validator.utils.tallies import Totals
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 MECHANISM = 0
 # Part of every extrinsic; it is raised when all validators must change together.
 VERSION_KEY = 4000
+
+SUBMISSIONS: Final = Totals(["set", "failed", "held", "unknown"])
+"""Outcome -> number of attempts to set weights in this process; "held": they were due, but none can be computed yet."""
 
 _STANDINGS = {
     "planned": Standing.AWAITED,
@@ -110,8 +114,11 @@ class WeightSetter:
         try:
             outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
+            # A signer that is away or silent may have submitted the vector.
+            SUBMISSIONS.add("unknown" if isinstance(error, OwnFailure) else "failed")
             await self._note_failure(epoch, error, now)
             raise
+        SUBMISSIONS.add("set")
         await self._do(lambda connection: journal.record_set(connection, epoch, outcome, now))
         log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(entry.vector))
         await self._incident.recovered(now)
@@ -193,15 +200,18 @@ class WeightSetter:
             lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
         )
         if not scores:
+            SUBMISSIONS.add("held")
             log.info("weights_withheld", reason="no score in the window")
             return None
         try:
             inputs = await self._inputs(scores, metagraph)
         except NotYetAvailable as error:
+            SUBMISSIONS.add("held")
             log.info("weights_withheld", reason=str(error))
             return None
         by_uid = inputs.weights()
         if by_uid is None:
+            SUBMISSIONS.add("held")
             log.error("weights_withheld", reason="no hotkey can receive the weight")
             return None
         vector, digest = vector_of(by_uid)

@@ -145,3 +145,45 @@ def test_closed_scheduler_ignores_events(hands: NotedHands) -> None:
     hands.scheduler.tell(WorkerLeaving("w"))
 
     assert Dismiss("w") not in hands.told
+
+
+async def test_result_is_undelivered_until_its_callers_have_taken_it(hands: NotedHands) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting = hands.scheduler.undelivered
+    (assign,) = hands.told
+
+    hands.answer(assign)
+    answered = hands.scheduler.undelivered
+    await asyncio.gather(*callers)
+
+    assert (waiting, answered, hands.scheduler.undelivered) == (0, 2, 0)
+
+
+async def test_result_whose_caller_was_cancelled_in_the_same_turn_is_not_undelivered(
+    hands: NotedHands,
+) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    caller = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit()))
+    await asyncio.sleep(0)
+    (assign,) = hands.told
+    hands.answer(assign)
+
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    assert hands.scheduler.undelivered == 0
+
+
+async def test_caller_that_was_cancelled_before_the_answer_has_no_undelivered_result(
+    hands: NotedHands,
+) -> None:
+    hands.scheduler.tell(WorkerReady("w"))
+    caller = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit()))
+    await asyncio.sleep(0)
+
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    assert hands.scheduler.undelivered == 0

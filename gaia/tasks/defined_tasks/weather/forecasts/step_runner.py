@@ -21,6 +21,7 @@ from gaia.tasks.defined_tasks.verdicts import (
     Wait,
     judge,
 )
+from gaia.tasks.defined_tasks.weather.forecasts.faults import VERIFICATION_FAILURES, reason_of
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, State
 from gaia.tasks.defined_tasks.weather.forecasts.own_failures import GIVE_UP_S, Key, OwnFailures
 from gaia.validator.db import queries
@@ -153,10 +154,12 @@ class StepRunner:
             case Forfeit(reason):
                 assert forfeit is not None
                 await forfeit(forecast, reason)
+                VERIFICATION_FAILURES.add(reason_of(error))
             case Reject(reason):
                 notes = getattr(error, "__notes__", [])
                 evidence = {"diagnosis": notes} if notes else None
                 await self._book.close(forecast, Event.MINER_FAILED, reason, now, evidence)
+                VERIFICATION_FAILURES.add(reason_of(error))
             case Excuse(reason):
                 await self._book.close(forecast, Event.VALIDATOR_FAILED, reason, now)
             case Halt():

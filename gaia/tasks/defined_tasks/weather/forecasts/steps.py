@@ -38,7 +38,15 @@ from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metad
 from gaia.validator.db import queries
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, rebuild
+from gaia.validator.utils.errors import (
+    GaiaError,
+    InvalidManifest,
+    MinerFault,
+    MinerUnreachable,
+    Refused,
+    RegisteredAnew,
+    rebuild,
+)
 from gaia.validator.utils.identities import Hotkey, JobId, MinerJobId, RunId
 
 if TYPE_CHECKING:
@@ -111,7 +119,7 @@ class ForecastSteps:
         self._window.require_open(forecast, self._clock.now())
         offer = await self._miners.request_forecast(self._neuron(forecast), run.init_time)
         if not offer.accepted:
-            raise MinerFault(f"refused: {offer.message}")
+            raise Refused(f"refused: {offer.message}")
 
         async def write(connection: Connection) -> None:
             await queries.record_job(connection, forecast, offer.job_id)
@@ -287,7 +295,7 @@ class ForecastSteps:
         miner = self._neuron(forecast)
         access = await self._miners.open_store(miner, MinerJobId(forecast.job_id or ""))
         if access.manifest_sha256 != forecast.manifest_sha256:
-            raise MinerFault("the manifest was changed after it was frozen")
+            raise InvalidManifest("the manifest was changed after it was frozen")
         if not all((store / path).exists() for path in metadata):
             await self._miners.fetch_files(miner, access, metadata, store)
             unit = VerifyForecast(
@@ -325,7 +333,7 @@ class ForecastSteps:
         for neuron in metagraph.neurons if metagraph else []:
             if neuron.hotkey == forecast.hotkey:
                 if neuron.registered_at != forecast.registered_at:
-                    raise MinerFault("the hotkey was registered anew after the run opened")
+                    raise RegisteredAnew("the hotkey was registered anew after the run opened")
                 return neuron
         raise MinerUnreachable("the hotkey is not in the metagraph")
 

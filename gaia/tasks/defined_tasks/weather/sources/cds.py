@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import structlog
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.cds_jobs import Job, JobFile, Request
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal, words_of
 from gaia.tasks.defined_tasks.weather.sources.transfer import (
@@ -105,7 +106,7 @@ class CdsEra5Archive:
         self._poll = timedelta(minutes=settings.era5_poll_minutes)
         self._retry = timedelta(minutes=settings.source_retry_minutes)
         self._clock = clock
-        self._transfer = Transfer("the Climate Data Store", settings.source_timeout_s)
+        self._transfer = Transfer("the Climate Data Store", settings.source_timeout_s, ReferenceSource.ERA5)
         self._flights = SingleFlight()
         self._closed: tuple[datetime, SourceRefusal] | None = None
         """End of the time without requests, and the refusal that started it."""

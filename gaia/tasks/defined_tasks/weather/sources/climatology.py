@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
@@ -54,7 +55,7 @@ class ZarrClimatologyArchive:
     def __init__(self, settings: SourcesSettings, clock: Clock) -> None:
         self._base = settings.climatology_url.rstrip("/")
         self._clock = clock
-        self._transfer = Transfer("the climatology", settings.source_timeout_s)
+        self._transfer = Transfer("the climatology", settings.source_timeout_s, ReferenceSource.CLIMATOLOGY)
         self._flights = SingleFlight()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS, GfsLayout
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, SourceRefusal
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
@@ -71,7 +72,7 @@ class NoaaGfsArchive:
         self._clock = clock
         self._layouts = list(layouts)
         """Layouts in the order of trial; the last successful one comes first."""
-        self._transfer = Transfer("the GFS archive", settings.source_timeout_s)
+        self._transfer = Transfer("the GFS archive", settings.source_timeout_s, ReferenceSource.GFS)
         self._flights = SingleFlight()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 

@@ -17,6 +17,7 @@ JOB: Final = "gaia"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = r"(\d+)([smhd])"
 _IN_SECONDS: Final = re.compile(rf"seconds\({_DURATION}\)")
+_ON_THE_CALENDAR: Final = re.compile(rf"calendar\({_DURATION}\)")
 _RANGES: Final = re.compile(rf"(\[|offset ){_DURATION}(\]?)")
 _SHORTEST_RANGE_S: Final = 5
 """A range must hold a few samples, also where durations are divided."""
@@ -76,7 +77,8 @@ class Case:
 class Alert:
     """One alert with its tests.
 
-    `expr` is PromQL, but `seconds(3h)` in it becomes a number.
+    `expr` is PromQL, but `seconds(3h)` and `calendar(3h)` in it become numbers. The latter is a time of
+    the validator's calendar, which a rehearsal runs through in minutes.
     """
 
     name: str
@@ -119,7 +121,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Number by which a rehearsal divides all durations."""
+    """Number by which a rehearsal divides all durations but those of the calendar."""
 
     speed: float = 1.0
 
@@ -130,8 +132,11 @@ class Pace:
         'time() - x > 10800'
         >>> Pace(speed=60).expression("rate(x[15m]) > seconds(1h)")
         'rate(x[15s]) > 60'
+        >>> Pace(speed=60).expression("age > calendar(1h)")
+        'age > 3600'
         """
-        plain = _IN_SECONDS.sub(lambda found: f"{self._seconds(found[1], found[2]):g}", expr)
+        dated = _ON_THE_CALENDAR.sub(lambda found: str(int(found[1]) * _UNITS[found[2]]), expr)
+        plain = _IN_SECONDS.sub(lambda found: f"{self._seconds(found[1], found[2]):g}", dated)
         return _RANGES.sub(
             lambda found: f"{found[1]}{self._range(found[2], found[3])}{found[4]}",
             plain,

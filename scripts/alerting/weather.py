@@ -71,7 +71,7 @@ GROUP = Group(
         ),
         Alert(
             name="NoRunOpened",
-            expr=f"{_CLOCK} - {_OPENED} > seconds(26h) and {_OPENED} > 0",
+            expr=f"{_CLOCK} - {_OPENED} > calendar(26h) and {_OPENED} > 0",
             wait="5m",
             severity=Severity.CRITICAL,
             page=True,
@@ -110,7 +110,7 @@ GROUP = Group(
         ),
         Alert(
             name="StuckWeatherRuns",
-            expr=f"{_AGE} > seconds(17d)",
+            expr=f"{_AGE} > calendar(17d)",
             wait="6h",
             severity=Severity.WARNING,
             why=(
@@ -169,7 +169,7 @@ GROUP = Group(
         ),
         Alert(
             name="TruthLate",
-            expr=f"{_CLOCK} - on (instance) group_right {_DUE} > seconds(24h)",
+            expr=f"{_CLOCK} - on (instance) group_right {_DUE} > calendar(24h)",
             wait="1h",
             severity=Severity.WARNING,
             why="Leads wait for their truth without loss. A day of delay is rare for every source.",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gaia.validator.app.observation import metrics  # noqa: E402 - where to find it is said above
+from gaia.validator.app.observation import metrics, resources  # noqa: E402 - where to find it is said above
 from gaia.validator.app.observation.jobs import JOBS  # noqa: E402 - likewise
+from gaia.validator.app.observation.processes import ROLES, Look, Usage  # noqa: E402 - likewise
 from gaia.validator.utils.config import Settings  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def main() -> None:
 def render() -> str:
     """Return the text of docs/reference/metrics.md: one table per section."""
     JOBS.watch(lambda: [Example()])
+    resources.show_processes(Look({role: Usage() for role in ROLES}, {}))
+    resources.show_restarts({})
     metrics.show_build("", Settings(data_dir=Path("data")).describe())
     families = sorted(metrics.REGISTRY.collect(), key=name_of)
     JOBS.watch()
@@ -61,7 +64,8 @@ def render() -> str:
         "",
         "The IO-Engine serves them at `/metrics` of `GAIA_METRICS_HOST` and `GAIA_METRICS_PORT`. All label values are known",
         "beforehand: every series exists from the start, counters at 0, and none is added for a miner. A counter never falls,",
-        "except to 0 when the IO-Engine starts anew. CPU seconds and restarts count on even then.",
+        "except to 0 when the IO-Engine starts anew. CPU seconds and restarts count on even then; they appear with the first",
+        "look at the processes.",
         "",
         "Times are Unix seconds. Those of runs and truths are told by the validator's calendar, `gaia_clock_timestamp_seconds`,",
         "which a rehearsal simulates. NaN means that there is no such value.",

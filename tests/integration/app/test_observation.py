@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.rendezvous import Board, publish
 from gaia.validator.app.observation import metrics, observer
 from gaia.validator.app.observation.jobs import JOBS
@@ -170,7 +171,7 @@ async def test_runs_truths_scores_and_weights_are_shown(database: Database, tmp_
         assert _value("gaia_ipc_queue_depth", queue="result") == 1
         assert _value("gaia_db_connections_max") == 4
         assert _value("gaia_child_up", role="io_engine") == 1
-        assert _value("gaia_child_process_restarts_total", role="compute_worker") >= 2
+        assert _value("gaia_child_process_restarts_total", role="compute_worker") == 2
         assert _value("gaia_task_overdue", job="job3") == 1
         assert _value("gaia_task_failures_total", job="job5") == 5
 
@@ -261,3 +262,24 @@ async def test_database_that_is_lost_makes_the_observation_fail_and_not_end(
 
         assert _value("gaia_db_failures_total", kind="ConnectionLost") >= 2
         assert _value("gaia_process_memory_rss_bytes", role="supervisor") > 0
+
+
+async def test_bug_in_one_look_is_told_once_and_stops_no_other(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "json", role="io_engine")
+
+    async with _observed(database, tmp_path) as watching:
+        monkeypatch.setattr(watching, "_pool", SimpleNamespace())
+        failures = _value("gaia_task_failures_total", job="observation")
+        async with asyncio.timeout(patience(20)):
+            while _value("gaia_task_failures_total", job="observation") < failures + 2:
+                await asyncio.sleep(0.01)
+        lags = _value("gaia_io_event_loop_lag_distribution_seconds_count")
+        async with asyncio.timeout(patience(20)):
+            while _value("gaia_io_event_loop_lag_distribution_seconds_count") == lags:
+                await asyncio.sleep(0.01)
+
+    said = capfd.readouterr().err
+    assert said.count('"event": "observation_failed"') == 1
+    assert "queue_depth" in said

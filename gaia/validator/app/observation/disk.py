@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -31,18 +31,23 @@ _REST_S = 0.01
 """Pause after some entries, because a thread that never rests delays the event loop."""
 
 
-def measure(data_dir: Path) -> DiskUse:
+def measure(data_dir: Path, stop: threading.Event) -> DiskUse:
     """Return the bytes that each of `KINDS` uses; runs in a thread, for a minute or more if there are many files.
 
     What cannot be read, or vanishes meanwhile, counts as nothing.
+
+    Parameters
+    ----------
+    stop
+        Set by another thread to end at once; what was counted so far is then returned.
     """
     used = dict.fromkeys(KINDS, 0)
     waiting = [(str(data_dir), "")]
-    while waiting:
+    while waiting and not stop.is_set():
         folder, kind = waiting.pop()
         for number, entry in enumerate(_entries(folder), 1):
-            if number % _ENTRIES_AT_A_TIME == 0:
-                time.sleep(_REST_S)
+            if number % _ENTRIES_AT_A_TIME == 0 and stop.wait(_REST_S):
+                break
             its_kind = kind or _KIND_OF.get(entry.name, OTHER)
             try:
                 used[its_kind] += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
@@ -50,7 +55,6 @@ def measure(data_dir: Path) -> DiskUse:
                     waiting.append((entry.path, its_kind))
             except OSError:
                 continue
-        time.sleep(0)
     return used
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -30,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 _LAG_PERIOD_S = 0.5
 _LOOK_EVERY_S = 5.0
-_SELDOM_EVERY_S = 30.0
+_SELDOM_EVERY_S = 15.0
 _DISK_EVERY_S = 60.0
 _DISK_SHARE = 20
 """The disk is measured for at most this fraction of the time."""
@@ -44,14 +46,18 @@ class _Record:
     job = "observation"
 
     def __init__(self) -> None:
-        self.last_success_at = time.time()
         self.failures = 0
         self.skips = 0
         """A look waits for the one before, so none is left out."""
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """Note a success; the start counts as one."""
+        self.last_success_at, self._succeeded = time.time(), time.monotonic()
 
     @property
     def is_overdue(self) -> bool:
-        return time.time() - self.last_success_at > _OVERDUE * _LOOK_EVERY_S
+        return time.monotonic() - self._succeeded > _OVERDUE * _LOOK_EVERY_S
 
 
 class Observer:
@@ -82,7 +88,6 @@ class Observer:
         self._metagraph = metagraph
         self._board = BoardReader(board_path)
         self._processes = ProcessTable(board_path, os.getppid())
-        self._shown = resources.ProcessMetrics()
         self._stored = StoredMetrics(settings, netuid, database, clock)
         self._record = _Record()
         self._reported: dict[str, str] = {}
@@ -98,6 +103,7 @@ class Observer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._measure_lag())
             for name, look, every_s in (
+                ("pools", self._show_pools, _LAG_PERIOD_S),
                 ("processes", self._look_at_processes, _LOOK_EVERY_S),
                 ("often", self._look_often, _LOOK_EVERY_S),
                 ("seldom", self._stored.look_seldom, _SELDOM_EVERY_S),
@@ -112,7 +118,6 @@ class Observer:
             lag_s = max(0.0, time.monotonic() - before - _LAG_PERIOD_S)
             metrics.LOOP_LAG.set(lag_s)
             metrics.LOOP_LAGS.observe(lag_s)
-            self._show_pools()
 
     async def _repeat(self, name: str, look: Callable[[], Awaitable[None]], every_s: float) -> None:
         """Look again and again; no failure ends that, because observation is no reason to stop work."""
@@ -121,21 +126,22 @@ class Observer:
                 await look()
             except (GaiaError, OSError) as error:
                 self._note(name, error)
-            except Exception as error:
-                self._note(name, error)
-                log.exception("observation_crashed", look=name)
+            except Exception as error:  # noqa: BLE001 - it is logged with its trace, and observation goes on
+                self._note(name, error, trace=error)
             else:
                 self._reported.pop(name, None)
             await asyncio.sleep(every_s)
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, error: Exception, trace: Exception | None = None) -> None:
+        """Count a failure, and log it if it is not the last one again; `trace` is an error that nobody foresaw."""
         self._record.failures += 1
         text = f"{type(error).__name__}: {error}"
         if self._reported.get(name) != text:
-            log.warning("observation_failed", look=name, error=text)
+            level = logging.WARNING if trace is None else logging.ERROR
+            log.log(level, "observation_failed", look=name, error=text, exc_info=trace)
         self._reported[name] = text
 
-    def _show_pools(self) -> None:
+    async def _show_pools(self) -> None:
         pool = self._pool
         metrics.QUEUE_DEPTH.labels("work").set(pool.queue_depth)
         metrics.QUEUE_DEPTH.labels("leased").set(pool.busy)
@@ -153,18 +159,22 @@ class Observer:
             own = [n.last_update for n in metagraph.neurons if n.uid == metagraph.own_uid]
             metrics.WEIGHTS_BLOCK.set(max(own, default=0))
         await self._stored.look_often()
-        self._record.last_success_at = time.time()
+        self._record.succeeded()
 
     async def _look_at_processes(self) -> None:
         board = self._board.read()
         if board is not None:
-            self._shown.show_restarts(board.restarts)
-        self._shown.show(await asyncio.to_thread(self._processes.look))
+            resources.show_restarts(board.restarts)
+        resources.show_processes(await asyncio.to_thread(self._processes.look))
         size_bytes, _, free_bytes = await asyncio.to_thread(shutil.disk_usage, self._settings.files.data_dir)
         resources.show_file_system(free_bytes, size_bytes)
         await asyncio.to_thread(self._processes.remember)
 
     async def _measure_disk(self) -> None:
-        began = time.monotonic()
-        resources.show_disk(await asyncio.to_thread(disk.measure, self._settings.files.data_dir))
+        began, stop = time.monotonic(), threading.Event()
+        try:
+            used = await asyncio.to_thread(disk.measure, self._settings.files.data_dir, stop)
+        finally:
+            stop.set()  # the end of the process waits for its threads
+        resources.show_disk(used)
         await asyncio.sleep((time.monotonic() - began) * (_DISK_SHARE - 1))

@@ -42,7 +42,9 @@ class Usage:
     cpu_s: float = 0.0
     """CPU seconds of all processes that the role ever had; it never falls."""
     open_fds: float = 0.0
-    """Descriptors of the process with most of them; NaN if the system hides those of all."""
+    """Descriptors of the process that has the most; NaN if the system hides those of all."""
+    max_fds: float = 0.0
+    """Limit of that process; NaN if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,6 @@ class Look:
     """Role -> usage, for each of `ROLES`."""
     seats: Mapping[int, float]
     """Seat -> resident bytes of its compute workers."""
-    max_fds: float
-    """Descriptors that each process may have open; NaN if the system hides the limits of all."""
 
 
 class _Memory(msgspec.Struct):
@@ -110,7 +110,6 @@ class ProcessTable:
         seats: dict[int, float] = {}
         memory = self._memory = self._memory or self._remembered()
         seen: dict[str, float] = {}
-        limits: list[int] = []
         for role, pid, seat in self._places(self._board.read() or Board()):
             facts = _facts(pid)
             if facts is None:
@@ -120,8 +119,7 @@ class ProcessTable:
             usage.rss_bytes += facts.rss_bytes
             count, limit = _descriptors(pid)
             if usage.up == 1 or count > usage.open_fds or math.isnan(usage.open_fds):
-                usage.open_fds = count
-            limits += [] if limit is None else [limit]
+                usage.open_fds, usage.max_fds = count, limit
             if seat is not None:
                 seats[seat] = seats.get(seat, 0.0) + facts.rss_bytes
             gained_s = max(0.0, facts.cpu_s - memory.seen.get(facts.name, 0.0))
@@ -130,7 +128,7 @@ class ProcessTable:
         memory.seen = seen
         for role, usage in roles.items():
             usage.cpu_s = memory.totals.get(role, 0.0)
-        return Look(roles, seats, min(limits, default=_UNKNOWN))
+        return Look(roles, seats)
 
     def remember(self) -> None:
         """Write the CPU seconds of the last look to the file.
@@ -178,16 +176,16 @@ def _facts(pid: int) -> _Facts | None:
     return _Facts(int(values[_RSS]) * _PAGE, cpu_s, f"{pid}@{int(values[_BIRTH])}")
 
 
-def _descriptors(pid: int) -> tuple[float, int | None]:
-    """Return the open descriptors of a process and their limit; NaN and None if the system hides them.
+def _descriptors(pid: int) -> tuple[float, float]:
+    """Return the open descriptors of a process and their limit; NaN if the system hides them.
 
     The signer hides its descriptors even from its own user.
     """
     try:
         count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-        return float(count), resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+        return float(count), float(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0])
     except OSError:
-        return _UNKNOWN, None
+        return _UNKNOWN, _UNKNOWN
 
 
 def _role_without_seat(pid: int) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def _put(path: Path, size: int = MIB) -> None:
 
 
 def test_every_kind_is_there_before_any_file(tmp_path: Path) -> None:
-    assert measure(tmp_path) == dict.fromkeys(KINDS, 0)
+    assert measure(tmp_path, threading.Event()) == dict.fromkeys(KINDS, 0)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_every_kind_is_there_before_any_file(tmp_path: Path) -> None:
 def test_files_count_for_the_kind_of_their_folder(tmp_path: Path, path: str, kind: str) -> None:
     _put(tmp_path / path)
 
-    used = measure(tmp_path)
+    used = measure(tmp_path, threading.Event())
 
     assert used[kind] >= MIB
     assert sum(used[other] for other in KINDS if other != kind) == 0
@@ -49,7 +50,7 @@ def test_sparse_file_counts_what_it_uses(tmp_path: Path) -> None:
     with (tmp_path / "spool" / "sparse").open("wb") as file:
         file.truncate(64 * MIB)
 
-    assert measure(tmp_path)["spool"] < MIB
+    assert measure(tmp_path, threading.Event())["spool"] < MIB
 
 
 def test_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "spool").symlink_to(tmp_path / "elsewhere")
 
-    assert measure(tmp_path / "data")["spool"] < MIB
+    assert measure(tmp_path / "data", threading.Event())["spool"] < MIB
 
 
 def test_many_small_files_are_all_counted(tmp_path: Path) -> None:
@@ -65,4 +66,13 @@ def test_many_small_files_are_all_counted(tmp_path: Path) -> None:
         _put(tmp_path / "spool" / f"{number}", 1)
     block = (tmp_path / "spool" / "0").stat().st_blocks * 512
 
-    assert measure(tmp_path)["spool"] >= 450 * block > 0
+    assert measure(tmp_path, threading.Event())["spool"] >= 450 * block > 0
+
+
+def test_measurement_that_is_stopped_ends_without_a_look_at_the_rest(tmp_path: Path) -> None:
+    for number in range(250):
+        _put(tmp_path / "spool" / f"{number}", 4096)
+    stop = threading.Event()
+    stop.set()
+
+    assert measure(tmp_path, stop)["spool"] == 0

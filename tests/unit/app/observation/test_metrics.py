@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from functools import partialmethod
@@ -14,13 +16,15 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from gaia.validator.app.observation import metrics
+from gaia.validator.app.observation import metrics, resources
 from gaia.validator.app.observation.metrics import REGISTRY
+from gaia.validator.app.observation.processes import ROLES, Look, Usage
 from gaia.validator.utils.borders import UNFORESEEN, Party, border
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.support.builders import a_unit
+from tests.support.repository import ROOT
 
 NAMES = {
     "gaia_build_info",
@@ -135,9 +139,10 @@ def test_every_counter_with_labels_is_at_0_before_its_first_event() -> None:
         family.name + "_total" for family in families if family.type == "counter" and family.samples
     }
 
-    # Those of the jobs exist once a register of jobs is watched.
-    jobs = {"gaia_task_failures_total", "gaia_task_skipped_total"}
-    assert with_labels == {name for name in NAMES if name.endswith("_total")} - jobs
+    # Those of jobs exist once a register is watched, and totals that outlive the process once they are known.
+    later = {"gaia_task_failures_total", "gaia_task_skipped_total"}
+    later |= {"gaia_process_cpu_seconds_total", "gaia_child_process_restarts_total"}
+    assert with_labels | later == {name for name in NAMES if name.endswith("_total")}
 
 
 @pytest.mark.parametrize("party", Party)
@@ -248,6 +253,26 @@ def test_secret_does_not_change_the_digest_of_the_settings() -> None:
     (second,) = _build()
 
     assert first == second
+
+
+def test_totals_that_outlive_the_process_are_shown_as_they_are_and_never_as_0_before() -> None:
+    resources.show_processes(Look({role: Usage(cpu_s=125.0) for role in ROLES}, {}))
+    resources.show_restarts({"io_engine": 3})
+
+    assert _sample("gaia_process_cpu_seconds_total", role="chain_signer") == 125
+    assert _sample("gaia_child_process_restarts_total", role="io_engine") == 3
+    assert _sample("gaia_child_process_restarts_total", role="postgres") == 0
+
+
+def test_before_the_first_look_no_total_is_there_that_would_look_like_a_fall() -> None:
+    show = (
+        "from gaia.validator.app.observation import metrics\n"
+        "print([f.samples for f in metrics.REGISTRY.collect() if f.name.startswith('gaia_process_cpu')])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, cwd=ROOT, check=True)
+
+    assert done.stdout.strip() == "[[]]"
 
 
 def _build() -> list[dict[str, str]]:

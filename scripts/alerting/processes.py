@@ -184,7 +184,7 @@ GROUP = Group(
         _cpu("CriticalCPUUsage", 0.95, "5m", Severity.CRITICAL),
         Alert(
             name="OpenFilesHigh",
-            expr="gaia_process_open_fds / on (instance) group_left gaia_process_max_fds > 0.8",
+            expr="gaia_process_open_fds / gaia_process_max_fds > 0.8",
             wait="10m",
             severity=Severity.WARNING,
             summary="A process of {{ $labels.instance }} is near its limit of open files.",
@@ -192,7 +192,7 @@ GROUP = Group(
             fires=Case(
                 given=[
                     series("gaia_process_open_fds", "900x20", role="io_engine"),
-                    series("gaia_process_max_fds", "1024x20"),
+                    series("gaia_process_max_fds", "1024x20", role="io_engine"),
                 ],
                 at="15m",
                 labels={"role": "io_engine"},
@@ -201,7 +201,9 @@ GROUP = Group(
             silent=Case(
                 given=[
                     series("gaia_process_open_fds", "800x20", role="io_engine"),
-                    series("gaia_process_max_fds", "1024x20"),
+                    series("gaia_process_max_fds", "1024x20", role="io_engine"),
+                    series("gaia_process_open_fds", "0x20", role="standby"),
+                    series("gaia_process_max_fds", "0x20", role="standby"),
                 ],
                 at="15m",
             ),

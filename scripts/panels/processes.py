@@ -48,9 +48,7 @@ HEALTH = Row(
         Panel(
             title="Open files",
             description="Open descriptors as a share of the limit of the process, by role.",
-            queries=[
-                query("gaia_process_open_fds{@} / on (instance) group_left gaia_process_max_fds{@}", "role")
-            ],
+            queries=[query("gaia_process_open_fds{@} / (gaia_process_max_fds{@} > 0)", "role")],
             unit=Unit.SHARE,
             warning=0.8,
             critical=0.95,

@@ -20,8 +20,50 @@ _MOST_POINTS = 10_000
 Labels = dict[str, str]
 
 
-class Prometheus(Server):
-    """Scrapes `target`, evaluates the rules, and tells an Alertmanager.
+class Storage(Server):
+    """Answers questions about the blocks in `folder`/data, of whatever age; it scrapes nothing by itself."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any] | None = None, *further: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "prometheus.yml").write_text(json.dumps(config or {}, indent=1))
+        port = free_port()
+        super().__init__(
+            "prometheus",
+            folder,
+            [
+                "--config.file=prometheus.yml",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--storage.tsdb.path=data",
+                "--storage.tsdb.retention.time=100y",
+                *further,
+            ],
+            port,
+            "/-/ready",
+        )
+        self._client = httpx.AsyncClient(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False)
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._client.aclose()
+        await super().__aexit__(*error)
+
+    async def span(
+        self, expr: str, start: float, end: float, step: float
+    ) -> list[tuple[Labels, list[float]]]:
+        """Return the labels of each series of an expression, and the moments at which it has a value."""
+        found = await self._get("query_range", query=expr, start=start, end=end, step=step)
+        return [(series["metric"], [float(at) for at, _ in series["values"]]) for series in found["result"]]
+
+    async def _get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        answer = await self._client.get(f"/api/v1/{path}", params=parameters)
+        content = answer.json()
+        if content["status"] != "success":
+            raise ValueError(f"{parameters}: {content['error']}")
+        data: dict[str, Any] = content["data"]
+        return data
+
+
+class Prometheus(Storage):
+    """Scrapes `target` every second, evaluates the rules, and tells an Alertmanager.
 
     Parameters
     ----------
@@ -43,29 +85,14 @@ class Prometheus(Server):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recording.yml").write_text(recording_rules(RECORDINGS, Pace(speed=speed)))
         (folder / "alerts.yml").write_text(paced_rules(speed, faster or {}))
-        config = _config(target, alertmanager)
-        (folder / "prometheus.yml").write_text(json.dumps(config, indent=1))
-        port = free_port()
         super().__init__(
-            "prometheus",
             folder,
-            [
-                "--config.file=prometheus.yml",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--storage.tsdb.path=data",
-                "--query.lookback-delta=5s",
-                # Else a restored alert waits for ten minutes.
-                "--rules.alert.for-grace-period=0s",
-                "--rules.alert.resend-delay=1s",
-            ],
-            port,
-            "/-/ready",
+            _config(target, alertmanager),
+            "--query.lookback-delta=5s",
+            # Else a restored alert waits for ten minutes.
+            "--rules.alert.for-grace-period=0s",
+            "--rules.alert.resend-delay=1s",
         )
-        self._client = httpx.AsyncClient(base_url=self.url, timeout=_TIMEOUT_S, trust_env=False)
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._client.aclose()
-        await super().__aexit__(*error)
 
     async def ask(self, expr: str) -> list[tuple[Labels, float]]:
         """Return the labels and the value of each series of an expression now."""
@@ -90,14 +117,6 @@ class Prometheus(Server):
     async def is_scraping(self) -> bool:
         """Return whether the last scrape succeeded."""
         return any(value == 1 for _, value in await self.ask(f'up{{job="{JOB}"}}'))
-
-    async def _get(self, path: str, **parameters: Any) -> dict[str, Any]:
-        answer = await self._client.get(f"/api/v1/{path}", params=parameters)
-        content = answer.json()
-        if content["status"] != "success":
-            raise ValueError(f"{parameters}: {content['error']}")
-        data: dict[str, Any] = content["data"]
-        return data
 
 
 def paced_rules(speed: float, faster: Mapping[str, float]) -> str:

@@ -10,8 +10,6 @@ from gaia.cli.runbooks.branch import Branch, Runbook
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
 
-MOST_TIMEOUTS: Final = 0.5
-"""Share of the requests above which ValidatorMinersUnresponsive fires."""
 LOW_SCORE: Final = 0.3
 """Median below which ValidatorLowScoringPerformance fires."""
 _FEW = 3

@@ -78,7 +78,7 @@ async def _inject(fault: Fault, scene: Scene, began: float, seen: dict[str, dict
     if not fault.is_standing:
         await _until_silent(fault, scene)
     since = began if fault.is_standing else time.time()
-    async with fault.inject(scene):
+    async with fault.cause(scene):
         injected = time.time()
         missing = await _until_arrived(fault, scene, since)
     wrong = [f"{fault.name} did not fire {name}" for name in missing]
@@ -127,6 +127,10 @@ async def _scene(stage: Stage, place: Path, folder: Path, patience: float) -> As
     port = free_port()
     options = msgspec.structs.replace(stage.options, metrics_port=port)
     with Webhook() as webhook:
+        settings = {
+            name: value.format(webhook=webhook.address) if isinstance(value, str) else value
+            for name, value in stage.settings.items()
+        }
         async with (
             Alertmanager(folder / "alertmanager", webhook.address) as alertmanager,
             Prometheus(
@@ -136,7 +140,7 @@ async def _scene(stage: Stage, place: Path, folder: Path, patience: float) -> As
                 speed=SPEED,
                 faster=FASTER,
             ) as prometheus,
-            ChosenSubnet(place, options, stage.settings) as subnet,
+            ChosenSubnet(place, options, settings) as subnet,
         ):
             await subnet.start()
             yield Scene(subnet=subnet, prometheus=prometheus, webhook=webhook, patience=patience)

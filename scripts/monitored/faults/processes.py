@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -24,6 +25,9 @@ from monitored.faults.scene import (
 
 _MOST_KILLS = 11
 """One less than the deaths in a row at which the validator ends."""
+_ASLEEP_S = 63.0
+_AWAKE_S = 0.4
+_BETWEEN_S = 7.0
 _SESSIONS = 6
 _LETTERS = 950_000_000
 _HAMMERS = 4
@@ -150,6 +154,34 @@ async def stopped_workers(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def slow_workers(scene: Scene) -> AsyncIterator[None]:
+    """Let each worker run for a moment a minute, in turn, so that units take more than a minute."""
+    asleep: dict[int, float] = {}
+    awake: dict[int, float] = {}
+    last_woken = 0.0
+
+    def turn() -> None:
+        nonlocal last_woken
+        now = time.monotonic()
+        for pid in scene.pids(WORKER):
+            if pid not in asleep and now - awake.get(pid, 0.0) > _AWAKE_S:
+                send([pid], signal.SIGSTOP)
+                asleep[pid] = now
+        ripe = [pid for pid, since in asleep.items() if now - since > _ASLEEP_S]
+        if ripe and now - last_woken > _BETWEEN_S:
+            asleep.pop(ripe[0])
+            awake[ripe[0]] = last_woken = now
+            send(ripe[:1], signal.SIGCONT)
+
+    await scene.progress(lambda progress: any(each.frozen for each in progress.forecasts))
+    try:
+        async with repeated(turn, 0.1):
+            yield
+    finally:
+        send(scene.pids(WORKER), signal.SIGCONT)
+
+
+@asynccontextmanager
 async def dead_validator(scene: Scene) -> AsyncIterator[None]:
     """Kill the whole validator, and start it again afterwards."""
     validator = scene.subnet.validator
@@ -163,14 +195,13 @@ async def dead_validator(scene: Scene) -> AsyncIterator[None]:
 
 
 FAULTS = (
-    Fault(name="killed_workers", alerts=("ProcessRestarting", "ProcessHighRestarts"), inject=killed_workers),
-    Fault(name="killed_signer", alerts=("CrashLoop", "ProcessDown"), inject=killed_signer),
-    Fault(
-        name="busy_endpoint", alerts=("HighCPUUsage", "CriticalCPUUsage"), inject=busy_endpoint, seconds=90
-    ),
-    Fault(name="choppy_engine", alerts=("EventLoopLag", "CriticalEventLoopLag"), inject=choppy_engine),
-    Fault(name="few_files", alerts=("OpenFilesHigh",), inject=few_files),
-    Fault(name="big_query", alerts=("HighMemoryUsage", "CriticalMemoryUsage"), inject=big_query, seconds=90),
-    Fault(name="dead_validator", alerts=("MetricsAbsent",), inject=dead_validator),
-    Fault(name="stopped_workers", alerts=("PoolSeatsMissing",), inject=stopped_workers, seconds=90),
+    Fault(name="killed_workers", alerts=("ProcessRestarting", "ProcessHighRestarts"), cause=killed_workers),
+    Fault(name="killed_signer", alerts=("CrashLoop", "ProcessDown"), cause=killed_signer),
+    Fault(name="busy_endpoint", alerts=("HighCPUUsage", "CriticalCPUUsage"), cause=busy_endpoint, seconds=90),
+    Fault(name="choppy_engine", alerts=("EventLoopLag", "CriticalEventLoopLag"), cause=choppy_engine),
+    Fault(name="few_files", alerts=("OpenFilesHigh",), cause=few_files),
+    Fault(name="big_query", alerts=("HighMemoryUsage", "CriticalMemoryUsage"), cause=big_query, seconds=90),
+    Fault(name="dead_validator", alerts=("MetricsAbsent",), cause=dead_validator),
+    Fault(name="stopped_workers", alerts=("PoolSeatsMissing",), cause=stopped_workers, seconds=90),
 )
+SLOW_WORKERS = Fault(name="slow_workers", alerts=("SlowComputeJobs",), cause=slow_workers, seconds=240)

@@ -133,7 +133,7 @@ class Scene:
             connection.terminate()
 
 
-Inject = Callable[[Scene], AbstractAsyncContextManager[None]]
+Cause = Callable[[Scene], AbstractAsyncContextManager[None]]
 """Injects a fault when it is entered, and ends it when it is left."""
 
 
@@ -143,7 +143,7 @@ class Fault:
 
     name: str
     alerts: Sequence[str]
-    inject: Inject
+    cause: Cause
     seconds: float = 60.0
     """Time within which the alerts arrive, at patience 1."""
     is_standing: bool = False
@@ -158,6 +158,7 @@ class Stage:
     faults: Sequence[Fault]
     options: Options
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the validator; {webhook} in a text is the address of the webhook."""
     ready: Callable[[Scene], Awaitable[None]]
     """Waits until the first fault may come."""
     tmpfs_mib: int = 0

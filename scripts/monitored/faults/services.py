@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from gaia.localnet.options import data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
-from monitored.faults.scene import Fault, Scene, suspended
+from monitored.faults.scene import Fault, Scene, send, suspended
 
+_IN_DOUBT = "SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')"
+_SETTLED_S = 1.0
 _LATER = timedelta(days=6)
 _STEP_BYTES = 2_000_000
 _STEP_S = 0.25
@@ -19,9 +23,27 @@ _KEPT_FREE = 0.06
 
 @asynccontextmanager
 async def stopped_chain(scene: Scene) -> AsyncIterator[None]:
-    """Stop the node of the chain with SIGSTOP: connections stand, and nothing answers."""
-    async with suspended([scene.service(CHAIN)]):
+    """Stop the node of the chain with SIGSTOP while weights are being set, so that their fate is unknown."""
+    pids = [scene.service(CHAIN)]
+    async with scene.connected() as connection:
+
+        async def is_being_set() -> bool:
+            return bool(await connection.fetchval(_IN_DOUBT))
+
+        async def is_cut() -> bool:
+            await scene.until(is_being_set, 60.0, "a vector that is being set")
+            send(pids, signal.SIGSTOP)
+            await asyncio.sleep(_SETTLED_S)
+            if await is_being_set():
+                return True
+            send(pids, signal.SIGCONT)
+            return False
+
+        await scene.until(is_cut, 60.0, "a vector that was cut off")
+    try:
         yield
+    finally:
+        send(pids, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -70,8 +92,6 @@ async def silent_archives(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def filled_disk(scene: Scene) -> AsyncIterator[None]:
     """Write a file that grows until a twentieth of the disk is free."""
-    import shutil
-
     folder = data_dir(scene.subnet.state_dir)
     file = folder.parent / "ballast"
 
@@ -100,7 +120,7 @@ CALM: Sequence[Fault] = (
     Fault(
         name="stopped_chain",
         alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt", "TaskOverdue"),
-        inject=stopped_chain,
+        cause=stopped_chain,
         seconds=120,
     ),
     Fault(
@@ -111,18 +131,18 @@ CALM: Sequence[Fault] = (
             "DatabaseFailures",
             "NoRecentActivity",
         ),
-        inject=locked_tables,
+        cause=locked_tables,
         seconds=120,
     ),
-    Fault(name="renamed_table", alerts=("LogErrors",), inject=renamed_table),
+    Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table),
 )
-SILENT_MINERS = Fault(name="silent_miners", alerts=("MinersUnresponsive",), inject=silent_miners, seconds=180)
+SILENT_MINERS = Fault(name="silent_miners", alerts=("MinersUnresponsive",), cause=silent_miners, seconds=180)
 SILENT_ARCHIVES = Fault(
-    name="silent_archives", alerts=("StuckWeatherRuns", "TruthLate"), inject=silent_archives, seconds=180
+    name="silent_archives", alerts=("StuckWeatherRuns", "TruthLate"), cause=silent_archives, seconds=180
 )
 FILLED_DISK = Fault(
     name="filled_disk",
     alerts=("DiskFillsIn4Days", "DiskSpaceLow", "DiskSpaceCritical"),
-    inject=filled_disk,
+    cause=filled_disk,
     seconds=180,
 )

@@ -70,14 +70,14 @@ STAGES: Final = (
             Fault(
                 name="no_later_runs",
                 alerts=("NoRunOpened", "NoWeatherRuns"),
-                inject=standing,
+                cause=standing,
                 seconds=120,
                 is_standing=True,
             ),
             Fault(
                 name="simulated_clock",
                 alerts=("ClockOffset",),
-                inject=standing,
+                cause=standing,
                 seconds=120,
                 is_standing=True,
             ),
@@ -94,7 +94,7 @@ STAGES: Final = (
             Fault(
                 name="short_deadline",
                 alerts=("ComputeJobFailures", "HighComputeJobFailureRate"),
-                inject=standing,
+                cause=standing,
                 seconds=180,
                 is_standing=True,
             ),
@@ -116,7 +116,7 @@ STAGES: Final = (
             Fault(
                 name="liars",
                 alerts=("VerificationFailures",),
-                inject=standing,
+                cause=standing,
                 seconds=240,
                 is_standing=True,
             ),
@@ -128,12 +128,34 @@ STAGES: Final = (
         settings={"sandbox": "off"},
         ready=_engine_is_up,
         faults=(
-            Fault(name="no_sandbox", alerts=("SandboxLow",), inject=standing, seconds=120, is_standing=True),
+            Fault(name="no_sandbox", alerts=("SandboxLow",), cause=standing, seconds=120, is_standing=True),
             Fault(
                 name="bad_forecasts",
                 alerts=("LowScoringPerformance",),
-                inject=standing,
+                cause=standing,
                 seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="slow_workers",
+        options=Options(miners=12, days=1, seed=3),
+        settings={"compute_workers": 8},
+        ready=_engine_is_up,
+        faults=(processes.SLOW_WORKERS,),
+    ),
+    Stage(
+        name="new_release",
+        options=Options(miners=1, days=1, seed=3),
+        settings={"update_url": "http://{webhook}/newest"},
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="new_release",
+                alerts=("UpdateAvailable",),
+                cause=standing,
+                seconds=120,
                 is_standing=True,
             ),
         ),

@@ -9,13 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gaia.cli import tables
 from gaia.cli.runbooks.facts import gather
 from gaia.cli.runbooks.table import PREFIX, RUNBOOKS, named
 from gaia.cli.select import NotThere
+from gaia.localnet.options import Options
 from gaia.validator.app.startup.reading import read_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaia.cli.runbooks.branch import Branch, Runbook
     from gaia.cli.source import Source
     from gaia.validator.utils.config import Settings
@@ -56,8 +61,9 @@ def runbook(source: Source, arguments: argparse.Namespace) -> int:
         close = difflib.get_close_matches(arguments.alert.removeprefix(PREFIX), RUNBOOKS, n=1)
         hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
         raise NotThere(f"no alert is called {arguments.alert}; {hint}")
-    settings = read_settings() if arguments.state is None else None
-    diagnosis = _diagnosed(wanted, source, settings, arguments.metrics_url or _endpoint(settings))
+    settings = _settings_of(source, arguments.state)
+    endpoint = _rehearsed(source.data_dir) if settings is None else _endpoint(settings)
+    diagnosis = _diagnosed(wanted, source, settings, arguments.metrics_url or endpoint)
     if arguments.json:
         tables.print_json(diagnosis)
     else:
@@ -81,11 +87,30 @@ def _diagnosed(wanted: Runbook, source: Source, settings: Settings | None, endpo
     )
 
 
-def _endpoint(settings: Settings | None) -> str:
-    if settings is None or not settings.metrics_port:
+def _settings_of(source: Source, state_dir: Path | None) -> Settings | None:
+    """Return the settings of the validator; None for a rehearsal, whose settings are its own."""
+    if state_dir is not None:
+        return None
+    settings = read_settings()
+    return settings if settings.data_dir.resolve() == source.data_dir else None
+
+
+def _endpoint(settings: Settings) -> str:
+    """Return the address of the metrics; empty if none are served."""
+    if not settings.metrics_port:
         return ""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104 - to call it, not to listen
+    # An address to listen at is none to call.
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104
     return f"http://{host}:{settings.metrics_port}/metrics"
+
+
+def _rehearsed(data_dir: Path) -> str:
+    """Return the address of a rehearsal's metrics; empty if none are known."""
+    try:
+        port = Options.load(data_dir.parent).metrics_port
+    except (OSError, msgspec.MsgspecError):
+        return ""
+    return f"http://127.0.0.1:{port}/metrics" if port else ""
 
 
 def _list(*, as_json: bool) -> int:

@@ -22,7 +22,9 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from gaia.cli.__main__ import main
 from gaia.cli.runbooks import processes, shared
 from gaia.cli.runbooks.branch import Branch
+from gaia.localnet.options import Options
 from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
+from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from tests.support.patience import patience
@@ -135,6 +137,21 @@ def test_endpoint_that_is_closed_is_named(child: Child, gaia: Gaia) -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/metrics"
 
     assert url in gaia("MetricsAbsent", "--metrics-url", url)[1][shared.ENDPOINT_SILENT.sentence]
+
+
+def test_rehearsal_is_asked_at_the_port_of_its_options(child: Child, gaia: Gaia, tmp_path: Path) -> None:
+    child("")
+    state = tmp_path / "rehearsal"
+    (state / "validator" / "postgres" / "cluster").mkdir(parents=True)
+    (state / "validator" / "postgres" / "cluster" / "PG_VERSION").write_text("18")
+    Options(metrics_port=int(os.environ["GAIA_METRICS_PORT"])).save(state)
+    lock = claim_data_dir(state / "validator")
+    try:
+        found = gaia("MetricsAbsent", "--state", str(state))[1]
+    finally:
+        os.close(lock)
+
+    assert any(_endpoint() in evidence for evidence in found.values())
 
 
 def test_database_that_is_away_is_named(child: Child, gaia: Gaia, monkeypatch: pytest.MonkeyPatch) -> None:

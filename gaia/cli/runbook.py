@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 NOTHING = "None of the causes on the page holds now: the fault may be over."
 AFTER = "Read the log lines of level warning and above from the time of the alert."
+_TO_CALL = {str(IPv4Address(0)): "127.0.0.1", "::": "[::1]"}
+"""Address to listen at everywhere -> address to call."""
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
@@ -62,7 +65,7 @@ def runbook(source: Source, arguments: argparse.Namespace) -> int:
         hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
         raise NotThere(f"no alert is called {arguments.alert}; {hint}")
     settings = _settings_of(source, arguments.state)
-    endpoint = _rehearsed(source.data_dir) if settings is None else _endpoint(settings)
+    endpoint = _rehearsed(source.data_dir) if settings is None else endpoint_of(settings)
     diagnosis = _diagnosed(wanted, source, settings, arguments.metrics_url or endpoint)
     if arguments.json:
         tables.print_json(diagnosis)
@@ -95,12 +98,12 @@ def _settings_of(source: Source, state_dir: Path | None) -> Settings | None:
     return settings if settings.data_dir.resolve() == source.data_dir else None
 
 
-def _endpoint(settings: Settings) -> str:
+def endpoint_of(settings: Settings) -> str:
     """Return the address of the metrics; empty if none are served."""
     if not settings.metrics_port:
         return ""
-    # An address to listen at is none to call.
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104
+    given = settings.metrics_host
+    host = _TO_CALL.get(given, f"[{given}]" if ":" in given else given)
     return f"http://{host}:{settings.metrics_port}/metrics"
 
 

@@ -16,6 +16,7 @@ from gaia.cli.arguments import (
     add_bundle_options,
     add_last_option,
     add_plot_options,
+    add_runbook_options,
     add_watch_option,
     at_least_one,
     is_full,
@@ -134,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    add_runbook_options(add(top_level, "runbook", commands.runbook))
     machine.add_parsers(top_level)
     _add_tools(top_level, add_plain)
     return top

@@ -98,6 +98,20 @@ def add_plot_options(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=at_least_one, metavar="N", help="clones: number of processes; default: 2")
 
 
+def add_runbook_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gaia runbook`."""
+    parser.add_argument("alert", nargs="?", metavar="ALERT", help="name of the alert; default: list all")
+    parser.add_argument(
+        "--metrics-url", type=_http, metavar="URL", help="address of the metrics; default: as in the settings"
+    )
+
+
+def _http(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text} does not begin with http:// or https://")
+    return text
+
+
 def _tar_gz(text: str) -> Path:
     if not text.endswith(".tar.gz"):
         raise argparse.ArgumentTypeError(f"{text} does not end in .tar.gz, the only format that is written")

@@ -101,3 +101,10 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     from gaia.cli import plotting
 
     return plotting.plot(source, arguments)
+
+
+def runbook(source: Source, arguments: argparse.Namespace) -> int:
+    """Print which causes of an alert hold now and what to do; exit code 1 if any holds."""
+    from gaia.cli import runbook as runbooks
+
+    return runbooks.runbook(source, arguments)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gaia.cli import commands
 from gaia.cli.arguments import RUN_HELP, add_plot_options, at_least_one, is_full
+from gaia.cli.watch import add_watch
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:
@@ -25,19 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: an error, or replay found a difference; others: `errors.ExitCode` of a bad setting.
     """
     arguments = parser().parse_args(argv)
-    command: Command = arguments.command
     # Python has no standard output if the shell closed it.
     if not sys.stdout:
         print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
-    # Not at the top, because --help needs no database driver.
-    from gaia.cli.source import open_source
-
     try:
-        with open_source(arguments.state) as source:
-            code = command(source, arguments)
-            sys.stdout.flush()
-            return code
+        code = _run(arguments)
+        sys.stdout.flush()
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -54,6 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         print(f"Standard output cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
+    else:
+        return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command; one that needs a database gets it opened."""
+    if "without_source" in arguments:
+        return int(arguments.without_source(arguments))
+    # Not at the top, because --help needs no database driver.
+    from gaia.cli.source import open_source
+
+    command: Command = arguments.command
+    with open_source(arguments.state) as source:
+        return command(source, arguments)
 
 
 def _drop_output() -> None:
@@ -102,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    add_watch(top_level)
     return top
 
 

@@ -23,6 +23,7 @@ from gaia.cli.arguments import (
 )
 from gaia.cli.completion import SHELLS
 from gaia.cli.logs import options as log_options
+from gaia.cli.watch import add_watch
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.version import add_version_option
 
@@ -143,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_tools(top_level: Group, add_plain: Callable[[Group, str, Plain], argparse.ArgumentParser]) -> None:
     """Add the commands that need no database."""
+    add_watch(top_level)
     log_options.add_options(add_plain(top_level, "logs", commands.logs))
     debug = top_level.add_parser("debug", help="Collect what explains a problem.").add_subparsers(
         required=True, metavar="COMMAND"

@@ -160,7 +160,7 @@ def _cpu(expected: Volumes, work: WorkDone | str) -> Line:
 def _work_done(settings: Settings) -> WorkDone | str:
     """Return what the stored runs cost, or why that cannot be known."""
     try:
-        with Source(settings.files, settings.database, settings.weights) as source:
+        with Source(settings) as source:
             work = source.read(work_done)
     except GaiaError as error:
         return str(error).partition(";")[0].rstrip(".")

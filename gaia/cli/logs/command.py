@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gaia.cli.source import Source
 
 
-
 def logs(arguments: argparse.Namespace) -> int:
     """Print log lines, the oldest first."""
     wanted = Wanted(
@@ -61,7 +60,9 @@ def folder_of(source: Source) -> Path:
     places = [chosen] if chosen else [*of_rehearsal, source.data_dir / "logs"]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
-        raise NotThere(f"there are no log files in {places[-1]}; set GAIA_LOG_DIR, or name a folder with --dir")
+        raise NotThere(
+            f"there are no log files in {places[-1]}; set GAIA_LOG_DIR, or name a folder with --dir"
+        )
     return found
 
 

@@ -53,7 +53,9 @@ def follow(folder: Path, wanted: Wanted, ends: Mapping[Path, int]) -> Generator[
             for path in _present(folder):
                 if path not in tails:
                     tails[path] = _Tail(path, 0)
-            lines = sorted((line for tail in tails.values() for line in tail.read()), key=lambda line: line.at)
+            lines = sorted(
+                (line for tail in tails.values() for line in tail.read()), key=lambda line: line.at
+            )
             yield [line for line in lines if wanted.is_met_by(line)]
             time.sleep(_LOOK_S)
     finally:

@@ -24,7 +24,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--role", default="", metavar="ROLE", help="process, such as io_engine or chain_signer")
     add("--event", default="", metavar="NAME", help="name of the event, such as run_completed")
     add("--since", type=moment, metavar="T", help="10m, 2h, 3d, or a time such as 2026-01-31T00:00Z")
-    add("--last", type=_count, default=_USUAL_COUNT, metavar="N", help=f"number of lines; default: {_USUAL_COUNT}")
+    add(
+        "--last",
+        type=_count,
+        default=_USUAL_COUNT,
+        metavar="N",
+        help=f"number of lines; default: {_USUAL_COUNT}",
+    )
     add("-f", "--follow", action="store_true", help="go on with the lines to come, until Ctrl-C")
 
 
@@ -45,5 +51,3 @@ def _count(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is not 0 or more")
     return value
-
-

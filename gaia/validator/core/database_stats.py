@@ -22,6 +22,7 @@ from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.database_history import DatabaseSample, DrawDatabaseHistory, MemorySample
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.files import put_file
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Priority, WorkUnit
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class DatabaseStatsManager:
         )
         result = await self._units.dispatch_and_wait(
             WorkUnit(
-                job_id=f"database-history-{at:%Y%m%dT%H%M%S}",
+                job_id=JobId(f"database-history-{at:%Y%m%dT%H%M%S}"),
                 handler=database_history.HANDLER,
                 payload=msgspec.to_builtins(unit),
                 deadline_at=self._wall_clock() + _DRAWING_S,

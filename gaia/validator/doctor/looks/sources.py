@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.climatology import needed_chunks
 from gaia.tasks.defined_tasks.weather.sources.gfs import PUBLISHED_AFTER, parse_index, select
 from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS
@@ -53,7 +54,7 @@ def look_at_gfs(settings: Settings) -> Source:
             refusal = refusal or found.problem
         return Source(url=settings.gfs_url, problem=refusal)
 
-    return _asked("the GFS archive", settings.gfs_url, ask)
+    return _asked("the GFS archive", ReferenceSource.GFS, settings.gfs_url, ask)
 
 
 def look_at_cds(settings: Settings) -> Source:
@@ -77,7 +78,7 @@ def look_at_cds(settings: Settings) -> Source:
             asked_at=found.asked_at,
         )
 
-    return _asked("the Climate Data Store", settings.cds_url, ask)
+    return _asked("the Climate Data Store", ReferenceSource.ERA5, settings.cds_url, ask)
 
 
 def look_at_climatology(settings: Settings) -> Source:
@@ -91,7 +92,7 @@ def look_at_climatology(settings: Settings) -> Source:
             needed_chunks(answer.content, datetime.now(UTC), fields)
         return found
 
-    return _asked("the climatology", settings.climatology_url, ask)
+    return _asked("the climatology", ReferenceSource.CLIMATOLOGY, settings.climatology_url, ask)
 
 
 def look_at_scheduler(settings: Settings) -> str:
@@ -123,9 +124,11 @@ def _published_cycle(settings: Settings) -> datetime:
     return epoch + (now - PUBLISHED_AFTER - _LATE - epoch) // _CYCLE * _CYCLE
 
 
-def _asked(name: str, url: str, ask: Callable[[Transfer], Awaitable[Source]]) -> Source:
+def _asked(
+    name: str, source: ReferenceSource, url: str, ask: Callable[[Transfer], Awaitable[Source]]
+) -> Source:
     async def whole() -> Source:
-        transfer = Transfer(name, _LONGEST_S)
+        transfer = Transfer(name, _LONGEST_S, source)
         try:
             return await ask(transfer)
         except TransientError as error:

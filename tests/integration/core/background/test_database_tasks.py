@@ -20,6 +20,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.observations import DatabaseSnapshot, MemoryAt
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 from gaia.validator.utils.settings.background import BackgroundSettings
 from tests.support.patience import patience
@@ -197,10 +198,12 @@ async def test_history_without_two_snapshots_is_not_drawn(world: World) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        ResultUnit(job_id="a", attempt=1, value={"png": b"GIF89a"}),
-        ResultUnit(job_id="a", attempt=1, value={"png": PNG + bytes(17 << 20)}),
-        ResultUnit(job_id="a", attempt=1, value={}),
-        ResultUnit(job_id="a", attempt=1, failure=Failure(error_type="OwnFailure", message="no memory")),
+        ResultUnit(job_id=JobId("a"), attempt=1, value={"png": b"GIF89a"}),
+        ResultUnit(job_id=JobId("a"), attempt=1, value={"png": PNG + bytes(17 << 20)}),
+        ResultUnit(job_id=JobId("a"), attempt=1, value={}),
+        ResultUnit(
+            job_id=JobId("a"), attempt=1, failure=Failure(error_type="OwnFailure", message="no memory")
+        ),
     ],
 )
 async def test_answer_that_is_no_picture_is_a_failure_and_replaces_none(

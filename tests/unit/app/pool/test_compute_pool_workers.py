@@ -156,7 +156,7 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
 async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -> None:
     workers = await meeting.join(0), await meeting.join(1)
     assert [await worker.hear_all() for worker in workers] == [Welcome(), Welcome()]
-    names = sorted(meeting.pool._connections)
+    names: list[WorkerId] = sorted(meeting.pool._connections)
     publish(Board(workers={name: 2**22 + at for at, name in enumerate(names)}), meeting.path.parent / "board")
     before = meeting.pool.idle_workers()
     asked = meeting.ask(a_unit())
@@ -167,7 +167,7 @@ async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -
     assert before == {name: 2**22 + at for at, name in enumerate(names)}
     assert during == {name: pid for name, pid in before.items() if name != holder}
     # A cancelled unit would have its worker killed, which is this very process.
-    busy = workers[names.index(holder)]
+    busy = workers[names.index(WorkerId(holder))]
     assert isinstance(await busy.hear(), WorkUnit)
     busy.say(an_answer())
     await asked

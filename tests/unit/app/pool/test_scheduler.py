@@ -205,7 +205,7 @@ async def test_quarantine_of_one_unit_is_no_line_of_the_caller_of_another(
 ) -> None:
     """A death is told by whoever hears of it, such as a step that hands in its own unit."""
     configure_logging("INFO", "json")
-    poison = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("poison")))
+    poison = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(JobId("poison"))))
     await asyncio.sleep(0)
 
     with bound(hotkey="5Innocent"):

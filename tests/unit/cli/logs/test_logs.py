@@ -176,7 +176,7 @@ def test_command_prints_lines_for_people_or_as_they_are(
         capsys.readouterr().out
     )
     assert main(["logs", "--dir", str(folder), "--json"]) == 0
-    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()][0] == "first"
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["event"] == "first"
 
 
 @pytest.mark.parametrize(

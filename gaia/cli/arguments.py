@@ -99,6 +99,20 @@ def add_plot_options(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=at_least_one, metavar="N", help="clones: number of processes; default: 2")
 
 
+def add_runbook_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gaia runbook`."""
+    parser.add_argument("alert", nargs="?", metavar="ALERT", help="name of the alert; default: list all")
+    parser.add_argument(
+        "--metrics-url", type=_http, metavar="URL", help="address of the metrics; default: as in the settings"
+    )
+
+
+def _http(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text} does not begin with http:// or https://")
+    return text
+
+
 def add_site_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gaia export site`."""
     parser.add_argument(
@@ -140,10 +154,18 @@ def _base_url(text: str) -> str:
 def _tar_gz(text: str) -> Path:
     if not text.endswith(".tar.gz"):
         raise argparse.ArgumentTypeError(f"{text} does not end in .tar.gz, the only format that is written")
-    return Path(text)
+    return _in_a_folder(text)
 
 
 def _png(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text} does not end in .png, the only format that is written")
-    return Path(text)
+    return _in_a_folder(text)
+
+
+def _in_a_folder(text: str) -> Path:
+    """Return the path of a file to write; its folder must exist, because a mistyped one is not meant."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path

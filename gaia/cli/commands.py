@@ -103,6 +103,13 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     return plotting.plot(source, arguments)
 
 
+def runbook(source: Source, arguments: argparse.Namespace) -> int:
+    """Print which causes of an alert hold now and what to do; exit code 1 if any holds."""
+    from gaia.cli import runbook as runbooks
+
+    return runbooks.runbook(source, arguments)
+
+
 def export_site(arguments: argparse.Namespace) -> int:
     """Write static pages about runs, miners and weights into a folder, for anybody to read."""
     from gaia.cli.export import site

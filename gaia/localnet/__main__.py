@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=chosen.seed,
         rule_set=chosen.rule_set,
         recast=dict(chosen.recast),
+        metrics_port=chosen.metrics_port,
     )
     wanted_runs = 1 if chosen.once else options.days
     try:
@@ -195,6 +196,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="INDEX=BEHAVIOUR",
         help="give one miner another behaviour, such as 8=bad_redirect; may be repeated",
+    )
+    add(
+        "--metrics-port",
+        type=_between(0, 65535),
+        default=0,
+        metavar="PORT",
+        help="serve the validator's metrics on this port of 127.0.0.1; default: 0, none",
     )
     add(
         "--state",

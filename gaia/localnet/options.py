@@ -48,6 +48,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rule_set: Literal["gaia-2.9", "gaia-next"] = "gaia-2.9"
     recast: dict[int, Behaviour] = {}
     """Index of a miner -> behaviour that replaces the population's."""
+    metrics_port: int = 0
+    """Port on which the validator serves its metrics on loopback; 0: none."""
 
     @property
     def last_init_time(self) -> datetime:
@@ -127,7 +129,7 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
         cds_key=SecretStr(addresses.cds_key),
         climatology_url=addresses.climatology,
         source_timeout_s=20.0,
-        metrics_port=0,
+        metrics_port=options.metrics_port,
     )
 
 

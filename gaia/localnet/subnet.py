@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from gaia.localnet.chain.readback import read_chain
 from gaia.localnet.children import Child, ChildFailed
 from gaia.localnet.options import (
@@ -65,9 +67,9 @@ class LocalSubnet:
     ----------
     state_dir
         Folder of all files. A folder of an earlier subnet continues that one, with the same
-        calendar, database, forecasts and options.
+        calendar, database, forecasts and options, except for the metrics port.
     options
-        Size, days, grid, seed and behaviours.
+        Size, days, grid, seed, behaviours and the metrics port.
     """
 
     def __init__(self, state_dir: Path, options: Options) -> None:
@@ -207,7 +209,8 @@ class LocalSubnet:
         """Write options, clock and wallet, unless an earlier start has done so."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         if (self.state_dir / "options.json").exists():
-            self.options = Options.load(self.state_dir)
+            stored = Options.load(self.state_dir)
+            self.options = msgspec.structs.replace(stored, metrics_port=self.options.metrics_port)
         else:
             options = self.options
             SimulatedClock.create(clock_file(self.state_dir), options.clock_start, options.clock_end)

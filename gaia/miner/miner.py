@@ -22,6 +22,7 @@ from gaia.miner.sessions import write_certificate
 from gaia.miner.settings import MinerSettings, help_of, load_settings, names_of, option_of
 from gaia.tasks.defined_tasks.weather.variables import GRIDS
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.version import add_version_option
 
 _BAD_SETTING = 2
 
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A reference miner. An option that is not given is read from the variables in brackets; "
         f"the key of access tokens is read from {names_of('jwt_secret_key')[0]} alone.",
     )
+    add_version_option(parser)
     for name, field in MinerSettings.model_fields.items():
         if field.annotation is bool:
             parser.add_argument(option_of(name), action="store_const", const=True, help=help_of(name))

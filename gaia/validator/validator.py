@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +16,7 @@ if not __package__:
 
 from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402 - likewise
+from gaia.validator.utils.version import add_version_option  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from gaia.validator.app.supervisor_options import Options
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the validator; return the exit code, as defined in `errors.ExitCode`."""
     arguments = _parse(argv)
     # Imported here, because --help needs no settings, and reading them loads much.
+    from gaia.validator.app.startup.banner import announce
     from gaia.validator.app.startup.options import supervisor_options
     from gaia.validator.app.startup.preflight import preflight
     from gaia.validator.app.startup.reading import read_settings
@@ -33,8 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = read_settings(**_overrides(arguments))
         if arguments.check:
             print_settings(settings.describe())
-            return ExitCode.OK
+            return examine_machine(_overrides(arguments))
+        # What the validator writes is nobody else's: folders 0700, files 0600, here and in all its children.
+        os.umask(0o077)
         lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
+        announce(settings.chain, settings.observation, settings.data_dir, settings.rule_set)
         become_supervisor(supervisor_options(settings, lock))
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -55,6 +60,18 @@ def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
     except BrokenPipeError:
         # The reader has closed the pipe; Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def examine_machine(overrides: Mapping[str, Any]) -> int:
+    """Print what `gaia doctor` finds; return 2 for a failure, else 0, because a warning prevents no start."""
+    from gaia.validator.app.logging_config import configure_logging
+    from gaia.validator.doctor.examination import examine
+    from gaia.validator.doctor.report import lines
+
+    configure_logging("CRITICAL", "console")
+    report = examine(**overrides)
+    print("", *lines(report), sep="\n", flush=True)
+    return report.exit_code if report.exit_code > 1 else ExitCode.OK
 
 
 def become_supervisor(options: Options) -> NoReturn:
@@ -82,13 +99,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="gaia-validator",
         description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
     )
+    add_version_option(parser)
     parser.add_argument(
         "--test", action="store_true", help="for trials: open a run every half hour, for a past day"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="do everything except signing and submitting weights"
     )
-    parser.add_argument("--check", action="store_true", help="print the effective settings and exit")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print the effective settings, examine the machine as `gaia doctor` does, and exit",
+    )
     return parser.parse_args(argv)
 
 

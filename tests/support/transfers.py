@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.transfer import Transfer
 
 
@@ -32,6 +33,6 @@ def a_transfer(
             response = await response
         return httpx.Response(response.status_code, stream=Stream(response.content))
 
-    transfer = Transfer("the source", timeout_s)
+    transfer = Transfer("the source", timeout_s, ReferenceSource.GFS)
     transfer._client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     return transfer

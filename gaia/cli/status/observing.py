@@ -14,7 +14,6 @@ from gaia.tasks.defined_tasks.weather.schedule import Cadence, next_opening
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
-from gaia.validator.app.startup.options import workers_wanted
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, Limits, Processes, Work
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
@@ -72,7 +71,7 @@ def processes_of(settings: Settings, data_dir: Path) -> Processes:
     board = rendezvous.read_board(rendezvous.board_path(data_dir))
     pids = {role: [pid] for role, pid in board.processes.items()}
     pids["compute_worker"] = list(board.workers.values())
-    expected = {"chain_signer": 1, "io_engine": 1, "compute_worker": workers_wanted(settings.pool)}
+    expected = {"chain_signer": 1, "io_engine": 1, "compute_worker": settings.pool.seats}
     if settings.database.is_embedded:
         expected["postgres"] = 1
     now = time.monotonic()

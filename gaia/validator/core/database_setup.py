@@ -98,10 +98,7 @@ async def apply_missing(connection: Connection, migrations: list[Migration]) -> 
     """
     await connection.execute(SQL["lock_migrations"], _MIGRATION_LOCK)
     await connection.execute(SQL["create_migrations"])
-    rows = await connection.fetch(SQL["applied_migrations"])
-    applied = {row["version"]: row["sha256"] for row in rows}
-    _refuse_drift(migrations, applied)
-    missing = [migration for migration in migrations if migration.version not in applied]
+    missing = await missing_migrations(connection, migrations)
     for migration in missing:
         await connection.execute(migration.sql)
         await connection.execute(
@@ -111,6 +108,20 @@ async def apply_missing(connection: Connection, migrations: list[Migration]) -> 
             migration.sha256,
         )
     return [migration.name for migration in missing]
+
+
+async def missing_migrations(connection: Connection, migrations: list[Migration]) -> list[Migration]:
+    """Return the migrations that are not applied; the table of applied ones must exist.
+
+    Raises
+    ------
+    ConfigurationError
+        If an applied migration differs from its file, or the database is newer than this program.
+    """
+    rows = await connection.fetch(SQL["applied_migrations"])
+    applied = {row["version"]: row["sha256"] for row in rows}
+    _refuse_drift(migrations, applied)
+    return [migration for migration in migrations if migration.version not in applied]
 
 
 def _refuse_drift(migrations: list[Migration], applied: dict[int, str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, SignedManifest, StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.manifest import (
@@ -48,12 +49,15 @@ from gaia.validator.core.miners.http import Deadline, MinerHttp, Reply, deadline
 from gaia.validator.core.miners.session import AuthSigner, MinerSessions, Peer, fresh_nonce
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import MinerFault, MinerUnreachable
-from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.utils.errors import JobFailed, MinerFault, MinerUnreachable
+from gaia.validator.utils.identities import Hotkey, MinerJobId
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.ipc_types import Neuron
     from gaia.validator.utils.settings.miners import MinersSettings
+
+_security = structlog.get_logger("security")
 
 _MIB = 1024 * 1024
 _INPUT_SPACING = timedelta(hours=6)
@@ -95,6 +99,14 @@ class MinerComms:
         """Close all connections."""
         await self._http.close()
 
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._http.close_idle()
+
+    def forget(self, hotkeys: Collection[Hotkey]) -> int:
+        """Forget the session keys of miners that left the subnet; return their number."""
+        return self._sessions.forget(hotkeys)
+
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
         """Request the forecast that starts at `init_time`; a refusal is an offer that is not accepted."""
         data = InitiateData(
@@ -105,6 +117,7 @@ class MinerComms:
         reply = _read(await self._call(miner, INITIATE_PATH, data), INITIATE_PATH, InitiateReply)
         if reply.actual_hotkey not in (None, miner.hotkey):
             message = f"another miner answered: {printable(str(reply.actual_hotkey))}"
+            _security.info("reply_refused", call=INITIATE_PATH, reason=message)
             return JobOffer(accepted=False, job_id=MinerJobId(""), message=message)
         accepted = reply.status in (InitiateStatus.ACCEPTED, InitiateStatus.COMPLETED)
         if accepted and reply.job_id is None:
@@ -118,11 +131,11 @@ class MinerComms:
         answer = await self._call(miner, POLL_PATH, JobData(job_id=job_id))
         # Miners with a failed job always answer 500, because the intended status was removed.
         if answer.is_server_error and self._poll_errors.add(key) >= _POLL_ERROR_LIMIT:
-            raise MinerFault(f"{_POLL_ERROR_LIMIT} times in a row {answer.error(POLL_PATH)}")
+            raise JobFailed(f"{_POLL_ERROR_LIMIT} times in a row {answer.error(POLL_PATH)}")
         reply = _read(answer, POLL_PATH, PollReply)
         self._poll_errors.forget(key)
         if reply.status in POLL_FAILED:
-            raise MinerFault(f"job ended as {reply.status}: {printable(reply.message or '')}")
+            raise JobFailed(f"job ended as {reply.status}: {printable(reply.message or '')}")
         return reply.status == POLL_COMPLETED
 
     async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
@@ -132,7 +145,7 @@ class MinerComms:
         if reply.status == StoreStatus.PROCESSING:
             raise MinerUnreachable("forecast is not ready to be read")
         if reply.status != StoreStatus.COMPLETED:
-            raise MinerFault(f"store is {printable(reply.status)}: {printable(reply.message or '')}")
+            raise JobFailed(f"store is {printable(reply.status)}: {printable(reply.message or '')}")
         if reply.zarr_store_url is None or reply.verification_hash is None or reply.access_token is None:
             raise MinerFault("store reply lacks its address, hash or token")
         return StoreAccess(
@@ -227,4 +240,8 @@ def custom_serializer(value: object) -> Any:
 def _read(reply: Reply, what: str, kind: type[M]) -> M:
     if reply.status != HTTPStatus.OK:
         raise reply.error(what)
-    return decode_reply(reply.body, kind)
+    try:
+        return decode_reply(reply.body, kind)
+    except MinerFault as error:
+        _security.info("reply_refused", call=what, reason=str(error))
+        raise

@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from gaia.validator.db.failures import (
+    FAILURES,
     REPEATABLE,
     Conflict,
     ConnectionLost,
@@ -25,6 +26,7 @@ from gaia.validator.db.failures import (
 from gaia.validator.db.places import Places
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError
+from gaia.validator.utils.tallies import Durations
 
 if TYPE_CHECKING:
     from asyncpg.transaction import Transaction
@@ -39,6 +41,8 @@ ATTEMPTS: Final = 3
 """Number of attempts of `Database.run` at a transaction that conflicts or loses its connection."""
 REBUILD_AFTER_S: Final = 60.0
 """Seconds of failures after which the pool is at fault, if the server answers; three default time limits."""
+TRANSACTION_SECONDS: Final = Durations([0.005, 0.02, 0.1, 0.5, 2.0, 10.0])
+"""How long the transactions of this process took, with the wait for a connection."""
 _BACKOFF_S: Final = 0.05
 _LONGEST_UNDOING_S: Final = 5.0
 """Seconds for a rollback; a living server needs less, and a dead one must not hold a connection."""
@@ -126,8 +130,9 @@ class Database:
             its key.
         """
         try:
-            async with self._places.connection(self._timeout_s) as connection, _begun(connection):
-                yield connection
+            with TRANSACTION_SECONDS.timed():
+                async with self._places.connection(self._timeout_s) as connection, _begun(connection):
+                    yield connection
         except DatabaseFailure as failure:
             await self._take_note(failure)
             raise
@@ -170,6 +175,11 @@ class Database:
         """Return the numbers of (active, idle) connections."""
         return self._places.count()
 
+    @property
+    def pool_size(self) -> int:
+        """Largest number of connections."""
+        return self._pool_size
+
     async def close(self) -> None:
         await self._places.close(self._timeout_s)
 
@@ -177,7 +187,13 @@ class Database:
         failure = typed(error)
         if isinstance(failure, StatementRefused):
             UNFORESEEN[Party.DATABASE] += 1
-            log.error("statement_refused", sqlstate=failure.sqlstate, error=str(failure), exc_info=error)
+            log.error(
+                "statement_refused",
+                sqlstate=failure.sqlstate,
+                error=str(failure),
+                exc_info=error,
+                once=(failure.sqlstate, str(failure)),
+            )
         elif isinstance(error, TimeoutError):
             return DatabaseFailure(
                 f"database: no answer within {self._timeout_s:g} s (GAIA_DATABASE_TIMEOUT_S)"
@@ -186,6 +202,7 @@ class Database:
 
     async def _take_note(self, failure: DatabaseFailure) -> None:
         """Replace all connections after a long time of failures, if the server answers a new one."""
+        FAILURES.add(type(failure).__name__)
         now = time.monotonic()
         if isinstance(failure, Conflict | StatementRefused):
             self._failing_since = None  # an answer of the server
@@ -206,7 +223,7 @@ class Database:
         spent, self._places = self._places, Places(self._open, self._pool_size)
         self._places.adopt(fresh)
         spent.terminate()
-        log.error("database_pool_rebuilt", failed_for_s=round(failed_for_s, 1), error=str(failure))
+        log.warning("database_pool_rebuilt", failed_for_s=round(failed_for_s, 1), error=str(failure))
 
 
 @asynccontextmanager
@@ -245,7 +262,14 @@ async def _begun(connection: Connection) -> AsyncIterator[None]:
         if was_lost and is_unnamed:
             # The driver raises arbitrary errors if a connection ends during its work.
             UNFORESEEN[Party.DATABASE] += 1
-            log.error("unforeseen_error", party=Party.DATABASE, error=str(error), exc_info=error)
+            kind = type(error).__name__
+            log.error(
+                "unforeseen_error",
+                party=Party.DATABASE,
+                error=str(error),
+                exc_info=error,
+                once=("database", kind),
+            )
             raise ConnectionLost(f"database: {type(error).__name__}: {error}") from error
         raise
 

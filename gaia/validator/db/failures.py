@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.tallies import Totals
 
 
 class DatabaseFailure(OwnFailure):
@@ -38,6 +39,11 @@ class StatementRefused(DatabaseFailure):
     `borders.UNFORESEEN`.
     """
 
+
+FAILURES: Final = Totals(
+    kind.__name__ for kind in (ConnectionLost, Conflict, NoPlace, StatementRefused, DatabaseFailure)
+)
+"""Name of a failure above -> number of transactions that ended with it in this process."""
 
 REPEATABLE: Final = (Conflict, ConnectionLost)
 """Failures after which the same transaction is tried again at once."""

@@ -245,3 +245,13 @@ class ReferenceCounts:
 
     ready: int
     awaited: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedRow:
+    """A session that waits for a lock."""
+
+    pid: int
+    blocked_by: int
+    """Session that holds the lock, and that an operator may end."""
+    waited_s: float

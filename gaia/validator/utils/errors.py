@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import IntEnum
+from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -59,6 +60,67 @@ class MissedByUs(GaiaError):
 class MinerFault(GaiaError):
     """The miner is at fault: reject the forecast, and never retry."""
 
+    reason: ClassVar[str] = "protocol"
+    """Word under which such faults are counted."""
+
+
+class Refused(MinerFault):
+    """The miner does not make a forecast."""
+
+    reason = "refused"
+
+
+class JobFailed(MinerFault):
+    """The miner says that it failed to make the forecast."""
+
+    reason = "job_failed"
+
+
+class LateManifest(MinerFault):
+    """No manifest could be frozen within the freeze window."""
+
+    reason = "late"
+
+
+class RegisteredAnew(MinerFault):
+    """The hotkey was registered anew after the run opened, so it is another miner."""
+
+    reason = "registration"
+
+
+class InvalidManifest(MinerFault):
+    """The manifest is unsigned, unreadable, incomplete, or another than the frozen one."""
+
+    reason = "manifest"
+
+
+class DigestMismatch(MinerFault):
+    """A file is not the one that the frozen manifest promised."""
+
+    reason = "digest"
+
+
+class InvalidMetadata(MinerFault):
+    """The metadata of an array break the contract."""
+
+    reason = "metadata"
+
+
+class Undecodable(MinerFault):
+    """A chunk cannot be decoded."""
+
+    reason = "encoding"
+
+
+class ImplausibleValues(MinerFault):
+    """A field holds values that are not finite or not weather."""
+
+    reason = "values"
+
+
+MINER_FAULTS: tuple[type[MinerFault], ...] = (MinerFault, *MinerFault.__subclasses__())
+"""A fault of a miner without a kind of its own, and all kinds."""
+
 
 class MinerUnreachable(GaiaError):
     """The miner did not answer; a later attempt within the window may succeed."""
@@ -98,20 +160,18 @@ class ConfigurationError(GaiaError):
         return type(self), (self.setting, self.problem, self.remedy, self.exit_code)
 
 
-_BY_NAME: dict[str, type[GaiaError]] = {
-    kind.__name__: kind
-    for kind in (
-        TransientError,
-        OwnFailure,
-        DeadlineExceeded,
-        MissedByUs,
-        SubnetMissing,
-        MinerFault,
-        MinerUnreachable,
-        QuarantinedError,
-        UnknownHandler,
-    )
-}
+_SENT: tuple[type[GaiaError], ...] = (
+    TransientError,
+    OwnFailure,
+    DeadlineExceeded,
+    MissedByUs,
+    SubnetMissing,
+    *MINER_FAULTS,
+    MinerUnreachable,
+    QuarantinedError,
+    UnknownHandler,
+)
+_BY_NAME = {kind.__name__: kind for kind in _SENT}
 
 
 def rebuild(error_type: str, message: str, retry_at: float | None = None) -> GaiaError:

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
-from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.identities import Hotkey, JobId
 
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
 """Mode of a compute worker's sandbox; the last is for tests of kernels without Landlock."""
@@ -70,7 +70,7 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     safe to run twice.
     """
 
-    job_id: str
+    job_id: JobId
     handler: str
     payload: dict[str, Any]
     deadline_at: float
@@ -84,7 +84,7 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
 class ResultUnit(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
     """Result of one attempt at a `WorkUnit`: `value` or `failure`, never both."""
 
-    job_id: str
+    job_id: JobId
     attempt: int
     value: dict[str, Any] | None = None
     failure: Failure | None = None
@@ -110,7 +110,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     seat: int
     incarnation: int
     pid: int
-    holding: str = ""
+    holding: JobId = JobId("")
     attempt: int = 0
     sandbox: int = 0
     """Level of its sandbox: `confine.Level`."""
@@ -129,8 +129,12 @@ class LeaveRequest(msgspec.Struct, frozen=True, kw_only=True, tag="leave_request
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     """The engine has the result, so the worker may drop it; the next `WorkUnit` implies the same."""
 
-    job_id: str
+    job_id: JobId
     attempt: int
+
+
+class Retire(msgspec.Struct, frozen=True, kw_only=True, tag="retire"):
+    """The worker should be replaced to free its memory; it serves until its successor is admitted."""
 
 
 class Dismissed(msgspec.Struct, frozen=True, kw_only=True, tag="dismissed"):
@@ -138,7 +142,7 @@ class Dismissed(msgspec.Struct, frozen=True, kw_only=True, tag="dismissed"):
 
 
 ToEngine = Hello | ResultUnit | LeaveRequest
-ToWorker = Welcome | WorkUnit | Ack | Dismissed
+ToWorker = Welcome | WorkUnit | Ack | Retire | Dismissed
 
 
 class Neuron(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,6 +258,26 @@ class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read")
     """[uid, u16] pairs as stored."""
 
 
+class RenewChain(msgspec.Struct, frozen=True, kw_only=True, tag="renew_chain"):
+    """Request to replace the connection to the chain if it is older than `max_age_s`."""
+
+    request_id: int
+    max_age_s: float
+
+
+class ChainRenewed(msgspec.Struct, frozen=True, kw_only=True, tag="chain_renewed"):
+    """Answer to `RenewChain`."""
+
+    request_id: int
+    age_s: float
+    """Age that the connection had; 0: there was none."""
+    is_new: bool
+    """Whether it was replaced."""
+    resident_before_bytes: int = 0
+    """Resident memory of the signer before the replacement, and after it; 0: nothing was replaced."""
+    resident_after_bytes: int = 0
+
+
 class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed"):
     """Answer to any request that failed."""
 
@@ -261,8 +285,8 @@ class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed
     failure: Failure
 
 
-ToSigner = SignAuth | ReadMetagraph | SetWeights | ReadWeights
-FromSigner = AuthSigned | MetagraphRead | WeightsSet | WeightsRead | SignerFailed
+ToSigner = SignAuth | ReadMetagraph | SetWeights | ReadWeights | RenewChain
+FromSigner = AuthSigned | MetagraphRead | WeightsSet | WeightsRead | ChainRenewed | SignerFailed
 
 _encoder = msgspec.msgpack.Encoder()
 

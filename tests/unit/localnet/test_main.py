@@ -112,11 +112,15 @@ def test_options_reach_the_subnet(staged: Staged) -> None:
             "3=drip",
             "--recast",
             "19=no_tls",
+            "--metrics-port",
+            "19090",
         ]
     )
 
     recast = {3: Behaviour.DRIP, 19: Behaviour.NO_TLS}
-    assert played.started == Options(miners=20, days=2, grid="0.25", seed=5, recast=recast)
+    assert played.started == Options(
+        miners=20, days=2, grid="0.25", seed=5, recast=recast, metrics_port=19090
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_clock_ends_after_era5_of_the_last_lead_of_the_last_run() -> None:
 
 
 def test_options_survive_the_way_to_the_services(tmp_path: Path) -> None:
-    options = Options(miners=7, days=2, grid="0.25", seed=9, recast={3: Behaviour.DRIP})
+    options = Options(miners=7, days=2, grid="0.25", seed=9, recast={3: Behaviour.DRIP}, metrics_port=19090)
     options.save(tmp_path)
 
     assert Options.load(tmp_path) == options
@@ -42,13 +42,14 @@ def test_options_survive_the_way_to_the_services(tmp_path: Path) -> None:
 def test_validator_reads_exactly_the_settings_that_were_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = validator_settings(tmp_path, Options(days=2, grid="0.25"), ADDRESSES)
+    settings = validator_settings(tmp_path, Options(days=2, grid="0.25", metrics_port=19090), ADDRESSES)
     for name, value in validator_environment(tmp_path, settings.model_dump(exclude_unset=True)).items():
         monkeypatch.setenv(name, value)
 
     read = load_settings(env_file=None)
 
     assert read.model_dump() == settings.model_dump()
+    assert read.metrics_port == 19090
     assert read.last_run == datetime(2026, 3, 26, tzinfo=UTC)
     assert read.cds_key.get_secret_value() == ADDRESSES.cds_key
 

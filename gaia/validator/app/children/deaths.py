@@ -19,6 +19,7 @@ from gaia.validator.utils.errors import ExitCode
 
 if TYPE_CHECKING:
     from gaia.validator.app.children.spawning import ChildHandle
+    from gaia.validator.utils.identities import WorkerId
 
 _PUBLISHED_DEATHS = 32
 
@@ -74,6 +75,7 @@ class Deaths:
             was_ready=facts.is_ready,
             exit_code=exit_code,
             was_planned=facts.kill_at is not None,
+            sentence=seated.sentence,
         )
         self.remembered = remember(self.remembered, death, limits)
         is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
@@ -82,12 +84,19 @@ class Deaths:
             self._reports.append(report)
         values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
         reported = {name: value for name, value in values.items() if value not in ("", True)}
+        if seated.sentence:
+            reported["sentence"] = seated.sentence
         level = logging.INFO if is_well else logging.WARNING
         event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **reported)
 
+    @property
+    def restarts(self) -> dict[str, int]:
+        """Role -> number of children that replaced a dead one."""
+        return dict(self._restarts)
+
     def board(self, living: Iterable[ChildHandle]) -> Board:
         """Return the board: living processes, restarts, and the last reports."""
-        workers: dict[str, int] = {}
+        workers: dict[WorkerId, int] = {}
         processes: dict[str, int] = {}
         for one in living:
             if one.child.role is Role.WORKER:
@@ -97,6 +106,6 @@ class Deaths:
         return Board(
             workers=workers,
             processes=processes,
-            restarts=dict(self._restarts),
+            restarts=self.restarts,
             deaths=list(self._reports),
         )

@@ -33,6 +33,13 @@ def offer_stacks(run_directory: Path) -> None:
     faulthandler.register(_ASK, file, all_threads=True, chain=False)
 
 
+def forget_stacks(run_directory: Path) -> None:
+    """Delete what processes of an earlier Supervisor wrote; none of them is left."""
+    folder = run_directory / "dumps"
+    for left in folder.iterdir() if folder.is_dir() else ():
+        left.unlink()
+
+
 def dump_path(run_directory: Path, pid: int) -> Path:
     """Return the file to which the process writes its stacks."""
     return run_directory / "dumps" / str(pid)

@@ -1,104 +1,121 @@
-"""All Prometheus metrics of the validator."""
+"""All metrics that the IO-Engine measures: those of itself, and where to find the others."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import generate_latest
 
-from gaia.validator.utils.borders import Party
-from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.tasks.defined_tasks.weather.units import UNITS
+from gaia.validator.app.observation import counted, jobs, resources, stored, tallied
+from gaia.validator.app.observation.registry import REGISTRY, counter, gauge, histogram
+from gaia.validator.db.failures import FAILURES, DatabaseFailure
+from gaia.validator.utils.errors import (
+    MINER_FAULTS,
+    ConfigurationError,
+    DeadlineExceeded,
+    MinerFault,
+    OwnFailure,
+    QuarantinedError,
+    TransientError,
+)
+from gaia.validator.utils.tallies import OTHER
 
-QUEUE_DEPTH = Gauge("gaia_ipc_queue_depth", "Units waiting or leased, by queue.", ["queue"])
-LOOP_LAG = Gauge(
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+
+__all__ = ["FAMILIES", "REGISTRY", "all_metrics", "count_error", "record_result"]
+
+FAMILIES: Final = (counted, jobs, resources, stored, tallied)
+"""Modules with further families; all are in `REGISTRY` once this module is imported."""
+
+_HANDLERS = (*UNITS, OTHER)
+_UNIT_ERRORS = tuple(kind.__name__ for kind in (MinerFault, DeadlineExceeded, QuarantinedError))
+_FAULTS = frozenset(kind.__name__ for kind in MINER_FAULTS)
+_JOB_ERRORS = tuple(
+    kind.__name__
+    for kind in (TransientError, OwnFailure, DeadlineExceeded, DatabaseFailure, ConfigurationError)
+)
+
+LOOP_LAG = gauge(
     "gaia_io_event_loop_lag_seconds", "Seconds by which the IO-Engine's event loop last woke too late."
 )
-
-CHILD_RESTARTS = Counter(
-    "gaia_child_process_restarts_total", "Restarts of child processes, by role.", ["role"]
-)
-PROCESS_RSS = Gauge(
-    "gaia_process_memory_rss_bytes",
-    "Resident memory in bytes, summed over the processes of a role.",
-    ["role"],
-)
-PROCESS_CPU = Gauge(
-    "gaia_process_cpu_seconds_total", "CPU seconds of living processes, summed over a role.", ["role"]
+LOOP_LAGS = histogram(
+    "gaia_io_event_loop_lag_distribution_seconds",
+    "Seconds by which the IO-Engine's event loop woke too late, twice a second.",
+    (0.005, 0.01, 0.05, 0.1, 0.25, 1.0),
 )
 
-HEALTHY_SEATS = Gauge(
+QUEUE_DEPTH = gauge(
+    "gaia_ipc_queue_depth",
+    "Units that wait for a worker (work) or that a worker holds (leased); results that wait for their caller (result).",
+    queue=("work", "leased", "result"),
+)
+SEATS = gauge("gaia_pool_seats", "Compute workers that the settings ask for; of a cluster, those it has.")
+HEALTHY_SEATS = gauge(
     "gaia_pool_healthy_seats", "Seats of the compute pool whose worker recently answered a unit or a canary."
 )
-
-JOB_DURATION = Histogram(
-    "gaia_compute_job_duration_seconds",
-    "Wall-clock seconds of one attempt at a unit, by handler.",
-    ["handler"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
-)
-JOB_FAILURES = Counter(
-    "gaia_compute_job_failures_total", "Failed attempts at units, by handler and error.", ["handler", "error"]
-)
-
-SANDBOX_LEVEL = Gauge(
+SANDBOX_LEVEL = gauge(
     "gaia_sandbox_level",
     "Sandbox of the least protected compute worker: 0 none, 1 part, 2 seccomp and a broker, 3 seccomp and Landlock.",
 )
-
-RUNS_ACTIVE = Gauge("gaia_weather_runs_active", "Weather runs that are not completed.")
-FORECASTS = Gauge("gaia_weather_forecasts", "Forecasts of active runs, by state.", ["state"])
-MINER_REQUESTS = Counter(
-    "gaia_miner_requests_total", "Requests to miners, by call and outcome.", ["call", "outcome"]
+_JOB_DURATION = histogram(
+    "gaia_compute_job_duration_seconds",
+    "Wall-clock seconds of one attempt at a unit, by handler.",
+    (1.0, 10.0, 60.0, 300.0),
+    handler=_HANDLERS,
+)
+_JOB_FAILURES = counter(
+    "gaia_compute_job_failures_total",
+    "Failed attempts at units, by handler and error.",
+    handler=_HANDLERS,
+    error=(*_UNIT_ERRORS, OTHER),
 )
 
-CHAIN_BLOCK = Gauge("gaia_chain_block", "Block of the newest metagraph.")
-WEIGHTS_BLOCK = Gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
+DB_ACTIVE = gauge("gaia_db_connections_active", "Connections to the database that are in use.")
+DB_IDLE = gauge("gaia_db_connections_idle", "Open connections to the database that are not in use.")
+DB_MAX = gauge("gaia_db_connections_max", "Largest number of connections to the database.")
 
-ERRORS = Counter("gaia_errors_total", "Errors of the orchestrator's jobs, by type.", ["kind"])
-UNFORESEEN = Counter(
-    "gaia_unforeseen_errors_total",
-    "Unexpected exceptions in the IO-Engine, by the party involved.",
-    ["party"],
+CHAIN_BLOCK = gauge("gaia_chain_block", "Block of the newest metagraph.")
+WEIGHTS_BLOCK = gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
+
+UPDATE_AVAILABLE = gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a newer release than this one.")
+
+_ERRORS = counter(
+    "gaia_errors_total", "Errors of the orchestrator's jobs, by type.", kind=(*_JOB_ERRORS, OTHER)
 )
-# An alert on the first increase needs the zero before it.
-for _party in Party:
-    UNFORESEEN.labels(_party.value)
 
 
-def serve(host: str, port: int) -> Callable[[], None]:
-    """Serve the metrics on a separate thread; return the function that stops it.
+def all_metrics(supervisors: Path) -> bytes:
+    """Return all metrics in Prometheus' text format.
 
-    With port 0 nothing is served; operators use it to switch metrics off.
+    The Supervisor's families stay its own, because they must not change with the process that answers.
 
-    Raises
-    ------
-    ConfigurationError
-        With `ExitCode.PORT_BUSY`, if the port is in use or the address is not ours.
+    Parameters
+    ----------
+    supervisors
+        File of the Supervisor's metrics; a missing file counts as empty.
     """
-    if port == 0:
-        return _nothing
     try:
-        server, thread = start_http_server(port, addr=host, registry=REGISTRY)
-    except OSError as error:
-        setting, problem, remedy = _explained(error, host, port)
-        raise ConfigurationError(setting, problem, remedy, ExitCode.PORT_BUSY) from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
+        measured = supervisors.read_bytes()
+    except FileNotFoundError:
+        measured = b""
+    return generate_latest(REGISTRY) + measured
 
 
-def _nothing() -> None:
-    return
+def record_result(unit: WorkUnit, result: ResultUnit) -> None:
+    """Count one finished unit."""
+    handler = unit.handler if unit.handler in UNITS else OTHER
+    _JOB_DURATION.labels(handler).observe(result.wall_s)
+    if result.failure is not None:
+        error = result.failure.error_type
+        error = MinerFault.__name__ if error in _FAULTS else error
+        _JOB_FAILURES.labels(handler, error if error in _UNIT_ERRORS else OTHER).inc()
 
 
-def _explained(error: OSError, host: str, port: int) -> tuple[str, str, str]:
-    if error.errno == errno.EADDRINUSE:
-        return "GAIA_METRICS_PORT", f"port {port} is in use on {host}", "choose a free port, or 0 for none"
-    if error.errno == errno.EACCES:
-        return "GAIA_METRICS_PORT", f"port {port} needs privileges", "choose one above 1023, or 0 for none"
-    return "GAIA_METRICS_HOST", f"{host} is not an address of this machine", "use 127.0.0.1 or 0.0.0.0"
+def count_error(kind: str) -> None:
+    """Count an error of the orchestrator's jobs, by the name of its type."""
+    kind = DatabaseFailure.__name__ if kind in FAILURES else kind
+    _ERRORS.labels(kind if kind in _JOB_ERRORS else OTHER).inc()

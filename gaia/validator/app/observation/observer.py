@@ -1,160 +1,174 @@
-"""Updates the gauges: the loop's lag, queues, processes, runs and the chain."""
+"""Observes the validator from inside at regular intervals, and updates its metrics."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import shutil
+import threading
 import time
-from collections import Counter
-from collections.abc import Awaitable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import psutil
 import structlog
 
-from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
-from gaia.validator.app.meeting.rendezvous import Board, read_board
-from gaia.validator.app.observation import metrics
-from gaia.validator.core.chain.metagraph import MetagraphKeeper
-from gaia.validator.db import queries
-from gaia.validator.utils.borders import UNFORESEEN, Party
-from gaia.validator.utils.errors import GaiaError, TransientError
-from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.app.observation import disk, metrics, resources
+from gaia.validator.app.observation.processes import ProcessTable
+from gaia.validator.app.observation.stored import StoredMetrics
+from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
-    from gaia.tasks.defined_tasks.base import JobOffer, Miners, SignedManifest, StoreAccess
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.app.observation.jobs import JobStatus
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.chain.metagraph import MetagraphKeeper
     from gaia.validator.db.connection import Database
-    from gaia.validator.utils.ipc_types import Neuron, ResultUnit, WorkUnit
-
-T = TypeVar("T")
+    from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 
 _LAG_PERIOD_S = 0.5
 _LOOK_EVERY_S = 5.0
+_SELDOM_EVERY_S = 15.0
+_DISK_EVERY_S = 60.0
+_DISK_SHARE = 20
+"""The disk is measured for at most this fraction of the time."""
+_OVERDUE = 6
+"""Looks without a success after which they are overdue."""
+
+
+class _Record:
+    """How the looks at the validator do, as one of the recurring jobs."""
+
+    job = "observation"
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.skips = 0
+        """A look waits for the one before, so none is left out."""
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """Note a success; the start counts as one."""
+        self.last_success_at, self._succeeded = time.time(), time.monotonic()
+
+    @property
+    def is_overdue(self) -> bool:
+        return time.monotonic() - self._succeeded > _OVERDUE * _LOOK_EVERY_S
 
 
 class Observer:
-    """Observes the validator from inside, and updates its metrics."""
+    """Observes the validator, and updates its metrics; a failed look is repeated at its next turn.
+
+    Parameters
+    ----------
+    netuid
+        Subnet whose weight vectors are looked at.
+    board_path
+        File in which the Supervisor, our parent, publishes the living processes.
+    """
 
     def __init__(
-        self, pool: ComputeBackend, database: Database, metagraph: MetagraphKeeper, board_path: Path
+        self,
+        settings: WeatherSettings,
+        *,
+        netuid: int,
+        pool: ComputeBackend,
+        database: Database,
+        metagraph: MetagraphKeeper,
+        clock: Clock,
+        board_path: Path,
     ) -> None:
+        self._settings = settings
         self._pool = pool
         self._database = database
         self._metagraph = metagraph
-        self._board_path = board_path
-        self._restarts: dict[str, int] = {}
-        self._unforeseen: Counter[Party] = Counter()
+        self._processes = ProcessTable(board_path, os.getppid())
+        self._stored = StoredMetrics(settings, netuid, database, clock)
+        self._record = _Record()
+        self._reported: dict[str, str] = {}
+        """Look -> its last reported failure, so that each is logged once."""
+
+    def statuses(self) -> Sequence[JobStatus]:
+        """Return how the observation itself does."""
+        return (self._record,)
 
     async def run(self) -> None:
         """Observe at regular intervals until cancelled."""
-        next_look = 0.0
+        metrics.DB_MAX.set(self._database.pool_size)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._measure_lag())
+            for name, look, every_s in (
+                ("pools", self._show_pools, _LAG_PERIOD_S),
+                ("processes", self._look_at_processes, _LOOK_EVERY_S),
+                ("often", self._look_often, _LOOK_EVERY_S),
+                ("seldom", self._stored.look_seldom, _SELDOM_EVERY_S),
+                ("disk", self._measure_disk, _DISK_EVERY_S),
+            ):
+                group.create_task(self._repeat(name, look, every_s))
+
+    async def _measure_lag(self) -> None:
         while True:
             before = time.monotonic()
             await asyncio.sleep(_LAG_PERIOD_S)
-            metrics.LOOP_LAG.set(max(0.0, time.monotonic() - before - _LAG_PERIOD_S))
-            self._show_queue()
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + _LOOK_EVERY_S
-                await self._look()
+            lag_s = max(0.0, time.monotonic() - before - _LAG_PERIOD_S)
+            metrics.LOOP_LAG.set(lag_s)
+            metrics.LOOP_LAGS.observe(lag_s)
 
-    async def _look(self) -> None:
-        board = read_board(self._board_path)
-        self._show_processes(board)
-        self._show_restarts(board)
-        self._show_unforeseen()
+    async def _repeat(self, name: str, look: Callable[[], Awaitable[None]], every_s: float) -> None:
+        """Look again and again; no failure ends that, because observation is no reason to stop work."""
+        while True:
+            try:
+                await look()
+            except (GaiaError, OSError) as error:
+                self._note(name, error)
+            except Exception as error:  # noqa: BLE001 - it is logged with its trace, and observation goes on
+                self._note(name, error, trace=error)
+            else:
+                self._reported.pop(name, None)
+            await asyncio.sleep(every_s)
+
+    def _note(self, name: str, error: Exception, trace: Exception | None = None) -> None:
+        """Count a failure, and log it if it is not the last one again; `trace` is an error that nobody foresaw."""
+        self._record.failures += 1
+        text = f"{type(error).__name__}: {error}"
+        if self._reported.get(name) != text:
+            level = logging.WARNING if trace is None else logging.ERROR
+            log.log(level, "observation_failed", look=name, error=text, exc_info=trace)
+        self._reported[name] = text
+
+    async def _show_pools(self) -> None:
+        pool = self._pool
+        metrics.QUEUE_DEPTH.labels("work").set(pool.queue_depth)
+        metrics.QUEUE_DEPTH.labels("leased").set(pool.busy)
+        metrics.QUEUE_DEPTH.labels("result").set(pool.undelivered)
+        metrics.SEATS.set(self._settings.pool.seats or pool.workers)
+        metrics.HEALTHY_SEATS.set(pool.healthy_seats)
+        metrics.SANDBOX_LEVEL.set(pool.sandbox_level)
+        active, idle = self._database.connections()
+        metrics.DB_ACTIVE.set(active)
+        metrics.DB_IDLE.set(idle)
+
+    async def _look_often(self) -> None:
         if (metagraph := self._metagraph.latest()) is not None:
             metrics.CHAIN_BLOCK.set(metagraph.block)
             own = [n.last_update for n in metagraph.neurons if n.uid == metagraph.own_uid]
             metrics.WEIGHTS_BLOCK.set(max(own, default=0))
+        await self._stored.look_often()
+        self._record.succeeded()
+
+    async def _look_at_processes(self) -> None:
+        resources.show_processes(await asyncio.to_thread(self._processes.look))
+        size_bytes, _, free_bytes = await asyncio.to_thread(shutil.disk_usage, self._settings.files.data_dir)
+        resources.show_file_system(free_bytes, size_bytes)
+
+    async def _measure_disk(self) -> None:
+        began, stop = time.monotonic(), threading.Event()
         try:
-            async with self._database.transaction() as connection:
-                runs = await queries.open_runs(connection)
-                counts = await queries.count_forecasts(connection)
-        except TransientError as error:
-            log.warning("observation_failed", error=str(error))
-            return
-        metrics.RUNS_ACTIVE.set(len(runs))
-        metrics.FORECASTS.clear()
-        for state, count in counts.items():
-            metrics.FORECASTS.labels(state).set(count)
-
-    def _show_queue(self) -> None:
-        metrics.QUEUE_DEPTH.labels("work").set(self._pool.queue_depth)
-        metrics.QUEUE_DEPTH.labels("leased").set(self._pool.busy)
-        metrics.HEALTHY_SEATS.set(self._pool.healthy_seats)
-        metrics.SANDBOX_LEVEL.set(self._pool.sandbox_level)
-
-    def _show_processes(self, board: Board) -> None:
-        pids = {**board.processes, "io_engine": os.getpid()}
-        groups = {role: [pid] for role, pid in pids.items()}
-        groups["compute_worker"] = list(board.workers.values())
-        for role, members in groups.items():
-            rss, cpu = 0, 0.0
-            for pid in members:
-                try:
-                    process = psutil.Process(pid)
-                    rss += process.memory_info().rss
-                    cpu += sum(process.cpu_times()[:2])
-                except psutil.Error:
-                    continue  # it has ended since the board was written; the next board leaves it out
-            metrics.PROCESS_RSS.labels(role).set(rss)
-            metrics.PROCESS_CPU.labels(role).set(cpu)
-
-    def _show_restarts(self, board: Board) -> None:
-        for role, total in board.restarts.items():
-            metrics.CHILD_RESTARTS.labels(role).inc(max(0, total - self._restarts.get(role, 0)))
-            self._restarts[role] = total
-
-    def _show_unforeseen(self) -> None:
-        for party, total in UNFORESEEN.items():
-            metrics.UNFORESEEN.labels(party.value).inc(total - self._unforeseen[party])
-            self._unforeseen[party] = total
-
-
-class CountedMiners:
-    """Forwards requests to miners, and counts their outcomes."""
-
-    def __init__(self, miners: Miners) -> None:
-        self._miners = miners
-
-    async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
-        return await _counted("request_forecast", self._miners.request_forecast(miner, init_time))
-
-    async def forecast_ready(self, miner: Neuron, job_id: MinerJobId) -> bool:
-        return await _counted("forecast_ready", self._miners.forecast_ready(miner, job_id))
-
-    async def open_store(self, miner: Neuron, job_id: MinerJobId) -> StoreAccess:
-        return await _counted("open_store", self._miners.open_store(miner, job_id))
-
-    async def fetch_manifest(self, miner: Neuron, access: StoreAccess) -> SignedManifest:
-        return await _counted("fetch_manifest", self._miners.fetch_manifest(miner, access))
-
-    async def fetch_files(
-        self, miner: Neuron, access: StoreAccess, paths: Sequence[str], directory: Path
-    ) -> int:
-        call = self._miners.fetch_files(miner, access, paths, directory)
-        return await _counted("fetch_files", call)
-
-
-async def _counted(call: str, answer: Awaitable[T]) -> T:
-    outcome = "ok"
-    try:
-        return await answer
-    except GaiaError as error:
-        outcome = type(error).__name__
-        raise
-    finally:
-        metrics.MINER_REQUESTS.labels(call, outcome).inc()
-
-
-def record_result(unit: WorkUnit, result: ResultUnit) -> None:
-    """Count one finished unit."""
-    metrics.JOB_DURATION.labels(unit.handler).observe(result.wall_s)
-    if result.failure is not None:
-        metrics.JOB_FAILURES.labels(unit.handler, result.failure.error_type).inc()
+            used = await asyncio.to_thread(disk.measure, self._settings.files.data_dir, stop)
+        finally:
+            stop.set()  # the end of the process waits for its threads
+        resources.show_disk(used)
+        await asyncio.sleep((time.monotonic() - began) * (_DISK_SHARE - 1))

@@ -51,6 +51,11 @@ class ComputeBackend(Protocol):
         ...
 
     @property
+    def undelivered(self) -> int:
+        """Number of results that their callers have not taken yet."""
+        ...
+
+    @property
     def workers(self) -> int:
         """Number of workers that may be assigned units."""
         ...

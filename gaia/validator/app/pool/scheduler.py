@@ -26,9 +26,11 @@ from gaia.validator.app.pool.job_events import (
     failed,
 )
 from gaia.validator.utils.errors import DeadlineExceeded
+from gaia.validator.utils.log_context import unbound
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import JobQueue
+    from gaia.validator.utils.identities import JobId
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
@@ -74,10 +76,12 @@ class Scheduler:
         self._admitted = 0
         """Number of submitters that have room but have not submitted yet."""
         self._order = count()
-        self._waiters: dict[str, list[asyncio.Future[ResultUnit]]] = {}
+        self._waiters: dict[JobId, list[asyncio.Future[ResultUnit]]] = {}
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._is_closed = False
+        self.undelivered = 0
+        """Number of results that their callers have not taken yet."""
 
     async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
         """Run `unit`; return its result, which may be a `Failure`; never raise because of the unit.
@@ -94,13 +98,17 @@ class Scheduler:
         waiters.append(waiter)
         self.tell(Submitted(unit))
         try:
-            return await waiter
+            result = await waiter
         except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.undelivered -= 1
             waiters.remove(waiter)
             if not waiters and self._waiters.get(unit.job_id) is waiters:
                 del self._waiters[unit.job_id]
                 self.tell(Cancelled(unit.job_id))
             raise
+        self.undelivered -= 1
+        return result
 
     def tell(self, event: Event) -> None:
         """Pass `event` to the queue, and execute the commands that it returns."""
@@ -135,8 +143,10 @@ class Scheduler:
             for waiter in self._waiters.pop(command.result.job_id, ()):
                 if not waiter.done():
                     waiter.set_result(command.result)
+                    self.undelivered += 1
         elif isinstance(command, Quarantine):
-            log.error("unit_quarantined", job_id=command.job_id, crashes=command.crashes)
+            with unbound():  # the event that led here may be another caller's
+                log.error("unit_quarantined", job_id=command.job_id, crashes=command.crashes)
         else:
             self._hands.carry_out(command)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class ChainClient:
     def __init__(self, client: bt.Client, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
+        self._made_at = time.monotonic()
         self.is_broken = False
 
     @classmethod
@@ -98,6 +100,11 @@ class ChainClient:
         async with chain._deadline(f"connecting to {endpoint}", _LONGEST_CONNECT_S):
             await chain._client.connect()
         return chain
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the connection was made."""
+        return time.monotonic() - self._made_at
 
     async def close(self) -> None:
         """Close the connection, without waiting for a peer that does not answer."""

@@ -10,14 +10,21 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 import httpx
 
 from gaia.tasks.defined_tasks.weather.wire.messages import printable
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, OwnFailure
+from gaia.validator.utils.idle_connections import Connections, close_idle
+from gaia.validator.utils.tallies import Totals
 
 MAX_JSON_BYTES = 256 * 1024
+RECEIVED_BYTES: Final = "received_bytes"
+TIMEOUTS: Final = "timeouts"
+MINERS_TALLY: Final = Totals([RECEIVED_BYTES, TIMEOUTS])
+"""Bytes of bodies that miners sent to this process, and exchanges that were too slow."""
 _MAX_ERROR_BYTES = 4096
 _CONNECT_TIMEOUT_S = 10.0
 _RATE_GRACE_S = 5.0
@@ -89,6 +96,7 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[Deadline]:
     except TimeoutError as error:
         if not timeout.expired():
             raise
+        MINERS_TALLY.add(TIMEOUTS)
         raise MinerUnreachable(f"{what} took longer than {seconds:g} s") from error
 
 
@@ -121,6 +129,10 @@ class MinerHttp:
 
     async def close(self) -> None:
         await self._transport.aclose()
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await close_idle([self._transport])
 
     async def exchange(
         self,
@@ -172,10 +184,12 @@ class MinerHttp:
         received = 0
         async for piece in response.aiter_raw():
             received += len(piece)
+            MINERS_TALLY.add(RECEIVED_BYTES, len(piece))
             if received > limit_bytes:
                 raise MinerFault(f"body exceeds {limit_bytes} bytes")
             counted_s = time.monotonic() - started - self._rate_grace_s
             if received < counted_s * self._min_rate:
+                MINERS_TALLY.add(TIMEOUTS)
                 raise MinerUnreachable(f"body comes slower than {self._min_rate / _KIB:g} KiB/s")
             yield piece
 
@@ -188,6 +202,8 @@ def _answered_by_a_stranger(method: str) -> Iterator[None]:
             try:
                 yield
             except _STRANGE_ANSWERS as error:
+                if isinstance(error, httpx.TimeoutException):
+                    MINERS_TALLY.add(TIMEOUTS)
                 raise MinerUnreachable(f"{type(error).__name__}: {printable(str(error))}") from error
     except MinerUnreachable as error:
         if (want := _our_want(error)) is not None:
@@ -213,6 +229,7 @@ async def _read_refusal(response: httpx.Response) -> Reply:
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece
+        MINERS_TALLY.add(RECEIVED_BYTES, len(piece))
         if len(body) >= _MAX_ERROR_BYTES:
             break
     return Reply(response.status_code, bytes(body[:_MAX_ERROR_BYTES]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
@@ -17,7 +18,8 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
 from gaia.validator.db.states import VectorState
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
+from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
+from gaia.validator.utils.tallies import Totals
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
@@ -33,6 +35,9 @@ log = structlog.get_logger(__name__)
 MECHANISM = 0
 # Part of every extrinsic; it is raised when all validators must change together.
 VERSION_KEY = 4000
+
+SUBMISSIONS: Final = Totals(["set", "failed", "held", "unknown"])
+"""Outcome -> number of attempts to set weights in this process; "held": they were due, but none can be computed yet."""
 
 _STANDINGS = {
     "planned": Standing.AWAITED,
@@ -110,10 +115,20 @@ class WeightSetter:
         try:
             outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
+            # A signer that is away or silent may have submitted the vector.
+            SUBMISSIONS.add("unknown" if isinstance(error, OwnFailure) else "failed")
             await self._note_failure(epoch, error, now)
             raise
+        SUBMISSIONS.add("set")
         await self._do(lambda connection: journal.record_set(connection, epoch, outcome, now))
-        log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(entry.vector))
+        log.info(
+            "weights_set",
+            epoch=epoch.number,
+            block=outcome.block,
+            extrinsic=outcome.extrinsic,
+            miners=len(entry.vector),
+            rule_set=self._settings.rule_set,
+        )
         await self._incident.recovered(now)
         return outcome
 
@@ -159,7 +174,8 @@ class WeightSetter:
         try:
             held = await self._signer.read_weights()
         except TransientError as error:
-            log.info("weights_in_doubt", epochs=[e.epoch for e in entries], reason=str(error))
+            epochs = [entry.epoch for entry in entries]
+            log.warning("weights_in_doubt", epochs=epochs, reason=str(error), once=(str(epochs), str(error)))
             return
         doubts = [_doubt(entry, metagraph.tempo) for entry in entries]
         outcomes = settle(doubts, held, known_block, epoch.number)
@@ -192,7 +208,8 @@ class WeightSetter:
         if intent is None:
             return None
         if self._chain.dry_run:
-            log.info("weights_not_signed", reason="dry run", vector=intent.vector)
+            digest = intent.vector_sha256
+            log.info("weights_not_signed", reason="dry run", vector=intent.vector, once=("dry run", digest))
             return None
         return await self._do(lambda connection: journal.record_intent(connection, intent, now))
 
@@ -203,16 +220,16 @@ class WeightSetter:
             lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
         )
         if not scores:
-            log.info("weights_withheld", reason="no score in the window")
+            self._withheld("no score in the window")
             return None
         try:
             inputs = await self._inputs(scores, metagraph)
         except NotYetAvailable as error:
-            log.info("weights_withheld", reason=str(error))
+            self._withheld(str(error))
             return None
         by_uid = inputs.weights()
         if by_uid is None:
-            log.error("weights_withheld", reason="no hotkey can receive the weight")
+            self._withheld("no hotkey can receive the weight", logging.ERROR)
             return None
         vector, digest = vector_of(by_uid)
         names, parts = to_parts(inputs)
@@ -252,11 +269,17 @@ class WeightSetter:
             return inputs
         return replace(inputs, found=await self._copies.find(inputs.members(), earning))
 
+    @staticmethod
+    def _withheld(reason: str, level: int = logging.INFO) -> None:
+        SUBMISSIONS.add("held")
+        log.log(level, "weights_withheld", reason=reason, once=("weights", reason))
+
     def _own(self, metagraph: Metagraph) -> Neuron | None:
         """Return our own neuron if it may set weights; else None."""
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
         if own is None or not own.validator_permit:
-            log.error("weights_not_permitted", registered=own is not None, permit=False)
+            is_registered = own is not None
+            log.error("weights_not_permitted", registered=is_registered, once=("permit", is_registered))
             return None
         return own
 

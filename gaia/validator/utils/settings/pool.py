@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -108,6 +109,13 @@ class PoolSettings(HandedSettings):
         "SUPERVISOR_CHECK_INTERVAL_S",
         gt=0,
     )
+
+    @property
+    def seats(self) -> int:
+        """Number of compute workers on this machine; 0 with a cluster."""
+        if self.compute_backend != "local":
+            return 0
+        return self.compute_workers or max(1, (os.cpu_count() or 1) - 1)
 
     @model_validator(mode="after")
     def _agree_on_processes(self) -> Self:

@@ -1,161 +1,194 @@
-"""Metrics: each is served under its one name, and a taken port is told in one sentence."""
+"""Metrics: each is served under its one name and from the start; a taken port is told in one sentence."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import partialmethod
-from pathlib import Path
-from socketserver import BaseServer
-from types import SimpleNamespace
-from typing import Any
+import logging
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
-from gaia.validator.app.observation import metrics, observer
-from gaia.validator.app.observation.observer import Observer
-from gaia.validator.core.chain.metagraph import MetagraphKeeper
-from gaia.validator.db.connection import Database
+from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.observation import metrics
+from gaia.validator.app.observation.metrics import REGISTRY
 from gaia.validator.utils.borders import UNFORESEEN, Party, border
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, TransientError
-from tests.support.patience import patience
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.identities import JobId
+from gaia.validator.utils.ipc_types import Failure, ResultUnit
+from tests.support.builders import a_unit
 
 NAMES = {
-    "gaia_ipc_queue_depth",
+    "gaia_process_open_fds",
+    "gaia_process_max_fds",
+    "gaia_worker_memory_rss_bytes",
     "gaia_io_event_loop_lag_seconds",
-    "gaia_child_process_restarts_total",
-    "gaia_process_memory_rss_bytes",
-    "gaia_process_cpu_seconds_total",
-    "gaia_compute_job_duration_seconds",
-    "gaia_compute_job_failures_total",
+    "gaia_io_event_loop_lag_distribution_seconds",
+    "gaia_ipc_queue_depth",
+    "gaia_pool_seats",
     "gaia_pool_healthy_seats",
     "gaia_sandbox_level",
+    "gaia_compute_job_duration_seconds",
+    "gaia_compute_job_failures_total",
+    "gaia_db_connections_active",
+    "gaia_db_connections_idle",
+    "gaia_db_connections_max",
+    "gaia_db_transaction_seconds",
+    "gaia_db_failures_total",
+    "gaia_db_size_bytes",
+    "gaia_clock_timestamp_seconds",
     "gaia_weather_runs_active",
+    "gaia_weather_oldest_open_run_age_seconds",
+    "gaia_weather_last_run_opened_timestamp_seconds",
     "gaia_weather_forecasts",
+    "gaia_weather_score_day1",
+    "gaia_weather_score_era5_final",
+    "gaia_weather_truth_sets",
+    "gaia_weather_truth_age_seconds",
+    "gaia_weather_truth_next_due_timestamp_seconds",
+    "gaia_verification_failures_total",
     "gaia_miner_requests_total",
+    "gaia_miner_request_seconds",
+    "gaia_miner_received_bytes_total",
+    "gaia_miner_communication_timeouts_total",
+    "gaia_source_requests_total",
+    "gaia_source_received_bytes_total",
+    "gaia_source_request_seconds_total",
     "gaia_chain_block",
     "gaia_weights_last_set_block",
+    "gaia_weights_last_set_timestamp_seconds",
+    "gaia_weights_submissions_total",
+    "gaia_weights_vectors_in_doubt",
+    "gaia_substrate_connection_status",
+    "gaia_substrate_failures_total",
+    "gaia_incident_open",
+    "gaia_last_success_timestamp_seconds",
+    "gaia_task_overdue",
+    "gaia_task_failures_total",
+    "gaia_task_skipped_total",
+    "gaia_disk_used_bytes",
+    "gaia_disk_free_bytes",
+    "gaia_disk_size_bytes",
     "gaia_errors_total",
     "gaia_unforeseen_errors_total",
+    "gaia_log_lines_total",
+    "gaia_update_available",
 }
 
 
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+def _sample(name: str, **labels: str) -> float:
+    value = REGISTRY.get_sample_value(name, labels)
+    assert value is not None, f"{name} {labels} does not exist"
+    return value
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def test_every_metric_has_its_name_and_the_type_that_the_name_tells() -> None:
+    lines = generate_latest(REGISTRY).decode().splitlines()
+
+    shown = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE")}
+    assert set(shown) == NAMES
+    assert {name for name in shown if name.endswith("_total")} == {
+        name for name, kind in shown.items() if kind == "counter"
+    }
 
 
-@pytest.fixture
-def quick_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of the standard library looks twice a second whether it should stop; here, oftener."""
-    often = partialmethod(BaseServer.serve_forever, poll_interval=0.01)
-    monkeypatch.setattr(BaseServer, "serve_forever", often)
+def test_no_series_tells_when_it_was_made() -> None:
+    assert "_created" not in generate_latest(REGISTRY).decode()
 
 
-@pytest.mark.usefixtures("quick_to_stop")
-def test_every_metric_is_served_under_its_name_and_with_its_unit() -> None:
-    port = _free_port()
-    stop = metrics.serve("127.0.0.1", port)
+def test_every_counter_with_labels_is_at_0_before_its_first_event() -> None:
+    families = list(text_string_to_metric_families(generate_latest(REGISTRY).decode()))
+    with_labels = {
+        family.name + "_total" for family in families if family.type == "counter" and family.samples
+    }
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        text = answer.read().decode()
-    stop()
-
-    served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE gaia_")}
-    assert {name for name in served if not name.endswith("_created")} == NAMES
+    # Those of jobs exist once a register is watched.
+    later = {"gaia_task_failures_total", "gaia_task_skipped_total"}
+    assert with_labels | later == {name for name in NAMES if name.endswith("_total")}
 
 
 @pytest.mark.parametrize("party", Party)
-def test_unforeseen_errors_of_every_party_are_served_before_the_first(party: Party) -> None:
-    value = REGISTRY.get_sample_value("gaia_unforeseen_errors_total", {"party": party.value})
+def test_unforeseen_error_of_every_party_is_shown(party: Party) -> None:
+    before = _sample("gaia_unforeseen_errors_total", party=party)
 
-    assert value is not None
+    UNFORESEEN[party] += 1
+
+    assert _sample("gaia_unforeseen_errors_total", party=party) == before + 1
 
 
-async def test_an_exception_that_no_border_foresaw_is_counted_by_the_observer(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    labels = {"party": Party.ARCHIVE.value}
-    monkeypatch.setattr(observer, "_LAG_PERIOD_S", 0.001)
-    monkeypatch.setattr(observer, "_LOOK_EVERY_S", 0.001)
-    pool: Any = SimpleNamespace(queue_depth=0, busy=0, healthy_seats=0, sandbox_level=0)
-    # An observer shows all that its process has met, be it before it looked.
-    shown = (REGISTRY.get_sample_value("gaia_unforeseen_errors_total", labels) or 0) + UNFORESEEN[
-        Party.ARCHIVE
-    ]
-    watching = asyncio.create_task(Observer(pool, _NoDatabase(), _no_metagraph(), tmp_path / "board").run())
+def test_exception_that_no_border_foresaw_is_counted_for_its_party() -> None:
+    before = _sample("gaia_unforeseen_errors_total", party="archive")
 
     with pytest.raises(TransientError), border(Party.ARCHIVE, "reading"):
         raise KeyError("step")
 
-    async with asyncio.timeout(patience(10)):
-        while REGISTRY.get_sample_value("gaia_unforeseen_errors_total", labels) != shown + 1:
-            await asyncio.sleep(0.001)
-    watching.cancel()
+    assert _sample("gaia_unforeseen_errors_total", party="archive") == before + 1
 
 
-class _NoDatabase(Database):
-    """Is away."""
+@pytest.mark.parametrize(
+    ("error_type", "shown"),
+    [
+        ("MinerFault", "MinerFault"),
+        ("DigestMismatch", "MinerFault"),
+        ("DeadlineExceeded", "DeadlineExceeded"),
+        ("QuarantinedError", "QuarantinedError"),
+        ("MemoryError", "other"),
+        ("TransientError", "other"),
+    ],
+)
+def test_failed_unit_is_counted_under_an_error_of_the_closed_set(error_type: str, shown: str) -> None:
+    labels = {"handler": "weather.score.day1", "error": shown}
+    before = _sample("gaia_compute_job_failures_total", **labels)
+    failure = Failure(error_type=error_type, message="why")
 
-    def __init__(self) -> None:
-        return
+    metrics.record_result(
+        a_unit(handler="weather.score.day1"), ResultUnit(job_id=JobId("job"), attempt=1, failure=failure)
+    )
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
-        raise OwnFailure("database")
-        yield
-
-
-def _no_metagraph() -> MetagraphKeeper:
-    source: Any = None
-    return MetagraphKeeper(source)
-
-
-@pytest.mark.usefixtures("quick_to_stop")
-def test_stopped_server_leaves_the_port_free() -> None:
-    port = _free_port()
-    metrics.serve("127.0.0.1", port)()
-
-    metrics.serve("127.0.0.1", port)()
+    assert _sample("gaia_compute_job_failures_total", **labels) == before + 1
 
 
-def test_taken_port_ends_with_its_own_exit_code(taken_port: int) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        metrics.serve("127.0.0.1", taken_port)
+def test_unit_of_a_handler_outside_weather_is_counted_as_other() -> None:
+    before = _sample("gaia_compute_job_duration_seconds_count", handler="other")
 
-    assert caught.value.exit_code is ExitCode.PORT_BUSY
-    assert str(caught.value) == (
-        f"GAIA_METRICS_PORT: port {taken_port} is in use on 127.0.0.1; choose a free port, or 0 for none."
+    metrics.record_result(
+        a_unit(handler="draw.history"), ResultUnit(job_id=JobId("job"), attempt=1, value={}, wall_s=2.0)
+    )
+
+    assert _sample("gaia_compute_job_duration_seconds_count", handler="other") == before + 1
+    assert (
+        REGISTRY.get_sample_value("gaia_compute_job_duration_seconds_count", {"handler": "draw.history"})
+        is None
     )
 
 
-def test_address_of_another_machine_names_the_host_setting() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        metrics.serve("192.0.2.1", _free_port())
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("TransientError", "TransientError"),
+        ("NoPlace", "DatabaseFailure"),
+        ("ConnectionLost", "DatabaseFailure"),
+        ("ZeroDivisionError", "other"),
+        ("SubnetMissing", "other"),
+    ],
+)
+def test_error_of_a_job_is_counted_under_a_type_of_the_closed_set(kind: str, shown: str) -> None:
+    before = _sample("gaia_errors_total", kind=shown)
 
-    assert caught.value.setting == "GAIA_METRICS_HOST"
+    metrics.count_error(kind)
+
+    assert _sample("gaia_errors_total", kind=shown) == before + 1
 
 
-def test_port_that_needs_privileges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+def test_warnings_and_worse_are_counted_by_level_and_lesser_lines_are_not() -> None:
+    configure_logging("INFO", "json", role="io_engine")
+    levels = ("warning", "error", "critical")
+    before = {level: _sample("gaia_log_lines_total", level=level) for level in levels}
+    logger = logging.getLogger("application")
 
-    monkeypatch.setattr(metrics, "start_http_server", refuse)
+    logger.info("run_opened")
+    logger.warning("step_postponed")
+    logger.error("job_crashed")
+    logger.error("job_ended")
 
-    with pytest.raises(ConfigurationError, match="port 80 needs privileges"):
-        metrics.serve("127.0.0.1", 80)
-
-
-def test_port_0_serves_nothing() -> None:
-    metrics.serve("127.0.0.1", 0)()
+    counted = {level: _sample("gaia_log_lines_total", level=level) - before[level] for level in levels}
+    assert counted == {"warning": 1, "error": 2, "critical": 0}

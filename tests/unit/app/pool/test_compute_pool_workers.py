@@ -13,17 +13,19 @@ import pytest
 
 from gaia.validator.app.meeting.rendezvous import Board, publish, short_directory
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.utils.identities import WorkerId
 from gaia.validator.utils.ipc_types import (
     Ack,
     Dismissed,
     Hello,
     LeaveRequest,
+    Retire,
     Welcome,
     WorkUnit,
     encode_frame,
 )
 from tests.support.patience import patience
-from tests.support.pool_meeting import PATIENCE_S, Meeting, Worker, a_unit, an_answer
+from tests.support.pool_meeting import FIRST, OTHER, PATIENCE_S, A, Meeting, Worker, a_unit, an_answer
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ async def test_stranger_is_hung_up_on(meeting: Meeting, nonsense: bytes) -> None
 
 
 async def test_worker_under_the_name_of_another_is_hung_up_on(meeting: Meeting) -> None:
-    publish(Board(workers={"0.1": os.getppid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+    publish(Board(workers={FIRST: os.getppid(), OTHER: os.getpid()}), meeting.path.parent / "board")
 
     impostor, honest = await meeting.join(seat=0), await meeting.join(seat=1)
 
@@ -60,15 +62,15 @@ async def test_worker_under_the_name_of_another_is_hung_up_on(meeting: Meeting) 
 
 
 async def test_worker_that_the_board_does_not_name_yet_is_admitted_once_it_does(meeting: Meeting) -> None:
-    publish(Board(workers={"1.1": os.getpid()}), meeting.path.parent / "board")
-    early = await meeting.join(holding="a", attempt=1)
+    publish(Board(workers={OTHER: os.getpid()}), meeting.path.parent / "board")
+    early = await meeting.join(holding=A, attempt=1)
     early.say(an_answer(), LeaveRequest(reason="drain"))
     asked = meeting.ask(a_unit())
     other = await meeting.join(seat=1)
     assert isinstance(await other.hear(), WorkUnit)
     assert meeting.pool.workers == 1
 
-    publish(Board(workers={"0.1": os.getpid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+    publish(Board(workers={FIRST: os.getpid(), OTHER: os.getpid()}), meeting.path.parent / "board")
 
     heard = {type(await early.hear()), type(await early.hear())}
     assert heard == {Ack, Dismissed}
@@ -139,7 +141,7 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "pool.sock"))
     silent = await asyncio.create_subprocess_exec("sleep", "60")
-    publish(Board(workers={"0.1": silent.pid}), tmp_path / "board")
+    publish(Board(workers={FIRST: silent.pid}), tmp_path / "board")
     pool = ComputePool(SimpleNamespace(unit_crash_limit=3, unit_timeout_s=0.01), tmp_path / "board")
 
     await pool.start(listener)
@@ -149,3 +151,44 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
     await pool.close()
     (folder / "pool.sock").unlink()
     folder.rmdir()
+
+
+async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -> None:
+    workers = await meeting.join(0), await meeting.join(1)
+    assert [await worker.hear_all() for worker in workers] == [Welcome(), Welcome()]
+    names: list[WorkerId] = sorted(meeting.pool._connections)
+    publish(Board(workers={name: 2**22 + at for at, name in enumerate(names)}), meeting.path.parent / "board")
+    before = meeting.pool.idle_workers()
+    asked = meeting.ask(a_unit())
+    (holder,) = await _holders(meeting)
+
+    during = meeting.pool.idle_workers()
+
+    assert before == {name: 2**22 + at for at, name in enumerate(names)}
+    assert during == {name: pid for name, pid in before.items() if name != holder}
+    # A cancelled unit would have its worker killed, which is this very process.
+    busy = workers[names.index(WorkerId(holder))]
+    assert isinstance(await busy.hear(), WorkUnit)
+    busy.say(an_answer())
+    await asked
+    for worker in workers:
+        await worker.hang_up()
+
+
+async def test_worker_that_is_to_be_replaced_is_told_so(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    assert await worker.hear_all() == Welcome()
+    (name,) = meeting.pool._connections
+
+    meeting.pool.retire(WorkerId(name))
+    meeting.pool.retire(WorkerId("9.9"))
+
+    assert await worker.hear() == Retire()
+    await worker.hang_up()
+
+
+async def _holders(meeting: Meeting) -> list[str]:
+    async with asyncio.timeout(patience(10.0)):
+        while not meeting.pool._ledger.holders:
+            await asyncio.sleep(0)
+    return list(meeting.pool._ledger.holders)

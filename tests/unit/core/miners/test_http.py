@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gaia.miner.sessions import write_certificate
-from gaia.validator.core.miners.http import MinerHttp, Reply, deadline
+from gaia.validator.core.miners.http import MINERS_TALLY, MinerHttp, Reply, deadline
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
 from tests.support.liars import beneath_tls, liar
@@ -64,6 +64,35 @@ async def test_body_within_the_limit_is_returned(serve: Serve, http: MinerHttp) 
     url = await serve(OK + b"Content-Length: 5\r\n\r\nhello")
 
     assert await http.exchange("GET", url, limit_bytes=5) == Reply(200, b"hello")
+
+
+async def test_bytes_of_every_body_are_counted_of_use_or_not(serve: Serve, http: MinerHttp) -> None:
+    before = dict(MINERS_TALLY.items())["received_bytes"]
+
+    await http.exchange("GET", await serve(OK + b"Content-Length: 5\r\n\r\nhello"), limit_bytes=5)
+    await http.exchange("GET", await serve(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"), limit_bytes=5)
+
+    assert dict(MINERS_TALLY.items())["received_bytes"] == before + 7
+
+
+async def test_answer_that_is_too_slow_is_a_timeout_and_a_broken_one_is_not(
+    serve: Serve, http: MinerHttp
+) -> None:
+    before = dict(MINERS_TALLY.items())["timeouts"]
+
+    with pytest.raises(MinerUnreachable):
+        await http.exchange("GET", await serve(OK + b"Content-Length: 50\r\n\r\nshort"), limit_bytes=500)
+    broken = dict(MINERS_TALLY.items())["timeouts"]
+    with pytest.raises(MinerUnreachable):
+        await http.exchange("GET", await serve(OK + b"\r\n", *[b"x"] * 50, pause_s=0.03), limit_bytes=500)
+    trickling = dict(MINERS_TALLY.items())["timeouts"]
+    silent = await serve(b"HTTP/1.1 ", b"200", pause_s=60.0)
+    with pytest.raises(MinerUnreachable):
+        async with deadline(0.05, "manifest"):
+            await http.exchange("GET", silent, limit_bytes=500)
+
+    assert (broken, trickling) == (before, before + 1)
+    assert dict(MINERS_TALLY.items())["timeouts"] == before + 2
 
 
 async def test_request_asks_for_identity_and_keeps_no_cookie(serve: Serve, http: MinerHttp) -> None:

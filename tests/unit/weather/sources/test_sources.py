@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.climatology import needed_chunks
 from gaia.tasks.defined_tasks.weather.sources.gfs import (
     NoaaGfsArchive,
@@ -22,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.sources.gfs import (
     select,
 )
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue
-from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, all_of
+from gaia.tasks.defined_tasks.weather.sources.transfer import RECEIVED_BYTES, SingleFlight, all_of
 from gaia.validator.core.clock import RealClock
 from gaia.validator.utils.errors import NotYetAvailable, OwnFailure, TransientError
 from gaia.validator.utils.settings.sources import SourcesSettings
@@ -170,6 +171,19 @@ async def test_answer_larger_than_expected_is_cut_off() -> None:
 
     with pytest.raises(TransientError, match="more than 99 bytes"):
         await transfer.request("GET", "http://source/", limit_bytes=99)
+
+
+async def test_bytes_of_a_source_are_counted_of_use_or_not(tmp_path: Path) -> None:
+    before = dict(RECEIVED_BYTES.items())
+
+    await a_transfer(lambda request: httpx.Response(200, content=b"x" * 100)).download(
+        "http://source/", tmp_path / "file", 100
+    )
+    await a_transfer(lambda request: httpx.Response(404, content=b"not there")).request(
+        "GET", "http://source/", limit_bytes=1
+    )
+
+    assert dict(RECEIVED_BYTES.items()) == {**before, ReferenceSource.GFS: before[ReferenceSource.GFS] + 109}
 
 
 async def test_source_that_dawdles_is_given_up_for_now() -> None:

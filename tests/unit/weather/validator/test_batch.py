@@ -78,11 +78,11 @@ def spoil(payload: Payload, kind: str) -> None:
 @pytest.mark.parametrize(
     ("how", "error_type", "words"),
     [
-        ("swapped", "MinerFault", "not what the manifest promised"),
-        ("nan", "MinerFault", "2t at lead 12 h holds values that are not finite"),
-        ("short", "MinerFault", "too short"),
-        ("endless", "MinerFault", "2t/1.0.0: blosc header is wrong in block size"),
-        ("slow", "MinerFault", "2t at lead 12 h"),
+        ("swapped", "DigestMismatch", "not what the manifest promised"),
+        ("nan", "ImplausibleValues", "2t at lead 12 h holds values that are not finite"),
+        ("short", "Undecodable", "too short"),
+        ("endless", "Undecodable", "2t/1.0.0: blosc header is wrong in block size"),
+        ("slow", "ImplausibleValues", "2t at lead 12 h"),
         ("unspooled", "OwnFailure", "cannot be read from the spool"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_field_that_takes_too_long_ends_its_own_forecast_alone(
     values = score_batch(together(alone))
 
     assert values["b"]["failure"] == {
-        "error_type": "MinerFault",
+        "error_type": "Undecodable",
         "message": "decoding 2t/1.0.0 took more than 0.04 s of CPU",
     }
     assert [values["a"], values["c"]] == honest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from gaia.validator.utils.errors import MinerFault, MissedByUs
+from gaia.validator.utils.errors import LateManifest, MissedByUs
 
 if TYPE_CHECKING:
     from gaia.validator.db.queries import Forecast
@@ -61,7 +61,7 @@ class FreezeWindow:
             If it was due in time, but the validator was away for too long.
         """
         if forecast.next_at > self.end_of(forecast):
-            raise MinerFault(f"no manifest within {self.length.total_seconds() / 3600:g} h")
+            raise LateManifest(f"no manifest within {self.length.total_seconds() / 3600:g} h")
         if now > self._latest(forecast):
             raise MissedByUs(
                 f"the validator did not ask between {forecast.next_at:%Y-%m-%d %H:%M} and {now:%Y-%m-%d %H:%M}"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gaia.validator.db import queries
-from gaia.validator.utils.errors import MinerFault, OwnFailure
+from gaia.validator.utils.errors import InvalidManifest, OwnFailure
+from gaia.validator.utils.log_context import shared_task
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Database
@@ -39,10 +40,10 @@ class Promises:
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append((forecast, future))
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = shared_task(self._read())
         files: dict[str, str] = json.loads(await future)["files"]
         if missing := [path for path in paths if path not in files]:
-            raise MinerFault(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
+            raise InvalidManifest(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")
         return {path: files[path] for path in paths}
 
     async def _read(self) -> None:

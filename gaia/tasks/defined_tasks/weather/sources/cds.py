@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import structlog
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.cds_jobs import Job, JobFile, Request
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, Reason, SourceRefusal, words_of
 from gaia.tasks.defined_tasks.weather.sources.transfer import (
@@ -30,6 +31,7 @@ from gaia.validator.utils.files import whole_file
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
@@ -105,7 +107,7 @@ class CdsEra5Archive:
         self._poll = timedelta(minutes=settings.era5_poll_minutes)
         self._retry = timedelta(minutes=settings.source_retry_minutes)
         self._clock = clock
-        self._transfer = Transfer("the Climate Data Store", settings.source_timeout_s)
+        self._transfer = Transfer("the Climate Data Store", settings.source_timeout_s, ReferenceSource.ERA5)
         self._flights = SingleFlight()
         self._closed: tuple[datetime, SourceRefusal] | None = None
         """End of the time without requests, and the refusal that started it."""
@@ -129,6 +131,10 @@ class CdsEra5Archive:
 
         with border(Party.ARCHIVE, f"ERA5 of {valid_time:%Y-%m-%dT%HZ}"):
             await self._flights.run(valid_time.isoformat(), (frozenset(fields), destination), transfer)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._transfer.close_idle()
 
     async def aclose(self) -> None:
         """Cancel open transfers and close all connections."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.utils.borders import Party, border
@@ -22,6 +23,7 @@ from gaia.validator.utils.files import whole_file
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.sources import SourcesSettings
 
 _METADATA = ".zmetadata"
@@ -54,7 +56,7 @@ class ZarrClimatologyArchive:
     def __init__(self, settings: SourcesSettings, clock: Clock) -> None:
         self._base = settings.climatology_url.rstrip("/")
         self._clock = clock
-        self._transfer = Transfer("the climatology", settings.source_timeout_s)
+        self._transfer = Transfer("the climatology", settings.source_timeout_s, ReferenceSource.CLIMATOLOGY)
         self._flights = SingleFlight()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
@@ -69,6 +71,10 @@ class ZarrClimatologyArchive:
 
         with border(Party.ARCHIVE, f"the climatology of {valid_time:%m-%dT%HZ}"):
             await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._transfer.close_idle()
 
     async def aclose(self) -> None:
         """Cancel open transfers and close all connections."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.gfs_layouts import GFS_LAYOUTS, GfsLayout
 from gaia.tasks.defined_tasks.weather.sources.refusals import Overdue, SourceRefusal
 from gaia.tasks.defined_tasks.weather.sources.transfer import SingleFlight, Transfer, all_of
@@ -22,6 +23,7 @@ from gaia.validator.utils.files import whole_file
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
@@ -71,7 +73,7 @@ class NoaaGfsArchive:
         self._clock = clock
         self._layouts = list(layouts)
         """Layouts in the order of trial; the last successful one comes first."""
-        self._transfer = Transfer("the GFS archive", settings.source_timeout_s)
+        self._transfer = Transfer("the GFS archive", settings.source_timeout_s, ReferenceSource.GFS)
         self._flights = SingleFlight()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
@@ -92,6 +94,10 @@ class NoaaGfsArchive:
         key = f"{init_time.isoformat()}+{lead_hours}"
         with border(Party.ARCHIVE, f"GFS of {key}"):
             await self._flights.run(key, (frozenset(fields), destination), transfer)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._transfer.close_idle()
 
     async def aclose(self) -> None:
         """Cancel open transfers and close all connections."""

@@ -7,15 +7,22 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal, refusal_of
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import whole_file
+from gaia.validator.utils.idle_connections import Connections, close_idle, transports_of
+from gaia.validator.utils.log_context import shared_task
+from gaia.validator.utils.tallies import Totals
 
 T = TypeVar("T")
+
+RECEIVED_BYTES: Final = Totals(ReferenceSource)
+"""Source -> bytes of the bodies that it sent to this process, whether they were of use or not."""
 
 _LOOPBACK: Mapping[str, None] = {"all://127.0.0.1": None, "all://localhost": None}
 
@@ -37,10 +44,19 @@ class Answer:
 
 
 class Transfer:
-    """Sends HTTP requests to one source; each takes at most `timeout_s` in total."""
+    """Sends HTTP requests to one source; each takes at most `timeout_s` in total.
 
-    def __init__(self, source: str, timeout_s: float) -> None:
+    Parameters
+    ----------
+    source
+        Name of the source in sentences.
+    counted_as
+        The source whose bytes these are.
+    """
+
+    def __init__(self, source: str, timeout_s: float, counted_as: ReferenceSource) -> None:
         self._source = source
+        self._counted_as = counted_as
         self._timeout_s = timeout_s
         self._client: httpx.AsyncClient | None = None
 
@@ -70,6 +86,7 @@ class Transfer:
             content = bytearray()
             async for part in response.aiter_raw():
                 content += part
+                RECEIVED_BYTES.add(self._counted_as, len(part))
                 if not is_wanted and len(content) > _REASON_LIMIT_BYTES:
                     break
                 if is_wanted:
@@ -96,6 +113,7 @@ class Transfer:
             with whole_file(destination) as file:
                 async for part in response.aiter_raw():
                     received += len(part)
+                    RECEIVED_BYTES.add(self._counted_as, len(part))
                     self._require_within(received, size_bytes, url)
                     file.write(part)
                 if received != size_bytes:
@@ -104,6 +122,10 @@ class Transfer:
     def refusal(self, answer: Answer, asked: str) -> SourceRefusal:
         """Return the error that an unexpected answer means."""
         return refusal_of(self._source, answer.status, answer.headers, answer.content, asked)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await close_idle([] if self._client is None else transports_of(self._client))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -204,7 +226,7 @@ class SingleFlight:
         while (flight := self._flights.get(key)) is not None and flight[0] != request:
             await asyncio.wait([flight[1]])
         if flight is None:
-            task = asyncio.create_task(transfer())
+            task = shared_task(transfer())
             self._flights[key] = (request, task)
             task.add_done_callback(lambda done: self._landed(key, done))
         else:

@@ -19,7 +19,7 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import (
 from gaia.tasks.defined_tasks.weather.validator.measures import References
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path
-from gaia.validator.utils.errors import MinerFault, OwnFailure
+from gaia.validator.utils.errors import ImplausibleValues, MinerFault, OwnFailure
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.units import LeadUnit
@@ -111,10 +111,10 @@ def require_plausible(smallest: float, largest: float, name: str, what: str, *, 
         If a value is not finite or outside the limits; names `what`.
     """
     if not is_finite:
-        raise MinerFault(f"{what} holds values that are not finite")
+        raise ImplausibleValues(f"{what} holds values that are not finite")
     variable = VARIABLES[variable_of(name)]
     if smallest < variable.minimum or largest > variable.maximum:
-        raise MinerFault(
+        raise ImplausibleValues(
             f"{what} reaches from {smallest:g} to {largest:g} {variable.unit}, "
             f"outside {variable.minimum:g} to {variable.maximum:g}"
         )

@@ -6,7 +6,7 @@ from gaia.tasks.defined_tasks.weather.units import Verified, VerifyForecast
 from gaia.tasks.defined_tasks.weather.validator.reading.chunks import MinerStore, check_metadata
 from gaia.tasks.defined_tasks.weather.validator.reading.frames import check_frame
 from gaia.tasks.defined_tasks.weather.variables import VARIABLES
-from gaia.validator.utils.errors import MinerFault
+from gaia.validator.utils.errors import InvalidManifest
 
 _METADATA = ".zarray"
 
@@ -36,6 +36,6 @@ def forecast_verify(unit: VerifyForecast) -> Verified:
             compressors[variable] = check_metadata(content, variable, store.contract)
         elif not name.startswith("."):
             if variable not in compressors:
-                raise MinerFault(f"{variable}/{_METADATA} is not in the manifest")
+                raise InvalidManifest(f"{variable}/{_METADATA} is not in the manifest")
             check_frame(content, path, store.contract.field_bytes, compressors[variable])
     return Verified(verified=len(store.digests), bytes=total)

@@ -15,7 +15,7 @@ import msgspec
 from gaia.tasks.defined_tasks.weather.wire.messages import printable
 from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import MinerFault
+from gaia.validator.utils.errors import InvalidManifest, MinerFault
 
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "manifest.sig"
@@ -107,15 +107,19 @@ def require_store_path(path: str) -> str:
 
 def _verified(content: bytes, signature: bytes, claimed_sha256: str, miner_hotkey: str) -> FrozenManifest:
     if len(content) > MAX_MANIFEST_BYTES:
-        raise MinerFault(f"manifest of {len(content)} bytes exceeds {MAX_MANIFEST_BYTES}")
+        raise InvalidManifest(f"manifest of {len(content)} bytes exceeds {MAX_MANIFEST_BYTES}")
     digest = hashlib.sha256(content).hexdigest()
     if digest != claimed_sha256.lower():
-        raise MinerFault(f"manifest has sha256 {digest}, the miner claimed {printable(claimed_sha256, 64)}")
+        raise InvalidManifest(
+            f"manifest has sha256 {digest}, the miner claimed {printable(claimed_sha256, 64)}"
+        )
     manifest = _parse(content)
     if manifest.signer_hotkey_ss58 != miner_hotkey:
-        raise MinerFault(f"manifest is signed by {printable(manifest.signer_hotkey_ss58)}, not the miner")
+        raise InvalidManifest(
+            f"manifest is signed by {printable(manifest.signer_hotkey_ss58)}, not the miner"
+        )
     if not _is_signed(content, signature, miner_hotkey):
-        raise MinerFault("manifest signature is not the miner's")
+        raise InvalidManifest("manifest signature is not the miner's")
     return FrozenManifest(files=manifest.files, sha256=digest)
 
 
@@ -125,26 +129,26 @@ def _parse(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
         strict_json(content)
     except (ValueError, RecursionError) as error:
-        raise MinerFault(f"manifest cannot be read: {printable(str(error))}") from error
+        raise InvalidManifest(f"manifest cannot be read: {printable(str(error))}") from error
     if manifest.manifest_schema_version != SCHEMA_VERSION:
-        raise MinerFault(f"manifest has schema {printable(manifest.manifest_schema_version)}")
+        raise InvalidManifest(f"manifest has schema {printable(manifest.manifest_schema_version)}")
     if manifest.chunk_hash_algorithm != "sha256":
-        raise MinerFault(f"manifest hashes with {printable(manifest.chunk_hash_algorithm)}, not sha256")
+        raise InvalidManifest(f"manifest hashes with {printable(manifest.chunk_hash_algorithm)}, not sha256")
     _require_files(manifest.files)
     return manifest
 
 
 def _require_files(files: Mapping[str, str]) -> None:
     if not 0 < len(files) <= MAX_FILES:
-        raise MinerFault(f"manifest names {len(files)} files, not 1 to {MAX_FILES}")
+        raise InvalidManifest(f"manifest names {len(files)} files, not 1 to {MAX_FILES}")
     for path in files:
         require_store_path(path)
         if path in (MANIFEST_NAME, SIGNATURE_NAME):
-            raise MinerFault(f"manifest names {path}, which cannot hold its own digest")
+            raise InvalidManifest(f"manifest names {path}, which cannot hold its own digest")
         folder = path.rpartition("/")[0]
         while folder:
             if folder in files:
-                raise MinerFault(f"manifest names {folder} both as file and as folder")
+                raise InvalidManifest(f"manifest names {folder} both as file and as folder")
             folder = folder.rpartition("/")[0]
 
 

@@ -17,7 +17,7 @@ from gaia.tasks.defined_tasks.weather.validator.reading.frames import COMPRESSOR
 from gaia.tasks.defined_tasks.weather.variables import GRIDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, file_digest, metadata_path
 from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
-from gaia.validator.utils.errors import MinerFault, OwnFailure
+from gaia.validator.utils.errors import DigestMismatch, InvalidMetadata, MinerFault, OwnFailure, Undecodable
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.units import ForecastUnit, ScoreLead, SpooledUnit
@@ -115,10 +115,10 @@ class MinerStore:
         """
         promised = self.digests.get(path)
         if promised is None:
-            raise MinerFault(f"{path} is not in the manifest")
+            raise DigestMismatch(f"{path} is not in the manifest")
         content = self._content(path)
         if file_digest(path, content) != promised:
-            raise MinerFault(f"{path} is not what the manifest promised")
+            raise DigestMismatch(f"{path} is not what the manifest promised")
         return content
 
     def read_field(self, field: str, lead_hours: int, out: Field) -> Field:
@@ -161,7 +161,7 @@ class MinerStore:
             # The download detects a miner that withholds a file; a file missing here is our disk's fault.
             raise OwnFailure(f"{path} cannot be read from the spool: {error}") from error
         if len(content) > limit:
-            raise MinerFault(f"{path} is longer than {limit} bytes")
+            raise Undecodable(f"{path} is longer than {limit} bytes")
         return content
 
 
@@ -186,11 +186,11 @@ def check_metadata(content: bytes, variable: str, contract: Contract) -> str:
     }
     for key, wanted in fixed.items():
         if not _same(found[key], wanted):
-            raise MinerFault(f"{variable}/.zarray: {key} must be {json.dumps(wanted)}")
+            raise InvalidMetadata(f"{variable}/.zarray: {key} must be {json.dumps(wanted)}")
     if found.get("dimension_separator", ".") != ".":
-        raise MinerFault(f'{variable}/.zarray: dimension_separator must be "."')
+        raise InvalidMetadata(f'{variable}/.zarray: dimension_separator must be "."')
     if isinstance(found["fill_value"], (dict, list)):
-        raise MinerFault(f"{variable}/.zarray: fill_value must be a single value")
+        raise InvalidMetadata(f"{variable}/.zarray: fill_value must be a single value")
     return _compressor(found["compressor"], variable)
 
 
@@ -215,10 +215,10 @@ def decode(frame: bytes, path: str, out: Field, clock: Callable[[], float] = tim
         try:
             blosc.decompress(frame, out)
         except (RuntimeError, ValueError) as error:
-            raise MinerFault(f"{path} cannot be decoded: {error}") from error
+            raise Undecodable(f"{path} cannot be decoded: {error}") from error
         if clock() - begun <= FIELD_CPU_S:
             return out
-    raise MinerFault(f"decoding {path} took more than {FIELD_CPU_S:g} s of CPU")
+    raise Undecodable(f"decoding {path} took more than {FIELD_CPU_S:g} s of CPU")
 
 
 def _inside(path: str) -> PurePosixPath:
@@ -230,27 +230,29 @@ def _inside(path: str) -> PurePosixPath:
 
 def _parse(content: bytes, variable: str) -> dict[str, object]:
     if len(content) > METADATA_MAX_BYTES:
-        raise MinerFault(f"{variable}/.zarray is longer than {METADATA_MAX_BYTES} bytes")
+        raise InvalidMetadata(f"{variable}/.zarray is longer than {METADATA_MAX_BYTES} bytes")
     try:
         found = strict_json(content)
     except (ValueError, RecursionError) as error:
-        raise MinerFault(f"{variable}/.zarray is not JSON: {type(error).__name__}") from error
+        raise InvalidMetadata(f"{variable}/.zarray is not JSON: {type(error).__name__}") from error
     if not isinstance(found, dict):
-        raise MinerFault(f"{variable}/.zarray is not an object")
+        raise InvalidMetadata(f"{variable}/.zarray is not an object")
     if not _KEYS <= set(found) <= _KEYS | _OPTIONAL_KEYS:
-        raise MinerFault(f"{variable}/.zarray has other keys than a plain array")
+        raise InvalidMetadata(f"{variable}/.zarray has other keys than a plain array")
     return found
 
 
 def _compressor(found: Any, variable: str) -> str:
     if not isinstance(found, dict) or set(found) != _COMPRESSOR_KEYS or found["id"] != "blosc":
-        raise MinerFault(f"{variable}/.zarray: compressor must be blosc and nothing else")
+        raise InvalidMetadata(f"{variable}/.zarray: compressor must be blosc and nothing else")
     name = found["cname"]
     if not isinstance(name, str) or name not in COMPRESSORS:
-        raise MinerFault(f"{variable}/.zarray: compressor must be one of {', '.join(sorted(COMPRESSORS))}")
+        raise InvalidMetadata(
+            f"{variable}/.zarray: compressor must be one of {', '.join(sorted(COMPRESSORS))}"
+        )
     numbers = (found["clevel"], found["shuffle"], found["blocksize"])
     if not all(type(number) is int for number in numbers) or found["shuffle"] not in _BLOSC_SHUFFLES:
-        raise MinerFault(f"{variable}/.zarray: compressor settings are not blosc's")
+        raise InvalidMetadata(f"{variable}/.zarray: compressor settings are not blosc's")
     return name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gaia.validator.utils.errors import MinerFault
+from gaia.validator.utils.errors import Undecodable
 
 COMPRESSORS = {"lz4": 1, "zstd": 4}
 """Allowed inner codecs, and their numbers in a blosc header."""
@@ -61,7 +61,7 @@ def check_frame(frame: bytes, path: str, size: int, compressor: str | None = Non
         If the frame is not one field as a blosc writer packs it with an allowed codec.
     """
     if len(frame) < HEADER_BYTES:
-        raise MinerFault(f"{path} is too short for a blosc frame")
+        raise Undecodable(f"{path} is too short for a blosc frame")
     version, _, flags, item_bytes, found_size, block_bytes, packed_bytes = _HEADER.unpack_from(frame)
     codec = {number: name for name, number in COMPRESSORS.items()}.get(flags >> 5)
     is_plain = bool(flags & _STORED_PLAIN)
@@ -78,7 +78,7 @@ def check_frame(frame: bytes, path: str, size: int, compressor: str | None = Non
     }
     wrong = [name for name, is_wrong in faults.items() if is_wrong]
     if wrong:
-        raise MinerFault(f"{path}: blosc header is wrong in {', '.join(wrong)}")
+        raise Undecodable(f"{path}: blosc header is wrong in {', '.join(wrong)}")
     if is_plain:
         return
     for begin, end, out_bytes in _streams(frame, path, size, block_bytes, splits):
@@ -92,13 +92,13 @@ def _streams(frame: bytes, path: str, size: int, block_bytes: int, splits: int) 
     count = -(-size // block_bytes)
     position = HEADER_BYTES + 4 * count
     if position > len(frame):
-        raise MinerFault(f"{path}: blosc frame has no room for its {count} blocks")
+        raise Undecodable(f"{path}: blosc frame has no room for its {count} blocks")
     starts = np.frombuffer(frame, "<i4", count, HEADER_BYTES)
     # Writers with several threads store blocks in the order of completion.
     for number in np.argsort(starts, kind="stable").tolist():
         begin = int(starts[number])
         if begin != position:
-            raise MinerFault(f"{path}: blosc blocks do not adjoin: one begins at {begin}, not at {position}")
+            raise Undecodable(f"{path}: blosc blocks do not adjoin: one begins at {begin}, not at {position}")
         out_bytes = min(block_bytes, size - number * block_bytes)
         # A short last block is always one stream.
         parts = splits if out_bytes == block_bytes else 1
@@ -107,18 +107,18 @@ def _streams(frame: bytes, path: str, size: int, block_bytes: int, splits: int) 
             yield stream
             position = stream[1]
     if position != len(frame):
-        raise MinerFault(f"{path}: blosc blocks end at {position} of {len(frame)} bytes")
+        raise Undecodable(f"{path}: blosc blocks end at {position} of {len(frame)} bytes")
 
 
 def _stream_at(frame: bytes, path: str, position: int, out_bytes: int) -> Stream:
     begin = position + _LENGTH.size
     if begin > len(frame):
-        raise MinerFault(f"{path}: a blosc stream lies outside its frame")
+        raise Undecodable(f"{path}: a blosc stream lies outside its frame")
     (length,) = _LENGTH.unpack_from(frame, position)
     if not 0 < length <= out_bytes:
-        raise MinerFault(f"{path}: a blosc stream is {length} bytes long, but decodes to {out_bytes}")
+        raise Undecodable(f"{path}: a blosc stream is {length} bytes long, but decodes to {out_bytes}")
     if begin + length > len(frame):
-        raise MinerFault(f"{path}: a blosc stream lies outside its frame")
+        raise Undecodable(f"{path}: a blosc stream lies outside its frame")
     return begin, begin + length, out_bytes
 
 
@@ -127,7 +127,7 @@ def _check_zstd(frame: bytes, path: str, begin: int, end: int, out_bytes: int) -
     position = begin + _ZSTD_START.size
     magic, descriptor = _ZSTD_START.unpack_from(frame, begin) if position <= end else (0, 0)
     if magic != _ZSTD_MAGIC:
-        raise MinerFault(f"{path}: a stream is no zstd frame")
+        raise Undecodable(f"{path}: a stream is no zstd frame")
     is_single_segment = descriptor >> 5 & 1
     position += 1 - is_single_segment
     position += (0, 1, 2, 4)[descriptor & 3]
@@ -137,10 +137,12 @@ def _check_zstd(frame: bytes, path: str, begin: int, end: int, out_bytes: int) -
         kind, length = header >> 1 & 3, header >> 3
         position += 3 + (1 if kind == _ZSTD_RLE else length)
         if position > end or kind == _ZSTD_RESERVED:
-            raise MinerFault(f"{path}: a zstd block lies outside its stream")
+            raise Undecodable(f"{path}: a zstd block lies outside its stream")
         if header & 1:
             break
     else:
-        raise MinerFault(f"{path}: a stream has too many zstd blocks for the {out_bytes} bytes it decodes to")
+        raise Undecodable(
+            f"{path}: a stream has too many zstd blocks for the {out_bytes} bytes it decodes to"
+        )
     if position + (4 if descriptor & 4 else 0) != end:
-        raise MinerFault(f"{path}: a stream goes on behind its zstd frame")
+        raise Undecodable(f"{path}: a stream goes on behind its zstd frame")

@@ -1,0 +1,142 @@
+"""The command runbook: looks at everything that an alert's page names, and says which cause holds."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gaia.cli import tables
+from gaia.cli.runbooks.facts import gather
+from gaia.cli.runbooks.table import PREFIX, RUNBOOKS, named
+from gaia.cli.select import NotThere
+from gaia.localnet.options import Options
+from gaia.validator.app.startup.reading import read_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gaia.cli.runbooks.branch import Branch, Runbook
+    from gaia.cli.source import Source
+    from gaia.validator.utils.config import Settings
+
+NOTHING = "None of the causes on the page holds now: the fault may be over."
+AFTER = "Read the log lines of level warning and above from the time of the alert."
+_TO_CALL = {str(IPv4Address(0)): "127.0.0.1", "::": "[::1]"}
+"""Address to listen at everywhere -> address to call."""
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A cause that holds."""
+
+    cause: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Answer of the command; its fields are the members of the object that `--json` prints."""
+
+    alert: str
+    meaning: str
+    impact: str
+    findings: Sequence[Finding]
+    """Causes that hold, the most likely one first."""
+    looked_at: int
+    """Number of causes that were looked at."""
+
+
+def runbook(source: Source, arguments: argparse.Namespace) -> int:
+    """Say which causes of an alert hold now, or list the alerts; return 1 if a cause holds."""
+    if arguments.alert is None:
+        return _list(as_json=arguments.json)
+    wanted = named(arguments.alert)
+    if wanted is None:
+        close = difflib.get_close_matches(arguments.alert.removeprefix(PREFIX), RUNBOOKS, n=1)
+        hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
+        raise NotThere(f"no alert is called {arguments.alert}; {hint}")
+    settings = _settings_of(source, arguments.state)
+    endpoint = _rehearsed(source.data_dir) if settings is None else endpoint_of(settings)
+    diagnosis = _diagnosed(wanted, source, settings, arguments.metrics_url or endpoint)
+    if arguments.json:
+        tables.print_json(diagnosis)
+    else:
+        tables.print_lines(*_lines(diagnosis))
+    return 1 if diagnosis.findings else 0
+
+
+def _diagnosed(wanted: Runbook, source: Source, settings: Settings | None, endpoint: str) -> Diagnosis:
+    facts = gather(source, settings, endpoint)
+    looks: list[tuple[Branch, str]] = [(branch, branch.look(facts)) for branch in wanted.branches]
+    return Diagnosis(
+        alert=PREFIX + wanted.alert,
+        meaning=wanted.meaning,
+        impact=wanted.impact,
+        findings=[
+            Finding(cause=branch.sentence, evidence=evidence, remedy=branch.remedy)
+            for branch, evidence in looks
+            if evidence
+        ],
+        looked_at=len(looks),
+    )
+
+
+def _settings_of(source: Source, state_dir: Path | None) -> Settings | None:
+    """Return the settings of the validator; None for a rehearsal, whose settings are its own."""
+    if state_dir is not None:
+        return None
+    settings = read_settings()
+    return settings if settings.data_dir.resolve() == source.data_dir else None
+
+
+def endpoint_of(settings: Settings) -> str:
+    """Return the address of the metrics; empty if none are served."""
+    if not settings.metrics_port:
+        return ""
+    given = settings.metrics_host
+    host = _TO_CALL.get(given, f"[{given}]" if ":" in given else given)
+    return f"http://{host}:{settings.metrics_port}/metrics"
+
+
+def _rehearsed(data_dir: Path) -> str:
+    """Return the address of a rehearsal's metrics; empty if none are known."""
+    try:
+        port = Options.load(data_dir.parent).metrics_port
+    except (OSError, msgspec.MsgspecError):
+        return ""
+    return f"http://127.0.0.1:{port}/metrics" if port else ""
+
+
+def _list(*, as_json: bool) -> int:
+    if as_json:
+        tables.print_json({PREFIX + alert: each.meaning for alert, each in RUNBOOKS.items()})
+    else:
+        tables.print_lines(*(f"{PREFIX}{alert}: {each.meaning}" for alert, each in RUNBOOKS.items()))
+    return 0
+
+
+def _lines(diagnosis: Diagnosis) -> list[str]:
+    lines = [diagnosis.alert, f"  {diagnosis.meaning}", f"  {diagnosis.impact}", ""]
+    for finding in diagnosis.findings:
+        lines += [f"{finding.cause}", f"  seen    {finding.evidence}", f"  remedy  {_plain(finding.remedy)}"]
+    if not diagnosis.findings:
+        lines += [NOTHING, f"  remedy  {AFTER}"]
+    return lines
+
+
+def _plain(remedy: str) -> str:
+    """Return a remedy for a terminal: links have their names, and code has no quotes.
+
+    >>> _plain("Set `GAIA_SANDBOX`. See [Run on a cluster](../how-to/run-on-a-cluster.md).")
+    'Set GAIA_SANDBOX. See Run on a cluster.'
+    """
+    return _LINK.sub(r"\1", remedy).replace("`", "")

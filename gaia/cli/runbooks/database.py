@@ -1,0 +1,85 @@
+"""Runbooks about the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gaia.cli.runbooks import shared
+from gaia.cli.runbooks.branch import Branch, Runbook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gaia.cli.runbooks.facts import Facts
+
+
+def _all_in_use(facts: Facts) -> str:
+    active, most = facts.total("gaia_db_connections_active"), facts.total("gaia_db_connections_max")
+    return f"{active:.0f} of {most:.0f} connections are in use" if most and active >= 0.75 * most else ""
+
+
+def _failed(kind: str) -> Callable[[Facts], str]:
+    def look(facts: Facts) -> str:
+        count = facts.total("gaia_db_failures_total", kind=kind)
+        return f"{count:.0f} since the start" if count else ""
+
+    return look
+
+
+ALL_IN_USE = Branch(
+    sentence="The pool of connections is too small for the work.",
+    remedy="Raise `GAIA_DATABASE_POOL_SIZE`, if the server allows that many connections.",
+    look=_all_in_use,
+)
+REFUSED = Branch(
+    sentence="The database refuses statements.",
+    remedy="The schema may be of another release: restart, which brings it up to date. Else report the SQLSTATE in the log.",
+    look=_failed("StatementRefused"),
+)
+NO_PLACE = Branch(
+    sentence="Transactions waited in vain for a connection.",
+    remedy="See whether a session blocks others. Else raise `GAIA_DATABASE_POOL_SIZE`.",
+    look=_failed("NoPlace"),
+)
+LOST = Branch(
+    sentence="Connections to the database were lost.",
+    remedy="Look into the log of the server: it was restarted, ran out of memory, or ended the sessions.",
+    look=_failed("ConnectionLost"),
+)
+OTHERWISE = Branch(
+    sentence="The database is overloaded, or its disk fails.",
+    remedy="Look into the log of the server, and at its disk and load.",
+    look=_failed("DatabaseFailure"),
+)
+
+RUNBOOKS: Final = (
+    Runbook(
+        alert="DatabaseConnectionsHigh",
+        meaning="More than three quarters of the connections of the pool have been in use for ten minutes.",
+        impact="Steps wait for a connection. None is lost.",
+        branches=(*shared.RUNNING, shared.DATABASE_AWAY, shared.BLOCKED, shared.HOST_BUSY, ALL_IN_USE),
+    ),
+    Runbook(
+        alert="DatabaseConnectionsExhausted",
+        meaning="All connections of the pool are in use.",
+        impact="Further steps fail after `GAIA_DATABASE_TIMEOUT_S`, and are tried again. No miner pays for it.",
+        branches=(*shared.RUNNING, shared.DATABASE_AWAY, shared.BLOCKED, shared.HOST_BUSY, ALL_IN_USE),
+    ),
+    Runbook(
+        alert="DatabaseFailures",
+        meaning="Transactions fail again and again. Conflicts are not counted, because they are repeated at once.",
+        impact="Nothing can be recorded: runs do not open, and no weights are set. No miner pays for it.",
+        branches=(
+            shared.STOPPED,
+            shared.DATABASE_AWAY,
+            shared.POSTGRES_DOWN,
+            shared.DISK_FULL,
+            shared.FROZEN,
+            shared.BLOCKED,
+            REFUSED,
+            NO_PLACE,
+            LOST,
+            OTHERWISE,
+        ),
+    ),
+)

@@ -1,0 +1,199 @@
+"""What a diagnosis looks at: metrics, processes, database, data folder and settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import psutil
+
+from gaia.cli.runbooks.samples import Samples, scrape
+from gaia.validator.app.meeting.heartbeat import last_beat
+from gaia.validator.app.meeting.rendezvous import (
+    Board,
+    DeathReport,
+    board_path,
+    heartbeat_path,
+    read_board,
+)
+from gaia.validator.db import history, sessions
+from gaia.validator.db.history import RunSummary
+from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt, VectorRow
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError
+
+if TYPE_CHECKING:
+    from gaia.cli.source import Source
+    from gaia.validator.db.connection import Connection
+
+Answer = TypeVar("Answer")
+
+ENGINE, SIGNER, WORKER, POSTGRES = "io_engine", "chain_signer", "compute_worker", "postgres"
+_RECENT_S = 3600.0
+_CPU_LOOK_S = 1.0
+_CLOCK_SLACK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What the database says."""
+
+    runs: Sequence[RunSummary]
+    newest_vector: VectorRow | None
+    doubts: Sequence[VectorInDoubt]
+    incidents: Sequence[IncidentRow]
+    awaited: Sequence[AwaitedRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known about a validator at one moment."""
+
+    data_dir: Path
+    settings: Settings | None
+    """None where the data folder was named by --state: a rehearsal's settings are its own."""
+    endpoint: str
+    """Address of the metrics; empty: none is known."""
+    samples: Samples | None
+    """None: the endpoint does not answer."""
+    endpoint_error: str
+    board: Board
+    processes: Mapping[int, psutil.Process]
+    """Living processes of the board."""
+    heartbeat_age_s: float | None
+    """Time since the IO-Engine's last heartbeat; None if it lives not, or never beat."""
+    cpu: Mapping[int, float]
+    """Pid -> cores in use during one second."""
+    blocked: Sequence[BlockedRow]
+    """Sessions that wait for a lock. They are read first, because a locked table cannot be read."""
+    rows: Rows | None
+    database_error: str
+    """Why the database does not answer; empty if it does, even if a table is locked."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of the validator's calendar, which a rehearsal simulates."""
+        told = self.samples.value("gaia_clock_timestamp_seconds") if self.samples else None
+        return datetime.fromtimestamp(told or time.time(), UTC)
+
+    def pids(self, role: str) -> list[int]:
+        """Return the living processes of a role."""
+        if role == WORKER:
+            return [pid for pid in self.board.workers.values() if pid in self.processes]
+        return [pid for name, pid in self.board.processes.items() if name == role and pid in self.processes]
+
+    def roles(self) -> dict[int, str]:
+        """Return pid -> role of each living process; a worker has its name too."""
+        names = {pid: role for role, pid in self.board.processes.items()}
+        names |= {pid: f"{WORKER} {name}" for name, pid in self.board.workers.items()}
+        return {pid: name for pid, name in names.items() if pid in self.processes}
+
+    def deaths(self) -> list[DeathReport]:
+        """Return the unplanned deaths of the last hour, newest first."""
+        return [death for death in reversed(self.board.deaths) if time.time() - death.at < _RECENT_S]
+
+    def memory(self) -> dict[str, int]:
+        """Return name of a process -> resident bytes with those of its children, largest first."""
+        sizes = {name: _resident(self.processes[pid]) for pid, name in self.roles().items()}
+        return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
+
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric; 0 if it is not known."""
+        return (self.samples.value(name, **labels) or 0.0) if self.samples else 0.0
+
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """Return value of `label` -> sum of a metric, where that is not 0, largest first."""
+        found = self.samples.by(name, label, **labels) if self.samples else {}
+        return {key: value for key, value in found.items() if value}
+
+
+def gather(source: Source, settings: Settings | None, endpoint: str) -> Facts:
+    """Look at everything once; what cannot be read is a fact too."""
+    answer: Samples | str = scrape(endpoint) if endpoint else ""
+    board_file = board_path(source.data_dir)
+    board = read_board(board_file)
+    processes = _living(board, board_file)
+    cpu = _cores(processes)
+    blocked, error = _read(source, sessions.blocked)
+    rows = None if error else _read(source, _rows)[0]
+    engine = board.processes.get(ENGINE)
+    return Facts(
+        data_dir=source.data_dir,
+        settings=settings,
+        endpoint=endpoint,
+        samples=answer if isinstance(answer, Samples) else None,
+        endpoint_error=answer if isinstance(answer, str) else "",
+        board=board,
+        processes=processes,
+        heartbeat_age_s=_silence(source.data_dir, engine) if engine in processes else None,
+        cpu=cpu,
+        blocked=blocked or (),
+        rows=rows,
+        database_error=error,
+    )
+
+
+async def _rows(connection: Connection) -> Rows:
+    return Rows(
+        runs=await history.run_summaries(connection),
+        newest_vector=await history.newest_vector(connection),
+        doubts=await history.vectors_in_doubt(connection),
+        incidents=await history.incidents(connection),
+        awaited=await history.awaited(connection),
+    )
+
+
+def _read(source: Source, query: Callable[[Connection], Awaitable[Answer]]) -> tuple[Answer | None, str]:
+    """Return what `query` reads, or None and the reason why it cannot."""
+    try:
+        return source.read(query), ""
+    except GaiaError as error:
+        return None, str(error) or type(error).__name__
+
+
+def _living(board: Board, board_file: Path) -> dict[int, psutil.Process]:
+    """Return the processes of the board that live; a younger process has a pid anew and is another."""
+    found: dict[int, psutil.Process] = {}
+    for pid in (*board.processes.values(), *board.workers.values()):
+        with suppress(psutil.Error, FileNotFoundError):
+            process = psutil.Process(pid)
+            is_ours = process.create_time() <= board_file.stat().st_mtime + _CLOCK_SLACK_S
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                found[pid] = process
+    return found
+
+
+def _cores(processes: Mapping[int, psutil.Process]) -> dict[int, float]:
+    before = {pid: _cpu_seconds(process) for pid, process in processes.items()}
+    began = time.monotonic()
+    if processes:
+        time.sleep(_CPU_LOOK_S)
+    lasted = time.monotonic() - began
+    return {pid: (_cpu_seconds(process) - before[pid]) / lasted for pid, process in processes.items()}
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    with suppress(psutil.Error):
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += each.memory_info().rss
+    return total
+
+
+def _silence(data_dir: Path, pid: int) -> float | None:
+    beat = last_beat(heartbeat_path(data_dir), pid)
+    return None if beat is None else time.monotonic() - beat

@@ -1,0 +1,133 @@
+"""Runbooks about weights and the chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gaia.cli.runbooks import shared
+from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.validator.db.states import VectorState
+
+if TYPE_CHECKING:
+    from gaia.cli.runbooks.facts import Facts
+
+
+def _dry_run(facts: Facts) -> str:
+    return "GAIA_DRY_RUN is on" if facts.settings is not None and facts.settings.dry_run else ""
+
+
+def _failing(facts: Facts) -> str:
+    incidents = [row for row in facts.rows.incidents if row.party == "weights"] if facts.rows else []
+    return (
+        f"since {incidents[0].began_at:%Y-%m-%d %H:%MZ}: {shared.one_line(incidents[0].evidence)}"
+        if incidents
+        else ""
+    )
+
+
+def _refused(facts: Facts) -> str:
+    newest = facts.rows.newest_vector if facts.rows else None
+    is_failed = newest is not None and newest.state in (VectorState.FAILED, VectorState.LOST)
+    return (
+        f"epoch {newest.epoch} {newest.state}: {shared.one_line(newest.error or '')}"
+        if newest and is_failed
+        else ""
+    )
+
+
+def _no_scores(facts: Facts) -> str:
+    is_bare = facts.rows is not None and not any(run.has_scores for run in facts.rows.runs)
+    return "no forecast of any run is scored" if is_bare else ""
+
+
+def _held(facts: Facts) -> str:
+    held = facts.total("gaia_weights_submissions_total", outcome="held")
+    return f"{held:.0f} times since the start" if held else ""
+
+
+def _doubts(facts: Facts) -> str:
+    doubts = facts.rows.doubts if facts.rows else ()
+    if not doubts:
+        return ""
+    oldest = doubts[0]
+    return f"{len(doubts)}, the oldest of epoch {oldest.epoch}, from {oldest.intended_at:%Y-%m-%d %H:%MZ}"
+
+
+DRY_RUN = Branch(
+    sentence="This is a dry run, which signs nothing.",
+    remedy="Set `GAIA_DRY_RUN=false`, and restart, if this validator is to set weights.",
+    look=_dry_run,
+)
+FAILING = Branch(
+    sentence="Setting weights fails.",
+    remedy="The evidence is the chain's answer. A hotkey without a permit or stake needs the operator; others end by themselves.",
+    look=_failing,
+)
+REFUSED = Branch(
+    sentence="The newest vector did not reach the chain.",
+    remedy="The next epoch has its own. If that fails too, use another node as `GAIA_CHAIN_ENDPOINT`.",
+    look=_refused,
+)
+NO_SCORES = Branch(
+    sentence="No forecast is scored yet, so there are no weights to set.",
+    remedy="Wait for the first run: its day 1 is scored about a day after it opened.",
+    look=_no_scores,
+)
+HELD = Branch(
+    sentence="Weights were due, but could not be computed.",
+    remedy="Look for `weights_withheld` in the log: it says what is missing.",
+    look=_held,
+)
+DOUBTS = Branch(
+    sentence="Vectors are in doubt.",
+    remedy="Each is looked up on chain at the next reading of the metagraph. If that does not help, restart the validator.",
+    look=_doubts,
+)
+
+RUNBOOKS: Final = (
+    Runbook(
+        alert="WeightsStale",
+        meaning="This validator has set no weights for three hours; usually it does so about every 50 minutes.",
+        impact="After about 5000 blocks, 16 hours, the chain ignores the old weights, and the validator earns nothing.",
+        branches=(
+            *shared.RUNNING,
+            shared.CHAIN_CLOSED,
+            shared.CHAIN_AWAY,
+            shared.SIGNER_DOWN,
+            shared.ENGINE_DOWN,
+            shared.FROZEN,
+            shared.DATABASE_AWAY,
+            DRY_RUN,
+            FAILING,
+            REFUSED,
+            NO_SCORES,
+            HELD,
+        ),
+    ),
+    Runbook(
+        alert="VectorInDoubt",
+        meaning="For 30 minutes it has been unknown whether a weight vector reached the chain.",
+        impact="None by itself: a newer vector replaces it. The journal does not say yet what was paid.",
+        branches=(
+            *shared.RUNNING,
+            shared.CHAIN_CLOSED,
+            shared.CHAIN_AWAY,
+            shared.SIGNER_DOWN,
+            shared.FROZEN,
+            DOUBTS,
+        ),
+    ),
+    Runbook(
+        alert="SubstrateConnectionLost",
+        meaning="The last readings of the chain failed, for two minutes.",
+        impact="No weights are set, and new miners are unknown. Polling and scoring go on.",
+        branches=(
+            *shared.RUNNING,
+            shared.CHAIN_CLOSED,
+            shared.SIGNER_DOWN,
+            shared.FROZEN,
+            shared.SIGNER_BUSY,
+            shared.CHAIN_AWAY,
+        ),
+    ),
+)

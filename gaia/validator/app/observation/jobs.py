@@ -1,0 +1,87 @@
+"""Shows how the recurring jobs do, from the register that the jobs keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gaia.validator.app.observation.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+
+class JobStatus(Protocol):
+    """How one recurring job does now."""
+
+    @property
+    def job(self) -> str: ...
+
+    @property
+    def last_success_at(self) -> float:
+        """Time of the last success, in Unix seconds; until then, of its registration."""
+        ...
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the last success is older than the job allows."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """Number of runs that failed."""
+        ...
+
+    @property
+    def skips(self) -> int:
+        """Number of runs that were left out, because the last had not ended."""
+        ...
+
+
+Statuses = Callable[[], Sequence[JobStatus]]
+"""Returns the status of each job of one register."""
+
+
+class Jobs(Collector):
+    """Collects the facts of all registers at each exposition."""
+
+    def __init__(self) -> None:
+        self._registers: list[Statuses] = []
+
+    def watch(self, *registers: Statuses) -> None:
+        """Show these registers, and no others, from now on."""
+        self._registers = list(registers)
+
+    def collect(self) -> Iterator[Metric]:
+        succeeded = GaugeMetricFamily(
+            "gaia_last_success_timestamp_seconds",
+            "Time of the last success of a recurring job; before the first, the start.",
+            labels=["job"],
+        )
+        overdue = GaugeMetricFamily(
+            "gaia_task_overdue",
+            "1 if the last success of a recurring job is older than its deadline.",
+            labels=["job"],
+        )
+        failures = CounterMetricFamily(
+            "gaia_task_failures_total", "Runs of a recurring job that failed.", labels=["job"]
+        )
+        skipped = CounterMetricFamily(
+            "gaia_task_skipped_total",
+            "Runs of a recurring job that were left out, because the last had not ended.",
+            labels=["job"],
+        )
+        for statuses in self._registers:
+            for status in statuses():
+                succeeded.add_metric([status.job], status.last_success_at)
+                overdue.add_metric([status.job], float(status.is_overdue))
+                failures.add_metric([status.job], status.failures)
+                skipped.add_metric([status.job], status.skips)
+        yield from (succeeded, overdue, failures, skipped)
+
+
+JOBS = Jobs()
+REGISTRY.register(JOBS)

@@ -1,0 +1,74 @@
+"""Alerts about the database."""
+
+from __future__ import annotations
+
+from alerting.rule import Alert, Case, Group, Recording, Series, Severity, series
+
+_ACTIVE = "gaia_db_connections_active"
+_MOST = "gaia_db_connections_max"
+_FAILURES = "gaia_db_failures_total"
+
+IN_USE = Recording(
+    name="gaia:db_connections:ratio",
+    expr=f"{_ACTIVE} / {_MOST}",
+    why="A pool of GAIA_DATABASE_POOL_SIZE (8) never has 15 or 20 connections, so the share of it decides.",
+)
+
+
+def _connections(active: int) -> list[Series]:
+    return [series(_ACTIVE, f"{active}x30"), series(_MOST, "8x30")]
+
+
+GROUP = Group(
+    name="database",
+    alerts=(
+        Alert(
+            name="DatabaseConnectionsHigh",
+            expr=f"{IN_USE.name} > 0.75",
+            wait="10m",
+            severity=Severity.WARNING,
+            why="Three quarters of the pool, as 15 are of 20.",
+            summary="The database connections of {{ $labels.instance }} are nearly all in use.",
+            description="{{ $value | humanizePercentage }} of the connections are in use, above 75%.",
+            fires=Case(
+                given=_connections(7), at="15m", says="87.5% of the connections are in use, above 75%."
+            ),
+            silent=Case(given=_connections(6), at="15m"),
+        ),
+        Alert(
+            name="DatabaseConnectionsExhausted",
+            expr=f"{IN_USE.name} >= 1",
+            wait="1m",
+            severity=Severity.CRITICAL,
+            why="All of the pool, as 20 are of 20.",
+            summary="All database connections of {{ $labels.instance }} are in use.",
+            description="{{ $value | humanizePercentage }} of the connections are in use.",
+            fires=Case(given=_connections(8), at="15m", says="100% of the connections are in use."),
+            silent=Case(given=_connections(7), at="15m"),
+        ),
+        Alert(
+            name="DatabaseFailures",
+            expr=f'sum without (kind) (rate({_FAILURES}{{kind!="Conflict"}}[5m])) > 0.02',
+            wait="5m",
+            severity=Severity.WARNING,
+            why="A conflict is repeated at once and costs nothing. 0.02 per second is 6 in 5 minutes.",
+            summary="The database of {{ $labels.instance }} fails.",
+            description='{{ $value | printf "%.2f" }} failures per second, above 0.02.',
+            fires=Case(
+                given=[
+                    series(_FAILURES, "0+3x30", kind="ConnectionLost"),
+                    series(_FAILURES, "0+60x30", kind="Conflict"),
+                ],
+                at="15m",
+                says="0.05 failures per second, above 0.02.",
+            ),
+            silent=Case(
+                given=[
+                    series(_FAILURES, "0+1x30", kind="ConnectionLost"),
+                    series(_FAILURES, "0+60x30", kind="Conflict"),
+                ],
+                at="15m",
+            ),
+        ),
+    ),
+)

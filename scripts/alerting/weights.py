@@ -1,0 +1,65 @@
+"""Alerts about weights and the chain."""
+
+from __future__ import annotations
+
+from alerting.rule import Alert, Case, Group, Severity, series
+
+_SET_AT = "gaia_weights_last_set_timestamp_seconds"
+_DOUBT = "gaia_weights_vectors_in_doubt"
+_CHAIN = "gaia_substrate_connection_status"
+
+GROUP = Group(
+    name="weights",
+    alerts=(
+        Alert(
+            name="WeightsStale",
+            expr=f"time() - {_SET_AT} > seconds(3h) and {_SET_AT} > 0",
+            wait="5m",
+            severity=Severity.CRITICAL,
+            page=True,
+            why=(
+                "GAIA_WEIGHTS_INTERVAL_BLOCKS (250) are 50 minutes: three intervals failed. The chain ignores a"
+                " validator after about 5000 blocks, 16 hours, so there is time to act. 0 means never: a new"
+                " validator has no score yet."
+            ),
+            summary="The weights of {{ $labels.instance }} are old.",
+            description="Weights were last set {{ $value | humanizeDuration }} ago, above 3 hours.",
+            fires=Case(
+                given=[series(_SET_AT, "60x300")],
+                at="190m",
+                says="Weights were last set 3h 9m 0s ago, above 3 hours.",
+            ),
+            silent=Case(given=[series(_SET_AT, "600x300")], at="190m"),
+        ),
+        Alert(
+            name="VectorInDoubt",
+            expr=f"{_DOUBT} > 0",
+            wait="30m",
+            severity=Severity.WARNING,
+            why="A vector is in doubt for seconds whenever weights are set. Only one that stays needs hands.",
+            summary="{{ $labels.instance }} does not know whether weights landed.",
+            description="{{ $value }} weight vectors have been in doubt for 30 minutes.",
+            fires=Case(
+                given=[series(_DOUBT, "1x60")],
+                at="40m",
+                says="1 weight vectors have been in doubt for 30 minutes.",
+            ),
+            silent=Case(given=[series(_DOUBT, "1x20 0 1x40")], at="40m"),
+        ),
+        Alert(
+            name="SubstrateConnectionLost",
+            expr=f"{_CHAIN} == 0",
+            wait="2m",
+            severity=Severity.CRITICAL,
+            why="No page: the chain is often away for minutes, and WeightsStale says when that costs something.",
+            summary="{{ $labels.instance }} cannot read the chain.",
+            description="The connection status has been {{ $value }} for 2 minutes.",
+            fires=Case(
+                given=[series(_CHAIN, "1x3 0x20")],
+                at="8m",
+                says="The connection status has been 0 for 2 minutes.",
+            ),
+            silent=Case(given=[series(_CHAIN, "1x3 0 1x20")], at="8m"),
+        ),
+    ),
+)

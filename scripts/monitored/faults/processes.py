@@ -1,0 +1,207 @@
+"""Faults of processes: they are killed, stopped, kept busy, or use too much."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import psutil
+
+from monitored.faults.scene import (
+    ENGINE,
+    SIGNER,
+    WORKER,
+    Fault,
+    Scene,
+    repeated,
+    send,
+)
+
+_MOST_KILLS = 11
+"""One less than the deaths in a row at which the validator ends."""
+_ASLEEP_S = 63.0
+_AWAKE_S = 0.4
+_BETWEEN_S = 7.0
+_SESSIONS = 6
+_LETTERS = 950_000_000
+_HAMMERS = 4
+_HAMMER = """
+import socket, sys
+host, port = "127.0.0.1", int(sys.argv[1])
+while True:
+    try:
+        with socket.create_connection((host, port), timeout=5) as one:
+            one.sendall(b"GET /metrics HTTP/1.0\\r\\n\\r\\n")
+            while one.recv(65536):
+                pass
+    except OSError:
+        pass
+"""
+
+
+@asynccontextmanager
+async def killed_workers(scene: Scene) -> AsyncIterator[None]:
+    """Kill each compute worker that comes up, one at a time."""
+    killed: set[int] = set()
+
+    def kill() -> None:
+        fresh = [pid for pid in scene.pids(WORKER) if pid not in killed]
+        if fresh and len(killed) < _MOST_KILLS:
+            killed.add(fresh[0])
+            send(fresh[:1], signal.SIGKILL)
+
+    async with repeated(kill, 0.5):
+        yield
+
+
+@asynccontextmanager
+async def killed_signer(scene: Scene) -> AsyncIterator[None]:
+    """Kill the chain signer whenever it comes up, so that the waits before its starts grow."""
+    killed: set[int] = set()
+
+    def kill() -> None:
+        fresh = set(scene.pids(SIGNER)) - killed
+        if len(killed) < _MOST_KILLS:
+            killed.update(fresh)
+            send(list(fresh), signal.SIGKILL)
+
+    async with repeated(kill, 0.1):
+        yield
+
+
+@asynccontextmanager
+async def busy_endpoint(scene: Scene) -> AsyncIterator[None]:
+    """Ask for the metrics without a pause, from several processes."""
+    assert scene.subnet.settings is not None
+    command = [sys.executable, "-c", _HAMMER, str(scene.subnet.settings.metrics_port)]
+    hammers = [await asyncio.create_subprocess_exec(*command) for _ in range(_HAMMERS)]
+    try:
+        yield
+    finally:
+        for hammer in hammers:
+            hammer.kill()
+            await hammer.wait()
+
+
+@asynccontextmanager
+async def choppy_engine(scene: Scene) -> AsyncIterator[None]:
+    """Stop the IO-Engine for three tenths of a second, again and again, as an overcommitted host does."""
+    (pid,) = scene.pids(ENGINE)
+    is_stopped = False
+
+    def turn() -> None:
+        nonlocal is_stopped
+        is_stopped = not is_stopped
+        send([pid], signal.SIGSTOP if is_stopped else signal.SIGCONT)
+
+    try:
+        async with repeated(turn, 0.3):
+            yield
+    finally:
+        send([pid], signal.SIGCONT)
+
+
+@asynccontextmanager
+async def few_files(scene: Scene) -> AsyncIterator[None]:
+    """Lower the IO-Engine's limit of open files to a few more than it has open."""
+    (pid,) = scene.pids(ENGINE)
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (psutil.Process(pid).num_fds() + 4, before[1]))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@asynccontextmanager
+async def big_query(scene: Scene) -> AsyncIterator[None]:
+    """Hold some GiB in sessions of the database, as a large query does."""
+    query = f"DO $$ DECLARE held text := repeat('x', {_LETTERS}); BEGIN PERFORM pg_sleep(600); END $$"
+    async with AsyncExitStack() as stack:
+        running = []
+        for _ in range(_SESSIONS):
+            connection = await stack.enter_async_context(scene.connected())
+            running.append(asyncio.create_task(connection.execute(query, timeout=600)))
+        try:
+            yield
+        finally:
+            async with scene.connected() as another:
+                await another.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$ DECLARE%'"
+                )
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def stopped_workers(scene: Scene) -> AsyncIterator[None]:
+    """Stop every worker that comes up with SIGSTOP; each is killed as silent, and replaced."""
+
+    def stop() -> None:
+        send(scene.pids(WORKER), signal.SIGSTOP)
+
+    try:
+        async with repeated(stop, 0.1):
+            yield
+    finally:
+        send(scene.pids(WORKER), signal.SIGCONT)
+
+
+@asynccontextmanager
+async def slow_workers(scene: Scene) -> AsyncIterator[None]:
+    """Let each worker run for a moment a minute, in turn, so that units take more than a minute."""
+    asleep: dict[int, float] = {}
+    awake: dict[int, float] = {}
+    last_woken = 0.0
+
+    def turn() -> None:
+        nonlocal last_woken
+        now = time.monotonic()
+        for pid in scene.pids(WORKER):
+            if pid not in asleep and now - awake.get(pid, 0.0) > _AWAKE_S:
+                send([pid], signal.SIGSTOP)
+                asleep[pid] = now
+        ripe = [pid for pid, since in asleep.items() if now - since > _ASLEEP_S]
+        if ripe and now - last_woken > _BETWEEN_S:
+            asleep.pop(ripe[0])
+            awake[ripe[0]] = last_woken = now
+            send(ripe[:1], signal.SIGCONT)
+
+    await scene.progress(lambda progress: any(each.frozen for each in progress.forecasts))
+    try:
+        async with repeated(turn, 0.1):
+            yield
+    finally:
+        send(scene.pids(WORKER), signal.SIGCONT)
+
+
+@asynccontextmanager
+async def dead_validator(scene: Scene) -> AsyncIterator[None]:
+    """Kill the whole validator, and start it again afterwards."""
+    validator = scene.subnet.validator
+    assert validator is not None
+    assert validator.pid is not None
+    os.kill(validator.pid, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        scene.subnet.start_validator()
+
+
+FAULTS = (
+    Fault(name="killed_workers", alerts=("ProcessRestarting", "ProcessHighRestarts"), cause=killed_workers),
+    Fault(name="killed_signer", alerts=("CrashLoop", "ProcessDown"), cause=killed_signer),
+    Fault(name="busy_endpoint", alerts=("HighCPUUsage", "CriticalCPUUsage"), cause=busy_endpoint, seconds=90),
+    Fault(name="choppy_engine", alerts=("EventLoopLag", "CriticalEventLoopLag"), cause=choppy_engine),
+    Fault(name="few_files", alerts=("OpenFilesHigh",), cause=few_files),
+    Fault(name="big_query", alerts=("HighMemoryUsage", "CriticalMemoryUsage"), cause=big_query, seconds=90),
+    Fault(name="dead_validator", alerts=("MetricsAbsent",), cause=dead_validator),
+    Fault(name="stopped_workers", alerts=("PoolSeatsMissing",), cause=stopped_workers, seconds=90),
+)
+SLOW_WORKERS = Fault(name="slow_workers", alerts=("SlowComputeJobs",), cause=slow_workers, seconds=240)

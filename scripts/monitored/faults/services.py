@@ -1,0 +1,148 @@
+"""Faults of what the validator needs: database, chain, archives, miners and disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from gaia.localnet.options import data_dir
+from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
+from monitored.faults.scene import Fault, Scene, send, suspended
+
+_IN_DOUBT = "SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')"
+_SETTLED_S = 1.0
+_LATER = timedelta(days=6)
+_STEP_BYTES = 2_000_000
+_STEP_S = 0.25
+_KEPT_FREE = 0.06
+
+
+@asynccontextmanager
+async def stopped_chain(scene: Scene) -> AsyncIterator[None]:
+    """Stop the node of the chain with SIGSTOP while weights are being set, so that their fate is unknown."""
+    pids = [scene.service(CHAIN)]
+    async with scene.connected() as connection:
+
+        async def is_being_set() -> bool:
+            return bool(await connection.fetchval(_IN_DOUBT))
+
+        async def is_cut() -> bool:
+            await scene.until(is_being_set, 60.0, "a vector that is being set")
+            send(pids, signal.SIGSTOP)
+            await asyncio.sleep(_SETTLED_S)
+            if await is_being_set():
+                return True
+            send(pids, signal.SIGCONT)
+            return False
+
+        await scene.until(is_cut, 60.0, "a vector that was cut off")
+    try:
+        yield
+    finally:
+        send(pids, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def locked_tables(scene: Scene) -> AsyncIterator[None]:
+    """Lock the tables of runs and forecasts, as maintenance does."""
+    async with scene.connected() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE runs, forecasts, weight_journal")
+        yield
+
+
+@asynccontextmanager
+async def renamed_table(scene: Scene) -> AsyncIterator[None]:
+    """Rename a table, as a wrong release of the schema has it."""
+    async with scene.connected() as connection:
+        await connection.execute("ALTER TABLE forecasts RENAME TO forecasts_away")
+        try:
+            yield
+        finally:
+            await connection.execute("ALTER TABLE forecasts_away RENAME TO forecasts")
+
+
+@asynccontextmanager
+async def silent_miners(scene: Scene) -> AsyncIterator[None]:
+    """Stop all miners with SIGSTOP once they have accepted, so that every poll times out."""
+    with scene.clock.held("faults"):
+        await scene.progress(
+            lambda progress: (
+                bool(progress.forecasts)
+                and all(forecast.state == "requested" for forecast in progress.forecasts)
+            )
+        )
+        pids = [scene.service(MINERS)]
+    async with suspended(pids):
+        yield
+
+
+@asynccontextmanager
+async def silent_archives(scene: Scene) -> AsyncIterator[None]:
+    """Stop the archives once day 1 is scored, and let six days pass after the last lead was due."""
+    await scene.progress(lambda progress: any(each.day1 is not None for each in progress.forecasts))
+    async with suspended([scene.service(ARCHIVES)]):
+        scene.clock.extend(scene.subnet.options.clock_end + _LATER)
+        yield
+
+
+@asynccontextmanager
+async def filled_disk(scene: Scene) -> AsyncIterator[None]:
+    """Write a file that grows until a twentieth of the disk is free."""
+    folder = data_dir(scene.subnet.state_dir)
+    file = folder.parent / "ballast"
+
+    def grow() -> bool:
+        usage = shutil.disk_usage(folder)
+        if usage.free < _KEPT_FREE * usage.total:
+            return False
+        with file.open("ab") as out:
+            out.write(b"x" * _STEP_BYTES)
+        return True
+
+    async def go_on() -> None:
+        while await asyncio.to_thread(grow):
+            await asyncio.sleep(_STEP_S)
+
+    growing = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        growing.cancel()
+        await asyncio.gather(growing, return_exceptions=True)
+        file.unlink(missing_ok=True)
+
+
+CALM: Sequence[Fault] = (
+    Fault(
+        name="stopped_chain",
+        alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt", "TaskOverdue"),
+        cause=stopped_chain,
+        seconds=120,
+    ),
+    Fault(
+        name="locked_tables",
+        alerts=(
+            "DatabaseConnectionsHigh",
+            "DatabaseConnectionsExhausted",
+            "DatabaseFailures",
+            "NoRecentActivity",
+        ),
+        cause=locked_tables,
+        seconds=120,
+    ),
+    Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table),
+)
+SILENT_MINERS = Fault(name="silent_miners", alerts=("MinersUnresponsive",), cause=silent_miners, seconds=180)
+SILENT_ARCHIVES = Fault(
+    name="silent_archives", alerts=("StuckWeatherRuns", "TruthLate"), cause=silent_archives, seconds=180
+)
+FILLED_DISK = Fault(
+    name="filled_disk",
+    alerts=("DiskFillsIn4Days", "DiskSpaceLow", "DiskSpaceCritical"),
+    cause=filled_disk,
+    seconds=180,
+)

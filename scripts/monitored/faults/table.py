@@ -1,0 +1,177 @@
+"""All stages: which fault fires which alert, and the alerts that no fault here can fire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from gaia.localnet.options import Options
+from gaia.localnet.population import Behaviour
+from monitored.faults import processes, services
+from monitored.faults.scene import Fault, Scene, Stage, standing
+
+_QUICK: Final = {"chain_timeout_s": 3.0, "database_timeout_s": 2.0, "database_pool_size": 2}
+_LIARS: Final = 28
+_BEFORE_THE_LIES_S: Final = 40.0
+"""Time in which no forecast is refused, with which the count after it is compared."""
+_MOST_MINERS: Final = 30
+
+SPEED: Final = 20.0
+"""Number by which durations in rules are divided; the metrics are renewed every five seconds."""
+FASTER: Final = {
+    "NoWeatherRuns": 3600.0,
+    "VerificationFailures": 3600.0,
+    "StuckWeatherRuns": 3600.0,
+    "TruthLate": 3600.0,
+    "LowScoringPerformance": 360.0,
+    "UpdateAvailable": 360.0,
+    "WeightsStale": 360.0,
+    "NoRecentActivity": 120.0,
+    "VectorInDoubt": 120.0,
+    "MinersUnresponsive": 60.0,
+    "DiskFillsIn4Days": 360.0,
+    "ProcessHighRestarts": 60.0,
+}
+"""Alert -> number for it alone, where its durations would last too long."""
+
+NOT_INJECTED: Final = {
+    "IPCQueueFull": "no population of the local subnet submits 500 units at a time",
+    "IPCQueueHigh": "no population of the local subnet submits 100 units at a time",
+    "IPCResultQueueFull": "the loop that takes results is the one that shows their number",
+}
+"""Alert -> reason why no fault here fires it."""
+ALWAYS: Final = ("DeadManSwitch",)
+"""Alerts that fire without a fault."""
+
+
+async def _engine_is_up(scene: Scene) -> None:
+    await scene.until(scene.prometheus.is_scraping, 120.0, "a first scrape")
+
+
+async def _completed(scene: Scene) -> None:
+    days = scene.subnet.options.days
+    await scene.progress(lambda progress: progress.is_complete(days))
+
+
+async def _before_the_lies(scene: Scene) -> None:
+    """Hold the clock for a while after the start, so that the usual number of failures is known."""
+    with scene.clock.held("faults"):
+        await _engine_is_up(scene)
+        await asyncio.sleep(_BEFORE_THE_LIES_S)
+
+
+STAGES: Final = (
+    Stage(
+        name="calm",
+        options=Options(miners=4, days=1, seed=3),
+        settings=_QUICK,
+        ready=_completed,
+        faults=(
+            Fault(
+                name="no_later_runs",
+                alerts=("NoRunOpened", "NoWeatherRuns"),
+                cause=standing,
+                seconds=120,
+                is_standing=True,
+            ),
+            Fault(
+                name="simulated_clock",
+                alerts=("ClockOffset",),
+                cause=standing,
+                seconds=120,
+                is_standing=True,
+            ),
+            *services.CALM,
+            *processes.FAULTS,
+        ),
+    ),
+    Stage(
+        name="short_deadline",
+        options=Options(miners=4, days=1, seed=3),
+        settings={"unit_timeout_s": 0.02},
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="short_deadline",
+                alerts=("ComputeJobFailures", "HighComputeJobFailureRate"),
+                cause=standing,
+                seconds=180,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="silent_miners",
+        options=Options(miners=12, days=1, seed=3),
+        ready=_engine_is_up,
+        faults=(services.SILENT_MINERS,),
+    ),
+    Stage(
+        name="liars",
+        options=Options(
+            miners=_MOST_MINERS, days=1, seed=3, recast=dict.fromkeys(range(_LIARS), Behaviour.NAN)
+        ),
+        ready=_before_the_lies,
+        faults=(
+            Fault(
+                name="liars",
+                alerts=("VerificationFailures",),
+                cause=standing,
+                seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="bad_forecasts",
+        options=Options(miners=5, days=1, seed=3, recast=dict.fromkeys(range(5), Behaviour.PERSISTENCE)),
+        settings={"sandbox": "off"},
+        ready=_engine_is_up,
+        faults=(
+            Fault(name="no_sandbox", alerts=("SandboxLow",), cause=standing, seconds=120, is_standing=True),
+            Fault(
+                name="bad_forecasts",
+                alerts=("LowScoringPerformance",),
+                cause=standing,
+                seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="slow_workers",
+        options=Options(miners=12, days=1, seed=3),
+        settings={"compute_workers": 8},
+        ready=_engine_is_up,
+        faults=(processes.SLOW_WORKERS,),
+    ),
+    Stage(
+        name="new_release",
+        options=Options(miners=1, days=1, seed=3),
+        settings={"update_url": "http://{webhook}/newest"},
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="new_release",
+                alerts=("UpdateAvailable",),
+                cause=standing,
+                seconds=120,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="late_truth",
+        options=Options(miners=3, days=1, seed=3),
+        settings={"source_timeout_s": 2.0},
+        ready=_engine_is_up,
+        faults=(services.SILENT_ARCHIVES,),
+    ),
+    Stage(
+        name="small_disk",
+        options=Options(miners=3, days=1, seed=3),
+        ready=_completed,
+        faults=(services.FILLED_DISK,),
+        tmpfs_mib=768,
+    ),
+)

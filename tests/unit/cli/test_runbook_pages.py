@@ -1,0 +1,70 @@
+"""There is one runbook for each alert, and its page says what the command does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alerting.table import ALERTS
+from generate import runbooks as generator
+
+from gaia.cli.runbook import endpoint_of
+from gaia.cli.runbooks import host as disk
+from gaia.cli.runbooks.table import RUNBOOKS, named
+from gaia.validator.utils.config import Settings
+from tests.support.repository import ROOT
+
+
+def test_each_alert_has_a_runbook_and_no_runbook_lacks_its_alert() -> None:
+    assert sorted(RUNBOOKS) == sorted(alert.name for alert in ALERTS)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("127.0.0.1", 9090, "http://127.0.0.1:9090/metrics"),
+        ("0.0.0.0", 9090, "http://127.0.0.1:9090/metrics"),
+        ("::", 9100, "http://[::1]:9100/metrics"),
+        ("fd00::1", 9100, "http://[fd00::1]:9100/metrics"),
+        ("validator", 9100, "http://validator:9100/metrics"),
+        ("127.0.0.1", 0, ""),
+    ],
+)
+def test_metrics_are_asked_where_they_are_served(host: str, port: int, url: str) -> None:
+    assert endpoint_of(Settings(metrics_host=host, metrics_port=port)) == url
+
+
+def test_runbook_is_found_with_and_without_the_prefix() -> None:
+    assert named("ValidatorWeightsStale") is named("weightsstale") is RUNBOOKS["WeightsStale"]
+    assert named("Weights") is None
+
+
+def test_no_runbook_names_a_cause_twice() -> None:
+    for runbook in RUNBOOKS.values():
+        sentences = [branch.sentence for branch in runbook.branches]
+        assert len(set(sentences)) == len(sentences)
+
+
+def test_pages_are_what_the_table_says() -> None:
+    wanted = generator.rendered()
+
+    assert {path: path.read_text() for path in wanted} == wanted, "run scripts/generate/runbooks.py"
+    assert set(generator.PAGES.glob("*.md")) == wanted.keys()
+
+
+def test_navigation_lists_every_page() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
+
+    assert generator.navigation(site) == site
+    assert generator.navigation(site.replace("      - runbooks/ValidatorLogErrors.md\n", "")) == site
+
+
+def test_folder_that_fills_the_disk_is_named(tmp_path: Path) -> None:
+    for name, size in (("spool", 3_000_000), ("fields", 1_000_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * size)
+
+    sizes = disk.used_by_folder(tmp_path, used=3_500_000)
+
+    assert list(sizes) == ["spool", "fields", "elsewhere"]
+    assert sizes["spool"] >= 3_000_000

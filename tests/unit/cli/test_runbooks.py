@@ -1,0 +1,377 @@
+"""Each cause of a runbook is found where it is there, and none in a validator that is well."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from alerting.table import ALERTS
+
+from gaia.cli.runbooks import database, health, pool, processes, shared, weather, weights
+from gaia.cli.runbooks.branch import Branch
+from gaia.cli.runbooks.facts import Facts, Rows
+from gaia.cli.runbooks.samples import Samples
+from gaia.cli.runbooks.table import RUNBOOKS
+from gaia.validator.app.meeting.rendezvous import Board, DeathReport
+from gaia.validator.db.history import RunSummary
+from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt
+from gaia.validator.db.states import RunState, VectorState
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.identities import RunId, WorkerId
+from tests.support.stored_rows import a_vector_row
+
+NOW = datetime(2026, 3, 26, 12, tzinfo=UTC)
+ME = os.getpid()
+SAMPLES = f"""
+gaia_clock_timestamp_seconds {NOW.timestamp()}
+gaia_pool_seats 2
+gaia_pool_healthy_seats 2
+gaia_sandbox_level 3
+gaia_ipc_queue_depth{{queue="work"}} 0
+gaia_ipc_queue_depth{{queue="leased"}} 0
+gaia_ipc_queue_depth{{queue="result"}} 0
+gaia_io_event_loop_lag_seconds 0.001
+gaia_db_connections_active 1
+gaia_db_connections_max 8
+gaia_substrate_connection_status 1
+gaia_weather_score_day1{{statistic="median"}} 0.7
+gaia_build_info{{version="4.0.0"}} 1
+"""
+ABOUT_THE_MACHINE = {
+    shared.HOST_BUSY.sentence,
+    shared.HOST_FULL.sentence,
+    shared.DISK_FULL.sentence,
+    "The kernel or the container offers no full sandbox.",
+    "No time service keeps the clock of this host.",
+    *(branch.sentence for branch in RUNBOOKS["DiskSpaceLow"].branches),
+}
+"""Causes that depend on the machine under the tests."""
+ALWAYS = {
+    "The endpoint answers on this machine, so Prometheus does not reach it.",
+    "The validator answers, so look at Prometheus and Alertmanager.",
+}
+"""Causes that hold exactly where the validator is well."""
+
+
+def a_run(**fields: object) -> RunSummary:
+    usual = RunSummary(
+        run_id=RunId("2026-03-25T00Z"),
+        init_time=datetime(2026, 3, 25, tzinfo=UTC),
+        rule_set="gaia-2.9",
+        state=RunState.OPEN,
+        opened_at=datetime(2026, 3, 25, 18, tzinfo=UTC),
+        completed_at=None,
+        contract=None,
+        forecasts=12,
+        scored=10,
+        rejected=2,
+        excused=0,
+        has_scores=True,
+    )
+    return replace(usual, **fields)  # type: ignore[arg-type]
+
+
+ROWS = Rows(
+    runs=[a_run()],
+    newest_vector=a_vector_row(),
+    doubts=[],
+    incidents=[],
+    awaited=[],
+)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    """Address of something that accepts connections, as a node of the chain does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
+    """A validator that is well; this process plays all of its own."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(chain_endpoint=node, cds_key="key", last_run=None)  # type: ignore[arg-type]
+    roles = ("io_engine", "chain_signer", "postgres")
+    return Facts(
+        data_dir=tmp_path,
+        settings=settings,
+        endpoint="http://127.0.0.1:9090/metrics",
+        samples=Samples(SAMPLES),
+        endpoint_error="",
+        board=Board(workers={WorkerId("0.1"): ME}, processes=dict.fromkeys(roles, ME)),
+        processes={ME: psutil.Process()},
+        heartbeat_age_s=0.5,
+        cpu={ME: 0.1},
+        blocked=[],
+        rows=ROWS,
+        database_error="",
+    )
+
+
+def changed(**settings: object) -> Callable[[Facts], Facts]:
+    def change(facts: Facts) -> Facts:
+        assert facts.settings is not None
+        return replace(facts, settings=facts.settings.model_copy(update=settings))
+
+    return change
+
+
+def told(*lines: str) -> Callable[[Facts], Facts]:
+    """Return a change that replaces samples of the same name and labels."""
+
+    def change(facts: Facts) -> Facts:
+        names = tuple(line.rsplit(" ", 1)[0] for line in lines)
+        kept = [line for line in SAMPLES.splitlines() if not line.startswith(names)]
+        return replace(facts, samples=Samples("\n".join([*kept, *lines, ""])))
+
+    return change
+
+
+def stored(**rows: object) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, rows=replace(ROWS, **rows))  # type: ignore[arg-type]
+
+
+def died(cause: str, role: str = "compute_worker") -> Callable[[Facts], Facts]:
+    def change(facts: Facts) -> Facts:
+        report = DeathReport(
+            role=role,
+            worker=WorkerId("1.4"),
+            pid=1,
+            exit_code=-9,
+            cause=cause,
+            at=time.time() - 60,
+            lived_s=9.0,
+        )
+        return replace(
+            facts, board=Board(workers={WorkerId("0.1"): ME}, processes={"io_engine": ME}, deaths=[report])
+        )
+
+    return change
+
+
+def without(role: str) -> Callable[[Facts], Facts]:
+    def change(facts: Facts) -> Facts:
+        named = {name: pid for name, pid in facts.board.processes.items() if name != role}
+        workers = {} if role == "compute_worker" else facts.board.workers
+        return replace(facts, board=Board(workers=workers, processes=named))
+
+    return change
+
+
+def incident(party: str) -> Callable[[Facts], Facts]:
+    row = IncidentRow(party=party, began_at=NOW, last_at=NOW, evidence="refused\x1b[2J by the node")
+    return stored(incidents=[row])
+
+
+AWAITED = AwaitedRow(
+    source="era5",
+    sets=3,
+    retry_at=NOW + timedelta(hours=1),
+    last_error="licence not accepted",
+    failures=1,
+    missed_since=NOW,
+)
+CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
+    ("stopped", shared.STOPPED, lambda facts: replace(facts, processes={}), "no process"),
+    (
+        "silent endpoint",
+        shared.ENDPOINT_SILENT,
+        lambda facts: replace(facts, samples=None, endpoint_error="http://x: refused"),
+        "refused",
+    ),
+    (
+        "database away",
+        shared.DATABASE_AWAY,
+        lambda facts: replace(facts, rows=None, database_error="database: gone"),
+        "database: gone",
+    ),
+    ("no engine", shared.ENGINE_DOWN, without("io_engine"), "no living one"),
+    ("no signer", shared.SIGNER_DOWN, without("chain_signer"), "no living one"),
+    ("no workers", shared.WORKERS_DOWN, without("compute_worker"), "no living one"),
+    ("no database", shared.POSTGRES_DOWN, without("postgres"), "no living one"),
+    ("signer died", shared.SIGNER_DOWN, died("exit 3", "chain_signer"), "the last one: exit 3"),
+    ("hangs", shared.ENGINE_HANGS, lambda facts: replace(facts, heartbeat_age_s=99.0), "99 s ago"),
+    ("chain away", shared.CHAIN_AWAY, incident("chain"), "refused [2J by the node"),
+    ("chain unread", shared.CHAIN_AWAY, told("gaia_substrate_connection_status 0"), "failed"),
+    ("chain closed", shared.CHAIN_CLOSED, changed(chain_endpoint="ws://127.0.0.1:1"), "127.0.0.1:1"),
+    ("engine busy", shared.ENGINE_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
+    ("signer busy", shared.SIGNER_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
+    (
+        "blocked",
+        shared.BLOCKED,
+        lambda facts: replace(facts, blocked=[BlockedRow(pid=3, blocked_by=4, waited_s=75.0)]),
+        "pid 3 for 75 s on pid 4",
+    ),
+    ("all in use", database.ALL_IN_USE, told("gaia_db_connections_active 7"), "7 of 8"),
+    *(
+        (kind, branch, told(f'gaia_db_failures_total{{kind="{kind}"}} 5'), "5 since the start")
+        for kind, branch in {
+            "StatementRefused": database.REFUSED,
+            "NoPlace": database.NO_PLACE,
+            "ConnectionLost": database.LOST,
+            "DatabaseFailure": database.OTHERWISE,
+        }.items()
+    ),
+    ("killed by memory", processes.MEMORY_DEATHS, died("memory"), "memory in 1.4"),
+    ("killed at a deadline", processes.DEADLINE_DEATHS, died("deadline"), "deadline in 1.4"),
+    ("killed as silent", processes.SILENT_DEATHS, died("silent"), "silent in 1.4"),
+    ("never came up", processes.STARTUP_DEATHS, died("startup"), "startup in 1.4"),
+    ("killed", processes.SIGNAL_DEATHS, died("signal 9 (SIGKILL)"), "signal 9 (SIGKILL) in 1.4"),
+    ("ended", processes.EXIT_DEATHS, died("exit 1"), "exit 1 in 1.4"),
+    ("seats", pool.SEATS_MISSING, told("gaia_pool_healthy_seats 1"), "1 of 2"),
+    (
+        "all work",
+        pool.ALL_WORK,
+        told('gaia_ipc_queue_depth{queue="work"} 140', 'gaia_ipc_queue_depth{queue="leased"} 2'),
+        "140 units wait for 2",
+    ),
+    ("results", pool.RESULTS_WAIT, told('gaia_ipc_queue_depth{queue="result"} 600'), "600 results"),
+    ("late", pool.LATE, told("gaia_io_event_loop_lag_seconds 0.4"), "0.400 s late"),
+    (
+        "deadlines",
+        pool.DEADLINES,
+        told('gaia_compute_job_failures_total{handler="weather.verify",error="DeadlineExceeded"} 4'),
+        "weather.verify 4 times",
+    ),
+    (
+        "quarantine",
+        pool.QUARANTINED,
+        told('gaia_compute_job_failures_total{handler="weather.verify",error="QuarantinedError"} 1'),
+        "weather.verify 1 times",
+    ),
+    (
+        "other failures",
+        pool.OTHERWISE,
+        told('gaia_compute_job_failures_total{handler="weather.verify",error="other"} 2'),
+        "weather.verify 2 times",
+    ),
+    (
+        "slowest",
+        pool.SLOWEST,
+        told(
+            'gaia_compute_job_duration_seconds_sum{handler="a"} 10',
+            'gaia_compute_job_duration_seconds_count{handler="a"} 10',
+            'gaia_compute_job_duration_seconds_sum{handler="b"} 140',
+            'gaia_compute_job_duration_seconds_count{handler="b"} 2',
+        ),
+        "b takes 70.0 s",
+    ),
+    ("sandbox off", pool.SANDBOX_OFF, changed(sandbox="off"), "GAIA_SANDBOX is off"),
+    ("cluster", pool.ON_A_CLUSTER, changed(compute_backend="dask"), "dask"),
+    ("level", pool.LEVEL_LOW, told("gaia_sandbox_level 1"), "the level is 1"),
+    ("last run", weather.LAST_RUN_SET, changed(last_run=NOW - timedelta(days=2)), "2026-03-24"),
+    ("tick", weather.TICK_LATE, told('gaia_task_overdue{job="tick"} 1'), "overdue"),
+    ("no run", weather.NO_RUN_YET, stored(runs=[]), "no run"),
+    ("awaited", weather.TRUTH_AWAITED, stored(awaited=[AWAITED]), "era5 lacks 3 sets"),
+    ("no key", weather.NO_KEY, changed(cds_key=Settings().cds_key), "GAIA_CDS_KEY is empty"),
+    ("rejected", weather.MOSTLY_REJECTED, stored(runs=[a_run(rejected=7)]), "7 of 12"),
+    ("few", weather.FEW_SCORED, stored(runs=[a_run(forecasts=2, rejected=0)]), "2 are not rejected"),
+    (
+        "low",
+        weather.LOW_SCORES,
+        told('gaia_weather_score_day1{statistic="median"} 0.2'),
+        "median 0.20",
+    ),
+    (
+        "network",
+        weather.NETWORK_AWAY,
+        lambda facts: incident("chain")(
+            told('gaia_source_requests_total{source="gfs",outcome="failed"} 3')(facts)
+        ),
+        "gfs",
+    ),
+    (
+        "miners",
+        weather.MINERS_SILENT,
+        told(
+            "gaia_miner_communication_timeouts_total 30",
+            'gaia_miner_requests_total{call="forecast_ready",outcome="MinerUnreachable"} 40',
+        ),
+        "30 of 40",
+    ),
+    ("reasons", weather.REASONS, told('gaia_verification_failures_total{reason="digest"} 9'), "9 digest"),
+    ("jobs", shared.ERRORS, told('gaia_errors_total{kind="OwnFailure"} 3'), "3 OwnFailure"),
+    ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
+    ("weights fail", weights.FAILING, incident("weights"), "refused"),
+    (
+        "vector failed",
+        weights.REFUSED,
+        stored(newest_vector=a_vector_row(state=VectorState.FAILED, error="no")),
+        "epoch 7 failed: no",
+    ),
+    ("no scores", weights.NO_SCORES, stored(runs=[a_run(has_scores=False)]), "no forecast"),
+    ("held", weights.HELD, told('gaia_weights_submissions_total{outcome="held"} 8'), "8 times"),
+    (
+        "doubts",
+        weights.DOUBTS,
+        stored(doubts=[VectorInDoubt(epoch=6, state=VectorState.INTENDED, intended_at=NOW, error=None)]),
+        "epoch 6",
+    ),
+    ("overdue", health.OVERDUE, told('gaia_task_overdue{job="database_monitor"} 1'), "database_monitor"),
+    ("unforeseen", health.UNFORESEEN, told('gaia_unforeseen_errors_total{party="disk"} 1'), "1 with disk"),
+    ("archive", health.ARCHIVE_ERRORS, stored(awaited=[AWAITED]), "licence"),
+    ("incidents", health.INCIDENTS, incident("chain"), "chain: refused"),
+    ("deaths", health.DEATHS, died("memory"), "1 in the last hour"),
+    ("simulated", health.SIMULATED, changed(clock_file=Path("clock.json")), "clock.json"),
+    ("newer", health.NEWER, told("gaia_update_available 1"), "4.0.0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("branch", "change", "evidence"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_cause_is_found_where_it_is_there(
+    branch: Branch, change: Callable[[Facts], Facts], evidence: str, well: Facts
+) -> None:
+    assert branch.look(well) == ""
+    assert evidence in branch.look(change(well))
+
+
+@pytest.mark.parametrize("alert", RUNBOOKS)
+def test_no_cause_is_found_in_a_validator_that_is_well(alert: str, well: Facts) -> None:
+    found = {branch.sentence for branch in RUNBOOKS[alert].branches if branch.look(well)}
+
+    assert found <= ABOUT_THE_MACHINE | ALWAYS
+
+
+@pytest.mark.parametrize("alert", RUNBOOKS)
+def test_validator_that_does_not_run_is_never_called_well(alert: str, well: Facts) -> None:
+    """But by alerts about the disk, the clock and the sandbox of a host, which need no process."""
+    stopped = replace(
+        well, processes={}, samples=None, endpoint_error="refused", cpu={}, heartbeat_age_s=None
+    )
+
+    found = [branch for branch in RUNBOOKS[alert].branches if branch.look(stopped)]
+
+    assert shared.STOPPED in found or alert in {"DiskSpaceLow", "DiskFillsIn4Days", "ClockOffset"}
+
+
+def test_every_cause_has_a_case_here() -> None:
+    tried = {case[1].sentence for case in CASES} | ABOUT_THE_MACHINE | ALWAYS
+    elsewhere = {
+        shared.FROZEN.sentence,  # tests/integration/cli/test_runbook.py stops a process
+        "The limit of open files is low.",  # likewise, opens files
+        "A process has very many files open.",
+        "A compute worker holds the most memory.",
+        "The embedded database holds the most memory.",
+        "The IO-Engine or the chain signer holds the most memory.",
+    }
+
+    assert {branch.sentence for each in RUNBOOKS.values() for branch in each.branches} <= tried | elsewhere
+
+
+def test_limits_of_looks_are_those_of_the_alerts() -> None:
+    expressions = {alert.name: alert.expr for alert in ALERTS}
+
+    assert expressions["HighMemoryUsage"].endswith(f"> {processes.MUCH_MEMORY}")
+    assert expressions["OpenFilesHigh"].endswith(f"> {processes.MANY_FILES}")
+    assert expressions["EventLoopLag"].endswith(f"> {pool.LATE_S}")
+    assert expressions["LowScoringPerformance"].endswith(f"< {weather.LOW_SCORE}")

@@ -1,0 +1,36 @@
+"""Rules and panels read metrics that the validator emits, and labels that these metrics have."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from alerting.table import ALERTS, RECORDINGS
+from panels.table import PANELS
+
+from gaia.validator.app.observation import counted, disk, jobs, metrics, stored, tallied
+
+_LOADED = (counted, disk, jobs, stored, tallied)
+"""Modules whose import registers families."""
+EXPRESSIONS = {
+    **{alert.name: alert.expr for alert in ALERTS},
+    **{recording.name: recording.expr for recording in RECORDINGS},
+    **{panel.title: " ".join(query.expr for query in panel.queries) for panel in PANELS},
+}
+ELSEWHERE = {"gaia_update_available"}
+"""Metrics of the check for updates, which registers them where it is started."""
+EMITTED = {
+    name
+    for family in metrics.REGISTRY.collect()
+    for name in (
+        family.name,
+        *(f"{family.name}_{end}" for end in ("total", "bucket", "count", "sum", "info")),
+    )
+}
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_metric_that_is_read_is_emitted(expr: str) -> None:
+    read = set(re.findall(r"\bgaia_[a-z0-9_]+", expr)) - ELSEWHERE
+
+    assert read <= EMITTED

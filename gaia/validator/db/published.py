@@ -76,6 +76,12 @@ class Published:
     fields: Sequence[FieldRow]
 
 
+NOTHING: Final = Published(
+    runs=(), earlier_runs=0, forecasts=(), leads=(), scores=(), weights=(), fields_run=None, fields=()
+)
+"""What is stored before the first reading."""
+
+
 async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> Published:
     """Return the data of the newest `most_runs` runs; field by field only for one of them."""
     summaries = await run_summaries(connection)

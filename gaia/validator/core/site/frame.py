@@ -110,6 +110,22 @@ def page(place: Place, front: Front, base_url: str, *content: Child) -> bytes:
     return document(element("html", head, body, lang="en"))
 
 
+def preparing() -> bytes:
+    """Return a page for the seconds before the first reading."""
+    title = "The pages are being prepared"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        style_sheet(CSS),
+    )
+    text = element("p", "The database is being read. Reload this page in a few seconds.")
+    body = element("body", element("main", element("h1", title), text))
+    return document(element("html", head, body, lang="en"))
+
+
 def table(
     caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]], empty: str = "None yet."
 ) -> Markup:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -43,26 +44,35 @@ _HEALTH_WORDS: Final = {"well": "notice", "degraded": "degraded", "stuck": "stuc
 
 
 def files_of(site: Site, base_url: str = "") -> Iterator[tuple[str, bytes]]:
-    """Yield (path, content) of every page and of the data behind it.
+    """Yield (path, content) of every page and of the data behind it, the first page first.
 
     Parameters
     ----------
     base_url
         Address at which the site will be published, without a slash at its end; "" if it is not known.
     """
-    known = frozenset(site.front.runs)
-    yield FRONT.path, page(FRONT, site.front, base_url, *_front(site, known))
-    yield FRONT.json, _json({"front": site.front, "operator": site.operator})
-    yield BOARD.path, page(BOARD, site.front, base_url, *_board(site, known))
-    yield BOARD.json, _json(site.leaderboard)
+    for path, make in renderers(site, base_url).items():
+        yield path, make()
+
+
+def renderers(site: Site, base_url: str = "") -> dict[str, Callable[[], bytes]]:
+    """Return path -> function that makes the file; a server makes only those that are asked for."""
+    front, known = site.front, frozenset(site.front.runs)
+
+    def made(place: Place, content: Callable[[], Iterator[Child]], data: object) -> None:
+        found[place.path] = lambda: page(place, front, base_url, *content())
+        found[place.json] = lambda: _json(data)
+
+    found: dict[str, Callable[[], bytes]] = {}
+    made(FRONT, lambda: _front(site, known), {"front": front, "operator": site.operator})
+    made(BOARD, lambda: _board(site, known), site.leaderboard)
     for run in site.runs:
         place = _run_place(run)
-        yield place.path, page(place, site.front, base_url, *_run(run, place))
-        yield place.json, _json(run)
+        made(place, partial(_run, run, place), run)
     for miner in site.miners:
         place = miner_place(miner)
-        yield place.path, page(place, site.front, base_url, *miner_content(miner, place, site.runs, known))
-        yield place.json, _json(miner)
+        made(place, partial(miner_content, miner, place, site.runs, known), miner)
+    return found
 
 
 def _json(value: object) -> bytes:

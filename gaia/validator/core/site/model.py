@@ -20,6 +20,7 @@ class FinalScore:
     """The overall score of a forecast whose run is completed."""
 
     kind: Literal["final"] = "final"
+    """Always `final`."""
     run_id: RunId
     init_time: datetime
     rule_set: str
@@ -35,6 +36,7 @@ class OpenScore:
     """What is known of a forecast whose run is open; it has no overall score, because leads are missing."""
 
     kind: Literal["open"] = "open"
+    """Always `open`."""
     run_id: RunId
     day1: float | None
     leads_scored: int

@@ -16,8 +16,6 @@ from gaia.validator.db.states import VectorState
 from gaia.validator.utils.identities import Hotkey, RunId
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-
     from gaia.validator.db.connection import Connection
 
 R = TypeVar("R")
@@ -25,6 +23,7 @@ R = TypeVar("R")
 MOST_RUNS: Final = 30
 """Newest runs that are read unless a number is given; a month."""
 _MOST_VECTORS: Final = 30
+_PORTION: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,16 +89,16 @@ async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> 
     detailed = _detailed(runs)
     fields = []
     if detailed is not None:
-        fields = await connection.fetch(SQL["fields_of_run"], detailed.run_id, detailed.rule_set)
+        fields = await _rows(connection, FieldRow, "fields_of_run", detailed.run_id, detailed.rule_set)
     return Published(
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
-        forecasts=_rows(await connection.fetch(SQL["forecasts_of_runs"], wanted), ForecastRow),
-        leads=_rows(await connection.fetch(SQL["leads_of_runs"], wanted), LeadRow),
-        scores=_rows(await connection.fetch(SQL["scores_of_runs"], wanted), ScoreRow),
-        weights=_rows(await connection.fetch(SQL["recent_weights"], _MOST_VECTORS), WeightsRow),
+        forecasts=await _rows(connection, ForecastRow, "forecasts_of_runs", wanted),
+        leads=await _rows(connection, LeadRow, "leads_of_runs", wanted),
+        scores=await _rows(connection, ScoreRow, "scores_of_runs", wanted),
+        weights=await _rows(connection, WeightsRow, "recent_weights", _MOST_VECTORS),
         fields_run=None if detailed is None else detailed.run_id,
-        fields=_rows(fields, FieldRow),
+        fields=fields,
     )
 
 
@@ -110,5 +109,7 @@ def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
     return next(reversed(completed or scored), None)
 
 
-def _rows(records: Sequence[Record], kind: type[R]) -> list[R]:
-    return [msgspec.convert(dict(record), kind) for record in records]
+async def _rows(connection: Connection, kind: type[R], name: str, *values: object) -> list[R]:
+    """Return the rows of a statement, fetched in portions, because one large answer would hold up other threads."""
+    rows = connection.cursor(SQL[name], *values, prefetch=_PORTION)
+    return [msgspec.convert(dict(row), kind) async for row in rows]

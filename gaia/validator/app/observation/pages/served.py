@@ -1,4 +1,4 @@
-"""Serves the pages about runs, miners and weights from a model that a thread reads at most every 30 s."""
+"""Serves the pages about runs, miners and weights from a model that a thread reads once a minute at most."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from gaia.validator.core.status.facts import Work
     from gaia.validator.utils.config import Settings
 
-REFRESH_S: Final = 30.0
+REFRESH_S: Final = 60.0
 """Seconds for which a reading is shown before the next request starts another."""
-_OLD_S: Final = 120.0
+_OLD_S: Final = 180.0
 """Age of a reading in seconds from which it is not shown while another is made."""
 _PATIENCE_S: Final = 5.0
 _TYPES: Final = {"html": "text/html; charset=utf-8", "json": "application/json"}

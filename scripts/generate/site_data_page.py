@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from dataclasses import fields
 from pathlib import Path
 
 from gaia.validator.core.site import model
@@ -112,7 +111,7 @@ def meanings(kind: type) -> dict[str, str]:
             said[last] = " ".join(str(line.value.value).split())
         else:
             last = ""
-    return {each.name: said.get(each.name) or MEANINGS.get(each.name, "") for each in fields(kind)}
+    return {each: said.get(each) or MEANINGS.get(each, "") for each in kind.__annotations__}
 
 
 def render() -> str:

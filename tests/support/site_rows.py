@@ -11,8 +11,8 @@ from gaia.validator.core.site.build import site_of
 from gaia.validator.core.site.model import Site
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.inputs import Contract
-from gaia.validator.db.published import FieldRow, Published, WeightsRow
-from gaia.validator.db.rows import ForecastRow, LeadRow, ScoreRow
+from gaia.validator.db.published import FieldRow, LeadScore, Published, WeightsRow
+from gaia.validator.db.rows import ForecastRow, ScoreRow
 from gaia.validator.db.states import ForecastState, RunState, VectorState
 from gaia.validator.utils.identities import Hotkey, RunId
 from tests.support.status_facts import a_run, some_facts
@@ -70,7 +70,7 @@ def score(of: ForecastRow, overall: float, **changes: Any) -> ScoreRow:
     return ScoreRow(**values | changes)
 
 
-def lead(of: ForecastRow, hours: int, value: float, **changes: Any) -> LeadRow:
+def lead(of: ForecastRow, hours: int, value: float, **changes: Any) -> LeadScore:
     """Return the score of one ERA5 lead."""
     values: dict[str, Any] = {
         "run_id": of.run_id,
@@ -80,9 +80,8 @@ def lead(of: ForecastRow, hours: int, value: float, **changes: Any) -> LeadRow:
         "lead_hours": hours,
         "score": value,
         "reason": None,
-        "cpu_s": 0.1,
     }
-    return LeadRow(**values | changes)
+    return LeadScore(**values | changes)
 
 
 def vector(epoch: int, weights: Mapping[Hotkey, float], **changes: Any) -> WeightsRow:

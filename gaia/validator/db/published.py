@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from gaia.validator.db.history import RunSummary, run_summaries
-from gaia.validator.db.rows import ForecastRow, LeadRow, ScoreRow
+from gaia.validator.db.rows import ForecastRow, ScoreRow
 from gaia.validator.db.statements import SQL
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.identities import Hotkey, RunId
@@ -26,8 +26,23 @@ _MOST_VECTORS: Final = 30
 _PORTION: Final = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldRow:
+# There are tens of thousands of these rows. The garbage collector does not visit them, because a visit of all would
+# hold up the event loop of the process that serves pages.
+
+
+class LeadScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Score of one lead of one forecast."""
+
+    run_id: RunId
+    hotkey: Hotkey
+    rule_set: str
+    kind: str
+    lead_hours: int
+    score: float
+    reason: str | None
+
+
+class FieldRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Main measures of one forecast in one field at one lead; None: undefined or not stored."""
 
     hotkey: Hotkey
@@ -66,7 +81,7 @@ class Published:
     earlier_runs: int
     """Number of older runs, which are left out."""
     forecasts: Sequence[ForecastRow]
-    leads: Sequence[LeadRow]
+    leads: Sequence[LeadScore]
     scores: Sequence[ScoreRow]
     weights: Sequence[WeightsRow]
     """The newest vectors, newest first."""
@@ -94,7 +109,7 @@ async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> 
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
         forecasts=await _rows(connection, ForecastRow, "forecasts_of_runs", wanted),
-        leads=await _rows(connection, LeadRow, "leads_of_runs", wanted),
+        leads=await _rows(connection, LeadScore, "leads_of_runs", wanted),
         scores=await _rows(connection, ScoreRow, "scores_of_runs", wanted),
         weights=await _rows(connection, WeightsRow, "recent_weights", _MOST_VECTORS),
         fields_run=None if detailed is None else detailed.run_id,

@@ -39,8 +39,8 @@ from gaia.validator.utils.version import version
 if TYPE_CHECKING:
     from gaia.validator.core.status.facts import Facts
     from gaia.validator.db.history import RunSummary
-    from gaia.validator.db.published import Published, WeightsRow
-    from gaia.validator.db.rows import ForecastRow, LeadRow, ScoreRow
+    from gaia.validator.db.published import LeadScore, Published, WeightsRow
+    from gaia.validator.db.rows import ForecastRow, ScoreRow
     from gaia.validator.utils.identities import Hotkey, RunId
 
 Key = tuple[str, str]
@@ -101,7 +101,7 @@ def _outcomes(published: Published, worded: Callable[[str], str]) -> dict[RunId,
     """Return the outcomes of each run, the best final score first, then by uid."""
     rules = {run.run_id: run.rule_set for run in published.runs}
     scores = {(row.run_id, row.hotkey): row for row in published.scores if row.rule_set == rules[row.run_id]}
-    leads: defaultdict[Key, list[LeadRow]] = defaultdict(list)
+    leads: defaultdict[Key, list[LeadScore]] = defaultdict(list)
     for row in published.leads:
         if row.rule_set == rules[row.run_id]:
             leads[row.run_id, row.hotkey].append(row)
@@ -125,7 +125,7 @@ def _outcome(
     run: RunSummary,
     forecast: ForecastRow,
     score: ScoreRow | None,
-    leads: Sequence[LeadRow],
+    leads: Sequence[LeadScore],
     worded: Callable[[str], str],
 ) -> Outcome:
     return Outcome(
@@ -149,7 +149,7 @@ def _outcome(
 
 
 def _score(
-    run: RunSummary, score: ScoreRow | None, leads: Sequence[LeadRow]
+    run: RunSummary, score: ScoreRow | None, leads: Sequence[LeadScore]
 ) -> FinalScore | OpenScore | None:
     if run.is_open:
         scored = [row for row in leads if row.kind == LeadKind.FINAL]
@@ -246,7 +246,7 @@ def _miners(
     ranked = {row.hotkey: row for row in board.miners}
     fields: defaultdict[str, list[FieldShown]] = defaultdict(list)
     for row in published.fields:
-        shown = {name: getattr(row, name) for name in FieldShown.__slots__}
+        shown = {name: getattr(row, name) for name in FieldShown.__struct_fields__}
         fields[row.hotkey].append(FieldShown(**shown))
     pages = [
         MinerPage(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from gaia.validator.core.status.facts import Due
 from gaia.validator.db.states import ForecastState, RunState, VectorState
 from gaia.validator.utils.identities import Hotkey, RunId
@@ -45,8 +47,7 @@ class OpenScore:
     """Number of ERA5 leads of the run; null if not known yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeadShown:
+class LeadShown(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Score of one lead, which is final as soon as it exists."""
 
     kind: str
@@ -58,8 +59,7 @@ class LeadShown:
     """Reason why nothing was scored; empty if it was."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldShown:
+class FieldShown(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Measures of one field at one lead; null where they are undefined."""
 
     kind: str

@@ -46,7 +46,7 @@ th{font-weight:600}
 .state{border:1px solid currentColor;border-radius:.3rem;padding:0 .35rem;white-space:nowrap;font-size:.9em}
 .well,.scored,.set,.completed{color:var(--good)}.degraded,.excused,.failed,.open,.intended{color:var(--warn)}
 .stuck,.rejected,.lost{color:var(--bad)}.note.note{color:var(--ink)}
-svg{display:block;width:100%;max-width:42rem;min-width:24rem;height:auto;font:14px system-ui,sans-serif}
+svg{display:block;width:100%;max-width:42rem;min-width:22rem;height:auto;font:14px system-ui,sans-serif}
 svg text{fill:var(--ink)}svg .soft{fill:var(--grey)}
 svg .grid{stroke:var(--faint);stroke-width:1}
 svg .others{stroke:var(--others);fill:none;stroke-width:1}

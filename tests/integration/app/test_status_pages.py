@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from gaia.validator.app.io_engine import IOEngine
 from gaia.validator.app.observation.pages import served
 from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
-from gaia.validator.app.observation.serving import Answer, ServingThread
+from gaia.validator.app.observation.serving import Answer, Request, ServingThread
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
 from tests.support.patience import Deadline, patience
@@ -145,3 +146,21 @@ async def test_pages_are_answered_beside_the_probes(tmp_path: Path) -> None:
         assert "The database could not be read" in read(body).text
         assert (await asyncio.to_thread(get, "/nothing"))[0] == 404
         serving.stop()
+
+
+async def test_engine_has_the_pages_of_its_database_at_its_endpoints(
+    database: Database, empty_dsn: str, tmp_path: Path
+) -> None:
+    await record_scored_run(database, datetime.now(UTC))
+    with socket.socket() as pool:
+        settings = settings_for(empty_dsn, tmp_path)
+        endpoints = IOEngine(settings, pool, "", tmp_path / "board").endpoints()
+
+        deadline = Deadline(30)
+        while (answer := endpoints.answer(Request("/runs/r.html", is_verbose=False))) is not None:
+            if answer.status is HTTPStatus.OK:
+                break
+            assert not deadline.has_passed
+            await asyncio.sleep(0.02)
+        assert answer is not None
+        assert "0.6000" in read(answer.body).text

@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="INDEX=BEHAVIOUR",
         help="give one miner another behaviour, such as 8=bad_redirect; may be repeated",
     )
+    add(
+        "--metrics-port",
+        metavar="PORT",
+        help="serve the validator's metrics on this port of 127.0.0.1; default: 0, none",
+    )
     add("--state", metavar="DIR", help="folder to write to or to continue; default: .localnet/<time>")
     add("--keep", action="store_true", help="keep all older folders below .localnet")
     return options

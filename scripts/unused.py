@@ -46,8 +46,10 @@ CALLED_BY_LIBRARIES: Mapping[str, str] = {
     "connection_lost": "asyncio",
     "connection_made": "asyncio",
     "data_received": "asyncio",
+    "handleError": "logging",
     "model_config": "pydantic",
     "settings_customise_sources": "pydantic",
+    "shouldRollover": "logging",
 }
 """Members that a library finds by name."""
 

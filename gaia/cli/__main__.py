@@ -10,13 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import commands
-from gaia.cli.arguments import RUN_HELP, add_plot_options, add_runbook_options, at_least_one, is_full
+from gaia.cli.arguments import (
+    ANY_RUN_HELP,
+    RUN_HELP,
+    add_bundle_options,
+    add_last_option,
+    add_plot_options,
+    add_runbook_options,
+    add_watch_option,
+    at_least_one,
+    is_full,
+)
+from gaia.cli.completion import SHELLS
+from gaia.cli.logs import options as log_options
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
+from gaia.validator.utils.version import add_version_option
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
 
     Command = Callable[[Source, argparse.Namespace], int]
+    Plain = Callable[[argparse.Namespace], int]
+    Group = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,19 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: an error, or replay found a difference; others: `errors.ExitCode` of a bad setting.
     """
     arguments = parser().parse_args(argv)
-    command: Command = arguments.command
     # Python has no standard output if the shell closed it.
     if not sys.stdout:
         print("Standard output is closed, so nothing can be printed.", file=sys.stderr)
         return 1
-    # Not at the top, because --help needs no database driver.
-    from gaia.cli.source import open_source
-
     try:
-        with open_source(arguments.state) as source:
-            code = command(source, arguments)
-            sys.stdout.flush()
-            return code
+        return _run(arguments)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -56,6 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command; one that needs a database gets it opened."""
+    if "without_source" in arguments:
+        code = int(arguments.without_source(arguments))
+    else:
+        # Not at the top, because --help needs no database driver.
+        from gaia.cli.source import open_source
+
+        command: Command = arguments.command
+        with open_source(arguments.state) as source:
+            code = command(source, arguments)
+    sys.stdout.flush()
+    return code
+
+
 def _drop_output() -> None:
     """Discard the rest of the output buffer, because the interpreter would fail on it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,18 +90,28 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--state", type=Path, metavar="DIR", help="data folder of a rehearsal or a validator")
     shared.add_argument("--json", action="store_true", help="print one JSON value")
     top = argparse.ArgumentParser(prog="gaia", description=__doc__)
+    add_version_option(top)
     top_level = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(
-        group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
-    ) -> argparse.ArgumentParser:
-        text = (command.__doc__ or "").strip()
-        added = group.add_parser(name, parents=[shared], help=text, description=text)
+    def add(group: Group, name: str, command: Command) -> argparse.ArgumentParser:
+        added = _added(group, name, command.__doc__, [shared])
         added.set_defaults(command=command)
         return added
 
-    add(top_level, "status", commands.status)
-    add(top_level, "runs", commands.runs)
+    def add_plain(group: Group, name: str, plain: Plain) -> argparse.ArgumentParser:
+        """Add a command that opens a database by itself, or needs none."""
+        added = _added(group, name, plain.__doc__, [shared])
+        added.set_defaults(without_source=plain)
+        return added
+
+    add_watch_option(add_plain(top_level, "status", commands.status))
+    runs = add(top_level, "runs", commands.runs).add_subparsers(metavar="COMMAND")
+    add(runs, "show", commands.run).add_argument("run", metavar="RUN", help=ANY_RUN_HELP)
+    weights = top_level.add_parser("weights", help="Preview or list weights.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add(weights, "preview", commands.weights_preview)
+    add_last_option(add(weights, "history", commands.weights_history), 20)
     scores = top_level.add_parser("scores", help="List or compare scores.").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -102,8 +135,30 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
-    add_runbook_options(add(top_level, "runbook", commands.runbook))
+    _add_tools(top_level, add_plain)
     return top
+
+
+def _add_tools(top_level: Group, add_plain: Callable[[Group, str, Plain], argparse.ArgumentParser]) -> None:
+    """Add the commands that need no open database."""
+    log_options.add_options(add_plain(top_level, "logs", commands.logs))
+    add_runbook_options(add_plain(top_level, "runbook", commands.runbook))
+    debug = top_level.add_parser("debug", help="Collect what explains a problem.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add_bundle_options(add_plain(debug, "bundle", commands.debug_bundle))
+    shell = add_plain(top_level, "completion", commands.completion)
+    shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
+
+
+def _added(
+    group: Group,
+    name: str,
+    sentence: str | None,
+    parents: list[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    text = (sentence or "").strip()
+    return group.add_parser(name, parents=parents, help=text, description=text)
 
 
 if __name__ == "__main__":

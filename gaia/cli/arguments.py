@@ -10,6 +10,7 @@ from gaia.validator.utils.errors import GaiaError
 
 PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
 RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
+ANY_RUN_HELP = 'id, the start of an id, or "last" (the newest, in whatever state)'
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -22,6 +23,47 @@ def at_least_one(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
+
+
+def add_bundle_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gaia debug bundle`."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=_tar_gz,
+        metavar="FILE",
+        help="file to write, which ends in .tar.gz; default: gaia-debug-<time>.tar.gz",
+    )
+
+
+def add_last_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add the option that limits a list to its newest entries."""
+    parser.add_argument(
+        "--last",
+        type=at_least_one,
+        default=default,
+        metavar="N",
+        help=f"number of entries; default: {default}",
+    )
+
+
+def add_watch_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that repeats `gaia status`."""
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="S",
+        help="draw it anew every S seconds until Ctrl-C, which exits with 0; default: 2",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.1 and 86400 seconds")
     return value
 
 
@@ -68,6 +110,12 @@ def _http(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError(f"{text} does not begin with http:// or https://")
     return text
+
+
+def _tar_gz(text: str) -> Path:
+    if not text.endswith(".tar.gz"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .tar.gz, the only format that is written")
+    return Path(text)
 
 
 def _png(text: str) -> Path:

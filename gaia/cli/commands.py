@@ -10,23 +10,67 @@ if TYPE_CHECKING:
     from gaia.cli.source import Source
 
 
-def status(source: Source, arguments: argparse.Namespace) -> int:
-    """Print the state of the newest run, what the validator waits for, and the last weights."""
-    from gaia.cli import overview
+def status(arguments: argparse.Namespace) -> int:
+    """Print whether all is well, what the validator does, what is wrong and what helps; exit code 0, 1 or 2."""
+    from gaia.cli.status import command
 
-    return overview.status(source, arguments)
+    return command.status(arguments)
 
 
 def runs(source: Source, arguments: argparse.Namespace) -> int:
     """Print one line per run, oldest first."""
-    from gaia.cli import overview
+    from gaia.cli.lists import overview
 
     return overview.runs(source, arguments)
 
 
+def run(source: Source, arguments: argparse.Namespace) -> int:
+    """Print one run and what became of each miner's forecast, the best first."""
+    from gaia.cli.lists import one_run
+
+    return one_run.show(source, arguments)
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print the newest log lines, chosen by level, run, miner, process, event and time."""
+    from gaia.cli.logs import command
+
+    return command.logs(arguments)
+
+
+def debug_bundle(arguments: argparse.Namespace) -> int:
+    """Write status, settings, logs, stacks, metrics and versions into one file, without secrets."""
+    from gaia.cli.bundle import command
+
+    return command.bundle(arguments)
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Print the completion script of a shell."""
+    from gaia.cli.__main__ import parser
+    from gaia.cli.completion import script_for
+
+    print(script_for(arguments.shell, parser()), end="")
+    return 0
+
+
+def weights_preview(source: Source, arguments: argparse.Namespace) -> int:
+    """Print the weights that would be set now; nothing is signed."""
+    from gaia.cli.lists import weights
+
+    return weights.preview(source, arguments)
+
+
+def weights_history(source: Source, arguments: argparse.Namespace) -> int:
+    """Print the newest journalled weight vectors and what became of them, newest first."""
+    from gaia.cli.lists import weights
+
+    return weights.past(source, arguments)
+
+
 def scores(source: Source, arguments: argparse.Namespace) -> int:
     """Print the overall scores of the given runs, best first."""
-    from gaia.cli import overview
+    from gaia.cli.lists import overview
 
     return overview.scores(source, arguments)
 
@@ -59,8 +103,8 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     return plotting.plot(source, arguments)
 
 
-def runbook(source: Source, arguments: argparse.Namespace) -> int:
+def runbook(arguments: argparse.Namespace) -> int:
     """Print which causes of an alert hold now and what to do; exit code 1 if any holds."""
     from gaia.cli import runbook as runbooks
 
-    return runbooks.runbook(source, arguments)
+    return runbooks.runbook(arguments)

@@ -51,7 +51,7 @@ def compare(source: Source, arguments: argparse.Namespace) -> int:
     rows = [row for row in stored if row.run_state is not RunState.OPEN]
     if stored and not rows:
         raise NotThere("no run is finished yet, and only finished runs are compared")
-    active, shadow = _rule_sets(rows, arguments.active or source.weights.rule_set, arguments.shadow)
+    active, shadow = _rule_sets(rows, arguments.active or source.settings.weights.rule_set, arguments.shadow)
     by_rules = {name: _by_run(rows, name) for name in (active, shadow)}
     agreements = [
         agreement_of(
@@ -150,8 +150,8 @@ def _print(active: str, shadow: str, agreements: Sequence[Agreement], whole: Map
         "same best",
         ">Spearman",
         ">Kendall",
-        f">{active} CPU s",
-        f">{shadow} CPU s",
+        f">{active} CPU s?",
+        f">{shadow} CPU s?",
     )
     tables.print_table(columns, [tuple(asdict(each).values()) for each in agreements])
     tables.print_lines(

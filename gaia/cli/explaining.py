@@ -213,7 +213,7 @@ def _print(explained: Mapping[str, Any], only_lead: int | None) -> None:
         tables.print_lines("leads     none is scored" + (" yet" if explained["run_state"] == "open" else ""))
         return
     tables.print_table(
-        ("kind", ">lead h", ">score", "reason", ">CPU s", "handler"),
+        ("kind", ">lead h", ">score", "~reason", ">CPU s?", "handler??"),
         [
             tuple(lead[name] for name in ("kind", "lead_hours", "score", "reason", "cpu_s", "handler"))
             for lead in leads
@@ -255,7 +255,7 @@ def _print_components(leads: Sequence[Mapping[str, Any]]) -> None:
         (
             *("kind", ">lead h", "field"),
             *(f">{name.replace('skill_', 'skill ')}" for name in measures),
-            *(name.replace("_digest", " sha256") for name in roles),
+            *(name.replace("_digest", " sha256?") for name in roles),
         ),
         [
             (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -183,30 +183,46 @@ def _error_map(album: Album, arguments: argparse.Namespace) -> Figure:
 
     miner = album.miner(arguments.miner)
     fields = _fields(album, arguments)
-    units = list(_units(album, {miner.hotkey}))
+    of_runs = [
+        (run.summary.init_time, stored)
+        for run in album.stored(with_manifests=True)
+        for stored in _units_of(run, album, {miner.hotkey})
+    ]
+    units = [stored for _, stored in of_runs]
     scored = {name for stored in units for name in stored.unit.fields}
     field = next((name for name in fields if name in scored), None)
     if field is None:
         raise NotThere(f"{' and '.join(fields)} of {label(miner)} was not scored in these runs")
     leads = sorted({stored.unit.lead_hours for stored in units if field in stored.unit.fields})
     lead = arguments.lead or leads[-1]
+    valid = [
+        (init_time + timedelta(hours=lead), stored)
+        for init_time, stored in of_runs
+        if stored.unit.lead_hours == lead and field in stored.unit.fields
+    ]
+    if not valid:
+        raise NotThere(f"{field} was not scored at +{lead} h; scored are {', '.join(map(str, leads))}")
     with pool(1, album.source.data_dir) as executor:
-        chosen = [
-            stored for stored in units if stored.unit.lead_hours == lead and field in stored.unit.fields
-        ]
-        error = mean_error(executor, chosen, field)
+        error = mean_error(executor, [stored for _, stored in valid], field)
     weights = np.broadcast_to(np.cos(np.radians(np.linspace(90, -90, error.shape[0])))[:, None], error.shape)
     unit_name = VARIABLES[split_field(field)[0]].unit
     rmse = float(np.sqrt(np.average(error.astype(np.float64) ** 2, weights=weights)))
     bias = float(np.average(error.astype(np.float64), weights=weights))
-    word = "Error" if len(chosen) == 1 else f"Mean error over {len(chosen)} runs"
+    word = "Error" if len(valid) == 1 else f"Mean error over {len(valid)} runs"
     title = f"{word} of {label(miner)}: {field_title(field)}, +{lead} h"
+    times = f"valid {_spell([moment for moment, _ in valid])}"
     return draw_map.draw(
         error,
         unit_name,
         title,
-        f"{album.description()}; root mean square {rmse:.3g}, mean {bias:+.2g} {unit_name}",
+        f"{album.description()}; {times}; root mean square {rmse:.3g} {unit_name}, mean {bias:+.2g} {unit_name}",
     )
+
+
+def _spell(moments: Sequence[datetime]) -> str:
+    """Return the first and the last moment in words; one if they are the same."""
+    first, last = (f"{moment:%Y-%m-%d %HZ}" for moment in (min(moments), max(moments)))
+    return first if first == last else f"{first} to {last}"
 
 
 def _leaderboard(album: Album, _arguments: argparse.Namespace) -> Figure:
@@ -215,7 +231,7 @@ def _leaderboard(album: Album, _arguments: argparse.Namespace) -> Figure:
     final = album.final_scores()
     if not final:
         raise NotThere("none of these runs is finished, and the leaderboard shows finished runs only")
-    days = album.source.weights.weights_window_days
+    days = album.source.settings.weights.weights_window_days
     board = draw_leaderboard.standings(final, timedelta(days=days))
     left_out = ", which are left out" if any(run.is_open for run in album.runs) else ""
     subtitle = f"{album.description()}{left_out}; mean over {days:g} days, bars: 95 % intervals"
@@ -262,11 +278,6 @@ _PICTURES = {
     "clones": _clones,
 }
 assert tuple(_PICTURES) == PICTURES
-
-
-def _units(album: Album, hotkeys: set[str]) -> Iterator[StoredUnit]:
-    for run in album.stored(with_manifests=True):
-        yield from _units_of(run, album, hotkeys)
 
 
 def _units_of(run: StoredRun, album: Album, hotkeys: set[str]) -> list[StoredUnit]:

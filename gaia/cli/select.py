@@ -19,6 +19,22 @@ class NotThere(GaiaError):
     """The requested run, miner or rule set does not exist; the sentence says what does."""
 
 
+def newest_named(name: str, known: Sequence[RunSummary]) -> RunSummary:
+    """Return the one run that `name` means, where "last" means the newest run in whatever state.
+
+    Raises
+    ------
+    NotThere
+        If no run or several runs match.
+    """
+    if name == "last" and known:
+        return known[-1]
+    (*others, last) = runs_named([name], known)
+    if others:
+        raise NotThere(f"{name} means {len(others) + 1} runs; name one")
+    return last
+
+
 def runs_named(
     names: Sequence[str], known: Sequence[RunSummary], say: Callable[[str], None] = print_note
 ) -> list[RunSummary]:

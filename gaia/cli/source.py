@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,20 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import asyncpg
+from pydantic import ValidationError
 
 from gaia.cli.tables import print_note
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
+from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.core.database_setup import apply_missing, read_migrations, was_set_up
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import Settings, names_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
-from gaia.validator.utils.settings.database import DatabaseSettings
-from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.weights import WeightsSettings
+from gaia.validator.utils.setting_sources import Variables
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
+    from gaia.validator.utils.settings.database import DatabaseSettings
 
 Answer = TypeVar("Answer")
 
@@ -38,19 +41,24 @@ _PLACES = {"data_dir", "database_url", "database_host"}
 
 
 class Source:
-    """One validator's database and data folder, opened for reading; its server runs while it is open."""
+    """One validator's database and data folder, opened for reading; its server runs while it is open.
 
-    def __init__(self, files: FilesSettings, database: DatabaseSettings, weights: WeightsSettings) -> None:
-        self._files = files
-        self._database = database
-        self.weights = weights
-        """Rule set of the validator's settings."""
+    Parameters
+    ----------
+    settings
+        Settings of the validator.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        """Settings of the validator; of a rehearsal, as far as it left a note of them."""
+        self._database = settings.database
         self._stack = ExitStack()
         self.is_live = False
         """Whether the validator runs: another process holds its folder, or its database is elsewhere."""
 
     def __enter__(self) -> Self:
-        self.is_live = self._stack.enter_context(_server_running(self._files.data_dir, self._database))
+        self.is_live = self._stack.enter_context(_server_running(self.settings.data_dir, self._database))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,10 +67,10 @@ class Source:
     @property
     def data_dir(self) -> Path:
         """Folder that holds the spool and the reference fields."""
-        return self._files.data_dir.resolve()
+        return self.settings.data_dir.resolve()
 
-    def read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
-        """Return what `query` reads, in one read-only snapshot.
+    def read(self, query: Callable[[Connection], Awaitable[Answer]], patience_s: float = math.inf) -> Answer:
+        """Return what `query` reads, in one read-only snapshot; wait at most `patience_s` for a connection.
 
         If this command started the server, a database of an earlier release is migrated inside the
         snapshot, and the migration is rolled back.
@@ -74,12 +82,12 @@ class Source:
         TransientError
             If the database went away during the query.
         """
-        return asyncio.run(self._read(query))
+        return asyncio.run(self._read(query, min(patience_s, self._database.database_timeout_s)))
 
-    async def _read(self, query: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+    async def _read(self, query: Callable[[Connection], Awaitable[Answer]], timeout_s: float) -> Answer:
         database = await Database.connect(
-            self._database.dsn(embedded_dsn(self._files.data_dir)),
-            timeout_s=self._database.database_timeout_s,
+            self._database.dsn(embedded_dsn(self.settings.data_dir)),
+            timeout_s=timeout_s,
             pool_size=2,
         )
         try:
@@ -133,15 +141,27 @@ def open_source(state_dir: Path | None) -> Source:
         is_placed = _is_placed(settings.model_fields_set, settings.data_dir)
         rehearsal = None if is_placed else _newest_rehearsal()
         if rehearsal is None:
-            return Source(settings.files, settings.database, settings.weights)
+            return Source(settings)
         print_note(f"reading the rehearsal in {rehearsal}; choose another with --state or GAIA_DATA_DIR")
         state_dir = rehearsal
     for data_dir in (state_dir / "validator", state_dir):
         if (data_dir / _CLUSTER).exists():
-            return Source(FilesSettings(data_dir=data_dir), DatabaseSettings(), WeightsSettings())
+            return Source(_settings_noted_in(data_dir))
     raise ConfigurationError(
         "--state", f"there is no database in {state_dir}", "name the folder of a rehearsal or of a validator"
     )
+
+
+def _settings_noted_in(data_dir: Path) -> Settings:
+    """Return the settings that the last engine of `data_dir` noted, else the defaults."""
+    note = read_engine_note(data_dir)
+    noted = {} if note is None else Variables(Settings, str(data_dir), note.settings, names_of)()
+    # The folder may have been moved, and its database is the one in it.
+    mine = {name: value for name, value in noted.items() if not name.startswith("database_")}
+    try:
+        return Settings(**(mine | {"data_dir": data_dir}))
+    except ValidationError:
+        return Settings(data_dir=data_dir)  # another release wrote the note
 
 
 def _is_placed(given: AbstractSet[str], data_dir: Path) -> bool:

@@ -27,6 +27,8 @@ from gaia.validator.utils.errors import GaiaError
 MOST_MINERS = 250
 _DEFAULT_DAYS = 3
 _WATCH_S = 0.25
+_WIDE = 200
+"""Width of the table in a file or a pipe, which no terminal limits."""
 
 
 class _Stopped(Exception):
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: bool) -> int:
     errors = Console(stderr=True)
     screen = Console()
+    if not screen.is_terminal:
+        screen = Console(width=_WIDE)
     live = screen.is_terminal and not as_json
     display: Display = LiveDisplay(screen) if live else PlainDisplay(errors)
     stopped = _on_signals()
@@ -69,6 +73,7 @@ async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: 
             with display:
                 report = await _unless(stopped, _follow(subnet, display, wanted_runs))
         except _Stopped:
+            errors.print(f"Everything it wrote is in {state_dir}.", highlight=False)
             errors.print("Stopping: the validator finishes what it has begun; Ctrl-C again ends it at once.")
             clean = await subnet.stop()
             errors.print(
@@ -81,7 +86,7 @@ async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: 
     if as_json:
         print(json.dumps(report))
     else:
-        screen.print(final_table(report))
+        screen.print(final_table(report, screen.width))
         screen.print(f"Everything it wrote is in {state_dir}.", highlight=False)
     if not clean:
         errors.print("The validator did not end cleanly; see its log.")

@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the validator; return the exit code, as defined in `errors.ExitCode`."""
     arguments = _parse(argv)
     # Imported here, because --help needs no settings, and reading them loads much.
+    from gaia.validator.app.startup.banner import announce
     from gaia.validator.app.startup.options import supervisor_options
     from gaia.validator.app.startup.preflight import preflight
     from gaia.validator.app.startup.reading import read_settings
@@ -35,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.check:
             print_settings(settings.describe())
             return ExitCode.OK
+        # What the validator writes is nobody else's: folders 0700, files 0600, here and in all its children.
+        os.umask(0o077)
         lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
+        announce(settings.chain, settings.observation, settings.data_dir, settings.rule_set)
         become_supervisor(supervisor_options(settings, lock))
     except ConfigurationError as error:
         print(error, file=sys.stderr)

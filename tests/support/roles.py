@@ -19,18 +19,20 @@ from typing import Any
 
 import psutil
 
-from gaia.validator.app.child import die_with_parent
+from gaia.validator.app.child import STARTED, die_with_parent, tell
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import (
     Board,
     board_path,
+    metrics_page_path,
     read_board,
     run_directory,
     signer_heartbeat_path,
 )
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.log_files import LogFiles
 from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
 from tests.support.repository import ROOT
@@ -48,7 +50,11 @@ _PATIENT = {
 
 
 def run_test_engine(
-    settings: dict[str, Any], pool_socket: socket.socket, signer_path: str, board: str
+    settings: dict[str, Any],
+    pool_socket: socket.socket,
+    signer_path: str,
+    board: str,
+    endpoint: socket.socket | None = None,
 ) -> None:
     """Run the units that the folder `inbox` names; write each result to `outbox`; go on after a restart."""
     import uvloop
@@ -57,7 +63,25 @@ def run_test_engine(
         raise ConfigurationError("GAIA_NETUID", "is odd", "make it even", ExitCode.HOTKEY_NOT_REGISTERED)
     if settings.get("crash"):
         os._exit(1)
+    if endpoint is not None:
+        serve_well(endpoint, Path(board))
+    tell(STARTED)
     uvloop.run(_serve_inbox(settings, pool_socket, Path(board)))
+
+
+def serve_well(endpoint: socket.socket, board: Path) -> None:
+    """Answer every probe well, and /metrics as the engine does, until the process ends."""
+    from gaia.validator.app.observation import metrics  # noqa: F401 - they are on the page
+    from gaia.validator.app.observation.page import all_metrics
+    from gaia.validator.app.observation.probes import LIVE, READY, Check, Endpoints
+    from gaia.validator.app.observation.serving import ServingThread
+
+    well = [Check(name="all", is_well=True, reason="a stand-in is always well")]
+    page = metrics_page_path(board)
+    probes = {path: lambda: well for path in (LIVE, READY, "/startupz")}
+    ServingThread(
+        endpoint, Endpoints(role="io_engine", probes=probes, metrics=lambda: all_metrics(page)).answer
+    )
 
 
 def run_test_signer(settings: dict[str, Any], signer_socket: socket.socket) -> None:
@@ -86,6 +110,10 @@ async def _serve_inbox(settings: dict[str, Any], pool_socket: socket.socket, boa
         if (inbox / "hang").exists():
             (inbox / "hang").unlink()
             signal.pause()
+        if (inbox / "retire").exists() and (idle := pool.idle_workers()):
+            (inbox / "retire").unlink()
+            for worker in idle:
+                pool.retire(worker)
         for path in inbox.iterdir():
             if path.suffix == ".json" and path.name not in running and not (outbox / path.name).exists():
                 running[path.name] = asyncio.create_task(_answer(pool, path, outbox / path.name))
@@ -100,7 +128,8 @@ async def _answer(pool: Any, path: Path, answer: Path) -> None:
     result = await pool.dispatch_and_wait(unit)
     draft = answer.with_suffix(".draft")
     failure = result.failure and f"{result.failure.error_type}: {result.failure.message}"
-    draft.write_text(json.dumps({"value": result.value, "failure": failure, "attempt": result.attempt}))
+    told = {"value": result.value, "failure": failure, "attempt": result.attempt}
+    draft.write_text(json.dumps(told, default=bytes.hex))
     # A second answer would be a unit that counted twice.
     os.link(draft, answer)
     draft.unlink()
@@ -109,7 +138,14 @@ async def _answer(pool: Any, path: Path, answer: Path) -> None:
 class Supervised:
     """A real Supervisor below `folder`, with the stand-ins as its children."""
 
-    def __init__(self, folder: Path, *, settings: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         self.data_dir = folder / "data"
         self.inbox, self.outbox = folder / "inbox", folder / "outbox"
         for directory in (self.data_dir, self.inbox, self.outbox):
@@ -127,6 +163,7 @@ class Supervised:
             **{name: patience(options.get(name, seconds)) for name, seconds in _PATIENT.items()},
         }
         self._settings = given
+        self._environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> Supervised:
@@ -136,6 +173,7 @@ class Supervised:
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, payload],
             cwd=ROOT,
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -221,12 +259,19 @@ def supervise() -> None:
         Role.SIGNER: "tests.support.roles:run_test_signer",
         Role.WORKER: TARGETS[Role.WORKER],
     }
-    configure_logging("INFO", "json", role="supervisor")
     lack(options.pop("lacking", []))
+    options = _with_files(options)
+    configure_logging("INFO", "json", options.get("log_files"), role="supervisor")
     program = "from tests.support.roles import reload; reload()"
     reader = (sys.executable, "-c", program, options["data_dir"])
     sealed = bytes.fromhex(settings)
     sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets, reader).run())
+
+
+def _with_files(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options that were JSON as the Supervisor takes them."""
+    files = options.get("log_files")
+    return options | {"log_files": LogFiles(**files)} if files is not None else options
 
 
 def reload() -> None:
@@ -235,7 +280,7 @@ def reload() -> None:
 
     from gaia.validator.app.supervisor_options import Options, Reloaded
 
-    options = json.loads(Path(sys.argv[-1], "reload.json").read_text())
+    options = _with_files(json.loads(Path(sys.argv[-1], "reload.json").read_text()))
     changed = {"compute_workers": str(options["workers"])}
     sealed = sys.stdin.buffer.read()
     read = Options(**options, settings=sealed, signer_settings=sealed)

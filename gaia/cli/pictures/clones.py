@@ -60,7 +60,9 @@ def draw(alike: Matrix, names: Sequence[str], title: str, subtitle: str) -> Figu
     figure = style.a_figure(max(width, 7.0), height)
     width, _ = figure.get_size_inches()
     axes = figure.add_axes((1.55 / width, 1.35 / height, side / width, side / height))
-    image = axes.imshow(sorted_alike, cmap="inferno", vmin=0.0, vmax=1.0)
+    # Errors of opposite sign correlate below 0, and are no more alike than those that do not correlate.
+    lowest = min(0.0, float(np.floor(10.0 * np.nanmin(sorted_alike, initial=0.0)) / 10.0))
+    image = axes.imshow(sorted_alike, cmap="inferno", vmin=lowest, vmax=1.0)
     axes.set_xticks(range(count), labels, rotation=90)
     axes.set_yticks(range(count), labels)
     axes.tick_params(length=0, labelsize=min(9.0, 240 / max(count, 1)), labelcolor=style.INK)

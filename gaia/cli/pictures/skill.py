@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from gaia.validator.db.rows import ComponentRow
 
 _PUBLIC = {
-    "gfs": ("GFS", (0, (5, 2))),
-    "persistence": ("persistence", (0, (1, 1.5))),
-    "blend": ("blend", (0, (5, 2, 1, 2))),
+    "gfs": ("GFS", (0, (5, 2)), "D"),
+    "persistence": ("persistence", (0, (1, 1.5)), "s"),
+    "blend": ("blend", (0, (5, 2, 1, 2)), "^"),
 }
+"""Baseline -> label, dashes, and the marker of a curve of one lead."""
 _COLUMNS = 3
 _LOWEST = -0.25
+_WIDER = 1.8
+"""Points by which a line is wider than that of the next better miner."""
 
 Curve = Mapping[int, Sequence[float]]
 """Lead in hours -> the skill in each run, oldest first."""
@@ -87,7 +90,7 @@ def draw(panels: Sequence[Curves], shown: Mapping[str, str], title: str, subtitl
         top=1 - 1.3 / height,
         bottom=0.75 / height,
         wspace=0.12,
-        hspace=0.32,
+        hspace=0.42,
     )
     flat = [each for row in axes for each in row]
     for place, panel in enumerate(panels):
@@ -97,13 +100,28 @@ def draw(panels: Sequence[Curves], shown: Mapping[str, str], title: str, subtitl
         spare.set_visible(False)
     for each in axes[:, 0]:
         each.set_ylabel("skill", size=9, color=style.GREY)
-    for each in flat[max(0, len(panels) - columns) : len(panels)]:
-        each.set_xlabel("lead time, days", size=9, color=style.GREY)
+    for place, each in enumerate(flat[: len(panels)]):
         each.tick_params(labelbottom=True)
+        if place >= len(panels) - columns:
+            each.set_xlabel("lead time, days", size=9, color=style.GREY)
     _key(figure, panels, shown)
     style.head(figure, title, subtitle)
-    style.foot(figure, "1: perfect, 0: climatology; bars: 95 % intervals over runs")
+    below = hidden_below(panels, flat[0].get_ylim()[0])
+    words = f"; miners below the axis, and not or only partly seen: {below}" if below else ""
+    style.foot(figure, f"1: perfect, 0: climatology; bars: 95 % intervals over runs{words}")
     return figure
+
+
+def hidden_below(panels: Sequence[Curves], lowest: float) -> int:
+    """Return how many miners have a mean below the lower end of the axis at some lead of some field."""
+    return len(
+        {
+            hotkey
+            for panel in panels
+            for hotkey, curve in panel.miners.items()
+            if min(_points(curve)[1], default=lowest) < lowest
+        }
+    )
 
 
 def _draw_panel(axes: Axes, panel: Curves, shown: Sequence[str]) -> None:
@@ -115,8 +133,8 @@ def _draw_panel(axes: Axes, panel: Curves, shown: Sequence[str]) -> None:
             axes.plot(*_points(curve), color="#bdbdbd", linewidth=0.9, zorder=1)
     for name, curve in panel.baselines.items():
         days, means = _points(curve)
-        _, dashes = _PUBLIC[name]
-        marker = "D" if len(days) == 1 else ""
+        _, dashes, lone = _PUBLIC[name]
+        marker = lone if len(days) == 1 else ""
         axes.plot(
             days,
             means,
@@ -127,7 +145,8 @@ def _draw_panel(axes: Axes, panel: Curves, shown: Sequence[str]) -> None:
             markersize=4,
             zorder=3,
         )
-    for hotkey, colour in reversed(list(zip(shown, style.COLOURS, strict=False))):
+    # The best comes last and is the thinnest, so that a copy with the same curve shows on both sides of it.
+    for place, (hotkey, colour) in reversed(list(enumerate(zip(shown, style.COLOURS, strict=False)))):
         curve = panel.miners.get(hotkey, {})
         if curve:
             days, means = _points(curve)
@@ -137,10 +156,10 @@ def _draw_panel(axes: Axes, panel: Curves, shown: Sequence[str]) -> None:
                 means,
                 yerr=widths,
                 color=colour,
-                linewidth=1.8,
+                linewidth=1.6 + _WIDER * place,
                 marker="o",
-                markersize=3.5,
-                elinewidth=0.9,
+                markersize=3.2 + _WIDER * place,
+                elinewidth=0.9 + _WIDER / 2 * place,
                 zorder=4,
             )
 
@@ -169,7 +188,7 @@ def _key(figure: Figure, panels: Sequence[Curves], shown: Mapping[str, str]) -> 
         lines.append(Line2D([], [], color="#bdbdbd", linewidth=1.2, label="other miners"))
     public = [name for name in _PUBLIC if any(name in panel.baselines for panel in panels)]
     for name in public:
-        label, dashes = _PUBLIC[name]
+        label, dashes, marker = _PUBLIC[name]
         lone = all(len(panel.baselines.get(name, {})) <= 1 for panel in panels)
         lines.append(
             Line2D(
@@ -178,7 +197,7 @@ def _key(figure: Figure, panels: Sequence[Curves], shown: Mapping[str, str]) -> 
                 color=style.INK,
                 linewidth=1.3,
                 linestyle=dashes,
-                marker="D" if lone else "",
+                marker=marker if lone else "",
                 markersize=4,
                 label=label,
             )

@@ -55,8 +55,10 @@ class Facts:
     """What is known about a validator at one moment."""
 
     data_dir: Path
-    settings: Settings | None
-    """None where the data folder was named by --state: a rehearsal's settings are its own."""
+    settings: Settings
+    """Settings of the validator; of a rehearsal, as far as it left a note of them."""
+    knows_secrets: bool
+    """Whether the settings have their secrets, which no note has."""
     endpoint: str
     """Address of the metrics; empty: none is known."""
     samples: Samples | None
@@ -112,19 +114,26 @@ class Facts:
         return {key: value for key, value in found.items() if value}
 
 
-def gather(source: Source, settings: Settings | None, endpoint: str) -> Facts:
-    """Look at everything once; what cannot be read is a fact too."""
+def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error: str = "") -> Facts:
+    """Look at everything once; what cannot be read is a fact too.
+
+    Parameters
+    ----------
+    database_error
+        Why the database could not be opened; empty if it was.
+    """
     answer: Samples | str = scrape(endpoint) if endpoint else ""
     board_file = board_path(source.data_dir)
     board = read_board(board_file)
     processes = _living(board, board_file)
     cpu = _cores(processes)
-    blocked, error = _read(source, sessions.blocked)
+    blocked, error = (None, database_error) if database_error else _read(source, sessions.blocked)
     rows = None if error else _read(source, _rows)[0]
     engine = board.processes.get(ENGINE)
     return Facts(
         data_dir=source.data_dir,
-        settings=settings,
+        settings=source.settings,
+        knows_secrets=knows_secrets,
         endpoint=endpoint,
         samples=answer if isinstance(answer, Samples) else None,
         endpoint_error=answer if isinstance(answer, str) else "",

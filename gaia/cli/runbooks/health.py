@@ -51,7 +51,7 @@ def _deaths(facts: Facts) -> str:
 
 
 def _simulated(facts: Facts) -> str:
-    file = facts.settings.clock_file if facts.settings is not None else None
+    file = facts.settings.clock_file
     return f"GAIA_CLOCK_FILE is {file}" if file is not None else ""
 
 

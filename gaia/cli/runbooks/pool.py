@@ -63,12 +63,12 @@ def _slowest(facts: Facts) -> str:
 
 
 def _sandbox_off(facts: Facts) -> str:
-    chosen = facts.settings.pool.sandbox if facts.settings is not None else ""
+    chosen = facts.settings.sandbox
     return "GAIA_SANDBOX is off" if chosen == "off" else ""
 
 
 def _on_a_cluster(facts: Facts) -> str:
-    backend = facts.settings.pool.compute_backend if facts.settings is not None else ""
+    backend = facts.settings.compute_backend
     return f"GAIA_COMPUTE_BACKEND is {backend}" if backend == "dask" else ""
 
 

@@ -52,8 +52,7 @@ def _database_away(facts: Facts) -> str:
 def _down(facts: Facts, role: str) -> str:
     if not is_running(facts) or facts.pids(role):
         return ""
-    # A rehearsal has no settings here; its database is embedded, and its workers are local.
-    if facts.settings is not None and role in _elsewhere(facts.settings):
+    if role in _elsewhere(facts.settings):
         return ""
     deaths = [death for death in facts.deaths() if death.role == role]
     return f"the last one: {deaths[0].sentence}" if deaths else "its board names no living one"
@@ -90,8 +89,6 @@ def _chain_away(facts: Facts) -> str:
 
 
 def _chain_closed(facts: Facts) -> str:
-    if facts.settings is None:
-        return ""
     address = urlsplit(facts.settings.chain.chain_endpoint)
     port = address.port or (443 if address.scheme == "wss" else 80)
     try:

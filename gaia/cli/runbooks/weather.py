@@ -16,7 +16,7 @@ _FEW = 3
 
 
 def _last_run_set(facts: Facts) -> str:
-    last = facts.settings.last_run if facts.settings is not None else None
+    last = facts.settings.last_run
     return f"GAIA_LAST_RUN is {last:%Y-%m-%dT%H:%MZ}" if last is not None and last < facts.now else ""
 
 
@@ -38,7 +38,7 @@ def _truth_awaited(facts: Facts) -> str:
 
 
 def _no_key(facts: Facts) -> str:
-    is_empty = facts.settings is not None and not facts.settings.cds_key.get_secret_value()
+    is_empty = facts.knows_secrets and not facts.settings.cds_key.get_secret_value()
     return "GAIA_CDS_KEY is empty" if is_empty else ""
 
 

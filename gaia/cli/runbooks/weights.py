@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _dry_run(facts: Facts) -> str:
-    return "GAIA_DRY_RUN is on" if facts.settings is not None and facts.settings.dry_run else ""
+    return "GAIA_DRY_RUN is on" if facts.settings.dry_run else ""
 
 
 def _failing(facts: Facts) -> str:

@@ -20,6 +20,12 @@ from gaia.localnet.view.watch import ForecastProgress, Progress
 _STATE_STYLES = {"scored": "green", "rejected": "red", "excused": "yellow"}
 _DASH = "-"
 _MOST_ROWS = 30
+_WIDE = 110
+"""Cells that the whole ranking needs."""
+_COLUMNS = ("rank", "uid", "hotkey", "miner", "day 1", "leads", "overall", "weight", "verdict")
+_WORDS = {"hotkey", "miner", "verdict"}
+_DISPENSABLE = frozenset({"rank", "hotkey", "leads"})
+"""Columns that a narrow ranking does without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +58,7 @@ class Display(Protocol):
 
 
 class LiveDisplay:
-    """Redraws the view in place, on a terminal."""
+    """Redraws the view in place, on a terminal; the last view stays if the run did not come to its end."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -67,6 +73,7 @@ class LiveDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._live.transient = kind is None
         self._live.stop()
 
     def show(self, view: View) -> None:
@@ -129,30 +136,36 @@ def picture_of(view: View) -> RenderableType:
     return Group(*parts)
 
 
-def final_table(report: Mapping[str, Any]) -> RenderableType:
-    """Return the ranking of a report, with the block in which the weights were set."""
+def final_table(report: Mapping[str, Any], width: int = _WIDE) -> RenderableType:
+    """Return the ranking of a report, with the block in which the weights were set.
+
+    Parameters
+    ----------
+    width
+        Cells in a line. With few, what a narrow table can do without is left out. No number is
+        cut, and a verdict takes several lines.
+    """
     chain = report["chain"]
     run = report["run_ids"][-1] if report["run_ids"] else _DASH
     table = Table(title=f"Run {run}: weights on chain", title_justify="left", title_style="bold")
-    table.add_column("rank", justify="right")
-    table.add_column("uid", justify="right")
-    table.add_column("hotkey")
-    table.add_column("miner")
-    for name in ("day 1", "leads", "overall", "weight"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    for rank, row in enumerate(report["miners"], start=1):
-        table.add_row(
-            str(rank),
-            str(row["uid"]),
-            _short(row["hotkey"]),
-            _label(row["behaviour"], row["skill"]),
-            _number(row["day1"]),
-            str(len(row["leads"])),
-            _number(row["overall"]),
-            f"{row['weight']:.4f}",
-            _verdict(row["verdict"], row["reason"]),
+    left_out = _DISPENSABLE if width < _WIDE else frozenset()
+    for name in (column for column in _COLUMNS if column not in left_out):
+        table.add_column(
+            name, justify="left" if name in _WORDS else "right", no_wrap=name != "verdict", overflow="fold"
         )
+    for rank, row in enumerate(report["miners"], start=1):
+        cells: dict[str, str | Text] = {
+            "rank": str(rank),
+            "uid": str(row["uid"]),
+            "hotkey": _short(row["hotkey"]),
+            "miner": _label(row["behaviour"], row["skill"]),
+            "day 1": _number(row["day1"]),
+            "leads": str(len(row["leads"])),
+            "overall": _number(row["overall"]),
+            "weight": f"{row['weight']:.4f}",
+            "verdict": _verdict(row["verdict"], row["reason"], is_whole=True),
+        }
+        table.add_row(*(cell for name, cell in cells.items() if name not in left_out))
     burnt = max(0.0, 1.0 - sum(row["weight"] for row in report["miners"]))
     ending = (
         f"Set in block {chain['block']} (extrinsic {chain['extrinsic']}) and read back from the chain; "
@@ -218,8 +231,11 @@ def _label(behaviour: str, skill: float) -> str:
     return f"{behaviour} {skill:.2f}" if behaviour == Behaviour.HONEST else str(behaviour)
 
 
-def _verdict(state: str, reason: str) -> Text:
-    text = Text(state, _STATE_STYLES.get(state, ""), no_wrap=True, overflow="ellipsis")
+def _verdict(state: str, reason: str, *, is_whole: bool = False) -> Text:
+    """Return a verdict with its reason, cut to one line unless `is_whole`."""
+    text = Text(state, _STATE_STYLES.get(state, ""))
+    if not is_whole:
+        text.no_wrap, text.overflow = True, "ellipsis"
     return text.append(f": {reason}", "dim") if reason else text
 
 

@@ -13,8 +13,11 @@ import string
 import struct
 import sys
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,17 +25,20 @@ from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
+    ChainRenewed,
     Failure,
     FrameReader,
     FromSigner,
     MetagraphRead,
     ReadMetagraph,
     ReadWeights,
+    RenewChain,
     SetWeights,
     SignAuth,
     SignerFailed,
@@ -41,6 +47,8 @@ from gaia.validator.utils.ipc_types import (
     WeightsSet,
     encode_frame,
 )
+from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.memory import free_memory, resident_bytes
 from gaia.validator.utils.proxies import spare_loopback
 
 if TYPE_CHECKING:
@@ -65,8 +73,12 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     """Serve `signer_socket`, an inherited listening AF_UNIX socket, until SIGTERM; runs in its own process.
 
     A heartbeat beside the socket shows from the start that the loop runs, so that a hang over the
-    key file is noticed too. If the hotkey cannot be loaded, the process ends with
-    `ExitCode.HOTKEY_MISSING` and one sentence on standard error.
+    key file is noticed too.
+
+    Raises
+    ------
+    ConfigurationError
+        With `ExitCode.HOTKEY_MISSING`, if the hotkey cannot be loaded.
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
@@ -76,15 +88,11 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     # The SDK uses the environment's proxy, which cannot reach a node on this machine.
     spare_loopback(settings.chain.chain_endpoint)
     observation = settings.observation
-    configure_logging(
-        observation.log_level, observation.log_format, settings.data_dir / "logs", role="signer"
-    )
+    configure_logging(observation.log_level, observation.log_format, observation.log_files, role="signer")
+    offer_stacks(Path(signer_socket.getsockname()).parent)
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
-    try:
-        wallet = load_wallet(settings.chain)
-    except ConfigurationError as error:
-        _end_with(error)
+    wallet = load_wallet(settings.chain)
     asyncio.run(ChainSigner(settings.chain, settings.drain_timeout_s, wallet, heart).serve(signer_socket))
 
 
@@ -131,10 +139,16 @@ class ChainSigner:
         self._heart = heart
         self._hotkey = Hotkey(wallet.hotkey.ss58_address)
         self._chain: ChainClient | None = None
+        self._users: Counter[ChainClient] = Counter()
+        """Connection -> number of requests that use it."""
+        self._retired: set[ChainClient] = set()
+        """Replaced connections that are closed after their last request."""
         self._connecting = asyncio.Lock()
         self._submitting = asyncio.Lock()
         self._conversations: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._replies: set[asyncio.Task[None]] = set()
+        self._answered: Counter[str] = Counter()
+        """Kind of request -> number of answers."""
 
     async def serve(self, listener: socket.socket) -> None:
         """Answer until SIGTERM, then finish the open requests."""
@@ -151,9 +165,11 @@ class ChainSigner:
             writer.close()
         if self._conversations:
             await asyncio.wait(self._conversations)
-        if self._chain is not None:
-            await self._chain.close()
+        for chain in (self._chain, *self._retired):
+            if chain is not None:
+                await chain.close()
         beating.cancel()
+        _log.info("signer_ended", answered=dict(self._answered))
 
     async def _beat(self) -> None:
         while self._heart is not None:
@@ -182,10 +198,14 @@ class ChainSigner:
             writer.close()
 
     async def _reply(self, request: ToSigner, writer: asyncio.StreamWriter) -> None:
+        about = {"hotkey": request.miner_hotkey} if isinstance(request, SignAuth) else {}
         try:
-            answer = await self._answer(request)
+            with bound(**about):
+                answer = await self._answer(request)
+            self._answered[type(request).__name__] += 1
         except Exception as error:  # noqa: BLE001 - the only place: the requester judges every failure
-            _log.warning("signer_request_failed", request=type(request).__name__, reason=str(error))
+            name, reason = type(request).__name__, str(error)
+            _log.warning("signer_request_failed", request=name, reason=reason, once=(name, reason))
             answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
         if not writer.is_closing():
             writer.write(encode_frame(answer))
@@ -198,11 +218,13 @@ class ChainSigner:
             if isinstance(request, SetWeights):
                 async with self._submitting:
                     return await self._set_weights(request)
-            chain = await self._connected()
-            if isinstance(request, ReadMetagraph):
-                metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
-                return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
-            return await self._read_weights(request, chain)
+            if isinstance(request, RenewChain):
+                return await self._renew_chain(request)
+            async with self._connected() as chain:
+                if isinstance(request, ReadMetagraph):
+                    metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
+                    return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
+                return await self._read_weights(request, chain)
 
     def _sign_auth(self, request: SignAuth) -> AuthSigned:
         """Sign the headers of one request to a miner (protocol.md, 2.3)."""
@@ -229,16 +251,19 @@ class ChainSigner:
     async def _set_weights(self, request: SetWeights) -> WeightsSet:
         if self._settings.dry_run:
             raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
-        chain = await self._connected()
-        landed = await chain.set_weights(
-            self._wallet,
-            self._settings.netuid,
-            request.uids,
-            request.weights,
-            request.version_key,
-            request.promised_block,
+        async with self._connected() as chain:
+            landed = await chain.set_weights(
+                self._wallet,
+                self._settings.netuid,
+                request.uids,
+                request.weights,
+                request.version_key,
+                request.promised_block,
+            )
+        # The engine's `weights_set` is the line for operators.
+        _log.debug(
+            "weights_signed", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids)
         )
-        _log.info("weights_set", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids))
         return WeightsSet(
             request_id=request.request_id,
             block=landed.block,
@@ -247,19 +272,61 @@ class ChainSigner:
             read_back=landed.read_back,
         )
 
-    async def _connected(self) -> ChainClient:
-        """Return a connection that is not marked as broken."""
-        from gaia.validator.core.chain.client import ChainClient
+    async def _renew_chain(self, request: RenewChain) -> ChainRenewed:
+        """Replace a connection that is old; requests that use the old one end first."""
+        old = self._chain
+        if old is None or old.age_s <= request.max_age_s:
+            age_s = old.age_s if old is not None else 0.0
+            return ChainRenewed(request_id=request.request_id, age_s=age_s, is_new=False)
+        before_bytes, age_s = resident_bytes(), old.age_s
+        # If no other connection is possible, the old one stays.
+        fresh = await self._open()
+        async with self._connecting:
+            is_ours = self._chain is old
+            if is_ours:
+                self._chain = fresh
+        await self._retire(old if is_ours else fresh)
+        await asyncio.to_thread(free_memory)
+        return ChainRenewed(
+            request_id=request.request_id,
+            age_s=age_s,
+            is_new=True,
+            resident_before_bytes=before_bytes,
+            resident_after_bytes=resident_bytes(),
+        )
 
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[ChainClient]:
+        """Yield a connection that is not marked as broken, and that nobody closes during the body."""
         async with self._connecting:
             if self._chain is not None and self._chain.is_broken:
                 broken, self._chain = self._chain, None
-                await broken.close()
+                await self._retire(broken)
             if self._chain is None:
-                self._chain = await ChainClient.connect(
-                    self._settings.chain_endpoint, self._settings.chain_timeout_s
-                )
-            return self._chain
+                self._chain = await self._open()
+            chain = self._chain
+        self._users[chain] += 1
+        try:
+            yield chain
+        finally:
+            self._users[chain] -= 1
+            if not self._users[chain]:
+                del self._users[chain]
+                if chain in self._retired:
+                    self._retired.discard(chain)
+                    await chain.close()
+
+    async def _open(self) -> ChainClient:
+        from gaia.validator.core.chain.client import ChainClient
+
+        return await ChainClient.connect(self._settings.chain_endpoint, self._settings.chain_timeout_s)
+
+    async def _retire(self, chain: ChainClient) -> None:
+        """Close a connection once no request uses it."""
+        if chain.is_broken or not self._users[chain]:
+            await chain.close()
+        else:
+            self._retired.add(chain)
 
 
 def _is_own_user(connection: Any) -> bool:
@@ -279,9 +346,3 @@ def _refuse_inspection() -> None:
 def _hotkey_missing(problem: str, remedy: str) -> ConfigurationError:
     remedy = f"{remedy}, or set GAIA_WALLET_NAME and GAIA_WALLET_PATH"
     return ConfigurationError("GAIA_WALLET_HOTKEY", problem, remedy, ExitCode.HOTKEY_MISSING)
-
-
-def _end_with(error: ConfigurationError) -> NoReturn:
-    sys.stderr.write(f"{error}\n")
-    sys.stderr.flush()
-    raise SystemExit(int(error.exit_code))

@@ -14,9 +14,14 @@ from typing import Any
 
 from gaia.validator.utils.errors import ConfigurationError
 
+READY, STARTED, LAST_WORDS = b"r", b"s", b"!"
+"""Notes to the Supervisor: about to run; fully at work; the rest is the sentence for the operator."""
+
+_LONGEST_SENTENCE = 4000
 _PR_SET_PDEATHSIG = 1
 _LOADED_BY = os.getpid()
 """Pid of the process that loaded this module: the fork server, in the workers that it forks."""
+_notes: Connection | None = None
 
 
 def boot(
@@ -36,8 +41,8 @@ def boot(
     parent_pid
         Process whose death ends this one; None: the fork server.
     ready
-        Gets one byte and is closed once the target is imported and about to run. None: the target
-        reports ready itself.
+        Gets the notes of this process: `READY` once the target is imported and about to run, and what
+        it passes to `tell`. None: the target sends its own notes.
     settings
         Pickled settings, the first argument of the target; empty: it takes none.
     arguments
@@ -52,6 +57,8 @@ def boot(
     # It means new settings; a target that can reload them sets its own handler later.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    global _notes
+    _notes = ready
     try:
         function = resolve(target)
         if settings:
@@ -60,13 +67,24 @@ def boot(
             with go:
                 if not os.read(go.fileno(), 1):
                     return
-        if ready is not None:
-            os.write(ready.fileno(), b"r")
-            ready.close()
+        tell(READY)
         function(*arguments)
     except ConfigurationError as error:
-        print(error, file=sys.stderr, flush=True)
+        # The Supervisor says the sentence after its last log line; without one, it is said here.
+        if not tell(LAST_WORDS + str(error).encode()[:_LONGEST_SENTENCE]):
+            print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+
+
+def tell(note: bytes) -> bool:
+    """Send a note to the Supervisor; return False if there is none to send it to."""
+    if _notes is None:
+        return False
+    try:
+        os.write(_notes.fileno(), note)
+    except OSError:
+        return False  # the Supervisor has ended
+    return True
 
 
 def resolve(target: str) -> Callable[..., Any]:

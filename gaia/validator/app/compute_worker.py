@@ -14,17 +14,21 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gaia.validator.app.children.preload import load_handlers
-from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.logging_config import configure_logging, event
+from gaia.validator.app.meeting.rendezvous import run_directory
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.identities import worker_id
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
@@ -34,6 +38,7 @@ from gaia.validator.utils.ipc_types import (
     Hello,
     LeaveRequest,
     ResultUnit,
+    Retire,
     SandboxMode,
     ToWorker,
     Welcome,
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 _log = logging.getLogger("application")
+_security = logging.getLogger("security")
 _RETRY_S = 0.05
 _BRIEF_S = 0.5
 """Lifetime of a connection below which the next one is delayed, because the engine may close each."""
@@ -69,7 +75,11 @@ def run_compute_worker(orders: WorkerOrders, notes: Connection | None = None) ->
         Connection on which the Supervisor learns that the worker is connected or should be replaced.
     """
     guard = WorkerGuard(orders.memory_mib, orders.stack_path)
-    configure_logging(orders.log_level, orders.log_format, role="compute_worker")
+    if orders.stack_path:
+        offer_stacks(run_directory(Path(orders.data_dir)))
+    configure_logging(
+        orders.log_level, orders.log_format, orders.log_files, role="compute_worker", seat=orders.seat
+    )
     worker = ComputeWorker(orders, guard, notes)
     if orders.sandbox != "off":
         worker.lock_in(orders.sandbox, orders.data_dir)
@@ -126,6 +136,9 @@ class ComputeWorker:
         # A compiler needs writable executable memory, which the sandbox forbids.
         load_handlers(self._orders.handlers)
         self._sandbox = confine(mode, grant_for(data_dir, self._orders.handlers), self._dial)
+        level = logging.INFO if self._sandbox >= Level.BROKERED else logging.WARNING
+        worker = worker_id(self._orders.seat, self._orders.incarnation)
+        event(_security, "sandbox_entered", level, worker=worker, sandbox=self._sandbox.name.lower())
 
     def run(self) -> None:
         """Connect and serve; reconnect when the engine goes away, until dismissed."""
@@ -249,6 +262,8 @@ class ComputeWorker:
                     self._unacknowledged = None
             case Welcome():
                 self._note(Note.ADMITTED)
+            case Retire():
+                self._note(Note.MEMORY)
             case Dismissed():
                 self._is_dismissed = True
 

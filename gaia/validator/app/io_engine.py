@@ -21,37 +21,56 @@ from gaia.tasks.defined_tasks.weather.sources.cds import CdsEra5Archive
 from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatologyArchive
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
+from gaia.validator.app import child
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
-from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
+from gaia.validator.app.meeting.engine_note import EngineNotes
+from gaia.validator.app.meeting.rendezvous import BoardReader, metrics_page_path
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
+from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.page import all_metrics
+from gaia.validator.app.observation.probes import Endpoints
+from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
+from gaia.validator.core.background.book import TaskBook
+from gaia.validator.core.background.registry import Surroundings, background_tasks
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
+    from gaia.validator.core.background.task import BackgroundTask
     from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.idle_connections import HoldsConnections
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0
 
 
-def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: str, board_path: str) -> None:
+def run_io_engine(
+    settings: Settings,
+    pool_socket: socket.socket,
+    signer_path: str,
+    board_path: str,
+    endpoint: socket.socket | None = None,
+) -> None:
     """Run the IO-Engine in this process until SIGTERM.
 
     Parameters
@@ -64,12 +83,20 @@ def run_io_engine(settings: Settings, pool_socket: socket.socket, signer_path: s
         Socket of the chain signer.
     board_path
         File in which the Supervisor publishes the living processes.
+    endpoint
+        Listening socket for metrics and probes, which the Supervisor owns; None: neither is served.
     """
-    configure_logging(settings.log_level, settings.log_format, role="io_engine")
-    metrics.count_lines()
+    configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
+    offer_stacks(Path(board_path).parent)
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
-    uvloop.run(_main(IOEngine(settings, pool_socket, signer_path, Path(board_path))))
+    engine = IOEngine(settings, pool_socket, signer_path, Path(board_path))
+    serving = ServingThread(endpoint, engine.endpoints().answer) if endpoint is not None else None
+    try:
+        uvloop.run(_main(engine))
+    finally:
+        if serving is not None:
+            serving.stop()
 
 
 async def _main(engine: IOEngine) -> None:
@@ -77,6 +104,7 @@ async def _main(engine: IOEngine) -> None:
     assert start is not None
     # SIGTERM also ends the wait for the database or the chain.
     loop.add_signal_handler(signal.SIGTERM, start.cancel)
+    beating = asyncio.create_task(engine.health.beat())
     try:
         async with engine.started():
             loop.add_signal_handler(signal.SIGHUP, engine.reload)
@@ -86,12 +114,26 @@ async def _main(engine: IOEngine) -> None:
             await engine.run(stop)
     except asyncio.CancelledError:
         log.info("engine_start_cancelled")
+    else:
+        end_despite(engine.left_behind())
+    finally:
+        beating.cancel()
+
+
+def end_despite(jobs: list[str]) -> None:
+    """End this process at once if `jobs` is not empty; the loop would wait for them without end."""
+    if jobs:
+        log.warning("jobs_left_behind", jobs=jobs)
+        logging.shutdown()
+        os._exit(ExitCode.OK)
 
 
 class IOEngine:
     """Builds the asynchronous parts, and gives each the sections of the settings that it needs."""
 
     _pool: ComputeBackend
+    _clients: dict[str, HoldsConnections]
+    """Name -> client that keeps connections."""
     _metagraph: MetagraphKeeper
     _observer: Observer
     _orchestrator: TaskOrchestrator
@@ -103,12 +145,23 @@ class IOEngine:
         self._pool_socket = pool_socket
         self._signer_path = signer_path
         self._board_path = board_path
+        self.health = EngineHealth(
+            tick_interval_s=settings.tick_interval_s,
+            metagraph_interval_s=settings.metagraph_interval_s,
+            chain_timeout_s=settings.chain_timeout_s,
+        )
+        self._board = BoardReader(board_path)
+        self._book = TaskBook()
+
+    def endpoints(self) -> Endpoints:
+        """Return the endpoints of this process."""
+        page = metrics_page_path(self._board_path)
+        return Endpoints(role="io_engine", probes=self.health.probes(), metrics=lambda: all_metrics(page))
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Open all connections and wire the parts; close everything afterwards."""
         settings = self._settings
-        stop_metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await Database.connect(
             settings.database.dsn(embedded_dsn(settings.data_dir)),
@@ -118,6 +171,7 @@ class IOEngine:
         )
         applied = await run_comprehensive_database_setup(database)
         log.info("database_ready", migrations_applied=applied)
+        asking = asyncio.create_task(self.health.ask(database))
         signer = SignerClient(self._signer_path, settings.chain_timeout_s)
         miners = MinerComms(settings.miners, settings.grid_degrees, signer)
         sources, grid = settings.sources, settings.grid_degrees
@@ -128,10 +182,11 @@ class IOEngine:
         )
         try:
             archives = counted(Archives(gfs=gfs, era5=era5, climatology=climatology))
+            self._clients = {"miners": miners, "gfs": gfs, "era5": era5, "climatology": climatology}
             self._wire(database, signer, miners, archives, clock)
             yield
         finally:
-            stop_metrics()
+            asking.cancel()
             for archive in (gfs, era5, climatology):
                 await archive.aclose()
             for part in (self._pool, miners, signer, database):
@@ -142,8 +197,10 @@ class IOEngine:
     ) -> None:
         settings, pool = self._settings, self._pool
         weather = settings.weather
+        self.health.pool = pool
         chain = CountedChain(signer)
-        self._metagraph = MetagraphKeeper(chain)
+        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,
             netuid=settings.netuid,
@@ -153,8 +210,7 @@ class IOEngine:
             clock=clock,
             board_path=self._board_path,
         )
-        metrics.show_build(settings.rule_set, settings.describe())
-        JOBS.watch(self._observer.statuses)
+        JOBS.watch(self._observer.statuses, self._book.statuses)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
             weather,
@@ -169,16 +225,55 @@ class IOEngine:
         weights = WeightSetter(settings.chain, settings.weights, database, chain, self._metagraph, copies)
         self._orchestrator = TaskOrchestrator(
             clock,
-            [task],
+            [self.health.watched_task(task)],
             self._metagraph,
             weights,
             Incident(database, "chain"),
             metrics.count_error,
             let_go=pool.close if isinstance(pool, ComputePool) else None,
+            status=StatusReader(
+                database,
+                self._metagraph,
+                pool,
+                settings.chain,
+                settings.weights,
+                seats=lambda: self._settings.pool.seats,
+                lines_logged=lines_logged,
+            ),
+            background=self._background(database, signer, miners),
+            book=self._book,
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,
         )
+
+    def _background(
+        self, database: Database, signer: SignerClient, miners: MinerComms
+    ) -> list[BackgroundTask]:
+        settings, pool = self._settings, self._pool
+        return background_tasks(
+            Surroundings(
+                settings=settings.background,
+                data_dir=settings.data_dir,
+                database=database,
+                units=self,
+                metagraph=self._metagraph,
+                miners=miners,
+                clients=self._clients,
+                signer=signer,
+                processes=self._processes,
+                workers=pool if isinstance(pool, ComputePool) else None,
+                show_update=metrics.UPDATE_AVAILABLE.set,
+            )
+        )
+
+    def _processes(self) -> dict[str, list[int]]:
+        """Return role -> pids of the living processes; the engine itself is on no board yet while it starts."""
+        board = self._board.read()
+        if board is None:
+            return {"io_engine": [os.getpid()]}
+        others = {role: [pid] for role, pid in board.processes.items()}
+        return {**others, "io_engine": [os.getpid()], "compute_worker": list(board.workers.values())}
 
     async def dispatch_and_wait(self, work_unit: WorkUnit) -> ResultUnit:
         """Run one unit in the compute pool and return its result."""
@@ -195,6 +290,8 @@ class IOEngine:
             If the chain cannot be reached, or our hotkey is not registered there.
         """
         metagraph = await self._metagraph.first(min(self._settings.chain_timeout_s, _PATIENCE_AT_START_S))
+        self.health.has_started = True
+        child.tell(child.STARTED)
         log.info("engine_started", uid=metagraph.own_uid, block=metagraph.block, pid=os.getpid())
 
     def reload(self) -> None:
@@ -204,10 +301,14 @@ class IOEngine:
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return
-        logging.getLogger().setLevel(self._settings.log_level)
+        change_logging(self._settings.log_level, self._settings.log_files)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
-        log.info("settings_reloaded", changed=changed)
+        log.debug("engine_settings_reloaded", changed=changed)
+
+    def left_behind(self) -> list[str]:
+        """Return the jobs that ignored their cancellation and still run."""
+        return self._orchestrator.left_behind()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""

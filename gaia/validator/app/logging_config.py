@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
+
+from gaia.validator.utils.log_files import LogFiles, open_log, tell_of_trouble
+from gaia.validator.utils.repeats import Repeats
 
 LOGGERS = ("application", "performance", "security")
 MAX_TEXT = 512
 MAX_TRACE = 16 * 1024
-FILE_BYTES = 16 * 1024 * 1024
-FILES_KEPT = 5
+
+_COUNTED = ("warning", "error", "critical")
 
 _SECRET_KEY = re.compile(
     r"(?i)(^|_)(password|passwd|secret|token|mnemonic|seed|api_?key|private_?key|symmetric_?key|cds_key)$"
@@ -30,10 +32,28 @@ _SECRET_TEXT = (
 )
 
 
+class _Present:
+    """How this process logs at present."""
+
+    role = ""
+    seat: int | None = None
+    files: LogFiles | None = None
+    repeats = Repeats()
+
+
+_present = _Present()
+_logged: Counter[str] = Counter()
+
+
 def configure_logging(
-    level: str, fmt: Literal["json", "console"], log_dir: Path | None = None, role: str = ""
+    level: str,
+    fmt: Literal["json", "console"],
+    files: LogFiles | None = None,
+    role: str = "",
+    *,
+    seat: int | None = None,
 ) -> None:
-    """Send the log lines of this process to standard error and, with `log_dir`, to rotated files.
+    """Send the log lines of this process to standard error and, with `files`, to rotated files.
 
     The loggers `application`, `performance` and `security` each have their own file
     (`<role>-<logger>.log`); lines of libraries go to the application's. Both
@@ -41,27 +61,38 @@ def configure_logging(
     `event(logging.getLogger("security"), "event", key=value)` are handled here. The Supervisor uses
     the second, because structlog loads asyncio.
 
+    Files that cannot be made are reported on standard error, and the process goes on without them.
+
     Parameters
     ----------
     level
         Lowest level that is logged, such as ``INFO``.
     role
         Name of the process, added to every line.
+    seat
+        Seat of a compute worker, which names its files and opens them at once; see `open_log`.
     """
     root = logging.getLogger()
-    root.handlers[:] = [_handler(logging.StreamHandler(sys.stderr), fmt, role)]
+    stream = _handler(logging.StreamHandler(sys.stderr), fmt, role)
+    stream.addFilter(_count)
+    root.handlers[:] = [stream]
     root.setLevel(level)
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers[:] = []
-        if log_dir is not None:
-            logger.addHandler(_file_handler(log_dir, name, role))
-    if log_dir is not None:
-        root.addHandler(_foreign_only(_file_handler(log_dir, "application", role)))
+    _present.role, _present.seat, _present.repeats = role, seat, Repeats()
+    _write_files(files)
     if role != "supervisor":
         _configure_structlog()
+
+
+def change_logging(level: str, files: LogFiles | None) -> None:
+    """Apply the settings that may change while the process runs; unchanged files stay open."""
+    logging.getLogger().setLevel(level)
+    if files != _present.files:
+        _write_files(files)
+
+
+def lines_logged() -> dict[str, int]:
+    """Return level -> number of lines that this process has logged, for warnings and worse."""
+    return {level: _logged[level] for level in _COUNTED}
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, **values: Any) -> None:
@@ -82,6 +113,18 @@ def untrusted(text: object) -> str:
     kept = _escaped(whole[:MAX_TEXT])
     dropped = len(whole) - MAX_TEXT
     return f"{kept[:MAX_TEXT]}... ({dropped} more)" if dropped > 0 else kept[:MAX_TEXT]
+
+
+def without_secrets(text: str) -> str:
+    """Return a text of any length with secrets replaced by ***, as far as their shapes identify them."""
+    for pattern, replacement in _SECRET_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def one_line(text: str) -> str:
+    """Return `text` as one line without control sequences, for a terminal."""
+    return _escaped(" ".join(text.split()))
 
 
 class EventFormatter(logging.Formatter):
@@ -158,22 +201,66 @@ def _handler(handler: logging.Handler, fmt: Literal["json", "console"], role: st
     return handler
 
 
-def _file_handler(log_dir: Path, name: str, role: str) -> logging.Handler:
-    log_dir.mkdir(parents=True, exist_ok=True)
-    path = log_dir / f"{role or 'gaia'}-{name}.log"
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True
-    )
-    return _handler(handler, "json", role)
+def _write_files(files: LogFiles | None) -> None:
+    """Close the present files, and write to `files` from now on."""
+    _present.files = files
+    root = logging.getLogger()
+    for foreign in [one for one in root.handlers if isinstance(one, _Foreign)]:
+        root.removeHandler(foreign)
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        for handler in logger.handlers:
+            handler.close()
+        logger.handlers[:] = []
+        if files is None:
+            continue
+        try:
+            handler = _handler(open_log(files, _present.role, name, _present.seat), "json", _present.role)
+        except OSError as error:
+            tell_of_trouble(files.folder, error)
+            continue
+        logger.addHandler(handler)
+        if name == "application":
+            root.addHandler(_Foreign(handler))
 
 
-def _foreign_only(handler: logging.Handler) -> logging.Handler:
-    handler.addFilter(lambda record: record.name not in LOGGERS)
-    return handler
+class _Foreign(logging.Handler):
+    """Hands the lines of libraries to the handler of the application's file."""
+
+    def __init__(self, application: logging.Handler) -> None:
+        super().__init__()
+        self._application = application
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name not in LOGGERS:
+            self._application.handle(record)
+
+
+def _count(record: logging.LogRecord) -> bool:
+    _logged[record.levelname.lower()] += 1
+    return True
 
 
 def _configure_structlog() -> None:
     import structlog
+
+    from gaia.validator.utils.log_context import add_bound
+
+    def say_once(
+        logger: logging.Logger, _method: str, values: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Withhold a line whose value `once` was heard before: a subject, or a subject and its words.
+
+        At DEBUG no line is withheld.
+        """
+        once = values.pop("once", None)
+        if once is None:
+            return values
+        subject, words = once if isinstance(once, tuple) else (once, "")
+        withheld = _present.repeats.heard((values["event"], subject), words)
+        if withheld is None and not logger.isEnabledFor(logging.DEBUG):
+            raise structlog.DropEvent
+        return {**values, "withheld": withheld} if withheld else values
 
     def hand_over(
         _logger: Any, _method: str, values: MutableMapping[str, Any]
@@ -186,7 +273,7 @@ def _configure_structlog() -> None:
         return (name,), keywords
 
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, hand_over],
+        processors=[structlog.stdlib.filter_by_level, say_once, add_bound, hand_over],
         logger_factory=_named_logger,
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,

@@ -141,6 +141,8 @@ class Death:
     """Exit code as in multiprocessing: negative for the number of a fatal signal."""
     was_planned: bool
     """Whether the Supervisor had told it to stop."""
+    sentence: str = ""
+    """Its sentence for the operator, if it ended with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class Halt:
 
     exit_code: int
     reason: str
+    sentence: str = ""
+    """Sentence of the child at fault for the operator; empty if it left none."""
 
 
 Command = Start | Stop | Kill | Halt
@@ -229,7 +233,7 @@ def look_again_s(children: Sequence[Child], limits: Limits, poll_s: float) -> fl
 def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits: Limits) -> Halt | None:
     for death in deaths:
         if wanted.get(death.role, 0) and _is_operators_to_mend(death, wanted):
-            return Halt(death.exit_code, f"{death.role} met a configuration error")
+            return Halt(death.exit_code, f"{death.role} met a configuration error", death.sentence)
     for role, seats in wanted.items():
         for seat in range(seats):
             faults = _faults_in_a_row(deaths, role, seat, limits)
@@ -238,7 +242,8 @@ def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits:
                 # cannot even start is our own fault.
                 faults = [death for death in faults if not death.was_ready]
             if len(faults) >= limits.crash_limit:
-                return Halt(ExitCode.CRASH_LOOP, f"{role} died {len(faults)} times in a row")
+                reason = f"{role} died {len(faults)} times in a row"
+                return Halt(ExitCode.CRASH_LOOP, reason, faults[0].sentence)
     return None
 
 
@@ -272,7 +277,8 @@ def _stops(children: Sequence[Child], wanted: Mapping[Role, int], limits: Limits
         is_awaited = any(role in alive and not wanted.get(role) for role in STOPS_AFTER.get(child.role, ()))
         if child.seat >= wanted.get(child.role, 0):
             if not is_awaited:
-                yield Stop(child.pid, _SHARE_OF_DRAIN[child.role] * limits.drain_timeout_s, "not wanted")
+                reason = "fewer seats are wanted" if wanted else "stop requested"
+                yield Stop(child.pid, _SHARE_OF_DRAIN[child.role] * limits.drain_timeout_s, reason)
         elif child.role is Role.WORKER and _has_successor(child, children):
             yield Stop(child.pid, limits.recycle_grace_s, "its successor is admitted")
 

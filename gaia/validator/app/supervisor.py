@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import selectors
@@ -22,10 +21,15 @@ from gaia.validator.app.children.deaths import Deaths
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.children.launcher import Launcher
 from gaia.validator.app.children.signals import signals_noted
+from gaia.validator.app.children.silence import is_silent
 from gaia.validator.app.children.spawning import ChildHandle, Process
-from gaia.validator.app.logging_config import configure_logging, event
-from gaia.validator.app.meeting import lease_book, rendezvous
-from gaia.validator.app.meeting.heartbeat import last_beat
+from gaia.validator.app.logging_config import change_logging, event, one_line
+from gaia.validator.app.meeting import rendezvous
+from gaia.validator.app.meeting.stack_dumps import forget_stacks, offer_stacks
+from gaia.validator.app.observation.family import FORK_SERVER, STANDBY, SUPERVISOR, Family
+from gaia.validator.app.observation.public_state import PublicState
+from gaia.validator.app.observation.serving import Reception
+from gaia.validator.app.startup.endpoint import open_endpoint
 from gaia.validator.app.startup.folder_faults import our_files, trouble_with_named_file
 from gaia.validator.app.startup.rereading import Rereading
 from gaia.validator.app.supervision import (
@@ -44,7 +48,7 @@ from gaia.validator.utils import entry_points
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, IO_ENGINE, SIGNER
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
-__all__ = ["RELOAD", "TARGETS", "Options", "Supervisor", "main"]
+__all__ = ["RELOAD", "TARGETS", "Options", "Supervisor"]
 
 TARGETS: Mapping[Role, str] = {
     Role.ENGINE: IO_ENGINE,
@@ -59,19 +63,8 @@ RELOAD = (sys.executable, "-m", entry_points.RELOAD)
 _log = logging.getLogger("application")
 _IMPATIENT_POLL_S = 0.02
 _LAST_WORDS_S = 0.03
-_SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
-
-
-def main(options_fd: int) -> int:
-    """Supervise with the options that the entry point wrote to `options_fd`; return the exit code."""
-    with os.fdopen(options_fd, "rb") as source:
-        options = msgspec.msgpack.decode(source.read(), type=Options)
-    if options.lock_fd >= 0:
-        os.set_inheritable(options.lock_fd, False)
-    configure_logging(options.log_level, options.log_format, role="supervisor")
-    return Supervisor(options).run()
 
 
 class Supervisor:
@@ -101,12 +94,14 @@ class Supervisor:
         self._seated: dict[int, ChildHandle] = {}
         self._deaths = Deaths(self._data_dir)
         self._exit_code: int = ExitCode.OK
+        self._sentence = ""
         self._is_over = False
         self._selector = selectors.DefaultSelector()
         self._postgres: EmbeddedPostgres | None = None
         self._rereading = Rereading(reload)
         self._looked_at = self._next_look_at = time.monotonic()
         self._launcher = Launcher(options, targets)
+        self._public = PublicState(options.build, self._family, self._selector, self._data_dir)
 
     def run(self) -> int:
         """Supervise until told to stop, or until a halt; return the exit code."""
@@ -121,12 +116,13 @@ class Supervisor:
                 is_forking = (
                     self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
                 )
-                spawning.prepare(self._data_dir, is_forking=is_forking)
+                spawning.prepare(self._data_dir, is_forking=is_forking, log_files=self._options.log_files)
                 event(_log, "supervisor_started", pid=os.getpid(), workers=self._options.workers)
                 while self._seated or self._wanted:
                     self._carry_out_plan()
                     self._wait()
                     self._look_at_children()
+                    self._public.keep_up()
             except ConfigurationError as error:
                 self._give_up(error)
             except OSError as error:
@@ -135,12 +131,14 @@ class Supervisor:
                     raise
                 self._give_up(trouble)
         event(_log, "supervisor_ended", exit_code=int(self._exit_code))
+        if self._sentence:
+            # The last line of all is what the operator must do, whichever process found it out.
+            sys.stderr.write(f"{one_line(self._sentence)}\n")
+            sys.stderr.flush()
         return int(self._exit_code)
 
     def _give_up(self, error: ConfigurationError) -> None:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        self._exit_code = error.exit_code
+        self._sentence, self._exit_code = str(error), error.exit_code
 
     def _wanted_seats(self) -> dict[Role, int]:
         seats = {Role.SIGNER: 1, Role.ENGINE: 1, Role.WORKER: self._options.workers}
@@ -148,15 +146,28 @@ class Supervisor:
         return wanted | ({Role.DATABASE: 1} if self._options.embedded_database else {})
 
     def _open_sockets(self, stack: contextlib.ExitStack) -> None:
-        rendezvous.make_private(rendezvous.run_directory(self._data_dir))
-        stacks = rendezvous.stacks_directory(self._data_dir)
-        rendezvous.make_private(stacks)
-        for left in stacks.iterdir():
-            left.unlink()
-        # No worker of an earlier Supervisor is left, so no lease is valid.
-        lease_book.discard(rendezvous.lease_book_path(self._data_dir))
         self._launcher.open_sockets(stack)
+        forget_stacks(rendezvous.run_directory(self._data_dir))
+        offer_stacks(rendezvous.run_directory(self._data_dir))
         stack.callback(rendezvous.board_path(self._data_dir).unlink, missing_ok=True)
+        endpoint = open_endpoint(self._options.metrics_host, self._options.metrics_port)
+        if endpoint is not None:
+            self._launcher.endpoint = stack.enter_context(endpoint)
+            self._public.serve(endpoint)
+            stack.callback(self._public.close)
+
+    def _family(self) -> Family:
+        return Family(
+            children=[seated.child for seated in self._seated.values()],
+            helpers={
+                SUPERVISOR: os.getpid(),
+                STANDBY: self._launcher.standby_pid or 0,
+                FORK_SERVER: spawning.fork_server_pid(),
+            },
+            wanted=self._wanted,
+            restarts=self._deaths.restarts,
+            has_started=any(seated.has_started for seated in self._seated.values()),
+        )
 
     def _carry_out_plan(self) -> None:
         self._launcher.is_waiting_to_fork = False
@@ -172,8 +183,9 @@ class Supervisor:
                 self._stop(self._seated[pid], grace_s, reason)
             case Kill(pid, reason):
                 self._kill(self._seated[pid], reason)
-            case Halt(exit_code, reason):
-                event(_log, "halt_ordered", logging.ERROR, exit_code=exit_code, reason=reason)
+            case Halt(exit_code, reason, sentence):
+                self._sentence = sentence or f"{reason}; read the last log lines and report them."
+                event(_log, "halt_ordered", logging.ERROR, exit_code=exit_code, reason=self._sentence)
                 self._exit_code = exit_code
                 self._wanted = {}
 
@@ -183,7 +195,7 @@ class Supervisor:
             with spawning.sigint_blocked():
                 born = self._start_postgres() if role is Role.DATABASE else self._launcher.start(role, seat)
         except (EOFError, OSError) as error:
-            if isinstance(error, OSError) and not _may_pass(error):
+            if isinstance(error, OSError) and not spawning.may_pass(error):
                 raise
             self._deaths.note_failed_start(role, seat, started_at, repr(error), self._limits)
             return
@@ -250,7 +262,9 @@ class Supervisor:
         )
         patience_s = _IMPATIENT_POLL_S if is_impatient else max(0.0, next_at - time.monotonic())
         for key, _ in self._selector.select(patience_s):
-            if key.data == "signal":
+            if isinstance(key.data, Reception):
+                key.data.attend(key.fileobj)
+            elif key.data == "signal":
                 self._heed(os.read(key.fd, 64))
             elif key.data == "reloaded":
                 self._take_over(self._rereading.pipe)
@@ -278,18 +292,20 @@ class Supervisor:
         pipe = self._rereading.begin(self._options.settings)
         if pipe is not None:
             self._selector.register(pipe, selectors.EVENT_READ, "reloaded")
+            self._public.manager.reloading()
 
     def _take_over(self, pipe: IO[bytes]) -> None:
         """Apply the reloadable settings of a rereading."""
         self._selector.unregister(pipe)
         reloaded = self._rereading.outcome()
+        self._public.manager.reloaded()
         if reloaded is None:
             return
         earlier, new = self._options, msgspec.structs.replace(reloaded.options, lock_fd=self._options.lock_fd)
         self._options, self._limits = new, new.limits()
         self._launcher.options = new
         self._launcher.discard_standby()
-        logging.getLogger().setLevel(new.log_level)
+        change_logging(new.log_level, new.log_files)
         if self._wanted:
             self._wanted = self._wanted_seats()
         for seated in self._seated.values():
@@ -308,6 +324,7 @@ class Supervisor:
 
     def _reap(self, seated: ChildHandle) -> None:
         now = time.monotonic()
+        self._public.measure()
         exit_code = spawning.exit_code_of(seated.process)
         if seated.notes is not None:
             self._take_notes(seated)
@@ -340,7 +357,8 @@ class Supervisor:
             if facts.role is Role.WORKER:
                 seated.child = replace(facts, private_mib=seated.look_at_memory())
             elif facts.role in (Role.ENGINE, Role.SIGNER):
-                silent_s = facts.silent_s + seen_s if self._is_silent(seated) else 0.0
+                is_quiet = is_silent(facts, self._data_dir, 2 * self._options.poll_s + 1.0)
+                silent_s = facts.silent_s + seen_s if is_quiet else 0.0
                 seated.child = replace(facts, silent_s=silent_s)
         if not self._wanted:
             self._launcher.discard_standby()
@@ -350,15 +368,6 @@ class Supervisor:
         self._looked_at = now
         children = [seated.child for seated in self._seated.values()]
         self._next_look_at = now + look_again_s(children, self._limits, self._options.poll_s)
-
-    def _is_silent(self, seated: ChildHandle) -> bool:
-        if spawning.is_stopped(seated.child.pid):
-            return True
-        path = rendezvous.heartbeat_path(self._data_dir)
-        if seated.child.role is Role.SIGNER:
-            path = rendezvous.signer_heartbeat_path(rendezvous.signer_socket_path(self._data_dir))
-        beat = last_beat(path, seated.child.pid)
-        return beat is not None and time.monotonic() - beat > 2 * self._options.poll_s + 1.0
 
     def _helpers(self) -> set[int]:
         """Return the pids of children that hold no seat and are reaped elsewhere."""
@@ -372,6 +381,7 @@ class Supervisor:
         board = self._deaths.board(self._seated.values())
         with our_files(self._data_dir):
             rendezvous.publish(board, rendezvous.board_path(self._data_dir))
+        self._public.measure()
 
     def _kill_all(self) -> None:
         self._launcher.discard_standby()
@@ -382,8 +392,3 @@ class Supervisor:
         self._rereading.abandon()
         if self._postgres is not None:
             self._postgres.abandon()
-
-
-def _may_pass(error: OSError) -> bool:
-    """Return whether a failed start may succeed later: the fork server died, or resources ran out."""
-    return isinstance(error, ConnectionError) or error.errno in _SCARCITY

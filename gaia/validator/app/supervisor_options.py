@@ -9,6 +9,7 @@ import msgspec
 from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import SandboxMode
+from gaia.validator.utils.log_files import LogFiles
 
 _SPAWNED_WITHIN_S = 120.0
 
@@ -40,11 +41,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     crash_limit: int = 12
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
+    log_files: LogFiles | None = None
+    """Place of the log files of all processes; None: there are none."""
     lock_fd: int = -1
     """Descriptor of the data folder's lock."""
     sandbox: SandboxMode = "required"
     """Sandbox of the compute workers."""
     handlers: str = HANDLERS
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+    """Port of metrics and probes; 0: neither is served."""
+    build: dict[str, str] = {}
+    """Labels that say what runs: version, commit, rule set, digest of the settings."""
 
     def limits(self) -> Limits:
         """Return the limits for `supervision.plan`."""
@@ -62,7 +70,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def for_workers(self) -> tuple[object, ...]:
         """Return the values with which a worker is started; if they change, workers are replaced."""
-        return (self.worker_max_jobs, self.worker_idle_s, self.worker_hard_limit_mib, self.log_level)
+        return (
+            *(self.worker_max_jobs, self.worker_idle_s, self.worker_hard_limit_mib),
+            *(self.log_level, self.log_files),
+        )
 
 
 class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +92,7 @@ class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
     """Module whose ``resolve(name)`` returns the handler of that name."""
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
+    log_files: LogFiles | None = None
     sandbox: SandboxMode = "off"
     """Mode of its sandbox."""
     data_dir: str = ""

@@ -30,6 +30,8 @@ class Note(Enum):
     """An engine has admitted it, and can assign units to it."""
     MAX_JOBS = b"j"
     IDLE = b"i"
+    MEMORY = b"m"
+    """The engine asks for a replacement, because memory is short."""
     SPENT = b"s"
     """It has no socket left for another connection."""
 

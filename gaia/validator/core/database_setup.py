@@ -86,6 +86,18 @@ async def was_set_up(connection: Connection) -> bool:
     return bool(await connection.fetchval(SQL["has_migrations"]))
 
 
+async def missing_migrations(connection: Connection) -> list[str]:
+    """Return the names of the migrations that are not applied.
+
+    Raises
+    ------
+    asyncpg.PostgresError
+        If the server refuses the statement, as when the table of migrations is gone.
+    """
+    applied = {row["version"] for row in await connection.fetch(SQL["applied_migrations"])}
+    return [migration.name for migration in read_migrations() if migration.version not in applied]
+
+
 async def apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
     """Apply the missing migrations in the transaction of `connection`; return their names.
 

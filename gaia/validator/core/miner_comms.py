@@ -6,7 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from gaia.tasks.defined_tasks.base import JobOffer, SignedManifest, StoreAccess
 from gaia.tasks.defined_tasks.weather.wire.manifest import (
@@ -49,11 +50,14 @@ from gaia.validator.core.miners.session import AuthSigner, MinerSessions, Peer, 
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import JobFailed, MinerFault, MinerUnreachable
-from gaia.validator.utils.identities import MinerJobId
+from gaia.validator.utils.identities import Hotkey, MinerJobId
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.ipc_types import Neuron
     from gaia.validator.utils.settings.miners import MinersSettings
+
+_security = structlog.get_logger("security")
 
 _MIB = 1024 * 1024
 _INPUT_SPACING = timedelta(hours=6)
@@ -95,6 +99,14 @@ class MinerComms:
         """Close all connections."""
         await self._http.close()
 
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._http.close_idle()
+
+    def forget(self, hotkeys: Collection[Hotkey]) -> int:
+        """Forget the session keys of miners that left the subnet; return their number."""
+        return self._sessions.forget(hotkeys)
+
     async def request_forecast(self, miner: Neuron, init_time: datetime) -> JobOffer:
         """Request the forecast that starts at `init_time`; a refusal is an offer that is not accepted."""
         data = InitiateData(
@@ -105,6 +117,7 @@ class MinerComms:
         reply = _read(await self._call(miner, INITIATE_PATH, data), INITIATE_PATH, InitiateReply)
         if reply.actual_hotkey not in (None, miner.hotkey):
             message = f"another miner answered: {printable(str(reply.actual_hotkey))}"
+            _security.info("reply_refused", call=INITIATE_PATH, reason=message)
             return JobOffer(accepted=False, job_id=MinerJobId(""), message=message)
         accepted = reply.status in (InitiateStatus.ACCEPTED, InitiateStatus.COMPLETED)
         if accepted and reply.job_id is None:
@@ -227,4 +240,8 @@ def custom_serializer(value: object) -> Any:
 def _read(reply: Reply, what: str, kind: type[M]) -> M:
     if reply.status != HTTPStatus.OK:
         raise reply.error(what)
-    return decode_reply(reply.body, kind)
+    try:
+        return decode_reply(reply.body, kind)
+    except MinerFault as error:
+        _security.info("reply_refused", call=what, reason=str(error))
+        raise

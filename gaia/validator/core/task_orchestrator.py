@@ -1,38 +1,53 @@
-"""Runs the periodic jobs: ticks of the tasks, readings of the metagraph, and weights."""
+"""Runs the periodic jobs: scoring, readings of the metagraph, weights, and the background tasks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from gaia.validator.core.background.book import TaskBook
+from gaia.validator.core.background.runner import GRACE_S, TaskRunner
+from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.utils.errors import (
     ConfigurationError,
     ExitCode,
     GaiaError,
     TransientError,
 )
+from gaia.validator.utils.log_context import bound
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock, GaiaTask
     from gaia.validator.core.chain.metagraph import MetagraphKeeper
     from gaia.validator.core.incidents import Incident
+    from gaia.validator.core.status_line import StatusReader
     from gaia.validator.core.weights.setting import WeightSetter
 
 log = structlog.get_logger(__name__)
+_performance = structlog.get_logger("performance")
+
+MAIN_SCORING, METAGRAPH, WEIGHTS, STATUS = "main_scoring", "metagraph", "weights", "status_logger"
+"""Names of the jobs that the orchestrator itself has; those of the background tasks are in `background`."""
 
 _STATUS_EVERY_S = 120.0
-# Time that cancelled jobs may take to end at a stop.
-_CANCELLED_S = 1.0
+_STATUS_DEADLINE_S = 10.0
+# A round of requests to all miners may take minutes, and so may a submission of weights.
+_OVERDUE_S = 1800.0
 _FACTS_OF_THE_CHAIN = frozenset({ExitCode.HOTKEY_NOT_REGISTERED, ExitCode.CHAIN_UNREACHABLE})
 """Exit codes for statements of a node, which halt the validator at its start but not later."""
 
 
 class TaskOrchestrator:
     """Runs the periodic jobs; a failed job is logged and runs again at the next beat.
+
+    The scheduler only gives the beats. What runs is a task of our own, which no stop of the
+    scheduler cancels.
 
     Parameters
     ----------
@@ -43,6 +58,10 @@ class TaskOrchestrator:
     let_go
         Called at a stop before late jobs are cancelled, so that workers keep their units.
         Otherwise the cancellation would kill the workers.
+    background
+        Further periodic tasks.
+    book
+        Register of the jobs' successes and failures, for observation.
     """
 
     def __init__(
@@ -55,12 +74,13 @@ class TaskOrchestrator:
         on_error: Callable[[str], None],
         *,
         let_go: Callable[[], Awaitable[None]] | None = None,
+        status: StatusReader | None = None,
+        background: Sequence[BackgroundTask] = (),
+        book: TaskBook | None = None,
         tick_interval_s: float,
         metagraph_interval_s: float,
         drain_timeout_s: float,
     ) -> None:
-        self._tick_interval_s = tick_interval_s
-        self._metagraph_interval_s = metagraph_interval_s
         self._drain_timeout_s = drain_timeout_s
         self._clock = clock
         self._tasks = tasks
@@ -69,10 +89,16 @@ class TaskOrchestrator:
         self._chain = chain
         self._on_error = on_error
         self._let_workers_go = let_go
+        self._status = status
+        self._next_due: datetime | None = None
         self._scheduler = AsyncIOScheduler(timezone="UTC")
-        self._running: set[asyncio.Task[None]] = set()
+        self._book = TaskBook() if book is None else book
+        self._runner = TaskRunner(self._book, self._settle)
+        self._jobs = [*self._own(tick_interval_s, metagraph_interval_s), *background]
+        self._book.expect(METAGRAPH, max(_OVERDUE_S, 3 * metagraph_interval_s))
+        for job in self._jobs:
+            self._book.expect(job.name, job.overdue_after_s)
         self._over: asyncio.Future[None] | None = None
-        self._is_stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop` is set or a job needs the operator; then let the running ones end.
@@ -86,9 +112,8 @@ class TaskOrchestrator:
             If a job cannot continue without the operator.
         """
         self._over = asyncio.get_running_loop().create_future()
-        self._every(self._tick_interval_s, self.tick)
-        self._every(self._metagraph_interval_s, self.refresh_and_set_weights)
-        self._every(_STATUS_EVERY_S, self.status_logger)
+        for job in self._jobs:
+            self._every(job)
         self._scheduler.start()
         stopped = asyncio.create_task(stop.wait())
         stopped.add_done_callback(self._let_go)
@@ -96,111 +121,142 @@ class TaskOrchestrator:
             await self._over
         finally:
             stopped.cancel()
-            # The scheduler ends last, because it cancels its running jobs.
-            self._is_stopping = True
+            self._runner.stop()
             self._scheduler.pause()
             await self._drain()
+            # Beats that were under way end here; the scheduler would report their cancellation as an error.
+            await asyncio.sleep(0)
             self._scheduler.shutdown(wait=False)
+
+    def left_behind(self) -> list[str]:
+        """Return the jobs that ignored their cancellation and have not ended; the process must not wait for them."""
+        return self._runner.left_behind()
 
     def _let_go(self, stopped: asyncio.Task[Any]) -> None:
         if self._over is not None and not self._over.done() and not stopped.cancelled():
             self._over.set_result(None)
 
-    async def tick(self) -> None:
+    async def main_scoring(self) -> None:
         """Advance every task, then tell the clock when something is due next."""
-        due = [await task.advance(self._clock.now()) for task in self._tasks]
+        with bound(job="tick"):
+            due = [await task.advance(self._clock.now()) for task in self._tasks]
+            _performance.debug("tick_finished", tasks=len(due))
         known = [moment for moment in due if moment is not None]
-        await self._clock.idle_until(min(known, default=None))
+        self._next_due = min(known, default=None)
+        await self._clock.idle_until(self._next_due)
 
-    async def refresh_and_set_weights(self) -> None:
-        """Read the metagraph, and set weights with the newest known one, even if the reading failed."""
+    async def refresh_and_set_weights(self) -> bool:
+        """Read the metagraph, and set weights with the newest known one, even if the reading failed.
+
+        Return False if the weights failed, which the setter has logged, once per change.
+        """
         await self._refresh()
         try:
             outcome = await self._weights.set_if_due(self._clock.now())
         except TransientError as error:
-            self._on_error(type(error).__name__)  # it is already logged, once per change
-            return
+            self._on_error(type(error).__name__)
+            return False
         if outcome is not None:
             await self._refresh()
+        return True
 
     async def _refresh(self) -> None:
         try:
             await self._metagraph.refresh()
         except TransientError as error:
             self._on_error(type(error).__name__)
+            self._book.failed(METAGRAPH)
             await self._chain.failing(str(error), self._clock.now())
         else:
+            self._book.succeeded(METAGRAPH)
             await self._chain.recovered(self._clock.now())
 
     async def status_logger(self) -> None:
-        metagraph = self._metagraph.latest()
-        log.info(
-            "status",
-            now=self._clock.now().isoformat(),
-            block=metagraph.block if metagraph else None,
-            neurons=len(metagraph.neurons) if metagraph else None,
-        )
+        """Log the line that says whether all is well, and which jobs are overdue."""
+        overdue = [status.job for status in self._book.statuses() if status.is_overdue]
+        if self._status is not None:
+            line = await self._status.line(self._clock.now(), self._next_due, overdue)
+            log.info("status", **msgspec.to_builtins(line))
 
-    def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    def _own(self, tick_interval_s: float, metagraph_interval_s: float) -> list[BackgroundTask]:
+        """Return the jobs of the orchestrator itself; what scores or signs is never cut by a deadline."""
+        return [
+            BackgroundTask(
+                name=MAIN_SCORING,
+                interval_s=tick_interval_s,
+                run=self.main_scoring,
+                deadline_s=None,
+                overdue_s=max(_OVERDUE_S, 3 * tick_interval_s),
+            ),
+            BackgroundTask(
+                name=WEIGHTS,
+                interval_s=metagraph_interval_s,
+                run=self.refresh_and_set_weights,
+                deadline_s=None,
+                overdue_s=max(_OVERDUE_S, 3 * metagraph_interval_s),
+            ),
+            BackgroundTask(
+                name=STATUS,
+                interval_s=_STATUS_EVERY_S,
+                run=self.status_logger,
+                deadline_s=_STATUS_DEADLINE_S,
+            ),
+        ]
+
+    def _every(self, job: BackgroundTask) -> None:
+        at_start = {"next_run_time": datetime.now(UTC)} if job.at_start else {}
         self._scheduler.add_job(
-            self._guarded,
+            self._beat,
             "interval",
             args=[job],
-            seconds=seconds,
+            seconds=job.interval_s,
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,
-            id=job.__name__,
-            name=job.__name__,
+            id=job.name,
+            name=job.name,
+            **at_start,
         )
 
-    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
-        """Run a job once; its failure does not stop later beats."""
-        if self._is_stopping:
+    async def _beat(self, job: BackgroundTask) -> None:
+        """Begin a run of `job`; a coroutine, because the scheduler calls plain functions in a thread."""
+        self._runner.beat(job)
+
+    def _settle(self, job: str, error: BaseException) -> None:
+        """Log and count the failure of a job; it does not stop later beats."""
+        if isinstance(error, ConfigurationError):
+            self._judge(error, job)
             return
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
-            await job()
-        except asyncio.CancelledError:
-            if not self._is_stopping:
-                raise
-            # The scheduler would report an error, but the job only ran out of time.
-            log.info("job_cancelled", job=job.__name__)
-        except ConfigurationError as error:
-            self._judge(error, job.__name__)
-        except GaiaError as error:
-            self._on_error(type(error).__name__)
-            log.warning("job_failed", job=job.__name__, error=f"{type(error).__name__}: {error}")
-        except Exception as error:
-            self._on_error(type(error).__name__)
-            log.exception("job_crashed", job=job.__name__)
-        finally:
-            self._running.discard(task)
+        kind = type(error).__name__
+        self._on_error(kind)
+        if isinstance(error, GaiaError):
+            words = f"{kind}: {error}"
+            log.warning("job_failed", job=job, error=words, once=(job, words))
+        else:
+            log.error("job_crashed", job=job, exc_info=error, once=(job, kind))
 
     def _judge(self, error: ConfigurationError, job: str) -> None:
         """Halt for what only the operator can correct; log everything else."""
         if error.exit_code in _FACTS_OF_THE_CHAIN:
             self._on_error(type(error).__name__)
-            log.warning("job_failed", job=job, error=str(error))
+            log.warning("job_failed", job=job, error=str(error), once=(job, str(error)))
         elif self._over is not None and not self._over.done():
             self._over.set_exception(error)
 
     async def _drain(self) -> None:
-        closing = [asyncio.create_task(task.close()) for task in self._tasks]
-        in_hand = {*self._running, *closing}
+        closing = {asyncio.create_task(task.close()) for task in self._tasks}
+        running = self._runner.in_hand()
+        in_hand: set[asyncio.Task[Any]] = {*running, *closing}
         if not in_hand:
             return
-        log.info("drain_started", jobs=len(self._running))
-        done, late = await asyncio.wait(in_hand, timeout=self._drain_timeout_s / 2)
+        log.info("drain_started", jobs=len(running))
+        _, late = await asyncio.wait(in_hand, timeout=self._drain_timeout_s / 2)
         if late and self._let_workers_go is not None:
             await self._let_workers_go()
         for task in late:
             task.cancel()
         if late:
-            ended, _ = await asyncio.wait(late, timeout=_CANCELLED_S)
-            done |= ended
-        for task in done:
-            if not task.cancelled() and (error := task.exception()) is not None:
+            await asyncio.wait(late, timeout=GRACE_S)
+        for close in closing:
+            if close.done() and not close.cancelled() and (error := close.exception()) is not None:
                 log.warning("task_close_failed", error=f"{type(error).__name__}: {error}")

@@ -187,7 +187,13 @@ class Database:
         failure = typed(error)
         if isinstance(failure, StatementRefused):
             UNFORESEEN[Party.DATABASE] += 1
-            log.error("statement_refused", sqlstate=failure.sqlstate, error=str(failure), exc_info=error)
+            log.error(
+                "statement_refused",
+                sqlstate=failure.sqlstate,
+                error=str(failure),
+                exc_info=error,
+                once=(failure.sqlstate, str(failure)),
+            )
         elif isinstance(error, TimeoutError):
             return DatabaseFailure(
                 f"database: no answer within {self._timeout_s:g} s (GAIA_DATABASE_TIMEOUT_S)"
@@ -217,7 +223,7 @@ class Database:
         spent, self._places = self._places, Places(self._open, self._pool_size)
         self._places.adopt(fresh)
         spent.terminate()
-        log.error("database_pool_rebuilt", failed_for_s=round(failed_for_s, 1), error=str(failure))
+        log.warning("database_pool_rebuilt", failed_for_s=round(failed_for_s, 1), error=str(failure))
 
 
 @asynccontextmanager
@@ -256,7 +262,14 @@ async def _begun(connection: Connection) -> AsyncIterator[None]:
         if was_lost and is_unnamed:
             # The driver raises arbitrary errors if a connection ends during its work.
             UNFORESEEN[Party.DATABASE] += 1
-            log.error("unforeseen_error", party=Party.DATABASE, error=str(error), exc_info=error)
+            kind = type(error).__name__
+            log.error(
+                "unforeseen_error",
+                party=Party.DATABASE,
+                error=str(error),
+                exc_info=error,
+                once=("database", kind),
+            )
             raise ConnectionLost(f"database: {type(error).__name__}: {error}") from error
         raise
 

@@ -19,6 +19,7 @@ from gaia.validator.db.rows import (
     InputsRow,
     LeadRow,
     OverallRow,
+    RecentVector,
     ReferenceCounts,
     ScoreRow,
     VectorInDoubt,
@@ -127,6 +128,11 @@ async def costs(connection: Connection) -> dict[tuple[str, str], CostRow]:
 async def newest_vector(connection: Connection) -> VectorRow | None:
     """Return the newest entry of the journal."""
     return _row(await connection.fetchrow(SQL["newest_vector"]), VectorRow)
+
+
+async def recent_vectors(connection: Connection, count: int) -> list[RecentVector]:
+    """Return the newest `count` entries of the journal, newest first."""
+    return _rows(await connection.fetch(SQL["recent_vectors"], count), RecentVector)
 
 
 async def vector_of_run(connection: Connection, run_id: RunId) -> VectorRow | None:

@@ -200,6 +200,16 @@ async def count_forecasts(connection: Connection) -> dict[str, int]:
     return {row["state"]: row["count"] for row in rows}
 
 
+async def states_of_open_runs(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return open run, oldest first -> state -> number of its forecasts."""
+    runs: dict[str, dict[str, int]] = {}
+    for row in await connection.fetch(SQL["states_of_open_runs"]):
+        states = runs.setdefault(row["run_id"], {})
+        if row["state"] is not None:
+            states[row["state"]] = row["count"]
+    return runs
+
+
 async def complete_run(connection: Connection, run_id: RunId, living: Sequence[str], now: datetime) -> bool:
     """Complete a run without forecasts in the `living` states; return whether it was completed."""
     done = await connection.fetchval(SQL["complete_run"], run_id, now, list(living))

@@ -159,6 +159,42 @@ class VectorRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VectorSummary:
+    """The parts of a journalled vector that are shown."""
+
+    epoch: int
+    state: VectorState
+    rule_set: str
+    block: int | None
+    block_hash: str | None
+    extrinsic: str | None
+    intended_at: datetime
+    error: str | None
+    run_ids: Sequence[RunId]
+
+    @classmethod
+    def of(cls, vector: VectorRow) -> VectorSummary:
+        """Return the summary of `vector`."""
+        return cls(**{name: getattr(vector, name) for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentVector:
+    """A journalled vector, without its values."""
+
+    epoch: int
+    rule_set: str
+    state: VectorState
+    intended_at: datetime
+    settled_at: datetime | None
+    block: int | None
+    extrinsic: str | None
+    error: str | None
+    runs: int
+    """Number of runs that it was computed from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VectorOnChain:
     """The newest vector on chain."""
 
@@ -197,6 +233,10 @@ class AwaitedRow:
     sets: int
     retry_at: datetime | None
     last_error: str
+    failures: int
+    """Largest number of failed attempts at one set; 0: the data are only not published yet."""
+    missed_since: datetime | None
+    """First attempt at the set that is missing for the longest time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,5 +64,6 @@ def border(party: Party, doing: str) -> Iterator[None]:
     except Exception as error:
         if party is not Party.DISK or not isinstance(error, OSError):
             UNFORESEEN[party] += 1
-            log.exception("unforeseen_error", party=party, doing=doing)
+            words = type(error).__name__
+            log.exception("unforeseen_error", party=party, doing=doing, once=(f"{party}: {doing}", words))
         raise _ERRORS[party](f"{doing}: {type(error).__name__}: {error}"[:500]) from error

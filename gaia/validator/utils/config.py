@@ -14,6 +14,7 @@ from pydantic import PrivateAttr, SecretStr, ValidationError
 
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import HandedSettings, Variables, read_env_file
+from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
 from gaia.validator.utils.settings.database import DatabaseSettings
@@ -39,6 +40,7 @@ RETIRED = frozenset(
 
 class Settings(
     # pydantic takes the fields of the last base first.
+    BackgroundSettings,
     ObservationSettings,
     SourcesSettings,
     MinersSettings,
@@ -98,11 +100,14 @@ class Settings(
         return self._section(ObservationSettings)
 
     @property
+    def background(self) -> BackgroundSettings:
+        return self._section(BackgroundSettings)
+
+    @property
     def signer(self) -> SignerSettings:
         return SignerSettings(
             chain=self.chain,
             observation=self.observation,
-            data_dir=self.data_dir,
             drain_timeout_s=self.drain_timeout_s,
         )
 

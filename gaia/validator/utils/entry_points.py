@@ -22,6 +22,8 @@ FORK_SERVER = "gaia.validator.app.children.preload"
 """Module that the fork server imports before it forks compute workers."""
 HANDLERS = "gaia.tasks.defined_tasks.weather.validator.handlers"
 """Module whose `HANDLERS` maps the name of a handler to its function."""
+DATABASE_PICTURE = "gaia.cli.pictures.database:draw_history"
+"""Handler that loads a drawing library; only the worker that draws imports it."""
 
 LOCALNET_SERVICES = "gaia.localnet.services"
 """Program: one service of the local subnet."""

@@ -133,12 +133,16 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     attempt: int
 
 
+class Retire(msgspec.Struct, frozen=True, kw_only=True, tag="retire"):
+    """The worker should be replaced to free its memory; it serves until its successor is admitted."""
+
+
 class Dismissed(msgspec.Struct, frozen=True, kw_only=True, tag="dismissed"):
     """Answer to a `LeaveRequest`: the worker holds nothing and may end."""
 
 
 ToEngine = Hello | ResultUnit | LeaveRequest
-ToWorker = Welcome | WorkUnit | Ack | Dismissed
+ToWorker = Welcome | WorkUnit | Ack | Retire | Dismissed
 
 
 class Neuron(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +179,10 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     commit_reveal: bool
     owner_hotkey: str
     """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
+    own_dividends: float | None = None
+    """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
+    own_emission: float | None = None
+    """Tokens of the subnet that the last tempo paid us; None if unknown."""
 
 
 class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
@@ -250,6 +258,26 @@ class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read")
     """[uid, u16] pairs as stored."""
 
 
+class RenewChain(msgspec.Struct, frozen=True, kw_only=True, tag="renew_chain"):
+    """Request to replace the connection to the chain if it is older than `max_age_s`."""
+
+    request_id: int
+    max_age_s: float
+
+
+class ChainRenewed(msgspec.Struct, frozen=True, kw_only=True, tag="chain_renewed"):
+    """Answer to `RenewChain`."""
+
+    request_id: int
+    age_s: float
+    """Age that the connection had; 0: there was none."""
+    is_new: bool
+    """Whether it was replaced."""
+    resident_before_bytes: int = 0
+    """Resident memory of the signer before the replacement, and after it; 0: nothing was replaced."""
+    resident_after_bytes: int = 0
+
+
 class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed"):
     """Answer to any request that failed."""
 
@@ -257,8 +285,8 @@ class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed
     failure: Failure
 
 
-ToSigner = SignAuth | ReadMetagraph | SetWeights | ReadWeights
-FromSigner = AuthSigned | MetagraphRead | WeightsSet | WeightsRead | SignerFailed
+ToSigner = SignAuth | ReadMetagraph | SetWeights | ReadWeights | RenewChain
+FromSigner = AuthSigned | MetagraphRead | WeightsSet | WeightsRead | ChainRenewed | SignerFailed
 
 _encoder = msgspec.msgpack.Encoder()
 

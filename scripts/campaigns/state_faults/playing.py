@@ -63,7 +63,8 @@ class FaultySubnet(LocalSubnet):
 
     def start_validator(self) -> None:
         if self.settings is not None:
-            self.settings = self.settings.model_copy(update=self._chosen)
+            # At DEBUG no repeated line is withheld, so that `Scene.waits` counts each failed step.
+            self.settings = self.settings.model_copy(update={**self._chosen, "log_level": "DEBUG"})
         super().start_validator()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -226,7 +227,10 @@ def test_configuration_error_of_a_child_ends_all_with_its_sentence_and_code(star
     exit_code, _, errors = supervised.ended()
 
     assert exit_code == ExitCode.HOTKEY_NOT_REGISTERED
+    assert errors.splitlines()[-1] == "GAIA_NETUID: is odd; make it even."
     assert errors.count("GAIA_NETUID: is odd; make it even.\n") == 1
+    (halt,) = (json.loads(line) for line in errors.splitlines() if "halt_ordered" in line)
+    assert halt["reason"] == "GAIA_NETUID: is odd; make it even."
     assert "Traceback" not in errors
 
 
@@ -237,6 +241,9 @@ def test_engine_that_cannot_live_ends_the_validator(start: Start) -> None:
 
     assert exit_code == ExitCode.CRASH_LOOP
     assert errors.count('"child": "io_engine"') >= 8
+    assert (
+        errors.splitlines()[-1] == "io_engine died 4 times in a row; read the last log lines and report them."
+    )
 
 
 def test_killed_database_comes_back_with_what_was_committed(start: Start) -> None:
@@ -332,6 +339,7 @@ def test_entry_point_becomes_the_supervisor_and_refuses_a_second_one(tmp_path: P
 
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
+        assert '"starting"' in first.stderr.readline()
         assert '"supervisor_started"' in first.stderr.readline()
         second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         _, errors = first.communicate(timeout=patience(60))

@@ -41,6 +41,20 @@ def test_worker_above_the_soft_limit_is_replaced_without_losing_a_unit(start: St
     assert answer["value"]["pid"] != fat
 
 
+def test_worker_that_the_engine_wants_to_retire_is_replaced_and_loses_no_unit(start: Start) -> None:
+    supervised = start()
+    retired = worker_pid(supervised)
+    (supervised.inbox / "retire").touch()
+
+    until(lambda: has_ended(retired), "the worker to be replaced")
+
+    supervised.submit("a", "test.echo")
+    answer = supervised.result("a")
+    assert answer["attempt"] == 1
+    assert answer["value"]["pid"] != retired
+    assert "worker_died" not in supervised.end()[2]
+
+
 def test_worker_above_the_hard_limit_is_killed(start: Start) -> None:
     # The kernel refuses what goes beyond the limit; what the worker had before counts for the Supervisor alone.
     supervised = start(worker_soft_limit_mib=1000, worker_hard_limit_mib=300)

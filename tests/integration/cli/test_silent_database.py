@@ -10,9 +10,7 @@ import pytest
 
 from gaia.cli.source import Source
 from gaia.validator.db.failures import DatabaseFailure
-from gaia.validator.utils.settings.database import DatabaseSettings
-from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.weights import WeightsSettings
+from gaia.validator.utils.config import Settings
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -26,8 +24,7 @@ def test_reading_ends_though_the_backend_answers_no_more(empty_dsn: str) -> None
         os.kill(stopped[0], signal.SIGSTOP)
         return await connection.fetchval("SELECT 1")
 
-    database = DatabaseSettings.model_validate({"database_url": empty_dsn, "database_timeout_s": 1.0})
-    source = Source(FilesSettings(), database, WeightsSettings())
+    source = Source(Settings.model_validate({"database_url": empty_dsn, "database_timeout_s": 1.0}))
     try:
         with source, pytest.raises(DatabaseFailure, match="no answer within 1 s"):
             source.read(stop_and_ask)

@@ -198,11 +198,56 @@ def expected(state: Stood, command: str) -> set[str]:
 
 
 def test_runs_and_status_are_listed_in_every_state(gaia: Gaia, state: Stood) -> None:
-    for command in ("runs", "status"):
-        assert gaia(command)[0] == 0
+    # The state was made without a Supervisor, so the validator does not run.
+    for command, expected_code in (("runs", 0), ("status", 2)):
+        assert gaia(command)[0] == expected_code
         code, said, _ = gaia(command, "--json")
-        assert code == 0
+        assert code == expected_code
         json.loads(said)
+
+
+def test_newest_run_is_shown_as_far_as_it_has_come(gaia: Gaia, state: Stood) -> None:
+    name, _, _, newest = state
+    code, said, complaint = gaia("runs", "show", "last")
+
+    if name == "no run":
+        assert (code, complaint) == (1, "no run is called last; there are none yet.\n")
+        return
+    assert code == 0
+    assert said.startswith(f"run        {newest}, open; its scores are not final\n")
+    found = json.loads(gaia("runs", "show", newest, "--json")[1])
+    assert {row["uid"] for row in found["forecasts"]} == {spec.index + 1 for spec in (*HONEST, REFUSED)}
+    assert gaia("runs", "show", "all")[0] == (1 if name == "mix" else 0)
+
+
+def test_weights_are_previewed_or_missed_in_a_sentence(gaia: Gaia, state: Stood) -> None:
+    code, _, complaint = gaia("weights", "preview")
+    assert (code, complaint.count("\n")) == (1, 1)
+    assert "no engine has read the chain yet" in complaint
+    assert gaia("weights", "history")[2] == "no weights were computed yet.\n"
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_nothing_is_cut_on_a_terminal(
+    gaia: Gaia, state: Stood, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the console is told of is a terminal of that width."""
+    name, _, _, newest = state
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for words in (
+        ("status",),
+        ("runs",),
+        ("runs", "show", newest),
+        ("scores", "list", newest),
+        ("explain", newest, HONEST[0].index + 1),
+    ):
+        code, said, _ = gaia(*words)
+        assert "…" not in said
+        if code == 0 and name != "no run":
+            # Ids and numbers are whole words wherever they stand.
+            assert newest in said.replace(",", " ").split(), (words, said)
 
 
 def test_scores_are_listed_or_missed_in_a_sentence(gaia: Gaia, state: Stood) -> None:

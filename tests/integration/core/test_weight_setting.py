@@ -1,10 +1,13 @@
 """One vector an epoch, journalled before it is signed, whatever the chain answers."""
 
+import json
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from gaia.tasks.defined_tasks.base import FoundCopies
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.core.weights.inputs import from_parts, parts_named, vector_of
 from gaia.validator.db import history
 from gaia.validator.db.connection import Database
@@ -18,6 +21,22 @@ async def setting(database: Database) -> Setting:
     setting = Setting(database)
     await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2})
     return setting
+
+
+async def test_weights_that_are_withheld_are_said_once_and_counted_and_set_weights_each_time(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "json")
+    setting = Setting(database)
+    for _ in range(3):
+        await setting.setter.set_if_due(NOW)
+    await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6})
+    await setting.setter.set_if_due(NOW)
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [(line["event"], line.get("reason"), line.get("miners")) for line in lines]
+    assert told == [("weights_withheld", "no score in the window", None), ("weights_set", None, 2)]
+    structlog.reset_defaults()
 
 
 async def test_better_scores_earn_more_and_the_burn_gets_its_part(setting: Setting) -> None:

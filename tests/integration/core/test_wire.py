@@ -14,6 +14,7 @@ import xarray as xr
 from bittensor_core import Keypair
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from structlog.testing import capture_logs
 
 from gaia.miner.server import ReferenceMiner
 from gaia.tasks.defined_tasks.weather.wire.manifest import verify_manifest
@@ -56,12 +57,15 @@ async def test_forecast_is_asked_for_followed_committed_and_fetched(
 
 async def test_files_on_disk_are_not_fetched_again(comms: MinerComms, start: Starter, tmp_path: Path) -> None:
     neuron, _, access = await a_finished_forecast(comms, start)
-    first = await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/1.0.0"], tmp_path)
+    with capture_logs() as logs:
+        first = await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/1.0.0"], tmp_path)
 
     again = await comms.fetch_files(neuron, access, ["2t/0.0.0", "2t/1.0.0"], tmp_path)
 
     assert first > 0
     assert again == 0
+    (fetched,) = [line for line in logs if line["event"] == "files_fetched"]
+    assert (fetched["log_level"], fetched["files"], fetched["bytes"]) == ("debug", 2, first)
 
 
 async def test_forecast_made_earlier_is_offered_at_once(comms: MinerComms, start: Starter) -> None:
@@ -103,10 +107,13 @@ async def test_another_miner_at_the_address_is_not_taken_for_the_one_expected(
     neuron = await start()
     stranger = Keypair.create_from_uri("//Stranger").ss58_address
 
-    offer = await comms.request_forecast(a_neuron(stranger, neuron.ip, neuron.port), INIT_TIME)
+    with capture_logs() as logs:
+        offer = await comms.request_forecast(a_neuron(stranger, neuron.ip, neuron.port), INIT_TIME)
 
     assert not offer.accepted
     assert neuron.hotkey in offer.message
+    (refused,) = [line for line in logs if line["event"] == "reply_refused"]
+    assert (refused["log_level"], refused["reason"]) == ("info", offer.message)
 
 
 async def test_replayed_nonce_is_refused(start: Starter) -> None:

@@ -96,7 +96,7 @@ async def test_day1_truth_that_never_comes_is_given_up_for_good(world: World) ->
         assert await world.shelf.take(DAY1, deadline) is None
 
     assert await world.shelf.is_given_up(DAY1)
-    assert [line["log_level"] for line in logs if line["event"] == "reference_given_up"] == ["error"]
+    assert [line["log_level"] for line in logs if line["event"] == "reference_given_up"] == ["warning"]
     world.source.error, world.source.fetched = None, 0
     assert await world.new_shelf().take(DAY1, deadline + timedelta(days=1)) is None
     assert await world.new_shelf().is_given_up(DAY1)
@@ -186,9 +186,9 @@ async def test_what_is_wrong_is_said_loudly_when_it_changes_and_quietly_while_it
         levels.append([line["log_level"] for line in logs if line["event"] == "reference_missing"])
 
     assert levels == [
-        ["error", "info"],
-        ["info", "info"],
-        ["error", "info"],
+        ["error", "debug"],
+        ["debug", "debug"],
+        ["error", "debug"],
         ["warning", "warning"],
-        ["info", "info"],
+        ["debug", "debug"],
     ]

@@ -16,6 +16,7 @@ from typing import Any
 
 import bittensor_core
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.localnet.wallets import VALIDATOR_URI, write_hotkey
 from gaia.validator.app import chain_signer
@@ -83,6 +84,16 @@ async def test_the_signature_is_the_one_miners_verify(settings: SignerSettings, 
     assert bittensor_core.verify(message, signature, VALIDATOR, 1)
 
 
+async def test_signer_says_at_its_end_what_it_has_answered(settings: SignerSettings, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with _serving(settings, tmp_path) as client:
+            for number in range(3):
+                await client.sign_auth("5Miner", f"uuid-{number}")
+
+    (ended,) = [line for line in logs if line["event"] == "signer_ended"]
+    assert (ended["log_level"], ended["answered"]) == ("info", {"SignAuth": 3})
+
+
 async def test_loop_of_the_signer_beats_until_it_ends(settings: SignerSettings, tmp_path: Path) -> None:
     beats: list[float] = []
 
@@ -143,7 +154,7 @@ async def test_another_user_is_refused(
 
 
 def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain_signer, "_refuse_inspection", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
@@ -151,13 +162,13 @@ def test_a_missing_hotkey_ends_in_one_sentence_and_its_exit_code(
     monkeypatch.setattr(chain_signer, "configure_logging", lambda *_, **__: None)
     with socket.socket(socket.AF_UNIX) as unused:
         unused.bind(str(tmp_path / "unused.sock"))
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(ConfigurationError) as raised:
             run_chain_signer(_settings(tmp_path), unused)
 
-    assert ended.value.code == ExitCode.HOTKEY_MISSING
-    sentence = capsys.readouterr().err
+    assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
+    sentence = str(raised.value)
     assert sentence.startswith("GAIA_WALLET_HOTKEY: there is no hotkey validator/hotkeys/default in ")
-    assert sentence.count("\n") == 1
+    assert "\n" not in sentence
 
 
 @pytest.mark.parametrize("content", ["{}", f'{{"ss58Address": "{VALIDATOR}"}}', "not even json"])

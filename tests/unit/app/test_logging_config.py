@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,14 @@ import pytest
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from gaia.validator.app import logging_config
-from gaia.validator.app.logging_config import MAX_TEXT, configure_logging, event, redact, untrusted
+from gaia.validator.app.logging_config import (
+    MAX_TEXT,
+    configure_logging,
+    event,
+    lines_logged,
+    redact,
+    untrusted,
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -112,43 +119,42 @@ def test_console_line_is_for_a_person(capsys: Capture) -> None:
     assert trace[-1] == "ValueError: broken"
 
 
-def test_each_logger_has_a_file_of_its_own(tmp_path: Path, capsys: Capture) -> None:
-    configure_logging("INFO", "json", tmp_path / "logs", role="io_engine")
+def test_lines_are_counted_by_level(capsys: Capture) -> None:
+    configure_logging("INFO", "json")
+    before = lines_logged()
 
     structlog.get_logger("security").warning("bad_signature")
-    structlog.get_logger("performance").info("loop_lag")
-    structlog.get_logger("application").info("started")
-    logging.getLogger("httpx").info("request")
+    structlog.get_logger().error("broken")
+    logging.getLogger("httpx").error("lost")
+    structlog.get_logger().info("started")
 
-    files = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
-    events = {name: [json.loads(line)["event"] for line in text.splitlines()] for name, text in files.items()}
-    assert events == {
-        "io_engine-security.log": ["bad_signature"],
-        "io_engine-performance.log": ["loop_lag"],
-        "io_engine-application.log": ["started", "request"],
+    assert {level: count - before[level] for level, count in lines_logged().items()} == {
+        "warning": 1,
+        "error": 2,
+        "critical": 0,
     }
     assert len(_lines(capsys)) == 4
 
 
-def test_files_are_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging_config, "FILE_BYTES", 200)
-    configure_logging("INFO", "json", tmp_path)
+def test_repeated_line_is_said_once_and_counted(capsys: Capture) -> None:
+    configure_logging("INFO", "json")
+    subject = f"weights {time.monotonic_ns()}"
 
-    for _ in range(20):
-        structlog.get_logger("security").info("bad_signature")
+    for reason in ("no score", "no score", "no score", "no permit"):
+        structlog.get_logger().info("weights_withheld", reason=reason, once=(subject, reason))
 
-    kept = sorted(path.name for path in tmp_path.iterdir())
-    assert kept == ["gaia-security.log", *(f"gaia-security.log.{n}" for n in range(1, 6))]
+    told = [(line["reason"], line.get("withheld"), line.get("once")) for line in _lines(capsys)]
+    assert told == [("no score", None, None), ("no permit", 2, None)]
 
 
-def test_configuring_twice_writes_each_line_once(tmp_path: Path, capsys: Capture) -> None:
-    configure_logging("INFO", "json", tmp_path)
-    configure_logging("INFO", "json", tmp_path)
+def test_nothing_is_withheld_at_debug(capsys: Capture) -> None:
+    configure_logging("DEBUG", "json")
+    subject = f"weights {time.monotonic_ns()}"
 
-    structlog.get_logger().info("started")
+    for _ in range(3):
+        structlog.get_logger().info("weights_withheld", once=subject)
 
-    assert len(_lines(capsys)) == 1
-    assert len((tmp_path / "gaia-application.log").read_text().splitlines()) == 1
+    assert len(_lines(capsys)) == 3
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_surplus_worker_is_stopped() -> None:
 
     commands = plan(children, [], {Role.WORKER: 1}, LIMITS, now=0)
 
-    assert commands == [Stop(children[1].pid, 2.0, "not wanted")]
+    assert commands == [Stop(children[1].pid, 2.0, "fewer seats are wanted")]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gaia.cli.__main__ import parser
+from gaia.validator.utils.version import described
 from tests.support.repository import ROOT
 
 MOST_MODULES = 120
@@ -18,7 +19,8 @@ MOST_MODULES = 120
 WITH_DATABASE = """
 import sys
 from gaia.cli import __main__ as command
-from gaia.cli import overview, source
+from gaia.cli import source
+from gaia.cli.lists import overview
 
 class Silent:
     def __enter__(self):
@@ -78,6 +80,14 @@ def test_answer_that_cannot_be_given_away_is_one_sentence(
     )
 
     assert (done.returncode, done.stderr) == (code, sentence)
+
+
+def test_version_is_printed_without_a_database(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"gaia {described()}\n"
 
 
 def test_help_loads_no_library_that_only_a_command_needs() -> None:

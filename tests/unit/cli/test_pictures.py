@@ -254,6 +254,13 @@ def test_miners_that_err_alike_stand_together_and_are_framed() -> None:
     assert [sorted(order[place] for place in group) for group in framed] == [[0, 3, 5]]
 
 
+@pytest.mark.parametrize(("least", "lowest"), [(-0.31, -0.4), (0.2, 0.0)])
+def test_colours_of_the_heat_map_reach_down_to_the_least_correlation(least: float, lowest: float) -> None:
+    figure = draw_clones.draw(np.array([[1.0, least], [least, 1.0]]), ["uid 1", "uid 2"], "T", "s")
+
+    assert figure.axes[0].get_images()[0].get_clim() == pytest.approx((lowest, 1.0))
+
+
 @pytest.mark.parametrize("count", [1, 2, 20])
 def test_heat_map_is_drawn_for_any_number_of_miners(count: int, tmp_path: Path) -> None:
     figure = draw_clones.draw(np.eye(count), [f"uid {n}" for n in range(count)], "Title", "subtitle")

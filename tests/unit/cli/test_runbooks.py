@@ -103,6 +103,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
     return Facts(
         data_dir=tmp_path,
         settings=settings,
+        knows_secrets=True,
         endpoint="http://127.0.0.1:9090/metrics",
         samples=Samples(SAMPLES),
         endpoint_error="",
@@ -118,7 +119,6 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
 
 def changed(**settings: object) -> Callable[[Facts], Facts]:
     def change(facts: Facts) -> Facts:
-        assert facts.settings is not None
         return replace(facts, settings=facts.settings.model_copy(update=settings))
 
     return change
@@ -164,7 +164,12 @@ def incident(party: str) -> Callable[[Facts], Facts]:
 
 
 AWAITED = AwaitedRow(
-    source="era5", sets=3, retry_at=NOW + timedelta(hours=1), last_error="licence not accepted"
+    source="era5",
+    sets=3,
+    retry_at=NOW + timedelta(hours=1),
+    last_error="licence not accepted",
+    failures=3,
+    missed_since=NOW,
 )
 CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("stopped", shared.STOPPED, lambda facts: replace(facts, processes={}), "no process"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import structlog
 
 from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.utils.errors import MinerFault, TransientError
 from gaia.validator.utils.identities import Hotkey, JobId
 from gaia.validator.utils.ipc_types import Failure, Priority, ResultUnit, WorkUnit
+from gaia.validator.utils.log_context import bound
 
 UNIT = FindOverlaps(hotkeys=[Hotkey("5A")], products=[])
 JOB = JobId("overlaps/1")
@@ -68,3 +73,29 @@ async def test_what_the_handler_raised_is_raised_here() -> None:
 
     with pytest.raises(MinerFault, match="late"):
         await UnitClient(pool, 30.0).run_unit(UNIT, JOB)
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        ({"value": {"pairs": [], "missing": []}}, "ok"),
+        ({"failure": Failure.of(MinerFault("late"))}, "MinerFault"),
+    ],
+)
+async def test_each_finished_unit_is_one_line_with_its_cost(
+    result: dict[str, Any], outcome: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "json")
+    pool = Pool(**result, wall_s=0.5, peak_rss_bytes=3 * 2**20)
+
+    with bound(run_id="2026-03-25T00Z", trace_id="a1"), suppress(MinerFault):
+        await UnitClient(pool, 30.0).run_unit(UNIT, JOB)
+
+    (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines()]
+    assert (line["logger"], line["event"], line["level"]) == ("performance", "unit_finished", "info")
+    told = {"outcome": outcome, "job_id": JOB, "run_id": "2026-03-25T00Z", "trace_id": "a1", "attempt": 1}
+    cost = {"handler": UNIT.handler, "wall_s": 0.5, "cpu_s": 0.25, "peak_rss_mib": 3.0}
+    assert line.items() >= (told | cost).items()
+    # The worker gets the trace, so that its own lines can be joined with these.
+    assert pool.units[0].trace_id == "a1"
+    structlog.reset_defaults()

@@ -25,10 +25,12 @@ from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
 from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
+from gaia.tasks.defined_tasks.weather.run_ending import complete_run
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
 from gaia.validator.db import queries
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.log_context import bound, new_trace, shared_task
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
@@ -157,7 +159,7 @@ class WeatherTask(GaiaTask):
             return
         if self._scoring_now is None:
             self._committed_since = False
-            self._scoring_now = asyncio.create_task(self._score_open_runs())
+            self._scoring_now = shared_task(self._score_open_runs())  # it outlives the tick
         await asyncio.wait([self._scoring_now], timeout=self._settings.schedule.tick_interval_s)
         if self._scoring_now.done():
             scored, self._scoring_now = self._scoring_now, None
@@ -198,13 +200,15 @@ class WeatherTask(GaiaTask):
                 break
             if only is not None and run.run_id not in only:
                 continue
-            try:
-                await phases(run)
-            except ConfigurationError:
-                raise
-            except Exception as error:  # noqa: BLE001 - raised below, after the other runs had their turn
-                log.warning("run_steps_failed", run_id=run.run_id, error=f"{type(error).__name__}: {error}")
-                broken.append(error)
+            with bound(run_id=run.run_id, trace_id=new_trace()):
+                try:
+                    await phases(run)
+                except ConfigurationError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - raised below, after the other runs had their turn
+                    words = f"{type(error).__name__}: {error}"
+                    log.warning("run_steps_failed", error=words, once=(run.run_id, words))
+                    broken.append(error)
         if broken:
             raise broken[0]
 
@@ -219,7 +223,7 @@ class WeatherTask(GaiaTask):
         for init_time in due_runs(now, recorded, cadence):
             miners = self._miners_to_ask()
             if not miners:
-                log.warning("run_postponed", run_id=run_id_of(init_time))
+                log.warning("run_postponed", run_id=run_id_of(init_time), once=run_id_of(init_time))
                 return False
             run = Run(
                 run_id=run_id_of(init_time),
@@ -229,7 +233,8 @@ class WeatherTask(GaiaTask):
             )
             rows = [(miner.hotkey, miner.uid, miner.registered_at) for miner in miners]
             await self._database.run(partial(queries.open_run, run=run, miners=rows))
-            log.info("run_opened", run_id=run.run_id, miners=len(rows))
+            self._steps.received.begin(run.run_id)
+            log.info("run_opened", run_id=run.run_id, miners=len(rows), rule_set=run.rule_set)
         return True
 
     async def ask_miners(self, run: Run, now: datetime) -> None:
@@ -279,11 +284,7 @@ class WeatherTask(GaiaTask):
             forecasts = [f for f in forecasts if f.hotkey not in failed]
 
     async def complete(self, run: Run, now: datetime) -> None:
-        completed = await self._database.run(
-            lambda connection: queries.complete_run(connection, run.run_id, LIVING, now)
-        )
-        if completed:
-            log.info("run_completed", run_id=run.run_id)
+        if await complete_run(self._database, run, self._steps.received, now):
             await self._kept.sweep(now)
 
     async def next_due(self, now: datetime) -> datetime | None:
@@ -333,10 +334,10 @@ class WeatherTask(GaiaTask):
             return
         for key in self._keys(run, lead, self._book.rules).values():
             if await self._shelf.is_given_up(key):
+                reason = f"{key.reference_id} was not published in time"
                 for forecast in forecasts:
-                    await self._book.give_up(
-                        forecast, lead, f"{key.reference_id} was not published in time", now
-                    )
+                    await self._book.give_up(forecast, lead, reason, now)
+                log.warning("lead_given_up", lead_hours=lead.hours, forecasts=len(forecasts), reason=reason)
                 return
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
@@ -361,7 +362,8 @@ class WeatherTask(GaiaTask):
         try:
             return await self._scoring(run, lead, rules, now)
         except Exception as error:  # noqa: BLE001 - an error of shadow rules must not reach the active rules
-            log.error("shadow_failed", run_id=run.run_id, rule_set=rules.name, error=f"{error}")
+            words = f"{type(error).__name__}: {error}"
+            log.error("shadow_failed", rule_set=rules.name, error=words, once=(rules.name, words))
             return None
 
     async def _due(self, run: Run, states: Sequence[State], now: datetime) -> list[Forecast]:

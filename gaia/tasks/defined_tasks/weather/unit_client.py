@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
+import structlog
 
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Priority, WorkUnit
+from gaia.validator.utils.log_context import bound, present_trace
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import UnitRunner
     from gaia.tasks.defined_tasks.weather.units import UnitOf
 
 A = TypeVar("A")
+_MIB = 1024 * 1024
+_performance = structlog.get_logger("performance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Done(Generic[A]):
 
     answer: A
     cpu_s: float
+    job_id: str = ""
+    """Unit that gave it, which other answers may share."""
 
 
 class UnitClient:
@@ -56,18 +62,27 @@ class UnitClient:
         TransientError
             Also if the answer has another type, because a compromised worker may answer anything.
         """
-        result = await self._pool.dispatch_and_wait(
-            WorkUnit(
-                job_id=job_id,
-                handler=unit.handler,
-                payload=msgspec.to_builtins(unit),
-                deadline_at=self._wall_clock() + self._timeout_s,
-                priority=priority,
-                trace_id=job_id,
-            )
+        work = WorkUnit(
+            job_id=job_id,
+            handler=unit.handler,
+            payload=msgspec.to_builtins(unit),
+            deadline_at=self._wall_clock() + self._timeout_s,
+            priority=priority,
+            trace_id=present_trace() or job_id,
         )
+        with bound(job_id=job_id, trace_id=work.trace_id):
+            result = await self._pool.dispatch_and_wait(work)
+            _performance.info(
+                "unit_finished",
+                handler=work.handler,
+                attempt=result.attempt,
+                outcome=result.failure.error_type if result.failure else "ok",
+                wall_s=round(result.wall_s, 4),
+                cpu_s=round(result.cpu_s, 4),
+                peak_rss_mib=round(result.peak_rss_bytes / _MIB, 1),
+            )
         value = result.unwrap()
         try:
-            return Done(msgspec.convert(value, unit.answer), result.cpu_s)
+            return Done(msgspec.convert(value, unit.answer), result.cpu_s, job_id)
         except msgspec.ValidationError as error:
             raise TransientError(f"the answer to {unit.handler} has the wrong type: {error}") from error

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gaia.validator.app.backends.cluster_workers import Workers
 
 log = structlog.get_logger(__name__)
+_security = structlog.get_logger("security")
 
 UNHEARD = (OSError, TimeoutError)
 """Errors of the library while the scheduler or a worker cannot be reached."""
@@ -207,7 +208,7 @@ class ClusterLink:
         else:
             problem = f"the worker at {address} does not run our code: it has {has}, we {expected[1:]}"
         self._workers.refused[address] = problem
-        log.error("cluster_worker_refused", worker=address, problem=problem)
+        _security.error("cluster_worker_refused", worker=address, problem=problem)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """Process an event that the scheduler sends to all listeners."""

@@ -20,6 +20,7 @@ from gaia.validator.app.pool.protocols import Capability, JobQueue
 from gaia.validator.app.pool.scheduler import TICK_S, HandsCommand, Scheduler
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import FrameReader, ResultUnit, WorkUnit, encode_frame
+from gaia.validator.utils.log_context import shared_task, unbound
 
 log = structlog.get_logger(__name__)
 
@@ -150,7 +151,8 @@ class DaskBackend:
             case Dismiss(worker):
                 self._workers.dismiss(worker)
             case Kill(worker, reason):
-                log.warning("worker_killed", worker=worker, reason=reason)
+                with unbound():
+                    log.warning("worker_killed", worker=worker, reason=reason)
                 member = self._workers.member(worker)
                 self._workers.condemn(member)
                 self._spawn(self._kill(member))
@@ -160,7 +162,7 @@ class DaskBackend:
                 pass  # attempts on the cluster end with this engine, and so does their history
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = shared_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -74,6 +74,7 @@ class Deaths:
             was_ready=facts.is_ready,
             exit_code=exit_code,
             was_planned=facts.kill_at is not None,
+            sentence=seated.sentence,
         )
         self.remembered = remember(self.remembered, death, limits)
         is_well = exit_code == ExitCode.OK or (death.was_planned and not facts.is_killed)
@@ -82,8 +83,15 @@ class Deaths:
             self._reports.append(report)
         values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
         reported = {name: value for name, value in values.items() if value not in ("", True)}
+        if seated.sentence:
+            reported["sentence"] = seated.sentence
         level = logging.INFO if is_well else logging.WARNING
         event(_log, "child_ended", level, child=facts.role, seat=facts.seat, **reported)
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """Role -> number of children that replaced a dead one."""
+        return dict(self._restarts)
 
     def board(self, living: Iterable[ChildHandle]) -> Board:
         """Return the board: living processes, restarts, and the last reports."""
@@ -97,6 +105,6 @@ class Deaths:
         return Board(
             workers=workers,
             processes=processes,
-            restarts=dict(self._restarts),
+            restarts=self.restarts,
             deaths=list(self._reports),
         )

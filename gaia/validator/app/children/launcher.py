@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaia.validator.app.children import spawning
 from gaia.validator.app.children.standby import Standby
-from gaia.validator.app.meeting import rendezvous
+from gaia.validator.app.meeting import lease_book, rendezvous
 from gaia.validator.app.supervision import Role
 from gaia.validator.app.supervisor_options import Options, WorkerOrders
 from gaia.validator.utils.identities import worker_id
@@ -42,9 +42,18 @@ class Launcher:
         self._standby = Standby(self._start_standby)
         self._pool_socket: socket.socket | None = None
         self._signer_socket: socket.socket | None = None
+        self.endpoint: socket.socket | None = None
+        """Listening socket for metrics and probes, which every IO-Engine is handed; None: neither is served."""
 
     def open_sockets(self, stack: contextlib.ExitStack) -> None:
-        """Open the sockets until `stack` ends, for all present and future children."""
+        """Prepare the folder of the sockets, and open them for all children until `stack` ends."""
+        rendezvous.make_private(rendezvous.run_directory(self._data_dir))
+        stacks = rendezvous.stacks_directory(self._data_dir)
+        rendezvous.make_private(stacks)
+        for left in stacks.iterdir():
+            left.unlink()
+        # No worker of an earlier Supervisor is left, so no lease is valid.
+        lease_book.discard(rendezvous.lease_book_path(self._data_dir))
         stack.callback(self._standby.discard)
         pool, signer = (
             rendezvous.pool_socket_path(self._data_dir),
@@ -116,6 +125,7 @@ class Launcher:
                 self._pool_socket,
                 str(rendezvous.signer_socket_path(self._data_dir)),
                 str(rendezvous.board_path(self._data_dir)),
+                *([self.endpoint] if self.endpoint is not None else []),
             )
         if role is Role.SIGNER:
             return (self._signer_socket,)
@@ -131,6 +141,7 @@ class Launcher:
             handlers=self.options.handlers,
             log_level=self.options.log_level,
             log_format=self.options.log_format,
+            log_files=self.options.log_files,
             sandbox=self.options.sandbox,
             data_dir=str(self._data_dir),
             idle_s=self.options.worker_idle_s,

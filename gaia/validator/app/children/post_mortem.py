@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.lease_book import last_held
 from gaia.validator.app.meeting.rendezvous import DeathReport
+from gaia.validator.app.meeting.stack_dumps import dump_path
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Role
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _BY_REASON = {
 def examine(seated: ChildHandle, exit_code: int, lived_s: float, data_dir: Path) -> DeathReport:
     """Return the death report of a child that was just reaped; read and remove the file of its last stack."""
     facts, worker = seated.child, seated.worker
+    dump_path(rendezvous.run_directory(data_dir), facts.pid).unlink(missing_ok=True)
     cause = cause_of(facts.role, exit_code, seated.kill_reason, was_ready=facts.is_ready)
     return DeathReport(
         role=str(facts.role),

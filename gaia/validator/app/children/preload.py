@@ -7,12 +7,18 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import msgspec
+
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
+from gaia.validator.utils.log_files import LogFiles
 
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"
+LOGS_VARIABLE = "FORK_SERVER_LOGS"
+"""Variable with the fork server's log files, as JSON; missing: there are none."""
 SIGN_VARIABLE = "FORK_SERVER_SIGN"
 """Variable that names the file in which the fork server writes its pid once it has loaded everything."""
 
@@ -40,6 +46,13 @@ def warm_up() -> None:
         _import_if_there(name)
     _import_if_there(COMPUTE_WORKER.partition(":")[0])
     load_handlers(HANDLERS)
+
+
+def begin_logging() -> None:
+    """Log warnings of this process, the fork server, and to the files that the environment names."""
+    logs = os.environ.get(LOGS_VARIABLE)
+    files = msgspec.json.decode(logs, type=LogFiles) if logs else None
+    configure_logging("WARNING", "json", files, role="fork_server")
 
 
 def load_handlers(module: str) -> None:
@@ -84,7 +97,8 @@ def _parent_of_fork_server() -> int | None:
 if parent_pid := _parent_of_fork_server():
     # The owner may be dead already. A worker that it requested would then keep this process alive.
     die_with_parent(parent_pid)
-    configure_logging("WARNING", "json", role="fork_server")
+    begin_logging()
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):
+        offer_stacks(Path(sign).parent)
         Path(sign).write_text(str(os.getpid()))

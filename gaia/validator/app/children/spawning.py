@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -17,7 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gaia.validator.app import child
 from gaia.validator.app.children import preload
@@ -28,6 +31,9 @@ from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.entry_points import FORK_SERVER
 from gaia.validator.utils.identities import WorkerId, worker_id
 
+if TYPE_CHECKING:
+    from gaia.validator.utils.log_files import LogFiles
+
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
 _FORKSERVER = multiprocessing.get_context("forkserver")
@@ -36,7 +42,9 @@ _FORK_PATIENCE_S = 0.5
 _MOST_WAKINGS = 10
 _WARM_UP_PATIENCE_S = 600.0
 _REAP_PATIENCE_S = 1.0
+_SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _LONGEST_NOTES = 16
+_LONGEST_SENTENCE = 4096
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 Process = BaseProcess | subprocess.Popen[bytes]
@@ -59,6 +67,10 @@ class ChildHandle:
     """Monotonic seconds at which SIGKILL follows the SIGALRM that makes a worker write its stack."""
     note_bytes: int = 0
     """Number of bytes of notes read so far."""
+    has_started: bool = False
+    """Whether it has said that it is fully at work."""
+    sentence: str = ""
+    """Its last words: the sentence for the operator, if it ended with one."""
 
     @property
     def worker(self) -> WorkerId:
@@ -86,8 +98,9 @@ class ChildHandle:
     def hear(self) -> bool:
         """Read its notes into `child`; return False if it closed the connection or sent too much."""
         assert self.notes is not None
+        most = _LONGEST_NOTES if self.child.role is Role.WORKER else _LONGEST_SENTENCE
         try:
-            words = os.read(self.notes.fileno(), 2 * _LONGEST_NOTES)
+            words = os.read(self.notes.fileno(), 2 * most)
         except BlockingIOError:
             return True
         except OSError:
@@ -96,9 +109,13 @@ class ChildHandle:
         if self.child.role is Role.WORKER:
             for word in words:
                 self.child = _noted(self.child, bytes((word,)))
-        elif words:
-            self.child = replace(self.child, is_ready=True)
-        return bool(words) and self.note_bytes <= _LONGEST_NOTES
+        else:
+            notes, _, sentence = words.partition(child.LAST_WORDS)
+            is_ready = self.child.is_ready or child.READY in notes
+            self.child = replace(self.child, is_ready=is_ready)
+            self.has_started = self.has_started or child.STARTED in notes
+            self.sentence = self.sentence or sentence.decode(errors="replace")
+        return bool(words) and self.note_bytes <= most
 
     def close(self) -> None:
         """Close all descriptors of the child."""
@@ -121,14 +138,16 @@ def _noted(child: Child, word: bytes) -> Child:
     return child
 
 
-def prepare(data_dir: Path, *, is_forking: bool) -> None:
-    """Set the environment for children, and start the fork server early."""
+def prepare(data_dir: Path, *, is_forking: bool, log_files: LogFiles | None = None) -> None:
+    """Set the environment for children, and start the fork server early; it logs to `log_files` too."""
     os.environ.update(preload.environment(data_dir))
     paths = [str(_PACKAGE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     if is_forking:
         os.environ[preload.PARENT_VARIABLE] = str(os.getpid())
         os.environ[preload.SIGN_VARIABLE] = str(_sign_path(data_dir))
+        if log_files is not None:
+            os.environ[preload.LOGS_VARIABLE] = msgspec.json.encode(log_files).decode()
         multiprocessing.set_forkserver_preload([FORK_SERVER])
         _ensure_fork_server()
 
@@ -139,7 +158,7 @@ def can_fork(data_dir: Path) -> bool:
     A dead fork server is replaced.
     """
     _ensure_fork_server()
-    pid = _fork_server_pid()
+    pid = fork_server_pid()
     try:
         if _sign_path(data_dir).read_text() == str(pid):
             return True
@@ -242,12 +261,17 @@ def is_stopped(pid: int) -> bool:
     return status.rpartition(b")")[2].split()[0] in (b"T", b"t")
 
 
+def may_pass(error: OSError) -> bool:
+    """Return whether a failed start may succeed later: the fork server died, or resources ran out."""
+    return isinstance(error, ConnectionError) or error.errno in _SCARCITY
+
+
 def reap_strangers(known: set[int]) -> int:
     """Reap orphans that this process inherited; return their number.
 
     The first process of a container inherits all orphans in it.
     """
-    ours = known | {_fork_server_pid(), _tracker_pid()}
+    ours = known | {fork_server_pid(), _tracker_pid()}
     reaped = 0
     while True:
         try:
@@ -300,7 +324,8 @@ def _sign_path(data_dir: Path) -> Path:
     return rendezvous.run_directory(data_dir) / "fork_server"
 
 
-def _fork_server_pid() -> int:
+def fork_server_pid() -> int:
+    """Return the pid of the fork server; 0 if there was none yet."""
     return getattr(forkserver._forkserver, "_forkserver_pid", None) or 0  # noqa: SLF001 - no public name
 
 
@@ -309,7 +334,7 @@ def _tracker_pid() -> int:
 
 
 def _nudge_fork_server(number: signal.Signals) -> None:
-    pid = _fork_server_pid()
+    pid = fork_server_pid()
     if pid:
         try:
             os.kill(pid, number)

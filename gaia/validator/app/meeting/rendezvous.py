@@ -134,6 +134,11 @@ def board_path(data_dir: Path) -> Path:
     return run_directory(data_dir) / "board"
 
 
+def metrics_page_path(board: Path) -> Path:
+    """Return the file of the Supervisor's metrics, beside the board."""
+    return board.with_name("metrics.prom")
+
+
 def lease_book_path(data_dir: Path) -> Path:
     """Return the file of the lease book."""
     return board_path(data_dir).with_name("leases")

@@ -1,14 +1,8 @@
-"""All metrics of the validator: those of the IO-Engine itself, and where to find the others."""
+"""All metrics that the IO-Engine measures: those of itself, and where to find the others."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import logging
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
-
-from prometheus_client import Gauge, start_http_server
 
 from gaia.tasks.defined_tasks.weather.units import UNITS
 from gaia.validator.app.observation import counted, jobs, resources, stored, tallied
@@ -18,38 +12,27 @@ from gaia.validator.utils.errors import (
     MINER_FAULTS,
     ConfigurationError,
     DeadlineExceeded,
-    ExitCode,
     MinerFault,
     OwnFailure,
     QuarantinedError,
     TransientError,
 )
 from gaia.validator.utils.tallies import OTHER
-from gaia.validator.utils.version import commit, version
 
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
-__all__ = ["FAMILIES", "REGISTRY", "count_error", "count_lines", "record_result", "serve", "show_build"]
+__all__ = ["FAMILIES", "REGISTRY", "count_error", "record_result"]
 
 FAMILIES: Final = (counted, jobs, resources, stored, tallied)
 """Modules with further families; all are in `REGISTRY` once this module is imported."""
 
-_DIGITS = 12
 _HANDLERS = (*UNITS, OTHER)
 _UNIT_ERRORS = tuple(kind.__name__ for kind in (MinerFault, DeadlineExceeded, QuarantinedError))
 _FAULTS = frozenset(kind.__name__ for kind in MINER_FAULTS)
 _JOB_ERRORS = tuple(
     kind.__name__
     for kind in (TransientError, OwnFailure, DeadlineExceeded, DatabaseFailure, ConfigurationError)
-)
-_LEVELS = {logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "critical"}
-
-_BUILD = Gauge(
-    "gaia_build_info",
-    "1; the labels tell the program and its rules, and config the digest of its settings without secrets.",
-    ["version", "commit", "rule_set", "config"],
-    registry=REGISTRY,
 )
 
 LOOP_LAG = gauge(
@@ -94,26 +77,11 @@ DB_MAX = gauge("gaia_db_connections_max", "Largest number of connections to the 
 CHAIN_BLOCK = gauge("gaia_chain_block", "Block of the newest metagraph.")
 WEIGHTS_BLOCK = gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
 
+UPDATE_AVAILABLE = gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a newer release than this one.")
+
 _ERRORS = counter(
     "gaia_errors_total", "Errors of the orchestrator's jobs, by type.", kind=(*_JOB_ERRORS, OTHER)
 )
-_LINES = counter(
-    "gaia_log_lines_total", "Log lines of the IO-Engine, by level.", level=list(_LEVELS.values())
-)
-
-
-def show_build(rule_set: str, described: Iterable[tuple[str, str, str]]) -> None:
-    """Show which program runs.
-
-    Parameters
-    ----------
-    described
-        Name, value and origin of every setting, without secrets; the digest is of names and values.
-    """
-    told = "".join(f"{name}={value}\n" for name, value, _ in described)
-    config = hashlib.sha256(told.encode()).hexdigest()[:_DIGITS]
-    _BUILD.clear()
-    _BUILD.labels(version(), commit()[:_DIGITS], rule_set, config).set(1)
 
 
 def record_result(unit: WorkUnit, result: ResultUnit) -> None:
@@ -130,57 +98,3 @@ def count_error(kind: str) -> None:
     """Count an error of the orchestrator's jobs, by the name of its type."""
     kind = DatabaseFailure.__name__ if kind in FAILURES else kind
     _ERRORS.labels(kind if kind in _JOB_ERRORS else OTHER).inc()
-
-
-def count_lines() -> None:
-    """Count the log lines of this process from now on; call it once, after `configure_logging`."""
-    logging.getLogger().addHandler(_LineCounter())
-
-
-class _LineCounter(logging.Handler):
-    """Counts log lines that are warnings or worse."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = max(level for level in _LEVELS if level <= record.levelno)
-        _LINES.labels(_LEVELS[level]).inc()
-
-
-def serve(host: str, port: int) -> Callable[[], None]:
-    """Serve the metrics on a separate thread; return the function that stops it.
-
-    With port 0 nothing is served; operators use it to switch metrics off.
-
-    Raises
-    ------
-    ConfigurationError
-        With `ExitCode.PORT_BUSY`, if the port is in use or the address is not ours.
-    """
-    if port == 0:
-        return _nothing
-    try:
-        server, thread = start_http_server(port, addr=host, registry=REGISTRY)
-    except OSError as error:
-        setting, problem, remedy = _explained(error, host, port)
-        raise ConfigurationError(setting, problem, remedy, ExitCode.PORT_BUSY) from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
-
-
-def _nothing() -> None:
-    return
-
-
-def _explained(error: OSError, host: str, port: int) -> tuple[str, str, str]:
-    if error.errno == errno.EADDRINUSE:
-        return "GAIA_METRICS_PORT", f"port {port} is in use on {host}", "choose a free port, or 0 for none"
-    if error.errno == errno.EACCES:
-        return "GAIA_METRICS_PORT", f"port {port} needs privileges", "choose one above 1023, or 0 for none"
-    return "GAIA_METRICS_HOST", f"{host} is not an address of this machine", "use 127.0.0.1 or 0.0.0.0"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gaia.validator.app.meeting.rendezvous import BoardReader
 from gaia.validator.app.observation import disk, metrics, resources
 from gaia.validator.app.observation.processes import ProcessTable
 from gaia.validator.app.observation.stored import StoredMetrics
@@ -86,7 +85,6 @@ class Observer:
         self._pool = pool
         self._database = database
         self._metagraph = metagraph
-        self._board = BoardReader(board_path)
         self._processes = ProcessTable(board_path, os.getppid())
         self._stored = StoredMetrics(settings, netuid, database, clock)
         self._record = _Record()
@@ -162,13 +160,9 @@ class Observer:
         self._record.succeeded()
 
     async def _look_at_processes(self) -> None:
-        board = self._board.read()
-        if board is not None:
-            resources.show_restarts(board.restarts)
         resources.show_processes(await asyncio.to_thread(self._processes.look))
         size_bytes, _, free_bytes = await asyncio.to_thread(shutil.disk_usage, self._settings.files.data_dir)
         resources.show_file_system(free_bytes, size_bytes)
-        await asyncio.to_thread(self._processes.remember)
 
     async def _measure_disk(self) -> None:
         began, stop = time.monotonic(), threading.Event()

@@ -1,4 +1,4 @@
-"""Finds all processes of one validator, and sums what they use by role; the Supervisor may load it."""
+"""Looks at what the Supervisor's page does not tell of processes: descriptors, and memory of workers by seat."""
 
 from __future__ import annotations
 
@@ -8,62 +8,37 @@ import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
-
-import msgspec
-import psutil
+from typing import NamedTuple
 
 from gaia.validator.app.meeting.rendezvous import Board, BoardReader
+from gaia.validator.app.observation.family import FORK_SERVER, ROLES, STANDBY, SUPERVISOR, children_of
 from gaia.validator.app.supervision import Role
-from gaia.validator.utils.files import put_file
-
-SUPERVISOR: Final = "supervisor"
-STANDBY: Final = "standby"
-FORK_SERVER: Final = "fork_server"
-ROLES: Final = (SUPERVISOR, STANDBY, FORK_SERVER, *(str(role) for role in Role))
-"""All roles of processes, also those that a deployment does not have."""
 
 _FORK_SERVER_MARK = b"multiprocessing.forkserver"
 _STANDBY_MARK = b"multiprocessing.spawn"
 _UNKNOWN = float("nan")
 _PAGE = os.sysconf("SC_PAGESIZE")
-_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-# Places in /proc/<pid>/stat behind the name of the program, which is in parentheses.
-_UTIME, _STIME, _BIRTH, _RSS = 11, 12, 19, 21
 
 
 @dataclass(slots=True)
-class Usage:
-    """What the processes of one role use now; a role without processes has zeros."""
+class Descriptors:
+    """Descriptors of the process of a role that has the most; a role without processes has zeros."""
 
-    up: int = 0
-    """Number of living processes."""
-    rss_bytes: float = 0.0
-    cpu_s: float = 0.0
-    """CPU seconds of all processes that the role ever had; it never falls."""
-    open_fds: float = 0.0
-    """Descriptors of the process that has the most; NaN if the system hides those of all."""
-    max_fds: float = 0.0
+    open: float = 0.0
+    """Number that is open; NaN if the system hides those of all."""
+    limit: float = 0.0
     """Limit of that process; NaN if unknown."""
+    processes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """All processes at one moment."""
 
-    roles: Mapping[str, Usage]
-    """Role -> usage, for each of `ROLES`."""
+    descriptors: Mapping[str, Descriptors]
+    """Role -> descriptors, for each role of `family.ROLES`."""
     seats: Mapping[int, float]
     """Seat -> resident bytes of its compute workers."""
-
-
-class _Memory(msgspec.Struct):
-    """CPU seconds so far; kept in a file, so that a new process of ours counts on from them."""
-
-    totals: dict[str, float] = {}
-    """Role -> CPU seconds."""
-    seen: dict[str, float] = {}
-    """"<pid>@<ticks at its birth>" -> CPU seconds of that process when it was last seen."""
 
 
 class _Place(NamedTuple):
@@ -74,18 +49,8 @@ class _Place(NamedTuple):
     seat: int | None = None
 
 
-class _Facts(NamedTuple):
-    rss_bytes: int
-    cpu_s: float
-    name: str
-    """A name that no other process has before the machine starts anew."""
-
-
 class ProcessTable:
-    """Sums the processes of one validator, at each look.
-
-    The memory of CPU seconds is a file beside the board. The IO-Engine and the Supervisor may each have a table, and
-    look in turn: both go on from the same totals.
+    """Looks at the processes of one validator.
 
     Parameters
     ----------
@@ -98,94 +63,59 @@ class ProcessTable:
     def __init__(self, board: Path, supervisor_pid: int) -> None:
         self._board = BoardReader(board)
         self._supervisor_pid = supervisor_pid
-        self._memory_path = board.with_name("cpu")
-        self._memory: _Memory | None = None
 
     def look(self) -> Look:
         """Return what all processes use now.
 
         It reads some hundred small files of /proc, so the event loop must not wait for it.
         """
-        roles = {role: Usage() for role in ROLES}
+        descriptors = {role: Descriptors() for role in ROLES}
         seats: dict[int, float] = {}
-        memory = self._memory = self._memory or self._remembered()
-        seen: dict[str, float] = {}
         for role, pid, seat in self._places(self._board.read() or Board()):
-            facts = _facts(pid)
-            if facts is None:
+            rss_bytes = _resident_bytes(pid)
+            if rss_bytes is None:
                 continue
-            usage = roles[role]
-            usage.up += 1
-            usage.rss_bytes += facts.rss_bytes
-            count, limit = _descriptors(pid)
-            if usage.up == 1 or count > usage.open_fds or math.isnan(usage.open_fds):
-                usage.open_fds, usage.max_fds = count, limit
+            _add(descriptors[role], pid)
             if seat is not None:
-                seats[seat] = seats.get(seat, 0.0) + facts.rss_bytes
-            gained_s = max(0.0, facts.cpu_s - memory.seen.get(facts.name, 0.0))
-            memory.totals[role] = memory.totals.get(role, 0.0) + gained_s
-            seen[facts.name] = facts.cpu_s
-        memory.seen = seen
-        for role, usage in roles.items():
-            usage.cpu_s = memory.totals.get(role, 0.0)
-        return Look(roles, seats)
-
-    def remember(self) -> None:
-        """Write the CPU seconds of the last look to the file.
-
-        Raises
-        ------
-        OSError
-            If the disk fails; the next call may succeed.
-        """
-        if self._memory is not None:
-            put_file(self._memory_path, msgspec.json.encode(self._memory))
-
-    def _remembered(self) -> _Memory:
-        """Return what an earlier process of ours has counted."""
-        try:
-            return msgspec.json.decode(self._memory_path.read_bytes(), type=_Memory)
-        except (OSError, msgspec.MsgspecError):
-            return _Memory()
+                seats[seat] = seats.get(seat, 0.0) + rss_bytes
+        return Look(descriptors, seats)
 
     def _places(self, board: Board) -> Iterator[_Place]:
         """Yield each process once: those of the board, and what the Supervisor and PostgreSQL have started."""
         workers = {pid: int(name.partition(".")[0]) for name, pid in board.workers.items()}
         roles = {pid: role for role, pid in board.processes.items()}
         yield _Place(SUPERVISOR, self._supervisor_pid)
-        for pid in ({*_children_of(self._supervisor_pid)} | roles.keys()) - workers.keys():
+        for pid in ({*children_of(self._supervisor_pid)} | roles.keys()) - workers.keys():
             role = roles.get(pid) or _role_without_seat(pid)
             if role is None:
                 continue
             yield _Place(role, pid)
             if role == Role.DATABASE:
-                for backend in _children_of(pid):
+                for backend in children_of(pid):
                     yield _Place(role, backend)
         for pid, seat in workers.items():
             yield _Place(str(Role.WORKER), pid, seat)
 
 
-def _facts(pid: int) -> _Facts | None:
-    """Return what /proc says of a process; None if it has ended."""
+def _resident_bytes(pid: int) -> int | None:
+    """Return the resident memory of a process; None if it has ended."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     except (FileNotFoundError, ProcessLookupError):
         return None
-    values = stat.rpartition(b")")[2].split()
-    cpu_s = (int(values[_UTIME]) + int(values[_STIME])) * _TICK_S
-    return _Facts(int(values[_RSS]) * _PAGE, cpu_s, f"{pid}@{int(values[_BIRTH])}")
 
 
-def _descriptors(pid: int) -> tuple[float, float]:
-    """Return the open descriptors of a process and their limit; NaN if the system hides them.
-
-    The signer hides its descriptors even from its own user.
-    """
+def _add(most: Descriptors, pid: int) -> None:
+    """Note the descriptors of a process, if it has the most of its role so far."""
+    most.processes += 1
     try:
-        count = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-        return float(count), float(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0])
+        count = float(sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()))
+        limit = float(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0])
     except OSError:
-        return _UNKNOWN, _UNKNOWN
+        # The signer hides its descriptors even from its own user.
+        count, limit = _UNKNOWN, _UNKNOWN
+    if most.processes == 1 or count > most.open or math.isnan(most.open):
+        most.open, most.limit = count, limit
 
 
 def _role_without_seat(pid: int) -> str | None:
@@ -197,18 +127,3 @@ def _role_without_seat(pid: int) -> str | None:
     if _FORK_SERVER_MARK in command:
         return FORK_SERVER
     return STANDBY if _STANDBY_MARK in command else None
-
-
-def _children_of(pid: int) -> list[int]:
-    """Return the children of a process whose main thread starts them; empty if it has ended."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        return [int(child) for child in path.read_bytes().split()]
-    except FileNotFoundError:
-        pass  # it has ended, or this kernel has no such file
-    except OSError:
-        return []
-    try:
-        return [child.pid for child in psutil.Process(pid).children()]
-    except psutil.Error:
-        return []

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from gaia.tasks.defined_tasks.weather.forecasts.faults import VERIFICATION_FAILURES
 from gaia.tasks.defined_tasks.weather.sources.transfer import RECEIVED_BYTES as FROM_SOURCES
+from gaia.validator.app.logging_config import lines_logged
 from gaia.validator.app.observation.registry import REGISTRY
 from gaia.validator.core.miners.http import MINERS_TALLY, RECEIVED_BYTES, TIMEOUTS
 from gaia.validator.core.weights.setting import SUBMISSIONS
@@ -74,6 +75,12 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
         "Attempts to set weights, by outcome: held means due, but not computable yet; unknown, that the vector is in doubt.",
         "outcome",
         SUBMISSIONS.items,
+    ),
+    _Tallied(
+        "gaia_log_lines_total",
+        "Log lines of the IO-Engine, by level.",
+        "level",
+        lambda: lines_logged().items(),
     ),
     _Tallied(
         "gaia_unforeseen_errors_total",

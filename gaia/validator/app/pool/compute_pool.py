@@ -35,14 +35,17 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.protocols import Capability
 from gaia.validator.app.pool.scheduler import TICK_S, HandsCommand, Scheduler
 from gaia.validator.app.pool.worker_connection import WorkerConnection
+from gaia.validator.utils.identities import WorkerId
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
     Dismissed,
     ResultUnit,
+    Retire,
     WorkUnit,
     encode_frame,
 )
+from gaia.validator.utils.log_context import unbound
 
 log = structlog.get_logger(__name__)
 
@@ -185,6 +188,17 @@ class ComputePool:
         """Sandbox level of the least protected worker; 0 if there is no worker."""
         return min((connection.sandbox_level for connection in self._connections.values()), default=0)
 
+    def idle_workers(self) -> dict[WorkerId, int]:
+        """Return worker -> pid of each connected worker that holds no unit."""
+        board = self._board.read()
+        pids = board.workers if board else {}
+        idle = self._connections.keys() - self._ledger.holders.keys()
+        return {WorkerId(worker): pids[worker] for worker in idle if worker in pids}
+
+    def retire(self, worker: WorkerId) -> None:
+        """Have a worker replaced; it serves until the Supervisor has started its successor."""
+        self._send(worker, encode_frame(Retire()))
+
     def meet(self, connection: WorkerConnection) -> None:
         """Note an open connection that is not identified yet."""
         self._met.add(connection)
@@ -281,7 +295,8 @@ class ComputePool:
             case Dismiss(worker):
                 self._send(worker, encode_frame(Dismissed()))
             case Kill(worker, reason):
-                log.warning("worker_killed", worker=worker, reason=reason)
+                with unbound():
+                    log.warning("worker_killed", worker=worker, reason=reason)
                 self._kill(worker)
             case Remember(job_id, history):
                 if self._book is not None:

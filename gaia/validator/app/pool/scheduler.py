@@ -26,6 +26,7 @@ from gaia.validator.app.pool.job_events import (
     failed,
 )
 from gaia.validator.utils.errors import DeadlineExceeded
+from gaia.validator.utils.log_context import unbound
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import JobQueue
@@ -143,7 +144,8 @@ class Scheduler:
                     waiter.set_result(command.result)
                     self.undelivered += 1
         elif isinstance(command, Quarantine):
-            log.error("unit_quarantined", job_id=command.job_id, crashes=command.crashes)
+            with unbound():  # the event that led here may be another caller's
+                log.error("unit_quarantined", job_id=command.job_id, crashes=command.crashes)
         else:
             self._hands.carry_out(command)
 

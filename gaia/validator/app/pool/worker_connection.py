@@ -25,7 +25,7 @@ from gaia.validator.utils.ipc_types import (
     encode_frame,
 )
 
-log = structlog.get_logger(__name__)
+_security = structlog.get_logger("security")
 
 _CREDENTIALS = struct.Struct("3i")
 _WELCOME = encode_frame(Welcome())
@@ -146,7 +146,7 @@ class WorkerConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(_RETRY_S, self._introduce, hello, later)
             return
         if not is_expected:
-            log.error("worker_refused", worker=worker, claimed_pid=hello.pid, pid=self._pid)
+            _security.error("worker_refused", worker=worker, claimed_pid=hello.pid, pid=self._pid)
             self.close()
             return
         self._admit(worker, hello)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.supervisor_options import Options
+from gaia.validator.utils.version import commit, version
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
+
+_DIGITS = 12
 
 
 def supervisor_options(settings: Settings, lock_fd: int) -> Options:
@@ -37,7 +42,18 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         unit_timeout_s=settings.unit_timeout_s,
         drain_timeout_s=settings.drain_timeout_s,
         poll_s=settings.supervisor_poll_s,
+        metrics_host=settings.metrics_host,
+        metrics_port=settings.metrics_port,
+        build=_build(settings.describe(), settings.rule_set),
         log_level=settings.log_level,
         log_format=settings.log_format,
+        log_files=settings.log_files,
         lock_fd=lock_fd,
     )
+
+
+def _build(rows: Sequence[tuple[str, str, str]], rule_set: str) -> dict[str, str]:
+    """Return the labels that say what runs; the digest changes with every setting but the secret ones."""
+    values = "\n".join(f"{name}={value}" for name, value, _ in rows)
+    config = hashlib.sha256(values.encode()).hexdigest()[:_DIGITS]
+    return {"version": version(), "commit": commit(), "rule_set": rule_set, "config": config}

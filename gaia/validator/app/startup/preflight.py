@@ -6,15 +6,18 @@ import errno
 import fcntl
 import os
 import shutil
-import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.sandbox.confine import require_sandbox
+from gaia.validator.app.startup.endpoint import open_endpoint
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.log_files import FOLDER_MODE
 
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import SandboxMode
+    from gaia.validator.utils.log_files import LogFiles
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.files import FilesSettings
     from gaia.validator.utils.settings.observation import ObservationSettings
@@ -45,6 +48,7 @@ def preflight(
         require_hotkey_file(chain.wallet_path, chain.wallet_name, chain.wallet_hotkey)
         require_sandbox(sandbox)
         require_free_port(observation.metrics_host, observation.metrics_port)
+        require_log_folder(observation.log_files)
     except BaseException:
         os.close(lock)
         raise
@@ -102,25 +106,24 @@ def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str)
 
 def require_free_port(host: str, port: int) -> None:
     """Raise if another program uses the metrics port; port 0 serves no metrics."""
-    if port == 0:
+    probe = open_endpoint(host, port)
+    if probe is not None:
+        probe.close()
+
+
+def require_log_folder(files: LogFiles | None) -> None:
+    """Make the folder of the log files, and raise if no file can be written there; None: there are none."""
+    if files is None:
         return
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        Path(files.folder).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=files.folder):
+            pass
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                "GAIA_METRICS_PORT",
-                f"port {port} on {host} is in use",
-                "choose a free port, or 0 to serve no metrics",
-                ExitCode.PORT_BUSY,
-            ) from error
         raise ConfigurationError(
-            "GAIA_METRICS_HOST",
-            f"cannot listen on {host}, port {port} ({error.strerror or error})",
-            "set it to an address of this machine and GAIA_METRICS_PORT above 1023",
+            "GAIA_LOG_DIR",
+            f"no file can be written in {files.folder} ({error.strerror})",
+            "correct its permissions or free some space, choose another folder, or unset it",
         ) from error
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 RELOADABLE = frozenset(
     {
         "log_level",
+        "log_dir",
+        "log_file_mib",
+        "log_files_kept",
         "compute_workers",
         "worker_max_jobs",
         "worker_idle_s",

@@ -14,6 +14,7 @@ from gaia.validator.app.logging_config import event
 from gaia.validator.app.supervisor_options import Reloaded
 
 _log = logging.getLogger("application")
+_security = logging.getLogger("security")
 
 
 class Rereading:
@@ -68,7 +69,7 @@ class Rereading:
             event(_log, "reload_failed", logging.ERROR, exit_code=process.returncode)
             return None
         reloaded = msgspec.msgpack.decode(printed, type=Reloaded)
-        event(_log, "settings_reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
+        event(_security, "settings_reloaded", changed=reloaded.changed, need_restart=reloaded.refused)
         return reloaded
 
     def abandon(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
 
 _RAO_PER_TOKEN = 10**9
+_U16_MAX = 65535
 _IPV4 = 4
 _SETTLING_BLOCKS = 3
 _LONGEST_CONNECT_S = 15.0
@@ -88,6 +90,7 @@ class ChainClient:
     def __init__(self, client: bt.Client, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
+        self._made_at = time.monotonic()
         self.is_broken = False
 
     @classmethod
@@ -97,6 +100,11 @@ class ChainClient:
         async with chain._deadline(f"connecting to {endpoint}", _LONGEST_CONNECT_S):
             await chain._client.connect()
         return chain
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the connection was made."""
+        return time.monotonic() - self._made_at
 
     async def close(self) -> None:
         """Close the connection, without waiting for a peer that does not answer."""
@@ -291,19 +299,29 @@ def _metagraph(graph: Mapping[str, Any], netuid: int, own_hotkey: str) -> Metagr
     if len(set(hotkeys)) != len(hotkeys):
         raise ValueError("a hotkey occurs twice")
     owner = str(graph["owner_hotkey"])
+    own_uid = hotkeys.index(own_hotkey) if own_hotkey in hotkeys else None
+    dividends, emission = (_own(graph, column, own_uid) for column in ("dividends", "emission"))
     return Metagraph(
         netuid=netuid,
         block=int(graph["block"]),
         neurons=[_neuron(graph, uid, Hotkey(hotkey)) for uid, hotkey in enumerate(hotkeys)],
         own_hotkey=own_hotkey,
-        own_uid=hotkeys.index(own_hotkey) if own_hotkey in hotkeys else None,
+        own_uid=own_uid,
         tempo=int(graph["tempo"]),
         weights_rate_limit=int(graph["weights_rate_limit"]),
         min_allowed_weights=int(graph["min_allowed_weights"]),
         weights_version=int(graph["weights_version"]),
         commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
         owner_hotkey="" if owner == _NOBODY else owner,
+        own_dividends=None if dividends is None else dividends / _U16_MAX,
+        own_emission=None if emission is None else emission / _RAO_PER_TOKEN,
     )
+
+
+def _own(graph: Mapping[str, Any], column: str, own_uid: int | None) -> int | None:
+    """Return our value in a column that runtimes may lack."""
+    values = graph.get(column) or ()
+    return int(values[own_uid]) if own_uid is not None and own_uid < len(values) else None
 
 
 def _neuron(graph: Mapping[str, Any], uid: int, hotkey: Hotkey) -> Neuron:

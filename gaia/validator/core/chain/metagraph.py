@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, SubnetMissing, TransientError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gaia.validator.utils.ipc_types import Metagraph
 
 _AGREEING_READINGS = 3
@@ -21,10 +23,17 @@ class MetagraphSource(Protocol):
 
 
 class MetagraphKeeper:
-    """Keeps the newest accepted metagraph."""
+    """Keeps the newest accepted metagraph.
 
-    def __init__(self, source: MetagraphSource) -> None:
+    Parameters
+    ----------
+    accepted
+        Called with each accepted metagraph.
+    """
+
+    def __init__(self, source: MetagraphSource, accepted: Callable[[Metagraph], None] | None = None) -> None:
         self._source = source
+        self._accepted = accepted
         self._latest: Metagraph | None = None
 
     def latest(self) -> Metagraph | None:
@@ -44,6 +53,8 @@ class MetagraphKeeper:
         if fresh.own_uid is None and known is not None and known.own_uid is not None:
             raise TransientError(f"the chain says that our hotkey is not registered on subnet {fresh.netuid}")
         self._latest = fresh
+        if self._accepted is not None:
+            self._accepted(fresh)
 
     async def first(self, timeout_s: float) -> Metagraph:
         """Read the first metagraph, with attempts for `timeout_s`.

@@ -14,12 +14,14 @@ from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, GaiaError, OwnFailure
 from gaia.validator.utils.ipc_types import (
     AuthSigned,
+    ChainRenewed,
     FrameReader,
     FromSigner,
     Metagraph,
     MetagraphRead,
     ReadMetagraph,
     ReadWeights,
+    RenewChain,
     SetWeights,
     SignAuth,
     SignerFailed,
@@ -30,7 +32,7 @@ from gaia.validator.utils.ipc_types import (
 
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
-_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS = 1, 2, 6, 8
+_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS, _RENEW_CALLS = 1, 2, 6, 8, 2
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
@@ -113,6 +115,12 @@ class SignerClient:
             )
 
         return await self._ask(request, WeightsSet, _SET_CALLS)
+
+    async def renew_chain(self, max_age_s: float) -> ChainRenewed:
+        """Let the signer replace its connection to the chain if it is older than `max_age_s`."""
+        return await self._ask(
+            lambda number: RenewChain(request_id=number, max_age_s=max_age_s), ChainRenewed, _RENEW_CALLS
+        )
 
     async def close(self) -> None:
         """Close the connection; open requests raise `OwnFailure`."""

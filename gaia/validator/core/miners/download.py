@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from gaia.tasks.defined_tasks.weather.wire.manifest import require_store_path
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_max_bytes
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from gaia.validator.utils.settings.miners import MinersSettings
 
 _MIB = 1024 * 1024
+_performance = structlog.get_logger("performance")
 
 
 class Downloads:
@@ -45,6 +49,7 @@ class Downloads:
 
     async def fetch(self, peer: Peer, access: StoreAccess, paths: Iterable[str], directory: Path) -> int:
         """Download `paths` to `directory`, as in `Miners.fetch_files`; return the bytes received."""
+        began = time.monotonic()
         wanted = [require_store_path(path) for path in dict.fromkeys(paths)]
         with border(Party.DISK, f"storing {directory.name}"):
             missing = iter([path for path in wanted if not (directory / path).exists()])
@@ -56,7 +61,10 @@ class Downloads:
                 ]
         except ExceptionGroup as failures:
             raise _weightiest(failures) from None
-        return sum(lane.result() for lane in lanes)
+        received = sum(lane.result() for lane in lanes)
+        seconds = time.monotonic() - began
+        _performance.debug("files_fetched", files=len(wanted), bytes=received, seconds=round(seconds, 3))
+        return received
 
     async def _lane(self, peer: Peer, access: StoreAccess, missing: Iterator[str], directory: Path) -> int:
         """Download one file after another until none is missing."""

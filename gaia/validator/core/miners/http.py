@@ -17,6 +17,7 @@ import httpx
 from gaia.tasks.defined_tasks.weather.wire.messages import printable
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable, OwnFailure
+from gaia.validator.utils.idle_connections import Connections, close_idle
 from gaia.validator.utils.tallies import Totals
 
 MAX_JSON_BYTES = 256 * 1024
@@ -128,6 +129,10 @@ class MinerHttp:
 
     async def close(self) -> None:
         await self._transport.aclose()
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await close_idle([self._transport])
 
     async def exchange(
         self,

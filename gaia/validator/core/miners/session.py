@@ -6,7 +6,7 @@ import base64
 import secrets
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -189,6 +189,13 @@ class MinerSessions:
             raise reply.error("key exchange")
         fernet = Fernet(base64.urlsafe_b64encode(key))
         return Session(fernet, key_uuid, time.monotonic() + self._lifetime_s)
+
+    def forget(self, hotkeys: Collection[str]) -> int:
+        """Forget the keys of these miners; return their number."""
+        gone = [peer for peer in self._sessions if peer.hotkey in hotkeys]
+        for peer in gone:
+            del self._sessions[peer]
+        return len(gone)
 
     def _cached(self, peer: Peer) -> Session | None:
         session = self._sessions.get(peer)

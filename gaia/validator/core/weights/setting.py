@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -120,9 +121,26 @@ class WeightSetter:
             raise
         SUBMISSIONS.add("set")
         await self._do(lambda connection: journal.record_set(connection, epoch, outcome, now))
-        log.info("weights_set", block=outcome.block, extrinsic=outcome.extrinsic, miners=len(entry.vector))
+        log.info(
+            "weights_set",
+            epoch=epoch.number,
+            block=outcome.block,
+            extrinsic=outcome.extrinsic,
+            miners=len(entry.vector),
+            rule_set=self._settings.rule_set,
+        )
         await self._incident.recovered(now)
         return outcome
+
+    async def preview(self, metagraph: Metagraph) -> Intent | None:
+        """Return the vector that would be journalled now; nothing is written or signed; None: it is withheld.
+
+        Raises
+        ------
+        TransientError
+            If the database did not answer, or overlaps could not be computed.
+        """
+        return await self._intend(metagraph, self._epoch(metagraph.block // (metagraph.tempo + 1)))
 
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._chain.netuid, MECHANISM, number)
@@ -156,7 +174,8 @@ class WeightSetter:
         try:
             held = await self._signer.read_weights()
         except TransientError as error:
-            log.info("weights_in_doubt", epochs=[e.epoch for e in entries], reason=str(error))
+            epochs = [entry.epoch for entry in entries]
+            log.warning("weights_in_doubt", epochs=epochs, reason=str(error), once=(str(epochs), str(error)))
             return
         doubts = [_doubt(entry, metagraph.tempo) for entry in entries]
         outcomes = settle(doubts, held, known_block, epoch.number)
@@ -189,7 +208,8 @@ class WeightSetter:
         if intent is None:
             return None
         if self._chain.dry_run:
-            log.info("weights_not_signed", reason="dry run", vector=intent.vector)
+            digest = intent.vector_sha256
+            log.info("weights_not_signed", reason="dry run", vector=intent.vector, once=("dry run", digest))
             return None
         return await self._do(lambda connection: journal.record_intent(connection, intent, now))
 
@@ -200,19 +220,16 @@ class WeightSetter:
             lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
         )
         if not scores:
-            SUBMISSIONS.add("held")
-            log.info("weights_withheld", reason="no score in the window")
+            self._withheld("no score in the window")
             return None
         try:
             inputs = await self._inputs(scores, metagraph)
         except NotYetAvailable as error:
-            SUBMISSIONS.add("held")
-            log.info("weights_withheld", reason=str(error))
+            self._withheld(str(error))
             return None
         by_uid = inputs.weights()
         if by_uid is None:
-            SUBMISSIONS.add("held")
-            log.error("weights_withheld", reason="no hotkey can receive the weight")
+            self._withheld("no hotkey can receive the weight", logging.ERROR)
             return None
         vector, digest = vector_of(by_uid)
         names, parts = to_parts(inputs)
@@ -252,11 +269,17 @@ class WeightSetter:
             return inputs
         return replace(inputs, found=await self._copies.find(inputs.members(), earning))
 
+    @staticmethod
+    def _withheld(reason: str, level: int = logging.INFO) -> None:
+        SUBMISSIONS.add("held")
+        log.log(level, "weights_withheld", reason=reason, once=("weights", reason))
+
     def _own(self, metagraph: Metagraph) -> Neuron | None:
         """Return our own neuron if it may set weights; else None."""
         own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
         if own is None or not own.validator_permit:
-            log.error("weights_not_permitted", registered=own is not None, permit=False)
+            is_registered = own is not None
+            log.error("weights_not_permitted", registered=is_registered, once=("permit", is_registered))
             return None
         return own
 

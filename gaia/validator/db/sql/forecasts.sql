@@ -114,6 +114,15 @@ SELECT forecasts.state, count(*)
  GROUP BY forecasts.state
  ORDER BY forecasts.state;
 
+-- name: states_of_open_runs
+-- How many forecasts of each open run are in each state, the oldest run first.
+SELECT run_id, forecasts.state, count(hotkey) AS count
+  FROM runs
+  LEFT JOIN forecasts USING (run_id)
+ WHERE runs.state = 'open'
+ GROUP BY run_id, forecasts.state
+ ORDER BY init_time, forecasts.state;
+
 -- name: forecasts_of_runs
 -- The forecasts of some runs; no column whose size a miner chose.
 SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, committed_at

@@ -82,6 +82,14 @@ SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids,
  ORDER BY epoch DESC
  LIMIT 1;
 
+-- name: recent_vectors
+-- The newest vectors, newest first, without their values.
+SELECT epoch, rule_set, state, intended_at, settled_at, block, extrinsic, error,
+       jsonb_array_length(run_ids) AS runs
+  FROM weight_journal
+ ORDER BY epoch DESC
+ LIMIT $1;
+
 -- name: vector_on_chain
 -- The newest vector that stands on chain.
 SELECT epoch, block, block_hash, extrinsic, settled_at

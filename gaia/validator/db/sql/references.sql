@@ -50,7 +50,9 @@ SELECT count(*) FILTER (WHERE ready) AS ready,
 SELECT split_part(reference_id, '/', 1) AS source,
        count(*) AS sets,
        min(retry_at) AS retry_at,
-       (array_agg(last_error ORDER BY attempts DESC, reference_id))[1] AS last_error
+       (array_agg(last_error ORDER BY attempts DESC, reference_id))[1] AS last_error,
+       max(attempts) AS failures,
+       min(missed_since) AS missed_since
   FROM reference_sets
  WHERE NOT ready
    AND last_error IS NOT NULL

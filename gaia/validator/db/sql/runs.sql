@@ -43,6 +43,27 @@ SELECT run_id, init_time
  WHERE state = 'open'
     OR completed_at > $1;
 
+-- name: run_endings
+-- How many forecasts of a run ended in which state for which reason, most frequent first.
+SELECT state, coalesce(reason, '') AS reason, count(*) AS forecasts
+  FROM forecasts
+ WHERE run_id = $1
+ GROUP BY state, reason
+ ORDER BY forecasts DESC, state, reason;
+
+-- name: lead_endings
+-- How many forecasts of a run were scored at each lead under one rule set, how many were not, and since when.
+SELECT kind, lead_hours,
+       count(*) FILTER (WHERE reason IS NULL) AS scored,
+       count(*) FILTER (WHERE reason IS NOT NULL) AS lost,
+       min(scored_at) FILTER (WHERE reason IS NULL) AS first_scored_at,
+       coalesce(sum(cpu_s), 0) AS cpu_s
+  FROM lead_scores
+ WHERE run_id = $1
+   AND rule_set = $2
+ GROUP BY kind, lead_hours
+ ORDER BY kind, lead_hours;
+
 -- name: run_summaries
 -- Every run, oldest first, with how many of its forecasts ended how.
 SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, contract,

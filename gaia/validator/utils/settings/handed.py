@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.contract import ContractSettings
     from gaia.validator.utils.settings.files import FilesSettings
@@ -25,7 +23,6 @@ class SignerSettings:
 
     chain: ChainSettings
     observation: ObservationSettings
-    data_dir: Path
     drain_timeout_s: float
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
-from gaia.validator.utils.setting_sources import HandedSettings, setting
+from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.setting_sources import HandedSettings, at_home, setting
 
 
 class ObservationSettings(HandedSettings):
@@ -31,3 +33,25 @@ class ObservationSettings(HandedSettings):
         "json",
         "Form of log lines: `json` for programs, `console` for people.",
     )
+    log_dir: Annotated[Path, AfterValidator(at_home)] | None = setting(
+        None,
+        "Folder for log files. Each process writes one per logger. Empty: lines go to standard error alone.",
+    )
+    log_file_mib: int = setting(
+        16,
+        "Maximum size of one log file, in MiB. Then it is renamed and a new one begins.",
+        ge=1,
+        le=512,
+    )
+    log_files_kept: int = setting(
+        5, "Number of renamed log files that are kept of each. Older ones are deleted.", ge=1, le=100
+    )
+
+    @property
+    def log_files(self) -> LogFiles | None:
+        """Place and size of the log files; None: there are none."""
+        if self.log_dir is None:
+            return None
+        return LogFiles(
+            folder=str(self.log_dir.resolve()), file_mib=self.log_file_mib, kept=self.log_files_kept
+        )

@@ -13,11 +13,13 @@ import pytest
 
 from gaia.validator.app.meeting.rendezvous import Board, publish, short_directory
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.utils.identities import WorkerId
 from gaia.validator.utils.ipc_types import (
     Ack,
     Dismissed,
     Hello,
     LeaveRequest,
+    Retire,
     Welcome,
     WorkUnit,
     encode_frame,
@@ -149,3 +151,44 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
     await pool.close()
     (folder / "pool.sock").unlink()
     folder.rmdir()
+
+
+async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -> None:
+    workers = await meeting.join(0), await meeting.join(1)
+    assert [await worker.hear_all() for worker in workers] == [Welcome(), Welcome()]
+    names = sorted(meeting.pool._connections)
+    publish(Board(workers={name: 2**22 + at for at, name in enumerate(names)}), meeting.path.parent / "board")
+    before = meeting.pool.idle_workers()
+    asked = meeting.ask(a_unit())
+    (holder,) = await _holders(meeting)
+
+    during = meeting.pool.idle_workers()
+
+    assert before == {name: 2**22 + at for at, name in enumerate(names)}
+    assert during == {name: pid for name, pid in before.items() if name != holder}
+    # A cancelled unit would have its worker killed, which is this very process.
+    busy = workers[names.index(holder)]
+    assert isinstance(await busy.hear(), WorkUnit)
+    busy.say(an_answer())
+    await asked
+    for worker in workers:
+        await worker.hang_up()
+
+
+async def test_worker_that_is_to_be_replaced_is_told_so(meeting: Meeting) -> None:
+    worker = await meeting.join()
+    assert await worker.hear_all() == Welcome()
+    (name,) = meeting.pool._connections
+
+    meeting.pool.retire(WorkerId(name))
+    meeting.pool.retire(WorkerId("9.9"))
+
+    assert await worker.hear() == Retire()
+    await worker.hang_up()
+
+
+async def _holders(meeting: Meeting) -> list[str]:
+    async with asyncio.timeout(patience(10.0)):
+        while not meeting.pool._ledger.holders:
+            await asyncio.sleep(0)
+    return list(meeting.pool._ledger.holders)

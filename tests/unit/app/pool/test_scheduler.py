@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.pool.job_events import (
     Acknowledge,
     Assign,
     Dismiss,
     Finished,
     Kill,
+    WorkerDied,
     WorkerLeaving,
     WorkerReady,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+from gaia.validator.utils.log_context import bound
 
 
 class NotedHands:
@@ -187,3 +192,23 @@ async def test_caller_that_was_cancelled_before_the_answer_has_no_undelivered_re
     await asyncio.wait([caller])
 
     assert hands.scheduler.undelivered == 0
+
+
+async def test_quarantine_of_one_unit_is_no_line_of_the_caller_of_another(
+    hands: NotedHands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A death is told by whoever hears of it, such as a step that hands in its own unit."""
+    configure_logging("INFO", "json")
+    poison = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("poison")))
+    await asyncio.sleep(0)
+
+    with bound(hotkey="5Innocent"):
+        for number in range(3):
+            hands.scheduler.tell(WorkerReady(f"w{number}"))
+            hands.scheduler.tell(WorkerDied(f"w{number}"))
+
+    assert (await poison).failure is not None
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["job_id"]) == ("unit_quarantined", "poison")
+    assert "hotkey" not in line
+    structlog.reset_defaults()

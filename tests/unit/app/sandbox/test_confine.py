@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import gaia
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.sandbox.confine import (
     Grant,
@@ -28,6 +30,7 @@ from gaia.validator.app.sandbox.confine import (
 )
 from gaia.validator.app.sandbox.dial import SPARES, EngineDial
 from gaia.validator.app.sandbox.measure import measure
+from gaia.validator.utils import log_files
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import SandboxMode
 from tests.support.patience import patience
@@ -243,6 +246,33 @@ def test_pinned_address_can_only_be_read(tmp_path: Path) -> None:
         dial.close()
 
     assert rights == "r--p"
+
+
+@needs_all
+@both
+def test_confined_worker_writes_the_log_files_that_it_opened_before(
+    mode: SandboxMode, grant: Grant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can open and rename none, so a full file takes no more lines, which raises nothing."""
+    monkeypatch.setattr(log_files, "_MIB", 4096)
+    folder = tmp_path / "logs"
+
+    def attempt() -> str:
+        files = log_files.LogFiles(folder=str(folder), file_mib=1)
+        configure_logging("INFO", "json", files, role="compute_worker", seat=3)
+        confine(mode, grant)
+        for number in range(100):
+            logging.getLogger("application").error("handler_failed", extra={"values": {"number": number}})
+        logging.getLogger("security").info("sandbox_entered")
+        return outcome(lambda: (folder / "another.log").write_bytes(b"x"))
+
+    assert in_a_child(attempt) == "PermissionError"
+    path = folder / "compute_worker-3-application.log"
+    numbers = [json.loads(line).get("number") for line in path.read_text().splitlines()]
+    assert numbers == list(range(len(numbers)))
+    assert 3500 < path.stat().st_size <= 4096
+    (entered,) = (folder / "compute_worker-3-security.log").read_text().splitlines()
+    assert json.loads(entered)["event"] == "sandbox_entered"
 
 
 @needs_all

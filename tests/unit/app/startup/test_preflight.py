@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -16,10 +17,12 @@ from gaia.validator.app.startup.preflight import (
     preflight,
     require_free_port,
     require_hotkey_file,
+    require_log_folder,
     require_space,
 )
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.log_files import LogFiles
 
 
 @pytest.fixture
@@ -52,6 +55,26 @@ def test_preflight_lets_go_of_the_data_folder_when_something_else_is_wrong(tmp_p
         preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
 
     os.close(claim_data_dir(tmp_path / "data"))
+
+
+def test_folder_of_log_files_that_cannot_be_written_is_refused(tmp_path: Path, a_wallet: Path) -> None:
+    (tmp_path / "logs").write_text("a file in its place")
+    settings = Settings(
+        data_dir=tmp_path / "data", wallet_path=a_wallet, metrics_port=0, log_dir=tmp_path / "logs"
+    )
+
+    with pytest.raises(ConfigurationError, match="GAIA_LOG_DIR: no file can be written in") as raised:
+        preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
+
+    assert raised.value.exit_code == ExitCode.BAD_SETTING
+    os.close(claim_data_dir(tmp_path / "data"))
+
+
+def test_folder_of_log_files_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    require_log_folder(LogFiles(folder=str(tmp_path / "deep" / "logs")))
+
+    assert stat.S_IMODE((tmp_path / "deep" / "logs").stat().st_mode) == 0o700
+    assert list((tmp_path / "deep" / "logs").iterdir()) == []
 
 
 def test_data_folder_in_use_names_the_process_that_has_it(tmp_path: Path) -> None:

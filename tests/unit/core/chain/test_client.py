@@ -38,6 +38,8 @@ def _graph(**changes: Any) -> dict[str, Any]:
         "weights_version": 3,
         "commit_reveal_weights_enabled": True,
         "owner_hotkey": _OTHER,
+        "dividends": [13107, 0],
+        "emission": [1_500_000_000, 0],
     } | changes
 
 
@@ -248,6 +250,17 @@ async def test_the_metagraph_is_told_in_our_words() -> None:
     validator, miner = metagraph.neurons
     assert (validator.ip, validator.port, validator.stake, validator.validator_permit) == ("", 0, 2.5, True)
     assert (miner.ip, miner.port, miner.registered_at) == ("127.0.0.2", 8001, 2)
+    assert (metagraph.own_dividends, metagraph.own_emission) == (pytest.approx(0.2), 1.5)
+
+
+@pytest.mark.parametrize("column", [None, [], [1]])
+async def test_rewards_are_unknown_where_the_runtime_does_not_tell_them(column: list[int] | None) -> None:
+    sdk = FakeSdk(_never)
+    sdk.graph = _graph(hotkeys=[_OTHER, _OWN], dividends=column, emission=column)
+
+    metagraph = await _chain(sdk).metagraph(57, _OWN)
+
+    assert (metagraph.own_uid, metagraph.own_dividends, metagraph.own_emission) == (1, None, None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console, RenderableType
 
 from gaia.localnet.population import population
@@ -38,9 +39,9 @@ def a_run_under_way() -> Progress:
     )
 
 
-def text_of(renderable: RenderableType) -> str:
+def text_of(renderable: RenderableType, width: int = 140) -> str:
     written = io.StringIO()
-    Console(file=written, width=140).print(renderable)
+    Console(file=written, width=width).print(renderable)
     return written.getvalue()
 
 
@@ -117,6 +118,49 @@ def test_live_display_draws_in_place_and_leaves_nothing_behind() -> None:
         display.show(a_view())
 
     assert "Gaia local subnet" in written.getvalue()
+
+
+def test_view_of_a_run_that_was_broken_off_stays_on_the_screen() -> None:
+    def screen_after(*, broken_off: bool) -> str:
+        written = io.StringIO()
+        try:
+            with LiveDisplay(Console(file=written, width=100, force_terminal=True)) as display:
+                display.show(a_view())
+                if broken_off:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            pass
+        return written.getvalue()
+
+    erased = "\x1b[2K"
+    assert screen_after(broken_off=False).count(erased) > screen_after(broken_off=True).count(erased)
+
+
+@pytest.mark.parametrize("width", [200, 110, 80])
+def test_final_table_cuts_no_number_and_no_reason(width: int) -> None:
+    reason = "2t/3.0.0 is not what the manifest promises: 4153 bytes came"
+    row = {
+        "hotkey": "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY",
+        "uid": 250,
+        "behaviour": "honest",
+        "skill": 0.55,
+        "leads": {"24": 0.5},
+        "day1": 0.4123,
+        "overall": 0.6234,
+        "weight": 0.2345,
+        "verdict": "rejected",
+        "reason": reason,
+    }
+    report = {"run_ids": [RUN_ID], "miners": [row], "chain": {"block": 99, "extrinsic": "99-1"}}
+
+    text = text_of(final_table(report, width), width)
+
+    words = text.replace("│", " ").split()
+    assert "…" not in text
+    assert [
+        word for word in ("250", "0.4123", "0.6234", "0.2345", *reason.split()) if word not in words
+    ] == []
+    assert ("hotkey" in text) is (width >= 110)
 
 
 def test_final_table_ranks_miners_and_names_block_and_burn() -> None:

@@ -102,7 +102,8 @@ class CopyBook:
             if chosen:
                 await self._store_all(chosen, now)
         except (GaiaError, OSError) as error:
-            log.warning("finalised_leads_failed", error=f"{type(error).__name__}: {error}")
+            words = f"{type(error).__name__}: {error}"
+            log.warning("finalised_leads_failed", error=words, once=("sketches", words))
 
     async def _store_all(self, folders: Sequence[Path], now: datetime) -> None:
         async with self._database.transaction() as connection:
@@ -115,8 +116,9 @@ class CopyBook:
             try:
                 stored += await self._store(folder, now)
             except GaiaError as error:
+                words = f"{type(error).__name__}: {error}"
                 log.warning(
-                    "gram_matrix_failed", lead=_name(folder), error=f"{type(error).__name__}: {error}"
+                    "gram_matrix_failed", lead=_name(folder), error=words, once=(_name(folder), words)
                 )
         if stored:
             await self._sweep()
@@ -139,7 +141,7 @@ class CopyBook:
             committed = await gram_matrices.committed_after(connection, run_ids, window)
         answer = await self._overlaps(overlaps_wanted(self._matrices, kept, members, earning))
         if answer.missing:
-            log.error("gram_matrices_missing", sha256=answer.missing)
+            log.error("gram_matrices_missing", sha256=answer.missing, once=("all", str(answer.missing)))
         used = [one for one in kept if one.hotkeys and one.sha256 not in answer.missing]
         return FoundCopies(
             pairs=answer.pairs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, Self, TypeVar
 
@@ -45,6 +46,8 @@ class LeadBatches(Generic[P, V]):
         self._score_one = score_one
         self._waiting: dict[Hotkey, tuple[P, asyncio.Future[V]]] = {}
         self._units: set[asyncio.Task[None]] = set()
+        # A unit has the forecasts of several miners, so its lines must not be those of the one that starts it.
+        self._context = contextvars.copy_context()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,7 +67,7 @@ class LeadBatches(Generic[P, V]):
 
     def _start(self) -> None:
         if self._waiting and (not self._units or len(self._waiting) % self._most == 0):
-            unit = asyncio.create_task(self._unit())
+            unit = asyncio.create_task(self._unit(), context=self._context.copy())
             self._units.add(unit)
             unit.add_done_callback(self._ended)
 

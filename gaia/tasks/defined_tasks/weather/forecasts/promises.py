@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.validator.db import queries
 from gaia.validator.utils.errors import InvalidManifest, OwnFailure
+from gaia.validator.utils.log_context import shared_task
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Database
@@ -39,7 +40,7 @@ class Promises:
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append((forecast, future))
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = shared_task(self._read())
         files: dict[str, str] = json.loads(await future)["files"]
         if missing := [path for path in paths if path not in files]:
             raise InvalidManifest(f"the frozen manifest lacks {len(missing)} files, such as {missing[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -116,12 +117,14 @@ class ScoreBook:
         result = await self._settle(forecast, Scored(lead, measured.components), now, measured=measured)
         log.info(
             "lead_scored",
-            run_id=forecast.run_id,
-            hotkey=forecast.hotkey,
+            job_id=scored.job_id,
             kind=lead.kind,
             lead_hours=lead.hours,
             score=round(result.score, 6),
+            overall=round(result.total.overall, 6),
+            cpu_s=round(scored.cpu_s, 4),
         )
+        self._say_scored(result)
 
     async def record_shadow(
         self, forecast: Forecast, lead: Lead, scored: Done[LeadScored], given: LeadInputs, now: datetime
@@ -144,20 +147,13 @@ class ScoreBook:
 
     async def forfeit(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that the miner did not deliver: it gets the worst score."""
-        await self._settle(forecast, Forfeited(lead), now, reason=reason)
-        log.warning(
-            "lead_forfeited",
-            run_id=forecast.run_id,
-            hotkey=forecast.hotkey,
-            kind=lead.kind,
-            lead_hours=lead.hours,
-            reason=reason,
-        )
+        result = await self._settle(forecast, Forfeited(lead), now, reason=reason)
+        log.info("lead_forfeited", kind=lead.kind, lead_hours=lead.hours, reason=reason)
+        self._say_scored(result)
 
     async def give_up(self, forecast: Forecast, lead: Lead, reason: str, now: datetime) -> None:
         """Store a lead that cannot be scored for any miner: it is NaN and does not count."""
         await self._settle(forecast, GivenUp(lead), now, reason=reason)
-        log.warning("lead_given_up", run_id=forecast.run_id, hotkey=forecast.hotkey, reason=reason)
 
     async def close(
         self,
@@ -169,23 +165,38 @@ class ScoreBook:
     ) -> None:
         """Reject or excuse a forecast: it gets the worst score, or does not count."""
 
-        async def write(connection: Connection) -> State | None:
+        async def write(connection: Connection) -> Standing | None:
             known = await self._load(connection, forecast)
             result = ending(known, event, self.rules, self._contract)
             if result is None:
                 return None
             await queries.advance_forecast(connection, forecast, moves_for(event), now, reason, evidence)
             await self._store_totals(connection, forecast, known, {}, result, now)
-            return result.state
+            return result
 
-        state = await self._database.run(write)
-        if state is not None:
-            log.warning(
+        result = await self._database.run(write)
+        if result is not None:
+            # What a miner does is normal; that we excuse one is not.
+            level = logging.INFO if result.state is State.REJECTED else logging.WARNING
+            log.log(
+                level,
                 "forecast_closed",
-                run_id=forecast.run_id,
-                hotkey=forecast.hotkey,
-                state=state,
+                state=result.state,
                 reason=reason,
+                leads=len(result.scored),
+                overall=round(result.total.overall, 6),
+            )
+
+    @staticmethod
+    def _say_scored(result: Outcome) -> None:
+        """Log the end of a forecast whose last lead is scored."""
+        if result.state is State.SCORED:
+            log.info(
+                "forecast_closed",
+                state=result.state,
+                reason="",
+                leads=len(result.scored),
+                overall=round(result.total.overall, 6),
             )
 
     async def unscored_leads(self, forecasts: Sequence[Forecast], kind: str) -> dict[str, list[int]]:
@@ -270,10 +281,9 @@ class ScoreBook:
                 raise  # the whole transaction is lost, not only the shadow part
             log.error(
                 "shadow_failed",
-                run_id=forecast.run_id,
-                hotkey=forecast.hotkey,
                 rule_set=shadow.name,
                 error=f"{type(error).__name__}: {error}",
+                once=(shadow.name, type(error).__name__),
             )
 
 

@@ -27,6 +27,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.own_failures import GIVE_UP_S, K
 from gaia.validator.db import queries
 from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import ConfigurationError, GaiaError, TransientError
+from gaia.validator.utils.log_context import bound, new_trace
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
@@ -89,7 +90,11 @@ class StepRunner:
         failed: set[str] = set()
 
         async def attempt(one: Forecast) -> None:
-            forecast = self._with_window(one)
+            # Here alone: every line of a step, and of the tasks that it starts, tells whose step it is.
+            with bound(run_id=one.run_id, hotkey=one.hotkey, uid=one.uid, trace_id=new_trace()):
+                await settled(self._with_window(one))
+
+        async def settled(forecast: Forecast) -> None:
             error = await _failure_of(step, forecast)
             if error is None:
                 self._failures.forget(_key(forecast))
@@ -145,7 +150,7 @@ class StepRunner:
             verdict = Excuse(
                 f"our own failures stopped this forecast alone for {GIVE_UP_S / 3600:g} h: {error}"
             )
-        log.info("step_failed", **_named(forecast), attempt=attempt, error=_text_of(error))
+        log.info("step_failed", state=forecast.state, attempt=attempt, error=_text_of(error))
         match verdict:
             case Retry(at):
                 await self.postpone(forecast, attempt, at)
@@ -169,7 +174,9 @@ class StepRunner:
     def _wait(self, forecast: Forecast, error: GaiaError) -> bool:
         """Let the forecast wait; return whether it alone has waited for too long, and must end."""
         is_hopeless = self._failures.note(_key(forecast))
-        log.warning("step_postponed", **_named(forecast), error=_text_of(error))
+        # An outage of ours stops all forecasts alike.
+        words = _text_of(error)
+        log.warning("step_postponed", state=forecast.state, error=words, once=(forecast.run_id, words))
         return is_hopeless
 
 
@@ -180,17 +187,14 @@ async def _failure_of(step: Step, forecast: Forecast) -> GaiaError | None:
     except GaiaError as error:
         return error
     except Exception as error:  # the only catch-all of a step: a bug costs no other forecast
-        log.exception("step_crashed", **_named(forecast))
+        words = type(error).__name__
+        log.exception("step_crashed", state=forecast.state, once=(forecast.run_id, words))
         return TransientError(f"{type(error).__name__}: {error}"[:500])
     return None
 
 
 def _key(forecast: Forecast) -> Key:
     return forecast.run_id, forecast.hotkey
-
-
-def _named(forecast: Forecast) -> dict[str, str]:
-    return {"run_id": forecast.run_id, "hotkey": forecast.hotkey, "state": forecast.state}
 
 
 def _text_of(error: GaiaError) -> str:

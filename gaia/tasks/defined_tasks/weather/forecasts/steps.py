@@ -18,6 +18,7 @@ from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
 from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.forecasts.promises import Promises
+from gaia.tasks.defined_tasks.weather.forecasts.received import Received
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from gaia.validator.utils.settings.pool import PoolSettings
 
 log = structlog.get_logger(__name__)
+_security = structlog.get_logger("security")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class ForecastSteps:
         self._kept = kept
         self._promises = Promises(database)
         self._spool = files.data_dir.resolve() / "spool"
+        self.received = Received()
+        """Bytes of complete downloads, by run."""
 
     async def ask(self, run: Run, forecast: Forecast, now: datetime) -> None:
         """Ask the miner for a forecast, and record its acceptance.
@@ -146,7 +150,13 @@ class ForecastSteps:
             return False
         access = await self._miners.open_store(miner, job_id)
         signed = await self._miners.fetch_manifest(miner, access)
-        frozen = verify_manifest(signed.content, signed.signature, access.manifest_sha256, forecast.hotkey)
+        try:
+            frozen = verify_manifest(
+                signed.content, signed.signature, access.manifest_sha256, forecast.hotkey
+            )
+        except MinerFault as error:
+            _security.info("manifest_refused", reason=str(error))
+            raise
         now = self._clock.now()
 
         async def write(connection: Connection) -> None:
@@ -162,13 +172,7 @@ class ForecastSteps:
             await queries.advance_forecast(connection, forecast, moves_for(Event.MANIFEST_FROZEN), now)
 
         await self._database.run(write)
-        log.info(
-            "manifest_frozen",
-            run_id=forecast.run_id,
-            hotkey=forecast.hotkey,
-            sha256=frozen.sha256,
-            files=len(frozen.files),
-        )
+        log.info("manifest_frozen", sha256=frozen.sha256, files=len(frozen.files))
         return True
 
     def scoring(self, run: Run, lead: Lead, rules: RuleSet, references: Mapping[str, FieldFiles]) -> Scoring:
@@ -195,7 +199,9 @@ class ForecastSteps:
             done = await self._units.run_unit(score_batch(kind, given, forecasts), job_id)
             cpu_s = done.cpu_s / len(forecasts)
             return {
-                hotkey: _outcome(done.answer[hotkey], cpu_s) for hotkey in forecasts if hotkey in done.answer
+                hotkey: _outcome(done.answer[hotkey], cpu_s, job_id)
+                for hotkey in forecasts
+                if hotkey in done.answer
             }
 
         async def run_one(hotkey: Hotkey, spooled: Spooled) -> Done[LeadScored]:
@@ -237,13 +243,14 @@ class ForecastSteps:
             scored = await active.batches.score(Hotkey(forecast.hotkey), wanted)
         except MinerFault as error:
             if not left_over:
+                _security.info(
+                    "verification_failed", kind=lead.kind, lead_hours=lead.hours, reason=str(error)
+                )
                 await self._diagnose(forecast, lead, spooled, active.fields, error)
                 self._kept.drop(store, chunks)
                 raise
             # Files from an earlier attempt may have been damaged in our spool: blame needs evidence.
-            log.warning(
-                "spooled_chunks_discarded", run_id=forecast.run_id, hotkey=forecast.hotkey, error=str(error)
-            )
+            log.info("spooled_chunks_discarded", error=str(error))
             self._kept.drop(store, digests)
             await self.score(forecast, lead, active, shadow, now)
             return
@@ -275,12 +282,11 @@ class ForecastSteps:
         except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
             log.error(
                 "shadow_failed",
-                run_id=forecast.run_id,
-                hotkey=forecast.hotkey,
                 rule_set=shadow.rules.name,
                 kind=lead.kind,
                 lead_hours=lead.hours,
                 error=f"{type(error).__name__}: {error}",
+                once=(shadow.rules.name, type(error).__name__),
             )
 
     async def _fetch(
@@ -297,7 +303,7 @@ class ForecastSteps:
         if access.manifest_sha256 != forecast.manifest_sha256:
             raise InvalidManifest("the manifest was changed after it was frozen")
         if not all((store / path).exists() for path in metadata):
-            await self._miners.fetch_files(miner, access, metadata, store)
+            self.received.add(forecast.run_id, await self._miners.fetch_files(miner, access, metadata, store))
             unit = VerifyForecast(
                 grid=self._settings.grid_degrees,
                 steps=self._settings.forecast_steps,
@@ -306,7 +312,7 @@ class ForecastSteps:
                 digests={path: digests[path] for path in metadata},
             )
             await self._units.run_unit(unit, JobId(f"{_name(forecast)}/metadata"))
-        await self._miners.fetch_files(miner, access, chunks, store)
+        self.received.add(forecast.run_id, await self._miners.fetch_files(miner, access, chunks, store))
 
     async def _diagnose(
         self, forecast: Forecast, lead: Lead, spooled: Spooled, fields: Sequence[str], error: MinerFault
@@ -338,11 +344,12 @@ class ForecastSteps:
         raise MinerUnreachable("the hotkey is not in the metagraph")
 
 
-def _outcome(member: BatchMember, cpu_s: float) -> Done[LeadScored] | GaiaError:
+def _outcome(member: BatchMember, cpu_s: float, job_id: JobId) -> Done[LeadScored] | GaiaError:
     """Return one forecast's part of a batch's answer, as if it had been scored alone."""
     if member.failure is not None:
         return rebuild(member.failure.error_type, member.failure.message)
-    return Done(LeadScored(components=member.components, field_digests=member.field_digests), cpu_s)
+    scored = LeadScored(components=member.components, field_digests=member.field_digests)
+    return Done(scored, cpu_s, job_id)
 
 
 def _sentence(field: str, found: FieldDescription) -> str:

@@ -288,15 +288,20 @@ class ReferenceShelf:
 
     def _say(self, key: ReferenceKey, error: GaiaError, retry_at: datetime, *, is_given_up: bool) -> None:
         """Log why a set is missing: loudly if the reason is new, else quietly."""
-        told = {"reference": key.reference_id, "error": str(error), "retry_at": retry_at.isoformat()}
         if is_given_up:
-            log.error("reference_given_up", **told)
+            log.warning("reference_given_up", reference=key.reference_id, error=str(error))
             return
         # A refusal that applies to all requests of a source is logged loudly once.
         about = key.source if isinstance(error, SourceRefusal) else key.reference_id
         is_news = self._reported.get(about) != subject_of(error) or isinstance(error, ReferenceRevised)
         self._reported[about] = subject_of(error)
-        log.log(level_of(error) if is_news else logging.INFO, "reference_missing", **told)
+        log.log(
+            level_of(error) if is_news else logging.DEBUG,
+            "reference_missing",
+            reference=key.reference_id,
+            error=str(error),
+            retry_at=retry_at.isoformat(),
+        )
 
     def _note(self, retry_at: datetime) -> None:
         self.next_look = min(self.next_look or retry_at, retry_at)

@@ -31,6 +31,7 @@ from gaia.validator.utils.files import whole_file
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
@@ -130,6 +131,10 @@ class CdsEra5Archive:
 
         with border(Party.ARCHIVE, f"ERA5 of {valid_time:%Y-%m-%dT%HZ}"):
             await self._flights.run(valid_time.isoformat(), (frozenset(fields), destination), transfer)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._transfer.close_idle()
 
     async def aclose(self) -> None:
         """Cancel open transfers and close all connections."""

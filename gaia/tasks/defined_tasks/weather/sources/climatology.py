@@ -23,6 +23,7 @@ from gaia.validator.utils.files import whole_file
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.sources import SourcesSettings
 
 _METADATA = ".zmetadata"
@@ -70,6 +71,10 @@ class ZarrClimatologyArchive:
 
         with border(Party.ARCHIVE, f"the climatology of {valid_time:%m-%dT%HZ}"):
             await self._flights.run(valid_time.isoformat(), (frozenset(fields), directory), transfer)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._transfer.close_idle()
 
     async def aclose(self) -> None:
         """Cancel open transfers and close all connections."""

@@ -23,6 +23,7 @@ from gaia.validator.utils.files import whole_file
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.sources import SourcesSettings
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,10 @@ class NoaaGfsArchive:
         key = f"{init_time.isoformat()}+{lead_hours}"
         with border(Party.ARCHIVE, f"GFS of {key}"):
             await self._flights.run(key, (frozenset(fields), destination), transfer)
+
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await self._transfer.close_idle()
 
     async def aclose(self) -> None:
         """Cancel open transfers and close all connections."""

@@ -15,6 +15,8 @@ from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal, refusal_of
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import whole_file
+from gaia.validator.utils.idle_connections import Connections, close_idle, transports_of
+from gaia.validator.utils.log_context import shared_task
 from gaia.validator.utils.tallies import Totals
 
 T = TypeVar("T")
@@ -121,6 +123,10 @@ class Transfer:
         """Return the error that an unexpected answer means."""
         return refusal_of(self._source, answer.status, answer.headers, answer.content, asked)
 
+    async def close_idle(self) -> Connections:
+        """Close the connections that no request uses."""
+        return await close_idle([] if self._client is None else transports_of(self._client))
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._client is not None:
@@ -220,7 +226,7 @@ class SingleFlight:
         while (flight := self._flights.get(key)) is not None and flight[0] != request:
             await asyncio.wait([flight[1]])
         if flight is None:
-            task = asyncio.create_task(transfer())
+            task = shared_task(transfer())
             self._flights[key] = (request, task)
             task.add_done_callback(lambda done: self._landed(key, done))
         else:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from gaia.tasks.defined_tasks.weather import units
+from gaia.validator.utils import database_history
+from gaia.validator.utils.entry_points import DATABASE_PICTURE
 from gaia.validator.utils.errors import UnknownHandler
 
 A = TypeVar("A")
@@ -28,8 +30,12 @@ HANDLERS: Mapping[str, str] = {
 }
 """Name of a handler -> "module:function"; the function maps the unit of that name to its answer."""
 
+RARE_HANDLERS: Mapping[str, str] = {database_history.HANDLER: DATABASE_PICTURE}
+"""Further handlers, of the validator itself, that take and return plain values. No worker imports them before it
+needs them, because their libraries would cost every worker memory."""
+
 READS = ("spool", "raw")
-WRITES = ("fields", "sketches", "products")
+WRITES = ("fields", "sketches", "products", database_history.CACHE)
 """Folders of the data folder that handlers write; a worker can open no others but those in `READS`."""
 
 
@@ -50,6 +56,9 @@ def resolve(name: str) -> Callable[[Mapping[str, Any]], Any]:
     UnknownHandler
         If no handler has this name.
     """
+    if name in RARE_HANDLERS:
+        rare: Callable[[Mapping[str, Any]], Any] = _imported(RARE_HANDLERS[name])
+        return rare
     handle, unit = _function(name), units.UNITS[name]
 
     def handle_plain(payload: Mapping[str, Any]) -> Any:
@@ -67,6 +76,10 @@ def answer_to(unit: units.UnitOf[A]) -> A:
 def _function(name: str) -> Callable[[Any], Any]:
     if name not in HANDLERS:
         raise UnknownHandler(f"no handler is called {name!r}")
-    module, _, function = HANDLERS[name].partition(":")
+    return _imported(HANDLERS[name])
+
+
+def _imported(target: str) -> Callable[[Any], Any]:
+    module, _, function = target.partition(":")
     handle: Callable[[Any], Any] = getattr(import_module(module), function)
     return handle

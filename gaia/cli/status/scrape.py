@@ -1,0 +1,61 @@
+"""Reads the recurring jobs from the metrics that a validator serves."""
+
+from __future__ import annotations
+
+import math
+import re
+import urllib.request
+from datetime import UTC, datetime
+
+from gaia.validator.core.status.facts import Job
+
+_TIMEOUT_S = 3.0
+_MOST_BYTES = 4 * 2**20
+_SAMPLE = re.compile(
+    r'^(gaia_task_overdue|gaia_last_success_timestamp_seconds)\{job="([^"]+)"\} (\S+)$', re.MULTILINE
+)
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the addresses that a validator may listen on
+
+
+def jobs_at(host: str, port: int) -> list[Job]:
+    """Return the recurring jobs of the validator that serves metrics at this address.
+
+    Raises
+    ------
+    OSError
+        If nothing answers in time, or the answer is no success.
+    """
+    return jobs_of(metrics_at(host, port))
+
+
+def metrics_at(host: str, port: int) -> str:
+    """Return the text of the metrics that are served at this address; raises as `jobs_at` does."""
+    name = _EVERYWHERE.get(host, host)
+    address = f"[{name}]" if ":" in name else name
+    # No proxy, because the endpoint is on this machine or in its network.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{address}:{port}/metrics", timeout=_TIMEOUT_S) as answer:
+        content: bytes = answer.read(_MOST_BYTES)
+    return content.decode(errors="replace")
+
+
+def jobs_of(text: str) -> list[Job]:
+    """Return the recurring jobs in the text of an exposition, by name.
+
+    >>> jobs_of('gaia_task_overdue{job="tick"} 1.0')
+    [Job(name='tick', last_success_at=None, is_overdue=True)]
+    """
+    values = {(metric, job): float(value) for metric, job, value in _SAMPLE.findall(text)}
+    names = sorted({job for _, job in values})
+    return [
+        Job(
+            name=name,
+            last_success_at=_moment(values.get(("gaia_last_success_timestamp_seconds", name), math.nan)),
+            is_overdue=values.get(("gaia_task_overdue", name), 0.0) > 0,
+        )
+        for name in names
+    ]
+
+
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if math.isfinite(seconds) else None

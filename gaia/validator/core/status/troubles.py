@@ -1,0 +1,252 @@
+"""Judges the facts about a validator: what is wrong, how bad it is, and what the operator does about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gaia.validator.core.status.facts import Chain, Facts, Processes, Work
+
+BLOCK_S: Final = 12.0
+"""Seconds between two blocks of the live chain."""
+STALE_BLOCKS: Final = 1080
+"""Blocks by which weights may be late; 3.6 hours, of the 16.7 after which the chain ignores a validator."""
+_SLACK_BLOCKS = 50
+_RECENT: Final = timedelta(minutes=5)
+_LATELY: Final = timedelta(hours=1)
+_MANY_DEATHS: Final = 5
+_IN_FLIGHT: Final = timedelta(minutes=10)
+"""Time that one submission of weights may take; a younger doubt is a submission in progress."""
+_LONGEST_RUN: Final = timedelta(days=18)
+_LONGEST_PAUSE: Final = timedelta(hours=26)
+_LATE_TRUTH: Final = timedelta(hours=24)
+_LOW_DISK, _NEARLY_FULL = 0.2, 0.1
+_ALONE = {"chain_signer", "io_engine", "postgres"}
+"""Roles without which nothing works."""
+
+
+class Health(IntEnum):
+    """Health of a validator; the number is the exit code of `gaia status`."""
+
+    WELL = 0
+    DEGRADED = 1
+    """It works, but something needs attention."""
+    STUCK = 2
+    """It does not run, or earns nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One thing that is wrong."""
+
+    health: Health
+    name: str
+    """Name of the alert about it, which is also that of its runbook."""
+    problem: str
+    """The problem in words, without a final full stop."""
+    remedy: str
+    """The command or the page that helps."""
+
+
+def troubles_of(facts: Facts) -> list[Trouble]:
+    """Return everything that is wrong, the worst first; an empty list means that all is well."""
+    found = [trouble for check in _CHECKS for trouble in check(facts)]
+    return sorted(found, key=lambda trouble: -trouble.health)
+
+
+def health_of(troubles: list[Trouble]) -> Health:
+    """Return the health of a validator with these troubles."""
+    return max((trouble.health for trouble in troubles), default=Health.WELL)
+
+
+def ago(seconds: float) -> str:
+    """Return a length of time in words, in the unit that suits it.
+
+    >>> ago(4.2), ago(300), ago(7300), ago(200_000)
+    ('4 s', '5 min', '2.0 h', '2.3 days')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def _trouble(health: Health, name: str, problem: str, remedy: str = "") -> Trouble:
+    return Trouble(health=health, name=name, problem=problem, remedy=remedy or f"gaia runbook {name}")
+
+
+def _of_processes(facts: Facts) -> Iterator[Trouble]:
+    there = facts.processes
+    if not there.is_running:
+        yield _trouble(Health.STUCK, "ValidatorProcessDown", "the validator does not run")
+        return
+    if not there.is_published:
+        problem = "the data folder is in use, but no process is published: the validator starts, or another command reads the folder"
+        yield _trouble(Health.STUCK, "ValidatorProcessDown", problem)
+        return
+    for role, expected in there.expected.items():
+        living = there.living.get(role, 0)
+        if living >= expected:
+            continue
+        health = Health.STUCK if role in _ALONE or not living else Health.DEGRADED
+        name = "ValidatorProcessDown" if role in _ALONE else "ValidatorPoolSeatsMissing"
+        yield _trouble(health, name, f"{living} of {expected} processes of {role} live")
+    yield from _of_heartbeats(facts, there)
+    yield from _of_deaths(there, facts.machine_time)
+
+
+def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
+    limits = {"io_engine": facts.limits.engine_silence_s, "chain_signer": facts.limits.signer_silence_s}
+    for role, silent_s in there.silent_s.items():
+        if silent_s > limits[role]:
+            problem = f"{role} has been silent for {ago(silent_s)}"
+            yield _trouble(Health.STUCK, "ValidatorCriticalEventLoopLag", problem)
+
+
+def _of_deaths(there: Processes, now: datetime) -> Iterator[Trouble]:
+    lately = [death for death in there.deaths if now - death.at < _LATELY]
+    recent = [death for death in lately if now - death.at < _RECENT]
+    if len(lately) > _MANY_DEATHS:
+        problem = f"{len(lately)} processes died in the last hour, the last of {lately[-1].cause}"
+        yield _trouble(Health.DEGRADED, "ValidatorProcessHighRestarts", problem)
+    elif recent:
+        problem = f"a process died {ago((now - recent[-1].at).total_seconds())} ago of {recent[-1].cause}"
+        yield _trouble(Health.DEGRADED, "ValidatorProcessRestarting", problem)
+
+
+def _of_database(facts: Facts) -> Iterator[Trouble]:
+    if facts.work is None and facts.processes.is_running:
+        problem = f"the database cannot be read: {facts.database_error}"
+        yield _trouble(Health.STUCK, "ValidatorDatabaseFailures", problem)
+
+
+def _of_chain(facts: Facts) -> Iterator[Trouble]:
+    if not facts.processes.is_running or not facts.processes.is_published:
+        return
+    chain = facts.chain
+    if chain is None:
+        yield _trouble(
+            Health.STUCK, "ValidatorSubstrateConnectionLost", "the chain has not been read since the start"
+        )
+        return
+    age_s = (facts.machine_time - chain.read_at).total_seconds()
+    if age_s > facts.limits.metagraph_s:
+        problem = f"the chain was last read {ago(age_s)} ago"
+        yield _trouble(Health.DEGRADED, "ValidatorSubstrateConnectionLost", problem)
+    if chain.uid is None:
+        problem = f"hotkey {chain.hotkey} is not registered on subnet {chain.netuid}"
+        remedy = f"btcli subnet register --netuid {chain.netuid}"
+        yield _trouble(Health.STUCK, "ValidatorNotRegistered", problem, remedy)
+    elif not chain.has_permit:
+        problem = f"uid {chain.uid} has no validator permit, so it cannot set weights"
+        yield _trouble(
+            Health.STUCK, "ValidatorNoPermit", problem, "stake more on this hotkey, then wait a tempo"
+        )
+    elif facts.work is not None and facts.work.has_scores and not facts.limits.is_dry_run:
+        yield from _of_weights_age(facts, chain)
+
+
+def _of_weights_age(facts: Facts, chain: Chain) -> Iterator[Trouble]:
+    """Yield a trouble if weights are late although there are scores for them."""
+    age = chain.age_blocks
+    if age is None:
+        newest = facts.work.weights if facts.work is not None else None
+        if newest is not None:
+            problem = "weights were computed, but none of ours was ever on chain"
+            yield _trouble(Health.DEGRADED, "ValidatorWeightsStale", problem)
+        return
+    late = -chain.due_blocks
+    if late > _SLACK_BLOCKS:
+        health = Health.STUCK if late > STALE_BLOCKS else Health.DEGRADED
+        time = "" if facts.is_simulated else f" ({ago(late * BLOCK_S)})"
+        yield _trouble(health, "ValidatorWeightsStale", f"our weights are {late} blocks{time} late")
+
+
+def _of_weights(facts: Facts) -> Iterator[Trouble]:
+    work = facts.work
+    if work is None:
+        return
+    doubts = [
+        doubt for doubt in work.weights_in_doubt if facts.now - doubt.intended_at > _IN_FLIGHT or doubt.error
+    ]
+    if doubts:
+        epochs = ", ".join(str(doubt.epoch) for doubt in doubts[-5:])
+        problem = f"the outcome of {len(doubts)} weight vectors is unknown: epoch {epochs}"
+        yield _trouble(Health.DEGRADED, "ValidatorVectorInDoubt", problem)
+    for row in work.incidents:
+        name = _INCIDENTS.get(row.party, "ValidatorHighErrorRate")
+        problem = f"{row.party} fails since {row.began_at:%Y-%m-%d %H:%MZ}: {row.evidence}"
+        yield _trouble(Health.DEGRADED, name, problem)
+
+
+_INCIDENTS = {"chain": "ValidatorSubstrateConnectionLost", "weights": "ValidatorWeightsStale"}
+
+
+def _of_runs(facts: Facts) -> Iterator[Trouble]:
+    work = facts.work
+    if work is None:
+        return
+    if work.oldest_open_at is not None and facts.now - work.oldest_open_at > _LONGEST_RUN:
+        age = ago((facts.now - work.oldest_open_at).total_seconds())
+        yield _trouble(
+            Health.DEGRADED,
+            "ValidatorStuckWeatherRuns",
+            f"run {work.open_runs[0]} has been open for {age}",
+        )
+    yield from _of_pauses(facts, work)
+    for row in work.archives:
+        waited = facts.now - row.missed_since if row.missed_since is not None else timedelta()
+        if row.failures or waited > _LATE_TRUTH:
+            since = f" since {row.missed_since:%Y-%m-%d %H:%MZ}" if row.missed_since else ""
+            problem = f"{row.source} lacks {row.sets} sets{since}: {row.last_error}"
+            yield _trouble(Health.DEGRADED, "ValidatorTruthLate", problem)
+
+
+def _of_pauses(facts: Facts, work: Work) -> Iterator[Trouble]:
+    newest = work.newest_run
+    if newest is None or not facts.limits.opens_runs or not facts.processes.is_running:
+        return
+    pause = facts.now - newest.opened_at
+    if pause > _LONGEST_PAUSE:
+        problem = f"no run has opened for {ago(pause.total_seconds())}"
+        yield _trouble(Health.DEGRADED, "ValidatorNoRunOpened", problem)
+
+
+def _of_jobs(facts: Facts) -> Iterator[Trouble]:
+    if facts.metrics_error and facts.processes.is_running:
+        problem = f"the metrics cannot be read: {facts.metrics_error}"
+        yield _trouble(Health.DEGRADED, "ValidatorMetricsAbsent", problem)
+    for job in facts.jobs or ():
+        if job.is_overdue:
+            since = f", last done {job.last_success_at:%Y-%m-%d %H:%MZ}" if job.last_success_at else ""
+            yield _trouble(Health.DEGRADED, "ValidatorTaskOverdue", f"job {job.name} is overdue{since}")
+
+
+def _of_disk(facts: Facts) -> Iterator[Trouble]:
+    disk = facts.disk
+    if disk is None or not disk.size:
+        return
+    part = disk.free / disk.size
+    problem = f"the disk of {facts.data_dir} has {disk.free / 2**30:.1f} GiB free ({part:.0%})"
+    if disk.free < disk.required:
+        yield _trouble(Health.STUCK, "ValidatorDiskSpaceCritical", problem)
+    elif part < _NEARLY_FULL:
+        yield _trouble(Health.DEGRADED, "ValidatorDiskSpaceCritical", problem)
+    elif part < _LOW_DISK:
+        yield _trouble(Health.DEGRADED, "ValidatorDiskSpaceLow", problem)
+
+
+_CHECKS: Final[tuple[Callable[[Facts], Iterator[Trouble]], ...]] = (
+    _of_processes,
+    _of_database,
+    _of_chain,
+    _of_weights,
+    _of_runs,
+    _of_jobs,
+    _of_disk,
+)

@@ -1,0 +1,139 @@
+"""The orchestrator's jobs: what the book says of them, and what background tasks may not do to the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from gaia.validator.core.background.task import BackgroundTask
+from gaia.validator.utils.errors import ConfigurationError
+from tests.support.metronome import AWAY, DISK, WELL, FakeSetter, FakeTask, Metronome, nothing
+from tests.support.patience import patience
+
+
+async def test_each_job_is_in_the_book_from_the_start() -> None:
+    background = BackgroundTask(name="watch", interval_s=60.0, deadline_s=1.0, run=nothing)
+    metronome = Metronome(background=[background])
+    jobs = [status.job for status in metronome.book.statuses()]
+    await metronome.end()
+
+    assert jobs == ["metagraph", "main_scoring", "weights", "status_logger", "watch"]
+
+
+async def test_status_line_names_the_jobs_that_are_overdue() -> None:
+    task = BackgroundTask(name="watch", interval_s=3600.0, deadline_s=1.0, run=nothing, overdue_s=-1.0)
+    metronome = Metronome(background=[task])
+    with capture_logs() as logs:
+        await metronome.orchestrator.status_logger()
+    await metronome.end()
+
+    assert [line["overdue"] for line in logs if line["event"] == "status"] == [["watch"]]
+
+
+async def test_successes_and_failures_of_each_job_are_in_the_book() -> None:
+    async def away() -> None:
+        raise AWAY
+
+    metronome = Metronome(WELL, AWAY, setter=FakeSetter(away))
+    began = metronome.status("main_scoring").last_success_at
+    await metronome.until(lambda: metronome.status("main_scoring").last_success_at > began)
+    await metronome.until(lambda: metronome.status("weights").failures > 1)
+    await metronome.until(lambda: metronome.status("metagraph").failures > 1)
+    await metronome.end()
+
+    assert metronome.status("main_scoring").failures == 0
+    assert metronome.status("weights").last_success_at <= metronome.status("metagraph").last_success_at
+
+
+async def test_beats_that_find_a_job_still_running_are_counted() -> None:
+    go_on = asyncio.Event()
+
+    async def work() -> None:
+        await go_on.wait()
+
+    metronome = Metronome(task=FakeTask(work))
+    await metronome.until(lambda: metronome.status("main_scoring").skips > 2)
+    go_on.set()
+    await metronome.end()
+
+    assert metronome.status("weights").skips < metronome.status("main_scoring").skips
+
+
+async def test_background_task_runs_at_its_beats_and_one_at_the_start_at_once() -> None:
+    runs: list[str] = []
+
+    async def often() -> None:
+        runs.append("often")
+
+    async def rarely() -> None:
+        runs.append("rarely")
+
+    metronome = Metronome(
+        background=[
+            BackgroundTask(name="often", interval_s=0.01, deadline_s=1.0, run=often),
+            BackgroundTask(name="rarely", interval_s=3600.0, deadline_s=1.0, run=rarely, at_start=True),
+        ]
+    )
+    await metronome.until(lambda: runs.count("often") > 2)
+    await metronome.end()
+
+    assert runs.count("rarely") == 1
+
+
+async def test_background_task_that_ignores_everything_delays_no_job_and_not_the_stop() -> None:
+    release = asyncio.Event()
+    looks_before = 0
+
+    async def ignore() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    stubborn = BackgroundTask(name="stubborn", interval_s=0.01, deadline_s=0.01, run=ignore)
+    setter = FakeSetter()
+    # A stop that waited would take half of this.
+    metronome = Metronome(setter=setter, background=[stubborn], drain_timeout_s=7200.0)
+    await metronome.until(lambda: metronome.status("stubborn").is_abandoned)
+    looks_before = setter.looks
+    await metronome.until(lambda: setter.looks > looks_before + 2)
+    await metronome.end()
+
+    assert metronome.orchestrator.left_behind() == ["stubborn"]
+    release.set()
+    await metronome.until(lambda: not metronome.orchestrator.left_behind())
+
+
+async def test_stop_finishes_a_background_task_that_is_in_hand() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    story: list[str] = []
+
+    async def store() -> None:
+        begun.set()
+        await go_on.wait()
+        story.append("stored")
+
+    task = BackgroundTask(name="watch", interval_s=3600.0, deadline_s=60.0, run=store, at_start=True)
+    metronome = Metronome(background=[task])
+    await asyncio.wait_for(begun.wait(), patience(10))
+    metronome.stop.set()
+    # Enough turns of the loop for a hasty end.
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await metronome.end()
+
+    assert story == ["stored"]
+
+
+async def test_setting_that_only_a_background_task_finds_wrong_ends_the_engine() -> None:
+    async def refuse() -> None:
+        raise DISK
+
+    task = BackgroundTask(name="watch", interval_s=3600.0, deadline_s=60.0, run=refuse, at_start=True)
+    metronome = Metronome(background=[task])
+
+    with pytest.raises(ConfigurationError):
+        await asyncio.wait_for(metronome.running, patience(10))

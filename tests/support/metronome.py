@@ -98,6 +98,7 @@ class Metronome:
         drain_timeout_s: float = 60.0,
         let_go: Callable[[], Awaitable[None]] | None = None,
         background: Sequence[BackgroundTask] = (),
+        status: Any = None,
     ) -> None:
         self.book = TaskBook()
         self.keeper = MetagraphKeeper(FakeSource(*readings or [WELL]))
@@ -115,6 +116,7 @@ class Metronome:
             self.errors.append,
             let_go=let_go,
             background=background,
+            status=status,
             book=self.book,
             tick_interval_s=0.01,
             metagraph_interval_s=0.01,

@@ -71,8 +71,7 @@ def run_test_engine(
 
 def serve_well(endpoint: socket.socket, board: Path) -> None:
     """Answer every probe well, and /metrics as the engine does, until the process ends."""
-    from gaia.validator.app.observation import metrics  # noqa: F401 - they are on the page
-    from gaia.validator.app.observation.page import all_metrics
+    from gaia.validator.app.observation.metrics import all_metrics
     from gaia.validator.app.observation.probes import LIVE, READY, Check, Endpoints
     from gaia.validator.app.observation.serving import ServingThread
 

@@ -33,7 +33,6 @@ from gaia.validator.app.observation.counted import CountedChain, CountedMiners, 
 from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
-from gaia.validator.app.observation.page import all_metrics
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
@@ -156,7 +155,9 @@ class IOEngine:
     def endpoints(self) -> Endpoints:
         """Return the endpoints of this process."""
         page = metrics_page_path(self._board_path)
-        return Endpoints(role="io_engine", probes=self.health.probes(), metrics=lambda: all_metrics(page))
+        return Endpoints(
+            role="io_engine", probes=self.health.probes(), metrics=lambda: metrics.all_metrics(page)
+        )
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:

@@ -23,8 +23,8 @@ from gaia.validator.app.observation import observer
 from gaia.validator.app.observation.exposition import exposition
 from gaia.validator.app.observation.family import Accounts, Family
 from gaia.validator.app.observation.jobs import JOBS
+from gaia.validator.app.observation.metrics import all_metrics
 from gaia.validator.app.observation.observer import Observer
-from gaia.validator.app.observation.page import all_metrics
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.incidents import Incident
 from gaia.validator.db.connection import Database

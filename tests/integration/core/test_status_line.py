@@ -107,7 +107,7 @@ async def test_orchestrator_says_the_line(
         metagraph_interval_s=1.0,
         drain_timeout_s=1.0,
     )
-    await orchestrator.tick()
+    await orchestrator.main_scoring()
     configure_logging("INFO", "json")
 
     await orchestrator.status_logger()

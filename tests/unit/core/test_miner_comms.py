@@ -26,7 +26,7 @@ from gaia.validator.core.miners.http import MinerHttp, Reply
 from gaia.validator.core.miners.session import MinerSessions
 from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import UNFORESEEN, Party
-from gaia.validator.utils.errors import DeadlineExceeded, MinerFault, MinerUnreachable, OwnFailure
+from gaia.validator.utils.errors import DeadlineExceeded, JobFailed, MinerFault, MinerUnreachable, OwnFailure
 from gaia.validator.utils.identities import MinerJobId
 from gaia.validator.utils.ipc_types import AuthSigned
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
@@ -217,7 +217,7 @@ async def test_server_errors_are_counted_in_a_row(comms: MinerComms) -> None:
         except (MinerFault, MinerUnreachable) as error:
             outcomes.append(type(error))
 
-    passing, final = MinerUnreachable, MinerFault
+    passing, final = MinerUnreachable, JobFailed
     assert outcomes == [passing, passing, False, passing, passing, final]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from prometheus_client import generate_latest
+
 from gaia.tasks.defined_tasks.weather.units import UNITS
 from gaia.validator.app.observation import counted, jobs, resources, stored, tallied
 from gaia.validator.app.observation.registry import REGISTRY, counter, gauge, histogram
@@ -20,9 +22,11 @@ from gaia.validator.utils.errors import (
 from gaia.validator.utils.tallies import OTHER
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
-__all__ = ["FAMILIES", "REGISTRY", "count_error", "record_result"]
+__all__ = ["FAMILIES", "REGISTRY", "all_metrics", "count_error", "record_result"]
 
 FAMILIES: Final = (counted, jobs, resources, stored, tallied)
 """Modules with further families; all are in `REGISTRY` once this module is imported."""
@@ -82,6 +86,23 @@ UPDATE_AVAILABLE = gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a 
 _ERRORS = counter(
     "gaia_errors_total", "Errors of the orchestrator's jobs, by type.", kind=(*_JOB_ERRORS, OTHER)
 )
+
+
+def all_metrics(supervisors: Path) -> bytes:
+    """Return all metrics in Prometheus' text format.
+
+    The Supervisor's families stay its own, because they must not change with the process that answers.
+
+    Parameters
+    ----------
+    supervisors
+        File of the Supervisor's metrics; a missing file counts as empty.
+    """
+    try:
+        measured = supervisors.read_bytes()
+    except FileNotFoundError:
+        measured = b""
+    return generate_latest(REGISTRY) + measured
 
 
 def record_result(unit: WorkUnit, result: ResultUnit) -> None:

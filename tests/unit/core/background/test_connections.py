@@ -10,6 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.transfer import Transfer
 from gaia.validator.core.background.connections import ClientHealth, SubstrateCleanup
 from gaia.validator.utils.idle_connections import Connections, close_idle
@@ -67,7 +68,7 @@ async def server() -> AsyncIterator[KeepAlive]:
 
 @pytest.fixture
 async def transfer() -> AsyncIterator[Transfer]:
-    client = Transfer("the archive", patience(10.0))
+    client = Transfer("the archive", patience(10.0), ReferenceSource.GFS)
     yield client
     await client.aclose()
 

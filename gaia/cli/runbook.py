@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
 
 NOTHING = "None of the causes on the page holds now: the fault may be over."
-AFTER = "Read the log lines of level warning and above from the time of the alert."
+AFTER = "Read what `gaia logs --level warning --since 1h` prints."
 _TO_CALL = {str(IPv4Address(0)): "127.0.0.1", "::": "[::1]"}
 """Address to listen at everywhere -> address to call."""
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
@@ -116,7 +116,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     for finding in diagnosis.findings:
         lines += [f"{finding.cause}", f"  seen    {finding.evidence}", f"  remedy  {_plain(finding.remedy)}"]
     if not diagnosis.findings:
-        lines += [NOTHING, f"  remedy  {AFTER}"]
+        lines += [NOTHING, f"  remedy  {_plain(AFTER)}"]
     return lines
 
 

@@ -79,12 +79,12 @@ ANSWERS_HERE = Branch(
 )
 OVERDUE = Branch(
     sentence="Recurring jobs have not succeeded in time.",
-    remedy="Look for the name of the job in the log: its failures are there in words.",
+    remedy="Read `gaia logs --event job_failed`: it has the failures in words.",
     look=_overdue,
 )
 UNFORESEEN = Branch(
     sentence="An exception came that nobody foresaw.",
-    remedy="It is a bug: report the log line `unforeseen_error` with its stack.",
+    remedy="It is a bug: report what `gaia logs --event unforeseen_error` prints.",
     look=_unforeseen,
 )
 ARCHIVE_ERRORS = Branch(

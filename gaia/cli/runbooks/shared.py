@@ -161,17 +161,17 @@ DATABASE_AWAY = Branch(
 )
 ENGINE_DOWN = Branch(
     sentence="No IO-Engine lives.",
-    remedy="Read the last lines of the log. If it does not come back within a minute, restart the validator.",
+    remedy="Read `gaia logs --level warning`. If it does not come back within a minute, restart the validator.",
     look=lambda facts: _down(facts, ENGINE),
 )
 SIGNER_DOWN = Branch(
     sentence="No chain signer lives.",
-    remedy="Read the last lines of the log. The hotkey file may be gone or unreadable.",
+    remedy="Read `gaia logs --level warning`. The hotkey file may be gone or unreadable.",
     look=lambda facts: _down(facts, SIGNER),
 )
 WORKERS_DOWN = Branch(
     sentence="No compute worker lives.",
-    remedy="Read the last lines of the log: they say why workers do not start, such as memory or the sandbox.",
+    remedy="Read `gaia logs --level warning`: it says why workers do not start, such as memory or the sandbox.",
     look=lambda facts: _down(facts, WORKER),
 )
 POSTGRES_DOWN = Branch(
@@ -209,12 +209,12 @@ DISK_FULL = Branch(
 )
 ENGINE_BUSY = Branch(
     sentence="The IO-Engine uses a whole core.",
-    remedy="Look for a program that calls the metrics endpoint all the time. Else report it with its log.",
+    remedy="Look for a program that calls the metrics endpoint all the time. Else report it with the file that `gaia debug bundle` writes.",
     look=lambda facts: _busy(facts, ENGINE),
 )
 SIGNER_BUSY = Branch(
     sentence="The chain signer uses a whole core.",
-    remedy="Restart the validator. If it happens again, report it with the log of the signer.",
+    remedy="Restart the validator. If it happens again, report it with the file that `gaia debug bundle` writes.",
     look=lambda facts: _busy(facts, SIGNER),
 )
 HOST_BUSY = Branch(
@@ -234,7 +234,7 @@ BLOCKED = Branch(
 )
 ERRORS = Branch(
     sentence="Jobs of the orchestrator have failed.",
-    remedy="Look for `job_failed` in the log. TransientError is the chain or an archive; DatabaseFailure the database.",
+    remedy="Read `gaia logs --event job_failed`. TransientError is the chain or an archive; DatabaseFailure the database.",
     look=_errors,
 )
 

@@ -89,7 +89,7 @@ LAST_RUN_SET = Branch(
 )
 TICK_LATE = Branch(
     sentence="The tick has not succeeded for a long time.",
-    remedy="Read the log lines of level warning and above: the tick says why it fails.",
+    remedy="Read `gaia logs --level warning`: the tick says why it fails.",
     look=_tick_late,
 )
 NO_RUN_YET = Branch(

@@ -75,7 +75,7 @@ NO_SCORES = Branch(
 )
 HELD = Branch(
     sentence="Weights were due, but could not be computed.",
-    remedy="Look for `weights_withheld` in the log: it says what is missing.",
+    remedy="Read `gaia logs --event weights_withheld`: it says what is missing.",
     look=_held,
 )
 DOUBTS = Branch(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from alerting.table import ALERTS
 from generate import runbooks as generator
 
-from gaia.cli.runbook import endpoint_of
+from gaia.cli.__main__ import parser
+from gaia.cli.runbook import AFTER, endpoint_of
 from gaia.cli.runbooks import host as disk
 from gaia.cli.runbooks.table import RUNBOOKS, named
 from gaia.validator.utils.config import Settings
@@ -43,6 +45,15 @@ def test_no_runbook_names_a_cause_twice() -> None:
     for runbook in RUNBOOKS.values():
         sentences = [branch.sentence for branch in runbook.branches]
         assert len(set(sentences)) == len(sentences)
+
+
+def test_commands_that_remedies_name_exist() -> None:
+    remedies = [AFTER, *(branch.remedy for each in RUNBOOKS.values() for branch in each.branches)]
+    commands = {found for remedy in remedies for found in re.findall(r"`gaia ([^`]+)`", remedy)}
+
+    assert len(commands) > 5
+    for command in commands:
+        parser().parse_args(command.replace("UID", "7").split())
 
 
 def test_pages_are_what_the_table_says() -> None:

@@ -22,8 +22,7 @@ def _answers_here(facts: Facts) -> str:
 
 
 def _overdue(facts: Facts) -> str:
-    names = {**facts.by("gaia_task_overdue", "job"), **facts.by("gaia_task_overdue", "task")}
-    return ", ".join(name for name in sorted(names) if name)
+    return ", ".join(sorted(facts.by("gaia_task_overdue", "job")))
 
 
 def _unforeseen(facts: Facts) -> str:

@@ -13,6 +13,13 @@ from gaia.localnet.options import data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from monitored.faults.scene import Fault, Scene, send, suspended
 
+_LOCK_ALL = """
+DO $$ DECLARE place text; BEGIN
+    FOR place IN SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE 'LOCK TABLE ' || place;
+    END LOOP;
+END $$
+"""
 _IN_DOUBT = "SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')"
 _SETTLED_S = 1.0
 _LATER = timedelta(days=6)
@@ -48,9 +55,9 @@ async def stopped_chain(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def locked_tables(scene: Scene) -> AsyncIterator[None]:
-    """Lock the tables of runs and forecasts, as maintenance does."""
+    """Lock every table, as maintenance does."""
     async with scene.connected() as connection, connection.transaction():
-        await connection.execute("LOCK TABLE runs, forecasts, weight_journal")
+        await connection.execute(_LOCK_ALL)
         yield
 
 
@@ -119,7 +126,7 @@ async def filled_disk(scene: Scene) -> AsyncIterator[None]:
 CALM: Sequence[Fault] = (
     Fault(
         name="stopped_chain",
-        alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt", "TaskOverdue"),
+        alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt"),
         cause=stopped_chain,
         seconds=120,
     ),
@@ -130,6 +137,7 @@ CALM: Sequence[Fault] = (
             "DatabaseConnectionsExhausted",
             "DatabaseFailures",
             "NoRecentActivity",
+            "TaskOverdue",
         ),
         cause=locked_tables,
         seconds=120,

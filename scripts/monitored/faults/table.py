@@ -27,6 +27,7 @@ FASTER: Final = {
     "UpdateAvailable": 360.0,
     "WeightsStale": 360.0,
     "NoRecentActivity": 120.0,
+    "DatabaseConnectionsHigh": 600.0,
     "VectorInDoubt": 120.0,
     "MinersUnresponsive": 60.0,
     "DiskFillsIn4Days": 360.0,

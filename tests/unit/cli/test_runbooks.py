@@ -260,7 +260,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("cluster", pool.ON_A_CLUSTER, changed(compute_backend="dask"), "dask"),
     ("level", pool.LEVEL_LOW, told("gaia_sandbox_level 1"), "the level is 1"),
     ("last run", weather.LAST_RUN_SET, changed(last_run=NOW - timedelta(days=2)), "2026-03-24"),
-    ("tick", weather.TICK_LATE, told('gaia_task_overdue{job="tick"} 1'), "overdue"),
+    ("scoring", weather.SCORING_LATE, told('gaia_task_overdue{job="main_scoring"} 1'), "overdue"),
     ("no run", weather.NO_RUN_YET, stored(runs=[]), "no run"),
     ("awaited", weather.TRUTH_AWAITED, stored(awaited=[AWAITED]), "era5 lacks 3 sets"),
     ("no key", weather.NO_KEY, changed(cds_key=Settings().cds_key), "GAIA_CDS_KEY is empty"),

@@ -257,7 +257,7 @@ def test_replay_notices_a_chunk_that_is_not_what_the_miner_signed(
     code, said, _ = gaia("replay", "2026-03-25")
 
     assert code == 1
-    assert "MinerFault" in said
+    assert "DigestMismatch" in said
 
 
 def test_replay_says_so_when_nothing_was_kept(gaia: Gaia, stored: Stored, tampered: Tampering) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.cli import commands
+from gaia.cli import commands, machine
 from gaia.cli.arguments import (
     ANY_RUN_HELP,
     RUN_HELP,
@@ -23,6 +23,7 @@ from gaia.cli.arguments import (
 )
 from gaia.cli.completion import SHELLS
 from gaia.cli.logs import options as log_options
+from gaia.cli.watch import add_watch
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.version import add_version_option
 
@@ -135,12 +136,14 @@ def parser() -> argparse.ArgumentParser:
     explanation.add_argument("--rule-set", metavar="NAME", help="rule set to explain; default: the run's")
     explanation.add_argument("--lead", type=int, metavar="H", help="show only this lead, in hours")
     add_plot_options(add(top_level, "plot", commands.plot))
+    machine.add_parsers(top_level)
     _add_tools(top_level, add_plain)
     return top
 
 
 def _add_tools(top_level: Group, add_plain: Callable[[Group, str, Plain], argparse.ArgumentParser]) -> None:
     """Add the commands that need no open database."""
+    add_watch(top_level)
     log_options.add_options(add_plain(top_level, "logs", commands.logs))
     add_runbook_options(add_plain(top_level, "runbook", commands.runbook))
     debug = top_level.add_parser("debug", help="Collect what explains a problem.").add_subparsers(

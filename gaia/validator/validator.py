@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = read_settings(**_overrides(arguments))
         if arguments.check:
             print_settings(settings.describe())
-            return ExitCode.OK
+            return examine_machine(_overrides(arguments))
         # What the validator writes is nobody else's: folders 0700, files 0600, here and in all its children.
         os.umask(0o077)
         lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
@@ -60,6 +60,18 @@ def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
     except BrokenPipeError:
         # The reader has closed the pipe; Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def examine_machine(overrides: Mapping[str, Any]) -> int:
+    """Print what `gaia doctor` finds; return 2 for a failure, else 0, because a warning prevents no start."""
+    from gaia.validator.app.logging_config import configure_logging
+    from gaia.validator.doctor.examination import examine
+    from gaia.validator.doctor.report import lines
+
+    configure_logging("CRITICAL", "console")
+    report = examine(**overrides)
+    print("", *lines(report), sep="\n", flush=True)
+    return report.exit_code if report.exit_code > 1 else ExitCode.OK
 
 
 def become_supervisor(options: Options) -> NoReturn:
@@ -94,7 +106,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dry-run", action="store_true", help="do everything except signing and submitting weights"
     )
-    parser.add_argument("--check", action="store_true", help="print the effective settings and exit")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print the effective settings, examine the machine as `gaia doctor` does, and exit",
+    )
     return parser.parse_args(argv)
 
 

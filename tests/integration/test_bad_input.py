@@ -58,7 +58,7 @@ class Operator:
             "GAIA_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
             "GAIA_DATABASE_TIMEOUT_S": "2",
             "GAIA_CHAIN_ENDPOINT": "ws://127.0.0.1:1",
-            "GAIA_CHAIN_TIMEOUT_S": "2",
+            "GAIA_CHAIN_TIMEOUT_S": str(patience(2.0)),
         }
 
     async def start(self, **settings: str) -> asyncio.subprocess.Process:

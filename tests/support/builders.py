@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Metagraph, Neuron, WorkUnit
 from tests.support.patience import patience
 
@@ -20,7 +21,7 @@ def a_unit(job_id: str = "job", **changes: Any) -> WorkUnit:
         "payload": {},
         "deadline_at": time.time() + patience(60.0),
     }
-    return WorkUnit(job_id=job_id, **(values | changes))
+    return WorkUnit(job_id=JobId(job_id), **(values | changes))
 
 
 def a_field(

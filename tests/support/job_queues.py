@@ -22,6 +22,7 @@ from gaia.validator.app.pool.job_events import (
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.protocols import JobQueue
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
+from gaia.validator.utils.identities import WorkerId
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 from tests.support.patience import patience
 
@@ -33,7 +34,7 @@ QUEUES: dict[str, Callable[[], JobQueue]] = {"JobLedger": lambda: JobLedger(cras
 class Lease:
     """One attempt, and the worker that has it."""
 
-    worker: str
+    worker: WorkerId
     unit: WorkUnit
 
 
@@ -43,8 +44,8 @@ class Takers:
     def __init__(self, queue: JobQueue, queue_limit: int = 0) -> None:
         self.queue = queue
         self.scheduler = Scheduler(queue, self, queue_limit=queue_limit)
-        self.given: dict[str, WorkUnit] = {}
-        self.killed: list[str] = []
+        self.given: dict[WorkerId, WorkUnit] = {}
+        self.killed: list[WorkerId] = []
         self._numbers = count()
 
     def carry_out(self, command: HandsCommand) -> None:
@@ -63,9 +64,9 @@ class Takers:
         await settle()
         return caller
 
-    def come(self) -> str:
+    def come(self) -> WorkerId:
         """Be one more worker; it takes the next unit."""
-        worker = f"w{next(self._numbers)}"
+        worker = WorkerId(f"w{next(self._numbers)}")
         self.scheduler.tell(WorkerReady(worker))
         return worker
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport, publish
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.utils.identities import JobId, WorkerId, worker_id
 from gaia.validator.utils.ipc_types import (
     FrameReader,
     Hello,
@@ -26,6 +27,8 @@ from gaia.validator.utils.ipc_types import (
 from tests.support.patience import patience
 
 PATIENCE_S = 10.0
+A, B = map(JobId, "ab")
+FIRST, OTHER = worker_id(0, 1), worker_id(1, 1)
 
 
 class Meeting:
@@ -100,17 +103,17 @@ async def a_pool(path: Path, listener: socket.socket) -> ComputePool:
     return pool
 
 
-def a_unit(job_id: str = "a", *, timeout_s: float = 60.0, **payload: Any) -> WorkUnit:
+def a_unit(job_id: JobId = A, *, timeout_s: float = 60.0, **payload: Any) -> WorkUnit:
     return WorkUnit(
         job_id=job_id, handler="test.echo", payload=payload, deadline_at=time.time() + patience(timeout_s)
     )
 
 
-def an_answer(job_id: str = "a", attempt: int = 1) -> ResultUnit:
+def an_answer(job_id: JobId = A, attempt: int = 1) -> ResultUnit:
     return ResultUnit(job_id=job_id, attempt=attempt, value={"x": 1})
 
 
-def tell_death(meeting: Meeting, *names: str, living: dict[str, int] | None = None) -> None:
+def tell_death(meeting: Meeting, *names: WorkerId, living: dict[WorkerId, int] | None = None) -> None:
     """Publish as the Supervisor does that these workers died."""
     deaths = [
         DeathReport(

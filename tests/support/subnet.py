@@ -9,6 +9,7 @@ from gaia.localnet.chain.node import ChainNeuron
 from gaia.localnet.chain.pallet import SubnetRules
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
+from tests.support.patience import patience
 
 NETUID = 57
 VALIDATOR = keypair(VALIDATOR_URI).ss58_address
@@ -24,6 +25,11 @@ RULES: dict[str, Any] = {
     "owner_hotkey": OWNER,
     "owner_coldkey": OWNER,
 }
+
+
+def block_time_s() -> float:
+    """Seconds between two blocks: few, but enough for a call to be signed and read back before its state is gone."""
+    return min(patience(0.05), 0.25)
 
 
 def neurons() -> list[ChainNeuron]:

@@ -18,6 +18,7 @@ from gaia.validator.app.compute_worker import ComputeWorker, find_handler
 from gaia.validator.app.meeting.rendezvous import short_directory
 from gaia.validator.app.supervisor_options import WorkerOrders
 from gaia.validator.app.worker_guard import Note, WorkerGuard
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
@@ -79,7 +80,7 @@ def running(engine: Engine) -> Iterator[Running]:
 
 
 def a_unit(handler: str = "test.echo", job_id: str = "a", attempt: int = 1, **payload: Any) -> WorkUnit:
-    return WorkUnit(job_id=job_id, handler=handler, payload=payload, deadline_at=1e12, attempt=attempt)
+    return WorkUnit(job_id=JobId(job_id), handler=handler, payload=payload, deadline_at=1e12, attempt=attempt)
 
 
 def test_worker_says_who_it_is(engine: Engine, running: Running) -> None:
@@ -157,7 +158,7 @@ def test_worker_brings_its_result_to_the_next_engine_until_it_is_acknowledged(
     engine.acknowledge(again)
     engine.say(a_unit(job_id="b"))
     engine.hear_result()
-    engine.say(Ack(job_id="b", attempt=1))
+    engine.say(Ack(job_id=JobId("b"), attempt=1))
 
 
 def test_worker_holds_nothing_after_the_acknowledgement(engine: Engine, running: Running) -> None:
@@ -175,7 +176,7 @@ def test_worker_keeps_its_result_when_another_attempt_is_acknowledged(
     engine.accept()
     engine.say(a_unit(attempt=2))
     engine.hear_result()
-    engine.say(Ack(job_id="a", attempt=1))
+    engine.say(Ack(job_id=JobId("a"), attempt=1))
 
     assert engine.accept().holding == "a"
 

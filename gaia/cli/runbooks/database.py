@@ -72,6 +72,7 @@ RUNBOOKS: Final = (
         branches=(
             shared.STOPPED,
             shared.DATABASE_AWAY,
+            shared.UNREADABLE,
             shared.POSTGRES_DOWN,
             shared.DISK_FULL,
             shared.FROZEN,

@@ -76,6 +76,8 @@ class Facts:
     rows: Rows | None
     database_error: str
     """Why the database does not answer; empty if it does, even if a table is locked."""
+    rows_error: str
+    """Why the database answers, but its tables cannot be read."""
 
     @property
     def now(self) -> datetime:
@@ -128,7 +130,7 @@ def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error
     processes = _living(board, board_file)
     cpu = _cores(processes)
     blocked, error = (None, database_error) if database_error else _read(source, sessions.blocked)
-    rows = None if error else _read(source, _rows)[0]
+    rows, rows_error = (None, "") if error else _read(source, _rows)
     engine = board.processes.get(ENGINE)
     return Facts(
         data_dir=source.data_dir,
@@ -144,6 +146,7 @@ def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error
         blocked=blocked or (),
         rows=rows,
         database_error=error,
+        rows_error=rows_error,
     )
 
 

@@ -131,6 +131,8 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.DATABASE_AWAY,
+            shared.BLOCKED,
+            shared.UNREADABLE,
             shared.CHAIN_AWAY,
             shared.FROZEN,
             shared.ENGINE_HANGS,
@@ -160,6 +162,7 @@ RUNBOOKS: Final = (
         branches=(
             shared.STOPPED,
             shared.DATABASE_AWAY,
+            shared.UNREADABLE,
             shared.DISK_FULL,
             UNFORESEEN,
             INCIDENTS,

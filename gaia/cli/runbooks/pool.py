@@ -219,7 +219,7 @@ RUNBOOKS: Final = (
         alert="SlowComputeJobs",
         meaning="One attempt in twenty at a kind of unit takes more than a minute.",
         impact="Scores come later. At `GAIA_UNIT_TIMEOUT_S` a unit is given up and tried again.",
-        branches=(*shared.RUNNING, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOWEST),
+        branches=(*shared.RUNNING, shared.FROZEN, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOWEST),
     ),
     *(
         Runbook(

@@ -49,6 +49,10 @@ def _database_away(facts: Facts) -> str:
     return one_line(facts.database_error)
 
 
+def _unreadable(facts: Facts) -> str:
+    return "" if facts.blocked else one_line(facts.rows_error)
+
+
 def _down(facts: Facts, role: str) -> str:
     if not is_running(facts) or facts.pids(role):
         return ""
@@ -158,6 +162,14 @@ DATABASE_AWAY = Branch(
         " Another one: start the server, or correct `GAIA_DATABASE_URL`."
     ),
     look=_database_away,
+)
+UNREADABLE = Branch(
+    sentence="The database answers, but its tables cannot be read.",
+    remedy=(
+        "If it is of another release, start the validator once, which brings it up to date."
+        " Restore what was renamed or dropped."
+    ),
+    look=_unreadable,
 )
 ENGINE_DOWN = Branch(
     sentence="No IO-Engine lives.",

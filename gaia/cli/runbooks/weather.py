@@ -141,6 +141,8 @@ _OURS: Final = (
     shared.FROZEN,
     shared.ENGINE_HANGS,
     shared.DATABASE_AWAY,
+    shared.BLOCKED,
+    shared.UNREADABLE,
     shared.DISK_FULL,
 )
 

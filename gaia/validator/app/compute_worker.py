@@ -28,7 +28,7 @@ from gaia.validator.app.sandbox.confine import Level, confine, grant_for
 from gaia.validator.app.sandbox.dial import EngineDial
 from gaia.validator.app.worker_guard import Note, WorkerGuard
 from gaia.validator.utils.errors import GaiaError
-from gaia.validator.utils.identities import worker_id
+from gaia.validator.utils.identities import JobId, worker_id
 from gaia.validator.utils.ipc_types import (
     CANARY,
     Ack,
@@ -206,7 +206,7 @@ class ComputeWorker:
             seat=self._orders.seat,
             incarnation=self._orders.incarnation,
             pid=os.getpid(),
-            holding=held.job_id if held else "",
+            holding=held.job_id if held else JobId(""),
             attempt=held.attempt if held else 0,
             sandbox=self._sandbox,
         )

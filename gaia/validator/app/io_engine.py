@@ -36,6 +36,7 @@ from gaia.validator.app.observation.observer import Observer
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.background.book import TaskBook
@@ -163,6 +164,7 @@ class IOEngine:
     async def started(self) -> AsyncIterator[None]:
         """Open all connections and wire the parts; close everything afterwards."""
         settings = self._settings
+        self._publish()
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await Database.connect(
             settings.database.dsn(embedded_dsn(settings.data_dir)),
@@ -305,11 +307,19 @@ class IOEngine:
         change_logging(self._settings.log_level, self._settings.log_files)
         if isinstance(self._pool, ComputePool):
             self._pool.reconfigure(self._settings.pool_queue_limit, self._settings.canary_interval_s)
+        self._publish()
         log.debug("engine_settings_reloaded", changed=changed)
 
     def left_behind(self) -> list[str]:
         """Return the jobs that ignored their cancellation and still run."""
         return self._orchestrator.left_behind()
+
+    def _publish(self) -> None:
+        try:
+            publish_settings(self._settings)
+        except OSError as error:
+            # Only people read them, so a full disk is no reason to end.
+            log.error("settings_not_published", reason=error.strerror or str(error))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""

@@ -304,6 +304,7 @@ class Supervisor:
         earlier, new = self._options, msgspec.structs.replace(reloaded.options, lock_fd=self._options.lock_fd)
         self._options, self._limits = new, new.limits()
         self._launcher.options = new
+        self._public.build = new.build
         self._launcher.discard_standby()
         change_logging(new.log_level, new.log_files)
         if self._wanted:

@@ -86,18 +86,6 @@ async def was_set_up(connection: Connection) -> bool:
     return bool(await connection.fetchval(SQL["has_migrations"]))
 
 
-async def missing_migrations(connection: Connection) -> list[str]:
-    """Return the names of the migrations that are not applied.
-
-    Raises
-    ------
-    asyncpg.PostgresError
-        If the server refuses the statement, as when the table of migrations is gone.
-    """
-    applied = {row["version"] for row in await connection.fetch(SQL["applied_migrations"])}
-    return [migration.name for migration in read_migrations() if migration.version not in applied]
-
-
 async def apply_missing(connection: Connection, migrations: list[Migration]) -> list[str]:
     """Apply the missing migrations in the transaction of `connection`; return their names.
 
@@ -110,10 +98,7 @@ async def apply_missing(connection: Connection, migrations: list[Migration]) -> 
     """
     await connection.execute(SQL["lock_migrations"], _MIGRATION_LOCK)
     await connection.execute(SQL["create_migrations"])
-    rows = await connection.fetch(SQL["applied_migrations"])
-    applied = {row["version"]: row["sha256"] for row in rows}
-    _refuse_drift(migrations, applied)
-    missing = [migration for migration in migrations if migration.version not in applied]
+    missing = await missing_migrations(connection, migrations)
     for migration in missing:
         await connection.execute(migration.sql)
         await connection.execute(
@@ -123,6 +108,20 @@ async def apply_missing(connection: Connection, migrations: list[Migration]) -> 
             migration.sha256,
         )
     return [migration.name for migration in missing]
+
+
+async def missing_migrations(connection: Connection, migrations: list[Migration]) -> list[Migration]:
+    """Return the migrations that are not applied; the table of applied ones must exist.
+
+    Raises
+    ------
+    ConfigurationError
+        If an applied migration differs from its file, or the database is newer than this program.
+    """
+    rows = await connection.fetch(SQL["applied_migrations"])
+    applied = {row["version"]: row["sha256"] for row in rows}
+    _refuse_drift(migrations, applied)
+    return [migration for migration in migrations if migration.version not in applied]
 
 
 def _refuse_drift(migrations: list[Migration], applied: dict[int, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from gaia.validator.core.background.seldom import Seldom
 from gaia.validator.db import observations
 from gaia.validator.db.observations import Counters, DatabaseSnapshot, MemoryAt, Session
 from gaia.validator.utils import database_history
@@ -20,6 +22,7 @@ from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.database_history import DatabaseSample, DrawDatabaseHistory, MemorySample
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.files import put_file
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Priority, WorkUnit
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ _DRAWING_S = 60.0
 _MOST_BYTES = 16 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SLOW_TRANSACTION_S = 60.0
+_TOLD_EVERY_S = 900.0
 
 
 class DatabaseStatsManager:
@@ -65,6 +69,7 @@ class DatabaseStatsManager:
         self._units = units
         self._wall_clock = wall_clock
         self._is_slow = False
+        self._seldom = Seldom(_TOLD_EVERY_S, wall_clock)
 
     async def database_monitor(self) -> None:
         """Take a snapshot of the database, store it, and log it.
@@ -118,15 +123,17 @@ class DatabaseStatsManager:
         )
 
     async def _log_and_store_db_stats(self, snapshot: DatabaseSnapshot) -> None:
-        """Store a snapshot and log it; warn when a transaction begins to be open for too long."""
+        """Store a snapshot, and log one each quarter of an hour; warn when a transaction is open for too long."""
 
         async def store(connection: Connection) -> None:
             await observations.record_database_snapshot(connection, snapshot, snapshot.at - self._kept)
 
         await self._database.run(store)
         was_slow, self._is_slow = self._is_slow, snapshot.longest_transaction_s > _SLOW_TRANSACTION_S
-        tell = log.warning if self._is_slow and not was_slow else log.info
-        tell(
+        is_news = self._is_slow and not was_slow
+        level = logging.WARNING if is_news else logging.INFO if self._seldom.is_due() else logging.DEBUG
+        log.log(
+            level,
             "database_activity",
             active=snapshot.active,
             idle=snapshot.idle,
@@ -149,7 +156,7 @@ class DatabaseStatsManager:
         )
         result = await self._units.dispatch_and_wait(
             WorkUnit(
-                job_id=f"database-history-{at:%Y%m%dT%H%M%S}",
+                job_id=JobId(f"database-history-{at:%Y%m%dT%H%M%S}"),
                 handler=database_history.HANDLER,
                 payload=msgspec.to_builtins(unit),
                 deadline_at=self._wall_clock() + _DRAWING_S,

@@ -183,6 +183,11 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     return settings
 
 
+def surroundings() -> dict[str, str]:
+    """Return a copy of the environment, for programs that tell where a value comes from."""
+    return dict(os.environ)
+
+
 def shown(value: Any) -> str:
     """Return `value` in the form of `.env`; a secret that is set is ***."""
     match value:

@@ -13,7 +13,7 @@ JobId = NewType("JobId", str)
 MinerJobId = NewType("MinerJobId", str)
 """Id that a miner gave to a requested forecast."""
 WorkerId = NewType("WorkerId", str)
-"""Name of a compute worker, such as "4.7"; unique within one Supervisor."""
+"""Name of a compute worker, such as "4.7"; unique in its pool."""
 
 
 def worker_id(seat: int, incarnation: int) -> WorkerId:

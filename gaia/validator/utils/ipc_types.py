@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
-from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.identities import Hotkey, JobId
 
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
 """Mode of a compute worker's sandbox; the last is for tests of kernels without Landlock."""
@@ -70,7 +70,7 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     safe to run twice.
     """
 
-    job_id: str
+    job_id: JobId
     handler: str
     payload: dict[str, Any]
     deadline_at: float
@@ -84,7 +84,7 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
 class ResultUnit(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
     """Result of one attempt at a `WorkUnit`: `value` or `failure`, never both."""
 
-    job_id: str
+    job_id: JobId
     attempt: int
     value: dict[str, Any] | None = None
     failure: Failure | None = None
@@ -110,7 +110,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     seat: int
     incarnation: int
     pid: int
-    holding: str = ""
+    holding: JobId = JobId("")
     attempt: int = 0
     sandbox: int = 0
     """Level of its sandbox: `confine.Level`."""
@@ -129,7 +129,7 @@ class LeaveRequest(msgspec.Struct, frozen=True, kw_only=True, tag="leave_request
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     """The engine has the result, so the worker may drop it; the next `WorkUnit` implies the same."""
 
-    job_id: str
+    job_id: JobId
     attempt: int
 
 

@@ -18,6 +18,7 @@ import gaia.validator.app.io_engine  # noqa: F401 - the imports of the real engi
 from benchmarks.pool_peers import measures
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import WorkUnit
 
 _FAR_S = 3600.0
@@ -36,7 +37,7 @@ class Bench:
 
     def unit(self, handler: str, payload: dict[str, Any]) -> Any:
         self.number += 1
-        job_id = f"{os.getpid()}-{self.number}"
+        job_id = JobId(f"{os.getpid()}-{self.number}")
         return WorkUnit(job_id=job_id, handler=handler, payload=payload, deadline_at=time.time() + _FAR_S)
 
     async def run(self, handler: str, payload: dict[str, Any]) -> Any:

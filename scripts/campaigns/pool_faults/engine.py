@@ -70,6 +70,7 @@ class Feed:
 
 
 async def _answer_units(pool: Any, feed: Feed, settings: dict[str, Any]) -> None:
+    from gaia.validator.utils.identities import JobId
     from gaia.validator.utils.ipc_types import WorkUnit
 
     seed, engine = settings["seed"], os.getpid()
@@ -78,7 +79,7 @@ async def _answer_units(pool: Any, feed: Feed, settings: dict[str, Any]) -> None
         kind = kind_of(seed, number)
         while True:
             unit = WorkUnit(
-                job_id=f"{number}.{strikes}",
+                job_id=JobId(f"{number}.{strikes}"),
                 handler=kind.handler,
                 payload=payload_of(seed, number),
                 # Poison needs time for its quarantine: it takes three workers, and seats may be empty.

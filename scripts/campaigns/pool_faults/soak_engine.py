@@ -56,6 +56,7 @@ class Soak:
         self._write()
 
     async def _feed(self) -> None:
+        from gaia.validator.utils.identities import JobId
         from gaia.validator.utils.ipc_types import WorkUnit
 
         while self.handed_out < self.settings["units"]:
@@ -63,7 +64,7 @@ class Soak:
             number = self.handed_out
             await self._keep_to_the_rate(number)
             unit = WorkUnit(
-                job_id=str(number),
+                job_id=JobId(str(number)),
                 handler="chaos.digest",
                 payload={"seed": 0, "number": number, "seconds": 0.0},
                 deadline_at=time.time() + _FAR_S,

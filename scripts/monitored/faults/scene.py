@@ -24,6 +24,7 @@ from monitored.alertmanager import Webhook
 from monitored.prometheus import Prometheus
 
 if TYPE_CHECKING:
+    from gaia.cli.runbooks.branch import Branch
     from gaia.localnet.view.watch import Progress
     from monitored.alertmanager import Arrival
 
@@ -144,6 +145,8 @@ class Fault:
     name: str
     alerts: Sequence[str]
     cause: Cause
+    branches: Sequence[Branch]
+    """Causes of which `gaia runbook` must find one, for each of the alerts."""
     seconds: float = 60.0
     """Time within which the alerts arrive, at patience 1."""
     is_standing: bool = False

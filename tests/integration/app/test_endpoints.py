@@ -171,6 +171,18 @@ def test_what_the_supervisor_counts_is_on_the_page_of_the_engine_once(start: Sta
     assert {"gaia_build_info", "gaia_child_up", "gaia_io_event_loop_lag_seconds"} <= set(families)
 
 
+def test_new_settings_change_the_digest_on_the_page(start: Start) -> None:
+    port = free_port()
+    supervised = serving(start, port, workers=0)
+    assert 'commit="c"' in ask(port, "/metrics").body
+
+    supervised.change(build={"version": "4.0.0", "commit": "d"})
+    assert supervised.process is not None
+    os.kill(supervised.process.pid, signal.SIGHUP)
+
+    until(lambda: 'commit="d"' in ask(port, "/metrics").body, "the new digest")
+
+
 def test_slow_client_of_the_supervisor_delays_no_child(start: Start) -> None:
     port = free_port()
     supervised = start(metrics_port=port, workers=0, settings={"crash": True}, crash_limit=1000)

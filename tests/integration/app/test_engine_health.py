@@ -48,9 +48,9 @@ async def test_migrated_database_lacks_no_migration_and_an_older_one_lacks_the_l
 ) -> None:
     last = read_migrations()[-1]
     async with database.transaction() as connection:
-        assert await missing_migrations(connection) == []
+        assert await missing_migrations(connection, read_migrations()) == []
         await connection.execute("DELETE FROM schema_migrations WHERE version = $1", last.version)
-        assert await missing_migrations(connection) == [last.name]
+        assert [each.name for each in await missing_migrations(connection, read_migrations())] == [last.name]
 
 
 async def test_schema_that_is_set_back_under_a_running_engine_is_found(

@@ -25,6 +25,7 @@ from gaia.cli.runbooks.branch import Branch
 from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.identities import WorkerId
 from tests.support.patience import patience
 
 Child = Callable[[str], "subprocess.Popen[bytes]"]
@@ -68,7 +69,8 @@ def child(tmp_path: Path) -> Iterator[Child]:
         assert process.stdout.readline() == b"ready\n"
         board_path(tmp_path).parent.mkdir(exist_ok=True)
         board = Board(
-            workers={"0.0": process.pid}, processes={"io_engine": process.pid, "chain_signer": process.pid}
+            workers={WorkerId("0.0"): process.pid},
+            processes={"io_engine": process.pid, "chain_signer": process.pid},
         )
         publish(board, board_path(tmp_path))
         return process

@@ -22,9 +22,8 @@ from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode, TransientError
 from tests.support.patience import patience
-from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, neurons
+from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, block_time_s, neurons
 
-_BLOCK_TIME_S = 0.05
 _RATE_LIMIT = 4
 
 
@@ -36,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def chain() -> AsyncIterator[LocalChain]:
-    chain = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S, weights_rate_limit=_RATE_LIMIT)
+    chain = LocalChain(neurons(), block_time_s=block_time_s(), weights_rate_limit=_RATE_LIMIT)
     yield chain
     await chain.stop()
 
@@ -152,7 +151,7 @@ async def test_weights_are_set_read_back_and_refused_when_set_again_too_soon(
 async def test_weights_can_be_set_on_a_chain_that_carries_an_earlier_one_on(
     signer: SignerProcess, client: SignerClient
 ) -> None:
-    later = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S, first_block=1_000_000)
+    later = LocalChain(neurons(), block_time_s=block_time_s(), first_block=1_000_000)
     signer.start(await later.start())
     landed = await client.set_weights([1], [65535], 0)
     await later.stop()
@@ -203,7 +202,7 @@ async def test_a_killed_signer_is_replaced_without_the_client_noticing_more_than
 async def test_the_signer_reconnects_after_the_node_was_away(
     signer: SignerProcess, client: SignerClient
 ) -> None:
-    first = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S)
+    first = LocalChain(neurons(), block_time_s=block_time_s())
     url = await first.start()
     signer.start(url)
     assert (await client.read_metagraph()).own_uid == 0
@@ -211,7 +210,7 @@ async def test_the_signer_reconnects_after_the_node_was_away(
     await first.stop()
     with pytest.raises(TransientError):
         await client.read_metagraph()
-    second = LocalChain(neurons(), block_time_s=_BLOCK_TIME_S)
+    second = LocalChain(neurons(), block_time_s=block_time_s())
     await second.start(port=int(url.rpartition(":")[2]))
 
     assert (await client.read_metagraph()).own_uid == 0

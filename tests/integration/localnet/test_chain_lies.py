@@ -27,7 +27,7 @@ from tests.integration.core.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 from tests.support.scored_run import record_scored_run
-from tests.support.subnet import NETUID, VALIDATOR, neurons
+from tests.support.subnet import NETUID, VALIDATOR, block_time_s, neurons
 
 NOW = datetime(2026, 4, 10, tzinfo=UTC)
 GET_METAGRAPH = "SubnetInfoRuntimeApi_get_metagraph"
@@ -46,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def chain() -> AsyncIterator[LocalChain]:
     # Epochs that no test outlives.
-    chain = LocalChain(neurons(), block_time_s=0.05, tempo=9999)
+    chain = LocalChain(neurons(), block_time_s=block_time_s(), tempo=9999)
     yield chain
     await chain.stop()
 
@@ -60,7 +60,7 @@ def signer(tmp_path: Path) -> Iterator[SignerProcess]:
 
 @pytest.fixture
 async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
-    client = SignerClient(signer.path, chain_timeout_s=20.0)
+    client = SignerClient(signer.path, chain_timeout_s=patience(20.0))
     yield client
     await client.close()
 
@@ -99,7 +99,7 @@ class Validator:
         self.running: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        await self.keeper.first(PATIENCE_S)
+        await self.keeper.first(patience(PATIENCE_S))
         self.running = asyncio.create_task(self.orchestrator.run(self.stop))
 
     async def end(self) -> None:
@@ -328,7 +328,7 @@ async def test_signer_killed_right_after_it_submitted_leaves_no_row_in_doubt(
 ) -> None:
     url = await chain.start()
     signer.start(url)
-    await validator.keeper.first(PATIENCE_S)
+    await validator.keeper.first(patience(PATIENCE_S))
 
     def kill_first(truth: Any) -> Any:
         signer.kill()
@@ -370,7 +370,7 @@ async def test_submission_that_outlasts_the_stop_is_settled_at_the_next_start(
     chain: LocalChain, signer: SignerProcess, validator: Validator, client: SignerClient
 ) -> None:
     signer.start(await chain.start())
-    await validator.keeper.first(PATIENCE_S)
+    await validator.keeper.first(patience(PATIENCE_S))
     submission = asyncio.create_task(validator.setter.set_if_due(NOW))
 
     def time_is_up(truth: Any) -> Any:

@@ -16,12 +16,12 @@ import pytest
 from websockets.asyncio.client import connect
 
 from gaia.localnet.chain.node import LocalChain
-from tests.support.subnet import neurons
+from tests.support.subnet import block_time_s, neurons
 
 
 @pytest.fixture
 async def chain() -> AsyncIterator[LocalChain]:
-    chain = LocalChain(neurons(), block_time_s=0.05)
+    chain = LocalChain(neurons(), block_time_s=block_time_s())
     yield chain
     await chain.stop()
 

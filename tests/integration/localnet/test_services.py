@@ -40,7 +40,7 @@ async def test_services_come_up_find_each_other_and_stop(tmp_path: Path) -> None
         subnet.check()
         assert subnet.settings is not None
         reading = await read_chain(subnet.settings.chain_endpoint, NETUID)
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=patience(5.0)) as client:
             index = await client.get(
                 f"{subnet.settings.gfs_url}/gfs.20260325/00/atmos/gfs.t00z.pgrb2.1p00.f012.idx"
             )

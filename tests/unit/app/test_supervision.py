@@ -227,6 +227,21 @@ def test_orderly_end_fits_into_the_drain_timeout() -> None:
     assert slowest == pytest.approx(LIMITS.drain_timeout_s)
 
 
+def test_orderly_end_is_given_as_the_reason_of_each_stop() -> None:
+    commands = plan([a_child(Role.ENGINE)], [], {}, LIMITS, now=0)
+
+    assert [command.reason for command in commands if isinstance(command, Stop)] == ["stop requested"]
+
+
+def test_halt_brings_the_sentence_of_the_child_at_fault() -> None:
+    death = a_death(Role.SIGNER, exit_code=ExitCode.HOTKEY_MISSING, sentence="X: is missing; make it.")
+
+    (command,) = plan([], [death], {Role.SIGNER: 1}, LIMITS, now=0)
+
+    assert isinstance(command, Halt)
+    assert command.sentence == "X: is missing; make it."
+
+
 def test_surplus_worker_is_stopped() -> None:
     children = [a_child(Role.WORKER), a_child(Role.WORKER, seat=1)]
 

@@ -24,7 +24,7 @@ from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt
 from gaia.validator.db.states import RunState, VectorState
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.identities import RunId
+from gaia.validator.utils.identities import RunId, WorkerId
 from tests.support.stored_rows import a_vector_row
 
 NOW = datetime(2026, 3, 26, 12, tzinfo=UTC)
@@ -107,13 +107,14 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
         endpoint="http://127.0.0.1:9090/metrics",
         samples=Samples(SAMPLES),
         endpoint_error="",
-        board=Board(workers={"0.1": ME}, processes=dict.fromkeys(roles, ME)),
+        board=Board(workers={WorkerId("0.1"): ME}, processes=dict.fromkeys(roles, ME)),
         processes={ME: psutil.Process()},
         heartbeat_age_s=0.5,
         cpu={ME: 0.1},
         blocked=[],
         rows=ROWS,
         database_error="",
+        rows_error="",
     )
 
 
@@ -142,9 +143,17 @@ def stored(**rows: object) -> Callable[[Facts], Facts]:
 def died(cause: str, role: str = "compute_worker") -> Callable[[Facts], Facts]:
     def change(facts: Facts) -> Facts:
         report = DeathReport(
-            role=role, worker="1.4", pid=1, exit_code=-9, cause=cause, at=time.time() - 60, lived_s=9.0
+            role=role,
+            worker=WorkerId("1.4"),
+            pid=1,
+            exit_code=-9,
+            cause=cause,
+            at=time.time() - 60,
+            lived_s=9.0,
         )
-        return replace(facts, board=Board(workers={"0.1": ME}, processes={"io_engine": ME}, deaths=[report]))
+        return replace(
+            facts, board=Board(workers={WorkerId("0.1"): ME}, processes={"io_engine": ME}, deaths=[report])
+        )
 
     return change
 
@@ -168,7 +177,7 @@ AWAITED = AwaitedRow(
     sets=3,
     retry_at=NOW + timedelta(hours=1),
     last_error="licence not accepted",
-    failures=3,
+    failures=1,
     missed_since=NOW,
 )
 CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
@@ -184,6 +193,12 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
         shared.DATABASE_AWAY,
         lambda facts: replace(facts, rows=None, database_error="database: gone"),
         "database: gone",
+    ),
+    (
+        "unreadable",
+        shared.UNREADABLE,
+        lambda facts: replace(facts, rows=None, rows_error="relation runs does not exist"),
+        "relation runs",
     ),
     ("no engine", shared.ENGINE_DOWN, without("io_engine"), "no living one"),
     ("no signer", shared.SIGNER_DOWN, without("chain_signer"), "no living one"),

@@ -83,7 +83,11 @@ def test_exchanged_key_decrypts() -> None:
     assert sessions.decrypt(CALLER, Fernet(base64.b64encode(key)).encrypt(b"hello")) == b"hello"
 
 
-@pytest.mark.parametrize("text", ["!", base64.b64encode(b"x" * 256).decode(), encrypted(b"short")])
+@pytest.mark.parametrize(
+    "text",
+    ["!", base64.b64encode(b"x" * 256).decode(), encrypted(b"short")],
+    ids=["no base64", "not encrypted", "of another length"],
+)
 def test_key_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(RefusedError) as refusal:
         Sessions(RSA_KEY).exchange(CALLER, text)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gaia.validator.utils import ipc_types
 from gaia.validator.utils.errors import MinerFault
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import (
     Ack,
     Failure,
@@ -21,9 +22,11 @@ from gaia.validator.utils.ipc_types import (
     encode_frame,
 )
 
+A = JobId("a")
+
 
 def a_unit(payload: dict[str, Any] | None = None) -> WorkUnit:
-    return WorkUnit(job_id="a", handler="weather.score.day1", payload=payload or {}, deadline_at=9.5)
+    return WorkUnit(job_id=A, handler="weather.score.day1", payload=payload or {}, deadline_at=9.5)
 
 
 @given(st.lists(st.integers(0, 70_000), min_size=1, max_size=5), st.integers(1, 40_000))
@@ -41,8 +44,8 @@ def test_frames_of_any_size_survive_being_cut_anywhere(sizes: list[int], cut: in
 
 def test_messages_of_one_stream_keep_their_types() -> None:
     messages = [
-        Hello(seat=1, incarnation=2, pid=3, holding="a", attempt=1),
-        ResultUnit(job_id="a", attempt=1, value={"rmse": 1.0}),
+        Hello(seat=1, incarnation=2, pid=3, holding=A, attempt=1),
+        ResultUnit(job_id=A, attempt=1, value={"rmse": 1.0}),
         LeaveRequest(reason="max_jobs"),
     ]
 
@@ -53,7 +56,7 @@ def test_messages_of_one_stream_keep_their_types() -> None:
 
 def test_message_of_another_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="ack"):
-        FrameReader(ToEngine).feed(encode_frame(Ack(job_id="a", attempt=1)))
+        FrameReader(ToEngine).feed(encode_frame(Ack(job_id=A, attempt=1)))
 
 
 def test_frame_that_claims_to_be_too_long_is_refused_before_it_is_read() -> None:
@@ -69,11 +72,11 @@ def test_message_that_is_too_long_is_refused_by_its_sender(monkeypatch: pytest.M
 
 
 def test_successful_result_unwraps_to_its_value() -> None:
-    assert ResultUnit(job_id="a", attempt=1, value={"rmse": 1.0}).unwrap() == {"rmse": 1.0}
+    assert ResultUnit(job_id=A, attempt=1, value={"rmse": 1.0}).unwrap() == {"rmse": 1.0}
 
 
 def test_failed_result_unwraps_to_the_error_it_carries() -> None:
-    result = ResultUnit(job_id="a", attempt=1, failure=Failure.of(MinerFault("swapped")))
+    result = ResultUnit(job_id=A, attempt=1, failure=Failure.of(MinerFault("swapped")))
 
     with pytest.raises(MinerFault, match="swapped"):
         result.unwrap()

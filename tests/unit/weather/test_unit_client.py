@@ -40,7 +40,7 @@ async def test_a_unit_has_its_handler_deadline_priority_and_name() -> None:
 
     assert pool.units == [
         WorkUnit(
-            job_id="overlaps/1",
+            job_id=JOB,
             handler="weather.copies.overlaps",
             payload={"hotkeys": ["5A"], "products": []},
             deadline_at=1030.0,

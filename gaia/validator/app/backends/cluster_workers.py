@@ -19,6 +19,7 @@ from gaia.validator.app.pool.job_events import (
     WorkerLeaving,
     WorkerReady,
 )
+from gaia.validator.utils.identities import WorkerId
 
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
@@ -60,7 +61,7 @@ class Attempt:
 class Member:
     """One process of the cluster, under its name in the ledger."""
 
-    name: str
+    name: WorkerId
     """Unique name, because an address may be reused and the ledger needs one name per process."""
     address: str
     attempt: Attempt | None = None
@@ -101,7 +102,7 @@ class Workers:
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._numbers = count(1)
-        self._members: dict[str, Member] = {}
+        self._members: dict[WorkerId, Member] = {}
         """Name -> worker, for each that the ledger knows."""
         self._at: dict[str, Member] = {}
         """Address -> worker, for those whose process may still exist."""
@@ -126,7 +127,7 @@ class Workers:
         """Number of workers with an attempt, usable or not."""
         return [member for member in self._members.values() if member.attempt is not None]
 
-    def member(self, name: str) -> Member:
+    def member(self, name: WorkerId) -> Member:
         """Return the worker that the ledger knows under `name`."""
         return self._members[name]
 
@@ -134,7 +135,7 @@ class Workers:
         """Let the ledger use the worker at `address`."""
         member = self._at.get(address)
         if member is None:
-            member = self._at[address] = Member(f"{address}#{next(self._numbers)}", address)
+            member = self._at[address] = Member(WorkerId(f"{address}#{next(self._numbers)}"), address)
             self._members[member.name] = member
         if member.is_usable or member.is_condemned:
             return
@@ -180,7 +181,7 @@ class Workers:
         """Withdraw every worker, because nothing is known about any."""
         self.keep_only(set(), set())
 
-    def dismiss(self, name: str) -> None:
+    def dismiss(self, name: WorkerId) -> None:
         """Forget a worker that has left without a unit."""
         self._forget(self._members[name])
         self._tell(WorkerDisconnected(name))

@@ -19,6 +19,7 @@ from gaia.validator.utils.errors import ExitCode
 
 if TYPE_CHECKING:
     from gaia.validator.app.children.spawning import ChildHandle
+    from gaia.validator.utils.identities import WorkerId
 
 _PUBLISHED_DEATHS = 32
 
@@ -95,7 +96,7 @@ class Deaths:
 
     def board(self, living: Iterable[ChildHandle]) -> Board:
         """Return the board: living processes, restarts, and the last reports."""
-        workers: dict[str, int] = {}
+        workers: dict[WorkerId, int] = {}
         processes: dict[str, int] = {}
         for one in living:
             if one.child.role is Role.WORKER:

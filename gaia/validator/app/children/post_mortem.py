@@ -12,6 +12,7 @@ from gaia.validator.app.meeting.lease_book import last_held
 from gaia.validator.app.meeting.rendezvous import DeathReport
 from gaia.validator.app.meeting.stack_dumps import dump_path
 from gaia.validator.app.supervision import FORK_SERVER_DIED, Role
+from gaia.validator.utils.identities import JobId
 
 if TYPE_CHECKING:
     from gaia.validator.app.children.spawning import ChildHandle
@@ -40,7 +41,7 @@ def examine(seated: ChildHandle, exit_code: int, lived_s: float, data_dir: Path)
         at=time.time(),
         lived_s=round(lived_s, 3),
         private_mib=round(facts.private_mib, 1),
-        unit=last_held(rendezvous.lease_book_path(data_dir), worker) if worker and exit_code else "",
+        unit=last_held(rendezvous.lease_book_path(data_dir), worker) if worker and exit_code else JobId(""),
         stack=_take_stack(rendezvous.stack_path(data_dir, worker)) if worker else "",
     )
 

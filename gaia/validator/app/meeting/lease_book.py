@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gaia.validator.utils.files import put_file
+from gaia.validator.utils.identities import JobId, WorkerId
 
 _SLOT = struct.Struct("=BxH4xdd40s192s")
 _SLOTS = 512
@@ -24,8 +25,8 @@ _FORGET_AFTER_S = 86_400.0
 class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A unit that was assigned to a worker and is not answered."""
 
-    worker: str
-    job_id: str
+    worker: WorkerId
+    job_id: JobId
     attempt: int
     started_at: float
     """Unix seconds, like `deadline_at`."""
@@ -35,7 +36,7 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Crash(msgspec.Struct, frozen=True, kw_only=True):
     """The death of a worker while it held the unit."""
 
-    worker: str
+    worker: WorkerId
     attempt: int
     at: float
     cause: str = ""
@@ -66,7 +67,7 @@ class CrashHistory(msgspec.Struct, frozen=True, kw_only=True):
             deaths=(*self.deaths, crash)[-_MOST_DEATHS:],
         )
 
-    def explained(self, worker: str, cause: str, *, blames_unit: bool) -> CrashHistory:
+    def explained(self, worker: WorkerId, cause: str, *, blames_unit: bool) -> CrashHistory:
         """Return the history with the cause of death of `worker`, which is reported later."""
         deaths = tuple(
             msgspec.structs.replace(told, cause=cause, blames_unit=blames_unit)
@@ -108,7 +109,7 @@ class LeaseBook:
         self._histories = _read_histories(self._histories_path)
 
     @property
-    def crash_histories(self) -> dict[str, CrashHistory]:
+    def crash_histories(self) -> dict[JobId, CrashHistory]:
         """Job id -> its crash history, for crashes of the last day."""
         return dict(self._histories)
 
@@ -116,7 +117,7 @@ class LeaseBook:
         """Return every lease that neither an answer nor a death has ended."""
         return [held for _, held in self._read(_HELD)]
 
-    def lease(self, worker: str, job_id: str, attempt: int, deadline_at: float) -> None:
+    def lease(self, worker: WorkerId, job_id: JobId, attempt: int, deadline_at: float) -> None:
         """Note that `worker` is about to be assigned a unit, in place of any earlier one."""
         name = job_id.encode()
         if len(name) > 192:
@@ -134,20 +135,20 @@ class LeaseBook:
         )
         self._memory[start] = _HELD
 
-    def release(self, worker: str) -> None:
+    def release(self, worker: WorkerId) -> None:
         """Note that `worker` has answered."""
         slot = self._slots.get(worker)
         if slot is not None:
             self._memory[slot * _SLOT.size] = _WAS_HELD
 
-    def bury(self, worker: str) -> None:
+    def bury(self, worker: WorkerId) -> None:
         """Note that `worker` is dead; its last job can still be read for a while."""
         slot = self._slots.pop(worker, None)
         if slot is not None:
             self._memory[slot * _SLOT.size] = _WAS_HELD
             self._free.append(slot)
 
-    def record_crashes(self, job_id: str, history: CrashHistory | None) -> None:
+    def record_crashes(self, job_id: JobId, history: CrashHistory | None) -> None:
         """Store the crash history of a job, in place of any earlier; None deletes it."""
         self._histories.pop(job_id, None)
         if history is not None:
@@ -164,14 +165,14 @@ class LeaseBook:
         return [(index, held) for index, held in _slots(self._memory, states)]
 
 
-def last_held(path: Path, worker: str) -> str:
+def last_held(path: Path, worker: WorkerId) -> JobId:
     """Return the job that `worker` holds or last held; "" if none is known."""
     try:
         memory = path.read_bytes()
     except OSError:
-        return ""
+        return JobId("")
     found = [held for _, held in _slots(memory, (_HELD, _WAS_HELD)) if held.worker == worker]
-    return max(found, key=lambda held: held.started_at).job_id if found else ""
+    return max(found, key=lambda held: held.started_at).job_id if found else JobId("")
 
 
 def discard(path: Path) -> None:
@@ -186,8 +187,8 @@ def _slots(memory: mmap.mmap | bytes, states: tuple[int, ...]) -> list[tuple[int
             continue
         _, attempt, started_at, deadline_at, worker, job_id = _SLOT.unpack_from(memory, index * _SLOT.size)
         holding = Holding(
-            worker=worker.rstrip(b"\0").decode(),
-            job_id=job_id.rstrip(b"\0").decode(),
+            worker=WorkerId(worker.rstrip(b"\0").decode()),
+            job_id=JobId(job_id.rstrip(b"\0").decode()),
             attempt=attempt,
             started_at=started_at,
             deadline_at=deadline_at,
@@ -196,9 +197,9 @@ def _slots(memory: mmap.mmap | bytes, states: tuple[int, ...]) -> list[tuple[int
     return found
 
 
-def _read_histories(path: Path) -> dict[str, CrashHistory]:
+def _read_histories(path: Path) -> dict[JobId, CrashHistory]:
     try:
-        histories = msgspec.msgpack.decode(path.read_bytes(), type=dict[str, CrashHistory])
+        histories = msgspec.msgpack.decode(path.read_bytes(), type=dict[JobId, CrashHistory])
     except (FileNotFoundError, msgspec.MsgspecError):
         return {}
     oldest = time.time() - _FORGET_AFTER_S

@@ -16,7 +16,7 @@ import msgspec
 
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.files import put_file
-from gaia.validator.utils.identities import WorkerId
+from gaia.validator.utils.identities import JobId, WorkerId
 
 # AF_UNIX allows 107 bytes.
 _LONGEST_PATH_BYTES = 100
@@ -30,7 +30,7 @@ class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
     """How a child ended, as the Supervisor found out."""
 
     role: str
-    worker: str = ""
+    worker: WorkerId = WorkerId("")
     """Name of a compute worker: "<seat>.<incarnation>"."""
     pid: int
     exit_code: int
@@ -44,7 +44,7 @@ class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
     lived_s: float
     private_mib: float = 0.0
     """Private memory when it was last measured."""
-    unit: str = ""
+    unit: JobId = JobId("")
     """Job that it held or last held."""
     stack: str = ""
     """Its last Python stack, innermost call first, if it could write one."""
@@ -61,7 +61,7 @@ class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The living processes, as the Supervisor knows them; rewritten at each change."""
 
-    workers: dict[str, int] = {}
+    workers: dict[WorkerId, int] = {}
     """"<seat>.<incarnation>" -> pid of each compute worker."""
     processes: dict[str, int] = {}
     """Role -> pid of each other child."""

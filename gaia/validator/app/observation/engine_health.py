@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gaia.tasks.defined_tasks.base import GaiaTask
 from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check
-from gaia.validator.core.database_setup import missing_migrations
+from gaia.validator.core.database_setup import missing_migrations, read_migrations
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
@@ -98,16 +98,17 @@ class EngineHealth:
 
     async def ask(self, database: Database) -> None:
         """Ask the database at regular intervals whether it answers with our schema, until cancelled."""
+        known = read_migrations()
         while True:
             try:
                 async with database.transaction() as connection:
-                    missing = await missing_migrations(connection)
+                    missing = await missing_migrations(connection, known)
             except GaiaError as error:
                 self._database.failed(str(error))
             else:
                 self._database.succeeded()
                 if missing:
-                    self._schema.failed(f"{len(missing)} migrations are missing, such as {missing[0]}")
+                    self._schema.failed(f"{len(missing)} migrations are missing, such as {missing[0].name}")
                 else:
                     self._schema.succeeded()
             await asyncio.sleep(_ASK_DATABASE_S)

@@ -54,7 +54,8 @@ class PublicState:
         selector: selectors.BaseSelector,
         data_dir: Path,
     ) -> None:
-        self._build = build
+        self.build = build
+        """Labels of ``gaia_build_info``; new settings change them."""
         self._see = see
         self._selector = selector
         self._heartbeat = rendezvous.heartbeat_path(data_dir)
@@ -101,7 +102,7 @@ class PublicState:
         self._measured_at = time.monotonic()
         family = self._see()
         self._accounts.look(family)
-        self._text = exposition(self._build, family, self._accounts)
+        self._text = exposition(self.build, family, self._accounts)
         try:
             put_file(self._page, self._text)
         except OSError as error:

@@ -107,14 +107,14 @@ class ComputePool:
         """Run a unit and return its result; see `Scheduler.dispatch_and_wait`."""
         self._met: set[WorkerConnection] = set()
         """All open connections, identified or not."""
-        self._connections: dict[str, WorkerConnection] = {}
-        self._owed: dict[str, Acknowledge] = {}
+        self._connections: dict[WorkerId, WorkerConnection] = {}
+        self._owed: dict[WorkerId, Acknowledge] = {}
         """Worker -> acknowledgement to send at the next tick, unless its next unit makes that needless."""
-        self._dying: dict[str, int] = {}
+        self._dying: dict[WorkerId, int] = {}
         """Worker -> pidfd, for each disconnected worker whose process may live."""
-        self._reported: dict[str, DeathReport] = {}
+        self._reported: dict[WorkerId, DeathReport] = {}
         """Worker -> its death report, until the ledger gets it."""
-        self._seen_reports: dict[str, None] = {}
+        self._seen_reports: dict[WorkerId, None] = {}
         """Workers whose death report is read, oldest first."""
         self._server: asyncio.AbstractServer | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -203,14 +203,14 @@ class ComputePool:
         """Note an open connection that is not identified yet."""
         self._met.add(connection)
 
-    def expects(self, worker: str, pid: int) -> bool | None:
+    def expects(self, worker: WorkerId, pid: int) -> bool | None:
         """Return whether the board has this process under this name; None if it does not list the name yet."""
         board = self._board.read()
         if board is None:
             return True  # there is no Supervisor
         return board.workers[worker] == pid if worker in board.workers else None
 
-    def join(self, worker: str, connection: WorkerConnection) -> None:
+    def join(self, worker: WorkerId, connection: WorkerConnection) -> None:
         """Use `connection` for `worker`, in place of any earlier one."""
         earlier = self._connections.get(worker)
         self._connections[worker] = connection
@@ -218,7 +218,7 @@ class ComputePool:
         if earlier is not None:
             earlier.close()
 
-    def leave(self, worker: str, connection: WorkerConnection, pidfd: int) -> None:
+    def leave(self, worker: WorkerId, connection: WorkerConnection, pidfd: int) -> None:
         """Note that the connection ended; `pidfd`, which the pool closes, tells whether the process lives."""
         self._met.discard(connection)
         if pidfd < 0:
@@ -237,20 +237,20 @@ class ComputePool:
         else:
             asyncio.get_running_loop().add_reader(pidfd, self._on_death, worker)
 
-    def answered(self, worker: str, result: ResultUnit) -> None:
+    def answered(self, worker: WorkerId, result: ResultUnit) -> None:
         """Process the answer of a worker."""
         if self._book is not None:
             # Before anything else, because its next unit is noted in the same slot.
             self._book.release(worker)
         self.tell(Finished(worker, result))
 
-    def _stop_watching(self, worker: str) -> None:
+    def _stop_watching(self, worker: WorkerId) -> None:
         pidfd = self._dying.pop(worker, None)
         if pidfd is not None:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
 
-    def _on_death(self, worker: str, patience_s: float = _REPORT_PATIENCE_S) -> None:
+    def _on_death(self, worker: WorkerId, patience_s: float = _REPORT_PATIENCE_S) -> None:
         """Tell the ledger of a death; if the verdict depends on the cause, await the Supervisor's report."""
         self._stop_watching(worker)
         self._read_reports()
@@ -263,7 +263,7 @@ class ComputePool:
             return
         self._bury(worker, report)
 
-    def _bury(self, worker: str, report: DeathReport | None) -> None:
+    def _bury(self, worker: WorkerId, report: DeathReport | None) -> None:
         if self._book is not None:
             self._book.bury(worker)
         self.tell(WorkerDied(worker, _cause_of(report) if report is not None else None))
@@ -302,7 +302,7 @@ class ComputePool:
                 if self._book is not None:
                     self._book.record_crashes(job_id, history)
 
-    def _assign(self, worker: str, unit: WorkUnit) -> None:
+    def _assign(self, worker: WorkerId, unit: WorkUnit) -> None:
         try:
             frame = encode_frame(unit)
         except (TypeError, ValueError) as error:
@@ -318,12 +318,12 @@ class ComputePool:
             worker, owed = self._owed.popitem()
             self._send(worker, encode_frame(Ack(job_id=owed.job_id, attempt=owed.attempt)))
 
-    def _send(self, worker: str, frame: bytes) -> None:
+    def _send(self, worker: WorkerId, frame: bytes) -> None:
         connection = self._connections.get(worker)
         if connection is not None:
             connection.send(frame)
 
-    def _kill(self, worker: str) -> None:
+    def _kill(self, worker: WorkerId) -> None:
         connection = self._connections.get(worker)
         if connection is not None:
             connection.kill()

@@ -10,6 +10,7 @@ from gaia.validator.app.pool.job_states import WorkerState
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.job_records import PoolRecord
+    from gaia.validator.utils.identities import JobId, WorkerId
 
 
 class InconsistentRecord(Exception):
@@ -74,7 +75,7 @@ def _faults_of_jobs(record: PoolRecord) -> Iterator[str]:
         yield from _faults_of_holder(record, job_id, job)
 
 
-def _faults_of_holder(record: PoolRecord, job_id: str, job: Job) -> Iterator[str]:
+def _faults_of_holder(record: PoolRecord, job_id: JobId, job: Job) -> Iterator[str]:
     holder = job.holder
     if holder is None:
         return
@@ -103,7 +104,7 @@ def _faults_of_indexes(record: PoolRecord) -> Iterator[str]:
         yield f"{record.waiting} jobs wait, and {record.idle} workers are idle"
 
 
-def _in_state(record: PoolRecord, state: WorkerState) -> dict[str, Worker]:
+def _in_state(record: PoolRecord, state: WorkerState) -> dict[WorkerId, Worker]:
     return {name: worker for name, worker in record.workers.items() if worker.state is state}
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from gaia.validator.app.meeting.lease_book import CrashHistory
 from gaia.validator.app.pool.job_states import JobState, WorkerState
+from gaia.validator.utils.identities import JobId, WorkerId
 from gaia.validator.utils.ipc_types import CANARY, WorkUnit
 
 NEVER = float("-inf")
@@ -14,7 +15,7 @@ NEVER = float("-inf")
 class Lease(msgspec.Struct, gc=False, eq=False):
     """Unit that a worker holds."""
 
-    job_id: str | None
+    job_id: JobId | None
     """Job of the unit; None once no caller wants the answer of this attempt."""
     attempt: int
     deadline_at: float
@@ -28,7 +29,7 @@ class Lease(msgspec.Struct, gc=False, eq=False):
 class Worker(msgspec.Struct, gc=False, eq=False):
     """Record of one worker."""
 
-    name: str
+    name: WorkerId
     """Opaque name of one process."""
     seat: str
     """Seat, which a worker shares with its successors."""
@@ -75,4 +76,6 @@ class Job(msgspec.Struct, gc=False, eq=False):
 
 def canary_for(worker: Worker, deadline_at: float) -> WorkUnit:
     """Return the unit that shows whether an idle worker still works; it belongs to no job."""
-    return WorkUnit(job_id=f"{CANARY}/{worker.name}", handler=CANARY, payload={}, deadline_at=deadline_at)
+    return WorkUnit(
+        job_id=JobId(f"{CANARY}/{worker.name}"), handler=CANARY, payload={}, deadline_at=deadline_at
+    )

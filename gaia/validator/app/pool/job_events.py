@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
+from gaia.validator.utils.identities import JobId, WorkerId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 
 
@@ -17,13 +18,13 @@ class Submitted(msgspec.Struct, frozen=True, gc=False):
 class Cancelled(msgspec.Struct, frozen=True, gc=False):
     """The last caller of the job has left."""
 
-    job_id: str
+    job_id: JobId
 
 
 class WorkerReady(msgspec.Struct, frozen=True, gc=False):
     """A worker has connected and holds nothing."""
 
-    worker: str
+    worker: WorkerId
     seat: str = ""
     """Seat, which a worker shares with its successors; empty: it has its own."""
 
@@ -31,8 +32,8 @@ class WorkerReady(msgspec.Struct, frozen=True, gc=False):
 class WorkerHolding(msgspec.Struct, frozen=True, gc=False):
     """A worker has reconnected, and is about to send the result that it still holds."""
 
-    worker: str
-    job_id: str
+    worker: WorkerId
+    job_id: JobId
     attempt: int
     seat: str = ""
     """As in `WorkerReady`."""
@@ -41,20 +42,20 @@ class WorkerHolding(msgspec.Struct, frozen=True, gc=False):
 class WorkerLeaving(msgspec.Struct, frozen=True, gc=False):
     """A worker asks to leave."""
 
-    worker: str
+    worker: WorkerId
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """A worker has answered; it holds nothing now."""
 
-    worker: str
+    worker: WorkerId
     result: ResultUnit
 
 
 class WorkerDisconnected(msgspec.Struct, frozen=True, gc=False):
     """A worker's connection ended; the worker may live, and then keeps its unit."""
 
-    worker: str
+    worker: WorkerId
 
 
 class DeathCause(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +71,7 @@ class DeathCause(msgspec.Struct, frozen=True, gc=False):
 class WorkerDied(msgspec.Struct, frozen=True, gc=False):
     """A worker's process has ended; the event is repeated once the cause is known."""
 
-    worker: str
+    worker: WorkerId
     cause: DeathCause | None = None
 
 
@@ -83,7 +84,7 @@ class Inherited(msgspec.Struct, frozen=True, gc=False):
 class Tick(msgspec.Struct, frozen=True, gc=False):
     """Time has passed; `living` names the living workers; None: unknown."""
 
-    living: frozenset[str] | None = None
+    living: frozenset[WorkerId] | None = None
 
 
 Event = (
@@ -103,7 +104,7 @@ Event = (
 class Assign(msgspec.Struct, frozen=True, gc=False):
     """Send the unit to the worker."""
 
-    worker: str
+    worker: WorkerId
     unit: WorkUnit
 
 
@@ -116,35 +117,35 @@ class Resolve(msgspec.Struct, frozen=True, gc=False):
 class Acknowledge(msgspec.Struct, frozen=True, gc=False):
     """Tell the worker that it may drop this result; an `Assign` to it implies the same."""
 
-    worker: str
-    job_id: str
+    worker: WorkerId
+    job_id: JobId
     attempt: int
 
 
 class Dismiss(msgspec.Struct, frozen=True, gc=False):
     """Tell the worker that it may end; it holds nothing."""
 
-    worker: str
+    worker: WorkerId
 
 
 class Kill(msgspec.Struct, frozen=True, gc=False):
     """Kill the worker's process."""
 
-    worker: str
+    worker: WorkerId
     reason: str
 
 
 class Quarantine(msgspec.Struct, frozen=True, gc=False):
     """Report that the job crashed too many workers; a separate `Resolve` answers its callers."""
 
-    job_id: str
+    job_id: JobId
     crashes: int
 
 
 class Remember(msgspec.Struct, frozen=True, gc=False):
     """Store the crash history of the job before the next command is executed; None: delete it."""
 
-    job_id: str
+    job_id: JobId
     history: CrashHistory | None
 
 

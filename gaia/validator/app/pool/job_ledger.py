@@ -74,6 +74,7 @@ from gaia.validator.app.pool.job_records import PoolRecord
 from gaia.validator.utils.errors import DeadlineExceeded, QuarantinedError
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.identities import JobId, WorkerId
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 _NEARLY_S = 1.0
@@ -110,7 +111,7 @@ class JobLedger(PoolRecord):
         keep_s: float = 3600.0,
         canary_interval_s: float = 0.0,
         canary_timeout_s: float = 5.0,
-        crash_histories: Mapping[str, CrashHistory] | None = None,
+        crash_histories: Mapping[JobId, CrashHistory] | None = None,
     ) -> None:
         super().__init__(dict(crash_histories or {}), keep_s)
         self.crash_limit = crash_limit
@@ -127,7 +128,7 @@ class JobLedger(PoolRecord):
         patience_s = 2 * self.canary_interval_s + self.canary_timeout_s
         return self._seats(now, patience_s if self.canary_interval_s else None)
 
-    def wants_report(self, name: str, now: float) -> bool:
+    def wants_report(self, name: WorkerId, now: float) -> bool:
         """Return whether the verdict on its unit depends on the cause of death of worker `name`."""
         worker = self.workers.get(name)
         lease = worker.lease if worker is not None else None
@@ -180,7 +181,7 @@ class JobLedger(PoolRecord):
                 commands += self._tick(living, now)
         return commands
 
-    def _tick(self, living: frozenset[str] | None, now: float) -> list[Command]:
+    def _tick(self, living: frozenset[WorkerId] | None, now: float) -> list[Command]:
         commands = self._expire(now)
         commands += [self._condemn(worker, reason) for worker, reason in self._overdue(now)]
         if living is not None:
@@ -213,7 +214,7 @@ class JobLedger(PoolRecord):
         self._enqueue(job, unit)
         return []
 
-    def _finish(self, name: str, result: ResultUnit, now: float) -> list[Command]:
+    def _finish(self, name: WorkerId, result: ResultUnit, now: float) -> list[Command]:
         worker = self.workers.get(name)
         if worker is None or not worker.is_connected:
             return []  # its death was noticed before its last message was read
@@ -243,7 +244,7 @@ class JobLedger(PoolRecord):
         commands += assigned
         return commands
 
-    def _leave(self, name: str) -> list[Command]:
+    def _leave(self, name: WorkerId) -> list[Command]:
         worker = self.workers.get(name)
         if worker is None or not worker.is_connected:
             return []
@@ -261,7 +262,7 @@ class JobLedger(PoolRecord):
         self.idle_workers[worker.name] = worker
         return []
 
-    def _bury(self, name: str, cause: DeathCause | None, now: float) -> list[Command]:
+    def _bury(self, name: WorkerId, cause: DeathCause | None, now: float) -> list[Command]:
         worker = self.workers.pop(name, None)
         self.idle_workers.pop(name, None)
         self.holders.pop(name, None)
@@ -299,7 +300,7 @@ class JobLedger(PoolRecord):
         verdict = Resolve(failed(unit, _quarantined(unit, history), history.tries - 1))
         return [Quarantine(unit.job_id, history.crashes), verdict]
 
-    def _explain(self, name: str, cause: DeathCause | None) -> list[Command]:
+    def _explain(self, name: WorkerId, cause: DeathCause | None) -> list[Command]:
         """Add the cause to a death that is already counted."""
         explained = self.crashes.explain(name, cause) if cause is not None else None
         if explained is None:
@@ -310,7 +311,7 @@ class JobLedger(PoolRecord):
             job.history = history
         return [self._remember(job_id, history)]
 
-    def _remember(self, job_id: str, history: CrashHistory | None) -> Remember:
+    def _remember(self, job_id: JobId, history: CrashHistory | None) -> Remember:
         self.crashes.put(job_id, history)
         return Remember(job_id, history)
 
@@ -326,7 +327,7 @@ class JobLedger(PoolRecord):
                 commands.append(Resolve(failed(job.unit, error, job.history.tries)))
         return commands
 
-    def _give_up(self, job_id: str, reason: str) -> list[Command]:
+    def _give_up(self, job_id: JobId, reason: str) -> list[Command]:
         """End a job; kill the worker that has it, because nothing else stops native code."""
         job = self.jobs.get(job_id)
         if job is None or job.unit is None:

@@ -12,6 +12,7 @@ from gaia.validator.app.pool.job_states import JobState, WorkerState
 
 if TYPE_CHECKING:
     from gaia.validator.app.meeting.lease_book import CrashHistory, Holding
+    from gaia.validator.utils.identities import JobId, WorkerId
     from gaia.validator.utils.ipc_types import WorkUnit
 
 _MOST_STALE = 1024
@@ -36,16 +37,16 @@ class PoolRecord:
         "workers",
     )
 
-    def __init__(self, crash_histories: dict[str, CrashHistory], keep_s: float) -> None:
-        self.workers: dict[str, Worker] = {}
-        self.idle_workers: dict[str, Worker] = {}
+    def __init__(self, crash_histories: dict[JobId, CrashHistory], keep_s: float) -> None:
+        self.workers: dict[WorkerId, Worker] = {}
+        self.idle_workers: dict[WorkerId, Worker] = {}
         """Workers that can take a unit now; the one that became free last is at the end, and is used first."""
-        self.holders: dict[str, Worker] = {}
+        self.holders: dict[WorkerId, Worker] = {}
         """Workers with a lease, connected or not."""
-        self.jobs: dict[str, Job] = {}
-        self.queue: list[tuple[int, int, str]] = []
+        self.jobs: dict[JobId, Job] = {}
+        self.queue: list[tuple[int, int, JobId]] = []
         """Heap of (priority, order, job id); entries of jobs that no longer wait are skipped."""
-        self.deadlines: list[tuple[float, int, str]] = []
+        self.deadlines: list[tuple[float, int, JobId]] = []
         """Heap of (deadline, order, job id); entries of resolved jobs are skipped."""
         self.waiting = 0
         """Number of jobs that no worker has."""
@@ -64,7 +65,7 @@ class PoolRecord:
         return len(self.idle_workers)
 
     @property
-    def away(self) -> frozenset[str]:
+    def away(self) -> frozenset[WorkerId]:
         """Workers that hold a unit or are condemned but are not connected; the caller checks whether they live."""
         return frozenset(
             worker.name
@@ -72,12 +73,12 @@ class PoolRecord:
             if not worker.is_connected and (worker.lease is not None or worker.is_condemned)
         )
 
-    def worker_state(self, name: str) -> WorkerState:
+    def worker_state(self, name: WorkerId) -> WorkerState:
         """Return the state of a worker."""
         worker = self.workers.get(name)
         return WorkerState.ABSENT if worker is None else worker.state
 
-    def job_state(self, job_id: str) -> JobState:
+    def job_state(self, job_id: JobId) -> JobState:
         """Return the state of a job."""
         job = self.jobs.get(job_id)
         if job_id in self.kept.results:
@@ -98,7 +99,7 @@ class PoolRecord:
                 healthy.add(worker.seat)
         return len(healthy)
 
-    def _known(self, name: str) -> Worker:
+    def _known(self, name: WorkerId) -> Worker:
         """Return the entry of a worker; add it if there is none."""
         worker = self.workers.get(name)
         if worker is None:
@@ -111,7 +112,7 @@ class PoolRecord:
         if not is_known and worker.lease is None:
             del self.workers[worker.name]
 
-    def _arrive(self, name: str, seat: str) -> Worker:
+    def _arrive(self, name: WorkerId, seat: str) -> Worker:
         worker = self._known(name)
         worker.seat = seat or name
         worker.is_connected = True
@@ -120,7 +121,7 @@ class PoolRecord:
         worker.silent_since = None
         return worker
 
-    def _depart(self, name: str) -> None:
+    def _depart(self, name: WorkerId) -> None:
         worker = self.workers.get(name)
         if worker is not None:
             self.idle_workers.pop(name, None)
@@ -173,7 +174,7 @@ class PoolRecord:
         else:
             lease.job_id = None
 
-    def _adopt(self, worker: Worker, job_id: str, attempt: int) -> None:
+    def _adopt(self, worker: Worker, job_id: JobId, attempt: int) -> None:
         """Accept what a connecting worker says it holds, because only its connection broke."""
         self.idle_workers.pop(worker.name, None)
         lease = worker.lease
@@ -199,11 +200,13 @@ class PoolRecord:
         if lease is None:
             return
         self._end_lease(worker)
-        job = self.jobs.get(lease.job_id) if lease.job_id is not None else None
+        if lease.job_id is None:
+            return
+        job = self.jobs.get(lease.job_id)
         if job is None:
             return
         if job.unit is None:
-            del self.jobs[str(lease.job_id)]
+            del self.jobs[lease.job_id]
         else:
             self._enqueue(job, job.unit)
 
@@ -213,7 +216,7 @@ class PoolRecord:
         self.deadlines = [entry for entry in self.deadlines if entry[1] in orders]
         heapq.heapify(self.deadlines)
 
-    def _note_living(self, living: frozenset[str], now: float) -> None:
+    def _note_living(self, living: frozenset[WorkerId], now: float) -> None:
         """Note since when each worker has lived without a connection; forget those that have ended."""
         for worker in list(self.workers.values()):
             if worker.silent_since is not None and worker.name not in living:

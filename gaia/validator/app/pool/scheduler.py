@@ -30,6 +30,7 @@ from gaia.validator.utils.log_context import unbound
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import JobQueue
+    from gaia.validator.utils.identities import JobId
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 
 log = structlog.get_logger(__name__)
@@ -75,7 +76,7 @@ class Scheduler:
         self._admitted = 0
         """Number of submitters that have room but have not submitted yet."""
         self._order = count()
-        self._waiters: dict[str, list[asyncio.Future[ResultUnit]]] = {}
+        self._waiters: dict[JobId, list[asyncio.Future[ResultUnit]]] = {}
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._is_closed = False

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from gaia.validator.app.pool.job_events import Event, WorkerHolding, WorkerLeaving, WorkerReady
-from gaia.validator.utils.identities import worker_id
+from gaia.validator.utils.identities import WorkerId, worker_id
 from gaia.validator.utils.ipc_types import (
     FrameReader,
     Hello,
@@ -36,7 +36,7 @@ _PATIENCE_S = 5.0
 class Host(Protocol):
     """Interface of the pool for connections."""
 
-    def expects(self, worker: str, pid: int) -> bool | None:
+    def expects(self, worker: WorkerId, pid: int) -> bool | None:
         """Return whether the board has this process under this name; None if it does not list the name yet."""
         ...
 
@@ -44,15 +44,15 @@ class Host(Protocol):
         """Note an open connection that is not identified yet."""
         ...
 
-    def join(self, worker: str, connection: WorkerConnection) -> None:
+    def join(self, worker: WorkerId, connection: WorkerConnection) -> None:
         """Use `connection` for `worker`, in place of any earlier one."""
         ...
 
-    def leave(self, worker: str, connection: WorkerConnection, pidfd: int) -> None:
+    def leave(self, worker: WorkerId, connection: WorkerConnection, pidfd: int) -> None:
         """Note that the connection ended; the host closes `pidfd`. `worker` is "" if it was never identified."""
         ...
 
-    def answered(self, worker: str, result: ResultUnit) -> None:
+    def answered(self, worker: WorkerId, result: ResultUnit) -> None:
         """Process the answer of a worker."""
         ...
 
@@ -71,7 +71,7 @@ class WorkerConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._pid = 0
         self._pidfd = -1
-        self._worker = ""
+        self._worker = WorkerId("")
         self._deferred: list[ToEngine] | None = None
         """Messages that arrived before the board named the worker; None if the board is not awaited."""
         self.sandbox_level = 0
@@ -151,7 +151,7 @@ class WorkerConnection(asyncio.Protocol):
             return
         self._admit(worker, hello)
 
-    def _admit(self, worker: str, hello: Hello) -> None:
+    def _admit(self, worker: WorkerId, hello: Hello) -> None:
         self._worker = worker
         self.sandbox_level = hello.sandbox
         self._host.join(worker, self)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from gaia.validator.core.background.seldom import Seldom
 from gaia.validator.db import observations
 from gaia.validator.db.observations import RoleMemory
 from gaia.validator.utils.identities import WorkerId
@@ -27,6 +28,7 @@ _WORTHWHILE_BYTES = 64 * _MIB
 """Private memory below which a worker is not worth replacing; a new one needs nearly as much."""
 _REGROWN_BYTES = 64 * _MIB
 """Growth since memory was last freed without which freeing it again is useless."""
+_TOLD_EVERY_S = 900.0
 
 
 class RetiresWorkers(Protocol):
@@ -122,9 +124,10 @@ class MemoryKeeper:
         self._available_bytes = available
         self._wall_clock = wall_clock
         self._freed_to_bytes = 0
+        self._seldom = Seldom(_TOLD_EVERY_S, wall_clock)
 
     async def memory_snapshot_taker(self) -> None:
-        """Store the memory of the processes of each role, and log it.
+        """Store the memory of the processes of each role, and log it each quarter of an hour.
 
         Raises
         ------
@@ -147,7 +150,8 @@ class MemoryKeeper:
 
         await self._database.run(store)
         private_mib = {role.role: round(role.private_bytes / _MIB) for role in taken}
-        log.info("memory_snapshot", available_mib=self._available_bytes() // _MIB, private_mib=private_mib)
+        tell = log.info if self._seldom.is_due() else log.debug
+        tell("memory_snapshot", available_mib=self._available_bytes() // _MIB, private_mib=private_mib)
 
     async def aggressive_memory_cleanup(self) -> None:
         """Free memory if this process or the machine has too little; else do nothing."""

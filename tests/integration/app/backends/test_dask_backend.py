@@ -20,6 +20,7 @@ from gaia.validator.app.backends.dask_backend import DaskBackend
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.settings.pool import PoolSettings
 from tests.support.backends import HANDLERS, DaskCluster, eventually, lines_in, lines_of
 from tests.support.builders import a_unit
@@ -154,7 +155,7 @@ async def test_worker_that_is_retired_is_lost_without_blame(
             busy = list((await operator.scheduler.identity())["workers"])
             await operator.retire_workers(busy, close_workers=True)
         await eventually(lambda: pool.queue_depth == 1, "the unit to come back")
-        (death,) = ledger.crashes.by_job["job"].deaths
+        (death,) = ledger.crashes.by_job[JobId("job")].deaths
         cluster.add_workers("--nworkers", "1")
         await lines_in(started, 2)
         gate.touch()

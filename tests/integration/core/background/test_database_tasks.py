@@ -20,6 +20,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.observations import DatabaseSnapshot, MemoryAt
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 from gaia.validator.utils.settings.background import BackgroundSettings
 from tests.support.patience import patience
@@ -114,7 +115,7 @@ async def test_monitor_sees_who_works_who_waits_and_who_leaves_a_transaction_ope
     assert latest.commits > 0
     assert latest.answer_s > 0
     (line,) = logs
-    assert (line["event"], line["log_level"], line["waiting"]) == ("database_activity", "info", 1)
+    assert (line["event"], line["waiting"]) == ("database_activity", 1)
 
 
 async def test_transaction_that_stays_open_is_warned_of_once(world: World) -> None:
@@ -128,8 +129,19 @@ async def test_transaction_that_stays_open_is_warned_of_once(world: World) -> No
                 world.stats._process_activity_snapshot(sessions, counters, 0.001)
             )
 
-    assert [line["log_level"] for line in logs] == ["warning", "info", "info", "warning"]
+    assert [line["log_level"] for line in logs] == ["warning", "info", "debug", "warning"]
     assert [one.longest_transaction_s for one in await world.snapshots()] == [90.0, 90.0, 0.0, 90.0]
+
+
+async def test_snapshots_of_a_quarter_of_an_hour_make_one_line_each(world: World) -> None:
+    with capture_logs() as logs:
+        for _ in range(4):
+            await world.stats.database_monitor()
+            await world.memory.memory_snapshot_taker()
+            world.now += timedelta(minutes=5)
+
+    told = [line["event"] for line in logs if line["log_level"] == "info"]
+    assert told == ["database_activity", "memory_snapshot"] * 2
 
 
 async def test_snapshots_are_kept_for_the_days_of_the_setting(world: World) -> None:
@@ -186,10 +198,12 @@ async def test_history_without_two_snapshots_is_not_drawn(world: World) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        ResultUnit(job_id="a", attempt=1, value={"png": b"GIF89a"}),
-        ResultUnit(job_id="a", attempt=1, value={"png": PNG + bytes(17 << 20)}),
-        ResultUnit(job_id="a", attempt=1, value={}),
-        ResultUnit(job_id="a", attempt=1, failure=Failure(error_type="OwnFailure", message="no memory")),
+        ResultUnit(job_id=JobId("a"), attempt=1, value={"png": b"GIF89a"}),
+        ResultUnit(job_id=JobId("a"), attempt=1, value={"png": PNG + bytes(17 << 20)}),
+        ResultUnit(job_id=JobId("a"), attempt=1, value={}),
+        ResultUnit(
+            job_id=JobId("a"), attempt=1, failure=Failure(error_type="OwnFailure", message="no memory")
+        ),
     ],
 )
 async def test_answer_that_is_no_picture_is_a_failure_and_replaces_none(

@@ -11,6 +11,7 @@ from gaia.validator.app.backends.cluster_workers import Attempt, Workers
 from gaia.validator.app.pool.job_events import Assign, Dismiss, Kill
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.builders import a_unit
 from tests.support.job_queues import answer_of
@@ -48,7 +49,8 @@ class Cluster:
             each for each in self.workers.holders if each.attempt and each.attempt.unit.job_id == name
         )
         assert holder.attempt is not None
-        self.workers.answered(holder, ResultUnit(job_id=name, attempt=holder.attempt.unit.attempt, value={}))
+        unit = holder.attempt.unit
+        self.workers.answered(holder, ResultUnit(job_id=unit.job_id, attempt=unit.attempt, value={}))
 
     async def lose(self, address: str, *, is_expected: bool = False, is_at_it: bool = True) -> None:
         """Remove the worker at `address`, and take in what became of its attempt."""
@@ -100,7 +102,7 @@ async def test_worker_that_left_in_good_order_or_without_the_unit_blames_nobody(
 
     await cluster.lose(ADDRESS, is_expected=is_expected, is_at_it=is_at_it)
 
-    assert cluster.ledger.crashes.by_job["job"].crashes == 0
+    assert cluster.ledger.crashes.by_job[JobId("job")].crashes == 0
     assert cluster.ledger.waiting == 1
 
 

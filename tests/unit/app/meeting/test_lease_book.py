@@ -11,8 +11,11 @@ import pytest
 
 from gaia.validator.app.meeting.heartbeat import Heart, last_beat
 from gaia.validator.app.meeting.lease_book import Crash, CrashHistory, LeaseBook, discard, last_held
+from gaia.validator.utils.identities import JobId, worker_id
 
 NEVER = 4e9
+A, B = map(JobId, "ab")
+FIRST, SECOND, THIRD = (worker_id(0, number) for number in (1, 2, 3))
 
 
 @pytest.fixture
@@ -22,13 +25,13 @@ def path(tmp_path: Path) -> Path:
 
 def test_lease_is_read_by_the_next_engine_until_it_is_released(path: Path) -> None:
     book = LeaseBook(path)
-    book.lease("0.1", "day1/réunion", 2, NEVER)
-    book.lease("1.2", "other", 1, NEVER)
+    book.lease(FIRST, JobId("day1/réunion"), 2, NEVER)
+    book.lease(SECOND, B, 1, NEVER)
 
-    book.release("1.2")
+    book.release(SECOND)
 
     (held,) = LeaseBook(path).holdings()
-    assert (held.worker, held.job_id, held.attempt, held.deadline_at) == ("0.1", "day1/réunion", 2, NEVER)
+    assert (held.worker, held.job_id, held.attempt, held.deadline_at) == (FIRST, "day1/réunion", 2, NEVER)
 
 
 def test_lease_outlives_a_process_that_is_killed_in_the_next_instruction(path: Path) -> None:
@@ -45,57 +48,57 @@ def test_lease_outlives_a_process_that_is_killed_in_the_next_instruction(path: P
 
 def test_next_lease_of_a_worker_takes_the_place_of_the_last(path: Path) -> None:
     book = LeaseBook(path)
-    for job_id in ("a", "b"):
-        book.lease("0.1", job_id, 1, NEVER)
+    for job_id in (A, B):
+        book.lease(FIRST, job_id, 1, NEVER)
 
     assert [held.job_id for held in book.holdings()] == ["b"]
 
 
 def test_what_a_dead_worker_held_last_can_still_be_read(path: Path) -> None:
     book = LeaseBook(path)
-    book.lease("0.1", "a", 1, NEVER)
+    book.lease(FIRST, A, 1, NEVER)
 
-    book.bury("0.1")
-    book.lease("0.2", "b", 1, NEVER)
+    book.bury(FIRST)
+    book.lease(SECOND, B, 1, NEVER)
 
-    assert last_held(path, "0.1") == "a"
-    assert last_held(path, "0.2") == "b"
-    assert last_held(path, "0.3") == ""
-    assert [held.worker for held in book.holdings()] == ["0.2"]
+    assert last_held(path, FIRST) == "a"
+    assert last_held(path, SECOND) == "b"
+    assert last_held(path, THIRD) == ""
+    assert [held.worker for held in book.holdings()] == [SECOND]
 
 
 def test_places_of_the_dead_are_used_again_without_end(path: Path) -> None:
     book = LeaseBook(path)
     for number in range(5000):
-        book.lease(f"0.{number}", "a", 1, NEVER)
-        book.bury(f"0.{number}")
+        book.lease(worker_id(0, number), A, 1, NEVER)
+        book.bury(worker_id(0, number))
 
     assert book.holdings() == []
-    book.lease("0.5000", "a", 1, NEVER)
+    book.lease(FIRST, A, 1, NEVER)
     assert len(LeaseBook(path).holdings()) == 1
 
 
 def test_job_with_an_endless_name_is_not_booked(path: Path) -> None:
     book = LeaseBook(path)
 
-    book.lease("0.1", "x" * 193, 1, NEVER)
+    book.lease(FIRST, JobId("x" * 193), 1, NEVER)
 
     assert book.holdings() == []
 
 
 def test_stories_outlive_the_engine_and_the_leases(path: Path) -> None:
-    history = CrashHistory().with_crash(Crash(worker="0.1", attempt=1, at=NEVER, cause="memory"))
-    LeaseBook(path).record_crashes("a", history)
+    history = CrashHistory().with_crash(Crash(worker=FIRST, attempt=1, at=NEVER, cause="memory"))
+    LeaseBook(path).record_crashes(A, history)
 
     discard(path)
 
-    assert LeaseBook(path).crash_histories == {"a": history}
-    LeaseBook(path).record_crashes("a", None)
+    assert LeaseBook(path).crash_histories == {A: history}
+    LeaseBook(path).record_crashes(A, None)
     assert LeaseBook(path).crash_histories == {}
 
 
 def test_story_of_long_ago_is_forgotten(path: Path) -> None:
-    LeaseBook(path).record_crashes("a", CrashHistory().with_crash(Crash(worker="0.1", attempt=1, at=0.0)))
+    LeaseBook(path).record_crashes(A, CrashHistory().with_crash(Crash(worker=FIRST, attempt=1, at=0.0)))
 
     assert LeaseBook(path).crash_histories == {}
 
@@ -107,15 +110,15 @@ def test_damaged_stories_are_no_reason_not_to_start(path: Path) -> None:
 
 
 def test_death_that_was_told_is_not_told_again() -> None:
-    crash = Crash(worker="0.1", attempt=1, at=0.0)
+    crash = Crash(worker=FIRST, attempt=1, at=0.0)
 
     assert CrashHistory().with_crash(crash).with_crash(crash).crashes == 1
 
 
 def test_cause_that_acquits_the_unit_takes_the_crash_back() -> None:
-    history = CrashHistory().with_crash(Crash(worker="0.1", attempt=1, at=0.0))
+    history = CrashHistory().with_crash(Crash(worker=FIRST, attempt=1, at=0.0))
 
-    acquitted = history.explained("0.1", "its fork server died", blames_unit=False)
+    acquitted = history.explained(FIRST, "its fork server died", blames_unit=False)
 
     assert (acquitted.crashes, acquitted.tries) == (0, 1)
     assert str(acquitted) == "attempt 1: its fork server died"

@@ -13,6 +13,7 @@ import pytest
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.identities import worker_id
 
 
 def test_sockets_and_board_are_below_the_data_folder() -> None:
@@ -64,7 +65,7 @@ def test_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_board_is_read_as_it_was_published(tmp_path: Path) -> None:
-    board = Board(workers={"0.3": 17}, processes={"io_engine": 4}, restarts={"io_engine": 2})
+    board = Board(workers={worker_id(0, 3): 17}, processes={"io_engine": 4}, restarts={"io_engine": 2})
 
     rendezvous.publish(board, tmp_path / "board")
 
@@ -85,7 +86,7 @@ STACK = """Current thread 0x1 (most recent call first):
 def test_report_of_a_death_is_a_sentence_with_the_innermost_calls() -> None:
     report = DeathReport(
         role="compute_worker",
-        worker="0.1",
+        worker=worker_id(0, 1),
         pid=7,
         exit_code=-14,
         cause="deadline",

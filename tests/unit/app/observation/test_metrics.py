@@ -13,6 +13,7 @@ from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.metrics import REGISTRY
 from gaia.validator.utils.borders import UNFORESEEN, Party, border
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit
 from tests.support.builders import a_unit
 
@@ -140,7 +141,7 @@ def test_failed_unit_is_counted_under_an_error_of_the_closed_set(error_type: str
     failure = Failure(error_type=error_type, message="why")
 
     metrics.record_result(
-        a_unit(handler="weather.score.day1"), ResultUnit(job_id="job", attempt=1, failure=failure)
+        a_unit(handler="weather.score.day1"), ResultUnit(job_id=JobId("job"), attempt=1, failure=failure)
     )
 
     assert _sample("gaia_compute_job_failures_total", **labels) == before + 1
@@ -150,7 +151,7 @@ def test_unit_of_a_handler_outside_weather_is_counted_as_other() -> None:
     before = _sample("gaia_compute_job_duration_seconds_count", handler="other")
 
     metrics.record_result(
-        a_unit(handler="draw.history"), ResultUnit(job_id="job", attempt=1, value={}, wall_s=2.0)
+        a_unit(handler="draw.history"), ResultUnit(job_id=JobId("job"), attempt=1, value={}, wall_s=2.0)
     )
 
     assert _sample("gaia_compute_job_duration_seconds_count", handler="other") == before + 1

@@ -14,6 +14,7 @@ import pytest
 from gaia.validator.app.meeting.rendezvous import Board, publish
 from gaia.validator.app.observation.family import ROLES
 from gaia.validator.app.observation.processes import Descriptors, ProcessTable
+from gaia.validator.utils.identities import WorkerId
 
 Started = Callable[..., subprocess.Popen[bytes]]
 
@@ -90,7 +91,7 @@ def test_backends_count_as_postgres(board: Path, started: Started) -> None:
 
 
 def test_workers_are_summed_by_seat(board: Path, started: Started) -> None:
-    pids = {name: started(SLEEP).pid for name in ("0.3", "0.4", "1.5")}
+    pids = {WorkerId(name): started(SLEEP).pid for name in ("0.3", "0.4", "1.5")}
     publish(Board(workers=pids), board)
 
     look = _table(board).look()
@@ -105,7 +106,7 @@ def test_descriptors_are_those_of_the_process_that_has_most(board: Path, started
         "import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (99, 99))\nheld = [open('/dev/null') for _ in range(40)]\n"
         + SLEEP
     )
-    publish(Board(workers={"0.1": started(files).pid, "1.2": started(SLEEP).pid}), board)
+    publish(Board(workers={WorkerId("0.1"): started(files).pid, WorkerId("1.2"): started(SLEEP).pid}), board)
 
     workers = _table(board).look().descriptors["compute_worker"]
 

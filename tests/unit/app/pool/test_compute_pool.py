@@ -9,8 +9,9 @@ import msgspec
 
 from gaia.validator.app.meeting.rendezvous import Board, publish
 from gaia.validator.app.pool.job_events import Tick
+from gaia.validator.utils.identities import JobId, worker_id
 from gaia.validator.utils.ipc_types import Ack, Dismissed, Failure, LeaveRequest, ResultUnit, WorkUnit
-from tests.support.pool_meeting import Meeting, a_unit, an_answer, tell_death
+from tests.support.pool_meeting import FIRST, OTHER, A, B, Meeting, a_unit, an_answer, tell_death
 
 
 async def test_unit_goes_to_a_worker_and_its_result_comes_back(meeting: Meeting) -> None:
@@ -23,7 +24,7 @@ async def test_unit_goes_to_a_worker_and_its_result_comes_back(meeting: Meeting)
     assert (meeting.pool.workers, meeting.pool.busy, meeting.pool.queue_depth) == (1, 1, 0)
     worker.say(an_answer())
     assert await asked == an_answer()
-    assert await worker.hear() == Ack(job_id="a", attempt=1)
+    assert await worker.hear() == Ack(job_id=A, attempt=1)
     assert meeting.pool.busy == 0
     await worker.hang_up()
 
@@ -32,19 +33,19 @@ async def test_unit_that_follows_at_once_is_sent_in_place_of_an_acknowledgement(
     worker = await meeting.join()
 
     async def one_after_the_other() -> None:
-        await meeting.pool.dispatch_and_wait(a_unit("a"))
-        await meeting.pool.dispatch_and_wait(a_unit("b"))
+        await meeting.pool.dispatch_and_wait(a_unit(A))
+        await meeting.pool.dispatch_and_wait(a_unit(B))
 
     asking = asyncio.create_task(one_after_the_other())
     assert isinstance(await worker.hear(), WorkUnit)
-    worker.say(an_answer("a"))
+    worker.say(an_answer(A))
     heard = await worker.hear()
-    worker.say(an_answer("b"))
+    worker.say(an_answer(B))
     await asking
 
     assert isinstance(heard, WorkUnit)
-    assert heard.job_id == "b"
-    assert await worker.hear() == Ack(job_id="b", attempt=1)
+    assert heard.job_id == B
+    assert await worker.hear() == Ack(job_id=B, attempt=1)
     await worker.hang_up()
 
 
@@ -54,7 +55,7 @@ async def test_failure_is_a_result_and_not_raised(meeting: Meeting) -> None:
     await worker.hear()
 
     failure = Failure(error_type="MinerFault", message="forecast lacks 2t")
-    worker.say(ResultUnit(job_id="a", attempt=1, failure=failure))
+    worker.say(ResultUnit(job_id=A, attempt=1, failure=failure))
 
     assert (await asked).failure == failure
     await worker.hang_up()
@@ -95,8 +96,8 @@ async def test_unit_of_a_worker_that_dies_goes_to_another_and_is_quarantined_in_
         assert unit.attempt == attempt
         await worker.hang_up()
         # This process, which plays the worker, lives on: here the board alone tells.
-        dead = (f"{seat}.1" for seat in range(1, attempt + 1))
-        tell_death(meeting, *dead, living={f"{attempt + 1}.1": os.getpid()})
+        dead = (worker_id(seat, 1) for seat in range(1, attempt + 1))
+        tell_death(meeting, *dead, living={worker_id(attempt + 1, 1): os.getpid()})
 
     result = await asked
 
@@ -112,7 +113,7 @@ async def test_unit_of_a_worker_that_hangs_up_and_lives_waits_for_its_return(mee
     assert isinstance(await worker.hear(), WorkUnit)
 
     await worker.hang_up()
-    worker = await meeting.join(seat=1, holding="a", attempt=1)
+    worker = await meeting.join(seat=1, holding=A, attempt=1)
     worker.say(an_answer())
 
     assert await asked == an_answer()
@@ -125,15 +126,15 @@ async def test_next_engine_knows_who_holds_what_and_does_not_run_it_again(meetin
     worker = await meeting.join()
     asked = meeting.ask(a_unit())
     assert isinstance(await worker.hear(), WorkUnit)
-    publish(Board(workers={"0.1": os.getpid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+    publish(Board(workers={FIRST: os.getpid(), OTHER: os.getpid()}), meeting.path.parent / "board")
 
     successor = await meeting.replace_pool()
     asked.cancel()
     again = asyncio.create_task(successor.dispatch_and_wait(a_unit()))
     other = await meeting.join(seat=1)
-    successor.tell(Tick(frozenset({"0.1", "1.1"})))
+    successor.tell(Tick(frozenset({FIRST, OTHER})))
     assert (successor.busy, successor.queue_depth) == (1, 0)
-    returned = await meeting.join(holding="a", attempt=1)
+    returned = await meeting.join(holding=A, attempt=1)
     returned.say(an_answer())
 
     assert await again == an_answer()
@@ -145,7 +146,7 @@ async def test_next_engine_runs_again_what_a_dead_worker_held(meeting: Meeting) 
     worker = await meeting.join()
     asked = meeting.ask(a_unit())
     assert isinstance(await worker.hear(), WorkUnit)
-    tell_death(meeting, "0.1", living={"1.1": os.getpid()})
+    tell_death(meeting, FIRST, living={OTHER: os.getpid()})
 
     successor = await meeting.replace_pool()
     asked.cancel()
@@ -163,9 +164,9 @@ async def test_next_engine_runs_again_what_a_dead_worker_held(meeting: Meeting) 
 
 async def test_who_submits_more_than_the_queue_holds_waits_and_the_urgent_go_first(meeting: Meeting) -> None:
     meeting.pool.reconfigure(queue_limit=2, canary_interval_s=0.0)
-    asked = [meeting.ask(a_unit(f"job{number}")) for number in range(4)]
+    asked = [meeting.ask(a_unit(JobId(f"job{number}"))) for number in range(4)]
     await asyncio.sleep(0)
-    urgent = meeting.ask(msgspec.structs.replace(a_unit("urgent"), priority=1))
+    urgent = meeting.ask(msgspec.structs.replace(a_unit(JobId("urgent")), priority=1))
     await asyncio.sleep(0.01)
     assert meeting.pool.queue_depth == 2
 
@@ -185,10 +186,10 @@ async def test_who_submits_more_than_the_queue_holds_waits_and_the_urgent_go_fir
 
 async def test_unit_that_finds_no_room_before_its_deadline_fails(meeting: Meeting) -> None:
     meeting.pool.reconfigure(queue_limit=1, canary_interval_s=0.0)
-    asked = meeting.ask(a_unit("first"))
+    asked = meeting.ask(a_unit(A))
     await asyncio.sleep(0)
 
-    result = await meeting.pool.dispatch_and_wait(a_unit("second", timeout_s=0.05))
+    result = await meeting.pool.dispatch_and_wait(a_unit(B, timeout_s=0.05))
 
     assert result.failure is not None
     assert result.failure.error_type == "DeadlineExceeded"
@@ -197,9 +198,9 @@ async def test_unit_that_finds_no_room_before_its_deadline_fails(meeting: Meetin
 
 
 async def test_result_held_from_an_earlier_engine_is_acknowledged_and_used(meeting: Meeting) -> None:
-    worker = await meeting.join(holding="a", attempt=4)
+    worker = await meeting.join(holding=A, attempt=4)
     worker.say(an_answer(attempt=4))
-    assert await worker.hear() == Ack(job_id="a", attempt=4)
+    assert await worker.hear() == Ack(job_id=A, attempt=4)
 
     assert await meeting.pool.dispatch_and_wait(a_unit()) == an_answer(attempt=4)
     await worker.hang_up()
@@ -228,10 +229,10 @@ async def test_unit_that_cannot_be_sent_fails_and_the_worker_stays(meeting: Meet
 
     assert result.failure is not None
     assert result.failure.error_type == "TypeError"
-    assert await worker.hear() == Ack(job_id="a", attempt=1)
-    asked = meeting.ask(a_unit("b"))
+    assert await worker.hear() == Ack(job_id=A, attempt=1)
+    asked = meeting.ask(a_unit(B))
     assert isinstance(await worker.hear(), WorkUnit)
-    worker.say(an_answer("b"))
+    worker.say(an_answer(B))
     assert (await asked).succeeded
     await worker.hang_up()
 

@@ -25,7 +25,7 @@ from gaia.validator.utils.ipc_types import (
     encode_frame,
 )
 from tests.support.patience import patience
-from tests.support.pool_meeting import PATIENCE_S, Meeting, Worker, a_unit, an_answer
+from tests.support.pool_meeting import FIRST, OTHER, PATIENCE_S, A, Meeting, Worker, a_unit, an_answer
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ async def test_stranger_is_hung_up_on(meeting: Meeting, nonsense: bytes) -> None
 
 
 async def test_worker_under_the_name_of_another_is_hung_up_on(meeting: Meeting) -> None:
-    publish(Board(workers={"0.1": os.getppid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+    publish(Board(workers={FIRST: os.getppid(), OTHER: os.getpid()}), meeting.path.parent / "board")
 
     impostor, honest = await meeting.join(seat=0), await meeting.join(seat=1)
 
@@ -62,15 +62,15 @@ async def test_worker_under_the_name_of_another_is_hung_up_on(meeting: Meeting) 
 
 
 async def test_worker_that_the_board_does_not_name_yet_is_admitted_once_it_does(meeting: Meeting) -> None:
-    publish(Board(workers={"1.1": os.getpid()}), meeting.path.parent / "board")
-    early = await meeting.join(holding="a", attempt=1)
+    publish(Board(workers={OTHER: os.getpid()}), meeting.path.parent / "board")
+    early = await meeting.join(holding=A, attempt=1)
     early.say(an_answer(), LeaveRequest(reason="drain"))
     asked = meeting.ask(a_unit())
     other = await meeting.join(seat=1)
     assert isinstance(await other.hear(), WorkUnit)
     assert meeting.pool.workers == 1
 
-    publish(Board(workers={"0.1": os.getpid(), "1.1": os.getpid()}), meeting.path.parent / "board")
+    publish(Board(workers={FIRST: os.getpid(), OTHER: os.getpid()}), meeting.path.parent / "board")
 
     heard = {type(await early.hear()), type(await early.hear())}
     assert heard == {Ack, Dismissed}
@@ -141,7 +141,7 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "pool.sock"))
     silent = await asyncio.create_subprocess_exec("sleep", "60")
-    publish(Board(workers={"0.1": silent.pid}), tmp_path / "board")
+    publish(Board(workers={FIRST: silent.pid}), tmp_path / "board")
     pool = ComputePool(SimpleNamespace(unit_crash_limit=3, unit_timeout_s=0.01), tmp_path / "board")
 
     await pool.start(listener)
@@ -156,7 +156,7 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
 async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -> None:
     workers = await meeting.join(0), await meeting.join(1)
     assert [await worker.hear_all() for worker in workers] == [Welcome(), Welcome()]
-    names = sorted(meeting.pool._connections)
+    names: list[WorkerId] = sorted(meeting.pool._connections)
     publish(Board(workers={name: 2**22 + at for at, name in enumerate(names)}), meeting.path.parent / "board")
     before = meeting.pool.idle_workers()
     asked = meeting.ask(a_unit())
@@ -167,7 +167,7 @@ async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -
     assert before == {name: 2**22 + at for at, name in enumerate(names)}
     assert during == {name: pid for name, pid in before.items() if name != holder}
     # A cancelled unit would have its worker killed, which is this very process.
-    busy = workers[names.index(holder)]
+    busy = workers[names.index(WorkerId(holder))]
     assert isinstance(await busy.hear(), WorkUnit)
     busy.say(an_answer())
     await asked

@@ -10,17 +10,12 @@ from gaia.validator.app.pool.job_check import InconsistentRecord
 from gaia.validator.app.pool.job_entries import Worker
 from gaia.validator.app.pool.job_events import Event, Submitted, WorkerHolding, WorkerReady
 from gaia.validator.app.pool.job_ledger import JobLedger
-from gaia.validator.utils.ipc_types import WorkUnit
+from tests.support.ledger import A, B, W, X, a_unit
 
-
-def submitted(job_id: str) -> Submitted:
-    return Submitted(WorkUnit(job_id=job_id, handler="test.echo", payload={}, deadline_at=100.0))
-
-
-IDLE: list[Event] = [WorkerReady("w")]
-WAITING: list[Event] = [submitted("a")]
-LEASED: list[Event] = [WorkerReady("w"), submitted("a")]
-UNCLAIMED: list[Event] = [WorkerHolding("w", "a", 1)]
+IDLE: list[Event] = [WorkerReady(W)]
+WAITING: list[Event] = [Submitted(a_unit())]
+LEASED: list[Event] = [WorkerReady(W), Submitted(a_unit())]
+UNCLAIMED: list[Event] = [WorkerHolding(W, A, 1)]
 
 
 def a_ledger(history: list[Event]) -> JobLedger:
@@ -34,17 +29,17 @@ def a_ledger(history: list[Event]) -> JobLedger:
 def set_field(**fields: object) -> Callable[[JobLedger], None]:
     def damage(ledger: JobLedger) -> None:
         for name, value in fields.items():
-            setattr(ledger.workers["w"], name, value)
+            setattr(ledger.workers[W], name, value)
 
     return damage
 
 
 def other_holder(ledger: JobLedger) -> None:
-    ledger.jobs["a"].holder = Worker("x", "x")
+    ledger.jobs[A].holder = Worker(X, X)
 
 
 def other_entry(ledger: JobLedger) -> None:
-    ledger.idle_workers["w"] = Worker("w", "w")
+    ledger.idle_workers[W] = Worker(W, W)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +62,11 @@ def other_entry(ledger: JobLedger) -> None:
         (LEASED, lambda ledger: ledger.deadlines.clear(), "nothing will happen at the deadline of job a"),
         (WAITING, lambda ledger: ledger.queue.clear(), "job a waits outside the queue"),
         (WAITING, lambda ledger: setattr(ledger, "waiting", 2), "2 jobs are counted as waiting, and 1 wait"),
-        (WAITING, lambda ledger: ledger.jobs.update(b=ledger.jobs["a"]), "the entry of job b is that of a"),
-        (UNCLAIMED, lambda ledger: setattr(ledger.jobs["a"], "holder", None), "neither submitted nor found"),
+        (WAITING, lambda ledger: ledger.jobs.update({B: ledger.jobs[A]}), "the entry of job b is that of a"),
+        (UNCLAIMED, lambda ledger: setattr(ledger.jobs[A], "holder", None), "neither submitted nor found"),
         (
             IDLE,
-            lambda ledger: ledger.queue.append((1, 1, "a")),
+            lambda ledger: ledger.queue.append((1, 1, A)),
             "no job waits, and the queue holds 1 entries",
         ),
         (IDLE, lambda ledger: ledger.idle_workers.clear(), "worker w is not among the idle, wrongly"),

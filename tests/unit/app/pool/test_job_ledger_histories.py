@@ -29,6 +29,7 @@ from gaia.validator.app.pool.job_events import (
     WorkerReady,
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
+from gaia.validator.utils.identities import JobId, WorkerId, worker_id
 from gaia.validator.utils.ipc_types import CANARY, ResultUnit, WorkUnit
 
 CRASH_LIMIT = 3
@@ -45,18 +46,18 @@ class AnyHistory(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.births = self.jobs = 0
-        self.living: set[str] = set()
-        self.connected: set[str] = set()
-        self.leaving: set[str] = set()
-        self.doomed: set[str] = set()
-        self.holds: dict[str, WorkUnit] = {}
-        self.unexplained: list[str] = []
-        self.open: dict[str, WorkUnit] = {}
-        self.settled: list[str] = []
-        self.blamed: dict[str, int] = {}
-        self.runs: list[tuple[str, int]] = []
-        self.leases: dict[str, Holding] = {}
-        self.crash_histories: dict[str, CrashHistory] = {}
+        self.living: set[WorkerId] = set()
+        self.connected: set[WorkerId] = set()
+        self.leaving: set[WorkerId] = set()
+        self.doomed: set[WorkerId] = set()
+        self.holds: dict[WorkerId, WorkUnit] = {}
+        self.unexplained: list[WorkerId] = []
+        self.open: dict[JobId, WorkUnit] = {}
+        self.settled: list[JobId] = []
+        self.blamed: dict[JobId, int] = {}
+        self.runs: list[tuple[JobId, int]] = []
+        self.leases: dict[WorkerId, Holding] = {}
+        self.crash_histories: dict[JobId, CrashHistory] = {}
         self.found_engine()
 
     def found_engine(self) -> None:
@@ -101,7 +102,7 @@ class AnyHistory(RuleBasedStateMachine):
             case Acknowledge(worker, _, _):
                 assert worker in self.connected
 
-    def assign(self, worker: str, unit: WorkUnit) -> None:
+    def assign(self, worker: WorkerId, unit: WorkUnit) -> None:
         assert worker in self.connected
         assert worker not in self.holds, "two units for one worker"
         assert worker not in self.leaving, "a unit for a worker that leaves"
@@ -122,12 +123,12 @@ class AnyHistory(RuleBasedStateMachine):
             deadline_at=unit.deadline_at,
         )
 
-    def blame_what_it_holds(self, worker: str) -> None:
+    def blame_what_it_holds(self, worker: WorkerId) -> None:
         if worker in self.leases:
             job_id = self.leases[worker].job_id
             self.blamed[job_id] = self.blamed.get(job_id, 0) + 1
 
-    def end(self, worker: str) -> None:
+    def end(self, worker: WorkerId) -> None:
         for group in (self.living, self.connected, self.leaving, self.doomed):
             group.discard(worker)
         self.holds.pop(worker, None)
@@ -137,7 +138,7 @@ class AnyHistory(RuleBasedStateMachine):
     def submit(self, priority: int, patience: int) -> None:
         self.jobs += 1
         unit = WorkUnit(
-            job_id=f"job{self.jobs}",
+            job_id=JobId(f"job{self.jobs}"),
             handler="test.echo",
             payload={},
             priority=priority,
@@ -161,13 +162,13 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def be_born(self) -> None:
         self.births += 1
-        worker = f"{self.births % 3}.{self.births}"
+        worker = worker_id(self.births % 3, self.births)
         self.living.add(worker)
         self.connected.add(worker)
         self.tell(WorkerReady(worker))
 
-    def some_worker(self, data: st.DataObject) -> str:
-        return str(data.draw(st.sampled_from(sorted(self.living))))
+    def some_worker(self, data: st.DataObject) -> WorkerId:
+        return data.draw(st.sampled_from(sorted(self.living)))
 
     @precondition(lambda self: self.living)
     @rule(data=st.data())
@@ -223,7 +224,7 @@ class AnyHistory(RuleBasedStateMachine):
         """A worker that is busy with a unit does not see that the connection is gone; one with a result does."""
         self.come_back(data.draw(st.sampled_from(sorted(self.living - self.connected))))
 
-    def come_back(self, worker: str) -> None:
+    def come_back(self, worker: WorkerId) -> None:
         self.connected.add(worker)
         if worker in self.holds:
             unit = self.holds[worker]
@@ -312,12 +313,13 @@ class AnyHistory(RuleBasedStateMachine):
             self.blame_what_it_holds(worker)
             self.end(worker)
             self.tell(WorkerDied(worker))
-        self.living.add("9.last")
-        self.connected.add("9.last")
-        self.tell(WorkerReady("9.last"))
+        last = WorkerId("9.last")
+        self.living.add(last)
+        self.connected.add(last)
+        self.tell(WorkerReady(last))
         for _ in range(self.jobs + 2):
-            if unit := self.holds.pop("9.last", None):
-                self.tell(Finished("9.last", ResultUnit(job_id=unit.job_id, attempt=unit.attempt, value={})))
+            if unit := self.holds.pop(last, None):
+                self.tell(Finished(last, ResultUnit(job_id=unit.job_id, attempt=unit.attempt, value={})))
         assert not self.open, "lost"
         assert (self.ledger.waiting, self.ledger.busy) == (0, 0)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gaia.validator.app.pool.protocols import JobQueue
+from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import ResultUnit
 from tests.support.builders import a_unit
 from tests.support.job_queues import CRASH_LIMIT, QUEUES, Lease, Takers, settle
@@ -25,13 +26,13 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.takers = Takers(type(self).make_queue())
-        self.alive: dict[str, tuple[int, int]] = {}
+        self.alive: dict[JobId, tuple[int, int]] = {}
         """Priority and age of each job without an answer, held or not."""
-        self.held: dict[str, Lease] = {}
+        self.held: dict[JobId, Lease] = {}
         self.stale: list[Lease] = []
-        self.crashes: dict[str, int] = {}
-        self.callers: dict[str, asyncio.Task[ResultUnit]] = {}
-        self.expected: dict[str, str] = {}
+        self.crashes: dict[JobId, int] = {}
+        self.callers: dict[JobId, asyncio.Task[ResultUnit]] = {}
+        self.expected: dict[JobId, str] = {}
         self.count = 0
 
     def _settle(self) -> None:
@@ -40,7 +41,7 @@ class Histories(RuleBasedStateMachine):
     @rule(priority=st.integers(0, 3))
     def put(self, priority: int) -> None:
         self.count += 1
-        name = f"job{self.count}"
+        name = JobId(f"job{self.count}")
         self.callers[name] = self.loop.run_until_complete(self.takers.put(a_unit(name, priority=priority)))
         self.alive[name] = (priority, self.count)
 

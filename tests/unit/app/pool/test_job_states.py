@@ -32,10 +32,11 @@ from gaia.validator.app.pool.job_states import (
     JobState,
     WorkerState,
 )
+from gaia.validator.utils.identities import JobId, WorkerId
 from gaia.validator.utils.ipc_types import CANARY, Failure, ResultUnit, WorkUnit
 
-WORKERS = ("v", "w", "x")
-JOBS = ("a", "b", "c")
+WORKERS = tuple(map(WorkerId, "vwx"))
+JOBS = tuple(map(JobId, "abc"))
 HISTORIES, STEPS = 400, 120
 
 
@@ -54,7 +55,7 @@ TABLE = {
 }
 
 
-def a_unit(job_id: str, now: float, chance: random.Random) -> WorkUnit:
+def a_unit(job_id: JobId, now: float, chance: random.Random) -> WorkUnit:
     deadline_at = now + chance.choice((1.0, 8.0, 30.0))
     return WorkUnit(job_id=job_id, handler="test.echo", payload={}, deadline_at=deadline_at)
 
@@ -63,14 +64,18 @@ def a_cause(chance: random.Random) -> DeathCause | None:
     return chance.choice((None, DeathCause("deadline", is_deadline=True), DeathCause("memory")))
 
 
-def an_answer(ledger: JobLedger, worker: str, chance: random.Random) -> ResultUnit:
+def canary_of(worker: WorkerId) -> JobId:
+    return JobId(f"{CANARY}/{worker}")
+
+
+def an_answer(ledger: JobLedger, worker: WorkerId, chance: random.Random) -> ResultUnit:
     """Return what the worker was asked, most of the time; else something else."""
     entry = ledger.workers.get(worker)
     lease = entry.lease if entry is not None else None
     if lease is not None and lease.job_id is not None and chance.random() < 0.65:
         job_id, attempt = lease.job_id, lease.attempt
     else:
-        job_id, attempt = chance.choice((*JOBS, f"{CANARY}/{worker}")), chance.choice((1, 2))
+        job_id, attempt = chance.choice((*JOBS, canary_of(worker))), chance.choice((1, 2))
     if chance.random() < 0.3:
         failure = Failure(error_type="TransientError", message="busy")
         return ResultUnit(job_id=job_id, attempt=attempt, failure=failure)
@@ -80,7 +85,7 @@ def an_answer(ledger: JobLedger, worker: str, chance: random.Random) -> ResultUn
 def any_event(ledger: JobLedger, now: float, chance: random.Random) -> Event:
     """Return any event at all, even one that contradicts those before it."""
     worker, job_id, attempt = chance.choice(WORKERS), chance.choice(JOBS), chance.choice((1, 2))
-    held = chance.choice((job_id, job_id, job_id, f"{CANARY}/{worker}"))
+    held = chance.choice((job_id, job_id, job_id, canary_of(worker)))
     holding = Holding(worker=worker, job_id=held, attempt=attempt, started_at=0.0, deadline_at=now + 5.0)
     living = frozenset(name for name in WORKERS if chance.random() < 0.7)
     return chance.choice(

@@ -23,8 +23,12 @@ from gaia.validator.app.pool.job_events import (
 )
 from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
+from gaia.validator.utils.identities import JobId, WorkerId
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 from gaia.validator.utils.log_context import bound
+
+A, B, C = map(JobId, "abc")
+W, FAR = WorkerId("w"), WorkerId("tcp://10.0.0.1:4711")
 
 
 class NotedHands:
@@ -32,7 +36,7 @@ class NotedHands:
 
     def __init__(self) -> None:
         self.told: list[HandsCommand] = []
-        self.prompt: set[str] = set()
+        self.prompt: set[WorkerId] = set()
         self.ledger = JobLedger()
         self.scheduler = Scheduler(self.ledger, self)
 
@@ -46,7 +50,7 @@ class NotedHands:
         self.scheduler.tell(Finished(command.worker, an_answer(command.unit.job_id)))
 
 
-def a_unit(job_id: str = "a", *, priority: int = 100, timeout_s: float = 60.0) -> WorkUnit:
+def a_unit(job_id: JobId = A, *, priority: int = 100, timeout_s: float = 60.0) -> WorkUnit:
     return WorkUnit(
         job_id=job_id,
         handler="test.echo",
@@ -56,7 +60,7 @@ def a_unit(job_id: str = "a", *, priority: int = 100, timeout_s: float = 60.0) -
     )
 
 
-def an_answer(job_id: str = "a") -> ResultUnit:
+def an_answer(job_id: JobId = A) -> ResultUnit:
     return ResultUnit(job_id=job_id, attempt=1, value={"x": 1})
 
 
@@ -68,7 +72,7 @@ def hands() -> Iterator[NotedHands]:
 
 
 async def test_unit_goes_to_the_hands_and_its_result_to_every_caller(hands: NotedHands) -> None:
-    hands.scheduler.tell(WorkerReady("tcp://10.0.0.1:4711"))
+    hands.scheduler.tell(WorkerReady(FAR))
     callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
     await asyncio.sleep(0)
     (assign,) = hands.told
@@ -76,66 +80,68 @@ async def test_unit_goes_to_the_hands_and_its_result_to_every_caller(hands: Note
     hands.answer(assign)
 
     assert await asyncio.gather(*callers) == [an_answer(), an_answer()]
-    assert hands.told[1:] == [Acknowledge("tcp://10.0.0.1:4711", "a", 1)]
+    assert hands.told[1:] == [Acknowledge(FAR, A, 1)]
 
 
 async def test_event_told_while_another_is_handled_waits_for_its_turn(hands: NotedHands) -> None:
-    hands.prompt = {"w"}
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.prompt = {W}
+    hands.scheduler.tell(WorkerReady(W))
 
-    results = await asyncio.gather(*(hands.scheduler.dispatch_and_wait(a_unit(job_id)) for job_id in "abc"))
+    results = await asyncio.gather(
+        *(hands.scheduler.dispatch_and_wait(a_unit(job_id)) for job_id in (A, B, C))
+    )
 
-    assert [result.job_id for result in results] == ["a", "b", "c"]
+    assert [result.job_id for result in results] == [A, B, C]
     assert hands.ledger.idle == 1
 
 
 async def test_last_caller_that_is_cancelled_takes_its_unit_along(hands: NotedHands) -> None:
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.scheduler.tell(WorkerReady(W))
     callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
     await asyncio.sleep(0)
 
     for caller in callers:
-        assert Kill("w", "cancelled") not in hands.told
+        assert Kill(W, "cancelled") not in hands.told
         caller.cancel()
         await asyncio.gather(caller, return_exceptions=True)
 
-    assert hands.told[1:] == [Kill("w", "cancelled")]
+    assert hands.told[1:] == [Kill(W, "cancelled")]
 
 
 async def test_full_queue_blocks_submitters_and_admits_the_most_urgent_first(hands: NotedHands) -> None:
     hands.scheduler.limit_queue(1)
-    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(job_id))) for job_id in "ab"]
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(job_id))) for job_id in (A, B)]
     await asyncio.sleep(0)
-    callers.append(asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("urgent", priority=1))))
+    callers.append(asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(C, priority=1))))
     await asyncio.sleep(0)
     assert hands.ledger.waiting == 1
 
-    hands.prompt = {"w"}
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.prompt = {W}
+    hands.scheduler.tell(WorkerReady(W))
     await asyncio.gather(*callers)
 
     order = [command.unit.job_id for command in hands.told if isinstance(command, Assign)]
-    assert order == ["a", "urgent", "b"]
+    assert order == [A, C, B]
 
 
 async def test_higher_limit_admits_blocked_submitters(hands: NotedHands) -> None:
     hands.scheduler.limit_queue(1)
-    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(job_id))) for job_id in "ab"]
+    callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(job_id))) for job_id in (A, B)]
     await asyncio.sleep(0)
 
     hands.scheduler.limit_queue(2)
-    hands.prompt = {"w"}
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.prompt = {W}
+    hands.scheduler.tell(WorkerReady(W))
 
-    assert [result.job_id for result in await asyncio.gather(*callers)] == ["a", "b"]
+    assert [result.job_id for result in await asyncio.gather(*callers)] == [A, B]
 
 
 async def test_submitter_that_finds_no_room_before_its_deadline_gets_a_failure(hands: NotedHands) -> None:
     hands.scheduler.limit_queue(1)
-    first = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("first")))
+    first = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(A)))
     await asyncio.sleep(0)
 
-    result = await hands.scheduler.dispatch_and_wait(a_unit("second", timeout_s=0.02))
+    result = await hands.scheduler.dispatch_and_wait(a_unit(B, timeout_s=0.02))
 
     assert result.failure is not None
     assert result.failure.error_type == "DeadlineExceeded"
@@ -144,16 +150,16 @@ async def test_submitter_that_finds_no_room_before_its_deadline_gets_a_failure(h
 
 
 def test_closed_scheduler_ignores_events(hands: NotedHands) -> None:
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.scheduler.tell(WorkerReady(W))
     hands.scheduler.close()
 
-    hands.scheduler.tell(WorkerLeaving("w"))
+    hands.scheduler.tell(WorkerLeaving(W))
 
-    assert Dismiss("w") not in hands.told
+    assert Dismiss(W) not in hands.told
 
 
 async def test_result_is_undelivered_until_its_callers_have_taken_it(hands: NotedHands) -> None:
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.scheduler.tell(WorkerReady(W))
     callers = [asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit())) for _ in range(2)]
     await asyncio.sleep(0)
     waiting = hands.scheduler.undelivered
@@ -169,7 +175,7 @@ async def test_result_is_undelivered_until_its_callers_have_taken_it(hands: Note
 async def test_result_whose_caller_was_cancelled_in_the_same_turn_is_not_undelivered(
     hands: NotedHands,
 ) -> None:
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.scheduler.tell(WorkerReady(W))
     caller = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit()))
     await asyncio.sleep(0)
     (assign,) = hands.told
@@ -184,7 +190,7 @@ async def test_result_whose_caller_was_cancelled_in_the_same_turn_is_not_undeliv
 async def test_caller_that_was_cancelled_before_the_answer_has_no_undelivered_result(
     hands: NotedHands,
 ) -> None:
-    hands.scheduler.tell(WorkerReady("w"))
+    hands.scheduler.tell(WorkerReady(W))
     caller = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit()))
     await asyncio.sleep(0)
 
@@ -199,13 +205,13 @@ async def test_quarantine_of_one_unit_is_no_line_of_the_caller_of_another(
 ) -> None:
     """A death is told by whoever hears of it, such as a step that hands in its own unit."""
     configure_logging("INFO", "json")
-    poison = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit("poison")))
+    poison = asyncio.create_task(hands.scheduler.dispatch_and_wait(a_unit(JobId("poison"))))
     await asyncio.sleep(0)
 
     with bound(hotkey="5Innocent"):
         for number in range(3):
-            hands.scheduler.tell(WorkerReady(f"w{number}"))
-            hands.scheduler.tell(WorkerDied(f"w{number}"))
+            hands.scheduler.tell(WorkerReady(WorkerId(f"w{number}")))
+            hands.scheduler.tell(WorkerDied(WorkerId(f"w{number}")))
 
     assert (await poison).failure is not None
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]

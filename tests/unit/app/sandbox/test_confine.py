@@ -313,7 +313,9 @@ def test_handlers_are_granted_their_folders_and_no_secrets(tmp_path: Path) -> No
     granted = grant_for(str(tmp_path), HANDLERS)
 
     package = Path(gaia.__path__[0])
-    assert granted.write == tuple(str(tmp_path / name) for name in ("fields", "sketches", "products"))
+    assert granted.write == tuple(
+        str(tmp_path / name) for name in ("fields", "sketches", "products", "matplotlib")
+    )
     assert {str(tmp_path / name) for name in ("spool", "raw")} <= set(granted.read)
     assert str(package) in granted.read
     beside = {str(package.parent), str(tmp_path), str(Path.home()), "/", "/etc", "/proc", "/tmp"}

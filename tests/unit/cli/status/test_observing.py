@@ -26,6 +26,7 @@ from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.status.facts import Facts
 from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.utils.config import Settings
+from gaia.validator.utils.identities import WorkerId
 from tests.support.builders import a_metagraph, a_neuron
 from tests.support.repository import ROOT
 
@@ -95,7 +96,7 @@ def test_holder_of_the_folder_is_found_without_a_lock_of_our_own(data_dir: Path,
 
 def test_processes_on_the_board_are_counted_if_they_live(data_dir: Path, held: int) -> None:
     board = Board(
-        workers={"0.1": os.getpid(), "1.2": NOBODY},
+        workers={WorkerId("0.1"): os.getpid(), WorkerId("1.2"): NOBODY},
         processes={"io_engine": os.getpid(), "chain_signer": NOBODY},
         restarts={"compute_worker": 2, "io_engine": 1},
         deaths=[DeathReport(role="io_engine", pid=1, exit_code=-9, cause="signal 9", at=1.0, lived_s=2.0)],

@@ -250,7 +250,7 @@ async def test_the_metagraph_is_told_in_our_words() -> None:
     validator, miner = metagraph.neurons
     assert (validator.ip, validator.port, validator.stake, validator.validator_permit) == ("", 0, 2.5, True)
     assert (miner.ip, miner.port, miner.registered_at) == ("127.0.0.2", 8001, 2)
-    assert (metagraph.own_dividends, metagraph.own_emission) == (pytest.approx(0.2), 1.5)
+    assert [metagraph.own_dividends, metagraph.own_emission] == pytest.approx([0.2, 1.5])
 
 
 @pytest.mark.parametrize("column", [None, [], [1]])

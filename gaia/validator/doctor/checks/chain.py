@@ -1,0 +1,187 @@
+"""Checks of the chain: the node, the network behind it, and our place in the subnet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import Trouble, seen
+from gaia.validator.doctor.steps import do, run
+
+if TYPE_CHECKING:
+    from gaia.validator.doctor.facts import Facts
+
+FINNEY = "0x2f0555cc76fc2840a25a6ea3b9637146806f1f44b090c175ffde2a7e5ab36c03"
+"""Hash of the first block of Bittensor's main network."""
+_OLDEST_HEAD_S = 90.0
+_SLOW_S = 2.0
+_MIN_STAKE = 1000.0
+_SPEAKS_WS = "speaks ws, not wss"
+
+
+def _endpoint(facts: Facts) -> Finding:
+    settings = seen(facts.settings)
+    node = facts.node
+    if not isinstance(node, Trouble):
+        return ok(f"{settings.chain_endpoint} answers, block {node.block}")
+    if _SPEAKS_WS in node.words:
+        address = settings.chain_endpoint.replace("wss://", "ws://", 1)
+        return failure(node.words, facts.given.put("chain_endpoint", address))
+    steps = facts.given.unset("chain_endpoint")
+    return failure(node.words, *(steps or (do("look whether this machine reaches the internet"),)))
+
+
+def _network(facts: Facts) -> Finding:
+    node = seen(facts.node)
+    if node.genesis == FINNEY:
+        return ok("the node is on Bittensor's main network")
+    return warning(
+        f'the node is on the network "{node.chain}", not on Bittensor\'s main network',
+        *facts.given.unset("chain_endpoint"),
+    )
+
+
+def _head_age(facts: Facts) -> Finding:
+    node = seen(facts.node)
+    if node.time is None:
+        return skipped("the node does not tell the time of its newest block")
+    age_s = (node.asked_at - node.time).total_seconds()
+    if age_s > _OLDEST_HEAD_S:
+        return failure(
+            f"the node's newest block is {age_s:.0f} s old",
+            *(facts.given.unset("chain_endpoint") or (do("name another node in GAIA_CHAIN_ENDPOINT"),)),
+        )
+    return ok(f"the node's newest block is {max(age_s, 0.0):.0f} s old")
+
+
+def _synchronised(facts: Facts) -> Finding:
+    node = seen(facts.node)
+    if node.is_syncing:
+        return failure("the node still catches up with the chain", *facts.given.unset("chain_endpoint"))
+    if node.should_have_peers and not node.peers:
+        return failure("the node knows no other node", *facts.given.unset("chain_endpoint"))
+    return ok(f"the node follows the chain, with {node.peers} peers")
+
+
+def _latency(facts: Facts) -> Finding:
+    node = seen(facts.node)
+    if node.seconds > _SLOW_S:
+        return warning(
+            f"the node took {node.seconds:.1f} s for an answer",
+            do("name a node that is nearer in GAIA_CHAIN_ENDPOINT"),
+        )
+    return ok(f"the node answers within {node.seconds:.2f} s")
+
+
+def _subnet(facts: Facts) -> Finding:
+    settings = seen(facts.settings)
+    seen(facts.node)
+    if not isinstance(facts.subnet, Trouble):
+        return ok(f"subnet {settings.netuid} has {len(facts.subnet.neurons)} neurons")
+    if "does not exist" in facts.subnet.words:
+        return failure(facts.subnet.words, *facts.given.unset("netuid"))
+    return failure(
+        f"the metagraph cannot be read: {facts.subnet.words}", *facts.given.unset("chain_endpoint")
+    )
+
+
+def _registered(facts: Facts) -> Finding:
+    graph, wallet, settings = seen(facts.subnet), seen(facts.wallet), seen(facts.settings)
+    if not graph.own_hotkey:
+        return skipped("there is no hotkey")
+    if graph.own_uid is not None:
+        return ok(f"hotkey {graph.own_hotkey} is registered with uid {graph.own_uid}")
+    known = {neuron.hotkey for neuron in graph.neurons}
+    words = f"hotkey {graph.own_hotkey} is not registered on subnet {graph.netuid}"
+    other = next((name for name, address in wallet.hotkeys.items() if address in known), None)
+    if other is not None:
+        return failure(f"{words}, but {other} is", facts.given.put("wallet_hotkey", other))
+    return failure(
+        words,
+        run(
+            *("btcli", "subnets", "register", "--netuid", graph.netuid),
+            *("--wallet-name", settings.wallet_name, "--hotkey", settings.wallet_hotkey),
+        ),
+    )
+
+
+def _permit(facts: Facts) -> Finding:
+    graph = seen(facts.subnet)
+    if graph.own_uid is None:
+        return skipped("the hotkey is not registered")
+    own = graph.neurons[graph.own_uid]
+    if not own.validator_permit:
+        return warning(
+            f"uid {own.uid} has no validator permit, so its weights count for nothing",
+            run("btcli", "stake", "add", "--netuid", graph.netuid, "--hotkey", graph.own_hotkey),
+        )
+    return ok(f"uid {own.uid} has a validator permit")
+
+
+def _stake(facts: Facts) -> Finding:
+    graph = seen(facts.subnet)
+    if graph.own_uid is None:
+        return skipped("the hotkey is not registered")
+    amount = graph.neurons[graph.own_uid].stake
+    if amount < _MIN_STAKE:
+        return warning(
+            f"a stake of {amount:.0f} is below the {_MIN_STAKE:.0f} that weights need, and miners may refuse us",
+            run("btcli", "stake", "add", "--netuid", graph.netuid, "--hotkey", graph.own_hotkey),
+        )
+    return ok(f"the stake is {amount:.0f}")
+
+
+def _rate_limit(facts: Facts) -> Finding:
+    graph, settings = seen(facts.subnet), seen(facts.settings)
+    if settings.weights_interval_blocks < graph.weights_rate_limit:
+        return warning(
+            f"the chain accepts weights every {graph.weights_rate_limit} blocks,"
+            f" not every {settings.weights_interval_blocks}",
+            facts.given.put("weights_interval_blocks", graph.weights_rate_limit),
+        )
+    return ok(f"weights are set every {settings.weights_interval_blocks} blocks")
+
+
+def _activity(facts: Facts) -> Finding:
+    cutoff, settings = seen(facts.node).activity_cutoff, seen(facts.settings)
+    if cutoff is None:
+        return skipped("the chain tells no activity cutoff of this subnet")
+    if 2 * settings.weights_interval_blocks > cutoff:
+        return failure(
+            f"a validator without weights for {cutoff} blocks no longer counts,"
+            f" and one failure in {settings.weights_interval_blocks} blocks is enough",
+            *(
+                facts.given.unset("weights_interval_blocks")
+                if type(settings)().weights_interval_blocks * 2 <= cutoff
+                else (facts.given.put("weights_interval_blocks", max(1, cutoff // 3)),)
+            ),
+        )
+    return ok(f"a validator counts for {cutoff} blocks after its last weights")
+
+
+def _commit_reveal(facts: Facts) -> Finding:
+    if seen(facts.subnet).commit_reveal:
+        return warning(
+            "the subnet takes committed weights only, and this release sets plain weights",
+            do("wait for a release with commit-reveal, and run with GAIA_DRY_RUN=true until then"),
+        )
+    return ok("the subnet takes plain weights")
+
+
+_C = Group.CHAIN
+CHECKS = (
+    Check("chain", _C, "the node answers", "`GAIA_CHAIN_ENDPOINT`", _endpoint),
+    Check("network", _C, "the node is on Bittensor's main network", "`GAIA_CHAIN_ENDPOINT`", _network),
+    Check("head-age", _C, "age of the newest block", "another node", _head_age),
+    Check("node-synchronised", _C, "the node follows the chain", "another node", _synchronised),
+    Check("latency", _C, "time of the node's answers", "a nearer node", _latency),
+    Check("subnet", _C, "the subnet exists and can be read", "`GAIA_NETUID`", _subnet),
+    Check("registered", _C, "the hotkey is registered", "`GAIA_WALLET_HOTKEY`, `btcli`", _registered),
+    Check("permit", _C, "the hotkey has a validator permit", "`btcli stake add`", _permit),
+    Check("stake", _C, "the stake is enough for weights", "`btcli stake add`", _stake),
+    Check(
+        "rate-limit", _C, "our interval, against the chain's", "`GAIA_WEIGHTS_INTERVAL_BLOCKS`", _rate_limit
+    ),
+    Check("activity", _C, "our interval, against the cutoff", "`GAIA_WEIGHTS_INTERVAL_BLOCKS`", _activity),
+    Check("commit-reveal", _C, "the subnet takes plain weights", "a later release", _commit_reveal),
+)

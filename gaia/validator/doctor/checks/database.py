@@ -1,0 +1,210 @@
+"""Checks of the operator's PostgreSQL server: reachable, of a known version, and ours to write."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psutil
+
+from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.sight import Trouble, seen
+from gaia.validator.doctor.steps import Step, do, run
+from gaia.validator.utils.entry_points import SUPERVISOR
+
+if TYPE_CHECKING:
+    from gaia.validator.doctor.facts import Facts, Server
+    from gaia.validator.utils.settings.database import DatabaseSettings
+
+_OLDEST, _NEWEST = 14, 18
+_NO_DATABASE = re.compile(r'database "([^"]+)" does not exist')
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+_LOOPBACK = frozenset({"", "127.0.0.1", "::1"})
+
+
+def _reachable(facts: Facts) -> Finding:
+    settings = seen(facts.settings)
+    if settings.database.is_embedded:
+        return skipped("the embedded database is used")
+    if not isinstance(facts.server, Trouble):
+        return ok(f"the server lets role {facts.server.role} into database {facts.server.database}")
+    words = facts.server.words
+    if missing := _NO_DATABASE.search(words):
+        url = settings.database.database_url.get_secret_value()
+        owner = (urlsplit(url).username if url else settings.database_user) or "postgres"
+        return failure(words, _creation(settings.database, missing[1], owner))
+    name = "database_url" if settings.database.database_url.get_secret_value() else "database_host"
+    if "password" in words and not settings.database.database_url.get_secret_value():
+        return failure(words, facts.given.put("database_password", "", "the role's password"))
+    return failure(f"the server cannot be reached: {words}", *facts.given.unset(name))
+
+
+def _version(facts: Facts) -> Finding:
+    major = _server(facts).version // 10_000
+    if not _OLDEST <= major <= _NEWEST:
+        return warning(
+            f"PostgreSQL {major} is not tested; {_OLDEST} to {_NEWEST} are", do("use a tested version")
+        )
+    return ok(f"PostgreSQL {major}")
+
+
+def _encoding(facts: Facts) -> Finding:
+    server = _server(facts)
+    if server.encoding == "UTF8":
+        return ok("the database stores UTF-8")
+    return failure(f"database {server.database} stores {server.encoding}", *_other_database(facts, server))
+
+
+def _rights(facts: Facts) -> Finding:
+    server = _server(facts)
+    if server.can_create:
+        return ok(f"role {server.role} may make tables")
+    return failure(
+        f"role {server.role} may not make tables in database {server.database}",
+        _sql(facts, f"GRANT CREATE, USAGE ON SCHEMA public TO {_quoted(server.role)}"),
+    )
+
+
+def _writable(facts: Facts) -> Finding:
+    server = _server(facts)
+    if server.is_standby:
+        return failure("the server is a standby, which only reads", do("name the primary server"))
+    if server.is_read_only:
+        return failure(
+            f"transactions of role {server.role} only read",
+            _sql(facts, f"ALTER ROLE {_quoted(server.role)} RESET default_transaction_read_only"),
+        )
+    return ok("the database can be written")
+
+
+def _statement_time(facts: Facts) -> Finding:
+    server, settings = _server(facts), seen(facts.settings)
+    if 0 < server.statement_timeout_ms < 1000 * settings.database_timeout_s:
+        return warning(
+            f"the server cancels statements after {server.statement_timeout_ms} ms,"
+            f" and GAIA_DATABASE_TIMEOUT_S allows {settings.database_timeout_s:g} s",
+            _sql(facts, f"ALTER ROLE {_quoted(server.role)} RESET statement_timeout"),
+        )
+    return ok("the server cancels no statement before we do")
+
+
+def _durable(facts: Facts) -> Finding:
+    server = _server(facts)
+    if server.is_durable:
+        return ok("a commit is on the disk")
+    return warning(
+        "a commit may be lost when the server crashes (fsync, full_page_writes or synchronous_commit)",
+        _sql(facts, f"ALTER ROLE {_quoted(server.role)} RESET synchronous_commit"),
+    )
+
+
+def _connections(facts: Facts) -> Finding:
+    server, settings = _server(facts), seen(facts.settings)
+    if server.role_limit >= settings.database_pool_size:
+        return ok(f"{server.role_limit} connections are allowed, and {settings.database_pool_size} wanted")
+    words = (
+        f"role {server.role} may open {server.role_limit} connections,"
+        f" and GAIA_DATABASE_POOL_SIZE is {settings.database_pool_size}"
+    )
+    return failure(words, facts.given.put("database_pool_size", max(2, server.role_limit)))
+
+
+def _migrations(facts: Facts) -> Finding:
+    server = _server(facts)
+    match server.migrations:
+        case "none":
+            return ok("the validator will make its tables")
+        case "current":
+            return ok("the tables are those of this release")
+        case "behind":
+            return ok("the validator will bring the tables up to date")
+    return failure(server.migrations, *_other_database(facts, server))
+
+
+def _alone(facts: Facts) -> Finding:
+    server = _server(facts)
+    folder = facts.folder
+    is_ours = not isinstance(folder, Trouble) and SUPERVISOR in folder.holder
+    if is_ours or not server.others:
+        return ok("no other validator uses the database")
+    backend, address, port = server.others[0]
+    pid = _client(port) if address in _LOOPBACK else 0
+    step = run("kill", pid) if pid else do(f"stop the validator on {address or 'this machine'}")
+    return failure(
+        f"another validator uses database {server.database}, from {address or 'this machine'}"
+        f" (backend {backend})",
+        step,
+    )
+
+
+def _server(facts: Facts) -> Server:
+    return seen(facts.server)
+
+
+def _client(port: int) -> int:
+    """Return the process of this machine that connects from `port`; 0 if it is unknown."""
+    if port <= 0:
+        return 0
+    try:
+        found = psutil.net_connections("tcp")
+    except psutil.Error:
+        return 0
+    return next((each.pid or 0 for each in found if each.laddr and each.laddr.port == port and each.raddr), 0)
+
+
+def _program(database: DatabaseSettings, program: str, *words: str) -> Step:
+    """Return a call of one of PostgreSQL's programs on the server that the settings name; no password in it."""
+    host, port = database.database_host, database.database_port
+    if url := database.database_url.get_secret_value():
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 5432
+    place = ["-h", host] if host else []
+    return run(program, *place, "-p", port, "-U", "postgres", *words)
+
+
+def _creation(database: DatabaseSettings, name: str, owner: str) -> Step:
+    """Return the step that makes an empty database for the role `owner`."""
+    return _program(database, "createdb", "-E", "UTF8", "-T", "template0", "-O", owner, name)
+
+
+def _sql(facts: Facts, statement: str) -> Step:
+    server = _server(facts)
+    return _program(seen(facts.settings).database, "psql", "-d", server.database, "-c", statement)
+
+
+def _other_database(facts: Facts, server: Server) -> tuple[Step, ...]:
+    """Return the steps that make an empty database and use it."""
+    settings = seen(facts.settings)
+    name = f"{server.database}_new"
+    make = _creation(settings.database, name, server.role)
+    if settings.database.database_url.get_secret_value():
+        return make, do(f"write {name} in place of {server.database} into GAIA_DATABASE_URL")
+    return make, facts.given.put("database_name", name)
+
+
+def _quoted(name: str) -> str:
+    return name if _IDENTIFIER.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
+_D = Group.DATABASE
+CHECKS = (
+    Check(
+        "database",
+        _D,
+        "the server answers and lets us in",
+        "`createdb`, the address, the password",
+        _reachable,
+    ),
+    Check("database-version", _D, f"PostgreSQL {_OLDEST} to {_NEWEST}", "another version", _version),
+    Check(
+        "database-encoding", _D, "the database stores UTF-8", "`createdb`, `GAIA_DATABASE_NAME`", _encoding
+    ),
+    Check("database-rights", _D, "our role may make tables", "`GRANT`", _rights),
+    Check("database-writable", _D, "the database can be written", "`ALTER ROLE`", _writable),
+    Check("statement-time", _D, "the server cancels no statement early", "`ALTER ROLE`", _statement_time),
+    Check("durable", _D, "a commit is on the disk", "`ALTER ROLE`", _durable),
+    Check("pool-size", _D, "connections, against the pool", "`GAIA_DATABASE_POOL_SIZE`", _connections),
+    Check("migrations", _D, "the tables fit this release", "another database", _migrations),
+    Check("other-validator", _D, "no other validator uses the database", "`kill`", _alone),
+)

@@ -1,0 +1,155 @@
+"""Runs all looks at once, each with a time limit, and judges what they found."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gaia.validator.doctor.checks import chain, configuration, database, files, host, sources
+from gaia.validator.doctor.facts import Facts
+from gaia.validator.doctor.findings import Check, Finding, Group, Result
+from gaia.validator.doctor.given import read_given
+from gaia.validator.doctor.looks.chain import look_at_node, look_at_subnet
+from gaia.validator.doctor.looks.database import look_at_server
+from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
+from gaia.validator.doctor.looks.host import look_at_host, look_at_port
+from gaia.validator.doctor.looks.sources import (
+    look_at_cds,
+    look_at_climatology,
+    look_at_gfs,
+    look_at_scheduler,
+)
+from gaia.validator.doctor.sight import Trouble
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.proxies import spare_loopback
+
+if TYPE_CHECKING:
+    Look = Callable[[Settings], Any]
+
+PATIENCE_S = 8.0
+"""Seconds for all looks together; they run side by side."""
+
+CHECKS: Sequence[Check] = (
+    *configuration.CHECKS,
+    *host.CHECKS,
+    *files.CHECKS,
+    *database.CHECKS,
+    *chain.CHECKS,
+    *sources.CHECKS,
+)
+"""All checks, in the order in which they are printed."""
+
+_LOOKS: Mapping[str, Look] = {
+    "host": look_at_host,
+    "folder": look_at_folder,
+    "wallet": look_at_wallet,
+    "port": look_at_port,
+    "dask": look_at_scheduler,
+    "server": look_at_server,
+    "node": look_at_node,
+    "subnet": look_at_subnet,
+    "gfs": look_at_gfs,
+    "cds": look_at_cds,
+    "climatology": look_at_climatology,
+}
+"""Field of `Facts` -> function that finds it."""
+
+_NEEDED: Mapping[Group, Collection[str]] = {
+    Group.CONFIGURATION: ("host",),
+    Group.HOST: ("host",),
+    Group.ISOLATION: ("host",),
+    Group.FILES: ("folder",),
+    Group.HOTKEY: ("wallet",),
+    Group.CHAIN: ("node", "subnet", "wallet"),
+    Group.DATABASE: ("server", "folder"),
+    Group.SOURCES: ("gfs", "cds", "climatology"),
+    Group.PORTS: ("port", "dask", "folder"),
+    Group.TIME: ("gfs", "cds", "climatology", "node", "host"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings, in the order of the checks."""
+
+    findings: Sequence[tuple[Check, Finding]]
+    seconds: float
+
+    @property
+    def worst(self) -> Result:
+        """The worst result; skipped checks do not count."""
+        results = {finding.result for _, finding in self.findings}
+        return next((each for each in (Result.FAILURE, Result.WARNING) if each in results), Result.OK)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all is well; 1: warnings; 2: failures."""
+        return {Result.FAILURE: 2, Result.WARNING: 1}.get(self.worst, 0)
+
+
+def examine(
+    env_file: Path = Path(".env"),
+    *,
+    patience_s: float = PATIENCE_S,
+    groups: Collection[Group] = tuple(Group),
+    **overrides: Any,
+) -> Report:
+    """Look at everything that the checks of `groups` need, and return their findings.
+
+    It starts no process of the validator and changes nothing.
+
+    Parameters
+    ----------
+    env_file
+        File of the settings, as for `load_settings`.
+    patience_s
+        Seconds after which a look that has not ended counts as failed.
+    overrides
+        Settings by field name, as given on the command line.
+    """
+    began = time.monotonic()
+    facts = gather(env_file, patience_s, groups, **overrides)
+    chosen = [check for check in CHECKS if check.group in groups or check is host.IN_TIME]
+    findings = [(check, check.finding(facts)) for check in chosen]
+    return Report(findings, time.monotonic() - began)
+
+
+def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overrides: Any) -> Facts:
+    """Return the facts that the checks of `groups` need."""
+    given, settings = read_given(env_file, **overrides)
+    if isinstance(settings, Trouble):
+        # The host does not depend on the settings.
+        looks: dict[str, Look] = {"host": look_at_host}
+        return Facts(given=given, settings=settings, **_looked(looks, Settings(), patience_s))
+    spare_loopback(settings.chain_endpoint)
+    needed = {name for group in groups for name in _NEEDED[group]}
+    chosen = {name: look for name, look in _LOOKS.items() if name in needed}
+    return Facts(given=given, settings=settings, **_looked(chosen, settings, patience_s))
+
+
+def _looked(looks: Mapping[str, Look], settings: Settings, patience_s: float) -> dict[str, Any]:
+    """Run each look in a thread of its own; return fields of `Facts` by the end of the time.
+
+    The threads are daemons, because one that hangs over a dead disk or peer cannot be stopped.
+    """
+    end = time.monotonic() + patience_s
+    found: dict[str, Any] = {}
+
+    def look(name: str) -> None:
+        try:
+            found[name] = looks[name](settings)
+        except OSError as error:
+            found[name] = Trouble(f"looking at the {name} failed: {error.strerror or error}")
+
+    threads = {name: threading.Thread(target=look, args=(name,), daemon=True) for name in looks}
+    for thread in threads.values():
+        thread.start()
+    for thread in threads.values():
+        thread.join(max(0.0, end - time.monotonic()))
+    late = sorted(looks.keys() - found.keys())
+    missing = dict.fromkeys(late, Trouble(f"no answer within {patience_s:g} s"))
+    return {**found, **missing, "late": late}

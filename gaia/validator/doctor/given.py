@@ -1,0 +1,144 @@
+"""Where the settings come from, and which step changes one of them."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import parse_stream
+from pydantic import ValidationError
+
+from gaia.validator.app.startup.reading import read_settings, require_known_fields
+from gaia.validator.doctor.sight import Trouble
+from gaia.validator.doctor.steps import Step, StepKind, do, run, shell
+from gaia.validator.utils.config import Settings, names_of, surroundings, variable_of
+from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.setting_sources import Variables
+
+_MEANT = re.compile(r"did you mean (\w+)\?")
+_LINE = re.compile(r"line (\d+) is not of the form")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The variables of the environment and of the file, as they are written."""
+
+    environment: Mapping[str, str]
+    env_file: Path
+    in_file: Mapping[str, str]
+    """Variable -> value on its last line; empty values are absent."""
+    lines: Mapping[str, Sequence[int]]
+    """Variable -> its lines in the file, from 1."""
+    error: ConfigurationError | None
+    """Why the settings cannot be used."""
+
+    def winner(self, name: str) -> tuple[str, str] | None:
+        """Return the variable that the field `name` is read from, and its file ("": the environment)."""
+        for place, variables in (("", self.environment), (str(self.env_file), self.in_file)):
+            for variable in names_of(name):
+                if variables.get(variable):
+                    return variable, place
+        return None
+
+    def unset(self, name: str) -> tuple[Step, ...]:
+        """Return the step after which the field `name` has the value of the next place, or its default."""
+        found = self.winner(name)
+        return (self.drop(*found),) if found else ()
+
+    def put(self, name: str, value: object, words: str = "") -> Step:
+        """Return the step that gives the field `name` a value where it is read from."""
+        variable, place = self.winner(name) or (variable_of(name), str(self.env_file))
+        return Step(kind=StepKind.SET, variable=variable, value=str(value), place=place, words=words)
+
+    def drop(self, variable: str, place: str) -> Step:
+        """Return the step that removes a variable from its place."""
+        return Step(kind=StepKind.UNSET, variable=variable, place=place)
+
+    def cure(self, error: ConfigurationError) -> tuple[Step, ...]:
+        """Return the steps that correct settings which cannot be read."""
+        if error.setting == str(self.env_file):
+            return self._cure_of_file(error.problem)
+        places = [("", self.environment), (str(self.env_file), self.in_file)]
+        written = [place for place, variables in places if error.setting in variables]
+        if "is not a setting" in error.problem and written:
+            place = written[0]
+            dropped = self.drop(error.setting, place)
+            if meant := _MEANT.search(error.problem):
+                value = (self.in_file if place else self.environment).get(error.setting, "")
+                return (dropped, Step(kind=StepKind.SET, variable=meant[1], value=value, place=place))
+            return (dropped,)
+        return self._without_one() or (do(f"{error.setting}: {error.remedy}"),)
+
+    def _cure_of_file(self, problem: str) -> tuple[Step, ...]:
+        path = self.env_file
+        if found := _LINE.search(problem):
+            return (run("sed", "-i", f"{found[1]}d", path),)
+        if "codec" in problem:
+            quoted, draft = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
+            return (
+                shell(
+                    f"iconv -f ISO-8859-1 -t UTF-8 {quoted} > {draft} && cat {draft} > {quoted} && rm {draft}"
+                ),
+            )
+        if f"Errno {errno.EISDIR}]" in problem:
+            return (run("mv", path, f"{path}.folder"),)
+        return (run("chmod", "600", path),)
+
+    def _without_one(self) -> tuple[Step, ...]:
+        """Return the step that removes the one setting without which the others are accepted."""
+        values = self._values()
+        for name in values:
+            others = {other: value for other, value in values.items() if other != name}
+            if _is_accepted(others):
+                return self.unset(name)
+        return ()
+
+    def _values(self) -> dict[str, Any]:
+        from_file = Variables(Settings, "", self.in_file, names_of)
+        return from_file() | Variables(Settings, "", self.environment, names_of)()
+
+
+def read_given(env_file: Path, **overrides: Any) -> tuple[Given, Settings | Trouble]:
+    """Return what is written in the environment and in `env_file`, and the settings made from it."""
+    path = env_file.absolute()
+    error: ConfigurationError | None = None
+    settings: Settings | Trouble
+    try:
+        settings = read_settings(path, **overrides)
+    except ConfigurationError as refusal:
+        error = refusal
+        settings = Trouble("the settings cannot be read")
+    in_file, lines = _file(path)
+    given = Given(environment=surroundings(), env_file=path, in_file=in_file, lines=lines, error=error)
+    return given, settings
+
+
+def _file(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """Return the values and lines of a file; nothing of one that cannot be read, which has an error already."""
+    values: dict[str, str] = {}
+    lines: dict[str, list[int]] = defaultdict(list)
+    try:
+        with path.open(encoding="utf-8") as file:
+            bindings = list(parse_stream(file))
+    except (OSError, UnicodeDecodeError):
+        return {}, {}
+    for binding in bindings:
+        if binding.key is not None:
+            values[binding.key] = binding.value or ""
+            skipped = len(binding.original.string) - len(binding.original.string.lstrip("\n"))
+            lines[binding.key].append(binding.original.line + skipped)
+    return {name: value for name, value in values.items() if value}, dict(lines)
+
+
+def _is_accepted(values: Mapping[str, Any]) -> bool:
+    try:
+        require_known_fields(Settings(**values).contract)
+    except (ValidationError, ConfigurationError):
+        return False
+    return True

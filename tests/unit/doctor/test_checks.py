@@ -1,0 +1,192 @@
+"""Checks of facts that no test can bring about on its own machine: each is a pure function of the facts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.doctor.examination import CHECKS
+from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Server
+from gaia.validator.doctor.findings import Finding, Result
+from gaia.validator.doctor.given import Given
+from gaia.validator.doctor.sight import Trouble
+from gaia.validator.utils.config import Settings
+
+LIMITS = dict.fromkeys(("NOFILE", "NPROC", "FSIZE", "AS", "DATA"), (math.inf, math.inf)) | {
+    "CORE": (0.0, math.inf)
+}
+HOST = Host(
+    python=(3, 11, 9),
+    uid=1000,
+    cpus=8,
+    memory_mib=32_000,
+    swap_used_mib=0,
+    swap_mib=2000,
+    limits=LIMITS,
+    most_processes=math.inf,
+    oom_score_adj=0,
+    core_pattern="core",
+    ptrace_scope=1,
+    user_namespaces=1000,
+    shared_memory_mib=1000,
+    is_clock_synchronised=True,
+    missing_packages=(),
+    other_versions=(),
+    sandbox=Survey(landlock=7, seccomp=True, broker=True),
+)
+FOLDER = Folder(
+    path=Path("/srv/gaia"),
+    exists=True,
+    problem="",
+    entry=Entry(path=Path("/srv/gaia"), mode=0o700, uid=1000, size=4096, is_folder=True),
+    file_system="ext4",
+    free_mib=1_000_000,
+    free_files=10**6,
+    holder_pid=0,
+    holder="",
+    foreign=(),
+    old_drafts=(),
+    cluster="ready",
+    cluster_version="18",
+    used_mib=0,
+)
+SERVER = Server(
+    version=160_004,
+    encoding="UTF8",
+    can_create=True,
+    is_read_only=False,
+    is_standby=False,
+    statement_timeout_ms=0,
+    is_durable=True,
+    role="gaia",
+    database="gaia",
+    role_limit=97,
+    others=(),
+    migrations="current",
+)
+
+
+def finding(check: str, **changes: Any) -> Finding:
+    """Return what one check says of a healthy machine with `changes`."""
+    given = Given(
+        environment=changes.pop("environment", {}),
+        env_file=Path("/srv/.env"),
+        in_file={},
+        lines={},
+        error=None,
+    )
+    known: dict[str, Any] = {"settings": Settings(), "host": HOST, "folder": FOLDER, "server": SERVER}
+    facts = Facts(given=given, **(known | changes))
+    (judge,) = (each for each in CHECKS if each.name == check)
+    return judge.finding(facts)
+
+
+def host(**changes: Any) -> Any:
+    return {"host": replace(HOST, **changes)}
+
+
+def folder(**changes: Any) -> Any:
+    return {"folder": replace(FOLDER, **changes)}
+
+
+def server(**changes: Any) -> Any:
+    return {"server": replace(SERVER, **changes), "settings": Settings(database_host="db")}
+
+
+POOR = Survey(landlock=0, seccomp=False, broker=False)
+CASES: list[tuple[str, dict[str, Any], Result]] = [
+    ("python", host(python=(3, 10, 1)), Result.FAILURE),
+    ("python", host(python=(3, 99, 0)), Result.WARNING),
+    ("packages", host(missing_packages=["msgspec"]), Result.FAILURE),
+    ("packages", host(other_versions=["msgspec 0.1 (lock: 0.2)"]), Result.WARNING),
+    ("user", host(uid=0), Result.WARNING),
+    ("memory", host(memory_mib=2000), Result.FAILURE),
+    ("open-files", host(limits=LIMITS | {"NOFILE": (256.0, 256.0)}), Result.FAILURE),
+    ("processes", host(most_processes=50.0), Result.FAILURE),
+    ("swap", host(swap_used_mib=1500), Result.WARNING),
+    ("shared-memory", host(shared_memory_mib=None), Result.FAILURE),
+    (
+        "shared-memory",
+        {**host(shared_memory_mib=1), "settings": Settings(database_host="db")},
+        Result.SKIPPED,
+    ),
+    ("user-namespaces", host(uid=0, user_namespaces=0), Result.FAILURE),
+    ("user-namespaces", host(uid=1000, user_namespaces=0), Result.SKIPPED),
+    ("sandbox", host(sandbox=POOR), Result.FAILURE),
+    ("sandbox", {**host(sandbox=POOR), "settings": Settings(sandbox="best-effort")}, Result.OK),
+    ("tracing", host(ptrace_scope=0), Result.WARNING),
+    ("tracing", host(ptrace_scope=None), Result.SKIPPED),
+    ("time-server", host(is_clock_synchronised=False), Result.WARNING),
+    ("watchdog", {"environment": {}}, Result.SKIPPED),
+    ("watchdog", {"environment": {"NOTIFY_SOCKET": "/run/notify"}}, Result.WARNING),
+    ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "9000000"}}, Result.FAILURE),
+    ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "60000000"}}, Result.OK),
+    ("data-file-system", folder(file_system="nfs4"), Result.WARNING),
+    ("data-file-system", folder(file_system="tmpfs"), Result.FAILURE),
+    ("data-files", folder(free_files=100), Result.FAILURE),
+    ("data-files", folder(free_files=None), Result.SKIPPED),
+    ("data-space", folder(free_mib=100), Result.FAILURE),
+    ("data-growth", folder(free_mib=1000), Result.WARNING),
+    ("data-lock", folder(holder_pid=-1), Result.FAILURE),
+    ("data-lock", folder(holder_pid=5, holder="python -m gaia.validator.app 3"), Result.OK),
+    ("cluster-version", folder(cluster_version="13"), Result.FAILURE),
+    ("database-version", server(version=130_002), Result.WARNING),
+    ("database-version", server(version=190_000), Result.WARNING),
+    ("database-writable", server(is_standby=True), Result.FAILURE),
+    ("other-validator", server(others=[(7, "10.0.0.9", 4000)]), Result.FAILURE),
+    ("in-time", {"late": ["folder"]}, Result.FAILURE),
+]
+
+
+@pytest.mark.parametrize(("check", "changes", "result"), CASES)
+def test_check_judges_the_facts(check: str, changes: dict[str, Any], result: Result) -> None:
+    found = finding(check, **changes)
+
+    assert found.result is result, found
+    assert bool(found.steps) == (result in (Result.FAILURE, Result.WARNING))
+
+
+@pytest.mark.parametrize("check", sorted({check for check, _, _ in CASES} - {"watchdog", "user-namespaces"}))
+def test_check_is_content_with_a_healthy_machine(check: str) -> None:
+    assert finding(check).result is Result.OK
+
+
+def test_node_that_is_slow_is_a_warning() -> None:
+    node = Node(
+        chain="Bittensor",
+        genesis="",
+        peers=9,
+        should_have_peers=True,
+        is_syncing=False,
+        block=1,
+        time=None,
+        activity_cutoff=None,
+        seconds=2.5,
+        asked_at=datetime.now(UTC),
+    )
+
+    assert finding("latency", node=node).result is Result.WARNING
+
+
+def test_fact_that_could_not_be_had_skips_the_check_with_the_reason() -> None:
+    found = finding("swap", host=Trouble("the disk hangs"))
+
+    assert found == Finding(Result.SKIPPED, "the disk hangs")
+
+
+def test_fix_of_a_setting_is_made_where_the_setting_is_read_from() -> None:
+    in_file = finding("memory", **host(memory_mib=2500))
+    settings = Settings(compute_workers=7)
+    in_environment = finding(
+        "memory", **host(memory_mib=2900), settings=settings, environment={"NUM_COMPUTE_WORKERS": "7"}
+    )
+
+    assert str(in_file.steps[0]).startswith("set GAIA_WORKER_SOFT_LIMIT_MIB=")
+    assert str(in_file.steps[0]).endswith("in /srv/.env")
+    assert str(in_environment.steps[0]) == "set NUM_COMPUTE_WORKERS=1 in the environment"

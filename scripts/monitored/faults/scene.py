@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from gaia.cli.runbooks.branch import Branch
 from gaia.localnet.options import Options, clock_file, data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.view.watch import NOT_NOW
@@ -24,7 +25,6 @@ from monitored.alertmanager import Webhook
 from monitored.prometheus import Prometheus
 
 if TYPE_CHECKING:
-    from gaia.cli.runbooks.branch import Branch
     from gaia.localnet.view.watch import Progress
     from monitored.alertmanager import Arrival
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from gaia.cli.runbooks import host, shared, weather
 from gaia.localnet.options import data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from monitored.faults.scene import Fault, Scene, send, suspended
@@ -128,6 +129,7 @@ CALM: Sequence[Fault] = (
         name="stopped_chain",
         alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt"),
         cause=stopped_chain,
+        branches=[shared.CHAIN_AWAY],
         seconds=120,
     ),
     Fault(
@@ -140,17 +142,29 @@ CALM: Sequence[Fault] = (
             "TaskOverdue",
         ),
         cause=locked_tables,
+        branches=[shared.BLOCKED],
         seconds=120,
     ),
-    Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table),
+    Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table, branches=[shared.UNREADABLE]),
 )
-SILENT_MINERS = Fault(name="silent_miners", alerts=("MinersUnresponsive",), cause=silent_miners, seconds=180)
+SILENT_MINERS = Fault(
+    name="silent_miners",
+    alerts=("MinersUnresponsive",),
+    cause=silent_miners,
+    branches=[weather.MINERS_SILENT],
+    seconds=180,
+)
 SILENT_ARCHIVES = Fault(
-    name="silent_archives", alerts=("StuckWeatherRuns", "TruthLate"), cause=silent_archives, seconds=180
+    name="silent_archives",
+    alerts=("StuckWeatherRuns", "TruthLate"),
+    cause=silent_archives,
+    branches=[weather.TRUTH_AWAITED],
+    seconds=180,
 )
 FILLED_DISK = Fault(
     name="filled_disk",
     alerts=("DiskFillsIn4Days", "DiskSpaceLow", "DiskSpaceCritical"),
+    branches=[host.ELSEWHERE_FULL],
     cause=filled_disk,
     seconds=180,
 )

@@ -47,8 +47,8 @@ def debug_bundle(arguments: argparse.Namespace) -> int:
 
 def completion(arguments: argparse.Namespace) -> int:
     """Print the completion script of a shell."""
-    from gaia.cli.__main__ import parser
     from gaia.cli.completion import script_for
+    from gaia.cli.parsers import parser
 
     print(script_for(arguments.shell, parser()), end="")
     return 0

@@ -9,7 +9,7 @@ import pytest
 from alerting.table import ALERTS
 from generate import runbooks as generator
 
-from gaia.cli.__main__ import parser
+from gaia.cli.parsers import parser
 from gaia.cli.runbook import AFTER, endpoint_of
 from gaia.cli.runbooks import host as disk
 from gaia.cli.runbooks.table import RUNBOOKS, named

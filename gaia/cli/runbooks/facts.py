@@ -37,6 +37,8 @@ ENGINE, SIGNER, WORKER, POSTGRES = "io_engine", "chain_signer", "compute_worker"
 _RECENT_S = 3600.0
 _CPU_LOOK_S = 1.0
 _CLOCK_SLACK_S = 1.0
+_PATIENCE_S = 5.0
+"""Seconds that the database may take to answer; the alert may be about just that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +165,7 @@ async def _rows(connection: Connection) -> Rows:
 def _read(source: Source, query: Callable[[Connection], Awaitable[Answer]]) -> tuple[Answer | None, str]:
     """Return what `query` reads, or None and the reason why it cannot."""
     try:
-        return source.read(query), ""
+        return source.read(query, _PATIENCE_S), ""
     except GaiaError as error:
         return None, str(error) or type(error).__name__
 

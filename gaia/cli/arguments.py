@@ -115,10 +115,18 @@ def _http(text: str) -> str:
 def _tar_gz(text: str) -> Path:
     if not text.endswith(".tar.gz"):
         raise argparse.ArgumentTypeError(f"{text} does not end in .tar.gz, the only format that is written")
-    return Path(text)
+    return _in_a_folder(text)
 
 
 def _png(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text} does not end in .png, the only format that is written")
-    return Path(text)
+    return _in_a_folder(text)
+
+
+def _in_a_folder(text: str) -> Path:
+    """Return the path of a file to write; its folder must exist, because a mistyped one is not meant."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path

@@ -105,7 +105,6 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     album = Album(source, arguments)
     figure = _PICTURES[arguments.picture](album, arguments)
     try:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         style.save(figure, arguments.output)
     except OSError as error:
         raise NotWritten(f"{arguments.output} cannot be written: {error.strerror or error}") from error

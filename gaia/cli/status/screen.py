@@ -144,7 +144,8 @@ def _doing(facts: Facts) -> Iterator[tuple[str, str]]:
     if work is None:
         yield "database", f"not read: {facts.database_error}"
         return
-    yield "does", _phase(work)
+    waiting = f"; {counted(len(work.open_runs), 'run')} open" if work.open_runs else ""
+    yield "does", _phase(work) if facts.processes.is_running else f"nothing, because it does not run{waiting}"
     newest = work.newest_run
     if newest is not None:
         yield (

@@ -46,6 +46,8 @@ sys.exit(command.main(["runs"]))
         (["replay", "last", "--workers", "many"], "invalid at_least_one value: 'many'"),
         (["plot", "clones", "last", "-o", "x.png", "--workers", "0"], "0 is not 1 or more"),
         (["plot", "clones", "last", "-o", "x.jpg"], "x.jpg does not end in .png"),
+        (["plot", "clones", "last", "-o", "nowhere/x.png"], "there is no folder nowhere"),
+        (["debug", "bundle", "-o", "nowhere/x.tar.gz"], "there is no folder nowhere"),
     ],
 )
 def test_word_that_means_nothing_is_refused(

@@ -149,8 +149,10 @@ def test_part_that_cannot_be_made_is_a_sentence_and_the_others_are_there(validat
 def test_file_that_cannot_be_written_is_one_sentence(
     validator: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["debug", "bundle", "-o", "nowhere/b.tar.gz"]) == 1
-    assert capsys.readouterr().err == "nowhere/b.tar.gz cannot be written: No such file or directory.\n"
+    (validator / "b.tar.gz").mkdir()
+
+    assert main(["debug", "bundle", "-o", "b.tar.gz"]) == 1
+    assert capsys.readouterr().err == "b.tar.gz cannot be written: Is a directory.\n"
 
 
 def test_output_of_another_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,13 @@ def test_it_says_what_the_validator_does(states: dict[str, int], words: str) -> 
     assert words in said(some_facts(work=some_work(forecasts=states)))
 
 
+def test_stopped_validator_does_nothing_and_its_runs_wait() -> None:
+    text = said(some_facts(processes=some_processes(is_running=False, is_published=False, living={})))
+
+    assert "does        nothing, because it does not run; 1 run open" in text
+    assert "processes   none: the validator does not run" in text
+
+
 def test_idle_validator_says_so_and_what_comes_next() -> None:
     due = Due(at=NOW + timedelta(hours=6), what="the next run opens")
     text = said(some_facts(work=some_work(open_runs=[], oldest_open_at=None, forecasts={}, due=[due])))

@@ -161,11 +161,14 @@ def withhold(variables: Collection[str]) -> None:
 @contextlib.contextmanager
 def _environment_of_workers(*, is_meant: bool = True) -> Iterator[None]:
     """Take the withheld variables out of the environment while a process starts."""
-    taken = {name: os.environ.pop(name) for name in _withheld if is_meant and name in os.environ}
+    taken = {name: value for name in _withheld if is_meant and (value := os.environ.get(name)) is not None}
+    for name in taken:
+        del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(taken)
+        for name, value in taken.items():
+            os.environ[name] = value
 
 
 def can_fork(data_dir: Path) -> bool:

@@ -15,13 +15,13 @@ import structlog
 from gaia.validator.app.meeting.rendezvous import board_path
 from gaia.validator.utils.files import put_file
 from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.secrecy import HIDDEN
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
     from gaia.validator.utils.config import Settings
 
 log = structlog.get_logger(__name__)
-_HIDDEN = "***"
 _DEFAULT = "default"
 
 
@@ -57,7 +57,7 @@ class EngineNotes:
         given = {
             name: value
             for name, value, origin in self._settings().describe()
-            if origin != _DEFAULT and value != _HIDDEN
+            if origin != _DEFAULT and HIDDEN not in value
         }
         note = EngineNote(
             written_at=time.time(),

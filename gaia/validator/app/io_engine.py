@@ -203,7 +203,7 @@ class IOEngine:
         weather = settings.weather
         self.health.pool = pool
         chain = CountedChain(signer)
-        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        notes = EngineNotes(settings.data_dir, clock)
         self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import SecretStr
-
 from gaia.validator.app.logging_config import without_secrets
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from collections.abc import Iterable
+
+    from pydantic import SecretStr
 
 _HIDDEN = "***"
 _SHORTEST = 4
@@ -18,16 +18,17 @@ _SHORTEST = 4
 
 
 class Redactor:
-    """Replaces the secrets of these settings wherever they occur, and what has the shape of a secret.
+    """Replaces known secrets wherever they occur, and what has the shape of a secret.
 
     Parameters
     ----------
-    settings
-        Settings whose secrets are known.
+    secrets
+        Secrets that are known, such as those of the settings.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        found = {form for secret in _secrets(settings) for form in _forms(secret) if len(form) >= _SHORTEST}
+    def __init__(self, secrets: Iterable[SecretStr]) -> None:
+        forms = {form for secret in secrets for form in _forms(secret.get_secret_value())}
+        found = [form for form in forms if len(form) >= _SHORTEST]
         # The longest first, because one secret may be a part of another.
         self._secrets = sorted(found, key=len, reverse=True)
 
@@ -36,11 +37,6 @@ class Redactor:
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN)
         return without_secrets(text)
-
-
-def _secrets(settings: Settings) -> list[str]:
-    values = [getattr(settings, name) for name in type(settings).model_fields]
-    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
 
 def _forms(secret: str) -> list[str]:

@@ -20,7 +20,10 @@ from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.settings.database import DatabaseSettings
+    from gaia.validator.utils.settings.observation import ObservationSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 _LOCKS = Path("/proc/locks")
 _MIB = 2**20
@@ -42,20 +45,21 @@ def observe(source: Source, *, may_start_database: bool) -> Facts:
     settings, data_dir = source.settings, source.data_dir
     note = read_engine_note(data_dir)
     machine_time = datetime.now(UTC)
-    now = _validator_time(settings, note, machine_time)
-    processes = processes_of(settings, data_dir)
+    now = _validator_time(settings.clock_file, note, machine_time)
+    cadence = Cadence.of(settings.schedule, salt="" if note is None else note.metagraph.own_hotkey)
+    processes = processes_of(settings.pool, settings.database, data_dir)
     can_read = may_start_database or processes.is_running or not settings.database.is_embedded
     work, database_error = (
-        _work(source, note, now) if can_read else (None, "it is not read while the validator does not run")
+        _work(source, cadence, now) if can_read else (None, "it is not read while the validator does not run")
     )
-    jobs, metrics_error = _jobs(settings) if processes.is_running else (None, "")
+    jobs, metrics_error = _jobs(settings.observation) if processes.is_running else (None, "")
     return Facts(
         machine_time=machine_time,
         now=now,
         is_simulated=settings.clock_file is not None,
         data_dir=str(data_dir),
         rule_set=settings.rule_set,
-        limits=_limits(settings, note, now),
+        limits=_limits(settings.pool, settings.chain, cadence, now),
         processes=processes,
         chain=None if note is None else chain_of(note, settings.weights_interval_blocks),
         work=work,
@@ -66,13 +70,13 @@ def observe(source: Source, *, may_start_database: bool) -> Facts:
     )
 
 
-def processes_of(settings: Settings, data_dir: Path) -> Processes:
+def processes_of(pool: PoolSettings, database: DatabaseSettings, data_dir: Path) -> Processes:
     """Return which processes of the validator of `data_dir` live, and which should."""
     board = rendezvous.read_board(rendezvous.board_path(data_dir))
     pids = {role: [pid] for role, pid in board.processes.items()}
     pids["compute_worker"] = list(board.workers.values())
-    expected = {"chain_signer": 1, "io_engine": 1, "compute_worker": settings.pool.seats}
-    if settings.database.is_embedded:
+    expected = {"chain_signer": 1, "io_engine": 1, "compute_worker": pool.seats}
+    if database.is_embedded:
         expected["postgres"] = 1
     now = time.monotonic()
     hearts = {
@@ -137,21 +141,21 @@ def _lives(pid: int) -> bool:
     return Path("/proc", str(pid)).exists()
 
 
-def _validator_time(settings: Settings, note: EngineNote | None, machine_time: datetime) -> datetime:
-    if settings.clock_file is None:
+def _validator_time(clock_file: Path | None, note: EngineNote | None, machine_time: datetime) -> datetime:
+    if clock_file is None:
         return machine_time
     try:
-        return SimulatedClock(settings.clock_file).now()
+        return SimulatedClock(clock_file).now()
     except (OSError, ValueError):
         return machine_time if note is None else note.now  # the folder was moved
 
 
-def _work(source: Source, note: EngineNote | None, now: datetime) -> tuple[Work | None, str]:
-    cadence = _cadence(source.settings, note)
+def _work(source: Source, cadence: Cadence, now: datetime) -> tuple[Work | None, str]:
+    sources, contract = source.settings.sources, source.settings.contract
     try:
         with source:
             return source.read(
-                lambda connection: read_work(connection, source.settings, cadence, now), _PATIENCE_S
+                lambda connection: read_work(connection, sources, contract, cadence, now), _PATIENCE_S
             ), ""
     except ConfigurationError as error:
         return None, error.problem
@@ -159,25 +163,21 @@ def _work(source: Source, note: EngineNote | None, now: datetime) -> tuple[Work 
         return None, str(error)
 
 
-def _cadence(settings: Settings, note: EngineNote | None) -> Cadence:
-    return Cadence.of(settings.schedule, salt="" if note is None else note.metagraph.own_hotkey)
-
-
-def _limits(settings: Settings, note: EngineNote | None, now: datetime) -> Limits:
+def _limits(pool: PoolSettings, chain: ChainSettings, cadence: Cadence, now: datetime) -> Limits:
     return Limits(
-        engine_silence_s=settings.engine_silence_s,
-        signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
-        metagraph_s=3 * settings.metagraph_interval_s + settings.chain_timeout_s,
-        is_dry_run=settings.dry_run,
-        opens_runs=next_opening(now - timedelta(days=1), (), _cadence(settings, note)) is not None,
+        engine_silence_s=pool.engine_silence_s,
+        signer_silence_s=pool.engine_silence_s + chain.chain_timeout_s,
+        metagraph_s=3 * chain.metagraph_interval_s + chain.chain_timeout_s,
+        is_dry_run=chain.dry_run,
+        opens_runs=next_opening(now - timedelta(days=1), (), cadence) is not None,
     )
 
 
-def _jobs(settings: Settings) -> tuple[list[Job] | None, str]:
-    if settings.metrics_port == 0:
+def _jobs(observation: ObservationSettings) -> tuple[list[Job] | None, str]:
+    if observation.metrics_port == 0:
         return None, ""
     try:
-        return jobs_at(settings.metrics_host, settings.metrics_port), ""
+        return jobs_at(observation.metrics_host, observation.metrics_port), ""
     except OSError as error:
         return None, str(getattr(error, "reason", error))
 

@@ -316,7 +316,7 @@ class IOEngine:
 
     def _publish(self) -> None:
         try:
-            publish_settings(self._settings)
+            publish_settings(self._settings.data_dir, self._settings.describe())
         except OSError as error:
             # Only people read them, so a full disk is no reason to end.
             log.error("settings_not_published", reason=error.strerror or str(error))

@@ -131,6 +131,11 @@ class Settings(
             rows.append((variable_of(name), shown(getattr(self, name)), self._origins.get(name, given)))
         return rows
 
+    def secrets(self) -> list[SecretStr]:
+        """Return the values of all settings that are secret, those that are not set too."""
+        values = [getattr(self, name) for name in Settings.model_fields]
+        return [value for value in values if isinstance(value, SecretStr)]
+
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
         self._origins.update(origins)

@@ -59,9 +59,9 @@ class Facts:
 
     data_dir: Path
     settings: Settings
-    """Settings of the validator; of a rehearsal, as far as it left a note of them."""
+    """Settings of the validator; of a rehearsal, as far as it published them."""
     knows_secrets: bool
-    """Whether the settings have their secrets, which no note has."""
+    """Whether the settings have their secrets, which are never published."""
     endpoint: str
     """Address of the metrics; empty: none is known."""
     samples: Samples | None

@@ -87,6 +87,7 @@ def run_io_engine(
         Listening socket for metrics and probes, which the Supervisor owns; None: neither is served.
     """
     configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
+    settings.hold_secrets()
     offer_stacks(Path(board_path).parent)
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
@@ -202,7 +203,7 @@ class IOEngine:
         weather = settings.weather
         self.health.pool = pool
         chain = CountedChain(signer)
-        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        notes = EngineNotes(settings.data_dir, clock)
         self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,

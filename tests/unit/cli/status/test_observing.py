@@ -160,9 +160,7 @@ def test_database_of_a_stopped_validator_is_left_alone_while_it_is_watched(data_
 
 def test_chain_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
     own = a_neuron(0, hotkey="5Validator", stake=7.5, validator_permit=True, last_update=950)
-    EngineNotes(data_dir, RealClock(), lambda: settings_of(data_dir)).write(
-        a_metagraph([own], own_dividends=0.25, own_emission=1.5)
-    )
+    EngineNotes(data_dir, RealClock()).write(a_metagraph([own], own_dividends=0.25, own_emission=1.5))
 
     chain = seen(settings_of(data_dir, weights_interval_blocks=20)).chain
 
@@ -178,7 +176,7 @@ def test_time_in_a_rehearsal_is_that_of_its_clock(data_dir: Path, tmp_path: Path
     moment = datetime(2026, 3, 30, tzinfo=UTC)
     SimulatedClock.create(tmp_path / "clock.json", moment, moment)
     settings = settings_of(data_dir, clock_file=tmp_path / "clock.json")
-    EngineNotes(data_dir, SimulatedClock(tmp_path / "clock.json"), lambda: settings).write(a_metagraph())
+    EngineNotes(data_dir, SimulatedClock(tmp_path / "clock.json")).write(a_metagraph())
 
     assert (seen(settings).now, seen(settings).is_simulated) == (moment, True)
     (tmp_path / "clock.json").unlink()

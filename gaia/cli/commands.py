@@ -108,3 +108,10 @@ def runbook(arguments: argparse.Namespace) -> int:
     from gaia.cli import runbook as runbooks
 
     return runbooks.runbook(arguments)
+
+
+def export_site(arguments: argparse.Namespace) -> int:
+    """Write static pages about runs, miners and weights into a folder, for anybody to read."""
+    from gaia.cli.export import site
+
+    return site.export_site(arguments)

@@ -15,6 +15,7 @@ from gaia.cli.arguments import (
     add_last_option,
     add_plot_options,
     add_runbook_options,
+    add_site_options,
     add_watch_option,
     at_least_one,
 )
@@ -98,6 +99,8 @@ def _add_tools(top_level: Group) -> None:
     add_runbook_options(_plain(top_level, "runbook", commands.runbook))
     debug = _group(top_level, "debug", "Collect what explains a problem.")
     add_bundle_options(_plain(debug, "bundle", commands.debug_bundle))
+    export = _group(top_level, "export", "Write what others may read.")
+    add_site_options(_plain(export, "site", commands.export_site))
     shell = _plain(top_level, "completion", commands.completion)
     shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
 

@@ -22,6 +22,8 @@ TIERS = {
 }
 MEASURED = ("unit", "integration")
 COVERAGE_WANTED = 90
+SPREAD = ("--dist", "loadfile", "--max-worker-restart", "2")
+"""How tests are spread: files stay whole, for their fixtures; a test that kills its process is not tried for ever."""
 MOST_WORKERS = 4
 """Processes that run tests where there are more cores; each may run a subnet of twenty processes."""
 NO_TESTS = 5
@@ -39,9 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     for_pytest = [each for each in for_pytest if each != "--"]
     measured = not for_pytest and set(MEASURED) <= set(tiers)
     # Whole tiers only: named tests are looked at one after the other.
-    spread = (
-        ["-n", str(options.workers), "--dist", "loadfile"] if options.workers > 1 and not for_pytest else []
-    )
+    spread = ["-n", str(options.workers), *SPREAD] if options.workers > 1 and not for_pytest else []
     if measured:
         _coverage(python, "erase")
     codes = [

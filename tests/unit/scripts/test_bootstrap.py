@@ -291,8 +291,8 @@ def test_without_a_flag_unit_and_integration_run_and_coverage_is_judged(commands
 
     assert commands == [
         "-m coverage erase",
-        "-m coverage run -m pytest tests/unit -n 2 --dist loadfile",
-        "-m coverage run -m pytest tests/integration -n 2 --dist loadfile",
+        "-m coverage run -m pytest tests/unit -n 2 --dist loadfile --max-worker-restart 2",
+        "-m coverage run -m pytest tests/integration -n 2 --dist loadfile --max-worker-restart 2",
         "-m coverage combine --quiet",
         "-m coverage report --fail-under=90",
     ]
@@ -353,7 +353,7 @@ def test_tier_that_a_signal_ended_is_named_in_one_sentence(
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "ensure_environment", lambda locks: Path(sys.executable))
 
-    code = run_tests.main(["--unit"])
+    code = run_tests.main(["--unit", "--workers", "1"])
 
     assert code == 128 + 2
     sentence = (

@@ -28,6 +28,7 @@ def add_parsers(top_level: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--diff", action="store_true", help="only what differs from the default, or from --running")
     add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
     add = _add(top_level, "budget", budget).add_argument
+    add("--state", type=Path, metavar="DIR", help="data folder of a rehearsal, whose own settings count")
     add("--miners", type=at_least_one, metavar="N", help="default: those that the newest run asked, else 256")
     add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
 

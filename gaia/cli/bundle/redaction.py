@@ -39,7 +39,8 @@ class Redactor:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    values = [getattr(settings, name) for name in type(settings).model_fields]
+    given = [getattr(settings, name) for name in type(settings).model_fields]
+    values = [each for value in given for each in (value if isinstance(value, list) else [value])]
     return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
 

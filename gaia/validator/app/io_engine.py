@@ -31,6 +31,7 @@ from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
 from gaia.validator.app.observation.engine_health import EngineHealth
+from gaia.validator.app.observation.insight import Insight, life_of
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
 from gaia.validator.app.observation.probes import Endpoints
@@ -40,6 +41,7 @@ from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.background.book import TaskBook
+from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
@@ -51,7 +53,9 @@ from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.messenger import Messenger
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
@@ -135,6 +139,7 @@ class IOEngine:
     _clients: dict[str, HoldsConnections]
     """Name -> client that keeps connections."""
     _metagraph: MetagraphKeeper
+    _notifier: Notifier
     _observer: Observer
     _orchestrator: TaskOrchestrator
 
@@ -152,6 +157,10 @@ class IOEngine:
         )
         self._board = BoardReader(board_path)
         self._book = TaskBook()
+        # Here, because loading the services would stop the loop for seconds.
+        self._messenger = Messenger(
+            [address.get_secret_value() for address in settings.notify_urls], variable_of("notify_urls")
+        )
 
     def endpoints(self) -> Endpoints:
         """Return the endpoints of this process."""
@@ -213,7 +222,15 @@ class IOEngine:
             clock=clock,
             board_path=self._board_path,
         )
-        JOBS.watch(self._observer.statuses, self._book.statuses)
+        registers = (self._observer.statuses, self._book.statuses)
+        JOBS.watch(*registers)
+        self._notifier = Notifier(
+            settings.notify,
+            settings.data_dir,
+            Insight(lambda: self._settings, database, registers).facts,
+            self._messenger,
+            life_of(os.getppid()),
+        )
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
             weather,
@@ -266,6 +283,7 @@ class IOEngine:
                 signer=signer,
                 processes=self._processes,
                 workers=pool if isinstance(pool, ComputePool) else None,
+                notifier=self._notifier,
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )
         )
@@ -324,7 +342,19 @@ class IOEngine:
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""
         watching = asyncio.create_task(self._observer.run())
+        leaving = asyncio.create_task(self._tell_stop(stop))
         try:
             await self._orchestrator.run(stop)
+        except ConfigurationError as error:
+            await self._notifier.tell_stop(str(error))
+            raise
         finally:
             watching.cancel()
+            if stop.is_set():
+                await leaving
+            leaving.cancel()
+
+    async def _tell_stop(self, stop: asyncio.Event) -> None:
+        """Send the message about a stop while running jobs end."""
+        await stop.wait()
+        await self._notifier.tell_stop()

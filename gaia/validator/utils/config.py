@@ -21,6 +21,7 @@ from gaia.validator.utils.settings.database import DatabaseSettings
 from gaia.validator.utils.settings.files import FilesSettings
 from gaia.validator.utils.settings.handed import SignerSettings, WeatherSettings
 from gaia.validator.utils.settings.miners import MinersSettings
+from gaia.validator.utils.settings.notify import NotifySettings
 from gaia.validator.utils.settings.observation import ObservationSettings
 from gaia.validator.utils.settings.pool import PoolSettings
 from gaia.validator.utils.settings.schedule import ScheduleSettings
@@ -41,6 +42,7 @@ RETIRED = frozenset(
 class Settings(
     # pydantic takes the fields of the last base first.
     BackgroundSettings,
+    NotifySettings,
     ObservationSettings,
     SourcesSettings,
     MinersSettings,
@@ -98,6 +100,10 @@ class Settings(
     @property
     def observation(self) -> ObservationSettings:
         return self._section(ObservationSettings)
+
+    @property
+    def notify(self) -> NotifySettings:
+        return self._section(NotifySettings)
 
     @property
     def background(self) -> BackgroundSettings:
@@ -197,6 +203,8 @@ def shown(value: Any) -> str:
             return "***" if value.get_secret_value() else ""
         case bool():
             return str(value).lower()
+        case list() if any(isinstance(item, SecretStr) for item in value):
+            return "***"
         case list():
             return ",".join(str(item) for item in value)
         case datetime():
@@ -222,7 +230,8 @@ def allowed(name: str) -> str:
     if "enum" in choice or "const" in choice:
         return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
     if choice["type"] == "array":
-        return f"{_PLURALS[choice['items']['type']]} separated by commas"
+        items = choice["items"]
+        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
     kind = _KINDS.get(choice.get("format", choice["type"]), "text")
     if "pattern" in choice:
         starts = choice["pattern"].removeprefix("^").removesuffix("://")
@@ -237,7 +246,7 @@ _KINDS = {
     "path": "a path",
     "date-time": "a time such as 2026-01-31T00:00Z",
 }
-_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names"}
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names", "password": "addresses"}
 
 
 @cache
@@ -291,6 +300,6 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Configurat
         return ConfigurationError(variable_of(name), "is not a setting", "remove it")
     origin = origins.get(name, "")
     variable = origin.split()[-1] if " " in origin and origin != COMMAND_LINE else variable_of(name)
-    secret = Settings.model_fields[name].annotation is SecretStr
+    secret = Settings.model_fields[name].annotation in (SecretStr, list[SecretStr])
     value = "this value" if secret else f'"{shown(first["input"])[:80]}"'
     return ConfigurationError(variable, f"{value} is not allowed", f"use {allowed(name)}")

@@ -13,7 +13,7 @@ from gaia.validator.utils.config import RETIRED, Settings, names_of, variable_of
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
 
-_SECRETS = ("database_url", "database_password", "cds_key")
+_SECRETS = ("database_url", "database_password", "cds_key", "notify_urls", "notify_alive_url")
 _REHEARSAL = (
     "test_mode",
     "clock_file",

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from gaia.cli.source import Source
-from gaia.cli.status.observing import holder_of, observe, processes_of
+from gaia.cli.status.observing import observe
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
+from gaia.validator.app.observation.facts import holder_of, processes_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.status.facts import Facts

@@ -21,9 +21,10 @@ from gaia.validator.app.meeting.rendezvous import (
     heartbeat_path,
     read_board,
 )
-from gaia.validator.db import history, sessions
+from gaia.validator.db import history
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt, VectorRow
+from gaia.validator.db.server import sessions
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError
 

@@ -47,7 +47,7 @@ from gaia.validator.utils.ipc_types import (
     WeightsSet,
     encode_frame,
 )
-from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.logs.context import bound
 from gaia.validator.utils.memory import free_memory, resident_bytes
 from gaia.validator.utils.proxies import spare_loopback
 

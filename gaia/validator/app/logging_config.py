@@ -12,8 +12,8 @@ from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from gaia.validator.utils.log_files import LogFiles, open_log, tell_of_trouble
-from gaia.validator.utils.repeats import Repeats
+from gaia.validator.utils.logs.files import LogFiles, open_log, tell_of_trouble
+from gaia.validator.utils.logs.repeats import Repeats
 
 LOGGERS = ("application", "performance", "security")
 MAX_TEXT = 512
@@ -244,7 +244,7 @@ def _count(record: logging.LogRecord) -> bool:
 def _configure_structlog() -> None:
     import structlog
 
-    from gaia.validator.utils.log_context import add_bound
+    from gaia.validator.utils.logs.context import add_bound
 
     def say_once(
         logger: logging.Logger, _method: str, values: MutableMapping[str, Any]

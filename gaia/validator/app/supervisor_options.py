@@ -9,7 +9,7 @@ import msgspec
 from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import SandboxMode
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 
 _SPAWNED_WITHIN_S = 120.0
 

@@ -20,7 +20,7 @@ from gaia.validator.utils.errors import (
     GaiaError,
     TransientError,
 )
-from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.logs.context import bound
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock, GaiaTask

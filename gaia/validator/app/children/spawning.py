@@ -32,7 +32,7 @@ from gaia.validator.utils.entry_points import FORK_SERVER
 from gaia.validator.utils.identities import WorkerId, worker_id
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.log_files import LogFiles
+    from gaia.validator.utils.logs.files import LogFiles
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")

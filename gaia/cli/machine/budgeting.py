@@ -16,7 +16,7 @@ from gaia.cli import tables
 from gaia.cli.source import Source
 from gaia.tasks.defined_tasks.weather.volumes import Volumes, expected_volumes
 from gaia.validator.app.startup.reading import read_settings
-from gaia.validator.db.usage import WorkDone, work_done
+from gaia.validator.db.server.usage import WorkDone, work_done
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def config_show(arguments: argparse.Namespace) -> int:
 
 def notify_test(arguments: argparse.Namespace) -> int:
     """Send one message to every address of GAIA_NOTIFY_URLS; exit 1 if one did not take it."""
-    from gaia.cli import notifying
+    from gaia.cli.machine import notifying
 
     return notifying.send_test(arguments)
 

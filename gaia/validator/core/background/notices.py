@@ -181,7 +181,7 @@ def _word(trouble: Trouble) -> str:
 
 
 def _line(trouble: Trouble) -> str:
-    return f"{_short(trouble.problem)} -> {_short(trouble.remedy)}"
+    return f"{_short(trouble.problem)}; remedy: {_short(trouble.remedy)}"
 
 
 def _short(text: str) -> str:

@@ -153,4 +153,10 @@ def process_environment(state_dir: Path, source: Mapping[str, str] = os.environ)
 
 
 def _revealed(value: Any) -> str:
-    return value.get_secret_value() if hasattr(value, "get_secret_value") else shown(value)
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case list():
+            return ",".join(map(_revealed, value))
+        case _:
+            return shown(value)

@@ -41,7 +41,7 @@ class NotifySettings(HandedSettings):
     )
 
     @model_validator(mode="after")
-    def _agree_on_addresses(self) -> Self:
+    def _agree_on_messages(self) -> Self:
         alive = self.notify_alive_url.get_secret_value()
         if alive and not alive.startswith(("http://", "https://")):
             # The value is a secret, so that the sentence does not repeat it.

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaia.validator.doctor.checks import chain, configuration, database, files, host, sources
+from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources
 from gaia.validator.doctor.facts import Facts
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
 from gaia.validator.doctor.given import read_given
@@ -18,6 +18,7 @@ from gaia.validator.doctor.looks.chain import look_at_node, look_at_subnet
 from gaia.validator.doctor.looks.database import look_at_server
 from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
 from gaia.validator.doctor.looks.host import look_at_host, look_at_port
+from gaia.validator.doctor.looks.notify import look_at_addresses
 from gaia.validator.doctor.looks.sources import (
     look_at_cds,
     look_at_climatology,
@@ -40,6 +41,7 @@ CHECKS: Sequence[Check] = (
     *database.CHECKS,
     *chain.CHECKS,
     *sources.CHECKS,
+    *notify.CHECKS,
 )
 """All checks, in the order in which they are printed."""
 
@@ -53,6 +55,7 @@ _NEEDED: Mapping[Group, Collection[str]] = {
     Group.DATABASE: ("server", "folder"),
     Group.SOURCES: ("gfs", "cds", "climatology"),
     Group.PORTS: ("port", "dask", "folder"),
+    Group.NOTIFY: ("addresses",),
     Group.TIME: ("gfs", "cds", "climatology", "node", "host"),
 }
 """Group of checks -> fields of `Facts` that they need."""
@@ -124,6 +127,7 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
         "gfs": partial(look_at_gfs, sources, contract, settings.schedule),
         "cds": partial(look_at_cds, sources),
         "climatology": partial(look_at_climatology, sources, contract),
+        "addresses": partial(look_at_addresses, settings.notify),
     }
     needed = {name for group in groups for name in _NEEDED[group]}
     chosen = {name: look for name, look in looks.items() if name in needed}

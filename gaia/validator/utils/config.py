@@ -23,6 +23,7 @@ from gaia.validator.utils.settings.database import DatabaseSettings
 from gaia.validator.utils.settings.files import FilesSettings
 from gaia.validator.utils.settings.handed import SignerSettings, StatusSettings, WeatherSettings
 from gaia.validator.utils.settings.miners import MinersSettings
+from gaia.validator.utils.settings.notify import NotifySettings
 from gaia.validator.utils.settings.observation import ObservationSettings
 from gaia.validator.utils.settings.pool import PoolSettings
 from gaia.validator.utils.settings.schedule import ScheduleSettings
@@ -43,6 +44,7 @@ RETIRED = frozenset(
 class Settings(
     # pydantic takes the fields of the last base first.
     BackgroundSettings,
+    NotifySettings,
     ObservationSettings,
     SourcesSettings,
     MinersSettings,
@@ -100,6 +102,10 @@ class Settings(
     @property
     def observation(self) -> ObservationSettings:
         return self._section(ObservationSettings)
+
+    @property
+    def notify(self) -> NotifySettings:
+        return self._section(NotifySettings)
 
     @property
     def background(self) -> BackgroundSettings:
@@ -229,6 +235,8 @@ def shown(value: Any) -> str:
             return HIDDEN if value.get_secret_value() else ""
         case bool():
             return str(value).lower()
+        case list() if any(isinstance(item, SecretStr) for item in value):
+            return HIDDEN
         case list():
             return ",".join(map(shown, value))
         case datetime():
@@ -264,7 +272,8 @@ def allowed(name: str) -> str:
     if "enum" in choice or "const" in choice:
         return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
     if choice["type"] == "array":
-        return f"{_PLURALS[choice['items']['type']]} separated by commas"
+        items = choice["items"]
+        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
     kind = _KINDS.get(choice.get("format", choice["type"]), "text")
     if "pattern" in choice:
         starts = choice["pattern"].removeprefix("^").removesuffix("://")
@@ -279,7 +288,7 @@ _KINDS = {
     "path": "a path",
     "date-time": "a time such as 2026-01-31T00:00Z",
 }
-_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names"}
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names", "password": "addresses"}
 
 
 @cache

@@ -108,13 +108,12 @@ def _echo(method: str, path: str, headers: Mapping[str, str]) -> Lie:
 
 def _extra(state_dir: Path, side: Liar) -> dict[str, str]:
     """Return the variables with the canaries; `side` plays Earthdata Login and the proxy."""
-    host = run_directory(data_dir(state_dir))
     database = f"{embedded_dsn(data_dir(state_dir)).replace('postgres@', 'postgres:{password}@')}"
     values = values_of_secret_settings(database) | {
-        "earthdata_username": canary("earthdata_username"),
+        "earthdata_username": "operator",
         "earthdata_url": side.url,
         "update_url": f"http://updates.invalid/latest?token={quote(canary('update_token'), safe='')}",
-        "log_dir": str(host.parent / "logs"),
+        "log_dir": str(data_dir(state_dir) / "logs"),
         "log_level": "DEBUG",
         "metrics_port": str(free_port()),
     }
@@ -193,7 +192,7 @@ def _files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
 
 def _secrets(state_dir: Path) -> dict[str, str]:
     """Return all canaries, and the secrets that the run made: of the hotkey and of the miners."""
-    named = [*secret_settings(), "earthdata_username", "earthdata_token", "update_token", "proxy", "gfs"]
+    named = [*secret_settings(), "earthdata_token", "update_token", "proxy", "gfs"]
     found = {name: canary(name) for name in named}
     (path,) = [path for path in wallet_dir(state_dir).rglob("hotkeys/default") if path.is_file()]
     hotkey = json.loads(path.read_text())
@@ -260,7 +259,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     state_dir.mkdir()
     database = EmbeddedPostgres(data_dir(state_dir))
     data_dir(state_dir).mkdir()
-    await asyncio.to_thread(database.prepare)
+    database.prepare()
     server = database.start()
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(localnet, "LOCALNET_SERVICES", canary_services.__name__)

@@ -25,7 +25,7 @@ _PIECE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PROGRAM = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|journalctl|jq)(?: |$)"
+    r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|mkdir|journalctl|jq)(?: |$)"
 )
 _NOT_COMMANDS = {"python", "ini", "yaml", "json"}
 _CLAUSE = re.compile(

@@ -110,7 +110,7 @@ def test_commands_of_the_page_run(clone: Clone, page: Path) -> None:
             continue
         began = time.monotonic()
         code, written = _run(clone, text, stop=command.is_endless)
-        is_named = command.is_inline and code == 2 and "usage:" in written
+        is_named = command.is_inline and code == 2 and "arguments are required" in written
         if is_named:
             # The page names a command without its arguments.
             _help_of(clone, text)

@@ -17,8 +17,11 @@ _SHORTEST_WORD = 12
 
 _NAME = r"(?:password|passwd|secret|token|api_?key|private_?key|symmetric_?key|signature)"
 _SHAPES = (
-    # Not in an example for the operator, such as user:password@host.
-    (re.compile(r"((?<!\w)\w+://[^/\s:@]*:)(?!password@)[^/\s]+@"), rf"\1{HIDDEN}@"),
+    # Neither an example for the operator, such as user:password@host, nor a port.
+    (
+        re.compile(r"((?<!\w)\w{1,40}://[^/\s:@\"']*:)(?!password@|\d{1,5}(?:[/?#\s]|$))[^\s\"']{1,300}@"),
+        rf"\1{HIDDEN}@",
+    ),
     (re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)((?<![\w-])[\w-]*{_NAME}=)[^\s&\"',;]+"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)(\"[\w-]*{_NAME}\"\s*:\s*\")[^\"]+"), rf"\1{HIDDEN}"),

@@ -56,6 +56,9 @@ PATHS = ("/metrics", "/readyz?verbose", "/livez?verbose", "/startupz?verbose", "
 NOT_WRITTEN_FOR_OTHERS = ("secrets", "postgres/cluster", "spool")
 """Folders of the data folder: what is kept to be used, and what miners sent."""
 
+PUBLISHED = "published"
+"""Folder of the subnet into which a command of the table may write files for others."""
+
 Outputs = list[tuple[str, bytes]]
 
 
@@ -178,10 +181,15 @@ def _processes(subnet: CanarySubnet) -> Iterator[tuple[str, bytes]]:
 
 
 def _files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield what the validator wrote: logs, the run folder, notes, stacks, pictures."""
+    """Yield what the validator wrote: logs, the run folder, notes, stacks, pictures; and what a command published."""
     folder = data_dir(state_dir)
     left_out = [folder / name for name in NOT_WRITTEN_FOR_OTHERS]
-    paths = [*folder.rglob("*"), *run_directory(folder).rglob("*"), state_dir / "logs" / "validator.log"]
+    paths = [
+        *folder.rglob("*"),
+        *run_directory(folder).rglob("*"),
+        state_dir / "logs" / "validator.log",
+        *(state_dir / PUBLISHED).rglob("*"),
+    ]
     for path in paths:
         if path.is_file() and not any(path.is_relative_to(each) for each in left_out):
             yield (

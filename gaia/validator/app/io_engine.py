@@ -33,6 +33,7 @@ from gaia.validator.app.observation.counted import CountedChain, CountedMiners, 
 from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
@@ -158,7 +159,10 @@ class IOEngine:
         """Return the endpoints of this process."""
         page = metrics_page_path(self._board_path)
         return Endpoints(
-            role="io_engine", probes=self.health.probes(), metrics=lambda: metrics.all_metrics(page)
+            role="io_engine",
+            probes=self.health.probes(),
+            metrics=lambda: metrics.all_metrics(page),
+            pages=StatusPages(lambda: self._settings).answer,
         )
 
     @asynccontextmanager
@@ -203,7 +207,7 @@ class IOEngine:
         weather = settings.weather
         self.health.pool = pool
         chain = CountedChain(signer)
-        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        notes = EngineNotes(settings.data_dir, clock)
         self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,

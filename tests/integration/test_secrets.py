@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 import pytest_asyncio
@@ -34,6 +34,8 @@ from tests.support.liar import Liar, Lie, lying
 from tests.support.patience import Deadline, patience
 from tests.support.rehearsal import board_of, processes_of, steps_done, until
 
+PUBLISHED = "published"
+"""Folder of the subnet into which a command of the table may write files for others."""
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("config", "show", "--effective", "--origin", "--running"),
     ("config", "show", "--running", "--json"),
@@ -50,14 +52,15 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("logs", "--json"),
     ("budget", "--json"),
     ("runbook", "ValidatorTruthLate"),
+    ("export", "site", PUBLISHED),
 )
 """Commands of `gaia` whose output is searched."""
 PATHS = ("/metrics", "/readyz?verbose", "/livez?verbose", "/startupz?verbose", "/")
+"""Endpoints that are searched, with the pages that they link to."""
+LINK = re.compile(rb'(?:href|src)="([^":#]+)"')
+MOST_PAGES = 200
 NOT_WRITTEN_FOR_OTHERS = ("secrets", "postgres/cluster", "spool")
 """Folders of the data folder: what is kept to be used, and what miners sent."""
-
-PUBLISHED = "published"
-"""Folder of the subnet into which a command of the table may write files for others."""
 
 Outputs = list[tuple[str, bytes]]
 
@@ -166,7 +169,14 @@ async def _ask_endpoints(subnet: CanarySubnet) -> Outputs:
         except urllib.error.HTTPError as refusal:
             return refusal.read()
 
-    return [(path, await asyncio.to_thread(asked, path)) for path in PATHS]
+    answers: dict[str, bytes] = {}
+    waiting = list(PATHS)
+    while waiting and len(answers) < MOST_PAGES:
+        path = waiting.pop(0)
+        answers[path] = await asyncio.to_thread(asked, path)
+        found = (urljoin(path, link.decode()) for link in LINK.findall(answers[path]))
+        waiting += [each for each in dict.fromkeys(found) if each not in answers and each not in waiting]
+    return list(answers.items())
 
 
 def _processes(subnet: CanarySubnet) -> Iterator[tuple[str, bytes]]:

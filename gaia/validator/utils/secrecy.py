@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "***"
 """What is written in place of a secret."""
@@ -75,6 +72,9 @@ def shown_url(url: str) -> str:
 
 def secrets_in_url(url: str) -> Iterator[str]:
     """Yield the password of an address, and the values of its query."""
+    # Not at the top, because every program loads this module, and most hold no secret.
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -87,6 +87,10 @@ def secrets_in_url(url: str) -> Iterator[str]:
 
 def forms_of(secret: str) -> set[str]:
     """Return a secret as it may be written: as it is, in an address, in Python or JSON, in base64."""
+    import base64
+    import json
+    from urllib.parse import quote, quote_plus
+
     plain = {secret, *secrets_in_url(secret)}
     written = {
         form

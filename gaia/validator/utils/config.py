@@ -163,6 +163,15 @@ class Settings(
                 elif isinstance(each, str):
                     yield from secrets_in_url(each)
 
+    def secret_variables(self) -> list[str]:
+        """Return the variables of the secret settings, and of the others whose address holds a secret."""
+        return [
+            variable
+            for name in Settings.model_fields
+            if is_secret(name) or HIDDEN in shown(getattr(self, name))
+            for variable in names_of(name)
+        ]
+
     def hold_secrets(self) -> None:
         """Keep these secrets, and those of the environment's proxies, out of what this process writes."""
         hold(self.secrets())
@@ -260,11 +269,6 @@ def names_of(name: str) -> list[str]:
     return [variable_of(name), *_schemas()[name]["aliases"]]
 
 
-def variables_of_settings() -> set[str]:
-    """Return the variables from which any setting is read."""
-    return {variable for name in Settings.model_fields for variable in names_of(name)}
-
-
 def allowed(name: str) -> str:
     """Return the allowed values of the field `name` in words, such as "a whole number from 0 to 65535"."""
     schema = _schemas()[name]
@@ -320,7 +324,7 @@ def _places(env_file: Path | None) -> list[Variables]:
 
 
 def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
-    known = variables_of_settings()
+    known = {variable for name in Settings.model_fields for variable in names_of(name)}
     for variable in source:
         if not variable.upper().startswith(PREFIX) or variable in known | RETIRED:
             continue

@@ -270,7 +270,7 @@ class IOEngine:
         return Notifier(
             self._settings.notify,
             self._settings.data_dir,
-            Insight(lambda: self._settings, database, registers).facts,
+            Insight(lambda: self._settings.status, database, registers).facts,
             self._messenger,
             life_of(os.getppid()),
         )

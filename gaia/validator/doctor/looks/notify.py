@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gaia.validator.doctor.facts import Addresses
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.messenger import Messenger
-from gaia.validator.utils.settings.notify import NotifySettings
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.notify import NotifySettings
 
 
 def look_at_addresses(notify: NotifySettings) -> Addresses:

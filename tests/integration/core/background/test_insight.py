@@ -73,7 +73,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
     book.expect("tick", 10.0)
     lock = claim_data_dir(settings.data_dir)
     try:
-        facts = await Insight(lambda: settings, database, [book.statuses]).facts()
+        facts = await Insight(lambda: settings.status, database, [book.statuses]).facts()
     finally:
         os.close(lock)
 
@@ -89,7 +89,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
 async def test_database_that_goes_away_is_a_message_and_so_is_its_return(
     database: Database, server: Server, settings: Settings, hook: Webhook
 ) -> None:
-    insight = Insight(lambda: settings, database, [])
+    insight = Insight(lambda: settings.status, database, [])
     notify = NotifySettings.model_validate({"notify_urls": [hook.address], "notify_least": "stuck"})
     notifier = Notifier(
         notify, settings.data_dir, insight.facts, Messenger([hook.address], "GAIA_NOTIFY_URLS"), "life"

@@ -16,7 +16,7 @@ from gaia.validator.utils.errors import GaiaError
 if TYPE_CHECKING:
     from gaia.validator.app.observation.jobs import Statuses
     from gaia.validator.db.connection import Connection, Database
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.handed import StatusSettings
 
 PATIENCE_S = 5.0
 """Seconds that the database may take to answer before it counts as away."""
@@ -37,7 +37,7 @@ class Insight:
     """
 
     def __init__(
-        self, settings: Callable[[], Settings], database: Database, registers: Sequence[Statuses]
+        self, settings: Callable[[], StatusSettings], database: Database, registers: Sequence[Statuses]
     ) -> None:
         self._settings = settings
         self._database = database
@@ -46,13 +46,14 @@ class Insight:
     async def facts(self) -> Facts:
         """Return what is known now; a database that does not answer is a fact, not an error."""
         settings = self._settings()
-        look = await asyncio.to_thread(look_at, settings, settings.data_dir.resolve())
+        look = await asyncio.to_thread(look_at, settings, settings.files.data_dir.resolve())
         work, database_error = await self._work(look)
         return look.facts(work, database_error, self._jobs(), "")
 
     async def _work(self, look: Look) -> tuple[Work | None, str]:
         async def read(connection: Connection) -> Work:
-            return await read_work(connection, look.settings, look.cadence, look.now)
+            sources, contract = look.settings.sources, look.settings.contract
+            return await read_work(connection, sources, contract, look.cadence, look.now)
 
         try:
             async with asyncio.timeout(PATIENCE_S):

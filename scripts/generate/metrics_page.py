@@ -40,7 +40,7 @@ OPEN_LABELS = frozenset({"job", "version", "commit", "rule_set", "config"})
 class Example(NamedTuple):
     """A job, so that the families of jobs have a series."""
 
-    job: str = "tick"
+    job: str = "main_scoring"
     last_success_at: float = 0.0
     is_overdue: bool = False
     failures: int = 0

@@ -131,7 +131,7 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
     return Facts(given=given, settings=settings, **_looked(chosen, settings, patience_s))
 
 
-def _looked(looks: Mapping[str, Look], settings: Settings, patience_s: float) -> dict[str, Any]:
+def _looked(looks: Mapping[str, Look], settings: Settings, patience_s: float) -> Mapping[str, Any]:
     """Run each look in a thread of its own; return fields of `Facts` by the end of the time.
 
     The threads are daemons, because one that hangs over a dead disk or peer cannot be stopped.

@@ -227,12 +227,17 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
             "DatabaseFailure": database.OTHERWISE,
         }.items()
     ),
-    ("killed by memory", processes.MEMORY_DEATHS, died("memory"), "memory in 1.4"),
-    ("killed at a deadline", processes.DEADLINE_DEATHS, died("deadline"), "deadline in 1.4"),
-    ("killed as silent", processes.SILENT_DEATHS, died("silent"), "silent in 1.4"),
-    ("never came up", processes.STARTUP_DEATHS, died("startup"), "startup in 1.4"),
-    ("killed", processes.SIGNAL_DEATHS, died("signal 9 (SIGKILL)"), "signal 9 (SIGKILL) in 1.4"),
-    ("ended", processes.EXIT_DEATHS, died("exit 1"), "exit 1 in 1.4"),
+    ("killed by memory", processes.MEMORY_DEATHS, died("memory"), "memory in compute_worker 1.4"),
+    ("killed at a deadline", processes.DEADLINE_DEATHS, died("deadline"), "deadline in compute_worker 1.4"),
+    ("killed as silent", processes.SILENT_DEATHS, died("silent"), "silent in compute_worker 1.4"),
+    ("never came up", processes.STARTUP_DEATHS, died("startup"), "startup in compute_worker 1.4"),
+    (
+        "killed",
+        processes.SIGNAL_DEATHS,
+        died("signal 9 (SIGKILL)"),
+        "signal 9 (SIGKILL) in compute_worker 1.4",
+    ),
+    ("ended", processes.EXIT_DEATHS, died("exit 1"), "exit 1 in compute_worker 1.4"),
     ("seats", pool.SEATS_MISSING, told("gaia_pool_healthy_seats 1"), "1 of 2"),
     (
         "all work",
@@ -373,6 +378,15 @@ def test_every_cause_has_a_case_here() -> None:
     }
 
     assert {branch.sentence for each in RUNBOOKS.values() for branch in each.branches} <= tried | elsewhere
+
+
+def test_weights_withheld_before_newer_ones_were_set_are_no_cause(well: Facts) -> None:
+    set_since = stored(
+        newest_vector=a_vector_row(state=VectorState.SET, intended_at=NOW - timedelta(hours=1))
+    )
+    facts = set_since(told('gaia_weights_submissions_total{outcome="held"} 8')(well))
+
+    assert weights.HELD.look(facts) == ""
 
 
 def test_limits_of_looks_are_those_of_the_alerts() -> None:

@@ -34,23 +34,23 @@ def add_parsers(top_level: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Print what is wrong with settings and machine, each with its fix; exit 1: warnings, 2: failures."""
-    from gaia.cli import examining
+    from gaia.cli.machine import examining
 
     return examining.doctor(arguments)
 
 
 def config_show(arguments: argparse.Namespace) -> int:
     """Print the settings in force, without secrets; exit 1 if --running --diff finds a difference."""
-    from gaia.cli import config_show
+    from gaia.cli.machine import showing
 
-    return config_show.show(arguments)
+    return showing.show(arguments)
 
 
 def budget(arguments: argparse.Namespace) -> int:
     """Print expected and used bytes, requests to the Climate Data Store, disk and CPU time."""
-    from gaia.cli import budget
+    from gaia.cli.machine import budgeting
 
-    return budget.budget(arguments)
+    return budgeting.budget(arguments)
 
 
 def _add(

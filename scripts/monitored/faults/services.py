@@ -89,11 +89,11 @@ async def silent_miners(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def silent_archives(scene: Scene) -> AsyncIterator[None]:
-    """Stop the archives once day 1 is scored, and let six days pass after the last lead was due."""
+    """Kill the archives once day 1 is scored, and let six days pass after the last lead was due."""
     await scene.progress(lambda progress: any(each.day1 is not None for each in progress.forecasts))
-    async with suspended([scene.service(ARCHIVES)]):
-        scene.clock.extend(scene.subnet.options.clock_end + _LATER)
-        yield
+    send([scene.service(ARCHIVES)], signal.SIGKILL)
+    scene.clock.extend(scene.subnet.options.clock_end + _LATER)
+    yield
 
 
 @asynccontextmanager

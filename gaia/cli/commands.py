@@ -47,8 +47,8 @@ def debug_bundle(arguments: argparse.Namespace) -> int:
 
 def completion(arguments: argparse.Namespace) -> int:
     """Print the completion script of a shell."""
-    from gaia.cli.__main__ import parser
     from gaia.cli.completion import script_for
+    from gaia.cli.parsers import parser
 
     print(script_for(arguments.shell, parser()), end="")
     return 0
@@ -103,8 +103,15 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     return plotting.plot(source, arguments)
 
 
-def runbook(source: Source, arguments: argparse.Namespace) -> int:
+def runbook(arguments: argparse.Namespace) -> int:
     """Print which causes of an alert hold now and what to do; exit code 1 if any holds."""
     from gaia.cli import runbook as runbooks
 
-    return runbooks.runbook(source, arguments)
+    return runbooks.runbook(arguments)
+
+
+def export_site(arguments: argparse.Namespace) -> int:
+    """Write static pages about runs, miners and weights into a folder, for anybody to read."""
+    from gaia.cli.export import site
+
+    return site.export_site(arguments)

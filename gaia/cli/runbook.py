@@ -6,30 +6,24 @@ import argparse
 import difflib
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from gaia.cli import tables
 from gaia.cli.runbooks.facts import gather
 from gaia.cli.runbooks.table import PREFIX, RUNBOOKS, named
 from gaia.cli.select import NotThere
-from gaia.localnet.options import Options
-from gaia.validator.app.startup.reading import read_settings
+from gaia.cli.source import open_source
+from gaia.cli.status.scrape import metrics_url
+from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gaia.cli.runbooks.branch import Branch, Runbook
     from gaia.cli.source import Source
-    from gaia.validator.utils.config import Settings
 
 NOTHING = "None of the causes on the page holds now: the fault may be over."
-AFTER = "Read the log lines of level warning and above from the time of the alert."
-_TO_CALL = {str(IPv4Address(0)): "127.0.0.1", "::": "[::1]"}
-"""Address to listen at everywhere -> address to call."""
+AFTER = "Read what `gaia logs --level warning --since 1h` prints."
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
@@ -55,7 +49,7 @@ class Diagnosis:
     """Number of causes that were looked at."""
 
 
-def runbook(source: Source, arguments: argparse.Namespace) -> int:
+def runbook(arguments: argparse.Namespace) -> int:
     """Say which causes of an alert hold now, or list the alerts; return 1 if a cause holds."""
     if arguments.alert is None:
         return _list(as_json=arguments.json)
@@ -64,9 +58,9 @@ def runbook(source: Source, arguments: argparse.Namespace) -> int:
         close = difflib.get_close_matches(arguments.alert.removeprefix(PREFIX), RUNBOOKS, n=1)
         hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
         raise NotThere(f"no alert is called {arguments.alert}; {hint}")
-    settings = _settings_of(source, arguments.state)
-    endpoint = _rehearsed(source.data_dir) if settings is None else endpoint_of(settings)
-    diagnosis = _diagnosed(wanted, source, settings, arguments.metrics_url or endpoint)
+    source = open_source(arguments.state)
+    endpoint = arguments.metrics_url or metrics_url(source.settings)
+    diagnosis = _diagnosed(wanted, source, endpoint, knows_secrets=arguments.state is None)
     if arguments.json:
         tables.print_json(diagnosis)
     else:
@@ -74,8 +68,15 @@ def runbook(source: Source, arguments: argparse.Namespace) -> int:
     return 1 if diagnosis.findings else 0
 
 
-def _diagnosed(wanted: Runbook, source: Source, settings: Settings | None, endpoint: str) -> Diagnosis:
-    facts = gather(source, settings, endpoint)
+def _diagnosed(wanted: Runbook, source: Source, endpoint: str, *, knows_secrets: bool) -> Diagnosis:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(source)
+        except ConfigurationError as error:
+            # A database that cannot be opened may be what the alert is about.
+            facts = gather(source, endpoint, knows_secrets=knows_secrets, database_error=str(error))
+        else:
+            facts = gather(source, endpoint, knows_secrets=knows_secrets)
     looks: list[tuple[Branch, str]] = [(branch, branch.look(facts)) for branch in wanted.branches]
     return Diagnosis(
         alert=PREFIX + wanted.alert,
@@ -88,32 +89,6 @@ def _diagnosed(wanted: Runbook, source: Source, settings: Settings | None, endpo
         ],
         looked_at=len(looks),
     )
-
-
-def _settings_of(source: Source, state_dir: Path | None) -> Settings | None:
-    """Return the settings of the validator; None for a rehearsal, whose settings are its own."""
-    if state_dir is not None:
-        return None
-    settings = read_settings()
-    return settings if settings.data_dir.resolve() == source.data_dir else None
-
-
-def endpoint_of(settings: Settings) -> str:
-    """Return the address of the metrics; empty if none are served."""
-    if not settings.metrics_port:
-        return ""
-    given = settings.metrics_host
-    host = _TO_CALL.get(given, f"[{given}]" if ":" in given else given)
-    return f"http://{host}:{settings.metrics_port}/metrics"
-
-
-def _rehearsed(data_dir: Path) -> str:
-    """Return the address of a rehearsal's metrics; empty if none are known."""
-    try:
-        port = Options.load(data_dir.parent).metrics_port
-    except (OSError, msgspec.MsgspecError):
-        return ""
-    return f"http://127.0.0.1:{port}/metrics" if port else ""
 
 
 def _list(*, as_json: bool) -> int:
@@ -129,7 +104,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     for finding in diagnosis.findings:
         lines += [f"{finding.cause}", f"  seen    {finding.evidence}", f"  remedy  {_plain(finding.remedy)}"]
     if not diagnosis.findings:
-        lines += [NOTHING, f"  remedy  {AFTER}"]
+        lines += [NOTHING, f"  remedy  {_plain(AFTER)}"]
     return lines
 
 

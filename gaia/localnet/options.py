@@ -153,7 +153,10 @@ def process_environment(state_dir: Path, source: Mapping[str, str] = os.environ)
 
 
 def _revealed(value: Any) -> str:
+    """Return a value as a process reads it, with what is secret in it."""
     match value:
+        case str():
+            return value
         case SecretStr():
             return value.get_secret_value()
         case list():

@@ -38,7 +38,7 @@ GROUP = Group(
             fires=Case(
                 given=[
                     series(_OVERDUE, "1x20", **{TASK_LABEL: "database_monitor"}),
-                    series(_OVERDUE, "0x20", **{TASK_LABEL: "tick"}),
+                    series(_OVERDUE, "0x20", **{TASK_LABEL: "main_scoring"}),
                 ],
                 at="10m",
                 labels={TASK_LABEL: "database_monitor"},

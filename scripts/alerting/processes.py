@@ -12,10 +12,10 @@ _GIB = 2**30
 
 MEMORY = Recording(
     name="gaia:memory_rss:bytes",
-    expr=f'{_RSS}{{role!="compute_worker"}} or gaia_worker_memory_rss_bytes',
+    expr=f'{_RSS}{{role!="compute_worker"}} or gaia_worker_memory_rss_bytes{{seat!="other"}}',
     why=(
         "Each compute worker counts alone: the sum over a pool of 8 is above 4 GiB on a healthy machine, while"
-        " one worker is replaced at GAIA_WORKER_SOFT_LIMIT_MIB."
+        " one worker is replaced at GAIA_WORKER_SOFT_LIMIT_MIB. The seat `other` is a sum too."
     ),
 )
 CPU = Recording(
@@ -55,6 +55,7 @@ def _memory(name: str, gib: int, wait: str, severity: Severity) -> Alert:
                 series(_RSS, f"{gib * _GIB}x30", role="postgres"),
                 series(_RSS, f"{3 * gib * _GIB}x30", role="compute_worker"),
                 series("gaia_worker_memory_rss_bytes", "900000000x30", seat="0"),
+                series("gaia_worker_memory_rss_bytes", f"{3 * gib * _GIB}x30", seat="other"),
             ],
             at="20m",
         ),

@@ -45,25 +45,25 @@ GROUP = Group(
     alerts=(
         Alert(
             name="NoRecentActivity",
-            expr=f'time() - {_SUCCESS}{{{TASK_LABEL}="tick"}} > seconds(30m)',
+            expr=f'time() - {_SUCCESS}{{{TASK_LABEL}="main_scoring"}} > seconds(30m)',
             wait="1m",
             severity=Severity.WARNING,
             page=True,
             why=(
-                "A healthy validator scores nothing for most of a day, so counts of work say nothing. Its tick ends"
-                " every few seconds, day and night."
+                "A healthy validator scores nothing for most of a day, so counts of work say nothing. The job"
+                " main_scoring looks for work every few seconds, day and night."
             ),
             summary="{{ $labels.instance }} does nothing.",
-            description="The last tick that succeeded was {{ $value | humanizeDuration }} ago, above 30 minutes.",
+            description="main_scoring last succeeded {{ $value | humanizeDuration }} ago, above 30 minutes.",
             fires=Case(
-                given=[series(_SUCCESS, "60x60", **{TASK_LABEL: "tick"})],
+                given=[series(_SUCCESS, "60x60", **{TASK_LABEL: "main_scoring"})],
                 at="40m",
-                labels={TASK_LABEL: "tick"},
-                says="The last tick that succeeded was 39m 0s ago, above 30 minutes.",
+                labels={TASK_LABEL: "main_scoring"},
+                says="main_scoring last succeeded 39m 0s ago, above 30 minutes.",
             ),
             silent=Case(
                 given=[
-                    series(_SUCCESS, "600x60", **{TASK_LABEL: "tick"}),
+                    series(_SUCCESS, "600x60", **{TASK_LABEL: "main_scoring"}),
                     series(_SUCCESS, "0x60", **{TASK_LABEL: "database_monitor"}),
                 ],
                 at="40m",

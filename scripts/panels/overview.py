@@ -31,9 +31,9 @@ ROW = Row(
             critical=5,
         ),
         Panel(
-            title="Last tick",
-            description="Time since the last tick that succeeded; it ends every few seconds.",
-            queries=[query('time() - gaia_last_success_timestamp_seconds{@, exported_job="tick"}')],
+            title="Last look for work",
+            description="Time since the job main_scoring last succeeded. It looks for work every few seconds.",
+            queries=[query('time() - gaia_last_success_timestamp_seconds{@, exported_job="main_scoring"}')],
             unit=Unit.SECONDS,
             kind=Kind.NUMBER,
             warning=300,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.cli.source import Source
+from gaia.cli.status.scrape import metrics_url, text_at
 from gaia.tasks.defined_tasks.weather.volumes import Volumes, expected_volumes
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.db.server.usage import WorkDone, work_done
@@ -27,7 +27,6 @@ DEFAULT_MINERS = 256
 _DAYS_A_MONTH = 30
 _DAY_S = 86_400.0
 _LEAST_UPTIME_S = 3600.0
-_ANSWER_S = 2.0
 _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
 _REQUESTS_PER_SET = 2
 _REFERENCES = ("fields", "raw")
@@ -64,7 +63,8 @@ def budget(arguments: argparse.Namespace) -> int:
     if arguments.json:
         tables.print_json({"miners": miners, "expected": expected, "lines": lines})
         return 0
-    tables.print_lines(f"for {miners} miners and {expected.runs_a_day:g} runs a day", "", *_table(lines))
+    runs = "1 run" if expected.runs_a_day == 1 else f"{expected.runs_a_day:g} runs"
+    tables.print_lines(f"for {miners} miners and {runs} a day", "", *_table(lines))
     tables.print_lines("", *_notes(lines))
     return 0
 
@@ -171,13 +171,9 @@ def _served(settings: Settings) -> Mapping[tuple[str, str], float] | str:
     """Return (metric, labels) -> value as the running validator serves them, or why there are none."""
     if not settings.metrics_port:
         return "the metrics are switched off"
-    host = settings.metrics_host if settings.metrics_host != "0.0.0.0" else "127.0.0.1"  # noqa: S104 - dialled
-    url = f"http://{host}:{settings.metrics_port}/metrics"
-    # No proxy stands between a validator and its operator.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = metrics_url(settings)
     try:
-        with opener.open(url, timeout=_ANSWER_S) as answer:
-            text = answer.read().decode(errors="replace")
+        text = text_at(url)
     except (OSError, ValueError):
         return f"no validator serves metrics at {url}"
     found: dict[tuple[str, str], float] = defaultdict(float)

@@ -33,7 +33,7 @@ ALL_IN_USE = Branch(
 )
 REFUSED = Branch(
     sentence="The database refuses statements.",
-    remedy="The schema may be of another release: restart, which brings it up to date. Else report the SQLSTATE in the log.",
+    remedy="The schema may be of another release: restart, which brings it up to date. Else report what `gaia logs --event statement_refused` prints.",
     look=_failed("StatementRefused"),
 )
 NO_PLACE = Branch(
@@ -72,6 +72,7 @@ RUNBOOKS: Final = (
         branches=(
             shared.STOPPED,
             shared.DATABASE_AWAY,
+            shared.UNREADABLE,
             shared.POSTGRES_DOWN,
             shared.DISK_FULL,
             shared.FROZEN,

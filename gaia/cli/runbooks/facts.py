@@ -38,6 +38,8 @@ ENGINE, SIGNER, WORKER, POSTGRES = "io_engine", "chain_signer", "compute_worker"
 _RECENT_S = 3600.0
 _CPU_LOOK_S = 1.0
 _CLOCK_SLACK_S = 1.0
+_PATIENCE_S = 5.0
+"""Seconds that the database may take to answer; the alert may be about just that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +58,10 @@ class Facts:
     """What is known about a validator at one moment."""
 
     data_dir: Path
-    settings: Settings | None
-    """None where the data folder was named by --state: a rehearsal's settings are its own."""
+    settings: Settings
+    """Settings of the validator; of a rehearsal, as far as it published them."""
+    knows_secrets: bool
+    """Whether the settings have their secrets, which are never published."""
     endpoint: str
     """Address of the metrics; empty: none is known."""
     samples: Samples | None
@@ -75,6 +79,8 @@ class Facts:
     rows: Rows | None
     database_error: str
     """Why the database does not answer; empty if it does, even if a table is locked."""
+    rows_error: str
+    """Why the database answers, but its tables cannot be read."""
 
     @property
     def now(self) -> datetime:
@@ -113,19 +119,26 @@ class Facts:
         return {key: value for key, value in found.items() if value}
 
 
-def gather(source: Source, settings: Settings | None, endpoint: str) -> Facts:
-    """Look at everything once; what cannot be read is a fact too."""
+def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error: str = "") -> Facts:
+    """Look at everything once; what cannot be read is a fact too.
+
+    Parameters
+    ----------
+    database_error
+        Why the database could not be opened; empty if it was.
+    """
     answer: Samples | str = scrape(endpoint) if endpoint else ""
     board_file = board_path(source.data_dir)
     board = read_board(board_file)
     processes = _living(board, board_file)
     cpu = _cores(processes)
-    blocked, error = _read(source, sessions.blocked)
-    rows = None if error else _read(source, _rows)[0]
+    blocked, error = (None, database_error) if database_error else _read(source, sessions.blocked)
+    rows, rows_error = (None, "") if error else _read(source, _rows)
     engine = board.processes.get(ENGINE)
     return Facts(
         data_dir=source.data_dir,
-        settings=settings,
+        settings=source.settings,
+        knows_secrets=knows_secrets,
         endpoint=endpoint,
         samples=answer if isinstance(answer, Samples) else None,
         endpoint_error=answer if isinstance(answer, str) else "",
@@ -136,6 +149,7 @@ def gather(source: Source, settings: Settings | None, endpoint: str) -> Facts:
         blocked=blocked or (),
         rows=rows,
         database_error=error,
+        rows_error=rows_error,
     )
 
 
@@ -152,7 +166,7 @@ async def _rows(connection: Connection) -> Rows:
 def _read(source: Source, query: Callable[[Connection], Awaitable[Answer]]) -> tuple[Answer | None, str]:
     """Return what `query` reads, or None and the reason why it cannot."""
     try:
-        return source.read(query), ""
+        return source.read(query, _PATIENCE_S), ""
     except GaiaError as error:
         return None, str(error) or type(error).__name__
 

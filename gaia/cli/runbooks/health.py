@@ -22,8 +22,7 @@ def _answers_here(facts: Facts) -> str:
 
 
 def _overdue(facts: Facts) -> str:
-    names = {**facts.by("gaia_task_overdue", "job"), **facts.by("gaia_task_overdue", "task")}
-    return ", ".join(name for name in sorted(names) if name)
+    return ", ".join(sorted(facts.by("gaia_task_overdue", "job")))
 
 
 def _unforeseen(facts: Facts) -> str:
@@ -51,7 +50,7 @@ def _deaths(facts: Facts) -> str:
 
 
 def _simulated(facts: Facts) -> str:
-    file = facts.settings.clock_file if facts.settings is not None else None
+    file = facts.settings.clock_file
     return f"GAIA_CLOCK_FILE is {file}" if file is not None else ""
 
 
@@ -79,12 +78,12 @@ ANSWERS_HERE = Branch(
 )
 OVERDUE = Branch(
     sentence="Recurring jobs have not succeeded in time.",
-    remedy="Look for the name of the job in the log: its failures are there in words.",
+    remedy="Read `gaia logs --event job_failed`: it has the failures in words.",
     look=_overdue,
 )
 UNFORESEEN = Branch(
     sentence="An exception came that nobody foresaw.",
-    remedy="It is a bug: report the log line `unforeseen_error` with its stack.",
+    remedy="It is a bug: report what `gaia logs --event unforeseen_error` prints.",
     look=_unforeseen,
 )
 ARCHIVE_ERRORS = Branch(
@@ -132,6 +131,8 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.DATABASE_AWAY,
+            shared.BLOCKED,
+            shared.UNREADABLE,
             shared.CHAIN_AWAY,
             shared.FROZEN,
             shared.ENGINE_HANGS,
@@ -161,6 +162,7 @@ RUNBOOKS: Final = (
         branches=(
             shared.STOPPED,
             shared.DATABASE_AWAY,
+            shared.UNREADABLE,
             shared.DISK_FULL,
             UNFORESEEN,
             INCIDENTS,

@@ -63,12 +63,12 @@ def _slowest(facts: Facts) -> str:
 
 
 def _sandbox_off(facts: Facts) -> str:
-    chosen = facts.settings.pool.sandbox if facts.settings is not None else ""
+    chosen = facts.settings.sandbox
     return "GAIA_SANDBOX is off" if chosen == "off" else ""
 
 
 def _on_a_cluster(facts: Facts) -> str:
-    backend = facts.settings.pool.compute_backend if facts.settings is not None else ""
+    backend = facts.settings.compute_backend
     return f"GAIA_COMPUTE_BACKEND is {backend}" if backend == "dask" else ""
 
 
@@ -85,7 +85,7 @@ def _level_low(facts: Facts) -> str:
 
 SEATS_MISSING = Branch(
     sentence="Fewer workers answer than there are seats.",
-    remedy="Wait a minute: the Supervisor replaces them. If it does not, read the log lines of the workers.",
+    remedy="Wait a minute: the Supervisor replaces them. If it does not, read `gaia logs --level warning`.",
     look=_seats_missing,
 )
 ALL_WORK = Branch(
@@ -100,7 +100,7 @@ RESULTS_WAIT = Branch(
 )
 LATE = Branch(
     sentence="The loop still wakes up late.",
-    remedy="Report it with the log and the output of `gaia status`: nothing in the loop may compute.",
+    remedy="Report it with the file that `gaia debug bundle` writes: nothing in the loop may compute.",
     look=_late,
 )
 DEADLINES = Branch(
@@ -110,12 +110,12 @@ DEADLINES = Branch(
 )
 QUARANTINED = Branch(
     sentence="Units crash their workers and are quarantined.",
-    remedy="Find the forecast in the log, and report it with the stack: a forecast must not crash a worker.",
+    remedy="Report it with the file that `gaia debug bundle` writes: a forecast must not crash a worker.",
     look=_failed("QuarantinedError"),
 )
 OTHERWISE = Branch(
     sentence="Units fail for another reason.",
-    remedy="Find their errors in the log lines of level warning. A damaged truth is fetched again by itself.",
+    remedy="Find their errors with `gaia logs --level warning`. A damaged truth is fetched again by itself.",
     look=_failed("other"),
 )
 SLOWEST = Branch(
@@ -219,7 +219,7 @@ RUNBOOKS: Final = (
         alert="SlowComputeJobs",
         meaning="One attempt in twenty at a kind of unit takes more than a minute.",
         impact="Scores come later. At `GAIA_UNIT_TIMEOUT_S` a unit is given up and tried again.",
-        branches=(*shared.RUNNING, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOWEST),
+        branches=(*shared.RUNNING, shared.FROZEN, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOWEST),
     ),
     *(
         Runbook(

@@ -73,7 +73,7 @@ SILENT_DEATHS = Branch(
 )
 STARTUP_DEATHS = Branch(
     sentence="Processes do not come up.",
-    remedy="Read their last lines in the log. They name what is missing: a file, memory, or the sandbox.",
+    remedy="Read `gaia logs --level warning`. It names what is missing: a file, memory, or the sandbox.",
     look=_died_of("startup"),
 )
 SIGNAL_DEATHS = Branch(
@@ -86,7 +86,7 @@ SIGNAL_DEATHS = Branch(
 )
 EXIT_DEATHS = Branch(
     sentence="Processes ended with an error of their own.",
-    remedy="Read their last lines in the log. [Exit codes](../reference/exit-codes.md) explains the code.",
+    remedy="Read `gaia logs --level warning`. [Exit codes](../reference/exit-codes.md) explains the code.",
     look=_died_of("exit"),
 )
 _DEATHS: Final = (
@@ -109,7 +109,7 @@ BIG_DATABASE = Branch(
 )
 BIG_ENGINE = Branch(
     sentence="The IO-Engine or the chain signer holds the most memory.",
-    remedy="Restart the validator, and report it with the log: these processes hold no fields.",
+    remedy="Report it with the file that `gaia debug bundle` writes, then restart: these processes hold no fields.",
     look=_holds("io_engine", "chain_signer", "standby"),
 )
 LOW_LIMIT = Branch(

@@ -49,11 +49,14 @@ def _database_away(facts: Facts) -> str:
     return one_line(facts.database_error)
 
 
+def _unreadable(facts: Facts) -> str:
+    return "" if facts.blocked else one_line(facts.rows_error)
+
+
 def _down(facts: Facts, role: str) -> str:
     if not is_running(facts) or facts.pids(role):
         return ""
-    # A rehearsal has no settings here; its database is embedded, and its workers are local.
-    if facts.settings is not None and role in _elsewhere(facts.settings):
+    if role in _elsewhere(facts.settings):
         return ""
     deaths = [death for death in facts.deaths() if death.role == role]
     return f"the last one: {deaths[0].sentence}" if deaths else "its board names no living one"
@@ -90,8 +93,6 @@ def _chain_away(facts: Facts) -> str:
 
 
 def _chain_closed(facts: Facts) -> str:
-    if facts.settings is None:
-        return ""
     address = urlsplit(facts.settings.chain.chain_endpoint)
     port = address.port or (443 if address.scheme == "wss" else 80)
     try:
@@ -162,19 +163,27 @@ DATABASE_AWAY = Branch(
     ),
     look=_database_away,
 )
+UNREADABLE = Branch(
+    sentence="The database answers, but its tables cannot be read.",
+    remedy=(
+        "If it is of another release, start the validator once, which brings it up to date."
+        " Restore what was renamed or dropped."
+    ),
+    look=_unreadable,
+)
 ENGINE_DOWN = Branch(
     sentence="No IO-Engine lives.",
-    remedy="Read the last lines of the log. If it does not come back within a minute, restart the validator.",
+    remedy="Read `gaia logs --level warning`. If it does not come back within a minute, restart the validator.",
     look=lambda facts: _down(facts, ENGINE),
 )
 SIGNER_DOWN = Branch(
     sentence="No chain signer lives.",
-    remedy="Read the last lines of the log. The hotkey file may be gone or unreadable.",
+    remedy="Read `gaia logs --level warning`. The hotkey file may be gone or unreadable.",
     look=lambda facts: _down(facts, SIGNER),
 )
 WORKERS_DOWN = Branch(
     sentence="No compute worker lives.",
-    remedy="Read the last lines of the log: they say why workers do not start, such as memory or the sandbox.",
+    remedy="Read `gaia logs --level warning`: it says why workers do not start, such as memory or the sandbox.",
     look=lambda facts: _down(facts, WORKER),
 )
 POSTGRES_DOWN = Branch(
@@ -212,12 +221,12 @@ DISK_FULL = Branch(
 )
 ENGINE_BUSY = Branch(
     sentence="The IO-Engine uses a whole core.",
-    remedy="Look for a program that calls the metrics endpoint all the time. Else report it with its log.",
+    remedy="Look for a program that calls the metrics endpoint all the time. Else report it with the file that `gaia debug bundle` writes.",
     look=lambda facts: _busy(facts, ENGINE),
 )
 SIGNER_BUSY = Branch(
     sentence="The chain signer uses a whole core.",
-    remedy="Restart the validator. If it happens again, report it with the log of the signer.",
+    remedy="Restart the validator. If it happens again, report it with the file that `gaia debug bundle` writes.",
     look=lambda facts: _busy(facts, SIGNER),
 )
 HOST_BUSY = Branch(
@@ -237,7 +246,7 @@ BLOCKED = Branch(
 )
 ERRORS = Branch(
     sentence="Jobs of the orchestrator have failed.",
-    remedy="Look for `job_failed` in the log. TransientError is the chain or an archive; DatabaseFailure the database.",
+    remedy="Read `gaia logs --event job_failed`. TransientError is the chain or an archive; DatabaseFailure the database.",
     look=_errors,
 )
 

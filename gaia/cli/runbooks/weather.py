@@ -16,13 +16,12 @@ _FEW = 3
 
 
 def _last_run_set(facts: Facts) -> str:
-    last = facts.settings.last_run if facts.settings is not None else None
+    last = facts.settings.last_run
     return f"GAIA_LAST_RUN is {last:%Y-%m-%dT%H:%MZ}" if last is not None and last < facts.now else ""
 
 
-def _tick_late(facts: Facts) -> str:
-    is_late = any(facts.total("gaia_task_overdue", **{name: "tick"}) for name in ("job", "task"))
-    return "the job tick is overdue" if is_late else ""
+def _scoring_late(facts: Facts) -> str:
+    return "main_scoring is overdue" if facts.total("gaia_task_overdue", job="main_scoring") else ""
 
 
 def _no_run_yet(facts: Facts) -> str:
@@ -38,7 +37,7 @@ def _truth_awaited(facts: Facts) -> str:
 
 
 def _no_key(facts: Facts) -> str:
-    is_empty = facts.settings is not None and not facts.settings.cds_key.get_secret_value()
+    is_empty = facts.knows_secrets and not facts.settings.cds_key.get_secret_value()
     return "GAIA_CDS_KEY is empty" if is_empty else ""
 
 
@@ -87,10 +86,10 @@ LAST_RUN_SET = Branch(
     remedy="Remove `GAIA_LAST_RUN`, which is for rehearsals only, and restart.",
     look=_last_run_set,
 )
-TICK_LATE = Branch(
-    sentence="The tick has not succeeded for a long time.",
-    remedy="Read the log lines of level warning and above: the tick says why it fails.",
-    look=_tick_late,
+SCORING_LATE = Branch(
+    sentence="The job main_scoring has not succeeded for a long time.",
+    remedy="Read `gaia logs --level warning`: the job says why it fails.",
+    look=_scoring_late,
 )
 NO_RUN_YET = Branch(
     sentence="No run was ever opened.",
@@ -142,21 +141,23 @@ _OURS: Final = (
     shared.FROZEN,
     shared.ENGINE_HANGS,
     shared.DATABASE_AWAY,
+    shared.BLOCKED,
+    shared.UNREADABLE,
     shared.DISK_FULL,
 )
 
 RUNBOOKS: Final = (
     Runbook(
         alert="NoRecentActivity",
-        meaning="No tick has succeeded for 30 minutes. On a healthy validator one ends every few seconds.",
+        meaning="The job main_scoring has not succeeded for 30 minutes. On a healthy validator it ends every few seconds.",
         impact="Nothing happens: no run opens, no miner is polled, nothing is scored.",
-        branches=(*shared.RUNNING, *_OURS, shared.CHAIN_AWAY, TICK_LATE, shared.ERRORS),
+        branches=(*shared.RUNNING, *_OURS, shared.CHAIN_AWAY, SCORING_LATE, shared.ERRORS),
     ),
     Runbook(
         alert="NoRunOpened",
         meaning="More than 26 hours have passed since a run was opened, and runs open daily.",
         impact="After `GAIA_RUN_LOOK_BACK_HOURS` the run is skipped: this validator then has no scores for that day.",
-        branches=(*shared.RUNNING, *_OURS, LAST_RUN_SET, shared.CHAIN_AWAY, TICK_LATE, shared.ERRORS),
+        branches=(*shared.RUNNING, *_OURS, LAST_RUN_SET, shared.CHAIN_AWAY, SCORING_LATE, shared.ERRORS),
     ),
     Runbook(
         alert="NoWeatherRuns",
@@ -168,7 +169,7 @@ RUNBOOKS: Final = (
             LAST_RUN_SET,
             shared.CHAIN_AWAY,
             NO_RUN_YET,
-            TICK_LATE,
+            SCORING_LATE,
             shared.ERRORS,
         ),
     ),

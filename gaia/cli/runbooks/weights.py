@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
@@ -11,9 +12,12 @@ from gaia.validator.db.states import VectorState
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
 
+_FRESH: Final = timedelta(hours=3)
+"""Age at which weights are stale, as the alert has it."""
+
 
 def _dry_run(facts: Facts) -> str:
-    return "GAIA_DRY_RUN is on" if facts.settings is not None and facts.settings.dry_run else ""
+    return "GAIA_DRY_RUN is on" if facts.settings.dry_run else ""
 
 
 def _failing(facts: Facts) -> str:
@@ -41,6 +45,9 @@ def _no_scores(facts: Facts) -> str:
 
 
 def _held(facts: Facts) -> str:
+    newest = facts.rows.newest_vector if facts.rows else None
+    if newest is not None and newest.state is VectorState.SET and facts.now - newest.intended_at < _FRESH:
+        return ""  # what was withheld before is over
     held = facts.total("gaia_weights_submissions_total", outcome="held")
     return f"{held:.0f} times since the start" if held else ""
 
@@ -75,7 +82,7 @@ NO_SCORES = Branch(
 )
 HELD = Branch(
     sentence="Weights were due, but could not be computed.",
-    remedy="Look for `weights_withheld` in the log: it says what is missing.",
+    remedy="Read `gaia logs --event weights_withheld`: it says what is missing.",
     look=_held,
 )
 DOUBTS = Branch(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gaia.cli.status.scrape import jobs_at
-from gaia.validator.app.observation.facts import look
-from gaia.validator.app.observation.work import read_work
+from gaia.validator.app.observation.pages.outside import Look, look_at
+from gaia.validator.app.observation.pages.work import read_work
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
-    from gaia.validator.app.observation.facts import Sight
     from gaia.validator.core.status.facts import Facts, Job, Work
     from gaia.validator.utils.config import Settings
 
@@ -30,23 +29,21 @@ def observe(source: Source, *, may_start_database: bool) -> Facts:
         Whether the embedded database of a stopped validator is started for the time of the reading.
         A validator cannot start meanwhile.
     """
-    settings = source.settings
-    sight = look(settings, source.data_dir)
-    is_running = sight.processes.is_running
-    can_read = may_start_database or is_running or not settings.database.is_embedded
+    look = look_at(source.settings, source.data_dir)
+    is_running = look.processes.is_running
+    can_read = may_start_database or is_running or not source.settings.database.is_embedded
     work, database_error = (
-        _work(source, sight) if can_read else (None, "it is not read while the validator does not run")
+        _work(source, look) if can_read else (None, "it is not read while the validator does not run")
     )
-    jobs, metrics_error = _jobs(settings) if is_running else (None, "")
-    return sight.facts(work=work, database_error=database_error, jobs=jobs, metrics_error=metrics_error)
+    jobs, metrics_error = _jobs(source.settings) if is_running else (None, "")
+    return look.facts(work, database_error, jobs, metrics_error)
 
 
-def _work(source: Source, sight: Sight) -> tuple[Work | None, str]:
+def _work(source: Source, look: Look) -> tuple[Work | None, str]:
     try:
         with source:
             return source.read(
-                lambda connection: read_work(connection, source.settings, sight.cadence, sight.now),
-                _PATIENCE_S,
+                lambda connection: read_work(connection, source.settings, look.cadence, look.now), _PATIENCE_S
             ), ""
     except ConfigurationError as error:
         return None, error.problem

@@ -34,6 +34,7 @@ from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.insight import Insight, life_of
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
@@ -91,6 +92,7 @@ def run_io_engine(
         Listening socket for metrics and probes, which the Supervisor owns; None: neither is served.
     """
     configure_logging(settings.log_level, settings.log_format, settings.log_files, role="io_engine")
+    settings.hold_secrets()
     offer_stacks(Path(board_path).parent)
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
@@ -166,7 +168,10 @@ class IOEngine:
         """Return the endpoints of this process."""
         page = metrics_page_path(self._board_path)
         return Endpoints(
-            role="io_engine", probes=self.health.probes(), metrics=lambda: metrics.all_metrics(page)
+            role="io_engine",
+            probes=self.health.probes(),
+            metrics=lambda: metrics.all_metrics(page),
+            pages=StatusPages(lambda: self._settings).answer,
         )
 
     @asynccontextmanager
@@ -211,7 +216,7 @@ class IOEngine:
         weather = settings.weather
         self.health.pool = pool
         chain = CountedChain(signer)
-        notes = EngineNotes(settings.data_dir, clock, lambda: self._settings)
+        notes = EngineNotes(settings.data_dir, clock)
         self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,

@@ -54,6 +54,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     build: dict[str, str] = {}
     """Labels that say what runs: version, commit, rule set, digest of the settings."""
 
+    withheld: tuple[str, ...] = ()
+    """Variables of the environment that compute workers do not get, because they need none and some are secret."""
+
     def limits(self) -> Limits:
         """Return the limits for `supervision.plan`."""
         worker_s = self.worker_ready_s if self.start_method == "forkserver" else _SPAWNED_WITHIN_S

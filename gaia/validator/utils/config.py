@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from pydantic import PrivateAttr, SecretStr, ValidationError
 
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.proxies import PROXIES
+from gaia.validator.utils.secrecy import HIDDEN, hold, secrets_in_url, shown_url
 from gaia.validator.utils.setting_sources import HandedSettings, Variables, read_env_file
 from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.chain import ChainSettings
@@ -137,6 +139,21 @@ class Settings(
             rows.append((variable_of(name), shown(getattr(self, name)), self._origins.get(name, given)))
         return rows
 
+    def secrets(self) -> Iterator[str]:
+        """Yield the values of the secret settings, and the secrets in the addresses of the others."""
+        for name in Settings.model_fields:
+            value = getattr(self, name)
+            for each in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(each, SecretStr) and each.get_secret_value():
+                    yield each.get_secret_value()
+                elif isinstance(each, str):
+                    yield from secrets_in_url(each)
+
+    def hold_secrets(self) -> None:
+        """Keep these secrets, and those of the environment's proxies, out of what this process writes."""
+        hold(self.secrets())
+        hold(secret for name in PROXIES for secret in secrets_in_url(os.environ.get(name, "")))
+
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
         self._origins.update(origins)
@@ -186,6 +203,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     except ValidationError as error:
         raise _explained(error, origins) from None
     settings.note_origins(origins)
+    settings.hold_secrets()
     return settings
 
 
@@ -195,22 +213,27 @@ def surroundings() -> dict[str, str]:
 
 
 def shown(value: Any) -> str:
-    """Return `value` in the form of `.env`; a secret that is set is ***."""
+    """Return `value` in the form of `.env`; a secret that is set is ***, also inside an address."""
     match value:
         case None:
             return ""
         case SecretStr():
-            return "***" if value.get_secret_value() else ""
+            return HIDDEN if value.get_secret_value() else ""
         case bool():
             return str(value).lower()
         case list() if any(isinstance(item, SecretStr) for item in value):
-            return "***"
+            return HIDDEN
         case list():
-            return ",".join(str(item) for item in value)
+            return ",".join(map(shown, value))
         case datetime():
             return value.isoformat()
         case _:
-            return str(value)
+            return shown_url(str(value))
+
+
+def is_secret(name: str) -> bool:
+    """Return whether the field `name` holds a secret, or several."""
+    return SecretStr.__name__ in str(Settings.model_fields[name].annotation)
 
 
 def variable_of(name: str) -> str:
@@ -221,6 +244,11 @@ def variable_of(name: str) -> str:
 def names_of(name: str) -> list[str]:
     """Return the variables from which the field `name` is read: ours, then the original validator's."""
     return [variable_of(name), *_schemas()[name]["aliases"]]
+
+
+def variables_of_settings() -> set[str]:
+    """Return the variables from which any setting is read."""
+    return {variable for name in Settings.model_fields for variable in names_of(name)}
 
 
 def allowed(name: str) -> str:
@@ -278,7 +306,7 @@ def _places(env_file: Path | None) -> list[Variables]:
 
 
 def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
-    known = {variable for name in Settings.model_fields for variable in names_of(name)}
+    known = variables_of_settings()
     for variable in source:
         if not variable.upper().startswith(PREFIX) or variable in known | RETIRED:
             continue
@@ -300,6 +328,5 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Configurat
         return ConfigurationError(variable_of(name), "is not a setting", "remove it")
     origin = origins.get(name, "")
     variable = origin.split()[-1] if " " in origin and origin != COMMAND_LINE else variable_of(name)
-    secret = Settings.model_fields[name].annotation in (SecretStr, list[SecretStr])
-    value = "this value" if secret else f'"{shown(first["input"])[:80]}"'
+    value = "this value" if is_secret(name) else f'"{shown(first["input"])[:80]}"'
     return ConfigurationError(variable, f"{value} is not allowed", f"use {allowed(name)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import subprocess
 import sys
 import time
@@ -16,11 +19,12 @@ import msgspec
 from alerting.rule import PREFIX
 from alerting.table import ALERTS
 
+from gaia.cli.runbook import NOTHING
 from gaia.localnet.children import ChildFailed
 from monitored.alertmanager import Alertmanager, Webhook
 from monitored.faults.scene import ChosenSubnet, Fault, Scene, Stage, Stuck
 from monitored.faults.table import ALWAYS, FASTER, NOT_INJECTED, SPEED, STAGES
-from monitored.programs import free_port
+from monitored.programs import ROOT, free_port
 from monitored.prometheus import Prometheus
 
 _CALM_S = 90.0
@@ -52,7 +56,10 @@ def _judged(seen: dict[str, dict[str, Any]], violations: list[str], *, is_whole:
         violations.append(f"{len(NOT_INJECTED)} alerts are not injected, more than {_MOST_NOT_INJECTED}")
     return {
         "figures": {"speed": SPEED, "faster": FASTER, "not_injected": NOT_INJECTED, "fired": seen},
-        "ratios": {"fired": len(seen) / len(wanted)},
+        "ratios": {
+            "fired": len(seen) / len(wanted),
+            "diagnosed": sum(each["right"] for each in seen.values()) / max(1, len(seen)),
+        },
         "violations": [*violations, *(f"{name} was not fired by any fault" for name in missing)],
     }
 
@@ -81,7 +88,14 @@ async def _inject(fault: Fault, scene: Scene, began: float, seen: dict[str, dict
     async with fault.cause(scene):
         injected = time.time()
         missing = await _until_arrived(fault, scene, since)
+        said = {name: await _diagnosed(name, scene) for name in fault.alerts if name not in missing}
     wrong = [f"{fault.name} did not fire {name}" for name in missing]
+    expected = {branch.sentence for branch in fault.branches}
+    wrong += [
+        f"{fault.name}: gaia runbook {name} said: {' '.join(found) or NOTHING}"
+        for name, found in said.items()
+        if expected.isdisjoint(found)
+    ]
     for name in fault.alerts:
         arrival = scene.arrived(PREFIX + name, since)
         if arrival is None:
@@ -94,8 +108,26 @@ async def _inject(fault: Fault, scene: Scene, began: float, seen: dict[str, dict
             "fault": fault.name,
             "seconds": round(max(0.0, arrival.at - injected), 1),
             "receiver": arrival.receiver,
+            "runbook": said[name],
+            "right": not expected.isdisjoint(said[name]),
         }
     return wrong
+
+
+async def _diagnosed(name: str, scene: Scene) -> list[str]:
+    """Return the causes that `gaia runbook` finds, as an operator would ask."""
+    state = str(scene.subnet.state_dir)
+    command = [sys.executable, "-m", "gaia.cli", "runbook", name, "--json", "--state", state]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    told, complaint = await process.communicate()
+    try:
+        found = json.loads(told)["findings"]
+    except ValueError:
+        return [f"(exit {process.returncode}: {complaint.decode()[-300:]})"]
+    return [finding["cause"] for finding in found]
 
 
 async def _until_silent(fault: Fault, scene: Scene) -> None:

@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import psutil
 
+from gaia.cli.runbooks import pool, shared
+from gaia.cli.runbooks import processes as runbooks
 from monitored.faults.scene import (
     ENGINE,
     SIGNER,
@@ -195,13 +197,52 @@ async def dead_validator(scene: Scene) -> AsyncIterator[None]:
 
 
 FAULTS = (
-    Fault(name="killed_workers", alerts=("ProcessRestarting", "ProcessHighRestarts"), cause=killed_workers),
-    Fault(name="killed_signer", alerts=("CrashLoop", "ProcessDown"), cause=killed_signer),
-    Fault(name="busy_endpoint", alerts=("HighCPUUsage", "CriticalCPUUsage"), cause=busy_endpoint, seconds=90),
-    Fault(name="choppy_engine", alerts=("EventLoopLag", "CriticalEventLoopLag"), cause=choppy_engine),
-    Fault(name="few_files", alerts=("OpenFilesHigh",), cause=few_files),
-    Fault(name="big_query", alerts=("HighMemoryUsage", "CriticalMemoryUsage"), cause=big_query, seconds=90),
-    Fault(name="dead_validator", alerts=("MetricsAbsent",), cause=dead_validator),
-    Fault(name="stopped_workers", alerts=("PoolSeatsMissing",), cause=stopped_workers, seconds=90),
+    Fault(
+        name="killed_workers",
+        alerts=("ProcessRestarting", "ProcessHighRestarts"),
+        cause=killed_workers,
+        branches=[runbooks.SIGNAL_DEATHS],
+    ),
+    Fault(
+        name="killed_signer",
+        alerts=("CrashLoop", "ProcessDown"),
+        cause=killed_signer,
+        branches=[runbooks.SIGNAL_DEATHS],
+    ),
+    Fault(
+        name="busy_endpoint",
+        alerts=("HighCPUUsage", "CriticalCPUUsage"),
+        cause=busy_endpoint,
+        branches=[shared.ENGINE_BUSY],
+        seconds=90,
+    ),
+    Fault(
+        name="choppy_engine",
+        alerts=("EventLoopLag", "CriticalEventLoopLag"),
+        cause=choppy_engine,
+        branches=[shared.FROZEN, pool.LATE],
+    ),
+    Fault(name="few_files", alerts=("OpenFilesHigh",), cause=few_files, branches=[runbooks.LOW_LIMIT]),
+    Fault(
+        name="big_query",
+        alerts=("HighMemoryUsage", "CriticalMemoryUsage"),
+        cause=big_query,
+        branches=[runbooks.BIG_DATABASE],
+        seconds=90,
+    ),
+    Fault(name="dead_validator", alerts=("MetricsAbsent",), cause=dead_validator, branches=[shared.STOPPED]),
+    Fault(
+        name="stopped_workers",
+        alerts=("PoolSeatsMissing",),
+        cause=stopped_workers,
+        branches=[shared.FROZEN],
+        seconds=90,
+    ),
 )
-SLOW_WORKERS = Fault(name="slow_workers", alerts=("SlowComputeJobs",), cause=slow_workers, seconds=240)
+SLOW_WORKERS = Fault(
+    name="slow_workers",
+    alerts=("SlowComputeJobs",),
+    cause=slow_workers,
+    branches=[shared.FROZEN],
+    seconds=240,
+)

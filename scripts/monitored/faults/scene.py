@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from gaia.cli.runbooks.branch import Branch
 from gaia.localnet.options import Options, clock_file, data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.view.watch import NOT_NOW
@@ -144,6 +145,8 @@ class Fault:
     name: str
     alerts: Sequence[str]
     cause: Cause
+    branches: Sequence[Branch]
+    """Causes of which `gaia runbook` must find one, for each of the alerts."""
     seconds: float = 60.0
     """Time within which the alerts arrive, at patience 1."""
     is_standing: bool = False

@@ -9,10 +9,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from gaia.cli.runbooks import host, shared, weather
 from gaia.localnet.options import data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from monitored.faults.scene import Fault, Scene, send, suspended
 
+_LOCK_ALL = """
+DO $$ DECLARE place text; BEGIN
+    FOR place IN SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE 'LOCK TABLE ' || place;
+    END LOOP;
+END $$
+"""
 _IN_DOUBT = "SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')"
 _SETTLED_S = 1.0
 _LATER = timedelta(days=6)
@@ -48,9 +56,9 @@ async def stopped_chain(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def locked_tables(scene: Scene) -> AsyncIterator[None]:
-    """Lock the tables of runs and forecasts, as maintenance does."""
+    """Lock every table, as maintenance does."""
     async with scene.connected() as connection, connection.transaction():
-        await connection.execute("LOCK TABLE runs, forecasts, weight_journal")
+        await connection.execute(_LOCK_ALL)
         yield
 
 
@@ -119,8 +127,9 @@ async def filled_disk(scene: Scene) -> AsyncIterator[None]:
 CALM: Sequence[Fault] = (
     Fault(
         name="stopped_chain",
-        alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt", "TaskOverdue"),
+        alerts=("SubstrateConnectionLost", "WeightsStale", "HighErrorRate", "VectorInDoubt"),
         cause=stopped_chain,
+        branches=[shared.CHAIN_AWAY],
         seconds=120,
     ),
     Fault(
@@ -130,19 +139,32 @@ CALM: Sequence[Fault] = (
             "DatabaseConnectionsExhausted",
             "DatabaseFailures",
             "NoRecentActivity",
+            "TaskOverdue",
         ),
         cause=locked_tables,
+        branches=[shared.BLOCKED],
         seconds=120,
     ),
-    Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table),
+    Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table, branches=[shared.UNREADABLE]),
 )
-SILENT_MINERS = Fault(name="silent_miners", alerts=("MinersUnresponsive",), cause=silent_miners, seconds=180)
+SILENT_MINERS = Fault(
+    name="silent_miners",
+    alerts=("MinersUnresponsive",),
+    cause=silent_miners,
+    branches=[weather.MINERS_SILENT],
+    seconds=180,
+)
 SILENT_ARCHIVES = Fault(
-    name="silent_archives", alerts=("StuckWeatherRuns", "TruthLate"), cause=silent_archives, seconds=180
+    name="silent_archives",
+    alerts=("StuckWeatherRuns", "TruthLate"),
+    cause=silent_archives,
+    branches=[weather.TRUTH_AWAITED],
+    seconds=180,
 )
 FILLED_DISK = Fault(
     name="filled_disk",
     alerts=("DiskFillsIn4Days", "DiskSpaceLow", "DiskSpaceCritical"),
+    branches=[host.ELSEWHERE_FULL],
     cause=filled_disk,
     seconds=180,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from gaia.cli.runbooks import health, pool, weather
 from gaia.localnet.options import Options
 from gaia.localnet.population import Behaviour
 from monitored.faults import processes, services
@@ -27,6 +28,7 @@ FASTER: Final = {
     "UpdateAvailable": 360.0,
     "WeightsStale": 360.0,
     "NoRecentActivity": 120.0,
+    "DatabaseConnectionsHigh": 600.0,
     "VectorInDoubt": 120.0,
     "MinersUnresponsive": 60.0,
     "DiskFillsIn4Days": 360.0,
@@ -71,6 +73,7 @@ STAGES: Final = (
                 name="no_later_runs",
                 alerts=("NoRunOpened", "NoWeatherRuns"),
                 cause=standing,
+                branches=[weather.LAST_RUN_SET],
                 seconds=120,
                 is_standing=True,
             ),
@@ -78,6 +81,7 @@ STAGES: Final = (
                 name="simulated_clock",
                 alerts=("ClockOffset",),
                 cause=standing,
+                branches=[health.SIMULATED],
                 seconds=120,
                 is_standing=True,
             ),
@@ -95,6 +99,7 @@ STAGES: Final = (
                 name="short_deadline",
                 alerts=("ComputeJobFailures", "HighComputeJobFailureRate"),
                 cause=standing,
+                branches=[pool.DEADLINES],
                 seconds=180,
                 is_standing=True,
             ),
@@ -117,6 +122,7 @@ STAGES: Final = (
                 name="liars",
                 alerts=("VerificationFailures",),
                 cause=standing,
+                branches=[weather.MOSTLY_REJECTED, weather.REASONS],
                 seconds=240,
                 is_standing=True,
             ),
@@ -128,11 +134,19 @@ STAGES: Final = (
         settings={"sandbox": "off"},
         ready=_engine_is_up,
         faults=(
-            Fault(name="no_sandbox", alerts=("SandboxLow",), cause=standing, seconds=120, is_standing=True),
+            Fault(
+                name="no_sandbox",
+                alerts=("SandboxLow",),
+                cause=standing,
+                branches=[pool.SANDBOX_OFF],
+                seconds=120,
+                is_standing=True,
+            ),
             Fault(
                 name="bad_forecasts",
                 alerts=("LowScoringPerformance",),
                 cause=standing,
+                branches=[weather.LOW_SCORES],
                 seconds=240,
                 is_standing=True,
             ),
@@ -155,6 +169,7 @@ STAGES: Final = (
                 name="new_release",
                 alerts=("UpdateAvailable",),
                 cause=standing,
+                branches=[health.NEWER],
                 seconds=120,
                 is_standing=True,
             ),

@@ -22,9 +22,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from gaia.cli.__main__ import main
 from gaia.cli.runbooks import processes, shared
 from gaia.cli.runbooks.branch import Branch
-from gaia.localnet.options import Options
 from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
-from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.identities import WorkerId
@@ -141,19 +139,13 @@ def test_endpoint_that_is_closed_is_named(child: Child, gaia: Gaia) -> None:
     assert url in gaia("MetricsAbsent", "--metrics-url", url)[1][shared.ENDPOINT_SILENT.sentence]
 
 
-def test_rehearsal_is_asked_at_the_port_of_its_options(child: Child, gaia: Gaia, tmp_path: Path) -> None:
+def test_folder_without_a_database_is_a_finding_too(
+    child: Child, gaia: Gaia, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     child("")
-    state = tmp_path / "rehearsal"
-    (state / "validator" / "postgres" / "cluster").mkdir(parents=True)
-    (state / "validator" / "postgres" / "cluster" / "PG_VERSION").write_text("18")
-    Options(metrics_port=int(os.environ["GAIA_METRICS_PORT"])).save(state)
-    lock = claim_data_dir(state / "validator")
-    try:
-        found = gaia("MetricsAbsent", "--state", str(state))[1]
-    finally:
-        os.close(lock)
+    monkeypatch.delenv("GAIA_DATABASE_URL")
 
-    assert any(_endpoint() in evidence for evidence in found.values())
+    assert f"there is no database in {tmp_path}" in gaia("WeightsStale")[1][shared.DATABASE_AWAY.sentence]
 
 
 def test_database_that_is_away_is_named(child: Child, gaia: Gaia, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +156,20 @@ def test_database_that_is_away_is_named(child: Child, gaia: Gaia, monkeypatch: p
         )
 
     assert gaia("DatabaseFailures")[1][shared.DATABASE_AWAY.sentence]
+
+
+def test_silent_database_is_named_in_a_few_seconds(
+    child: Child, gaia: Gaia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child("")
+    monkeypatch.setenv("GAIA_DATABASE_TIMEOUT_S", "300")
+    # It accepts connections, and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv(
+            "GAIA_DATABASE_URL", f"postgresql://nobody@127.0.0.1:{server.getsockname()[1]}/none"
+        )
+
+        assert "no answer in 5 s" in gaia("DatabaseFailures")[1][shared.DATABASE_AWAY.sentence]
 
 
 async def test_session_that_others_wait_for_is_named(child: Child, gaia: Gaia, empty_dsn: str) -> None:

@@ -103,6 +103,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
     return Facts(
         data_dir=tmp_path,
         settings=settings,
+        knows_secrets=True,
         endpoint="http://127.0.0.1:9090/metrics",
         samples=Samples(SAMPLES),
         endpoint_error="",
@@ -113,12 +114,12 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
         blocked=[],
         rows=ROWS,
         database_error="",
+        rows_error="",
     )
 
 
 def changed(**settings: object) -> Callable[[Facts], Facts]:
     def change(facts: Facts) -> Facts:
-        assert facts.settings is not None
         return replace(facts, settings=facts.settings.model_copy(update=settings))
 
     return change
@@ -193,6 +194,12 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
         lambda facts: replace(facts, rows=None, database_error="database: gone"),
         "database: gone",
     ),
+    (
+        "unreadable",
+        shared.UNREADABLE,
+        lambda facts: replace(facts, rows=None, rows_error="relation runs does not exist"),
+        "relation runs",
+    ),
     ("no engine", shared.ENGINE_DOWN, without("io_engine"), "no living one"),
     ("no signer", shared.SIGNER_DOWN, without("chain_signer"), "no living one"),
     ("no workers", shared.WORKERS_DOWN, without("compute_worker"), "no living one"),
@@ -220,12 +227,17 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
             "DatabaseFailure": database.OTHERWISE,
         }.items()
     ),
-    ("killed by memory", processes.MEMORY_DEATHS, died("memory"), "memory in 1.4"),
-    ("killed at a deadline", processes.DEADLINE_DEATHS, died("deadline"), "deadline in 1.4"),
-    ("killed as silent", processes.SILENT_DEATHS, died("silent"), "silent in 1.4"),
-    ("never came up", processes.STARTUP_DEATHS, died("startup"), "startup in 1.4"),
-    ("killed", processes.SIGNAL_DEATHS, died("signal 9 (SIGKILL)"), "signal 9 (SIGKILL) in 1.4"),
-    ("ended", processes.EXIT_DEATHS, died("exit 1"), "exit 1 in 1.4"),
+    ("killed by memory", processes.MEMORY_DEATHS, died("memory"), "memory in compute_worker 1.4"),
+    ("killed at a deadline", processes.DEADLINE_DEATHS, died("deadline"), "deadline in compute_worker 1.4"),
+    ("killed as silent", processes.SILENT_DEATHS, died("silent"), "silent in compute_worker 1.4"),
+    ("never came up", processes.STARTUP_DEATHS, died("startup"), "startup in compute_worker 1.4"),
+    (
+        "killed",
+        processes.SIGNAL_DEATHS,
+        died("signal 9 (SIGKILL)"),
+        "signal 9 (SIGKILL) in compute_worker 1.4",
+    ),
+    ("ended", processes.EXIT_DEATHS, died("exit 1"), "exit 1 in compute_worker 1.4"),
     ("seats", pool.SEATS_MISSING, told("gaia_pool_healthy_seats 1"), "1 of 2"),
     (
         "all work",
@@ -268,7 +280,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("cluster", pool.ON_A_CLUSTER, changed(compute_backend="dask"), "dask"),
     ("level", pool.LEVEL_LOW, told("gaia_sandbox_level 1"), "the level is 1"),
     ("last run", weather.LAST_RUN_SET, changed(last_run=NOW - timedelta(days=2)), "2026-03-24"),
-    ("tick", weather.TICK_LATE, told('gaia_task_overdue{job="tick"} 1'), "overdue"),
+    ("scoring", weather.SCORING_LATE, told('gaia_task_overdue{job="main_scoring"} 1'), "overdue"),
     ("no run", weather.NO_RUN_YET, stored(runs=[]), "no run"),
     ("awaited", weather.TRUTH_AWAITED, stored(awaited=[AWAITED]), "era5 lacks 3 sets"),
     ("no key", weather.NO_KEY, changed(cds_key=Settings().cds_key), "GAIA_CDS_KEY is empty"),
@@ -366,6 +378,15 @@ def test_every_cause_has_a_case_here() -> None:
     }
 
     assert {branch.sentence for each in RUNBOOKS.values() for branch in each.branches} <= tried | elsewhere
+
+
+def test_weights_withheld_before_newer_ones_were_set_are_no_cause(well: Facts) -> None:
+    set_since = stored(
+        newest_vector=a_vector_row(state=VectorState.SET, intended_at=NOW - timedelta(hours=1))
+    )
+    facts = set_since(told('gaia_weights_submissions_total{outcome="held"} 8')(well))
+
+    assert weights.HELD.look(facts) == ""
 
 
 def test_limits_of_looks_are_those_of_the_alerts() -> None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.validator.app.observation.facts import Sight, look
-from gaia.validator.app.observation.work import read_work
+from gaia.validator.app.observation.pages.outside import Look, look_at
+from gaia.validator.app.observation.pages.work import read_work
 from gaia.validator.core.status.facts import Facts, Job, Work
 from gaia.validator.utils.errors import GaiaError
 
@@ -46,13 +46,13 @@ class Insight:
     async def facts(self) -> Facts:
         """Return what is known now; a database that does not answer is a fact, not an error."""
         settings = self._settings()
-        sight = await asyncio.to_thread(look, settings, settings.data_dir.resolve())
-        work, database_error = await self._work(sight)
-        return sight.facts(work=work, database_error=database_error, jobs=self._jobs(), metrics_error="")
+        seen = await asyncio.to_thread(look_at, settings, settings.data_dir.resolve())
+        work, database_error = await self._work(seen)
+        return seen.facts(work, database_error, self._jobs(), "")
 
-    async def _work(self, sight: Sight) -> tuple[Work | None, str]:
+    async def _work(self, seen: Look) -> tuple[Work | None, str]:
         async def read(connection: Connection) -> Work:
-            return await read_work(connection, sight.settings, sight.cadence, sight.now)
+            return await read_work(connection, seen.settings, seen.cadence, seen.now)
 
         try:
             async with asyncio.timeout(PATIENCE_S):

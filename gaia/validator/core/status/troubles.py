@@ -21,6 +21,8 @@ _LATELY: Final = timedelta(hours=1)
 _MANY_DEATHS: Final = 5
 _IN_FLIGHT: Final = timedelta(minutes=10)
 """Time that one submission of weights may take; a younger doubt is a submission in progress."""
+_NOTICED_S = 10.0
+"""Silence of an IO-Engine that is worth a word, long before the Supervisor replaces it."""
 _LONGEST_RUN: Final = timedelta(days=18)
 _LONGEST_PAUSE: Final = timedelta(hours=26)
 _LATE_TRUTH: Final = timedelta(hours=24)
@@ -133,6 +135,7 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
         name = "ValidatorProcessDown" if role in _ALONE else "ValidatorPoolSeatsMissing"
         yield _trouble(health, name, f"{living} of {expected} processes of {role} live", subject=role)
     yield from _of_heartbeats(facts, there)
+    yield from _of_short_silence(facts, there)
     yield from _of_deaths(there, facts.machine_time)
 
 
@@ -144,14 +147,21 @@ def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
             yield _trouble(Health.STUCK, "ValidatorCriticalEventLoopLag", problem, subject=role)
 
 
+def _of_short_silence(facts: Facts, there: Processes) -> Iterator[Trouble]:
+    silent_s = there.silent_s.get("io_engine", 0.0)
+    if _NOTICED_S < silent_s <= facts.limits.engine_silence_s:
+        problem = f"io_engine has been silent for {ago(silent_s)}"
+        yield _trouble(Health.DEGRADED, "ValidatorCriticalEventLoopLag", problem)
+
+
 def _of_deaths(there: Processes, now: datetime) -> Iterator[Trouble]:
     lately = [death for death in there.deaths if now - death.at < _LATELY]
     recent = [death for death in lately if now - death.at < _RECENT]
     if len(lately) > _MANY_DEATHS:
-        problem = f"{len(lately)} processes died in the last hour, the last of {lately[-1].cause}"
+        problem = f"{len(lately)} processes died in the last hour; the last: {lately[-1].cause}"
         yield _trouble(Health.DEGRADED, "ValidatorProcessHighRestarts", problem)
     elif recent:
-        problem = f"a process died {ago((now - recent[-1].at).total_seconds())} ago of {recent[-1].cause}"
+        problem = f"a process died {ago((now - recent[-1].at).total_seconds())} ago: {recent[-1].cause}"
         yield _trouble(Health.DEGRADED, "ValidatorProcessRestarting", problem)
 
 

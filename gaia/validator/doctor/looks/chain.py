@@ -15,6 +15,7 @@ from gaia.validator.doctor.facts import Node
 from gaia.validator.doctor.looks.files import told_address
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.secrecy import without_secrets
 
 if TYPE_CHECKING:
     from websockets.sync.connection import Connection
@@ -41,7 +42,7 @@ def look_at_node(settings: Settings) -> Node | Trouble:
     except TimeoutError:
         return Trouble(f"{endpoint} does not answer")
     except (OSError, WebSocketException, ValueError, LookupError, TypeError) as error:
-        said = f"{type(error).__name__}: {error}"[:200]
+        said = without_secrets(f"{type(error).__name__}: {error}")[:200]
         if _WRONG_PROTOCOL in said and endpoint.startswith("wss://"):
             return Trouble(f"{endpoint} speaks ws, not wss")
         return Trouble(f"{endpoint} is not a node that answers ({said})")

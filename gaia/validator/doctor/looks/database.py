@@ -14,6 +14,7 @@ from gaia.validator.db.statements import SQL
 from gaia.validator.doctor.facts import Server
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.secrecy import without_secrets
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -92,4 +93,4 @@ def _said(error: Exception, timeout_s: float) -> str:
     if not is_drivers(error):
         return "the address is not that of a server"
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return text.partition("\n")[0] or type(error).__name__
+    return without_secrets(text.partition("\n")[0]) or type(error).__name__

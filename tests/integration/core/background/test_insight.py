@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.rendezvous import Board
@@ -62,7 +63,7 @@ def settings(tmp_path: Path) -> Settings:
         Board(processes={"io_engine": os.getpid(), "chain_signer": os.getpid()}),
         rendezvous.board_path(data_dir),
     )
-    return Settings(data_dir=data_dir, compute_workers=0, database_url="postgresql://elsewhere/x")
+    return Settings(data_dir=data_dir, compute_workers=0, database_url=SecretStr("postgresql://elsewhere/x"))
 
 
 async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(

@@ -49,9 +49,7 @@ def validator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv("GAIA_GFS_URL", f"https://user:{OTHER}@example.org/gfs")
     run = rendezvous.run_directory(data_dir)
     rendezvous.make_private(run)
-    EngineNotes(data_dir, RealClock(), lambda: Settings(data_dir=data_dir, cds_key=SecretStr(KEY))).write(
-        a_metagraph()
-    )
+    EngineNotes(data_dir, RealClock()).write(a_metagraph())
     (data_dir / "logs").mkdir()
     (data_dir / "logs" / "io_engine-application.log").write_text(LOG)
     with subprocess.Popen(

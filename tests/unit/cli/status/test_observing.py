@@ -21,7 +21,7 @@ from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
-from gaia.validator.app.observation.facts import holder_of, processes_of
+from gaia.validator.app.observation.pages.outside import holder_of, processes_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.status.facts import Facts
@@ -157,9 +157,7 @@ def test_database_of_a_stopped_validator_is_left_alone_while_it_is_watched(data_
 
 def test_chain_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
     own = a_neuron(0, hotkey="5Validator", stake=7.5, validator_permit=True, last_update=950)
-    EngineNotes(data_dir, RealClock(), lambda: settings_of(data_dir)).write(
-        a_metagraph([own], own_dividends=0.25, own_emission=1.5)
-    )
+    EngineNotes(data_dir, RealClock()).write(a_metagraph([own], own_dividends=0.25, own_emission=1.5))
 
     chain = seen(settings_of(data_dir, weights_interval_blocks=20)).chain
 
@@ -175,7 +173,7 @@ def test_time_in_a_rehearsal_is_that_of_its_clock(data_dir: Path, tmp_path: Path
     moment = datetime(2026, 3, 30, tzinfo=UTC)
     SimulatedClock.create(tmp_path / "clock.json", moment, moment)
     settings = settings_of(data_dir, clock_file=tmp_path / "clock.json")
-    EngineNotes(data_dir, SimulatedClock(tmp_path / "clock.json"), lambda: settings).write(a_metagraph())
+    EngineNotes(data_dir, SimulatedClock(tmp_path / "clock.json")).write(a_metagraph())
 
     assert (seen(settings).now, seen(settings).is_simulated) == (moment, True)
     (tmp_path / "clock.json").unlink()

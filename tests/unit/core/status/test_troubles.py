@@ -144,13 +144,18 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             id="the engine hangs",
         ),
         pytest.param(
+            of(some_processes(silent_s={"io_engine": 11.0})),
+            *(DEGRADED, "CriticalEventLoopLag", "io_engine has been silent for 11 s"),
+            id="the engine may hang",
+        ),
+        pytest.param(
             of(some_processes(silent_s={"chain_signer": 91.0})),
             *(STUCK, "CriticalEventLoopLag", "chain_signer"),
             id="the signer hangs",
         ),
         pytest.param(
             of(some_processes(deaths=died(2))),
-            *(DEGRADED, "ProcessRestarting", "a process died 2 min ago of memory in 3.1"),
+            *(DEGRADED, "ProcessRestarting", "a process died 2 min ago: memory in 3.1"),
             id="a death",
         ),
         pytest.param(

@@ -1,4 +1,4 @@
-"""Gathers the facts about a validator, for programs that look from outside and for the IO-Engine itself."""
+"""Looks at a validator's processes, note and disk from outside, without its database and its metrics."""
 
 from __future__ import annotations
 
@@ -22,54 +22,66 @@ _MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What is seen of a validator without its database and its metrics."""
+class Look:
+    """What was seen of a validator at one moment."""
 
     settings: Settings
     data_dir: Path
+    note: EngineNote | None
     machine_time: datetime
     now: datetime
     """Time on the validator's clock."""
-    cadence: Cadence
-    """When its runs open."""
     processes: Processes
-    chain: Chain | None
-    disk: Disk | None
+
+    @property
+    def cadence(self) -> Cadence:
+        """When runs open."""
+        return Cadence.of(
+            self.settings.schedule, salt="" if self.note is None else self.note.metagraph.own_hotkey
+        )
 
     def facts(
-        self, *, work: Work | None, database_error: str, jobs: Sequence[Job] | None, metrics_error: str
+        self, work: Work | None, database_error: str, jobs: Sequence[Job] | None, metrics_error: str
     ) -> Facts:
-        """Return the facts: this, with what the database and the recurring jobs tell."""
+        """Return the facts, with what the database and the metrics say."""
+        settings, note = self.settings, self.note
         return Facts(
             machine_time=self.machine_time,
             now=self.now,
-            is_simulated=self.settings.clock_file is not None,
+            is_simulated=settings.clock_file is not None,
             data_dir=str(self.data_dir),
-            rule_set=self.settings.rule_set,
-            limits=_limits(self.settings, self.cadence, self.now),
+            rule_set=settings.rule_set,
+            limits=self._limits(),
             processes=self.processes,
-            chain=self.chain,
+            chain=None if note is None else chain_of(note, settings.weights_interval_blocks),
             work=work,
             database_error=database_error,
             jobs=jobs,
             metrics_error=metrics_error,
-            disk=self.disk,
+            disk=_disk(self.data_dir, settings.data_min_free_mib),
+        )
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            engine_silence_s=settings.engine_silence_s,
+            signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
+            metagraph_s=3 * settings.metagraph_interval_s + settings.chain_timeout_s,
+            is_dry_run=settings.dry_run,
+            opens_runs=next_opening(self.now - timedelta(days=1), (), self.cadence) is not None,
         )
 
 
-def look(settings: Settings, data_dir: Path) -> Sight:
-    """Return what is seen now of the validator of `data_dir`: board, heartbeats, note, clock and disk."""
-    note = read_engine_note(data_dir)
-    machine_time = datetime.now(UTC)
-    return Sight(
+def look_at(settings: Settings, data_dir: Path) -> Look:
+    """Return what is seen of the validator with these settings."""
+    note, machine_time = read_engine_note(data_dir), datetime.now(UTC)
+    return Look(
         settings=settings,
         data_dir=data_dir,
+        note=note,
         machine_time=machine_time,
         now=_validator_time(settings, note, machine_time),
-        cadence=Cadence.of(settings.schedule, salt="" if note is None else note.metagraph.own_hotkey),
         processes=processes_of(settings, data_dir),
-        chain=None if note is None else chain_of(note, settings.weights_interval_blocks),
-        disk=_disk(data_dir, settings.data_min_free_mib),
     )
 
 
@@ -151,16 +163,6 @@ def _validator_time(settings: Settings, note: EngineNote | None, machine_time: d
         return SimulatedClock(settings.clock_file).now()
     except (OSError, ValueError):
         return machine_time if note is None else note.now  # the folder was moved
-
-
-def _limits(settings: Settings, cadence: Cadence, now: datetime) -> Limits:
-    return Limits(
-        engine_silence_s=settings.engine_silence_s,
-        signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
-        metagraph_s=3 * settings.metagraph_interval_s + settings.chain_timeout_s,
-        is_dry_run=settings.dry_run,
-        opens_runs=next_opening(now - timedelta(days=1), (), cadence) is not None,
-    )
 
 
 def _disk(data_dir: Path, required_mib: int) -> Disk | None:

@@ -31,9 +31,9 @@ from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
 from gaia.validator.app.observation.engine_health import EngineHealth
-from gaia.validator.app.observation.insight import Insight, life_of
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.pages.insight import Insight, life_of
 from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
@@ -227,15 +227,7 @@ class IOEngine:
             clock=clock,
             board_path=self._board_path,
         )
-        registers = (self._observer.statuses, self._book.statuses)
-        JOBS.watch(*registers)
-        self._notifier = Notifier(
-            settings.notify,
-            settings.data_dir,
-            Insight(lambda: self._settings, database, registers).facts,
-            self._messenger,
-            life_of(os.getppid()),
-        )
+        JOBS.watch(self._observer.statuses, self._book.statuses)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
             weather,
@@ -276,6 +268,14 @@ class IOEngine:
         self, database: Database, signer: SignerClient, miners: MinerComms
     ) -> list[BackgroundTask]:
         settings, pool = self._settings, self._pool
+        registers = (self._observer.statuses, self._book.statuses)
+        self._notifier = Notifier(
+            settings.notify,
+            settings.data_dir,
+            Insight(lambda: self._settings, database, registers).facts,
+            self._messenger,
+            life_of(os.getppid()),
+        )
         return background_tasks(
             Surroundings(
                 settings=settings.background,

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.rendezvous import Board
-from gaia.validator.app.observation.insight import Insight, life_of
+from gaia.validator.app.observation.pages.insight import Insight, life_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier

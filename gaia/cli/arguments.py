@@ -11,6 +11,8 @@ from gaia.validator.utils.errors import GaiaError
 
 PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
 RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
+SHELLS = ("bash", "zsh", "fish")
+"""Shells in which `gaia completion` completes."""
 ANY_RUN_HELP = 'id, the start of an id, or "last" (the newest, in whatever state)'
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 

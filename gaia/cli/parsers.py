@@ -11,6 +11,7 @@ from gaia.cli import commands, machine
 from gaia.cli.arguments import (
     ANY_RUN_HELP,
     RUN_HELP,
+    SHELLS,
     add_bundle_options,
     add_last_option,
     add_plot_options,
@@ -19,7 +20,6 @@ from gaia.cli.arguments import (
     add_watch_option,
     at_least_one,
 )
-from gaia.cli.completion import SHELLS
 from gaia.cli.logs import options as log_options
 from gaia.cli.watch import add_watch
 from gaia.validator.utils.version import add_version_option

@@ -171,7 +171,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "starting": "The validator starts; its version, network and place.",
     "statement_refused": "A bug: the database refused a statement.",
     "status": "Every two minutes: whether all is well. `health` is `ok`, or says what is wrong.",
-    "status_pages_failed": "A bug: the pages cannot be made. They stay as they are, and the next request tries again.",
+    "status_pages_failed": "The status page could not be made anew; it stays as it was until the next request.",
     "step_crashed": "A bug in a step of one forecast. The step is tried again.",
     "step_failed": "A step of one forecast failed; `attempt` counts. The miner is asked again, or judged.",
     "step_postponed": "A failure of ours stops steps. No miner loses an attempt.",

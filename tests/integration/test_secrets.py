@@ -131,7 +131,7 @@ async def _begin_faults(subnet: CanarySubnet) -> None:
     root = subnet.settings.gfs_url.partition("@")[2] or subnet.settings.gfs_url.partition("//")[2]
     url = f"http://{root}/troubles?source=cds&trouble=licence&times=2"
     request = urllib.request.Request(url, method="POST")
-    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=10).read())
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=patience(10)).read())
 
 
 async def _run_commands(subnet: CanarySubnet) -> Outputs:
@@ -159,7 +159,7 @@ async def _ask_endpoints(subnet: CanarySubnet) -> Outputs:
 
     def asked(path: str) -> bytes:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=patience(10)) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as refusal:
             return refusal.read()

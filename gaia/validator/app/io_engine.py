@@ -171,7 +171,7 @@ class IOEngine:
             role="io_engine",
             probes=self.health.probes(),
             metrics=lambda: metrics.all_metrics(page),
-            pages=StatusPages(lambda: self._settings).answer,
+            pages=StatusPages(lambda: self._settings.status).answer,
         )
 
     @asynccontextmanager
@@ -342,7 +342,7 @@ class IOEngine:
 
     def _publish(self) -> None:
         try:
-            publish_settings(self._settings)
+            publish_settings(self._settings.data_dir, self._settings.describe())
         except OSError as error:
             # Only people read them, so a full disk is no reason to end.
             log.error("settings_not_published", reason=error.strerror or str(error))

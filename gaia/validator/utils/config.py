@@ -21,7 +21,7 @@ from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
 from gaia.validator.utils.settings.database import DatabaseSettings
 from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.handed import SignerSettings, WeatherSettings
+from gaia.validator.utils.settings.handed import SignerSettings, StatusSettings, WeatherSettings
 from gaia.validator.utils.settings.miners import MinersSettings
 from gaia.validator.utils.settings.notify import NotifySettings
 from gaia.validator.utils.settings.observation import ObservationSettings
@@ -129,6 +129,20 @@ class Settings(
             weights=self.weights,
             files=self.files,
             pool=self.pool,
+        )
+
+    @property
+    def status(self) -> StatusSettings:
+        return StatusSettings(
+            chain=self.chain,
+            weights=self.weights,
+            database=self.database,
+            files=self.files,
+            pool=self.pool,
+            schedule=self.schedule,
+            contract=self.contract,
+            sources=self.sources,
+            observation=self.observation,
         )
 
     def describe(self) -> list[tuple[str, str, str]]:

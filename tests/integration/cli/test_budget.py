@@ -113,7 +113,8 @@ def test_rehearsal_is_counted_with_its_own_settings(
     (data_dir / "postgres" / "cluster").mkdir(parents=True)
     (data_dir / "postgres" / "cluster" / "PG_VERSION").write_text("0\n")
     make_private(run_directory(data_dir))
-    publish_settings(Settings(data_dir=data_dir, metrics_port=0, grid_degrees="1.0"))
+    settings = Settings(data_dir=data_dir, metrics_port=0, grid_degrees="1.0")
+    publish_settings(data_dir, settings.describe())
 
     live, rehearsed = budget(capsys), budget(capsys, "--state", str(tmp_path / "rehearsal"))
 

@@ -13,6 +13,7 @@ from gaia.validator.utils import secrecy
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.secrecy import hold, shown_url, without_secrets
+from tests.support.patience import patience
 from tests.support.repository import ROOT
 
 SECRET = "S3cret/of+the:test"
@@ -99,7 +100,12 @@ def test_settings_show_no_secret_inside_an_address() -> None:
 
 def test_child_that_crashes_writes_its_trace_without_secrets() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CRASHING], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+        [sys.executable, "-c", CRASHING],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=patience(60),
+        check=False,
     )
 
     assert done.returncode == 1

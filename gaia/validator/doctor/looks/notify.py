@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gaia.validator.doctor.facts import Addresses
-from gaia.validator.utils.config import Settings, variable_of
+from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.messenger import Messenger
 
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.notify import NotifySettings
 
-def look_at_addresses(settings: Settings) -> Addresses:
+
+def look_at_addresses(settings: NotifySettings) -> Addresses:
     """Return the services of the addresses, or why one of them is not understood; no address is repeated."""
     addresses = [address.get_secret_value() for address in settings.notify_urls]
     try:

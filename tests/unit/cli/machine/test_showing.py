@@ -38,7 +38,7 @@ def a_running_validator(**overrides: Any) -> Settings:
     settings = load_settings(**overrides)
     make_private(run_directory(settings.data_dir))
     publish(Board(processes={"io_engine": os.getpid()}), board_path(settings.data_dir))
-    publish_settings(settings)
+    publish_settings(settings.data_dir, settings.describe())
     return settings
 
 

@@ -24,7 +24,7 @@ from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.app.observation.pages.outside import holder_of, processes_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.clock import RealClock, SimulatedClock
-from gaia.validator.core.status.facts import Facts
+from gaia.validator.core.status.facts import Facts, Processes
 from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import WorkerId
@@ -81,6 +81,10 @@ def settings_of(data_dir: Path, **changes: Any) -> Settings:
     return Settings(**values | changes)
 
 
+def _processes(settings: Settings) -> Processes:
+    return processes_of(settings.pool, settings.database, settings.data_dir)
+
+
 def seen(settings: Settings) -> Facts:
     return observe(Source(settings), may_start_database=False)
 
@@ -104,7 +108,7 @@ def test_processes_on_the_board_are_counted_if_they_live(data_dir: Path, held: i
     )
     rendezvous.publish(board, rendezvous.board_path(data_dir))
 
-    found = processes_of(settings_of(data_dir), data_dir)
+    found = _processes(settings_of(data_dir))
 
     assert found.is_running
     assert found.is_published
@@ -118,18 +122,18 @@ def test_embedded_database_is_expected_and_workers_of_a_cluster_are_not(data_dir
     embedded = settings_of(data_dir, database_url="")
     cluster = settings_of(data_dir, compute_backend="dask", dask_scheduler="tcp://host:1", sandbox="off")
 
-    assert processes_of(embedded, data_dir).expected["postgres"] == 1
-    assert "compute_worker" not in processes_of(cluster, data_dir).expected
+    assert _processes(embedded).expected["postgres"] == 1
+    assert "compute_worker" not in _processes(cluster).expected
 
 
 def test_silence_is_the_time_since_the_last_heartbeat_of_the_process_on_the_board(data_dir: Path) -> None:
     rendezvous.publish(Board(processes={"io_engine": os.getpid()}), rendezvous.board_path(data_dir))
-    assert processes_of(settings_of(data_dir), data_dir).silent_s == {}
+    assert _processes(settings_of(data_dir)).silent_s == {}
 
     heart = Heart(rendezvous.heartbeat_path(data_dir))
     heart.beat()
     beaten_at = time.monotonic()
-    silent_s = processes_of(settings_of(data_dir), data_dir).silent_s["io_engine"]
+    silent_s = _processes(settings_of(data_dir)).silent_s["io_engine"]
     heart.close()
 
     assert 0.0 <= silent_s <= time.monotonic() - beaten_at + 1.0

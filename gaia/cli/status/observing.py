@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +18,17 @@ from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, Limits, Processes, Work
+from gaia.validator.core.status.facts import (
+    Chain,
+    Death,
+    Disk,
+    Facts,
+    Job,
+    Limits,
+    OpenFiles,
+    Processes,
+    Work,
+)
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:
@@ -94,7 +107,20 @@ def processes_of(settings: Settings, data_dir: Path) -> Processes:
         deaths=[
             Death(at=datetime.fromtimestamp(death.at, UTC), cause=death.sentence) for death in board.deaths
         ],
+        files=list(_open_files(pids)),
     )
+
+
+def _open_files(pids: Mapping[str, Sequence[int]]) -> Iterator[OpenFiles]:
+    """Yield the open files of each process that lives and may be looked at."""
+    for role, those in pids.items():
+        for pid in those:
+            try:
+                used = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - only their number counts
+                limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+            except OSError:
+                continue  # it ended meanwhile, or belongs to another user
+            yield OpenFiles(role=role, used=used, limit=limit)
 
 
 def holder_of(data_dir: Path) -> int | None:

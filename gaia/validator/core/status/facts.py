@@ -27,6 +27,15 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFiles:
+    """Open files of one process."""
+
+    role: str
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
     """The validator's processes, as the board, the kernel and the heartbeats show them."""
 
@@ -43,6 +52,8 @@ class Processes:
     restarts: int
     deaths: Sequence[Death]
     """The latest unplanned deaths, oldest first."""
+    files: Sequence[OpenFiles] = ()
+    """Open files of each living process, where the system shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ _IN_FLIGHT: Final = timedelta(minutes=10)
 _LONGEST_RUN: Final = timedelta(days=18)
 _LONGEST_PAUSE: Final = timedelta(hours=26)
 _LATE_TRUTH: Final = timedelta(hours=24)
+MANY_FILES: Final = 0.8
+"""Share of a process's descriptors above which it has too many open."""
 _LOW_DISK, _NEARLY_FULL = 0.2, 0.1
 _ALONE = {"chain_signer", "io_engine", "postgres"}
 """Roles without which nothing works."""
@@ -98,6 +100,7 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(health, name, f"{living} of {expected} processes of {role} live")
     yield from _of_heartbeats(facts, there)
     yield from _of_deaths(there, facts.machine_time)
+    yield from _of_files(there)
 
 
 def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
@@ -117,6 +120,13 @@ def _of_deaths(there: Processes, now: datetime) -> Iterator[Trouble]:
     elif recent:
         problem = f"a process died {ago((now - recent[-1].at).total_seconds())} ago of {recent[-1].cause}"
         yield _trouble(Health.DEGRADED, "ValidatorProcessRestarting", problem)
+
+
+def _of_files(there: Processes) -> Iterator[Trouble]:
+    short = [each for each in there.files if each.used > MANY_FILES * each.limit]
+    if short:
+        problem = f"{short[0].role} has {short[0].used} files open, and {short[0].limit} are allowed"
+        yield _trouble(Health.DEGRADED, "ValidatorOpenFilesHigh", problem)
 
 
 def _of_database(facts: Facts) -> Iterator[Trouble]:
@@ -199,6 +209,10 @@ def _of_runs(facts: Facts) -> Iterator[Trouble]:
             f"run {work.open_runs[0]} has been open for {age}",
         )
     yield from _of_pauses(facts, work)
+    newest = work.newest_run
+    if newest is not None and newest.forecasts and newest.rejected == newest.forecasts:
+        problem = f"all {newest.forecasts} forecasts of run {newest.run_id} were rejected"
+        yield _trouble(Health.DEGRADED, "ValidatorVerificationFailures", problem)
     for row in work.archives:
         waited = facts.now - row.missed_since if row.missed_since is not None else timedelta()
         if row.failures or waited > _LATE_TRUTH:

@@ -41,13 +41,18 @@ async def _look(settings: Settings) -> Server | Trouble:
     except Exception as error:
         if not is_drivers(error) and not isinstance(error, ValueError):
             raise
-        if settings.database.is_embedded:
+        if settings.database.is_embedded and _is_absent(error):
             return Trouble("the embedded database does not run; it starts with the validator")
         return Trouble(_said(error, timeout_s))
     try:
         return await _facts(connection)
     finally:
         connection.terminate()
+
+
+def _is_absent(error: Exception) -> bool:
+    """Return whether nothing listens there."""
+    return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
 async def _facts(connection: Connection) -> Server:

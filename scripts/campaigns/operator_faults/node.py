@@ -7,14 +7,16 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from gaia.localnet import services
 from gaia.localnet.chain.lies import custom_error, result
-from gaia.localnet.chain.node import LocalChain
 from gaia.localnet.options import NETUID, Options
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.node import LocalChain
 
 _METAGRAPH: Final = "SubnetInfoRuntimeApi_get_metagraph"
 _SUBMIT: Final = "author_submitAndWatchExtrinsic"

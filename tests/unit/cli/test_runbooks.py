@@ -25,6 +25,7 @@ from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorIn
 from gaia.validator.db.states import RunState, VectorState
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import RunId, WorkerId
+from tests.support.builders import a_metagraph, a_neuron
 from tests.support.stored_rows import a_vector_row
 
 NOW = datetime(2026, 3, 26, 12, tzinfo=UTC)
@@ -115,7 +116,14 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
         rows=ROWS,
         database_error="",
         rows_error="",
+        metagraph=a_metagraph([a_neuron(1, validator_permit=True)], own_uid=1),
     )
+
+
+def on_chain(**own: object) -> Callable[[Facts], Facts]:
+    """Return a change of our own neuron; without any, the subnet has none of ours."""
+    neurons = [a_neuron(1, **own)] if own else []
+    return lambda facts: replace(facts, metagraph=a_metagraph(neurons, own_uid=1 if own else None))
 
 
 def changed(**settings: object) -> Callable[[Facts], Facts]:
@@ -306,6 +314,14 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ),
     ("reasons", weather.REASONS, told('gaia_verification_failures_total{reason="digest"} 9'), "9 digest"),
     ("jobs", shared.ERRORS, told('gaia_errors_total{kind="OwnFailure"} 3'), "3 OwnFailure"),
+    ("not registered", weights.NOT_REGISTERED, on_chain(), "has no hotkey"),
+    ("no permit", weights.NO_PERMIT, on_chain(validator_permit=False), "uid 1 has"),
+    (
+        "server full",
+        database.SERVER_FULL,
+        lambda facts: replace(facts, database_error="sorry, too many clients already"),
+        "too many clients",
+    ),
     ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
     ("weights fail", weights.FAILING, incident("weights"), "refused"),
     (

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, Processes, Work
+from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, OpenFiles, Processes, Work
 from gaia.validator.core.status.troubles import STALE_BLOCKS, Health, health_of, troubles_of
 from gaia.validator.db.rows import AwaitedRow, IncidentRow, VectorInDoubt, VectorSummary
 from gaia.validator.db.states import RunState, VectorState
@@ -247,6 +247,16 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             id="an overdue job",
         ),
         pytest.param(
+            of(some_processes(files=[OpenFiles(role="io_engine", used=81, limit=100)])),
+            *(DEGRADED, "OpenFilesHigh", "io_engine has 81 files open"),
+            id="81 of 100 files",
+        ),
+        pytest.param(
+            doing(some_work(newest_run=a_run(forecasts=12, rejected=12))),
+            *(DEGRADED, "VerificationFailures", "all 12 forecasts"),
+            id="all forecasts rejected",
+        ),
+        pytest.param(
             some_facts(disk=Disk(free=19, size=100, required=1)),
             *(DEGRADED, "DiskSpaceLow", "19%"),
             id="19 %",
@@ -298,6 +308,15 @@ def test_age_in_a_rehearsal_is_in_blocks_alone() -> None:
     (trouble,) = troubles_of(some_facts(is_simulated=True, chain=a_chain(block=DUE_AT + 60)))
 
     assert trouble.problem == "our weights are 60 blocks late"
+
+
+def test_some_rejected_forecasts_and_some_open_files_are_no_trouble() -> None:
+    facts = some_facts(
+        processes=some_processes(files=[OpenFiles(role="io_engine", used=80, limit=100)]),
+        work=some_work(newest_run=a_run(forecasts=12, rejected=11)),
+    )
+
+    assert troubles_of(facts) == []
 
 
 def test_exit_code_is_the_number_of_the_health() -> None:

@@ -19,7 +19,7 @@ from campaigns.operator_faults.judging import result_of
 from campaigns.operator_faults.playing import Row, chosen, play
 
 _SCRIPTS = Path(__file__).resolve().parents[1]
-_DISK_MIB = 1024
+_DISK_MIB = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
@@ -169,9 +169,15 @@ async def taken_port(place: Place) -> AsyncIterator[None]:
     await place.subnet.stop_validator()
     with socket.create_server(("127.0.0.1", place.subnet.settings.metrics_port)):
         place.subnet.start_validator()
+        await place.until(_ended(place), _PLAY_S, "the end of the validator")
         yield
-    await place.subnet.stop_validator()
-    place.subnet.start_validator()
+
+
+def _ended(place: Place) -> Callable[[], Awaitable[bool]]:
+    async def has_ended() -> bool:
+        return place.has_ended()
+
+    return has_ended
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.table import PREFIX
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _NUMBER: Final = re.compile(r"[\d.]+")
 _FAULTY: Final = ("warning", "failure")
+_OF_OTHERS: Final = {shared.HOST_BUSY.sentence, shared.HOST_FULL.sentence}
 Answer = Mapping[str, Any]
 
 
@@ -67,8 +69,8 @@ def news_of(before: Answer, answer: Answer) -> list[str]:
 
 
 def of_runbook(fault: Fault, answer: Answer) -> Verdict:
-    """Judge `gaia runbook`: the first cause that it names is the right one."""
-    causes = [finding["cause"] for finding in answer["findings"]]
+    """Judge `gaia runbook`: the first cause that it names is the right one, the load of a shared machine aside."""
+    causes = [finding["cause"] for finding in answer["findings"] if finding["cause"] not in _OF_OTHERS]
     right = {branch.sentence for branch in fault.branches}
     return Verdict(said=" ".join(causes) or "no cause", is_right=bool(causes) and causes[0] in right)
 

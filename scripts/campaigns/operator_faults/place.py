@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,12 @@ import httpx
 from monitored.faults.scene import ChosenSubnet, Ground
 
 from campaigns.operator_faults.node import tell
+from gaia.cli.status.observing import holder_of
 from gaia.localnet.archives.troubles import CONTROL_PATH, Source, Trouble
-from gaia.localnet.options import validator_environment
+from gaia.localnet.options import data_dir, validator_environment
 
 _TOOL_S: Final = 90.0
+_START_S: Final = 60.0
 _JUMP_S: Final = 0.1
 _NODE: Final = "campaigns.operator_faults.node"
 
@@ -60,6 +62,29 @@ class Place(Ground):
             yield
         finally:
             await self.stop_calendar()
+
+    async def restart(self) -> None:
+        """Stop the validator if it runs, and start it again."""
+        await self.subnet.stop_validator()
+        self.subnet.start_validator()
+
+    async def settled(self) -> None:
+        """Wait until the validator holds its folder; start it again if it has ended.
+
+        A command that finds the folder free would start the database by itself, and hold it.
+        """
+        folder = data_dir(self.subnet.state_dir)
+
+        async def is_held() -> bool:
+            return holder_of(folder) is not None or self.has_ended()
+
+        if self.has_ended():
+            self.subnet.start_validator()
+        await self.until(is_held, _START_S, "the start of the validator")
+
+    def has_ended(self) -> bool:
+        """Return whether the validator was started, and has ended."""
+        return self.subnet.validator is not None and not self.subnet.validator.is_running
 
     async def node(self, command: str) -> None:
         """Have the chain's node carry out a command."""
@@ -107,7 +132,6 @@ class Place(Ground):
 
 Cause = Callable[[Place], Any]
 """Injects a fault when the context that it returns is entered, and ends it when it is left."""
-Ready = Callable[[Place], Awaitable[None]]
 
 
 def folder_of(place: Place) -> Path:

@@ -214,6 +214,7 @@ CALM: Final = (
         seconds=20,
         status=frozenset({"DiskSpaceCritical"}),
         doctor=frozenset({"data-space"}),
+        doctor_beside=frozenset({"data-growth"}),
         alert="DiskSpaceCritical",
         branches=[host.ELSEWHERE_FULL],
     ),

@@ -100,12 +100,12 @@ RUNBOOKS: Final = (
         branches=(
             shared.STOPPED,
             SERVER_FULL,
+            shared.FROZEN,
             shared.DATABASE_AWAY,
             shared.BLOCKED,
             shared.UNREADABLE,
             shared.POSTGRES_DOWN,
             shared.DISK_FULL,
-            shared.FROZEN,
             REFUSED,
             NO_PLACE,
             LOST,

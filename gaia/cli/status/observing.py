@@ -107,6 +107,7 @@ def processes_of(settings: Settings, data_dir: Path) -> Processes:
         deaths=[
             Death(at=datetime.fromtimestamp(death.at, UTC), cause=death.sentence) for death in board.deaths
         ],
+        stopped={pid: role for role, those in pids.items() for pid in those if _is_stopped(pid)},
         files=list(_open_files(pids)),
     )
 
@@ -161,6 +162,16 @@ def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
 
 def _lives(pid: int) -> bool:
     return Path("/proc", str(pid)).exists()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a signal or a debugger has stopped a process."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text(errors="replace")
+    except OSError:
+        return False  # it ended meanwhile
+    # The name in parentheses may contain blanks and parentheses of its own.
+    return stat.rpartition(")")[2].split()[0] in "Tt"
 
 
 def _validator_time(settings: Settings, note: EngineNote | None, machine_time: datetime) -> datetime:

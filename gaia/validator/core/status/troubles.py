@@ -30,6 +30,13 @@ _LOW_DISK, _NEARLY_FULL = 0.2, 0.1
 _ALONE = {"chain_signer", "io_engine", "postgres"}
 """Roles without which nothing works."""
 
+_STOPPED: Final = {
+    "chain_signer": "ValidatorSubstrateConnectionLost",
+    "io_engine": "ValidatorCriticalEventLoopLag",
+    "postgres": "ValidatorDatabaseFailures",
+}
+"""Role -> alert about what a stopped process of it no longer does."""
+
 
 class Health(IntEnum):
     """Health of a validator; the number is the exit code of `gaia status`."""
@@ -98,6 +105,10 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
         health = Health.STUCK if role in _ALONE or not living else Health.DEGRADED
         name = "ValidatorProcessDown" if role in _ALONE else "ValidatorPoolSeatsMissing"
         yield _trouble(health, name, f"{living} of {expected} processes of {role} live")
+    for pid, role in there.stopped.items():
+        health = Health.STUCK if role in _ALONE else Health.DEGRADED
+        problem = f"{role} (pid {pid}) is stopped by a signal"
+        yield _trouble(health, _STOPPED.get(role, "ValidatorPoolSeatsMissing"), problem)
     yield from _of_heartbeats(facts, there)
     yield from _of_deaths(there, facts.machine_time)
     yield from _of_files(there)
@@ -106,7 +117,7 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
 def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
     limits = {"io_engine": facts.limits.engine_silence_s, "chain_signer": facts.limits.signer_silence_s}
     for role, silent_s in there.silent_s.items():
-        if silent_s > limits[role]:
+        if silent_s > limits[role] and role not in there.stopped.values():
             problem = f"{role} has been silent for {ago(silent_s)}"
             yield _trouble(Health.STUCK, "ValidatorCriticalEventLoopLag", problem)
 

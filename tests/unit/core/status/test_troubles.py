@@ -22,6 +22,7 @@ from tests.support.status_facts import (
 )
 
 WELL, DEGRADED, STUCK = Health
+HEARTS = {"io_engine", "chain_signer"}
 DUE_AT = 4900 + 250
 """Block at which the weights of `a_chain` are due."""
 
@@ -245,6 +246,19 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             some_facts(jobs=[Job(name="tick", last_success_at=NOW, is_overdue=True)]),
             *(DEGRADED, "TaskOverdue", "job tick is overdue, last done 2026-03-26 12:00Z"),
             id="an overdue job",
+        ),
+        *(
+            pytest.param(
+                of(some_processes(stopped={7: role}, silent_s={role: 999.0} if role in HEARTS else {})),
+                *(health, name, f"{role} (pid 7) is stopped"),
+                id=f"stopped {role}",
+            )
+            for role, health, name in (
+                ("io_engine", STUCK, "CriticalEventLoopLag"),
+                ("chain_signer", STUCK, "SubstrateConnectionLost"),
+                ("postgres", STUCK, "DatabaseFailures"),
+                ("compute_worker", DEGRADED, "PoolSeatsMissing"),
+            )
         ),
         pytest.param(
             of(some_processes(files=[OpenFiles(role="io_engine", used=81, limit=100)])),

@@ -141,7 +141,8 @@ def _of_files(there: Processes) -> Iterator[Trouble]:
 
 
 def _of_database(facts: Facts) -> Iterator[Trouble]:
-    if facts.work is None and facts.processes.is_running:
+    is_explained = "postgres" in facts.processes.stopped.values()
+    if facts.work is None and facts.processes.is_running and not is_explained:
         problem = f"the database cannot be read: {facts.database_error}"
         yield _trouble(Health.STUCK, "ValidatorDatabaseFailures", problem)
 

@@ -33,7 +33,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
 }
 """Settings of the validator that shorten what a fault needs to be noticed."""
 _START_S: Final = 180.0
-_CALM_S: Final = 60.0
+_CALM_S: Final = 90.0
 _PATIENT: Final = {"ProcessRestarting", "ProcessHighRestarts"}
 """Troubles that last for minutes after the fault is over; a fresh validator has none."""
 _FAILURES: Final = (Stuck, ToolFailed, ChildFailed, OSError, httpx.HTTPError, asyncpg.PostgresError)

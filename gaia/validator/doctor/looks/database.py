@@ -46,6 +46,8 @@ async def _look(settings: Settings) -> Server | Trouble:
         return Trouble(_said(error, timeout_s))
     try:
         return await _facts(connection)
+    except TimeoutError:
+        return Trouble(f"a statement had no answer in {timeout_s:g} s; another session may hold a lock")
     finally:
         connection.terminate()
 

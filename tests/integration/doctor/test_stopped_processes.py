@@ -1,7 +1,8 @@
-"""Status and doctor beside a validator of which a signal has stopped a process, or that has few files left."""
+"""Status, doctor and runbooks beside a validator with a stopped process, few files, or a database that others hold."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -12,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import asyncpg
 import psutil
 import pytest
 
 from gaia.cli.__main__ import main
+from gaia.cli.runbooks import database, shared
+from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.meeting.rendezvous import Board, board_path, read_board
 from tests.support.doctor_machine import Machine
 from tests.support.patience import Deadline
@@ -78,6 +82,12 @@ def troubles(machine: Machine) -> dict[str, str]:
     return {trouble["name"]: trouble["problem"] for trouble in shown["troubles"]}
 
 
+def causes(machine: Machine, alert: str) -> list[str]:
+    """Return the causes that a runbook names, the first one first."""
+    main(["runbook", alert, "--json"])
+    return [finding["cause"] for finding in json.loads(machine.capsys.readouterr().out)["findings"]]
+
+
 def pid_of(machine: Machine, role: str) -> int:
     found = board(machine)
     return next(iter(found.workers.values())) if role == "compute_worker" else found.processes[role]
@@ -119,3 +129,38 @@ def test_each_stopped_process_and_each_shortage_of_files_is_named_at_once(valida
     ), said
     assert failures == {role: {"database"} if role == "postgres" else set() for role in STOPPED}
     assert "io_engine has" in short["ValidatorOpenFilesHigh"]
+
+
+async def _take_all(dsn: str, held: list[asyncpg.Connection[asyncpg.Record]]) -> None:
+    """Open sessions until the server refuses one."""
+    while True:
+        try:
+            held.append(await asyncpg.connect(dsn, ssl=False))
+        except asyncpg.TooManyConnectionsError:
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_database_that_other_sessions_hold_is_named(validator: Machine) -> None:
+    dsn = embedded_dsn(validator.data())
+    locking = await asyncpg.connect(dsn, ssl=False)
+    async with locking.transaction():
+        for row in await locking.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+            await locking.execute(f'LOCK TABLE "{row["tablename"]}"')
+        locked = await asyncio.to_thread(troubles, validator)
+        checks = await asyncio.to_thread(validator.doctor, "--only", "database")
+        blocked = await asyncio.to_thread(causes, validator, "DatabaseFailures")
+    held = [locking]
+    await _take_all(dsn, held)
+    full = await asyncio.to_thread(troubles, validator)
+    exhausted = await asyncio.to_thread(causes, validator, "DatabaseConnectionsExhausted")
+    for each in held:
+        each.terminate()
+
+    assert "no answer" in locked["ValidatorDatabaseFailures"]
+    assert checks["database"]["result"] == "failure"
+    assert "hold a lock" in checks["database"]["words"]
+    assert blocked[0] == shared.BLOCKED.sentence
+    assert "too many clients" in full["ValidatorDatabaseFailures"]
+    assert exhausted[0] == database.SERVER_FULL.sentence

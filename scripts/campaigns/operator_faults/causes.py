@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
@@ -19,6 +19,7 @@ from gaia.localnet.archives.troubles import Source, Trouble
 from gaia.localnet.options import data_dir
 from gaia.localnet.services import MINERS
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
+from gaia.validator.utils.files import put_file
 
 _MOST_CONNECTIONS = 100
 _KEPT_FREE = 40 * 2**20
@@ -182,14 +183,14 @@ def _ended(place: Place) -> Callable[[], Awaitable[bool]]:
 
 @asynccontextmanager
 async def lost_hotkey(place: Place) -> AsyncIterator[None]:
-    """Move the hotkey's file away, and kill the signer, which reads it at its start."""
+    """Take the hotkey's file away, and kill the signer, which reads it at its start."""
     assert place.subnet.settings is not None
     hotkey = folder_of(place) / place.subnet.settings.wallet_hotkey
-    away = place.subnet.state_dir / "hotkey-away"
-    hotkey.rename(away)
+    kept = hotkey.read_bytes()
+    hotkey.unlink()
     try:
         send(place.pids(SIGNER), signal.SIGKILL)
         yield
     finally:
-        with suppress(FileNotFoundError):
-            away.rename(hotkey)
+        put_file(hotkey, kept)
+        hotkey.chmod(0o600)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from campaigns.operator_faults.table import FAULTS
-from generate.operator_faults_page import PAGE, measured, render
+from campaigns.operator_faults.page import PAGE, measured, render
 
 
 def test_page_is_what_was_measured() -> None:
-    assert PAGE.read_text() == render(measured()), "run scripts/generate/operator_faults_page.py"
+    assert PAGE.read_text() == render(measured()), "run scripts/campaigns/operator_faults/page.py"
 
 
 def test_stored_rows_are_about_faults_that_there_are() -> None:

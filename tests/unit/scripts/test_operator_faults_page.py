@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from campaigns.operator_faults.table import FAULTS
 from campaigns.operator_faults.page import PAGE, measured, render
+from campaigns.operator_faults.table import FAULTS
 
 
 def test_page_is_what_was_measured() -> None:

@@ -22,6 +22,10 @@ TIERS = {
 }
 MEASURED = ("unit", "integration")
 COVERAGE_WANTED = 90
+SPREAD = ("--dist", "loadfile", "--max-worker-restart", "2")
+"""How tests are spread: files stay whole, for their fixtures; a test that kills its process is not tried for ever."""
+MOST_WORKERS = 4
+"""Processes that run tests where there are more cores; each may run a subnet of twenty processes."""
 NO_TESTS = 5
 """Exit code of pytest if it collects no test."""
 SIGNALLED = 128
@@ -36,9 +40,19 @@ def main(arguments: Sequence[str]) -> int:
     python = bootstrap.ensure_environment([bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK])
     for_pytest = [each for each in for_pytest if each != "--"]
     measured = not for_pytest and set(MEASURED) <= set(tiers)
+    # Whole tiers only: named tests are looked at one after the other.
+    spread = ["-n", str(options.workers), *SPREAD] if options.workers > 1 and not for_pytest else []
     if measured:
         _coverage(python, "erase")
-    codes = [_run_tier(tier, python, for_pytest, measured=measured and tier in MEASURED) for tier in tiers]
+    codes = [
+        _run_tier(
+            tier,
+            python,
+            [*(spread if tier in MEASURED else []), *for_pytest],
+            measured=measured and tier in MEASURED,
+        )
+        for tier in tiers
+    ]
     if options.all:
         codes = [0 if code == NO_TESTS else code for code in codes]
     failed = next((code for code in codes if code != 0), 0)
@@ -58,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
     for tier, meaning in TIERS.items():
         options.add_argument(f"--{tier}", action="store_true", help=meaning)
     options.add_argument("--all", action="store_true", help="every tier that has tests")
+    options.add_argument(
+        "--workers",
+        type=int,
+        default=min(os.cpu_count() or 1, MOST_WORKERS),
+        metavar="N",
+        help="processes that run unit and integration tests side by side; 1: none; default: %(default)s",
+    )
     return options
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import errno
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gaia.validator.utils.errors import GaiaError
 
 PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
 RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
+SHELLS = ("bash", "zsh", "fish")
+"""Shells in which `gaia completion` completes."""
 ANY_RUN_HELP = 'id, the start of an id, or "last" (the newest, in whatever state)'
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -110,6 +113,44 @@ def _http(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError(f"{text} does not begin with http:// or https://")
     return text
+
+
+def add_site_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gaia export site`."""
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder of the site; new, empty or an earlier site"
+    )
+    parser.add_argument(
+        "--base-url",
+        type=_base_url,
+        metavar="URL",
+        help="address at which the site is published; each page then names its own",
+    )
+    add_last_option(parser, 30)
+    parser.add_argument(
+        "--pictures",
+        type=_none_or_more,
+        default=3,
+        metavar="N",
+        help="number of best miners whose scorecard and error map are drawn; default: 3",
+    )
+
+
+def _none_or_more(text: str) -> int:
+    return 0 if text == "0" else at_least_one(text)
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in text
+    ):
+        raise argparse.ArgumentTypeError(f"{text} is not an address such as https://example.org/gaia")
+    return text.rstrip("/")
 
 
 def _tar_gz(text: str) -> Path:

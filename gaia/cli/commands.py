@@ -47,8 +47,8 @@ def debug_bundle(arguments: argparse.Namespace) -> int:
 
 def completion(arguments: argparse.Namespace) -> int:
     """Print the completion script of a shell."""
-    from gaia.cli.__main__ import parser
     from gaia.cli.completion import script_for
+    from gaia.cli.parsers import parser
 
     print(script_for(arguments.shell, parser()), end="")
     return 0
@@ -108,3 +108,10 @@ def runbook(arguments: argparse.Namespace) -> int:
     from gaia.cli import runbook as runbooks
 
     return runbooks.runbook(arguments)
+
+
+def export_site(arguments: argparse.Namespace) -> int:
+    """Write static pages about runs, miners and weights into a folder, for anybody to read."""
+    from gaia.cli.export import site
+
+    return site.export_site(arguments)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from gaia.cli import tables
 from gaia.cli.ranks import kendall, spearman
 from gaia.cli.select import NotThere
-from gaia.cli.significance import half_width
 from gaia.validator.db import history
 from gaia.validator.db.states import RunState
 from gaia.validator.utils.identities import RunId
+from gaia.validator.utils.significance import half_width
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source

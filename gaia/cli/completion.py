@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-SHELLS = ("bash", "zsh", "fish")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import fmean
@@ -103,7 +104,7 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
     from gaia.cli.pictures import style
 
     album = Album(source, arguments)
-    figure = _PICTURES[arguments.picture](album, arguments)
+    figure = figure_of(album, arguments)
     try:
         style.save(figure, arguments.output)
     except OSError as error:
@@ -118,6 +119,20 @@ def plot(source: Source, arguments: argparse.Namespace) -> int:
             f"{arguments.output}: {arguments.picture}, {album.description()}, {width:.1f} x {height:.1f} in"
         )
     return 0
+
+
+def figure_of(album: Album, arguments: argparse.Namespace) -> Figure:
+    """Return the picture that the arguments of `gaia plot` ask for."""
+    return _PICTURES[arguments.picture](album, arguments)
+
+
+def png_of(album: Album, arguments: argparse.Namespace) -> bytes:
+    """Return the same picture as the content of a PNG file."""
+    from gaia.cli.pictures import style
+
+    content = io.BytesIO()
+    style.save(figure_of(album, arguments), content)
+    return content.getvalue()
 
 
 def _ranked(scores: Sequence[OverallRow]) -> list[OverallRow]:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
@@ -16,17 +15,15 @@ from gaia.cli.runbooks.facts import gather
 from gaia.cli.runbooks.table import PREFIX, RUNBOOKS, named
 from gaia.cli.select import NotThere
 from gaia.cli.source import open_source
+from gaia.cli.status.scrape import metrics_url
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.branch import Branch, Runbook
     from gaia.cli.source import Source
-    from gaia.validator.utils.config import Settings
 
 NOTHING = "None of the causes on the page holds now: the fault may be over."
 AFTER = "Read what `gaia logs --level warning --since 1h` prints."
-_TO_CALL = {str(IPv4Address(0)): "127.0.0.1", "::": "[::1]"}
-"""Address to listen at everywhere -> address to call."""
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
@@ -62,7 +59,7 @@ def runbook(arguments: argparse.Namespace) -> int:
         hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
         raise NotThere(f"no alert is called {arguments.alert}; {hint}")
     source = open_source(arguments.state)
-    endpoint = arguments.metrics_url or endpoint_of(source.settings)
+    endpoint = arguments.metrics_url or metrics_url(source.settings.observation)
     diagnosis = _diagnosed(wanted, source, endpoint, knows_secrets=arguments.state is None)
     if arguments.json:
         tables.print_json(diagnosis)
@@ -92,15 +89,6 @@ def _diagnosed(wanted: Runbook, source: Source, endpoint: str, *, knows_secrets:
         ],
         looked_at=len(looks),
     )
-
-
-def endpoint_of(settings: Settings) -> str:
-    """Return the address of the metrics; empty if none are served."""
-    if not settings.metrics_port:
-        return ""
-    given = settings.metrics_host
-    host = _TO_CALL.get(given, f"[{given}]" if ":" in given else given)
-    return f"http://{host}:{settings.metrics_port}/metrics"
 
 
 def _list(*, as_json: bool) -> int:

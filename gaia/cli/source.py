@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from gaia.cli.tables import print_note
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
-from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.app.startup.preflight import claim_data_dir
+from gaia.validator.app.startup.published import last_settings
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.core.database_setup import apply_missing, read_migrations, was_set_up
 from gaia.validator.db.connection import Database
@@ -51,7 +51,7 @@ class Source:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        """Settings of the validator; of a rehearsal, as far as it left a note of them."""
+        """Settings of the validator; of a rehearsal, as far as it published them."""
         self._database = settings.database
         self._stack = ExitStack()
         self.is_live = False
@@ -146,22 +146,22 @@ def open_source(state_dir: Path | None) -> Source:
         state_dir = rehearsal
     for data_dir in (state_dir / "validator", state_dir):
         if (data_dir / _CLUSTER).exists():
-            return Source(_settings_noted_in(data_dir))
+            return Source(_settings_published_in(data_dir))
     raise ConfigurationError(
         "--state", f"there is no database in {state_dir}", "name the folder of a rehearsal or of a validator"
     )
 
 
-def _settings_noted_in(data_dir: Path) -> Settings:
-    """Return the settings that the last engine of `data_dir` noted, else the defaults."""
-    note = read_engine_note(data_dir)
-    noted = {} if note is None else Variables(Settings, str(data_dir), note.settings, names_of)()
+def _settings_published_in(data_dir: Path) -> Settings:
+    """Return the settings that the last engine of `data_dir` published, else the defaults."""
+    last = last_settings(data_dir)
+    given = {} if last is None else Variables(Settings, str(data_dir), last.given(), names_of)()
     # The folder may have been moved, and its database is the one in it.
-    mine = {name: value for name, value in noted.items() if not name.startswith("database_")}
+    mine = {name: value for name, value in given.items() if not name.startswith("database_")}
     try:
         return Settings(**(mine | {"data_dir": data_dir}))
     except ValidationError:
-        return Settings(data_dir=data_dir)  # another release wrote the note
+        return Settings(data_dir=data_dir)  # another release published them
 
 
 def _is_placed(given: AbstractSet[str], data_dir: Path) -> bool:

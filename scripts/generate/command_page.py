@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gaia.cli.__main__ import parser  # noqa: E402 - where to find it is said above
+from gaia.cli.parsers import parser  # noqa: E402 - where to find it is said above
 
 PAGE = ROOT / "docs" / "reference" / "cli.md"
 EXIT_CODES = (

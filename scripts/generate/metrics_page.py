@@ -29,7 +29,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Miners and data sources": ("miner", "source"),
     "Chain and weights": ("chain", "weights", "substrate", "incident"),
     "Database and disk": ("db", "disk"),
-    "Jobs, errors and log lines": ("last", "task", "errors", "unforeseen", "log"),
+    "Jobs, errors, log lines and messages": ("last", "task", "errors", "unforeseen", "log", "notifications"),
 }
 """Heading -> first words of its metrics' names, after the prefix."""
 
@@ -40,7 +40,7 @@ OPEN_LABELS = frozenset({"job", "version", "commit", "rule_set", "config"})
 class Example(NamedTuple):
     """A job, so that the families of jobs have a series."""
 
-    job: str = "tick"
+    job: str = "main_scoring"
     last_success_at: float = 0.0
     is_overdue: bool = False
     failures: int = 0

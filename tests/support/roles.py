@@ -32,7 +32,7 @@ from gaia.validator.app.meeting.rendezvous import (
 )
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
 from tests.support.repository import ROOT

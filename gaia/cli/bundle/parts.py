@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from gaia.cli import tables
-from gaia.cli.status.observing import holder_of
 from gaia.cli.status.report import StatusReport
 from gaia.cli.status.scrape import metrics_at
 from gaia.cli.status.screen import lines_of
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import engine_note_path
 from gaia.validator.app.meeting.stack_dumps import NoStack, stacks_of
+from gaia.validator.app.observation.pages.outside import holder_of
 from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.db.report import server_report
 from gaia.validator.utils.version import described

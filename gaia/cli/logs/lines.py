@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
+from gaia.cli.logs.options import LEVELS
+
 _LEVEL_CELLS, _EVENT_CELLS = 8, 28
 _HEAD = ("timestamp", "level", "event", "exception")
 

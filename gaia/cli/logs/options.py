@@ -7,8 +7,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gaia.cli.logs.lines import LEVELS
-
+LEVELS = ("debug", "info", "warning", "error", "critical")
+"""Names of the levels, lowest first."""
 _SPELL = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _USUAL_COUNT = 100

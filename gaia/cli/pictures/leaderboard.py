@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
 from gaia.cli.pictures import style
-from gaia.cli.significance import half_width
+from gaia.validator.utils.significance import half_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from matplotlib import cm, colormaps, colors
 from matplotlib.patches import Rectangle
 
 from gaia.cli.pictures import style
-from gaia.cli.significance import is_significant
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.validator.utils.significance import is_significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from gaia.cli.pictures import style
 from gaia.cli.pictures.scorecard import baseline_mse
-from gaia.cli.significance import half_width
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.validator.utils.significance import half_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -83,8 +83,8 @@ def spread(positions: list[float], least: float) -> list[float]:
     return moved
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG."""
+def save(figure: Figure, path: Path | BinaryIO) -> None:
+    """Write a PNG to a path or a stream."""
     metadata: dict[str, object] = {"Software": "gaia"}
     figure.savefig(path, format="png", dpi=_DPI, metadata=metadata)
 

@@ -22,9 +22,10 @@ from gaia.validator.app.meeting.rendezvous import (
     heartbeat_path,
     read_board,
 )
-from gaia.validator.db import history, sessions
+from gaia.validator.db import history
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt, VectorRow
+from gaia.validator.db.server import sessions
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import Metagraph
@@ -39,6 +40,8 @@ ENGINE, SIGNER, WORKER, POSTGRES = "io_engine", "chain_signer", "compute_worker"
 _RECENT_S = 3600.0
 _CPU_LOOK_S = 1.0
 _CLOCK_SLACK_S = 1.0
+_PATIENCE_S = 5.0
+"""Seconds that the database may take to answer; the alert may be about just that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,9 @@ class Facts:
 
     data_dir: Path
     settings: Settings
-    """Settings of the validator; of a rehearsal, as far as it left a note of them."""
+    """Settings of the validator; of a rehearsal, as far as it published them."""
     knows_secrets: bool
-    """Whether the settings have their secrets, which no note has."""
+    """Whether the settings have their secrets, which are never published."""
     endpoint: str
     """Address of the metrics; empty: none is known."""
     samples: Samples | None
@@ -169,7 +172,7 @@ async def _rows(connection: Connection) -> Rows:
 def _read(source: Source, query: Callable[[Connection], Awaitable[Answer]]) -> tuple[Answer | None, str]:
     """Return what `query` reads, or None and the reason why it cannot."""
     try:
-        return source.read(query), ""
+        return source.read(query, _PATIENCE_S), ""
     except GaiaError as error:
         return None, str(error) or type(error).__name__
 

@@ -53,13 +53,14 @@ def _failed(*errors: str) -> Callable[[Facts], str]:
     return look
 
 
-def _slowest(facts: Facts) -> str:
-    seconds, counts = facts.by(f"{_JOBS}_sum", "handler"), facts.by(f"{_JOBS}_count", "handler")
-    means = {handler: total / counts[handler] for handler, total in seconds.items() if handler in counts}
-    if not means:
+def _slow(facts: Facts) -> str:
+    attempts = facts.by(f"{_JOBS}_count", "handler")
+    quick = facts.by(f"{_JOBS}_bucket", "handler", le="60.0")
+    slow = {handler: count - quick.get(handler, 0.0) for handler, count in attempts.items()}
+    handler = max(slow, key=lambda name: slow[name], default="")
+    if not handler or not slow[handler]:
         return ""
-    handler = max(means, key=lambda name: means[name])
-    return f"{handler} takes {means[handler]:.1f} s on average"
+    return f"{slow[handler]:.0f} of {attempts[handler]:.0f} attempts at {handler} took more than 60 s"
 
 
 def _sandbox_off(facts: Facts) -> str:
@@ -118,10 +119,10 @@ OTHERWISE = Branch(
     remedy="Find their errors with `gaia logs --level warning`. A damaged truth is fetched again by itself.",
     look=_failed("other"),
 )
-SLOWEST = Branch(
-    sentence="One kind of unit takes most of the time.",
+SLOW = Branch(
+    sentence="Attempts at one kind of unit take more than a minute.",
     remedy="Lower `GAIA_BATCH_MINERS`, or raise `GAIA_COMPUTE_WORKERS`. `gaia runs` shows whether runs are late.",
-    look=_slowest,
+    look=_slow,
 )
 SANDBOX_OFF = Branch(
     sentence="The sandbox is switched off.",
@@ -215,7 +216,7 @@ RUNBOOKS: Final = (
         alert="SlowComputeJobs",
         meaning="One attempt in twenty at a kind of unit takes more than a minute.",
         impact="Scores come later. At `GAIA_UNIT_TIMEOUT_S` a unit is given up and tried again.",
-        branches=(*shared.RUNNING, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOWEST),
+        branches=(*shared.RUNNING, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOW),
     ),
     *(
         Runbook(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-_TIMEOUT_S = 5.0
+from gaia.cli.status.scrape import text_at
 
 
 class Samples:
@@ -50,8 +49,6 @@ class Samples:
 def scrape(url: str) -> Samples | str:
     """Return the samples at `url`, or one sentence why there are none."""
     try:
-        # Without the proxies of the environment: the endpoint is usually on this machine.
-        answer = httpx.get(url, timeout=_TIMEOUT_S, trust_env=False).raise_for_status()
-        return Samples(answer.text)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return f"{url}: {str(error) or type(error).__name__}"
+        return Samples(text_at(url))
+    except (OSError, ValueError) as error:
+        return f"{url}: {getattr(error, 'reason', error)}"

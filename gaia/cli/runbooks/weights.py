@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
@@ -10,6 +11,9 @@ from gaia.validator.db.states import VectorState
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
+
+_FRESH: Final = timedelta(hours=3)
+"""Age at which weights are stale, as the alert has it."""
 
 
 def _dry_run(facts: Facts) -> str:
@@ -41,6 +45,9 @@ def _no_scores(facts: Facts) -> str:
 
 
 def _held(facts: Facts) -> str:
+    newest = facts.rows.newest_vector if facts.rows else None
+    if newest is not None and newest.state is VectorState.SET and facts.now - newest.intended_at < _FRESH:
+        return ""  # what was withheld before is over
     held = facts.total("gaia_weights_submissions_total", outcome="held")
     return f"{held:.0f} times since the start" if held else ""
 

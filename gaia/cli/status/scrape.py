@@ -1,13 +1,18 @@
-"""Reads the recurring jobs from the metrics that a validator serves."""
+"""Reads the metrics that a validator serves, and the recurring jobs in them."""
 
 from __future__ import annotations
 
+import http.client
 import math
 import re
 import urllib.request
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from gaia.validator.core.status.facts import Job
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.observation import ObservationSettings
 
 _TIMEOUT_S = 3.0
 _MOST_BYTES = 4 * 2**20
@@ -30,12 +35,33 @@ def jobs_at(host: str, port: int) -> list[Job]:
 
 def metrics_at(host: str, port: int) -> str:
     """Return the text of the metrics that are served at this address; raises as `jobs_at` does."""
-    name = _EVERYWHERE.get(host, host)
-    address = f"[{name}]" if ":" in name else name
+    return text_at(_url(host, port))
+
+
+def metrics_url(observation: ObservationSettings) -> str:
+    """Return the address of a validator's metrics, as one calls it; "" if none are served."""
+    return _url(observation.metrics_host, observation.metrics_port) if observation.metrics_port else ""
+
+
+def text_at(url: str) -> str:
+    """Return the text that is served at `url`.
+
+    Raises
+    ------
+    OSError
+        If nothing answers in time, the answer is no success, or it is not HTTP.
+    ValueError
+        If `url` is no address.
+    """
     # No proxy, because the endpoint is on this machine or in its network.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{address}:{port}/metrics", timeout=_TIMEOUT_S) as answer:
-        content: bytes = answer.read(_MOST_BYTES)
+    try:
+        with opener.open(url, timeout=_TIMEOUT_S) as answer:
+            content: bytes = answer.read(_MOST_BYTES)
+    except http.client.InvalidURL as error:
+        raise ValueError(str(error)) from error
+    except http.client.HTTPException as error:
+        raise OSError(f"what answers is no HTTP server: {type(error).__name__}") from error
     return content.decode(errors="replace")
 
 
@@ -59,3 +85,9 @@ def jobs_of(text: str) -> list[Job]:
 
 def _moment(seconds: float) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if math.isfinite(seconds) else None
+
+
+def _url(host: str, port: int) -> str:
+    name = _EVERYWHERE.get(host, host)
+    address = f"[{name}]" if ":" in name else name
+    return f"http://{address}:{port}/metrics"

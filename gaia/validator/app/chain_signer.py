@@ -47,9 +47,10 @@ from gaia.validator.utils.ipc_types import (
     WeightsSet,
     encode_frame,
 )
-from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.logs.context import bound
 from gaia.validator.utils.memory import free_memory, resident_bytes
 from gaia.validator.utils.proxies import spare_loopback
+from gaia.validator.utils.secrecy import hold, secrets_in_url
 
 if TYPE_CHECKING:
     from bittensor import Wallet
@@ -92,6 +93,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     offer_stacks(Path(signer_socket.getsockname()).parent)
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
+    hold(secrets_in_url(settings.chain.chain_endpoint))
     wallet = load_wallet(settings.chain)
     asyncio.run(ChainSigner(settings.chain, settings.drain_timeout_s, wallet, heart).serve(signer_socket))
 

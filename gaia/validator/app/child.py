@@ -7,12 +7,14 @@ import os
 import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
-from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.secrecy import without_secrets
 
 READY, STARTED, LAST_WORDS = b"r", b"s", b"!"
 """Notes to the Supervisor: about to run; fully at work; the rest is the sentence for the operator."""
@@ -74,6 +76,9 @@ def boot(
         if not tell(LAST_WORDS + str(error).encode()[:_LONGEST_SENTENCE]):
             print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - multiprocessing would print it with the secrets that its text may hold
+        print(without_secrets(traceback.format_exc()), file=sys.stderr, end="", flush=True)
+        sys.exit(ExitCode.CRASH)
 
 
 def tell(note: bytes) -> bool:

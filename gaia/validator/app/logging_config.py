@@ -12,8 +12,9 @@ from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from gaia.validator.utils.log_files import LogFiles, open_log, tell_of_trouble
-from gaia.validator.utils.repeats import Repeats
+from gaia.validator.utils.logs.files import LogFiles, open_log, tell_of_trouble
+from gaia.validator.utils.logs.repeats import Repeats
+from gaia.validator.utils.secrecy import without_secrets
 
 LOGGERS = ("application", "performance", "security")
 MAX_TEXT = 512
@@ -24,11 +25,6 @@ _COUNTED = ("warning", "error", "critical")
 _SECRET_KEY = re.compile(
     r"(?i)(^|_)(password|passwd|secret|token|mnemonic|seed|api_?key|private_?key|symmetric_?key|cds_key)$"
     r"|^authorization$"
-)
-_SECRET_TEXT = (
-    (re.compile(r"(\w+://[^/\s:@]*:)[^/\s@]+@"), r"\1***@"),
-    (re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+"), r"\1***"),
-    (re.compile(r"(?i)\b((?:password|secret|token|api_?key)=)[^\s&\"',;]+"), r"\1***"),
 )
 
 
@@ -115,13 +111,6 @@ def untrusted(text: object) -> str:
     return f"{kept[:MAX_TEXT]}... ({dropped} more)" if dropped > 0 else kept[:MAX_TEXT]
 
 
-def without_secrets(text: str) -> str:
-    """Return a text of any length with secrets replaced by ***, as far as their shapes identify them."""
-    for pattern, replacement in _SECRET_TEXT:
-        text = pattern.sub(replacement, text)
-    return text
-
-
 def one_line(text: str) -> str:
     """Return `text` as one line without control sequences, for a terminal."""
     return _escaped(" ".join(text.split()))
@@ -174,9 +163,7 @@ def _clean(value: Any) -> Any:
         return redact({str(key): each for key, each in value.items()})
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(each) for each in value]
-    text = value if isinstance(value, str) else str(value)
-    for pattern, replacement in _SECRET_TEXT:
-        text = pattern.sub(replacement, text)
+    text = without_secrets(value if isinstance(value, str) else str(value))
     if isinstance(value, _Trace):
         return _Trace("\n".join(_escaped(line) for line in text[-MAX_TRACE:].rstrip().split("\n")))
     return untrusted(text)
@@ -244,7 +231,7 @@ def _count(record: logging.LogRecord) -> bool:
 def _configure_structlog() -> None:
     import structlog
 
-    from gaia.validator.utils.log_context import add_bound
+    from gaia.validator.utils.logs.context import add_bound
 
     def say_once(
         logger: logging.Logger, _method: str, values: MutableMapping[str, Any]

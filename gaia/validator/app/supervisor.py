@@ -116,6 +116,7 @@ class Supervisor:
                 is_forking = (
                     self._options.start_method == "forkserver" and self._wanted.get(Role.WORKER, 0) > 0
                 )
+                spawning.withhold(self._options.withheld)
                 spawning.prepare(self._data_dir, is_forking=is_forking, log_files=self._options.log_files)
                 event(_log, "supervisor_started", pid=os.getpid(), workers=self._options.workers)
                 while self._seated or self._wanted:

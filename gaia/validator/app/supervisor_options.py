@@ -9,7 +9,7 @@ import msgspec
 from gaia.validator.app.supervision import READY_WITHIN_S, Limits, Role
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import SandboxMode
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 
 _SPAWNED_WITHIN_S = 120.0
 
@@ -53,6 +53,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Port of metrics and probes; 0: neither is served."""
     build: dict[str, str] = {}
     """Labels that say what runs: version, commit, rule set, digest of the settings."""
+
+    withheld: tuple[str, ...] = ()
+    """Variables of the environment that compute workers do not get, because they hold secrets."""
 
     def limits(self) -> Limits:
         """Return the limits for `supervision.plan`."""

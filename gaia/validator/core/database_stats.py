@@ -15,8 +15,8 @@ import msgspec
 import structlog
 
 from gaia.validator.core.background.seldom import Seldom
-from gaia.validator.db import observations
-from gaia.validator.db.observations import Counters, DatabaseSnapshot, MemoryAt, Session
+from gaia.validator.db.server import observations
+from gaia.validator.db.server.observations import Counters, DatabaseSnapshot, MemoryAt, Session
 from gaia.validator.utils import database_history
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.database_history import DatabaseSample, DrawDatabaseHistory, MemorySample

@@ -20,7 +20,7 @@ from gaia.validator.utils.errors import (
     GaiaError,
     TransientError,
 )
-from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.logs.context import bound
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock, GaiaTask
@@ -138,7 +138,7 @@ class TaskOrchestrator:
 
     async def main_scoring(self) -> None:
         """Advance every task, then tell the clock when something is due next."""
-        with bound(job="tick"):
+        with bound(job=MAIN_SCORING):
             due = [await task.advance(self._clock.now()) for task in self._tasks]
             _performance.debug("tick_finished", tasks=len(due))
         known = [moment for moment in due if moment is not None]

@@ -29,8 +29,10 @@ class VectorFacts:
     """The journal of weights in a few values."""
 
     in_doubt: int
+    last_set_epoch: int | None
+    """Epoch of the newest vector on chain; None if there is none."""
     last_set_at: datetime | None
-    """When the newest vector on chain was found there; None if there is none."""
+    """When it was found there, by the calendar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

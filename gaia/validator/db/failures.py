@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.secrecy import without_secrets
 from gaia.validator.utils.tallies import Totals
 
 
@@ -74,7 +75,8 @@ def typed(error: BaseException) -> DatabaseFailure:
     code = getattr(error, "sqlstate", None) or ""
     name = f"{type(error).__name__} ({code})" if code else type(error).__name__
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    message = f"database: {name}: {said}"[:_LONGEST]
+    # A server, or a proxy before it, may repeat our password in its answer.
+    message = without_secrets(f"database: {name}: {said}")[:_LONGEST]
     return _kind(error, code)(message, code)
 
 

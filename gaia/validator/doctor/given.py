@@ -99,7 +99,7 @@ class Given:
                 return self.unset(name)
         return ()
 
-    def _values(self) -> dict[str, Any]:
+    def _values(self) -> Mapping[str, Any]:
         from_file = Variables(Settings, "", self.in_file, names_of)
         return from_file() | Variables(Settings, "", self.environment, names_of)()
 

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from gaia.validator.utils.errors import GaiaError, MinerUnreachable, OwnFailure, TransientError
+from gaia.validator.utils.secrecy import without_secrets
 
 log = structlog.get_logger(__name__)
 
@@ -66,4 +67,4 @@ def border(party: Party, doing: str) -> Iterator[None]:
             UNFORESEEN[party] += 1
             words = type(error).__name__
             log.exception("unforeseen_error", party=party, doing=doing, once=(f"{party}: {doing}", words))
-        raise _ERRORS[party](f"{doing}: {type(error).__name__}: {error}"[:500]) from error
+        raise _ERRORS[party](without_secrets(f"{doing}: {type(error).__name__}: {error}")[:500]) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -13,14 +13,17 @@ from typing import Any, TypeVar
 from pydantic import PrivateAttr, SecretStr, ValidationError
 
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.proxies import PROXIES
+from gaia.validator.utils.secrecy import HIDDEN, hold, secrets_in_url, shown_url
 from gaia.validator.utils.setting_sources import HandedSettings, Variables, read_env_file
 from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
 from gaia.validator.utils.settings.database import DatabaseSettings
 from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.handed import SignerSettings, WeatherSettings
+from gaia.validator.utils.settings.handed import SignerSettings, StatusSettings, WeatherSettings
 from gaia.validator.utils.settings.miners import MinersSettings
+from gaia.validator.utils.settings.notify import NotifySettings
 from gaia.validator.utils.settings.observation import ObservationSettings
 from gaia.validator.utils.settings.pool import PoolSettings
 from gaia.validator.utils.settings.schedule import ScheduleSettings
@@ -41,6 +44,7 @@ RETIRED = frozenset(
 class Settings(
     # pydantic takes the fields of the last base first.
     BackgroundSettings,
+    NotifySettings,
     ObservationSettings,
     SourcesSettings,
     MinersSettings,
@@ -100,6 +104,10 @@ class Settings(
         return self._section(ObservationSettings)
 
     @property
+    def notify(self) -> NotifySettings:
+        return self._section(NotifySettings)
+
+    @property
     def background(self) -> BackgroundSettings:
         return self._section(BackgroundSettings)
 
@@ -123,6 +131,20 @@ class Settings(
             pool=self.pool,
         )
 
+    @property
+    def status(self) -> StatusSettings:
+        return StatusSettings(
+            chain=self.chain,
+            weights=self.weights,
+            database=self.database,
+            files=self.files,
+            pool=self.pool,
+            schedule=self.schedule,
+            contract=self.contract,
+            sources=self.sources,
+            observation=self.observation,
+        )
+
     def describe(self) -> list[tuple[str, str, str]]:
         """Return (environment name, value as text, origin) of every setting; secrets are shown as ***."""
         rows = []
@@ -130,6 +152,30 @@ class Settings(
             given = COMMAND_LINE if name in self.model_fields_set else "default"
             rows.append((variable_of(name), shown(getattr(self, name)), self._origins.get(name, given)))
         return rows
+
+    def secrets(self) -> Iterator[str]:
+        """Yield the values of the secret settings, and the secrets in the addresses of the others."""
+        for name in Settings.model_fields:
+            value = getattr(self, name)
+            for each in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(each, SecretStr) and each.get_secret_value():
+                    yield each.get_secret_value()
+                elif isinstance(each, str):
+                    yield from secrets_in_url(each)
+
+    def secret_variables(self) -> list[str]:
+        """Return the variables of the secret settings, and of the others whose address holds a secret."""
+        return [
+            variable
+            for name in Settings.model_fields
+            if is_secret(name) or HIDDEN in shown(getattr(self, name))
+            for variable in names_of(name)
+        ]
+
+    def hold_secrets(self) -> None:
+        """Keep these secrets, and those of the environment's proxies, out of what this process writes."""
+        hold(self.secrets())
+        hold(secret for name in PROXIES for secret in secrets_in_url(os.environ.get(name, "")))
 
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
@@ -180,6 +226,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     except ValidationError as error:
         raise _explained(error, origins) from None
     settings.note_origins(origins)
+    settings.hold_secrets()
     return settings
 
 
@@ -189,20 +236,27 @@ def surroundings() -> dict[str, str]:
 
 
 def shown(value: Any) -> str:
-    """Return `value` in the form of `.env`; a secret that is set is ***."""
+    """Return `value` in the form of `.env`; a secret that is set is ***, also inside an address."""
     match value:
         case None:
             return ""
         case SecretStr():
-            return "***" if value.get_secret_value() else ""
+            return HIDDEN if value.get_secret_value() else ""
         case bool():
             return str(value).lower()
+        case list() if any(isinstance(item, SecretStr) for item in value):
+            return HIDDEN
         case list():
-            return ",".join(str(item) for item in value)
+            return ",".join(map(shown, value))
         case datetime():
             return value.isoformat()
         case _:
-            return str(value)
+            return shown_url(str(value))
+
+
+def is_secret(name: str) -> bool:
+    """Return whether the field `name` holds a secret, or several."""
+    return SecretStr.__name__ in str(Settings.model_fields[name].annotation)
 
 
 def variable_of(name: str) -> str:
@@ -222,7 +276,8 @@ def allowed(name: str) -> str:
     if "enum" in choice or "const" in choice:
         return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
     if choice["type"] == "array":
-        return f"{_PLURALS[choice['items']['type']]} separated by commas"
+        items = choice["items"]
+        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
     kind = _KINDS.get(choice.get("format", choice["type"]), "text")
     if "pattern" in choice:
         starts = choice["pattern"].removeprefix("^").removesuffix("://")
@@ -237,7 +292,7 @@ _KINDS = {
     "path": "a path",
     "date-time": "a time such as 2026-01-31T00:00Z",
 }
-_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names"}
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names", "password": "addresses"}
 
 
 @cache
@@ -291,6 +346,5 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Configurat
         return ConfigurationError(variable_of(name), "is not a setting", "remove it")
     origin = origins.get(name, "")
     variable = origin.split()[-1] if " " in origin and origin != COMMAND_LINE else variable_of(name)
-    secret = Settings.model_fields[name].annotation is SecretStr
-    value = "this value" if secret else f'"{shown(first["input"])[:80]}"'
+    value = "this value" if is_secret(name) else f'"{shown(first["input"])[:80]}"'
     return ConfigurationError(variable, f"{value} is not allowed", f"use {allowed(name)}")

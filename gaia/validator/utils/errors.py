@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import ClassVar
 
+from gaia.validator.utils.secrecy import without_secrets
+
 
 class ExitCode(IntEnum):
     """Exit status of the validator, for systemd units and operators' scripts."""
@@ -26,7 +28,10 @@ class ExitCode(IntEnum):
 
 
 class GaiaError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose; their texts are logged, stored and shown, so no secret is in them."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(without_secrets(each) if isinstance(each, str) else each for each in arguments))
 
 
 class TransientError(GaiaError):
@@ -152,7 +157,7 @@ class ConfigurationError(GaiaError):
     ) -> None:
         super().__init__(f"{setting}: {problem}; {remedy}.")
         self.setting = setting
-        self.problem = problem
+        self.problem = without_secrets(problem)
         self.remedy = remedy
         self.exit_code = exit_code
 

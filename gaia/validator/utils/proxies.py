@@ -7,6 +7,11 @@ import os
 from collections.abc import MutableMapping
 from urllib.parse import urlsplit
 
+PROXIES = tuple(
+    name for scheme in ("https", "http", "all") for name in (f"{scheme.upper()}_PROXY", f"{scheme}_proxy")
+)
+"""Variables with the address of a proxy, which may hold its password."""
+
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 

@@ -15,9 +15,9 @@ import httpx
 from monitored.faults.scene import ChosenSubnet, Ground
 
 from campaigns.operator_faults.node import tell
-from gaia.cli.status.observing import holder_of
 from gaia.localnet.archives.troubles import CONTROL_PATH, Source, Trouble
 from gaia.localnet.options import data_dir, validator_environment
+from gaia.validator.app.observation.pages.outside import holder_of
 
 _TOOL_S: Final = 90.0
 _START_S: Final = 60.0

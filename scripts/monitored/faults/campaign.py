@@ -46,6 +46,9 @@ async def check(folder: Path, *, names: Sequence[str], patience: float) -> dict[
                 violations += await _play(chosen, place, folder / f"{stage.name}-prometheus", patience, seen)
         except (Stuck, ChildFailed, OSError, httpx.HTTPError) as error:
             violations.append(f"{stage.name} did not come to its end: {type(error).__name__}: {error}")
+        # A campaign that is cut off leaves what it saw so far.
+        so_far = {"fired": seen, "violations": violations}
+        (folder / "so_far.json").write_text(json.dumps(so_far, indent=1))
     return _judged(seen, violations, is_whole=not names)
 
 

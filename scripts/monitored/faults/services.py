@@ -23,6 +23,8 @@ END $$
 """
 _IN_DOUBT = "SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')"
 _SETTLED_S = 1.0
+_MOST = 8
+"""Of the 12 miners, some refuse or never answer by themselves."""
 _LATER = timedelta(days=6)
 _STEP_BYTES = 2_000_000
 _STEP_S = 0.25
@@ -75,13 +77,10 @@ async def renamed_table(scene: Ground) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def silent_miners(scene: Scene) -> AsyncIterator[None]:
-    """Stop all miners with SIGSTOP once they have accepted, so that every poll times out."""
+    """Stop all miners with SIGSTOP once most have accepted, so that every poll times out."""
     with scene.clock.held("faults"):
         await scene.progress(
-            lambda progress: (
-                bool(progress.forecasts)
-                and all(forecast.state == "requested" for forecast in progress.forecasts)
-            )
+            lambda progress: sum(each.state == "requested" for each in progress.forecasts) >= _MOST
         )
         pids = [scene.service(MINERS)]
     async with suspended(pids):
@@ -90,11 +89,11 @@ async def silent_miners(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def silent_archives(scene: Scene) -> AsyncIterator[None]:
-    """Stop the archives once day 1 is scored, and let six days pass after the last lead was due."""
+    """Kill the archives once day 1 is scored, and let six days pass after the last lead was due."""
     await scene.progress(lambda progress: any(each.day1 is not None for each in progress.forecasts))
-    async with suspended([scene.service(ARCHIVES)]):
-        scene.clock.extend(scene.subnet.options.clock_end + _LATER)
-        yield
+    send([scene.service(ARCHIVES)], signal.SIGKILL)
+    scene.clock.extend(scene.subnet.options.clock_end + _LATER)
+    yield
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ _MOST_MINERS: Final = 30
 SPEED: Final = 20.0
 """Number by which durations in rules are divided; the metrics are renewed every five seconds."""
 FASTER: Final = {
+    "SlowComputeJobs": 4.0,
     "NoWeatherRuns": 3600.0,
     "VerificationFailures": 3600.0,
     "StuckWeatherRuns": 3600.0,
@@ -153,11 +154,11 @@ STAGES: Final = (
         ),
     ),
     Stage(
-        name="slow_workers",
-        options=Options(miners=12, days=1, seed=3),
-        settings={"compute_workers": 8},
+        name="slow_worker",
+        options=Options(miners=4, days=1, seed=3),
+        settings={"compute_workers": 1},
         ready=_engine_is_up,
-        faults=(processes.SLOW_WORKERS,),
+        faults=(processes.SLOW_WORKER,),
     ),
     Stage(
         name="new_release",

@@ -158,6 +158,20 @@ def test_database_that_is_away_is_named(child: Child, gaia: Gaia, monkeypatch: p
     assert gaia("DatabaseFailures")[1][shared.DATABASE_AWAY.sentence]
 
 
+def test_silent_database_is_named_in_a_few_seconds(
+    child: Child, gaia: Gaia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child("")
+    monkeypatch.setenv("GAIA_DATABASE_TIMEOUT_S", "300")
+    # It accepts connections, and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv(
+            "GAIA_DATABASE_URL", f"postgresql://nobody@127.0.0.1:{server.getsockname()[1]}/none"
+        )
+
+        assert "no answer in 5 s" in gaia("DatabaseFailures")[1][shared.DATABASE_AWAY.sentence]
+
+
 async def test_session_that_others_wait_for_is_named(child: Child, gaia: Gaia, empty_dsn: str) -> None:
     child("")
     holder, waiter = await asyncpg.connect(empty_dsn), await asyncpg.connect(empty_dsn)

@@ -23,6 +23,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import NotYetAvailable
 from gaia.validator.utils.identities import MinerJobId
 from tests.support.patience import patience
+from tests.support.site_pages import read
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 HONEST = [spec for spec in population(12) if spec.behaviour is Behaviour.HONEST][:2]
@@ -218,6 +219,31 @@ def test_newest_run_is_shown_as_far_as_it_has_come(gaia: Gaia, state: Stood) -> 
     found = json.loads(gaia("runs", "show", newest, "--json")[1])
     assert {row["uid"] for row in found["forecasts"]} == {spec.index + 1 for spec in (*HONEST, REFUSED)}
     assert gaia("runs", "show", "all")[0] == (1 if name == "mix" else 0)
+
+
+def test_site_is_exported_in_every_state(gaia: Gaia, state: Stood, tmp_path: Path) -> None:
+    name, _, data_dir, newest = state
+    code, said, complaint = gaia("export", "site", tmp_path / "site", "--pictures", "1", "--json")
+
+    assert (code, complaint) == (0, "")
+    told = json.loads(said)
+    files = {
+        path.relative_to(tmp_path / "site").as_posix(): path for path in (tmp_path / "site").rglob("*.*")
+    }
+    assert told["files"] == len(files) - 1  # the list of files is not one of them
+    assert told["runs"] == sum(path.startswith("runs/") for path in files)
+    assert (told["runs"] == 0) == (name == "no run")
+    for path, file in files.items():
+        assert str(data_dir).encode() not in file.read_bytes()
+        if path.endswith(".html"):
+            read(file.read_bytes())
+    if name != "no run":
+        found = json.loads(files[f"data/runs/{newest}.json"].read_bytes())
+        assert {(row["score"] or {}).get("kind") for row in found["outcomes"]} <= {None, "open"}
+    drawn = {path for path in files if path.endswith(".png")}
+    assert len(drawn) == told["pictures"] == (2 if name == "mix" else 0)
+    assert gaia("export", "site", tmp_path / "site", "--pictures", "0")[0] == 0
+    assert not any(files[path].exists() for path in drawn)
 
 
 def test_weights_are_previewed_or_missed_in_a_sentence(gaia: Gaia, state: Stood) -> None:

@@ -15,7 +15,6 @@ from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.rendezvous import make_private, run_directory
 from gaia.validator.core.clock import RealClock
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 from tests.support.fakes import VALIDATOR
 from tests.support.weight_setters import NOW, Setting
@@ -52,7 +51,7 @@ async def setting(database: Database) -> Setting:
 def noted(setting: Setting, tmp_path: Path) -> Setting:
     """A setter whose engine has left its note."""
     make_private(run_directory(tmp_path / "data"))
-    notes = EngineNotes(tmp_path / "data", RealClock(), Settings)
+    notes = EngineNotes(tmp_path / "data", RealClock())
     notes.write(setting.metagraph.metagraph)
     return setting
 
@@ -99,7 +98,7 @@ async def test_preview_without_scores_says_why_there_is_none(
     gaia: Gaia, database: Database, tmp_path: Path
 ) -> None:
     make_private(run_directory(tmp_path / "data"))
-    EngineNotes(tmp_path / "data", RealClock(), Settings).write(Setting(database).metagraph.metagraph)
+    EngineNotes(tmp_path / "data", RealClock()).write(Setting(database).metagraph.metagraph)
 
     code, _, complaint = await gaia("weights", "preview")
 

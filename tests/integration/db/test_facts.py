@@ -96,8 +96,8 @@ async def test_vectors_in_doubt_and_the_newest_on_chain_are_told(database: Datab
         ours = await facts.vector_facts(connection, 57, 0)
         another = await facts.vector_facts(connection, 58, 0)
 
-    assert ours == VectorFacts(in_doubt=2, last_set_at=OPENED + timedelta(hours=1))
-    assert another.last_set_at is None
+    assert ours == VectorFacts(in_doubt=2, last_set_epoch=8, last_set_at=OPENED + timedelta(hours=1))
+    assert another == VectorFacts(in_doubt=2, last_set_epoch=None, last_set_at=None)
 
 
 async def test_spread_is_of_the_newest_run_that_has_scores_of_the_kind(database: Database) -> None:

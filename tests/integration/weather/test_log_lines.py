@@ -14,7 +14,7 @@ import structlog
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 from tests.support.fakes import FakeMiner
 from tests.support.story import INIT, Story
 

@@ -16,8 +16,8 @@ import pytest
 import structlog
 
 from gaia.validator.app.logging_config import change_logging, configure_logging
-from gaia.validator.utils import log_files
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs import files as log_files
+from gaia.validator.utils.logs.files import LogFiles
 
 Capture = pytest.CaptureFixture[str]
 
@@ -119,7 +119,7 @@ def test_disk_that_is_full_is_said_once_and_no_line_is_lost_on_standard_error(tm
     program = (
         "import logging, resource, signal, sys\n"
         "from gaia.validator.app.logging_config import configure_logging, event\n"
-        "from gaia.validator.utils.log_files import LogFiles\n"
+        "from gaia.validator.utils.logs.files import LogFiles\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "configure_logging('INFO', 'json', LogFiles(folder=sys.argv[1]), role='supervisor')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))\n"

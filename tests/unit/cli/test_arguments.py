@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gaia.cli.__main__ import parser
+from gaia.cli.parsers import parser
 from gaia.validator.utils.version import described
 from tests.support.repository import ROOT
 
@@ -93,7 +93,7 @@ def test_version_is_printed_without_a_database(capsys: pytest.CaptureFixture[str
 
 
 def test_help_loads_no_library_that_only_a_command_needs() -> None:
-    show = "import sys; from gaia.cli.__main__ import parser; parser().format_help(); print(len(sys.modules), *sys.modules)"
+    show = "import sys; from gaia.cli.parsers import parser; parser().format_help(); print(len(sys.modules), *sys.modules)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
     words = subprocess.check_output(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gaia.cli.__main__ import main, parser
-from gaia.cli.completion import SHELLS, script_for, words_of
+from gaia.cli.__main__ import main
+from gaia.cli.arguments import SHELLS
+from gaia.cli.completion import script_for, words_of
+from gaia.cli.parsers import parser
 
 ASK = """
 source "$1"; shift

@@ -5,35 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from alerting.table import ALERTS
 from generate import runbooks as generator
 
-from gaia.cli.__main__ import parser
-from gaia.cli.runbook import AFTER, endpoint_of
+from gaia.cli.parsers import parser
+from gaia.cli.runbook import AFTER
 from gaia.cli.runbooks import host as disk
 from gaia.cli.runbooks.table import RUNBOOKS, named
-from gaia.validator.utils.config import Settings
 from tests.support.repository import ROOT
 
 
 def test_each_alert_has_a_runbook_and_no_runbook_lacks_its_alert() -> None:
     assert sorted(RUNBOOKS) == sorted(alert.name for alert in ALERTS)
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "url"),
-    [
-        ("127.0.0.1", 9090, "http://127.0.0.1:9090/metrics"),
-        ("0.0.0.0", 9090, "http://127.0.0.1:9090/metrics"),
-        ("::", 9100, "http://[::1]:9100/metrics"),
-        ("fd00::1", 9100, "http://[fd00::1]:9100/metrics"),
-        ("validator", 9100, "http://validator:9100/metrics"),
-        ("127.0.0.1", 0, ""),
-    ],
-)
-def test_metrics_are_asked_where_they_are_served(host: str, port: int, url: str) -> None:
-    assert endpoint_of(Settings(metrics_host=host, metrics_port=port)) == url
 
 
 def test_runbook_is_found_with_and_without_the_prefix() -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from gaia.cli.source import open_source
+from gaia.validator.app.meeting.rendezvous import board_path, make_private, run_directory
+from gaia.validator.app.startup.published import publish_settings
+from gaia.validator.utils.config import Settings
 
 NOTE = "reading the rehearsal in .localnet/20260102-000000; choose another with --state or GAIA_DATA_DIR\n"
 
@@ -91,3 +94,32 @@ def test_where_nothing_ever_ran_the_usual_place_is_named(
     monkeypatch.chdir(tmp_path)
 
     assert open_source(None).data_dir == tmp_path / "data"
+
+
+def test_rehearsal_is_read_with_the_settings_that_it_published(tmp_path: Path) -> None:
+    data_dir = tmp_path / "validator"
+    a_database(data_dir)
+    make_private(run_directory(data_dir))
+    given = {"rule_set": "gaia-next", "final_lead_hours": [24, 48], "cds_key": "canary"}
+    written = Settings.model_validate(given | {"data_dir": data_dir})
+    publish_settings(data_dir, written.describe())
+    published = board_path(data_dir).with_name("settings.json")
+    published.write_text(published.read_text().replace(str(data_dir), "/where/it/was/before"))
+
+    settings = open_source(tmp_path).settings
+
+    assert (settings.rule_set, settings.final_lead_hours, settings.data_dir) == (
+        "gaia-next",
+        [24, 48],
+        data_dir,
+    )
+    assert settings.cds_key.get_secret_value() == ""
+
+
+def test_settings_that_another_release_published_count_as_none(tmp_path: Path) -> None:
+    data_dir = tmp_path / "validator"
+    a_database(data_dir)
+    make_private(run_directory(data_dir))
+    board_path(data_dir).with_name("settings.json").write_text('{"pid": 1}')
+
+    assert open_source(tmp_path).settings == Settings(data_dir=data_dir)

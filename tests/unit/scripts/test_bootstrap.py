@@ -287,12 +287,12 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 
 def test_without_a_flag_unit_and_integration_run_and_coverage_is_judged(commands: list[str]) -> None:
-    assert run_tests.main([]) == 0
+    assert run_tests.main(["--workers", "2"]) == 0
 
     assert commands == [
         "-m coverage erase",
-        "-m coverage run -m pytest tests/unit",
-        "-m coverage run -m pytest tests/integration",
+        "-m coverage run -m pytest tests/unit -n 2 --dist loadfile --max-worker-restart 2",
+        "-m coverage run -m pytest tests/integration -n 2 --dist loadfile --max-worker-restart 2",
         "-m coverage combine --quiet",
         "-m coverage report --fail-under=90",
     ]
@@ -302,6 +302,12 @@ def test_one_tier_runs_without_coverage_and_hands_on_the_rest(commands: list[str
     assert run_tests.main(["--unit", "-k", "clock"]) == 0
 
     assert commands == ["-m pytest tests/unit -k clock"]
+
+
+def test_one_worker_runs_tests_one_after_the_other(commands: list[str]) -> None:
+    assert run_tests.main(["--unit", "--workers", "1"]) == 0
+
+    assert commands == ["-m pytest tests/unit"]
 
 
 def test_tier_without_tests_says_so_and_ends_with_5(
@@ -347,7 +353,7 @@ def test_tier_that_a_signal_ended_is_named_in_one_sentence(
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "ensure_environment", lambda locks: Path(sys.executable))
 
-    code = run_tests.main(["--unit"])
+    code = run_tests.main(["--unit", "--workers", "1"])
 
     assert code == 128 + 2
     sentence = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generate.command_page import PAGE, commands, render
 
-from gaia.cli.__main__ import parser
+from gaia.cli.parsers import parser
 
 
 def test_page_is_what_the_parsers_say() -> None:

@@ -15,7 +15,7 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.utils.errors import MinerFault, TransientError
 from gaia.validator.utils.identities import Hotkey, JobId
 from gaia.validator.utils.ipc_types import Failure, Priority, ResultUnit, WorkUnit
-from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.logs.context import bound
 
 UNIT = FindOverlaps(hotkeys=[Hotkey("5A")], products=[])
 JOB = JobId("overlaps/1")

@@ -30,7 +30,7 @@ from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_op
 from gaia.validator.db import queries
 from gaia.validator.db.queries import Forecast, Run
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.log_context import bound, new_trace, shared_task
+from gaia.validator.utils.logs.context import bound, new_trace, shared_task
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook

@@ -13,7 +13,7 @@ import structlog
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import Priority, WorkUnit
-from gaia.validator.utils.log_context import bound, present_trace
+from gaia.validator.utils.logs.context import bound, present_trace
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import UnitRunner

@@ -20,7 +20,7 @@ from gaia.validator.app.pool.protocols import Capability, JobQueue
 from gaia.validator.app.pool.scheduler import TICK_S, HandsCommand, Scheduler
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import FrameReader, ResultUnit, WorkUnit, encode_frame
-from gaia.validator.utils.log_context import shared_task, unbound
+from gaia.validator.utils.logs.context import shared_task, unbound
 
 log = structlog.get_logger(__name__)
 

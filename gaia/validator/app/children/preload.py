@@ -13,7 +13,7 @@ from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing import forkserver, resource_tracker
@@ -32,7 +32,7 @@ from gaia.validator.utils.entry_points import FORK_SERVER
 from gaia.validator.utils.identities import WorkerId, worker_id
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.log_files import LogFiles
+    from gaia.validator.utils.logs.files import LogFiles
 
 _log = logging.getLogger("application")
 _SPAWN = multiprocessing.get_context("spawn")
@@ -45,6 +45,7 @@ _REAP_PATIENCE_S = 1.0
 _SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _LONGEST_NOTES = 16
 _LONGEST_SENTENCE = 4096
+_withheld: set[str] = set()
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 Process = BaseProcess | subprocess.Popen[bytes]
@@ -152,6 +153,24 @@ def prepare(data_dir: Path, *, is_forking: bool, log_files: LogFiles | None = No
         _ensure_fork_server()
 
 
+def withhold(variables: Collection[str]) -> None:
+    """Keep these variables of the environment from the fork server and the compute workers."""
+    _withheld.update(variables)
+
+
+@contextlib.contextmanager
+def _environment_of_workers(*, is_meant: bool = True) -> Iterator[None]:
+    """Take the withheld variables out of the environment while a process starts."""
+    taken = {name: value for name in _withheld if is_meant and (value := os.environ.get(name)) is not None}
+    for name in taken:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        for name, value in taken.items():
+            os.environ[name] = value
+
+
 def can_fork(data_dir: Path) -> bool:
     """Return whether the fork server has loaded everything, so that starting a worker does not block.
 
@@ -229,7 +248,8 @@ def start(
             ),
         )
         try:
-            process.start()
+            with _environment_of_workers(is_meant=is_worker):
+                process.start()
         except (EOFError, OSError):
             notes.close()
             raise
@@ -316,7 +336,7 @@ def _fork_server_hurried() -> Iterator[None]:
 def _ensure_fork_server() -> None:
     # The resource tracker, once started, leaves SIGINT unblocked for all later children.
     resource_tracker.ensure_running()
-    with sigint_blocked():
+    with sigint_blocked(), _environment_of_workers():
         forkserver.ensure_running()
 
 

@@ -1,10 +1,9 @@
-"""The engine's note: the newest metagraph and the settings in force, for programs that only look."""
+"""The engine's note: the newest metagraph, for programs that only look."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +17,8 @@ from gaia.validator.utils.ipc_types import Metagraph
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
-    from gaia.validator.utils.config import Settings
 
 log = structlog.get_logger(__name__)
-_HIDDEN = "***"
-_DEFAULT = "default"
 
 
 class EngineNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,38 +30,18 @@ class EngineNote(msgspec.Struct, frozen=True, kw_only=True):
     """Time on the validator's clock, which is simulated in a rehearsal."""
     pid: int
     metagraph: Metagraph
-    settings: dict[str, str]
-    """Variable -> value in the form of .env, of the settings that are not defaults; no secrets."""
 
 
 class EngineNotes:
-    """Writes the note of this IO-Engine.
+    """Writes the note of this IO-Engine."""
 
-    Parameters
-    ----------
-    settings
-        Returns the settings in force.
-    """
-
-    def __init__(self, data_dir: Path, clock: Clock, settings: Callable[[], Settings]) -> None:
+    def __init__(self, data_dir: Path, clock: Clock) -> None:
         self._path = engine_note_path(data_dir)
         self._clock = clock
-        self._settings = settings
 
     def write(self, metagraph: Metagraph) -> None:
         """Replace the note; a failure of the disk is only logged, because nothing here depends on it."""
-        given = {
-            name: value
-            for name, value, origin in self._settings().describe()
-            if origin != _DEFAULT and value != _HIDDEN
-        }
-        note = EngineNote(
-            written_at=time.time(),
-            now=self._clock.now(),
-            pid=os.getpid(),
-            metagraph=metagraph,
-            settings=given,
-        )
+        note = EngineNote(written_at=time.time(), now=self._clock.now(), pid=os.getpid(), metagraph=metagraph)
         try:
             put_file(self._path, msgspec.json.encode(note))
         except OSError as error:

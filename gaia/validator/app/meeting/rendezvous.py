@@ -55,7 +55,7 @@ class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
         calls = [Path(file).name + ":" + where for file, where in _CALL.findall(self.stack)]
         memory = f" with {self.private_mib:.0f} MiB" if self.private_mib else ""
         at = " at " + " < ".join(calls[:_CALLS_SHOWN]) if calls else ""
-        return f"{self.cause} in {self.worker or self.role}{memory}{at}"
+        return f"{self.cause} in {f'{self.role} {self.worker}'.rstrip()}{memory}{at}"
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):

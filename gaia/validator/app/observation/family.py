@@ -24,6 +24,8 @@ _log = logging.getLogger("application")
 _PAGE = os.sysconf("SC_PAGESIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _USER_TIME, _SYSTEM_TIME = 11, 12
+_ENDED = (b"Z", b"X")
+"""States of a process that has ended: a zombie, and one that is being removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,8 @@ class Accounts:
             return
         self.processes, self.rss_bytes = Counter(), Counter()
         living: dict[tuple[str, int], float] = {}
-        for role, pid, (cpu_s, rss) in found:
-            self.processes[role] += 1
+        for role, pid, (cpu_s, rss, is_living) in found:
+            self.processes[role] += is_living
             self.rss_bytes[role] += rss
             living[role, pid] = cpu_s
         for (role, pid), cpu_s in self._living_s.items():
@@ -124,19 +126,24 @@ def probes_without_engine(family: Family) -> dict[str, list[Check]]:
         return {path: [alive, frozen] for path in (LIVE, READY, STARTED)}
     if not family.wanted:
         reason = "no IO-Engine serves, because the validator stops"
+        fix = "wait for its end, then start it again if it is to run"
     else:
         reason = ", ".join(["no IO-Engine serves", *family.missing()])
+        fix = "wait for its start; if it does not come, look for child_ended in the log"
     serving = Check(
         name="io_engine",
         is_well=False,
         reason=reason,
-        fix="wait for its start; if it does not come, look for child_ended in the log",
+        fix=fix,
     )
     return {LIVE: [alive], READY: [alive, serving], STARTED: [alive, serving]}
 
 
-def _usage(pid: int) -> tuple[float, int] | None:
-    """Return CPU seconds and resident bytes of a process; None if it has ended."""
+def _usage(pid: int) -> tuple[float, int, bool] | None:
+    """Return CPU seconds and resident bytes of a process, and whether it lives; None if nothing is left of it.
+
+    One that has ended but is not reaped yet still tells its CPU seconds.
+    """
     try:
         status = Path(f"/proc/{pid}/stat").read_bytes()
         resident = Path(f"/proc/{pid}/statm").read_bytes().split()[1]
@@ -144,7 +151,7 @@ def _usage(pid: int) -> tuple[float, int] | None:
         return None
     fields = status.rpartition(b")")[2].split()
     ticks = int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])
-    return ticks / _TICKS, int(resident) * _PAGE
+    return ticks / _TICKS, int(resident) * _PAGE, fields[0] not in _ENDED
 
 
 def children_of(pid: int) -> list[int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gaia.validator.app.observation.registry import REGISTRY
+from gaia.validator.core.status.facts import Job
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -54,6 +56,18 @@ class Jobs(Collector):
     def watch(self, *registers: Statuses) -> None:
         """Show these registers, and no others, from now on."""
         self._registers = list(registers)
+
+    def facts(self) -> list[Job]:
+        """Return how each job does, for pages."""
+        return [
+            Job(
+                name=status.job,
+                last_success_at=datetime.fromtimestamp(status.last_success_at, UTC),
+                is_overdue=status.is_overdue,
+            )
+            for statuses in self._registers
+            for status in statuses()
+        ]
 
     def collect(self) -> Iterator[Metric]:
         succeeded = GaugeMetricFamily(

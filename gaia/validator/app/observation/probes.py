@@ -36,6 +36,8 @@ class Endpoints:
     """Path -> function that returns the checks behind it."""
     metrics: Callable[[], bytes]
     """Function that returns all metrics in Prometheus' text format 0.0.4."""
+    pages: Callable[[str], Answer | None] | None = None
+    """Function that returns the page at any other path; None: there are no pages."""
 
     def answer(self, request: Request) -> Answer | None:
         """Return the answer to a request; None if there is nothing at its path."""
@@ -43,7 +45,7 @@ class Endpoints:
             return Answer(HTTPStatus.OK, _PROMETHEUS, self.metrics())
         asking = self.probes.get(request.path)
         if asking is None:
-            return None
+            return None if self.pages is None else self.pages(request.path)
         return probe_answer(self.role, asking(), is_verbose=request.is_verbose)
 
 

@@ -106,7 +106,7 @@ class StoredMetrics:
         self._netuid = netuid
         self._database = database
         self._clock = clock
-        self._last_set_at: datetime | None = None
+        self._last_set_epoch: int | None = None
         self._has_looked = False
 
     async def look_often(self) -> None:
@@ -177,10 +177,10 @@ class StoredMetrics:
     def _show_vectors(self, vectors: VectorFacts) -> None:
         """Show when weights were last set: by the real clock if it happens while we look.
 
-        The journal's moments are those of the calendar, which a rehearsal simulates.
+        The journal's moments are those of the calendar, which a rehearsal simulates, and which stands still at its end.
         """
         _IN_DOUBT.set(vectors.in_doubt)
-        if vectors.last_set_at != self._last_set_at and vectors.last_set_at is not None:
+        if vectors.last_set_epoch != self._last_set_epoch and vectors.last_set_at is not None:
             _LAST_SET.set(time.time() if self._has_looked else vectors.last_set_at.timestamp())
-        self._last_set_at = vectors.last_set_at
+        self._last_set_epoch = vectors.last_set_epoch
         self._has_looked = True

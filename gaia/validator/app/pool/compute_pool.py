@@ -45,7 +45,7 @@ from gaia.validator.utils.ipc_types import (
     WorkUnit,
     encode_frame,
 )
-from gaia.validator.utils.log_context import unbound
+from gaia.validator.utils.logs.context import unbound
 
 log = structlog.get_logger(__name__)
 

@@ -26,7 +26,7 @@ from gaia.validator.app.pool.job_events import (
     failed,
 )
 from gaia.validator.utils.errors import DeadlineExceeded
-from gaia.validator.utils.log_context import unbound
+from gaia.validator.utils.logs.context import unbound
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import JobQueue

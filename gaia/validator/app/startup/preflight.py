@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from gaia.validator.app.sandbox.confine import require_sandbox
 from gaia.validator.app.startup.endpoint import open_endpoint
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
-from gaia.validator.utils.log_files import FOLDER_MODE
+from gaia.validator.utils.logs.files import FOLDER_MODE
 
 if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import SandboxMode
-    from gaia.validator.utils.log_files import LogFiles
+    from gaia.validator.utils.logs.files import LogFiles
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.files import FilesSettings
     from gaia.validator.utils.settings.observation import ObservationSettings

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
 from gaia.validator.utils.files import put_file
-
-if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+from gaia.validator.utils.secrecy import HIDDEN
 
 _NAME = "settings.json"
 _PRIVATE = 0o600
+_DEFAULT = "default"
 
 
 class PublishedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,31 +27,43 @@ class PublishedSettings(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[tuple[str, str, str]]
     """(environment name, value as text, origin) of every setting."""
 
+    def given(self) -> dict[str, str]:
+        """Return environment name -> value in the form of .env, of what is neither a default nor secret."""
+        return {
+            name: value for name, value, origin in self.rows if origin != _DEFAULT and HIDDEN not in value
+        }
 
-def publish_settings(settings: Settings) -> None:
-    """Write the settings in force beside the board, for our user alone.
+
+def publish_settings(data_dir: Path, described: list[tuple[str, str, str]]) -> None:
+    """Write the settings in force, as `Settings.describe` shows them, beside the board, for our user alone.
 
     Raises
     ------
     OSError
         If the disk fails.
     """
-    path = _path(settings.data_dir)
-    content = PublishedSettings(pid=os.getpid(), at=time.time(), rows=settings.describe())
+    path = _path(data_dir)
+    content = PublishedSettings(pid=os.getpid(), at=time.time(), rows=described)
     put_file(path, msgspec.json.encode(content))
     path.chmod(_PRIVATE)
 
 
 def published_settings(data_dir: Path) -> PublishedSettings | None:
     """Return the settings of the IO-Engine that runs on `data_dir`; None if none runs there."""
-    try:
-        content = _path(data_dir).read_bytes()
-    except FileNotFoundError:
+    published = last_settings(data_dir)
+    if published is None:
         return None
-    published = msgspec.json.decode(content, type=PublishedSettings)
     # An engine that was killed, or could not write, leaves the file of its predecessor.
     is_in_force = published.pid in read_board(board_path(data_dir)).processes.values()
     return published if is_in_force else None
+
+
+def last_settings(data_dir: Path) -> PublishedSettings | None:
+    """Return the settings of the last IO-Engine of `data_dir`; None if none published any in this form."""
+    try:
+        return msgspec.json.decode(_path(data_dir).read_bytes(), type=PublishedSettings)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
 
 
 def _path(data_dir: Path) -> Path:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from gaia.validator.core.background.seldom import Seldom
-from gaia.validator.db import observations
-from gaia.validator.db.observations import RoleMemory
+from gaia.validator.db.server import observations
+from gaia.validator.db.server.observations import RoleMemory
 from gaia.validator.utils.identities import WorkerId
 from gaia.validator.utils.memory import available_bytes, free_memory, private_bytes, resident_bytes
 

@@ -19,6 +19,7 @@ from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Metagraph, Neuron
+from gaia.validator.utils.secrecy import without_secrets
 
 _RAO_PER_TOKEN = 10**9
 _U16_MAX = 65535
@@ -288,7 +289,8 @@ def _understanding(what: str) -> Iterator[None]:
 
 
 def _text_of(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+    # The address of a node may hold a key.
+    return without_secrets(f"{type(error).__name__}: {error}")[:300]
 
 
 def _metagraph(graph: Mapping[str, Any], netuid: int, own_hotkey: str) -> Metagraph:

@@ -8,13 +8,15 @@ SELECT count(*) FILTER (WHERE state = 'open') AS active,
   FROM runs;
 
 -- name: vector_facts
--- Number of vectors in doubt, and when the newest vector that stands on chain was found there.
-SELECT (SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')) AS in_doubt,
-       (SELECT settled_at
-          FROM weight_journal
-         WHERE netuid = $1 AND mechid = $2 AND state = 'set'
-         ORDER BY epoch DESC
-         LIMIT 1) AS last_set_at;
+-- Number of vectors in doubt, and the newest vector that stands on chain: its epoch, and when it was found there.
+SELECT in_doubt, epoch AS last_set_epoch, settled_at AS last_set_at
+  FROM (SELECT count(*) AS in_doubt FROM weight_journal WHERE state IN ('intended', 'failed')) AS doubts
+  LEFT JOIN (SELECT epoch, settled_at
+               FROM weight_journal
+              WHERE netuid = $1 AND mechid = $2 AND state = 'set'
+              ORDER BY epoch DESC
+              LIMIT 1) AS newest
+    ON true;
 
 -- name: score_spread
 -- How the scores of miners are spread, for each kind of lead, in the newest run that has any: of each forecast

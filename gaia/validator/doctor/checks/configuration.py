@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import seen
 from gaia.validator.doctor.steps import run
-from gaia.validator.utils.config import RETIRED, Settings, names_of, variable_of
+from gaia.validator.utils.config import RETIRED, Settings, is_secret, names_of, variable_of
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
 
-_SECRETS = ("database_url", "database_password", "cds_key")
 _REHEARSAL = (
     "test_mode",
     "clock_file",
@@ -54,7 +53,9 @@ def _env_file_private(facts: Facts) -> Finding:
     if not mode & 0o077:
         return ok(f"{given.env_file} is private")
     steps = (run("chmod", "600", given.env_file),)
-    secrets = {variable for name in _SECRETS for variable in names_of(name)} & given.in_file.keys()
+    secrets = {
+        variable for name in Settings.model_fields if is_secret(name) for variable in names_of(name)
+    } & given.in_file.keys()
     if secrets:
         return failure(
             f"others can read {', '.join(sorted(secrets))} in {given.env_file} (mode {mode:04o})", *steps

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
+from gaia.validator.utils.proxies import PROXIES
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts, Source
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _OLD_KEY = re.compile(r"\d+:[\w-]+", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _KEY_HINT = "the key shown on https://cds.climate.copernicus.eu/profile"
 _SUSPECT_S, _WRONG_S = 5.0, 60.0
@@ -78,7 +78,7 @@ def _cds_accepted(facts: Facts) -> Finding:
 
 def _proxy(facts: Facts) -> Finding:
     environment = facts.given.environment
-    for name in _PROXIES:
+    for name in PROXIES:
         address = environment.get(name, "")
         if not address:
             continue
@@ -92,7 +92,7 @@ def _proxy(facts: Facts) -> Finding:
             return failure(
                 f"{name} names {place}, which cannot be reached ({said})", facts.given.drop(name, "")
             )
-    used = [name for name in _PROXIES if environment.get(name)]
+    used = [name for name in PROXIES if environment.get(name)]
     return ok(f"{used[0]} answers" if used else "no proxy is used")
 
 

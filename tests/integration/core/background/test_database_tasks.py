@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from gaia.validator.app.compute_worker import attempt_unit
 from gaia.validator.core.background.memory import MemoryKeeper
 from gaia.validator.core.database_stats import PLOTS, DatabaseStatsManager
-from gaia.validator.db import observations
 from gaia.validator.db.connection import Database
-from gaia.validator.db.observations import DatabaseSnapshot, MemoryAt
+from gaia.validator.db.server import observations
+from gaia.validator.db.server.observations import DatabaseSnapshot, MemoryAt
 from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.identities import JobId

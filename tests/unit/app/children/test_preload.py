@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from gaia.validator.app.children import preload, spawning
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 
 
 def test_fork_server_writes_the_files_that_the_supervisor_names(

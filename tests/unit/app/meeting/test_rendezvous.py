@@ -96,4 +96,6 @@ def test_report_of_a_death_is_a_sentence_with_the_innermost_calls() -> None:
         stack=STACK,
     )
 
-    assert report.sentence == "deadline in 0.1 with 80 MiB at numbers.py:7 in crunch < handlers.py:9 in run"
+    assert report.sentence == (
+        "deadline in compute_worker 0.1 with 80 MiB at numbers.py:7 in crunch < handlers.py:9 in run"
+    )

@@ -78,8 +78,8 @@ class _Server(Database):
             raise self.error
         kept = read_migrations()[: len(read_migrations()) - self.missing]
 
-        async def fetch(_: str) -> list[dict[str, int]]:
-            return [{"version": migration.version} for migration in kept]
+        async def fetch(_: str) -> list[dict[str, Any]]:
+            return [{"version": migration.version, "sha256": migration.sha256} for migration in kept]
 
         yield SimpleNamespace(fetch=fetch)
 

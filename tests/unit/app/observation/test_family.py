@@ -88,6 +88,7 @@ def test_stop_is_given_as_the_reason() -> None:
     (_, check) = probes_without_engine(Family())[READY]
 
     assert check.reason == "no IO-Engine serves, because the validator stops"
+    assert "wait for its start" not in check.fix
 
 
 def test_exposition_has_each_family_with_every_role_from_the_first_moment() -> None:
@@ -178,3 +179,16 @@ def test_look_without_descriptors_changes_nothing() -> None:
     assert accounts.processes == {SUPERVISOR: 1}
     accounts.look(family)
     assert accounts.cpu_seconds()[SUPERVISOR] < before[SUPERVISOR] + 60
+
+
+def test_child_that_has_ended_and_is_not_reaped_yet_is_not_up_but_keeps_its_cpu_seconds() -> None:
+    burn = "import time\nwhile time.process_time() < 0.2: pass"
+    child = subprocess.Popen([sys.executable, "-c", burn])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    accounts = Accounts()
+
+    accounts.look(Family(helpers={STANDBY: child.pid}))
+    child.wait()
+
+    assert accounts.processes[STANDBY] == 0
+    assert accounts.cpu_seconds()[STANDBY] >= 0.15

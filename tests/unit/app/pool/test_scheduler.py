@@ -25,7 +25,7 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.scheduler import HandsCommand, Scheduler
 from gaia.validator.utils.identities import JobId, WorkerId
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
-from gaia.validator.utils.log_context import bound
+from gaia.validator.utils.logs.context import bound
 
 A, B, C = map(JobId, "abc")
 W, FAR = WorkerId("w"), WorkerId("tcp://10.0.0.1:4711")

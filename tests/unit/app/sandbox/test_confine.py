@@ -30,9 +30,9 @@ from gaia.validator.app.sandbox.confine import (
 )
 from gaia.validator.app.sandbox.dial import SPARES, EngineDial
 from gaia.validator.app.sandbox.measure import measure
-from gaia.validator.utils import log_files
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import SandboxMode
+from gaia.validator.utils.logs import files as log_files
 from tests.support.patience import patience
 from tests.support.poor_kernel import lack
 

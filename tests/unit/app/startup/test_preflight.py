@@ -22,7 +22,7 @@ from gaia.validator.app.startup.preflight import (
 )
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
-from gaia.validator.utils.log_files import LogFiles
+from gaia.validator.utils.logs.files import LogFiles
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -16,14 +18,15 @@ from typing import Any
 import pytest
 
 from gaia.cli.source import Source
-from gaia.cli.status.observing import holder_of, observe, processes_of
+from gaia.cli.status.observing import observe
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
+from gaia.validator.app.observation.pages.outside import holder_of, processes_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.clock import RealClock, SimulatedClock
-from gaia.validator.core.status.facts import Facts
+from gaia.validator.core.status.facts import Facts, Processes
 from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import WorkerId
@@ -65,7 +68,7 @@ def held(data_dir: Path) -> Iterator[int]:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process.pid
-        process.terminate()
+        process.kill()
 
 
 def settings_of(data_dir: Path, **changes: Any) -> Settings:
@@ -78,6 +81,10 @@ def settings_of(data_dir: Path, **changes: Any) -> Settings:
         "database_timeout_s": 0.2,
     }
     return Settings(**values | changes)
+
+
+def _processes(settings: Settings) -> Processes:
+    return processes_of(settings.pool, settings.database, settings.data_dir)
 
 
 def seen(settings: Settings) -> Facts:
@@ -103,7 +110,7 @@ def test_processes_on_the_board_are_counted_if_they_live(data_dir: Path, held: i
     )
     rendezvous.publish(board, rendezvous.board_path(data_dir))
 
-    found = processes_of(settings_of(data_dir), data_dir)
+    found = _processes(settings_of(data_dir))
 
     assert found.is_running
     assert found.is_published
@@ -117,18 +124,45 @@ def test_embedded_database_is_expected_and_workers_of_a_cluster_are_not(data_dir
     embedded = settings_of(data_dir, database_url="")
     cluster = settings_of(data_dir, compute_backend="dask", dask_scheduler="tcp://host:1", sandbox="off")
 
-    assert processes_of(embedded, data_dir).expected["postgres"] == 1
-    assert "compute_worker" not in processes_of(cluster, data_dir).expected
+    assert _processes(embedded).expected["postgres"] == 1
+    assert "compute_worker" not in _processes(cluster).expected
+
+
+def test_process_that_a_signal_stopped_is_seen_until_it_goes_on(data_dir: Path, held: int) -> None:
+    rendezvous.publish(Board(processes={"io_engine": held}), rendezvous.board_path(data_dir))
+    settings = settings_of(data_dir)
+    assert _processes(settings).stopped == {}
+
+    os.kill(held, signal.SIGSTOP)
+    os.waitpid(held, os.WUNTRACED)  # until it has stopped
+    assert _processes(settings).stopped == {held: "io_engine"}
+
+    os.kill(held, signal.SIGCONT)
+    os.waitpid(held, os.WCONTINUED)
+    assert _processes(settings).stopped == {}
+
+
+def test_open_files_are_counted_against_the_limit_of_their_process(data_dir: Path, held: int) -> None:
+    rendezvous.publish(
+        Board(processes={"io_engine": held, "chain_signer": NOBODY}), rendezvous.board_path(data_dir)
+    )
+    resource.prlimit(held, resource.RLIMIT_NOFILE, (64, 64))
+
+    (files,) = _processes(settings_of(data_dir)).files
+
+    assert (files.role, files.limit) == ("io_engine", 64)
+    # The three standard streams, and the lock.
+    assert 4 <= files.used < 64
 
 
 def test_silence_is_the_time_since_the_last_heartbeat_of_the_process_on_the_board(data_dir: Path) -> None:
     rendezvous.publish(Board(processes={"io_engine": os.getpid()}), rendezvous.board_path(data_dir))
-    assert processes_of(settings_of(data_dir), data_dir).silent_s == {}
+    assert _processes(settings_of(data_dir)).silent_s == {}
 
     heart = Heart(rendezvous.heartbeat_path(data_dir))
     heart.beat()
     beaten_at = time.monotonic()
-    silent_s = processes_of(settings_of(data_dir), data_dir).silent_s["io_engine"]
+    silent_s = _processes(settings_of(data_dir)).silent_s["io_engine"]
     heart.close()
 
     assert 0.0 <= silent_s <= time.monotonic() - beaten_at + 1.0
@@ -156,9 +190,7 @@ def test_database_of_a_stopped_validator_is_left_alone_while_it_is_watched(data_
 
 def test_chain_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
     own = a_neuron(0, hotkey="5Validator", stake=7.5, validator_permit=True, last_update=950)
-    EngineNotes(data_dir, RealClock(), lambda: settings_of(data_dir)).write(
-        a_metagraph([own], own_dividends=0.25, own_emission=1.5)
-    )
+    EngineNotes(data_dir, RealClock()).write(a_metagraph([own], own_dividends=0.25, own_emission=1.5))
 
     chain = seen(settings_of(data_dir, weights_interval_blocks=20)).chain
 
@@ -174,7 +206,7 @@ def test_time_in_a_rehearsal_is_that_of_its_clock(data_dir: Path, tmp_path: Path
     moment = datetime(2026, 3, 30, tzinfo=UTC)
     SimulatedClock.create(tmp_path / "clock.json", moment, moment)
     settings = settings_of(data_dir, clock_file=tmp_path / "clock.json")
-    EngineNotes(data_dir, SimulatedClock(tmp_path / "clock.json"), lambda: settings).write(a_metagraph())
+    EngineNotes(data_dir, SimulatedClock(tmp_path / "clock.json")).write(a_metagraph())
 
     assert (seen(settings).now, seen(settings).is_simulated) == (moment, True)
     (tmp_path / "clock.json").unlink()

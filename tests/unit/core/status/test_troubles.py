@@ -145,13 +145,18 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             id="the engine hangs",
         ),
         pytest.param(
+            of(some_processes(silent_s={"io_engine": 11.0})),
+            *(DEGRADED, "CriticalEventLoopLag", "io_engine has been silent for 11 s"),
+            id="the engine may hang",
+        ),
+        pytest.param(
             of(some_processes(silent_s={"chain_signer": 91.0})),
             *(STUCK, "CriticalEventLoopLag", "chain_signer"),
             id="the signer hangs",
         ),
         pytest.param(
             of(some_processes(deaths=died(2))),
-            *(DEGRADED, "ProcessRestarting", "a process died 2 min ago of memory in 3.1"),
+            *(DEGRADED, "ProcessRestarting", "a process died 2 min ago: memory in 3.1"),
             id="a death",
         ),
         pytest.param(
@@ -322,6 +327,23 @@ def test_age_in_a_rehearsal_is_in_blocks_alone() -> None:
     (trouble,) = troubles_of(some_facts(is_simulated=True, chain=a_chain(block=DUE_AT + 60)))
 
     assert trouble.problem == "our weights are 60 blocks late"
+
+
+@pytest.mark.parametrize("silent_s", [0.0, 15.0, 999.0])
+def test_silence_of_a_stopped_engine_is_no_trouble_of_its_own(silent_s: float) -> None:
+    stopped = some_processes(stopped={7: "io_engine"}, silent_s={"io_engine": silent_s})
+
+    assert len(troubles_of(some_facts(processes=stopped))) == 1
+
+
+def test_stopped_workers_and_missing_ones_are_told_apart() -> None:
+    there = some_processes()
+    living = {**there.living, "compute_worker": there.living["compute_worker"] - 1}
+    stopped = dict.fromkeys([7, 8], "compute_worker")
+
+    found = troubles_of(some_facts(processes=some_processes(living=living, stopped=stopped)))
+
+    assert len({trouble.key for trouble in found}) == len(found) == 3
 
 
 def test_some_rejected_forecasts_and_some_open_files_are_no_trouble() -> None:

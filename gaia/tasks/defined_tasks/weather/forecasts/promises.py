@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.validator.db import queries
 from gaia.validator.utils.errors import InvalidManifest, OwnFailure
-from gaia.validator.utils.log_context import shared_task
+from gaia.validator.utils.logs.context import shared_task
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Database

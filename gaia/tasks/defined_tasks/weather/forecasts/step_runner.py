@@ -27,7 +27,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.own_failures import GIVE_UP_S, K
 from gaia.validator.db import queries
 from gaia.validator.db.queries import Forecast
 from gaia.validator.utils.errors import ConfigurationError, GaiaError, TransientError
-from gaia.validator.utils.log_context import bound, new_trace
+from gaia.validator.utils.logs.context import bound, new_trace
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
+from gaia.validator.utils.secrecy import without_secrets
 
 LONGEST_ASKED_WAIT: Final = timedelta(hours=6)
 """Longest wait that a source can impose on us."""
@@ -200,5 +201,7 @@ def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
 
 
 def _printable(text: str) -> str:
-    shown = "".join(character if character.isprintable() else " " for character in text)
+    # A source may repeat our key in its answer.
+    known = without_secrets(text)
+    shown = "".join(character if character.isprintable() else " " for character in known)
     return " ".join(shown.split())[: 2 * _LONGEST_WORDS]

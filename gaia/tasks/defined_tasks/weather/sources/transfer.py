@@ -16,7 +16,7 @@ from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal, ref
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.files import whole_file
 from gaia.validator.utils.idle_connections import Connections, close_idle, transports_of
-from gaia.validator.utils.log_context import shared_task
+from gaia.validator.utils.logs.context import shared_task
 from gaia.validator.utils.tallies import Totals
 
 T = TypeVar("T")

@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from gaia.tasks.defined_tasks.weather.wire.strict_json import strict_json
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import MinerFault
+from gaia.validator.utils.secrecy import without_secrets
 
 INITIATE_PATH = "/weather-initiate-fetch"
 POLL_PATH = "/weather-poll-job-status"
@@ -23,6 +24,8 @@ EXCHANGE_PATH = "/exchange-symmetric-key"
 FORECASTS_PREFIX = "/forecasts/"
 NO_SYMMETRIC_KEY = "No symmetric key found for that hotkey and uuid"
 NONCE_TOLERANCE_S = 120.0
+_READ_FOR_PRINTING = 8
+"""Times more characters of a stranger's text that are searched for secrets than are kept."""
 
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 """A status; unknown values are allowed."""
@@ -157,14 +160,16 @@ def decode_reply(content: bytes, kind: type[M]) -> M:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    r"""Return a stranger's text on one line without control characters, for logs and the database.
+    r"""Return a stranger's text on one line without control characters and secrets, for logs and the database.
 
     Examples
     --------
     >>> printable("a\x00b\nc", limit=3)
     'a b'
     """
-    return "".join(char if char.isprintable() else " " for char in text[:limit])
+    # The miner may repeat its access token in an answer, and what is stored is shown to others.
+    known = without_secrets(text[: _READ_FOR_PRINTING * limit])[:limit]
+    return "".join(char if char.isprintable() else " " for char in known)
 
 
 def job_id_of(init_time: datetime, miner_hotkey: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gaia.cli.significance import half_width, is_significant, student95
+from gaia.validator.utils.significance import half_width, is_significant, student95
 
 
 def test_quantiles_are_those_of_student() -> None:

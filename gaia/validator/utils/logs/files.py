@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gaia.validator.utils.repeats import Repeats
+from gaia.validator.utils.logs.repeats import Repeats
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700

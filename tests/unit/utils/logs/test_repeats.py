@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaia.validator.utils.repeats import Repeats
+from gaia.validator.utils.logs.repeats import Repeats
 
 
 class _Clock:

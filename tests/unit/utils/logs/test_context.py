@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.utils.log_context import bound, new_trace, present_trace, shared_task, unbound
+from gaia.validator.utils.logs.context import bound, new_trace, present_trace, shared_task, unbound
 
 Capture = pytest.CaptureFixture[str]
 

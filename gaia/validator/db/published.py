@@ -1,0 +1,130 @@
+"""Reads the newest runs, their outcomes and the newest weights, for pages that operators and miners read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from gaia.validator.db.history import RunSummary, run_summaries
+from gaia.validator.db.rows import ForecastRow, ScoreRow
+from gaia.validator.db.statements import SQL
+from gaia.validator.db.states import VectorState
+from gaia.validator.utils.identities import Hotkey, RunId
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+
+R = TypeVar("R")
+
+MOST_RUNS: Final = 30
+"""Newest runs that are read unless a number is given; a month."""
+_MOST_VECTORS: Final = 30
+_PORTION: Final = 500
+
+
+# There are tens of thousands of these rows. The garbage collector does not visit them, because a visit of all would
+# hold up the event loop of the process that serves pages.
+
+
+class LeadScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Score of one lead of one forecast."""
+
+    run_id: RunId
+    hotkey: Hotkey
+    rule_set: str
+    kind: str
+    lead_hours: int
+    score: float
+    reason: str | None
+
+
+class FieldRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Main measures of one forecast in one field at one lead; None: undefined or not stored."""
+
+    hotkey: Hotkey
+    kind: str
+    lead_hours: int
+    field: str
+    rmse: float
+    bias: float
+    acc: float | None
+    skill_climatology: float | None
+    skill_gfs: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsRow:
+    """One journalled vector with the weight of each hotkey."""
+
+    epoch: int
+    rule_set: str
+    state: VectorState
+    intended_at: datetime
+    settled_at: datetime | None
+    block: int | None
+    extrinsic: str | None
+    weights: Mapping[Hotkey, float]
+    """Hotkey -> weight before quantisation."""
+    run_ids: Sequence[RunId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Stored data behind the pages, from one snapshot."""
+
+    runs: Sequence[RunSummary]
+    """The newest runs, oldest first."""
+    earlier_runs: int
+    """Number of older runs, which are left out."""
+    forecasts: Sequence[ForecastRow]
+    leads: Sequence[LeadScore]
+    scores: Sequence[ScoreRow]
+    weights: Sequence[WeightsRow]
+    """The newest vectors, newest first."""
+    fields_run: RunId | None
+    """Run of `fields`: the newest completed run with scores, else the newest with scores."""
+    fields: Sequence[FieldRow]
+
+
+NOTHING: Final = Published(
+    runs=(), earlier_runs=0, forecasts=(), leads=(), scores=(), weights=(), fields_run=None, fields=()
+)
+"""What is stored before the first reading."""
+
+
+async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> Published:
+    """Return the data of the newest `most_runs` runs; field by field only for one of them."""
+    summaries = await run_summaries(connection)
+    runs = summaries[-most_runs:]
+    wanted = [run.run_id for run in runs]
+    detailed = _detailed(runs)
+    fields = []
+    if detailed is not None:
+        fields = await _rows(connection, FieldRow, "fields_of_run", detailed.run_id, detailed.rule_set)
+    return Published(
+        runs=runs,
+        earlier_runs=len(summaries) - len(runs),
+        forecasts=await _rows(connection, ForecastRow, "forecasts_of_runs", wanted),
+        leads=await _rows(connection, LeadScore, "leads_of_runs", wanted),
+        scores=await _rows(connection, ScoreRow, "scores_of_runs", wanted),
+        weights=await _rows(connection, WeightsRow, "recent_weights", _MOST_VECTORS),
+        fields_run=None if detailed is None else detailed.run_id,
+        fields=fields,
+    )
+
+
+def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
+    """Return the run whose fields are shown; None if none has a score."""
+    scored = [run for run in runs if run.has_scores]
+    completed = [run for run in scored if not run.is_open]
+    return next(reversed(completed or scored), None)
+
+
+async def _rows(connection: Connection, kind: type[R], name: str, *values: object) -> list[R]:
+    """Return the rows of a statement, fetched in portions, because one large answer would hold up other threads."""
+    rows = connection.cursor(SQL[name], *values, prefetch=_PORTION)
+    return [msgspec.convert(dict(row), kind) async for row in rows]

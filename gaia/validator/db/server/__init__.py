@@ -1,0 +1,1 @@
+"""What the database server says of itself: sessions, sizes, activity and history."""

@@ -15,6 +15,7 @@ from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, IncidentRow
 from gaia.validator.db.states import RunState
 from gaia.validator.utils.identities import RunId, WorkerId
+from tests.support.builders import a_metagraph, a_neuron
 from tests.support.stored_rows import a_vector_row
 
 NOW = datetime(2026, 3, 26, 12, tzinfo=UTC)
@@ -61,6 +62,12 @@ ROWS = Rows(
     incidents=[],
     awaited=[],
 )
+
+
+def on_chain(**own: object) -> Callable[[Facts], Facts]:
+    """Return a change of our own neuron; without any, the subnet has none of ours."""
+    neurons = [a_neuron(1, **own)] if own else []
+    return lambda facts: replace(facts, metagraph=a_metagraph(neurons, own_uid=1 if own else None))
 
 
 def changed(**settings: object) -> Callable[[Facts], Facts]:

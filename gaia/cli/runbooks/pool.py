@@ -153,7 +153,6 @@ RUNBOOKS: Final = (
             impact="Polls of miners come late. After 30 seconds without a heartbeat the IO-Engine is replaced.",
             branches=(
                 *shared.RUNNING,
-                shared.FROZEN,
                 shared.ENGINE_HANGS,
                 shared.ENGINE_BUSY,
                 shared.HOST_BUSY,
@@ -170,7 +169,6 @@ RUNBOOKS: Final = (
             branches=(
                 *shared.RUNNING,
                 shared.WORKERS_DOWN,
-                shared.FROZEN,
                 SEATS_MISSING,
                 shared.HOST_BUSY,
                 ALL_WORK,
@@ -185,7 +183,6 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.DATABASE_AWAY,
-            shared.FROZEN,
             shared.ENGINE_HANGS,
             shared.ENGINE_BUSY,
             RESULTS_WAIT,
@@ -198,7 +195,6 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.WORKERS_DOWN,
-            shared.FROZEN,
             shared.HOST_FULL,
             shared.HOST_BUSY,
             SEATS_MISSING,
@@ -220,7 +216,7 @@ RUNBOOKS: Final = (
         alert="SlowComputeJobs",
         meaning="One attempt in twenty at a kind of unit takes more than a minute.",
         impact="Scores come later. At `GAIA_UNIT_TIMEOUT_S` a unit is given up and tried again.",
-        branches=(*shared.RUNNING, shared.FROZEN, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOW),
+        branches=(*shared.RUNNING, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOW),
     ),
     *(
         Runbook(

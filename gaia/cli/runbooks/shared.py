@@ -251,5 +251,5 @@ ERRORS = Branch(
     look=_errors,
 )
 
-RUNNING: Final = (STOPPED, ENDPOINT_SILENT)
-"""First two branches of nearly every runbook: without them nothing else can be known."""
+RUNNING: Final = (STOPPED, FROZEN, ENDPOINT_SILENT)
+"""First branches of nearly every runbook: where they hold, what else is seen follows from them."""

@@ -141,7 +141,6 @@ REASONS = Branch(
 )
 _OURS: Final = (
     shared.ENGINE_DOWN,
-    shared.FROZEN,
     shared.ENGINE_HANGS,
     shared.DATABASE_AWAY,
     shared.BLOCKED,

@@ -22,6 +22,7 @@ from gaia.validator.db.rows import BlockedRow, VectorInDoubt
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import WorkerId
+from tests.support.builders import a_metagraph, a_neuron
 from tests.support.runbook_facts import (
     AWAITED,
     ME,
@@ -32,6 +33,7 @@ from tests.support.runbook_facts import (
     changed,
     died,
     incident,
+    on_chain,
     stored,
     told,
     without,
@@ -82,6 +84,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
         rows=ROWS,
         database_error="",
         rows_error="",
+        metagraph=a_metagraph([a_neuron(1, validator_permit=True)], own_uid=1),
     )
 
 
@@ -216,6 +219,14 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ),
     ("reasons", weather.REASONS, told('gaia_verification_failures_total{reason="digest"} 9'), "9 digest"),
     ("jobs", shared.ERRORS, told('gaia_errors_total{kind="OwnFailure"} 3'), "3 OwnFailure"),
+    ("not registered", weights.NOT_REGISTERED, on_chain(), "has no hotkey"),
+    ("no permit", weights.NO_PERMIT, on_chain(validator_permit=False), "uid 1 has"),
+    (
+        "server full",
+        database.SERVER_FULL,
+        lambda facts: replace(facts, database_error="sorry, too many clients already"),
+        "too many clients",
+    ),
     ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
     ("weights fail", weights.FAILING, incident("weights"), "refused"),
     (

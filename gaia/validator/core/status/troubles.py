@@ -26,9 +26,18 @@ _NOTICED_S = 10.0
 _LONGEST_RUN: Final = timedelta(days=18)
 _LONGEST_PAUSE: Final = timedelta(hours=26)
 _LATE_TRUTH: Final = timedelta(hours=24)
+MANY_FILES: Final = 0.8
+"""Share of a process's descriptors above which it has too many open."""
 _LOW_DISK, _NEARLY_FULL = 0.2, 0.1
 _ALONE = {"chain_signer", "io_engine", "postgres"}
 """Roles without which nothing works."""
+
+_STOPPED: Final = {
+    "chain_signer": "ValidatorSubstrateConnectionLost",
+    "io_engine": "ValidatorCriticalEventLoopLag",
+    "postgres": "ValidatorDatabaseFailures",
+}
+"""Role -> alert about what a stopped process of it no longer does."""
 
 
 class Health(IntEnum):
@@ -65,7 +74,7 @@ class Trouble:
     remedy: str
     """The command or the page that helps."""
     subject: str = ""
-    """Role, job, source or party that tells apart troubles of one name."""
+    """Role, process, job, source or party that tells apart troubles of one name."""
     part: Part = Part.PROCESSES
 
     @property
@@ -134,22 +143,28 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
         health = Health.STUCK if role in _ALONE or not living else Health.DEGRADED
         name = "ValidatorProcessDown" if role in _ALONE else "ValidatorPoolSeatsMissing"
         yield _trouble(health, name, f"{living} of {expected} processes of {role} live", subject=role)
+    for pid, role in there.stopped.items():
+        health = Health.STUCK if role in _ALONE else Health.DEGRADED
+        name = _STOPPED.get(role, "ValidatorPoolSeatsMissing")
+        yield _trouble(health, name, f"{role} (pid {pid}) is stopped by a signal", subject=f"{role} {pid}")
     yield from _of_heartbeats(facts, there)
     yield from _of_short_silence(facts, there)
     yield from _of_deaths(there, facts.machine_time)
+    yield from _of_files(there)
 
 
 def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
     limits = {"io_engine": facts.limits.engine_silence_s, "chain_signer": facts.limits.signer_silence_s}
     for role, silent_s in there.silent_s.items():
-        if silent_s > limits[role]:
+        if silent_s > limits[role] and role not in there.stopped.values():
             problem = f"{role} has been silent for {ago(silent_s)}"
             yield _trouble(Health.STUCK, "ValidatorCriticalEventLoopLag", problem, subject=role)
 
 
 def _of_short_silence(facts: Facts, there: Processes) -> Iterator[Trouble]:
     silent_s = there.silent_s.get("io_engine", 0.0)
-    if _NOTICED_S < silent_s <= facts.limits.engine_silence_s:
+    is_explained = "io_engine" in there.stopped.values()
+    if _NOTICED_S < silent_s <= facts.limits.engine_silence_s and not is_explained:
         problem = f"io_engine has been silent for {ago(silent_s)}"
         yield _trouble(Health.DEGRADED, "ValidatorCriticalEventLoopLag", problem)
 
@@ -165,8 +180,16 @@ def _of_deaths(there: Processes, now: datetime) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorProcessRestarting", problem)
 
 
+def _of_files(there: Processes) -> Iterator[Trouble]:
+    short = [each for each in there.files if each.used > MANY_FILES * each.limit]
+    if short:
+        problem = f"{short[0].role} has {short[0].used} files open, and {short[0].limit} are allowed"
+        yield _trouble(Health.DEGRADED, "ValidatorOpenFilesHigh", problem)
+
+
 def _of_database(facts: Facts) -> Iterator[Trouble]:
-    if facts.work is None and facts.processes.is_running:
+    is_explained = "postgres" in facts.processes.stopped.values()
+    if facts.work is None and facts.processes.is_running and not is_explained:
         problem = f"the database cannot be read: {facts.database_error}"
         yield _trouble(Health.STUCK, "ValidatorDatabaseFailures", problem)
 
@@ -245,6 +268,10 @@ def _of_runs(facts: Facts) -> Iterator[Trouble]:
             f"run {work.open_runs[0]} has been open for {age}",
         )
     yield from _of_pauses(facts, work)
+    newest = work.newest_run
+    if newest is not None and newest.forecasts and newest.rejected == newest.forecasts:
+        problem = f"all {newest.forecasts} forecasts of run {newest.run_id} were rejected"
+        yield _trouble(Health.DEGRADED, "ValidatorVerificationFailures", problem)
     for row in work.archives:
         waited = facts.now - row.missed_since if row.missed_since is not None else timedelta()
         if row.failures or waited > _LATE_TRUTH:

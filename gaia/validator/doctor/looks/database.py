@@ -45,13 +45,20 @@ async def _look(database: DatabaseSettings, data_dir: Path) -> Server | Trouble:
     except Exception as error:
         if not is_drivers(error) and not isinstance(error, ValueError):
             raise
-        if database.is_embedded:
+        if database.is_embedded and _is_absent(error):
             return Trouble("the embedded database does not run; it starts with the validator")
         return Trouble(_said(error, timeout_s))
     try:
         return await _facts(connection)
+    except TimeoutError:
+        return Trouble(f"a statement had no answer in {timeout_s:g} s; another session may hold a lock")
     finally:
         connection.terminate()
+
+
+def _is_absent(error: Exception) -> bool:
+    """Return whether nothing listens there."""
+    return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
 async def _facts(connection: Connection) -> Server:

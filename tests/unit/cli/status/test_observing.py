@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -66,7 +68,7 @@ def held(data_dir: Path) -> Iterator[int]:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process.pid
-        process.terminate()
+        process.kill()
 
 
 def settings_of(data_dir: Path, **changes: Any) -> Settings:
@@ -124,6 +126,33 @@ def test_embedded_database_is_expected_and_workers_of_a_cluster_are_not(data_dir
 
     assert _processes(embedded).expected["postgres"] == 1
     assert "compute_worker" not in _processes(cluster).expected
+
+
+def test_process_that_a_signal_stopped_is_seen_until_it_goes_on(data_dir: Path, held: int) -> None:
+    rendezvous.publish(Board(processes={"io_engine": held}), rendezvous.board_path(data_dir))
+    settings = settings_of(data_dir)
+    assert _processes(settings).stopped == {}
+
+    os.kill(held, signal.SIGSTOP)
+    os.waitpid(held, os.WUNTRACED)  # until it has stopped
+    assert _processes(settings).stopped == {held: "io_engine"}
+
+    os.kill(held, signal.SIGCONT)
+    os.waitpid(held, os.WCONTINUED)
+    assert _processes(settings).stopped == {}
+
+
+def test_open_files_are_counted_against_the_limit_of_their_process(data_dir: Path, held: int) -> None:
+    rendezvous.publish(
+        Board(processes={"io_engine": held, "chain_signer": NOBODY}), rendezvous.board_path(data_dir)
+    )
+    resource.prlimit(held, resource.RLIMIT_NOFILE, (64, 64))
+
+    (files,) = _processes(settings_of(data_dir)).files
+
+    assert (files.role, files.limit) == ("io_engine", 64)
+    # The three standard streams, and the lock.
+    assert 4 <= files.used < 64
 
 
 def test_silence_is_the_time_since_the_last_heartbeat_of_the_process_on_the_board(data_dir: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,17 @@ from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, Limits, Processes, Work
+from gaia.validator.core.status.facts import (
+    Chain,
+    Death,
+    Disk,
+    Facts,
+    Job,
+    Limits,
+    OpenFiles,
+    Processes,
+    Work,
+)
 from gaia.validator.utils.settings.handed import StatusSettings
 
 if TYPE_CHECKING:
@@ -118,7 +130,21 @@ def processes_of(pool: PoolSettings, database: DatabaseSettings, data_dir: Path)
         deaths=[
             Death(at=datetime.fromtimestamp(death.at, UTC), cause=death.sentence) for death in board.deaths
         ],
+        stopped={pid: role for role, those in pids.items() for pid in those if _is_stopped(pid)},
+        files=list(_open_files(pids)),
     )
+
+
+def _open_files(pids: Mapping[str, Sequence[int]]) -> Iterator[OpenFiles]:
+    """Yield the open files of each process that lives and may be looked at."""
+    for role, those in pids.items():
+        for pid in those:
+            try:
+                used = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - only their number counts
+                limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+            except OSError:
+                continue  # it ended meanwhile, or belongs to another user
+            yield OpenFiles(role=role, used=used, limit=limit)
 
 
 def holder_of(data_dir: Path) -> int | None:
@@ -159,6 +185,16 @@ def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
 
 def _lives(pid: int) -> bool:
     return Path("/proc", str(pid)).exists()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a signal or a debugger has stopped a process."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text(errors="replace")
+    except OSError:
+        return False  # it ended meanwhile
+    # The name in parentheses may contain blanks and parentheses of its own.
+    return stat.rpartition(")")[2].split()[0] in "Tt"
 
 
 def _validator_time(clock_file: Path | None, note: EngineNote | None, machine_time: datetime) -> datetime:

@@ -12,7 +12,7 @@ import psutil
 _MOST = 6
 """Half of the deaths in a row at which the Supervisor halts."""
 _STARTS_WITHIN_S = 0.5
-_STABLE_AFTER_S = 60.0
+_STABLE_AFTER_S = 5.0
 
 
 class Newborns:

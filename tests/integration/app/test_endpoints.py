@@ -130,12 +130,21 @@ def test_stopped_engine_is_answered_for_and_named(start: Start) -> None:
     port = free_port()
     supervised = serving(start, port, workers=0, engine_silence_s=60.0)
 
-    os.kill(pid_of(supervised, "io_engine"), signal.SIGSTOP)
-    # It waits in the queue until the Supervisor is sure.
-    reply = ask(port, "/livez")
+    engine = psutil.Process(pid_of(supervised, "io_engine"))
+    engine.suspend()
+    until(lambda: engine.status() == psutil.STATUS_STOPPED, "the engine to stop")
+    replies: list[Reply] = []
 
-    assert reply.status == 503
-    assert reply.body.startswith("io_engine: the IO-Engine has been silent for 1")
+    def is_named() -> bool:
+        # It waits in the queue until the Supervisor is sure.
+        replies.append(ask(port, "/livez"))
+        return replies[-1].status == 503
+
+    until(is_named, "the Supervisor to name the engine")
+
+    # On a busy machine the Supervisor still answers for an engine of which it has not heard yet that it serves.
+    assert len(replies) <= 2
+    assert replies[-1].body.startswith("io_engine: the IO-Engine has been silent for 1")
 
 
 def test_supervisor_answers_as_long_as_no_engine_comes_up(start: Start) -> None:

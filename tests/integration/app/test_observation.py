@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.rendezvous import Board, metrics_page_path, publish
-from gaia.validator.app.observation import observer
+from gaia.validator.app.observation import observer, resources, stored
 from gaia.validator.app.observation.exposition import exposition
 from gaia.validator.app.observation.family import Accounts, Family
 from gaia.validator.app.observation.jobs import JOBS
@@ -136,6 +136,9 @@ async def _observed(database: Database, tmp_path: Path, miners: int = 12) -> Asy
     )
     jobs = [_Job(number) for number in range(JOBS_OF_A_VALIDATOR - 1)]
     JOBS.watch(watching.statuses, lambda: jobs)
+    # An earlier observer of this process has left its values.
+    stored._DB_BYTES.set(0)
+    resources._DISK_SIZE.set(0)
     before = time.time()
     task = asyncio.create_task(watching.run())
     try:

@@ -64,7 +64,7 @@ SANDBOX_LEVEL = gauge(
 _JOB_DURATION = histogram(
     "gaia_compute_job_duration_seconds",
     "Wall-clock seconds of one attempt at a unit, by handler.",
-    (1.0, 10.0, 60.0, 300.0),
+    (10.0, 60.0, 300.0),
     handler=_HANDLERS,
 )
 _JOB_FAILURES = counter(

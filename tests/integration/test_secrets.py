@@ -34,6 +34,7 @@ from tests.support.doctor_world import free_port
 from tests.support.liar import Liar, Lie, lying
 from tests.support.patience import Deadline, patience
 from tests.support.rehearsal import board_of, processes_of, steps_done, until
+from tests.support.unmeasured import unmeasured
 
 PUBLISHED = "published"
 """Folder of the subnet into which a command of the table may write files for others."""
@@ -149,7 +150,7 @@ async def _run_commands(subnet: CanarySubnet) -> Outputs:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *words),
             cwd=subnet.state_dir,
-            env=subnet.environment,
+            env=unmeasured(subnet.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -20,7 +20,6 @@ from urllib.parse import quote, urljoin
 import pytest
 import pytest_asyncio
 
-from gaia.localnet import subnet as localnet
 from gaia.localnet.children import Child
 from gaia.localnet.options import Options, data_dir, validator_environment, wallet_dir
 from gaia.localnet.subnet import VALIDATOR, LocalSubnet
@@ -34,6 +33,7 @@ from tests.support.doctor_world import free_port
 from tests.support.liar import Liar, Lie, lying
 from tests.support.patience import Deadline, patience
 from tests.support.rehearsal import board_of, processes_of, steps_done, until
+from tests.support.unmeasured import unmeasured
 
 PUBLISHED = "published"
 """Folder of the subnet into which a command of the table may write files for others."""
@@ -67,8 +67,9 @@ Outputs = list[tuple[str, bytes]]
 
 
 class CanarySubnet(LocalSubnet):
-    """A local subnet whose validator gets further variables of the environment."""
+    """A local subnet whose services repeat secrets, and whose validator gets further variables of the environment."""
 
+    services_program = canary_services.__name__
     extra: dict[str, str]
 
     async def start_services(self) -> None:
@@ -149,7 +150,7 @@ async def _run_commands(subnet: CanarySubnet) -> Outputs:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *words),
             cwd=subnet.state_dir,
-            env=subnet.environment,
+            env=unmeasured(subnet.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -280,11 +281,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     data_dir(state_dir).mkdir()
     database.prepare()
     server = database.start()
-    with pytest.MonkeyPatch.context() as changed:
-        changed.setattr(localnet, "LOCALNET_SERVICES", canary_services.__name__)
-        async with lying(_echo) as side, CanarySubnet(state_dir, Options(miners=4, seed=3)) as subnet:
-            subnet.extra = _extra(state_dir, side)
-            yield await _play(subnet, side)
+    async with lying(_echo) as side, CanarySubnet(state_dir, Options(miners=4, seed=3)) as subnet:
+        subnet.extra = _extra(state_dir, side)
+        yield await _play(subnet, side)
     server.send_signal(signal.SIGINT)
     await asyncio.to_thread(server.wait, patience(30))
 

@@ -19,6 +19,7 @@ from gaia.validator.utils.errors import ExitCode
 from gaia.validator.utils.version import commit, version
 from tests.support.patience import patience
 from tests.support.repository import ROOT
+from tests.support.unmeasured import unmeasured
 
 
 class Ended(NamedTuple):
@@ -39,7 +40,7 @@ def run(folder: Path, **settings: str) -> Ended:
     """Run the validator's program until it ends by itself."""
     write_hotkey(folder / "wallets", "default", "default", VALIDATOR_URI)
     environment = {
-        **os.environ,
+        **unmeasured(os.environ),
         "PYTHONPATH": str(ROOT),
         "GAIA_DATA_DIR": str(folder / "data"),
         "GAIA_WALLET_PATH": str(folder / "wallets"),

@@ -219,13 +219,6 @@ FAULTS = (
         branches=[runbooks.SIGNAL_DEATHS],
     ),
     Fault(
-        name="busy_endpoint",
-        alerts=("HighCPUUsage", "CriticalCPUUsage"),
-        cause=busy_endpoint,
-        branches=[shared.ENGINE_BUSY],
-        seconds=90,
-    ),
-    Fault(
         name="choppy_engine",
         alerts=("EventLoopLag", "CriticalEventLoopLag"),
         cause=choppy_engine,
@@ -254,4 +247,11 @@ SLOW_WORKER = Fault(
     cause=slow_worker,
     branches=[shared.FROZEN],
     seconds=480,
+)
+BUSY_ENDPOINT = Fault(
+    name="busy_endpoint",
+    alerts=("HighCPUUsage", "CriticalCPUUsage"),
+    cause=busy_endpoint,
+    branches=[shared.ENGINE_BUSY],
+    seconds=120,
 )

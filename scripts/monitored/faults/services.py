@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from gaia.cli.runbooks import host, shared, weather
-from gaia.localnet.options import data_dir
+from gaia.localnet.options import clock_file, data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
+from gaia.validator.core.clock import SimulatedClock
 from monitored.faults.scene import Fault, Scene, send, suspended
 
 _LOCK_ALL = """
@@ -78,7 +79,10 @@ async def renamed_table(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def silent_miners(scene: Scene) -> AsyncIterator[None]:
     """Stop all miners with SIGSTOP once most have accepted, so that every poll times out."""
-    with scene.clock.held("faults"):
+    options = scene.subnet.options
+    opening = options.clock_start + timedelta(minutes=1)
+    # The calendar stands still from the opening of the run on, so no miner can be ready before it is stopped.
+    with SimulatedClock.create(clock_file(scene.subnet.state_dir), opening, options.clock_end).held("faults"):
         await scene.progress(
             lambda progress: sum(each.state == "requested" for each in progress.forecasts) >= _MOST
         )

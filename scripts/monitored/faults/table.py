@@ -91,6 +91,14 @@ STAGES: Final = (
         ),
     ),
     Stage(
+        name="restless",
+        options=Options(miners=4, days=1, seed=3),
+        # Ticks and readings of the chain without a pause, beside which the endpoint is asked without a pause.
+        settings={"tick_interval_s": 0.001, "metagraph_interval_s": 0.02},
+        ready=_engine_is_up,
+        faults=(processes.BUSY_ENDPOINT,),
+    ),
+    Stage(
         name="short_deadline",
         options=Options(miners=4, days=1, seed=3),
         settings={"unit_timeout_s": 0.02},

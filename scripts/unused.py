@@ -26,9 +26,7 @@ _CONFORMANCE = "the conformance suite asks each backend what it can do"
 
 EXCEPTIONS: Mapping[str, str] = {
     "gaia.localnet.archives.server:ArchiveServer.inject": _COMMANDED,
-    "gaia.localnet.chain.lies": _COMMANDED,
     "gaia.localnet.chain.node:LocalChain.key_of": _COMMANDED,
-    "gaia.localnet.chain.node:LocalChain.write_storage": _COMMANDED,
     "gaia.localnet.population:HOSTILE": "names the behaviours that tests alone recast miners to",
     "gaia.validator.app.backends.dask_backend:DaskBackend.capabilities": _CONFORMANCE,
     "gaia.validator.app.pool.compute_pool:ComputePool.capabilities": _CONFORMANCE,

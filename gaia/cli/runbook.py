@@ -59,7 +59,7 @@ def runbook(arguments: argparse.Namespace) -> int:
         hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
         raise NotThere(f"no alert is called {arguments.alert}; {hint}")
     source = open_source(arguments.state)
-    endpoint = arguments.metrics_url or metrics_url(source.settings)
+    endpoint = arguments.metrics_url or metrics_url(source.settings.observation)
     diagnosis = _diagnosed(wanted, source, endpoint, knows_secrets=arguments.state is None)
     if arguments.json:
         tables.print_json(diagnosis)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from gaia.localnet.options import Options
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recast=dict(chosen.recast),
         metrics_port=chosen.metrics_port,
     )
-    wanted_runs = 1 if chosen.once else options.days
+    made = _days_of(chosen.state)
+    if made is not None and (chosen.days or 1) > made:
+        parser.error(f"argument --days: {chosen.state} was made for {made}, so it opens no more runs")
+    wanted_runs = 1 if chosen.once else chosen.days or made or _DEFAULT_DAYS
     try:
         state_dir: Path = chosen.state or fresh_state_dir(datetime.now(UTC), keep_all=chosen.keep)
         with in_use(state_dir):
@@ -58,6 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GaiaError, *NOT_NOW) as error:
         print(f"The local subnet failed: {error}", file=sys.stderr)
         return 1
+
+
+def _days_of(state_dir: Path | None) -> int | None:
+    """Return the number of runs that an existing folder was made for; None if there is no such folder."""
+    try:
+        return None if state_dir is None else Options.load(state_dir).days
+    except (OSError, msgspec.MsgspecError):
+        return None  # the start fails for the same reason, and says so
 
 
 async def _run(state_dir: Path, options: Options, wanted_runs: int, *, as_json: bool) -> int:

@@ -156,4 +156,6 @@ def _revealed(value: Any) -> str:
     """Return a value as a process reads it, with what is secret in it."""
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return ",".join(map(_revealed, value))
     return value.get_secret_value() if hasattr(value, "get_secret_value") else shown(value)

@@ -27,7 +27,7 @@ from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
 from gaia.validator.core.clock import SimulatedClock
 
 if TYPE_CHECKING:
-    from gaia.localnet.chain.node import ChainNeuron
+    from gaia.localnet.chain.node import ChainNeuron, LocalChain
 
 CHAIN, ARCHIVES, MINERS = "chain", "archives", "miners"
 BLOCKS_PER_START = 1_000_000
@@ -53,7 +53,17 @@ Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any
 
 @asynccontextmanager
 async def chain(state_dir: Path, _options: Options) -> AsyncIterator[Mapping[str, Any]]:
-    """Serve the chain once the miners listen; the validator gets uid 0, then miners follow by index."""
+    """Serve the chain once the miners listen."""
+    node, first_block = await chain_of(state_dir)
+    url = await node.start()
+    try:
+        yield {"url": url, "first_block": first_block}
+    finally:
+        await node.stop()
+
+
+async def chain_of(state_dir: Path) -> tuple[LocalChain, int]:
+    """Return the chain, not started, and its first block; the validator gets uid 0, then miners follow by index."""
     from gaia.localnet.chain.node import LocalChain
 
     validator = keypair(VALIDATOR_URI).ss58_address
@@ -69,11 +79,7 @@ async def chain(state_dir: Path, _options: Options) -> AsyncIterator[Mapping[str
         weights_rate_limit=WEIGHTS_RATE_LIMIT,
         first_block=first_block,
     )
-    url = await node.start()
-    try:
-        yield {"url": url, "first_block": first_block}
-    finally:
-        await node.stop()
+    return node, first_block
 
 
 def _first_block(state_dir: Path) -> int:
@@ -126,7 +132,7 @@ async def archives(state_dir: Path, options: Options) -> AsyncIterator[Mapping[s
         await server.stop()
 
 
-_SERVICES: Mapping[str, Service] = {CHAIN: chain, MINERS: miners, ARCHIVES: archives}
+SERVICES: Mapping[str, Service] = {CHAIN: chain, MINERS: miners, ARCHIVES: archives}
 
 
 async def _wait_for_miners(state_dir: Path) -> _MinersServed:
@@ -136,12 +142,12 @@ async def _wait_for_miners(state_dir: Path) -> _MinersServed:
     return msgspec.json.decode(path.read_bytes(), type=_MinersServed)
 
 
-async def serve(name: str, state_dir: Path) -> None:
-    """Run one service until SIGTERM or SIGINT."""
+async def serve(name: str, state_dir: Path, services: Mapping[str, Service] = SERVICES) -> None:
+    """Run one of `services` until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with _SERVICES[name](state_dir, Options.load(state_dir)) as content:
+    async with services[name](state_dir, Options.load(state_dir)) as content:
         say_ready(state_dir, name, content)
         await stopped.wait()
 
@@ -149,7 +155,7 @@ async def serve(name: str, state_dir: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run one service."""
     parser = argparse.ArgumentParser(prog="python -m gaia.localnet.services", description=__doc__)
-    parser.add_argument("service", choices=sorted(_SERVICES))
+    parser.add_argument("service", choices=sorted(SERVICES))
     parser.add_argument("--state", type=Path, required=True, help="folder of the local subnet")
     chosen = parser.parse_args(arguments)
     asyncio.run(serve(chosen.service, chosen.state))

@@ -72,6 +72,9 @@ class LocalSubnet:
         Size, days, grid, seed, behaviours and the metrics port.
     """
 
+    services_program = LOCALNET_SERVICES
+    """Module that runs one service; a subclass may name another."""
+
     def __init__(self, state_dir: Path, options: Options) -> None:
         self.state_dir = state_dir.resolve()
         self.options = options
@@ -222,7 +225,7 @@ class LocalSubnet:
         # The miners first, because the chain needs their addresses.
         for name in (MINERS, CHAIN, ARCHIVES):
             arguments = [
-                sys.executable, "-m", LOCALNET_SERVICES, name, "--state", str(self.state_dir)
+                sys.executable, "-m", self.services_program, name, "--state", str(self.state_dir)
             ]  # fmt: skip
             self.services[name] = Child(name, self.state_dir, arguments, environment)
             self.services[name].start()

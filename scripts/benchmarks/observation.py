@@ -218,6 +218,7 @@ async def _working(folder: Path, database: Database) -> AsyncIterator[None]:
         for each in work:
             each.cancel()
         await asyncio.gather(*work, return_exceptions=True)
+        await task.close()
 
 
 @asynccontextmanager

@@ -72,6 +72,7 @@ OTHER_LEVELS: Final[Mapping[str, Sequence[str]]] = {
 
 MEANINGS: Final[Mapping[str, str]] = {
     "abandoned_job_ended": "A run that ignored its cancellation has ended after all; the job goes on.",
+    "alive_not_reported": "The address of `GAIA_NOTIFY_ALIVE_URL` did not take the request. It may raise its alarm.",
     "attempt_lost": "A worker of the cluster was lost with an attempt at a unit. The unit runs again.",
     "backend_failed": "A bug in the cluster backend; the unit has failed.",
     "batch_failed": "A unit with several forecasts failed as a whole. They are scored one by one.",
@@ -136,6 +137,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     "memory_freed": "Memory that was not needed was given back, or workers were replaced.",
     "metrics_not_written": "The Supervisor's metrics cannot be written, so those served by the IO-Engine are old.",
     "miner_deregistered": "A miner lost its slot to another.",
+    "notices_forgotten": "What the operator was told cannot be read, so that it may be told again.",
+    "notices_not_stored": "What the operator was told cannot be stored, so that a start may tell it again.",
+    "notification_failed": "Addresses did not take a message; `failures` says which. If none took it, the next beat tries again.",
+    "notification_sent": "A message was sent to the operator.",
     "observation_failed": "Some metrics are not up to date; `look` says which.",
     "reference_damaged": "Files of a reference set are damaged here. It is fetched anew; look at the disk.",
     "reference_given_up": "The GFS analysis of a day-1 lead did not come in time. The source is asked no more.",
@@ -166,7 +171,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "starting": "The validator starts; its version, network and place.",
     "statement_refused": "A bug: the database refused a statement.",
     "status": "Every two minutes: whether all is well. `health` is `ok`, or says what is wrong.",
-    "status_pages_failed": "The status page could not be made anew; it stays as it was until the next request.",
+    "status_pages_failed": "A bug: the pages cannot be made. They stay as they are, and the next request tries again.",
     "step_crashed": "A bug in a step of one forecast. The step is tried again.",
     "step_failed": "A step of one forecast failed; `attempt` counts. The miner is asked again, or judged.",
     "step_postponed": "A failure of ours stops steps. No miner loses an attempt.",

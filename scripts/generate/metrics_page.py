@@ -29,7 +29,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Miners and data sources": ("miner", "source"),
     "Chain and weights": ("chain", "weights", "substrate", "incident"),
     "Database and disk": ("db", "disk"),
-    "Jobs, errors and log lines": ("last", "task", "errors", "unforeseen", "log"),
+    "Jobs, errors, log lines and messages": ("last", "task", "errors", "unforeseen", "log", "notifications"),
 }
 """Heading -> first words of its metrics' names, after the prefix."""
 

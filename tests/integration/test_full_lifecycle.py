@@ -104,33 +104,6 @@ def test_weights_of_the_table_are_those_read_back_from_the_chain(calm: Calm) -> 
     assert report["chain"]["block"] > 0
 
 
-def test_readme_looks_into_what_it_has_just_run(calm: Calm) -> None:
-    _, state_dir = calm
-    section = (ROOT / "README.md").read_text().partition("## Look into it")[2]
-    block = section.split("```")[1]
-    commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
-    assert len(commands) >= 4
-
-    # Unmeasured: the locked-in children of a replay cannot write what they measured, and say so.
-    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-
-    for program, *words in commands:
-        assert program == ".venv/bin/gaia"
-        done = subprocess.run(
-            [sys.executable, "-m", "gaia.cli", *words],
-            cwd=state_dir.parents[1],
-            env={**unmeasured, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=patience(240),
-        )
-
-        assert done.returncode == 0, (words, done.stderr)
-        note = f"reading the rehearsal in .localnet/{state_dir.name}; choose another with --state or GAIA_DATA_DIR"
-        assert done.stderr.splitlines() == [note]
-        assert done.stdout
-
-
 def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(calm: Calm) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "control_scores.py", calm[1]],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gaia.validator.core.background.book import JobStatus, TaskBook
+from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
 from gaia.validator.core.background.runner import TaskRunner
 from gaia.validator.core.background.task import BackgroundTask
@@ -19,7 +20,9 @@ from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.idle_connections import Connections
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
+from gaia.validator.utils.messenger import Messenger
 from gaia.validator.utils.settings.background import BackgroundSettings
+from gaia.validator.utils.settings.notify import NotifySettings
 from tests.support.patience import patience
 
 NAMES = (
@@ -32,6 +35,7 @@ NAMES = (
     "monitor_client_health",
     "periodic_substrate_cleanup",
     "aggressive_memory_cleanup",
+    "notifier",
 )
 """The plan's background tasks but those that the orchestrator has itself: main_scoring and status_logger."""
 
@@ -79,6 +83,10 @@ class KeeperAway(MetagraphKeeper):
         raise RuntimeError("a bug")
 
 
+async def _no_facts() -> Any:
+    raise OwnFailure("the board cannot be read")
+
+
 def _no_processes() -> Mapping[str, Sequence[int]]:
     raise OwnFailure("the board cannot be read")
 
@@ -112,6 +120,13 @@ def tasks_without_a_world(data_dir: Path, closed_port: int) -> dict[str, Backgro
         signer=SignerClient(data_dir / "no.sock"),
         processes=_no_processes,
         workers=cast("Any", WorkersAway()),
+        notifier=Notifier(
+            NotifySettings.model_validate({"notify_alive_url": address}),
+            data_dir,
+            _no_facts,
+            Messenger([], "GAIA_NOTIFY_URLS"),
+            "life",
+        ),
         show_update=lambda _: None,
     )
     return {task.name: task for task in background_tasks(around)}

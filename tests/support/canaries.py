@@ -39,7 +39,8 @@ def values_of_secret_settings(database: str) -> dict[str, str]:
         if name == "database_url":
             values[name] = database.format(password=quote(canary(name), safe=""))
         elif name.endswith(("_url", "_urls")):
-            values[name] = f"json://operator:{quote(canary(name), safe='')}@127.0.0.1:9/"
+            scheme = "json" if name.endswith("s") else "http"
+            values[name] = f"{scheme}://operator:{quote(canary(name), safe='')}@127.0.0.1:9/"
         else:
             values[name] = canary(name)
     return values

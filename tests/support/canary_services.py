@@ -25,7 +25,7 @@ NOTES: Final = "secrets-of-miners.jsonl"
 """File of the subnet's folder in which the miners note tokens and symmetric keys."""
 ECHOES: Final = "echoes"
 """File of the subnet's folder in which the miners count how often they repeated a token."""
-_MOST_ECHOES = 3
+_MOST_ECHOES = 1
 
 
 def _echoing_problem(title: str, detail: str) -> Response:

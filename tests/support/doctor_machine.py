@@ -63,8 +63,16 @@ class Machine:
             "GAIA_CLIMATOLOGY_URL": f"{self.world.sources}/climatology.zarr",
             "GAIA_METRICS_PORT": str(free_port()),
             "GAIA_COMPUTE_WORKERS": "1",
+            # So little that it fits on any disk.
+            "GAIA_FINAL_FIELDS": "2t,msl",
+            "GAIA_FINAL_LEAD_HOURS": "24",
         }
-        self.known = {"GAIA_CDS_KEY": KEY, "GAIA_DATABASE_PASSWORD": PASSWORD}
+        self.known = {
+            "GAIA_CDS_KEY": KEY,
+            "GAIA_DATABASE_PASSWORD": PASSWORD,
+            "GAIA_NOTIFY_URLS": "ntfy://topic",
+            "GAIA_NOTIFY_ALIVE_URL": "https://127.0.0.1/alive",
+        }
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self.env_file.chmod(0o600)
         (self.folder / "data").mkdir(mode=0o700)

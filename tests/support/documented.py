@@ -25,12 +25,13 @@ _PIECE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PROGRAM = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|journalctl|jq)(?: |$)"
+    r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|cd|mkdir|journalctl|jq)(?: |$)"
 )
 _NOT_COMMANDS = {"python", "ini", "yaml", "json"}
 _CLAUSE = re.compile(
     r"(?P<numbers>[\d ]+) (?:needs? (?P<need>.+)|exits (?P<codes>[\d ]+)|(?P<endless>until stopped))"
 )
+_TIME_OF_CRON = re.compile(r"^(?:[\d*/,-]+ ){5}")
 _COMMENT = re.compile(r"\s+# .*$")
 
 
@@ -71,7 +72,7 @@ def commands_of(page: Path) -> Iterator[Command]:
 
 def _commands_in(page: str, block: str, marker: str) -> Iterator[Command]:
     lines = [_COMMENT.sub("", line).strip() for line in block.replace("\\\n", " ").splitlines()]
-    lines = [" ".join(line.split()) for line in lines if line]
+    lines = [_TIME_OF_CRON.sub("", " ".join(line.split())) for line in lines if line]
     are_commands = [bool(_PROGRAM.match(line)) for line in lines]
     if not any(are_commands):
         if marker:

@@ -52,7 +52,7 @@ def bundle(arguments: argparse.Namespace) -> int:
 
 def members_of(source: Source) -> tuple[dict[str, bytes], list[str]]:
     """Return name -> content of the members, and a sentence for each part that is missing or cut."""
-    redactor = Redactor(source.settings)
+    redactor = Redactor(source.settings.secrets())
     problems: list[str] = []
     try:
         folder = folder_of(source)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import FoundCopies
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.journal import Intent
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
 T = TypeVar("T")
 
@@ -82,13 +82,13 @@ def preview(source: Source, arguments: argparse.Namespace) -> int:
             copies = _Copies(CopyBook(settings.weather, database, _Overlaps(executor)))
             setter = WeightSetter(settings.chain, settings.weights, database, _NoSigner(), view, copies)
             intent = await setter.preview(note.metagraph)
-            reason = "" if intent else copies.reason or await _reason(connection, settings)
+            reason = "" if intent else copies.reason or await _reason(connection, settings.weights)
             return intent, reason, await history.vector_on_chain(connection)
 
         intent, reason, on_chain = source.read(compute)
     if intent is None:
         raise NotThere(f"no weights would be set now: {reason}")
-    found = preview_of(intent, note.metagraph, settings, on_chain)
+    found = preview_of(intent, note.metagraph, settings.weights, on_chain)
     if arguments.json:
         tables.print_json(found)
     else:
@@ -96,19 +96,19 @@ def preview(source: Source, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _reason(connection: Connection, settings: Settings) -> str:
+async def _reason(connection: Connection, weights: WeightsSettings) -> str:
     """Return why there is no vector, if copies are not the reason."""
-    window = timedelta(days=settings.weights_window_days)
-    scores = await journal.window_scores(connection, settings.rule_set, window)
+    window = timedelta(days=weights.weights_window_days)
+    scores = await journal.window_scores(connection, weights.rule_set, window)
     return "no hotkey can receive the weight" if scores else "no score in the window"
 
 
 def preview_of(
-    intent: Intent, metagraph: Metagraph, settings: Settings, on_chain: VectorOnChain | None
+    intent: Intent, metagraph: Metagraph, weights: WeightsSettings, on_chain: VectorOnChain | None
 ) -> Preview:
     """Return an intended vector with the hotkeys that receive it, the largest weight first."""
     hotkeys = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
-    burner = settings.burn_hotkey or metagraph.owner_hotkey
+    burner = weights.burn_hotkey or metagraph.owner_hotkey
     total = sum(value for _, value in intent.vector)
     shares = [
         Share(
@@ -116,7 +116,7 @@ def preview_of(
             hotkey=hotkeys[uid],
             value=value,
             share=value / total,
-            is_burn=settings.burn_enabled and hotkeys[uid] == burner,
+            is_burn=weights.burn_enabled and hotkeys[uid] == burner,
         )
         for uid, value in intent.vector
     ]

@@ -1,4 +1,4 @@
-"""Parsers of the commands that need no database: doctor, config and budget."""
+"""Parsers of the commands that need no database: doctor, config, budget and notify."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ def add_parsers(top_level: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--running", action="store_true", help="beside those that the running validator uses")
     add("--diff", action="store_true", help="only what differs from the default, or from --running")
     add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
+    messages = top_level.add_parser("notify", help="Try the messages of the validator.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add = _add(messages, "test", notify_test).add_argument
+    add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
     add = _add(top_level, "budget", budget).add_argument
+    add("--state", type=Path, metavar="DIR", help="data folder of a rehearsal, whose own settings count")
     add("--miners", type=at_least_one, metavar="N", help="default: those that the newest run asked, else 256")
     add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
 
@@ -44,6 +50,13 @@ def config_show(arguments: argparse.Namespace) -> int:
     from gaia.cli.machine import showing
 
     return showing.show(arguments)
+
+
+def notify_test(arguments: argparse.Namespace) -> int:
+    """Send one message to every address of GAIA_NOTIFY_URLS; exit 1 if one did not take it."""
+    from gaia.cli.machine import notifying
+
+    return notifying.send_test(arguments)
 
 
 def budget(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
-from gaia.cli.source import Source
+from gaia.cli.source import Source, open_source
 from gaia.cli.status.scrape import metrics_url, text_at
 from gaia.tasks.defined_tasks.weather.volumes import Volumes, expected_volumes
 from gaia.validator.app.startup.reading import read_settings
@@ -20,7 +20,9 @@ from gaia.validator.db.server.usage import WorkDone, work_done
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.database import DatabaseSettings
+    from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.observation import ObservationSettings
 
 DEFAULT_MINERS = 256
 """Places for neurons in a subnet."""
@@ -54,12 +56,17 @@ class Line:
 
 def budget(arguments: argparse.Namespace) -> int:
     """Print the costs of the settings in the file and the environment, and what was used so far."""
-    settings = read_settings(arguments.env_file)
-    work = _work_done(settings)
+    is_named = arguments.state is not None
+    settings = open_source(arguments.state).settings if is_named else read_settings(arguments.env_file)
+    work = _work_done(Source(settings))
     asked = work.miners if isinstance(work, WorkDone) else 0
     miners = arguments.miners or asked or DEFAULT_MINERS
     expected = expected_volumes(settings.weather, miners)
-    lines = [*_traffic(expected, settings, work), *_disk(expected, settings, work), _cpu(expected, work)]
+    lines = [
+        *_traffic(expected, settings.observation, work),
+        *_disk(expected, settings.files, settings.database, work),
+        _cpu(expected, work),
+    ]
     if arguments.json:
         tables.print_json({"miners": miners, "expected": expected, "lines": lines})
         return 0
@@ -69,8 +76,8 @@ def budget(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _traffic(expected: Volumes, settings: Settings, work: WorkDone | str) -> Iterable[Line]:
-    served = _served(settings)
+def _traffic(expected: Volumes, observation: ObservationSettings, work: WorkDone | str) -> Iterable[Line]:
+    served = _served(observation)
 
     def received(name: str, value: float, metric: str, labels: str = "", note: str = "") -> Line:
         used = _rate(served, metric, labels) if isinstance(served, Mapping) else str(served)
@@ -110,8 +117,10 @@ def _traffic(expected: Volumes, settings: Settings, work: WorkDone | str) -> Ite
     )
 
 
-def _disk(expected: Volumes, settings: Settings, work: WorkDone | str) -> Iterable[Line]:
-    data_dir = settings.data_dir
+def _disk(
+    expected: Volumes, files: FilesSettings, database: DatabaseSettings, work: WorkDone | str
+) -> Iterable[Line]:
+    data_dir = files.data_dir
     yield Line(
         name="reference fields",
         unit="bytes",
@@ -123,7 +132,7 @@ def _disk(expected: Volumes, settings: Settings, work: WorkDone | str) -> Iterab
         unit="bytes",
         expected=expected.spool_disk_bytes,
         used=_folder_bytes(data_dir, _SPOOL),
-        note="" if settings.keep_inputs_days else "expected at most, while one lead of all miners is scored",
+        note="" if files.keep_inputs_days else "expected at most, while one lead of all miners is scored",
     )
     yield Line(
         name="database growth",
@@ -134,7 +143,7 @@ def _disk(expected: Volumes, settings: Settings, work: WorkDone | str) -> Iterab
         if isinstance(work, str)
         else f"used: {_bytes(work.database_bytes)} in {work.days:.0f} days",
     )
-    if settings.database.is_embedded:
+    if database.is_embedded:
         used = _folder_bytes(data_dir, _DATABASE)
         yield Line(
             name="database files",
@@ -157,21 +166,21 @@ def _cpu(expected: Volumes, work: WorkDone | str) -> Line:
     )
 
 
-def _work_done(settings: Settings) -> WorkDone | str:
+def _work_done(source: Source) -> WorkDone | str:
     """Return what the stored runs cost, or why that cannot be known."""
     try:
-        with Source(settings) as source:
+        with source:
             work = source.read(work_done)
     except GaiaError as error:
         return str(error).partition(";")[0].rstrip(".")
     return work if work.runs else "no run is stored yet"
 
 
-def _served(settings: Settings) -> Mapping[tuple[str, str], float] | str:
+def _served(observation: ObservationSettings) -> Mapping[tuple[str, str], float] | str:
     """Return (metric, labels) -> value as the running validator serves them, or why there are none."""
-    if not settings.metrics_port:
+    if not observation.metrics_port:
         return "the metrics are switched off"
-    url = metrics_url(settings)
+    url = metrics_url(observation)
     try:
         text = text_at(url)
     except (OSError, ValueError):

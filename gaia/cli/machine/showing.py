@@ -38,7 +38,7 @@ def show(arguments: argparse.Namespace) -> int:
     """Print the settings; exit code 1 if `--running --diff` finds a difference."""
     settings = read_settings(arguments.env_file)
     running = _running(settings.data_dir) if arguments.running else None
-    rows = _rows(settings, running)
+    rows = _rows(settings.describe(), running)
     if arguments.diff:
         rows = [row for row in rows if _differs(row)]
     if arguments.json:
@@ -66,10 +66,11 @@ def _running(data_dir: Path) -> dict[str, str]:
     return {name: value for name, value, _ in published.rows}
 
 
-def _rows(settings: Settings, running: dict[str, str] | None) -> list[SettingShown]:
+def _rows(described: Sequence[tuple[str, str, str]], running: dict[str, str] | None) -> list[SettingShown]:
+    """Return the settings that are described as (name, value, origin), beside the running ones."""
     defaults = {name: value for name, value, _ in Settings().describe()}
     rows = []
-    for name, value, origin in settings.describe():
+    for name, value, origin in described:
         there = running.get(name, "") if running is not None else None
         changed = there is not None and there != value
         is_reloadable = name.removeprefix(PREFIX).lower() in RELOADABLE

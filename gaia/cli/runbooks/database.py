@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
 
 
+_FULL: Final = ("too many clients", "too many connections", "remaining connection slots")
+"""Words of PostgreSQL that refuse a further session."""
+
+
 def _all_in_use(facts: Facts) -> str:
     active, most = facts.total("gaia_db_connections_active"), facts.total("gaia_db_connections_max")
     return f"{active:.0f} of {most:.0f} connections are in use" if most and active >= 0.75 * most else ""
@@ -26,6 +30,16 @@ def _failed(kind: str) -> Callable[[Facts], str]:
     return look
 
 
+def _server_full(facts: Facts) -> str:
+    is_full = any(words in facts.database_error for words in _FULL)
+    return shared.one_line(facts.database_error) if is_full else ""
+
+
+SERVER_FULL = Branch(
+    sentence="The database server has no connection left.",
+    remedy="End the sessions of the program that holds them. Else raise `max_connections` of the server.",
+    look=_server_full,
+)
 ALL_IN_USE = Branch(
     sentence="The pool of connections is too small for the work.",
     remedy="Raise `GAIA_DATABASE_POOL_SIZE`, if the server allows that many connections.",
@@ -57,13 +71,27 @@ RUNBOOKS: Final = (
         alert="DatabaseConnectionsHigh",
         meaning="More than three quarters of the connections of the pool have been in use for ten minutes.",
         impact="Steps wait for a connection. None is lost.",
-        branches=(*shared.RUNNING, shared.DATABASE_AWAY, shared.BLOCKED, shared.HOST_BUSY, ALL_IN_USE),
+        branches=(
+            *shared.RUNNING,
+            SERVER_FULL,
+            shared.DATABASE_AWAY,
+            shared.BLOCKED,
+            shared.HOST_BUSY,
+            ALL_IN_USE,
+        ),
     ),
     Runbook(
         alert="DatabaseConnectionsExhausted",
         meaning="All connections of the pool are in use.",
         impact="Further steps fail after `GAIA_DATABASE_TIMEOUT_S`, and are tried again. No miner pays for it.",
-        branches=(*shared.RUNNING, shared.DATABASE_AWAY, shared.BLOCKED, shared.HOST_BUSY, ALL_IN_USE),
+        branches=(
+            *shared.RUNNING,
+            SERVER_FULL,
+            shared.DATABASE_AWAY,
+            shared.BLOCKED,
+            shared.HOST_BUSY,
+            ALL_IN_USE,
+        ),
     ),
     Runbook(
         alert="DatabaseFailures",
@@ -71,12 +99,13 @@ RUNBOOKS: Final = (
         impact="Nothing can be recorded: runs do not open, and no weights are set. No miner pays for it.",
         branches=(
             shared.STOPPED,
+            SERVER_FULL,
+            shared.FROZEN,
             shared.DATABASE_AWAY,
+            shared.BLOCKED,
             shared.UNREADABLE,
             shared.POSTGRES_DOWN,
             shared.DISK_FULL,
-            shared.FROZEN,
-            shared.BLOCKED,
             REFUSED,
             NO_PLACE,
             LOST,

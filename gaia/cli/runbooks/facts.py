@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import psutil
 
 from gaia.cli.runbooks.samples import Samples, scrape
+from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.meeting.rendezvous import (
     Board,
@@ -27,6 +28,7 @@ from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorIn
 from gaia.validator.db.server import sessions
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.ipc_types import Metagraph
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
@@ -81,6 +83,8 @@ class Facts:
     """Why the database does not answer; empty if it does, even if a table is locked."""
     rows_error: str
     """Why the database answers, but its tables cannot be read."""
+    metagraph: Metagraph | None
+    """The subnet as the IO-Engine last saw it; None if it never did."""
 
     @property
     def now(self) -> datetime:
@@ -135,6 +139,7 @@ def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error
     blocked, error = (None, database_error) if database_error else _read(source, sessions.blocked)
     rows, rows_error = (None, "") if error else _read(source, _rows)
     engine = board.processes.get(ENGINE)
+    note = read_engine_note(source.data_dir)
     return Facts(
         data_dir=source.data_dir,
         settings=source.settings,
@@ -150,6 +155,7 @@ def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error
         rows=rows,
         database_error=error,
         rows_error=rows_error,
+        metagraph=note.metagraph if note is not None else None,
     )
 
 

@@ -53,13 +53,14 @@ def _failed(*errors: str) -> Callable[[Facts], str]:
     return look
 
 
-def _slowest(facts: Facts) -> str:
-    seconds, counts = facts.by(f"{_JOBS}_sum", "handler"), facts.by(f"{_JOBS}_count", "handler")
-    means = {handler: total / counts[handler] for handler, total in seconds.items() if handler in counts}
-    if not means:
+def _slow(facts: Facts) -> str:
+    attempts = facts.by(f"{_JOBS}_count", "handler")
+    quick = facts.by(f"{_JOBS}_bucket", "handler", le="60.0")
+    slow = {handler: count - quick.get(handler, 0.0) for handler, count in attempts.items()}
+    handler = max(slow, key=lambda name: slow[name], default="")
+    if not handler or not slow[handler]:
         return ""
-    handler = max(means, key=lambda name: means[name])
-    return f"{handler} takes {means[handler]:.1f} s on average"
+    return f"{slow[handler]:.0f} of {attempts[handler]:.0f} attempts at {handler} took more than 60 s"
 
 
 def _sandbox_off(facts: Facts) -> str:
@@ -118,10 +119,10 @@ OTHERWISE = Branch(
     remedy="Find their errors with `gaia logs --level warning`. A damaged truth is fetched again by itself.",
     look=_failed("other"),
 )
-SLOWEST = Branch(
-    sentence="One kind of unit takes most of the time.",
+SLOW = Branch(
+    sentence="Attempts at one kind of unit take more than a minute.",
     remedy="Lower `GAIA_BATCH_MINERS`, or raise `GAIA_COMPUTE_WORKERS`. `gaia runs` shows whether runs are late.",
-    look=_slowest,
+    look=_slow,
 )
 SANDBOX_OFF = Branch(
     sentence="The sandbox is switched off.",
@@ -152,7 +153,6 @@ RUNBOOKS: Final = (
             impact="Polls of miners come late. After 30 seconds without a heartbeat the IO-Engine is replaced.",
             branches=(
                 *shared.RUNNING,
-                shared.FROZEN,
                 shared.ENGINE_HANGS,
                 shared.ENGINE_BUSY,
                 shared.HOST_BUSY,
@@ -169,7 +169,6 @@ RUNBOOKS: Final = (
             branches=(
                 *shared.RUNNING,
                 shared.WORKERS_DOWN,
-                shared.FROZEN,
                 SEATS_MISSING,
                 shared.HOST_BUSY,
                 ALL_WORK,
@@ -184,7 +183,6 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.DATABASE_AWAY,
-            shared.FROZEN,
             shared.ENGINE_HANGS,
             shared.ENGINE_BUSY,
             RESULTS_WAIT,
@@ -197,7 +195,6 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.WORKERS_DOWN,
-            shared.FROZEN,
             shared.HOST_FULL,
             shared.HOST_BUSY,
             SEATS_MISSING,
@@ -219,7 +216,7 @@ RUNBOOKS: Final = (
         alert="SlowComputeJobs",
         meaning="One attempt in twenty at a kind of unit takes more than a minute.",
         impact="Scores come later. At `GAIA_UNIT_TIMEOUT_S` a unit is given up and tried again.",
-        branches=(*shared.RUNNING, shared.FROZEN, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOWEST),
+        branches=(*shared.RUNNING, shared.HOST_BUSY, shared.HOST_FULL, DEADLINES, SLOW),
     ),
     *(
         Runbook(

@@ -15,7 +15,8 @@ from gaia.cli.runbooks.facts import ENGINE, POSTGRES, SIGNER, WORKER
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.database import DatabaseSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 _SILENT_S: Final = 30.0
 _MUCH_CPU: Final = 0.8
@@ -56,16 +57,16 @@ def _unreadable(facts: Facts) -> str:
 def _down(facts: Facts, role: str) -> str:
     if not is_running(facts) or facts.pids(role):
         return ""
-    if role in _elsewhere(facts.settings):
+    if role in _elsewhere(facts.settings.database, facts.settings.pool):
         return ""
     deaths = [death for death in facts.deaths() if death.role == role]
     return f"the last one: {deaths[0].sentence}" if deaths else "its board names no living one"
 
 
-def _elsewhere(settings: Settings) -> set[str]:
+def _elsewhere(database: DatabaseSettings, pool: PoolSettings) -> set[str]:
     """Return the roles that the settings leave to other machines."""
-    database = set() if settings.database.is_embedded else {POSTGRES}
-    return database if settings.pool.compute_backend == "local" else {WORKER, *database}
+    roles = set() if database.is_embedded else {POSTGRES}
+    return roles if pool.compute_backend == "local" else {WORKER, *roles}
 
 
 def _frozen(facts: Facts) -> str:
@@ -250,5 +251,5 @@ ERRORS = Branch(
     look=_errors,
 )
 
-RUNNING: Final = (STOPPED, ENDPOINT_SILENT)
-"""First two branches of nearly every runbook: without them nothing else can be known."""
+RUNNING: Final = (STOPPED, FROZEN, ENDPOINT_SILENT)
+"""First branches of nearly every runbook: where they hold, what else is seen follows from them."""

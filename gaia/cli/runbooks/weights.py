@@ -60,6 +60,28 @@ def _doubts(facts: Facts) -> str:
     return f"{len(doubts)}, the oldest of epoch {oldest.epoch}, from {oldest.intended_at:%Y-%m-%d %H:%MZ}"
 
 
+def _not_registered(facts: Facts) -> str:
+    graph = facts.metagraph
+    is_away = graph is not None and graph.own_uid is None
+    return f"subnet {graph.netuid} has no hotkey {graph.own_hotkey}" if graph and is_away else ""
+
+
+def _no_permit(facts: Facts) -> str:
+    neurons = facts.metagraph.neurons if facts.metagraph else ()
+    own = next((each for each in neurons if facts.metagraph and each.uid == facts.metagraph.own_uid), None)
+    return f"uid {own.uid} has {own.stake:.0f} stake" if own is not None and not own.validator_permit else ""
+
+
+NOT_REGISTERED = Branch(
+    sentence="Our hotkey is not registered on the subnet.",
+    remedy="Register it again: `btcli subnets register`. If the hotkey shown is not yours, correct `GAIA_WALLET_HOTKEY`.",
+    look=_not_registered,
+)
+NO_PERMIT = Branch(
+    sentence="Our uid has no validator permit, so it cannot set weights.",
+    remedy="Stake more on this hotkey: `btcli stake add`. The permit follows at the end of a tempo.",
+    look=_no_permit,
+)
 DRY_RUN = Branch(
     sentence="This is a dry run, which signs nothing.",
     remedy="Set `GAIA_DRY_RUN=false`, and restart, if this validator is to set weights.",
@@ -102,9 +124,10 @@ RUNBOOKS: Final = (
             shared.CHAIN_AWAY,
             shared.SIGNER_DOWN,
             shared.ENGINE_DOWN,
-            shared.FROZEN,
             shared.DATABASE_AWAY,
             DRY_RUN,
+            NOT_REGISTERED,
+            NO_PERMIT,
             FAILING,
             REFUSED,
             NO_SCORES,
@@ -120,7 +143,6 @@ RUNBOOKS: Final = (
             shared.CHAIN_CLOSED,
             shared.CHAIN_AWAY,
             shared.SIGNER_DOWN,
-            shared.FROZEN,
             DOUBTS,
         ),
     ),
@@ -132,7 +154,6 @@ RUNBOOKS: Final = (
             *shared.RUNNING,
             shared.CHAIN_CLOSED,
             shared.SIGNER_DOWN,
-            shared.FROZEN,
             shared.SIGNER_BUSY,
             shared.CHAIN_AWAY,
         ),

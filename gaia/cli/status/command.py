@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,9 +21,13 @@ from gaia.cli.status.screen import lines_of
 from gaia.validator.core.status.troubles import Health, health_of, troubles_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaia.cli.source import Source
     from gaia.validator.core.status.facts import Facts
     from gaia.validator.core.status.troubles import Trouble
+
+_COMMAND = "gaia "
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -28,7 +35,7 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.watch is not None:
         return _watch(arguments)
     facts = observe(open_source(arguments.state), may_start_database=True)
-    troubles = troubles_of(facts)
+    troubles = addressed(troubles_of(facts), arguments.state)
     if arguments.json:
         tables.print_json(StatusReport.of(facts, troubles))
     else:
@@ -43,9 +50,9 @@ def _watch(arguments: argparse.Namespace) -> int:
         # The place is found once, because a note about it would appear in every picture.
         source = open_source(arguments.state)
         if console.is_terminal and not arguments.json:
-            _redraw(console, source, arguments.watch)
+            _redraw(console, source, arguments.watch, arguments.state)
         while True:
-            facts, troubles = _look(source)
+            facts, troubles = _look(source, arguments.state)
             if arguments.json:
                 tables.print_json_line(StatusReport.of(facts, troubles))
             else:
@@ -55,11 +62,11 @@ def _watch(arguments: argparse.Namespace) -> int:
         return int(Health.WELL)
 
 
-def _redraw(console: Console, source: Source, every_s: float) -> None:
+def _redraw(console: Console, source: Source, every_s: float, state_dir: Path | None) -> None:
     # Only what changed is written, so that nothing flickers; the last picture stays on the screen.
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            facts, troubles = _look(source)
+            facts, troubles = _look(source, state_dir)
             picture = Text(
                 "\n".join(lines_of(facts, troubles, console.width)), no_wrap=True, overflow="ignore"
             )
@@ -67,7 +74,18 @@ def _redraw(console: Console, source: Source, every_s: float) -> None:
             time.sleep(every_s)
 
 
-def _look(source: Source) -> tuple[Facts, list[Trouble]]:
+def _look(source: Source, state_dir: Path | None) -> tuple[Facts, list[Trouble]]:
     """Observe once; the database of a stopped validator is not started, because that would keep it from starting."""
     facts = observe(source, may_start_database=False)
-    return facts, troubles_of(facts)
+    return facts, addressed(troubles_of(facts), state_dir)
+
+
+def addressed(troubles: Sequence[Trouble], state_dir: Path | None) -> list[Trouble]:
+    """Return the troubles with commands that look at `state_dir` too, if the folder was named."""
+    if state_dir is None:
+        return list(troubles)
+    option = f" --state {shlex.quote(str(state_dir))}"
+    return [
+        replace(trouble, remedy=trouble.remedy + option) if trouble.remedy.startswith(_COMMAND) else trouble
+        for trouble in troubles
+    ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gaia.validator.core.status.facts import Job
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.observation import ObservationSettings
 
 _TIMEOUT_S = 3.0
 _MOST_BYTES = 4 * 2**20
@@ -38,9 +38,9 @@ def metrics_at(host: str, port: int) -> str:
     return text_at(_url(host, port))
 
 
-def metrics_url(settings: Settings) -> str:
+def metrics_url(observation: ObservationSettings) -> str:
     """Return the address of a validator's metrics, as one calls it; "" if none are served."""
-    return _url(settings.metrics_host, settings.metrics_port) if settings.metrics_port else ""
+    return _url(observation.metrics_host, observation.metrics_port) if observation.metrics_port else ""
 
 
 def text_at(url: str) -> str:

@@ -33,6 +33,7 @@ from gaia.validator.app.observation.counted import CountedChain, CountedMiners, 
 from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.pages.insight import Insight, life_of
 from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
@@ -41,6 +42,7 @@ from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_settings
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.background.book import TaskBook
+from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
@@ -52,7 +54,9 @@ from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.messenger import Messenger
 
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
@@ -137,6 +141,7 @@ class IOEngine:
     _clients: dict[str, HoldsConnections]
     """Name -> client that keeps connections."""
     _metagraph: MetagraphKeeper
+    _notifier: Notifier
     _observer: Observer
     _orchestrator: TaskOrchestrator
 
@@ -154,6 +159,10 @@ class IOEngine:
         )
         self._board = BoardReader(board_path)
         self._book = TaskBook()
+        # Here, because loading the services would stop the loop for seconds.
+        self._messenger = Messenger(
+            [address.get_secret_value() for address in settings.notify_urls], variable_of("notify_urls")
+        )
 
     def endpoints(self) -> Endpoints:
         """Return the endpoints of this process."""
@@ -162,7 +171,7 @@ class IOEngine:
             role="io_engine",
             probes=self.health.probes(),
             metrics=lambda: metrics.all_metrics(page),
-            pages=StatusPages(lambda: self._settings).answer,
+            pages=StatusPages(lambda: self._settings.status).answer,
         )
 
     @asynccontextmanager
@@ -218,7 +227,7 @@ class IOEngine:
             clock=clock,
             board_path=self._board_path,
         )
-        JOBS.watch(self._observer.statuses, self._book.statuses)
+        self._notifier = self._notifying(database)
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
             weather,
@@ -255,6 +264,17 @@ class IOEngine:
             drain_timeout_s=settings.drain_timeout_s,
         )
 
+    def _notifying(self, database: Database) -> Notifier:
+        registers = (self._observer.statuses, self._book.statuses)
+        JOBS.watch(*registers)
+        return Notifier(
+            self._settings.notify,
+            self._settings.data_dir,
+            Insight(lambda: self._settings.status, database, registers).facts,
+            self._messenger,
+            life_of(os.getppid()),
+        )
+
     def _background(
         self, database: Database, signer: SignerClient, miners: MinerComms
     ) -> list[BackgroundTask]:
@@ -271,6 +291,7 @@ class IOEngine:
                 signer=signer,
                 processes=self._processes,
                 workers=pool if isinstance(pool, ComputePool) else None,
+                notifier=self._notifier,
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )
         )
@@ -321,7 +342,7 @@ class IOEngine:
 
     def _publish(self) -> None:
         try:
-            publish_settings(self._settings)
+            publish_settings(self._settings.data_dir, self._settings.describe())
         except OSError as error:
             # Only people read them, so a full disk is no reason to end.
             log.error("settings_not_published", reason=error.strerror or str(error))
@@ -329,7 +350,19 @@ class IOEngine:
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""
         watching = asyncio.create_task(self._observer.run())
+        leaving = asyncio.create_task(self._tell_stop(stop))
         try:
             await self._orchestrator.run(stop)
+        except ConfigurationError as error:
+            await self._notifier.tell_stop(str(error))
+            raise
         finally:
             watching.cancel()
+            if stop.is_set():
+                await leaving
+            leaving.cancel()
+
+    async def _tell_stop(self, stop: asyncio.Event) -> None:
+        """Send the message about a stop while running jobs end."""
+        await stop.wait()
+        await self._notifier.tell_stop()

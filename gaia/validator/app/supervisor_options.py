@@ -55,7 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Labels that say what runs: version, commit, rule set, digest of the settings."""
 
     withheld: tuple[str, ...] = ()
-    """Variables of the environment that compute workers do not get, because they need none and some are secret."""
+    """Variables of the environment that compute workers do not get, because they hold secrets."""
 
     def limits(self) -> Limits:
         """Return the limits for `supervision.plan`."""

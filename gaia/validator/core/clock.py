@@ -49,7 +49,7 @@ class SimulatedClock:
 
     async def idle_until(self, moment: datetime | None) -> None:
         """Wait until no process holds the clock, then jump to `moment`, but never past the end."""
-        while self._is_held():
+        while self.is_held():
             await asyncio.sleep(_POLL_S)
         now, end = self._read()
         if moment is not None and min(moment, end) > now:
@@ -69,7 +69,8 @@ class SimulatedClock:
         finally:
             hold.unlink(missing_ok=True)
 
-    def _is_held(self) -> bool:
+    def is_held(self) -> bool:
+        """Return whether a process holds the clock."""
         for hold in self._holds.iterdir():
             pid = hold.name.split("-", 1)[0]
             if Path("/proc", pid).exists():

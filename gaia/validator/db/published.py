@@ -104,14 +104,14 @@ async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> 
     detailed = _detailed(runs)
     fields = []
     if detailed is not None:
-        fields = await _rows(connection, FieldRow, "fields_of_run", detailed.run_id, detailed.rule_set)
+        fields = await _rows(connection, FieldRow, SQL["fields_of_run"], detailed.run_id, detailed.rule_set)
     return Published(
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
-        forecasts=await _rows(connection, ForecastRow, "forecasts_of_runs", wanted),
-        leads=await _rows(connection, LeadScore, "leads_of_runs", wanted),
-        scores=await _rows(connection, ScoreRow, "scores_of_runs", wanted),
-        weights=await _rows(connection, WeightsRow, "recent_weights", _MOST_VECTORS),
+        forecasts=await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
+        leads=await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
+        scores=await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
+        weights=await _rows(connection, WeightsRow, SQL["recent_weights"], _MOST_VECTORS),
         fields_run=None if detailed is None else detailed.run_id,
         fields=fields,
     )
@@ -124,7 +124,7 @@ def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
     return next(reversed(completed or scored), None)
 
 
-async def _rows(connection: Connection, kind: type[R], name: str, *values: object) -> list[R]:
+async def _rows(connection: Connection, kind: type[R], statement: str, *values: object) -> list[R]:
     """Return the rows of a statement, fetched in portions, because one large answer would hold up other threads."""
-    rows = connection.cursor(SQL[name], *values, prefetch=_PORTION)
+    rows = connection.cursor(statement, *values, prefetch=_PORTION)
     return [msgspec.convert(dict(row), kind) async for row in rows]

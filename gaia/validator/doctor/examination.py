@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaia.validator.doctor.checks import chain, configuration, database, files, host, sources
+from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources
 from gaia.validator.doctor.facts import Facts
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
 from gaia.validator.doctor.given import read_given
@@ -17,6 +18,7 @@ from gaia.validator.doctor.looks.chain import look_at_node, look_at_subnet
 from gaia.validator.doctor.looks.database import look_at_server
 from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
 from gaia.validator.doctor.looks.host import look_at_host, look_at_port
+from gaia.validator.doctor.looks.notify import look_at_addresses
 from gaia.validator.doctor.looks.sources import (
     look_at_cds,
     look_at_climatology,
@@ -24,11 +26,10 @@ from gaia.validator.doctor.looks.sources import (
     look_at_scheduler,
 )
 from gaia.validator.doctor.sight import Trouble
-from gaia.validator.utils.config import Settings
 from gaia.validator.utils.proxies import spare_loopback
 
 if TYPE_CHECKING:
-    Look = Callable[[Settings], Any]
+    Look = Callable[[], object]
 
 PATIENCE_S = 8.0
 """Seconds for all looks together; they run side by side."""
@@ -40,23 +41,9 @@ CHECKS: Sequence[Check] = (
     *database.CHECKS,
     *chain.CHECKS,
     *sources.CHECKS,
+    *notify.CHECKS,
 )
 """All checks, in the order in which they are printed."""
-
-_LOOKS: Mapping[str, Look] = {
-    "host": look_at_host,
-    "folder": look_at_folder,
-    "wallet": look_at_wallet,
-    "port": look_at_port,
-    "dask": look_at_scheduler,
-    "server": look_at_server,
-    "node": look_at_node,
-    "subnet": look_at_subnet,
-    "gfs": look_at_gfs,
-    "cds": look_at_cds,
-    "climatology": look_at_climatology,
-}
-"""Field of `Facts` -> function that finds it."""
 
 _NEEDED: Mapping[Group, Collection[str]] = {
     Group.CONFIGURATION: ("host",),
@@ -68,8 +55,10 @@ _NEEDED: Mapping[Group, Collection[str]] = {
     Group.DATABASE: ("server", "folder"),
     Group.SOURCES: ("gfs", "cds", "climatology"),
     Group.PORTS: ("port", "dask", "folder"),
+    Group.NOTIFY: ("addresses",),
     Group.TIME: ("gfs", "cds", "climatology", "node", "host"),
 }
+"""Group of checks -> fields of `Facts` that they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +112,29 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
     given, settings = read_given(env_file, **overrides)
     if isinstance(settings, Trouble):
         # The host does not depend on the settings.
-        looks: dict[str, Look] = {"host": look_at_host}
-        return Facts(given=given, settings=settings, **_looked(looks, Settings(), patience_s))
+        return Facts(given=given, settings=settings, **_looked({"host": look_at_host}, patience_s))
     spare_loopback(settings.chain_endpoint)
+    chain, sources, contract = settings.chain, settings.sources, settings.contract
+    looks: Mapping[str, Look] = {
+        "host": look_at_host,
+        "folder": partial(look_at_folder, settings.files),
+        "wallet": partial(look_at_wallet, chain),
+        "port": partial(look_at_port, settings.observation),
+        "dask": partial(look_at_scheduler, settings.pool),
+        "server": partial(look_at_server, settings.database, settings.files),
+        "node": partial(look_at_node, chain),
+        "subnet": partial(look_at_subnet, chain),
+        "gfs": partial(look_at_gfs, sources, contract, settings.schedule),
+        "cds": partial(look_at_cds, sources),
+        "climatology": partial(look_at_climatology, sources, contract),
+        "addresses": partial(look_at_addresses, settings.notify),
+    }
     needed = {name for group in groups for name in _NEEDED[group]}
-    chosen = {name: look for name, look in _LOOKS.items() if name in needed}
-    return Facts(given=given, settings=settings, **_looked(chosen, settings, patience_s))
+    chosen = {name: look for name, look in looks.items() if name in needed}
+    return Facts(given=given, settings=settings, **_looked(chosen, patience_s))
 
 
-def _looked(looks: Mapping[str, Look], settings: Settings, patience_s: float) -> Mapping[str, Any]:
+def _looked(looks: Mapping[str, Look], patience_s: float) -> Mapping[str, Any]:
     """Run each look in a thread of its own; return fields of `Facts` by the end of the time.
 
     The threads are daemons, because one that hangs over a dead disk or peer cannot be stopped.
@@ -141,7 +144,7 @@ def _looked(looks: Mapping[str, Look], settings: Settings, patience_s: float) ->
 
     def look(name: str) -> None:
         try:
-            found[name] = looks[name](settings)
+            found[name] = looks[name]()
         except OSError as error:
             found[name] = Trouble(f"looking at the {name} failed: {error.strerror or error}")
 

@@ -176,6 +176,16 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """The addresses for messages."""
+
+    services: Sequence[str]
+    """Name of the service of each."""
+    problem: str
+    """Why one is not understood; "" if all are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything that was looked at."""
 
@@ -191,6 +201,7 @@ class Facts:
     cds: Source | Trouble = _NOT_LOOKED
     climatology: Source | Trouble = _NOT_LOOKED
     port: Port | Trouble = _NOT_LOOKED
+    addresses: Addresses | Trouble = _NOT_LOOKED
     dask: str | Trouble = _NOT_LOOKED
     """Why the scheduler does not answer; "" if it does."""
     late: Sequence[str] = ()

@@ -33,6 +33,7 @@ class Group(StrEnum):
     SOURCES = "sources"
     PORTS = "ports"
     TIME = "time"
+    NOTIFY = "notify"
 
 
 @dataclass(frozen=True, slots=True)

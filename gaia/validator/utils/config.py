@@ -21,8 +21,9 @@ from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
 from gaia.validator.utils.settings.database import DatabaseSettings
 from gaia.validator.utils.settings.files import FilesSettings
-from gaia.validator.utils.settings.handed import SignerSettings, WeatherSettings
+from gaia.validator.utils.settings.handed import SignerSettings, StatusSettings, WeatherSettings
 from gaia.validator.utils.settings.miners import MinersSettings
+from gaia.validator.utils.settings.notify import NotifySettings
 from gaia.validator.utils.settings.observation import ObservationSettings
 from gaia.validator.utils.settings.pool import PoolSettings
 from gaia.validator.utils.settings.schedule import ScheduleSettings
@@ -43,6 +44,7 @@ RETIRED = frozenset(
 class Settings(
     # pydantic takes the fields of the last base first.
     BackgroundSettings,
+    NotifySettings,
     ObservationSettings,
     SourcesSettings,
     MinersSettings,
@@ -102,6 +104,10 @@ class Settings(
         return self._section(ObservationSettings)
 
     @property
+    def notify(self) -> NotifySettings:
+        return self._section(NotifySettings)
+
+    @property
     def background(self) -> BackgroundSettings:
         return self._section(BackgroundSettings)
 
@@ -125,6 +131,20 @@ class Settings(
             pool=self.pool,
         )
 
+    @property
+    def status(self) -> StatusSettings:
+        return StatusSettings(
+            chain=self.chain,
+            weights=self.weights,
+            database=self.database,
+            files=self.files,
+            pool=self.pool,
+            schedule=self.schedule,
+            contract=self.contract,
+            sources=self.sources,
+            observation=self.observation,
+        )
+
     def describe(self) -> list[tuple[str, str, str]]:
         """Return (environment name, value as text, origin) of every setting; secrets are shown as ***."""
         rows = []
@@ -142,6 +162,15 @@ class Settings(
                     yield each.get_secret_value()
                 elif isinstance(each, str):
                     yield from secrets_in_url(each)
+
+    def secret_variables(self) -> list[str]:
+        """Return the variables of the secret settings, and of the others whose address holds a secret."""
+        return [
+            variable
+            for name in Settings.model_fields
+            if is_secret(name) or HIDDEN in shown(getattr(self, name))
+            for variable in names_of(name)
+        ]
 
     def hold_secrets(self) -> None:
         """Keep these secrets, and those of the environment's proxies, out of what this process writes."""
@@ -215,6 +244,8 @@ def shown(value: Any) -> str:
             return HIDDEN if value.get_secret_value() else ""
         case bool():
             return str(value).lower()
+        case list() if any(isinstance(item, SecretStr) for item in value):
+            return HIDDEN
         case list():
             return ",".join(map(shown, value))
         case datetime():
@@ -238,11 +269,6 @@ def names_of(name: str) -> list[str]:
     return [variable_of(name), *_schemas()[name]["aliases"]]
 
 
-def variables_of_settings() -> set[str]:
-    """Return the variables from which any setting is read."""
-    return {variable for name in Settings.model_fields for variable in names_of(name)}
-
-
 def allowed(name: str) -> str:
     """Return the allowed values of the field `name` in words, such as "a whole number from 0 to 65535"."""
     schema = _schemas()[name]
@@ -250,7 +276,8 @@ def allowed(name: str) -> str:
     if "enum" in choice or "const" in choice:
         return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
     if choice["type"] == "array":
-        return f"{_PLURALS[choice['items']['type']]} separated by commas"
+        items = choice["items"]
+        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
     kind = _KINDS.get(choice.get("format", choice["type"]), "text")
     if "pattern" in choice:
         starts = choice["pattern"].removeprefix("^").removesuffix("://")
@@ -265,7 +292,7 @@ _KINDS = {
     "path": "a path",
     "date-time": "a time such as 2026-01-31T00:00Z",
 }
-_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names"}
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names", "password": "addresses"}
 
 
 @cache
@@ -297,7 +324,7 @@ def _places(env_file: Path | None) -> list[Variables]:
 
 
 def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
-    known = variables_of_settings()
+    known = {variable for name in Settings.model_fields for variable in names_of(name)}
     for variable in source:
         if not variable.upper().startswith(PREFIX) or variable in known | RETIRED:
             continue

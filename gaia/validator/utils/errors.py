@@ -157,7 +157,7 @@ class ConfigurationError(GaiaError):
     ) -> None:
         super().__init__(f"{setting}: {problem}; {remedy}.")
         self.setting = setting
-        self.problem = problem
+        self.problem = without_secrets(problem)
         self.remedy = remedy
         self.exit_code = exit_code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,22 @@ SEND_WITHIN_S = 20.0
 """Seconds in which all addresses must have taken a message."""
 LONGEST_BODY = 1_500
 """Characters of a message; Discord and ntfy accept no more than 2,000 and 4,096."""
+_TALKATIVE = ("apprise", "urllib3")
+"""Loggers whose lines may hold addresses, which are secrets."""
+_INERT = str.maketrans(
+    {
+        "@": "\N{FULLWIDTH COMMERCIAL AT}",
+        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+        "[": "(",
+        "]": ")",
+        "`": "'",
+        "*": "\N{MIDDLE DOT}",
+        "|": "/",
+        "~": "-",
+    }
+)
+"""Characters by which services call people or format text -> characters that only look like them."""
 
 
 class Urgency(StrEnum):
@@ -35,6 +52,16 @@ class Message:
     title: str
     body: str
     urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one message at one address."""
+
+    service: str
+    """Name of the service, such as "Discord"; never the address."""
+    failure: str
+    """Why it did not take the message, as a sentence; "" if it did."""
 
 
 class Messenger:
@@ -60,6 +87,8 @@ class Messenger:
         # Loads 200 services; those who send nothing do not pay for it.
         from apprise import Apprise
 
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         for number, address in enumerate(addresses, start=1):
             service = Apprise.instantiate(address)
             if service is None:
@@ -71,24 +100,48 @@ class Messenger:
                 )
             self._services.append(service)
 
+    @property
+    def services(self) -> list[str]:
+        """Names of the services, in the order of the addresses."""
+        return [str(service.service_name) for service in self._services]
+
     def __len__(self) -> int:
         return len(self._services)
 
     async def send(self, message: Message) -> list[str]:
         """Send to all addresses at once; return a sentence per address that did not take the message."""
-        tries = [self._try(service, message) for service in self._services]
-        return [failure for failure in await asyncio.gather(*tries) if failure]
+        return [delivery.failure for delivery in await self.deliver(message) if delivery.failure]
 
-    async def _try(self, service: NotifyBase, message: Message) -> str:
-        body = message.body[:LONGEST_BODY]
+    async def deliver(self, message: Message) -> list[Delivery]:
+        """Send to all addresses at once; return what became of the message at each, in their order."""
+        return await asyncio.gather(*(self._try(service, message) for service in self._services))
+
+    @staticmethod
+    async def _try(service: NotifyBase, message: Message) -> Delivery:
         name = str(service.service_name)
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
                 taken = await service.async_notify(
-                    body=body, title=message.title, notify_type=str(message.urgency)
+                    body=inert(message.body)[:LONGEST_BODY],
+                    title=inert(message.title),
+                    notify_type=str(message.urgency),
+                    # Services that take HTML or Markdown get the text escaped.
+                    body_format="text",
                 )
         except TimeoutError:
-            return f"{name} took no message within {SEND_WITHIN_S:g} s"
+            return Delivery(name, f"{name} took no message within {SEND_WITHIN_S:g} s")
         except Exception as error:  # noqa: BLE001 - two hundred services, each with exceptions of its own
-            return f"{name} took no message: {type(error).__name__}"
-        return "" if taken else f"{name} refused the message"
+            return Delivery(name, f"{name} took no message: {type(error).__name__}")
+        return Delivery(name, "" if taken else f"{name} refused the message")
+
+
+def inert(text: str) -> str:
+    """Return `text` without what a service could act on: mentions, formats, links and invisible characters.
+
+    Troubles quote what strangers said, such as a node or an archive.
+
+    >>> inert("for *you*: [here](https://x.example)")
+    'for ·you·: (here)(https: //x.example)'
+    """
+    kept = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+    return kept.translate(_INERT).replace("://", ": //")

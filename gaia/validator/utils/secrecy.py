@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "***"
 """What is written in place of a secret."""
@@ -17,8 +14,11 @@ _SHORTEST_WORD = 12
 
 _NAME = r"(?:password|passwd|secret|token|api_?key|private_?key|symmetric_?key|signature)"
 _SHAPES = (
-    # Not in an example for the operator, such as user:password@host.
-    (re.compile(r"((?<!\w)\w+://[^/\s:@]*:)(?!password@)[^/\s]+@"), rf"\1{HIDDEN}@"),
+    # Neither an example for the operator, such as user:password@host, nor a port.
+    (
+        re.compile(r"((?<!\w)\w{1,40}://[^/\s:@\"']*:)(?!password@|\d{1,5}(?:[/?#\s]|$))[^\s\"']{1,300}@"),
+        rf"\1{HIDDEN}@",
+    ),
     (re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)((?<![\w-])[\w-]*{_NAME}=)[^\s&\"',;]+"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)(\"[\w-]*{_NAME}\"\s*:\s*\")[^\"]+"), rf"\1{HIDDEN}"),
@@ -72,6 +72,9 @@ def shown_url(url: str) -> str:
 
 def secrets_in_url(url: str) -> Iterator[str]:
     """Yield the password of an address, and the values of its query."""
+    # Not at the top, because every program loads this module, and most hold no secret.
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -84,6 +87,10 @@ def secrets_in_url(url: str) -> Iterator[str]:
 
 def forms_of(secret: str) -> set[str]:
     """Return a secret as it may be written: as it is, in an address, in Python or JSON, in base64."""
+    import base64
+    import json
+    from urllib.parse import quote, quote_plus
+
     plain = {secret, *secrets_in_url(secret)}
     written = {
         form

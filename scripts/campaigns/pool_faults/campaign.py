@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ import psutil
 from campaigns.pool_faults import stops, victims
 from campaigns.pool_faults.book import Book
 from campaigns.pool_faults.engine import is_right
+from campaigns.pool_faults.newborns import Newborns
 from campaigns.pool_faults.plans import Tally, make_plan
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.meeting.rendezvous import Board, board_path, heartbeat_path, read_board
@@ -67,6 +67,7 @@ class Lane:
         self.stops = stops.Stops(WORKERS)
         self.lives = 0
         self.newborn = 0
+        self.newborns = Newborns()
         """Consecutive attempts at an engine that was not ready."""
         self.supervisor: subprocess.Popen[bytes] | None = None
         self._progress = (0, time.monotonic())
@@ -127,6 +128,8 @@ class Lane:
 
     def _kill(self, act: str) -> bool:
         pid = self._find(act)
+        if act == "worker":
+            self.newborns.note_kill(pid)
         if pid is None or not victims.strike(pid, signal.SIGKILL, self._parents()):
             return False
         self.tally.kills[act] += 1
@@ -143,7 +146,10 @@ class Lane:
             return None if pid is None or self._is_spared(pid) else pid
         if kind == "standby":
             return victims.standby_of(self.supervisor.pid, board)
-        workers = [pid for _, pid in sorted(board.workers.items()) if pid not in self.stops.pids]
+        found = sorted(board.workers.items())
+        workers = [
+            pid for name, pid in found if pid not in self.stops.pids and not self.newborns.spares(name, pid)
+        ]
         return self.random.choice(workers) if workers else None
 
     def _is_spared(self, engine: int) -> bool:
@@ -219,7 +225,11 @@ class Lane:
         paths = os.pathsep.join([str(SCRIPTS), str(ROOT)])
         with (self.folder / "log").open("ab") as log:
             self.supervisor = subprocess.Popen(
-                [sys.executable, "-c", "from campaigns.pool_faults.campaign import supervise; supervise()"],
+                [
+                    sys.executable,
+                    "-c",
+                    "from campaigns.pool_faults.supervising import supervise; supervise()",
+                ],
                 env={**os.environ, "PYTHONPATH": paths, "POOL_CHAOS": json.dumps([options, settings])},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -366,24 +376,6 @@ class Lane:
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
         return found
-
-
-def supervise() -> None:
-    """Run the Supervisor of a lane, as the environment describes it."""
-    from gaia.validator.app.child import die_with_parent
-    from gaia.validator.app.logging_config import configure_logging
-    from gaia.validator.app.supervision import Role
-    from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
-
-    die_with_parent(os.getppid())
-    options, settings = json.loads(os.environ["POOL_CHAOS"])
-    targets = {
-        Role.ENGINE: "campaigns.pool_faults.engine:run_chaos_engine",
-        Role.WORKER: TARGETS[Role.WORKER],
-    }
-    configure_logging("INFO", "json", role="supervisor")
-    sealed = pickle.dumps(settings)
-    sys.exit(Supervisor(Options(**options, settings=sealed, signer_settings=sealed), targets).run())
 
 
 def main() -> None:

@@ -115,4 +115,7 @@ def kind_of(link: Path) -> str:
     except FileNotFoundError:
         return ""  # such as the one that listed them
     kind, _, rest = target.partition(":")
-    return Path(target).name if not rest else rest.strip("[]") if kind == "anon_inode" else kind
+    if not rest:
+        name = Path(target).name
+        return "stacks" if name.isdigit() else name  # the file of stacks bears the number of its process
+    return rest.strip("[]") if kind == "anon_inode" else kind

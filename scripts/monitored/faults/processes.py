@@ -20,6 +20,7 @@ from monitored.faults.scene import (
     SIGNER,
     WORKER,
     Fault,
+    Ground,
     Scene,
     repeated,
     send,
@@ -47,7 +48,7 @@ while True:
 
 
 @asynccontextmanager
-async def killed_workers(scene: Scene) -> AsyncIterator[None]:
+async def killed_workers(scene: Ground) -> AsyncIterator[None]:
     """Kill each compute worker that comes up, one at a time."""
     killed: set[int] = set()
 
@@ -62,7 +63,7 @@ async def killed_workers(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def killed_signer(scene: Scene) -> AsyncIterator[None]:
+async def killed_signer(scene: Ground) -> AsyncIterator[None]:
     """Kill the chain signer whenever it comes up, so that the waits before its starts grow."""
     killed: set[int] = set()
 
@@ -116,7 +117,7 @@ async def choppy_engine(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def few_files(scene: Scene) -> AsyncIterator[None]:
+async def few_files(scene: Ground) -> AsyncIterator[None]:
     """Lower the IO-Engine's limit of open files to a few more than it has open."""
     (pid,) = scene.pids(ENGINE)
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -195,7 +196,7 @@ def _computes(pid: int) -> bool:
 
 
 @asynccontextmanager
-async def dead_validator(scene: Scene) -> AsyncIterator[None]:
+async def dead_validator(scene: Ground) -> AsyncIterator[None]:
     """Kill the whole validator, and start it again afterwards."""
     validator = scene.subnet.validator
     assert validator is not None

@@ -50,12 +50,10 @@ class ChosenSubnet(LocalSubnet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """A running subnet under Prometheus and Alertmanager."""
+class Ground:
+    """A running subnet, and what an operator can reach of it."""
 
     subnet: ChosenSubnet
-    prometheus: Prometheus
-    webhook: Webhook
     patience: float
 
     @property
@@ -103,17 +101,6 @@ class Scene:
 
         await self.until(is_reached, seconds, "the progress")
 
-    def arrived(self, name: str, since: float) -> Arrival | None:
-        """Return the first message since then that an alert fires."""
-        return next(
-            (
-                each
-                for each in self.webhook.arrivals
-                if each.name == name and each.is_firing and each.at >= since
-            ),
-            None,
-        )
-
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """Connect to the validator's database, as an operator with psql does."""
@@ -132,6 +119,25 @@ class Scene:
             yield connection
         finally:
             connection.terminate()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene(Ground):
+    """A running subnet under Prometheus and Alertmanager."""
+
+    prometheus: Prometheus
+    webhook: Webhook
+
+    def arrived(self, name: str, since: float) -> Arrival | None:
+        """Return the first message since then that an alert fires."""
+        return next(
+            (
+                each
+                for each in self.webhook.arrivals
+                if each.name == name and each.is_firing and each.at >= since
+            ),
+            None,
+        )
 
 
 Cause = Callable[[Scene], AbstractAsyncContextManager[None]]

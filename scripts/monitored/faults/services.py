@@ -14,7 +14,7 @@ from gaia.cli.runbooks import host, shared, weather
 from gaia.localnet.options import clock_file, data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from gaia.validator.core.clock import SimulatedClock
-from monitored.faults.scene import Fault, Scene, send
+from monitored.faults.scene import Fault, Ground, Scene, send
 
 _LOCK_ALL = """
 DO $$ DECLARE place text; BEGIN
@@ -34,7 +34,7 @@ _KEPT_FREE = 0.06
 
 
 @asynccontextmanager
-async def stopped_chain(scene: Scene) -> AsyncIterator[None]:
+async def stopped_chain(scene: Ground) -> AsyncIterator[None]:
     """Stop the node of the chain with SIGSTOP while weights are being set, so that their fate is unknown."""
     pids = [scene.service(CHAIN)]
     async with scene.connected() as connection:
@@ -59,7 +59,7 @@ async def stopped_chain(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def locked_tables(scene: Scene) -> AsyncIterator[None]:
+async def locked_tables(scene: Ground) -> AsyncIterator[None]:
     """Lock every table, as maintenance does."""
     async with scene.connected() as connection, connection.transaction():
         await connection.execute(_LOCK_ALL)
@@ -67,7 +67,7 @@ async def locked_tables(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def renamed_table(scene: Scene) -> AsyncIterator[None]:
+async def renamed_table(scene: Ground) -> AsyncIterator[None]:
     """Rename a table, as a wrong release of the schema has it."""
     async with scene.connected() as connection:
         await connection.execute("ALTER TABLE forecasts RENAME TO forecasts_away")

@@ -79,6 +79,17 @@ def test_host_that_is_unknown_is_the_last_sentence(tmp_path: Path) -> None:
     require_last_sentence(ended, ExitCode.DATABASE_UNREACHABLE, "GAIA_DATABASE_HOST: the database cannot be")
 
 
+def test_address_for_messages_that_names_no_service_is_the_last_sentence_and_not_repeated(
+    tmp_path: Path, closed_port: int
+) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{closed_port}/none"
+
+    ended = run(tmp_path, GAIA_NOTIFY_URLS="ntfy://hushhush,tlgram://hushhush/1", GAIA_DATABASE_URL=url)
+
+    require_last_sentence(ended, ExitCode.BAD_SETTING, "GAIA_NOTIFY_URLS: address 2 (tlgram) is none")
+    assert "hushhush" not in "".join(ended.lines)
+
+
 @pytest.mark.parametrize("content", [pytest.param("not a key", id="broken"), pytest.param("", id="empty")])
 def test_hotkey_file_that_holds_no_key_is_the_last_sentence(tmp_path: Path, content: str) -> None:
     wallets = tmp_path / "other"

@@ -54,7 +54,7 @@ async def test_first_request_is_answered_at_once_and_a_later_one_with_the_runs(
     database: Database, empty_dsn: str, tmp_path: Path
 ) -> None:
     await record_scored_run(database, datetime.now(UTC))
-    pages = StatusPages(lambda: settings_for(empty_dsn, tmp_path))
+    pages = StatusPages(lambda: settings_for(empty_dsn, tmp_path).status)
 
     answer = await answered(pages)
 
@@ -74,7 +74,7 @@ async def test_first_request_is_answered_at_once_and_a_later_one_with_the_runs(
 async def test_requests_between_two_readings_ask_the_database_nothing(
     database: Database, empty_dsn: str, tmp_path: Path
 ) -> None:
-    pages = StatusPages(lambda: settings_for(empty_dsn, tmp_path))
+    pages = StatusPages(lambda: settings_for(empty_dsn, tmp_path).status)
     first = await answered(pages)
     await record_scored_run(database, datetime.now(UTC))
     while readers():
@@ -93,7 +93,7 @@ async def test_database_that_goes_away_leaves_the_runs_and_is_named(
     monkeypatch.setattr(served, "REFRESH_S", 0.0)
     await record_scored_run(database, datetime.now(UTC))
     dsn = empty_dsn
-    pages = StatusPages(lambda: settings_for(dsn, tmp_path, database_timeout_s=1.0))
+    pages = StatusPages(lambda: settings_for(dsn, tmp_path, database_timeout_s=1.0).status)
     await answered(pages)
 
     dsn = AWAY
@@ -109,7 +109,7 @@ async def test_database_that_goes_away_leaves_the_runs_and_is_named(
 async def test_troubles_are_served_on_this_machine_only(tmp_path: Path) -> None:
     pages = {
         host: StatusPages(
-            lambda host=host: settings_for(AWAY, tmp_path, metrics_host=host, database_timeout_s=0.2)  # type: ignore[misc]
+            lambda host=host: settings_for(AWAY, tmp_path, metrics_host=host, database_timeout_s=0.2).status  # type: ignore[misc]
         )
         for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0")
     }
@@ -124,7 +124,7 @@ async def test_troubles_are_served_on_this_machine_only(tmp_path: Path) -> None:
 
 
 async def test_pages_are_answered_beside_the_probes(tmp_path: Path) -> None:
-    pages = StatusPages(lambda: settings_for(AWAY, tmp_path, database_timeout_s=0.2))
+    pages = StatusPages(lambda: settings_for(AWAY, tmp_path, database_timeout_s=0.2).status)
     endpoints = Endpoints(role="io_engine", probes={}, metrics=lambda: b"up 1\n", pages=pages.answer)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = ServingThread(listener, endpoints.answer)

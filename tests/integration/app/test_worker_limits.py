@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from tests.support.roles import has_ended, until
-from tests.support.supervised import Start, worker_pid
+from tests.support.supervised import Start, pid_of, worker_pid
 
 
 def test_worker_is_replaced_after_its_last_unit_by_one_that_is_ready(start: Start) -> None:
@@ -84,3 +85,23 @@ def test_workers_load_no_network_library_and_start_with_one_thread(start: Start,
     assert value["threads"] == 1
     if start_method == "forkserver":
         assert {"numpy", "xarray", "zarr", "eccodes"} <= set(value["modules"])
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_worker_has_no_variable_that_holds_a_secret(start: Start, method: str) -> None:
+    supervised = start(
+        start_method=method,
+        withheld=("GAIA_DATABASE_PASSWORD", "HTTPS_PROXY"),
+        environment={
+            "GAIA_DATABASE_PASSWORD": "hush",
+            "HTTPS_PROXY": "http://me:hush@proxy",
+            "OTHER": "told",
+        },
+    )
+
+    given = Path(f"/proc/{worker_pid(supervised)}/environ").read_bytes()
+
+    assert b"OTHER=told" in given
+    assert b"hush" not in given
+    engine = pid_of(supervised, "io_engine")
+    assert b"hush" in Path(f"/proc/{engine}/environ").read_bytes()

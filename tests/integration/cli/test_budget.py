@@ -16,7 +16,10 @@ import asyncpg
 import pytest
 
 from gaia.cli.__main__ import main
+from gaia.validator.app.meeting.rendezvous import make_private, run_directory
+from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.config import Settings
 
 DAY_S = 86_400
 
@@ -101,6 +104,21 @@ def test_nothing_is_measured_where_nothing_ran_and_that_is_said(capsys: pytest.C
     assert "there is no database" in found["CPU time"]["note"]
     assert found["from miners"]["used"] is None
     assert "the metrics are switched off" in found["from miners"]["note"]
+
+
+def test_rehearsal_is_counted_with_its_own_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = tmp_path / "rehearsal" / "validator"
+    (data_dir / "postgres" / "cluster").mkdir(parents=True)
+    (data_dir / "postgres" / "cluster" / "PG_VERSION").write_text("0\n")
+    make_private(run_directory(data_dir))
+    settings = Settings(data_dir=data_dir, metrics_port=0, grid_degrees="1.0")
+    publish_settings(data_dir, settings.describe())
+
+    live, rehearsed = budget(capsys), budget(capsys, "--state", str(tmp_path / "rehearsal"))
+
+    assert rehearsed["from miners"]["expected"] < live["from miners"]["expected"] / 10
 
 
 async def test_stored_runs_tell_miners_cpu_time_requests_and_growth(

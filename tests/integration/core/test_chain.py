@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -18,8 +19,10 @@ import pytest
 from gaia.localnet.chain.node import LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
 from gaia.validator.app.chain_signer import run_chain_signer
+from gaia.validator.app.child import boot
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
+from gaia.validator.utils.entry_points import SIGNER
 from gaia.validator.utils.errors import ExitCode, TransientError
 from tests.support.patience import patience
 from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, block_time_s, neurons
@@ -40,6 +43,10 @@ async def chain() -> AsyncIterator[LocalChain]:
     await chain.stop()
 
 
+def _as_child(*arguments: Any) -> None:
+    boot(SIGNER, os.getppid(), None, b"", arguments)
+
+
 class SignerProcess:
     """A listening socket that outlives the signer, as the Supervisor keeps it, and signers upon it."""
 
@@ -51,7 +58,10 @@ class SignerProcess:
         self._listener.listen()
         self.process: BaseProcess | None = None
 
-    def start(self, url: str, uri: str = VALIDATOR_URI, **changes: Any) -> BaseProcess:
+    def start(
+        self, url: str, uri: str = VALIDATOR_URI, *, as_child: bool = False, **changes: Any
+    ) -> BaseProcess:
+        """Start the signer; `as_child`: as the Supervisor does, so that an error becomes an exit code."""
         write_hotkey(self._tmp_path / "wallets", "validator", "default", uri)
         values: dict[str, Any] = {
             "chain_endpoint": url,
@@ -60,8 +70,10 @@ class SignerProcess:
             "wallet_path": self._tmp_path / "wallets",
             "data_dir": self._tmp_path / "data",
         }
+        settings = Settings(**values | changes).signer
+        arguments = (settings, self._listener)
         self.process = multiprocessing.get_context("spawn").Process(
-            target=run_chain_signer, args=(Settings(**values | changes).signer, self._listener)
+            target=_as_child if as_child else run_chain_signer, args=arguments
         )
         self.process.start()
         return self.process
@@ -274,7 +286,7 @@ async def test_the_signer_dies_with_its_parent(chain: LocalChain, tmp_path: Path
 async def test_a_missing_hotkey_ends_the_process_with_its_exit_code(
     signer: SignerProcess, tmp_path: Path
 ) -> None:
-    process = signer.start("ws://127.0.0.1:9", wallet_hotkey="nobody")
+    process = signer.start("ws://127.0.0.1:9", as_child=True, wallet_hotkey="nobody")
     await asyncio.to_thread(process.join, patience(20))
     assert process.exitcode == ExitCode.HOTKEY_MISSING
 
@@ -283,6 +295,7 @@ _PARENT = """
 import multiprocessing, socket, sys, time
 from pathlib import Path
 from gaia.validator.app.chain_signer import run_chain_signer
+from gaia.validator.app.child import boot
 from gaia.validator.utils.config import Settings
 
 if __name__ == "__main__":

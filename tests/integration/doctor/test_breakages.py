@@ -146,6 +146,13 @@ def _cutoff(machine: Machine) -> None:
 
 _HEALTHY: list[Checks] = []
 CLOSED = "127.0.0.1:1"
+
+
+def _messages_to_no_service(machine: Machine) -> None:
+    machine.put("GAIA_NOTIFY_ALIVE_URL", "https://127.0.0.1/alive")
+    machine.put("GAIA_NOTIFY_URLS", "tlgram://canary/1")
+
+
 BREAKAGES = [
     written("a misspelled setting in the file", "settings", "GAIA_BURN_FRACTON=0.5"),
     given("a misspelled setting in the environment", "settings", "GAIA_NETUDI", 57),
@@ -275,6 +282,8 @@ BREAKAGES = [
     Breakage("a port in use", "metrics-port", _busy_port),
     given("an address of another machine", "metrics-port", "GAIA_METRICS_HOST", "192.0.2.1"),
     given("metrics for everybody", "metrics-host", "GAIA_METRICS_HOST", "0.0.0.0"),
+    Breakage("messages to no service", "notify-urls", _messages_to_no_service),
+    given("messages without a deadman switch", "notify-alive", "GAIA_NOTIFY_URLS", "ntfy://topic"),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from panels.panel import RATE
 from panels.table import PANELS
 
+from tests.support.patience import patience
 from tests.support.programs import program
 from tests.support.repository import ROOT
 
@@ -19,7 +20,7 @@ TESTS = sorted((MONITORING / "tests").glob("*.yml"))
 
 def run(tool: str, *words: object) -> tuple[int, str]:
     done = subprocess.run(
-        [program(tool), *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [program(tool), *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=patience(300)
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -122,9 +122,11 @@ def test_disk_that_is_full_is_said_once_and_no_line_is_lost_on_standard_error(tm
         "from gaia.validator.utils.logs.files import LogFiles\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "configure_logging('INFO', 'json', LogFiles(folder=sys.argv[1]), role='supervisor')\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY))\n"
         "for number in range(20):\n"
         "    event(logging.getLogger('security'), 'child_started', number=number)\n"
+        # What measures this program writes at its end, too.
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
     )
 
     done = subprocess.run(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -16,34 +14,32 @@ from alerting.table import ALERTS
 
 from gaia.cli.runbooks import database, health, pool, processes, shared, weather, weights
 from gaia.cli.runbooks.branch import Branch
-from gaia.cli.runbooks.facts import Facts, Rows
+from gaia.cli.runbooks.facts import Facts
 from gaia.cli.runbooks.samples import Samples
 from gaia.cli.runbooks.table import RUNBOOKS
-from gaia.validator.app.meeting.rendezvous import Board, DeathReport
-from gaia.validator.db.history import RunSummary
-from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt
-from gaia.validator.db.states import RunState, VectorState
+from gaia.validator.app.meeting.rendezvous import Board
+from gaia.validator.db.rows import BlockedRow, VectorInDoubt
+from gaia.validator.db.states import VectorState
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.identities import RunId, WorkerId
+from gaia.validator.utils.identities import WorkerId
+from tests.support.builders import a_metagraph, a_neuron
+from tests.support.runbook_facts import (
+    AWAITED,
+    ME,
+    NOW,
+    ROWS,
+    SAMPLES,
+    a_run,
+    changed,
+    died,
+    incident,
+    on_chain,
+    stored,
+    told,
+    without,
+)
 from tests.support.stored_rows import a_vector_row
 
-NOW = datetime(2026, 3, 26, 12, tzinfo=UTC)
-ME = os.getpid()
-SAMPLES = f"""
-gaia_clock_timestamp_seconds {NOW.timestamp()}
-gaia_pool_seats 2
-gaia_pool_healthy_seats 2
-gaia_sandbox_level 3
-gaia_ipc_queue_depth{{queue="work"}} 0
-gaia_ipc_queue_depth{{queue="leased"}} 0
-gaia_ipc_queue_depth{{queue="result"}} 0
-gaia_io_event_loop_lag_seconds 0.001
-gaia_db_connections_active 1
-gaia_db_connections_max 8
-gaia_substrate_connection_status 1
-gaia_weather_score_day1{{statistic="median"}} 0.7
-gaia_build_info{{version="4.0.0"}} 1
-"""
 ABOUT_THE_MACHINE = {
     shared.HOST_BUSY.sentence,
     shared.HOST_FULL.sentence,
@@ -58,33 +54,6 @@ ALWAYS = {
     "The validator answers, so look at Prometheus and Alertmanager.",
 }
 """Causes that hold exactly where the validator is well."""
-
-
-def a_run(**fields: object) -> RunSummary:
-    usual = RunSummary(
-        run_id=RunId("2026-03-25T00Z"),
-        init_time=datetime(2026, 3, 25, tzinfo=UTC),
-        rule_set="gaia-2.9",
-        state=RunState.OPEN,
-        opened_at=datetime(2026, 3, 25, 18, tzinfo=UTC),
-        completed_at=None,
-        contract=None,
-        forecasts=12,
-        scored=10,
-        rejected=2,
-        excused=0,
-        has_scores=True,
-    )
-    return replace(usual, **fields)  # type: ignore[arg-type]
-
-
-ROWS = Rows(
-    runs=[a_run()],
-    newest_vector=a_vector_row(),
-    doubts=[],
-    incidents=[],
-    awaited=[],
-)
 
 
 @pytest.fixture(scope="module")
@@ -115,71 +84,10 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
         rows=ROWS,
         database_error="",
         rows_error="",
+        metagraph=a_metagraph([a_neuron(1, validator_permit=True)], own_uid=1),
     )
 
 
-def changed(**settings: object) -> Callable[[Facts], Facts]:
-    def change(facts: Facts) -> Facts:
-        return replace(facts, settings=facts.settings.model_copy(update=settings))
-
-    return change
-
-
-def told(*lines: str) -> Callable[[Facts], Facts]:
-    """Return a change that replaces samples of the same name and labels."""
-
-    def change(facts: Facts) -> Facts:
-        names = tuple(line.rsplit(" ", 1)[0] for line in lines)
-        kept = [line for line in SAMPLES.splitlines() if not line.startswith(names)]
-        return replace(facts, samples=Samples("\n".join([*kept, *lines, ""])))
-
-    return change
-
-
-def stored(**rows: object) -> Callable[[Facts], Facts]:
-    return lambda facts: replace(facts, rows=replace(ROWS, **rows))  # type: ignore[arg-type]
-
-
-def died(cause: str, role: str = "compute_worker") -> Callable[[Facts], Facts]:
-    def change(facts: Facts) -> Facts:
-        report = DeathReport(
-            role=role,
-            worker=WorkerId("1.4"),
-            pid=1,
-            exit_code=-9,
-            cause=cause,
-            at=time.time() - 60,
-            lived_s=9.0,
-        )
-        return replace(
-            facts, board=Board(workers={WorkerId("0.1"): ME}, processes={"io_engine": ME}, deaths=[report])
-        )
-
-    return change
-
-
-def without(role: str) -> Callable[[Facts], Facts]:
-    def change(facts: Facts) -> Facts:
-        named = {name: pid for name, pid in facts.board.processes.items() if name != role}
-        workers = {} if role == "compute_worker" else facts.board.workers
-        return replace(facts, board=Board(workers=workers, processes=named))
-
-    return change
-
-
-def incident(party: str) -> Callable[[Facts], Facts]:
-    row = IncidentRow(party=party, began_at=NOW, last_at=NOW, evidence="refused\x1b[2J by the node")
-    return stored(incidents=[row])
-
-
-AWAITED = AwaitedRow(
-    source="era5",
-    sets=3,
-    retry_at=NOW + timedelta(hours=1),
-    last_error="licence not accepted",
-    failures=1,
-    missed_since=NOW,
-)
 CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("stopped", shared.STOPPED, lambda facts: replace(facts, processes={}), "no process"),
     (
@@ -266,15 +174,15 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
         "weather.verify 2 times",
     ),
     (
-        "slowest",
-        pool.SLOWEST,
+        "slow",
+        pool.SLOW,
         told(
-            'gaia_compute_job_duration_seconds_sum{handler="a"} 10',
             'gaia_compute_job_duration_seconds_count{handler="a"} 10',
-            'gaia_compute_job_duration_seconds_sum{handler="b"} 140',
-            'gaia_compute_job_duration_seconds_count{handler="b"} 2',
+            'gaia_compute_job_duration_seconds_bucket{handler="a",le="60.0"} 10',
+            'gaia_compute_job_duration_seconds_count{handler="b"} 9',
+            'gaia_compute_job_duration_seconds_bucket{handler="b",le="60.0"} 7',
         ),
-        "b takes 70.0 s",
+        "2 of 9 attempts at b",
     ),
     ("sandbox off", pool.SANDBOX_OFF, changed(sandbox="off"), "GAIA_SANDBOX is off"),
     ("cluster", pool.ON_A_CLUSTER, changed(compute_backend="dask"), "dask"),
@@ -311,6 +219,14 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ),
     ("reasons", weather.REASONS, told('gaia_verification_failures_total{reason="digest"} 9'), "9 digest"),
     ("jobs", shared.ERRORS, told('gaia_errors_total{kind="OwnFailure"} 3'), "3 OwnFailure"),
+    ("not registered", weights.NOT_REGISTERED, on_chain(), "has no hotkey"),
+    ("no permit", weights.NO_PERMIT, on_chain(validator_permit=False), "uid 1 has"),
+    (
+        "server full",
+        database.SERVER_FULL,
+        lambda facts: replace(facts, database_error="sorry, too many clients already"),
+        "too many clients",
+    ),
     ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
     ("weights fail", weights.FAILING, incident("weights"), "refused"),
     (
@@ -387,6 +303,32 @@ def test_weights_withheld_before_newer_ones_were_set_are_no_cause(well: Facts) -
     facts = set_since(told('gaia_weights_submissions_total{outcome="held"} 8')(well))
 
     assert weights.HELD.look(facts) == ""
+
+
+@pytest.mark.parametrize(
+    ("branch", "change"),
+    [
+        (
+            pool.SLOW,
+            told(
+                'gaia_compute_job_duration_seconds_count{handler="a"} 10',
+                'gaia_compute_job_duration_seconds_bucket{handler="a",le="60.0"} 10',
+            ),
+        ),
+        (
+            weather.MINERS_SILENT,
+            told(
+                "gaia_miner_communication_timeouts_total 20",
+                'gaia_miner_requests_total{call="forecast_ready",outcome="ok"} 1218',
+            ),
+        ),
+    ],
+    ids=["all attempts were quick", "few requests timed out"],
+)
+def test_what_every_validator_shows_is_no_cause(
+    branch: Branch, change: Callable[[Facts], Facts], well: Facts
+) -> None:
+    assert branch.look(change(well)) == ""
 
 
 def test_limits_of_looks_are_those_of_the_alerts() -> None:

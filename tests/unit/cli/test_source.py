@@ -101,7 +101,8 @@ def test_rehearsal_is_read_with_the_settings_that_it_published(tmp_path: Path) -
     a_database(data_dir)
     make_private(run_directory(data_dir))
     given = {"rule_set": "gaia-next", "final_lead_hours": [24, 48], "cds_key": "canary"}
-    publish_settings(Settings.model_validate(given | {"data_dir": data_dir}))
+    written = Settings.model_validate(given | {"data_dir": data_dir})
+    publish_settings(data_dir, written.describe())
     published = board_path(data_dir).with_name("settings.json")
     published.write_text(published.read_text().replace(str(data_dir), "/where/it/was/before"))
 

@@ -157,6 +157,15 @@ def test_check_is_content_with_a_healthy_machine(check: str) -> None:
     assert finding(check).result is Result.OK
 
 
+def test_embedded_database_must_answer_only_while_a_validator_runs() -> None:
+    absent = {"server": Trouble("the server did not answer in 5 s")}
+    running = folder(holder_pid=5, holder="python -m gaia.validator.app 3")
+
+    assert finding("database", **absent).result is Result.SKIPPED
+    assert finding("database", **absent, **running).result is Result.FAILURE
+    assert finding("database", **running).result is Result.SKIPPED
+
+
 def test_node_that_is_slow_is_a_warning() -> None:
     node = Node(
         chain="Bittensor",

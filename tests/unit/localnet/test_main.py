@@ -154,6 +154,20 @@ def test_once_is_one_day_and_otherwise_three(staged: Staged) -> None:
     assert played.started.days == 3
 
 
+def test_folder_is_continued_with_as_many_runs_as_it_was_made_for(
+    staged: Staged, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    staged()
+    made = tmp_path / "made"
+    made.mkdir()
+    Options(days=1).save(made)
+
+    assert command.main(["--state", str(made)]) == 0
+    with pytest.raises(SystemExit):
+        command.main(["--state", str(made), "--days", "2"])
+    assert "was made for 1, so it opens no more runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_drains_and_says_so(command_of: CommandOf, number: signal.Signals) -> None:
     process = command_of(EndlessSubnet)

@@ -126,13 +126,15 @@ def probes_without_engine(family: Family) -> dict[str, list[Check]]:
         return {path: [alive, frozen] for path in (LIVE, READY, STARTED)}
     if not family.wanted:
         reason = "no IO-Engine serves, because the validator stops"
+        fix = "wait for its end, then start it again if it is to run"
     else:
         reason = ", ".join(["no IO-Engine serves", *family.missing()])
+        fix = "wait for its start; if it does not come, look for child_ended in the log"
     serving = Check(
         name="io_engine",
         is_well=False,
         reason=reason,
-        fix="wait for its start; if it does not come, look for child_ended in the log",
+        fix=fix,
     )
     return {LIVE: [alive], READY: [alive, serving], STARTED: [alive, serving]}
 

@@ -12,6 +12,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.faults import VERIFICATION_FAILU
 from gaia.tasks.defined_tasks.weather.sources.transfer import RECEIVED_BYTES as FROM_SOURCES
 from gaia.validator.app.logging_config import lines_logged
 from gaia.validator.app.observation.registry import REGISTRY
+from gaia.validator.core.background.notifier import NOTIFICATIONS
 from gaia.validator.core.miners.http import MINERS_TALLY, RECEIVED_BYTES, TIMEOUTS
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import TRANSACTION_SECONDS
@@ -75,6 +76,12 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
         "Attempts to set weights, by outcome: held means due, but not computable yet; unknown, that the vector is in doubt.",
         "outcome",
         SUBMISSIONS.items,
+    ),
+    _Tallied(
+        "gaia_notifications_total",
+        "Messages to the operator, once for each address, by outcome.",
+        "outcome",
+        NOTIFICATIONS.items,
     ),
     _Tallied(
         "gaia_log_lines_total",

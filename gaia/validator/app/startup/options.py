@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.supervisor_options import Options
-from gaia.validator.utils.config import variables_of_settings
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.version import commit, version
 
@@ -51,7 +50,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         log_format=settings.log_format,
         log_files=settings.log_files,
         lock_fd=lock_fd,
-        withheld=(*variables_of_settings(), *PROXIES),
+        withheld=(*settings.secret_variables(), *PROXIES),
     )
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
 from gaia.validator.utils.files import put_file
 from gaia.validator.utils.secrecy import HIDDEN
-
-if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
 
 _NAME = "settings.json"
 _PRIVATE = 0o600
@@ -38,16 +34,16 @@ class PublishedSettings(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def publish_settings(settings: Settings) -> None:
-    """Write the settings in force beside the board, for our user alone.
+def publish_settings(data_dir: Path, described: list[tuple[str, str, str]]) -> None:
+    """Write the settings in force, as `Settings.describe` shows them, beside the board, for our user alone.
 
     Raises
     ------
     OSError
         If the disk fails.
     """
-    path = _path(settings.data_dir)
-    content = PublishedSettings(pid=os.getpid(), at=time.time(), rows=settings.describe())
+    path = _path(data_dir)
+    content = PublishedSettings(pid=os.getpid(), at=time.time(), rows=described)
     put_file(path, msgspec.json.encode(content))
     path.chmod(_PRIVATE)
 

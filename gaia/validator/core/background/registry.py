@@ -12,6 +12,7 @@ from gaia.validator.core.background.connections import ClientHealth, RenewsChain
 from gaia.validator.core.background.deregistration import Deregistrations, ForgetsMiners
 from gaia.validator.core.background.earthdata import EarthdataToken
 from gaia.validator.core.background.memory import MemoryKeeper, RetiresWorkers
+from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.core.background.updates import UpdateCheck
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
@@ -41,6 +42,7 @@ TIMES: Mapping[str, Times] = {
     "monitor_client_health": Times(5 * _MINUTE_S, 30.0),
     "periodic_substrate_cleanup": Times(_HOUR_S, 300.0),
     "aggressive_memory_cleanup": Times(_MINUTE_S, 30.0),
+    "notifier": Times(_MINUTE_S, 58.0, at_start=True),
 }
 """Name of a task -> its times; the names are those of the plan, and of the methods."""
 
@@ -62,6 +64,7 @@ class Surroundings:
     """Returns role -> pids of the living processes."""
     workers: RetiresWorkers | None
     """The local pool; None: units run on a cluster."""
+    notifier: Notifier
     show_update: Callable[[bool], None]
     """Called with whether a newer release is known."""
 
@@ -81,6 +84,7 @@ def background_tasks(around: Surroundings) -> list[BackgroundTask]:
         ClientHealth(around.clients).monitor_client_health,
         SubstrateCleanup(around.signer, settings.chain_connection_hours).periodic_substrate_cleanup,
         memory.aggressive_memory_cleanup,
+        around.notifier.notifier,
     )
     return [
         BackgroundTask(

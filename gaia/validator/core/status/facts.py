@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gaia.validator.db.history import RunSummary
@@ -27,6 +27,15 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFiles:
+    """Open files of one process."""
+
+    role: str
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
     """The validator's processes, as the board, the kernel and the heartbeats show them."""
 
@@ -43,6 +52,10 @@ class Processes:
     restarts: int
     deaths: Sequence[Death]
     """The latest unplanned deaths, oldest first."""
+    stopped: Mapping[int, str] = field(default_factory=dict)
+    """Pid -> role of each process that a signal has stopped."""
+    files: Sequence[OpenFiles] = ()
+    """Open files of each living process, where the system shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,9 +26,18 @@ _NOTICED_S = 10.0
 _LONGEST_RUN: Final = timedelta(days=18)
 _LONGEST_PAUSE: Final = timedelta(hours=26)
 _LATE_TRUTH: Final = timedelta(hours=24)
+MANY_FILES: Final = 0.8
+"""Share of a process's descriptors above which it has too many open."""
 _LOW_DISK, _NEARLY_FULL = 0.2, 0.1
 _ALONE = {"chain_signer", "io_engine", "postgres"}
 """Roles without which nothing works."""
+
+_STOPPED: Final = {
+    "chain_signer": "ValidatorSubstrateConnectionLost",
+    "io_engine": "ValidatorCriticalEventLoopLag",
+    "postgres": "ValidatorDatabaseFailures",
+}
+"""Role -> alert about what a stopped process of it no longer does."""
 
 
 class Health(IntEnum):
@@ -39,6 +48,18 @@ class Health(IntEnum):
     """It works, but something needs attention."""
     STUCK = 2
     """It does not run, or earns nothing."""
+
+
+class Part(StrEnum):
+    """Part of the validator that a trouble is about."""
+
+    PROCESSES = "processes"
+    DATABASE = "database"
+    CHAIN = "chain"
+    WEIGHTS = "weights"
+    RUNS = "runs"
+    JOBS = "jobs"
+    DISK = "disk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +73,34 @@ class Trouble:
     """The problem in words, without a final full stop."""
     remedy: str
     """The command or the page that helps."""
+    subject: str = ""
+    """Role, process, job, source or party that tells apart troubles of one name."""
+    part: Part = Part.PROCESSES
+
+    @property
+    def key(self) -> str:
+        """What tells this trouble apart from all others, while its words and its health change."""
+        return f"{self.part}/{self.name}/{self.subject}"
 
 
 def troubles_of(facts: Facts) -> list[Trouble]:
     """Return everything that is wrong, the worst first; an empty list means that all is well."""
-    found = [trouble for check in _CHECKS for trouble in check(facts)]
+    found = [replace(trouble, part=part) for part, check in _CHECKS.items() for trouble in check(facts)]
     return sorted(found, key=lambda trouble: -trouble.health)
+
+
+def unknown_parts(facts: Facts) -> frozenset[Part]:
+    """Return the parts of which these facts tell too little to say that they are well."""
+    there = facts.processes
+    if not there.is_running or not there.is_published:
+        return frozenset(Part) - {Part.PROCESSES, Part.DISK}
+    lacking = (
+        (facts.work is None, (Part.CHAIN, Part.WEIGHTS, Part.RUNS)),
+        (facts.chain is None, (Part.CHAIN,)),
+        (facts.jobs is None, (Part.JOBS,)),
+        (facts.disk is None, (Part.DISK,)),
+    )
+    return frozenset(part for is_lacking, parts in lacking if is_lacking for part in parts)
 
 
 def health_of(troubles: list[Trouble]) -> Health:
@@ -78,8 +121,10 @@ def ago(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
-def _trouble(health: Health, name: str, problem: str, remedy: str = "") -> Trouble:
-    return Trouble(health=health, name=name, problem=problem, remedy=remedy or f"gaia runbook {name}")
+def _trouble(health: Health, name: str, problem: str, remedy: str = "", subject: str = "") -> Trouble:
+    return Trouble(
+        health=health, name=name, problem=problem, remedy=remedy or f"gaia runbook {name}", subject=subject
+    )
 
 
 def _of_processes(facts: Facts) -> Iterator[Trouble]:
@@ -97,23 +142,29 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
             continue
         health = Health.STUCK if role in _ALONE or not living else Health.DEGRADED
         name = "ValidatorProcessDown" if role in _ALONE else "ValidatorPoolSeatsMissing"
-        yield _trouble(health, name, f"{living} of {expected} processes of {role} live")
+        yield _trouble(health, name, f"{living} of {expected} processes of {role} live", subject=role)
+    for pid, role in there.stopped.items():
+        health = Health.STUCK if role in _ALONE else Health.DEGRADED
+        name = _STOPPED.get(role, "ValidatorPoolSeatsMissing")
+        yield _trouble(health, name, f"{role} (pid {pid}) is stopped by a signal", subject=f"{role} {pid}")
     yield from _of_heartbeats(facts, there)
     yield from _of_short_silence(facts, there)
     yield from _of_deaths(there, facts.machine_time)
+    yield from _of_files(there)
 
 
 def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
     limits = {"io_engine": facts.limits.engine_silence_s, "chain_signer": facts.limits.signer_silence_s}
     for role, silent_s in there.silent_s.items():
-        if silent_s > limits[role]:
+        if silent_s > limits[role] and role not in there.stopped.values():
             problem = f"{role} has been silent for {ago(silent_s)}"
-            yield _trouble(Health.STUCK, "ValidatorCriticalEventLoopLag", problem)
+            yield _trouble(Health.STUCK, "ValidatorCriticalEventLoopLag", problem, subject=role)
 
 
 def _of_short_silence(facts: Facts, there: Processes) -> Iterator[Trouble]:
     silent_s = there.silent_s.get("io_engine", 0.0)
-    if _NOTICED_S < silent_s <= facts.limits.engine_silence_s:
+    is_explained = "io_engine" in there.stopped.values()
+    if _NOTICED_S < silent_s <= facts.limits.engine_silence_s and not is_explained:
         problem = f"io_engine has been silent for {ago(silent_s)}"
         yield _trouble(Health.DEGRADED, "ValidatorCriticalEventLoopLag", problem)
 
@@ -129,8 +180,16 @@ def _of_deaths(there: Processes, now: datetime) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorProcessRestarting", problem)
 
 
+def _of_files(there: Processes) -> Iterator[Trouble]:
+    short = [each for each in there.files if each.used > MANY_FILES * each.limit]
+    if short:
+        problem = f"{short[0].role} has {short[0].used} files open, and {short[0].limit} are allowed"
+        yield _trouble(Health.DEGRADED, "ValidatorOpenFilesHigh", problem)
+
+
 def _of_database(facts: Facts) -> Iterator[Trouble]:
-    if facts.work is None and facts.processes.is_running:
+    is_explained = "postgres" in facts.processes.stopped.values()
+    if facts.work is None and facts.processes.is_running and not is_explained:
         problem = f"the database cannot be read: {facts.database_error}"
         yield _trouble(Health.STUCK, "ValidatorDatabaseFailures", problem)
 
@@ -191,7 +250,7 @@ def _of_weights(facts: Facts) -> Iterator[Trouble]:
     for row in work.incidents:
         name = _INCIDENTS.get(row.party, "ValidatorHighErrorRate")
         problem = f"{row.party} fails since {row.began_at:%Y-%m-%d %H:%MZ}: {row.evidence}"
-        yield _trouble(Health.DEGRADED, name, problem)
+        yield _trouble(Health.DEGRADED, name, problem, subject=row.party)
 
 
 _INCIDENTS = {"chain": "ValidatorSubstrateConnectionLost", "weights": "ValidatorWeightsStale"}
@@ -209,12 +268,16 @@ def _of_runs(facts: Facts) -> Iterator[Trouble]:
             f"run {work.open_runs[0]} has been open for {age}",
         )
     yield from _of_pauses(facts, work)
+    newest = work.newest_run
+    if newest is not None and newest.forecasts and newest.rejected == newest.forecasts:
+        problem = f"all {newest.forecasts} forecasts of run {newest.run_id} were rejected"
+        yield _trouble(Health.DEGRADED, "ValidatorVerificationFailures", problem)
     for row in work.archives:
         waited = facts.now - row.missed_since if row.missed_since is not None else timedelta()
         if row.failures or waited > _LATE_TRUTH:
             since = f" since {row.missed_since:%Y-%m-%d %H:%MZ}" if row.missed_since else ""
             problem = f"{row.source} lacks {row.sets} sets{since}: {row.last_error}"
-            yield _trouble(Health.DEGRADED, "ValidatorTruthLate", problem)
+            yield _trouble(Health.DEGRADED, "ValidatorTruthLate", problem, subject=row.source)
 
 
 def _of_pauses(facts: Facts, work: Work) -> Iterator[Trouble]:
@@ -234,7 +297,8 @@ def _of_jobs(facts: Facts) -> Iterator[Trouble]:
     for job in facts.jobs or ():
         if job.is_overdue:
             since = f", last done {job.last_success_at:%Y-%m-%d %H:%MZ}" if job.last_success_at else ""
-            yield _trouble(Health.DEGRADED, "ValidatorTaskOverdue", f"job {job.name} is overdue{since}")
+            problem = f"job {job.name} is overdue{since}"
+            yield _trouble(Health.DEGRADED, "ValidatorTaskOverdue", problem, subject=job.name)
 
 
 def _of_disk(facts: Facts) -> Iterator[Trouble]:
@@ -251,12 +315,12 @@ def _of_disk(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorDiskSpaceLow", problem)
 
 
-_CHECKS: Final[tuple[Callable[[Facts], Iterator[Trouble]], ...]] = (
-    _of_processes,
-    _of_database,
-    _of_chain,
-    _of_weights,
-    _of_runs,
-    _of_jobs,
-    _of_disk,
-)
+_CHECKS: Final[Mapping[Part, Callable[[Facts], Iterator[Trouble]]]] = {
+    Part.PROCESSES: _of_processes,
+    Part.DATABASE: _of_database,
+    Part.CHAIN: _of_chain,
+    Part.WEIGHTS: _of_weights,
+    Part.RUNS: _of_runs,
+    Part.JOBS: _of_jobs,
+    Part.DISK: _of_disk,
+}

@@ -26,7 +26,7 @@ _LOOPBACK = frozenset({"", "127.0.0.1", "::1"})
 def _reachable(facts: Facts) -> Finding:
     settings = seen(facts.settings)
     if settings.database.is_embedded:
-        return skipped("the embedded database is used")
+        return _embedded(facts)
     if not isinstance(facts.server, Trouble):
         return ok(f"the server lets role {facts.server.role} into database {facts.server.database}")
     words = facts.server.words
@@ -38,6 +38,17 @@ def _reachable(facts: Facts) -> Finding:
     if "password" in words and not settings.database.database_url.get_secret_value():
         return failure(words, facts.given.put("database_password", "", "the role's password"))
     return failure(f"the server cannot be reached: {words}", *facts.given.unset(name))
+
+
+def _embedded(facts: Facts) -> Finding:
+    """Judge the embedded database, which must answer while a validator runs."""
+    is_started = not isinstance(facts.folder, Trouble) and SUPERVISOR in facts.folder.holder
+    if not is_started or not isinstance(facts.server, Trouble):
+        return skipped("the embedded database is used")
+    return failure(
+        f"a validator runs, but its database does not answer: {facts.server.words}",
+        do("run `gaia runbook DatabaseFailures`, which looks for the cause"),
+    )
 
 
 def _version(facts: Facts) -> Finding:

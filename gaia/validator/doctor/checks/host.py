@@ -16,7 +16,9 @@ from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.database import DatabaseSettings
+    from gaia.validator.utils.settings.miners import MinersSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 _OTHER_PROCESSES_MIB = 700
@@ -69,7 +71,7 @@ def _user(facts: Facts) -> Finding:
 
 def _memory(facts: Facts) -> Finding:
     host, settings = seen(facts.host), seen(facts.settings)
-    workers = workers_of(settings, host.cpus)
+    workers = _workers_of(settings.pool, host.cpus)
     # A worker is replaced by one that starts before it ends.
     least = _OTHER_PROCESSES_MIB + (workers + 1) * settings.worker_soft_limit_mib
     if host.memory_mib >= least:
@@ -87,7 +89,7 @@ def _memory(facts: Facts) -> Finding:
 
 def _cores(facts: Facts) -> Finding:
     host, settings = seen(facts.host), seen(facts.settings)
-    workers = workers_of(settings, host.cpus)
+    workers = _workers_of(settings.pool, host.cpus)
     if workers > host.cpus:
         return warning(
             f"{workers} workers share {host.cpus} cores, and units may miss their deadlines",
@@ -98,7 +100,8 @@ def _cores(facts: Facts) -> Finding:
 
 def _open_files(facts: Facts) -> Finding:
     soft, hard = seen(facts.host).limits["NOFILE"]
-    needed = _files_needed(seen(facts.settings))
+    settings = seen(facts.settings)
+    needed = _files_needed(settings.miners, settings.database)
     if soft >= needed:
         return ok(f"a process may open {_shown(soft)} files")
     wanted = min(hard, _FILES_WANTED)
@@ -269,15 +272,15 @@ def _tracing(facts: Facts) -> Finding:
     return ok(f"other programs cannot read the validator's memory (ptrace_scope {scope})")
 
 
-def workers_of(settings: Settings, cpus: int) -> int:
+def _workers_of(pool: PoolSettings, cpus: int) -> int:
     """Return the number of compute workers that these settings start on this machine."""
-    if settings.compute_backend != "local":
+    if pool.compute_backend != "local":
         return 0
-    return settings.compute_workers or max(1, cpus - 1)
+    return pool.compute_workers or max(1, cpus - 1)
 
 
-def _files_needed(settings: Settings) -> int:
-    connections = settings.fetch_concurrency + settings.question_concurrency + settings.database_pool_size
+def _files_needed(miners: MinersSettings, database: DatabaseSettings) -> int:
+    connections = miners.fetch_concurrency + miners.question_concurrency + database.database_pool_size
     return max(_FILES_AT_LEAST, 2 * connections + 256)
 
 

@@ -20,8 +20,8 @@ from gaia.validator.utils.secrecy import without_secrets
 if TYPE_CHECKING:
     from websockets.sync.connection import Connection
 
-    from gaia.validator.utils.config import Settings
     from gaia.validator.utils.ipc_types import Metagraph
+    from gaia.validator.utils.settings.chain import ChainSettings
 
 _CONNECT_S = 5.0
 _ANSWER_S = 3.0
@@ -33,12 +33,12 @@ _CUTOFF_KEY = "0x658faa385070e074c85bf6b568cf0555c57fc7240b4e0c444a010d7fe83ec3e
 _WRONG_PROTOCOL = "WRONG_VERSION_NUMBER"
 
 
-def look_at_node(settings: Settings) -> Node | Trouble:
+def look_at_node(chain: ChainSettings) -> Node | Trouble:
     """Return what the node says of itself and of its newest block."""
-    endpoint = settings.chain_endpoint
+    endpoint = chain.chain_endpoint
     try:
         with connect(endpoint, open_timeout=_CONNECT_S, close_timeout=0.2, max_size=_LARGEST_BYTES) as node:
-            return _answers(_Calls(node), settings.netuid)
+            return _answers(_Calls(node), chain.netuid)
     except TimeoutError:
         return Trouble(f"{endpoint} does not answer")
     except (OSError, WebSocketException, ValueError, LookupError, TypeError) as error:
@@ -48,23 +48,23 @@ def look_at_node(settings: Settings) -> Node | Trouble:
         return Trouble(f"{endpoint} is not a node that answers ({said})")
 
 
-def look_at_subnet(settings: Settings) -> Metagraph | Trouble:
+def look_at_subnet(chain: ChainSettings) -> Metagraph | Trouble:
     """Return the metagraph, read as the signer does, with the hotkey of the settings as our own."""
     try:
-        return asyncio.run(_read_subnet(settings))
+        return asyncio.run(_read_subnet(chain))
     except GaiaError as error:
         return Trouble(str(error))
 
 
-async def _read_subnet(settings: Settings) -> Metagraph:
+async def _read_subnet(chain: ChainSettings) -> Metagraph:
     # Here, because the SDK takes a second to load, and other looks need not wait for it.
     from gaia.validator.core.chain.client import ChainClient
 
-    chain = await ChainClient.connect(settings.chain_endpoint, _CONNECT_S)
+    client = await ChainClient.connect(chain.chain_endpoint, _CONNECT_S)
     try:
-        return await chain.metagraph(settings.netuid, told_address(settings.chain))
+        return await client.metagraph(chain.netuid, told_address(chain))
     finally:
-        await chain.close()
+        await client.close()
 
 
 class _Calls:

@@ -17,21 +17,24 @@ from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.secrecy import without_secrets
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaia.validator.db.connection import Connection
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.database import DatabaseSettings
+    from gaia.validator.utils.settings.files import FilesSettings
 
 _CONNECT_S = 5.0
 _NO_LIMIT = -1
 
 
-def look_at_server(settings: Settings) -> Server | Trouble:
+def look_at_server(database: DatabaseSettings, files: FilesSettings) -> Server | Trouble:
     """Return the state of the configured server, or of the embedded one if it runs."""
-    return asyncio.run(_look(settings))
+    return asyncio.run(_look(database, files.data_dir))
 
 
-async def _look(settings: Settings) -> Server | Trouble:
-    dsn = settings.database.dsn(embedded_dsn(settings.data_dir))
-    timeout_s = min(settings.database_timeout_s, _CONNECT_S)
+async def _look(database: DatabaseSettings, data_dir: Path) -> Server | Trouble:
+    dsn = database.dsn(embedded_dsn(data_dir))
+    timeout_s = min(database.database_timeout_s, _CONNECT_S)
     try:
         connection = await asyncpg.connect(
             dsn,
@@ -42,13 +45,20 @@ async def _look(settings: Settings) -> Server | Trouble:
     except Exception as error:
         if not is_drivers(error) and not isinstance(error, ValueError):
             raise
-        if settings.database.is_embedded:
+        if database.is_embedded and _is_absent(error):
             return Trouble("the embedded database does not run; it starts with the validator")
         return Trouble(_said(error, timeout_s))
     try:
         return await _facts(connection)
+    except TimeoutError:
+        return Trouble(f"a statement had no answer in {timeout_s:g} s; another session may hold a lock")
     finally:
         connection.terminate()
+
+
+def _is_absent(error: Exception) -> bool:
+    """Return whether nothing listens there."""
+    return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
 async def _facts(connection: Connection) -> Server:

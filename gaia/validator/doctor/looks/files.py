@@ -23,8 +23,8 @@ from gaia.validator.utils.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gaia.validator.utils.config import Settings
     from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.settings.files import FilesSettings
 
 _MIB = 1024 * 1024
 _MOST_FILES = 20_000
@@ -33,9 +33,9 @@ _OLD_S = 86_400.0
 _PUBLIC = "pub.txt"
 
 
-def look_at_folder(settings: Settings) -> Folder:
+def look_at_folder(files: FilesSettings) -> Folder:
     """Return the state of the data folder, or of the folder in which it would be created."""
-    path = settings.data_dir.absolute()
+    path = files.data_dir.absolute()
     standing = next(folder for folder in (path, *path.parents) if folder.exists())
     holder = _holder(path / "lock")
     foreign, drafts, used = _survey(path)
@@ -60,9 +60,8 @@ def look_at_folder(settings: Settings) -> Folder:
     )
 
 
-def look_at_wallet(settings: Settings) -> Wallet:
+def look_at_wallet(chain: ChainSettings) -> Wallet:
     """Return the state of the hotkey's file; the key is loaded once, as the signer does."""
-    chain = settings.chain
     root = chain.wallet_path.expanduser()
     folder = root / chain.wallet_name / "hotkeys"
     coldkey = root / chain.wallet_name / "coldkey"

@@ -22,7 +22,7 @@ from gaia.validator.doctor.facts import Host, Port
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.observation import ObservationSettings
 
 LIMITS = ("NOFILE", "NPROC", "CORE", "FSIZE", "AS", "DATA")
 _MIB = 1024 * 1024
@@ -35,9 +35,8 @@ _TIME_ERROR = 5
 _TIMEX_BYTES = 512
 
 
-def look_at_host(settings: Settings) -> Host:
-    """Return what this machine offers; `settings` play no part."""
-    del settings
+def look_at_host() -> Host:
+    """Return what this machine offers."""
     swap = psutil.swap_memory()
     missing, other = _packages()
     return Host(
@@ -61,9 +60,9 @@ def look_at_host(settings: Settings) -> Host:
     )
 
 
-def look_at_port(settings: Settings) -> Port:
+def look_at_port(observation: ObservationSettings) -> Port:
     """Return whether the metrics can be served where the settings say, and who else is there."""
-    host, port = settings.metrics_host, settings.metrics_port
+    host, port = observation.metrics_host, observation.metrics_port
     try:
         require_free_port(host, port)
     except ConfigurationError as error:

@@ -22,7 +22,10 @@ from gaia.validator.utils.errors import TransientError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
+    from gaia.validator.utils.settings.schedule import ScheduleSettings
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 _LONGEST_S = 5.0
 _CYCLE = timedelta(hours=6)
@@ -33,37 +36,37 @@ _JOBS = "/retrieve/v1/jobs?limit=1"
 _LEAD_HOURS = 12
 
 
-def look_at_gfs(settings: Settings) -> Source:
+def look_at_gfs(sources: SourcesSettings, contract: ContractSettings, schedule: ScheduleSettings) -> Source:
     """Return whether the bucket has the index of a cycle that it must have by now, with the day-1 fields."""
 
     async def ask(transfer: Transfer) -> Source:
-        cycle = _published_cycle(settings)
+        cycle = _published_cycle(schedule)
         refusal = ""
         for layout in GFS_LAYOUTS:
-            path = layout.path_of(settings.grid_degrees, cycle, _LEAD_HOURS)
+            path = layout.path_of(contract.grid_degrees, cycle, _LEAD_HOURS)
             if path is None:
                 continue
-            url = f"{settings.gfs_url.rstrip('/')}/{path}.idx"
+            url = f"{sources.gfs_url.rstrip('/')}/{path}.idx"
             found, answer = await _ask(transfer, url, _INDEX_BYTES)
             if answer is None:
                 return found
             if answer.status == 200:
                 entries = parse_index(answer.content.decode(errors="replace"))
-                select(entries, cycle, _LEAD_HOURS, settings.day1_fields)
+                select(entries, cycle, _LEAD_HOURS, contract.day1_fields)
                 return found
             refusal = refusal or found.problem
-        return Source(url=settings.gfs_url, problem=refusal)
+        return Source(url=sources.gfs_url, problem=refusal)
 
-    return _asked("the GFS archive", ReferenceSource.GFS, settings.gfs_url, ask)
+    return _asked("the GFS archive", ReferenceSource.GFS, sources.gfs_url, ask)
 
 
-def look_at_cds(settings: Settings) -> Source:
+def look_at_cds(sources: SourcesSettings) -> Source:
     """Return whether the Climate Data Store accepts our key; no job is submitted."""
-    key = settings.cds_key.get_secret_value().strip()
+    key = sources.cds_key.get_secret_value().strip()
 
     async def ask(transfer: Transfer) -> Source:
         found, answer = await _ask(
-            transfer, settings.cds_url.rstrip("/") + _JOBS, _INDEX_BYTES, {"PRIVATE-TOKEN": key}
+            transfer, sources.cds_url.rstrip("/") + _JOBS, _INDEX_BYTES, {"PRIVATE-TOKEN": key}
         )
         if answer is None or answer.status == 200:
             return found
@@ -78,48 +81,46 @@ def look_at_cds(settings: Settings) -> Source:
             asked_at=found.asked_at,
         )
 
-    return _asked("the Climate Data Store", ReferenceSource.ERA5, settings.cds_url, ask)
+    return _asked("the Climate Data Store", ReferenceSource.ERA5, sources.cds_url, ask)
 
 
-def look_at_climatology(settings: Settings) -> Source:
+def look_at_climatology(sources: SourcesSettings, contract: ContractSettings) -> Source:
     """Return whether the store describes every scored field."""
 
     async def ask(transfer: Transfer) -> Source:
-        url = settings.climatology_url.rstrip("/") + "/.zmetadata"
+        url = sources.climatology_url.rstrip("/") + "/.zmetadata"
         found, answer = await _ask(transfer, url, _METADATA_BYTES)
         if answer is not None and answer.status == 200:
-            fields = [*settings.day1_fields, *settings.final_fields]
+            fields = [*contract.day1_fields, *contract.final_fields]
             needed_chunks(answer.content, datetime.now(UTC), fields)
         return found
 
-    return _asked("the climatology", ReferenceSource.CLIMATOLOGY, settings.climatology_url, ask)
+    return _asked("the climatology", ReferenceSource.CLIMATOLOGY, sources.climatology_url, ask)
 
 
-def look_at_scheduler(settings: Settings) -> str:
+def look_at_scheduler(pool: PoolSettings) -> str:
     """Return why the Dask scheduler does not answer; "" if it does, or none is used."""
-    if settings.compute_backend != "dask":
+    if pool.compute_backend != "dask":
         return ""
-    address = urlsplit(settings.dask_scheduler)
+    address = urlsplit(pool.dask_scheduler)
 
     async def dial() -> str:
         try:
             async with asyncio.timeout(_LONGEST_S):
                 _, writer = await asyncio.open_connection(address.hostname, address.port or 8786)
         except TimeoutError:
-            return f"{settings.dask_scheduler} does not answer"
+            return f"{pool.dask_scheduler} does not answer"
         except (OSError, ValueError) as error:
-            return (
-                f"{settings.dask_scheduler} cannot be reached ({getattr(error, 'strerror', None) or error})"
-            )
+            return f"{pool.dask_scheduler} cannot be reached ({getattr(error, 'strerror', None) or error})"
         writer.close()
         return ""
 
     return asyncio.run(dial())
 
 
-def _published_cycle(settings: Settings) -> datetime:
+def _published_cycle(schedule: ScheduleSettings) -> datetime:
     """Return the newest cycle that is published for certain."""
-    now = SimulatedClock(settings.clock_file).now() if settings.clock_file else datetime.now(UTC)
+    now = SimulatedClock(schedule.clock_file).now() if schedule.clock_file else datetime.now(UTC)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return epoch + (now - PUBLISHED_AFTER - _LATE - epoch) // _CYCLE * _CYCLE
 

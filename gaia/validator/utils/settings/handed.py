@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.database import DatabaseSettings
     from gaia.validator.utils.settings.files import FilesSettings
     from gaia.validator.utils.settings.miners import MinersSettings
     from gaia.validator.utils.settings.observation import ObservationSettings
@@ -37,3 +38,18 @@ class WeatherSettings:
     weights: WeightsSettings
     files: FilesSettings
     pool: PoolSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings:
+    """Sections for the command status and the pages, which tell what a validator does."""
+
+    chain: ChainSettings
+    weights: WeightsSettings
+    database: DatabaseSettings
+    files: FilesSettings
+    pool: PoolSettings
+    schedule: ScheduleSettings
+    contract: ContractSettings
+    sources: SourcesSettings
+    observation: ObservationSettings

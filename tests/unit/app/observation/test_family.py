@@ -88,6 +88,7 @@ def test_stop_is_given_as_the_reason() -> None:
     (_, check) = probes_without_engine(Family())[READY]
 
     assert check.reason == "no IO-Engine serves, because the validator stops"
+    assert "wait for its start" not in check.fix
 
 
 def test_exposition_has_each_family_with_every_role_from_the_first_moment() -> None:

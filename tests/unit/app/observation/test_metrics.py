@@ -71,6 +71,7 @@ NAMES = {
     "gaia_errors_total",
     "gaia_unforeseen_errors_total",
     "gaia_log_lines_total",
+    "gaia_notifications_total",
     "gaia_update_available",
 }
 

@@ -103,7 +103,7 @@ async def test_unit_of_a_worker_that_dies_goes_to_another_and_is_quarantined_in_
 
     assert result.failure == Failure(
         error_type="QuarantinedError",
-        message="test.echo killed 2 workers: attempt 1: signal 11 in 1.1; attempt 2: signal 11 in 2.1",
+        message="test.echo killed 2 workers: attempt 1: signal 11 in compute_worker 1.1; attempt 2: signal 11 in compute_worker 2.1",
     )
 
 

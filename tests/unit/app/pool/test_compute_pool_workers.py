@@ -154,7 +154,7 @@ async def test_worker_that_lives_but_never_connects_is_killed(tmp_path: Path) ->
 
 
 async def test_only_workers_without_a_unit_are_named_as_idle(meeting: Meeting) -> None:
-    workers = await meeting.join(0), await meeting.join(1)
+    workers = await meeting.join(seat=0), await meeting.join(seat=1)
     assert [await worker.hear_all() for worker in workers] == [Welcome(), Welcome()]
     names: list[WorkerId] = sorted(meeting.pool._connections)
     publish(Board(workers={name: 2**22 + at for at, name in enumerate(names)}), meeting.path.parent / "board")

@@ -23,6 +23,8 @@ SECRETS = {
     "GAIA_DATABASE_URL": "postgresql://someone:canary1@127.0.0.1/db",
     "GAIA_DATABASE_PASSWORD": "canary2",
     "CDSAPI_KEY": "canary3",
+    "GAIA_NOTIFY_URLS": "ntfy://canary4,json://user:canary5@127.0.0.1/hook",
+    "GAIA_NOTIFY_ALIVE_URL": "https://127.0.0.1/canary6",
 }
 
 
@@ -36,7 +38,7 @@ def a_running_validator(**overrides: Any) -> Settings:
     settings = load_settings(**overrides)
     make_private(run_directory(settings.data_dir))
     publish(Board(processes={"io_engine": os.getpid()}), board_path(settings.data_dir))
-    publish_settings(settings)
+    publish_settings(settings.data_dir, settings.describe())
     return settings
 
 

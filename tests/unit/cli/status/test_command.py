@@ -45,6 +45,20 @@ def test_validator_that_does_not_run_is_exit_code_2(
     assert "database    not read: the database cannot be reached" in said
 
 
+def test_folder_that_was_named_is_named_in_the_commands_that_help(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "two words"
+    cluster = state / "validator" / "postgres" / "cluster"
+    cluster.mkdir(parents=True)
+    (cluster / "PG_VERSION").write_text("0\n")
+
+    assert main(["status", "--json", "--state", str(state)]) == 2
+
+    (trouble, *_) = json.loads(capsys.readouterr().out)["troubles"]
+    assert trouble["remedy"] == f"gaia runbook ValidatorProcessDown --state '{state}'"
+
+
 def test_object_has_the_members_that_the_reference_page_explains(
     stopped: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

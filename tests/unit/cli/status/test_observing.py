@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +26,7 @@ from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.app.observation.pages.outside import holder_of, processes_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.clock import RealClock, SimulatedClock
-from gaia.validator.core.status.facts import Facts
+from gaia.validator.core.status.facts import Facts, Processes
 from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import WorkerId
@@ -66,7 +68,7 @@ def held(data_dir: Path) -> Iterator[int]:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process.pid
-        process.terminate()
+        process.kill()
 
 
 def settings_of(data_dir: Path, **changes: Any) -> Settings:
@@ -79,6 +81,10 @@ def settings_of(data_dir: Path, **changes: Any) -> Settings:
         "database_timeout_s": 0.2,
     }
     return Settings(**values | changes)
+
+
+def _processes(settings: Settings) -> Processes:
+    return processes_of(settings.pool, settings.database, settings.data_dir)
 
 
 def seen(settings: Settings) -> Facts:
@@ -104,7 +110,7 @@ def test_processes_on_the_board_are_counted_if_they_live(data_dir: Path, held: i
     )
     rendezvous.publish(board, rendezvous.board_path(data_dir))
 
-    found = processes_of(settings_of(data_dir), data_dir)
+    found = _processes(settings_of(data_dir))
 
     assert found.is_running
     assert found.is_published
@@ -118,18 +124,45 @@ def test_embedded_database_is_expected_and_workers_of_a_cluster_are_not(data_dir
     embedded = settings_of(data_dir, database_url="")
     cluster = settings_of(data_dir, compute_backend="dask", dask_scheduler="tcp://host:1", sandbox="off")
 
-    assert processes_of(embedded, data_dir).expected["postgres"] == 1
-    assert "compute_worker" not in processes_of(cluster, data_dir).expected
+    assert _processes(embedded).expected["postgres"] == 1
+    assert "compute_worker" not in _processes(cluster).expected
+
+
+def test_process_that_a_signal_stopped_is_seen_until_it_goes_on(data_dir: Path, held: int) -> None:
+    rendezvous.publish(Board(processes={"io_engine": held}), rendezvous.board_path(data_dir))
+    settings = settings_of(data_dir)
+    assert _processes(settings).stopped == {}
+
+    os.kill(held, signal.SIGSTOP)
+    os.waitpid(held, os.WUNTRACED)  # until it has stopped
+    assert _processes(settings).stopped == {held: "io_engine"}
+
+    os.kill(held, signal.SIGCONT)
+    os.waitpid(held, os.WCONTINUED)
+    assert _processes(settings).stopped == {}
+
+
+def test_open_files_are_counted_against_the_limit_of_their_process(data_dir: Path, held: int) -> None:
+    rendezvous.publish(
+        Board(processes={"io_engine": held, "chain_signer": NOBODY}), rendezvous.board_path(data_dir)
+    )
+    resource.prlimit(held, resource.RLIMIT_NOFILE, (64, 64))
+
+    (files,) = _processes(settings_of(data_dir)).files
+
+    assert (files.role, files.limit) == ("io_engine", 64)
+    # The three standard streams, and the lock.
+    assert 4 <= files.used < 64
 
 
 def test_silence_is_the_time_since_the_last_heartbeat_of_the_process_on_the_board(data_dir: Path) -> None:
     rendezvous.publish(Board(processes={"io_engine": os.getpid()}), rendezvous.board_path(data_dir))
-    assert processes_of(settings_of(data_dir), data_dir).silent_s == {}
+    assert _processes(settings_of(data_dir)).silent_s == {}
 
     heart = Heart(rendezvous.heartbeat_path(data_dir))
     heart.beat()
     beaten_at = time.monotonic()
-    silent_s = processes_of(settings_of(data_dir), data_dir).silent_s["io_engine"]
+    silent_s = _processes(settings_of(data_dir)).silent_s["io_engine"]
     heart.close()
 
     assert 0.0 <= silent_s <= time.monotonic() - beaten_at + 1.0

@@ -10,7 +10,7 @@ import pytest
 
 from gaia.cli.runbooks.samples import scrape
 from gaia.cli.status.scrape import jobs_at, metrics_url, text_at
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.settings.observation import ObservationSettings
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def stranger() -> Iterator[int]:
     ],
 )
 def test_metrics_are_asked_where_they_are_served(host: str, port: int, url: str) -> None:
-    assert metrics_url(Settings(metrics_host=host, metrics_port=port)) == url
+    assert metrics_url(ObservationSettings(metrics_host=host, metrics_port=port)) == url
 
 
 def test_server_of_another_protocol_is_no_endpoint_and_no_crash(stranger: int) -> None:

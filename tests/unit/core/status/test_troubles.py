@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, Processes, Work
+from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, OpenFiles, Processes, Work
 from gaia.validator.core.status.troubles import STALE_BLOCKS, Health, health_of, troubles_of
 from gaia.validator.db.rows import AwaitedRow, IncidentRow, VectorInDoubt, VectorSummary
 from gaia.validator.db.states import RunState, VectorState
@@ -22,6 +22,7 @@ from tests.support.status_facts import (
 )
 
 WELL, DEGRADED, STUCK = Health
+HEARTS = {"io_engine", "chain_signer"}
 DUE_AT = 4900 + 250
 """Block at which the weights of `a_chain` are due."""
 
@@ -251,6 +252,29 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             *(DEGRADED, "TaskOverdue", "job tick is overdue, last done 2026-03-26 12:00Z"),
             id="an overdue job",
         ),
+        *(
+            pytest.param(
+                of(some_processes(stopped={7: role}, silent_s={role: 999.0} if role in HEARTS else {})),
+                *(health, name, f"{role} (pid 7) is stopped"),
+                id=f"stopped {role}",
+            )
+            for role, health, name in (
+                ("io_engine", STUCK, "CriticalEventLoopLag"),
+                ("chain_signer", STUCK, "SubstrateConnectionLost"),
+                ("postgres", STUCK, "DatabaseFailures"),
+                ("compute_worker", DEGRADED, "PoolSeatsMissing"),
+            )
+        ),
+        pytest.param(
+            of(some_processes(files=[OpenFiles(role="io_engine", used=81, limit=100)])),
+            *(DEGRADED, "OpenFilesHigh", "io_engine has 81 files open"),
+            id="81 of 100 files",
+        ),
+        pytest.param(
+            doing(some_work(newest_run=a_run(forecasts=12, rejected=12))),
+            *(DEGRADED, "VerificationFailures", "all 12 forecasts"),
+            id="all forecasts rejected",
+        ),
         pytest.param(
             some_facts(disk=Disk(free=19, size=100, required=1)),
             *(DEGRADED, "DiskSpaceLow", "19%"),
@@ -303,6 +327,32 @@ def test_age_in_a_rehearsal_is_in_blocks_alone() -> None:
     (trouble,) = troubles_of(some_facts(is_simulated=True, chain=a_chain(block=DUE_AT + 60)))
 
     assert trouble.problem == "our weights are 60 blocks late"
+
+
+@pytest.mark.parametrize("silent_s", [0.0, 15.0, 999.0])
+def test_silence_of_a_stopped_engine_is_no_trouble_of_its_own(silent_s: float) -> None:
+    stopped = some_processes(stopped={7: "io_engine"}, silent_s={"io_engine": silent_s})
+
+    assert len(troubles_of(some_facts(processes=stopped))) == 1
+
+
+def test_stopped_workers_and_missing_ones_are_told_apart() -> None:
+    there = some_processes()
+    living = {**there.living, "compute_worker": there.living["compute_worker"] - 1}
+    stopped = dict.fromkeys([7, 8], "compute_worker")
+
+    found = troubles_of(some_facts(processes=some_processes(living=living, stopped=stopped)))
+
+    assert len({trouble.key for trouble in found}) == len(found) == 3
+
+
+def test_some_rejected_forecasts_and_some_open_files_are_no_trouble() -> None:
+    facts = some_facts(
+        processes=some_processes(files=[OpenFiles(role="io_engine", used=80, limit=100)]),
+        work=some_work(newest_run=a_run(forecasts=12, rejected=11)),
+    )
+
+    assert troubles_of(facts) == []
 
 
 def test_exit_code_is_the_number_of_the_health() -> None:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, next_opening
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.core.clock import SimulatedClock
-from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, Limits, Processes, Work
-from gaia.validator.utils.config import Settings
+from gaia.validator.core.status.facts import (
+    Chain,
+    Death,
+    Disk,
+    Facts,
+    Job,
+    Limits,
+    OpenFiles,
+    Processes,
+    Work,
+)
+from gaia.validator.utils.settings.handed import StatusSettings
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.database import DatabaseSettings
+    from gaia.validator.utils.settings.pool import PoolSettings
 
 _LOCKS = Path("/proc/locks")
 _MIB = 2**20
@@ -25,7 +42,7 @@ _MIB = 2**20
 class Look:
     """What was seen of a validator at one moment."""
 
-    settings: Settings
+    settings: StatusSettings
     data_dir: Path
     note: EngineNote | None
     machine_time: datetime
@@ -48,31 +65,31 @@ class Look:
         return Facts(
             machine_time=self.machine_time,
             now=self.now,
-            is_simulated=settings.clock_file is not None,
+            is_simulated=settings.schedule.clock_file is not None,
             data_dir=str(self.data_dir),
-            rule_set=settings.rule_set,
+            rule_set=settings.weights.rule_set,
             limits=self._limits(),
             processes=self.processes,
-            chain=None if note is None else chain_of(note, settings.weights_interval_blocks),
+            chain=None if note is None else chain_of(note, settings.weights.weights_interval_blocks),
             work=work,
             database_error=database_error,
             jobs=jobs,
             metrics_error=metrics_error,
-            disk=_disk(self.data_dir, settings.data_min_free_mib),
+            disk=_disk(self.data_dir, settings.files.data_min_free_mib),
         )
 
     def _limits(self) -> Limits:
-        settings = self.settings
+        pool, chain = self.settings.pool, self.settings.chain
         return Limits(
-            engine_silence_s=settings.engine_silence_s,
-            signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
-            metagraph_s=3 * settings.metagraph_interval_s + settings.chain_timeout_s,
-            is_dry_run=settings.dry_run,
+            engine_silence_s=pool.engine_silence_s,
+            signer_silence_s=pool.engine_silence_s + chain.chain_timeout_s,
+            metagraph_s=3 * chain.metagraph_interval_s + chain.chain_timeout_s,
+            is_dry_run=chain.dry_run,
             opens_runs=next_opening(self.now - timedelta(days=1), (), self.cadence) is not None,
         )
 
 
-def look_at(settings: Settings, data_dir: Path) -> Look:
+def look_at(settings: StatusSettings, data_dir: Path) -> Look:
     """Return what is seen of the validator with these settings."""
     note, machine_time = read_engine_note(data_dir), datetime.now(UTC)
     return Look(
@@ -80,18 +97,18 @@ def look_at(settings: Settings, data_dir: Path) -> Look:
         data_dir=data_dir,
         note=note,
         machine_time=machine_time,
-        now=_validator_time(settings, note, machine_time),
-        processes=processes_of(settings, data_dir),
+        now=_validator_time(settings.schedule.clock_file, note, machine_time),
+        processes=processes_of(settings.pool, settings.database, data_dir),
     )
 
 
-def processes_of(settings: Settings, data_dir: Path) -> Processes:
+def processes_of(pool: PoolSettings, database: DatabaseSettings, data_dir: Path) -> Processes:
     """Return which processes of the validator of `data_dir` live, and which should."""
     board = rendezvous.read_board(rendezvous.board_path(data_dir))
     pids = {role: [pid] for role, pid in board.processes.items()}
     pids["compute_worker"] = list(board.workers.values())
-    expected = {"chain_signer": 1, "io_engine": 1, "compute_worker": settings.pool.seats}
-    if settings.database.is_embedded:
+    expected = {"chain_signer": 1, "io_engine": 1, "compute_worker": pool.seats}
+    if database.is_embedded:
         expected["postgres"] = 1
     now = time.monotonic()
     hearts = {
@@ -113,7 +130,21 @@ def processes_of(settings: Settings, data_dir: Path) -> Processes:
         deaths=[
             Death(at=datetime.fromtimestamp(death.at, UTC), cause=death.sentence) for death in board.deaths
         ],
+        stopped={pid: role for role, those in pids.items() for pid in those if _is_stopped(pid)},
+        files=list(_open_files(pids)),
     )
+
+
+def _open_files(pids: Mapping[str, Sequence[int]]) -> Iterator[OpenFiles]:
+    """Yield the open files of each process that lives and may be looked at."""
+    for role, those in pids.items():
+        for pid in those:
+            try:
+                used = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - only their number counts
+                limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+            except OSError:
+                continue  # it ended meanwhile, or belongs to another user
+            yield OpenFiles(role=role, used=used, limit=limit)
 
 
 def holder_of(data_dir: Path) -> int | None:
@@ -156,11 +187,21 @@ def _lives(pid: int) -> bool:
     return Path("/proc", str(pid)).exists()
 
 
-def _validator_time(settings: Settings, note: EngineNote | None, machine_time: datetime) -> datetime:
-    if settings.clock_file is None:
+def _is_stopped(pid: int) -> bool:
+    """Return whether a signal or a debugger has stopped a process."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_text(errors="replace")
+    except OSError:
+        return False  # it ended meanwhile
+    # The name in parentheses may contain blanks and parentheses of its own.
+    return stat.rpartition(")")[2].split()[0] in "Tt"
+
+
+def _validator_time(clock_file: Path | None, note: EngineNote | None, machine_time: datetime) -> datetime:
+    if clock_file is None:
         return machine_time
     try:
-        return SimulatedClock(settings.clock_file).now()
+        return SimulatedClock(clock_file).now()
     except (OSError, ValueError):
         return machine_time if note is None else note.now  # the folder was moved
 

@@ -28,7 +28,7 @@ from gaia.validator.utils.errors import ConfigurationError, GaiaError
 if TYPE_CHECKING:
     from gaia.validator.core.site.model import Site
     from gaia.validator.core.status.facts import Work
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.handed import StatusSettings
 
 REFRESH_S: Final = 60.0
 """Seconds for which a reading is shown before the next request starts another."""
@@ -56,10 +56,10 @@ class StatusPages:
     Parameters
     ----------
     settings
-        Returns the settings in force.
+        Returns the sections in force.
     """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], StatusSettings]) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
@@ -94,8 +94,8 @@ class StatusPages:
         except Exception:  # noqa: BLE001 - the pages stay as they are, and the next request tries again
             _log.exception("status_pages_failed")
 
-    def _site(self, settings: Settings) -> Site:
-        look = look_at(settings, settings.data_dir)
+    def _site(self, settings: StatusSettings) -> Site:
+        look = look_at(settings, settings.files.data_dir)
         work, error = None, ""
         try:
             work, self._stored = asyncio.run(_database(settings, look))
@@ -105,20 +105,22 @@ class StatusPages:
             error = str(failure)
         facts = look.facts(work, error, JOBS.facts(), "")
         window = timedelta(days=settings.weights.weights_window_days)
-        return site_of(facts, self._stored, window, for_operator=_is_loopback(settings.metrics_host))
+        return site_of(
+            facts, self._stored, window, for_operator=_is_loopback(settings.observation.metrics_host)
+        )
 
 
-async def _database(settings: Settings, look: Look) -> tuple[Work, Published]:
+async def _database(settings: StatusSettings, look: Look) -> tuple[Work, Published]:
     """Return what the database holds, from one snapshot."""
     database = await Database.connect(
-        settings.database.dsn(embedded_dsn(settings.data_dir)),
-        timeout_s=min(_PATIENCE_S, settings.database_timeout_s),
+        settings.database.dsn(embedded_dsn(settings.files.data_dir)),
+        timeout_s=min(_PATIENCE_S, settings.database.database_timeout_s),
         pool_size=1,
     )
     try:
         async with database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            work = await read_work(connection, settings, look.cadence, look.now)
+            work = await read_work(connection, settings.sources, settings.contract, look.cadence, look.now)
             return work, await read_published(connection)
     finally:
         await database.close()

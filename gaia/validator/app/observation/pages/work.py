@@ -15,10 +15,17 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.history import RunSummary
     from gaia.validator.db.rows import AwaitedRow
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.contract import ContractSettings
+    from gaia.validator.utils.settings.sources import SourcesSettings
 
 
-async def read_work(connection: Connection, settings: Settings, cadence: Cadence, now: datetime) -> Work:
+async def read_work(
+    connection: Connection,
+    sources: SourcesSettings,
+    contract: ContractSettings,
+    cadence: Cadence,
+    now: datetime,
+) -> Work:
     """Return runs, scores and weights, and what happens after `now`."""
     runs = await history.run_summaries(connection)
     open_runs = [run for run in runs if run.is_open]
@@ -29,7 +36,7 @@ async def read_work(connection: Connection, settings: Settings, cadence: Cadence
     moments = [
         (next_opening(now, recorded, cadence), "the next run opens"),
         (attention, "the next step of a forecast"),
-        *_truths(settings, open_runs, archives, now),
+        *_truths(sources, contract.final_lead_hours, open_runs, archives, now),
     ]
     return Work(
         runs=len(runs),
@@ -52,16 +59,15 @@ async def read_work(connection: Connection, settings: Settings, cadence: Cadence
 
 
 def _truths(
-    settings: Settings, open_runs: list[RunSummary], archives: list[AwaitedRow], now: datetime
+    sources: SourcesSettings,
+    lead_hours: list[int],
+    open_runs: list[RunSummary],
+    archives: list[AwaitedRow],
+    now: datetime,
 ) -> list[tuple[datetime | None, str]]:
     """Return when archives are asked again, and when ERA5 for the next lead of an open run is published."""
-    sources = settings.sources
     delay = timedelta(days=sources.era5_delay_days, hours=sources.era5_buffer_hours)
-    published = [
-        run.init_time + timedelta(hours=lead) + delay
-        for run in open_runs
-        for lead in settings.contract.final_lead_hours
-    ]
+    published = [run.init_time + timedelta(hours=lead) + delay for run in open_runs for lead in lead_hours]
     coming = min((moment for moment in published if moment > now), default=None)
     return [
         *((row.retry_at, f"{row.source} is asked again") for row in archives),

@@ -1,0 +1,81 @@
+"""Gathers the facts about the validator from within its IO-Engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gaia.validator.app.observation.pages.outside import Look, look_at
+from gaia.validator.app.observation.pages.work import read_work
+from gaia.validator.core.status.facts import Facts, Job, Work
+from gaia.validator.utils.errors import GaiaError
+
+if TYPE_CHECKING:
+    from gaia.validator.app.observation.jobs import Statuses
+    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.utils.settings.handed import StatusSettings
+
+PATIENCE_S = 5.0
+"""Seconds that the database may take to answer before it counts as away."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_START_FIELD = 19
+"""Place of the start time in /proc/PID/stat, counted from the field behind the name."""
+
+
+class Insight:
+    """Looks at the validator as `gaia status` does, but asks its own database pool and its own jobs.
+
+    Parameters
+    ----------
+    settings
+        Returns the settings in force.
+    registers
+        Return the status of every recurring job.
+    """
+
+    def __init__(
+        self, settings: Callable[[], StatusSettings], database: Database, registers: Sequence[Statuses]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._registers = registers
+
+    async def facts(self) -> Facts:
+        """Return what is known now; a database that does not answer is a fact, not an error."""
+        settings = self._settings()
+        look = await asyncio.to_thread(look_at, settings, settings.files.data_dir.resolve())
+        work, database_error = await self._work(look)
+        return look.facts(work, database_error, self._jobs(), "")
+
+    async def _work(self, look: Look) -> tuple[Work | None, str]:
+        async def read(connection: Connection) -> Work:
+            sources, contract = look.settings.sources, look.settings.contract
+            return await read_work(connection, sources, contract, look.cadence, look.now)
+
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._database.run(read), ""
+        except TimeoutError:
+            return None, f"no answer in {PATIENCE_S:g} s"
+        except GaiaError as error:
+            return None, str(error)
+
+    def _jobs(self) -> list[Job]:
+        return [
+            Job(
+                name=status.job,
+                last_success_at=datetime.fromtimestamp(status.last_success_at, UTC),
+                is_overdue=status.is_overdue,
+            )
+            for statuses in self._registers
+            for status in statuses()
+        ]
+
+
+def life_of(pid: int) -> str:
+    """Return what tells the process `pid` apart from all that have had or will have its number on this machine."""
+    fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    return f"{_BOOT.read_text().strip()}/{pid}/{fields[_START_FIELD]}"

@@ -93,10 +93,9 @@ STAGES: Final = (
     Stage(
         name="restless",
         options=Options(miners=4, days=1, seed=3),
-        # Ticks and readings of the chain without a pause, beside which the endpoint is asked without a pause.
-        settings={"tick_interval_s": 0.001, "metagraph_interval_s": 0.02},
+        settings={"supervisor_poll_s": 0.0001},
         ready=_engine_is_up,
-        faults=(processes.BUSY_ENDPOINT,),
+        faults=(processes.RESTLESS_SUPERVISOR,),
     ),
     Stage(
         name="short_deadline",

@@ -256,7 +256,8 @@ async def test_data_folder_of_another_validator(operator: Operator, silent_port:
     database = {"GAIA_DATABASE_URL": f"postgresql://me@127.0.0.1:{silent_port}/db"}
     first = await operator.start(**patient, **database, GAIA_DATABASE_TIMEOUT_S="60")
     assert first.stdout is not None
-    assert b"supervisor_started" in await first.stdout.readline()
+    while b"supervisor_started" not in (line := await first.stdout.readline()):
+        assert line, "it ended"
 
     second = await operator.start()
     output, _ = await second.communicate()

@@ -63,9 +63,6 @@ class Machine:
             "GAIA_CLIMATOLOGY_URL": f"{self.world.sources}/climatology.zarr",
             "GAIA_METRICS_PORT": str(free_port()),
             "GAIA_COMPUTE_WORKERS": "1",
-            # So little that it fits on any disk.
-            "GAIA_FINAL_FIELDS": "2t,msl",
-            "GAIA_FINAL_LEAD_HOURS": "24",
         }
         self.known = {
             "GAIA_CDS_KEY": KEY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ import psutil
 _MOST = 6
 """Half of the deaths in a row at which the Supervisor halts."""
 _STARTS_WITHIN_S = 0.5
+_STABLE_AFTER_S = 5.0
 
 
 class Newborns:
@@ -30,13 +32,22 @@ class Newborns:
         if pid is None:
             return
         seat = self._seats.pop(pid)
-        self._in_a_row[seat] = self._in_a_row[seat] + 1 if _is_starting(pid) else 0
+        if _is_starting(pid):
+            self._in_a_row[seat] += 1
+        elif _age_s(pid) > _STABLE_AFTER_S:
+            # What dies in between of its unit does not interrupt the row.
+            self._in_a_row[seat] = 0
 
 
 def _is_starting(pid: int) -> bool:
     """Return whether a process is younger than a start takes at the present load."""
     crowd = max(1.0, os.getloadavg()[0])
+    return _age_s(pid) < _STARTS_WITHIN_S * crowd
+
+
+def _age_s(pid: int) -> float:
+    """Return the age of a process; infinite if it has ended."""
     try:
-        return time.time() - psutil.Process(pid).create_time() < _STARTS_WITHIN_S * crowd
+        return time.time() - psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
-        return False
+        return math.inf

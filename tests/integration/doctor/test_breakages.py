@@ -295,6 +295,8 @@ def test_doctor_names_the_breakage_and_is_content_after_its_own_fix(
         pytest.skip("only root can give files to others")
     before = psutil.Process().children(recursive=True)
     healthy = _healthy(machine)
+    if breakage.check == "data-growth" and healthy["data-growth"]["result"] == "warning":
+        pytest.skip("the disk of this machine is too small for a validator, as doctor says")
     assert healthy[breakage.check]["result"] in ("ok", "skipped")
 
     breakage.happens(machine)

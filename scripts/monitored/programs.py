@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -97,3 +99,17 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(url)).is_success
     except httpx.HTTPError:
         return False
+
+
+@contextmanager
+def disk(folder: Path, size_mib: int) -> Iterator[Path]:
+    """Yield `folder`, on a file system of its own if it has a size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not size_mib:
+        yield folder
+        return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import psutil
 
 from gaia.cli.runbooks.samples import Samples, scrape
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 ENGINE, SIGNER, WORKER, POSTGRES = "io_engine", "chain_signer", "compute_worker", "postgres"
+SUPERVISOR = "supervisor"
 _RECENT_S = 3600.0
 _CPU_LOOK_S = 1.0
 _CLOCK_SLACK_S = 1.0
@@ -109,8 +111,14 @@ class Facts:
         return [death for death in reversed(self.board.deaths) if time.time() - death.at < _RECENT_S]
 
     def memory(self) -> dict[str, int]:
-        """Return name of a process -> resident bytes with those of its children, largest first."""
-        sizes = {name: _resident(self.processes[pid]) for pid, name in self.roles().items()}
+        """Return name of a process -> resident bytes with those of its children, largest first.
+
+        The Supervisor counts alone, because all others are its children.
+        """
+        sizes = {
+            name: _resident(self.processes[pid], is_alone=name == SUPERVISOR)
+            for pid, name in self.roles().items()
+        }
         return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
     def total(self, name: str, **labels: str) -> float:
@@ -133,8 +141,9 @@ def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error
     """
     answer: Samples | str = scrape(endpoint) if endpoint else ""
     board_file = board_path(source.data_dir)
-    board = read_board(board_file)
-    processes = _living(board, board_file)
+    published = read_board(board_file)
+    children = _living(published, board_file)
+    board, processes = _with_parent(published, children)
     cpu = _cores(processes)
     blocked, error = (None, database_error) if database_error else _read(source, sessions.blocked)
     rows, rows_error = (None, "") if error else _read(source, _rows)
@@ -189,6 +198,18 @@ def _living(board: Board, board_file: Path) -> dict[int, psutil.Process]:
     return found
 
 
+def _with_parent(
+    board: Board, children: Mapping[int, psutil.Process]
+) -> tuple[Board, dict[int, psutil.Process]]:
+    """Add the Supervisor, which publishes the board and is not on it: the parent of its children."""
+    for pid in (pid for role, pid in board.processes.items() if role in (ENGINE, SIGNER)):
+        with suppress(psutil.Error):
+            if pid in children and (parent := children[pid].parent()) is not None:
+                named = {**board.processes, SUPERVISOR: parent.pid}
+                return msgspec.structs.replace(board, processes=named), {**children, parent.pid: parent}
+    return board, dict(children)
+
+
 def _cores(processes: Mapping[int, psutil.Process]) -> dict[int, float]:
     before = {pid: _cpu_seconds(process) for pid, process in processes.items()}
     began = time.monotonic()
@@ -206,10 +227,10 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _resident(process: psutil.Process) -> int:
+def _resident(process: psutil.Process, *, is_alone: bool) -> int:
     total = 0
     with suppress(psutil.Error):
-        for each in (process, *process.children(recursive=True)):
+        for each in (process, *([] if is_alone else process.children(recursive=True))):
             with suppress(psutil.Error):
                 total += each.memory_info().rss
     return total

@@ -180,7 +180,13 @@ RUNBOOKS: Final = (
             alert=alert,
             meaning=f"The IO-Engine, its standby, the chain signer or the Supervisor uses {share} of a core.",
             impact="Its loop comes late: answers of miners and heartbeats wait.",
-            branches=(shared.STOPPED, shared.ENGINE_BUSY, shared.SIGNER_BUSY, shared.HOST_BUSY),
+            branches=(
+                shared.STOPPED,
+                shared.ENGINE_BUSY,
+                shared.SIGNER_BUSY,
+                shared.SUPERVISOR_BUSY,
+                shared.HOST_BUSY,
+            ),
         )
         for alert, share in (("HighCPUUsage", "80 %"), ("CriticalCPUUsage", "95 %"))
     ),

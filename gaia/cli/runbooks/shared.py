@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from gaia.cli.runbooks.branch import Branch
-from gaia.cli.runbooks.facts import ENGINE, POSTGRES, SIGNER, WORKER
+from gaia.cli.runbooks.facts import ENGINE, POSTGRES, SIGNER, SUPERVISOR, WORKER
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
@@ -229,6 +229,11 @@ SIGNER_BUSY = Branch(
     sentence="The chain signer uses a whole core.",
     remedy="Restart the validator. If it happens again, report it with the file that `gaia debug bundle` writes.",
     look=lambda facts: _busy(facts, SIGNER),
+)
+SUPERVISOR_BUSY = Branch(
+    sentence="The Supervisor uses a whole core.",
+    remedy="Raise `GAIA_SUPERVISOR_POLL_S`, and restart: so often it weighs all processes.",
+    look=lambda facts: _busy(facts, SUPERVISOR),
 )
 HOST_BUSY = Branch(
     sentence="The machine has too much to do.",

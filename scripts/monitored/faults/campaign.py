@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from gaia.localnet.children import ChildFailed
 from monitored.alertmanager import Alertmanager, Webhook
 from monitored.faults.scene import ChosenSubnet, Fault, Scene, Stage, Stuck
 from monitored.faults.table import ALWAYS, FASTER, NOT_INJECTED, SPEED, STAGES
-from monitored.programs import ROOT, free_port
+from monitored.programs import ROOT, disk, free_port
 from monitored.prometheus import Prometheus
 
 _CALM_S = 90.0
@@ -42,7 +41,7 @@ async def check(folder: Path, *, names: Sequence[str], patience: float) -> dict[
         print(f"{stage.name} ...", file=sys.stderr, flush=True)
         chosen = replace(stage, faults=faults)
         try:
-            with _disk(folder / stage.name, stage.tmpfs_mib) as place:
+            with disk(folder / stage.name, stage.tmpfs_mib) as place:
                 violations += await _play(chosen, place, folder / f"{stage.name}-prometheus", patience, seen)
         except (Stuck, ChildFailed, OSError, httpx.HTTPError) as error:
             violations.append(f"{stage.name} did not come to its end: {type(error).__name__}: {error}")
@@ -179,17 +178,3 @@ async def _scene(stage: Stage, place: Path, folder: Path, patience: float) -> As
         ):
             await subnet.start()
             yield Scene(subnet=subnet, prometheus=prometheus, webhook=webhook, patience=patience)
-
-
-@contextmanager
-def _disk(folder: Path, size_mib: int) -> Iterator[Path]:
-    """Yield `folder`, on a file system of its own if it has a size."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not size_mib:
-        yield folder
-        return
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -32,19 +31,6 @@ _ASLEEP_S = 63.0
 _AWAKE_S = 0.2
 _SESSIONS = 6
 _LETTERS = 950_000_000
-_HAMMERS = 4
-_HAMMER = """
-import socket, sys
-host, port = "127.0.0.1", int(sys.argv[1])
-while True:
-    try:
-        with socket.create_connection((host, port), timeout=5) as one:
-            one.sendall(b"GET /metrics HTTP/1.0\\r\\n\\r\\n")
-            while one.recv(65536):
-                pass
-    except OSError:
-        pass
-"""
 
 
 @asynccontextmanager
@@ -78,22 +64,17 @@ async def killed_signer(scene: Ground) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def busy_endpoint(scene: Scene) -> AsyncIterator[None]:
-    """Ask for the metrics without a pause, from several processes."""
-    assert scene.subnet.settings is not None
-    command = [sys.executable, "-c", _HAMMER, str(scene.subnet.settings.metrics_port)]
+async def restless_supervisor(scene: Scene) -> AsyncIterator[None]:
+    """Let the Supervisor, which a setting lets weigh all processes without a pause, have a core for itself."""
+
+    async def is_up() -> bool:
+        return bool(scene.pids(ENGINE))
+
+    await scene.until(is_up, 60.0, "a first IO-Engine")
+    (engine,) = scene.pids(ENGINE)
     # Other programs of the machine would else take from its core what the fault needs.
-    for pid in scene.pids(ENGINE):
-        os.setpriority(os.PRIO_PROCESS, pid, -20)
-    hammers = [await asyncio.create_subprocess_exec(*command) for _ in range(_HAMMERS)]
-    try:
-        yield
-    finally:
-        for hammer in hammers:
-            hammer.kill()
-            await hammer.wait()
-        for pid in scene.pids(ENGINE):
-            os.setpriority(os.PRIO_PROCESS, pid, 0)
+    os.setpriority(os.PRIO_PROCESS, psutil.Process(engine).ppid(), -20)
+    yield
 
 
 @asynccontextmanager
@@ -220,13 +201,6 @@ FAULTS = (
         branches=[runbooks.SIGNAL_DEATHS],
     ),
     Fault(
-        name="busy_endpoint",
-        alerts=("HighCPUUsage", "CriticalCPUUsage"),
-        cause=busy_endpoint,
-        branches=[shared.ENGINE_BUSY],
-        seconds=90,
-    ),
-    Fault(
         name="choppy_engine",
         alerts=("EventLoopLag", "CriticalEventLoopLag"),
         cause=choppy_engine,
@@ -255,4 +229,12 @@ SLOW_WORKER = Fault(
     cause=slow_worker,
     branches=[shared.FROZEN],
     seconds=480,
+)
+RESTLESS_SUPERVISOR = Fault(
+    name="restless_supervisor",
+    alerts=("HighCPUUsage", "CriticalCPUUsage"),
+    cause=restless_supervisor,
+    branches=[shared.SUPERVISOR_BUSY],
+    seconds=120,
+    is_standing=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -10,9 +11,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from gaia.cli.runbooks import host, shared, weather
-from gaia.localnet.options import data_dir
+from gaia.localnet.options import clock_file, data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
-from monitored.faults.scene import Fault, Ground, Scene, send, suspended
+from gaia.validator.core.clock import SimulatedClock
+from monitored.faults.scene import Fault, Ground, Scene, send
 
 _LOCK_ALL = """
 DO $$ DECLARE place text; BEGIN
@@ -78,13 +80,24 @@ async def renamed_table(scene: Ground) -> AsyncIterator[None]:
 @asynccontextmanager
 async def silent_miners(scene: Scene) -> AsyncIterator[None]:
     """Stop all miners with SIGSTOP once most have accepted, so that every poll times out."""
-    with scene.clock.held("faults"):
+    options = scene.subnet.options
+    opening = options.clock_start + timedelta(minutes=1)
+    # The calendar stands still from the opening of the run on, so no miner can be ready before it is stopped.
+    with SimulatedClock.create(clock_file(scene.subnet.state_dir), opening, options.clock_end).held("faults"):
         await scene.progress(
             lambda progress: sum(each.state == "requested" for each in progress.forecasts) >= _MOST
         )
         pids = [scene.service(MINERS)]
-    async with suspended(pids):
+        send(pids, signal.SIGSTOP)
+        # A stopped miner would hold the calendar for ever, because it seems to compute.
+        holds = clock_file(scene.subnet.state_dir).with_name("clock.json.holds")
+        for hold in holds.iterdir():
+            if not hold.name.startswith(f"{os.getpid()}-"):
+                hold.unlink(missing_ok=True)
+    try:
         yield
+    finally:
+        send(pids, signal.SIGCONT)
 
 
 @asynccontextmanager

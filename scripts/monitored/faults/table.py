@@ -91,6 +91,13 @@ STAGES: Final = (
         ),
     ),
     Stage(
+        name="restless",
+        options=Options(miners=4, days=1, seed=3),
+        settings={"supervisor_poll_s": 0.0001},
+        ready=_engine_is_up,
+        faults=(processes.RESTLESS_SUPERVISOR,),
+    ),
+    Stage(
         name="short_deadline",
         options=Options(miners=4, days=1, seed=3),
         settings={"unit_timeout_s": 0.02},

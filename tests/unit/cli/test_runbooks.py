@@ -68,7 +68,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
     """A validator that is well; this process plays all of its own."""
     monkeypatch.chdir(tmp_path)
     settings = Settings(chain_endpoint=node, cds_key="key", last_run=None)  # type: ignore[arg-type]
-    roles = ("io_engine", "chain_signer", "postgres")
+    roles = ("io_engine", "chain_signer", "postgres", "supervisor")
     return Facts(
         data_dir=tmp_path,
         settings=settings,
@@ -118,6 +118,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("chain unread", shared.CHAIN_AWAY, told("gaia_substrate_connection_status 0"), "failed"),
     ("chain closed", shared.CHAIN_CLOSED, changed(chain_endpoint="ws://127.0.0.1:1"), "127.0.0.1:1"),
     ("engine busy", shared.ENGINE_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
+    ("supervisor busy", shared.SUPERVISOR_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
     ("signer busy", shared.SIGNER_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
     (
         "blocked",

@@ -22,7 +22,7 @@ from gaia.cli.runbooks import database, shared
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.meeting.rendezvous import Board, board_path, read_board
 from tests.support.doctor_machine import Machine
-from tests.support.patience import Deadline
+from tests.support.patience import Deadline, patience
 from tests.support.repository import ROOT
 
 START_S = 90.0
@@ -58,7 +58,7 @@ def validator(machine: Machine) -> Iterator[Machine]:
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
+            process.wait(patience(60))
         process.kill()
         process.wait()
 

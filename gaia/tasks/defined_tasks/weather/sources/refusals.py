@@ -77,7 +77,7 @@ _KEY = re.compile(r"(?i)\bkeys?\b|\btokens?\b|authenticat|unauthori[sz]ed|creden
 
 
 class SourceRefusal(TransientError):
-    """A source answers, but refuses to serve us for now.
+    """A source answers, but refuses to serve us at present.
 
     Parameters
     ----------

@@ -158,14 +158,24 @@ def _packages() -> tuple[list[str], list[str]]:
         found = _NAME.match(line)
         if found and "extra ==" not in line and _version(found[0]) is None:
             missing.append(found[0])
-    other = []
-    lock = Path(gaia.__path__[0]).parent / _LOCK
-    for line in _text(lock).splitlines():
-        found = _PINNED.match(line)
-        version = _version(found[1]) if found else None
-        if found and version not in (None, found[2]):
-            other.append(f"{found[1]} {version} (lock: {found[2]})")
-    return missing, other
+    return missing, other_versions(_text(Path(gaia.__path__[0]).parent / _LOCK))
+
+
+def other_versions(lock: str) -> list[str]:
+    """Return the installed packages whose version is none of those that `lock` pins.
+
+    A lock pins several versions of a package if they depend on the version of Python.
+    """
+    pinned: dict[str, list[str]] = {}
+    for line in lock.splitlines():
+        if found := _PINNED.match(line):
+            pinned.setdefault(found[1], []).append(found[2])
+    installed = {name: _version(name) for name in pinned}
+    return [
+        f"{name} {version} (lock: {' or '.join(pinned[name])})"
+        for name, version in installed.items()
+        if version not in (None, *pinned[name])
+    ]
 
 
 def _version(name: str) -> str | None:

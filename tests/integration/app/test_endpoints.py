@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gaia.validator.utils.errors import ExitCode
-from tests.support.patience import patience
+from tests.support.patience import Deadline, patience
 from tests.support.roles import Supervised, until
 from tests.support.supervised import Start, pid_of, worker_pid
 
@@ -103,8 +103,9 @@ def test_engine_killed_twenty_times_leaves_no_request_unanswered_and_no_counter_
     for kill in range(20):
         engine = pid_of(supervised, "io_engine")
         os.kill(engine, signal.SIGKILL)
-        has_successor = False
+        has_successor, deadline = False, Deadline(30)
         while not has_successor:
+            assert not deadline.has_passed, f"no IO-Engine after kill {kill + 1}"
             live, page = ask(port, "/livez?verbose"), ask(port, "/metrics")
             by_supervisor += live.report["answered_by"] == "supervisor"
             assert (live.status, page.status) == (200, 200)

@@ -77,8 +77,9 @@ async def test_requests_between_two_readings_ask_the_database_nothing(
     pages = StatusPages(lambda: settings_for(empty_dsn, tmp_path).status)
     first = await answered(pages)
     await record_scored_run(database, datetime.now(UTC))
-    while readers():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(patience(10)):
+        while readers():
+            await asyncio.sleep(0.01)
 
     for _ in range(50):
         again = pages.answer("/")

@@ -181,8 +181,9 @@ async def test_session_that_others_wait_for_is_named(child: Child, gaia: Gaia, e
             waiting = asyncio.create_task(waiter.fetch("SELECT 1 FROM runs"))
             pid = holder.get_server_pid()
             look = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-            while not await holder.fetchval(look):
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(patience(10)):
+                while not await holder.fetchval(look):
+                    await asyncio.sleep(0.01)
             found = (await asyncio.to_thread(gaia, "DatabaseConnectionsHigh"))[1]
         await waiting
     finally:

@@ -95,8 +95,9 @@ async def test_no_answer_of_the_chain_ends_the_engine_and_weights_go_on_being_tr
 
 async def test_chain_that_fails_and_recovers_is_told_to_its_incident() -> None:
     metronome = Metronome(WELL, MISSING, WELL)
-    while metronome.incident.told[-1:] != [None] or len(metronome.incident.told) < 3:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(patience(10)):
+        while metronome.incident.told[-1:] != [None] or len(metronome.incident.told) < 3:
+            await asyncio.sleep(0.001)
     await metronome.end()
 
     assert metronome.incident.told[:3] == [None, str(MISSING), None]

@@ -90,6 +90,8 @@ def test_person_gets_a_table_and_the_folder(staged: Staged, capsys: pytest.Captu
     output = capsys.readouterr().out
     assert "Set in block 99" in output
     assert ".localnet" in output
+    # A file has room for every column, however narrow the terminal of others is.
+    assert "hotkey" in output
 
 
 def test_options_reach_the_subnet(staged: Staged) -> None:

@@ -14,8 +14,10 @@ EXPRESSIONS = {
     **{recording.name: recording.expr for recording in RECORDINGS},
     **{panel.title: " ".join(query.expr for query in panel.queries) for panel in PANELS},
 }
+GIVEN_BY_PROMETHEUS = {"instance", "job", "exported_job"}
+"""Labels of each scraped series; a label `job` of ours becomes `exported_job`."""
 EMITTED = {
-    name
+    name: {label for sample in family.samples for label in sample.labels}
     for family in all_families()
     for name in (
         family.name,
@@ -28,4 +30,12 @@ EMITTED = {
 def test_metric_that_is_read_is_emitted(expr: str) -> None:
     read = set(re.findall(r"\bgaia_[a-z0-9_]+", expr))
 
-    assert read <= EMITTED
+    assert read <= EMITTED.keys()
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_label_that_a_metric_is_chosen_by_is_one_of_its_own(expr: str) -> None:
+    for name, matchers in re.findall(r"\b(gaia_[a-z0-9_]+)\{([^}]*)\}", expr):
+        labels = set(re.findall(r"(\w+)\s*(?:=|!=|=~|!~)\s*\"", matchers))
+
+        assert labels <= EMITTED[name] | GIVEN_BY_PROMETHEUS, name

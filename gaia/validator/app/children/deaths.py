@@ -83,7 +83,7 @@ class Deaths:
         if not is_well:
             self._reports.append(report)
         values = msgspec.to_builtins(msgspec.structs.replace(report, role=""))
-        reported = {name: value for name, value in values.items() if value not in ("", True)}
+        reported = {name: value for name, value in values.items() if value not in ("", True, None)}
         if seated.sentence:
             reported["sentence"] = seated.sentence
         level = logging.INFO if is_well else logging.WARNING

@@ -40,7 +40,7 @@ def examine(seated: ChildHandle, exit_code: int, lived_s: float, data_dir: Path)
         blames_unit=exit_code != FORK_SERVER_DIED,
         at=time.time(),
         lived_s=round(lived_s, 3),
-        private_mib=round(facts.private_mib, 1),
+        private_mib=round(facts.private_mib, 1) or None,
         unit=last_held(rendezvous.lease_book_path(data_dir), worker) if worker and exit_code else JobId(""),
         stack=_take_stack(rendezvous.stack_path(data_dir, worker)) if worker else "",
     )

@@ -42,8 +42,8 @@ class DeathReport(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     """Time of death, in Unix seconds."""
     lived_s: float
-    private_mib: float = 0.0
-    """Private memory when it was last measured."""
+    private_mib: float | None = None
+    """Private memory when it was last measured; None if it never was, as for all but compute workers."""
     unit: JobId = JobId("")
     """Job that it held or last held."""
     stack: str = ""

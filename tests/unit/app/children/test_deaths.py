@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
 from typing import Any, cast
+
+import pytest
 
 from gaia.validator.app.children.deaths import Deaths
 from gaia.validator.app.children.spawning import ChildHandle
@@ -34,6 +37,20 @@ def test_child_that_died_is_reported_and_its_next_start_is_a_restart(tmp_path: P
     assert [(report.worker, report.pid) for report in board.deaths] == [("0.3", 77)]
     assert board.restarts == {"compute_worker": 1}
     assert (board.workers, board.processes) == ({"0.3": 78}, {"io_engine": 79})
+
+
+def test_memory_that_was_never_measured_is_not_told_as_none_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    deaths = Deaths(tmp_path)
+
+    deaths.note(a_handle(Role.SIGNER), -signal.SIGKILL, 12.5, LIMITS)
+    deaths.note(a_handle(private_mib=80.04), -signal.SIGKILL, 12.5, LIMITS)
+
+    said = [vars(record)["values"] for record in caplog.records if record.message == "child_ended"]
+    assert [values.get("private_mib", "unknown") for values in said] == ["unknown", 80.0]
+    assert [report.private_mib for report in deaths.board([]).deaths] == [None, 80.0]
 
 
 def test_child_that_ended_as_it_was_told_is_no_report(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ class News:
         self._unread = 0
 
     def of(self, finding: Finding, now: float) -> Message | None:
-        """Return the message for a finding at `now`, in seconds of any steady clock; None if it is no news."""
+        """Return the message for a finding at `now`, in seconds of any steady clock; None if it is no news.
+
+        A finding stays news until `taken` is called.
+        """
         self._unread = self._unread + 1 if finding.state is State.UNREADABLE else 0
         if 0 < self._unread < UNREADABLE_LOOKS:
             return None
@@ -40,8 +43,11 @@ class News:
         is_reminder = finding.state.is_trouble and now - self._said_at >= self._remind_every_s
         if not (is_change or is_reminder):
             return None
-        self._said, self._said_at = finding.state, now
         return self._message(finding)
+
+    def taken(self, finding: Finding, now: float) -> None:
+        """Note that the message about a finding reached somebody."""
+        self._said, self._said_at = finding.state, now
 
     def _message(self, finding: Finding) -> Message:
         if not finding.state.is_trouble:

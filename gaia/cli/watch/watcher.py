@@ -70,12 +70,18 @@ class Watcher:
         message = self._news.of(finding, time.monotonic())
         if message is None and self._arguments.once and finding.state is State.UNREADABLE:
             message = Message(title="Gaia validator", body=finding.sentence, urgency=Urgency.WARNING)
-        if message is not None:
-            for failure in await self._messenger.send(message):
-                tables.print_note(f"{failure}; the message was: {message.title}")
+        if message is not None and await self._is_taken(message):
+            self._news.taken(finding, time.monotonic())
         if finding.state is State.WELL and self._arguments.alive:
             await self._ping(self._arguments.alive)
         return finding
+
+    async def _is_taken(self, message: Message) -> bool:
+        """Send a message; return whether an address took it, or there is none."""
+        failures = await self._messenger.send(message)
+        for failure in failures:
+            tables.print_note(f"{failure}; the message was: {message.title}")
+        return not failures or len(failures) < len(self._messenger)
 
     async def _ping(self, address: str) -> None:
         try:

@@ -138,7 +138,9 @@ def test_native_code_above_the_limit_loses_its_worker_alone_and_is_quarantined(s
     assert (answer["failure"], answer["attempt"]) == (None, 1)
     reports = supervised.board().deaths
     assert {report.unit for report in reports} == {"a"}
-    print("most private memory seen, of 256 MiB allowed:", max(report.private_mib or 0.0 for report in reports))
+    print(
+        "most private memory seen, of 256 MiB allowed:", max(report.private_mib or 0.0 for report in reports)
+    )
 
 
 def test_idle_worker_that_is_stopped_is_found_by_its_canary(start: Start) -> None:

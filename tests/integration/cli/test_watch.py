@@ -113,3 +113,20 @@ async def test_watch_looks_until_sigterm_and_ends_well(
     assert process.returncode == 0
     assert b"Traceback" not in err
     assert out.count(b'"state": "well"') >= 2
+
+
+async def test_message_that_no_address_took_is_sent_again_at_the_next_look(
+    chain: LocalChain, tmp_path: Path
+) -> None:
+    url = await chain.start()
+    chain.write_storage("LastUpdate", NETUID, value=[4000, 0, 0, 0, 0])
+    await chain.wait_for_block(chain.block + 1)
+    async with webhook("500 No") as broken:
+        process = await started(tmp_path, "--endpoint", url, "--every", "1", "--notify", broken.address)
+        async with asyncio.timeout(patience(60)):
+            while len(broken.posted) < 2:
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, err = await process.communicate()
+
+    assert err.count(b"refused the message") >= 2

@@ -18,8 +18,13 @@ LOST = unreadable(["no answer"])
 def told(findings: Sequence[Finding], step_s: float = 60.0) -> list[str]:
     """Return the titles of the messages about findings that come one step apart; "" for none."""
     news = News(Hotkey("5Grwvaef"), 6 * HOUR)
-    messages = [news.of(each, step_s * number) for number, each in enumerate(findings)]
-    return [message.title.partition(": ")[2] if message else "" for message in messages]
+    titles = []
+    for number, each in enumerate(findings):
+        message = news.of(each, step_s * number)
+        titles.append(message.title.partition(": ")[2] if message else "")
+        if message is not None:
+            news.taken(each, step_s * number)
+    return titles
 
 
 def test_trouble_is_told_once_and_so_is_its_end() -> None:
@@ -37,6 +42,12 @@ def test_lost_node_is_told_at_the_third_look_in_a_row() -> None:
 
 def test_one_lost_look_neither_ends_a_trouble_nor_repeats_it() -> None:
     assert told([OLD, LOST, OLD]) == ["old", "", ""]
+
+
+def test_message_that_reached_nobody_is_news_at_the_next_look() -> None:
+    news = News(Hotkey("5Grwvaef"), 6 * HOUR)
+
+    assert [news.of(OLD, 60.0 * number) is not None for number in range(3)] == [True, True, True]
 
 
 def test_message_says_what_to_do() -> None:

@@ -14,7 +14,7 @@ from gaia.validator.app.sandbox.confine import Survey
 from gaia.validator.doctor.examination import CHECKS
 from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Server
 from gaia.validator.doctor.findings import Finding, Result
-from gaia.validator.doctor.given import Given
+from gaia.validator.doctor.given import Given, read_given
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.config import Settings
 
@@ -199,3 +199,16 @@ def test_fix_of_a_setting_is_made_where_the_setting_is_read_from() -> None:
     assert str(in_file.steps[0]).startswith("set GAIA_WORKER_SOFT_LIMIT_MIB=")
     assert str(in_file.steps[0]).endswith("in /srv/.env")
     assert str(in_environment.steps[0]) == "set NUM_COMPUTE_WORKERS=1 in the environment"
+
+
+def test_value_of_a_misspelled_secret_is_not_repeated(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("GAIA_CDS_KYE=no-one-may-see-it\n")
+
+    given, _ = read_given(env_file)
+
+    assert given.error is not None
+    assert [str(step) for step in given.cure(given.error)] == [
+        f"remove GAIA_CDS_KYE from {env_file}",
+        f"set GAIA_CDS_KEY= in {env_file} (the value of GAIA_CDS_KYE)",
+    ]

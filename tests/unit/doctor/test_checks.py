@@ -82,7 +82,11 @@ def finding(check: str, **changes: Any) -> Finding:
         error=None,
     )
     known: dict[str, Any] = {"settings": Settings(), "host": HOST, "folder": FOLDER, "server": SERVER}
-    facts = Facts(given=given, **(known | changes))
+    return judged(check, Facts(given=given, **(known | changes)))
+
+
+def judged(check: str, facts: Facts) -> Finding:
+    """Return what one check says of the facts."""
     (judge,) = (each for each in CHECKS if each.name == check)
     return judge.finding(facts)
 
@@ -212,3 +216,29 @@ def test_value_of_a_misspelled_secret_is_not_repeated(tmp_path: Path) -> None:
         f"remove GAIA_CDS_KYE from {env_file}",
         f"set GAIA_CDS_KEY= in {env_file} (the value of GAIA_CDS_KYE)",
     ]
+
+
+def test_setting_with_two_names_counts_as_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("GAIA_NETUID=57\n")
+    monkeypatch.setenv("NETUID", "58")
+
+    given, settings = read_given(env_file)
+
+    assert isinstance(settings, Settings)
+    assert settings.netuid == 58
+    found = judged("one-spelling", Facts(given=given, settings=settings))
+    assert found.words == "GAIA_NETUID and NETUID are one setting and differ; NETUID counts"
+
+
+def test_numbers_of_lines_are_told_once_all_lines_can_be_read(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("GAIA NETUID 57\nGAIA_NETUID=57\nGAIA_NETUID=58\n")
+
+    given, settings = read_given(env_file)
+
+    facts = Facts(given=given, settings=settings)
+    assert [str(step) for step in judged("settings", facts).steps] == [f"sed -i 1d {env_file}"]
+    assert judged("env-file-lines", facts).result is Result.SKIPPED

@@ -129,6 +129,7 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("time-server", host(is_clock_synchronised=False), Result.WARNING),
     ("watchdog", {"environment": {}}, Result.SKIPPED),
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/run/notify"}}, Result.WARNING),
+    ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "soon"}}, Result.WARNING),
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "9000000"}}, Result.FAILURE),
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "60000000"}}, Result.OK),
     ("data-file-system", folder(file_system="nfs4"), Result.WARNING),
@@ -242,3 +243,10 @@ def test_numbers_of_lines_are_told_once_all_lines_can_be_read(tmp_path: Path) ->
     facts = Facts(given=given, settings=settings)
     assert [str(step) for step in judged("settings", facts).steps] == [f"sed -i 1d {env_file}"]
     assert judged("env-file-lines", facts).result is Result.SKIPPED
+
+
+def test_proxy_with_an_impossible_port_is_a_failure() -> None:
+    found = finding("proxy", environment={"HTTPS_PROXY": "http://proxy:99999"})
+
+    assert found.result is Result.FAILURE
+    assert found.words.startswith("HTTPS_PROXY names proxy, which cannot be reached")

@@ -80,7 +80,9 @@ def _memory(facts: Facts) -> Finding:
     if fitting >= 1:
         step = facts.given.put("compute_workers", fitting)
     else:
-        step = facts.given.put("worker_soft_limit_mib", max(128, (host.memory_mib - 700) // 2))
+        step = facts.given.put(
+            "worker_soft_limit_mib", max(128, (host.memory_mib - _OTHER_PROCESSES_MIB) // 2)
+        )
     return failure(
         f"{workers} workers may use {least} MiB with the other processes, and there are {host.memory_mib} MiB",
         step,
@@ -228,7 +230,8 @@ def _watchdog(facts: Facts) -> Finding:
     environment, settings = facts.given.environment, seen(facts.settings)
     if not environment.get("NOTIFY_SOCKET"):
         return skipped("no service manager waits for a notice")
-    period_s = int(environment.get("WATCHDOG_USEC", "0") or 0) / 1e6
+    told = environment.get("WATCHDOG_USEC", "")
+    period_s = int(told) / 1e6 if told.isdecimal() else 0.0
     if not period_s:
         return warning("the service has no watchdog", do("write WatchdogSec=60 into the service"))
     if period_s < settings.engine_silence_s:

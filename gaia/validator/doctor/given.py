@@ -88,7 +88,8 @@ class Given:
             quoted, draft = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
             return (
                 shell(
-                    f"iconv -f ISO-8859-1 -t UTF-8 {quoted} > {draft} && cat {draft} > {quoted} && rm {draft}"
+                    f"(umask 077; iconv -f ISO-8859-1 -t UTF-8 {quoted} > {draft})"
+                    f" && cat {draft} > {quoted} && rm {draft}"
                 ),
             )
         if f"Errno {errno.EISDIR}]" in problem:

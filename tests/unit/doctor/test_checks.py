@@ -146,6 +146,7 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("database-writable", server(is_standby=True), Result.FAILURE),
     ("other-validator", server(others=[(7, "10.0.0.9", 4000)]), Result.FAILURE),
     ("in-time", {"late": ["folder"]}, Result.FAILURE),
+    ("in-time", {"failed": {"folder": "Permission denied"}}, Result.FAILURE),
 ]
 
 

@@ -35,12 +35,14 @@ _KIB, _MIB = 1024, 1024 * 1024
 
 
 def _in_time(facts: Facts) -> Finding:
-    if not facts.late:
-        return ok("everything answered in time")
-    return failure(
-        f"no answer in time: {', '.join(facts.late)}",
-        do("repair the disk, server or network behind it; other checks of it are skipped"),
-    )
+    step = do("repair the disk, server or network behind it; other checks of it are skipped")
+    if facts.failed:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(facts.failed.items()))
+        late = f", and no answer in time: {', '.join(facts.late)}" if facts.late else ""
+        return failure(f"it cannot be looked at: {reasons}{late}", step)
+    if facts.late:
+        return failure(f"no answer in time: {', '.join(facts.late)}", step)
+    return ok("everything answered in time")
 
 
 def _python(facts: Facts) -> Finding:
@@ -301,11 +303,11 @@ _H, _S = Group.HOST, Group.ISOLATION
 IN_TIME = Check(
     "in-time",
     _H,
-    "no disk, server or network keeps a check waiting",
-    "what hangs is repaired",
+    "no disk, server or network refuses a look, or keeps it waiting",
+    "what refuses or hangs is repaired",
     _in_time,
 )
-"""Made whatever groups are chosen, because it alone tells what hung."""
+"""Made whatever groups are chosen, because it alone tells what refused or hung."""
 
 CHECKS = (
     IN_TIME,

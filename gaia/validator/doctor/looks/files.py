@@ -40,7 +40,7 @@ def look_at_folder(files: FilesSettings) -> Folder:
     holder = _holder(path / "lock")
     foreign, drafts, used = _survey(path)
     cluster = path / "postgres" / "cluster"
-    version = _text(cluster / "PG_VERSION")
+    version = _version(cluster)
     status = os.statvfs(standing)
     return Folder(
         path=path,
@@ -193,8 +193,15 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
                 waiting.append(entry.path)
 
 
-def _text(path: Path) -> str:
+def _version(cluster: Path) -> str:
+    """Return the version that made an embedded database; "" if it has none.
+
+    Raises
+    ------
+    OSError
+        If the version is there and cannot be read: such a database is whole, and nobody may move it away.
+    """
     try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
+        return (cluster / "PG_VERSION").read_text(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
         return ""

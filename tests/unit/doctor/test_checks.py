@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from gaia.validator.app.sandbox.confine import Survey
-from gaia.validator.doctor.examination import CHECKS
+from gaia.validator.doctor.examination import CHECKS, Report
 from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Server
-from gaia.validator.doctor.findings import Finding, Result
+from gaia.validator.doctor.findings import Finding, Result, failure
 from gaia.validator.doctor.given import Given, read_given
+from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
+from gaia.validator.doctor.steps import do
 from gaia.validator.utils.config import Settings
 
 LIMITS = dict.fromkeys(("NOFILE", "NPROC", "FSIZE", "AS", "DATA"), (math.inf, math.inf)) | {
@@ -251,3 +253,12 @@ def test_proxy_with_an_impossible_port_is_a_failure() -> None:
 
     assert found.result is Result.FAILURE
     assert found.words.startswith("HTTPS_PROXY names proxy, which cannot be reached")
+
+
+def test_words_of_strangers_control_no_terminal() -> None:
+    report = Report([(CHECKS[0], failure("the node says \x1b[2J\nok", do("rm 'a\x1b]0;b'")))], 0.1)
+
+    printed = list(lines(report))
+
+    assert all(line.isprintable() for line in printed)
+    assert printed[0].endswith("the node says  [2J ok")

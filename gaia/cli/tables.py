@@ -17,6 +17,7 @@ from rich.console import Console
 from gaia.validator.utils.identities import Hotkey
 
 _GAP = "  "
+_LONGEST_WORDS = 200
 _NARROWEST_TEXT = 16
 """Cells that a column of text needs; with fewer, a row is printed as lines."""
 
@@ -177,6 +178,16 @@ def shown(value: Any) -> str:
         case datetime():
             return f"{value:%Y-%m-%d %H:%MZ}"
     return str(value)
+
+
+def one_line(words: str) -> str:
+    r"""Return a stranger's text in one line of at most 200 letters, without characters that control a terminal.
+
+    >>> one_line("not\x1b[2J\nfound")
+    'not [2J found'
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in words)
+    return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.cli.tables import one_line
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
@@ -36,12 +37,12 @@ def _unforeseen(facts: Facts) -> str:
 
 def _archive_errors(facts: Facts) -> str:
     rows = facts.rows.awaited if facts.rows else ()
-    return f"{rows[0].source}: {shared.one_line(rows[0].last_error)}" if rows else ""
+    return f"{rows[0].source}: {one_line(rows[0].last_error)}" if rows else ""
 
 
 def _incidents(facts: Facts) -> str:
     rows = facts.rows.incidents if facts.rows else ()
-    return f"{rows[0].party}: {shared.one_line(rows[0].evidence)}" if rows else ""
+    return f"{rows[0].party}: {one_line(rows[0].evidence)}" if rows else ""
 
 
 def _deaths(facts: Facts) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
+from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.doctor.examination import examine
 from gaia.validator.doctor.findings import Group, Result
 from gaia.validator.doctor.looks.chain import look_at_node
@@ -56,3 +58,16 @@ def test_node_that_answers_nonsense_is_no_node(answer: str) -> None:
 
     assert isinstance(found, Trouble)
     assert found.words.startswith(f"{endpoint} is not a node that answers")
+
+
+def test_process_that_the_lock_merely_names_is_not_its_holder(tmp_path: Path) -> None:
+    lock = claim_data_dir(tmp_path)
+    try:
+        ours = look_at_folder(Settings(data_dir=tmp_path).files).holder_pid
+        os.pwrite(lock, b"1\n", 0)
+        os.ftruncate(lock, 2)
+        named = look_at_folder(Settings(data_dir=tmp_path).files).holder_pid
+    finally:
+        os.close(lock)
+
+    assert (ours, named) == (os.getpid(), -1)

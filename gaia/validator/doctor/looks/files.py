@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from gaia.validator.app.chain_signer import load_wallet
+from gaia.validator.app.observation.pages.outside import holder_of
 from gaia.validator.doctor.facts import Entry, Folder, Wallet
 from gaia.validator.doctor.looks.host import command_of
 from gaia.validator.utils.errors import ConfigurationError
@@ -142,8 +143,8 @@ def _holder(lock: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        written = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        return int(written) if written.isdigit() else -1
+        # A number that the kernel does not confirm may be that of any process, as in another container.
+        return holder_of(lock.parent) or -1
     finally:
         os.close(descriptor)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from gaia.validator.doctor.findings import Finding, Result, failure
 from gaia.validator.doctor.given import Given, read_given
 from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
-from gaia.validator.doctor.steps import do
+from gaia.validator.doctor.steps import StepKind, do
 from gaia.validator.utils.config import Settings
 
 LIMITS = dict.fromkeys(("NOFILE", "NPROC", "FSIZE", "AS", "DATA"), (math.inf, math.inf)) | {
@@ -262,3 +263,14 @@ def test_words_of_strangers_control_no_terminal() -> None:
 
     assert all(line.isprintable() for line in printed)
     assert printed[0].endswith("the node says  [2J ok")
+
+
+def test_folder_is_not_taken_away_from_a_validator_that_runs() -> None:
+    theirs = Entry(path=Path("/srv/gaia"), mode=0o700, uid=os.geteuid() + 1, size=4096, is_folder=True)
+    running = "python -m gaia.validator.app 3"
+
+    stopped = finding("data-owner", **folder(entry=theirs))
+    used = finding("data-owner", **folder(entry=theirs, holder_pid=5, holder=running))
+
+    assert [step.kind for step in (*stopped.steps, *used.steps)] == [StepKind.RUN, StepKind.DO]
+    assert used.result is Result.FAILURE

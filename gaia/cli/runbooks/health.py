@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.tables import one_line
+from gaia.validator.doctor.looks.host import is_clock_synchronised
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
-
-_STA_UNSYNC = 0x40
-_TIMEX_BYTES = 256
-_STATUS_OFFSET = 40
-"""Place of `status` in struct timex where long has 8 bytes."""
 
 
 def _answers_here(facts: Facts) -> str:
@@ -56,12 +51,8 @@ def _simulated(facts: Facts) -> str:
 
 
 def _not_synchronised(_facts: Facts) -> str:
-    """Ask the kernel, which a time service tells that it keeps the clock."""
-    timex = ctypes.create_string_buffer(_TIMEX_BYTES)
-    if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
-        return ""
-    status = int.from_bytes(timex.raw[_STATUS_OFFSET : _STATUS_OFFSET + 4], "little")
-    return "the kernel says that no time service keeps the clock" if status & _STA_UNSYNC else ""
+    is_kept = is_clock_synchronised()
+    return "the kernel says that no time service keeps the clock" if is_kept is False else ""
 
 
 def _newer(facts: Facts) -> str:

@@ -163,7 +163,7 @@ def _folded(text: str, width: int | None) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return the text of a cell: four decimals, and a dash for None.
+    """Return the text of a cell: four decimals, a dash for None, and nothing that controls a terminal.
 
     >>> shown(0.123456), shown(None), shown(True), shown(1234.5)
     ('0.1235', '-', 'yes', '1234.5')
@@ -177,7 +177,12 @@ def shown(value: Any) -> str:
             return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
         case datetime():
             return f"{value:%Y-%m-%d %H:%MZ}"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that control a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def one_line(words: str) -> str:
@@ -186,7 +191,7 @@ def one_line(words: str) -> str:
     >>> one_line("not\x1b[2J\nfound")
     'not [2J found'
     """
-    plain = "".join(letter if letter.isprintable() else " " for letter in words)
+    plain = printable(words)
     return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 

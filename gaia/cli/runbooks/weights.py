@@ -66,8 +66,7 @@ def _not_registered(facts: Facts) -> str:
 
 
 def _no_permit(facts: Facts) -> str:
-    neurons = facts.metagraph.neurons if facts.metagraph else ()
-    own = next((each for each in neurons if facts.metagraph and each.uid == facts.metagraph.own_uid), None)
+    own = facts.metagraph.own if facts.metagraph else None
     return f"uid {own.uid} has {own.stake:.0f} stake" if own is not None and not own.validator_permit else ""
 
 

@@ -20,6 +20,7 @@ from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.doctor.steps import StepKind, do
 from gaia.validator.utils.config import Settings
+from tests.support.builders import a_metagraph, a_neuron
 
 LIMITS = dict.fromkeys(("NOFILE", "NPROC", "FSIZE", "AS", "DATA"), (math.inf, math.inf)) | {
     "CORE": (0.0, math.inf)
@@ -274,3 +275,11 @@ def test_folder_is_not_taken_away_from_a_validator_that_runs() -> None:
 
     assert [step.kind for step in (*stopped.steps, *used.steps)] == [StepKind.RUN, StepKind.DO]
     assert used.result is Result.FAILURE
+
+
+def test_our_neuron_is_found_by_its_uid_where_uids_have_gaps() -> None:
+    ours = a_neuron(200, hotkey="5Validator", stake=5000.0, validator_permit=True)
+    subnet = a_metagraph([a_neuron(1), ours], own_uid=200)
+
+    assert finding("permit", subnet=subnet) == Finding(Result.OK, "uid 200 has a validator permit")
+    assert finding("stake", subnet=subnet) == Finding(Result.OK, "the stake is 5000")

@@ -17,6 +17,7 @@ from rich.console import Console
 from gaia.validator.utils.identities import Hotkey
 
 _GAP = "  "
+_LONGEST_WORDS = 200
 _NARROWEST_TEXT = 16
 """Cells that a column of text needs; with fewer, a row is printed as lines."""
 
@@ -162,7 +163,7 @@ def _folded(text: str, width: int | None) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return the text of a cell: four decimals, and a dash for None.
+    """Return the text of a cell: four decimals, a dash for None, and nothing that controls a terminal.
 
     >>> shown(0.123456), shown(None), shown(True), shown(1234.5)
     ('0.1235', '-', 'yes', '1234.5')
@@ -176,7 +177,22 @@ def shown(value: Any) -> str:
             return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
         case datetime():
             return f"{value:%Y-%m-%d %H:%MZ}"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that control a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def one_line(words: str) -> str:
+    r"""Return a stranger's text in one line of at most 200 letters, without characters that control a terminal.
+
+    >>> one_line("not\x1b[2J\nfound")
+    'not [2J found'
+    """
+    plain = printable(words)
+    return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."
 
 
 def counted(number: int, noun: str) -> str:

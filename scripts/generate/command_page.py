@@ -15,9 +15,9 @@ from gaia.cli.parsers import parser  # noqa: E402 - where to find it is said abo
 PAGE = ROOT / "docs" / "reference" / "cli.md"
 EXIT_CODES = (
     ("0", "done; for `gaia status`: all is well"),
-    ("1", "an error in one sentence; a difference found by `gaia replay`; `gaia status`: degraded"),
-    ("2", "a word of the command is not allowed; `gaia status`: stuck, or the validator does not run"),
-    ("10 and more", "a setting is at fault, as in [exit codes](exit-codes.md)"),
+    ("1", "an error in one sentence, or what the sentence of a command says; `gaia status`: degraded"),
+    ("2", "a word or a setting is not allowed; `gaia status`: stuck or stopped; `gaia doctor`: failures"),
+    ("10 and more", "what a setting names is at fault, as in [exit codes](exit-codes.md)"),
 )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.cli.tables import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ def _failed(kind: str) -> Callable[[Facts], str]:
 
 def _server_full(facts: Facts) -> str:
     is_full = any(words in facts.database_error for words in _FULL)
-    return shared.one_line(facts.database_error) if is_full else ""
+    return one_line(facts.database_error) if is_full else ""
 
 
 SERVER_FULL = Branch(

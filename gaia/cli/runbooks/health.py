@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.cli.tables import one_line
+from gaia.validator.doctor.looks.host import is_clock_synchronised
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
-
-_STA_UNSYNC = 0x40
-_TIMEX_BYTES = 256
-_STATUS_OFFSET = 40
-"""Place of `status` in struct timex where long has 8 bytes."""
 
 
 def _answers_here(facts: Facts) -> str:
@@ -36,12 +32,12 @@ def _unforeseen(facts: Facts) -> str:
 
 def _archive_errors(facts: Facts) -> str:
     rows = facts.rows.awaited if facts.rows else ()
-    return f"{rows[0].source}: {shared.one_line(rows[0].last_error)}" if rows else ""
+    return f"{rows[0].source}: {one_line(rows[0].last_error)}" if rows else ""
 
 
 def _incidents(facts: Facts) -> str:
     rows = facts.rows.incidents if facts.rows else ()
-    return f"{rows[0].party}: {shared.one_line(rows[0].evidence)}" if rows else ""
+    return f"{rows[0].party}: {one_line(rows[0].evidence)}" if rows else ""
 
 
 def _deaths(facts: Facts) -> str:
@@ -55,12 +51,8 @@ def _simulated(facts: Facts) -> str:
 
 
 def _not_synchronised(_facts: Facts) -> str:
-    """Ask the kernel, which a time service tells that it keeps the clock."""
-    timex = ctypes.create_string_buffer(_TIMEX_BYTES)
-    if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
-        return ""
-    status = int.from_bytes(timex.raw[_STATUS_OFFSET : _STATUS_OFFSET + 4], "little")
-    return "the kernel says that no time service keeps the clock" if status & _STA_UNSYNC else ""
+    is_kept = is_clock_synchronised()
+    return "the kernel says that no time service keeps the clock" if is_kept is False else ""
 
 
 def _newer(facts: Facts) -> str:

@@ -10,6 +10,7 @@ import psutil
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.runbooks.facts import WORKER
+from gaia.validator.core.status.troubles import MANY_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 MUCH_MEMORY: Final = 2 * 2**30
 """Bytes above which ValidatorHighMemoryUsage fires."""
-MANY_FILES: Final = 0.8
-"""Share of descriptors above which ValidatorOpenFilesHigh fires."""
 _FEW_FILES: Final = 4096
 
 

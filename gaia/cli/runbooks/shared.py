@@ -12,6 +12,7 @@ import psutil
 
 from gaia.cli.runbooks.branch import Branch
 from gaia.cli.runbooks.facts import ENGINE, POSTGRES, SIGNER, SUPERVISOR, WORKER
+from gaia.cli.tables import one_line
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
@@ -23,13 +24,6 @@ _MUCH_CPU: Final = 0.8
 _LITTLE_FREE: Final = 0.1
 _LITTLE_MEMORY: Final = 0.05
 _DIAL_S: Final = 5.0
-_LONGEST: Final = 200
-
-
-def one_line(words: str) -> str:
-    """Return a stranger's text in one line, without characters that control a terminal."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in words)
-    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
 
 
 def is_running(facts: Facts) -> bool:

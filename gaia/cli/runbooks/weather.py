@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.cli.tables import one_line
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
@@ -35,7 +36,7 @@ def _truth_awaited(facts: Facts) -> str:
         return ""
     row = facts.rows.awaited[0]
     retry = f"{row.retry_at:%Y-%m-%d %H:%MZ}" if row.retry_at else "soon"
-    return f"{row.source} lacks {row.sets} sets, next try {retry}: {shared.one_line(row.last_error)}"
+    return f"{row.source} lacks {row.sets} sets, next try {retry}: {one_line(row.last_error)}"
 
 
 def _no_key(facts: Facts) -> str:

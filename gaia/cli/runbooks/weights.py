@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.cli.tables import one_line
 from gaia.validator.db.states import VectorState
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def _dry_run(facts: Facts) -> str:
 def _failing(facts: Facts) -> str:
     incidents = [row for row in facts.rows.incidents if row.party == "weights"] if facts.rows else []
     return (
-        f"since {incidents[0].began_at:%Y-%m-%d %H:%MZ}: {shared.one_line(incidents[0].evidence)}"
+        f"since {incidents[0].began_at:%Y-%m-%d %H:%MZ}: {one_line(incidents[0].evidence)}"
         if incidents
         else ""
     )
@@ -33,9 +34,7 @@ def _refused(facts: Facts) -> str:
     newest = facts.rows.newest_vector if facts.rows else None
     is_failed = newest is not None and newest.state in (VectorState.FAILED, VectorState.LOST)
     return (
-        f"epoch {newest.epoch} {newest.state}: {shared.one_line(newest.error or '')}"
-        if newest and is_failed
-        else ""
+        f"epoch {newest.epoch} {newest.state}: {one_line(newest.error or '')}" if newest and is_failed else ""
     )
 
 
@@ -67,8 +66,7 @@ def _not_registered(facts: Facts) -> str:
 
 
 def _no_permit(facts: Facts) -> str:
-    neurons = facts.metagraph.neurons if facts.metagraph else ()
-    own = next((each for each in neurons if facts.metagraph and each.uid == facts.metagraph.own_uid), None)
+    own = facts.metagraph.own if facts.metagraph else None
     return f"uid {own.uid} has {own.stake:.0f} stake" if own is not None and not own.validator_permit else ""
 
 

@@ -58,5 +58,5 @@ def _jobs(observation: ObservationSettings) -> tuple[list[Job] | None, str]:
         return None, ""
     try:
         return jobs_at(observation.metrics_host, observation.metrics_port), ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return None, str(getattr(error, "reason", error))

@@ -29,6 +29,8 @@ def jobs_at(host: str, port: int) -> list[Job]:
     ------
     OSError
         If nothing answers in time, or the answer is no success.
+    ValueError
+        If what answers tells no numbers.
     """
     return jobs_of(metrics_at(host, port))
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gaia.cli.status.report import word_of
-from gaia.cli.tables import counted
+from gaia.cli.tables import counted, one_line
 from gaia.validator.core.status.troubles import BLOCK_S, Trouble, ago, health_of
 from gaia.validator.utils.version import described
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _LABEL = 12
 _MOST_TROUBLES = 3
 _MOST_DUE = 2
-_LONGEST_WORDS = 200
 _PHASES = (
     ("planned", "asks miners for forecasts"),
     ("requested", "waits for manifests"),
@@ -114,7 +113,7 @@ def _weights(facts: Facts) -> Iterator[tuple[str, str]]:
     if newest.block is not None:
         text += f", block {newest.block}"
     if newest.error:
-        text += f", {_one_line(newest.error)}"
+        text += f", {one_line(newest.error)}"
     yield "weights", f"{text}, {_moment(newest.intended_at)}"
     standing = work.weights_set
     if standing is not None and standing.epoch != newest.epoch:
@@ -162,7 +161,7 @@ def _doing(facts: Facts) -> Iterator[tuple[str, str]]:
         again = "soon" if row.retry_at is None else _moment(row.retry_at)
         yield (
             "waits for",
-            f"{row.source}, {counted(row.sets, 'set')}, next try {again}: {_one_line(row.last_error)}",
+            f"{row.source}, {counted(row.sets, 'set')}, next try {again}: {one_line(row.last_error)}",
         )
     coming = "; ".join(f"{_moment(due.at)} {due.what}" for due in work.due[:_MOST_DUE])
     yield "next", coming or "nothing is due"
@@ -192,7 +191,7 @@ def _wrong(troubles: Sequence[Trouble], width: int | None) -> list[str]:
         return _line("wrong", "nothing", width)
     lines = []
     for trouble in troubles[:_MOST_TROUBLES]:
-        lines += _line("wrong", f"{word_of(trouble.health)}: {_one_line(trouble.problem)}", width)
+        lines += _line("wrong", f"{word_of(trouble.health)}: {one_line(trouble.problem)}", width)
         lines += _line("  do", trouble.remedy, width)
     if (left := len(troubles) - _MOST_TROUBLES) > 0:
         lines += _line("wrong", f"{left} more: gaia status --json", width)
@@ -201,9 +200,3 @@ def _wrong(troubles: Sequence[Trouble], width: int | None) -> list[str]:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%MZ}"
-
-
-def _one_line(words: str) -> str:
-    """Return a stranger's text without characters that control a terminal."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in words)
-    return plain if len(plain) <= _LONGEST_WORDS else f"{plain[:_LONGEST_WORDS]}..."

@@ -27,6 +27,7 @@ from gaia.validator.doctor.looks.sources import (
 )
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.proxies import spare_loopback
+from gaia.validator.utils.secrecy import without_secrets
 
 if TYPE_CHECKING:
     Look = Callable[[], object]
@@ -141,12 +142,14 @@ def _looked(looks: Mapping[str, Look], patience_s: float) -> Mapping[str, Any]:
     """
     end = time.monotonic() + patience_s
     found: dict[str, Any] = {}
+    failed: dict[str, str] = {}
 
     def look(name: str) -> None:
         try:
             found[name] = looks[name]()
-        except OSError as error:
-            found[name] = Trouble(f"looking at the {name} failed: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is told too, and the other looks count
+            failed[name] = _said(error)
+            found[name] = Trouble(f"looking at the {name} failed: {failed[name]}")
 
     threads = {name: threading.Thread(target=look, args=(name,), daemon=True) for name in looks}
     for thread in threads.values():
@@ -155,4 +158,9 @@ def _looked(looks: Mapping[str, Look], patience_s: float) -> Mapping[str, Any]:
         thread.join(max(0.0, end - time.monotonic()))
     late = sorted(looks.keys() - found.keys())
     missing = dict.fromkeys(late, Trouble(f"no answer within {patience_s:g} s"))
-    return {**found, **missing, "late": late}
+    return {**found, **missing, "late": late, "failed": dict(failed)}
+
+
+def _said(error: Exception) -> str:
+    words = error.strerror if isinstance(error, OSError) else None
+    return without_secrets(words or f"{type(error).__name__}: {error}")

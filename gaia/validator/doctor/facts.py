@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -206,3 +206,5 @@ class Facts:
     """Why the scheduler does not answer; "" if it does."""
     late: Sequence[str] = ()
     """What did not answer in time."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """What could not be looked at -> the reason."""

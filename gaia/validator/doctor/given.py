@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from gaia.validator.app.startup.reading import read_settings, require_known_fields
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.doctor.steps import Step, StepKind, do, run, shell
-from gaia.validator.utils.config import Settings, names_of, surroundings, variable_of
+from gaia.validator.utils.config import Settings, is_secret, names_of, surroundings, variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import Variables
 
@@ -54,7 +54,10 @@ class Given:
     def put(self, name: str, value: object, words: str = "") -> Step:
         """Return the step that gives the field `name` a value where it is read from."""
         variable, place = self.winner(name) or (variable_of(name), str(self.env_file))
-        return Step(kind=StepKind.SET, variable=variable, value=str(value), place=place, words=words)
+        return self._set(variable, str(value), place, words)
+
+    def _set(self, variable: str, value: str, place: str, words: str = "") -> Step:
+        return Step(kind=StepKind.SET, variable=variable, value=value, place=place, words=words)
 
     def drop(self, variable: str, place: str) -> Step:
         """Return the step that removes a variable from its place."""
@@ -71,7 +74,9 @@ class Given:
             dropped = self.drop(error.setting, place)
             if meant := _MEANT.search(error.problem):
                 value = (self.in_file if place else self.environment).get(error.setting, "")
-                return (dropped, Step(kind=StepKind.SET, variable=meant[1], value=value, place=place))
+                if _holds_secret(meant[1]):
+                    return (dropped, self._set(meant[1], "", place, f"the value of {error.setting}"))
+                return (dropped, self._set(meant[1], value, place))
             return (dropped,)
         return self._without_one() or (do(f"{error.setting}: {error.remedy}"),)
 
@@ -83,7 +88,8 @@ class Given:
             quoted, draft = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
             return (
                 shell(
-                    f"iconv -f ISO-8859-1 -t UTF-8 {quoted} > {draft} && cat {draft} > {quoted} && rm {draft}"
+                    f"(umask 077; iconv -f ISO-8859-1 -t UTF-8 {quoted} > {draft})"
+                    f" && cat {draft} > {quoted} && rm {draft}"
                 ),
             )
         if f"Errno {errno.EISDIR}]" in problem:
@@ -134,6 +140,10 @@ def _file(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
             skipped = len(binding.original.string) - len(binding.original.string.lstrip("\n"))
             lines[binding.key].append(binding.original.line + skipped)
     return {name: value for name, value in values.items() if value}, dict(lines)
+
+
+def _holds_secret(variable: str) -> bool:
+    return any(variable in names_of(name) for name in Settings.model_fields if is_secret(name))
 
 
 def _is_accepted(values: Mapping[str, Any]) -> bool:

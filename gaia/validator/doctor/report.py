@@ -61,7 +61,7 @@ def as_json(report: Report) -> str:
 def _entry(check: Check, finding: Finding) -> Iterator[str]:
     head = f"{finding.result:8} {check.name:{_NAME_WIDTH}} "
     yield from textwrap.wrap(
-        finding.words,
+        _printable(finding.words),
         _WIDTH,
         initial_indent=head,
         subsequent_indent=" " * len(head),
@@ -70,7 +70,12 @@ def _entry(check: Check, finding: Finding) -> Iterator[str]:
     )
     for step in finding.steps:
         # Not wrapped: a command is copied as one line.
-        yield f"{'':8} {'fix':>{_NAME_WIDTH}} {step}"
+        yield f"{'':8} {'fix':>{_NAME_WIDTH}} {_printable(str(step))}"
+
+
+def _printable(text: str) -> str:
+    """Return a text, which may repeat a stranger's words, without characters that control a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _plural(result: Result, count: int) -> str:

@@ -184,6 +184,11 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     own_emission: float | None = None
     """Tokens of the subnet that the last tempo paid us; None if unknown."""
 
+    @property
+    def own(self) -> Neuron | None:
+        """Our neuron; None: our hotkey is not registered."""
+        return next((neuron for neuron in self.neurons if neuron.uid == self.own_uid), None)
+
 
 class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
     """Request the signed headers of one request to one miner (protocol.md, 2.3)."""

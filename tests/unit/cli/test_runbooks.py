@@ -18,6 +18,7 @@ from gaia.cli.runbooks.facts import Facts
 from gaia.cli.runbooks.samples import Samples
 from gaia.cli.runbooks.table import RUNBOOKS
 from gaia.validator.app.meeting.rendezvous import Board
+from gaia.validator.core.status.troubles import MANY_FILES
 from gaia.validator.db.rows import BlockedRow, VectorInDoubt
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.config import Settings
@@ -336,6 +337,6 @@ def test_limits_of_looks_are_those_of_the_alerts() -> None:
     expressions = {alert.name: alert.expr for alert in ALERTS}
 
     assert expressions["HighMemoryUsage"].endswith(f"> {processes.MUCH_MEMORY}")
-    assert expressions["OpenFilesHigh"].endswith(f"> {processes.MANY_FILES}")
+    assert expressions["OpenFilesHigh"].endswith(f"> {MANY_FILES}")
     assert expressions["EventLoopLag"].endswith(f"> {pool.LATE_S}")
     assert expressions["LowScoringPerformance"].endswith(f"< {weather.LOW_SCORE}")

@@ -75,3 +75,7 @@ def test_wide_letters_count_as_two_cells() -> None:
 
 def test_table_without_rows_has_its_headings() -> None:
     assert table_lines(("a", "b"), [], 80)[0] == "a  b"
+
+
+def test_cell_with_a_strangers_text_controls_no_terminal() -> None:
+    assert table_lines(("~reason",), [("late\x1b[2J\nthen",)], None)[-1] == "late [2J then"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 
 from gaia.validator.app.sandbox.confine import Survey
-from gaia.validator.doctor.examination import CHECKS
+from gaia.validator.doctor.examination import CHECKS, Report
 from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Server
-from gaia.validator.doctor.findings import Finding, Result
-from gaia.validator.doctor.given import Given
+from gaia.validator.doctor.findings import Finding, Result, failure
+from gaia.validator.doctor.given import Given, read_given
+from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
+from gaia.validator.doctor.steps import StepKind, do
 from gaia.validator.utils.config import Settings
+from tests.support.builders import a_metagraph, a_neuron
 
 LIMITS = dict.fromkeys(("NOFILE", "NPROC", "FSIZE", "AS", "DATA"), (math.inf, math.inf)) | {
     "CORE": (0.0, math.inf)
@@ -82,7 +86,11 @@ def finding(check: str, **changes: Any) -> Finding:
         error=None,
     )
     known: dict[str, Any] = {"settings": Settings(), "host": HOST, "folder": FOLDER, "server": SERVER}
-    facts = Facts(given=given, **(known | changes))
+    return judged(check, Facts(given=given, **(known | changes)))
+
+
+def judged(check: str, facts: Facts) -> Finding:
+    """Return what one check says of the facts."""
     (judge,) = (each for each in CHECKS if each.name == check)
     return judge.finding(facts)
 
@@ -125,6 +133,7 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("time-server", host(is_clock_synchronised=False), Result.WARNING),
     ("watchdog", {"environment": {}}, Result.SKIPPED),
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/run/notify"}}, Result.WARNING),
+    ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "soon"}}, Result.WARNING),
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "9000000"}}, Result.FAILURE),
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "60000000"}}, Result.OK),
     ("data-file-system", folder(file_system="nfs4"), Result.WARNING),
@@ -141,6 +150,7 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("database-writable", server(is_standby=True), Result.FAILURE),
     ("other-validator", server(others=[(7, "10.0.0.9", 4000)]), Result.FAILURE),
     ("in-time", {"late": ["folder"]}, Result.FAILURE),
+    ("in-time", {"failed": {"folder": "Permission denied"}}, Result.FAILURE),
 ]
 
 
@@ -199,3 +209,77 @@ def test_fix_of_a_setting_is_made_where_the_setting_is_read_from() -> None:
     assert str(in_file.steps[0]).startswith("set GAIA_WORKER_SOFT_LIMIT_MIB=")
     assert str(in_file.steps[0]).endswith("in /srv/.env")
     assert str(in_environment.steps[0]) == "set NUM_COMPUTE_WORKERS=1 in the environment"
+
+
+def test_value_of_a_misspelled_secret_is_not_repeated(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("GAIA_CDS_KYE=no-one-may-see-it\n")
+
+    given, _ = read_given(env_file)
+
+    assert given.error is not None
+    assert [str(step) for step in given.cure(given.error)] == [
+        f"remove GAIA_CDS_KYE from {env_file}",
+        f"set GAIA_CDS_KEY= in {env_file} (the value of GAIA_CDS_KYE)",
+    ]
+
+
+def test_setting_with_two_names_counts_as_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("GAIA_NETUID=57\n")
+    monkeypatch.setenv("NETUID", "58")
+
+    given, settings = read_given(env_file)
+
+    assert isinstance(settings, Settings)
+    assert settings.netuid == 58
+    found = judged("one-spelling", Facts(given=given, settings=settings))
+    assert found.words == "GAIA_NETUID and NETUID are one setting and differ; NETUID counts"
+
+
+def test_numbers_of_lines_are_told_once_all_lines_can_be_read(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("GAIA NETUID 57\nGAIA_NETUID=57\nGAIA_NETUID=58\n")
+
+    given, settings = read_given(env_file)
+
+    facts = Facts(given=given, settings=settings)
+    assert [str(step) for step in judged("settings", facts).steps] == [f"sed -i 1d {env_file}"]
+    assert judged("env-file-lines", facts).result is Result.SKIPPED
+
+
+def test_proxy_with_an_impossible_port_is_a_failure() -> None:
+    found = finding("proxy", environment={"HTTPS_PROXY": "http://proxy:99999"})
+
+    assert found.result is Result.FAILURE
+    assert found.words.startswith("HTTPS_PROXY names proxy, which cannot be reached")
+
+
+def test_words_of_strangers_control_no_terminal() -> None:
+    report = Report([(CHECKS[0], failure("the node says \x1b[2J\nok", do("rm 'a\x1b]0;b'")))], 0.1)
+
+    printed = list(lines(report))
+
+    assert all(line.isprintable() for line in printed)
+    assert printed[0].endswith("the node says  [2J ok")
+
+
+def test_folder_is_not_taken_away_from_a_validator_that_runs() -> None:
+    theirs = Entry(path=Path("/srv/gaia"), mode=0o700, uid=os.geteuid() + 1, size=4096, is_folder=True)
+    running = "python -m gaia.validator.app 3"
+
+    stopped = finding("data-owner", **folder(entry=theirs))
+    used = finding("data-owner", **folder(entry=theirs, holder_pid=5, holder=running))
+
+    assert [step.kind for step in (*stopped.steps, *used.steps)] == [StepKind.RUN, StepKind.DO]
+    assert used.result is Result.FAILURE
+
+
+def test_our_neuron_is_found_by_its_uid_where_uids_have_gaps() -> None:
+    ours = a_neuron(200, hotkey="5Validator", stake=5000.0, validator_permit=True)
+    subnet = a_metagraph([a_neuron(1), ours], own_uid=200)
+
+    assert finding("permit", subnet=subnet) == Finding(Result.OK, "uid 200 has a validator permit")
+    assert finding("stake", subnet=subnet) == Finding(Result.OK, "the stake is 5000")

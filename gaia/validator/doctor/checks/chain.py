@@ -107,9 +107,9 @@ def _registered(facts: Facts) -> Finding:
 
 def _permit(facts: Facts) -> Finding:
     graph = seen(facts.subnet)
-    if graph.own_uid is None:
+    own = graph.own
+    if own is None:
         return skipped("the hotkey is not registered")
-    own = graph.neurons[graph.own_uid]
     if not own.validator_permit:
         return warning(
             f"uid {own.uid} has no validator permit, so its weights count for nothing",
@@ -120,9 +120,9 @@ def _permit(facts: Facts) -> Finding:
 
 def _stake(facts: Facts) -> Finding:
     graph = seen(facts.subnet)
-    if graph.own_uid is None:
+    if graph.own is None:
         return skipped("the hotkey is not registered")
-    amount = graph.neurons[graph.own_uid].stake
+    amount = graph.own.stake
     if amount < _MIN_STAKE:
         return warning(
             f"a stake of {amount:.0f} is below the {_MIN_STAKE:.0f} that weights need, and miners may refuse us",

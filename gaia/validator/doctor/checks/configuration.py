@@ -76,6 +76,9 @@ def _env_file_owner(facts: Facts) -> Finding:
 
 def _env_file_lines(facts: Facts) -> Finding:
     given = facts.given
+    if given.error is not None and given.error.setting == str(given.env_file):
+        # Its correction may remove a line, and then the numbers of the others are wrong.
+        return skipped(f"{given.env_file} cannot be read")
     twice = {name: lines for name, lines in given.lines.items() if len(lines) > 1}
     if not twice:
         return ok("no setting is written twice in the file")
@@ -107,8 +110,10 @@ def _one_spelling(facts: Facts) -> Finding:
         if len({both[variable] for variable in set_here}) > 1:
             loser = set_here[-1]
             place = "" if given.environment.get(loser) else str(given.env_file)
+            counts = given.winner(name)
+            assert counts is not None
             return warning(
-                f"{set_here[0]} and {loser} are one setting and differ; the first counts",
+                f"{set_here[0]} and {loser} are one setting and differ; {counts[0]} counts",
                 given.drop(loser, place),
             )
     return ok("no setting is given under two names")

@@ -66,6 +66,11 @@ def _folder_owner(facts: Facts) -> Finding:
     if folder.entry is None:
         return skipped(f"{folder.path} is not made yet")
     uid = os.geteuid()
+    if folder.entry.uid != uid and _is_validator(folder):
+        return failure(
+            f"{folder.path} belongs to user {folder.entry.uid}, and a validator runs on it",
+            do(f"run this as user {folder.entry.uid}"),
+        )
     if folder.entry.uid != uid:
         return failure(
             f"{folder.path} belongs to user {folder.entry.uid}", run("chown", "-R", uid, folder.path)
@@ -145,7 +150,7 @@ def _free_folder(facts: Facts) -> Finding:
     if folder.holder_pid < 0:
         return failure(
             f"an unknown process holds the lock of {folder.path}",
-            run("fuser", "-k", folder.path / "lock"),
+            run("fuser", "-k", "-TERM", folder.path / "lock"),
         )
     return failure(
         f"process {folder.holder_pid} holds the lock of {folder.path}: {folder.holder[:120] or 'of another user'}",

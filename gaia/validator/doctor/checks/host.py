@@ -35,12 +35,14 @@ _KIB, _MIB = 1024, 1024 * 1024
 
 
 def _in_time(facts: Facts) -> Finding:
-    if not facts.late:
-        return ok("everything answered in time")
-    return failure(
-        f"no answer in time: {', '.join(facts.late)}",
-        do("repair the disk, server or network behind it; other checks of it are skipped"),
-    )
+    step = do("repair the disk, server or network behind it; other checks of it are skipped")
+    if facts.failed:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(facts.failed.items()))
+        late = f", and no answer in time: {', '.join(facts.late)}" if facts.late else ""
+        return failure(f"it cannot be looked at: {reasons}{late}", step)
+    if facts.late:
+        return failure(f"no answer in time: {', '.join(facts.late)}", step)
+    return ok("everything answered in time")
 
 
 def _python(facts: Facts) -> Finding:
@@ -80,7 +82,9 @@ def _memory(facts: Facts) -> Finding:
     if fitting >= 1:
         step = facts.given.put("compute_workers", fitting)
     else:
-        step = facts.given.put("worker_soft_limit_mib", max(128, (host.memory_mib - 700) // 2))
+        step = facts.given.put(
+            "worker_soft_limit_mib", max(128, (host.memory_mib - _OTHER_PROCESSES_MIB) // 2)
+        )
     return failure(
         f"{workers} workers may use {least} MiB with the other processes, and there are {host.memory_mib} MiB",
         step,
@@ -228,7 +232,8 @@ def _watchdog(facts: Facts) -> Finding:
     environment, settings = facts.given.environment, seen(facts.settings)
     if not environment.get("NOTIFY_SOCKET"):
         return skipped("no service manager waits for a notice")
-    period_s = int(environment.get("WATCHDOG_USEC", "0") or 0) / 1e6
+    told = environment.get("WATCHDOG_USEC", "")
+    period_s = int(told) / 1e6 if told.isdecimal() else 0.0
     if not period_s:
         return warning("the service has no watchdog", do("write WatchdogSec=60 into the service"))
     if period_s < settings.engine_silence_s:
@@ -298,11 +303,11 @@ _H, _S = Group.HOST, Group.ISOLATION
 IN_TIME = Check(
     "in-time",
     _H,
-    "no disk, server or network keeps a check waiting",
-    "what hangs is repaired",
+    "no disk, server or network refuses a look, or keeps it waiting",
+    "what refuses or hangs is repaired",
     _in_time,
 )
-"""Made whatever groups are chosen, because it alone tells what hung."""
+"""Made whatever groups are chosen, because it alone tells what refused or hung."""
 
 CHECKS = (
     IN_TIME,

@@ -83,9 +83,11 @@ def _proxy(facts: Facts) -> Finding:
         if not address:
             continue
         target = urlsplit(address if "://" in address else f"http://{address}")
-        place = f"{target.hostname}:{target.port or 8080}"
+        place = target.hostname or "no host"
         try:
-            with socket.create_connection((target.hostname or "", target.port or 8080), _DIAL_S):
+            port = target.port or 8080
+            place = f"{place}:{port}"
+            with socket.create_connection((target.hostname or "", port), _DIAL_S):
                 continue
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or error

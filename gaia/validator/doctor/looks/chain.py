@@ -41,7 +41,15 @@ def look_at_node(chain: ChainSettings) -> Node | Trouble:
             return _answers(_Calls(node), chain.netuid)
     except TimeoutError:
         return Trouble(f"{endpoint} does not answer")
-    except (OSError, WebSocketException, ValueError, LookupError, TypeError) as error:
+    except (
+        OSError,
+        WebSocketException,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
         said = without_secrets(f"{type(error).__name__}: {error}")[:200]
         if _WRONG_PROTOCOL in said and endpoint.startswith("wss://"):
             return Trouble(f"{endpoint} speaks ws, not wss")

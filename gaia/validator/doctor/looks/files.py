@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from gaia.validator.app.chain_signer import load_wallet
+from gaia.validator.app.observation.pages.outside import holder_of
 from gaia.validator.doctor.facts import Entry, Folder, Wallet
 from gaia.validator.doctor.looks.host import command_of
 from gaia.validator.utils.errors import ConfigurationError
@@ -40,7 +41,7 @@ def look_at_folder(files: FilesSettings) -> Folder:
     holder = _holder(path / "lock")
     foreign, drafts, used = _survey(path)
     cluster = path / "postgres" / "cluster"
-    version = _text(cluster / "PG_VERSION")
+    version = _version(cluster)
     status = os.statvfs(standing)
     return Folder(
         path=path,
@@ -142,8 +143,8 @@ def _holder(lock: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        written = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        return int(written) if written.isdigit() else -1
+        # A number that the kernel does not confirm may be that of any process, as in another container.
+        return holder_of(lock.parent) or -1
     finally:
         os.close(descriptor)
     return 0
@@ -193,8 +194,15 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
                 waiting.append(entry.path)
 
 
-def _text(path: Path) -> str:
+def _version(cluster: Path) -> str:
+    """Return the version that made an embedded database; "" if it has none.
+
+    Raises
+    ------
+    OSError
+        If the version is there and cannot be read: such a database is whole, and nobody may move it away.
+    """
     try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
+        return (cluster / "PG_VERSION").read_text(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
         return ""

@@ -53,7 +53,7 @@ def look_at_host() -> Host:
         ptrace_scope=_number(Path("/proc/sys/kernel/yama/ptrace_scope")),
         user_namespaces=_number(Path("/proc/sys/user/max_user_namespaces")),
         shared_memory_mib=_free_mib(Path("/dev/shm")),  # noqa: S108 - PostgreSQL's folder, not ours
-        is_clock_synchronised=_is_synchronised(),
+        is_clock_synchronised=is_clock_synchronised(),
         missing_packages=missing,
         other_versions=other,
         sandbox=survey(),
@@ -75,6 +75,16 @@ def look_at_port(observation: ObservationSettings) -> Port:
             free=_free_port(port),
         )
     return Port(problem="", holder_pid=0, holder="", ancestors=frozenset(), free=port)
+
+
+def is_clock_synchronised() -> bool | None:
+    """Return whether the kernel's clock follows a time server; None if it does not say."""
+    if sys.platform != "linux":
+        return None
+    # A struct timex of zeros only reads; its size differs between machines, and none is larger.
+    buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    return None if state < 0 else bool(state != _TIME_ERROR)
 
 
 def command_of(pid: int) -> str:
@@ -183,16 +193,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _is_synchronised() -> bool | None:
-    """Return whether the kernel's clock follows a time server; None if it does not say."""
-    if sys.platform != "linux":
-        return None
-    # A struct timex of zeros only reads; its size differs between machines, and none is larger.
-    buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
-    return None if state < 0 else bool(state != _TIME_ERROR)
 
 
 def _free_mib(folder: Path) -> int | None:

@@ -244,6 +244,17 @@ def test_overdue_jobs_are_read_from_the_metrics(data_dir: Path, held: int, metri
     assert facts.jobs[1].last_success_at == datetime.fromtimestamp(1.7745e9, UTC)
 
 
+def test_metrics_that_are_no_numbers_are_said_to_be_away(
+    data_dir: Path, held: int, metrics_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "METRICS", 'gaia_task_overdue{job="tick"} soon\n')
+
+    facts = seen(settings_of(data_dir, metrics_port=metrics_port))
+
+    assert facts.jobs is None
+    assert "soon" in facts.metrics_error
+
+
 def test_metrics_that_nobody_serves_are_said_to_be_away(data_dir: Path, held: int) -> None:
     facts = seen(settings_of(data_dir, metrics_port=1))
 

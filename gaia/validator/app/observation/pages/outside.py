@@ -167,7 +167,7 @@ def holder_of(data_dir: Path) -> int | None:
 def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
     """Return the chain as an engine's note describes it."""
     graph = note.metagraph
-    own = next((neuron for neuron in graph.neurons if neuron.uid == graph.own_uid), None)
+    own = graph.own
     return Chain(
         read_at=datetime.fromtimestamp(note.written_at, UTC),
         netuid=graph.netuid,

@@ -225,6 +225,7 @@ class IOEngine:
             database=database,
             metagraph=self._metagraph,
             clock=clock,
+            seats=self._seats,
             board_path=self._board_path,
         )
         self._notifier = self._notifying(database)
@@ -254,7 +255,7 @@ class IOEngine:
                 pool,
                 settings.chain,
                 settings.weights,
-                seats=lambda: self._settings.pool.seats,
+                seats=self._seats,
                 lines_logged=lines_logged,
             ),
             background=self._background(database, signer, miners),
@@ -263,6 +264,10 @@ class IOEngine:
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,
         )
+
+    def _seats(self) -> int:
+        """Return the number of compute workers that the settings in force want; 0: those of a cluster."""
+        return self._settings.pool.seats
 
     def _notifying(self, database: Database) -> Notifier:
         registers = (self._observer.statuses, self._book.statuses)

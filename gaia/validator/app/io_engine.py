@@ -270,12 +270,11 @@ class IOEngine:
         return self._settings.pool.seats
 
     def _notifying(self, database: Database) -> Notifier:
-        registers = (self._observer.statuses, self._book.statuses)
-        JOBS.watch(*registers)
+        JOBS.watch(self._observer.statuses, self._book.statuses)
         return Notifier(
             self._settings.notify,
             self._settings.data_dir,
-            Insight(lambda: self._settings.status, database, registers).facts,
+            Insight(lambda: self._settings.status, database, JOBS.facts).facts,
             self._messenger,
             life_of(os.getppid()),
         )

@@ -225,6 +225,7 @@ class IOEngine:
             database=database,
             metagraph=self._metagraph,
             clock=clock,
+            seats=self._seats,
             board_path=self._board_path,
         )
         self._notifier = self._notifying(database)
@@ -254,7 +255,7 @@ class IOEngine:
                 pool,
                 settings.chain,
                 settings.weights,
-                seats=lambda: self._settings.pool.seats,
+                seats=self._seats,
                 lines_logged=lines_logged,
             ),
             background=self._background(database, signer, miners),
@@ -264,13 +265,16 @@ class IOEngine:
             drain_timeout_s=settings.drain_timeout_s,
         )
 
+    def _seats(self) -> int:
+        """Return the number of compute workers that the settings in force want; 0: those of a cluster."""
+        return self._settings.pool.seats
+
     def _notifying(self, database: Database) -> Notifier:
-        registers = (self._observer.statuses, self._book.statuses)
-        JOBS.watch(*registers)
+        JOBS.watch(self._observer.statuses, self._book.statuses)
         return Notifier(
             self._settings.notify,
             self._settings.data_dir,
-            Insight(lambda: self._settings.status, database, registers).facts,
+            Insight(lambda: self._settings.status, database, JOBS.facts).facts,
             self._messenger,
             life_of(os.getppid()),
         )

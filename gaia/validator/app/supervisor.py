@@ -62,6 +62,8 @@ RELOAD = (sys.executable, "-m", entry_points.RELOAD)
 
 _log = logging.getLogger("application")
 _IMPATIENT_POLL_S = 0.02
+_LONGEST_WAIT_S = 1.0
+"""Seconds after which clients and the service manager are attended to, however seldom children are looked at."""
 _LAST_WORDS_S = 0.03
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
@@ -261,7 +263,8 @@ class Supervisor:
         next_at = min(
             [self._next_look_at, *(one.sigkill_at for one in self._seated.values() if one.sigkill_at)]
         )
-        patience_s = _IMPATIENT_POLL_S if is_impatient else max(0.0, next_at - time.monotonic())
+        rest_s = min(_LONGEST_WAIT_S, max(0.0, next_at - time.monotonic()))
+        patience_s = _IMPATIENT_POLL_S if is_impatient else rest_s
         for key, _ in self._selector.select(patience_s):
             if isinstance(key.data, Reception):
                 key.data.attend(key.fileobj)

@@ -17,7 +17,10 @@ def resident_bytes(pid: int | None = None) -> int:
 
 
 def private_bytes(pid: int | None = None) -> int:
-    """Return the resident memory of a process without pages that others may share; 0 if it has ended."""
+    """Return the resident memory of a process without mapped files and shared segments; 0 if it has ended.
+
+    Pages that it shares with the process it was forked from count as its own.
+    """
     resident, shared = _statm(pid)
     return resident - shared
 

@@ -274,6 +274,16 @@ def test_systemd_is_told_of_start_reload_life_and_stop(start: Start, manager: An
     assert "STATUS=stopping" in told(receiver, "STOPPING=1") + told(receiver, "STATUS=stopping")
 
 
+def test_signs_of_life_come_in_time_however_seldom_children_are_looked_at(start: Start, manager: Any) -> None:
+    receiver, name = manager
+    environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "2000000"}
+    start(workers=0, poll_s=3600.0, worker_hard_limit_mib=10**9, environment=environment)
+    told(receiver, "READY=1")
+
+    for _ in range(3):
+        told(receiver, "WATCHDOG=1")
+
+
 def test_children_are_not_given_the_address_of_systemd(start: Start, manager: Any) -> None:
     receiver, name = manager
     supervised = start(workers=0, environment={"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "400000"})

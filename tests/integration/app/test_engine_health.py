@@ -64,6 +64,18 @@ async def test_schema_that_is_set_back_under_a_running_engine_is_found(
         assert check(health, "database").is_well
 
 
+async def test_schema_of_another_release_is_no_failure_of_the_database(
+    health: EngineHealth, database: Database
+) -> None:
+    async with asking(health, database):
+        async with database.transaction() as connection:
+            await connection.execute("UPDATE schema_migrations SET sha256 = 'of another release'")
+        await wait_for(lambda: not check(health, "migrations").is_well)
+
+        assert "in a form this program does not know" in check(health, "migrations").reason
+        assert check(health, "database").is_well
+
+
 async def test_database_that_is_gone_is_found(
     health: EngineHealth, database: Database, postgres_dsn: str, empty_dsn: str
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -108,7 +108,9 @@ class _Chain:
 
 
 @asynccontextmanager
-async def _observed(database: Database, tmp_path: Path, miners: int = 12) -> AsyncIterator[Observer]:
+async def _observed(
+    database: Database, tmp_path: Path, miners: int = 12, seats: Callable[[], int] = lambda: 0
+) -> AsyncIterator[Observer]:
     """Run an observer until the end of the body, which begins once it has looked at everything."""
     (tmp_path / "run").mkdir(exist_ok=True)
     board = tmp_path / "run" / "board"
@@ -132,6 +134,7 @@ async def _observed(database: Database, tmp_path: Path, miners: int = 12) -> Asy
         database=database,
         metagraph=keeper,
         clock=FakeClock(NOW),
+        seats=seats,
         board_path=board,
     )
     jobs = [_Job(number) for number in range(JOBS_OF_A_VALIDATOR - 1)]
@@ -257,6 +260,16 @@ async def test_weights_that_land_while_we_look_are_told_by_the_real_clock(
                     await asyncio.sleep(0.01)
 
             assert _value("gaia_weights_last_set_timestamp_seconds") <= time.time()
+
+
+async def test_seats_are_those_of_the_settings_in_force(database: Database, tmp_path: Path) -> None:
+    wanted = 3
+    async with _observed(database, tmp_path, seats=lambda: wanted):
+        assert _value("gaia_pool_seats") == 3
+        wanted = 2
+        async with asyncio.timeout(patience(20)):
+            while _value("gaia_pool_seats") != 2:
+                await asyncio.sleep(0.01)
 
 
 async def test_database_that_is_lost_makes_the_observation_fail_and_not_end(

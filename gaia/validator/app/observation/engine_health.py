@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gaia.tasks.defined_tasks.base import GaiaTask
 from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check
 from gaia.validator.core.database_setup import missing_migrations, read_migrations
-from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -103,6 +103,9 @@ class EngineHealth:
             try:
                 async with database.transaction() as connection:
                     missing = await missing_migrations(connection, known)
+            except ConfigurationError as error:
+                self._database.succeeded()  # it answers, with a schema of another release
+                self._schema.failed(error.problem)
             except GaiaError as error:
                 self._database.failed(str(error))
             else:
@@ -144,7 +147,9 @@ class EngineHealth:
                 "database", _DATABASE_OLD_S, "start PostgreSQL, or correct GAIA_DATABASE_URL"
             ),
             self._schema.check(
-                "migrations", float("inf"), "restart the validator, which migrates the schema"
+                "migrations",
+                float("inf"),
+                "restart the validator, which migrates the schema, or install the release that made it",
             ),
             self._chain.check("chain", self._chain_old_s, "start the node, or correct GAIA_CHAIN_ENDPOINT"),
             self._workers(),

@@ -58,7 +58,7 @@ class Jobs(Collector):
         self._registers = list(registers)
 
     def facts(self) -> list[Job]:
-        """Return how each job does, for pages."""
+        """Return how each job does, for pages and messages."""
         return [
             Job(
                 name=status.job,

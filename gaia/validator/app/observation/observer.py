@@ -66,6 +66,8 @@ class Observer:
     ----------
     netuid
         Subnet whose weight vectors are looked at.
+    seats
+        Returns the number of compute workers that the settings want, which a reload changes; 0: those of a cluster.
     board_path
         File in which the Supervisor, our parent, publishes the living processes.
     """
@@ -79,12 +81,14 @@ class Observer:
         database: Database,
         metagraph: MetagraphKeeper,
         clock: Clock,
+        seats: Callable[[], int],
         board_path: Path,
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._database = database
         self._metagraph = metagraph
+        self._seats = seats
         self._processes = ProcessTable(board_path, os.getppid())
         self._stored = StoredMetrics(settings, netuid, database, clock)
         self._record = _Record()
@@ -144,7 +148,7 @@ class Observer:
         metrics.QUEUE_DEPTH.labels("work").set(pool.queue_depth)
         metrics.QUEUE_DEPTH.labels("leased").set(pool.busy)
         metrics.QUEUE_DEPTH.labels("result").set(pool.undelivered)
-        metrics.SEATS.set(self._settings.pool.seats or pool.workers)
+        metrics.SEATS.set(self._seats() or pool.workers)
         metrics.HEALTHY_SEATS.set(pool.healthy_seats)
         metrics.SANDBOX_LEVEL.set(pool.sandbox_level)
         active, idle = self._database.connections()

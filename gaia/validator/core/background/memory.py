@@ -25,7 +25,7 @@ log = structlog.get_logger("performance")
 
 _MIB = 1 << 20
 _WORTHWHILE_BYTES = 64 * _MIB
-"""Private memory below which a worker is not worth replacing; a new one needs nearly as much."""
+"""Private memory beyond that of a new worker below which a worker is not worth replacing."""
 _REGROWN_BYTES = 64 * _MIB
 """Growth since memory was last freed without which freeing it again is useless."""
 _TOLD_EVERY_S = 900.0
@@ -60,6 +60,7 @@ def relief(
     own_freed_to_bytes: int,
     available_bytes: int,
     reserve_bytes: int,
+    new_bytes: int,
     idle: Mapping[WorkerId, int],
 ) -> Relief:
     """Return what is to be done; nothing here touches a process that computes.
@@ -68,20 +69,22 @@ def relief(
     ----------
     own_freed_to_bytes
         Resident memory of this process after it was last freed; 0 if that is long ago.
+    new_bytes
+        Private memory of a new worker, which its successor needs too.
     idle
         Idle worker -> its private memory in bytes.
 
     Examples
     --------
     >>> facts = dict(own_bytes=200 << 20, own_limit_bytes=1 << 30, own_freed_to_bytes=0, reserve_bytes=1 << 29)
-    >>> idle = {"0.1": 300 << 20, "1.1": 1 << 20}
-    >>> relief(**facts, idle=idle, available_bytes=1 << 34)
+    >>> facts |= dict(new_bytes=90 << 20, idle={"0.1": 300 << 20, "1.1": 100 << 20})
+    >>> relief(**facts, available_bytes=1 << 34)
     Relief(frees_own=False, retires=())
-    >>> relief(**facts, idle=idle, available_bytes=1 << 20)
+    >>> relief(**facts, available_bytes=1 << 20)
     Relief(frees_own=True, retires=('0.1',))
     """
     is_short = available_bytes < reserve_bytes
-    worthwhile = [worker for worker, size in idle.items() if size > _WORTHWHILE_BYTES]
+    worthwhile = [worker for worker, size in idle.items() if size > new_bytes + _WORTHWHILE_BYTES]
     return Relief(
         frees_own=(is_short or own_bytes > own_limit_bytes)
         and own_bytes > own_freed_to_bytes + _REGROWN_BYTES,
@@ -124,6 +127,8 @@ class MemoryKeeper:
         self._available_bytes = available
         self._wall_clock = wall_clock
         self._freed_to_bytes = 0
+        self._new_bytes = 0
+        """Least private memory that any worker had; 0 if there was none."""
         self._seldom = Seldom(_TOLD_EVERY_S, wall_clock)
 
     async def memory_snapshot_taker(self) -> None:
@@ -156,6 +161,9 @@ class MemoryKeeper:
     async def aggressive_memory_cleanup(self) -> None:
         """Free memory if this process or the machine has too little; else do nothing."""
         idle = self._workers.idle_workers() if self._workers is not None else {}
+        sizes = {worker: size for worker, pid in idle.items() if (size := private_bytes(pid))}
+        # A forked worker counts the pages of the fork server as its own, so even a new one looks large.
+        self._new_bytes = min(filter(None, (self._new_bytes, *sizes.values())), default=0)
         own_bytes = resident_bytes()
         wanted = relief(
             own_bytes=own_bytes,
@@ -163,7 +171,8 @@ class MemoryKeeper:
             own_freed_to_bytes=self._freed_to_bytes,
             available_bytes=self._available_bytes(),
             reserve_bytes=self._reserve_bytes,
-            idle={worker: private_bytes(pid) for worker, pid in idle.items()},
+            new_bytes=self._new_bytes,
+            idle=sizes,
         )
         if own_bytes <= self._freed_to_bytes - _REGROWN_BYTES:
             self._freed_to_bytes = own_bytes

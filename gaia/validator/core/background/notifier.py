@@ -172,7 +172,6 @@ class Notifier:
         now = self._wall_clock()
         if 0 <= now - self._alive_at < self._settings.notify_alive_interval_s - _SLACK_S:
             return True
-        self._alive_at = now
         failure = ""
         try:
             page = await exchange("GET", address, what="the deadman switch", timeout_s=_ALIVE_WITHIN_S)
@@ -181,8 +180,11 @@ class Notifier:
         except TransientError as error:
             failure = str(error)
         if failure:
+            # The next beat tries again, because a whole interval of silence may raise the alarm.
             log.warning("alive_not_reported", error=failure, once=("alive", failure))
-        return not failure
+            return False
+        self._alive_at = now
+        return True
 
     def _stored(self) -> Memory:
         """Return the memory of the file; an empty one if there is none, or it cannot be read."""

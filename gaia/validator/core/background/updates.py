@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import structlog
 
 from gaia.validator.core.background.web import exchange
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.version import version
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class UpdateCheck:
     def __init__(self, update_url: str, show: Callable[[bool], None], own_version: str | None = None) -> None:
         self._url = update_url
         self._show = show
-        self._own = own_version or version("gaia-validator")
+        self._own = own_version or version()
         self._told = ""
 
     async def check_for_updates(self) -> None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.rendezvous import Board
+from gaia.validator.app.observation.jobs import Jobs
 from gaia.validator.app.observation.pages.insight import Insight, life_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.background.book import TaskBook
@@ -71,9 +72,11 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
 ) -> None:
     book = TaskBook(monotonic=iter([0.0, 99.0]).__next__)
     book.expect("tick", 10.0)
+    jobs = Jobs()
+    jobs.watch(book.statuses)
     lock = claim_data_dir(settings.data_dir)
     try:
-        facts = await Insight(lambda: settings.status, database, [book.statuses]).facts()
+        facts = await Insight(lambda: settings.status, database, jobs.facts).facts()
     finally:
         os.close(lock)
 
@@ -89,7 +92,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
 async def test_database_that_goes_away_is_a_message_and_so_is_its_return(
     database: Database, server: Server, settings: Settings, hook: Webhook
 ) -> None:
-    insight = Insight(lambda: settings.status, database, [])
+    insight = Insight(lambda: settings.status, database, Jobs().facts)
     notify = NotifySettings.model_validate({"notify_urls": [hook.address], "notify_least": "stuck"})
     notifier = Notifier(
         notify, settings.data_dir, insight.facts, Messenger([hook.address], "GAIA_NOTIFY_URLS"), "life"

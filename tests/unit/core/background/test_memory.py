@@ -7,7 +7,8 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from gaia.validator.utils.settings.background import BackgroundSettings
 from tests.support.background import DatabaseAway
 
 MIB = 1 << 20
-BIG, SMALL = WorkerId("0.1"), WorkerId("1.1")
+BIG, SMALL, ENDED = WorkerId("0.1"), WorkerId("1.1"), WorkerId("3.1")
 FACTS: dict[str, Any] = {
     "own_bytes": 200 * MIB,
     "own_limit_bytes": 1024 * MIB,
     "own_freed_to_bytes": 0,
     "available_bytes": 8192 * MIB,
     "reserve_bytes": 512 * MIB,
+    "new_bytes": 10 * MIB,
     "idle": {SMALL: 10 * MIB, BIG: 700 * MIB, WorkerId("2.1"): 300 * MIB},
 }
 
@@ -77,19 +79,34 @@ def a_keeper(workers: Workers | None, available_mib: int, **changes: Any) -> Mem
     )
 
 
-async def test_large_idle_worker_is_replaced_when_the_machine_is_short() -> None:
-    program = "x = bytearray(100 << 20); print(len(x), flush=True); input()"
+@asynccontextmanager
+async def a_process(mib: int) -> AsyncIterator[int]:
+    """Yield the pid of a process that holds so much memory."""
+    program = f"x = bytearray({mib} << 20); print(len(x), flush=True); input()"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
     assert process.stdout is not None
     await process.stdout.readline()
-    workers = Workers({BIG: process.pid, SMALL: 2**22})
-    with capture_logs() as logs:
-        await a_keeper(workers, 100).aggressive_memory_cleanup()
+    yield process.pid
     await process.communicate(b"\n")
+
+
+async def test_large_idle_worker_is_replaced_when_the_machine_is_short() -> None:
+    async with a_process(1) as small, a_process(100) as big:
+        workers = Workers({BIG: big, SMALL: small, ENDED: 2**22})
+        with capture_logs() as logs:
+            await a_keeper(workers, 100).aggressive_memory_cleanup()
 
     assert workers.retired == [BIG]
     assert [(line["event"], line["workers_retired"]) for line in logs] == [("memory_freed", [BIG])]
+
+
+async def test_worker_no_larger_than_a_new_one_is_not_replaced_again_and_again() -> None:
+    async with a_process(100) as new, a_process(110) as other:
+        workers = Workers({BIG: new, SMALL: other, ENDED: 2**22})
+        await a_keeper(workers, 100).aggressive_memory_cleanup()
+
+    assert workers.retired == []
 
 
 def test_engine_above_its_limit_gives_memory_back_to_the_system() -> None:

@@ -181,6 +181,20 @@ async def test_deadman_switch_is_told_at_most_once_in_its_interval(tmp_path: Pat
     assert hook.gets.qsize() == 3
 
 
+async def test_deadman_switch_that_did_not_hear_of_us_is_told_at_the_next_beat(tmp_path: Path) -> None:
+    async with webhook("503 Busy") as switch:
+        alive = f"http://127.0.0.1:{switch.port}/alive"
+        operator = Operator(
+            tmp_path, switch, notify_urls=[], notify_alive_url=alive, notify_alive_interval_s=300
+        )
+        first = await operator.beat(WELL)
+        switch.answer = "200 OK"
+        second = await operator.beat(WELL)
+        await operator.beat(WELL, 3)
+
+    assert (first, second, switch.gets.qsize()) == (False, True, 2)
+
+
 async def test_deadman_switch_that_refuses_fails_the_beat_without_its_address(tmp_path: Path) -> None:
     async with webhook("404 Gone") as switch:
         alive = f"http://127.0.0.1:{switch.port}/{SECRET}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping
+from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,6 +12,7 @@ from structlog.testing import capture_logs
 from gaia.validator.core.background.updates import UpdateCheck, released
 from gaia.validator.core.background.web import MOST_BYTES
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.version import version
 from tests.support.liar import Lie, lying
 
 
@@ -54,6 +57,20 @@ async def test_release_is_told_once_and_the_next_one_again() -> None:
         ("update_available", "4.1", "4.0.0"),
         ("update_available", "4.2", "4.0.0"),
     ]
+
+
+async def test_version_that_runs_is_compared_also_if_no_package_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> NoReturn:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    shown: list[bool] = []
+    async with lying(Releases(Lie(body=version().encode()))) as server:
+        await UpdateCheck(server.url, shown.append).check_for_updates()
+
+    assert shown == [False]
 
 
 async def test_release_that_was_installed_is_no_longer_noted() -> None:

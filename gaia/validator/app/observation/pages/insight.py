@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.observation.pages.outside import Look, look_at
 from gaia.validator.app.observation.pages.work import read_work
-from gaia.validator.core.status.facts import Facts, Job, Work
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
-    from gaia.validator.app.observation.jobs import Statuses
+    from gaia.validator.core.status.facts import Facts, Job, Work
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.utils.settings.handed import StatusSettings
 
@@ -32,16 +30,16 @@ class Insight:
     ----------
     settings
         Returns the settings in force.
-    registers
-        Return the status of every recurring job.
+    jobs
+        Returns how each recurring job does.
     """
 
     def __init__(
-        self, settings: Callable[[], StatusSettings], database: Database, registers: Sequence[Statuses]
+        self, settings: Callable[[], StatusSettings], database: Database, jobs: Callable[[], Sequence[Job]]
     ) -> None:
         self._settings = settings
         self._database = database
-        self._registers = registers
+        self._jobs = jobs
 
     async def facts(self) -> Facts:
         """Return what is known now; a database that does not answer is a fact, not an error."""
@@ -62,17 +60,6 @@ class Insight:
             return None, f"no answer in {PATIENCE_S:g} s"
         except GaiaError as error:
             return None, str(error)
-
-    def _jobs(self) -> list[Job]:
-        return [
-            Job(
-                name=status.job,
-                last_success_at=datetime.fromtimestamp(status.last_success_at, UTC),
-                is_overdue=status.is_overdue,
-            )
-            for statuses in self._registers
-            for status in statuses()
-        ]
 
 
 def life_of(pid: int) -> str:

@@ -186,6 +186,7 @@ async def _observer(folder: Path, database: Database) -> Observer:
         database=database,
         metagraph=MetagraphKeeper(nobody),
         clock=RealClock(),
+        seats=lambda: settings.pool.seats,
         board_path=board_path(folder),
     )
 

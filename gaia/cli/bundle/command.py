@@ -19,6 +19,8 @@ from gaia.cli.logs.command import folder_of
 from gaia.cli.select import NotThere
 from gaia.cli.source import open_source
 from gaia.cli.status.observing import observe
+from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
@@ -44,7 +46,7 @@ def bundle(arguments: argparse.Namespace) -> int:
         tables.print_json({"file": str(path), "bytes": size, "parts": sorted(members), "problems": problems})
     else:
         tables.print_lines(
-            f"{path}: {tables.counted(len(members), 'part')}, {size / 1024:.0f} KiB, no secrets of the settings",
+            f"{path}: {tables.counted(len(members), 'part')}, {size / 1024:.0f} KiB",
             *(f"without {problem}" for problem in problems),
         )
     return 0
@@ -52,8 +54,8 @@ def bundle(arguments: argparse.Namespace) -> int:
 
 def members_of(source: Source) -> tuple[dict[str, bytes], list[str]]:
     """Return name -> content of the members, and a sentence for each part that is missing or cut."""
-    redactor = Redactor(source.settings.secrets())
     problems: list[str] = []
+    redactor = Redactor([*source.settings.secrets(), *_secrets_here(problems)])
     try:
         folder = folder_of(source)
     except NotThere as error:
@@ -79,6 +81,15 @@ def members_of(source: Source) -> tuple[dict[str, bytes], list[str]]:
     if problems:
         members["problems.txt"] = ("\n".join(problems) + "\n").encode()
     return members, problems
+
+
+def _secrets_here(problems: list[str]) -> list[str]:
+    """Return the secrets of the environment and of `.env`, because those of a running validator are not published."""
+    try:
+        return list(read_settings().secrets())
+    except ConfigurationError as error:
+        problems.append(f"certainty that no secret is inside: {error.setting} cannot be read here")
+        return []
 
 
 def _write(path: Path, folder: str, members: dict[str, bytes]) -> None:

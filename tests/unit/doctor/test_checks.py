@@ -44,6 +44,7 @@ HOST = Host(
     other_versions=(),
     sandbox=Survey(landlock=7, seccomp=True, broker=True),
 )
+SHARED = Entry(path=Path("/var/tmp"), mode=0o1777, uid=0, size=4096, is_folder=True)
 FOLDER = Folder(
     path=Path("/srv/gaia"),
     exists=True,
@@ -138,6 +139,7 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("watchdog", {"environment": {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "60000000"}}, Result.OK),
     ("data-file-system", folder(file_system="nfs4"), Result.WARNING),
     ("data-file-system", folder(file_system="tmpfs"), Result.FAILURE),
+    ("data-mode", folder(path=Path("/var"), entry=SHARED), Result.FAILURE),
     ("data-files", folder(free_files=100), Result.FAILURE),
     ("data-files", folder(free_files=None), Result.SKIPPED),
     ("data-space", folder(free_mib=100), Result.FAILURE),
@@ -283,3 +285,10 @@ def test_our_neuron_is_found_by_its_uid_where_uids_have_gaps() -> None:
 
     assert finding("permit", subnet=subnet) == Finding(Result.OK, "uid 200 has a validator permit")
     assert finding("stake", subnet=subnet) == Finding(Result.OK, "the stake is 5000")
+
+
+@pytest.mark.parametrize("check", ["data-mode", "data-owner"])
+def test_rights_of_a_folder_of_the_system_are_left_alone(check: str) -> None:
+    (step,) = finding(check, **folder(path=Path("/var/tmp"), entry=SHARED)).steps
+
+    assert (step.kind, "folder that holds nothing else" in step.words) == (StepKind.DO, True)

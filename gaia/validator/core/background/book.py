@@ -89,5 +89,5 @@ class TaskBook:
                 skips=record.skips,
                 is_abandoned=record.is_abandoned,
             )
-            for job, record in self._records.items()
+            for job, record in list(self._records.items())
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from gaia.tasks.defined_tasks.weather.volumes import expected_volumes
@@ -23,6 +24,8 @@ _VOLATILE = frozenset({"tmpfs", "ramfs"})
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.s3fs", "fuse.rclone"})
 _FILES_AT_LEAST = 20_000
 _MINERS, _DAYS = 256, 30
+_PARTS_OF_SYSTEM_FOLDER = 2
+"""Parts of a path such as /var or /home; a data folder lies deeper."""
 
 
 def _writable(facts: Facts) -> Finding:
@@ -53,6 +56,8 @@ def _folder_mode(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if folder.entry is None or not folder.entry.is_folder:
         return skipped(f"{folder.path} is not made yet")
+    if _is_shared(folder):
+        return _of_its_own(folder)
     if folder.entry.mode & 0o077:
         return warning(
             f"other users can enter {folder.path} (mode {folder.entry.mode:04o})",
@@ -66,6 +71,8 @@ def _folder_owner(facts: Facts) -> Finding:
     if folder.entry is None:
         return skipped(f"{folder.path} is not made yet")
     uid = os.geteuid()
+    if _is_shared(folder):
+        return _of_its_own(folder)
     if folder.entry.uid != uid and _is_validator(folder):
         return failure(
             f"{folder.path} belongs to user {folder.entry.uid}, and a validator runs on it",
@@ -82,6 +89,19 @@ def _folder_owner(facts: Facts) -> Finding:
             run("chown", "-R", uid, folder.path),
         )
     return ok("everything in the data folder belongs to this user")
+
+
+def _is_shared(folder: Folder) -> bool:
+    """Return whether the folder is one of the system or of all users, whose rights must stay as they are."""
+    is_sticky = folder.entry is not None and bool(folder.entry.mode & stat.S_ISVTX)
+    return is_sticky or len(folder.path.parts) <= _PARTS_OF_SYSTEM_FOLDER
+
+
+def _of_its_own(folder: Folder) -> Finding:
+    return failure(
+        f"{folder.path} is a folder of the system or of all users",
+        do("set GAIA_DATA_DIR to a folder that holds nothing else"),
+    )
 
 
 def _space(facts: Facts) -> Finding:

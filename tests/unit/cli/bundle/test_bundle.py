@@ -12,14 +12,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from pydantic import SecretStr
 
 from gaia.cli.__main__ import main
 from gaia.cli.bundle import command, parts
 from gaia.cli.bundle.redaction import Redactor
+from gaia.cli.source import Source
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.core.clock import RealClock
+from gaia.validator.utils.config import Settings
 from tests.support.builders import a_metagraph
 from tests.support.repository import ROOT
 
@@ -99,6 +102,31 @@ def test_no_secret_is_in_a_bundle(validator: Path) -> None:
     for secret in (PASSWORD, quote(PASSWORD, safe=""), KEY, OTHER):
         assert secret not in text
     assert "***" in text
+
+
+def test_bundle_of_another_folder_hides_the_secrets_of_this_place_too(validator: Path) -> None:
+    members, problems = command.members_of(Source(without_secrets(validator)))
+
+    assert KEY not in b"".join(members.values()).decode()
+    assert not any("certainty" in problem for problem in problems)
+
+
+def test_secrets_that_cannot_be_known_are_named(validator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = without_secrets(validator)
+    monkeypatch.setenv("GAIA_COMPUTE_WORKERS", "many")
+
+    _, problems = command.members_of(Source(settings))
+
+    assert "certainty that no secret is inside: GAIA_COMPUTE_WORKERS cannot be read here" in problems
+
+
+def without_secrets(validator: Path) -> Settings:
+    """Return the settings that a validator publishes: its secrets are not among them."""
+    return Settings(
+        data_dir=validator / "data",
+        database_url=SecretStr("postgresql://u@127.0.0.1:1/d"),
+        database_timeout_s=0.2,
+    )
 
 
 def test_bundle_gets_a_name_with_its_time(validator: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import PrivateAttr, SecretStr, ValidationError
 
+from gaia.validator.utils.credentials import HOTKEY_CREDENTIAL, credentials_folder, read_credentials
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.secrecy import HIDDEN, hold, secrets_in_url, shown_url
@@ -198,7 +199,7 @@ SECTIONS: tuple[type[HandedSettings], ...] = tuple(
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the settings; the command line wins over the environment, and that over `env_file`.
+    """Read the settings; the command line wins over the environment, credentials, and `env_file`, in this order.
 
     An empty value counts as not set. Lists are written as `a,b` or as JSON.
 
@@ -213,6 +214,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     ------
     ConfigurationError
         If a value is not allowed, or a name that begins with GAIA_ is not a setting.
+        If a credential cannot be read, or is none of ours.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     values: dict[str, Any] = {}
@@ -269,6 +271,25 @@ def names_of(name: str) -> list[str]:
     return [variable_of(name), *_schemas()[name]["aliases"]]
 
 
+def credentials_of(name: str) -> list[str]:
+    """Return the credentials from which the field `name` is read; only secrets have one."""
+    if name == "hotkey_file":
+        return [HOTKEY_CREDENTIAL]
+    return [variable_of(name).lower()] if is_secret(name) else []
+
+
+def given_credentials() -> dict[str, str]:
+    """Return the credentials of this process by name; of the hotkey the path.
+
+    Raises
+    ------
+    ConfigurationError
+        If one cannot be read, or is not the credential of a setting.
+    """
+    known = {credential for name in Settings.model_fields for credential in credentials_of(name)}
+    return read_credentials(credentials_folder(), known)
+
+
 def allowed(name: str) -> str:
     """Return the allowed values of the field `name` in words, such as "a whole number from 0 to 65535"."""
     schema = _schemas()[name]
@@ -319,6 +340,7 @@ def _places(env_file: Path | None) -> list[Variables]:
     _refuse_unknown(from_file, str(env_file))
     return [
         Variables(Settings, "environment", os.environ, names_of),
+        Variables(Settings, "credential", given_credentials(), credentials_of),
         Variables(Settings, str(env_file), from_file, names_of),
     ]
 

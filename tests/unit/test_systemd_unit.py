@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,7 @@ import pytest
 
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ExitCode
+from tests.support.programs import program
 from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "run-under-systemd.md"
@@ -25,8 +25,6 @@ MAY_PASS = {
     ExitCode.CRASH_LOOP,
 }
 """Ends that another start may mend although nobody acts."""
-
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +46,14 @@ def unit_file(unit: str, tmp_path: Path) -> Path:
     return path
 
 
-@needs_systemd
 def test_systemd_finds_nothing_in_it(unit_file: Path) -> None:
-    said = subprocess.run(["systemd-analyze", "verify", unit_file], capture_output=True, text=True)
+    said = subprocess.run([program("systemd-analyze"), "verify", unit_file], capture_output=True, text=True)
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
-@needs_systemd
 def test_its_exposure_is_small(unit_file: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit_file)]
+    command = [program("systemd-analyze"), "security", "--offline=true", "--threshold=20", unit_file]
 
     rated = subprocess.run(command, capture_output=True, text=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from generate.settings_pages import MAY_PASS
 
 from gaia.validator.utils.config import Settings, credentials_of
 from gaia.validator.utils.errors import ExitCode
+from tests.support.programs import program
 from tests.support.repository import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -24,7 +24,6 @@ PAGE = ROOT / "docs" / "how-to" / "run-under-systemd.md"
 HIGHEST_EXPOSURE = 15
 """Tenths of a point, of 10 points."""
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of root need root")
 
 
@@ -50,17 +49,15 @@ def instance(unit: str, tmp_path: Path) -> Path:
     return path
 
 
-@needs_systemd
 def test_systemd_finds_nothing_in_it(instance: Path) -> None:
-    said = subprocess.run(["systemd-analyze", "verify", instance], capture_output=True, text=True)
+    said = subprocess.run([program("systemd-analyze"), "verify", instance], capture_output=True, text=True)
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
-@needs_systemd
 def test_its_exposure_is_small(instance: Path) -> None:
     threshold = f"--threshold={HIGHEST_EXPOSURE}"
-    command = ["systemd-analyze", "security", "--offline=true", threshold, str(instance)]
+    command = [program("systemd-analyze"), "security", "--offline=true", threshold, instance]
 
     rated = subprocess.run(command, capture_output=True, text=True)
 
@@ -126,7 +123,6 @@ def test_page_shows_the_unit_as_it_is(unit: str) -> None:
     assert f"```ini\n{unit}```\n" in PAGE.read_text(), "copy deploy/systemd/gaia@.service into the page"
 
 
-@pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd is not installed")
 @needs_root
 def test_rights_are_put_right(tmp_path: Path) -> None:
     """Files as a careless operator leaves them."""
@@ -137,7 +133,9 @@ def test_rights_are_put_right(tmp_path: Path) -> None:
         file.touch(0o644)
 
     subprocess.run(
-        ["systemd-tmpfiles", "--create", f"--root={tmp_path}", RIGHTS], check=True, capture_output=True
+        [program("systemd-tmpfiles"), "--create", f"--root={tmp_path}", RIGHTS],
+        check=True,
+        capture_output=True,
     )
 
     found = [stat.S_IMODE(path.stat().st_mode) for path in (secrets, secrets / "hotkey", settings)]

@@ -63,6 +63,7 @@ class Settings(
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _env_file: Path | None = PrivateAttr(default=None)
 
     @property
     def chain(self) -> ChainSettings:
@@ -181,6 +182,35 @@ class Settings(
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
         self._origins.update(origins)
+
+    @property
+    def env_file(self) -> Path | None:
+        """The file of settings, as an absolute path, whether or not it exists; None: none was looked for."""
+        return self._env_file
+
+    def read_from(self, env_file: Path) -> Settings:
+        """Return these settings with `env_file` as their file.
+
+        If it lies in another folder than the working one, relative paths count from its folder.
+        The same file then means the same validator, wherever a command is run.
+        """
+        settings = self.model_copy(update=self._beside(env_file))
+        settings._env_file = env_file.absolute()  # noqa: SLF001 - it is this class
+        return settings
+
+    def _beside(self, env_file: Path) -> dict[str, Path]:
+        folder = env_file.absolute().parent
+        if folder == Path.cwd():
+            return {}
+        values = {name: getattr(self, name) for name in Settings.model_fields}
+        moved = {
+            name: folder / path
+            for name, path in values.items()
+            if isinstance(path, Path) and not path.is_absolute() and not str(path).startswith("~")
+        }
+        for name in moved:
+            self._origins.setdefault(name, f"default beside {env_file}")
+        return moved
 
     def from_command_line(self) -> set[str]:
         """Return the fields that the command line gave."""

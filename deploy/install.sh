@@ -40,8 +40,8 @@ version=$(systemctl --version 2>/dev/null | awk 'NR == 1 { print $2 }')
 [ "${version:-0}" -ge 252 ] || give_up "systemd 252 or newer is needed; here is ${version:-none}."
 
 # 2. The code belongs to root, and its libraries come from the locks, each file checked by its hash.
-run chown -R root:root $code
-run chmod -R go-w $code
+run find $code ! -user root -exec chown -h root:root {} +
+run find $code ! -type l -perm /022 -exec chmod go-w {} +
 run python3 $code/scripts/bootstrap.py
 # The validator cannot write here, so it could not keep what Python compiles. Some libraries carry files of other Pythons.
 run $code/.venv/bin/python -m compileall -q -x '/tests?/' $code/gaia $code/.venv/lib || say "Not every file could be compiled."

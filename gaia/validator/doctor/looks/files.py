@@ -21,8 +21,8 @@ from gaia.validator.app.startup.published import published_settings
 from gaia.validator.doctor.facts import Entry, Folder, Wallet
 from gaia.validator.doctor.looks.host import command_of
 from gaia.validator.utils.config import variable_of
-from gaia.validator.utils.credentials import credentials_folder
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.setting_sources import credentials_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

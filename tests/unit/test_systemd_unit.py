@@ -47,13 +47,21 @@ def unit_file(unit: str, tmp_path: Path) -> Path:
 
 
 def test_systemd_finds_nothing_in_it(unit_file: Path) -> None:
-    said = subprocess.run([program("systemd-analyze"), "verify", unit_file], capture_output=True, text=True)
+    said = subprocess.run(
+        [str(program("systemd-analyze")), "verify", str(unit_file)], capture_output=True, text=True
+    )
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
 def test_its_exposure_is_small(unit_file: Path) -> None:
-    command = [program("systemd-analyze"), "security", "--offline=true", "--threshold=20", unit_file]
+    command = [
+        str(program("systemd-analyze")),
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        str(unit_file),
+    ]
 
     rated = subprocess.run(command, capture_output=True, text=True)
 

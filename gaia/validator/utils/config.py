@@ -15,7 +15,7 @@ from pydantic import PrivateAttr, SecretStr, ValidationError
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.secrecy import HIDDEN, hold, secrets_in_url, shown_url
-from gaia.validator.utils.setting_sources import HandedSettings, Variables, read_env_file
+from gaia.validator.utils.setting_sources import HandedSettings, Variables, place_of, read_env_file
 from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
@@ -194,11 +194,11 @@ class Settings(
         The same file then means the same validator, wherever a command is run.
         """
         settings = self.model_copy(update=self._beside(env_file))
-        settings._env_file = env_file.absolute()  # noqa: SLF001 - it is this class
+        settings._env_file = place_of(env_file)  # noqa: SLF001 - it is this class
         return settings
 
     def _beside(self, env_file: Path) -> dict[str, Path]:
-        folder = env_file.absolute().parent
+        folder = place_of(env_file).parent
         if folder == Path.cwd():
             return {}
         values = {name: getattr(self, name) for name in Settings.model_fields}

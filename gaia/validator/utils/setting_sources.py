@@ -108,6 +108,11 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
     return {binding.key: binding.value for binding in bindings if binding.key is not None}
 
 
+def place_of(env_file: Path) -> Path:
+    """Return the absolute path of a file of settings, without links in its folder; the file may be a link."""
+    return env_file.parent.resolve() / env_file.name
+
+
 def setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:
     """Return a field that is read from <PREFIX><NAME>, else from `aliases`, the original's variables."""
     return Field(default, description=description, json_schema_extra={"aliases": list(aliases)}, **limits)

@@ -19,6 +19,7 @@ from gaia.validator.utils.setting_sources import (
     HOTKEY_CREDENTIAL,
     HandedSettings,
     Variables,
+    place_of,
     read_credentials,
     read_env_file,
 )
@@ -200,11 +201,11 @@ class Settings(
         The same file then means the same validator, wherever a command is run.
         """
         settings = self.model_copy(update=self._beside(env_file))
-        settings._env_file = env_file.absolute()  # noqa: SLF001 - it is this class
+        settings._env_file = place_of(env_file)  # noqa: SLF001 - it is this class
         return settings
 
     def _beside(self, env_file: Path) -> dict[str, Path]:
-        folder = env_file.absolute().parent
+        folder = place_of(env_file).parent
         if folder == Path.cwd():
             return {}
         values = {name: getattr(self, name) for name in Settings.model_fields}

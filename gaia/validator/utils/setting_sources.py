@@ -116,6 +116,11 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
     return {binding.key: binding.value for binding in bindings if binding.key is not None}
 
 
+def place_of(env_file: Path) -> Path:
+    """Return the absolute path of a file of settings, without links in its folder; the file may be a link."""
+    return env_file.parent.resolve() / env_file.name
+
+
 def credentials_folder() -> Path | None:
     """Return the folder of this process's credentials; None: it was given none."""
     named = os.environ.get(FOLDER_VARIABLE)

@@ -14,14 +14,6 @@ from tests.support.doctor_machine import Checks, Machine
 from tests.support.doctor_world import NETUID, PASSWORD, free_port
 
 NOBODY = 65534
-_LOCKED = """
-import fcntl, os, sys, time
-lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
-fcntl.flock(lock, fcntl.LOCK_EX)
-os.write(lock, b"%d" % os.getpid())
-print("locked", flush=True)
-time.sleep(600)
-"""
 _OTHER_VALIDATOR = """
 import asyncio, asyncpg, sys
 async def stay():
@@ -119,7 +111,7 @@ def _locked_role(machine: Machine) -> None:
 
 def _other_validator(machine: Machine) -> None:
     url = f"postgresql://{machine.database}@127.0.0.1:{machine.world.postgres_port}/{machine.database}"
-    machine.start(sys.executable, "-c", _OTHER_VALIDATOR, url)
+    machine.start(*machine.supervisor(_OTHER_VALIDATOR), url)
 
 
 def _busy_port(machine: Machine) -> None:
@@ -202,14 +194,10 @@ BREAKAGES = [
     Breakage("a folder below a file", "data-folder", lambda m: m.put("GAIA_DATA_DIR", m.env_file / "data")),
     given("a folder that cannot be made", "data-writable", "GAIA_DATA_DIR", "/proc/gaia"),
     Breakage("a folder that others enter", "data-mode", lambda m: m.data().chmod(0o755)),
-    Breakage("a folder of another user", "data-owner", lambda m: os.chown(m.data(), NOBODY, NOBODY), True),
     Breakage("a file of another user in it", "data-owner", _foreign_file, True),
     given("more space than there is", "data-space", "GAIA_DATA_MIN_FREE_MIB", 10**9),
     given("inputs kept for ever", "data-growth", "GAIA_KEEP_INPUTS_DAYS", 100_000),
     given("a folder in memory", "data-file-system", "GAIA_DATA_DIR", "/dev/shm/gaia-doctor-test"),
-    Breakage(
-        "a folder in use", "data-lock", lambda m: m.start(sys.executable, "-c", _LOCKED, str(m.data("lock")))
-    ),
     Breakage("drafts of killed processes", "drafts", _old_draft),
     Breakage("half a database", "cluster", _partial_cluster),
     given("a misspelled wallet", "wallet", "GAIA_WALLET_NAME", "vaildator"),
@@ -256,6 +244,7 @@ BREAKAGES = [
     ),
     sql("statements cancelled early", "statement-time", "ALTER ROLE NAME SET statement_timeout = '2s'"),
     sql("commits that are lost", "durable", "ALTER ROLE NAME SET synchronous_commit = off"),
+    sql("commits of a database that are lost", "durable", "ALTER DATABASE NAME SET synchronous_commit = off"),
     sql("few connections", "pool-size", "ALTER ROLE NAME CONNECTION LIMIT 3"),
     sql(
         "tables of a later release",

@@ -116,6 +116,16 @@ def test_each_way_to_lose_a_commit_has_its_own_correction() -> None:
     ]
 
 
+def test_database_that_cannot_be_used_always_has_a_step() -> None:
+    failing = Trouble("the server lets us in, and then fails: permission denied")
+
+    found = finding("database", server=failing, settings=Settings(database_host="db"))
+
+    assert found.result is Result.FAILURE
+    assert found.words.endswith("permission denied")
+    assert [step.kind for step in found.steps] == [StepKind.DO]
+
+
 def test_key_of_this_wallet_that_mines_is_not_offered_to_the_validator() -> None:
     wallet = replace(WALLET, hotkeys={"default": "5Ours", "mine": "5Miner"})
 

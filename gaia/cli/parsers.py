@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     Group = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 _DESCRIPTION = (
-    "Command line of the validator: shows, recomputes and draws what its database holds; changes nothing."
+    "Command line of the validator: shows, recomputes and draws what its database holds."
+    " It changes neither settings nor database; it writes the files that a command names, and sends messages if told to."
 )
 
 

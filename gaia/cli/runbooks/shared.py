@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gaia.validator.utils.settings.database import DatabaseSettings
     from gaia.validator.utils.settings.pool import PoolSettings
 
-_SILENT_S: Final = 30.0
 _MUCH_CPU: Final = 0.8
 _LITTLE_FREE: Final = 0.1
 _LITTLE_MEMORY: Final = 0.05
@@ -76,7 +75,7 @@ def _frozen(facts: Facts) -> str:
 
 def _hangs(facts: Facts) -> str:
     age = facts.heartbeat_age_s
-    return f"its last heartbeat was {age:.0f} s ago" if age is not None and age > _SILENT_S else ""
+    return f"its last heartbeat was {age:.0f} s ago" if age is not None and age > facts.silence_s else ""
 
 
 def _chain_away(facts: Facts) -> str:

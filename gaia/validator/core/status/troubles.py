@@ -209,13 +209,13 @@ def _of_chain(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorSubstrateConnectionLost", problem)
     if chain.uid is None:
         problem = f"hotkey {chain.hotkey} is not registered on subnet {chain.netuid}"
-        remedy = f"btcli subnet register --netuid {chain.netuid}"
+        remedy = f"btcli subnets register --netuid {chain.netuid}"
         yield _trouble(Health.STUCK, "ValidatorNotRegistered", problem, remedy)
     elif not chain.has_permit:
         problem = f"uid {chain.uid} has no validator permit, so it cannot set weights"
-        yield _trouble(
-            Health.STUCK, "ValidatorNoPermit", problem, "stake more on this hotkey, then wait a tempo"
-        )
+        # A dry run sets none.
+        health = Health.DEGRADED if facts.limits.is_dry_run else Health.STUCK
+        yield _trouble(health, "ValidatorNoPermit", problem, "stake more on this hotkey, then wait a tempo")
     elif facts.work is not None and facts.work.has_scores and not facts.limits.is_dry_run:
         yield from _of_weights_age(facts, chain)
 

@@ -182,6 +182,11 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             seen(a_chain(has_permit=False)), *(STUCK, "NoPermit", "no validator permit"), id="permit"
         ),
         pytest.param(
+            some_facts(chain=a_chain(has_permit=False), limits=replace(some_facts().limits, is_dry_run=True)),
+            *(DEGRADED, "NoPermit", "no validator permit"),
+            id="dry run without a permit",
+        ),
+        pytest.param(
             seen(a_chain(block=DUE_AT + 51)),
             *(DEGRADED, "WeightsStale", "51 blocks (10 min) late"),
             id="weights are late",

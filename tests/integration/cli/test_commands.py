@@ -11,7 +11,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from matplotlib.figure import Figure
 
 from gaia.cli.__main__ import main
 from gaia.cli.pictures import style
@@ -329,27 +328,16 @@ def test_picture_is_drawn_from_what_is_stored(gaia: Gaia, picture: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("runs", "valid"),
-    [
-        ("2026-03-25", "; valid 2026-03-26 00Z; "),
-        ("2026-03-26", "; valid 2026-03-27 00Z; "),
-        ("all", "; valid 2026-03-26 00Z to 2026-03-27 00Z; "),
-    ],
+    ("runs", "valid"), [("2026-03-25", "2026-03-26 00Z"), ("all", "2026-03-26 00Z to 2026-03-27 00Z")]
 )
 def test_error_map_is_valid_a_lead_after_the_start_of_its_run(
-    gaia: Gaia, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str, valid: str
+    gaia: Gaia, monkeypatch: pytest.MonkeyPatch, runs: str, valid: str
 ) -> None:
-    heads: list[tuple[str, str]] = []
+    heads: list[str] = []
+    monkeypatch.setattr(style, "head", lambda _, __, subtitle: heads.append(subtitle))
 
-    def head(figure: Figure, title: str, subtitle: str) -> None:
-        heads.append((title, subtitle))
-
-    monkeypatch.setattr(style, "head", head)
-
-    assert gaia("plot", "error-map", runs, "--lead", 24, "-o", tmp_path / "p.png")[0] == 0
-    ((title, subtitle),) = heads
-    assert title.endswith(", +24 h")
-    assert valid in subtitle
+    assert gaia("plot", "error-map", runs, "--lead", 24, "-o", "p.png")[0] == 0
+    assert f"; valid {valid}; " in heads[0]
 
 
 def test_scorecard_can_be_held_against_another_miner(gaia: Gaia, tmp_path: Path) -> None:

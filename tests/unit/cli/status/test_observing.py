@@ -120,6 +120,48 @@ def test_processes_on_the_board_are_counted_if_they_live(data_dir: Path, held: i
     assert [death.cause for death in found.deaths] == ["signal 9 in io_engine"]
 
 
+def test_seat_that_never_had_a_process_is_no_trouble_while_the_validator_starts(
+    data_dir: Path, held: int
+) -> None:
+    def looked(**board: Any) -> Processes:
+        living = {"io_engine": os.getpid(), "chain_signer": os.getpid()}
+        rendezvous.publish(Board(processes=living, **board), rendezvous.board_path(data_dir))
+        return _processes(settings_of(data_dir))
+
+    def complaints() -> list[str]:
+        facts = seen(settings_of(data_dir))
+        return [trouble.problem for trouble in troubles_of(facts) if "compute_worker" in trouble.problem]
+
+    tried = {"io_engine": 1, "chain_signer": 1}
+    missing = "0 of 2 processes of compute_worker live"
+
+    assert looked(seats_tried=tried, began_at=time.time()).starting == ["compute_worker"]
+    assert complaints() == []
+    # A worker that was started and died is missing, and so is one that does not come.
+    assert looked(seats_tried={**tried, "compute_worker": 2}, began_at=time.time()).starting == []
+    assert complaints() == [missing]
+    assert looked(seats_tried=tried, began_at=time.time() - 600).starting == []
+    assert complaints() == [missing]
+
+
+def test_process_that_its_parent_has_not_reaped_does_not_live(data_dir: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        board = Board(processes={"io_engine": process.pid})
+        rendezvous.publish(board, rendezvous.board_path(data_dir))
+
+        assert _processes(settings_of(data_dir)).living["io_engine"] == 0
+
+
+def test_reason_of_a_halt_is_a_trouble(data_dir: Path, held: int) -> None:
+    board = Board(processes={"io_engine": os.getpid()}, halt="GAIA_WALLET_NAME is wrong; correct it.")
+    rendezvous.publish(board, rendezvous.board_path(data_dir))
+
+    problems = [trouble.problem for trouble in troubles_of(seen(settings_of(data_dir)))]
+
+    assert "the validator ends: GAIA_WALLET_NAME is wrong; correct it" in problems
+
+
 def test_embedded_database_is_expected_and_workers_of_a_cluster_are_not(data_dir: Path) -> None:
     embedded = settings_of(data_dir, database_url="")
     cluster = settings_of(data_dir, compute_backend="dask", dask_scheduler="tcp://host:1", sandbox="off")

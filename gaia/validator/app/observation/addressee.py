@@ -1,0 +1,56 @@
+"""Tells whether a request was meant for this validator, from the Host that its client named.
+
+A web page can have its own name resolve to this machine. A browser then lets that page read the answers, because they
+seem to come from the page's own server. Only the name in the request gives it away.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from gaia.validator.utils.hosts import address_of, is_loopback
+
+
+class Addressee:
+    """Names and addresses by which clients may call one listening socket.
+
+    Parameters
+    ----------
+    listener
+        The listening socket; its address is accepted.
+    names
+        Further names, such as that of the machine in its network.
+    """
+
+    def __init__(self, listener: socket.socket, names: Iterable[str] = ()) -> None:
+        self._bound = str(listener.getsockname()[0])
+        self._is_private = is_loopback(self._bound)
+        self._names = {_plain(name) for name in names}
+
+    def is_meant(self, host: str) -> bool:
+        """Return whether a request with this Host may be answered.
+
+        Any address is accepted where other machines may call, because no foreign name can stand behind an address.
+
+        Parameters
+        ----------
+        host
+            Name or address, with or without a port.
+        """
+        name = _without_port(host)
+        if is_loopback(name) or _plain(name) in self._names:
+            return True
+        address = address_of(name)
+        return address is not None and (not self._is_private or address == address_of(self._bound))
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    # More colons are those of an IPv6 address.
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def _plain(name: str) -> str:
+    return name.lower().rstrip(".")

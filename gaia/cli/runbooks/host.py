@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.validator.utils.disk_space import space_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,15 +44,11 @@ def _largest(*folders: str) -> Callable[[Facts], str]:
     """Return a look for the largest part of the disk, if it is one of `folders`."""
 
     def look(facts: Facts) -> str:
-        usage = shutil.disk_usage(facts.data_dir)
-        sizes = used_by_folder(facts.data_dir, usage.used)
+        space = space_of(facts.data_dir)
+        sizes = used_by_folder(facts.data_dir, space.used)
         name, size = next(iter(sizes.items()))
         is_it = name in folders or (not folders and name not in _KNOWN)
-        return (
-            f"{name}: {size / 2**30:.1f} GiB; {usage.free / usage.total:.0%} of the disk is free"
-            if is_it
-            else ""
-        )
+        return f"{name}: {size / 2**30:.1f} GiB; {space.share_free:.0%} of the disk is free" if is_it else ""
 
     return look
 

@@ -44,9 +44,9 @@ print("held", flush=True)
 sys.stdin.read()
 """
 METRICS = """# HELP gaia_task_overdue 1 if late.
-gaia_task_overdue{job="tick"} 0.0
-gaia_task_overdue{job="refresh_and_set_weights"} 1.0
-gaia_last_success_timestamp_seconds{job="tick"} 1.7745e+09
+gaia_task_overdue{task="main_scoring"} 0.0
+gaia_task_overdue{task="refresh_and_set_weights"} 1.0
+gaia_last_success_timestamp_seconds{task="main_scoring"} 1.7745e+09
 gaia_errors_total{kind="x"} 3.0
 """
 
@@ -280,16 +280,16 @@ def test_overdue_jobs_are_read_from_the_metrics(data_dir: Path, held: int, metri
     assert facts.metrics_error == ""
     assert facts.jobs is not None
     assert [(job.name, job.is_overdue) for job in facts.jobs] == [
+        ("main_scoring", False),
         ("refresh_and_set_weights", True),
-        ("tick", False),
     ]
-    assert facts.jobs[1].last_success_at == datetime.fromtimestamp(1.7745e9, UTC)
+    assert facts.jobs[0].last_success_at == datetime.fromtimestamp(1.7745e9, UTC)
 
 
 def test_metrics_that_are_no_numbers_are_said_to_be_away(
     data_dir: Path, held: int, metrics_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "METRICS", 'gaia_task_overdue{job="tick"} soon\n')
+    monkeypatch.setattr(sys.modules[__name__], "METRICS", 'gaia_task_overdue{task="main_scoring"} soon\n')
 
     facts = seen(settings_of(data_dir, metrics_port=metrics_port))
 

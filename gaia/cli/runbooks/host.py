@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
-from gaia.validator.utils.disk_space import space_of
+from gaia.validator.utils.machine.disk_space import space_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

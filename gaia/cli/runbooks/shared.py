@@ -12,7 +12,7 @@ import psutil
 from gaia.cli.runbooks.branch import Branch
 from gaia.cli.runbooks.facts import ENGINE, POSTGRES, SIGNER, SUPERVISOR, WORKER
 from gaia.cli.tables import one_line
-from gaia.validator.utils.disk_space import space_of
+from gaia.validator.utils.machine.disk_space import space_of
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts

@@ -6,7 +6,7 @@ import os
 from collections.abc import MutableMapping
 from urllib.parse import urlsplit
 
-from gaia.validator.utils.hosts import is_loopback
+from gaia.validator.utils.machine.hosts import is_loopback
 
 PROXIES = tuple(
     name for scheme in ("https", "http", "all") for name in (f"{scheme.upper()}_PROXY", f"{scheme}_proxy")

@@ -8,7 +8,7 @@ from pathlib import Path
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.supervision import Child, Role
-from gaia.validator.utils.process_state import is_stopped
+from gaia.validator.utils.machine.process_state import is_stopped
 
 
 def is_silent(child: Child, data_dir: Path, patience_s: float) -> bool:

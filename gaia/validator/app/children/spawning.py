@@ -30,7 +30,7 @@ from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
 from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.entry_points import FORK_SERVER
 from gaia.validator.utils.identities import WorkerId, worker_id
-from gaia.validator.utils.process_state import is_stopped
+from gaia.validator.utils.machine.process_state import is_stopped
 
 if TYPE_CHECKING:
     from gaia.validator.utils.logs.files import LogFiles

@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from gaia.validator.app.children import spawning
 from gaia.validator.app.children.spawning import Process
 from gaia.validator.app.logging_config import event
-from gaia.validator.utils.process_state import is_stopped
+from gaia.validator.utils.machine.process_state import is_stopped
 
 _log = logging.getLogger("application")
 _FIRST_PAUSE_S = 1.0

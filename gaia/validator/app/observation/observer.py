@@ -17,8 +17,8 @@ from gaia.validator.app.observation import disk, metrics, resources
 from gaia.validator.app.observation.processes import ProcessTable
 from gaia.validator.app.observation.stored import StoredMetrics
 from gaia.validator.core.background.book import TaskBook
-from gaia.validator.utils.disk_space import space_of
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.machine.disk_space import space_of
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock

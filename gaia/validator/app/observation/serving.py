@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from gaia.validator.app.logging_config import event
-from gaia.validator.app.observation.addressee import Addressee
+from gaia.validator.utils.machine.hosts import Addressee
 
 MOST_CLIENTS = 32
 """Clients that are served at the same time; others wait in the kernel's queue."""

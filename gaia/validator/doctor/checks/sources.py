@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
-from gaia.validator.utils.hosts import is_loopback
+from gaia.validator.utils.machine.hosts import is_loopback
 from gaia.validator.utils.proxies import PROXIES
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from gaia.validator.core.status.facts import (
     Processes,
     Work,
 )
-from gaia.validator.utils.disk_space import space_of
-from gaia.validator.utils.process_state import is_stopped, lives
+from gaia.validator.utils.machine.disk_space import space_of
+from gaia.validator.utils.machine.process_state import is_stopped, lives
 from gaia.validator.utils.settings.handed import StatusSettings
 
 if TYPE_CHECKING:

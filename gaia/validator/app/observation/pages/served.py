@@ -23,7 +23,7 @@ from gaia.validator.core.site.pages import renderers
 from gaia.validator.db.connection import Database
 from gaia.validator.db.published import NOTHING, Published, read_published
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
-from gaia.validator.utils.hosts import is_loopback
+from gaia.validator.utils.machine.hosts import is_loopback
 
 if TYPE_CHECKING:
     from gaia.validator.core.site.model import Site

@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 import pytest
 
-from gaia.validator.app.observation.addressee import Addressee
 from gaia.validator.app.observation.serving import Answer, Request, ServingThread, text_answer
+from gaia.validator.utils.machine.hosts import Addressee
 from tests.support.patience import patience
 
 

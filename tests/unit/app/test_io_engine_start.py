@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -77,3 +78,28 @@ def test_sessions_of_the_database_count_among_its_processes(tmp_path: Path) -> N
     assert len(processes["postgres"]) == 2
     assert processes["postgres"][0] == server.pid
     assert processes["chain_signer"] == [2]
+
+
+class _Notifier:
+    """Keeps the reasons of stops."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    async def tell_stop(self, reason: str = "") -> None:
+        self.reasons.append(reason)
+
+
+@pytest.mark.parametrize("halt", ["", "compute_worker died 12 times in a row; report it."])
+async def test_message_about_a_stop_has_the_reason_of_the_halt_on_the_board(
+    halt: str, tmp_path: Path
+) -> None:
+    board, notifier, stop = tmp_path / "board", _Notifier(), asyncio.Event()
+    publish(Board(halt=halt), board)
+    with socket.socket(socket.AF_UNIX) as pool:
+        engine = IOEngine(Settings(data_dir=tmp_path), pool, "", board)
+        engine._notifier = notifier  # type: ignore[assignment]
+        stop.set()
+        await engine._tell_stop(stop)
+
+    assert notifier.reasons == [halt]

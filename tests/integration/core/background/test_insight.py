@@ -86,6 +86,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
     assert facts.work.runs == 0
     assert facts.processes.is_running
     assert facts.disk is not None
+    assert facts.seats == SEATS
     assert [trouble.key for trouble in troubles_of(facts) if trouble.subject == "tick"] == [
         "jobs/ValidatorTaskOverdue/tick"
     ]

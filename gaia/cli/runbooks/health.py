@@ -209,7 +209,7 @@ RUNBOOKS: Final = (
         alert="NotificationsFailing",
         meaning="An address in `GAIA_NOTIFY_URLS` did not take a message in the last 30 minutes.",
         impact="The operator may not hear of a trouble. Scores and weights go on.",
-        branches=(shared.STOPPED, NONE_TAKEN, SOME_TAKEN),
+        branches=(*shared.RUNNING, NONE_TAKEN, SOME_TAKEN),
     ),
     Runbook(
         alert="DeadManSwitch",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from functools import cached_property
 from pathlib import Path
+
+from gaia.validator.utils.machine.disk_space import Space, space_of
 
 ELSEWHERE = "elsewhere"
 """Name of everything that is on the disk and not in the data folder."""
@@ -20,17 +21,16 @@ class DiskUse:
     @cached_property
     def free_share(self) -> float:
         """Free share of the disk, from 0 to 1."""
-        return self._usage[1]
+        return self._space.share_free
 
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Folder of the data folder -> bytes on disk, and the rest as "elsewhere", largest first."""
-        return used_by_folder(self._data_dir, self._usage[0])
+        return used_by_folder(self._data_dir, self._space.used)
 
     @cached_property
-    def _usage(self) -> tuple[int, float]:
-        usage = shutil.disk_usage(self._data_dir)
-        return usage.used, usage.free / usage.total
+    def _space(self) -> Space:
+        return space_of(self._data_dir)
 
 
 def used_by_folder(data_dir: Path, used: int) -> dict[str, int]:

@@ -14,7 +14,8 @@ import msgspec
 import psutil
 
 from gaia.cli.runbooks.disk_use import DiskUse
-from gaia.cli.runbooks.samples import Samples, scrape
+from gaia.cli.status.samples import Samples
+from gaia.cli.status.scrape import scrape
 from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.meeting.rendezvous import (

@@ -24,7 +24,7 @@ def _last_run_set(facts: Facts) -> str:
 
 
 def _scoring_late(facts: Facts) -> str:
-    return "main_scoring is overdue" if facts.total("gaia_task_overdue", job="main_scoring") else ""
+    return "main_scoring is overdue" if facts.total("gaia_task_overdue", task="main_scoring") else ""
 
 
 def _no_run_yet(facts: Facts) -> str:

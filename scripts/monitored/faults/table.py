@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from pydantic import SecretStr
+
 from gaia.cli.runbooks import health, pool, weather
 from gaia.localnet.options import Options
 from gaia.localnet.population import Behaviour
@@ -166,6 +168,23 @@ STAGES: Final = (
         settings={"compute_workers": 1},
         ready=_engine_is_up,
         faults=(processes.SLOW_WORKER,),
+    ),
+    Stage(
+        name="deaf_service",
+        options=Options(miners=1, days=1, seed=3),
+        # Nothing listens there, and the message about the start is tried again each minute.
+        settings={"notify_urls": [SecretStr("json://127.0.0.1:9/gaia")], "notify_life": True},
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="deaf_service",
+                alerts=("NotificationsFailing",),
+                cause=standing,
+                branches=[health.NONE_TAKEN],
+                seconds=180,
+                is_standing=True,
+            ),
+        ),
     ),
     Stage(
         name="new_release",

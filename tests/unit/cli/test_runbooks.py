@@ -16,9 +16,9 @@ from gaia.cli.runbooks import database, health, pool, processes, shared, weather
 from gaia.cli.runbooks.branch import Branch
 from gaia.cli.runbooks.disk_use import DiskUse
 from gaia.cli.runbooks.facts import Facts, gather
-from gaia.cli.runbooks.samples import Samples
 from gaia.cli.runbooks.table import RUNBOOKS
 from gaia.cli.source import Source
+from gaia.cli.status.samples import Samples
 from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
 from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.core.status.troubles import MANY_FILES
@@ -201,7 +201,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("cluster", pool.ON_A_CLUSTER, changed(compute_backend="dask"), "dask"),
     ("level", pool.LEVEL_LOW, told("gaia_sandbox_level 1"), "the level is 1"),
     ("last run", weather.LAST_RUN_SET, changed(last_run=NOW - timedelta(days=2)), "2026-03-24"),
-    ("scoring", weather.SCORING_LATE, told('gaia_task_overdue{job="main_scoring"} 1'), "overdue"),
+    ("scoring", weather.SCORING_LATE, told('gaia_task_overdue{task="main_scoring"} 1'), "overdue"),
     ("no run", weather.NO_RUN_YET, stored(runs=[]), "no run"),
     ("awaited", weather.TRUTH_AWAITED, stored(awaited=[AWAITED]), "era5 lacks 3 sets"),
     ("no key", weather.NO_KEY, changed(cds_key=Settings().cds_key), "GAIA_CDS_KEY is empty"),
@@ -256,12 +256,22 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
         stored(doubts=[VectorInDoubt(epoch=6, state=VectorState.INTENDED, intended_at=NOW, error=None)]),
         "epoch 6",
     ),
-    ("overdue", health.OVERDUE, told('gaia_task_overdue{job="database_monitor"} 1'), "database_monitor"),
+    ("overdue", health.OVERDUE, told('gaia_task_overdue{task="database_monitor"} 1'), "database_monitor"),
     ("unforeseen", health.UNFORESEEN, told('gaia_unforeseen_errors_total{party="disk"} 1'), "1 with disk"),
     ("archive", health.ARCHIVE_ERRORS, stored(awaited=[AWAITED]), "licence"),
     ("incidents", health.INCIDENTS, incident("chain"), "chain: refused"),
     ("deaths", health.DEATHS, died("memory"), "1 in the last hour"),
     ("simulated", health.SIMULATED, changed(clock_file=Path("clock.json")), "clock.json"),
+    ("no message", health.NONE_TAKEN, told('gaia_notifications_total{outcome="failed"} 3'), "3 refused"),
+    (
+        "some messages",
+        health.SOME_TAKEN,
+        told(
+            'gaia_notifications_total{outcome="failed"} 1',
+            'gaia_notifications_total{outcome="sent"} 8',
+        ),
+        "8 taken",
+    ),
     ("newer", health.NEWER, told("gaia_update_available 1"), "4.0.0"),
 ]
 

@@ -276,7 +276,7 @@ class WeightSetter:
 
     def _own(self, metagraph: Metagraph) -> Neuron | None:
         """Return our own neuron if it may set weights; else None."""
-        own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
+        own = metagraph.own
         if own is None or not own.validator_permit:
             is_registered = own is not None
             log.error("weights_not_permitted", registered=is_registered, once=("permit", is_registered))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import statistics
 from typing import TYPE_CHECKING
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
+from gaia.validator.utils.machine.hosts import is_loopback
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts, Source
 
 _OLD_KEY = re.compile(r"\d+:[\w-]+", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _KEY_HINT = "the key shown on https://cds.climate.copernicus.eu/profile"
 _SUSPECT_S, _WRONG_S = 5.0, 60.0
 _WHOLE_MACHINE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - these are what is warned of
@@ -108,13 +107,7 @@ def _metrics_host(facts: Facts) -> Finding:
     settings = seen(facts.settings)
     if settings.metrics_port == 0:
         return skipped("no metrics are served")
-    if settings.metrics_host in _LOOPBACK_NAMES:
-        return ok("only this machine can read the metrics")
-    try:
-        is_loopback = ipaddress.ip_address(settings.metrics_host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if is_loopback:
+    if is_loopback(settings.metrics_host):
         return ok("only this machine can read the metrics")
     whom = "everybody" if settings.metrics_host in _WHOLE_MACHINE else f"whom {settings.metrics_host} reaches"
     return warning(f"metrics are open to {whom}, without a password", *facts.given.unset("metrics_host"))

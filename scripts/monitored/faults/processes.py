@@ -16,6 +16,9 @@ import psutil
 
 from gaia.cli.runbooks import pool, shared
 from gaia.cli.runbooks import processes as runbooks
+from gaia.localnet.options import data_dir
+from gaia.validator.app.meeting.lease_book import Holding, LeaseBook
+from gaia.validator.app.meeting.rendezvous import lease_book_path
 from monitored.faults.scene import (
     ENGINE,
     SIGNER,
@@ -30,7 +33,6 @@ from monitored.faults.scene import (
 _MOST_KILLS = 11
 """One less than the deaths in a row at which the validator ends."""
 _ASLEEP_S = 63.0
-_AWAKE_S = 0.2
 _SESSIONS = 6
 _LETTERS = 950_000_000
 _FIRST = -20
@@ -179,19 +181,23 @@ async def stopped_workers(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def slow_worker(scene: Scene) -> AsyncIterator[None]:
     """Stop the only worker in the midst of each unit for more than a minute."""
-    since = 0.0
-    is_asleep = False
+    leases = LeaseBook(lease_book_path(data_dir(scene.subnet.state_dir)))
+    slowed: list[Holding] = []
+    asleep_since: float | None = None
 
     def turn() -> None:
-        nonlocal since, is_asleep
+        nonlocal asleep_since
         now = time.monotonic()
-        pids = scene.pids(WORKER)[:1]
-        if is_asleep and now - since > _ASLEEP_S:
-            send(pids, signal.SIGCONT)
-            is_asleep, since = False, now
-        elif not is_asleep and now - since > _AWAKE_S and any(map(_computes, pids)):
-            send(pids, signal.SIGSTOP)
-            is_asleep, since = True, now
+        if asleep_since is not None:
+            if now - asleep_since > _ASLEEP_S:
+                send(scene.pids(WORKER), signal.SIGCONT)
+                asleep_since = None
+            return
+        # The lease tells one unit from the next, however short the pause between them is.
+        held = leases.holdings()
+        if held and held != slowed:
+            send(scene.pids(WORKER), signal.SIGSTOP)
+            slowed[:], asleep_since = held, now
 
     await scene.progress(lambda progress: any(each.frozen for each in progress.forecasts))
     try:
@@ -199,14 +205,7 @@ async def slow_worker(scene: Scene) -> AsyncIterator[None]:
             yield
     finally:
         send(scene.pids(WORKER), signal.SIGCONT)
-
-
-def _computes(pid: int) -> bool:
-    """Return whether a process has something to compute now; an idle worker waits."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_RUNNING
-    except psutil.Error:
-        return False
+        leases.close()
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ _LOOK_S = 0.1
 _STOP_S = 60.0
 _TAIL = 3000
 _DRAWING, _DRAWN_EVERY_S = "plot_database_metrics_periodically", 1200.0
+_WHOLE_READING_EVERY_S = 3600.0
 
 
 class Plan(NamedTuple):
@@ -57,7 +58,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     background tasks with real effects; the status line; messages to a webhook.
 
     A task whose interval is longer than a phase is due once in each, some twice. That is up to 400 times as often
-    as in life, so the lag and the CPU time are upper bounds. Only drawing, in a worker, is counted as often as in life.
+    as in life, so the lag and the CPU time are upper bounds. Counted as often as in life are only the drawing, in a
+    worker, and the hourly reading of completed runs for the pages, which is measured before the phases.
     """
     sys.path.insert(0, str(filled.ROOT))
     plan = QUICK if arguments.quick else FULL
@@ -75,7 +77,8 @@ def result_of(measured: Measured, plan: Plan) -> dict[str, Any]:
     shares = [on.cpu_share - off.cpu_share for on, off in pairs]
     database = _median(on.share_of("postgres") - off.share_of("postgres") for on, off in pairs)
     drawing_s = _drawing_s(measured)
-    share = statistics.median(shares) + database + drawing_s / _DRAWN_EVERY_S
+    seldom = drawing_s / _DRAWN_EVERY_S + measured.whole_reading_cpu_s / _WHOLE_READING_EVERY_S
+    share = statistics.median(shares) + database + seldom
     ratio = statistics.median(ratios)
     return {
         "ratios": {
@@ -96,6 +99,7 @@ def result_of(measured: Measured, plan: Plan) -> dict[str, Any]:
             "cpu_share_on": round(_median(phase.cpu_share for phase in with_it), 4),
             "cpu_share_off": round(_median(phase.cpu_share for phase in without), 4),
             "drawing_cpu_s": round(drawing_s, 3),
+            "whole_reading_cpu_s": round(measured.whole_reading_cpu_s, 3),
             "pairs": len(pairs),
             "task_runs": measured.task_runs,
             **plan._asdict(),

@@ -33,7 +33,8 @@ _BURST_S = 0.002
 """CPU time that an answer of a miner takes the loop: decryption and JSON."""
 _BURSTS_PER_S = 20.0
 _WORKERS = 2
-_WARM_S = 3.0
+_WARM_S = 6.0
+"""Seconds before the first phase; the first tick, after five, asks archives that are away."""
 _HERE = "benchmarks.observation_parts"
 
 
@@ -70,9 +71,11 @@ def run_engine(
     """Measure all phases, write them to the order's file, and wait for SIGTERM."""
     import uvloop
 
+    from gaia.validator.app.io_engine import favour_loop
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.utils.logs.files import LogFiles
 
+    favour_loop()
     configure_logging("INFO", "json", LogFiles(folder=f"{order.data_dir}/logs"), role="io_engine")
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
@@ -120,7 +123,7 @@ def settings_of(order: Order) -> Settings:
 async def _measure(engine: Engine, order: Order) -> Measured:
     """Return the phases with and without observation, pair by pair, in turn first and second."""
     await fill(engine.database, engine.settings, order.miners, order.runs)
-    measured = Measured()
+    measured = Measured(whole_reading_cpu_s=await engine.read_pages())
     async with _answers_of_miners():
         async with engine.at_work():
             await _one_phase(min(order.phase_s, _WARM_S), engine)

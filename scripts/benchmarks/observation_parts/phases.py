@@ -53,6 +53,8 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 class Measured(msgspec.Struct, kw_only=True):
     """All phases, in pairs."""
 
+    whole_reading_cpu_s: float
+    """CPU seconds of the first reading for the pages, which is repeated once an hour."""
     with_it: list[Phase] = []
     without: list[Phase] = []
     task_runs: dict[str, int] = {}

@@ -6,10 +6,12 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.app.observation.pages import served
 from gaia.validator.app.observation.pages.insight import Insight
 from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 _DUE_AFTER = 0.6
 """Share of a phase after which a task is due whose interval is longer; so it runs once in each."""
 _BROWSE_AFTER = 0.4
-"""The same for the browser, whose first visit starts a reading and whose second one sees it."""
+"""The same for the browser; its first visit starts a reading, whose pages the second one gets."""
 _BROWSE_S = 30.0
 _IDLE_CONNECTIONS = 8
 _NEVER_S = 86_400.0
@@ -92,6 +95,7 @@ class Engine:
     pool: ComputePool
     idle: IdleClient
     messenger: Messenger
+    pages: StatusPages
     task_runs: Counter[str] = field(default_factory=Counter)
     """Background task -> runs that succeeded."""
     book: TaskBook = field(default_factory=TaskBook)
@@ -101,6 +105,13 @@ class Engine:
         """Return role -> pids of the database and of the workers, which observation also employs."""
         board = read_board(self.board_path)
         return {"postgres": [board.processes["postgres"]], "compute_worker": list(board.workers.values())}
+
+    async def read_pages(self) -> float:
+        """Read all runs for the pages; return the CPU seconds that it took."""
+        began = time.process_time()
+        while (answer := self.pages.answer("/")) is None or answer.status is not HTTPStatus.OK:
+            await asyncio.sleep(0.05)
+        return time.process_time() - began
 
     def check(self) -> None:
         """Raise the error of what ended before its time, or `Failed` if a job failed."""
@@ -249,7 +260,7 @@ class Engine:
             role="io_engine",
             probes=health.probes(),
             metrics=lambda: metrics.all_metrics(metrics_page_path(self.board_path)),
-            pages=StatusPages(lambda: self.settings.status).answer,
+            pages=self.pages.answer,
         )
         serving = ServingThread(self.endpoint, endpoints.answer)
         order, module = self.order, "benchmarks.observation_parts.outside"
@@ -284,6 +295,8 @@ async def engine_of(
     """Open all connections of the engine; close them afterwards."""
     from gaia.validator.app.children.embedded_postgres import embedded_dsn
 
+    # A reading is due in each phase with observation, at the first visit of the browser.
+    served.REFRESH_S = min(served.REFRESH_S, order.phase_s)  # type: ignore[misc]
     dsn = embedded_dsn(settings.data_dir)
     database = await Database.connect(dsn, timeout_s=120.0, pool_size=settings.database_pool_size)
     signer = SignerClient(signer_path, settings.chain_timeout_s)
@@ -303,6 +316,7 @@ async def engine_of(
             metagraph=metagraph,
             pool=pool,
             idle=IdleClient(client, f"http://127.0.0.1:{order.services_port}/idle"),
+            pages=StatusPages(lambda: settings.status),
             messenger=Messenger([each.get_secret_value() for each in settings.notify_urls], "notify_urls"),
         )
         try:

@@ -43,7 +43,7 @@ def ask():
     while True:
         try:
             with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30) as connection:
-                connection.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: gaia\\r\\n\\r\\n")
+                connection.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
                 while connection.recv(65536):
                     pass
         except OSError:

@@ -96,25 +96,50 @@ NOTHING: Final = Published(
 """What is stored before the first reading."""
 
 
-async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> Published:
-    """Return the data of the newest `most_runs` runs; field by field only for one of them."""
+async def read_published(
+    connection: Connection, most_runs: int = MOST_RUNS, known: Published = NOTHING
+) -> Published:
+    """Return the data of the newest `most_runs` runs; field by field only for one of them.
+
+    Parameters
+    ----------
+    known
+        An earlier reading. Rows of runs that it has as completed are taken from it, because the
+        validator writes no more of them; a month of 256 miners has a quarter of a million.
+    """
     summaries = await run_summaries(connection)
     runs = summaries[-most_runs:]
-    wanted = [run.run_id for run in runs]
-    detailed = _detailed(runs)
-    fields = []
-    if detailed is not None:
-        fields = await _rows(connection, FieldRow, SQL["fields_of_run"], detailed.run_id, detailed.rule_set)
+    completed = {run.run_id for run in runs if not run.is_open}
+    kept = completed & {run.run_id for run in known.runs if not run.is_open}
+    wanted = [run.run_id for run in runs if run.run_id not in kept]
     return Published(
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
-        forecasts=await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
-        leads=await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
-        scores=await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
+        forecasts=[
+            *(row for row in known.forecasts if row.run_id in kept),
+            *await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
+        ],
+        leads=[
+            *(row for row in known.leads if row.run_id in kept),
+            *await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
+        ],
+        scores=[
+            *(row for row in known.scores if row.run_id in kept),
+            *await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
+        ],
         weights=await _rows(connection, WeightsRow, SQL["recent_weights"], _MOST_VECTORS),
-        fields_run=None if detailed is None else detailed.run_id,
-        fields=fields,
+        fields_run=None if (detailed := _detailed(runs)) is None else detailed.run_id,
+        fields=await _fields(connection, detailed, known if known.fields_run in kept else NOTHING),
     )
+
+
+async def _fields(connection: Connection, run: RunSummary | None, known: Published) -> Sequence[FieldRow]:
+    """Return the measures of one run field by field: those of `known`, if they are of that run."""
+    if run is None:
+        return []
+    if run.run_id == known.fields_run:
+        return known.fields
+    return await _rows(connection, FieldRow, SQL["fields_of_run"], run.run_id, run.rule_set)
 
 
 def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:

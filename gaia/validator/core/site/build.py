@@ -9,6 +9,8 @@ from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.validator.core.site.model import (
     Awaited,
@@ -141,7 +143,7 @@ def _outcome(
                 kind=row.kind,
                 lead_hours=row.lead_hours,
                 score=None if math.isnan(row.score) else row.score,
-                reason=worded(row.reason or ""),
+                reason=worded(row.reason) if row.reason else "",
             )
             for row in sorted(leads, key=lambda row: (row.kind != LeadKind.DAY1, row.lead_hours))
         ],
@@ -246,8 +248,8 @@ def _miners(
     ranked = {row.hotkey: row for row in board.miners}
     fields: defaultdict[str, list[FieldShown]] = defaultdict(list)
     for row in published.fields:
-        shown = {name: getattr(row, name) for name in FieldShown.__struct_fields__}
-        fields[row.hotkey].append(FieldShown(**shown))
+        # Of 256 miners there are 180,000, and the event loop of the process waits meanwhile.
+        fields[row.hotkey].append(msgspec.convert(row, FieldShown, from_attributes=True))
     pages = [
         MinerPage(
             hotkey=hotkey,

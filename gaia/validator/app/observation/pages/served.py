@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 REFRESH_S: Final = 60.0
 """Seconds for which a reading is shown before the next request starts another."""
+_WHOLE_EVERY_S: Final = 3600.0
+"""Seconds after which completed runs are read again, as after a repair by hand."""
 _OLD_S: Final = 180.0
 """Age of a reading in seconds from which it is not shown while another is made."""
 _RETRY_S: Final = 5.0
@@ -66,6 +68,7 @@ class StatusPages:
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
         self._stored: Published = NOTHING
+        self._whole_at = float("-inf")
         self._reader: threading.Thread | None = None
         self._retry_at = float("-inf")
 
@@ -99,11 +102,19 @@ class StatusPages:
             self._retry_at = time.monotonic() + _RETRY_S
             _log.exception("status_pages_failed")
 
+    def _known(self) -> Published:
+        """Return the reading whose completed runs need not be read again; an empty one once an hour."""
+        now = time.monotonic()
+        if now < self._whole_at + _WHOLE_EVERY_S:
+            return self._stored
+        self._whole_at = now
+        return NOTHING
+
     def _site(self, settings: StatusSettings) -> Site:
         look = look_at(settings, settings.files.data_dir)
         work, error = None, ""
         try:
-            work, self._stored = asyncio.run(_database(settings, look))
+            work, self._stored = asyncio.run(_database(settings, look, self._known()))
         except ConfigurationError as failure:
             error = failure.problem
         except (GaiaError, OSError) as failure:
@@ -115,8 +126,10 @@ class StatusPages:
         )
 
 
-async def _database(settings: StatusSettings, look: Look) -> tuple[Work, Published]:
-    """Return what the database holds, from one snapshot."""
+async def _database(
+    settings: StatusSettings, look: Look, known: Published = NOTHING
+) -> tuple[Work, Published]:
+    """Return what the database holds, from one snapshot and from an earlier reading."""
     database = await Database.connect(
         settings.database.dsn(embedded_dsn(settings.files.data_dir)),
         timeout_s=min(_PATIENCE_S, settings.database.database_timeout_s),
@@ -126,6 +139,6 @@ async def _database(settings: StatusSettings, look: Look) -> tuple[Work, Publish
         async with database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             work = await read_work(connection, settings.sources, settings.contract, look.cadence, look.now)
-            return work, await read_published(connection)
+            return work, await read_published(connection, known=known)
     finally:
         await database.close()

@@ -1,0 +1,136 @@
+"""Scores stored runs under other fields, leads or rules, from the measures that are stored with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from gaia.cli.replay.runs import same_bits
+from gaia.tasks.defined_tasks.weather.forecasts.outcomes import Total, expected_leads, score_of, total_of
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
+from gaia.validator.db.journal import WindowScore
+from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.identities import RunId
+
+if TYPE_CHECKING:
+    from gaia.validator.db.history import StoredRun
+    from gaia.validator.db.inputs import Contract
+    from gaia.validator.db.rows import ComponentRow, LeadRow
+    from gaia.validator.utils.identities import Hotkey
+
+_MEASURES = {each.name for each in fields(Component)} - {"field", "lead_hours"}
+_Lead = tuple["Hotkey", str, int]
+
+
+class NotReplayed(GaiaError):
+    """A stored run lacks what its scores under a change would be computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """The scores of one run under a change, or the stored ones and why."""
+
+    run_id: RunId
+    scores: Sequence[WindowScore]
+    problem: str = ""
+
+
+def rescored(
+    run: StoredRun, stored: Sequence[WindowScore], rule_set: str, changes: Mapping[str, Sequence[Any]]
+) -> Rescored:
+    """Return the scores of one run computed anew, or as they are stored, with the reason.
+
+    The run is first computed as it was scored. Only if that gives every stored bit, its measures
+    count as complete, and the changes are applied.
+
+    Parameters
+    ----------
+    stored
+        The run's scores under `rule_set`.
+    changes
+        Name of a part of the contract -> its changed leads or fields.
+    """
+    try:
+        return Rescored(run.summary.run_id, _rescored(run, stored, RULE_SETS[rule_set], changes))
+    except NotReplayed as error:
+        return Rescored(run.summary.run_id, stored, str(error))
+
+
+def _rescored(
+    run: StoredRun, stored: Sequence[WindowScore], rules: RuleSet, changes: Mapping[str, Sequence[Any]]
+) -> list[WindowScore]:
+    contract = run.summary.contract
+    if contract is None:
+        raise NotReplayed("its leads and fields were not recorded")
+    measures = _Measures(run, rules)
+    as_it_was = [_under(contract, score, measures) for score in stored]
+    differing = sum(map(_differs, stored, as_it_was))
+    if differing:
+        raise NotReplayed(f"the stored measures do not give {differing} of its stored scores")
+    for name, wanted in changes.items():
+        unscored = [str(each) for each in wanted if each not in getattr(contract, name)]
+        if unscored:
+            unit = " h" if name.endswith("hours") else ""
+            raise NotReplayed(f"{unscored[0]}{unit} was not scored ({name})")
+    return [_under(replace(contract, **changes), score, measures) for score in stored]
+
+
+class _Measures:
+    """Stored leads and measures of one run under one rule set."""
+
+    def __init__(self, run: StoredRun, rules: RuleSet) -> None:
+        self.rules = rules
+        self._leads: dict[str, list[LeadRow]] = {}
+        for lead in run.leads:
+            if lead.rule_set == rules.name:
+                self._leads.setdefault(lead.hotkey, []).append(lead)
+        self._components: dict[_Lead, list[Component]] = {}
+        for row in run.components:
+            if row.rule_set == rules.name:
+                key = (row.hotkey, row.kind, row.lead_hours)
+                self._components.setdefault(key, []).append(_component(row))
+
+    def total(self, score: WindowScore, contract: Contract) -> Total:
+        """Return the scores of one forecast, from the leads of `contract` that are stored."""
+        scored = {
+            (row.kind, row.lead_hours): self._score(row, contract)
+            for row in self._leads.get(score.hotkey, ())
+            if row.lead_hours in expected_leads(contract, row.kind)
+        }
+        return total_of(self.rules, scored, contract, score.state)
+
+    def _score(self, row: LeadRow, contract: Contract) -> float:
+        if row.reason is not None:
+            # A lead that nobody can be scored at is NaN; a lead that a miner did not deliver has the worst score.
+            return math.nan if math.isnan(row.score) else self.rules.worst
+        measured = self._components.get((row.hotkey, row.kind, row.lead_hours))
+        if measured is None:
+            raise NotReplayed("measures of it are no longer stored")
+        if row.kind == LeadKind.DAY1:
+            measured = [each for each in measured if each.field in contract.day1_fields]
+        return score_of(self.rules, row.kind, measured, contract.final_fields)
+
+
+def _component(row: ComponentRow) -> Component:
+    known: dict[str, Any] = {name: value for name, value in row.measures.items() if name in _MEASURES}
+    return Component(field=row.field, lead_hours=row.lead_hours, **known)
+
+
+def _under(contract: Contract, score: WindowScore, measures: _Measures) -> WindowScore:
+    if score.overall is None:
+        return score  # no row, because nothing of it was scored
+    total = measures.total(score, contract)
+    # jsonb does not keep the sign of zero.
+    leads = {lead: value + 0.0 for lead, value in total.leads.items()}
+    return replace(score, overall=total.overall, leads=leads)
+
+
+def _differs(stored: WindowScore, computed: WindowScore) -> bool:
+    return (
+        not same_bits(stored.overall, computed.overall)
+        or stored.leads.keys() != computed.leads.keys()
+        or any(not same_bits(stored.leads[lead] + 0.0, value) for lead, value in computed.leads.items())
+    )

@@ -95,6 +95,12 @@ def _add_what_if(top_level: Group) -> None:
         help="setting as in .env, such as GAIA_BURN_FRACTION=0.5; may be repeated",
     )
     add("--rule-set", metavar="NAME", help="rule set; the same as --set GAIA_RULE_SET=NAME")
+    add(
+        "--workers",
+        type=at_least_one,
+        metavar="N",
+        help="number of processes that measure kept forecasts again; default: one per core",
+    )
 
 
 def _add_explain(top_level: Group) -> None:

@@ -30,8 +30,6 @@ class Answer:
 
     changes: Mapping[str, tuple[str, str]]
     """Variable -> its value before and after."""
-    told: Sequence[str]
-    """The same as lines for people."""
     block: int
     """Block of the metagraph."""
     replayed: Sequence[str]
@@ -57,19 +55,17 @@ def answer_of(
     stages: Sequence[Stage],
     miners: Sequence[MinerChange],
     runs: Sequence[Rescored],
-    left_out: Sequence[str],
+    left_out: Mapping[str, str],
     block: int,
 ) -> Answer:
     """Return the answer that the stages of a change give."""
     first, last = stages[0], stages[-1]
-    after = change.after.weights.rule_set
     return Answer(
         changes=change.described(),
-        told=change.lines(),
         block=block,
         replayed=[run.run_id for run in runs if not run.problem],
         not_replayed={run.run_id: run.problem for run in runs if run.problem},
-        left_out=dict.fromkeys(left_out, f"it was not scored under {after}"),
+        left_out=left_out,
         notes=list(_notes(first, last, is_other_contract=bool(change.contract))),
         vector_sha256_now=None if first.by_uid is None else vector_of(first.by_uid)[1],
         vector_sha256_then=vector_of(last.by_uid or {})[1],
@@ -96,12 +92,12 @@ def _notes(first: Stage, last: Stage, *, is_other_contract: bool) -> Iterator[st
         )
 
 
-def print_answer(answer: Answer, *, as_json: bool) -> None:
+def print_answer(answer: Answer, change: Change, *, as_json: bool) -> None:
     """Print the answer as one JSON object, or as lines and tables that fit 80 cells."""
     if as_json:
         tables.print_json(answer)
         return
-    tables.print_lines(*_head(answer))
+    tables.print_lines(*_head(answer, change))
     width = tables.output_width()
     if width is None or width >= _NEEDED_FOR_ONE_TABLE:
         tables.print_table((*_COLUMNS, "~why"), [(*_cells(row), row.why) for row in answer.miners])
@@ -125,8 +121,8 @@ def _cells(row: MinerChange) -> tuple[int, str, str, str, str]:
     return row.uid, row.hotkey, percent(row.now), percent(row.then), signed(row.change)
 
 
-def _head(answer: Answer) -> Iterator[str]:
-    for place, line in enumerate(answer.told):
+def _head(answer: Answer, change: Change) -> Iterator[str]:
+    for place, line in enumerate(change.lines()):
         yield from _labelled("" if place else "change", line)
     lost = len(answer.not_replayed)
     total = len(answer.replayed) + lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ MINERS = [
     next(spec for spec in population(12) if spec.behaviour is Behaviour.COPY),
 ]
 BURN = ("--set", "GAIA_BURN_FRACTION=0.25")
+NOT_FETCHED = "the persistence that gaia-next compares with was not fetched"
 Gaia = Callable[..., tuple[int, str, str]]
 
 
@@ -181,6 +183,28 @@ def test_rules_that_look_for_copies_are_replayed_with_the_overlaps_that_the_sett
     assert any("shared work" in row["why"] for row in back["miners"])
 
 
+def test_rules_that_never_scored_measure_kept_forecasts_again(
+    gaia_of: Callable[[Stored], Gaia], stored: Stored, made: _Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = previewed(gaia_of(stored))
+    other = made(rule_set="gaia-next")
+    gaia = gaia_of(other)
+    monkeypatch.setenv("GAIA_RULE_SET", "gaia-next")
+
+    answer = asked(gaia, "--rule-set", "gaia-2.9", "--workers", 1)
+    shutil.rmtree(other.data_dir / "spool" / "2026-03-26T00Z")
+    fewer = asked(gaia, "--rule-set", "gaia-2.9")
+    shutil.rmtree(other.data_dir / "fields")
+    code, _, complaint = gaia("what-if", "--rule-set", "gaia-2.9")
+
+    assert answer["vector_sha256_then"] == recorded["vector_sha256"]
+    assert (answer["replayed"], answer["left_out"]) == (recorded["run_ids"], {})
+    assert fewer["replayed"] == ["2026-03-25T00Z"]
+    assert fewer["left_out"] == {"2026-03-26T00Z": "not scored under gaia-2.9, and its chunks were not kept"}
+    assert code == 1
+    assert "was not kept" in complaint
+
+
 def test_other_fields_and_leads_give_what_a_validator_that_has_them_records(
     gaia_of: Callable[[Stored], Gaia], stored: Stored, made: _Made
 ) -> None:
@@ -314,8 +338,8 @@ def test_rules_that_scored_nothing_are_refused_and_those_that_scored_a_part_are_
         move("gone", "gaia-next", "%")
 
     assert answer["replayed"] == ["2026-03-26T00Z"]
-    assert answer["left_out"] == {"2026-03-25T00Z": "it was not scored under gaia-next"}
+    assert answer["left_out"] == {"2026-03-25T00Z": f"not scored under gaia-next, and {NOT_FETCHED}"}
     assert (code, said) == (1, "")
     assert complaint.startswith(
-        "nothing could be replayed: none of 2 runs in the window was scored under gaia-next"
+        f"nothing could be replayed: 2 runs in the window, not scored under gaia-next, and {NOT_FETCHED}"
     )

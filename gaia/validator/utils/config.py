@@ -178,6 +178,22 @@ class Settings(
         hold(self.secrets())
         hold(secret for name in PROXIES for secret in secrets_in_url(os.environ.get(name, "")))
 
+    def changed(self, variables: Mapping[str, str]) -> Settings:
+        """Return these settings with other values of some variables; an empty value means the default.
+
+        Raises
+        ------
+        ConfigurationError
+            If a value is not allowed.
+        """
+        given = Variables(Settings, COMMAND_LINE, variables, names_of)
+        named = {name for name in Settings.model_fields if variables.keys() & set(names_of(name))}
+        kept = {name: getattr(self, name) for name in self.model_fields_set - named}
+        try:
+            return Settings(**(kept | given()))
+        except ValidationError as error:
+            raise _explained(error, given.origins()) from None
+
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
         self._origins.update(origins)

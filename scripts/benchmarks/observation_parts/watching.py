@@ -41,6 +41,7 @@ from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.core.status.facts import Seats
 from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.db.connection import Database
@@ -168,8 +169,7 @@ class Engine:
             self.database,
             self.metagraph,
             self.pool,
-            settings.chain,
-            settings.weights,
+            self._insight().facts,
             seats=lambda: settings.pool.seats,
             lines_logged=lines_logged,
         )
@@ -211,13 +211,19 @@ class Engine:
             board_path=self.board_path,
         )
 
+    def _insight(self) -> Insight:
+        return Insight(lambda: self.settings.status, self.database, JOBS.facts, self._seats)
+
+    def _seats(self) -> Seats:
+        return Seats(healthy=self.pool.healthy_seats, wanted=self.settings.pool.seats)
+
     def _background(self, number: int) -> list[BackgroundTask]:
         """Return the background tasks as the engine makes them; each phase is a new life for the notifier."""
         settings = self.settings
         notifier = Notifier(
             settings.notify,
             settings.data_dir,
-            Insight(lambda: settings.status, self.database, JOBS.facts).facts,
+            self._insight().facts,
             self.messenger,
             f"phase {number}",
         )

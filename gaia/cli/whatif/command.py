@@ -18,7 +18,7 @@ from gaia.cli.snapshot import Snapshot, UnitsInPool
 from gaia.cli.whatif import report
 from gaia.cli.whatif.changes import BURN, CONTRAST, RULES, WINDOW, Change, change_of
 from gaia.cli.whatif.remeasuring import remeasured
-from gaia.cli.whatif.rescoring import Rescored, rescored
+from gaia.cli.whatif.rescoring import Rescored, components_of, rescored
 from gaia.cli.whatif.stages import NOW, Stage, miner_changes, with_burn, with_contrast, with_copies_apart
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.validator.app.logging_config import configure_logging
@@ -101,8 +101,10 @@ class _Question:
                 found.append(Rescored(run_id, scores))
                 continue
             # One run at a time, so that memory does not grow with their number.
-            (run,) = await history.stored_runs(connection, [run_id])
-            found.append(rescored(run, scores, after.rule_set, self.change.contract))
+            (run,) = await history.stored_runs(connection, [run_id], with_components=False)
+            rows = history.components_under(connection, run_id, after.rule_set)
+            measured = await components_of(rows)
+            found.append(rescored(run, measured, scores, after.rule_set, self.change.contract))
         known = {run.run_id for run in found}
         found += [run for run in self.measured.values() if not run.problem and run.run_id not in known]
         # Other rules may have a run that is older than the window of the present ones.

@@ -18,6 +18,7 @@ from gaia.cli.whatif.rescoring import (
     Rescored,
     changed_contract,
     contract_of,
+    of_rules,
 )
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.references.keys import lead_keys
@@ -26,7 +27,6 @@ from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 if TYPE_CHECKING:
     from gaia.validator.db.history import StoredRun
     from gaia.validator.db.journal import WindowScore
-    from gaia.validator.db.rows import LeadRow
 
 
 def remeasured(
@@ -54,14 +54,10 @@ def remeasured(
     try:
         contract = changed_contract(contract_of(run), changes)
         units = list(_units(run, rules, data_dir))
-        measures = Measures(rules, _leads(run), _measured(units, executor))
+        measures = Measures(rules, of_rules(run.leads, run.summary.rule_set), _measured(units, executor))
         return Rescored(run.summary.run_id, [measures.under(contract, score) for score in stored])
     except (InputMissing, NotReplayed) as error:
         return Rescored(run.summary.run_id, [], str(error))
-
-
-def _leads(run: StoredRun) -> list[LeadRow]:
-    return [lead for lead in run.leads if lead.rule_set == run.summary.rule_set]
 
 
 def _units(run: StoredRun, rules: RuleSet, data_dir: Path) -> Iterator[StoredUnit]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MEASURES = {each.name for each in fields(Component)} - {"field", "lead_hours"}
 Lead = tuple["Hotkey", str, int]
 """(hotkey, kind, lead in hours)."""
+Components = Mapping[Lead, Sequence[Component]]
 
 
 class NotReplayed(GaiaError):
@@ -40,7 +41,11 @@ class Rescored:
 
 
 def rescored(
-    run: StoredRun, stored: Sequence[WindowScore], rule_set: str, changes: Mapping[str, Sequence[Any]]
+    run: StoredRun,
+    components: Components,
+    stored: Sequence[WindowScore],
+    rule_set: str,
+    changes: Mapping[str, Sequence[Any]],
 ) -> Rescored:
     """Return the scores of one run computed anew, or as they are stored, with the reason.
 
@@ -49,22 +54,24 @@ def rescored(
 
     Parameters
     ----------
+    components
+        The run's measures under `rule_set`.
     stored
-        The run's scores under `rule_set`.
+        The run's scores under it.
     changes
         Name of a part of the contract -> its changed leads or fields.
     """
     try:
-        return Rescored(run.summary.run_id, _rescored(run, stored, RULE_SETS[rule_set], changes))
+        measures = Measures(RULE_SETS[rule_set], of_rules(run.leads, rule_set), components)
+        return Rescored(run.summary.run_id, _rescored(run, measures, stored, changes))
     except NotReplayed as error:
         return Rescored(run.summary.run_id, stored, str(error))
 
 
 def _rescored(
-    run: StoredRun, stored: Sequence[WindowScore], rules: RuleSet, changes: Mapping[str, Sequence[Any]]
+    run: StoredRun, measures: Measures, stored: Sequence[WindowScore], changes: Mapping[str, Sequence[Any]]
 ) -> list[WindowScore]:
     contract = contract_of(run)
-    measures = Measures.stored(run, rules)
     as_it_was = [measures.under(contract, score) for score in stored]
     differing = sum(map(_differs, stored, as_it_was))
     if differing:
@@ -113,24 +120,12 @@ class Measures:
         (hotkey, kind, lead in hours) -> its measures.
     """
 
-    def __init__(
-        self, rules: RuleSet, leads: Iterable[LeadRow], components: Mapping[Lead, Sequence[Component]]
-    ) -> None:
+    def __init__(self, rules: RuleSet, leads: Iterable[LeadRow], components: Components) -> None:
         self._rules = rules
         self._components = components
         self._leads: dict[str, list[LeadRow]] = {}
         for lead in leads:
             self._leads.setdefault(lead.hotkey, []).append(lead)
-
-    @classmethod
-    def stored(cls, run: StoredRun, rules: RuleSet) -> Measures:
-        """Return what is stored of a run under `rules`."""
-        components: dict[Lead, list[Component]] = {}
-        for row in run.components:
-            if row.rule_set == rules.name:
-                key = (row.hotkey, row.kind, row.lead_hours)
-                components.setdefault(key, []).append(_component(row))
-        return cls(rules, [lead for lead in run.leads if lead.rule_set == rules.name], components)
 
     def under(self, contract: Contract, score: WindowScore) -> WindowScore:
         """Return the scores of one forecast under `contract`; those of a forecast without any stay.
@@ -167,9 +162,19 @@ class Measures:
         return score_of(self._rules, row.kind, measured, contract.final_fields)
 
 
-def _component(row: ComponentRow) -> Component:
-    known: dict[str, Any] = {name: value for name, value in row.measures.items() if name in _MEASURES}
-    return Component(field=row.field, lead_hours=row.lead_hours, **known)
+def of_rules(leads: Iterable[LeadRow], rule_set: str) -> list[LeadRow]:
+    """Return the leads under one rule set."""
+    return [lead for lead in leads if lead.rule_set == rule_set]
+
+
+async def components_of(rows: AsyncIterable[ComponentRow]) -> Components:
+    """Return the measures of stored rows by forecast and lead; measures of other releases are left out."""
+    found: dict[Lead, list[Component]] = {}
+    async for row in rows:
+        known: dict[str, Any] = {name: value for name, value in row.measures.items() if name in _MEASURES}
+        component = Component(field=row.field, lead_hours=row.lead_hours, **known)
+        found.setdefault((row.hotkey, row.kind, row.lead_hours), []).append(component)
+    return found
 
 
 def _differs(stored: WindowScore, computed: WindowScore) -> bool:

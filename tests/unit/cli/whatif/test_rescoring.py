@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gaia.cli.whatif.rescoring import Rescored, rescored
+from gaia.cli.whatif.rescoring import Components, Rescored, components_of, rescored
 from gaia.tasks.defined_tasks.weather.forecasts.outcomes import total_of
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.validator.db.history import RunSummary, StoredRun
 from gaia.validator.db.inputs import Contract
 from gaia.validator.db.journal import WindowScore
-from gaia.validator.db.rows import LeadRow
+from gaia.validator.db.rows import ComponentRow, LeadRow
 from gaia.validator.db.states import ForecastState, RunState
 from gaia.validator.utils.identities import Hotkey, RunId
 from tests.support.stored_rows import MOMENT, a_component_row
@@ -124,14 +125,21 @@ class Run:
         return StoredRun(
             summary=RunSummary(**summary | changes),
             forecasts=[],
-            components=self.components,
+            components=[],
             leads=self.leads,
             scores=[],
             inputs=[],
         )
 
+    def measures(self) -> Components:
+        async def rows() -> AsyncIterator[ComponentRow]:
+            for row in self.components:
+                yield row
+
+        return asyncio.run(components_of(rows()))
+
     def under(self, **changes: Sequence[Any]) -> Rescored:
-        return rescored(self.stored(), [self.score], "gaia-2.9", changes)
+        return rescored(self.stored(), self.measures(), [self.score], "gaia-2.9", changes)
 
 
 CASES = {
@@ -194,7 +202,9 @@ def test_forecast_without_a_row_stays_without_one() -> None:
     run = CASES["open"]
     unscored = replace(run.score, overall=None, leads={})
 
-    assert rescored(run.stored(), [unscored], "gaia-2.9", {"final_fields": ["2t"]}).scores == [unscored]
+    assert rescored(
+        run.stored(), run.measures(), [unscored], "gaia-2.9", {"final_fields": ["2t"]}
+    ).scores == [unscored]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +225,7 @@ def test_what_was_not_scored_is_named_and_the_run_left_as_it_was(
 
 def test_run_whose_contract_or_measures_are_gone_is_left_as_it_was() -> None:
     run = Run()
-    without = rescored(run.stored(contract=None), [run.score], "gaia-2.9", {})
+    without = rescored(run.stored(contract=None), run.measures(), [run.score], "gaia-2.9", {})
     run.components = run.components[2:]
 
     assert without == Rescored(RUN, [run.score], "its leads and fields were not recorded")

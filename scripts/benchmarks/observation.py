@@ -47,6 +47,7 @@ QUICK = Plan(pairs=1, phase_s=5.0, miners=8, runs=6)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pairs", type=int, help=f"pairs of phases with and without; {FULL.pairs} unless --quick")
+    add("--phase", type=float, metavar="S", help=f"seconds of a phase; {FULL.phase_s:g} unless --quick")
     add("--scrape-every", type=float, default=5.0, metavar="S", help="seconds between two scrapes (5)")
 
 
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     sys.path.insert(0, str(filled.ROOT))
     plan = QUICK if arguments.quick else FULL
-    plan = plan._replace(pairs=arguments.pairs or plan.pairs)
+    plan = plan._replace(pairs=arguments.pairs or plan.pairs, phase_s=arguments.phase or plan.phase_s)
     with tempfile.TemporaryDirectory(prefix="gaia-bench-") as folder, _services() as port:
         measured = _measured(Path(folder), port, plan, arguments.scrape_every)
     return result_of(measured, plan)

@@ -27,7 +27,7 @@ _PORTION: Final = 500
 
 
 # There are tens of thousands of these rows. The garbage collector does not visit them, because a visit of all would
-# hold up the event loop of the process that serves pages.
+# hold up the event loop of the process that serves pages. Nor does it visit a tuple of them, as it would a list.
 
 
 class LeadScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -115,18 +115,18 @@ async def read_published(
     return Published(
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
-        forecasts=[
+        forecasts=(
             *(row for row in known.forecasts if row.run_id in kept),
             *await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
-        ],
-        leads=[
+        ),
+        leads=(
             *(row for row in known.leads if row.run_id in kept),
             *await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
-        ],
-        scores=[
+        ),
+        scores=(
             *(row for row in known.scores if row.run_id in kept),
             *await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
-        ],
+        ),
         weights=await _rows(connection, WeightsRow, SQL["recent_weights"], _MOST_VECTORS),
         fields_run=None if (detailed := _detailed(runs)) is None else detailed.run_id,
         fields=await _fields(connection, detailed, known if known.fields_run in kept else NOTHING),
@@ -136,7 +136,7 @@ async def read_published(
 async def _fields(connection: Connection, run: RunSummary | None, known: Published) -> Sequence[FieldRow]:
     """Return the measures of one run field by field: those of `known`, if they are of that run."""
     if run is None:
-        return []
+        return ()
     if run.run_id == known.fields_run:
         return known.fields
     return await _rows(connection, FieldRow, SQL["fields_of_run"], run.run_id, run.rule_set)
@@ -149,7 +149,7 @@ def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
     return next(reversed(completed or scored), None)
 
 
-async def _rows(connection: Connection, kind: type[R], statement: str, *values: object) -> list[R]:
+async def _rows(connection: Connection, kind: type[R], statement: str, *values: object) -> tuple[R, ...]:
     """Return the rows of a statement, fetched in portions, because one large answer would hold up other threads."""
     rows = connection.cursor(statement, *values, prefetch=_PORTION)
-    return [msgspec.convert(dict(row), kind) async for row in rows]
+    return tuple([msgspec.convert(dict(row), kind) async for row in rows])

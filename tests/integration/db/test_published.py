@@ -104,5 +104,5 @@ async def test_run_that_is_no_longer_among_the_newest_leaves_no_rows(database: D
 
     assert {row.run_id for row in first.forecasts} == {"r", "open"}
     assert {row.run_id for row in newest.forecasts} == {"open"}
-    assert newest.scores == []
+    assert newest.scores == ()
     assert newest.earlier_runs == 1

@@ -138,7 +138,7 @@ def _outcome(
         reason=worded(forecast.reason or ""),
         committed_at=forecast.committed_at,
         score=_score(run, score, leads),
-        leads=[
+        leads=tuple(
             LeadShown(
                 kind=row.kind,
                 lead_hours=row.lead_hours,
@@ -146,7 +146,7 @@ def _outcome(
                 reason=worded(row.reason) if row.reason else "",
             )
             for row in sorted(leads, key=lambda row: (row.kind != LeadKind.DAY1, row.lead_hours))
-        ],
+        ),
     )
 
 
@@ -262,7 +262,7 @@ def _miners(
                 for row in published.weights
             ],
             fields_run=published.fields_run if fields[hotkey] else None,
-            fields=fields[hotkey],
+            fields=tuple(fields[hotkey]),
             pictures=(),
         )
         for hotkey, those in _by_miner(published, outcomes).items()

@@ -104,8 +104,8 @@ async def read_published(
     Parameters
     ----------
     known
-        An earlier reading. Rows of runs that it has as completed are taken from it, because the
-        validator writes no more of them; a month of 256 miners has a quarter of a million.
+        An earlier reading. It gives the rows of completed runs, which the validator never changes; a month
+        of 256 miners has a quarter of a million of them.
     """
     summaries = await run_summaries(connection)
     runs = summaries[-most_runs:]

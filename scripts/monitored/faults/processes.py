@@ -193,10 +193,10 @@ async def slow_worker(scene: Scene) -> AsyncIterator[None]:
                 send(scene.pids(WORKER), signal.SIGCONT)
                 asleep_since = None
             return
-        # The lease tells one unit from the next, however short the pause between them is.
-        held = leases.holdings()
-        if held and held != slowed:
-            send(scene.pids(WORKER), signal.SIGSTOP)
+        # The lease tells one unit from the next; it is written before the worker begins, so the stop waits for that.
+        held, pids = leases.holdings(), scene.pids(WORKER)
+        if held and held != slowed and any(map(_computes, pids)):
+            send(pids, signal.SIGSTOP)
             slowed[:], asleep_since = held, now
 
     await scene.progress(lambda progress: any(each.frozen for each in progress.forecasts))
@@ -206,6 +206,14 @@ async def slow_worker(scene: Scene) -> AsyncIterator[None]:
     finally:
         send(scene.pids(WORKER), signal.SIGCONT)
         leases.close()
+
+
+def _computes(pid: int) -> bool:
+    """Return whether a process has something to compute now; an idle worker waits."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_RUNNING
+    except psutil.Error:
+        return False
 
 
 @asynccontextmanager

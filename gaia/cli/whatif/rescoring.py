@@ -171,7 +171,7 @@ async def components_of(rows: AsyncIterable[ComponentRow]) -> Components:
     """Return the measures of stored rows by forecast and lead; measures of other releases are left out."""
     found: dict[Lead, list[Component]] = {}
     async for row in rows:
-        known: dict[str, Any] = {name: value for name, value in row.measures.items() if name in _MEASURES}
+        known: Mapping[str, Any] = {name: value for name, value in row.measures.items() if name in _MEASURES}
         component = Component(field=row.field, lead_hours=row.lead_hours, **known)
         found.setdefault((row.hotkey, row.kind, row.lead_hours), []).append(component)
     return found

@@ -354,7 +354,7 @@ class IOEngine:
     def reload(self) -> None:
         """Read the settings again, and apply those that may change, as the Supervisor does."""
         try:
-            self._settings, changed, _ = merge(self._settings, partial(read_again, self._settings))
+            self._settings, changed, _ = merge(self._settings, partial(read_again, self._settings.env_file))
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return

@@ -389,7 +389,6 @@ def test_metric_that_nobody_told_proves_nothing(well: Facts) -> None:
 
 
 def test_data_folder_is_walked_once_for_all_causes(well: Facts) -> None:
-    """What is written after the first look is not seen by the next."""
     branches = RUNBOOKS["DiskSpaceLow"].branches
     before = [branch.look(well) for branch in branches]
     large = well.data_dir / "spool" / "chunk"

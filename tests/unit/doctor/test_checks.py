@@ -292,3 +292,18 @@ def test_rights_of_a_folder_of_the_system_are_left_alone(check: str) -> None:
     (step,) = finding(check, **folder(path=Path("/var/tmp"), entry=SHARED)).steps
 
     assert (step.kind, "folder that holds nothing else" in step.words) == (StepKind.DO, True)
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container whose files are read-only: none of the folders that Python tries can be written.
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    found = finding("temporary-folder")
+
+    assert (found.result, found.words) == (
+        Result.FAILURE,
+        "no folder for temporary files can be written",
+    )

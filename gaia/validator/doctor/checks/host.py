@@ -191,7 +191,13 @@ def _shared_memory(facts: Facts) -> Finding:
 def _temporary_folder(facts: Facts) -> Finding:
     named = facts.given.environment.get("TMPDIR", "")
     if not named:
-        return ok(f"temporary files go to {tempfile.gettempdir()}")
+        try:
+            return ok(f"temporary files go to {tempfile.gettempdir()}")
+        except FileNotFoundError:
+            return failure(
+                "no folder for temporary files can be written",
+                do("give a container --tmpfs /tmp, or name another folder in TMPDIR"),
+            )
     try:
         with tempfile.TemporaryFile(dir=named):
             return ok(f"temporary files go to {named}")

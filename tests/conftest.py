@@ -13,7 +13,8 @@ from hypothesis import settings
 from gaia.validator.utils.config import Settings, names_of
 from tests.support.guard import ProcessState, no_suicide
 
-settings.register_profile("ci", deadline=None, print_blob=True)
+# As many examples as a developer's, so that .ci/run takes as long as the tests that it stands for.
+settings.register_profile("ci", deadline=None, max_examples=50, print_blob=True)
 settings.register_profile("developer", deadline=None, max_examples=50)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 

@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from gaia.cli.source import open_source
 
         command: Command = arguments.command
-        with open_source(arguments.state) as source:
+        with open_source(arguments.state, arguments.env_file) as source:
             code = command(source, arguments)
     sys.stdout.flush()
     return code

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.program_options import add_env_file_option
 
 PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
 RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'
@@ -27,6 +28,13 @@ def at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
     return value
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a validator: by its data folder, or by its file of settings."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--state", type=Path, metavar="DIR", help="data folder of a rehearsal or a validator")
+    add_env_file_option(place)
 
 
 def add_bundle_options(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import commands, machine
@@ -14,6 +13,7 @@ from gaia.cli.arguments import (
     SHELLS,
     add_bundle_options,
     add_last_option,
+    add_place_options,
     add_plot_options,
     add_runbook_options,
     add_site_options,
@@ -127,6 +127,6 @@ def _plain(group: Group, name: str, plain: Plain) -> argparse.ArgumentParser:
 def _added(group: Group, name: str, sentence: str | None) -> argparse.ArgumentParser:
     text = (sentence or "").strip()
     added = group.add_parser(name, help=text, description=text)
-    added.add_argument("--state", type=Path, metavar="DIR", help="data folder of a rehearsal or a validator")
+    add_place_options(added)
     added.add_argument("--json", action="store_true", help="print one JSON value")
     return added

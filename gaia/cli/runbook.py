@@ -58,7 +58,7 @@ def runbook(arguments: argparse.Namespace) -> int:
         close = difflib.get_close_matches(arguments.alert.removeprefix(PREFIX), RUNBOOKS, n=1)
         hint = f"did you mean {close[0]}?" if close else "`gaia runbook` lists all"
         raise NotThere(f"no alert is called {arguments.alert}; {hint}")
-    source = open_source(arguments.state)
+    source = open_source(arguments.state, arguments.env_file)
     endpoint = arguments.metrics_url or metrics_url(source.settings.observation)
     diagnosis = _diagnosed(wanted, source, endpoint, knows_secrets=arguments.state is None)
     if arguments.json:

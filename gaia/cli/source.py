@@ -19,7 +19,7 @@ from gaia.cli.tables import print_note
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.app.startup.published import last_settings
-from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.app.startup.reading import named_file, read_settings
 from gaia.validator.core.database_setup import apply_missing, read_migrations, was_set_up
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings, names_of
@@ -120,7 +120,7 @@ async def _left_as_it_is(connection: Connection) -> AsyncIterator[None]:
     await undone.rollback()
 
 
-def open_source(state_dir: Path | None) -> Source:
+def open_source(state_dir: Path | None, env_file: Path | None = None) -> Source:
     """Return the database that the validator's settings name, or the one kept in `state_dir`.
 
     If no setting names a folder and the default one holds no data, the newest rehearsal is
@@ -130,6 +130,8 @@ def open_source(state_dir: Path | None) -> Source:
     ----------
     state_dir
         Folder of a rehearsal, or data folder of a validator; None: as in the settings.
+    env_file
+        File of the settings, as `--env-file` names it; None: `.env`, if it exists.
 
     Raises
     ------
@@ -137,8 +139,8 @@ def open_source(state_dir: Path | None) -> Source:
         If the settings are not allowed, or there is no database in `state_dir`.
     """
     if state_dir is None:
-        settings = read_settings()
-        is_placed = _is_placed(settings.model_fields_set, settings.data_dir)
+        settings = read_settings(named_file(env_file))
+        is_placed = env_file is not None or _is_placed(settings.model_fields_set, settings.data_dir)
         rehearsal = None if is_placed else _newest_rehearsal()
         if rehearsal is None:
             return Source(settings)

@@ -16,6 +16,7 @@ if not __package__:
 
 from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402 - likewise
+from gaia.validator.utils.program_options import add_env_file_option  # noqa: E402 - likewise
 from gaia.validator.utils.version import add_version_option  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from gaia.validator.app.startup.banner import announce
     from gaia.validator.app.startup.options import supervisor_options
     from gaia.validator.app.startup.preflight import preflight
-    from gaia.validator.app.startup.reading import read_settings
+    from gaia.validator.app.startup.reading import named_file, read_settings
 
     try:
-        settings = read_settings(**_overrides(arguments))
+        env_file = named_file(arguments.env_file)
+        settings = read_settings(env_file, **_overrides(arguments))
         if arguments.check:
             print_settings(settings.describe())
-            return examine_machine(_overrides(arguments))
+            return examine_machine(env_file, _overrides(arguments))
         # What the validator writes is nobody else's: folders 0700, files 0600, here and in all its children.
         os.umask(0o077)
         lock = preflight(settings.files, settings.chain, settings.sandbox, settings.observation)
@@ -62,14 +64,14 @@ def print_settings(rows: Sequence[tuple[str, str, str]]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def examine_machine(overrides: Mapping[str, Any]) -> int:
+def examine_machine(env_file: Path, overrides: Mapping[str, Any]) -> int:
     """Print what `gaia doctor` finds; return 2 for a failure, else 0, because a warning prevents no start."""
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.doctor.examination import examine
     from gaia.validator.doctor.report import lines
 
     configure_logging("CRITICAL", "console")
-    report = examine(**overrides)
+    report = examine(env_file, **overrides)
     print("", *lines(report), sep="\n", flush=True)
     return report.exit_code if report.exit_code > 1 else ExitCode.OK
 
@@ -97,9 +99,10 @@ def become_supervisor(options: Options) -> NoReturn:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="gaia-validator",
-        description="Validator of the Gaia weather subnet. Settings come from the environment and .env.",
+        description="Validator of the Gaia weather subnet. Settings come from the environment and a file.",
     )
     add_version_option(parser)
+    add_env_file_option(parser)
     parser.add_argument(
         "--test", action="store_true", help="for trials: open a run every half hour, for a past day"
     )

@@ -21,7 +21,7 @@ from gaia.localnet.chain.pallet import ChainNeuron
 from gaia.localnet.wallets import keypair, write_hotkey
 from gaia.tasks.defined_tasks.weather.variables import ALL_FIELDS, LEVELS_HPA, VARIABLES, split_field
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, find_binaries
-from tests.support.patience import patience
+from tests.support.patience import Deadline, patience
 
 KEY = "0f8fad5b-d9cb-469f-a165-70867728950e"
 PASSWORD = "a password that only the operator knows"
@@ -165,8 +165,10 @@ def _postgres(folder: Path) -> Iterator[int]:
     rules = folder / "postgres" / "cluster" / "pg_hba.conf"
     rules.write_text("host all locked 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
     process = server.start()
+    deadline = Deadline(60)
     while not server.is_ready():
         assert process.poll() is None, (folder / "postgres" / "postgres.log").read_text()
+        assert not deadline.has_passed, f"PostgreSQL is not ready after {deadline}"
         time.sleep(0.01)
     yield port
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Programs of Prometheus that tests run."""
+"""Programs of the system that tests run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ import pytest
 
 from tests.support.repository import ROOT
 
-PACKAGES = {"promtool": "prometheus", "prometheus": "prometheus", "amtool": "prometheus-alertmanager"}
+PACKAGES = {
+    "promtool": "prometheus",
+    "prometheus": "prometheus",
+    "amtool": "prometheus-alertmanager",
+    "systemd-analyze": "systemd",
+    "systemd-tmpfiles": "systemd",
+    "bash": "bash",
+    "zsh": "zsh",
+    "fish": "fish",
+}
 """Program -> package of Debian and Ubuntu."""
 
 
 def program(name: str) -> Path:
-    """Return the path of a program, which CI unpacks into .venv/bin; skip the test if it is missing.
+    """Return the path of a program, which .ci/run installs; skip the test if it is missing.
 
     In CI a missing program fails the test, because nobody reads skips there. Elsewhere it is a
     package of the system that no lock can install, and the other tests say enough.

@@ -32,7 +32,7 @@ WHOLE_BYTES = 16 * 1024 * 1024
 
 def bundle(arguments: argparse.Namespace) -> int:
     """Write the bundle; parts that cannot be made are named in it."""
-    source = open_source(arguments.state)
+    source = open_source(arguments.state, arguments.env_file)
     made = datetime.now(UTC)
     name = f"gaia-debug-{made:%Y%m%dT%H%M%SZ}"
     path: Path = arguments.output or Path(f"{name}.tar.gz")

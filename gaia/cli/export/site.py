@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def export_site(arguments: argparse.Namespace) -> int:
     """Write the pages; an existing site stays as it is if the database cannot be read."""
-    source = open_source(arguments.state)
+    source = open_source(arguments.state, arguments.env_file)
     site, pictures = _site(source, arguments)
     folder: Path = arguments.folder
     pages = dict(files_of(site, arguments.base_url or ""))

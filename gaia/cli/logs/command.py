@@ -27,7 +27,7 @@ def logs(arguments: argparse.Namespace) -> int:
         event=arguments.event,
         since=arguments.since,
     )
-    folder = arguments.dir or folder_of(open_source(arguments.state))
+    folder = arguments.dir or folder_of(open_source(arguments.state, arguments.env_file))
     try:
         ends = ends_of(folder)
         found = last_lines(folder, wanted, arguments.last, ends)

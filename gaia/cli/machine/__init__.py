@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
-from gaia.cli.arguments import at_least_one
+from gaia.cli.arguments import add_place_options, at_least_one
+from gaia.validator.utils.program_options import add_env_file_option
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def add_parsers(top_level: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to those of `gaia`."""
-    add = _add(top_level, "doctor", doctor).add_argument
+    examining = _add(top_level, "doctor", doctor)
+    add_env_file_option(examining)
+    add = examining.add_argument
     add("--all", action="store_true", help="also print what is well and what was skipped")
     add("--only", action="append", metavar="GROUP", help="examine this group only; may be repeated")
-    add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
     add("--patience", type=float, metavar="S", help="seconds for all answers together; default: 8")
     config = top_level.add_parser("config", help="Show the settings.").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    add = _add(config, "show", config_show).add_argument
+    showing = _add(config, "show", config_show)
+    add_env_file_option(showing)
+    add = showing.add_argument
     add("--effective", action="store_true", help="the values in force; the default")
     add("--origin", action="store_true", help="also print where each value comes from")
     add("--running", action="store_true", help="beside those that the running validator uses")
     add("--diff", action="store_true", help="only what differs from the default, or from --running")
-    add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
     messages = top_level.add_parser("notify", help="Try the messages of the validator.").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    add = _add(messages, "test", notify_test).add_argument
-    add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
-    add = _add(top_level, "budget", budget).add_argument
-    add("--state", type=Path, metavar="DIR", help="data folder of a rehearsal, whose own settings count")
-    add("--miners", type=at_least_one, metavar="N", help="default: those that the newest run asked, else 256")
-    add("--env-file", type=Path, default=Path(".env"), metavar="FILE", help="file of settings; default: .env")
+    add_env_file_option(_add(messages, "test", notify_test))
+    costs = _add(top_level, "budget", budget)
+    add_place_options(costs)
+    costs.add_argument(
+        "--miners", type=at_least_one, metavar="N", help="default: those that the newest run asked, else 256"
+    )
 
 
 def doctor(arguments: argparse.Namespace) -> int:

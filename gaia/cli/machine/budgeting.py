@@ -15,7 +15,7 @@ from gaia.cli import tables
 from gaia.cli.source import Source, open_source
 from gaia.cli.status.scrape import metrics_url, text_at
 from gaia.tasks.defined_tasks.weather.volumes import Volumes, expected_volumes
-from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.app.startup.reading import named_file, read_settings
 from gaia.validator.db.server.usage import WorkDone, work_done
 from gaia.validator.utils.errors import GaiaError
 
@@ -57,7 +57,9 @@ class Line:
 def budget(arguments: argparse.Namespace) -> int:
     """Print the costs of the settings in the file and the environment, and what was used so far."""
     is_named = arguments.state is not None
-    settings = open_source(arguments.state).settings if is_named else read_settings(arguments.env_file)
+    settings = (
+        open_source(arguments.state).settings if is_named else read_settings(named_file(arguments.env_file))
+    )
     work = _work_done(Source(settings))
     asked = work.miners if isinstance(work, WorkDone) else 0
     miners = arguments.miners or asked or DEFAULT_MINERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.startup.reading import named_file
 from gaia.validator.doctor.examination import PATIENCE_S, examine
 from gaia.validator.doctor.findings import Group
 from gaia.validator.doctor.report import as_json, lines
@@ -23,7 +24,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     # What parts of the validator log while they are tried is in the findings.
     configure_logging("CRITICAL", "console")
     report = examine(
-        arguments.env_file,
+        named_file(arguments.env_file),
         patience_s=arguments.patience or PATIENCE_S,
         groups=[Group(name) for name in wanted],
     )

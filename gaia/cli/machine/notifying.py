@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from gaia.cli import tables
-from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.app.startup.reading import named_file, read_settings
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.messenger import Message, Messenger, Urgency
@@ -22,7 +22,9 @@ def send_test(arguments: argparse.Namespace) -> int:
         If no address is set, or one is not understood.
     """
     variable = variable_of("notify_urls")
-    addresses = [address.get_secret_value() for address in read_settings(arguments.env_file).notify_urls]
+    addresses = [
+        address.get_secret_value() for address in read_settings(named_file(arguments.env_file)).notify_urls
+    ]
     if not addresses:
         raise ConfigurationError(variable, "is empty", "set it to addresses of apprise, such as ntfy://topic")
     message = Message(

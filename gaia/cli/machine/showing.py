@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaia.cli import tables
 from gaia.validator.app.startup.published import published_settings
-from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.app.startup.reading import named_file, read_settings, sources_of
 from gaia.validator.app.startup.reload import RELOADABLE
 from gaia.validator.utils.config import PREFIX, Settings
 from gaia.validator.utils.errors import GaiaError
@@ -36,7 +36,10 @@ class SettingShown:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print the settings; exit code 1 if `--running --diff` finds a difference."""
-    settings = read_settings(arguments.env_file)
+    env_file = named_file(arguments.env_file)
+    settings = read_settings(env_file)
+    if arguments.origin:
+        tables.print_note(sources_of(env_file))
     running = _running(settings.data_dir) if arguments.running else None
     rows = _rows(settings.describe(), running)
     if arguments.diff:

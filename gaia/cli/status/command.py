@@ -21,8 +21,6 @@ from gaia.cli.status.screen import lines_of
 from gaia.validator.core.status.troubles import Health, health_of, troubles_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gaia.cli.source import Source
     from gaia.validator.core.status.facts import Facts
     from gaia.validator.core.status.troubles import Trouble
@@ -34,8 +32,8 @@ def status(arguments: argparse.Namespace) -> int:
     """Print the status of a validator; return its health as the exit code."""
     if arguments.watch is not None:
         return _watch(arguments)
-    facts = observe(open_source(arguments.state), may_start_database=True)
-    troubles = addressed(troubles_of(facts), arguments.state)
+    facts = observe(open_source(arguments.state, arguments.env_file), may_start_database=True)
+    troubles = addressed(troubles_of(facts), place_of(arguments))
     if arguments.json:
         tables.print_json(StatusReport.of(facts, troubles))
     else:
@@ -48,11 +46,11 @@ def _watch(arguments: argparse.Namespace) -> int:
     console = Console()
     try:
         # The place is found once, because a note about it would appear in every picture.
-        source = open_source(arguments.state)
+        source = open_source(arguments.state, arguments.env_file)
         if console.is_terminal and not arguments.json:
-            _redraw(console, source, arguments.watch, arguments.state)
+            _redraw(console, source, arguments.watch, place_of(arguments))
         while True:
-            facts, troubles = _look(source, arguments.state)
+            facts, troubles = _look(source, place_of(arguments))
             if arguments.json:
                 tables.print_json_line(StatusReport.of(facts, troubles))
             else:
@@ -62,11 +60,11 @@ def _watch(arguments: argparse.Namespace) -> int:
         return int(Health.WELL)
 
 
-def _redraw(console: Console, source: Source, every_s: float, state_dir: Path | None) -> None:
+def _redraw(console: Console, source: Source, every_s: float, place: str) -> None:
     # Only what changed is written, so that nothing flickers; the last picture stays on the screen.
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            facts, troubles = _look(source, state_dir)
+            facts, troubles = _look(source, place)
             picture = Text(
                 "\n".join(lines_of(facts, troubles, console.width)), no_wrap=True, overflow="ignore"
             )
@@ -74,18 +72,27 @@ def _redraw(console: Console, source: Source, every_s: float, state_dir: Path | 
             time.sleep(every_s)
 
 
-def _look(source: Source, state_dir: Path | None) -> tuple[Facts, list[Trouble]]:
+def _look(source: Source, place: str) -> tuple[Facts, list[Trouble]]:
     """Observe once; the database of a stopped validator is not started, because that would keep it from starting."""
     facts = observe(source, may_start_database=False)
-    return facts, addressed(troubles_of(facts), state_dir)
+    return facts, addressed(troubles_of(facts), place)
 
 
-def addressed(troubles: Sequence[Trouble], state_dir: Path | None) -> list[Trouble]:
-    """Return the troubles with commands that look at `state_dir` too, if the folder was named."""
-    if state_dir is None:
+def place_of(arguments: argparse.Namespace) -> str:
+    """Return the option that named the validator, as it is written in a shell; "": none did."""
+    for option, path in (("--state", arguments.state), ("--env-file", arguments.env_file)):
+        if path is not None:
+            return f"{option} {shlex.quote(str(path))}"
+    return ""
+
+
+def addressed(troubles: Sequence[Trouble], place: str) -> list[Trouble]:
+    """Return the troubles with commands that look at the same validator, if `place` names it."""
+    if not place:
         return list(troubles)
-    option = f" --state {shlex.quote(str(state_dir))}"
     return [
-        replace(trouble, remedy=trouble.remedy + option) if trouble.remedy.startswith(_COMMAND) else trouble
+        replace(trouble, remedy=f"{trouble.remedy} {place}")
+        if trouble.remedy.startswith(_COMMAND)
+        else trouble
         for trouble in troubles
     ]

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.startup.published import publish_settings
-from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.app.startup.reading import read_again
 from gaia.validator.app.startup.reload import merge
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier
@@ -330,7 +331,7 @@ class IOEngine:
     def reload(self) -> None:
         """Read the settings again, and apply those that may change, as the Supervisor does."""
         try:
-            self._settings, changed, _ = merge(self._settings, read_settings)
+            self._settings, changed, _ = merge(self._settings, partial(read_again, self._settings))
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gaia.validator.app.startup.reading import sources_of
 from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources
 from gaia.validator.doctor.facts import Facts
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
@@ -68,6 +69,8 @@ class Report:
 
     findings: Sequence[tuple[Check, Finding]]
     seconds: float
+    sources: str = ""
+    """A sentence that names the file of settings."""
 
     @property
     def worst(self) -> Result:
@@ -105,7 +108,7 @@ def examine(
     facts = gather(env_file, patience_s, groups, **overrides)
     chosen = [check for check in CHECKS if check.group in groups or check is host.IN_TIME]
     findings = [(check, check.finding(facts)) for check in chosen]
-    return Report(findings, time.monotonic() - began)
+    return Report(findings, time.monotonic() - began, sources_of(env_file))
 
 
 def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overrides: Any) -> Facts:

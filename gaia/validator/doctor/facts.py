@@ -94,8 +94,10 @@ class Wallet:
     """Name of each hotkey of this wallet -> ss58 address that its file tells; "" if it tells none."""
     hotkey_path: Path
     hotkey: Entry | None
+    is_credential: bool
+    """Whether the service manager hands the hotkey over."""
     folder: Entry | None
-    """Folder of the hotkeys."""
+    """Folder of the hotkey's file."""
     coldkey: Path | None
     """The secret coldkey, if it is here."""
     problem: str

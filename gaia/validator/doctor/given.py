@@ -6,8 +6,8 @@ import errno
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,28 @@ from pydantic import ValidationError
 from gaia.validator.app.startup.reading import read_settings, require_known_fields
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.doctor.steps import Step, StepKind, do, run, shell
-from gaia.validator.utils.config import Settings, is_secret, names_of, surroundings, variable_of
+from gaia.validator.utils.config import (
+    Settings,
+    credentials_of,
+    given_credentials,
+    is_secret,
+    names_of,
+    surroundings,
+    variable_of,
+)
+from gaia.validator.utils.credentials import CREDENTIAL_PREFIX, FOLDER_VARIABLE
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import Variables
 
+CREDENTIALS = "the credentials"
+"""Place of a variable that the service manager hands over."""
 _MEANT = re.compile(r"did you mean (\w+)\?")
 _LINE = re.compile(r"line (\d+) is not of the form")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """The variables of the environment and of the file, as they are written."""
+    """The variables of the environment, the credentials and the file, as they are written."""
 
     environment: Mapping[str, str]
     env_file: Path
@@ -35,16 +46,30 @@ class Given:
     """Variable -> value on its last line; empty values are absent."""
     lines: Mapping[str, Sequence[int]]
     """Variable -> its lines in the file, from 1."""
+    credentials: Mapping[str, str] = field(default_factory=dict)
     error: ConfigurationError | None
     """Why the settings cannot be used."""
 
     def winner(self, name: str) -> tuple[str, str] | None:
-        """Return the variable that the field `name` is read from, and its file ("": the environment)."""
-        for place, variables in (("", self.environment), (str(self.env_file), self.in_file)):
-            for variable in names_of(name):
-                if variables.get(variable):
-                    return variable, place
-        return None
+        """Return the variable that the field `name` is read from, and its place.
+
+        The place is a file, `CREDENTIALS`, or "" for the environment.
+        """
+        return next(self.places(name), None)
+
+    def places(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield every variable that gives the field `name` a value, and its place; the first counts."""
+        for place, variables, names in (
+            ("", self.environment, names_of),
+            (CREDENTIALS, self.credentials, credentials_of),
+            (str(self.env_file), self.in_file, names_of),
+        ):
+            yield from ((variable, place) for variable in names(name) if variables.get(variable))
+
+    def value(self, variable: str, place: str) -> str:
+        """Return the value that a variable has in its place."""
+        there = {"": self.environment, CREDENTIALS: self.credentials}.get(place, self.in_file)
+        return there[variable].strip()
 
     def unset(self, name: str) -> tuple[Step, ...]:
         """Return the step after which the field `name` has the value of the next place, or its default."""
@@ -57,16 +82,22 @@ class Given:
         return self._set(variable, str(value), place, words)
 
     def _set(self, variable: str, value: str, place: str, words: str = "") -> Step:
+        if place == CREDENTIALS:
+            return do(f"correct the credential {variable}{f' ({words})' if words else ''}, and start again")
         return Step(kind=StepKind.SET, variable=variable, value=value, place=place, words=words)
 
     def drop(self, variable: str, place: str) -> Step:
         """Return the step that removes a variable from its place."""
+        if place == CREDENTIALS:
+            return do(f"take the credential {variable} from the service, and start again")
         return Step(kind=StepKind.UNSET, variable=variable, place=place)
 
     def cure(self, error: ConfigurationError) -> tuple[Step, ...]:
         """Return the steps that correct settings which cannot be read."""
         if error.setting == str(self.env_file):
             return self._cure_of_file(error.problem)
+        if error.setting == FOLDER_VARIABLE or error.setting.startswith(CREDENTIAL_PREFIX):
+            return (do(f"{error.setting}: {error.remedy}"),)
         places = [("", self.environment), (str(self.env_file), self.in_file)]
         written = [place for place, variables in places if error.setting in variables]
         if "is not a setting" in error.problem and written:
@@ -106,12 +137,16 @@ class Given:
         return ()
 
     def _values(self) -> Mapping[str, Any]:
-        from_file = Variables(Settings, "", self.in_file, names_of)
-        return from_file() | Variables(Settings, "", self.environment, names_of)()
+        places = (
+            Variables(Settings, "", self.in_file, names_of),
+            Variables(Settings, "", self.credentials, credentials_of),
+            Variables(Settings, "", self.environment, names_of),
+        )
+        return {name: value for place in places for name, value in place().items()}
 
 
 def read_given(env_file: Path, **overrides: Any) -> tuple[Given, Settings | Trouble]:
-    """Return what is written in the environment and in `env_file`, and the settings made from it."""
+    """Return what the environment, the credentials and `env_file` say, and the settings made from it."""
     path = env_file.absolute()
     error: ConfigurationError | None = None
     settings: Settings | Trouble
@@ -121,8 +156,23 @@ def read_given(env_file: Path, **overrides: Any) -> tuple[Given, Settings | Trou
         error = refusal
         settings = Trouble("the settings cannot be read")
     in_file, lines = _file(path)
-    given = Given(environment=surroundings(), env_file=path, in_file=in_file, lines=lines, error=error)
+    given = Given(
+        environment=surroundings(),
+        env_file=path,
+        in_file=in_file,
+        lines=lines,
+        credentials=_credentials(),
+        error=error,
+    )
     return given, settings
+
+
+def _credentials() -> dict[str, str]:
+    """Return the credentials; none of those that cannot be read, which are an error already."""
+    try:
+        return given_credentials()
+    except ConfigurationError:
+        return {}
 
 
 def _file(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:

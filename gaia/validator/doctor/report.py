@@ -34,6 +34,8 @@ def lines(report: Report, *, is_whole: bool = False) -> Iterator[str]:
         for check, finding in report.findings:
             if finding.result is result:
                 yield from _entry(check, finding)
+    if report.sources:
+        yield report.sources
     counts = Counter(finding.result for _, finding in report.findings)
     parts = ", ".join(f"{counts[result]} {_plural(result, counts[result])}" for result in _ORDER)
     yield f"{len(report.findings)} checks in {report.seconds:.1f} s: {parts}"
@@ -43,6 +45,7 @@ def as_json(report: Report) -> str:
     """Return one JSON object: the worst result, the counts, and every finding."""
     value = {
         "result": report.worst,
+        "sources": report.sources,
         "seconds": round(report.seconds, 3),
         "checks": [
             {

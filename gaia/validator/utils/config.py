@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import PrivateAttr, SecretStr, ValidationError
 
+from gaia.validator.utils.credentials import HOTKEY_CREDENTIAL, credentials_folder, read_credentials
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.secrecy import HIDDEN, hold, secrets_in_url, shown_url
@@ -62,6 +63,7 @@ class Settings(
     """
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _env_file: Path | None = PrivateAttr(default=None)
 
     @property
     def chain(self) -> ChainSettings:
@@ -181,6 +183,35 @@ class Settings(
         """Remember where the values of these fields came from, for `describe`."""
         self._origins.update(origins)
 
+    @property
+    def env_file(self) -> Path | None:
+        """The file of settings, as an absolute path, whether or not it exists; None: none was looked for."""
+        return self._env_file
+
+    def read_from(self, env_file: Path) -> Settings:
+        """Return these settings with `env_file` as their file.
+
+        If it lies in another folder than the working one, relative paths count from its folder.
+        The same file then means the same validator, wherever a command is run.
+        """
+        settings = self.model_copy(update=self._beside(env_file))
+        settings._env_file = env_file.absolute()  # noqa: SLF001 - it is this class
+        return settings
+
+    def _beside(self, env_file: Path) -> dict[str, Path]:
+        folder = env_file.absolute().parent
+        if folder == Path.cwd():
+            return {}
+        values = {name: getattr(self, name) for name in Settings.model_fields}
+        moved = {
+            name: folder / path
+            for name, path in values.items()
+            if isinstance(path, Path) and not path.is_absolute() and not str(path).startswith("~")
+        }
+        for name in moved:
+            self._origins.setdefault(name, f"default beside {env_file}")
+        return moved
+
     def from_command_line(self) -> set[str]:
         """Return the fields that the command line gave."""
         return {name for name, origin in self._origins.items() if origin == COMMAND_LINE}
@@ -198,7 +229,7 @@ SECTIONS: tuple[type[HandedSettings], ...] = tuple(
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the settings; the command line wins over the environment, and that over `env_file`.
+    """Read the settings; the command line wins over the environment, credentials, and `env_file`, in this order.
 
     An empty value counts as not set. Lists are written as `a,b` or as JSON.
 
@@ -213,6 +244,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     ------
     ConfigurationError
         If a value is not allowed, or a name that begins with GAIA_ is not a setting.
+        If a credential cannot be read, or is none of ours.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     values: dict[str, Any] = {}
@@ -269,6 +301,25 @@ def names_of(name: str) -> list[str]:
     return [variable_of(name), *_schemas()[name]["aliases"]]
 
 
+def credentials_of(name: str) -> list[str]:
+    """Return the credentials from which the field `name` is read; only secrets have one."""
+    if name == "hotkey_file":
+        return [HOTKEY_CREDENTIAL]
+    return [variable_of(name).lower()] if is_secret(name) else []
+
+
+def given_credentials() -> dict[str, str]:
+    """Return the credentials of this process by name; of the hotkey the path.
+
+    Raises
+    ------
+    ConfigurationError
+        If one cannot be read, or is not the credential of a setting.
+    """
+    known = {credential for name in Settings.model_fields for credential in credentials_of(name)}
+    return read_credentials(credentials_folder(), known)
+
+
 def allowed(name: str) -> str:
     """Return the allowed values of the field `name` in words, such as "a whole number from 0 to 65535"."""
     schema = _schemas()[name]
@@ -319,6 +370,7 @@ def _places(env_file: Path | None) -> list[Variables]:
     _refuse_unknown(from_file, str(env_file))
     return [
         Variables(Settings, "environment", os.environ, names_of),
+        Variables(Settings, "credential", given_credentials(), credentials_of),
         Variables(Settings, str(env_file), from_file, names_of),
     ]
 

@@ -24,7 +24,7 @@ from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.entry_points import SIGNER
 from gaia.validator.utils.errors import ExitCode, TransientError
-from tests.support.patience import patience
+from tests.support.patience import Deadline, patience
 from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, block_time_s, neurons
 
 _RATE_LIMIT = 4
@@ -314,7 +314,9 @@ if __name__ == "__main__":
 
 
 async def _gone(pid: int) -> None:
+    deadline = Deadline(30)
     while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        assert not deadline.has_passed, f"process {pid} still lives after {deadline}"
         await asyncio.sleep(0.01)
 
 

@@ -191,3 +191,18 @@ def test_an_encrypted_hotkey_file_is_refused_without_asking_for_a_password(tmp_p
 def test_a_hotkey_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert write_hotkey(tmp_path, "validator", "default", VALIDATOR_URI) == VALIDATOR
     assert (tmp_path / "validator" / "hotkeys" / "default").stat().st_mode & 0o777 == 0o600
+
+
+def test_hotkey_is_loaded_from_a_file_that_is_named_by_itself(tmp_path: Path) -> None:
+    """As systemd hands it over: no wallet around it."""
+    write_hotkey(tmp_path / "elsewhere", "validator", "default", VALIDATOR_URI)
+    credential = tmp_path / "gaia_hotkey"
+    (tmp_path / "elsewhere" / "validator" / "hotkeys" / "default").rename(credential)
+    settings = _settings(tmp_path, hotkey_file=credential, wallet_path=tmp_path / "none")
+
+    assert load_wallet(settings.chain).hotkey.ss58_address == VALIDATOR
+    credential.write_text("{}")
+    with pytest.raises(
+        ConfigurationError, match=r"GAIA_HOTKEY_FILE: the file of hotkey .*gaia_hotkey is damaged"
+    ):
+        load_wallet(settings.chain)

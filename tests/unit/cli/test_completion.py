@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from gaia.cli.__main__ import main
 from gaia.cli.arguments import SHELLS
 from gaia.cli.completion import script_for, words_of
 from gaia.cli.parsers import parser
+from tests.support.programs import program
 
 ASK = """
 source "$1"; shift
@@ -75,12 +75,11 @@ def test_script_names_every_command_and_option(shell: str) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_shell_accepts_the_script(shell: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    path = program(shell)
     script = tmp_path / "script"
     script.write_text(script_for(shell, parser()))
 
-    done = subprocess.run([shell, "-n", str(script)], capture_output=True, text=True)
+    done = subprocess.run([path, "-n", str(script)], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
 

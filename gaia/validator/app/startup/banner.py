@@ -31,7 +31,7 @@ def announce(chain: ChainSettings, observation: ObservationSettings, data_dir: P
         commit=commit(),
         network=chain.chain_endpoint,
         netuid=chain.netuid,
-        hotkey=public_hotkey(chain.wallet_path, chain.wallet_name, chain.wallet_hotkey),
+        hotkey=public_hotkey(chain.hotkey_path),
         rule_set=rule_set,
         dry_run=chain.dry_run,
         data_dir=str(data_dir.resolve()),
@@ -39,12 +39,12 @@ def announce(chain: ChainSettings, observation: ObservationSettings, data_dir: P
     )
 
 
-def public_hotkey(wallet_path: Path, wallet_name: str, wallet_hotkey: str) -> str:
+def public_hotkey(hotkey_path: Path) -> str:
     """Return the hotkey's address from the public file beside it; "" if there is none.
 
     The hotkey's own file is not opened, because it holds the secret; the signer logs the address too.
     """
-    path = wallet_path.expanduser() / wallet_name / "hotkeys" / f"{wallet_hotkey}pub.txt"
+    path = hotkey_path.expanduser().with_name(f"{hotkey_path.name}pub.txt")
     try:
         address = json.loads(path.read_text(encoding="utf-8")).get("ss58Address", "")
     except (OSError, ValueError, AttributeError):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.supervisor_options import Options
+from gaia.validator.utils.credentials import FOLDER_VARIABLE
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.version import commit, version
 
@@ -50,7 +51,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         log_format=settings.log_format,
         log_files=settings.log_files,
         lock_fd=lock_fd,
-        withheld=(*settings.secret_variables(), *PROXIES),
+        withheld=(*settings.secret_variables(), *PROXIES, FOLDER_VARIABLE),
     )
 
 

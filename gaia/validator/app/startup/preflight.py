@@ -45,7 +45,7 @@ def preflight(
     lock = claim_data_dir(files.data_dir)
     try:
         require_space(files.data_dir, files.data_min_free_mib)
-        require_hotkey_file(chain.wallet_path, chain.wallet_name, chain.wallet_hotkey)
+        require_hotkey_file(chain)
         require_sandbox(sandbox)
         require_free_port(observation.metrics_host, observation.metrics_port)
         require_log_folder(observation.log_files)
@@ -87,19 +87,22 @@ def require_space(data_dir: Path, min_free_mib: int) -> None:
         )
 
 
-def require_hotkey_file(wallet_path: Path, wallet_name: str, wallet_hotkey: str) -> None:
-    """Raise if the wallet lacks the hotkey's file; only the chain signer reads its content."""
-    path = wallet_path / wallet_name / "hotkeys" / wallet_hotkey
+def require_hotkey_file(chain: ChainSettings) -> None:
+    """Raise if there is no file of the hotkey; only the chain signer reads its content."""
+    path = chain.hotkey_path
     try:
         path = path.expanduser()
         problem = "" if path.is_file() else f"there is no hotkey file {path}"
     except (OSError, RuntimeError) as error:
         problem = f"hotkey file {path} cannot be found ({getattr(error, 'strerror', error)})"
     if problem:
+        is_named = chain.hotkey_file is not None
         raise ConfigurationError(
-            "GAIA_WALLET_HOTKEY",
+            "GAIA_HOTKEY_FILE" if is_named else "GAIA_WALLET_HOTKEY",
             problem,
-            "create it, or set GAIA_WALLET_NAME, GAIA_WALLET_HOTKEY and GAIA_WALLET_PATH",
+            "create it, or name another"
+            if is_named
+            else "create it, or set GAIA_WALLET_NAME, GAIA_WALLET_HOTKEY and GAIA_WALLET_PATH",
             ExitCode.HOTKEY_MISSING,
         )
 

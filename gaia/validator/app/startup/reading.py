@@ -14,8 +14,40 @@ if TYPE_CHECKING:
     from gaia.validator.utils.settings.contract import ContractSettings
 
 
-def read_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+_USUAL_FILE = Path(".env")
+
+
+def named_file(path: Path | None) -> Path:
+    """Return the file of settings that `--env-file` names; None: `.env` in the working folder, if it exists.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file is named that does not exist.
+    """
+    if path is not None and not path.exists():
+        raise ConfigurationError("--env-file", f"there is no file {path}", "name the file of settings")
+    return path or _USUAL_FILE
+
+
+def read_again(running: Settings) -> Settings:
+    """Return what the environment and the file of `running` say now."""
+    return read_settings(running.env_file or _USUAL_FILE)
+
+
+def sources_of(env_file: Path) -> str:
+    """Return a sentence that says which file of settings is read."""
+    path = env_file.absolute()
+    read = (
+        f"from the environment and {path}" if path.exists() else f"from the environment; there is no {path}"
+    )
+    return f"Settings come {read}."
+
+
+def read_settings(env_file: Path | None = _USUAL_FILE, **overrides: Any) -> Settings:
     """Return the settings of a validator, with the names of fields checked.
+
+    Relative paths count from the folder of `env_file`.
 
     Raises
     ------
@@ -24,7 +56,7 @@ def read_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     """
     settings = load_settings(env_file, **overrides)
     require_known_fields(settings.contract)
-    return settings
+    return settings if env_file is None else settings.read_from(env_file)
 
 
 def require_known_fields(contract: ContractSettings) -> None:

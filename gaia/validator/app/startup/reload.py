@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gaia.validator.app.startup.options import supervisor_options
-from gaia.validator.app.startup.reading import read_settings
+from gaia.validator.app.startup.reading import read_again
 from gaia.validator.app.supervisor_options import Reloaded
 from gaia.validator.utils.config import Settings, shown
 from gaia.validator.utils.errors import ConfigurationError
@@ -43,7 +44,7 @@ def main() -> int:
     """Merge the running settings from standard input with the present sources; print the outcome."""
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
-        merged, changed, refused = merge(running, read_settings)
+        merged, changed, refused = merge(running, partial(read_again, running))
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

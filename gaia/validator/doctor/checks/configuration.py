@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
+from gaia.validator.doctor.given import CREDENTIALS
 from gaia.validator.doctor.sight import seen
 from gaia.validator.doctor.steps import run
 from gaia.validator.utils.config import RETIRED, Settings, is_secret, names_of, variable_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaia.validator.doctor.facts import Facts
 
 _REHEARSAL = (
@@ -50,7 +54,7 @@ def _env_file_private(facts: Facts) -> Finding:
         mode = stat.S_IMODE(given.env_file.stat().st_mode)
     except OSError:
         return skipped(f"there is no file {given.env_file}")
-    if not mode & 0o077:
+    if not mode & 0o077 or (not mode & 0o037 and _is_of_our_group(given.env_file)):
         return ok(f"{given.env_file} is private")
     steps = (run("chmod", "600", given.env_file),)
     secrets = {
@@ -63,6 +67,12 @@ def _env_file_private(facts: Facts) -> Finding:
     return warning(f"others can read {given.env_file} (mode {mode:04o})", *steps)
 
 
+def _is_of_our_group(path: Path) -> bool:
+    """Return whether root owns the file, and shares it with the group of the validator's user alone."""
+    status = path.stat()
+    return status.st_uid == 0 and status.st_gid == os.getegid()
+
+
 def _env_file_owner(facts: Facts) -> Finding:
     host, path = seen(facts.host), facts.given.env_file
     try:
@@ -71,6 +81,8 @@ def _env_file_owner(facts: Facts) -> Finding:
         return skipped(f"there is no file {path}")
     if owner == host.uid:
         return ok(f"{path} belongs to the validator's user")
+    if owner == 0:
+        return ok(f"{path} belongs to root")
     return warning(f"{path} belongs to user {owner}, who can change it", run("chown", host.uid, path))
 
 
@@ -99,6 +111,15 @@ def _one_place(facts: Facts) -> Finding:
                     f"{variable} has one value in the environment, which counts, and another in {given.env_file}",
                     given.drop(variable, str(given.env_file)),
                 )
+        places = list(given.places(name))
+        held = next((each for each in places if each[1] == CREDENTIALS), None)
+        if held and len({given.value(*each) for each in places}) > 1:
+            loser = places[-1]
+            return warning(
+                f"{places[0][0]} in {places[0][1] or 'the environment'} counts, and {loser[0]} in"
+                f" {loser[1]} differs",
+                given.drop(*loser),
+            )
     return ok("no setting has two values in two places")
 
 
@@ -219,14 +240,14 @@ CHECKS = (
     Check(
         "env-file-private",
         Group.CONFIGURATION,
-        "only our user can read the file of settings",
+        "only our user, or root and our group, can read the file of settings",
         "`chmod 600`",
         _env_file_private,
     ),
     Check(
         "env-file-owner",
         Group.CONFIGURATION,
-        "the file of settings belongs to our user",
+        "the file of settings belongs to our user or to root",
         "`chown`",
         _env_file_owner,
     ),
@@ -240,8 +261,8 @@ CHECKS = (
     Check(
         "one-place",
         Group.CONFIGURATION,
-        "environment and file do not contradict each other",
-        "the variable is removed from the file",
+        "environment, credentials and file do not contradict each other",
+        "the value that does not count is removed",
         _one_place,
     ),
     Check(

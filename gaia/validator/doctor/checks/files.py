@@ -219,6 +219,8 @@ def _cluster_version(facts: Facts) -> Finding:
 
 def _wallet_folder(facts: Facts) -> Finding:
     wallet, settings = seen(facts.wallet), seen(facts.settings)
+    if settings.hotkey_file is not None:
+        return skipped("the hotkey's file is named by itself, so no wallet is needed")
     if not wallet.root.is_dir():
         steps = facts.given.unset("wallet_path")
         return failure(
@@ -235,9 +237,13 @@ def _wallet_folder(facts: Facts) -> Finding:
 
 def _hotkey_file(facts: Facts) -> Finding:
     wallet, settings = seen(facts.wallet), seen(facts.settings)
-    if settings.wallet_name not in wallet.wallets:
+    is_named = settings.hotkey_file is not None
+    if not is_named and settings.wallet_name not in wallet.wallets:
         return skipped("there is no wallet")
     if wallet.hotkey is None or wallet.hotkey.is_folder:
+        if is_named:
+            steps = (*facts.given.unset("hotkey_file"), do("or create that file"))
+            return failure(f"there is no hotkey file {wallet.hotkey_path}", *steps)
         return failure(
             f"there is no hotkey file {wallet.hotkey_path}",
             *_nearest(facts, "wallet_hotkey", settings.wallet_hotkey, list(wallet.hotkeys)),
@@ -249,7 +255,8 @@ def _hotkey_mode(facts: Facts) -> Finding:
     wallet = seen(facts.wallet)
     if wallet.hotkey is None:
         return skipped("there is no hotkey file")
-    if wallet.hotkey.mode & 0o077:
+    # systemd names the user in an access list, whose mask stands in the place of the group's rights.
+    if wallet.hotkey.mode & (0o007 if wallet.is_credential else 0o077):
         return failure(
             f"other users can read or change {wallet.hotkey_path} (mode {wallet.hotkey.mode:04o})",
             run("chmod", "600", wallet.hotkey_path),
@@ -262,6 +269,8 @@ def _hotkey_owner(facts: Facts) -> Finding:
     if wallet.hotkey is None:
         return skipped("there is no hotkey file")
     uid = os.geteuid()
+    if wallet.is_credential and wallet.hotkey.uid in (0, uid):
+        return ok("the service manager keeps the hotkey file")
     if wallet.hotkey.uid != uid:
         return failure(
             f"{wallet.hotkey_path} belongs to user {wallet.hotkey.uid}", run("chown", uid, wallet.hotkey_path)

@@ -19,6 +19,7 @@ from gaia.validator.app.chain_signer import load_wallet
 from gaia.validator.app.observation.pages.outside import holder_of
 from gaia.validator.doctor.facts import Entry, Folder, Wallet
 from gaia.validator.doctor.looks.host import command_of
+from gaia.validator.utils.credentials import credentials_folder
 from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,15 +66,17 @@ def look_at_wallet(chain: ChainSettings) -> Wallet:
     """Return the state of the hotkey's file; the key is loaded once, as the signer does."""
     root = chain.wallet_path.expanduser()
     folder = root / chain.wallet_name / "hotkeys"
+    path = chain.hotkey_path.expanduser()
     coldkey = root / chain.wallet_name / "coldkey"
     problem, address = _loaded(chain)
     return Wallet(
         root=root,
         wallets=_names(root, is_folder=True),
         hotkeys={name: _told_address(folder / name) for name in _names(folder, is_folder=False)},
-        hotkey_path=folder / chain.wallet_hotkey,
-        hotkey=entry_of(folder / chain.wallet_hotkey),
-        folder=entry_of(folder),
+        hotkey_path=path,
+        hotkey=entry_of(path),
+        is_credential=path.parent == credentials_folder(),
+        folder=entry_of(path.parent),
         coldkey=coldkey if coldkey.exists() else None,
         problem=problem,
         address=address,
@@ -105,7 +108,7 @@ def _loaded(chain: ChainSettings) -> tuple[str, str]:
 
 def told_address(chain: ChainSettings) -> str:
     """Return the address that the hotkey's file tells; "" if there is no such file."""
-    return _told_address(chain.wallet_path.expanduser() / chain.wallet_name / "hotkeys" / chain.wallet_hotkey)
+    return _told_address(chain.hotkey_path.expanduser())
 
 
 def _told_address(path: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from gaia.validator.utils.setting_sources import HandedSettings, setting
+from pydantic import AfterValidator
+
+from gaia.validator.utils.setting_sources import HandedSettings, at_home, setting
 
 
 class ChainSettings(HandedSettings):
@@ -41,7 +43,16 @@ class ChainSettings(HandedSettings):
     wallet_path: Path = setting(
         Path("~/.bittensor/wallets"), "Folder that contains the wallets.", "WALLET_PATH"
     )
+    hotkey_file: Annotated[Path, AfterValidator(at_home)] | None = setting(
+        None,
+        "File of the hotkey, wherever it is. Empty: the wallet's name, hotkey and folder say where.",
+    )
     dry_run: bool = setting(
         False,
         "Run everything except signing and submitting weights. Use it to try out a machine.",
     )
+
+    @property
+    def hotkey_path(self) -> Path:
+        """Path of the hotkey's file, which may begin with ~."""
+        return self.hotkey_file or self.wallet_path / self.wallet_name / "hotkeys" / self.wallet_hotkey

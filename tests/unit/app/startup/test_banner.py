@@ -15,13 +15,13 @@ def test_address_is_that_of_the_public_file(tmp_path: Path) -> None:
     address = write_hotkey(tmp_path, "me", "key", VALIDATOR_URI)
     (tmp_path / "me" / "hotkeys" / "keypub.txt").write_text(json.dumps({"ss58Address": address}))
 
-    assert public_hotkey(tmp_path, "me", "key") == address
+    assert public_hotkey(tmp_path / "me" / "hotkeys" / "key") == address
 
 
 def test_secret_file_alone_is_not_opened(tmp_path: Path) -> None:
     write_hotkey(tmp_path, "me", "key", VALIDATOR_URI)
 
-    assert public_hotkey(tmp_path, "me", "key") == ""
+    assert public_hotkey(tmp_path / "me" / "hotkeys" / "key") == ""
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"ss58Address": 3}', '{"ss58Address": "not one\\n"}'])
@@ -29,4 +29,4 @@ def test_public_file_without_an_address_is_none(tmp_path: Path, content: str) ->
     write_hotkey(tmp_path, "me", "key", VALIDATOR_URI)
     (tmp_path / "me" / "hotkeys" / "keypub.txt").write_text(content)
 
-    assert public_hotkey(tmp_path, "me", "key") == ""
+    assert public_hotkey(tmp_path / "me" / "hotkeys" / "key") == ""

@@ -136,10 +136,10 @@ def test_too_little_space_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_hotkey_file_is_named(a_wallet: Path) -> None:
-    require_hotkey_file(a_wallet, "default", "default")
+    require_hotkey_file(Settings(wallet_path=a_wallet).chain)
 
     with pytest.raises(ConfigurationError, match="hotkeys/other; create it") as raised:
-        require_hotkey_file(a_wallet, "default", "other")
+        require_hotkey_file(Settings(wallet_path=a_wallet, wallet_hotkey="other").chain)
 
     assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
 
@@ -153,14 +153,26 @@ def test_hotkey_file_that_may_not_be_looked_for_is_named(
     monkeypatch.setattr(Path, "is_file", refuse)
 
     with pytest.raises(ConfigurationError, match=r"cannot be found \(Permission denied\)") as raised:
-        require_hotkey_file(a_wallet, "default", "default")
+        require_hotkey_file(Settings(wallet_path=a_wallet).chain)
 
     assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
 
 
+def test_file_that_is_named_by_itself_needs_no_wallet(tmp_path: Path) -> None:
+    hotkey = tmp_path / "gaia_hotkey"
+    hotkey.write_text("{}")
+    require_hotkey_file(Settings(wallet_path=tmp_path / "none", hotkey_file=hotkey).chain)
+    hotkey.unlink()
+
+    with pytest.raises(
+        ConfigurationError, match="GAIA_HOTKEY_FILE: there is no hotkey file .*; create it, or name another"
+    ):
+        require_hotkey_file(Settings(hotkey_file=hotkey).chain)
+
+
 def test_wallet_of_a_user_who_does_not_exist_is_named() -> None:
     with pytest.raises(ConfigurationError, match="hotkey file ~nobody_here/") as raised:
-        require_hotkey_file(Path("~nobody_here"), "default", "default")
+        require_hotkey_file(Settings(wallet_path=Path("~nobody_here")).chain)
 
     assert raised.value.exit_code == ExitCode.HOTKEY_MISSING
 

@@ -22,7 +22,7 @@ from campaigns.docker_engine import Engine, EngineError, own_engine
 from campaigns.docker_stack import stack
 
 IMAGES = {"VALIDATOR_IMAGE": "gaia-validator:trial", "TOOLS_IMAGE": "gaia-tools:trial"}
-PARTS = ("lint", "build", "stack", "profiles", "database", "demo")
+PARTS = ("lint", "build", "libraries", "stack", "profiles", "database", "demo")
 """What can be chosen; `stack` and what follows use images that exist, if `build` is left out."""
 
 
@@ -85,6 +85,8 @@ def _steps(
         yield lambda: checks.lint(violations)
     if "build" in chosen:
         yield lambda: checks.build_images(engine, IMAGES, violations)
+    if "libraries" in chosen:
+        yield lambda: checks.libraries(engine, IMAGES, violations)
     if {"stack", "profiles"} & set(chosen):
         with stack(engine, IMAGES) as running:
             yield lambda: checks.start(running, violations)

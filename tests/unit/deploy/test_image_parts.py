@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from gaia.tasks.defined_tasks.weather.validator.shipped_code import FOLDER
 from gaia.validator.utils.version import commit
 from tests.support.repository import ROOT
 
@@ -65,6 +66,23 @@ def test_what_is_no_full_commit_ends_the_build(
 ) -> None:
     assert parts.main(["stamp", "--commit", wrong, str(packages.parents[2])]) == 2
     assert "git rev-parse HEAD" in capsys.readouterr().err
+
+
+def test_the_kernel_is_put_where_the_validator_looks_for_it(
+    parts: ModuleType, packages: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel" / "baseline.so").write_bytes(b"")
+    for folder in ("localnet", "validator", str(FOLDER.parent.relative_to(ROOT / "gaia"))):
+        (packages / "gaia" / folder).mkdir(parents=True)
+    (packages / "gaia" / "validator" / "a.py").write_text("a = 1\n")
+
+    arguments = ["--kernel", str(tmp_path / "kernel"), "--daemon-only", str(packages.parents[2])]
+    assert parts.main(["finish", *arguments]) == 0
+
+    assert (packages / FOLDER.relative_to(ROOT) / "baseline.so").exists()
+    assert not (packages / "gaia" / "localnet").exists()
+    assert list((packages / "gaia" / "validator" / "__pycache__").glob("a.*.pyc"))
 
 
 def test_a_part_that_is_not_there_any_more_ends_the_build(parts: ModuleType, packages: Path) -> None:

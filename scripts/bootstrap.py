@@ -10,10 +10,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
@@ -22,6 +23,8 @@ DEVELOPMENT_LOCK = "requirements/dev.lock"
 BUILD_LOCK = "requirements/build.lock"
 INSTALLER_LOCK = "requirements/installer.lock"
 PROJECT = "this project"
+SPEAK_EVERY_S = 10.0
+"""Seconds of silence after which a person would think that the program hangs."""
 
 
 def ensure_environment(locks: Sequence[str] = (RUNTIME_LOCK,), root: Path = ROOT) -> Path:
@@ -42,7 +45,7 @@ def ensure_environment(locks: Sequence[str] = (RUNTIME_LOCK,), root: Path = ROOT
         _make_venv(venv)
         for lock in locks:
             if not _is_installed(venv, root, lock):
-                _say(f"Installing {lock} into .venv ...")
+                _say(f"Installing {_packages_of(root / lock)} packages ({lock}) into .venv ...")
                 _install(python, root, lock)
                 _stamp(venv, lock).write_text(_digest(root, lock))
         if venv.is_symlink():
@@ -96,12 +99,12 @@ def _make_venv(venv: Path) -> None:
         _give_up(_how_to_get_venv(missing[0]))
     _say("Creating .venv ...")
     shutil.rmtree(venv, ignore_errors=True)
-    made = subprocess.run(
-        [sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True, check=False
+    made = call(
+        [sys.executable, "-m", "venv", str(venv)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if made.returncode != 0:
         shutil.rmtree(venv, ignore_errors=True)
-        _give_up(f"{_how_to_get_venv('venv')} It said: {(made.stdout + made.stderr).strip()[-400:]}")
+        _give_up(f"{_how_to_get_venv('venv')} It said: {made.stdout.strip()[-400:]}")
 
 
 def _made_as(venv: Path) -> Path | None:
@@ -134,7 +137,7 @@ def _install(python: Path, root: Path, lock: str) -> None:
     """Install one lock; check every file by its hash."""
     if not _uv(python).exists():
         wanted = ["install", "--quiet", "--require-hashes", "-r", str(root / INSTALLER_LOCK)]
-        subprocess.run([*_pip(python), *wanted], check=False, stdout=sys.stderr)
+        call([*_pip(python), *wanted], stdout=sys.stderr)
     if not _run(python, ["--require-hashes", "-r", str(root / lock)]):
         _give_up(
             f"{lock} could not be installed; see above, then try again: what is installed already is kept."
@@ -164,10 +167,28 @@ def _run(python: Path, wanted: Sequence[str]) -> bool:
     commands = [[*_pip(python), *install]]
     if _uv(python).exists():
         commands.insert(0, [str(_uv(python)), "pip", *install, "--python", str(python)])
-    return any(
-        subprocess.run(command, check=False, stdout=sys.stderr, env=_environment()).returncode == 0
-        for command in commands
-    )
+    return any(call(command, stdout=sys.stderr, env=_environment()).returncode == 0 for command in commands)
+
+
+def call(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run a command to its end; while it is silent, say every few seconds that it goes on."""
+    began = time.monotonic()
+    with subprocess.Popen(command, **options) as process:
+        try:
+            while True:
+                try:
+                    written, _ = process.communicate(timeout=SPEAK_EVERY_S)
+                    return subprocess.CompletedProcess(command, process.returncode, written)
+                except subprocess.TimeoutExpired:
+                    _say(f"... still at it after {time.monotonic() - began:.0f} s")
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _packages_of(lock: Path) -> int:
+    """Return how many packages a lock pins."""
+    return sum("==" in line and not line[:1].isspace() for line in lock.read_text().splitlines())
 
 
 def _uv(python: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gaia.validator.utils.errors import GaiaError
-from gaia.validator.utils.program_options import add_env_file_option
+from gaia.validator.utils.version import add_env_file_option
 
 PICTURES = ("scorecard", "skill", "error-map", "leaderboard", "clones")
 RUN_HELP = 'id, the start of an id, "last" (the newest that is finished), "last:N" or "all"'

@@ -187,8 +187,8 @@ def _server_running(data_dir: Path, database: DatabaseSettings) -> Iterator[bool
     if not (data_dir / _CLUSTER).exists():
         raise ConfigurationError(
             "GAIA_DATA_DIR",
-            f"there is no database in {data_dir}",
-            "name the validator's data folder, or use --state",
+            f"there is no database in {data_dir.absolute()}",
+            "name the validator's file of settings with --env-file, or its data folder with --state",
             ExitCode.DATABASE_UNREACHABLE,
         )
     try:

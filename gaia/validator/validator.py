@@ -16,8 +16,7 @@ if not __package__:
 
 from gaia.validator.utils.entry_points import SUPERVISOR  # noqa: E402 - needs the path set above
 from gaia.validator.utils.errors import ConfigurationError, ExitCode  # noqa: E402 - likewise
-from gaia.validator.utils.program_options import add_env_file_option  # noqa: E402 - likewise
-from gaia.validator.utils.version import add_version_option  # noqa: E402 - likewise
+from gaia.validator.utils.version import add_env_file_option, add_version_option  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from gaia.validator.app.supervisor_options import Options

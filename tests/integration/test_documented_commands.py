@@ -34,6 +34,20 @@ NEEDS = {
 """What excuses a command from being run."""
 
 
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    printed: str
+    """What it wrote to standard output."""
+    complained: str
+    """What it wrote to standard error."""
+
+    @property
+    def written(self) -> str:
+        return self.printed + self.complained
+
+
 class Clone(NamedTuple):
     """A folder like a fresh clone."""
 
@@ -51,8 +65,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made = Clone(folder, make_clone(folder), set())
     first = next(commands_of(PAGES[0]))
     assert first.text == STARTS_A_SUBNET
-    code, written = _run(made, first.text, seconds=240)
-    assert code == 0, written
+    done = _run(made, first.text, seconds=240)
+    assert done.code == 0, done.written
+    assert "weight" in done.printed, "the README shows a table"
     return made
 
 
@@ -62,8 +77,8 @@ def _words(clone: Clone, text: str) -> str:
     return text.replace("<the run's folder>", shlex.quote(run.name))
 
 
-def _run(clone: Clone, text: str, *, seconds: float = 60.0, stop: bool = False) -> tuple[int, str]:
-    """Run a line as a reader's shell does; return exit code and output. With `stop`, Ctrl-C comes after its first words."""
+def _run(clone: Clone, text: str, *, seconds: float = 60.0, stop: bool = False) -> Done:
+    """Run a line as a reader's shell does. With `stop`, Ctrl-C comes after its first words."""
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
         ["bash", "-c", f"set -euo pipefail; {text}"],
         cwd=clone.folder, env=clone.environment, start_new_session=True,
@@ -80,16 +95,16 @@ def _run(clone: Clone, text: str, *, seconds: float = 60.0, stop: bool = False) 
             os.killpg(process.pid, signal.SIGKILL)
             raise
         errors.seek(0)
-        return process.returncode, begun + written + errors.read()
+        return Done(process.returncode, begun + written, errors.read())
 
 
 def _help_of(clone: Clone, text: str) -> str:
     """Return the help of the program that a line calls, and check that the program is there."""
     words = shlex.split(text.partition(" && ")[0])
     first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    code, written = _run(clone, shlex.join([*words[:first], "--help"]))
-    assert code == 0, f"{text}: {written}"
-    return written
+    done = _run(clone, shlex.join([*words[:first], "--help"]))
+    assert done.code == 0, f"{text}: {done.written}"
+    return done.written
 
 
 def _is_ours(text: str) -> bool:
@@ -120,17 +135,52 @@ def test_commands_of_the_page_run(clone: Clone, page: Path) -> None:
                 wrong += [f"{command}: no option {word}" for word in _options(text) if word not in written]
             continue
         began = time.monotonic()
-        code, written = _run(clone, text, stop=command.is_endless)
-        is_named = command.is_inline and code == 2 and "arguments are required" in written
+        done = _run(clone, text, stop=command.is_endless)
+        is_named = command.is_inline and done.code == 2 and "arguments are required" in done.written
         if is_named:
             # The page names a command without its arguments.
             _help_of(clone, text)
-        elif "Traceback" in written or code not in command.codes:
-            wrong.append(
-                f"{command}: exit code {code} after {time.monotonic() - began:.1f} s: {written[-600:]}"
-            )
+        elif fault := _fault_of(command, done):
+            wrong.append(f"{command}: {fault} after {time.monotonic() - began:.1f} s: {done.written[-600:]}")
 
     assert wrong == [], "\n".join(wrong)
+
+
+def _fault_of(command: Command, done: Done) -> str:
+    """Return how a command did something else than its page says; "": it did not."""
+    if "Traceback" in done.written:
+        return "a trace"
+    if done.code not in command.codes:
+        return f"exit code {done.code}"
+    if command.shows and not done.printed.strip():
+        return "no output where the page shows some"
+    return ""
+
+
+def test_block_directly_below_a_command_is_its_output() -> None:
+    shown = {
+        command.text: command.shows.split()[:2]
+        for page in PAGES
+        for command in commands_of(page)
+        if command.shows
+    }
+
+    assert shown[".venv/bin/gaia replay last"] == ["2026-03-25T00Z", "same:"]
+    assert shown[".venv/bin/gaia explain 2026-03-25 1 --lead 24"][0] == "2026-03-25T00Z,"
+    assert not {text for text in shown if "GAIA_" in " ".join(shown[text])}, "settings are no output"
+
+
+@pytest.mark.parametrize(
+    ("done", "fault"),
+    [
+        (Done(0, "same\n", ""), ""),
+        (Done(0, "\n", "a note\n"), "no output where the page shows some"),
+        (Done(1, "same\n", ""), "exit code 1"),
+        (Done(0, "same\n", "Traceback (most recent call last):"), "a trace"),
+    ],
+)
+def test_command_that_does_something_else_than_its_page_says_is_told(done: Done, fault: str) -> None:
+    assert _fault_of(Command(page="it", text="gaia replay last", shows="same"), done) == fault
 
 
 def _options(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.support.repository import ROOT
@@ -24,6 +24,8 @@ _PIECE = re.compile(
     r"(?:<!-- run: (?P<marker>[^>]+) -->\s*)?^ *```(?P<language>\w*)\n(?P<block>.*?)^ *```$|`(?P<inline>[^`\n]+)`",
     re.MULTILINE | re.DOTALL,
 )
+_OUTPUT = re.compile(r"\s*^ *```\n(?P<block>(?:(?! *```).*\n)+?) *```$", re.MULTILINE)
+"""A block that stands directly below the commands, without a word between."""
 _PROGRAM = re.compile(
     r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|cd|mkdir|journalctl|jq)(?: |$)"
 )
@@ -48,6 +50,8 @@ class Command:
     """Exit codes that the page speaks of."""
     is_endless: bool = False
     """It runs until somebody stops it."""
+    shows: str = ""
+    """Output that the page shows directly below the command; "": none."""
 
     def __str__(self) -> str:
         return f"{self.page}: {self.text}"
@@ -61,13 +65,16 @@ def commands_of(page: Path) -> Iterator[Command]:
     ValueError
         If a block mixes commands and something else, or a marker cannot be read.
     """
-    name = page.relative_to(ROOT).as_posix()
-    for piece in _PIECE.finditer(page.read_text()):
+    name, text = page.relative_to(ROOT).as_posix(), page.read_text()
+    for piece in _PIECE.finditer(text):
         if (inline := piece["inline"]) is not None:
             if re.match(r"(?:\.venv/bin/)?(?:gaia|gaia-validator|python3|bash) \S", inline):
                 yield Command(page=name, text=inline, is_inline=True, codes=(0, 1, 2))
         elif piece["language"] not in _NOT_COMMANDS:
-            yield from _commands_in(name, piece["block"], piece["marker"] or "")
+            commands = list(_commands_in(name, piece["block"], piece["marker"] or ""))
+            if commands and (output := _OUTPUT.match(text, piece.end())):
+                commands[-1] = replace(commands[-1], shows=output["block"])
+            yield from commands
 
 
 def _commands_in(page: str, block: str, marker: str) -> Iterator[Command]:

@@ -57,7 +57,7 @@ def test_systemd_finds_nothing_in_it(instance: Path) -> None:
 
 def test_its_exposure_is_small(instance: Path) -> None:
     threshold = f"--threshold={HIGHEST_EXPOSURE}"
-    command = [program("systemd-analyze"), "security", "--offline=true", threshold, instance]
+    command = [str(program("systemd-analyze")), "security", "--offline=true", threshold, str(instance)]
 
     rated = subprocess.run(command, capture_output=True, text=True)
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from gaia.cli.arguments import add_place_options, at_least_one
-from gaia.validator.utils.program_options import add_env_file_option
+from gaia.validator.utils.version import add_env_file_option
 
 Command = Callable[[argparse.Namespace], int]
 

@@ -12,7 +12,7 @@ from gaia.cli import tables
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.app.startup.reading import named_file, read_settings, sources_of
 from gaia.validator.app.startup.reload import RELOADABLE
-from gaia.validator.utils.config import PREFIX, Settings
+from gaia.validator.utils.config import PREFIX, Settings, variable_of
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def _running(data_dir: Path) -> dict[str, str]:
         raise GaiaError(f"no validator runs on {data_dir.absolute()}")
     since = datetime.fromtimestamp(published.at, UTC)
     tables.print_note(f"process {published.pid} uses these settings since {since:%Y-%m-%d %H:%M:%SZ}")
-    return {name: value for name, value, _ in published.rows}
+    # Its settings were found in this folder, whatever it is called from the folder in which the validator runs.
+    return {name: value for name, value, _ in published.rows} | {variable_of("data_dir"): str(data_dir)}
 
 
 def _rows(described: Sequence[tuple[str, str, str]], running: dict[str, str] | None) -> list[SettingShown]:

@@ -75,6 +75,8 @@ class Folder:
     """Process that holds the lock; 0: none."""
     holder: str
     """Its command line."""
+    served_port: int
+    """Port at which the validator that runs on it serves its metrics; 0: none does."""
     foreign: Sequence[Path]
     """Files of another user in it; not all of them."""
     old_drafts: Sequence[Path]

@@ -26,9 +26,8 @@ from gaia.validator.utils.config import (
     surroundings,
     variable_of,
 )
-from gaia.validator.utils.credentials import CREDENTIAL_PREFIX, FOLDER_VARIABLE
 from gaia.validator.utils.errors import ConfigurationError
-from gaia.validator.utils.setting_sources import Variables
+from gaia.validator.utils.setting_sources import CREDENTIAL_PREFIX, FOLDER_VARIABLE, Variables
 
 CREDENTIALS = "the credentials"
 """Place of a variable that the service manager hands over."""

@@ -12,11 +12,17 @@ from typing import Any, TypeVar
 
 from pydantic import PrivateAttr, SecretStr, ValidationError
 
-from gaia.validator.utils.credentials import HOTKEY_CREDENTIAL, credentials_folder, read_credentials
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.secrecy import HIDDEN, hold, secrets_in_url, shown_url
-from gaia.validator.utils.setting_sources import HandedSettings, Variables, read_env_file
+from gaia.validator.utils.setting_sources import (
+    HOTKEY_CREDENTIAL,
+    HandedSettings,
+    Variables,
+    place_of,
+    read_credentials,
+    read_env_file,
+)
 from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
@@ -195,11 +201,11 @@ class Settings(
         The same file then means the same validator, wherever a command is run.
         """
         settings = self.model_copy(update=self._beside(env_file))
-        settings._env_file = env_file.absolute()  # noqa: SLF001 - it is this class
+        settings._env_file = place_of(env_file)  # noqa: SLF001 - it is this class
         return settings
 
     def _beside(self, env_file: Path) -> dict[str, Path]:
-        folder = env_file.absolute().parent
+        folder = place_of(env_file).parent
         if folder == Path.cwd():
             return {}
         values = {name: getattr(self, name) for name in Settings.model_fields}
@@ -243,8 +249,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     Raises
     ------
     ConfigurationError
-        If a value is not allowed, or a name that begins with GAIA_ is not a setting.
-        If a credential cannot be read, or is none of ours.
+        If a value is not allowed, or a name that begins with GAIA_ is not a setting; likewise of credentials.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     values: dict[str, Any] = {}
@@ -309,15 +314,8 @@ def credentials_of(name: str) -> list[str]:
 
 
 def given_credentials() -> dict[str, str]:
-    """Return the credentials of this process by name; of the hotkey the path.
-
-    Raises
-    ------
-    ConfigurationError
-        If one cannot be read, or is not the credential of a setting.
-    """
-    known = {credential for name in Settings.model_fields for credential in credentials_of(name)}
-    return read_credentials(credentials_folder(), known)
+    """Return the credentials of this process by name, as `read_credentials` does; of the hotkey the path."""
+    return read_credentials([each for name in Settings.model_fields for each in credentials_of(name)])
 
 
 def allowed(name: str) -> str:

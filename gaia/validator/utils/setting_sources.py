@@ -1,9 +1,11 @@
-"""Sources of settings: variables of the environment and of a file such as `.env`."""
+"""Sources of settings: variables of the environment and of a file such as `.env`, and credentials."""
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 
@@ -16,6 +18,12 @@ from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+FOLDER_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""Variable in which systemd names the folder of a service's credentials."""
+HOTKEY_CREDENTIAL = "gaia_hotkey"
+"""Credential that is the hotkey's file; the setting gets its path, because only the signer reads it."""
+CREDENTIAL_PREFIX = "gaia_"
 
 
 class HandedSettings(BaseSettings):
@@ -106,6 +114,54 @@ def read_env_file(path: Path | None) -> dict[str, str | None]:
             problem = f"line {binding.original.line} is not of the form NAME=value"
             raise ConfigurationError(str(path), problem, "correct or remove that line")
     return {binding.key: binding.value for binding in bindings if binding.key is not None}
+
+
+def place_of(env_file: Path) -> Path:
+    """Return the absolute path of a file of settings, without links in its folder; the file may be a link."""
+    return env_file.parent.resolve() / env_file.name
+
+
+def credentials_folder() -> Path | None:
+    """Return the folder of this process's credentials; None: it was given none."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else None
+
+
+def read_credentials(known: Collection[str]) -> dict[str, str]:
+    """Return the credentials of this process by name; those of other programs, without our prefix, are left out.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder or a credential cannot be read, or a name with our prefix is not among `known`.
+    """
+    folder = credentials_folder()
+    if folder is None:
+        return {}
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.name.startswith(CREDENTIAL_PREFIX))
+    except OSError as error:
+        problem = f"{folder} cannot be read ({error.strerror})"
+        raise ConfigurationError(FOLDER_VARIABLE, problem, "correct or unset it") from None
+    return {name: _content(folder / name, known) for name in names}
+
+
+def _content(path: Path, known: Collection[str]) -> str:
+    name = path.name
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        problem = f"is not a secret of the validator, but {path.parent} contains it{hint}"
+        raise ConfigurationError(name, problem, "correct or remove this credential")
+    if name == HOTKEY_CREDENTIAL:
+        return str(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        problem = f"the credential cannot be read ({error.strerror})"
+        raise ConfigurationError(name, problem, "give the validator's user the right") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(name, "the credential is not text", "correct or remove it") from None
 
 
 def setting(default: Any, description: str, *aliases: str, **limits: Any) -> Any:

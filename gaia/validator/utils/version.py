@@ -1,4 +1,4 @@
-"""Version and commit of this program, found by reading files."""
+"""Version and commit of this program, found by reading files; options that several programs share."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def described() -> str:
 def add_version_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--version``, which prints the program's name, version and commit."""
     parser.add_argument("--version", action="version", version=f"%(prog)s {described()}")
+
+
+def add_env_file_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--env-file``, which names the file of settings."""
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="file of settings; relative paths count from its folder; default: .env",
+    )
 
 
 def _commit_of_checkout(git: Path) -> str:

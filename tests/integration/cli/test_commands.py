@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from gaia.cli.__main__ import main
+from gaia.cli.pictures import style
 from gaia.cli.source import open_source
 from gaia.localnet.population import Behaviour, population
 from gaia.localnet.stored_runs import make_runs, small_settings
@@ -324,6 +325,19 @@ def test_picture_is_drawn_from_what_is_stored(gaia: Gaia, picture: str, tmp_path
     assert code == 0
     assert f"{picture}, 2 runs" in said
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("runs", "valid"), [("2026-03-25", "2026-03-26 00Z"), ("all", "2026-03-26 00Z to 2026-03-27 00Z")]
+)
+def test_error_map_is_valid_a_lead_after_the_start_of_its_run(
+    gaia: Gaia, monkeypatch: pytest.MonkeyPatch, runs: str, valid: str
+) -> None:
+    heads: list[str] = []
+    monkeypatch.setattr(style, "head", lambda _, __, subtitle: heads.append(subtitle))
+
+    assert gaia("plot", "error-map", runs, "--lead", 24, "-o", "p.png")[0] == 0
+    assert f"; valid {valid}; " in heads[0]
 
 
 def test_scorecard_can_be_held_against_another_miner(gaia: Gaia, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_shell_accepts_the_script(shell: str, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(script_for(shell, parser()))
 
-    done = subprocess.run([path, "-n", str(script)], capture_output=True, text=True)
+    done = subprocess.run([str(path), "-n", str(script)], capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
 

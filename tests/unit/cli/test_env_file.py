@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import socket
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
+import structlog
+from generate.command_page import commands
 
 from gaia.cli.__main__ import main
 from gaia.cli.parsers import parser
 from gaia.cli.source import open_source
 from gaia.cli.status.command import place_of
 from gaia.validator import validator
+from gaia.validator.app.io_engine import IOEngine
+from gaia.validator.app.meeting.rendezvous import make_private, run_directory
+from gaia.validator.app.startup import reload
+from gaia.validator.app.startup.published import last_settings
 from gaia.validator.app.startup.reading import named_file, read_again, read_settings
 from gaia.validator.app.startup.reload import merge
+from gaia.validator.app.supervisor_options import Reloaded
 from gaia.validator.doctor.examination import examine
 from gaia.validator.doctor.findings import Group
 from gaia.validator.doctor.report import as_json, lines
-from scripts.generate.command_page import commands
 from tests.support.patience import patience
 
 WITHOUT_SETTINGS = {"gaia watch"}
@@ -83,6 +94,16 @@ def test_commands_open_the_validator_of_the_named_file_not_a_rehearsal(
     assert open_source(None, env_file).settings.netuid == 2
 
 
+def test_wrong_folder_is_named_whole_with_what_helps(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs"]) == 10
+
+    said = capsys.readouterr().err
+    assert f"there is no database in {Path.cwd() / 'data'}" in said
+    assert "--env-file" in said
+
+
 def test_validator_reads_the_named_file(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     env_file.write_text("GAIA_BURN_FRACTON=0.5\n")
 
@@ -108,6 +129,37 @@ def test_reload_reads_the_file_that_was_named_at_the_start(env_file: Path) -> No
     _, changed, refused = merge(running, partial(read_again, running))
 
     assert (changed, refused) == ({"log_level": "DEBUG"}, [])
+
+
+def test_engine_reads_the_named_file_at_a_reload(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = read_settings(named_file(env_file))
+    make_private(run_directory(running.data_dir))
+    env_file.write_text(env_file.read_text() + "GAIA_POOL_QUEUE_LIMIT=77\n")
+
+    with socket.socket() as pool:
+        engine = IOEngine(running, pool, "", tmp_path)
+        monkeypatch.setattr(engine, "_pool", None, raising=False)
+        engine.reload()
+
+    published = last_settings(running.data_dir)
+    assert published is not None
+    assert published.given()["GAIA_POOL_QUEUE_LIMIT"] == "77"
+    structlog.reset_defaults()
+
+
+def test_program_of_the_supervisor_reads_the_named_file_at_a_reload(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = read_settings(named_file(env_file))
+    env_file.write_text(env_file.read_text() + "GAIA_POOL_QUEUE_LIMIT=77\n")
+    answer = io.BytesIO()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(pickle.dumps(running))))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=answer))
+
+    assert reload.main() == 0
+    assert msgspec.msgpack.decode(answer.getvalue(), type=Reloaded).changed == {"pool_queue_limit": "77"}
 
 
 def test_reload_finds_a_file_that_was_made_after_the_start(

@@ -13,7 +13,7 @@ import pytest
 
 from gaia.validator.app.sandbox.confine import Survey
 from gaia.validator.doctor.examination import CHECKS, Report
-from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Server
+from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Port, Server
 from gaia.validator.doctor.findings import Finding, Result, failure
 from gaia.validator.doctor.given import Given, read_given
 from gaia.validator.doctor.report import lines
@@ -55,6 +55,7 @@ FOLDER = Folder(
     free_files=10**6,
     holder_pid=0,
     holder="",
+    served_port=0,
     foreign=(),
     old_drafts=(),
     cluster="ready",
@@ -307,3 +308,16 @@ def test_a_machine_without_a_folder_for_temporary_files_is_told_so(
         Result.FAILURE,
         "no folder for temporary files can be written",
     )
+
+
+def test_port_whose_holder_cannot_be_seen_is_ours_if_the_running_validator_says_so() -> None:
+    """A user namespace, such as systemd gives a service, hides who listens."""
+    hidden = Port(
+        problem="port 9090 on 127.0.0.1 is in use", holder_pid=0, holder="", ancestors=frozenset(), free=9091
+    )
+    results = [
+        finding("metrics-port", port=hidden, **folder(holder_pid=pid, served_port=served)).result
+        for pid, served in ((77, 9090), (77, 9099), (77, 0), (0, 9090))
+    ]
+
+    assert results == [Result.OK, Result.FAILURE, Result.FAILURE, Result.FAILURE]

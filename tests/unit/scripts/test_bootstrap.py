@@ -187,6 +187,15 @@ def test_commands_that_cannot_be_installed_stop_nobody_and_are_tried_again(
     assert _project_installations(project) == 1
 
 
+def test_installation_says_how_much_it_is(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = project / bootstrap.RUNTIME_LOCK
+    lock.write_text("# made by a program\na==1 \\\n    --hash=sha256:00==\nb[c]==2\n    # via a\n")
+
+    bootstrap.ensure_environment(root=project)
+
+    assert f"Installing 2 packages ({bootstrap.RUNTIME_LOCK}) into .venv" in capsys.readouterr().err
+
+
 def test_installation_that_failed_is_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> NoReturn:
         sys.exit(1)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gaia.validator.app.supervisor_options import Options
-from gaia.validator.utils.credentials import FOLDER_VARIABLE
 from gaia.validator.utils.proxies import PROXIES
+from gaia.validator.utils.setting_sources import FOLDER_VARIABLE
 from gaia.validator.utils.version import commit, version
 
 if TYPE_CHECKING:

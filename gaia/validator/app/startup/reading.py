@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gaia.tasks.defined_tasks.weather.variables import ALL_FIELDS
 from gaia.validator.utils.config import Settings, load_settings, variable_of
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.setting_sources import place_of
 
 if TYPE_CHECKING:
     from gaia.validator.utils.settings.contract import ContractSettings
@@ -37,7 +38,7 @@ def read_again(running: Settings) -> Settings:
 
 def sources_of(env_file: Path) -> str:
     """Return a sentence that says which file of settings is read."""
-    path = env_file.absolute()
+    path = place_of(env_file)
     read = (
         f"from the environment and {path}" if path.exists() else f"from the environment; there is no {path}"
     )

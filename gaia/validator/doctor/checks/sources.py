@@ -115,7 +115,11 @@ def _metrics_port(facts: Facts) -> Finding:
     if "in use" not in port.problem:
         return failure(port.problem, *facts.given.unset("metrics_host"))
     folder = facts.folder
-    if not isinstance(folder, Trouble) and folder.holder_pid in port.ancestors:
+    if not isinstance(folder, Trouble) and (
+        folder.holder_pid in port.ancestors
+        # Files of a process in another user namespace, such as systemd's PrivateUsers, cannot be looked at.
+        or (folder.holder_pid > 0 and not port.holder_pid and folder.served_port == settings.metrics_port)
+    ):
         return ok(f"the running validator serves port {settings.metrics_port}")
     who = f" by process {port.holder_pid}: {port.holder[:120]}" if port.holder_pid else ""
     return failure(f"{port.problem}{who}", facts.given.put("metrics_port", port.free))

@@ -17,10 +17,12 @@ import psutil
 
 from gaia.validator.app.chain_signer import load_wallet
 from gaia.validator.app.observation.pages.outside import holder_of
+from gaia.validator.app.startup.published import published_settings
 from gaia.validator.doctor.facts import Entry, Folder, Wallet
 from gaia.validator.doctor.looks.host import command_of
-from gaia.validator.utils.credentials import credentials_folder
+from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.setting_sources import credentials_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,7 @@ def look_at_folder(files: FilesSettings) -> Folder:
         free_files=status.f_favail if status.f_files else None,
         holder_pid=holder,
         holder=command_of(holder),
+        served_port=_served_port(path),
         foreign=foreign,
         old_drafts=drafts,
         cluster="ready" if version else "partial" if cluster.exists() else "",
@@ -151,6 +154,16 @@ def _holder(lock: Path) -> int:
     finally:
         os.close(descriptor)
     return 0
+
+
+def _served_port(data_dir: Path) -> int:
+    try:
+        published = published_settings(data_dir)
+    except OSError:
+        # The other looks at this folder say why it cannot be read.
+        return 0
+    rows = published.rows if published else ()
+    return next((int(value) for name, value, _ in rows if name == variable_of("metrics_port")), 0)
 
 
 def _file_system(path: Path) -> str:

@@ -123,6 +123,18 @@ def test_running_validator_with_the_same_settings_differs_in_nothing(
     )
 
 
+def test_data_folder_is_the_same_from_whatever_folder_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_directory.cache_clear()  # by the path "data", which is another folder in each test
+    a_running_validator()
+    (tmp_path / ".env").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert shown(capsys, "--running", "--diff", "--env-file", "../.env") == {}
+
+
 def test_without_a_running_validator_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     settings = a_running_validator()
     board_path(settings.data_dir).unlink()

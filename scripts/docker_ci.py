@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _engine(options) as engine:
             if options.local_bases:
                 make_bases(engine, options.python)
-            for part in _steps(engine, options.only or PARTS, violations):
-                figures |= part()
+            _run(engine, options.only or PARTS, figures, violations)
     except EngineError as error:
         violations.append(str(error))
         code = 2
@@ -78,26 +77,24 @@ def _engine(options: argparse.Namespace) -> Iterator[Engine]:
         yield engine
 
 
-def _steps(
-    engine: Engine, chosen: Sequence[str], violations: list[str]
-) -> Iterator[Callable[[], dict[str, Any]]]:
+def _run(engine: Engine, chosen: Sequence[str], figures: dict[str, Any], violations: list[str]) -> None:
     if "lint" in chosen:
-        yield lambda: checks.lint(violations)
+        figures |= checks.lint(violations)
     if "build" in chosen:
-        yield lambda: checks.build_images(engine, IMAGES, violations)
+        figures |= checks.build_images(engine, IMAGES, violations)
     if "libraries" in chosen:
-        yield lambda: checks.libraries(engine, IMAGES, violations)
+        figures |= checks.libraries(engine, IMAGES, violations)
     if {"stack", "profiles"} & set(chosen):
         with stack(engine, IMAGES) as running:
-            yield lambda: checks.start(running, violations)
+            figures |= checks.start(running, violations)
             if "stack" in chosen:
-                yield lambda: checks.crashes(running, violations)
+                figures |= checks.crashes(running, violations)
             if "profiles" in chosen:
-                yield lambda: checks.profiles(running, violations)
+                figures |= checks.profiles(running, violations)
     if "database" in chosen:
-        yield lambda: checks.database_for_tests(engine, IMAGES, violations)
+        figures |= checks.database_for_tests(engine, IMAGES, violations)
     if "demo" in chosen:
-        yield lambda: checks.demo(engine, IMAGES, violations)
+        figures |= checks.demo(engine, IMAGES, violations)
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -102,8 +102,22 @@ def finish(package: Path, kernel: Path, *, daemon_only: bool) -> None:
     """Put the kernel's libraries into the project's package, and compile it."""
     if daemon_only:
         shutil.rmtree(package / UNUSED_OF_OURS)
+        for metadata in package.parent.glob(f"{DISTRIBUTION}-*.dist-info/METADATA"):
+            metadata.write_text(without_requirements(metadata.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copytree(kernel, package / KERNEL)
     compile_all(package)
+
+
+def without_requirements(metadata: str) -> str:
+    """Return the metadata of a package without the libraries that `slim` removed, so that `gaia doctor` misses none."""
+    removed = {name.replace("_", "-") for name in UNUSED if "/" not in name and "*" not in name}
+    lines = metadata.splitlines(keepends=True)
+    named = [re.match(r"Requires-Dist: ([A-Za-z0-9._-]+)", line) for line in lines]
+    return "".join(
+        line
+        for line, found in zip(lines, named, strict=True)
+        if found is None or found[1].lower() not in removed
+    )
 
 
 def slim(packages: Path) -> None:

@@ -85,6 +85,12 @@ class Stack:
     def inside(self, service: str, *command: str) -> str:
         return self.compose("exec", "--no-TTY", service, *command)
 
+    def said(self, service: str, *command: str) -> str:
+        """Return what a command in a service's container writes, whatever its exit code."""
+        name = f"{PROJECT}-{service}-1"
+        done = self._engine.tried("exec", name, *command)
+        return done.stdout + done.stderr
+
     def container(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of the container of a service."""
         return self._engine.inspect(f"{PROJECT}-{service}-1")
@@ -94,7 +100,7 @@ class Stack:
         before = self.container(service)
         # Not `docker kill`, which the engine takes for a stop that was asked for. A helper sees all processes.
         program = f"import os; os.kill({before['State']['Pid']}, 9)"
-        helper = ("run", "--rm", "--privileged", "--pid=host", "--network=none", "--user=0")
+        helper = ("run", "--rm", "--pid=host", "--network=none", "--user=0")
         self._engine.run(*helper, self._images["TOOLS_IMAGE"], "python", "-c", program)
 
         def is_back() -> bool:
@@ -145,7 +151,7 @@ def stack(engine: Engine, images: dict[str, str]) -> Iterator[Stack]:
         yield made
     except EngineError:
         say(engine.tried("ps", "--all").stdout)
-        for service in ("validator", "postgres", "nginx", "prometheus"):
+        for service in ("chain", *CORE, *EXTRA):
             logs = engine.tried("logs", "--tail=15", f"{PROJECT}-{service}-1")
             say(f"-- {service}\n{logs.stdout}{logs.stderr}")
         raise

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import sys
+import uuid
 from pathlib import Path
 
 from cryptography import x509
@@ -28,9 +29,16 @@ def main(folder: Path) -> None:
     kept.mkdir(exist_ok=True)
     address = write_hotkey(folder / "wallets", "default", "default", VALIDATOR_URI)
     (folder / "wallets/default/hotkeys/default").rename(kept / "gaia_hotkey")
-    neuron = {"hotkey": address, "coldkey": address, "stake": 100_000.0, "validator_permit": True}
+    neuron = {
+        "hotkey": address,
+        "coldkey": address,
+        "ip": "",
+        "port": 0,
+        "stake": 100_000.0,
+        "validator_permit": True,
+    }
     (folder / "neurons.json").write_text(json.dumps([neuron]))
-    (kept / "gaia_cds_key").write_text("a key of a trial")
+    (kept / "gaia_cds_key").write_text(str(uuid.uuid4()))
     (kept / "gaia_database_password").write_text(secrets.token_hex(24))
     (kept / "grafana_admin_password").write_text(secrets.token_hex(24))
     certificate, key = self_signed("localhost")

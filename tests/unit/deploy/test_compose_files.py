@@ -138,7 +138,8 @@ def public_paths() -> re.Pattern[str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/index.html", "/leaderboard.json", "/runs/2026-03-25T00Z.html", "/miners/5DRonQmU.json"]
+    "path",
+    ["/", "/index.html", "/leaderboard.html", "/runs/2026-03-25T00Z.html", "/data/miners/5DRonQmU.json"],
 )
 def test_the_proxy_shows_pages(path: str) -> None:
     assert public_paths().search(path)

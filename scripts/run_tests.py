@@ -31,6 +31,8 @@ MOST_WORKERS = 4
 NO_TESTS = 5
 """Exit code of pytest if it collects no test."""
 DATABASE_FOR_TESTS = ("docker", "compose", "--file", "docker-compose.test.yml")
+NEED_THE_EMBEDDED_SERVER = ("test_failures.py", "test_places.py", "test_trouble.py")
+"""Files of tests/integration/db that change how the server lets roles in, or that reach it by its socket."""
 DATABASE_URL = "postgresql://gaia_test:{password}@127.0.0.1:{port}/validator_test"
 SIGNALLED = 128
 """Base of the exit code after a fatal signal, as in shells."""
@@ -113,7 +115,9 @@ def _with_database(command: Sequence[str]) -> int:
         if code != 0:
             return code
         os.environ["TEST_DATABASE_URL"] = DATABASE_URL.format(password=password, port=port)
-        return _run([*command, str(bootstrap.ROOT / "tests" / "integration" / "db")])
+        folder = bootstrap.ROOT / "tests" / "integration" / "db"
+        left_out = [f"--ignore={folder / name}" for name in NEED_THE_EMBEDDED_SERVER]
+        return _run([*command, str(folder), *left_out])
     finally:
         os.environ.pop("TEST_DATABASE_URL", None)
         _run([*DATABASE_FOR_TESTS, "down", "--volumes"])

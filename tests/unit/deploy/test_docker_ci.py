@@ -9,6 +9,7 @@ from pathlib import Path
 
 import docker_ci
 import pytest
+import run_tests
 from campaigns import docker_engine
 from campaigns.docker_engine import Engine, EngineError, wait_for
 
@@ -63,3 +64,39 @@ def test_each_part_can_be_chosen() -> None:
 def _at(folder: Path) -> Engine:
     """An engine whose command is the one in `folder`, found before any other."""
     return Engine({"PATH": f"{folder}:/usr/bin:/bin"})
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with what was asked of docker, which is a program of this test; and of the tests' command."""
+    log = tmp_path / "calls"
+    for name, code in (("docker", 0), ("pytest", 3)):
+        program = tmp_path / name
+        program.write_text(
+            f'#!/bin/sh\necho "{name} $* ${{TEST_DATABASE_URL:+with a database}}" >> {log}\nexit {code}\n'
+        )
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for variable in ("TEST_POSTGRES_PORT", "TEST_POSTGRES_PASSWORD", "TEST_DATABASE_URL"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    return log
+
+
+def test_the_docker_tier_removes_its_database_whatever_its_tests_say(calls: Path) -> None:
+    assert run_tests._with_database([str(calls.with_name("pytest"))]) == 3
+
+    _, up, tests, down = calls.read_text().splitlines()
+    assert up.strip().endswith("docker-compose.test.yml up --detach --wait")
+    assert "tests/integration/db" in tests
+    assert tests.endswith("with a database")
+    assert down.strip().endswith("docker-compose.test.yml down --volumes")
+
+
+def test_without_an_engine_the_docker_tier_has_no_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert run_tests._with_database(["pytest"]) == run_tests.NO_TESTS
+    assert "There is no Docker engine here" in capfd.readouterr().err

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ TIERS = {
     "integration": "real processes, servers and PostgreSQL on this machine",
     "performance": "benchmarks",
     "soak": "long runs on simulated time",
-    "docker": "images and compose",
+    "docker": "images and compose on a Docker engine, and the tests of the database on docker-compose.test.yml",
 }
 MEASURED = ("unit", "integration")
 COVERAGE_WANTED = 90
@@ -28,6 +30,10 @@ MOST_WORKERS = 4
 """Processes that run tests where there are more cores; each may run a subnet of twenty processes."""
 NO_TESTS = 5
 """Exit code of pytest if it collects no test."""
+DATABASE_FOR_TESTS = ("docker", "compose", "--file", "docker-compose.test.yml")
+NEED_THE_EMBEDDED_SERVER = ("test_failures.py", "test_places.py", "test_trouble.py")
+"""Files of tests/integration/db that change how the server lets roles in, or that reach it by its socket."""
+DATABASE_URL = "postgresql://gaia_test:{password}@127.0.0.1:{port}/validator_test"
 SIGNALLED = 128
 """Base of the exit code after a fatal signal, as in shells."""
 
@@ -89,11 +95,32 @@ def _run_tier(tier: str, python: Path, for_pytest: Sequence[str], *, measured: b
         return NO_TESTS
     runner = ["-m", "coverage", "run", "-m", "pytest"] if measured else ["-m", "pytest"]
     print(f"== {tier} ==", flush=True)
-    code = _run([str(python), *runner, str(folder), *for_pytest])
+    command = [str(python), *runner, str(folder), *for_pytest]
+    code = _with_database(command) if tier == "docker" else _run(command)
     if code < 0:
         print(ended_by_signal(tier, -code), file=sys.stderr, flush=True)
         return SIGNALLED - code
     return code
+
+
+def _with_database(command: Sequence[str]) -> int:
+    """Run the tests of the docker tier beside the database of docker-compose.test.yml, which is removed after them."""
+    if shutil.which("docker") is None or _run(["docker", "version", "--format", "{{.Server.Version}}"]) != 0:
+        print("There is no Docker engine here, which the docker tier needs.", file=sys.stderr, flush=True)
+        return NO_TESTS
+    port = os.environ.setdefault("TEST_POSTGRES_PORT", "55432")
+    password = os.environ.setdefault("TEST_POSTGRES_PASSWORD", secrets.token_hex(16))
+    try:
+        code = _run([*DATABASE_FOR_TESTS, "up", "--detach", "--wait"])
+        if code != 0:
+            return code
+        os.environ["TEST_DATABASE_URL"] = DATABASE_URL.format(password=password, port=port)
+        folder = bootstrap.ROOT / "tests" / "integration" / "db"
+        left_out = [f"--ignore={folder / name}" for name in NEED_THE_EMBEDDED_SERVER]
+        return _run([*command, str(folder), *left_out])
+    finally:
+        os.environ.pop("TEST_DATABASE_URL", None)
+        _run([*DATABASE_FOR_TESTS, "down", "--volumes"])
 
 
 def ended_by_signal(tier: str, number: int) -> str:

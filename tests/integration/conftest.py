@@ -1,9 +1,11 @@
 """A real PostgreSQL for the tests that need one: one server a session, one database a test."""
 
+import os
 import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -16,7 +18,10 @@ from tests.support.patience import patience
 
 @pytest.fixture(scope="session")
 def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a server that lives as long as the session."""
+    """URL of a server that lives as long as the session, or of the one that TEST_DATABASE_URL names."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
     data_dir = tmp_path_factory.mktemp("postgres")
     server = EmbeddedPostgres(data_dir)
     server.prepare()
@@ -36,7 +41,7 @@ async def empty_dsn(postgres_dsn: str) -> AsyncIterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     administrator = await asyncpg.connect(postgres_dsn)
     await administrator.execute(f"CREATE DATABASE {name}")
-    yield postgres_dsn.replace("/postgres?", f"/{name}?")
+    yield urlsplit(postgres_dsn)._replace(path=f"/{name}").geturl()
     await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await administrator.close()
 

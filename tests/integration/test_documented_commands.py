@@ -20,6 +20,7 @@ from tests.support.patience import patience
 
 STARTS_A_SUBNET = "python3 scripts/run.py --once"
 NEEDS = {
+    "a Docker engine",
     "a cluster",
     "a running validator",
     "cron and a web server",

@@ -27,7 +27,7 @@ _PIECE = re.compile(
 _OUTPUT = re.compile(r"\s*^ *```\n(?P<block>(?:(?! *```).*\n)+?) *```$", re.MULTILINE)
 """A block that stands directly below the commands, without a word between."""
 _PROGRAM = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|cd|mkdir|journalctl|jq)(?: |$)"
+    r"(?:[A-Z_]+=\S+ )*(?:(?:\.venv|celery-env)/bin/\w[\w-]*|python3|gaia|gaia-validator|bash|sudo|cp|cd|mkdir|journalctl|jq|docker|export)(?: |$)"
 )
 _NOT_COMMANDS = {"python", "ini", "yaml", "json"}
 _CLAUSE = re.compile(

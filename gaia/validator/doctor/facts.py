@@ -227,7 +227,7 @@ class Places:
     """None: it is not there, or cannot be looked at."""
     has_clock_file: bool
     temporary_folder: str
-    """Where temporary files go."""
+    """Where temporary files go; "" if there is no such place."""
     temporary_problem: str
     """Why none can be made there; "" if one can."""
     has_temporary_folder: bool

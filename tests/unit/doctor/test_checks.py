@@ -211,6 +211,21 @@ def test_rights_of_a_folder_of_the_system_are_left_alone(check: str) -> None:
     assert (step.kind, "folder that holds nothing else" in step.words) == (StepKind.DO, True)
 
 
+def test_a_machine_without_a_folder_for_temporary_files_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container whose files are read-only: none of the folders that Python tries can be written.
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    found = finding("temporary-folder")
+
+    assert (found.result, found.words) == (
+        Result.FAILURE,
+        "no folder for temporary files can be written",
+    )
+
+
 def test_port_whose_holder_cannot_be_seen_is_ours_if_the_running_validator_says_so() -> None:
     """A user namespace, such as systemd gives a service, hides who listens."""
     hidden = Port(

@@ -187,6 +187,11 @@ def _shared_memory(facts: Facts) -> Finding:
 def _temporary_folder(facts: Facts) -> Finding:
     places = seen(facts.places)
     folder = places.temporary_folder
+    if not folder:
+        return failure(
+            "no folder for temporary files can be written",
+            do("give a container --tmpfs /tmp, or name another folder in TMPDIR"),
+        )
     if not places.temporary_problem:
         return ok(f"temporary files go to {folder}")
     if not facts.given.environment.get("TMPDIR"):

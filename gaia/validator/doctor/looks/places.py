@@ -21,7 +21,7 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 def look_at_places(environment: Mapping[str, str], env_file: Path, clock_file: Path | None) -> Places:
     """Return the state of what the environment and the settings name."""
-    temporary = environment.get("TMPDIR") or tempfile.gettempdir()
+    temporary = environment.get("TMPDIR") or _usual_temporary_folder()
     named = environment.get("PG_BINDIR", "")
     programs, problem = _programs()
     certificates = {name: environment.get(name, "") for name in _CERTIFICATES}
@@ -31,8 +31,8 @@ def look_at_places(environment: Mapping[str, str], env_file: Path, clock_file: P
         is_shared_by_root=_is_shared_by_root(env_file),
         has_clock_file=clock_file is not None and clock_file.is_file(),
         temporary_folder=temporary,
-        temporary_problem=problem_of(Path(temporary)),
-        has_temporary_folder=Path(temporary).exists(),
+        temporary_problem=problem_of(Path(temporary)) if temporary else "there is none",
+        has_temporary_folder=bool(temporary) and Path(temporary).exists(),
         has_named_programs=bool(named) and (Path(named) / "postgres").is_file(),
         programs=programs,
         programs_problem=problem,
@@ -50,6 +50,13 @@ def _is_shared_by_root(path: Path) -> bool:
         return False
     is_our_group = status.st_gid != 0 if os.geteuid() == 0 else status.st_gid == os.getegid()
     return status.st_uid == 0 and is_our_group and bool(status.st_mode & stat.S_IRGRP)
+
+
+def _usual_temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return ""
 
 
 def _programs() -> tuple[Path | None, str]:

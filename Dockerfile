@@ -12,12 +12,13 @@ ARG BUILD_IMAGE=python:3.12-bookworm
 FROM ${BUILD_IMAGE} AS libraries
 WORKDIR /src
 COPY requirements/installer.lock requirements/build.lock requirements/runtime.lock requirements/
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     python -m venv /opt/installer \
     && /opt/installer/bin/python -m pip install --no-cache-dir --require-hashes \
         -r requirements/installer.lock -r requirements/build.lock \
     && python -m venv --without-pip /opt/gaia \
-    && /opt/installer/bin/uv pip install --link-mode copy --python /opt/gaia/bin/python --require-hashes \
+    && /opt/installer/bin/uv pip install --cache-dir /var/cache/uv --link-mode copy --python /opt/gaia/bin/python \
+        --require-hashes \
         -r requirements/runtime.lock
 COPY deploy/docker/image_parts.py deploy/docker/
 

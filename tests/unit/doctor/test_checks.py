@@ -14,6 +14,7 @@ from gaia.validator.doctor.examination import CHECKS, Report
 from gaia.validator.doctor.facts import Facts, Node, Port, Proxy
 from gaia.validator.doctor.findings import Finding, Result, failure
 from gaia.validator.doctor.given import read_given
+from gaia.validator.doctor.looks.places import look_at_places
 from gaia.validator.doctor.looks.ports import look_at_proxies
 from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
@@ -218,7 +219,7 @@ def test_a_machine_without_a_folder_for_temporary_files_is_told_so(
     monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
     monkeypatch.setattr("tempfile.tempdir", None)
 
-    found = finding("temporary-folder")
+    found = finding("temporary-folder", places=look_at_places({}, tmp_path / ".env", None))
 
     assert (found.result, found.words) == (
         Result.FAILURE,

@@ -243,6 +243,8 @@ def _answers(stack: Stack) -> dict[str, Any]:
     found["alertmanager answers"] = alerts[0] == 200 or alerts
     pong = stack.inside("redis", "redis-cli", "ping").strip()
     found["redis answers"] = pong == "PONG" or pong
+    data = get("/data/index.json", PORTS["PROXY_HTTPS_PORT"], tls=True)
+    found["the proxy shows their data"] = (data[0] == 200 and '"runs"' in data[1]) or data
     hidden = {
         path: get(path, PORTS["PROXY_HTTPS_PORT"], tls=True)[0] for path in ("/metrics", "/livez", "/readyz")
     }

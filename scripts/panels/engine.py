@@ -85,18 +85,15 @@ TASKS = Row(
             most=1,
         ),
         Panel(
-            title="Failed and skipped jobs",
-            description="Failures and skipped starts of recurring jobs in the last hour.",
-            queries=[
-                query(
-                    "label_replace(increase(gaia_task_failures_total{@}[1h]), 'what', 'failed', '', '')",
-                    "exported_job what",
-                ),
-                query(
-                    "label_replace(increase(gaia_task_skipped_total{@}[1h]), 'what', 'skipped', '', '')",
-                    "exported_job what",
-                ),
-            ],
+            title="Failed jobs",
+            description="Failures of recurring jobs in the last hour.",
+            queries=[query("increase(gaia_task_failures_total{@}[1h])", "exported_job")],
+            unit=Unit.COUNT,
+        ),
+        Panel(
+            title="Skipped jobs",
+            description="Starts of recurring jobs in the last hour that were skipped, because the last had not ended.",
+            queries=[query("increase(gaia_task_skipped_total{@}[1h])", "exported_job")],
             unit=Unit.COUNT,
         ),
         Panel(

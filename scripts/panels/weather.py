@@ -131,7 +131,7 @@ MINERS = Row(
             title="Time spent on sources",
             description="Seconds of requests per second, by source: how many run at a time.",
             queries=[query("rate(gaia_source_request_seconds_total{@}[])", "source")],
-            unit=Unit.SECONDS,
+            unit=Unit.COUNT,
         ),
     ),
 )

@@ -42,11 +42,12 @@ th,td{padding:.3rem .7rem .3rem 0;text-align:left;vertical-align:top;white-space
 th{font-weight:600}
 .number{text-align:right}
 .text{min-width:14rem;max-width:32rem;white-space:normal;overflow-wrap:anywhere}
-.key{font-family:ui-monospace,monospace;font-size:.85em}
+.key{font-family:ui-monospace,monospace;font-size:.85em;overflow-wrap:anywhere}
 .state{border:1px solid currentColor;border-radius:.3rem;padding:0 .35rem;white-space:nowrap;font-size:.9em}
 .well,.scored,.set,.completed{color:var(--good)}.degraded,.excused,.failed,.open,.intended{color:var(--warn)}
 .stuck,.rejected,.lost{color:var(--bad)}.note.note{color:var(--ink)}
 svg{display:block;width:100%;max-width:42rem;min-width:22rem;height:auto;font:14px system-ui,sans-serif}
+@media (max-width:34rem){svg{font-size:17px}}
 svg text{fill:var(--ink)}svg .soft{fill:var(--grey)}
 svg .grid{stroke:var(--faint);stroke-width:1}
 svg .others{stroke:var(--others);fill:none;stroke-width:1}

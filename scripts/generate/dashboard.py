@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
 from panels.marks import CRITICAL, GOOD, WARNING, Declared, Mark, marks_of  # noqa: E402 - said above
-from panels.panel import Kind, Panel, Query, Row  # noqa: E402 - likewise
+from panels.panel import Kind, Panel, Query, Row, Unit  # noqa: E402 - likewise
 from panels.table import ROWS  # noqa: E402 - likewise
 
 from generate.metrics_page import all_families, name_of  # noqa: E402 - likewise
@@ -41,6 +41,14 @@ _FEW: Final = 3
 """Number of series whose legend has room below a small graph; that of more stands beside a larger one."""
 _SOME: Final = 7
 """Number of series whose legend leaves half of a graph's place; that of more takes the whole width."""
+_FILL: Final = 10
+"""Opacity in percent of the area below a line; below many lines, areas hide each other."""
+_SOFT_MOST: Final = {Unit.COUNT: 1.0, Unit.PER_SECOND: 0.1}
+"""Unit -> value up to which an axis reaches at least."""
+_NEAR: Final = 5.0
+"""Largest threshold up to which an axis reaches at least."""
+_WIDTHS: Final = {"commit": 350}
+"""Column of a table -> pixels that its values need."""
 _CELL, _HEAD, _ENTRY = 38, 90, 24
 """Pixels of one line of the grid, of a panel's title and its legend's head, and of one entry of a legend."""
 
@@ -153,6 +161,9 @@ def _shape(panel: Panel) -> _Shape:
         for column in _LEFT_OUT:
             hidden = dashboard.DynamicConfigValue(id_val="custom.hidden", value=True)
             shape = shape.override_by_name(column, [hidden])
+        for column, pixels in _WIDTHS.items():
+            width = dashboard.DynamicConfigValue(id_val="custom.width", value=pixels)
+            shape = shape.override_by_name(column, [width])
     else:
         shape = _graph(panel)
     shape = shape.title(panel.title).description(panel.description).datasource(_SOURCE).unit(panel.unit.value)
@@ -180,10 +191,16 @@ def _graph(panel: Panel) -> timeseries.Panel:
         .legend(legend)
         .tooltip(shapes.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
         .line_width(2)
-        .fill_opacity(10)
+        .fill_opacity(_FILL if panel.is_stacked or len(marks) <= _FEW else 0)
         .show_points(common.VisibilityMode.NEVER)
         .color_scheme(boards.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
     )
+    if panel.unit in _SOFT_MOST:
+        soft = _SOFT_MOST[panel.unit]
+        # So that a line at 0 has its thresholds in sight, and no axis up to 100.
+        shape = shape.axis_soft_max(
+            panel.critical if panel.critical and soft < panel.critical <= _NEAR else soft
+        )
     if panel.is_stacked:
         shape = shape.stacking(shapes.StackingConfig().mode(common.StackingMode.NORMAL))
     if panel.warning is not None:

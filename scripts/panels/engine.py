@@ -60,7 +60,9 @@ ENGINE = Row(
         Panel(
             title="Clock offset",
             description="The validator's clock minus Prometheus's. A rehearsal has a simulated clock.",
-            queries=[query("gaia_clock_timestamp_seconds{@} - timestamp(gaia_clock_timestamp_seconds{@})")],
+            queries=[
+                query("(gaia_clock_timestamp_seconds{@} > 0) - timestamp(gaia_clock_timestamp_seconds{@})")
+            ],
             unit=Unit.SECONDS,
             least=None,
         ),

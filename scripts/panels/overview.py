@@ -21,8 +21,8 @@ ROW = Row(
             description="Number of alerts that fire now, without the dead man's switch.",
             queries=[
                 query(
-                    'count by (instance) (ALERTS{@, alertstate="firing", alertname=~"Validator.*"})'
-                    " or on (instance) gaia_build_info{@} * 0"
+                    'sum by (instance) (count by (instance) (ALERTS{@, alertstate="firing",'
+                    ' alertname=~"Validator.*"}) or on (instance) gaia_build_info{@} * 0)'
                 )
             ],
             unit=Unit.COUNT,

@@ -73,7 +73,7 @@ WEATHER = Row(
                 ),
                 query(
                     "label_replace(gaia_clock_timestamp_seconds{@} - on (instance)"
-                    " gaia_weather_last_run_opened_timestamp_seconds{@}, 'what', 'opened', '', '')",
+                    " (gaia_weather_last_run_opened_timestamp_seconds{@} > 0), 'what', 'opened', '', '')",
                     "what",
                 ),
             ],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 560.0
 # Wide enough for the larger letters of narrow screens.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 136.0, 14.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 150.0, 14.0, 34.0
 _NAMES = 130.0
 """Width of the names beside rows."""
 _ROW = 26.0
@@ -103,8 +103,8 @@ def lines(title: str, miners: Sequence[Ranked], open_runs: Sequence[datetime]) -
         parts.append(_line(place, len(best), row, across, up))
         name = f"{row.rank}. uid {row.uid}"
         parts += [
-            _mark(place, _WIDTH - _RIGHT + 18, label, f"s{place + 1}"),
-            element("text", name, x=_WIDTH - _RIGHT + 30, y=label + 5),
+            _mark(place, _WIDTH - _RIGHT + 32, label, f"s{place + 1}"),
+            element("text", name, x=_WIDTH - _RIGHT + 44, y=label + 5),
         ]
     parts += _days(across, [first, last], _LINES_HEIGHT)
     return _picture(title, _LINES_HEIGHT, parts)

@@ -40,6 +40,9 @@ table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-num
 caption{text-align:left;white-space:nowrap;color:var(--grey);padding:.2rem 0;font-size:.9rem}
 th,td{padding:.3rem .7rem .3rem 0;text-align:left;vertical-align:top;white-space:nowrap;border-bottom:1px solid var(--faint)}
 th{font-weight:600}
+@media (max-width:34rem){.stacked thead{display:none}.stacked tr,.stacked th,.stacked td{display:block;border:0;white-space:normal;min-width:0}
+.stacked tr{border-bottom:1px solid var(--faint);padding:.3rem 0}.stacked th,.stacked td{padding:.1rem 0}
+.stacked td::before{content:attr(data-title) ": ";color:var(--grey)}}
 .number{text-align:right}
 .text{min-width:14rem;max-width:32rem;white-space:normal;overflow-wrap:anywhere}
 .key{font-family:ui-monospace,monospace;font-size:.85em;overflow-wrap:anywhere}

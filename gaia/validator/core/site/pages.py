@@ -125,7 +125,11 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
     yield element("h2", "Runs")
     yield _runs(site)
     yield element("h2", "Weights")
-    yield table(
+    yield _vectors(site)
+
+
+def _vectors(site: Site) -> Markup:
+    return table(
         "Weight vectors, newest first",
         (">epoch", "state", "computed", ">block", "rules", ">runs"),
         [
@@ -137,7 +141,7 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
                 row.rule_set,
                 len(row.run_ids),
             )
-            for row in front.vectors
+            for row in site.front.vectors
         ],
         _empty(site, "no weights were computed yet."),
     )

@@ -47,7 +47,7 @@ WEATHER = Row(
             description="Time until the oldest missing truth is usually published. Below 0 it is late.",
             queries=[
                 query(
-                    "gaia_weather_truth_next_due_timestamp_seconds{@}"
+                    "(gaia_weather_truth_next_due_timestamp_seconds{@} > 0)"
                     " - on (instance) group_left gaia_clock_timestamp_seconds{@}",
                     "source",
                 )

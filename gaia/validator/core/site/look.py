@@ -33,6 +33,7 @@ h2{font-size:1.2rem;margin:2rem 0 .5rem}
 .facts div{background:var(--panel);border:1px solid var(--faint);border-radius:.4rem;padding:.6rem .8rem}
 .facts dt{color:var(--grey);font-size:.85rem}
 .facts dd{margin:0;font-size:1.05rem;overflow-wrap:anywhere}.facts dd a{display:inline-block}
+time{white-space:nowrap}
 .note{background:var(--panel);border-left:.3rem solid var(--grey);padding:.6rem .8rem;margin:1rem 0;overflow-wrap:anywhere}
 .note.open{border-color:var(--c5)}.note.degraded{border-color:var(--warn)}.note.stuck{border-color:var(--bad)}
 .scroll{overflow-x:auto;margin:.5rem 0 1rem}

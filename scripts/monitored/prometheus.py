@@ -53,6 +53,16 @@ class Storage(Server):
         found = await self._get("query_range", query=expr, start=start, end=end, step=step)
         return [(series["metric"], [float(at) for at, _ in series["values"]]) for series in found["result"]]
 
+    async def values(
+        self, expr: str, start: float, end: float, step: float
+    ) -> list[tuple[Labels, list[tuple[float, float]]]]:
+        """Return the labels of each series of an expression, and its moments with their values."""
+        found = await self._get("query_range", query=expr, start=start, end=end, step=step)
+        return [
+            (series["metric"], [(float(at), float(value)) for at, value in series["values"]])
+            for series in found["result"]
+        ]
+
     async def _get(self, path: str, **parameters: Any) -> dict[str, Any]:
         answer = await self._client.get(f"/api/v1/{path}", params=parameters)
         content = answer.json()

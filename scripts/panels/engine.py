@@ -60,7 +60,9 @@ ENGINE = Row(
         Panel(
             title="Clock offset",
             description="The validator's clock minus Prometheus's. A rehearsal has a simulated clock.",
-            queries=[query("gaia_clock_timestamp_seconds{@} - timestamp(gaia_clock_timestamp_seconds{@})")],
+            queries=[
+                query("(gaia_clock_timestamp_seconds{@} > 0) - timestamp(gaia_clock_timestamp_seconds{@})")
+            ],
             unit=Unit.SECONDS,
             least=None,
         ),
@@ -85,18 +87,15 @@ TASKS = Row(
             most=1,
         ),
         Panel(
-            title="Failed and skipped jobs",
-            description="Failures and skipped starts of recurring jobs in the last hour.",
-            queries=[
-                query(
-                    "label_replace(increase(gaia_task_failures_total{@}[1h]), 'what', 'failed', '', '')",
-                    "task what",
-                ),
-                query(
-                    "label_replace(increase(gaia_task_skipped_total{@}[1h]), 'what', 'skipped', '', '')",
-                    "task what",
-                ),
-            ],
+            title="Failed jobs",
+            description="Failures of recurring jobs in the last hour.",
+            queries=[query("increase(gaia_task_failures_total{@}[1h])", "task")],
+            unit=Unit.COUNT,
+        ),
+        Panel(
+            title="Skipped jobs",
+            description="Starts of recurring jobs in the last hour that were skipped, because the last had not ended.",
+            queries=[query("increase(gaia_task_skipped_total{@}[1h])", "task")],
             unit=Unit.COUNT,
         ),
         Panel(

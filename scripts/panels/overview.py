@@ -18,11 +18,11 @@ ROW = Row(
         ),
         Panel(
             title="Alerts that fire",
-            description="Number of alerts that fire now, without the dead man's switch.",
+            description="Number of alerts about a validator that fire now. The dead man's switch is about none.",
             queries=[
                 query(
-                    'count by (instance) (ALERTS{@, alertstate="firing", alertname=~"Validator.*"})'
-                    " or on (instance) gaia_build_info{@} * 0"
+                    'sum by (instance) (count by (instance) (ALERTS{@, instance!="",'
+                    ' alertstate="firing", alertname=~"Validator.*"}) or on (instance) gaia_build_info{@} * 0)'
                 )
             ],
             unit=Unit.COUNT,

@@ -47,7 +47,7 @@ WEATHER = Row(
             description="Time until the oldest missing truth is usually published. Below 0 it is late.",
             queries=[
                 query(
-                    "gaia_weather_truth_next_due_timestamp_seconds{@}"
+                    "(gaia_weather_truth_next_due_timestamp_seconds{@} > 0)"
                     " - on (instance) group_left gaia_clock_timestamp_seconds{@}",
                     "source",
                 )
@@ -73,7 +73,7 @@ WEATHER = Row(
                 ),
                 query(
                     "label_replace(gaia_clock_timestamp_seconds{@} - on (instance)"
-                    " gaia_weather_last_run_opened_timestamp_seconds{@}, 'what', 'opened', '', '')",
+                    " (gaia_weather_last_run_opened_timestamp_seconds{@} > 0), 'what', 'opened', '', '')",
                     "what",
                 ),
             ],
@@ -131,7 +131,7 @@ MINERS = Row(
             title="Time spent on sources",
             description="Seconds of requests per second, by source: how many run at a time.",
             queries=[query("rate(gaia_source_request_seconds_total{@}[])", "source")],
-            unit=Unit.SECONDS,
+            unit=Unit.COUNT,
         ),
     ),
 )

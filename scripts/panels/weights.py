@@ -18,7 +18,7 @@ WEIGHTS = Row(
         Panel(
             title="Blocks since weights",
             description="Blocks of the chain since this validator last set weights.",
-            queries=[query("gaia_chain_block{@} - gaia_weights_last_set_block{@}")],
+            queries=[query("gaia_chain_block{@} - (gaia_weights_last_set_block{@} > 0)")],
             unit=Unit.COUNT,
             warning=500,
             critical=900,

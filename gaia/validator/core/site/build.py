@@ -286,6 +286,7 @@ def _front(facts: Facts, published: Published, runs: Sequence[RunPage]) -> Front
         netuid=facts.chain.netuid if facts.chain else None,
         health=health_of(troubles).name.lower(),
         trouble_names=list(dict.fromkeys(trouble.name for trouble in troubles)),
+        is_database_read=work is not None,
         open_runs=[run.run_id for run in open_runs],
         states=_counts(outcome for run in open_runs for outcome in run.outcomes),
         awaited=[

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from gaia.validator.core.site.model import FinalScore, Ranked, Standing
 
 _WIDTH: Final = 560.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 116.0, 14.0, 34.0
-_NAMES = 118.0
+# Wide enough for the larger letters of narrow screens.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 150.0, 14.0, 34.0
+_NAMES = 130.0
 """Width of the names beside rows."""
 _ROW = 26.0
 _LINES_HEIGHT = 340.0
@@ -49,7 +50,7 @@ def counts(title: str, numbers: Mapping[str, int]) -> Markup:
         top = _TOP + place * _ROW
         rows.append(
             joined(
-                element("text", name, x=_NAMES - 10, y=top + 14, text_anchor="end"),
+                element("text", name.replace("_", " "), x=_NAMES - 10, y=top + 14, text_anchor="end"),
                 element(
                     "rect", x=_NAMES, y=top + 2, width=across(number) - _NAMES, height=_ROW - 10, class_="bar"
                 ),
@@ -102,8 +103,8 @@ def lines(title: str, miners: Sequence[Ranked], open_runs: Sequence[datetime]) -
         parts.append(_line(place, len(best), row, across, up))
         name = f"{row.rank}. uid {row.uid}"
         parts += [
-            _mark(place, _WIDTH - _RIGHT + 18, label, f"s{place + 1}"),
-            element("text", name, x=_WIDTH - _RIGHT + 30, y=label + 5),
+            _mark(place, _WIDTH - _RIGHT + 32, label, f"s{place + 1}"),
+            element("text", name, x=_WIDTH - _RIGHT + 44, y=label + 5),
         ]
     parts += _days(across, [first, last], _LINES_HEIGHT)
     return _picture(title, _LINES_HEIGHT, parts)

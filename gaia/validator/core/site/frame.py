@@ -127,11 +127,17 @@ def preparing() -> bytes:
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]], empty: str = "None yet."
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    empty: str = "None yet.",
+    *,
+    is_stacked: bool = False,
 ) -> Markup:
     """Return a table whose first column names the row, or a sentence if there are no rows.
 
     A title that begins with ">" aligns its column to the right; "~" makes it a column of sentences.
+    On a narrow screen the cells of a row stand below each other if `is_stacked`; else the table scrolls.
     """
     kinds = [{">": "number", "~": "text"}.get(column[:1]) for column in columns]
     titles = [column.lstrip(">~") for column in columns]
@@ -139,7 +145,13 @@ def table(
         element(
             "tr",
             [
-                element("td" if place else "th", cell, class_=kinds[place], scope=None if place else "row")
+                element(
+                    "td" if place else "th",
+                    cell,
+                    class_=kinds[place],
+                    scope=None if place else "row",
+                    data_title=titles[place] if is_stacked else None,
+                )
                 for place, cell in enumerate(row)
             ],
         )
@@ -155,6 +167,7 @@ def table(
         element("caption", caption),
         element("thead", element("tr", heads)),
         element("tbody", lines),
+        class_="stacked" if is_stacked else None,
     )
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
 

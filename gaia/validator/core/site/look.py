@@ -32,7 +32,8 @@ h2{font-size:1.2rem;margin:2rem 0 .5rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.75rem;margin:1rem 0;padding:0}
 .facts div{background:var(--panel);border:1px solid var(--faint);border-radius:.4rem;padding:.6rem .8rem}
 .facts dt{color:var(--grey);font-size:.85rem}
-.facts dd{margin:0;font-size:1.05rem;overflow-wrap:anywhere}
+.facts dd{margin:0;font-size:1.05rem;overflow-wrap:anywhere}.facts dd a{display:inline-block}
+time{white-space:nowrap}
 .note{background:var(--panel);border-left:.3rem solid var(--grey);padding:.6rem .8rem;margin:1rem 0;overflow-wrap:anywhere}
 .note.open{border-color:var(--c5)}.note.degraded{border-color:var(--warn)}.note.stuck{border-color:var(--bad)}
 .scroll{overflow-x:auto;margin:.5rem 0 1rem}
@@ -40,13 +41,17 @@ table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-num
 caption{text-align:left;white-space:nowrap;color:var(--grey);padding:.2rem 0;font-size:.9rem}
 th,td{padding:.3rem .7rem .3rem 0;text-align:left;vertical-align:top;white-space:nowrap;border-bottom:1px solid var(--faint)}
 th{font-weight:600}
+@media (max-width:34rem){.stacked thead{display:none}.stacked tr,.stacked th,.stacked td{display:block;border:0;white-space:normal;min-width:0}
+.stacked tr{border-bottom:1px solid var(--faint);padding:.3rem 0}.stacked th,.stacked td{padding:.1rem 0}
+.stacked td::before{content:attr(data-title) ": ";color:var(--grey)}}
 .number{text-align:right}
 .text{min-width:14rem;max-width:32rem;white-space:normal;overflow-wrap:anywhere}
-.key{font-family:ui-monospace,monospace;font-size:.85em}
+.key{font-family:ui-monospace,monospace;font-size:.85em;overflow-wrap:anywhere}
 .state{border:1px solid currentColor;border-radius:.3rem;padding:0 .35rem;white-space:nowrap;font-size:.9em}
 .well,.scored,.set,.completed{color:var(--good)}.degraded,.excused,.failed,.open,.intended{color:var(--warn)}
 .stuck,.rejected,.lost{color:var(--bad)}.note.note{color:var(--ink)}
 svg{display:block;width:100%;max-width:42rem;min-width:22rem;height:auto;font:14px system-ui,sans-serif}
+@media (max-width:34rem){svg{font-size:17px}}
 svg text{fill:var(--ink)}svg .soft{fill:var(--grey)}
 svg .grid{stroke:var(--faint);stroke-width:1}
 svg .others{stroke:var(--others);fill:none;stroke-width:1}

@@ -263,6 +263,8 @@ class Front:
     """`well`, `degraded` or `stuck`."""
     trouble_names: Sequence[str]
     """Names of the alerts about what is wrong, without details."""
+    is_database_read: bool
+    """Whether the database answered; otherwise what is awaited and due is unknown, and the rest is of the last reading."""
     open_runs: Sequence[RunId]
     """Runs in progress, newest first."""
     states: Mapping[str, int]

@@ -85,14 +85,16 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
     yield note(
         _HEALTH_WORDS[front.health], element("strong", front.health), ": ", _HEALTH[front.health], names
     )
-    if notes is not None and notes.database_error:
-        reason = f"The database could not be read: {notes.database_error}. Runs and scores are those of the last reading."
-        yield note("stuck", reason)
+    if not front.is_database_read:
+        reason = f": {notes.database_error}" if notes is not None and notes.database_error else ""
+        yield note(
+            "stuck", f"The database could not be read{reason}. Runs and scores are those of the last reading."
+        )
     yield facts(
         [
             ("Run in progress", _open_runs(site, known)),
             ("Next truth awaited", _truth(site)),
-            ("Weights last set", _weights(front.weights_set)),
+            ("Weights last set", _weights(front.weights_set) or _known(site, "never")),
             ("Rules", front.rule_set),
         ]
     )
@@ -105,22 +107,29 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
         "Forecasts in open runs by state",
         ("state", ">forecasts"),
         [(state(word), count) for word, count in front.states.items()],
-        "no run is open.",
+        _empty(site, "no run is open."),
     )
     yield element("h2", "What happens next")
     yield table(
-        "Next events", ("event", "time"), [(due.what, moment(due.at)) for due in front.due], "none is known."
+        "Next events",
+        ("event", "time"),
+        [(due.what, moment(due.at)) for due in front.due],
+        _empty(site, "none is known."),
     )
     yield table(
         "Truth that is awaited",
         ("source", ">sets", "next attempt"),
         [(visible(row.source), row.sets, moment(row.retry_at)) for row in front.awaited],
-        "no set is missing.",
+        _empty(site, "no set is missing."),
     )
     yield element("h2", "Runs")
     yield _runs(site)
     yield element("h2", "Weights")
-    yield table(
+    yield _vectors(site)
+
+
+def _vectors(site: Site) -> Markup:
+    return table(
         "Weight vectors, newest first",
         (">epoch", "state", "computed", ">block", "rules", ">runs"),
         [
@@ -132,16 +141,25 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
                 row.rule_set,
                 len(row.run_ids),
             )
-            for row in front.vectors
+            for row in site.front.vectors
         ],
-        "no weights were computed yet.",
+        _empty(site, "no weights were computed yet."),
     )
+
+
+def _empty(site: Site, words: str) -> str:
+    """Return the words for a table without rows; those of a database that does not answer are unknown, not absent."""
+    return words if site.front.is_database_read else "unknown while the database does not answer."
+
+
+def _known(site: Site, words: str) -> str:
+    return words if site.front.is_database_read else "unknown"
 
 
 def _open_runs(site: Site, known: frozenset[str]) -> Child:
     ids = site.front.open_runs
     if not ids:
-        return "none" if site.runs else "no run has opened yet"
+        return "none" if site.runs else _known(site, "no run has opened yet")
     links = [
         (", " if place else None, run_link(FRONT, run_id, known))
         for place, run_id in enumerate(ids[:_MOST_NAMED])
@@ -153,13 +171,13 @@ def _open_runs(site: Site, known: frozenset[str]) -> Child:
 def _truth(site: Site) -> Child:
     published = [due for due in site.front.due if "ERA5" in due.what or "asked again" in due.what]
     if not published:
-        return "none is known"
+        return _known(site, "none is known")
     return joined(published[0].what, ": ", moment(published[0].at))
 
 
-def _weights(vector: VectorShown | None) -> Child:
+def _weights(vector: VectorShown | None) -> Markup | None:
     if vector is None:
-        return "never"
+        return None
     return joined(
         moment(vector.settled_at or vector.intended_at), f", epoch {vector.epoch}, block {vector.block}"
     )
@@ -175,12 +193,14 @@ def _operator(site: Site) -> Iterator[Child]:
         ("alert", "health", "~problem", "~what helps"),
         [(one.name, state(one.health), one.problem, one.remedy) for one in notes.troubles],
         "none.",
+        is_stacked=True,
     )
     yield table(
         "Outside parties that fail now",
         ("party", "since", "last failure", "~evidence"),
         [(one.party, moment(one.began_at), moment(one.last_at), one.evidence) for one in notes.incidents],
-        "none.",
+        _empty(site, "none."),
+        is_stacked=True,
     )
 
 
@@ -204,7 +224,7 @@ def _runs(site: Site) -> Markup:
         f"Runs, newest first{left_out}",
         ("run", "state", "opened", "completed", ">forecasts", ">scored", ">rejected", ">excused"),
         rows,
-        "no run has opened yet. The first one appears here when it opens.",
+        _empty(site, "no run has opened yet. The first one appears here when it opens."),
     )
 
 

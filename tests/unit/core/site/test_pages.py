@@ -259,3 +259,25 @@ def test_colours_have_enough_contrast(theme: int) -> None:
         for name, wanted in least.items():
             low, high = sorted((luminance(colours[ground]), luminance(colours[name])))
             assert (high + 0.05) / (low + 0.05) >= wanted, (name, ground)
+
+
+@pytest.mark.parametrize("for_operator", [True, False])
+def test_database_that_does_not_answer_is_not_taken_for_an_empty_one(*, for_operator: bool) -> None:
+    site = a_site(published([]), for_operator=for_operator, work=None, database_error="it is away")
+
+    text = read(dict(files_of(site))["index.html"]).text
+
+    assert "The database could not be read" in text
+    assert text.count("unknown") >= 7
+    for claim in ("none is known", "never", "no set is missing", "no run", "no weights were computed"):
+        assert claim not in text
+    assert ("it is away" in text) == for_operator
+
+
+def test_what_is_wrong_and_what_helps_stand_below_each_other_on_a_phone() -> None:
+    page = dict(files_of(SITES["hostile, operator"]()))["index.html"].decode()
+
+    stacked = page.partition('<table class="stacked">')[2].partition("</table>")[0]
+    assert 'data-title="problem"' in stacked
+    assert 'data-title="what helps"' in stacked
+    assert "@media (max-width:34rem){.stacked" in page

@@ -1,4 +1,4 @@
-"""Command line of the validator: shows, recomputes and draws what its database holds; changes nothing."""
+"""Command line of the validator: shows, recomputes and draws what its database holds."""
 
 from __future__ import annotations
 

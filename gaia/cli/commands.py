@@ -89,6 +89,13 @@ def replay(source: Source, arguments: argparse.Namespace) -> int:
     return replaying.replay_runs(source, arguments)
 
 
+def what_if(source: Source, arguments: argparse.Namespace) -> int:
+    """Print how weights would change under other settings or rules; exit code 1 if no run could be replayed."""
+    from gaia.cli.whatif import command
+
+    return command.what_if(source, arguments)
+
+
 def explain(source: Source, arguments: argparse.Namespace) -> int:
     """Print how one miner's weight was computed, back to the bytes that it sent."""
     from gaia.cli import explaining

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     Group = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 _DESCRIPTION = (
-    "Command line of the validator: shows, recomputes and draws what its database holds; changes nothing."
+    "Command line of the validator: shows, recomputes and draws what its database holds."
+    " It changes neither settings nor database; it writes the files that a command names, and sends messages if told to."
 )
 
 
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _add_weights(top_level)
     _add_scores(top_level)
     _add_replay(top_level)
+    _add_what_if(top_level)
     _add_explain(top_level)
     add_plot_options(_reading(top_level, "plot", commands.plot))
     machine.add_parsers(top_level)
@@ -82,6 +84,24 @@ def _add_replay(top_level: Group) -> None:
     add("runs", nargs="+", metavar="RUN", help=RUN_HELP)
     add("--diff", action="store_true", help="show every value that differs")
     add("--workers", type=at_least_one, metavar="N", help="number of processes; default: one per core")
+
+
+def _add_what_if(top_level: Group) -> None:
+    add = _reading(top_level, "what-if", commands.what_if).add_argument
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="setting as in .env, such as GAIA_BURN_FRACTION=0.5; may be repeated",
+    )
+    add("--rule-set", metavar="NAME", help="rule set; the same as --set GAIA_RULE_SET=NAME")
+    add(
+        "--workers",
+        type=at_least_one,
+        metavar="N",
+        help="number of processes that measure kept forecasts again; default: one per core",
+    )
 
 
 def _add_explain(top_level: Group) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import asyncpg
 from pydantic import ValidationError
@@ -163,7 +163,24 @@ def _settings_published_in(data_dir: Path) -> Settings:
     try:
         return Settings(**(mine | {"data_dir": data_dir}))
     except ValidationError:
-        return Settings(data_dir=data_dir)  # another release published them
+        return _settings_that_agree(mine, data_dir)
+
+
+def _settings_that_agree(given: Mapping[str, Any], data_dir: Path) -> Settings:
+    """Return the settings with all of `given` that are allowed together.
+
+    A setting may need a secret, which is never published, or another release may have published it.
+    """
+    kept: dict[str, Any] = {"data_dir": data_dir}
+    waiting = {name: value for name, value in given.items() if name not in kept}
+    for _ in range(2):  # a setting may need one that follows it
+        for name, value in list(waiting.items()):
+            try:
+                Settings(**kept, **{name: value})
+            except ValidationError:
+                continue
+            kept[name] = waiting.pop(name)
+    return Settings(**kept)
 
 
 def _is_placed(given: AbstractSet[str], data_dir: Path) -> bool:

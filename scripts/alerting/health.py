@@ -10,6 +10,7 @@ _LINES = "gaia_log_lines_total"
 _OVERDUE = "gaia_task_overdue"
 _CLOCK = "gaia_clock_timestamp_seconds"
 _UPDATE = "gaia_update_available"
+_MESSAGES = "gaia_notifications_total"
 
 GROUP = Group(
     name="health",
@@ -118,6 +119,30 @@ GROUP = Group(
                 says="The check for updates says 1: there is a newer release.",
             ),
             silent=Case(given=[series(_UPDATE, "0x90")], at="80m"),
+        ),
+        Alert(
+            name="NotificationsFailing",
+            expr=f'increase({_MESSAGES}{{outcome="failed"}}[30m]) > 0',
+            severity=Severity.WARNING,
+            why="A message that one address does not take is lost to it as soon as another address takes it.",
+            summary="Messages of {{ $labels.instance }} do not arrive.",
+            description='{{ $value | printf "%.0f" }} messages were not taken in 30 minutes.',
+            fires=Case(
+                given=[
+                    series(_MESSAGES, "0x20 2x40", outcome="failed"),
+                    series(_MESSAGES, "0+1x60", outcome="sent"),
+                ],
+                at="40m",
+                labels={"outcome": "failed"},
+                says="2 messages were not taken in 30 minutes.",
+            ),
+            silent=Case(
+                given=[
+                    series(_MESSAGES, "2x60", outcome="failed"),
+                    series(_MESSAGES, "0+1x60", outcome="sent"),
+                ],
+                at="40m",
+            ),
         ),
         Alert(
             name="DeadManSwitch",

@@ -25,9 +25,9 @@ def alert_rules(groups: Sequence[Group], pace: Pace, runbooks: str = RUNBOOKS) -
     return "\n".join(lines) + "\n"
 
 
-def recording_rules(recordings: Sequence[Recording], pace: Pace) -> str:
-    """Return the file of recording rules."""
-    lines = [_HEAD, "groups:", "  - name: gaia-recordings", *_interval(pace), "    rules:"]
+def recording_rules(recordings: Sequence[Recording], pace: Pace, name: str = "recordings") -> str:
+    """Return the file of recording rules, as the one group `name`."""
+    lines = [_HEAD, "groups:", f"  - name: gaia-{name}", *_interval(pace), "    rules:"]
     for recording in recordings:
         lines += [*_comment(recording.why, 6), f"      - record: {recording.name}"]
         lines += _block("expr", pace.expression(recording.expr), 8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerting.rule import Alert, Case, Group, Series, Severity, series
 
-TASK_LABEL = "exported_job"
+TASK_LABEL = "task"
 """Label `job` of the metrics of recurring jobs: Prometheus keeps `job` for the scrape, and renames ours."""
 
 _ACTIVE = "gaia_weather_runs_active"

@@ -1,37 +1,34 @@
-"""Measures what observation costs the IO-Engine: the lag of its loop and its CPU time, with observation on and off."""
+"""Measures what observation costs the IO-Engine: the lag of its loop and CPU time, with all of it on and off."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import random
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import database as filled
 
 if TYPE_CHECKING:
-    from gaia.validator.app.observation.observer import Observer
-    from gaia.validator.db.connection import Database
+    from benchmarks.observation_parts.phases import Measured, Phase
 
 MOST_LAG_RATIO = 1.2
 MOST_CPU_SHARE = 0.02
-_PROBE_S = 0.01
-_TICK_S = 0.1
-_BURST_S = 0.002
-"""CPU time that an answer of a miner takes the loop: decryption and JSON."""
-_BURSTS_PER_S = 20.0
-_P99 = 0.99
+_SCRIPTS = Path(__file__).resolve().parents[1]
+_PARTS = "benchmarks.observation_parts"
+_LOOK_S = 0.1
+_STOP_S = 60.0
+_TAIL = 3000
+_DRAWING, _DRAWN_EVERY_S = "plot_database_metrics_periodically", 1200.0
+_WHOLE_READING_EVERY_S = 3600.0
 
 
 class Plan(NamedTuple):
@@ -40,76 +37,73 @@ class Plan(NamedTuple):
     pairs: int
     phase_s: float
     miners: int
+    runs: int
 
 
-FULL = Plan(pairs=8, phase_s=20.0, miners=256)
-QUICK = Plan(pairs=1, phase_s=2.0, miners=8)
-
-
-class Phase(NamedTuple):
-    """What one phase measured."""
-
-    lags_ms: list[float]
-    cpu_s: float
-    wall_s: float
-
-    @property
-    def p99_ms(self) -> float:
-        return percentile(self.lags_ms, _P99)
-
-    @property
-    def cpu_share(self) -> float:
-        """Share of one processor that the process took."""
-        return self.cpu_s / self.wall_s
+FULL = Plan(pairs=6, phase_s=18.0, miners=256, runs=30)
+QUICK = Plan(pairs=1, phase_s=5.0, miners=8, runs=6)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pairs", type=int, help=f"pairs of phases with and without; {FULL.pairs} unless --quick"
-    )
-    parser.add_argument(
-        "--scrape-every", type=float, default=1.0, metavar="S", help="seconds between two scrapes"
-    )
+    add = parser.add_argument
+    add("--pairs", type=int, help=f"pairs of phases with and without; {FULL.pairs} unless --quick")
+    add("--phase", type=float, metavar="S", help=f"seconds of a phase; {FULL.phase_s:g} unless --quick")
+    add("--scrape-every", type=float, default=5.0, metavar="S", help="seconds between two scrapes (5)")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure; return {"ratios", "figures", "bars"}; ratios are medians over the pairs.
 
     A pair is one phase with observation and one without, in turn first and second, so that both meet the
-    same load of the machine.
+    same load of the machine. "With" means: the observer; the endpoints, scraped, probed and browsed; all
+    background tasks with real effects; the status line; messages to a webhook.
+
+    A task whose interval is longer than a phase is due once in each, some twice. That is up to 400 times as often
+    as in life, so the lag and the CPU time are upper bounds. Counted as often as in life are only the drawing, in a
+    worker, and the hourly reading of completed runs for the pages, which is measured before the phases.
     """
     sys.path.insert(0, str(filled.ROOT))
-    filled.silence()
     plan = QUICK if arguments.quick else FULL
-    plan = plan._replace(pairs=arguments.pairs or plan.pairs)
-    import uvloop
-
-    with tempfile.TemporaryDirectory(prefix="gaia-bench-") as folder, filled.server(Path(folder)) as dsn:
-        with_it, without = uvloop.run(_measure(Path(folder), dsn, plan, arguments.scrape_every))
-    return result_of(with_it, without, plan)
+    plan = plan._replace(pairs=arguments.pairs or plan.pairs, phase_s=arguments.phase or plan.phase_s)
+    with tempfile.TemporaryDirectory(prefix="gaia-bench-") as folder, _services() as port:
+        measured = _measured(Path(folder), port, plan, arguments.scrape_every)
+    return result_of(measured, plan)
 
 
-def result_of(with_it: Sequence[Phase], without: Sequence[Phase], plan: Plan) -> dict[str, Any]:
+def result_of(measured: Measured, plan: Plan) -> dict[str, Any]:
     """Return figures and ratios of phases that were measured in pairs."""
+    with_it, without = measured.with_it, measured.without
     pairs = list(zip(with_it, without, strict=True))
-    ratio = statistics.median(on.p99_ms / off.p99_ms for on, off in pairs)
-    share = statistics.median(on.cpu_share - off.cpu_share for on, off in pairs)
+    ratios = [on.p99_ms / off.p99_ms for on, off in pairs]
+    shares = [on.cpu_share - off.cpu_share for on, off in pairs]
+    database = _median(on.share_of("postgres") - off.share_of("postgres") for on, off in pairs)
+    drawing_s = _drawing_s(measured)
+    seldom = drawing_s / _DRAWN_EVERY_S + measured.whole_reading_cpu_s / _WHOLE_READING_EVERY_S
+    share = statistics.median(shares) + database + seldom
+    ratio = statistics.median(ratios)
     return {
         "ratios": {
             "p99_lag_with_by_without": round(ratio, 3),
+            "p99_lag_with_by_without_least": round(min(ratios), 3),
+            "p99_lag_with_by_without_most": round(max(ratios), 3),
             "p99_lag_of_all_with_by_without": round(_pooled_p99(with_it) / _pooled_p99(without), 3),
             "cpu_share_of_observation": round(share, 4),
+            "cpu_share_of_the_engine": round(statistics.median(shares), 4),
+            "cpu_share_of_the_engine_noise": round(_noise(shares), 4),
+            "cpu_share_of_the_database": round(database, 4),
         },
         "figures": {
-            "p99_lag_with_ms": round(_pooled_p99(with_it), 3),
-            "p99_lag_without_ms": round(_pooled_p99(without), 3),
-            "worst_lag_with_ms": round(max(max(phase.lags_ms) for phase in with_it), 3),
-            "worst_lag_without_ms": round(max(max(phase.lags_ms) for phase in without), 3),
-            "cpu_share_with": round(statistics.median(phase.cpu_share for phase in with_it), 4),
-            "cpu_share_without": round(statistics.median(phase.cpu_share for phase in without), 4),
+            "loop_lag_p99_ms_on": round(_pooled_p99(with_it), 3),
+            "loop_lag_p99_ms_off": round(_pooled_p99(without), 3),
+            "worst_lag_ms_on": round(max(max(phase.lags_ms) for phase in with_it), 3),
+            "worst_lag_ms_off": round(max(max(phase.lags_ms) for phase in without), 3),
+            "cpu_share_on": round(_median(phase.cpu_share for phase in with_it), 4),
+            "cpu_share_off": round(_median(phase.cpu_share for phase in without), 4),
+            "drawing_cpu_s": round(drawing_s, 3),
+            "whole_reading_cpu_s": round(measured.whole_reading_cpu_s, 3),
             "pairs": len(pairs),
-            "phase_s": plan.phase_s,
-            "miners": plan.miners,
+            "task_runs": measured.task_runs,
+            **plan._asdict(),
         },
         "bars": {
             "p99_lag_holds": ratio <= MOST_LAG_RATIO,
@@ -118,147 +112,92 @@ def result_of(with_it: Sequence[Phase], without: Sequence[Phase], plan: Plan) ->
     }
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values lies.
+def _drawing_s(measured: Measured) -> float:
+    """Return the CPU seconds of one picture, all that the workers used beyond the phases without."""
+    phases = (*measured.with_it, *(phase for phase in measured.without))
+    used = [phase.others_cpu_s.get("compute_worker", 0.0) for phase in phases]
+    more = sum(used[: len(measured.with_it)]) - sum(used[len(measured.with_it) :])
+    return max(0.0, more) / max(1, measured.task_runs.get(_DRAWING, 0))
 
-    >>> percentile([5.0, 1.0, 3.0, 2.0], 0.5)
-    3.0
-    """
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+def _median(values: Iterator[float]) -> float:
+    return statistics.median(values)
+
+
+def _noise(values: Sequence[float]) -> float:
+    """Return the standard error of the mean; 0 for a single value."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def _pooled_p99(phases: Sequence[Phase]) -> float:
-    return percentile([lag for phase in phases for lag in phase.lags_ms], _P99)
+    from benchmarks.observation_parts.phases import P99, percentile
+
+    return percentile([lag for phase in phases for lag in phase.lags_ms], P99)
 
 
-async def _measure(
-    folder: Path, dsn: str, plan: Plan, scrape_every_s: float
-) -> tuple[list[Phase], list[Phase]]:
-    """Return the phases with and without observation, pair by pair."""
-    with_it: list[Phase] = []
-    without: list[Phase] = []
-    async with filled.connected(dsn) as database:
-        await filled.fill(database, filled.Plan(runs=4, miners=plan.miners, rounds=1))
-        observer = await _observer(folder, database)
-        async with _working(folder, database):
-            await _one_phase(min(plan.phase_s, 3.0))  # warms caches
-            for number in range(plan.pairs):
-                for is_on in (True, False) if number % 2 else (False, True):
-                    if is_on:
-                        async with _observed(observer, scrape_every_s):
-                            with_it.append(await _one_phase(plan.phase_s))
-                    else:
-                        without.append(await _one_phase(plan.phase_s))
-    return with_it, without
+def _measured(folder: Path, services_port: int, plan: Plan, scrape_every_s: float) -> Measured:
+    """Run the Supervisor until its engine has measured."""
+    import msgspec
 
+    from benchmarks.observation_parts.engine import ORDER
+    from benchmarks.observation_parts.phases import Measured, Order
 
-async def _one_phase(seconds: float) -> Phase:
-    """Probe the loop until the end of the phase."""
-    lags: list[float] = []
-    cpu, began = time.process_time(), time.perf_counter()
-    while time.perf_counter() < began + seconds:
-        before = time.perf_counter()
-        await asyncio.sleep(_PROBE_S)
-        lags.append(max(0.0, time.perf_counter() - before - _PROBE_S) * 1e3)
-    return Phase(lags, time.process_time() - cpu, time.perf_counter() - began)
-
-
-async def _observer(folder: Path, database: Database) -> Observer:
-    """Return the observer as the engine makes it, over this process, a full pool and a subnet of many miners."""
-    from gaia.validator.app.meeting.rendezvous import Board, board_path, make_private, publish
-    from gaia.validator.app.observation.observer import Observer
-    from gaia.validator.core.chain.metagraph import MetagraphKeeper
-    from gaia.validator.core.clock import RealClock
-    from gaia.validator.utils.config import Settings
-
-    make_private(board_path(folder).parent)
-    publish(Board(processes={"io_engine": os.getpid()}), board_path(folder))
-    pool: Any = SimpleNamespace(
-        queue_depth=0, busy=2, undelivered=0, workers=2, healthy_seats=2, sandbox_level=3
+    result, log = folder / "result.json", folder / "supervisor.log"
+    order = Order(
+        data_dir=str(folder / "data"),
+        result=str(result),
+        services_port=services_port,
+        metrics_port=_free_port(),
+        scrape_every_s=scrape_every_s,
+        **plan._asdict(),
     )
-    nobody: Any = filled.Nobody()
-    settings = Settings(data_dir=folder, last_run=filled.INIT + timedelta(days=4))
-    return Observer(
-        settings.weather,
-        netuid=settings.netuid,
-        pool=pool,
-        database=database,
-        metagraph=MetagraphKeeper(nobody),
-        clock=RealClock(),
-        seats=lambda: settings.pool.seats,
-        board_path=board_path(folder),
-    )
-
-
-@asynccontextmanager
-async def _working(folder: Path, database: Database) -> AsyncIterator[None]:
-    """Do meanwhile what an IO-Engine does: idle ticks on the database, and bursts as of miners' answers."""
-    task = filled.idle_task(folder, database)
-    chance = random.Random(9)
-
-    async def tick() -> None:
-        while True:
-            await task.advance(filled.INIT + timedelta(days=4, hours=12))
-            await asyncio.sleep(_TICK_S)
-
-    async def burst() -> None:
-        while True:
-            await asyncio.sleep(chance.expovariate(_BURSTS_PER_S))
-            ends_at = time.thread_time() + _BURST_S
-            while time.thread_time() < ends_at:
-                pass
-
-    work = [asyncio.create_task(tick()), asyncio.create_task(burst())]
-    try:
-        yield
-        for each in work:
-            if each.done():
-                each.result()
-    finally:
-        for each in work:
-            each.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
-        await task.close()
-
-
-@asynccontextmanager
-async def _observed(observer: Observer, scrape_every_s: float) -> AsyncIterator[None]:
-    """Run the observer, serve the endpoints, and scrape them from another thread."""
-    from gaia.validator.app.observation import metrics
-    from gaia.validator.app.observation.probes import Endpoints
-    from gaia.validator.app.observation.serving import ServingThread
-
-    endpoints = Endpoints(
-        role="io_engine", probes={}, metrics=lambda: metrics.all_metrics(Path("no-other-page"))
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/metrics"
-        serving = ServingThread(listener, endpoints.answer)
-        scraping = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _SCRAPER, url, str(scrape_every_s)
+    (folder / "data").mkdir()
+    environment = _environment() | {ORDER: msgspec.json.encode(order).decode()}
+    program = f"from {_PARTS}.engine import supervise; supervise()"
+    with log.open("wb") as out:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
-        watching = asyncio.create_task(observer.run())
-        try:
-            yield
-            if watching.done():
-                watching.result()
-        finally:
-            watching.cancel()
-            scraping.terminate()
-            await scraping.wait()
-            with suppress(asyncio.CancelledError):
-                await watching
-            serving.stop()
+    try:
+        while not result.exists():
+            if supervisor.poll() is not None or b'"child_ended"' in log.read_bytes():
+                raise RuntimeError(f"the engine did not measure:\n{log.read_text()[-_TAIL:]}")
+            time.sleep(_LOOK_S)
+    finally:
+        supervisor.terminate()
+        supervisor.wait(_STOP_S)
+    return msgspec.json.decode(result.read_bytes(), type=Measured)
 
 
-_SCRAPER = """
-import sys, time, urllib.request
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-while True:
-    with opener.open(sys.argv[1], timeout=30) as answer:
-        assert b"gaia_io_event_loop_lag_seconds" in answer.read()
-    time.sleep(float(sys.argv[2]))
-"""
-"""A Prometheus in a process of its own, so that its CPU time is not ours."""
+@contextmanager
+def _services() -> Iterator[int]:
+    """Run the web services outside; yield their port."""
+    serving = subprocess.Popen(
+        [sys.executable, "-m", f"{_PARTS}.outside", "services"],
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert serving.stdin is not None
+    assert serving.stdout is not None
+    try:
+        yield int(serving.stdout.readline())
+    finally:
+        serving.stdin.close()
+        serving.wait(_STOP_S)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(_SCRIPTS), str(filled.ROOT)])}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

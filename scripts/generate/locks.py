@@ -22,6 +22,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "dask": ("pyproject.toml", "--extra", "dask"),
     "dev": ("--group", "pyproject.toml:dev"),
     "bench": ("--group", "pyproject.toml:bench"),
+    "load": ("--group", "pyproject.toml:load"),
     "build": ("--group", "pyproject.toml:build"),
     "installer": ("--group", "pyproject.toml:installer"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,6 +16,7 @@ from gaia.validator.app.observation.exposition import exposition  # noqa: E402 -
 from gaia.validator.app.observation.family import Accounts, Family  # noqa: E402 - likewise
 from gaia.validator.app.observation.jobs import JOBS  # noqa: E402 - likewise
 from gaia.validator.app.observation.metrics import REGISTRY  # noqa: E402 - likewise
+from gaia.validator.core.background.book import TaskBook  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -33,18 +34,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Heading -> first words of its metrics' names, after the prefix."""
 
-OPEN_LABELS = frozenset({"job", "version", "commit", "rule_set", "config"})
+OPEN_LABELS = frozenset({"task", "version", "commit", "rule_set", "config"})
 """Labels whose values this page does not list."""
-
-
-class Example(NamedTuple):
-    """A job, so that the families of jobs have a series."""
-
-    job: str = "main_scoring"
-    last_success_at: float = 0.0
-    is_overdue: bool = False
-    failures: int = 0
-    skips: int = 0
 
 
 def main() -> None:
@@ -76,7 +67,9 @@ def render() -> str:
 
 def all_families() -> list[Metric]:
     """Return every family that the validator serves: the IO-Engine's, and those that the Supervisor measures."""
-    JOBS.watch(lambda: [Example()])
+    book = TaskBook()
+    book.expect("main_scoring", 60.0)  # so that the families of jobs have a series
+    JOBS.watch(book.statuses)
     own = list(REGISTRY.collect())
     JOBS.watch()
     build = dict.fromkeys(("version", "commit", "rule_set", "config"), "")

@@ -70,7 +70,7 @@ class Prometheus(Storage):
     speed
         Number by which durations in the rules are divided.
     faster
-        Name of an alert -> number for that alert alone.
+        Name of an alert or a recording -> number for that one alone.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Prometheus(Storage):
         faster: Mapping[str, float] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recording.yml").write_text(recording_rules(RECORDINGS, Pace(speed=speed)))
+        (folder / "recording.yml").write_text(paced_recordings(speed, faster or {}))
         (folder / "alerts.yml").write_text(paced_rules(speed, faster or {}))
         super().__init__(
             folder,
@@ -131,6 +131,16 @@ def paced_rules(speed: float, faster: Mapping[str, float]) -> str:
             for group in GROUPS
         ]
         text = alert_rules([group for group in groups if group.alerts], Pace(speed=number))
+        texts.append(text if not texts else text.split("groups:\n", 1)[1])
+    return "".join(texts)
+
+
+def paced_recordings(speed: float, faster: Mapping[str, float]) -> str:
+    """Return the recording rules with durations divided by `speed`, or by a recording's own number in `faster`."""
+    texts: list[str] = []
+    for number in sorted({faster.get(recording.name, speed) for recording in RECORDINGS}):
+        those = [recording for recording in RECORDINGS if faster.get(recording.name, speed) == number]
+        text = recording_rules(those, Pace(speed=number), name=f"recordings-{number:g}")
         texts.append(text if not texts else text.split("groups:\n", 1)[1])
     return "".join(texts)
 

@@ -161,14 +161,9 @@ async def _scraped(client: httpx.AsyncClient, url: str) -> Scrape | None:
     except httpx.HTTPError:
         return None
     values: dict[Key, float] = {
-        (sample.name, tuple(sorted(_stored(sample.labels).items()))): sample.value
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
     calendar = values.get(("gaia_clock_timestamp_seconds", ()), 0.0)
     return Scrape(calendar=calendar, real=time.time(), values=values) if calendar > 0 else None
-
-
-def _stored(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return labels as Prometheus stores them: `job` is the name of the scrape job, and ours moves."""
-    return {("exported_job" if name == "job" else name): value for name, value in labels.items()}

@@ -72,13 +72,13 @@ TASKS = Row(
         Panel(
             title="Time since the last success",
             description="Age of the last success of each recurring job.",
-            queries=[query("time() - gaia_last_success_timestamp_seconds{@}", "exported_job")],
+            queries=[query("time() - gaia_last_success_timestamp_seconds{@}", "task")],
             unit=Unit.SECONDS,
         ),
         Panel(
             title="Overdue jobs",
             description="1 for a job whose last success is older than its deadline.",
-            queries=[query("gaia_task_overdue{@}", "exported_job")],
+            queries=[query("gaia_task_overdue{@}", "task")],
             unit=Unit.COUNT,
             warning=0.5,
             critical=1,
@@ -90,11 +90,11 @@ TASKS = Row(
             queries=[
                 query(
                     "label_replace(increase(gaia_task_failures_total{@}[1h]), 'what', 'failed', '', '')",
-                    "exported_job what",
+                    "task what",
                 ),
                 query(
                     "label_replace(increase(gaia_task_skipped_total{@}[1h]), 'what', 'skipped', '', '')",
-                    "exported_job what",
+                    "task what",
                 ),
             ],
             unit=Unit.COUNT,

@@ -33,7 +33,7 @@ ROW = Row(
         Panel(
             title="Last look for work",
             description="Time since the job main_scoring last succeeded. It looks for work every few seconds.",
-            queries=[query('time() - gaia_last_success_timestamp_seconds{@, exported_job="main_scoring"}')],
+            queries=[query('time() - gaia_last_success_timestamp_seconds{@, task="main_scoring"}')],
             unit=Unit.SECONDS,
             kind=Kind.NUMBER,
             warning=300,

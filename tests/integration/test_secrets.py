@@ -49,6 +49,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("scores", "list", "--json"),
     ("weights", "history", "--json"),
     ("weights", "preview"),
+    ("what-if", "--set", "GAIA_BURN_FRACTION=0.5", "--json"),
     ("explain", "last", "1", "--json"),
     ("logs", "--json"),
     ("budget", "--json"),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gaia.cli.__main__ import main
+from gaia.validator.utils.entry_points import SUPERVISOR
 from tests.support.doctor_world import KEY, NETUID, PASSWORD, World, free_port
 from tests.support.patience import patience
 from tests.support.repository import ROOT
@@ -101,6 +102,15 @@ class Machine:
 
     def data(self, *parts: str) -> Path:
         return self.folder.joinpath("data", *parts)
+
+    def supervisor(self, program: str) -> list[str]:
+        """Return the words that run a program, in this folder, under the name of a Supervisor."""
+        package = self.folder / "gaia" / "validator"
+        package.mkdir(parents=True)
+        for folder in (package, package.parent):
+            (folder / "__init__.py").touch()
+        (package / "app.py").write_text(program)
+        return [sys.executable, "-m", SUPERVISOR]
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a program that the test ends, and wait for its first line."""

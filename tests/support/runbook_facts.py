@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from gaia.cli.runbooks.facts import Facts, Rows
-from gaia.cli.runbooks.samples import Samples
+from gaia.cli.status.samples import Samples
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, IncidentRow

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,3 +44,10 @@ async def webhook(answer: str = "200 OK") -> AsyncIterator[Webhook]:
     hook.port = server.sockets[0].getsockname()[1]
     async with server:
         yield hook
+
+
+@contextmanager
+def stuck_service() -> Iterator[str]:
+    """Yield the address of a service that takes connections and never answers, until it is left."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"json://127.0.0.1:{server.getsockname()[1]}/?rto=600&cto=600"

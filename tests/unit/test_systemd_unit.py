@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from generate.settings_pages import MAY_PASS
 
+from gaia.validator.app.sandbox import seccomp
 from gaia.validator.utils.config import Settings, credentials_of
 from gaia.validator.utils.errors import ExitCode
 from tests.support.programs import program
@@ -91,6 +92,48 @@ def test_compute_workers_may_confine_themselves(unit: str) -> None:
         "landlock_restrict_self",
     } <= (set(last))
     assert "MemoryDenyWriteExecute" not in unit, "Numba compiles at run time"
+
+
+def test_unit_allows_each_call_that_a_confined_worker_or_its_broker_may_make(unit: str) -> None:
+    """Two filters hold at once, and the unit's must not be the narrower one."""
+    groups = groups_of_calls()
+    allowed: set[str] = set()
+    for line in values(unit, "SystemCallFilter"):
+        named = expanded(line.removeprefix("~").split(), groups)
+        allowed = allowed - named if line.startswith("~") else allowed | named
+    # systemd always allows these, so that it can start a program.
+    allowed |= expanded(["@default"], groups)
+
+    needed = seccomp.PLAIN | seccomp.BROKER | seccomp.worker_rules(1, (1, 1)).keys()
+
+    assert needed - allowed == set()
+    assert not {"chown", "setuid", "mount", "ptrace", "sched_setaffinity"} & allowed
+
+
+def groups_of_calls() -> dict[str, list[str]]:
+    """Return systemd's groups of system calls, which may name each other."""
+    listed = subprocess.run(
+        [program("systemd-analyze"), "syscall-filter", "--no-pager"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    groups: dict[str, list[str]] = {}
+    for line in listed.stdout.splitlines():
+        if line.startswith("@"):
+            members = groups.setdefault(line.strip(), [])
+        elif line.startswith(" ") and not line.strip().startswith("#"):
+            members.append(line.strip())
+    return groups
+
+
+def expanded(names: list[str], groups: dict[str, list[str]]) -> set[str]:
+    """Return the calls that these names and groups stand for."""
+    return {
+        call
+        for name in names
+        for call in (expanded(groups[name], groups) if name.startswith("@") else {name})
+    }
 
 
 def test_one_dead_worker_is_left_to_the_supervisor(unit: str) -> None:

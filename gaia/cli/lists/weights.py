@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, NoReturn
 
 from gaia.cli import tables
-from gaia.cli.replay.units import compute_overlaps, pool
+from gaia.cli.replay.units import pool
 from gaia.cli.select import NotThere
+from gaia.cli.snapshot import Snapshot, UnitsInPool
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
-from gaia.tasks.defined_tasks.weather.units import FindOverlaps
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db import history, journal
-from gaia.validator.db.connection import Database
 from gaia.validator.db.rows import VectorOnChain
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable
-from gaia.validator.utils.ipc_types import Failure, Metagraph, ResultUnit, WorkUnit
+from gaia.validator.utils.errors import NotYetAvailable
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
-
     from gaia.cli.source import Source
     from gaia.tasks.defined_tasks.base import FoundCopies
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.journal import Intent
+    from gaia.validator.utils.ipc_types import Metagraph
     from gaia.validator.utils.settings.weights import WeightsSettings
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +70,8 @@ def preview(source: Source, arguments: argparse.Namespace) -> int:
     with pool(1, source.data_dir) as executor:
 
         async def compute(connection: Connection) -> tuple[Intent | None, str, VectorOnChain | None]:
-            database, view = _Snapshot(connection), _Noted(note)
-            copies = _Copies(CopyBook(settings.weather, database, _Overlaps(executor)))
+            database, view = Snapshot(connection), _Noted(note)
+            copies = _Copies(CopyBook(settings.weather, database, UnitsInPool(executor)))
             setter = WeightSetter(settings.chain, settings.weights, database, _NoSigner(), view, copies)
             intent = await setter.preview(note.metagraph)
             reason = "" if intent else copies.reason or await _reason(connection, settings.weights)
@@ -179,25 +171,6 @@ def _print(found: Preview) -> None:
     )
 
 
-class _Snapshot(Database):
-    """A database whose transactions all run in one snapshot that is read only."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(_no_other_connection, timeout_s=0.0, pool_size=1)
-        self._connection = connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        yield self._connection
-
-    async def run(self, body: Callable[[Connection], Awaitable[T]]) -> T:
-        return await body(self._connection)
-
-
-async def _no_other_connection() -> NoReturn:
-    raise AssertionError("the snapshot has one connection")
-
-
 class _Noted:
     """The metagraph in an engine's note."""
 
@@ -206,20 +179,6 @@ class _Noted:
 
     def latest(self) -> Metagraph:
         return self._metagraph
-
-
-class _Overlaps:
-    """Runs the units that find copies, in a process that is confined like a compute worker."""
-
-    def __init__(self, executor: ProcessPoolExecutor) -> None:
-        self._executor = executor
-
-    async def dispatch_and_wait(self, unit: WorkUnit) -> ResultUnit:
-        try:
-            answer = compute_overlaps(self._executor, msgspec.convert(unit.payload, FindOverlaps))
-        except GaiaError as error:
-            return ResultUnit(job_id=unit.job_id, attempt=unit.attempt, failure=Failure.of(error))
-        return ResultUnit(job_id=unit.job_id, attempt=unit.attempt, value=msgspec.to_builtins(answer))
 
 
 class _Copies:

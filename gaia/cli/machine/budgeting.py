@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.cli.source import Source, open_source
-from gaia.cli.status.scrape import metrics_url, text_at
+from gaia.cli.status.samples import Samples
+from gaia.cli.status.scrape import metrics_url, scrape
 from gaia.tasks.defined_tasks.weather.volumes import Volumes, expected_volumes
 from gaia.validator.app.startup.reading import named_file, read_settings
 from gaia.validator.db.server.usage import WorkDone, work_done
@@ -29,7 +29,6 @@ DEFAULT_MINERS = 256
 _DAYS_A_MONTH = 30
 _DAY_S = 86_400.0
 _LEAST_UPTIME_S = 3600.0
-_SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
 _REQUESTS_PER_SET = 2
 _REFERENCES = ("fields", "raw")
 _SPOOL = ("spool",)
@@ -81,8 +80,8 @@ def budget(arguments: argparse.Namespace) -> int:
 def _traffic(expected: Volumes, observation: ObservationSettings, work: WorkDone | str) -> Iterable[Line]:
     served = _served(observation)
 
-    def received(name: str, value: float, metric: str, labels: str = "", note: str = "") -> Line:
-        used = _rate(served, metric, labels) if isinstance(served, Mapping) else str(served)
+    def received(name: str, value: float, metric: str, note: str = "", **labels: str) -> Line:
+        used = _rate(served, metric, labels) if isinstance(served, Samples) else served
         why = f"not measured, because {used}" if isinstance(used, str) else ""
         return Line(
             name=name,
@@ -99,14 +98,14 @@ def _traffic(expected: Volumes, observation: ObservationSettings, work: WorkDone
         "gaia_miner_received_bytes_total",
         note=f"at most {_bytes(expected.miner_bytes_a_day_at_most)} a day if nothing can be compressed",
     )
-    yield received("from GFS", expected.gfs_bytes_a_day, from_sources, 'source="gfs"')
-    yield received("from ERA5", expected.era5_bytes_a_day, from_sources, 'source="era5"')
+    yield received("from GFS", expected.gfs_bytes_a_day, from_sources, source="gfs")
+    yield received("from ERA5", expected.era5_bytes_a_day, from_sources, source="era5")
     yield received(
         "from the climatology",
         expected.climatology_bytes_a_day_at_most,
         from_sources,
-        'source="climatology"',
         note="expected at most",
+        source="climatology",
     )
     yield Line(
         name="CDS requests",
@@ -178,33 +177,27 @@ def _work_done(source: Source) -> WorkDone | str:
     return work if work.runs else "no run is stored yet"
 
 
-def _served(observation: ObservationSettings) -> Mapping[tuple[str, str], float] | str:
-    """Return (metric, labels) -> value as the running validator serves them, or why there are none."""
+def _served(observation: ObservationSettings) -> Samples | str:
+    """Return the metrics that the running validator serves, or why there are none."""
     if not observation.metrics_port:
         return "the metrics are switched off"
     url = metrics_url(observation)
-    try:
-        text = text_at(url)
-    except (OSError, ValueError):
-        return f"no validator serves metrics at {url}"
-    found: dict[tuple[str, str], float] = defaultdict(float)
-    for name, labels, value in _SAMPLE.findall(text):
-        found[name, labels] += float(value)
-    return found
+    found = scrape(url)
+    return found if isinstance(found, Samples) else f"no validator serves metrics at {url}"
 
 
-def _rate(served: Mapping[tuple[str, str], float], metric: str, labels: str) -> float | str:
+def _rate(served: Samples, metric: str, labels: Mapping[str, str]) -> float | str:
     """Return how much a counter rises in a day since the start, or why that is unknown."""
-    values = [value for (name, held), value in served.items() if name == metric and labels in held]
-    if not values:
+    total = served.value(metric, **labels)
+    if total is None:
         return f"this release does not serve {metric}"
-    started = served.get(("process_start_time_seconds", ""))
+    started = served.value("gaia_io_start_timestamp_seconds")
     if started is None:
         return "the validator does not say when it started"
     uptime_s = time.time() - started
     if uptime_s < _LEAST_UPTIME_S:
         return f"the validator runs for {uptime_s / 60:.0f} minutes only"
-    return sum(values) / uptime_s * _DAY_S
+    return total / uptime_s * _DAY_S
 
 
 def _folder_bytes(data_dir: Path, names: Iterable[str]) -> float:

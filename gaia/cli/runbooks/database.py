@@ -20,7 +20,9 @@ _FULL: Final = ("too many clients", "too many connections", "remaining connectio
 
 def _all_in_use(facts: Facts) -> str:
     active, most = facts.total("gaia_db_connections_active"), facts.total("gaia_db_connections_max")
-    return f"{active:.0f} of {most:.0f} connections are in use" if most and active >= 0.75 * most else ""
+    if not most or active is None or active < 0.75 * most:
+        return ""
+    return f"{active:.0f} of {most:.0f} connections are in use"
 
 
 def _failed(kind: str) -> Callable[[Facts], str]:

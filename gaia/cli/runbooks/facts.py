@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import psutil
 
-from gaia.cli.runbooks.samples import Samples, scrape
+from gaia.cli.runbooks.disk_use import DiskUse
+from gaia.cli.status.samples import Samples
+from gaia.cli.status.scrape import scrape
 from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.meeting.rendezvous import (
@@ -23,11 +25,12 @@ from gaia.validator.app.meeting.rendezvous import (
     heartbeat_path,
     read_board,
 )
+from gaia.validator.app.startup.published import published_settings
 from gaia.validator.db import history
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt, VectorRow
 from gaia.validator.db.server import sessions
-from gaia.validator.utils.config import Settings
+from gaia.validator.utils.config import Settings, variable_of
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.ipc_types import Metagraph
 
@@ -76,6 +79,8 @@ class Facts:
     """Living processes of the board."""
     heartbeat_age_s: float | None
     """Time since the IO-Engine's last heartbeat; None if it lives not, or never beat."""
+    silence_s: float
+    """Silence after which the Supervisor replaces the IO-Engine, as the running validator has it."""
     cpu: Mapping[int, float]
     """Pid -> cores in use during one second."""
     blocked: Sequence[BlockedRow]
@@ -87,6 +92,7 @@ class Facts:
     """Why the database answers, but its tables cannot be read."""
     metagraph: Metagraph | None
     """The subnet as the IO-Engine last saw it; None if it never did."""
+    disk: DiskUse
 
     @property
     def now(self) -> datetime:
@@ -121,9 +127,9 @@ class Facts:
         }
         return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
 
-    def total(self, name: str, **labels: str) -> float:
-        """Return the sum of a metric; 0 if it is not known."""
-        return (self.samples.value(name, **labels) or 0.0) if self.samples else 0.0
+    def total(self, name: str, **labels: str) -> float | None:
+        """Return the sum of a metric; None if it is not known."""
+        return self.samples.value(name, **labels) if self.samples else None
 
     def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
         """Return value of `label` -> sum of a metric, where that is not 0, largest first."""
@@ -159,12 +165,14 @@ def gather(source: Source, endpoint: str, *, knows_secrets: bool, database_error
         board=board,
         processes=processes,
         heartbeat_age_s=_silence(source.data_dir, engine) if engine in processes else None,
+        silence_s=_allowed_silence(source),
         cpu=cpu,
         blocked=blocked or (),
         rows=rows,
         database_error=error,
         rows_error=rows_error,
         metagraph=note.metagraph if note is not None else None,
+        disk=DiskUse(source.data_dir),
     )
 
 
@@ -234,6 +242,14 @@ def _resident(process: psutil.Process, *, is_alone: bool) -> int:
             with suppress(psutil.Error):
                 total += each.memory_info().rss
     return total
+
+
+def _allowed_silence(source: Source) -> float:
+    """Return the setting in force, which a change of the file reaches with the next start only."""
+    published, wanted = published_settings(source.data_dir), variable_of("engine_silence_s")
+    rows = published.rows if published is not None else []
+    told = next((value for name, value, _ in rows if name == wanted), "")
+    return float(told) if told else source.settings.engine_silence_s
 
 
 def _silence(data_dir: Path, pid: int) -> float | None:

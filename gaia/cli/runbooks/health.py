@@ -18,7 +18,7 @@ def _answers_here(facts: Facts) -> str:
 
 
 def _overdue(facts: Facts) -> str:
-    return ", ".join(sorted(facts.by("gaia_task_overdue", "job")))
+    return ", ".join(sorted(facts.by("gaia_task_overdue", "task")))
 
 
 def _unforeseen(facts: Facts) -> str:
@@ -58,6 +58,22 @@ def _not_synchronised(_facts: Facts) -> str:
 def _newer(facts: Facts) -> str:
     versions = facts.by("gaia_build_info", "version") if facts.total("gaia_update_available") else {}
     return f"version {', '.join(versions)} runs here" if versions else ""
+
+
+def _none_taken(facts: Facts) -> str:
+    messages = facts.by("gaia_notifications_total", "outcome")
+    failed = messages.get("failed", 0.0)
+    return (
+        f"{failed:.0f} refused or lost since the start, none taken"
+        if failed and "sent" not in messages
+        else ""
+    )
+
+
+def _some_taken(facts: Facts) -> str:
+    messages = facts.by("gaia_notifications_total", "outcome")
+    sent, failed = messages.get("sent", 0.0), messages.get("failed", 0.0)
+    return f"{failed:.0f} refused or lost since the start, {sent:.0f} taken" if failed and sent else ""
 
 
 ANSWERS_HERE = Branch(
@@ -102,6 +118,22 @@ NOT_SYNCHRONISED = Branch(
     sentence="No time service keeps the clock of this host.",
     remedy="Install one: `apt-get install chrony`, or `timedatectl set-ntp true`. A container has the clock of its host.",
     look=_not_synchronised,
+)
+NONE_TAKEN = Branch(
+    sentence="No address has taken a message since the start.",
+    remedy=(
+        "Run `gaia notify test`, which names the service and the reason. Correct `GAIA_NOTIFY_URLS`,"
+        " or let this host reach the service. What is not delivered is sent again each minute."
+    ),
+    look=_none_taken,
+)
+SOME_TAKEN = Branch(
+    sentence="An address did not take some messages.",
+    remedy=(
+        "`gaia logs --event notification_failed` names the service. If `gaia notify test` fails for it,"
+        " correct its address in `GAIA_NOTIFY_URLS`. Else the service was away, and is back."
+    ),
+    look=_some_taken,
 )
 NEWER = Branch(
     sentence="The check for updates found a newer release.",
@@ -172,6 +204,12 @@ RUNBOOKS: Final = (
         meaning="The check for updates, which is off by default, found a newer release.",
         impact="None. Validators with different rules disagree about weights once a release changes them.",
         branches=(shared.STOPPED, NEWER),
+    ),
+    Runbook(
+        alert="NotificationsFailing",
+        meaning="An address in `GAIA_NOTIFY_URLS` did not take a message in the last 30 minutes.",
+        impact="The operator may not hear of a trouble. Scores and weights go on.",
+        branches=(*shared.RUNNING, NONE_TAKEN, SOME_TAKEN),
     ),
     Runbook(
         alert="DeadManSwitch",

@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
+from gaia.cli.runbooks.disk_use import ELSEWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gaia.cli.runbooks.facts import Facts
 
-_ELSEWHERE: Final = "elsewhere"
-
-
-def used_by_folder(data_dir: Path, used: int) -> dict[str, int]:
-    """Return folder of `data_dir` -> bytes on disk, and the rest of `used` as "elsewhere", largest first."""
-    sizes = {
-        entry.name: _size(Path(entry.path))
-        for entry in os.scandir(data_dir)
-        if entry.is_dir(follow_symlinks=False)
-    }
-    sizes[_ELSEWHERE] = max(0, used - sum(sizes.values()))
-    return dict(sorted(sizes.items(), key=lambda entry: -entry[1]))
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += Path(place, name).lstat().st_blocks * 512
-            except OSError:
-                continue  # it was deleted meanwhile
-    return total
-
 
 def _largest(*folders: str) -> Callable[[Facts], str]:
     """Return a look for the largest part of the disk, if it is one of `folders`."""
 
     def look(facts: Facts) -> str:
-        usage = shutil.disk_usage(facts.data_dir)
-        sizes = used_by_folder(facts.data_dir, usage.used)
-        name, size = next(iter(sizes.items()))
+        name, size = next(iter(facts.disk.sizes.items()))
         is_it = name in folders or (not folders and name not in _KNOWN)
         return (
-            f"{name}: {size / 2**30:.1f} GiB; {usage.free / usage.total:.0%} of the disk is free"
+            f"{name}: {size / 2**30:.1f} GiB; {facts.disk.free_share:.0%} of the disk is free"
             if is_it
             else ""
         )
@@ -57,7 +29,7 @@ def _largest(*folders: str) -> Callable[[Facts], str]:
     return look
 
 
-_KNOWN: Final = frozenset({"spool", "fields", "postgres", "logs", _ELSEWHERE})
+_KNOWN: Final = frozenset({"spool", "fields", "postgres", "logs", ELSEWHERE})
 
 SPOOL = Branch(
     sentence="Downloads of forecasts use the most space.",
@@ -87,7 +59,7 @@ OTHER = Branch(
 ELSEWHERE_FULL = Branch(
     sentence="Files outside the data folder use the most space of this disk.",
     remedy="Delete or move them, or give `GAIA_DATA_DIR` a disk of its own.",
-    look=_largest(_ELSEWHERE),
+    look=_largest(ELSEWHERE),
 )
 _FOLDERS: Final = (SPOOL, FIELDS, DATABASE, LOGS, OTHER, ELSEWHERE_FULL)
 

@@ -21,13 +21,15 @@ _JOBS = "gaia_compute_job_duration_seconds"
 
 def _seats_missing(facts: Facts) -> str:
     seats, healthy = facts.total("gaia_pool_seats"), facts.total("gaia_pool_healthy_seats")
-    return f"{healthy:.0f} of {seats:.0f} seats have a worker that answers" if healthy < seats else ""
+    if seats is None or healthy is None or healthy >= seats:
+        return ""
+    return f"{healthy:.0f} of {seats:.0f} seats have a worker that answers"
 
 
 def _all_work(facts: Facts) -> str:
     depth = facts.by("gaia_ipc_queue_depth", "queue")
     seats = facts.total("gaia_pool_seats")
-    is_full = seats > 0 and depth.get("leased", 0) >= seats and depth.get("work", 0) > 0
+    is_full = seats is not None and seats > 0 and depth.get("leased", 0) >= seats and depth.get("work", 0) > 0
     return f"{depth['work']:.0f} units wait for {seats:.0f} busy workers" if is_full else ""
 
 
@@ -38,7 +40,7 @@ def _results_wait(facts: Facts) -> str:
 
 def _late(facts: Facts) -> str:
     late = facts.total("gaia_io_event_loop_lag_seconds")
-    return f"its last wake-up was {late:.3f} s late" if late > LATE_S else ""
+    return f"its last wake-up was {late:.3f} s late" if late is not None and late > LATE_S else ""
 
 
 def _failed(*errors: str) -> Callable[[Facts], str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -13,13 +12,13 @@ import psutil
 from gaia.cli.runbooks.branch import Branch
 from gaia.cli.runbooks.facts import ENGINE, POSTGRES, SIGNER, SUPERVISOR, WORKER
 from gaia.cli.tables import one_line
+from gaia.validator.utils.machine.disk_space import space_of
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
     from gaia.validator.utils.settings.database import DatabaseSettings
     from gaia.validator.utils.settings.pool import PoolSettings
 
-_SILENT_S: Final = 30.0
 _MUCH_CPU: Final = 0.8
 _LITTLE_FREE: Final = 0.1
 _LITTLE_MEMORY: Final = 0.05
@@ -76,7 +75,7 @@ def _frozen(facts: Facts) -> str:
 
 def _hangs(facts: Facts) -> str:
     age = facts.heartbeat_age_s
-    return f"its last heartbeat was {age:.0f} s ago" if age is not None and age > _SILENT_S else ""
+    return f"its last heartbeat was {age:.0f} s ago" if age is not None and age > facts.silence_s else ""
 
 
 def _chain_away(facts: Facts) -> str:
@@ -98,9 +97,9 @@ def _chain_closed(facts: Facts) -> str:
 
 
 def _disk_full(facts: Facts) -> str:
-    usage = shutil.disk_usage(facts.data_dir)
-    share = usage.free / usage.total
-    return f"{share:.1%} is free, {usage.free / 2**30:.1f} GiB" if share < _LITTLE_FREE else ""
+    space = space_of(facts.data_dir)
+    is_full = space.share_free < _LITTLE_FREE
+    return f"{space.share_free:.1%} is free, {space.free / 2**30:.1f} GiB" if is_full else ""
 
 
 def _busy(facts: Facts, role: str) -> str:

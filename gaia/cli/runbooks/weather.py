@@ -24,7 +24,7 @@ def _last_run_set(facts: Facts) -> str:
 
 
 def _scoring_late(facts: Facts) -> str:
-    return "main_scoring is overdue" if facts.total("gaia_task_overdue", job="main_scoring") else ""
+    return "main_scoring is overdue" if facts.total("gaia_task_overdue", task="main_scoring") else ""
 
 
 def _no_run_yet(facts: Facts) -> str:
@@ -74,7 +74,7 @@ def _miners_silent(facts: Facts) -> str:
     outcomes = facts.by("gaia_miner_requests_total", "outcome")
     timeouts = facts.total("gaia_miner_communication_timeouts_total")
     asked = sum(outcomes.values())
-    is_much = timeouts > _MANY * asked
+    is_much = timeouts is not None and timeouts > _MANY * asked
     return f"{timeouts:.0f} of {asked:.0f} requests timed out since the start" if is_much else ""
 
 

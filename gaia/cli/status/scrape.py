@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import math
-import re
 import urllib.request
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gaia.cli.status.samples import Samples
 from gaia.validator.core.status.facts import Job
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 3.0
 _MOST_BYTES = 4 * 2**20
-_SAMPLE = re.compile(
-    r'^(gaia_task_overdue|gaia_last_success_timestamp_seconds)\{job="([^"]+)"\} (\S+)$', re.MULTILINE
-)
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the addresses that a validator may listen on
 
 
@@ -43,6 +40,14 @@ def metrics_at(host: str, port: int) -> str:
 def metrics_url(observation: ObservationSettings) -> str:
     """Return the address of a validator's metrics, as one calls it; "" if none are served."""
     return _url(observation.metrics_host, observation.metrics_port) if observation.metrics_port else ""
+
+
+def scrape(url: str) -> Samples | str:
+    """Return the samples at `url`, or one sentence why there are none."""
+    try:
+        return Samples(text_at(url))
+    except (OSError, ValueError) as error:
+        return f"{url}: {getattr(error, 'reason', error)}"
 
 
 def text_at(url: str) -> str:
@@ -70,18 +75,19 @@ def text_at(url: str) -> str:
 def jobs_of(text: str) -> list[Job]:
     """Return the recurring jobs in the text of an exposition, by name.
 
-    >>> jobs_of('gaia_task_overdue{job="tick"} 1.0')
-    [Job(name='tick', last_success_at=None, is_overdue=True)]
+    >>> jobs_of('gaia_task_overdue{task="main_scoring"} 1.0')
+    [Job(name='main_scoring', last_success_at=None, is_overdue=True)]
     """
-    values = {(metric, job): float(value) for metric, job, value in _SAMPLE.findall(text)}
-    names = sorted({job for _, job in values})
+    samples = Samples(text)
+    overdue = samples.by("gaia_task_overdue", "task")
+    succeeded = samples.by("gaia_last_success_timestamp_seconds", "task")
     return [
         Job(
             name=name,
-            last_success_at=_moment(values.get(("gaia_last_success_timestamp_seconds", name), math.nan)),
-            is_overdue=values.get(("gaia_task_overdue", name), 0.0) > 0,
+            last_success_at=_moment(succeeded.get(name, math.nan)),
+            is_overdue=overdue.get(name, 0.0) > 0,
         )
-        for name in names
+        for name in sorted(overdue.keys() | succeeded.keys())
     ]
 
 

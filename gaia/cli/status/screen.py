@@ -179,11 +179,14 @@ def _phase(work: Work) -> str:
 def _processes(there: Processes) -> str:
     if not there.is_running:
         return "none: the validator does not run"
-    parts = [
-        f"{role} {there.living.get(role, 0)}" + ("" if there.living.get(role, 0) >= count else f" of {count}")
-        for role, count in there.expected.items()
-    ]
+    parts = [_seats(role, there.living.get(role, 0), count, there) for role, count in there.expected.items()]
     return ", ".join(parts) + f"; {counted(there.restarts, 'restart')}"
+
+
+def _seats(role: str, living: int, expected: int, there: Processes) -> str:
+    if living >= expected:
+        return f"{role} {living}"
+    return f"{role} {living} of {expected}" + (" (starting)" if role in there.starting else "")
 
 
 def _wrong(troubles: Sequence[Trouble], width: int | None) -> list[str]:

@@ -39,7 +39,7 @@ def add_watch(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="S",
         help="seconds between looks; default: %(default)s",
     )
-    add("--once", action="store_true", help="look once and end: 0 well, 1 trouble, 2 no node can be read")
+    add("--once", action="store_true", help="look once and end: 0 well, 1 trouble, 2 no node can be believed")
     add("--notify", action="append", metavar="URL", help="apprise address for messages; may be repeated")
     add("--alive", metavar="URL", help="address to GET after each look that was well, for a deadman switch")
     add(

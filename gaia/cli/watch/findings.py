@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gaia.validator.utils.ipc_types import Metagraph
 
 STANDS_STILL_S = 600.0
-"""Seconds without a new block after which a node is not believed; blocks come every 12 s."""
+"""Seconds without a new block, or age of the newest, after which a node is not believed; blocks come every 12 s."""
 
 
 class State(StrEnum):
@@ -23,6 +23,7 @@ class State(StrEnum):
     UNREGISTERED = "unregistered"
     NO_PERMIT = "no permit"
     UNREADABLE = "unreadable"
+    STANDING = "standing"
 
     @property
     def is_trouble(self) -> bool:
@@ -91,6 +92,15 @@ def judged(metagraph: Metagraph, hotkey: Hotkey, older_than: int) -> Finding:
         block=block,
         last_update=last,
         age_blocks=age,
+    )
+
+
+def standing(reasons: list[str]) -> Finding:
+    """Return the finding that nodes answer, but none has new blocks, for the given reasons."""
+    return Finding(
+        state=State.STANDING,
+        sentence="no node has new blocks: " + "; ".join(reasons),
+        remedy="name other nodes with --endpoint, and look at this machine's clock",
     )
 
 

@@ -56,7 +56,7 @@ class News:
                 body=_sentence(finding.sentence),
                 urgency=Urgency.GOOD,
             )
-        is_doubt = finding.state is State.UNREADABLE
+        is_doubt = finding.state in (State.UNREADABLE, State.STANDING)
         return Message(
             title=f"Gaia validator {self._name}: {finding.state}",
             body=f"{_sentence(finding.sentence)} {_sentence(finding.remedy)}",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT = "wss://entrypoint-finney.opentensor.ai:443"
 _TIMEOUT_S = 30.0
 _PING_WITHIN_S = 10.0
-_EXIT_CODES = {State.WELL: 0, State.UNREADABLE: 2}
+_EXIT_CODES = {State.WELL: 0, State.UNREADABLE: 2, State.STANDING: 2}
 
 
 class Watcher:
@@ -43,7 +43,7 @@ class Watcher:
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Look once, and return 0 well, 1 trouble, 2 no node can be read; or look until a signal, and return 0."""
+        """Look once, and return 0 well, 1 trouble, 2 no node can be believed; or look until a signal, and return 0."""
         if self._arguments.once:
             return _EXIT_CODES.get((await self._look()).state, 1)
         loop = asyncio.get_running_loop()

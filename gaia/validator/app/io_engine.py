@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +33,8 @@ from gaia.validator.app.meeting.rendezvous import BoardReader, metrics_page_path
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.observation import metrics
 from gaia.validator.app.observation.counted import CountedChain, CountedMiners, counted
-from gaia.validator.app.observation.engine_health import EngineHealth
+from gaia.validator.app.observation.engine_health import EngineHealth, watched
+from gaia.validator.app.observation.family import children_of
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.observer import Observer
 from gaia.validator.app.observation.pages.insight import Insight, life_of
@@ -42,6 +45,7 @@ from gaia.validator.app.pool.compute_pool import ComputePool
 from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_again
 from gaia.validator.app.startup.reload import merge
+from gaia.validator.app.supervision import Role
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
@@ -51,6 +55,7 @@ from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.core.status.facts import Seats
 from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
@@ -68,6 +73,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0
+_SWITCH_S = 0.001
+"""Seconds that a thread computes while the loop waits; the default of 5 ms is longer than most turns of the loop."""
 
 
 def run_io_engine(
@@ -97,8 +104,10 @@ def run_io_engine(
     offer_stacks(Path(board_path).parent)
     for chatterbox in ("apscheduler", "httpx"):
         logging.getLogger(chatterbox).setLevel(logging.ERROR)
+    favour_loop()
     engine = IOEngine(settings, pool_socket, signer_path, Path(board_path))
-    serving = ServingThread(endpoint, engine.endpoints().answer) if endpoint is not None else None
+    names = settings.observation.served_names
+    serving = ServingThread(endpoint, engine.endpoints().answer, names) if endpoint is not None else None
     try:
         uvloop.run(_main(engine))
     finally:
@@ -106,12 +115,21 @@ def run_io_engine(
             serving.stop()
 
 
+def favour_loop() -> None:
+    """Let threads that compute, such as those that make pages, give way to the event loop sooner than usual.
+
+    What is loaded by now stays, so the garbage collector, which gives way to nobody, need not visit it.
+    """
+    sys.setswitchinterval(_SWITCH_S)
+    gc.freeze()
+
+
 async def _main(engine: IOEngine) -> None:
     loop, start = asyncio.get_running_loop(), asyncio.current_task()
     assert start is not None
     # SIGTERM also ends the wait for the database or the chain.
     loop.add_signal_handler(signal.SIGTERM, start.cancel)
-    beating = asyncio.create_task(engine.health.beat())
+    beating = watched(engine.health.beat(), "beat")
     try:
         async with engine.started():
             loop.add_signal_handler(signal.SIGHUP, engine.reload)
@@ -177,7 +195,13 @@ class IOEngine:
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Open all connections and wire the parts; close everything afterwards."""
+        """Open all connections and wire the parts; close everything afterwards, also after a start that failed."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            yield
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Open each connection, and enter its end into `stack` before the next is opened."""
         settings = self._settings
         self._publish()
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
@@ -187,28 +211,26 @@ class IOEngine:
             pool_size=settings.database_pool_size,
             setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
         )
+        stack.push_async_callback(database.close)
         applied = await run_comprehensive_database_setup(database)
         log.info("database_ready", migrations_applied=applied)
-        asking = asyncio.create_task(self.health.ask(database))
+        stack.callback(watched(self.health.ask(database), "ask").cancel)
         signer = SignerClient(self._signer_path, settings.chain_timeout_s)
+        stack.push_async_callback(signer.close)
         miners = MinerComms(settings.miners, settings.grid_degrees, signer)
-        sources, grid = settings.sources, settings.grid_degrees
-        gfs, era5 = NoaaGfsArchive(sources, grid, clock), CdsEra5Archive(sources, grid, clock)
-        climatology = ZarrClimatologyArchive(sources, clock)
+        stack.push_async_callback(miners.close)
         self._pool = await start_compute(
             settings.pool, settings.data_dir, self._pool_socket, self._board_path
         )
-        try:
-            archives = counted(Archives(gfs=gfs, era5=era5, climatology=climatology))
-            self._clients = {"miners": miners, "gfs": gfs, "era5": era5, "climatology": climatology}
-            self._wire(database, signer, miners, archives, clock)
-            yield
-        finally:
-            asking.cancel()
-            for archive in (gfs, era5, climatology):
-                await archive.aclose()
-            for part in (self._pool, miners, signer, database):
-                await part.close()
+        stack.push_async_callback(self._pool.close)
+        sources, grid = settings.sources, settings.grid_degrees
+        gfs, era5 = NoaaGfsArchive(sources, grid, clock), CdsEra5Archive(sources, grid, clock)
+        climatology = ZarrClimatologyArchive(sources, clock)
+        for archive in (gfs, era5, climatology):
+            stack.push_async_callback(archive.aclose)
+        archives = counted(Archives(gfs=gfs, era5=era5, climatology=climatology))
+        self._clients = {"miners": miners, "gfs": gfs, "era5": era5, "climatology": climatology}
+        self._wire(database, signer, miners, archives, clock)
 
     def _wire(
         self, database: Database, signer: SignerClient, miners: MinerComms, archives: Archives, clock: Clock
@@ -229,7 +251,11 @@ class IOEngine:
             seats=self._seats,
             board_path=self._board_path,
         )
-        self._notifier = self._notifying(database)
+        JOBS.watch(self._observer.statuses, self._book.statuses)
+        insight = Insight(lambda: self._settings.status, database, JOBS.facts, self._seats_seen)
+        self._notifier = Notifier(
+            settings.notify, settings.data_dir, insight.facts, self._messenger, life_of(os.getppid())
+        )
         copies = CopyBook(weather, database, self)
         task = WeatherTask(
             weather,
@@ -254,8 +280,7 @@ class IOEngine:
                 database,
                 self._metagraph,
                 pool,
-                settings.chain,
-                settings.weights,
+                insight.facts,
                 seats=self._seats,
                 lines_logged=lines_logged,
             ),
@@ -270,15 +295,8 @@ class IOEngine:
         """Return the number of compute workers that the settings in force want; 0: those of a cluster."""
         return self._settings.pool.seats
 
-    def _notifying(self, database: Database) -> Notifier:
-        JOBS.watch(self._observer.statuses, self._book.statuses)
-        return Notifier(
-            self._settings.notify,
-            self._settings.data_dir,
-            Insight(lambda: self._settings.status, database, JOBS.facts).facts,
-            self._messenger,
-            life_of(os.getppid()),
-        )
+    def _seats_seen(self) -> Seats:
+        return Seats(healthy=self._pool.healthy_seats, wanted=self._seats())
 
     def _background(
         self, database: Database, signer: SignerClient, miners: MinerComms
@@ -302,11 +320,16 @@ class IOEngine:
         )
 
     def _processes(self) -> dict[str, list[int]]:
-        """Return role -> pids of the living processes; the engine itself is on no board yet while it starts."""
+        """Return role -> pids of the living processes; the engine itself is on no board yet while it starts.
+
+        Of PostgreSQL, the sessions and helpers are processes too.
+        """
         board = self._board.read()
         if board is None:
             return {"io_engine": [os.getpid()]}
         others = {role: [pid] for role, pid in board.processes.items()}
+        for server in others.get(Role.DATABASE, [])[:1]:
+            others[Role.DATABASE] += children_of(server)
         return {**others, "io_engine": [os.getpid()], "compute_worker": list(board.workers.values())}
 
     async def dispatch_and_wait(self, work_unit: WorkUnit) -> ResultUnit:
@@ -331,7 +354,7 @@ class IOEngine:
     def reload(self) -> None:
         """Read the settings again, and apply those that may change, as the Supervisor does."""
         try:
-            self._settings, changed, _ = merge(self._settings, partial(read_again, self._settings))
+            self._settings, changed, _ = merge(self._settings, partial(read_again, self._settings.env_file))
         except ConfigurationError as error:
             log.error("reload_failed", error=str(error))
             return
@@ -354,7 +377,7 @@ class IOEngine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""
-        watching = asyncio.create_task(self._observer.run())
+        watching = watched(self._observer.run(), "observation")
         leaving = asyncio.create_task(self._tell_stop(stop))
         try:
             await self._orchestrator.run(stop)
@@ -370,4 +393,5 @@ class IOEngine:
     async def _tell_stop(self, stop: asyncio.Event) -> None:
         """Send the message about a stop while running jobs end."""
         await stop.wait()
-        await self._notifier.tell_stop()
+        board = self._board.read()
+        await self._notifier.tell_stop("" if board is None else board.halt)

@@ -43,7 +43,7 @@ from gaia.validator.app.supervision import (
     look_again_s,
     plan,
 )
-from gaia.validator.app.supervisor_options import Options
+from gaia.validator.app.supervisor_options import Options, Reloaded
 from gaia.validator.utils import entry_points
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, IO_ENGINE, SIGNER
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
@@ -64,7 +64,6 @@ _log = logging.getLogger("application")
 _IMPATIENT_POLL_S = 0.02
 _LONGEST_WAIT_S = 1.0
 """Seconds after which clients and the service manager are attended to, however seldom children are looked at."""
-_LAST_WORDS_S = 0.03
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTED_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP)
 
@@ -127,21 +126,18 @@ class Supervisor:
                     self._look_at_children()
                     self._public.keep_up()
             except ConfigurationError as error:
-                self._give_up(error)
+                self._sentence, self._exit_code = str(error), error.exit_code
             except OSError as error:
                 trouble = trouble_with_named_file(error, self._data_dir)
                 if trouble is None:
                     raise
-                self._give_up(trouble)
+                self._sentence, self._exit_code = str(trouble), trouble.exit_code
         event(_log, "supervisor_ended", exit_code=int(self._exit_code))
         if self._sentence:
             # The last line of all is what the operator must do, whichever process found it out.
             sys.stderr.write(f"{one_line(self._sentence)}\n")
             sys.stderr.flush()
         return int(self._exit_code)
-
-    def _give_up(self, error: ConfigurationError) -> None:
-        self._sentence, self._exit_code = str(error), error.exit_code
 
     def _wanted_seats(self) -> dict[Role, int]:
         seats = {Role.SIGNER: 1, Role.ENGINE: 1, Role.WORKER: self._options.workers}
@@ -156,7 +152,7 @@ class Supervisor:
         endpoint = open_endpoint(self._options.metrics_host, self._options.metrics_port)
         if endpoint is not None:
             self._launcher.endpoint = stack.enter_context(endpoint)
-            self._public.serve(endpoint)
+            self._public.serve(endpoint, self._options.metrics_names)
             stack.callback(self._public.close)
 
     def _family(self) -> Family:
@@ -191,6 +187,9 @@ class Supervisor:
                 event(_log, "halt_ordered", logging.ERROR, exit_code=exit_code, reason=self._sentence)
                 self._exit_code = exit_code
                 self._wanted = {}
+                # The IO-Engine tells the operator this reason when it is told to stop.
+                self._deaths.halt = self._sentence
+                self._publish()
 
     def _start(self, role: Role, seat: int) -> None:
         started_at = time.monotonic()
@@ -245,12 +244,7 @@ class Supervisor:
         seated.child = replace(facts, is_killed=True)
         seated.kill_reason = reason
         event(_log, "child_killed", logging.WARNING, child=facts.role, pid=facts.pid, reason=reason)
-        if facts.role is Role.WORKER and self._wanted:
-            # SIGALRM makes a worker write its Python stack before it ends.
-            seated.signal(signal.SIGALRM)
-            seated.sigkill_at = time.monotonic() + _LAST_WORDS_S
-        else:
-            seated.signal(signal.SIGKILL)
+        seated.kill(may_speak=bool(self._wanted))
 
     def _wait(self) -> None:
         """Sleep until a signal, a death, a note, or the next check of the children."""
@@ -299,12 +293,17 @@ class Supervisor:
             self._public.manager.reloading()
 
     def _take_over(self, pipe: IO[bytes]) -> None:
-        """Apply the reloadable settings of a rereading."""
+        """End a rereading, apply what it found, and begin another if one was asked for meanwhile."""
         self._selector.unregister(pipe)
         reloaded = self._rereading.outcome()
         self._public.manager.reloaded()
-        if reloaded is None:
-            return
+        if reloaded is not None:
+            self._apply(reloaded)
+        if self._rereading.is_asked_again and self._wanted:
+            self._begin_reload()
+
+    def _apply(self, reloaded: Reloaded) -> None:
+        """Apply the reloadable settings."""
         earlier, new = self._options, msgspec.structs.replace(reloaded.options, lock_fd=self._options.lock_fd)
         self._options, self._limits = new, new.limits()
         self._launcher.options = new
@@ -347,9 +346,7 @@ class Supervisor:
         """Poll what no event reports: readiness of the database, memory of workers, heartbeats."""
         now = time.monotonic()
         for seated in self._seated.values():
-            if seated.sigkill_at is not None and now >= seated.sigkill_at:
-                seated.sigkill_at = None
-                seated.signal(signal.SIGKILL)
+            seated.kill_if_due(now)
             facts = seated.child
             if facts.role is Role.DATABASE and not facts.is_ready and self._postgres is not None:
                 seated.child = replace(facts, is_ready=self._postgres.is_ready())

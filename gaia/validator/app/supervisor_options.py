@@ -51,6 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     """Port of metrics and probes; 0: neither is served."""
+    metrics_names: tuple[str, ...] = ()
+    """Names by which clients may call them, beside loopback names and the address."""
     build: dict[str, str] = {}
     """Labels that say what runs: version, commit, rule set, digest of the settings."""
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from gaia.validator.db import history, queries
+from gaia.validator.core.status.troubles import Trouble, troubles_of
+from gaia.validator.db import queries
 from gaia.validator.db.failures import DatabaseFailure
-from gaia.validator.db.rows import IncidentRow, VectorInDoubt
 from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.ipc_types import Metagraph
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import MetagraphView
-    from gaia.validator.db.connection import Connection, Database
-    from gaia.validator.utils.settings.chain import ChainSettings
-    from gaia.validator.utils.settings.weights import WeightsSettings
-
-LATE_INTERVALS: Final = 3
-"""Weights are late if this number of intervals has passed without any."""
-DOUBT_AFTER: Final = timedelta(hours=1)
-"""A vector in doubt is no trouble before; it may be under way."""
+    from gaia.validator.core.status.facts import Facts
+    from gaia.validator.db.connection import Database
 
 _PHASES: Final = {
     ForecastState.PLANNED: "asking miners",
@@ -55,14 +49,10 @@ class Situation:
     now: datetime
     metagraph: Metagraph | None
     """The newest metagraph; None before the first."""
-    interval_blocks: int
-    """Number of blocks between two settings of weights."""
-    signs_weights: bool
-    """False in a dry run, which never sets weights."""
-    states: Mapping[str, Mapping[str, int]]
-    """Open run, oldest first -> state -> number of forecasts."""
-    incidents: Sequence[IncidentRow]
-    doubts: Sequence[VectorInDoubt]
+    troubles: Sequence[Trouble]
+    """What is wrong, the worst first."""
+    states: Mapping[str, Mapping[str, int]] | None
+    """Open run, oldest first -> state -> number of forecasts; None: the database could not be read."""
     next_due: datetime | None
     """When the tasks have work again, as far as known."""
     queued: int
@@ -72,10 +62,6 @@ class Situation:
     """Number of seats that should be healthy; 0: unknown, as on a cluster."""
     lines_logged: Mapping[str, int]
     """Level -> number of lines that this process has logged."""
-    overdue: Sequence[str] = ()
-    """Periodic jobs whose last success is too long ago."""
-    database_failure: str = ""
-    """Why the database could not be read; runs, incidents and doubts are then unknown."""
 
 
 class StatusLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +96,8 @@ class StatusReader:
 
     Parameters
     ----------
+    facts
+        Returns everything that is known about the validator.
     seats
         Returns the number of compute workers that the settings want.
     lines_logged
@@ -121,8 +109,7 @@ class StatusReader:
         database: Database,
         metagraph: MetagraphView,
         pool: PoolView,
-        chain: ChainSettings,
-        weights: WeightsSettings,
+        facts: Callable[[], Awaitable[Facts]],
         *,
         seats: Callable[[], int],
         lines_logged: Callable[[], Mapping[str, int]],
@@ -130,53 +117,49 @@ class StatusReader:
         self._database = database
         self._metagraph = metagraph
         self._pool = pool
-        self._signs_weights = not chain.dry_run
-        self._interval_blocks = weights.weights_interval_blocks
+        self._facts = facts
         self._seats = seats
         self._lines_logged = lines_logged
 
-    async def line(self, now: datetime, next_due: datetime | None, overdue: Sequence[str] = ()) -> StatusLine:
+    async def line(self, now: datetime, next_due: datetime | None) -> StatusLine:
         """Return the status line, also while the database fails."""
-        metagraph = self._metagraph.latest()
-        stored, failure = _Stored({}, [], []), ""
-        try:
-            stored = await self._database.run(_read)
-        except DatabaseFailure as error:
-            failure = str(error)
+        facts = await self._facts()
         return status_line(
             Situation(
                 now=now,
-                metagraph=metagraph,
-                interval_blocks=max(self._interval_blocks, metagraph.weights_rate_limit if metagraph else 0),
-                signs_weights=self._signs_weights,
+                metagraph=self._metagraph.latest(),
+                troubles=troubles_of(facts),
+                states=None if facts.work is None else await self._states(),
                 next_due=next_due,
-                overdue=overdue,
                 queued=self._pool.queue_depth,
                 leased=self._pool.busy,
                 healthy_seats=self._pool.healthy_seats,
                 seats=self._seats(),
                 lines_logged=self._lines_logged(),
-                states=stored.states,
-                incidents=stored.incidents,
-                doubts=stored.doubts,
-                database_failure=failure,
             )
         )
+
+    async def _states(self) -> Mapping[str, Mapping[str, int]] | None:
+        try:
+            return await self._database.run(queries.states_of_open_runs)
+        except DatabaseFailure:
+            return None  # the facts of the next line will say why
 
 
 def status_line(situation: Situation) -> StatusLine:
     """Return the status line of a situation."""
     metagraph, total = situation.metagraph, {str(state): 0 for state in _PHASES}
-    for states in situation.states.values():
+    open_runs = situation.states or {}
+    for states in open_runs.values():
         for state, count in states.items():
             total[state] = total.get(state, 0) + count
     logged = situation.lines_logged
     return StatusLine(
-        health="; ".join(troubles(situation)) or "ok",
+        health="; ".join(trouble.problem for trouble in situation.troubles) or "ok",
         now=situation.now,
-        run=next(reversed(list(situation.states)), None),
+        run=next(reversed(list(open_runs)), None),
         phase=_phase(situation),
-        open_runs=len(situation.states),
+        open_runs=len(open_runs),
         forecasts=total,
         next_due=situation.next_due,
         block=metagraph.block if metagraph is not None else None,
@@ -191,26 +174,6 @@ def status_line(situation: Situation) -> StatusLine:
     )
 
 
-def troubles(situation: Situation) -> list[str]:
-    """Return what is wrong, the worst first; an empty list if all is well."""
-    found = [situation.database_failure] if situation.database_failure else []
-    metagraph, age = situation.metagraph, _weights_age(situation.metagraph)
-    if metagraph is None:
-        found.append("the chain was not read yet")
-    elif not any(each.uid == metagraph.own_uid and each.validator_permit for each in metagraph.neurons):
-        found.append("our hotkey has no validator permit")
-    found += [f"{one.party} fails since {one.began_at:%Y-%m-%d %H:%MZ}" for one in situation.incidents]
-    found += [f"{job} is overdue" for job in situation.overdue]
-    if situation.signs_weights and age is not None and age > LATE_INTERVALS * situation.interval_blocks:
-        found.append(f"weights are {age} blocks old")
-    if situation.healthy_seats < situation.seats:
-        found.append(f"{situation.healthy_seats} of {situation.seats} compute seats are healthy")
-    lasting = [one for one in situation.doubts if situation.now - one.intended_at > DOUBT_AFTER]
-    if lasting:
-        found.append(f"{len(lasting)} weight vectors are in doubt")
-    return found
-
-
 def phase_of(states: Mapping[str, int]) -> str:
     """Return what a run does that has these numbers of forecasts: what its last forecast waits for.
 
@@ -222,7 +185,7 @@ def phase_of(states: Mapping[str, int]) -> str:
 
 def _phase(situation: Situation) -> str:
     """Return the phase of the newest open run."""
-    if situation.database_failure:
+    if situation.states is None:
         return "unknown"
     newest = list(situation.states)[-1:]
     return phase_of(situation.states[newest[0]]) if newest else "no run is open"
@@ -230,21 +193,5 @@ def _phase(situation: Situation) -> str:
 
 def _weights_age(metagraph: Metagraph | None) -> int | None:
     """Return the number of blocks since our last weights; None if unknown or never set."""
-    if metagraph is None:
-        return None
-    own = next((each for each in metagraph.neurons if each.uid == metagraph.own_uid), None)
-    return metagraph.block - own.last_update if own is not None and own.last_update else None
-
-
-class _Stored(NamedTuple):
-    states: Mapping[str, Mapping[str, int]]
-    incidents: Sequence[IncidentRow]
-    doubts: Sequence[VectorInDoubt]
-
-
-async def _read(connection: Connection) -> _Stored:
-    return _Stored(
-        await queries.states_of_open_runs(connection),
-        await history.incidents(connection),
-        await history.vectors_in_doubt(connection),
-    )
+    own = metagraph.own if metagraph is not None else None
+    return metagraph.block - own.last_update if metagraph is not None and own and own.last_update else None

@@ -172,10 +172,9 @@ class TaskOrchestrator:
             await self._chain.recovered(self._clock.now())
 
     async def status_logger(self) -> None:
-        """Log the line that says whether all is well, and which jobs are overdue."""
-        overdue = [status.job for status in self._book.statuses() if status.is_overdue]
+        """Log the line that says whether all is well."""
         if self._status is not None:
-            line = await self._status.line(self._clock.now(), self._next_due, overdue)
+            line = await self._status.line(self._clock.now(), self._next_due)
             log.info("status", **msgspec.to_builtins(line))
 
     def _own(self, tick_interval_s: float, metagraph_interval_s: float) -> list[BackgroundTask]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_PREFETCHED: Final = 5000
+"""Rows that a cursor fetches at once."""
 _NOT_MEASURES: Final = frozenset(ComponentRow.__slots__) - {"measures"}
 
 
@@ -93,9 +95,16 @@ async def living_runs(connection: Connection, since: datetime) -> dict[str, date
 
 
 async def stored_runs(
-    connection: Connection, run_ids: Sequence[str], *, with_manifests: bool = False
+    connection: Connection,
+    run_ids: Sequence[str],
+    *,
+    with_manifests: bool = False,
+    with_components: bool = True,
 ) -> list[StoredRun]:
-    """Return all data about those of `run_ids` that exist, oldest first; manifests only on request."""
+    """Return all data about those of `run_ids` that exist, oldest first; manifests only on request.
+
+    Components are most of a run. `components_under` reads them one by one.
+    """
     wanted = list(run_ids)
     summaries = [run for run in await run_summaries(connection) if run.run_id in wanted]
     forecasts = SQL["signed_forecasts_of_runs"] if with_manifests else SQL["forecasts_of_runs"]
@@ -103,6 +112,8 @@ async def stored_runs(
         "forecasts": _by_run(_rows(await connection.fetch(forecasts, wanted), ForecastRow)),
         "components": _by_run(
             [_component(row) for row in await connection.fetch(SQL["components_of_runs"], wanted)]
+            if with_components
+            else []
         ),
         "leads": _by_run(_rows(await connection.fetch(SQL["leads_of_runs"], wanted), LeadRow)),
         "scores": _by_run(_rows(await connection.fetch(SQL["scores_of_runs"], wanted), ScoreRow)),
@@ -112,6 +123,14 @@ async def stored_runs(
         StoredRun(summary=run, **{name: rows.get(run.run_id, []) for name, rows in parts.items()})
         for run in summaries
     ]
+
+
+async def components_under(
+    connection: Connection, run_id: RunId, rule_set: str
+) -> AsyncIterator[ComponentRow]:
+    """Yield the components of one run under one rule set, inside a transaction; memory does not grow with them."""
+    async for row in connection.cursor(SQL["components_under"], run_id, rule_set, prefetch=_PREFETCHED):
+        yield _component(row)
 
 
 async def overall_scores(connection: Connection) -> list[OverallRow]:

@@ -27,7 +27,7 @@ _PORTION: Final = 500
 
 
 # There are tens of thousands of these rows. The garbage collector does not visit them, because a visit of all would
-# hold up the event loop of the process that serves pages.
+# hold up the event loop of the process that serves pages. Nor does it visit a tuple of them, as it would a list.
 
 
 class LeadScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -96,25 +96,50 @@ NOTHING: Final = Published(
 """What is stored before the first reading."""
 
 
-async def read_published(connection: Connection, most_runs: int = MOST_RUNS) -> Published:
-    """Return the data of the newest `most_runs` runs; field by field only for one of them."""
+async def read_published(
+    connection: Connection, most_runs: int = MOST_RUNS, known: Published = NOTHING
+) -> Published:
+    """Return the data of the newest `most_runs` runs; field by field only for one of them.
+
+    Parameters
+    ----------
+    known
+        An earlier reading. It gives the rows of completed runs, which the validator never changes; a month
+        of 256 miners has a quarter of a million of them.
+    """
     summaries = await run_summaries(connection)
     runs = summaries[-most_runs:]
-    wanted = [run.run_id for run in runs]
-    detailed = _detailed(runs)
-    fields = []
-    if detailed is not None:
-        fields = await _rows(connection, FieldRow, SQL["fields_of_run"], detailed.run_id, detailed.rule_set)
+    completed = {run.run_id for run in runs if not run.is_open}
+    kept = completed & {run.run_id for run in known.runs if not run.is_open}
+    wanted = [run.run_id for run in runs if run.run_id not in kept]
     return Published(
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
-        forecasts=await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
-        leads=await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
-        scores=await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
+        forecasts=(
+            *(row for row in known.forecasts if row.run_id in kept),
+            *await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
+        ),
+        leads=(
+            *(row for row in known.leads if row.run_id in kept),
+            *await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
+        ),
+        scores=(
+            *(row for row in known.scores if row.run_id in kept),
+            *await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
+        ),
         weights=await _rows(connection, WeightsRow, SQL["recent_weights"], _MOST_VECTORS),
-        fields_run=None if detailed is None else detailed.run_id,
-        fields=fields,
+        fields_run=None if (detailed := _detailed(runs)) is None else detailed.run_id,
+        fields=await _fields(connection, detailed, known if known.fields_run in kept else NOTHING),
     )
+
+
+async def _fields(connection: Connection, run: RunSummary | None, known: Published) -> Sequence[FieldRow]:
+    """Return the measures of one run field by field: those of `known`, if they are of that run."""
+    if run is None:
+        return ()
+    if run.run_id == known.fields_run:
+        return known.fields
+    return await _rows(connection, FieldRow, SQL["fields_of_run"], run.run_id, run.rule_set)
 
 
 def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
@@ -124,7 +149,7 @@ def _detailed(runs: Sequence[RunSummary]) -> RunSummary | None:
     return next(reversed(completed or scored), None)
 
 
-async def _rows(connection: Connection, kind: type[R], statement: str, *values: object) -> list[R]:
+async def _rows(connection: Connection, kind: type[R], statement: str, *values: object) -> tuple[R, ...]:
     """Return the rows of a statement, fetched in portions, because one large answer would hold up other threads."""
     rows = connection.cursor(statement, *values, prefetch=_PORTION)
-    return [msgspec.convert(dict(row), kind) async for row in rows]
+    return tuple([msgspec.convert(dict(row), kind) async for row in rows])

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from gaia.validator.app.startup.reading import sources_of
 from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources
-from gaia.validator.doctor.facts import Facts
+from gaia.validator.doctor.facts import Facts, Places
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
-from gaia.validator.doctor.given import read_given
+from gaia.validator.doctor.given import Given, read_given
 from gaia.validator.doctor.looks.chain import look_at_node, look_at_subnet
 from gaia.validator.doctor.looks.database import look_at_server
 from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
-from gaia.validator.doctor.looks.host import look_at_host, look_at_port
+from gaia.validator.doctor.looks.host import look_at_host
 from gaia.validator.doctor.looks.notify import look_at_addresses
+from gaia.validator.doctor.looks.places import look_at_places
+from gaia.validator.doctor.looks.ports import look_at_port, look_at_proxies
 from gaia.validator.doctor.looks.sources import (
     look_at_cds,
     look_at_climatology,
@@ -48,14 +50,14 @@ CHECKS: Sequence[Check] = (
 """All checks, in the order in which they are printed."""
 
 _NEEDED: Mapping[Group, Collection[str]] = {
-    Group.CONFIGURATION: ("host",),
-    Group.HOST: ("host",),
+    Group.CONFIGURATION: ("places", "folder"),
+    Group.HOST: ("host", "places"),
     Group.ISOLATION: ("host",),
-    Group.FILES: ("folder",),
-    Group.HOTKEY: ("wallet",),
+    Group.FILES: ("folder", "places"),
+    Group.HOTKEY: ("wallet", "places", "folder"),
     Group.CHAIN: ("node", "subnet", "wallet"),
     Group.DATABASE: ("server", "folder"),
-    Group.SOURCES: ("gfs", "cds", "climatology"),
+    Group.SOURCES: ("gfs", "cds", "climatology", "proxies", "places"),
     Group.PORTS: ("port", "dask", "folder"),
     Group.NOTIFY: ("addresses",),
     Group.TIME: ("gfs", "cds", "climatology", "node", "host"),
@@ -93,7 +95,8 @@ def examine(
 ) -> Report:
     """Look at everything that the checks of `groups` need, and return their findings.
 
-    It starts no process of the validator and changes nothing.
+    It starts no process of the validator, and changes no file, setting or database. To see whether
+    they can be written, it makes a file without a name in the data folder and in the temporary one.
 
     Parameters
     ----------
@@ -115,15 +118,18 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
     """Return the facts that the checks of `groups` need."""
     given, settings = read_given(env_file, **overrides)
     if isinstance(settings, Trouble):
-        # The host does not depend on the settings.
-        return Facts(given=given, settings=settings, **_looked({"host": look_at_host}, patience_s))
+        # These do not depend on the settings.
+        alone: Mapping[str, Look] = {"host": look_at_host, "places": partial(_places, given, None)}
+        return Facts(given=given, settings=settings, **_looked(alone, patience_s))
     spare_loopback(settings.chain_endpoint)
     chain, sources, contract = settings.chain, settings.sources, settings.contract
     looks: Mapping[str, Look] = {
         "host": look_at_host,
+        "places": partial(_places, given, settings.clock_file),
         "folder": partial(look_at_folder, settings.files),
         "wallet": partial(look_at_wallet, chain),
         "port": partial(look_at_port, settings.observation),
+        "proxies": partial(look_at_proxies, given.environment),
         "dask": partial(look_at_scheduler, settings.pool),
         "server": partial(look_at_server, settings.database, settings.files),
         "node": partial(look_at_node, chain),
@@ -136,6 +142,10 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
     needed = {name for group in groups for name in _NEEDED[group]}
     chosen = {name: look for name, look in looks.items() if name in needed}
     return Facts(given=given, settings=settings, **_looked(chosen, patience_s))
+
+
+def _places(given: Given, clock_file: Path | None) -> Places:
+    return look_at_places(given.environment, given.env_file, clock_file)
 
 
 def _looked(looks: Mapping[str, Look], patience_s: float) -> Mapping[str, Any]:

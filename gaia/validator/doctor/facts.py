@@ -8,24 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.given import Given
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.ipc_types import Metagraph
 
 _NOT_LOOKED = Trouble("it was not looked at")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One file or folder."""
-
-    path: Path
-    mode: int
-    """Permission bits."""
-    uid: int
-    size: int
-    is_folder: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +61,27 @@ class Folder:
     free_files: int | None
     """Files that can still be made; None: the file system has no limit."""
     holder_pid: int
-    """Process that holds the lock; 0: none."""
+    """Process that holds the lock; 0: none, -1: one that the kernel does not name."""
     holder: str
     """Its command line."""
     served_port: int
     """Port at which the validator that runs on it serves its metrics; 0: none does."""
+    holder_uid: int | None
+    """Its user; None: there is no such process."""
     foreign: Sequence[Path]
-    """Files of another user in it; not all of them."""
+    """Files of another user than the folder's own; not all of them."""
     old_drafts: Sequence[Path]
+    files: int
+    """Files that were looked at."""
+    is_whole: bool
+    """Whether these are all; there may be too many."""
     cluster: str
     """State of the embedded database: "", "ready", "partial"."""
     cluster_version: str
     used_mib: int
+    """Space of the files that were looked at."""
+    blocking_file: Path | None
+    """File where a folder above it must be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +89,8 @@ class Wallet:
     """The folder of the wallet and the hotkey's file."""
 
     root: Path
+    has_root: bool
+    """Whether `root` is a folder."""
     wallets: Sequence[str]
     hotkeys: Mapping[str, str]
     """Name of each hotkey of this wallet -> ss58 address that its file tells; "" if it tells none."""
@@ -128,6 +128,22 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session of another validator in our database."""
+
+    backend: int
+    address: str
+    """Where it comes from; "": this machine, by a socket of the file system."""
+    port: int
+    client_pid: int
+    """Process of this machine that has the other end; 0: unknown."""
+    client: str
+    """Its command line."""
+    supervisor_pid: int
+    """Supervisor that it belongs to, if that runs as our user; 0: none is proved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """The PostgreSQL server, as our role sees it."""
 
@@ -138,13 +154,13 @@ class Server:
     is_read_only: bool
     is_standby: bool
     statement_timeout_ms: int
-    is_durable: bool
+    durability: Mapping[str, tuple[str, str]]
+    """Parameter that keeps commits through a crash -> (value, where the value comes from)."""
     role: str
     database: str
     role_limit: int
     """Connections that the role, the database and the server still allow."""
-    others: Sequence[tuple[int, str, int]]
-    """(backend, address, port) of other sessions of a validator."""
+    others: Sequence[Session]
     migrations: str
     """ "none", "current", "behind", or the sentence of a refusal."""
 
@@ -175,8 +191,8 @@ class Port:
     """Its command line."""
     ancestors: frozenset[int]
     """Processes that started it."""
-    free: int
-    """A port that is free."""
+    free: int | None
+    """A port that is free; None: none was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +206,48 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """A proxy that the environment names."""
+
+    variable: str
+    place: str
+    """Its host and port, as far as they can be read; no password."""
+    problem: str
+    """Why it cannot be reached; "" if it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Files and folders that variables name, and the user of this process."""
+
+    uid: int
+    env_file: Entry | None
+    is_shared_by_root: bool
+    """Whether root owns the file of settings, and shares it with the group of the validator."""
+    """None: it is not there, or cannot be looked at."""
+    has_clock_file: bool
+    temporary_folder: str
+    """Where temporary files go."""
+    temporary_problem: str
+    """Why none can be made there; "" if one can."""
+    has_temporary_folder: bool
+    has_named_programs: bool
+    """Whether the folder that PG_BINDIR names has a program postgres."""
+    programs: Path | None
+    """Folder of PostgreSQL's programs; None: there is none."""
+    programs_problem: str
+    missing_certificates: Mapping[str, str]
+    """Variable -> path that it names, and that is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything that was looked at."""
 
     given: Given
     settings: Settings | Trouble
     host: Host | Trouble = _NOT_LOOKED
+    places: Places | Trouble = _NOT_LOOKED
     folder: Folder | Trouble = _NOT_LOOKED
     wallet: Wallet | Trouble = _NOT_LOOKED
     node: Node | Trouble = _NOT_LOOKED
@@ -205,6 +257,7 @@ class Facts:
     cds: Source | Trouble = _NOT_LOOKED
     climatology: Source | Trouble = _NOT_LOOKED
     port: Port | Trouble = _NOT_LOOKED
+    proxies: Sequence[Proxy] | Trouble = _NOT_LOOKED
     addresses: Addresses | Trouble = _NOT_LOOKED
     dask: str | Trouble = _NOT_LOOKED
     """Why the scheduler does not answer; "" if it does."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
@@ -28,6 +28,9 @@ from gaia.validator.utils.config import (
 )
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import CREDENTIAL_PREFIX, FOLDER_VARIABLE, Variables
+
+if TYPE_CHECKING:
+    from gaia.validator.doctor.entries import Entry
 
 CREDENTIALS = "the credentials"
 """Place of a variable that the service manager hands over."""
@@ -91,10 +94,18 @@ class Given:
             return do(f"take the credential {variable} from the service, and start again")
         return Step(kind=StepKind.UNSET, variable=variable, place=place)
 
-    def cure(self, error: ConfigurationError) -> tuple[Step, ...]:
-        """Return the steps that correct settings which cannot be read."""
+    def cure(self, error: ConfigurationError, entry: Entry | None, uid: int | None) -> tuple[Step, ...]:
+        """Return the steps that correct settings which cannot be read.
+
+        Parameters
+        ----------
+        entry
+            The file of settings; None: it cannot be looked at.
+        uid
+            User of this process; None: unknown.
+        """
         if error.setting == str(self.env_file):
-            return self._cure_of_file(error.problem)
+            return self._cure_of_file(error.problem, is_ours=entry is not None and entry.uid == uid)
         if error.setting == FOLDER_VARIABLE or error.setting.startswith(CREDENTIAL_PREFIX):
             return (do(f"{error.setting}: {error.remedy}"),)
         places = [("", self.environment), (str(self.env_file), self.in_file)]
@@ -110,7 +121,7 @@ class Given:
             return (dropped,)
         return self._without_one() or (do(f"{error.setting}: {error.remedy}"),)
 
-    def _cure_of_file(self, problem: str) -> tuple[Step, ...]:
+    def _cure_of_file(self, problem: str, *, is_ours: bool) -> tuple[Step, ...]:
         path = self.env_file
         if found := _LINE.search(problem):
             return (run("sed", "-i", f"{found[1]}d", path),)
@@ -124,7 +135,11 @@ class Given:
             )
         if f"Errno {errno.EISDIR}]" in problem:
             return (run("mv", path, f"{path}.folder"),)
-        return (run("chmod", "600", path),)
+        if f"Errno {errno.EACCES}]" in problem and is_ours:
+            return (run("chmod", "600", path),)
+        if f"Errno {errno.EACCES}]" in problem:
+            return (do(f"give {path}, and the way to it, to the user that runs the validator"),)
+        return (do(f"repair or remove {path}"),)
 
     def _without_one(self) -> tuple[Step, ...]:
         """Return the step that removes the one setting without which the others are accepted."""

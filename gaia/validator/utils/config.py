@@ -22,6 +22,7 @@ from gaia.validator.utils.setting_sources import (
     place_of,
     read_credentials,
     read_env_file,
+    words_for,
 )
 from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.chain import ChainSettings
@@ -185,6 +186,22 @@ class Settings(
         hold(self.secrets())
         hold(secret for name in PROXIES for secret in secrets_in_url(os.environ.get(name, "")))
 
+    def changed(self, variables: Mapping[str, str]) -> Settings:
+        """Return these settings with other values of some variables; an empty value means the default.
+
+        Raises
+        ------
+        ConfigurationError
+            If a value is not allowed.
+        """
+        given = Variables(Settings, COMMAND_LINE, variables, names_of)
+        named = {name for name in Settings.model_fields if variables.keys() & set(names_of(name))}
+        kept = {name: getattr(self, name) for name in self.model_fields_set - named}
+        try:
+            return Settings(**(kept | given()))
+        except ValidationError as error:
+            raise _explained(error, given.origins()) from None
+
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
         self._origins.update(origins)
@@ -320,45 +337,13 @@ def given_credentials() -> dict[str, str]:
 
 def allowed(name: str) -> str:
     """Return the allowed values of the field `name` in words, such as "a whole number from 0 to 65535"."""
-    schema = _schemas()[name]
-    choice = schema["anyOf"][0] if "anyOf" in schema else schema
-    if "enum" in choice or "const" in choice:
-        return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
-    if choice["type"] == "array":
-        items = choice["items"]
-        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
-    kind = _KINDS.get(choice.get("format", choice["type"]), "text")
-    if "pattern" in choice:
-        starts = choice["pattern"].removeprefix("^").removesuffix("://")
-        return f"an address that begins with {starts.replace('s?', '')}:// or {starts.replace('?', '')}://"
-    return kind + _limits(choice)
-
-
-_KINDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "path": "a path",
-    "date-time": "a time such as 2026-01-31T00:00Z",
-}
-_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names", "password": "addresses"}
+    return words_for(_schemas()[name])
 
 
 @cache
 def _schemas() -> dict[str, dict[str, Any]]:
     schemas: dict[str, dict[str, Any]] = Settings.model_json_schema()["properties"]
     return schemas
-
-
-def _limits(schema: Mapping[str, Any]) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if least is not None and most is not None:
-        return f" from {least:g} to {most:g}"
-    if least is not None:
-        return f" of at least {least:g}"
-    if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g}"
-    return ""
 
 
 def _places(env_file: Path | None) -> list[Variables]:

@@ -25,6 +25,20 @@ def private_bytes(pid: int | None = None) -> int:
     return resident - shared
 
 
+def proportional_bytes(pid: int) -> int:
+    """Return the resident memory of a process, each shared page divided by the number of processes that share it.
+
+    Summed over processes that share pages, such as those of a PostgreSQL server, each page counts once. Where the
+    system hides these numbers, it is the whole resident memory; 0 if the process has ended.
+    """
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
+    except OSError:
+        return resident_bytes(pid)
+    shares = [line.split()[1] for line in rollup.splitlines() if line.startswith(b"Pss:")]
+    return int(shares[0]) * 1024 if shares else resident_bytes(pid)
+
+
 def available_bytes(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int:
     """Return the memory that this process can still get: the machine's or, if less, that of its container."""
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gaia.validator.utils.errors import ConfigurationError
@@ -81,7 +84,7 @@ class Messenger:
     """
 
     def __init__(self, addresses: Sequence[str], setting: str) -> None:
-        self._services: list[NotifyBase] = []
+        self._lines: list[_Line] = []
         if not addresses:
             return
         # Loads 200 services; those who send nothing do not pay for it.
@@ -98,41 +101,98 @@ class Messenger:
                     f"address {number} ({scheme}) is none that can be written to",
                     "write it as apprise does, such as ntfy://topic or discord://id/token",
                 )
-            self._services.append(service)
+            self._lines.append(_Line(service))
 
     @property
     def services(self) -> list[str]:
         """Names of the services, in the order of the addresses."""
-        return [str(service.service_name) for service in self._services]
+        return [line.name for line in self._lines]
 
     def __len__(self) -> int:
-        return len(self._services)
+        return len(self._lines)
 
     async def send(self, message: Message) -> list[str]:
         """Send to all addresses at once; return a sentence per address that did not take the message."""
         return [delivery.failure for delivery in await self.deliver(message) if delivery.failure]
 
-    async def deliver(self, message: Message) -> list[Delivery]:
-        """Send to all addresses at once; return what became of the message at each, in their order."""
-        return await asyncio.gather(*(self._try(service, message) for service in self._services))
+    async def deliver(self, message: Message, within_s: float = SEND_WITHIN_S) -> list[Delivery]:
+        """Send to all addresses at once; return what became of the message at each, in their order.
 
-    @staticmethod
-    async def _try(service: NotifyBase, message: Message) -> Delivery:
-        name = str(service.service_name)
+        Parameters
+        ----------
+        within_s
+            Seconds after which an address counts as one that did not take the message.
+        """
+        return await asyncio.gather(*(line.deliver(message, within_s) for line in self._lines))
+
+
+class _Line:
+    """The way to one address, which carries one message at a time.
+
+    No thread can be ended from outside. So each message has a thread that the end of the process does not wait for,
+    and while one is stuck there is no second.
+    """
+
+    def __init__(self, service: NotifyBase) -> None:
+        self._service = service
+        self._turn = asyncio.Lock()
+        self._is_sending = False
+        """Whether a thread sends; it says itself that it has ended."""
+
+    @property
+    def name(self) -> str:
+        """Name of the service."""
+        return str(self._service.service_name)
+
+    async def deliver(self, message: Message, within_s: float) -> Delivery:
+        """Send a message; return what became of it, at the latest after `within_s`."""
         try:
-            async with asyncio.timeout(SEND_WITHIN_S):
-                taken = await service.async_notify(
+            async with asyncio.timeout(within_s), self._turn:
+                if self._is_sending:
+                    return Delivery(self.name, f"{self.name} has not taken the message before this one")
+                taken = await self._sent(message)
+        except TimeoutError:
+            return Delivery(self.name, f"{self.name} took no message within {within_s:g} s")
+        except Exception as error:  # noqa: BLE001 - two hundred services, each with exceptions of its own
+            return Delivery(self.name, f"{self.name} took no message: {type(error).__name__}")
+        return Delivery(self.name, "" if taken else f"{self.name} refused the message")
+
+    async def _sent(self, message: Message) -> bool:
+        """Return whether the service took the message; raise what its program raised."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[bool] = loop.create_future()
+
+        def settle(*, taken: bool, error: Exception | None) -> None:
+            if outcome.done():
+                return  # nobody waits any more
+            if error is None:
+                outcome.set_result(taken)
+            else:
+                outcome.set_exception(error)
+
+        def work() -> None:
+            taken, failure = False, None
+            try:
+                taken = self._service.notify(
                     body=inert(message.body)[:LONGEST_BODY],
                     title=inert(message.title),
                     notify_type=str(message.urgency),
                     # Services that take HTML or Markdown get the text escaped.
                     body_format="text",
                 )
-        except TimeoutError:
-            return Delivery(name, f"{name} took no message within {SEND_WITHIN_S:g} s")
-        except Exception as error:  # noqa: BLE001 - two hundred services, each with exceptions of its own
-            return Delivery(name, f"{name} took no message: {type(error).__name__}")
-        return Delivery(name, "" if taken else f"{name} refused the message")
+            except Exception as error:  # noqa: BLE001 - it is raised where the message was sent
+                failure = error
+            self._is_sending = False
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(partial(settle, taken=taken, error=failure))
+
+        self._is_sending = True
+        try:
+            threading.Thread(target=work, name="message", daemon=True).start()
+        except RuntimeError:  # the system has no room for another thread now
+            self._is_sending = False
+            raise
+        return await outcome
 
 
 def inert(text: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import MutableMapping
 from urllib.parse import urlsplit
+
+from gaia.validator.utils.machine.hosts import is_loopback
 
 PROXIES = tuple(
     name for scheme in ("https", "http", "all") for name in (f"{scheme.upper()}_PROXY", f"{scheme}_proxy")
@@ -30,13 +31,6 @@ def spare_loopback(*urls: str, environment: MutableMapping[str, str] = os.enviro
     spared = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     names = [name.strip() for name in spared.split(",") if name.strip()]
     hosts = [urlsplit(url).hostname or "" for url in urls]
-    names += [*_THIS_MACHINE, *filter(_is_loopback, hosts)]
+    names += [*_THIS_MACHINE, *filter(is_loopback, hosts)]
     for variable in ("no_proxy", "NO_PROXY"):
         environment[variable] = ",".join(dict.fromkeys(names))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

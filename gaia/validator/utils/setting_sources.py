@@ -190,6 +190,42 @@ def at_home(path: Path) -> Path:
         raise ValueError(str(error)) from error
 
 
+def words_for(schema: Mapping[str, Any]) -> str:
+    """Return the values that a field's JSON schema allows in words, such as "a whole number from 0 to 65535"."""
+    choice = schema["anyOf"][0] if "anyOf" in schema else schema
+    if "enum" in choice or "const" in choice:
+        return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
+    if choice["type"] == "array":
+        items = choice["items"]
+        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
+    kind = _KINDS.get(choice.get("format", choice["type"]), "text")
+    if "pattern" in choice:
+        starts = choice["pattern"].removeprefix("^").removesuffix("://")
+        return f"an address that begins with {starts.replace('s?', '')}:// or {starts.replace('?', '')}://"
+    return kind + _limits(choice)
+
+
+_KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "path": "a path",
+    "date-time": "a time such as 2026-01-31T00:00Z",
+}
+_PLURALS = {"integer": "whole numbers", "number": "numbers", "string": "names", "password": "addresses"}
+
+
+def _limits(schema: Mapping[str, Any]) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if least is not None and most is not None:
+        return f" from {least:g} to {most:g}"
+    if least is not None:
+        return f" of at least {least:g}"
+    if "exclusiveMinimum" in schema:
+        return f" above {schema['exclusiveMinimum']:g}"
+    return ""
+
+
 def _split(text: str) -> list[Any]:
     """Return the items of a list written as JSON or separated by commas."""
     try:

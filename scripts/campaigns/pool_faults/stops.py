@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from campaigns.pool_faults import victims
-from gaia.validator.app.children.spawning import is_stopped
+from gaia.validator.utils.machine.process_state import is_stopped
 
 if TYPE_CHECKING:
     from gaia.validator.app.meeting.rendezvous import Board

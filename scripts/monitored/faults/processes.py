@@ -6,14 +6,19 @@ import asyncio
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import psutil
 
 from gaia.cli.runbooks import pool, shared
 from gaia.cli.runbooks import processes as runbooks
+from gaia.localnet.options import data_dir
+from gaia.validator.app.meeting.lease_book import Holding, LeaseBook
+from gaia.validator.app.meeting.rendezvous import lease_book_path
 from monitored.faults.scene import (
     ENGINE,
     SIGNER,
@@ -28,9 +33,24 @@ from monitored.faults.scene import (
 _MOST_KILLS = 11
 """One less than the deaths in a row at which the validator ends."""
 _ASLEEP_S = 63.0
-_AWAKE_S = 0.2
 _SESSIONS = 6
 _LETTERS = 950_000_000
+_FIRST = -20
+_ASKING = 8
+_CROWD = """
+import socket, sys, threading, time
+def ask():
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+                while connection.recv(65536):
+                    pass
+        except OSError:
+            time.sleep(0.1)
+for _ in range(int(sys.argv[2])):
+    threading.Thread(target=ask).start()
+"""
 
 
 @asynccontextmanager
@@ -64,17 +84,34 @@ async def killed_signer(scene: Ground) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def restless_supervisor(scene: Scene) -> AsyncIterator[None]:
-    """Let the Supervisor, which a setting lets weigh all processes without a pause, have a core for itself."""
-
-    async def is_up() -> bool:
-        return bool(scene.pids(ENGINE))
-
-    await scene.until(is_up, 60.0, "a first IO-Engine")
+async def crowded_endpoint(scene: Scene) -> AsyncIterator[None]:
+    """Let a program ask for the metrics without a pause, over several connections at once."""
     (engine,) = scene.pids(ENGINE)
-    # Other programs of the machine would else take from its core what the fault needs.
-    os.setpriority(os.PRIO_PROCESS, psutil.Process(engine).ppid(), -20)
-    yield
+    port = str(scene.subnet.options.metrics_port)
+    crowd = await asyncio.create_subprocess_exec(sys.executable, "-c", _CROWD, port, str(_ASKING))
+    try:
+        # Other programs of the machine would else take from its core what the fault needs.
+        for pid in (engine, crowd.pid):
+            _prefer(pid)
+        yield
+    finally:
+        crowd.kill()
+        await crowd.wait()
+        _autogroup(engine).write_text("0")
+
+
+def _prefer(pid: int) -> None:
+    """Give all threads of a process the highest priority, and its session too."""
+    for thread in psutil.Process(pid).threads():
+        with suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, thread.id, _FIRST)
+    _autogroup(pid).write_text(str(_FIRST))
+
+
+def _autogroup(pid: int) -> Path:
+    """Return the file with the priority of a process's session, among which the kernel shares out cores first."""
+    file = Path("/proc", str(pid), "autogroup")
+    return file if file.exists() else Path(os.devnull)
 
 
 @asynccontextmanager
@@ -144,19 +181,23 @@ async def stopped_workers(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def slow_worker(scene: Scene) -> AsyncIterator[None]:
     """Stop the only worker in the midst of each unit for more than a minute."""
-    since = 0.0
-    is_asleep = False
+    leases = LeaseBook(lease_book_path(data_dir(scene.subnet.state_dir)))
+    slowed: list[Holding] = []
+    asleep_since: float | None = None
 
     def turn() -> None:
-        nonlocal since, is_asleep
+        nonlocal asleep_since
         now = time.monotonic()
-        pids = scene.pids(WORKER)[:1]
-        if is_asleep and now - since > _ASLEEP_S:
-            send(pids, signal.SIGCONT)
-            is_asleep, since = False, now
-        elif not is_asleep and now - since > _AWAKE_S and any(map(_computes, pids)):
+        if asleep_since is not None:
+            if now - asleep_since > _ASLEEP_S:
+                send(scene.pids(WORKER), signal.SIGCONT)
+                asleep_since = None
+            return
+        # The lease tells one unit from the next; it is written before the worker begins, so the stop waits for that.
+        held, pids = leases.holdings(), scene.pids(WORKER)
+        if held and held != slowed and any(map(_computes, pids)):
             send(pids, signal.SIGSTOP)
-            is_asleep, since = True, now
+            slowed[:], asleep_since = held, now
 
     await scene.progress(lambda progress: any(each.frozen for each in progress.forecasts))
     try:
@@ -164,6 +205,7 @@ async def slow_worker(scene: Scene) -> AsyncIterator[None]:
             yield
     finally:
         send(scene.pids(WORKER), signal.SIGCONT)
+        leases.close()
 
 
 def _computes(pid: int) -> bool:
@@ -230,11 +272,10 @@ SLOW_WORKER = Fault(
     branches=[shared.FROZEN],
     seconds=480,
 )
-RESTLESS_SUPERVISOR = Fault(
-    name="restless_supervisor",
+CROWDED_ENDPOINT = Fault(
+    name="crowded_endpoint",
     alerts=("HighCPUUsage", "CriticalCPUUsage"),
-    cause=restless_supervisor,
-    branches=[shared.SUPERVISOR_BUSY],
-    seconds=120,
-    is_standing=True,
+    cause=crowded_endpoint,
+    branches=[shared.ENGINE_BUSY],
+    seconds=360,
 )

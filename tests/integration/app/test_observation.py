@@ -25,6 +25,7 @@ from gaia.validator.app.observation.family import Accounts, Family
 from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.metrics import all_metrics
 from gaia.validator.app.observation.observer import Observer
+from gaia.validator.core.background.book import JobStatus
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.incidents import Incident
 from gaia.validator.db.connection import Database
@@ -85,15 +86,16 @@ async def _fill(database: Database, miners: int) -> None:
         )
 
 
-class _Job:
-    """A recurring job that has done its work."""
-
-    def __init__(self, number: int) -> None:
-        self.job = f"job{number}"
-        self.last_success_at = 1000.0
-        self.is_overdue = number == 3
-        self.failures = number
-        self.skips = 0
+def _job(number: int) -> JobStatus:
+    """Return a recurring job that has done its work."""
+    return JobStatus(
+        job=f"job{number}",
+        last_success_at=1000.0,
+        is_overdue=number == 3,
+        failures=number,
+        skips=0,
+        is_abandoned=False,
+    )
 
 
 class _Chain:
@@ -137,7 +139,7 @@ async def _observed(
         seats=seats,
         board_path=board,
     )
-    jobs = [_Job(number) for number in range(JOBS_OF_A_VALIDATOR - 1)]
+    jobs = [_job(number) for number in range(JOBS_OF_A_VALIDATOR - 1)]
     JOBS.watch(watching.statuses, lambda: jobs)
     # An earlier observer of this process has left its values.
     stored._DB_BYTES.set(0)
@@ -147,7 +149,7 @@ async def _observed(
     try:
         async with asyncio.timeout(patience(20)):
             while not (
-                _value("gaia_last_success_timestamp_seconds", job="observation") > before
+                _value("gaia_last_success_timestamp_seconds", task="observation") > before
                 and _value("gaia_disk_size_bytes") > 0
                 and _value("gaia_db_size_bytes") > 0
             ):
@@ -180,6 +182,7 @@ async def test_runs_truths_scores_and_weights_are_shown(database: Database, tmp_
         assert math.isnan(_value("gaia_weather_truth_age_seconds", source="gfs"))
         due = INIT + timedelta(days=2 + 5, hours=6)
         assert _value("gaia_weather_truth_next_due_timestamp_seconds", source="era5") == due.timestamp()
+        assert time.time() - 600 < _value("gaia_io_start_timestamp_seconds") <= time.time()
         assert _value("gaia_chain_block") == 1000
         assert _value("gaia_weights_last_set_block") == 970
         assert _value("gaia_weights_last_set_timestamp_seconds") == 0
@@ -188,8 +191,8 @@ async def test_runs_truths_scores_and_weights_are_shown(database: Database, tmp_
         assert _value("gaia_process_open_fds", role="io_engine") > 0
         assert _value("gaia_child_up", role="supervisor") == 1
         assert _value("gaia_child_process_restarts_total", role="compute_worker") == 2
-        assert _value("gaia_task_overdue", job="job3") == 1
-        assert _value("gaia_task_failures_total", job="job5") == 5
+        assert _value("gaia_task_overdue", task="job3") == 1
+        assert _value("gaia_task_failures_total", task="job5") == 5
 
 
 async def test_number_of_series_is_bounded_and_the_same_for_12_and_256_miners(
@@ -281,11 +284,10 @@ async def test_database_that_is_lost_makes_the_observation_fail_and_not_end(
     async with _observed(lost, tmp_path):
         await lost.close()
         async with asyncio.timeout(patience(10)):
-            while _value("gaia_task_failures_total", job="observation") < 2:
+            while _value("gaia_task_failures_total", task="observation") < 2:
                 await asyncio.sleep(0.01)
-        monkeypatch.setattr(observer, "_OVERDUE", 1)
         async with asyncio.timeout(patience(10)):
-            while not _value("gaia_task_overdue", job="observation"):
+            while not _value("gaia_task_overdue", task="observation"):
                 await asyncio.sleep(0.01)
 
         assert _value("gaia_db_failures_total", kind="ConnectionLost") >= 2
@@ -299,9 +301,9 @@ async def test_bug_in_one_look_is_told_once_and_stops_no_other(
 
     async with _observed(database, tmp_path) as watching:
         monkeypatch.setattr(watching, "_pool", SimpleNamespace())
-        failures = _value("gaia_task_failures_total", job="observation")
+        failures = _value("gaia_task_failures_total", task="observation")
         async with asyncio.timeout(patience(20)):
-            while _value("gaia_task_failures_total", job="observation") < failures + 2:
+            while _value("gaia_task_failures_total", task="observation") < failures + 2:
                 await asyncio.sleep(0.01)
         lags = _value("gaia_io_event_loop_lag_distribution_seconds_count")
         async with asyncio.timeout(patience(20)):

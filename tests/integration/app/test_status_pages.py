@@ -88,6 +88,32 @@ async def test_requests_between_two_readings_ask_the_database_nothing(
         assert readers() == []
 
 
+@pytest.mark.parametrize(("whole_every_s", "shown"), [(3600.0, "0.6000"), (0.0, "0.1000")])
+async def test_completed_run_is_read_again_only_at_the_next_whole_reading(
+    database: Database,
+    empty_dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_every_s: float,
+    shown: str,
+) -> None:
+    monkeypatch.setattr(served, "REFRESH_S", 0.0)
+    monkeypatch.setattr(served, "_WHOLE_EVERY_S", whole_every_s)
+    await record_scored_run(database, datetime.now(UTC))
+    pages = StatusPages(lambda: settings_for(empty_dsn, tmp_path).status)
+    await answered(pages)
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE score_table SET overall = 0.1 WHERE overall = 0.6")
+
+    for _ in range(3):  # the reading that is under way, the next, and the one that is shown
+        async with asyncio.timeout(patience(10)):
+            while readers():
+                await asyncio.sleep(0.01)
+        page = await answered(pages, "/runs/r.html")
+
+    assert shown in read(page.body).text
+
+
 async def test_database_that_goes_away_leaves_the_runs_and_is_named(
     database: Database, empty_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

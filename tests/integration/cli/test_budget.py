@@ -29,7 +29,7 @@ class _Metrics(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         content = (
-            f"process_start_time_seconds {time.time() - DAY_S / 2}\n"
+            f"gaia_io_start_timestamp_seconds {time.time() - DAY_S / 2}\n"
             "# TYPE gaia_miner_received_bytes_total counter\n"
             "gaia_miner_received_bytes_total 5e+09\n"
             'gaia_source_received_bytes_total{source="gfs"} 1000.0\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,11 @@ import pytest
 from gaia.cli.__main__ import main
 from gaia.localnet import stored_runs
 from gaia.localnet.population import Behaviour, MinerSpec, population
+from gaia.localnet.weather.replay import WeatherReplay
 from gaia.tasks.defined_tasks.base import SignedManifest, StoreAccess
+from gaia.validator.app.meeting.engine_note import EngineNotes
+from gaia.validator.app.meeting.rendezvous import make_private, run_directory
+from gaia.validator.core.clock import RealClock
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import NotYetAvailable
@@ -251,6 +256,30 @@ def test_weights_are_previewed_or_missed_in_a_sentence(gaia: Gaia, state: Stood)
     assert (code, complaint.count("\n")) == (1, 1)
     assert "no engine has read the chain yet" in complaint
     assert gaia("weights", "history")[2] == "no weights were computed yet.\n"
+
+
+def test_what_if_is_answered_once_something_is_scored(gaia: Gaia, state: Stood, tmp_path: Path) -> None:
+    name, _, data_dir, newest = state
+    words = ("what-if", "--set", "GAIA_FINAL_LEAD_HOURS=24", "--set", "GAIA_BURN_FRACTION=0.5")
+    assert "no engine has read the chain yet" in gaia(*words)[2]
+
+    settings = stored_runs.small_settings(data_dir, INIT, 1)
+    specs = [*HONEST, REFUSED]
+    world = stored_runs._Miners(settings.contract, specs, WeatherReplay(), tmp_path)
+    make_private(run_directory(data_dir))
+    EngineNotes(data_dir, RealClock()).write(world.latest())
+    try:
+        code, said, complaint = gaia(*words, "--json")
+    finally:
+        shutil.rmtree(run_directory(data_dir))
+
+    if name not in ("day 1", "half", "mix"):
+        assert (code, complaint) == (1, "nothing could be replayed: no score in the window.\n")
+        return
+    answer = json.loads(said)
+    assert (code, complaint, answer["not_replayed"]) == (0, "", {})
+    assert (newest in answer["replayed"]) == (name != "mix")
+    assert {row["uid"] for row in answer["miners"]} >= {0, *(spec.index + 1 for spec in HONEST)}
 
 
 @pytest.mark.parametrize("width", [80, 40])

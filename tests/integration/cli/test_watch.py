@@ -7,17 +7,26 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from gaia.localnet.chain.lies import result
 from gaia.localnet.chain.node import LocalChain
 from tests.support.patience import patience
 from tests.support.repository import ROOT
 from tests.support.subnet import NETUID, VALIDATOR, neurons
 from tests.support.webhooks import Webhook, webhook
+
+NOW = "0xf0c365c3cf59d671eb72da0e7a4113c49f1f0515f462cdcf84e0f1d6045dfcbb"
+"""Storage key of the newest block's time."""
+
+
+def _moment(ago_s: int) -> str:
+    return "0x" + int(1000 * (time.time() - ago_s)).to_bytes(8, "little").hex()
 
 
 @pytest.fixture
@@ -86,6 +95,58 @@ async def test_next_node_is_asked_if_one_is_away(chain: LocalChain, tmp_path: Pa
     code, lost, _ = await looked_once(tmp_path, "--endpoint", nobody)
     assert (code, lost["state"]) == (2, "unreadable")
     assert nobody in str(lost["sentence"])
+
+
+@pytest.mark.parametrize(("ago", "words"), [(3600, "s old"), (-3600, "s in the future")])
+async def test_node_whose_newest_block_is_of_another_time_is_not_believed(
+    chain: LocalChain, hook: Webhook, tmp_path: Path, ago: int, words: str
+) -> None:
+    url = await chain.start()
+    chain.write_storage("LastUpdate", NETUID, value=[4990, 0, 0, 0, 0])
+    await chain.wait_for_block(chain.block + 1)
+    chain.lies.tell(NOW, result(_moment(ago)), times=None)
+
+    code, found, _ = await looked_once(tmp_path, "--endpoint", url, "--notify", hook.address)
+
+    assert (code, found["state"]) == (2, "standing")
+    assert words in str(found["sentence"])
+    assert "no node has new blocks" in hook.posted[0]["message"].lower()
+
+
+async def test_watch_shouts_when_its_node_stands_still_and_when_it_goes_on(
+    chain: LocalChain, tmp_path: Path
+) -> None:
+    url = await chain.start()
+    chain.write_storage("LastUpdate", NETUID, value=[4990, 0, 0, 0, 0])
+    await chain.wait_for_block(chain.block + 1)
+    chain.lies.tell(NOW, result(_moment(3600)), times=None)
+    async with webhook() as hook:
+        process = await started(tmp_path, "--endpoint", url, "--every", "1", "--notify", hook.address)
+        async with asyncio.timeout(patience(60)):
+            while len(hook.posted) < 1:
+                await asyncio.sleep(0.05)
+            chain.lies.end()
+            while len(hook.posted) < 2:
+                await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+    assert [each["title"].partition(": ")[2] for each in hook.posted[:2]] == ["standing", "well again"]
+
+
+async def test_node_that_stands_still_is_passed_over_for_one_that_goes_on(
+    chain: LocalChain, tmp_path: Path
+) -> None:
+    still = LocalChain(neurons(), block_time_s=0.1, first_block=5000)
+    urls = await still.start(), await chain.start()
+    still.lies.tell(NOW, result(_moment(3600)), times=None)
+    chain.write_storage("LastUpdate", NETUID, value=[4990, 0, 0, 0, 0])
+    await chain.wait_for_block(chain.block + 1)
+
+    code, found, _ = await looked_once(tmp_path, "--endpoint", urls[0], "--endpoint", urls[1])
+    await still.stop()
+
+    assert (code, found["state"]) == (0, "well")
 
 
 async def test_address_that_names_no_service_is_refused_before_the_first_look(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,22 +13,37 @@ import pytest
 import structlog
 
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.observation.pages.insight import Insight
 from gaia.validator.core.incidents import Incident
+from gaia.validator.core.status.facts import Facts, Seats
 from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.db.connection import Database
+from tests.support.status_facts import some_facts
 from tests.support.story import INIT, Story
 
 POOL = SimpleNamespace(queue_depth=2, busy=1, healthy_seats=3)
 
 
 def _reader(story: Story) -> StatusReader:
+    insight = Insight(lambda: story.settings.status, story.database, list, lambda: Seats(healthy=3, wanted=3))
+
+    async def facts() -> Facts:
+        """Return what the database holds, of a validator whose processes, chain and disk are well."""
+        found, limits = await insight.facts(), some_facts().limits
+        return some_facts(
+            now=story.clock.now(),
+            work=found.work,
+            database_error=found.database_error,
+            seats=found.seats,
+            limits=replace(limits, opens_runs=False),
+        )
+
     return StatusReader(
         story.database,
         story.metagraph,
         POOL,
-        story.settings.chain,
-        story.settings.weights,
+        facts,
         seats=lambda: 3,
         lines_logged=lambda: {"warning": 2, "error": 0, "critical": 1},
     )
@@ -74,7 +90,7 @@ async def test_party_that_fails_comes_first(database: Database, tmp_path: Path) 
     await incident.recovered(now)
     well = await _reader(story).line(now, None)
 
-    assert failing.health == f"chain fails since {now:%Y-%m-%d %H:%MZ}"
+    assert failing.health == f"chain fails since {now:%Y-%m-%d %H:%MZ}: connection refused"
     assert well.health == "ok"
 
 
@@ -85,7 +101,7 @@ async def test_database_that_fails_is_named_and_costs_no_line(database: Database
 
     line = await _reader(story).line(story.clock.now(), None)
 
-    assert line.health.startswith("database: ")
+    assert line.health.startswith("the database cannot be read: ")
     assert "incidents" in line.health
     assert (line.run, line.phase, line.block) == (None, "unknown", 1000)
 

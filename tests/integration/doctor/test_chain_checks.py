@@ -108,9 +108,11 @@ def test_commit_reveal_is_a_warning_while_it_is_not_supported(machine: Machine, 
     assert chain(machine)["commit-reveal"] == "warning"
 
 
-def test_missing_permit_is_a_warning(machine: Machine, stored: Chain) -> None:
+def test_missing_permit_is_a_failure_but_for_a_dry_run(machine: Machine, stored: Chain) -> None:
     stored("ValidatorPermit", NETUID, value=[False, False])
 
+    assert chain(machine)["permit"] == "failure"
+    machine.put("GAIA_DRY_RUN", "true")
     assert chain(machine)["permit"] == "warning"
 
 

@@ -201,11 +201,25 @@ def test_validator_on_the_same_folder_is_no_fault(machine: Machine) -> None:
         "import fcntl, os, sys, time; lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600);"
         "fcntl.flock(lock, fcntl.LOCK_EX); os.write(lock, b'%d' % os.getpid()); print(flush=True); time.sleep(600)"
     )
-    machine.start(sys.executable, "-c", hold, str(machine.data("lock")), "gaia.validator.app")
+    machine.start(*machine.supervisor(hold), str(machine.data("lock")))
 
     found = machine.doctor("--only", "files")["data-lock"]
 
     assert (found["result"], found["words"].split(",")[0]) == ("ok", "a validator runs here")
+
+
+def test_program_that_holds_the_folder_is_for_a_person_to_stop(machine: Machine) -> None:
+    hold = (
+        "import fcntl, os, sys, time; lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600);"
+        "fcntl.flock(lock, fcntl.LOCK_EX); print(flush=True); time.sleep(600)"
+    )
+    child = machine.start(sys.executable, "-c", hold, str(machine.data("lock")))
+
+    found = machine.doctor("--only", "files")["data-lock"]
+
+    assert found["result"] == "failure"
+    assert [step["kind"] for step in found["fix"]] == ["do"]
+    assert f"process {child.pid}, " in found["fix"][0]["text"]
 
 
 def test_registered_hotkey_elsewhere_costs_a_registration(machine: Machine) -> None:

@@ -16,7 +16,7 @@ from tests.support.programs import program
 
 START = 1_774_400_000.0
 REAL = 1_790_000_000.0
-TICK: Key = ("gaia_last_success_timestamp_seconds", (("exported_job", "main_scoring"),))
+TICK: Key = ("gaia_last_success_timestamp_seconds", (("task", "main_scoring"),))
 SET: Key = ("gaia_weights_last_set_timestamp_seconds", ())
 CLOCK: Key = ("gaia_clock_timestamp_seconds", ())
 CHAIN: Key = ("gaia_substrate_connection_status", ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ import pytest
 
 from gaia.validator.app.children import spawning
 from gaia.validator.app.meeting import rendezvous
-from gaia.validator.app.supervision import Role
+from gaia.validator.app.supervision import Halt, Role
 from gaia.validator.app.supervisor import Options, Supervisor
 from gaia.validator.utils.errors import ExitCode
 from tests.support.scarcity import no_descriptors_left
@@ -105,3 +106,32 @@ def test_settings_that_cannot_be_read_again_just_now_end_nothing(
 
     assert "reload_failed" in caplog.text
     assert supervisor._rereading.pid is None
+
+
+def test_change_that_a_rereading_may_have_missed_is_read_by_another(tmp_path: Path) -> None:
+    options = Options(
+        data_dir=str(tmp_path), settings=b"", signer_settings=b"", workers=0, embedded_database=False
+    )
+    readings = tmp_path / "readings"
+    program = f"import sys; open({str(readings)!r}, 'a').write('read '); sys.exit(2)"
+    supervisor = Supervisor(
+        options, targets={Role.SIGNER: "builtins:print"}, reload=(sys.executable, "-c", program)
+    )
+
+    for _ in range(3):
+        supervisor._begin_reload()
+    while supervisor._rereading.pid is not None:
+        supervisor._take_over(supervisor._rereading.pipe)
+
+    assert readings.read_text() == "read read "
+
+
+def test_reason_of_a_halt_is_on_the_board_while_the_children_end(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    rendezvous.make_private(rendezvous.run_directory(tmp_path))
+
+    supervisor._carry_out(Halt(ExitCode.CRASH_LOOP, "io_engine died 12 times in a row"))
+
+    board = rendezvous.read_board(rendezvous.board_path(tmp_path))
+    assert board.halt == "io_engine died 12 times in a row; read the last log lines and report them."

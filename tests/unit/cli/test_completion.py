@@ -45,6 +45,7 @@ def offered(tmp_path: Path, *words: str) -> set[str]:
         (("logs", "--level", "w"), {"warning"}, {"debug", "--run"}),
         (("completion", ""), set(SHELLS), {"status"}),
         (("replay", "last", "--work"), {"--workers"}, {"--diff"}),
+        (("what-if", "--"), {"--set", "--rule-set", "--json", "--state"}, {"--diff"}),
     ],
 )
 def test_bash_offers_what_may_follow(

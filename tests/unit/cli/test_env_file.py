@@ -126,7 +126,7 @@ def test_reload_reads_the_file_that_was_named_at_the_start(env_file: Path) -> No
     running = read_settings(named_file(env_file))
     env_file.write_text(env_file.read_text() + "GAIA_LOG_LEVEL=DEBUG\n")
 
-    _, changed, refused = merge(running, partial(read_again, running))
+    _, changed, refused = merge(running, partial(read_again, running.env_file))
 
     assert (changed, refused) == ({"log_level": "DEBUG"}, [])
 
@@ -169,7 +169,7 @@ def test_reload_finds_a_file_that_was_made_after_the_start(
     running = read_settings(named_file(None))
     (tmp_path / ".env").write_text("GAIA_LOG_LEVEL=DEBUG\n")
 
-    _, changed, _ = merge(running, partial(read_again, running))
+    _, changed, _ = merge(running, partial(read_again, running.env_file))
 
     assert changed == {"log_level": "DEBUG"}
 

@@ -10,7 +10,7 @@ from generate import runbooks as generator
 
 from gaia.cli.parsers import parser
 from gaia.cli.runbook import AFTER
-from gaia.cli.runbooks import host as disk
+from gaia.cli.runbooks.disk_use import used_by_folder
 from gaia.cli.runbooks.table import RUNBOOKS, named
 from tests.support.repository import ROOT
 
@@ -58,7 +58,7 @@ def test_folder_that_fills_the_disk_is_named(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * size)
 
-    sizes = disk.used_by_folder(tmp_path, used=3_500_000)
+    sizes = used_by_folder(tmp_path, used=3_500_000)
 
     assert list(sizes) == ["spool", "fields", "elsewhere"]
     assert sizes["spool"] >= 3_000_000

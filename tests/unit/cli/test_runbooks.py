@@ -14,10 +14,13 @@ from alerting.table import ALERTS
 
 from gaia.cli.runbooks import database, health, pool, processes, shared, weather, weights
 from gaia.cli.runbooks.branch import Branch
-from gaia.cli.runbooks.facts import Facts
-from gaia.cli.runbooks.samples import Samples
+from gaia.cli.runbooks.disk_use import DiskUse
+from gaia.cli.runbooks.facts import Facts, gather
 from gaia.cli.runbooks.table import RUNBOOKS
-from gaia.validator.app.meeting.rendezvous import Board
+from gaia.cli.source import Source
+from gaia.cli.status.samples import Samples
+from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
+from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.core.status.troubles import MANY_FILES
 from gaia.validator.db.rows import BlockedRow, VectorInDoubt
 from gaia.validator.db.states import VectorState
@@ -80,12 +83,14 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
         board=Board(workers={WorkerId("0.1"): ME}, processes=dict.fromkeys(roles, ME)),
         processes={ME: psutil.Process()},
         heartbeat_age_s=0.5,
+        silence_s=30.0,
         cpu={ME: 0.1},
         blocked=[],
         rows=ROWS,
         database_error="",
         rows_error="",
         metagraph=a_metagraph([a_neuron(1, validator_permit=True)], own_uid=1),
+        disk=DiskUse(tmp_path),
     )
 
 
@@ -115,6 +120,12 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("no database", shared.POSTGRES_DOWN, without("postgres"), "no living one"),
     ("signer died", shared.SIGNER_DOWN, died("exit 3", "chain_signer"), "the last one: exit 3"),
     ("hangs", shared.ENGINE_HANGS, lambda facts: replace(facts, heartbeat_age_s=99.0), "99 s ago"),
+    (
+        "hangs by its own setting",
+        shared.ENGINE_HANGS,
+        lambda facts: replace(facts, heartbeat_age_s=9.0, silence_s=5.0),
+        "9 s ago",
+    ),
     ("chain away", shared.CHAIN_AWAY, incident("chain"), "refused [2J by the node"),
     ("chain unread", shared.CHAIN_AWAY, told("gaia_substrate_connection_status 0"), "failed"),
     ("chain closed", shared.CHAIN_CLOSED, changed(chain_endpoint="ws://127.0.0.1:1"), "127.0.0.1:1"),
@@ -190,7 +201,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("cluster", pool.ON_A_CLUSTER, changed(compute_backend="dask"), "dask"),
     ("level", pool.LEVEL_LOW, told("gaia_sandbox_level 1"), "the level is 1"),
     ("last run", weather.LAST_RUN_SET, changed(last_run=NOW - timedelta(days=2)), "2026-03-24"),
-    ("scoring", weather.SCORING_LATE, told('gaia_task_overdue{job="main_scoring"} 1'), "overdue"),
+    ("scoring", weather.SCORING_LATE, told('gaia_task_overdue{task="main_scoring"} 1'), "overdue"),
     ("no run", weather.NO_RUN_YET, stored(runs=[]), "no run"),
     ("awaited", weather.TRUTH_AWAITED, stored(awaited=[AWAITED]), "era5 lacks 3 sets"),
     ("no key", weather.NO_KEY, changed(cds_key=Settings().cds_key), "GAIA_CDS_KEY is empty"),
@@ -245,12 +256,22 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
         stored(doubts=[VectorInDoubt(epoch=6, state=VectorState.INTENDED, intended_at=NOW, error=None)]),
         "epoch 6",
     ),
-    ("overdue", health.OVERDUE, told('gaia_task_overdue{job="database_monitor"} 1'), "database_monitor"),
+    ("overdue", health.OVERDUE, told('gaia_task_overdue{task="database_monitor"} 1'), "database_monitor"),
     ("unforeseen", health.UNFORESEEN, told('gaia_unforeseen_errors_total{party="disk"} 1'), "1 with disk"),
     ("archive", health.ARCHIVE_ERRORS, stored(awaited=[AWAITED]), "licence"),
     ("incidents", health.INCIDENTS, incident("chain"), "chain: refused"),
     ("deaths", health.DEATHS, died("memory"), "1 in the last hour"),
     ("simulated", health.SIMULATED, changed(clock_file=Path("clock.json")), "clock.json"),
+    ("no message", health.NONE_TAKEN, told('gaia_notifications_total{outcome="failed"} 3'), "3 refused"),
+    (
+        "some messages",
+        health.SOME_TAKEN,
+        told(
+            'gaia_notifications_total{outcome="failed"} 1',
+            'gaia_notifications_total{outcome="sent"} 8',
+        ),
+        "8 taken",
+    ),
     ("newer", health.NEWER, told("gaia_update_available 1"), "4.0.0"),
 ]
 
@@ -340,3 +361,40 @@ def test_limits_of_looks_are_those_of_the_alerts() -> None:
     assert expressions["OpenFilesHigh"].endswith(f"> {MANY_FILES}")
     assert expressions["EventLoopLag"].endswith(f"> {pool.LATE_S}")
     assert expressions["LowScoringPerformance"].endswith(f"< {weather.LOW_SCORE}")
+
+
+def test_busy_engine_does_not_hang_where_a_longer_silence_is_allowed(well: Facts) -> None:
+    assert shared.ENGINE_HANGS.look(replace(well, heartbeat_age_s=99.0, silence_s=120.0)) == ""
+
+
+def test_allowed_silence_is_that_of_the_running_validator(tmp_path: Path) -> None:
+    """The file was edited since, without a restart."""
+    board_path(tmp_path).parent.mkdir()
+    publish_settings(tmp_path, [("GAIA_ENGINE_SILENCE_S", "77.0", ".env")])
+    edited = Source(Settings(data_dir=tmp_path, engine_silence_s=20.0))
+
+    stopped = gather(edited, "", knows_secrets=False, database_error="away")
+    publish(Board(processes={"io_engine": ME}), board_path(tmp_path))
+    running = gather(edited, "", knows_secrets=False, database_error="away")
+
+    assert (stopped.silence_s, running.silence_s) == (20.0, 77.0)
+
+
+def test_metric_that_nobody_told_proves_nothing(well: Facts) -> None:
+    unknown = replace(well, samples=Samples("gaia_pool_seats 2\ngaia_db_connections_max 8\n"))
+
+    assert unknown.total("gaia_pool_healthy_seats") is None
+    assert pool.SEATS_MISSING.look(unknown) == ""
+    assert database.ALL_IN_USE.look(unknown) == ""
+
+
+def test_data_folder_is_walked_once_for_all_causes(well: Facts) -> None:
+    branches = RUNBOOKS["DiskSpaceLow"].branches
+    before = [branch.look(well) for branch in branches]
+    large = well.data_dir / "spool" / "chunk"
+    large.parent.mkdir()
+    large.write_bytes(b"x" * 1_000_000)
+
+    assert "spool" not in well.disk.sizes
+    assert [branch.look(well) for branch in branches] == before
+    assert DiskUse(well.data_dir).sizes["spool"] >= 1_000_000

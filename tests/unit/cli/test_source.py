@@ -123,3 +123,18 @@ def test_settings_that_another_release_published_count_as_none(tmp_path: Path) -
     board_path(data_dir).with_name("settings.json").write_text('{"pid": 1}')
 
     assert open_source(tmp_path).settings == Settings(data_dir=data_dir)
+
+
+def test_setting_that_needs_a_secret_costs_no_other_of_the_published_ones(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    a_database(data_dir)
+    make_private(run_directory(data_dir))
+    settings = Settings(
+        data_dir=data_dir,
+        metrics_port=9123,
+        notify_urls=["ntfy://hushhush"],  # type: ignore[list-item]
+        notify_life=True,
+    )
+    publish_settings(data_dir, [(name, value, "given") for name, value, _ in settings.describe()])
+
+    assert open_source(data_dir).settings.metrics_port == 9123

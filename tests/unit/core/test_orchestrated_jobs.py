@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
@@ -13,17 +12,6 @@ from tests.support.metronome import AWAY, DISK, WELL, FakeSetter, FakeTask, Metr
 from tests.support.patience import patience
 
 
-class _Status:
-    """Notes which jobs it is told to be overdue."""
-
-    def __init__(self, told: list[Sequence[str]]) -> None:
-        self._told = told
-
-    async def line(self, now: object, next_due: object, overdue: Sequence[str]) -> dict[str, str]:
-        self._told.append(overdue)
-        return {"health": "ok"}
-
-
 async def test_each_job_is_in_the_book_from_the_start() -> None:
     background = BackgroundTask(name="watch", interval_s=60.0, deadline_s=1.0, run=nothing)
     metronome = Metronome(background=[background])
@@ -31,17 +19,6 @@ async def test_each_job_is_in_the_book_from_the_start() -> None:
     await metronome.end()
 
     assert jobs == ["metagraph", "main_scoring", "weights", "status_logger", "watch"]
-
-
-async def test_status_line_names_the_jobs_that_are_overdue() -> None:
-    task = BackgroundTask(name="watch", interval_s=3600.0, deadline_s=1.0, run=nothing, overdue_s=-1.0)
-    told: list[Sequence[str]] = []
-    metronome = Metronome(background=[task], status=_Status(told))
-
-    await metronome.orchestrator.status_logger()
-    await metronome.end()
-
-    assert ["watch"] in told
 
 
 async def test_successes_and_failures_of_each_job_are_in_the_book() -> None:

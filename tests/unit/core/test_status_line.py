@@ -8,30 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
+from gaia.validator.core.status.troubles import Health, Trouble
 from gaia.validator.core.status_line import Situation, StatusLine, phase_of, status_line
-from gaia.validator.db.rows import IncidentRow, VectorInDoubt
-from gaia.validator.db.states import VectorState
 from tests.support.fakes import a_metagraph
 
 NOW = datetime(2026, 3, 26, 12, tzinfo=UTC)
 
 
 def a_situation(*, last_update: int = 900, **changes: Any) -> Situation:
-    """Everything is well at block 1000: weights are 100 blocks old, and are set each 250."""
+    """Everything is well at block 1000: weights are 100 blocks old."""
     metagraph = a_metagraph(["5Miner"])
     own, *others = metagraph.neurons
     own = msgspec.structs.replace(own, last_update=last_update)
     dull: dict[str, Any] = {
         "now": NOW,
         "metagraph": msgspec.structs.replace(metagraph, neurons=[own, *others]),
-        "interval_blocks": 250,
-        "signs_weights": True,
         "states": {
             "2026-03-25T00Z": {"scored_day1": 2, "rejected": 1},
             "2026-03-26T00Z": {"requested": 1, "frozen": 2},
         },
-        "incidents": [],
-        "doubts": [],
+        "troubles": [],
         "next_due": NOW + timedelta(minutes=5),
         "queued": 3,
         "leased": 2,
@@ -42,12 +38,8 @@ def a_situation(*, last_update: int = 900, **changes: Any) -> Situation:
     return Situation(**dull | changes)
 
 
-def an_incident(party: str) -> IncidentRow:
-    return IncidentRow(party=party, began_at=NOW - timedelta(hours=2), last_at=NOW, evidence="refused")
-
-
-def a_doubt(age: timedelta) -> VectorInDoubt:
-    return VectorInDoubt(epoch=7, state=VectorState.INTENDED, intended_at=NOW - age, error=None)
+def a_trouble(health: Health, problem: str) -> Trouble:
+    return Trouble(health=health, name="ValidatorLogErrors", problem=problem, remedy="gaia logs")
 
 
 def test_line_holds_what_an_operator_asks_and_health_first() -> None:
@@ -74,44 +66,27 @@ def test_line_holds_what_an_operator_asks_and_health_first() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("changes", "health"),
-    [
-        ({"metagraph": None}, "the chain was not read yet"),
-        ({"metagraph": a_metagraph([], own_uid=None)}, "our hotkey has no validator permit"),
-        ({"incidents": [an_incident("chain")]}, "chain fails since 2026-03-26 10:00Z"),
-        ({"overdue": ["main_scoring"]}, "main_scoring is overdue"),
-        ({"last_update": 249}, "weights are 751 blocks old"),
-        ({"healthy_seats": 3}, "3 of 4 compute seats are healthy"),
-        ({"doubts": [a_doubt(timedelta(hours=2))]}, "1 weight vectors are in doubt"),
-    ],
-)
-def test_what_is_wrong_is_named(changes: dict[str, Any], health: str) -> None:
-    assert status_line(a_situation(**changes)).health == health
+def test_health_is_every_trouble_in_the_order_of_the_judge() -> None:
+    troubles = [a_trouble(Health.STUCK, "the chain is away"), a_trouble(Health.DEGRADED, "tick is overdue")]
+
+    assert status_line(a_situation(troubles=troubles)).health == "the chain is away; tick is overdue"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"last_update": 0},
-        {"last_update": 250},
-        {"last_update": 1, "signs_weights": False},
-        {"seats": 0, "healthy_seats": 0},
-        {"doubts": [a_doubt(timedelta(minutes=5))]},
-        {"states": {}},
-    ],
-    ids=["never set", "in time", "dry run", "cluster", "being set", "no run"],
-)
-def test_what_is_usual_is_no_trouble(changes: dict[str, Any]) -> None:
-    assert status_line(a_situation(**changes)).health == "ok"
+@pytest.mark.parametrize(("last_update", "age"), [(0, None), (250, 750)])
+def test_age_of_weights_is_unknown_before_the_first(last_update: int, age: int | None) -> None:
+    assert status_line(a_situation(last_update=last_update)).weights_age_blocks == age
 
 
-def test_the_worst_comes_first() -> None:
-    situation = a_situation(metagraph=None, healthy_seats=0, incidents=[an_incident("weights")])
+def test_subnet_that_was_not_read_has_no_numbers() -> None:
+    line = status_line(a_situation(metagraph=None))
 
-    assert status_line(situation).health == (
-        "the chain was not read yet; weights fails since 2026-03-26 10:00Z; 0 of 4 compute seats are healthy"
-    )
+    assert (line.block, line.neurons, line.weights_age_blocks) == (None, None, None)
+
+
+def test_runs_that_cannot_be_read_are_unknown_and_not_none() -> None:
+    line = status_line(a_situation(states=None))
+
+    assert (line.run, line.phase, line.open_runs) == (None, "unknown", 0)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,103 +9,20 @@ from typing import Any
 import pytest
 
 from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.examination import CHECKS, Report
-from gaia.validator.doctor.facts import Entry, Facts, Folder, Host, Node, Port, Server
+from gaia.validator.doctor.facts import Facts, Node, Port, Proxy
 from gaia.validator.doctor.findings import Finding, Result, failure
-from gaia.validator.doctor.given import Given, read_given
+from gaia.validator.doctor.given import read_given
+from gaia.validator.doctor.looks.ports import look_at_proxies
 from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.doctor.steps import StepKind, do
 from gaia.validator.utils.config import Settings
 from tests.support.builders import a_metagraph, a_neuron
+from tests.support.doctor_facts import LIMITS, finding, folder, host, judged, places, server, session
 
-LIMITS = dict.fromkeys(("NOFILE", "NPROC", "FSIZE", "AS", "DATA"), (math.inf, math.inf)) | {
-    "CORE": (0.0, math.inf)
-}
-HOST = Host(
-    python=(3, 11, 9),
-    uid=1000,
-    cpus=8,
-    memory_mib=32_000,
-    swap_used_mib=0,
-    swap_mib=2000,
-    limits=LIMITS,
-    most_processes=math.inf,
-    oom_score_adj=0,
-    core_pattern="core",
-    ptrace_scope=1,
-    user_namespaces=1000,
-    shared_memory_mib=1000,
-    is_clock_synchronised=True,
-    missing_packages=(),
-    other_versions=(),
-    sandbox=Survey(landlock=7, seccomp=True, broker=True),
-)
 SHARED = Entry(path=Path("/var/tmp"), mode=0o1777, uid=0, size=4096, is_folder=True)
-FOLDER = Folder(
-    path=Path("/srv/gaia"),
-    exists=True,
-    problem="",
-    entry=Entry(path=Path("/srv/gaia"), mode=0o700, uid=1000, size=4096, is_folder=True),
-    file_system="ext4",
-    free_mib=1_000_000,
-    free_files=10**6,
-    holder_pid=0,
-    holder="",
-    served_port=0,
-    foreign=(),
-    old_drafts=(),
-    cluster="ready",
-    cluster_version="18",
-    used_mib=0,
-)
-SERVER = Server(
-    version=160_004,
-    encoding="UTF8",
-    can_create=True,
-    is_read_only=False,
-    is_standby=False,
-    statement_timeout_ms=0,
-    is_durable=True,
-    role="gaia",
-    database="gaia",
-    role_limit=97,
-    others=(),
-    migrations="current",
-)
-
-
-def finding(check: str, **changes: Any) -> Finding:
-    """Return what one check says of a healthy machine with `changes`."""
-    given = Given(
-        environment=changes.pop("environment", {}),
-        env_file=Path("/srv/.env"),
-        in_file={},
-        lines={},
-        error=None,
-    )
-    known: dict[str, Any] = {"settings": Settings(), "host": HOST, "folder": FOLDER, "server": SERVER}
-    return judged(check, Facts(given=given, **(known | changes)))
-
-
-def judged(check: str, facts: Facts) -> Finding:
-    """Return what one check says of the facts."""
-    (judge,) = (each for each in CHECKS if each.name == check)
-    return judge.finding(facts)
-
-
-def host(**changes: Any) -> Any:
-    return {"host": replace(HOST, **changes)}
-
-
-def folder(**changes: Any) -> Any:
-    return {"folder": replace(FOLDER, **changes)}
-
-
-def server(**changes: Any) -> Any:
-    return {"server": replace(SERVER, **changes), "settings": Settings(database_host="db")}
-
-
 POOR = Survey(landlock=0, seccomp=False, broker=False)
 CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("python", host(python=(3, 10, 1)), Result.FAILURE),
@@ -151,7 +65,16 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("database-version", server(version=130_002), Result.WARNING),
     ("database-version", server(version=190_000), Result.WARNING),
     ("database-writable", server(is_standby=True), Result.FAILURE),
-    ("other-validator", server(others=[(7, "10.0.0.9", 4000)]), Result.FAILURE),
+    ("other-validator", server(others=[session()]), Result.FAILURE),
+    ("temporary-folder", places(temporary_problem="Read-only file system"), Result.FAILURE),
+    ("postgres-programs", places(programs=None, programs_problem="not installed"), Result.FAILURE),
+    ("cluster-version", places(programs=Path("/usr/lib/postgresql/16/bin")), Result.FAILURE),
+    ("certificates", places(missing_certificates={"SSL_CERT_FILE": "/nowhere"}), Result.FAILURE),
+    (
+        "proxy",
+        {"proxies": [Proxy(variable="ALL_PROXY", place="proxy:80", problem="refused")]},
+        Result.FAILURE,
+    ),
     ("in-time", {"late": ["folder"]}, Result.FAILURE),
     ("in-time", {"failed": {"folder": "Permission denied"}}, Result.FAILURE),
 ]
@@ -165,7 +88,9 @@ def test_check_judges_the_facts(check: str, changes: dict[str, Any], result: Res
     assert bool(found.steps) == (result in (Result.FAILURE, Result.WARNING))
 
 
-@pytest.mark.parametrize("check", sorted({check for check, _, _ in CASES} - {"watchdog", "user-namespaces"}))
+@pytest.mark.parametrize(
+    "check", sorted({check for check, _, _ in CASES} - {"watchdog", "user-namespaces", "proxy"})
+)
 def test_check_is_content_with_a_healthy_machine(check: str) -> None:
     assert finding(check).result is Result.OK
 
@@ -221,7 +146,7 @@ def test_value_of_a_misspelled_secret_is_not_repeated(tmp_path: Path) -> None:
     given, _ = read_given(env_file)
 
     assert given.error is not None
-    assert [str(step) for step in given.cure(given.error)] == [
+    assert [str(step) for step in given.cure(given.error, None, None)] == [
         f"remove GAIA_CDS_KYE from {env_file}",
         f"set GAIA_CDS_KEY= in {env_file} (the value of GAIA_CDS_KYE)",
     ]
@@ -254,7 +179,9 @@ def test_numbers_of_lines_are_told_once_all_lines_can_be_read(tmp_path: Path) ->
 
 
 def test_proxy_with_an_impossible_port_is_a_failure() -> None:
-    found = finding("proxy", environment={"HTTPS_PROXY": "http://proxy:99999"})
+    environment = {"HTTPS_PROXY": "http://proxy:99999"}
+
+    found = finding("proxy", environment=environment, proxies=look_at_proxies(environment))
 
     assert found.result is Result.FAILURE
     assert found.words.startswith("HTTPS_PROXY names proxy, which cannot be reached")
@@ -267,17 +194,6 @@ def test_words_of_strangers_control_no_terminal() -> None:
 
     assert all(line.isprintable() for line in printed)
     assert printed[0].endswith("the node says  [2J ok")
-
-
-def test_folder_is_not_taken_away_from_a_validator_that_runs() -> None:
-    theirs = Entry(path=Path("/srv/gaia"), mode=0o700, uid=os.geteuid() + 1, size=4096, is_folder=True)
-    running = "python -m gaia.validator.app 3"
-
-    stopped = finding("data-owner", **folder(entry=theirs))
-    used = finding("data-owner", **folder(entry=theirs, holder_pid=5, holder=running))
-
-    assert [step.kind for step in (*stopped.steps, *used.steps)] == [StepKind.RUN, StepKind.DO]
-    assert used.result is Result.FAILURE
 
 
 def test_our_neuron_is_found_by_its_uid_where_uids_have_gaps() -> None:
@@ -293,21 +209,6 @@ def test_rights_of_a_folder_of_the_system_are_left_alone(check: str) -> None:
     (step,) = finding(check, **folder(path=Path("/var/tmp"), entry=SHARED)).steps
 
     assert (step.kind, "folder that holds nothing else" in step.words) == (StepKind.DO, True)
-
-
-def test_a_machine_without_a_folder_for_temporary_files_is_told_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As in a container whose files are read-only: none of the folders that Python tries can be written.
-    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
-    monkeypatch.setattr("tempfile.tempdir", None)
-
-    found = finding("temporary-folder")
-
-    assert (found.result, found.words) == (
-        Result.FAILURE,
-        "no folder for temporary files can be written",
-    )
 
 
 def test_port_whose_holder_cannot_be_seen_is_ours_if_the_running_validator_says_so() -> None:

@@ -14,6 +14,7 @@ from gaia.validator.doctor.examination import examine
 from gaia.validator.doctor.findings import Group, Result
 from gaia.validator.doctor.looks.chain import look_at_node
 from gaia.validator.doctor.looks.files import look_at_folder
+from gaia.validator.doctor.looks.places import look_at_places
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.config import Settings
 from tests.support.patience import patience
@@ -60,7 +61,7 @@ def test_node_that_answers_nonsense_is_no_node(answer: str) -> None:
     assert found.words.startswith(f"{endpoint} is not a node that answers")
 
 
-def test_process_that_the_lock_merely_names_is_not_its_holder(tmp_path: Path) -> None:
+def test_holder_is_the_process_that_the_kernel_names_whatever_the_file_says(tmp_path: Path) -> None:
     lock = claim_data_dir(tmp_path)
     try:
         ours = look_at_folder(Settings(data_dir=tmp_path).files).holder_pid
@@ -70,4 +71,14 @@ def test_process_that_the_lock_merely_names_is_not_its_holder(tmp_path: Path) ->
     finally:
         os.close(lock)
 
-    assert (ours, named) == (os.getpid(), -1)
+    assert (ours, named) == (os.getpid(), os.getpid())
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_looked_at_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container whose files are read-only: none of the folders that Python tries can be written.
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    assert look_at_places({}, tmp_path / ".env", None).temporary_folder == "/tmp"

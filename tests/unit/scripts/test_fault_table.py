@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from alerting.table import ALERTS
+from alerting.table import ALERTS, RECORDINGS
 from monitored.alertmanager import routes_to
 from monitored.faults.table import ALWAYS, FASTER, NOT_INJECTED, SPEED, STAGES
-from monitored.prometheus import paced_rules
+from monitored.prometheus import paced_recordings, paced_rules
 
 FAULTS = [fault for stage in STAGES for fault in stage.faults]
 
@@ -33,7 +33,16 @@ def test_rules_of_a_rehearsal_are_the_rules_with_shorter_durations() -> None:
     assert sorted(re.findall(r"alert: Validator(\w+)", text)) == sorted(alert.name for alert in ALERTS)
     for alert in ALERTS:
         assert FASTER.get(alert.name, SPEED) >= 1
-    assert FASTER.keys() <= {alert.name for alert in ALERTS}
+    assert FASTER.keys() <= {alert.name for alert in ALERTS} | {rule.name for rule in RECORDINGS}
+
+
+def test_range_over_a_counter_that_is_renewed_every_five_seconds_holds_many_of_its_steps() -> None:
+    text = paced_recordings(SPEED, FASTER)
+
+    assert sorted(re.findall(r"record: (\S+)", text)) == sorted(rule.name for rule in RECORDINGS)
+    (range_s,) = re.findall(r"gaia_process_cpu_seconds_total\{[^}]*\}\[(\d+)s\]", text)
+    # One step more or less must not take a busy process below 95 % of a core.
+    assert 5 / int(range_s) < 0.03
 
 
 @pytest.mark.parametrize("word", ["credentials_file", "127.0.0.1:9096", "inhibit_rules", "24h"])

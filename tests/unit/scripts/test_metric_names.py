@@ -14,8 +14,8 @@ EXPRESSIONS = {
     **{recording.name: recording.expr for recording in RECORDINGS},
     **{panel.title: " ".join(query.expr for query in panel.queries) for panel in PANELS},
 }
-GIVEN_BY_PROMETHEUS = {"instance", "job", "exported_job"}
-"""Labels of each scraped series; a label `job` of ours becomes `exported_job`."""
+GIVEN_BY_PROMETHEUS = {"instance", "job"}
+"""Labels that Prometheus gives each scraped series."""
 EMITTED = {
     name: {label for sample in family.samples for label in sample.labels}
     for family in all_families()
@@ -39,3 +39,7 @@ def test_label_that_a_metric_is_chosen_by_is_one_of_its_own(expr: str) -> None:
         labels = set(re.findall(r"(\w+)\s*(?:=|!=|=~|!~)\s*\"", matchers))
 
         assert labels <= EMITTED[name] | GIVEN_BY_PROMETHEUS, name
+
+
+def test_no_label_of_ours_is_renamed_by_prometheus() -> None:
+    assert not GIVEN_BY_PROMETHEUS & set().union(*EMITTED.values())

@@ -35,9 +35,14 @@ class Deaths:
         self._data_dir = data_dir
         self._reports: deque[DeathReport] = deque(maxlen=_PUBLISHED_DEATHS)
         self._restarts: Counter[str] = Counter()
+        self._tried: set[tuple[Role, int]] = set()
+        self._began_at = time.time()
+        self.halt = ""
+        """Sentence about the reason for which everything ends, for the board."""
 
     def note_start(self, role: Role, seat: int) -> None:
-        """Count a restart if a dead child of that seat is remembered."""
+        """Note that the seat was tried; count a restart if a dead child of that seat is remembered."""
+        self._tried.add((role, seat))
         if any((death.role, death.seat) == (role, seat) for death in self.remembered):
             self._restarts[role] += 1
 
@@ -45,6 +50,7 @@ class Deaths:
         self, role: Role, seat: int, started_at: float, reason: str, limits: Limits
     ) -> None:
         """Remember a failed start: the fork server died, or the system lacked resources; it is tried again."""
+        self._tried.add((role, seat))
         now = time.monotonic()
         death = Death(
             role=role,
@@ -108,4 +114,7 @@ class Deaths:
             processes=processes,
             restarts=self.restarts,
             deaths=list(self._reports),
+            began_at=self._began_at,
+            seats_tried=dict(Counter(str(role) for role, _ in self._tried)),
+            halt=self.halt,
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from gaia.validator.app.children.spawning import is_stopped
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.supervision import Child, Role
+from gaia.validator.utils.machine.process_state import is_stopped
 
 
 def is_silent(child: Child, data_dir: Path, patience_s: float) -> bool:

@@ -30,6 +30,7 @@ from gaia.validator.app.supervision import FORK_SERVER_DIED, Child, Role
 from gaia.validator.app.worker_guard import Note
 from gaia.validator.utils.entry_points import FORK_SERVER
 from gaia.validator.utils.identities import WorkerId, worker_id
+from gaia.validator.utils.machine.process_state import is_stopped
 
 if TYPE_CHECKING:
     from gaia.validator.utils.logs.files import LogFiles
@@ -42,6 +43,7 @@ _FORK_PATIENCE_S = 0.5
 _MOST_WAKINGS = 10
 _WARM_UP_PATIENCE_S = 600.0
 _REAP_PATIENCE_S = 1.0
+_LAST_WORDS_S = 0.03
 _SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _LONGEST_NOTES = 16
 _LONGEST_SENTENCE = 4096
@@ -95,6 +97,20 @@ class ChildHandle:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
             return
+
+    def kill(self, *, may_speak: bool) -> None:
+        """Kill it: a compute worker that may speak a moment later, because it first writes its Python stack."""
+        if may_speak and self.child.role is Role.WORKER:
+            self.signal(signal.SIGALRM)
+            self.sigkill_at = time.monotonic() + _LAST_WORDS_S
+        else:
+            self.signal(signal.SIGKILL)
+
+    def kill_if_due(self, now: float) -> None:
+        """Kill it if its moment for last words is over."""
+        if self.sigkill_at is not None and now >= self.sigkill_at:
+            self.sigkill_at = None
+            self.signal(signal.SIGKILL)
 
     def hear(self) -> bool:
         """Read its notes into `child`; return False if it closed the connection or sent too much."""
@@ -270,15 +286,6 @@ def exit_code_of(process: Process) -> int:
         return FORK_SERVER_DIED
     process.close()
     return exit_code
-
-
-def is_stopped(pid: int) -> bool:
-    """Return whether the process is stopped by a signal."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return status.rpartition(b")")[2].split()[0] in (b"T", b"t")
 
 
 def may_pass(error: OSError) -> bool:

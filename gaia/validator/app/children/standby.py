@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from gaia.validator.app.children import spawning
 from gaia.validator.app.children.spawning import Process
 from gaia.validator.app.logging_config import event
+from gaia.validator.utils.machine.process_state import is_stopped
 
 _log = logging.getLogger("application")
 _FIRST_PAUSE_S = 1.0
@@ -66,7 +67,7 @@ class Standby:
         if process is None or notes is None or go is None:
             return None
         assert process.pid is not None
-        if not self._is_alive() or spawning.is_stopped(process.pid):
+        if not self._is_alive() or is_stopped(process.pid):
             self.discard()
             return None
         try:

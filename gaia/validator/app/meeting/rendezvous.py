@@ -69,6 +69,12 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     """Role -> number of children that replaced a dead one."""
     deaths: list[DeathReport] = []
     """The latest unplanned deaths, oldest first."""
+    began_at: float = 0.0
+    """Time at which the Supervisor began, in Unix seconds."""
+    seats_tried: dict[str, int] = {}
+    """Role -> number of seats for which a child was started at least once."""
+    halt: str = ""
+    """Sentence about the reason for which the Supervisor ends everything; "" if it was told to, or does not."""
 
 
 class BoardReader:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from gaia.tasks.defined_tasks.base import GaiaTask
-from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check
+from gaia.validator.app.observation.probes import LIVE, LOOP_STUCK_AFTER_S, READY, STARTED, Check
 from gaia.validator.core.database_setup import missing_migrations, read_migrations
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.ipc_types import Metagraph
 
-LOOP_STUCK_AFTER_S = 10.0
-"""Seconds without a turn after which the event loop counts as stuck."""
+log = structlog.get_logger(__name__)
 
 _BEAT_S = 0.5
 _ASK_DATABASE_S = 5.0
@@ -57,6 +58,18 @@ class Trials:
             return Check(name=name, is_well=False, reason=f"{failure} ({done})", fix=fix)
         limit = "" if age_s <= old_after_s else f", expected within {old_after_s:.0f} s"
         return Check(name=name, is_well=not limit, reason=done + limit, fix=fix)
+
+
+def watched(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Return a task that runs `work` until it is cancelled; any other end of it is logged as an error."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    task.add_done_callback(_report_end)
+    return task
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        log.error("watching_ended", watching=task.get_name(), exc_info=task.exception())
 
 
 class EngineHealth:
@@ -108,10 +121,14 @@ class EngineHealth:
                 self._schema.failed(error.problem)
             except GaiaError as error:
                 self._database.failed(str(error))
+            except Exception as error:
+                self._database.failed(f"{type(error).__name__}: {error}")
+                log.error("health_check_failed", exc_info=error, once=("health", type(error).__name__))
             else:
                 self._database.succeeded()
                 if missing:
-                    self._schema.failed(f"{len(missing)} migrations are missing, such as {missing[0].name}")
+                    lacking = "1 migration is" if len(missing) == 1 else f"{len(missing)} migrations are"
+                    self._schema.failed(f"{lacking} missing, such as {missing[0].name}")
                 else:
                     self._schema.succeeded()
             await asyncio.sleep(_ASK_DATABASE_S)
@@ -153,15 +170,16 @@ class EngineHealth:
             ),
             self._chain.check("chain", self._chain_old_s, "start the node, or correct GAIA_CHAIN_ENDPOINT"),
             self._workers(),
-            self._tick.check("tick", self._tick_old_s, "look for job_failed and job_crashed in the log"),
+            self._tick.check(
+                "main_scoring", self._tick_old_s, "look for job_failed and job_crashed in the log"
+            ),
         ]
 
     def _workers(self) -> Check:
         count = self._healthy_workers
         fix = "look for child_ended in the log, or raise GAIA_COMPUTE_WORKERS"
-        return Check(
-            name="compute_workers", is_well=count > 0, reason=f"{count} compute workers are healthy", fix=fix
-        )
+        healthy = "1 compute worker is healthy" if count == 1 else f"{count} compute workers are healthy"
+        return Check(name="compute_workers", is_well=count > 0, reason=healthy, fix=fix)
 
 
 class _WatchedSource:

@@ -10,15 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaia.validator.app.logging_config import event
-from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check
+from gaia.validator.app.observation.probes import LIVE, LOOP_STUCK_AFTER_S, READY, STARTED, Check
 from gaia.validator.app.supervision import Child, Role
 
 SUPERVISOR, STANDBY, FORK_SERVER = "supervisor", "standby", "fork_server"
 ROLES = (SUPERVISOR, *(str(role) for role in Role), STANDBY, FORK_SERVER)
 """Every role that a process of the validator can have."""
-
-FROZEN_AFTER_S = 10.0
-"""Seconds of silence after which an IO-Engine may be unable to answer, such as one that is stopped."""
 
 _log = logging.getLogger("application")
 _PAGE = os.sysconf("SC_PAGESIZE")
@@ -53,7 +50,7 @@ class Family:
     @property
     def is_engine_frozen(self) -> bool:
         """Whether the IO-Engine has been silent for so long that it may be unable to answer."""
-        return self.engine is not None and self.engine.silent_s >= FROZEN_AFTER_S
+        return self.engine is not None and self.engine.silent_s >= LOOP_STUCK_AFTER_S
 
     def pids(self) -> Iterator[tuple[str, int]]:
         """Yield role and pid of every process; the server's own processes count as its role."""

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gaia.validator.app.observation.registry import REGISTRY
+from gaia.validator.core.background.book import JobStatus
 from gaia.validator.core.status.facts import Job
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-
-class JobStatus(Protocol):
-    """How one recurring job does now."""
-
-    @property
-    def job(self) -> str: ...
-
-    @property
-    def last_success_at(self) -> float:
-        """Time of the last success, in Unix seconds; until then, of its registration."""
-        ...
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether the last success is older than the job allows."""
-        ...
-
-    @property
-    def failures(self) -> int:
-        """Number of runs that failed."""
-        ...
-
-    @property
-    def skips(self) -> int:
-        """Number of runs that were left out, because the last had not ended."""
-        ...
 
 
 Statuses = Callable[[], Sequence[JobStatus]]
@@ -73,20 +47,20 @@ class Jobs(Collector):
         succeeded = GaugeMetricFamily(
             "gaia_last_success_timestamp_seconds",
             "Time of the last success of a recurring job; before the first, the start.",
-            labels=["job"],
+            labels=["task"],
         )
         overdue = GaugeMetricFamily(
             "gaia_task_overdue",
             "1 if the last success of a recurring job is older than its deadline.",
-            labels=["job"],
+            labels=["task"],
         )
         failures = CounterMetricFamily(
-            "gaia_task_failures_total", "Runs of a recurring job that failed.", labels=["job"]
+            "gaia_task_failures_total", "Runs of a recurring job that failed.", labels=["task"]
         )
         skipped = CounterMetricFamily(
             "gaia_task_skipped_total",
             "Runs of a recurring job that were left out, because the last had not ended.",
-            labels=["job"],
+            labels=["task"],
         )
         for statuses in self._registers:
             for status in statuses():

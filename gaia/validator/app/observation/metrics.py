@@ -39,6 +39,9 @@ _JOB_ERRORS = tuple(
     for kind in (TransientError, OwnFailure, DeadlineExceeded, DatabaseFailure, ConfigurationError)
 )
 
+STARTED_AT = gauge(
+    "gaia_io_start_timestamp_seconds", "Time at which the IO-Engine began, since which it counts."
+)
 LOOP_LAG = gauge(
     "gaia_io_event_loop_lag_seconds", "Seconds by which the IO-Engine's event loop last woke too late."
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,18 +16,21 @@ import structlog
 from gaia.validator.app.observation import disk, metrics, resources
 from gaia.validator.app.observation.processes import ProcessTable
 from gaia.validator.app.observation.stored import StoredMetrics
+from gaia.validator.core.background.book import TaskBook
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.machine.disk_space import space_of
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
-    from gaia.validator.app.observation.jobs import JobStatus
     from gaia.validator.app.pool.protocols import ComputeBackend
+    from gaia.validator.core.background.book import JobStatus
     from gaia.validator.core.chain.metagraph import MetagraphKeeper
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.settings.handed import WeatherSettings
 
 log = structlog.get_logger(__name__)
 
+_JOB = "observation"
 _LAG_PERIOD_S = 0.5
 _LOOK_EVERY_S = 5.0
 _SELDOM_EVERY_S = 15.0
@@ -37,26 +39,6 @@ _DISK_SHARE = 20
 """The disk is measured for at most this fraction of the time."""
 _OVERDUE = 6
 """Looks without a success after which they are overdue."""
-
-
-class _Record:
-    """How the looks at the validator do, as one of the recurring jobs."""
-
-    job = "observation"
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.skips = 0
-        """A look waits for the one before, so none is left out."""
-        self.succeeded()
-
-    def succeeded(self) -> None:
-        """Note a success; the start counts as one."""
-        self.last_success_at, self._succeeded = time.time(), time.monotonic()
-
-    @property
-    def is_overdue(self) -> bool:
-        return time.monotonic() - self._succeeded > _OVERDUE * _LOOK_EVERY_S
 
 
 class Observer:
@@ -91,16 +73,19 @@ class Observer:
         self._seats = seats
         self._processes = ProcessTable(board_path, os.getppid())
         self._stored = StoredMetrics(settings, netuid, database, clock)
-        self._record = _Record()
+        self._book = TaskBook()
+        """How the looks do, as one of the recurring jobs; a look waits for the one before, so none is skipped."""
+        self._book.expect(_JOB, _OVERDUE * _LOOK_EVERY_S)
         self._reported: dict[str, str] = {}
         """Look -> its last reported failure, so that each is logged once."""
 
     def statuses(self) -> Sequence[JobStatus]:
         """Return how the observation itself does."""
-        return (self._record,)
+        return self._book.statuses()
 
     async def run(self) -> None:
         """Observe at regular intervals until cancelled."""
+        metrics.STARTED_AT.set(time.time())
         metrics.DB_MAX.set(self._database.pool_size)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._measure_lag())
@@ -136,7 +121,7 @@ class Observer:
 
     def _note(self, name: str, error: Exception, trace: Exception | None = None) -> None:
         """Count a failure, and log it if it is not the last one again; `trace` is an error that nobody foresaw."""
-        self._record.failures += 1
+        self._book.failed(_JOB)
         text = f"{type(error).__name__}: {error}"
         if self._reported.get(name) != text:
             level = logging.WARNING if trace is None else logging.ERROR
@@ -158,15 +143,14 @@ class Observer:
     async def _look_often(self) -> None:
         if (metagraph := self._metagraph.latest()) is not None:
             metrics.CHAIN_BLOCK.set(metagraph.block)
-            own = [n.last_update for n in metagraph.neurons if n.uid == metagraph.own_uid]
-            metrics.WEIGHTS_BLOCK.set(max(own, default=0))
+            metrics.WEIGHTS_BLOCK.set(metagraph.own.last_update if metagraph.own is not None else 0)
         await self._stored.look_often()
-        self._record.succeeded()
+        self._book.succeeded(_JOB)
 
     async def _look_at_processes(self) -> None:
         resources.show_processes(await asyncio.to_thread(self._processes.look))
-        size_bytes, _, free_bytes = await asyncio.to_thread(shutil.disk_usage, self._settings.files.data_dir)
-        resources.show_file_system(free_bytes, size_bytes)
+        space = await asyncio.to_thread(space_of, self._settings.files.data_dir)
+        resources.show_file_system(space.free, space.size)
 
     async def _measure_disk(self) -> None:
         began, stop = time.monotonic(), threading.Event()

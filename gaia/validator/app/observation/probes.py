@@ -11,6 +11,8 @@ from gaia.validator.app.logging_config import redact
 from gaia.validator.app.observation.serving import Answer, Request, text_answer
 
 LIVE, READY, STARTED, METRICS = "/livez", "/readyz", "/startupz", "/metrics"
+LOOP_STUCK_AFTER_S = 10.0
+"""Seconds without a turn or a heartbeat after which the IO-Engine's event loop counts as stuck."""
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -6,7 +6,7 @@ import logging
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +15,10 @@ from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.heartbeat import last_beat
 from gaia.validator.app.observation.exposition import exposition
 from gaia.validator.app.observation.family import SUPERVISOR, Accounts, Family, probes_without_engine
-from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check, Endpoints
+from gaia.validator.app.observation.probes import LIVE, LOOP_STUCK_AFTER_S, READY, STARTED, Check, Endpoints
 from gaia.validator.app.observation.serving import Reception
 from gaia.validator.app.observation.systemd import ServiceManager
 from gaia.validator.utils.files import put_file
-
-LOOP_STUCK_AFTER_S = 10.0
-"""Seconds without a heartbeat of the IO-Engine after which systemd gets no sign of life."""
 
 _MEASURE_EVERY_S = 5.0
 _FRESH_S = 1.0
@@ -67,14 +64,20 @@ class PublicState:
         self._reception: Reception | None = None
         self.manager = ServiceManager.of_environment()
 
-    def serve(self, endpoint: socket.socket) -> None:
-        """Answer on the listening socket `endpoint` from now on, while no IO-Engine does."""
+    def serve(self, endpoint: socket.socket, names: Iterable[str] = ()) -> None:
+        """Answer on the listening socket `endpoint` from now on, while no IO-Engine does.
+
+        Parameters
+        ----------
+        names
+            Names by which clients may call, beside loopback names and the address of the socket.
+        """
         endpoints = Endpoints(
             role=SUPERVISOR,
             probes={path: partial(self._checks, path) for path in (LIVE, READY, STARTED)},
             metrics=self.measured,
         )
-        self._reception = Reception(endpoint, endpoints.answer, self._selector)
+        self._reception = Reception(endpoint, endpoints.answer, self._selector, names)
         self.keep_up()
 
     def keep_up(self) -> None:

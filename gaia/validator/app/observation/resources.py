@@ -33,7 +33,9 @@ _SEAT_RSS = gauge(
 )
 _DISK_USED = gauge("gaia_disk_used_bytes", "Disk space used in the data folder, by kind.", kind=KINDS)
 _DISK_FREE = gauge("gaia_disk_free_bytes", "Free space in the file system of the data folder.")
-_DISK_SIZE = gauge("gaia_disk_size_bytes", "Size of the file system of the data folder.")
+_DISK_SIZE = gauge(
+    "gaia_disk_size_bytes", "Size of the file system of the data folder, without what only root may use."
+)
 
 
 def show_processes(look: Look) -> None:

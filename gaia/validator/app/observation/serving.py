@@ -11,9 +11,12 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+
+from gaia.validator.app.logging_config import event
+from gaia.validator.utils.machine.hosts import Addressee
 
 MOST_CLIENTS = 32
 """Clients that are served at the same time; others wait in the kernel's queue."""
@@ -66,13 +69,20 @@ class Reception:
         Listening socket, which may be shared with other processes; it becomes non-blocking.
     answering
         Function that returns the answer to a request.
+    names
+        Names by which clients may call, beside loopback names and the address of the socket.
     """
 
     def __init__(
-        self, listener: socket.socket, answering: Answering, selector: selectors.BaseSelector
+        self,
+        listener: socket.socket,
+        answering: Answering,
+        selector: selectors.BaseSelector,
+        names: Iterable[str] = (),
     ) -> None:
         listener.setblocking(False)
         self._listener = listener
+        self._addressee = Addressee(listener, names)
         self._answering = answering
         self._selector = selector
         self._clients: dict[socket.socket, _Client] = {}
@@ -116,8 +126,17 @@ class Reception:
     def _listen_if_possible(self, now: float) -> None:
         has_room = len(self._clients) < MOST_CLIENTS and now >= self._pause_ends_at
         if self._is_open and has_room and not self._is_listening:
-            self._selector.register(self._listener, selectors.EVENT_READ, self)
-            self._is_listening = True
+            self._is_listening = self._is_registered(self._listener, now)
+
+    def _is_registered(self, place: socket.socket, now: float) -> bool:
+        """Wait for what comes from a socket; if the system lacks the means, begin a pause and return False."""
+        try:
+            self._selector.register(place, selectors.EVENT_READ, self)
+        except OSError as error:
+            event(_log, "endpoints_paused", logging.WARNING, error=str(error))
+            self._pause_ends_at = now + _PAUSE_S
+            return False
+        return True
 
     def _stop_listening(self) -> None:
         if self._is_listening:
@@ -134,16 +153,19 @@ class Reception:
                 self._stop_listening()
             return
         connection.setblocking(False)
-        client = _Client(connection, time.monotonic() + PATIENCE_S)
-        self._clients[connection] = client
-        self._selector.register(connection, selectors.EVENT_READ, self)
+        now = time.monotonic()
+        if not self._is_registered(connection, now):
+            connection.close()
+            self._stop_listening()
+            return
+        self._clients[connection] = _Client(connection, now + PATIENCE_S)
         if len(self._clients) >= MOST_CLIENTS:
             self._stop_listening()
 
     def _serve(self, client: _Client) -> None:
         try:
             if client.answer is None and client.has_asked():
-                client.answer = _message(client.head, self._answering)
+                client.answer = _message(client.head, self._answering, self._addressee)
                 self._selector.modify(client.connection, selectors.EVENT_WRITE, self)
             if client.answer and client.say():
                 # What the client still sends is read, because a reset could overtake the answer.
@@ -216,11 +238,14 @@ class ServingThread:
         Listening socket, which stays open.
     answering
         Function that returns the answer to a request; it runs on the thread.
+    names
+        Names by which clients may call, beside loopback names and the address of the socket.
     """
 
-    def __init__(self, listener: socket.socket, answering: Answering) -> None:
+    def __init__(self, listener: socket.socket, answering: Answering, names: Iterable[str] = ()) -> None:
         self._listener = listener
         self._answering = answering
+        self._names = tuple(names)
         self._ear, self._bell = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="endpoints", daemon=True)
         self._thread.start()
@@ -234,7 +259,7 @@ class ServingThread:
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._ear, selectors.EVENT_READ)
-            reception = Reception(self._listener, self._answering, selector)
+            reception = Reception(self._listener, self._answering, selector, self._names)
             reception.open()
             ends_at = float("inf")
             while reception.clients or ends_at == float("inf"):
@@ -256,9 +281,9 @@ def text_answer(status: HTTPStatus, text: str) -> Answer:
     return Answer(status, TEXT, text.encode())
 
 
-def _message(head: bytes, answering: Answering) -> bytes:
+def _message(head: bytes, answering: Answering, addressee: Addressee) -> bytes:
     """Return the whole response to the head of a request."""
-    method, answer = _answered(head, answering)
+    method, answer = _answered(head, answering, addressee)
     lines = [
         f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
         f"Content-Type: {answer.content_type}",
@@ -273,7 +298,7 @@ def _message(head: bytes, answering: Answering) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def _answered(head: bytes, answering: Answering) -> tuple[str, Answer]:
+def _answered(head: bytes, answering: Answering, addressee: Addressee) -> tuple[str, Answer]:
     """Return the method of the request, and the answer to it."""
     if len(head) > LONGEST_HEAD:
         return "", _refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -281,6 +306,12 @@ def _answered(head: bytes, answering: Answering) -> tuple[str, Answer]:
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return "", _refusal(HTTPStatus.BAD_REQUEST)
     method, target, _ = words
+    hosts = _hosts(head)
+    if len(hosts) > 1:
+        return method, _refusal(HTTPStatus.BAD_REQUEST)
+    # Every browser names a host, so a request without one is no browser's.
+    if hosts and not addressee.is_meant(hosts[0]):
+        return method, _refusal(HTTPStatus.MISDIRECTED_REQUEST)
     if method not in _READS:
         return method, _refusal(HTTPStatus.METHOD_NOT_ALLOWED)
     path, _, query = target.partition("?")
@@ -291,6 +322,12 @@ def _answered(head: bytes, answering: Answering) -> tuple[str, Answer]:
         _log.exception("endpoint_failed")  # without what the client sent
         return method, _refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
     return method, answer or _refusal(HTTPStatus.NOT_FOUND)
+
+
+def _hosts(head: bytes) -> list[str]:
+    """Return the value of each Host field."""
+    fields = (line.partition(b":") for line in head.splitlines()[1:])
+    return [value.strip().decode("latin-1") for name, _, value in fields if name.strip().lower() == b"host"]
 
 
 def _refusal(status: HTTPStatus) -> Answer:

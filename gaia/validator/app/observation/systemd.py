@@ -6,12 +6,10 @@ import logging
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 
 from gaia.validator.app.logging_config import event
 
-_MOST_UNSENT = 16
 _log = logging.getLogger("application")
 
 
@@ -32,7 +30,8 @@ class ServiceManager:
         self._next_sign_at = 0.0
         self._status = ""
         self._is_ready = self._is_stopping = False
-        self._unsent: deque[bytes] = deque(maxlen=_MOST_UNSENT)
+        self._unsent: dict[str, bytes] = {}
+        """What is waiting, by the name of its first assignment; a later one replaces an earlier one of its name."""
         self._has_complained = False
 
     @classmethod
@@ -87,8 +86,12 @@ class ServiceManager:
             self._send()
 
     def _say(self, assignments: str) -> None:
-        if self._address:
-            self._unsent.append(assignments.encode())
+        if not self._address:
+            return
+        name = assignments.partition("=")[0]
+        # At the end, because it is true now: READY after RELOADING.
+        self._unsent.pop(name, None)
+        self._unsent[name] = assignments.encode()
 
     def _send(self) -> None:
         """Send what is waiting; what the manager cannot take now waits for the next call."""
@@ -98,8 +101,9 @@ class ServiceManager:
             sender.setblocking(False)
             try:
                 while self._unsent:
-                    sender.sendto(self._unsent[0], self._address)
-                    self._unsent.popleft()
+                    name, words = next(iter(self._unsent.items()))
+                    sender.sendto(words, self._address)
+                    del self._unsent[name]
             except OSError as error:
                 if not self._has_complained:
                     event(_log, "service_manager_not_told", logging.WARNING, error=str(error))

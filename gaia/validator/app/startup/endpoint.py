@@ -21,6 +21,22 @@ def open_endpoint(host: str, port: int) -> socket.socket | None:
     """
     if port == 0:
         return None
+    listener = _bound(host, port)
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _trouble(error, host, port) from error
+    return listener
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise as `open_endpoint` does. It never listens, so it refuses the port to nobody meanwhile."""
+    if port:
+        _bound(host, port).close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with contextlib.ExitStack() as stack:
@@ -28,7 +44,6 @@ def open_endpoint(host: str, port: int) -> socket.socket | None:
             # A connection of an earlier validator may still be closing.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(_BACKLOG)
             stack.pop_all()
             return listener
     except OSError as error:

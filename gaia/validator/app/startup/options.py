@@ -46,6 +46,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         poll_s=settings.supervisor_poll_s,
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
+        metrics_names=settings.observation.served_names,
         build=_build(settings.describe(), settings.rule_set),
         log_level=settings.log_level,
         log_format=settings.log_format,

@@ -31,9 +31,9 @@ def named_file(path: Path | None) -> Path:
     return path or _USUAL_FILE
 
 
-def read_again(running: Settings) -> Settings:
-    """Return what the environment and the file of `running` say now."""
-    return read_settings(running.env_file or _USUAL_FILE)
+def read_again(env_file: Path | None) -> Settings:
+    """Return what the environment and the file of the running validator say now; None: it named no file."""
+    return read_settings(env_file or _USUAL_FILE)
 
 
 def sources_of(env_file: Path) -> str:

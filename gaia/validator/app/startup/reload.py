@@ -44,7 +44,7 @@ def main() -> int:
     """Merge the running settings from standard input with the present sources; print the outcome."""
     running = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written by the Supervisor
     try:
-        merged, changed, refused = merge(running, partial(read_again, running))
+        merged, changed, refused = merge(running, partial(read_again, running.env_file))
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -29,6 +29,8 @@ class Rereading:
     def __init__(self, program: Sequence[str]) -> None:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_asked_again = False
+        """Whether another rereading was asked for while one ran, which may have missed the newest changes."""
 
     @property
     def pid(self) -> int | None:
@@ -43,8 +45,12 @@ class Rereading:
         return self._process.stdout
 
     def begin(self, settings: bytes) -> IO[bytes] | None:
-        """Start the program; return the pipe of its answer, or None if it runs already or cannot start."""
-        if self._process is not None:
+        """Start the program; return the pipe of its answer, or None if it runs already or cannot start.
+
+        While it runs, the call is remembered in `is_asked_again`.
+        """
+        self.is_asked_again = self._process is not None
+        if self.is_asked_again:
             return None
         event(_log, "reload_started")
         try:

@@ -15,7 +15,13 @@ from gaia.validator.core.background.seldom import Seldom
 from gaia.validator.db.server import observations
 from gaia.validator.db.server.observations import RoleMemory
 from gaia.validator.utils.identities import WorkerId
-from gaia.validator.utils.memory import available_bytes, free_memory, private_bytes, resident_bytes
+from gaia.validator.utils.memory import (
+    available_bytes,
+    free_memory,
+    private_bytes,
+    proportional_bytes,
+    resident_bytes,
+)
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection, Database
@@ -92,6 +98,19 @@ def relief(
     )
 
 
+def _measured(processes: Mapping[str, Sequence[int]]) -> list[RoleMemory]:
+    """Return the memory of each role; in a thread, because the kernel walks all pages of a process."""
+    return [
+        RoleMemory(
+            role=role,
+            processes=len(pids),
+            resident_bytes=sum(map(proportional_bytes, pids)),
+            private_bytes=sum(map(private_bytes, pids)),
+        )
+        for role, pids in sorted(processes.items())
+    ]
+
+
 class MemoryKeeper:
     """Takes snapshots of the memory, and frees what is not needed.
 
@@ -140,15 +159,7 @@ class MemoryKeeper:
             If the database failed.
         """
         at = datetime.fromtimestamp(self._wall_clock(), UTC)
-        taken = [
-            RoleMemory(
-                role=role,
-                processes=len(pids),
-                resident_bytes=sum(map(resident_bytes, pids)),
-                private_bytes=sum(map(private_bytes, pids)),
-            )
-            for role, pids in sorted(self._processes().items())
-        ]
+        taken = await asyncio.to_thread(_measured, self._processes())
 
         async def store(connection: Connection) -> None:
             await observations.record_memory_snapshot(connection, at, taken, at - self._kept)

@@ -17,7 +17,7 @@ from gaia.validator.core.status.troubles import Health, health_of, troubles_of, 
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from gaia.validator.utils.files import put_file
-from gaia.validator.utils.messenger import Message, Urgency
+from gaia.validator.utils.messenger import SEND_WITHIN_S, Message, Urgency
 from gaia.validator.utils.tallies import Totals
 from gaia.validator.utils.version import version
 
@@ -33,7 +33,8 @@ FILE: Final = "notifier.json"
 NOTIFICATIONS: Final = Totals(("sent", "failed"))
 """Outcome -> number of messages, each counted once for every address."""
 _STOP_WITHIN_S = 5.0
-"""Seconds that the message about a stop may take."""
+"""Seconds that the message about a stop may take, with the note that it was sent."""
+_STOP_SENT_WITHIN_S = 4.0
 _ALIVE_WITHIN_S = 10.0
 _SLACK_S = 30.0
 """Half a beat; without it, a beat that comes a little early would be left out."""
@@ -82,6 +83,8 @@ class Notifier:
         self._notices = Notices(least, 3600.0 * settings.notify_remind_hours, self._memory.told)
         self._name = "Gaia validator"
         self._alive_at = float("-inf")
+        self._storing = asyncio.Lock()
+        self._tells_start = self._is_stopping = False
 
     async def notifier(self) -> bool:
         """Look once, send what is new, and report that the validator lives; return whether all was delivered.
@@ -115,7 +118,10 @@ class Notifier:
         reason
             Why the validator ends; "": it was told to.
         """
-        if not self._settings.notify_life or not self._life_told:
+        # A beat that goes on meanwhile says nothing more, and must not store what it knew before.
+        self._is_stopping = True
+        is_start_known = bool(self._life_told) or self._tells_start
+        if not self._settings.notify_life or not is_start_known:
             return
         message = Message(
             title=f"{self._name} stopped",
@@ -124,7 +130,7 @@ class Notifier:
         )
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
-                if await self._send(message):
+                if await self._send(message, _STOP_SENT_WITHIN_S):
                     self._life_told = ""
                     await self._store()
         except TimeoutError:
@@ -134,25 +140,36 @@ class Notifier:
 
     async def _tell(self, facts: Facts) -> bool:
         """Send the news; return whether at least one address took each message."""
-        is_told = True
-        if self._settings.notify_life and self._life_told != self._life:
-            is_told = await self._send(start_message(facts, version()))
-            if is_told:
-                self._life_told = self._life
+        is_told = self._is_stopping or await self._tell_start(facts)
+        if self._is_stopping:
+            return is_told
         # Its own failure is in the log; a message about it would arrive only when it is over.
         troubles = [each for each in troubles_of(facts) if each.subject != self.notifier.__name__]
         news = self._notices.look(troubles, unknown_parts(facts), self._wall_clock())
         if news:
-            if await self._send(message_of(news, facts, is_well=not troubles)):
+            if await self._send(message_of(news, facts, is_well=not troubles), SEND_WITHIN_S):
                 self._notices.tell(news)
             else:
                 is_told = False
         await self._store()
         return is_told
 
-    async def _send(self, message: Message) -> bool:
+    async def _tell_start(self, facts: Facts) -> bool:
+        """Send the message about a start, if one is wanted and was not sent; return False if nobody took it."""
+        if not self._settings.notify_life or self._life_told == self._life:
+            return True
+        self._tells_start = True
+        try:
+            is_told = await self._send(start_message(facts, version()), SEND_WITHIN_S)
+        finally:
+            self._tells_start = False
+        if is_told and not self._is_stopping:
+            self._life_told = self._life
+        return is_told
+
+    async def _send(self, message: Message, within_s: float) -> bool:
         """Send to all addresses; return whether one of them took the message."""
-        deliveries = await self._messenger.deliver(message)
+        deliveries = await self._messenger.deliver(message, within_s)
         failures = [delivery.failure for delivery in deliveries if delivery.failure]
         NOTIFICATIONS.add("failed", len(failures))
         NOTIFICATIONS.add("sent", len(deliveries) - len(failures))
@@ -197,9 +214,10 @@ class Notifier:
             return Memory()
 
     async def _store(self) -> None:
-        memory = Memory(told=self._notices.told, life=self._life_told)
-        if memory == self._memory:
-            return
-        with border(Party.DISK, "storing what the operator was told"):
-            await asyncio.to_thread(put_file, self._path, msgspec.json.encode(memory))
-        self._memory = memory
+        async with self._storing:
+            memory = Memory(told=self._notices.told, life=self._life_told)
+            if memory == self._memory:
+                return
+            with border(Party.DISK, "storing what the operator was told"):
+                await asyncio.to_thread(put_file, self._path, msgspec.json.encode(memory))
+            self._memory = memory

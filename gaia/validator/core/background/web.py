@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,10 +45,13 @@ async def exchange(
     TransientError
         If there is no complete answer in time, or it has more than `MOST_BYTES`.
     """
+    trusted = await asyncio.to_thread(_trusted)
     try:
         async with (
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(timeout=timeout_s, mounts=dict(_LOOPBACK), auth=login) as client,
+            httpx.AsyncClient(
+                timeout=timeout_s, mounts=dict(_LOOPBACK), auth=login, verify=trusted
+            ) as client,
             client.stream(method, url, params=query) as response,
         ):
             content = bytearray()
@@ -60,3 +65,9 @@ async def exchange(
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ValueError) as error:
         # The text of these errors may repeat the address.
         raise TransientError(f"{what} cannot be reached ({type(error).__name__})") from None
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Return the authorities that this machine trusts, read once: that takes a loop's time, for each client anew."""
+    return httpx.create_ssl_context()

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import bittensor as bt
@@ -130,6 +131,11 @@ class ChainClient:
             raise SubnetMissing(f"the chain says that subnet {netuid} does not exist")
         with _understanding("the metagraph"):
             return _metagraph(graph, netuid, own_hotkey)
+
+    async def time_of(self, block: int) -> datetime:
+        """Return the time that a block tells."""
+        async with self._deadline(f"reading the time of block {block}"):
+            return await self._client.timestamp(block)
 
     async def own_weights(self, netuid: int, hotkey: Hotkey) -> OwnWeights:
         """Return our weights on chain, all read at one block."""

@@ -9,6 +9,8 @@ from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.validator.core.site.model import (
     Awaited,
@@ -136,15 +138,15 @@ def _outcome(
         reason=worded(forecast.reason or ""),
         committed_at=forecast.committed_at,
         score=_score(run, score, leads),
-        leads=[
+        leads=tuple(
             LeadShown(
                 kind=row.kind,
                 lead_hours=row.lead_hours,
                 score=None if math.isnan(row.score) else row.score,
-                reason=worded(row.reason or ""),
+                reason=worded(row.reason) if row.reason else "",
             )
             for row in sorted(leads, key=lambda row: (row.kind != LeadKind.DAY1, row.lead_hours))
-        ],
+        ),
     )
 
 
@@ -246,8 +248,8 @@ def _miners(
     ranked = {row.hotkey: row for row in board.miners}
     fields: defaultdict[str, list[FieldShown]] = defaultdict(list)
     for row in published.fields:
-        shown = {name: getattr(row, name) for name in FieldShown.__struct_fields__}
-        fields[row.hotkey].append(FieldShown(**shown))
+        # Of 256 miners there are 180,000, and the event loop of the process waits meanwhile.
+        fields[row.hotkey].append(msgspec.convert(row, FieldShown, from_attributes=True))
     pages = [
         MinerPage(
             hotkey=hotkey,
@@ -260,7 +262,7 @@ def _miners(
                 for row in published.weights
             ],
             fields_run=published.fields_run if fields[hotkey] else None,
-            fields=fields[hotkey],
+            fields=tuple(fields[hotkey]),
             pictures=(),
         )
         for hotkey, those in _by_miner(published, outcomes).items()

@@ -54,6 +54,10 @@ class Processes:
     """The latest unplanned deaths, oldest first."""
     stopped: Mapping[int, str] = field(default_factory=dict)
     """Pid -> role of each process that a signal has stopped."""
+    starting: Sequence[str] = ()
+    """Roles of which not every seat has had a process yet, because the validator starts."""
+    halt: str = ""
+    """Reason for which the Supervisor ends everything; "" if it does not."""
     files: Sequence[OpenFiles] = ()
     """Open files of each living process, where the system shows them."""
 
@@ -132,6 +136,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seats:
+    """Seats of the compute pool, as the IO-Engine sees them."""
+
+    healthy: int
+    """Seats whose worker recently answered, or is within the deadline of its unit."""
+    wanted: int
+    """Seats that the settings ask for; 0: those of a cluster, of which any number is right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """File system of the data folder, in bytes."""
 
@@ -176,3 +190,5 @@ class Facts:
     metrics_error: str
     """Reason why they could not be read; "" if they could, or are not served."""
     disk: Disk | None
+    seats: Seats | None = None
+    """None: seen from outside, where nobody knows which worker answers."""

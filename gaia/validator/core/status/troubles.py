@@ -29,6 +29,7 @@ _LATE_TRUTH: Final = timedelta(hours=24)
 MANY_FILES: Final = 0.8
 """Share of a process's descriptors above which it has too many open."""
 _LOW_DISK, _NEARLY_FULL = 0.2, 0.1
+_WORKER: Final = "compute_worker"
 _ALONE = {"chain_signer", "io_engine", "postgres"}
 """Roles without which nothing works."""
 
@@ -136,9 +137,12 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
         problem = "the data folder is in use, but no process is published: the validator starts, or another command reads the folder"
         yield _trouble(Health.STUCK, "ValidatorProcessDown", problem)
         return
+    if there.halt:
+        problem = f"the validator ends: {there.halt.rstrip('.')}"
+        yield _trouble(Health.STUCK, "ValidatorProcessDown", problem, subject="halt")
     for role, expected in there.expected.items():
         living = there.living.get(role, 0)
-        if living >= expected:
+        if living >= expected or role in there.starting:
             continue
         health = Health.STUCK if role in _ALONE or not living else Health.DEGRADED
         name = "ValidatorProcessDown" if role in _ALONE else "ValidatorPoolSeatsMissing"
@@ -147,10 +151,22 @@ def _of_processes(facts: Facts) -> Iterator[Trouble]:
         health = Health.STUCK if role in _ALONE else Health.DEGRADED
         name = _STOPPED.get(role, "ValidatorPoolSeatsMissing")
         yield _trouble(health, name, f"{role} (pid {pid}) is stopped by a signal", subject=f"{role} {pid}")
+    yield from _of_seats(facts, there)
     yield from _of_heartbeats(facts, there)
     yield from _of_short_silence(facts, there)
     yield from _of_deaths(there, facts.machine_time)
     yield from _of_files(there)
+
+
+def _of_seats(facts: Facts, there: Processes) -> Iterator[Trouble]:
+    """Yield a trouble if workers live that do not answer; that one is missing or stopped is said already."""
+    seats = facts.seats
+    if seats is None or seats.healthy >= seats.wanted:
+        return
+    is_missing = there.living.get(_WORKER, 0) < there.expected.get(_WORKER, 0)
+    if not is_missing and _WORKER not in there.stopped.values():
+        problem = f"{seats.healthy} of {seats.wanted} compute seats are healthy"
+        yield _trouble(Health.DEGRADED, "ValidatorPoolSeatsMissing", problem, subject="seats")
 
 
 def _of_heartbeats(facts: Facts, there: Processes) -> Iterator[Trouble]:
@@ -209,13 +225,13 @@ def _of_chain(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorSubstrateConnectionLost", problem)
     if chain.uid is None:
         problem = f"hotkey {chain.hotkey} is not registered on subnet {chain.netuid}"
-        remedy = f"btcli subnet register --netuid {chain.netuid}"
+        remedy = f"btcli subnets register --netuid {chain.netuid}"
         yield _trouble(Health.STUCK, "ValidatorNotRegistered", problem, remedy)
     elif not chain.has_permit:
         problem = f"uid {chain.uid} has no validator permit, so it cannot set weights"
-        yield _trouble(
-            Health.STUCK, "ValidatorNoPermit", problem, "stake more on this hotkey, then wait a tempo"
-        )
+        # A dry run sets none.
+        health = Health.DEGRADED if facts.limits.is_dry_run else Health.STUCK
+        yield _trouble(health, "ValidatorNoPermit", problem, "stake more on this hotkey, then wait a tempo")
     elif facts.work is not None and facts.work.has_scores and not facts.limits.is_dry_run:
         yield from _of_weights_age(facts, chain)
 

@@ -223,7 +223,7 @@ class WeightSetter:
             self._withheld("no score in the window")
             return None
         try:
-            inputs = await self._inputs(scores, metagraph)
+            inputs = await inputs_of(scores, metagraph, self._settings, self._copies)
         except NotYetAvailable as error:
             self._withheld(str(error))
             return None
@@ -251,24 +251,6 @@ class WeightSetter:
         """Run `body`, which is safe to repeat, in one transaction."""
         return await self._database.run(body)
 
-    async def _inputs(self, scores: Sequence[WindowScore], metagraph: Metagraph) -> VectorInputs:
-        settings = self._settings
-        inputs = VectorInputs(
-            terms=Terms(
-                rule=settings.rule_set,
-                burn_fraction=settings.burn_fraction,
-                burn_enabled=settings.burn_enabled,
-                burn_hotkey=settings.burn_hotkey,
-                contrast_gamma=settings.contrast_gamma,
-            ),
-            present=registered(metagraph),
-            runs=entries_of(scores, metagraph),
-        )
-        earning = inputs.earning()
-        if not earning:
-            return inputs
-        return replace(inputs, found=await self._copies.find(inputs.members(), earning))
-
     @staticmethod
     def _withheld(reason: str, level: int = logging.INFO) -> None:
         SUBMISSIONS.add("held")
@@ -276,7 +258,7 @@ class WeightSetter:
 
     def _own(self, metagraph: Metagraph) -> Neuron | None:
         """Return our own neuron if it may set weights; else None."""
-        own = next((n for n in metagraph.neurons if n.uid == metagraph.own_uid), None)
+        own = metagraph.own
         if own is None or not own.validator_permit:
             is_registered = own is not None
             log.error("weights_not_permitted", registered=is_registered, once=("permit", is_registered))
@@ -297,6 +279,27 @@ def _doubt(entry: JournalEntry, tempo: int) -> Doubt:
         promised_block=first if entry.promised_block is None else entry.promised_block,
         tried_block=last if entry.tried_block is None else entry.tried_block,
     )
+
+
+async def inputs_of(
+    scores: Sequence[WindowScore], metagraph: Metagraph, settings: WeightsSettings, copies: CopyFinder
+) -> VectorInputs:
+    """Return the inputs of the vector for these scores of the window; see `CopyFinder.find` for errors."""
+    inputs = VectorInputs(
+        terms=Terms(
+            rule=settings.rule_set,
+            burn_fraction=settings.burn_fraction,
+            burn_enabled=settings.burn_enabled,
+            burn_hotkey=settings.burn_hotkey,
+            contrast_gamma=settings.contrast_gamma,
+        ),
+        present=registered(metagraph),
+        runs=entries_of(scores, metagraph),
+    )
+    earning = inputs.earning()
+    if not earning:
+        return inputs
+    return replace(inputs, found=await copies.find(inputs.members(), earning))
 
 
 def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:

@@ -75,6 +75,13 @@ SELECT *
  WHERE run_id = ANY($1::text[])
  ORDER BY run_id, hotkey, rule_set, kind, lead_hours, field;
 
+-- name: components_under
+-- Every measure of one run under one rule set.
+SELECT *
+  FROM component_scores
+ WHERE run_id = $1
+   AND rule_set = $2;
+
 -- name: leads_of_runs
 -- The score of every lead of some runs, and what it cost.
 SELECT run_id, hotkey, rule_set, kind, lead_hours, score, reason, cpu_s

@@ -8,15 +8,19 @@ SELECT current_setting('server_version_num')::integer AS version,
        current_setting('default_transaction_read_only')::boolean AS is_read_only,
        pg_is_in_recovery() AS is_standby,
        extract(epoch FROM current_setting('statement_timeout')::interval) AS statement_timeout_s,
-       current_setting('fsync')::boolean
-           AND current_setting('full_page_writes')::boolean
-           AND current_setting('synchronous_commit') <> 'off' AS is_durable,
        current_user::text AS role,
        current_database()::text AS database,
        (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role_limit,
        (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit,
        current_setting('max_connections')::integer
            - current_setting('superuser_reserved_connections')::integer AS server_limit;
+
+-- name: durability
+-- Parameters that keep a commit through a crash, with what gave each its value.
+SELECT name, setting, source
+  FROM pg_settings
+ WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')
+ ORDER BY name;
 
 -- name: other_validators
 -- Sessions of a validator in this database, besides this one: backend, and where it comes from.

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
-from gaia.validator.doctor.steps import do, run
+from gaia.validator.doctor.steps import Step, do, run
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
+    from gaia.validator.utils.ipc_types import Metagraph
 
 FINNEY = "0x2f0555cc76fc2840a25a6ea3b9637146806f1f44b090c175ffde2a7e5ab36c03"
-"""Hash of the first block of Bittensor's main network."""
+"""Hash of the first block of Bittensor's main network.
+
+As in polkadot-js/common, packages/networks/src/defaults/genesis.ts.
+"""
 _OLDEST_HEAD_S = 90.0
 _SLOW_S = 2.0
 _MIN_STAKE = 1000.0
@@ -91,30 +95,30 @@ def _registered(facts: Facts) -> Finding:
         return skipped("there is no hotkey")
     if graph.own_uid is not None:
         return ok(f"hotkey {graph.own_hotkey} is registered with uid {graph.own_uid}")
-    known = {neuron.hotkey for neuron in graph.neurons}
     words = f"hotkey {graph.own_hotkey} is not registered on subnet {graph.netuid}"
-    other = next((name for name, address in wallet.hotkeys.items() if address in known), None)
+    # A hotkey of this wallet without a permit may be a miner's, which must not sign for a validator.
+    validators = {neuron.hotkey for neuron in graph.neurons if neuron.validator_permit}
+    other = next((name for name, address in wallet.hotkeys.items() if address in validators), None)
     if other is not None:
         return failure(f"{words}, but {other} is", facts.given.put("wallet_hotkey", other))
     return failure(
         words,
         run(
-            *("btcli", "subnets", "register", "--netuid", graph.netuid),
-            *("--wallet-name", settings.wallet_name, "--hotkey", settings.wallet_hotkey),
+            *("btcli", "subnets", "register", "--netuid", graph.netuid, "--wallet", settings.wallet_name),
+            *("--wallet-hotkey", settings.wallet_hotkey, "--wallet-path", wallet.root),
         ),
     )
 
 
 def _permit(facts: Facts) -> Finding:
-    graph = seen(facts.subnet)
+    graph, settings = seen(facts.subnet), seen(facts.settings)
     own = graph.own
     if own is None:
         return skipped("the hotkey is not registered")
     if not own.validator_permit:
-        return warning(
-            f"uid {own.uid} has no validator permit, so its weights count for nothing",
-            run("btcli", "stake", "add", "--netuid", graph.netuid, "--hotkey", graph.own_hotkey),
-        )
+        # A dry run sets no weights, so it lacks nothing without a permit.
+        found = warning if settings.dry_run else failure
+        return found(f"uid {own.uid} has no validator permit, so it cannot set weights", _more_stake(graph))
     return ok(f"uid {own.uid} has a validator permit")
 
 
@@ -126,9 +130,14 @@ def _stake(facts: Facts) -> Finding:
     if amount < _MIN_STAKE:
         return warning(
             f"a stake of {amount:.0f} is below the {_MIN_STAKE:.0f} that weights need, and miners may refuse us",
-            run("btcli", "stake", "add", "--netuid", graph.netuid, "--hotkey", graph.own_hotkey),
+            _more_stake(graph),
         )
     return ok(f"the stake is {amount:.0f}")
+
+
+def _more_stake(graph: Metagraph) -> Step:
+    command = f"btcli stake add --netuid {graph.netuid} --hotkey {graph.own_hotkey} --amount TAO"
+    return do(f"{command}, with the amount that you choose; a permit follows at the end of a tempo")
 
 
 def _rate_limit(facts: Facts) -> Finding:

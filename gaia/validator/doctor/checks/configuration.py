@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import TYPE_CHECKING
 
+from gaia.validator.doctor.checks.owners import owners_step
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.given import CREDENTIALS
-from gaia.validator.doctor.sight import seen
+from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import run
 from gaia.validator.utils.config import RETIRED, Settings, is_secret, names_of, variable_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gaia.validator.doctor.facts import Facts
 
 _REHEARSAL = (
@@ -45,16 +42,16 @@ def _settings_readable(facts: Facts) -> Finding:
     error = facts.given.error
     if error is None:
         return ok("every setting is known and allowed")
-    return failure(f"{error.setting}: {error.problem}", *facts.given.cure(error))
+    places = facts.places
+    entry, uid = (None, None) if isinstance(places, Trouble) else (places.env_file, places.uid)
+    return failure(f"{error.setting}: {error.problem}", *facts.given.cure(error, entry, uid))
 
 
 def _env_file_private(facts: Facts) -> Finding:
-    given = facts.given
-    try:
-        mode = stat.S_IMODE(given.env_file.stat().st_mode)
-    except OSError:
+    given, entry = facts.given, seen(facts.places).env_file
+    if entry is None:
         return skipped(f"there is no file {given.env_file}")
-    if not mode & 0o077 or (not mode & 0o037 and _is_of_our_group(given.env_file)):
+    if not entry.mode & 0o077 or (not entry.mode & 0o037 and seen(facts.places).is_shared_by_root):
         return ok(f"{given.env_file} is private")
     steps = (run("chmod", "600", given.env_file),)
     secrets = {
@@ -62,28 +59,22 @@ def _env_file_private(facts: Facts) -> Finding:
     } & given.in_file.keys()
     if secrets:
         return failure(
-            f"others can read {', '.join(sorted(secrets))} in {given.env_file} (mode {mode:04o})", *steps
+            f"others can read {', '.join(sorted(secrets))} in {given.env_file} (mode {entry.mode:04o})",
+            *steps,
         )
-    return warning(f"others can read {given.env_file} (mode {mode:04o})", *steps)
-
-
-def _is_of_our_group(path: Path) -> bool:
-    """Return whether root owns the file, and shares it with the group of the validator's user alone."""
-    status = path.stat()
-    return status.st_uid == 0 and status.st_gid == os.getegid()
+    return warning(f"others can read {given.env_file} (mode {entry.mode:04o})", *steps)
 
 
 def _env_file_owner(facts: Facts) -> Finding:
-    host, path = seen(facts.host), facts.given.env_file
-    try:
-        owner = path.stat().st_uid
-    except OSError:
+    entry, path = seen(facts.places).env_file, facts.given.env_file
+    if entry is None:
         return skipped(f"there is no file {path}")
-    if owner == host.uid:
+    step = owners_step(facts, entry.uid, path)
+    if step is None:
         return ok(f"{path} belongs to the validator's user")
-    if owner == 0:
-        return ok(f"{path} belongs to root")
-    return warning(f"{path} belongs to user {owner}, who can change it", run("chown", host.uid, path))
+    if seen(facts.places).is_shared_by_root:
+        return ok(f"{path} belongs to root, who shares it with the validator's group")
+    return warning(f"{path} belongs to user {entry.uid}, who can change it", step)
 
 
 def _env_file_lines(facts: Facts) -> Finding:
@@ -176,7 +167,7 @@ def _clock_file(facts: Facts) -> Finding:
     path = seen(facts.settings).clock_file
     if path is None:
         return ok("the clock is this machine's")
-    if path.is_file():
+    if seen(facts.places).has_clock_file:
         return ok(f"the simulated clock {path} is there")
     return failure(f"the simulated clock {path} is missing", *facts.given.unset("clock_file"))
 

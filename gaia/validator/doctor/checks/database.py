@@ -6,21 +6,18 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import psutil
-
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
-from gaia.validator.utils.entry_points import SUPERVISOR
+from gaia.validator.doctor.supervisors import is_supervisor
 
 if TYPE_CHECKING:
-    from gaia.validator.doctor.facts import Facts, Server
+    from gaia.validator.doctor.facts import Facts, Server, Session
     from gaia.validator.utils.settings.database import DatabaseSettings
 
 _OLDEST, _NEWEST = 14, 18
 _NO_DATABASE = re.compile(r'database "([^"]+)" does not exist')
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
-_LOOPBACK = frozenset({"", "127.0.0.1", "::1"})
 
 
 def _reachable(facts: Facts) -> Finding:
@@ -37,12 +34,13 @@ def _reachable(facts: Facts) -> Finding:
     name = "database_url" if settings.database.database_url.get_secret_value() else "database_host"
     if "password" in words and not settings.database.database_url.get_secret_value():
         return failure(words, facts.given.put("database_password", "", "the role's password"))
-    return failure(f"the server cannot be reached: {words}", *facts.given.unset(name))
+    steps = facts.given.unset(name) or (do("look into the server's log, and at the way to it"),)
+    return failure(f"the database cannot be used: {words}", *steps)
 
 
 def _embedded(facts: Facts) -> Finding:
     """Judge the embedded database, which must answer while a validator runs."""
-    is_started = not isinstance(facts.folder, Trouble) and SUPERVISOR in facts.folder.holder
+    is_started = not isinstance(facts.folder, Trouble) and is_supervisor(facts.folder.holder)
     if not is_started or not isinstance(facts.server, Trouble):
         return skipped("the embedded database is used")
     return failure(
@@ -102,12 +100,26 @@ def _statement_time(facts: Facts) -> Finding:
 
 def _durable(facts: Facts) -> Finding:
     server = _server(facts)
-    if server.is_durable:
+    lost = {name: given for name, given in server.durability.items() if given[0] == "off"}
+    if not lost:
         return ok("a commit is on the disk")
-    return warning(
-        "a commit may be lost when the server crashes (fsync, full_page_writes or synchronous_commit)",
-        _sql(facts, f"ALTER ROLE {_quoted(server.role)} RESET synchronous_commit"),
-    )
+    steps = [_durable_step(facts, server, name, source) for name, (_, source) in lost.items()]
+    return warning(f"a commit may be lost when the server crashes: {', '.join(lost)} is off", *steps)
+
+
+def _durable_step(facts: Facts, server: Server, name: str, source: str) -> Step:
+    """Return the step after which a parameter is not off; it depends on where that was written."""
+    role, database = _quoted(server.role), _quoted(server.database)
+    scopes = {
+        "user": f"ALTER ROLE {role}",
+        "database": f"ALTER DATABASE {database}",
+        "database user": f"ALTER ROLE {role} IN DATABASE {database}",
+    }
+    if source in scopes:
+        return _sql(facts, f"{scopes[source]} RESET {name}")
+    if source == "configuration file":
+        return _sql(facts, f"ALTER SYSTEM SET {name} = on", "SELECT pg_reload_conf()")
+    return do(f"start the server without {name}=off; its {source} sets it")
 
 
 def _connections(facts: Facts) -> Finding:
@@ -136,32 +148,29 @@ def _migrations(facts: Facts) -> Finding:
 def _alone(facts: Facts) -> Finding:
     server = _server(facts)
     folder = facts.folder
-    is_ours = not isinstance(folder, Trouble) and SUPERVISOR in folder.holder
+    is_ours = not isinstance(folder, Trouble) and is_supervisor(folder.holder)
     if is_ours or not server.others:
         return ok("no other validator uses the database")
-    backend, address, port = server.others[0]
-    pid = _client(port) if address in _LOOPBACK else 0
-    step = run("kill", pid) if pid else do(f"stop the validator on {address or 'this machine'}")
+    other = server.others[0]
+    where = other.address or "this machine"
     return failure(
-        f"another validator uses database {server.database}, from {address or 'this machine'}"
-        f" (backend {backend})",
-        step,
+        f"another validator uses database {server.database}, from {where} (backend {other.backend})",
+        _stopping(other, where),
     )
+
+
+def _stopping(other: Session, where: str) -> Step:
+    """Return the step that stops another validator; only a proved Supervisor of ours is killed."""
+    if other.supervisor_pid:
+        return run("kill", other.supervisor_pid)
+    if other.client_pid:
+        name = other.client[:120] or "of another user"
+        return do(f"stop the program at port {other.port} of {where} (process {other.client_pid}, {name})")
+    return do(f"stop the validator on {where}")
 
 
 def _server(facts: Facts) -> Server:
     return seen(facts.server)
-
-
-def _client(port: int) -> int:
-    """Return the process of this machine that connects from `port`; 0 if it is unknown."""
-    if port <= 0:
-        return 0
-    try:
-        found = psutil.net_connections("tcp")
-    except psutil.Error:
-        return 0
-    return next((each.pid or 0 for each in found if each.laddr and each.laddr.port == port and each.raddr), 0)
 
 
 def _program(database: DatabaseSettings, program: str, *words: str) -> Step:
@@ -179,9 +188,10 @@ def _creation(database: DatabaseSettings, name: str, owner: str) -> Step:
     return _program(database, "createdb", "-E", "UTF8", "-T", "template0", "-O", owner, name)
 
 
-def _sql(facts: Facts, statement: str) -> Step:
+def _sql(facts: Facts, *statements: str) -> Step:
     server = _server(facts)
-    return _program(seen(facts.settings).database, "psql", "-d", server.database, "-c", statement)
+    words = [word for statement in statements for word in ("-c", statement)]
+    return _program(seen(facts.settings).database, "psql", "-d", server.database, *words)
 
 
 def _other_database(facts: Facts, server: Server) -> tuple[Step, ...]:
@@ -214,8 +224,8 @@ CHECKS = (
     Check("database-rights", _D, "our role may make tables", "`GRANT`", _rights),
     Check("database-writable", _D, "the database can be written", "`ALTER ROLE`", _writable),
     Check("statement-time", _D, "the server cancels no statement early", "`ALTER ROLE`", _statement_time),
-    Check("durable", _D, "a commit is on the disk", "`ALTER ROLE`", _durable),
+    Check("durable", _D, "a commit is on the disk", "`ALTER ROLE`, `ALTER SYSTEM`", _durable),
     Check("pool-size", _D, "connections, against the pool", "`GAIA_DATABASE_POOL_SIZE`", _connections),
     Check("migrations", _D, "the tables fit this release", "another database", _migrations),
-    Check("other-validator", _D, "no other validator uses the database", "`kill`", _alone),
+    Check("other-validator", _D, "no other validator uses the database", "it is stopped", _alone),
 )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import os
 import stat
 from typing import TYPE_CHECKING
 
 from gaia.tasks.defined_tasks.weather.volumes import expected_volumes
-from gaia.validator.app.children.embedded_postgres import find_binaries
+from gaia.validator.doctor.checks.owners import ROOT, owners_step
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import seen
 from gaia.validator.doctor.steps import Step, do, run
-from gaia.validator.utils.entry_points import SUPERVISOR
-from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.doctor.supervisors import is_supervisor
+from gaia.validator.utils.config import variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +31,8 @@ def _writable(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if not folder.problem:
         return ok(f"{folder.path} {'can be written' if folder.exists else 'can be made'}")
-    own = folder.entry is not None and folder.entry.uid == os.geteuid() and not folder.entry.mode & 0o200
+    uid = seen(facts.places).uid
+    own = folder.entry is not None and folder.entry.uid == uid and not folder.entry.mode & 0o200
     steps = (run("chmod", "u+rwx", folder.path),) if own else facts.given.unset("data_dir")
     return failure(
         f"{folder.path} cannot be {'written' if folder.exists else 'made'} ({folder.problem})",
@@ -44,10 +44,10 @@ def _folder_kind(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if folder.entry is not None and not folder.entry.is_folder:
         return failure(f"{folder.path} is a file", *facts.given.unset("data_dir"))
-    blocking = next((above for above in folder.path.parents if above.is_file()), None)
-    if blocking is not None:
+    if folder.blocking_file is not None:
         return failure(
-            f"{blocking} is a file, so {folder.path} cannot be made", *facts.given.unset("data_dir")
+            f"{folder.blocking_file} is a file, so {folder.path} cannot be made",
+            *facts.given.unset("data_dir"),
         )
     return ok(f"{folder.path} {'is a folder' if folder.exists else 'will be made'}")
 
@@ -70,25 +70,39 @@ def _folder_owner(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if folder.entry is None:
         return skipped(f"{folder.path} is not made yet")
-    uid = os.geteuid()
+    uid, owner = seen(facts.places).uid, folder.entry.uid
     if _is_shared(folder):
         return _of_its_own(folder)
-    if folder.entry.uid != uid and _is_validator(folder):
+    if owner != uid and _is_validator(folder):
         return failure(
-            f"{folder.path} belongs to user {folder.entry.uid}, and a validator runs on it",
-            do(f"run this as user {folder.entry.uid}"),
+            f"{folder.path} belongs to user {owner}, and a validator runs on it",
+            do(f"run this as user {owner}"),
         )
-    if folder.entry.uid != uid:
+    if owner != uid and uid == ROOT:
+        # What root makes in it is closed to its owner, who runs the validator.
         return failure(
-            f"{folder.path} belongs to user {folder.entry.uid}", run("chown", "-R", uid, folder.path)
+            f"{folder.path} belongs to user {owner}, and this is root",
+            do(f"start the validator, and this, as user {owner}"),
         )
+    if owner != uid:
+        return failure(f"{folder.path} belongs to user {owner}", *_given_to_us(facts, folder))
     if folder.foreign:
         return failure(
             f"{len(folder.foreign)} or more files in {folder.path} belong to other users,"
             f" such as {folder.foreign[0]}",
-            run("chown", "-R", uid, folder.path),
+            *_given_to_us(facts, folder),
         )
-    return ok("everything in the data folder belongs to this user")
+    return ok(f"everything in the data folder belongs to this user{_as_far(folder)}")
+
+
+def _given_to_us(facts: Facts, folder: Folder) -> tuple[Step, ...]:
+    step = owners_step(facts, folder.entry.uid if folder.entry else ROOT, folder.path, is_deep=True)
+    return () if step is None else (step,)
+
+
+def _as_far(folder: Folder) -> str:
+    """Return the words that limit a finding about all files, if not all were looked at."""
+    return "" if folder.is_whole else f", as far as the first {folder.files} files tell"
 
 
 def _is_shared(folder: Folder) -> bool:
@@ -122,10 +136,10 @@ def _expected_disk(facts: Facts) -> Finding:
     growth = expected.database_bytes_a_day * _DAYS if settings.database.is_embedded else 0
     needed_mib = (expected.disk_bytes + growth) >> 20
     if needed_mib <= folder.free_mib + folder.used_mib:
-        return ok(f"{needed_mib} MiB are expected to be used in {_DAYS} days, and fit")
+        return ok(f"{needed_mib} MiB are expected to be used in {_DAYS} days, and fit{_as_far(folder)}")
     return warning(
         f"{needed_mib} MiB are expected to be used in {_DAYS} days with {_MINERS} miners,"
-        f" and {folder.free_mib + folder.used_mib} MiB are there",
+        f" and {folder.free_mib + folder.used_mib} MiB are there{_as_far(folder)}",
         *(
             facts.given.unset("keep_inputs_days")
             if settings.keep_inputs_days
@@ -164,24 +178,27 @@ def _file_system(facts: Facts) -> Finding:
 def _free_folder(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if not folder.holder_pid:
-        return ok("no process uses the data folder")
+        return ok("no process of this machine or container uses the data folder")
     if _is_validator(folder):
         return ok(f"a validator runs here, as process {folder.holder_pid}")
+    lock = folder.path / "lock"
     if folder.holder_pid < 0:
         return failure(
             f"an unknown process holds the lock of {folder.path}",
-            run("fuser", "-k", "-TERM", folder.path / "lock"),
+            do(f"stop the program that `fuser -v {lock}` shows"),
         )
+    # It is no validator, so only its owner knows what stopping it costs.
+    name = folder.holder[:120] or "of another user"
     return failure(
-        f"process {folder.holder_pid} holds the lock of {folder.path}: {folder.holder[:120] or 'of another user'}",
-        run("kill", folder.holder_pid),
+        f"process {folder.holder_pid} holds the lock of {folder.path}: {name}",
+        do(f"stop the program that holds {lock} (process {folder.holder_pid}, {name})"),
     )
 
 
 def _drafts(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if not folder.old_drafts:
-        return ok("no drafts of killed processes are left")
+        return ok(f"no drafts of killed processes are left{_as_far(folder)}")
     return warning(
         f"{len(folder.old_drafts)} or more drafts are older than a day, such as {folder.old_drafts[0]}",
         run("find", folder.path, "-name", "*.part", "-mmin", "+1440", "-delete"),
@@ -204,11 +221,10 @@ def _cluster_version(facts: Facts) -> Finding:
     folder = seen(facts.folder)
     if not (seen(facts.settings).database.is_embedded and folder.cluster_version):
         return skipped("there is no embedded database")
-    try:
-        named = find_binaries()
-    except ConfigurationError as error:
-        return skipped(error.problem)
-    major = _major(str(named)) or "18"
+    places = seen(facts.places)
+    if places.programs is None:
+        return skipped(places.programs_problem)
+    major = _major(str(places.programs)) or "18"
     if folder.cluster_version != major:
         return failure(
             f"the embedded database is of PostgreSQL {folder.cluster_version}, and its programs of {major}",
@@ -221,7 +237,7 @@ def _wallet_folder(facts: Facts) -> Finding:
     wallet, settings = seen(facts.wallet), seen(facts.settings)
     if settings.hotkey_file is not None:
         return skipped("the hotkey's file is named by itself, so no wallet is needed")
-    if not wallet.root.is_dir():
+    if not wallet.has_root:
         steps = facts.given.unset("wallet_path")
         return failure(
             f"there is no folder {wallet.root}",
@@ -268,14 +284,12 @@ def _hotkey_owner(facts: Facts) -> Finding:
     wallet = seen(facts.wallet)
     if wallet.hotkey is None:
         return skipped("there is no hotkey file")
-    uid = os.geteuid()
-    if wallet.is_credential and wallet.hotkey.uid in (0, uid):
+    if wallet.is_credential and wallet.hotkey.uid == ROOT:
         return ok("the service manager keeps the hotkey file")
-    if wallet.hotkey.uid != uid:
-        return failure(
-            f"{wallet.hotkey_path} belongs to user {wallet.hotkey.uid}", run("chown", uid, wallet.hotkey_path)
-        )
-    return ok("the hotkey file belongs to this user")
+    step = owners_step(facts, wallet.hotkey.uid, wallet.hotkey_path)
+    if step is None:
+        return ok("the hotkey file belongs to the validator's user")
+    return failure(f"{wallet.hotkey_path} belongs to user {wallet.hotkey.uid}", step)
 
 
 def _hotkeys_folder(facts: Facts) -> Finding:
@@ -313,19 +327,21 @@ def _coldkey(facts: Facts) -> Finding:
 
 
 def _is_validator(folder: Folder) -> bool:
-    return SUPERVISOR in folder.holder
+    return is_supervisor(folder.holder)
 
 
 def _nearest(facts: Facts, name: str, wanted: str, known: Sequence[str]) -> tuple[Step, ...]:
-    """Return the step that names what is there, or the one that makes what is missing."""
-    close = difflib.get_close_matches(wanted, known, n=1) or known[:1]
-    if close:
+    """Return the step that names what was meant, or the one that makes what is missing."""
+    if close := difflib.get_close_matches(wanted, known, n=1):
         return (facts.given.put(name, close[0]),)
-    settings = seen(facts.settings)
+    if known:
+        # Another name may be that of a miner's key, which must not sign for a validator.
+        return (do(f"name the validator's own in {variable_of(name)}; there are {', '.join(known[:10])}"),)
+    settings, root = seen(facts.settings), seen(facts.wallet).root
     return (
         run(
-            *("btcli", "wallet", "new-hotkey", "--wallet-name", settings.wallet_name),
-            *("--hotkey", settings.wallet_hotkey, "--wallet-path", settings.wallet_path),
+            *("btcli", "wallet", "new-hotkey", "--wallet", settings.wallet_name),
+            *("--wallet-hotkey", settings.wallet_hotkey, "--wallet-path", root),
         ),
     )
 
@@ -352,7 +368,7 @@ CHECKS = (
     ),
     Check("data-files", _F, "the disk has room for more files", "another disk", _files_left),
     Check("data-file-system", _F, "the data folder is on a local disk", "`GAIA_DATA_DIR`", _file_system),
-    Check("data-lock", _F, "no other program uses the data folder", "`kill`", _free_folder),
+    Check("data-lock", _F, "no other program uses the data folder", "it is stopped", _free_folder),
     Check("drafts", _F, "no drafts of killed processes are left", "`find -delete`", _drafts),
     Check("cluster", _F, "the embedded database is whole", "moved away", _cluster),
     Check("cluster-version", _F, "database and programs have one version", "`PG_BINDIR`", _cluster_version),

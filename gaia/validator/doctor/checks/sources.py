@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import socket
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
-from gaia.validator.utils.proxies import PROXIES
+from gaia.validator.utils.machine.hosts import is_loopback
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts, Source
 
 _OLD_KEY = re.compile(r"\d+:[\w-]+", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _KEY_HINT = "the key shown on https://cds.climate.copernicus.eu/profile"
 _SUSPECT_S, _WRONG_S = 5.0, 60.0
-_DIAL_S = 2.0
 _WHOLE_MACHINE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - these are what is warned of
 
 
@@ -77,32 +70,19 @@ def _cds_accepted(facts: Facts) -> Finding:
 
 
 def _proxy(facts: Facts) -> Finding:
-    environment = facts.given.environment
-    for name in PROXIES:
-        address = environment.get(name, "")
-        if not address:
-            continue
-        target = urlsplit(address if "://" in address else f"http://{address}")
-        place = target.hostname or "no host"
-        try:
-            port = target.port or 8080
-            place = f"{place}:{port}"
-            with socket.create_connection((target.hostname or "", port), _DIAL_S):
-                continue
-        except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or error
-            return failure(
-                f"{name} names {place}, which cannot be reached ({said})", facts.given.drop(name, "")
-            )
-    used = [name for name in PROXIES if environment.get(name)]
-    return ok(f"{used[0]} answers" if used else "no proxy is used")
+    proxies = seen(facts.proxies)
+    lost = next((proxy for proxy in proxies if proxy.problem), None)
+    if lost is not None:
+        return failure(
+            f"{lost.variable} names {lost.place}, which cannot be reached ({lost.problem})",
+            facts.given.drop(lost.variable, ""),
+        )
+    return ok(f"{proxies[0].variable} answers" if proxies else "no proxy is used")
 
 
 def _certificates(facts: Facts) -> Finding:
-    for name in _CERTIFICATES:
-        path = facts.given.environment.get(name, "")
-        if path and not Path(path).exists():
-            return failure(f"{name} names {path}, which is missing", facts.given.drop(name, ""))
+    for name, path in seen(facts.places).missing_certificates.items():
+        return failure(f"{name} names {path}, which is missing", facts.given.drop(name, ""))
     return ok("certificates are where they are looked for")
 
 
@@ -122,6 +102,8 @@ def _metrics_port(facts: Facts) -> Finding:
     ):
         return ok(f"the running validator serves port {settings.metrics_port}")
     who = f" by process {port.holder_pid}: {port.holder[:120]}" if port.holder_pid else ""
+    if port.free is None:
+        return failure(f"{port.problem}{who}", do("end a program that listens near it, or free a port"))
     return failure(f"{port.problem}{who}", facts.given.put("metrics_port", port.free))
 
 
@@ -129,13 +111,7 @@ def _metrics_host(facts: Facts) -> Finding:
     settings = seen(facts.settings)
     if settings.metrics_port == 0:
         return skipped("no metrics are served")
-    if settings.metrics_host in _LOOPBACK_NAMES:
-        return ok("only this machine can read the metrics")
-    try:
-        is_loopback = ipaddress.ip_address(settings.metrics_host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if is_loopback:
+    if is_loopback(settings.metrics_host):
         return ok("only this machine can read the metrics")
     whom = "everybody" if settings.metrics_host in _WHOLE_MACHINE else f"whom {settings.metrics_host} reaches"
     return warning(f"metrics are open to {whom}, without a password", *facts.given.unset("metrics_host"))

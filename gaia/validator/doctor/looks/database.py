@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,7 +13,8 @@ from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.database_setup import missing_migrations, read_migrations, was_set_up
 from gaia.validator.db.failures import is_drivers
 from gaia.validator.db.statements import SQL
-from gaia.validator.doctor.facts import Server
+from gaia.validator.doctor.facts import Server, Session
+from gaia.validator.doctor.looks.processes import client_at, command_of, supervisor_of
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.secrecy import without_secrets
@@ -25,6 +28,19 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _NO_LIMIT = -1
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_MISREAD = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    BufferError,
+    struct.error,
+)
+"""Errors that an address or an answer of a wrong form causes in the driver."""
 
 
 def look_at_server(database: DatabaseSettings, files: FilesSettings) -> Server | Trouble:
@@ -43,7 +59,7 @@ async def _look(database: DatabaseSettings, data_dir: Path) -> Server | Trouble:
             server_settings={"application_name": "gaia-doctor"},
         )
     except Exception as error:
-        if not is_drivers(error) and not isinstance(error, ValueError):
+        if not _is_servers(error):
             raise
         if database.is_embedded and _is_absent(error):
             return Trouble("the embedded database does not run; it starts with the validator")
@@ -52,8 +68,20 @@ async def _look(database: DatabaseSettings, data_dir: Path) -> Server | Trouble:
         return await _facts(connection)
     except TimeoutError:
         return Trouble(f"a statement had no answer in {timeout_s:g} s; another session may hold a lock")
+    except Exception as error:
+        if not _is_servers(error):
+            raise
+        return Trouble(f"the server lets us in, and then fails: {_words_of(error)}")
     finally:
         connection.terminate()
+
+
+def _is_servers(error: Exception) -> bool:
+    """Return whether an error tells of the server or the way to it; what remains is a bug of ours.
+
+    The driver takes answers apart, and raises plain errors if they make no sense.
+    """
+    return is_drivers(error) or isinstance(error, _MISREAD)
 
 
 def _is_absent(error: Exception) -> bool:
@@ -65,6 +93,7 @@ async def _facts(connection: Connection) -> Server:
     row = await connection.fetchrow(SQL["server_facts"])
     assert row is not None
     others = await connection.fetch(SQL["other_validators"])
+    durability = await connection.fetch(SQL["durability"])
     limits = [
         limit
         for limit in (row["role_limit"], row["database_limit"], row["server_limit"])
@@ -77,12 +106,25 @@ async def _facts(connection: Connection) -> Server:
         is_read_only=row["is_read_only"],
         is_standby=row["is_standby"],
         statement_timeout_ms=int(1000 * row["statement_timeout_s"]),
-        is_durable=row["is_durable"],
+        durability={name: (setting, source) for name, setting, source in durability},
         role=row["role"],
         database=row["database"],
         role_limit=min(limits),
-        others=[(other["pid"], other["address"], other["port"]) for other in others],
+        others=[_session(other["pid"], other["address"], other["port"]) for other in others],
         migrations=await _migrations(connection),
+    )
+
+
+def _session(backend: int, address: str, port: int) -> Session:
+    is_here = address in _LOOPBACK and port > 0
+    pid = client_at(address, port) if is_here else 0
+    return Session(
+        backend=backend,
+        address=address,
+        port=port,
+        client_pid=pid,
+        client=command_of(pid),
+        supervisor_pid=supervisor_of(pid, os.geteuid()),
     )
 
 
@@ -102,5 +144,9 @@ def _said(error: Exception, timeout_s: float) -> str:
         return f"the server did not answer in {timeout_s:g} s"
     if not is_drivers(error):
         return "the address is not that of a server"
+    return _words_of(error)
+
+
+def _words_of(error: Exception) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return without_secrets(text.partition("\n")[0]) or type(error).__name__

@@ -1,25 +1,25 @@
-"""Looks at the data folder and at the wallet; changes nothing."""
+"""Looks at the data folder and at the wallet; a file without a name is made and is gone at once."""
 
 from __future__ import annotations
 
-import fcntl
-import itertools
 import json
 import os
 import shutil
 import stat
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from gaia.validator.app.chain_signer import load_wallet
-from gaia.validator.app.observation.pages.outside import holder_of
 from gaia.validator.app.startup.published import published_settings
-from gaia.validator.doctor.facts import Entry, Folder, Wallet
-from gaia.validator.doctor.looks.host import command_of
+from gaia.validator.doctor.entries import Entry
+from gaia.validator.doctor.facts import Folder, Wallet
+from gaia.validator.doctor.looks.locks import lock_holder
+from gaia.validator.doctor.looks.processes import command_of, user_of
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import credentials_folder
@@ -37,19 +37,25 @@ _OLD_S = 86_400.0
 _PUBLIC = "pub.txt"
 
 
-def look_at_folder(files: FilesSettings) -> Folder:
-    """Return the state of the data folder, or of the folder in which it would be created."""
+def look_at_folder(files: FilesSettings, most_files: int = _MOST_FILES) -> Folder:
+    """Return the state of the data folder, or of the folder in which it would be created.
+
+    Parameters
+    ----------
+    most_files
+        Files that are looked at; a folder may have millions.
+    """
     path = files.data_dir.absolute()
     standing = next(folder for folder in (path, *path.parents) if folder.exists())
-    holder = _holder(path / "lock")
-    foreign, drafts, used = _survey(path)
+    holder = lock_holder(path / "lock")
+    survey = _survey(path, most_files)
     cluster = path / "postgres" / "cluster"
     version = _version(cluster)
     status = os.statvfs(standing)
     return Folder(
         path=path,
         exists=path.exists(),
-        problem=_problem(standing),
+        problem=problem_of(standing),
         entry=entry_of(path),
         file_system=_file_system(standing),
         free_mib=shutil.disk_usage(standing).free // _MIB,
@@ -57,11 +63,15 @@ def look_at_folder(files: FilesSettings) -> Folder:
         holder_pid=holder,
         holder=command_of(holder),
         served_port=_served_port(path),
-        foreign=foreign,
-        old_drafts=drafts,
+        holder_uid=user_of(holder),
+        foreign=survey.foreign,
+        old_drafts=survey.drafts,
+        files=survey.files,
+        is_whole=survey.is_whole,
         cluster="ready" if version else "partial" if cluster.exists() else "",
         cluster_version=version,
-        used_mib=used // _MIB,
+        used_mib=survey.used // _MIB,
+        blocking_file=next((above for above in path.parents if above.is_file()), None),
     )
 
 
@@ -74,6 +84,7 @@ def look_at_wallet(chain: ChainSettings) -> Wallet:
     problem, address = _loaded(chain)
     return Wallet(
         root=root,
+        has_root=root.is_dir(),
         wallets=_names(root, is_folder=True),
         hotkeys={name: _told_address(folder / name) for name in _names(folder, is_folder=False)},
         hotkey_path=path,
@@ -131,29 +142,13 @@ def _names(folder: Path, *, is_folder: bool) -> list[str]:
     return [path.name for path in found if path.is_dir() is is_folder and not path.name.endswith(_PUBLIC)]
 
 
-def _problem(folder: Path) -> str:
+def problem_of(folder: Path) -> str:
     """Return why no file can be made in `folder`; "" if one can."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return ""
     except OSError as error:
         return error.strerror or str(error)
-
-
-def _holder(lock: Path) -> int:
-    """Return the process that holds the lock of the data folder; 0 if none does, -1 if it is unknown."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        # A number that the kernel does not confirm may be that of any process, as in another container.
-        return holder_of(lock.parent) or -1
-    finally:
-        os.close(descriptor)
-    return 0
 
 
 def _served_port(data_dir: Path) -> int:
@@ -176,25 +171,42 @@ def _file_system(path: Path) -> str:
     return max(mounts, default=(0, ""))[1]
 
 
-def _survey(root: Path) -> tuple[list[Path], list[Path], int]:
-    """Return files of another user, drafts that a killed process left, and the bytes in use."""
-    foreign: list[Path] = []
-    drafts: list[Path] = []
-    used = 0
-    owner = os.geteuid()
+@dataclass(slots=True)
+class _Survey:
+    """What the files of the data folder tell."""
+
+    foreign: list[Path] = field(default_factory=list)
+    """Files of another user than the folder's."""
+    drafts: list[Path] = field(default_factory=list)
+    """Drafts that a killed process left."""
+    used: int = 0
+    """Bytes on the disk."""
+    files: int = 0
+    is_whole: bool = True
+
+
+def _survey(root: Path, most: int) -> _Survey:
+    """Return what the files of a folder tell, at most the first `most` of them."""
+    found = _Survey()
+    entry = entry_of(root)
+    owner = os.geteuid() if entry is None else entry.uid
     long_ago = time.time() - _OLD_S
-    for entry in itertools.islice(_walk(root), _MOST_FILES):
+    for file in _walk(root):
+        if found.files == most:
+            found.is_whole = False
+            break
+        found.files += 1
         try:
-            status = entry.stat(follow_symlinks=False)
+            status = file.stat(follow_symlinks=False)
         except OSError:
             continue  # removed meanwhile
-        used += status.st_blocks * 512
-        if status.st_uid != owner and len(foreign) < _MOST_NAMED:
-            foreign.append(Path(entry.path))
+        found.used += status.st_blocks * 512
+        if status.st_uid != owner and len(found.foreign) < _MOST_NAMED:
+            found.foreign.append(Path(file.path))
         is_old = status.st_mtime < long_ago
-        if is_old and entry.name.endswith(".part") and len(drafts) < _MOST_NAMED:
-            drafts.append(Path(entry.path))
-    return foreign, drafts, used
+        if is_old and file.name.endswith(".part") and len(found.drafts) < _MOST_NAMED:
+            found.drafts.append(Path(file.path))
+    return found
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:

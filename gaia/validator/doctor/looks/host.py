@@ -11,18 +11,12 @@ import resource
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 import gaia
 from gaia.validator.app.sandbox.confine import survey
-from gaia.validator.app.startup.preflight import require_free_port
-from gaia.validator.doctor.facts import Host, Port
-from gaia.validator.utils.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from gaia.validator.utils.settings.observation import ObservationSettings
+from gaia.validator.doctor.facts import Host
 
 LIMITS = ("NOFILE", "NPROC", "CORE", "FSIZE", "AS", "DATA")
 _MIB = 1024 * 1024
@@ -60,23 +54,6 @@ def look_at_host() -> Host:
     )
 
 
-def look_at_port(observation: ObservationSettings) -> Port:
-    """Return whether the metrics can be served where the settings say, and who else is there."""
-    host, port = observation.metrics_host, observation.metrics_port
-    try:
-        require_free_port(host, port)
-    except ConfigurationError as error:
-        pid = _listener(port)
-        return Port(
-            problem=error.problem,
-            holder_pid=pid,
-            holder=command_of(pid),
-            ancestors=_ancestors(pid),
-            free=_free_port(port),
-        )
-    return Port(problem="", holder_pid=0, holder="", ancestors=frozenset(), free=port)
-
-
 def is_clock_synchronised() -> bool | None:
     """Return whether the kernel's clock follows a time server; None if it does not say."""
     if sys.platform != "linux":
@@ -85,43 +62,6 @@ def is_clock_synchronised() -> bool | None:
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
     state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
     return None if state < 0 else bool(state != _TIME_ERROR)
-
-
-def command_of(pid: int) -> str:
-    """Return the command line of a process; "" if it cannot be read."""
-    try:
-        return " ".join(psutil.Process(pid).cmdline()) if pid > 0 else ""
-    except psutil.Error:
-        return ""
-
-
-def _ancestors(pid: int) -> frozenset[int]:
-    try:
-        return frozenset(parent.pid for parent in psutil.Process(pid).parents()) if pid > 0 else frozenset()
-    except psutil.Error:
-        return frozenset()
-
-
-def _listener(port: int) -> int:
-    try:
-        found = psutil.net_connections("tcp")
-    except psutil.Error:
-        return 0
-    for connection in found:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            return connection.pid or 0
-    return 0
-
-
-def _free_port(port: int) -> int:
-    """Return the first port above `port` at which nothing listens on loopback; 0 if there is none."""
-    for other in range(port + 1, min(port + 200, 65536)):
-        try:
-            require_free_port("127.0.0.1", other)
-        except ConfigurationError:
-            continue
-        return other
-    return 0
 
 
 def _limit(name: str) -> tuple[float, float]:

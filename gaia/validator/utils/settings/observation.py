@@ -23,6 +23,11 @@ class ObservationSettings(HandedSettings):
     metrics_port: int = setting(
         9090, "Port on which Prometheus metrics are served. 0 serves none.", ge=0, le=65535
     )
+    metrics_names: list[str] = setting(
+        [],
+        "Names by which other machines call the metrics, such as `gaia.example.org`. Addresses need none."
+        " A request for any other name is refused, because a web page may have sent it.",
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = setting(
         "INFO",
         "Lowest level that is logged. Use DEBUG to look for the cause of a problem.",
@@ -46,6 +51,11 @@ class ObservationSettings(HandedSettings):
     log_files_kept: int = setting(
         5, "Number of renamed log files that are kept of each. Older ones are deleted.", ge=1, le=100
     )
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """Names by which clients may call the metrics, beside loopback names and the address."""
+        return (self.metrics_host, *self.metrics_names)
 
     @property
     def log_files(self) -> LogFiles | None:

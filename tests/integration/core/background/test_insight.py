@@ -18,6 +18,7 @@ from gaia.validator.app.observation.pages.insight import Insight, life_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier
+from gaia.validator.core.status.facts import Seats
 from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
@@ -25,6 +26,7 @@ from gaia.validator.utils.messenger import Messenger
 from gaia.validator.utils.settings.notify import NotifySettings
 from tests.support.webhooks import Webhook, webhook
 
+SEATS = Seats(healthy=0, wanted=0)
 STOPPING = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1
 """
@@ -76,7 +78,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
     jobs.watch(book.statuses)
     lock = claim_data_dir(settings.data_dir)
     try:
-        facts = await Insight(lambda: settings.status, database, jobs.facts).facts()
+        facts = await Insight(lambda: settings.status, database, jobs.facts, lambda: SEATS).facts()
     finally:
         os.close(lock)
 
@@ -84,6 +86,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
     assert facts.work.runs == 0
     assert facts.processes.is_running
     assert facts.disk is not None
+    assert facts.seats == SEATS
     assert [trouble.key for trouble in troubles_of(facts) if trouble.subject == "tick"] == [
         "jobs/ValidatorTaskOverdue/tick"
     ]
@@ -92,7 +95,7 @@ async def test_facts_are_those_of_the_database_the_jobs_and_the_folder(
 async def test_database_that_goes_away_is_a_message_and_so_is_its_return(
     database: Database, server: Server, settings: Settings, hook: Webhook
 ) -> None:
-    insight = Insight(lambda: settings.status, database, Jobs().facts)
+    insight = Insight(lambda: settings.status, database, Jobs().facts, lambda: SEATS)
     notify = NotifySettings.model_validate({"notify_urls": [hook.address], "notify_least": "stuck"})
     notifier = Notifier(
         notify, settings.data_dir, insight.facts, Messenger([hook.address], "GAIA_NOTIFY_URLS"), "life"

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gaia.tasks.defined_tasks.base import GaiaTask
 from gaia.validator.app.observation import engine_health
-from gaia.validator.app.observation.engine_health import EngineHealth, Trials
+from gaia.validator.app.observation.engine_health import EngineHealth, Trials, watched
 from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check, Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.core.database_setup import read_migrations
@@ -113,7 +114,7 @@ async def all_well(health: EngineHealth, server: _Server) -> AsyncIterator[tuple
 
 
 def test_before_anything_was_done_nothing_is_ready_and_each_check_says_so(health: EngineHealth) -> None:
-    assert failing(health) == {"database", "migrations", "chain", "compute_workers", "tick"}
+    assert failing(health) == {"database", "migrations", "chain", "compute_workers", "main_scoring"}
     assert all(check.fix for check in checks(health).values())
     assert not checks(health, STARTED)["first_metagraph"].is_well
 
@@ -143,7 +144,7 @@ async def test_schema_that_another_program_set_back_is_named(health: EngineHealt
         server.missing = 1
         await wait_for(lambda: failing(health) == {"migrations"})
 
-    assert checks(health)["migrations"].reason.startswith("1 migrations are missing, such as")
+    assert checks(health)["migrations"].reason.startswith("1 migration is missing, such as")
 
 
 @pytest.mark.usefixtures("_quickly")
@@ -164,7 +165,49 @@ async def test_tick_that_failed_is_named_and_its_error_raised(health: EngineHeal
         with pytest.raises(KeyError):
             await task.advance(NOW)
 
-        assert failing(health) == {"tick"}
+        assert failing(health) == {"main_scoring"}
+
+
+@pytest.mark.usefixtures("_quickly")
+async def test_error_that_nobody_foresaw_fails_the_check_is_logged_and_ends_no_asking(
+    health: EngineHealth,
+) -> None:
+    server = _Server()
+    with capture_logs() as logs:
+        async with all_well(health, server):
+            server.error = KeyError("a bug")
+            await wait_for(lambda: failing(health) == {"database"})
+            server.error = None
+            await wait_for(lambda: not failing(health))
+
+    assert "health_check_failed" in [line["event"] for line in logs]
+
+
+async def test_watching_that_ends_by_itself_is_logged_and_one_that_is_cancelled_is_not() -> None:
+    async def end() -> None:
+        raise KeyError("a bug")
+
+    async def go_on() -> None:
+        await asyncio.Event().wait()
+
+    with capture_logs() as logs:
+        ended, cancelled = watched(end(), "beat"), watched(go_on(), "ask")
+        await asyncio.wait([ended])
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        await asyncio.sleep(0)
+
+    assert [(line["event"], line["watching"]) for line in logs] == [("watching_ended", "beat")]
+
+
+@pytest.mark.usefixtures("_quickly")
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 compute worker is healthy"), (2, "2 compute workers are healthy")]
+)
+async def test_healthy_workers_are_counted_in_words(count: int, words: str, health: EngineHealth) -> None:
+    async with all_well(health, _Server()):
+        health.pool = SimpleNamespace(healthy_seats=count)
+        await wait_for(lambda: checks(health)["compute_workers"].reason == words)
 
 
 @pytest.mark.usefixtures("_quickly")

@@ -39,6 +39,7 @@ NAMES = {
     "gaia_db_failures_total",
     "gaia_db_size_bytes",
     "gaia_clock_timestamp_seconds",
+    "gaia_io_start_timestamp_seconds",
     "gaia_weather_runs_active",
     "gaia_weather_oldest_open_run_age_seconds",
     "gaia_weather_last_run_opened_timestamp_seconds",

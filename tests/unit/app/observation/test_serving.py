@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import logging
+import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
@@ -217,3 +220,27 @@ def test_stop_lets_a_client_that_was_accepted_finish(listener: socket.socket) ->
         thread.stop()
 
         assert client.recv(65536).endswith(b"done")
+
+
+def test_system_without_means_for_another_watch_delays_a_client_and_ends_nobody(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Scarce(selectors.DefaultSelector):
+        refusals = 0
+
+        def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+            if isinstance(data, serving.Reception) and fileobj is not listener and not Scarce.refusals:
+                Scarce.refusals += 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().register(fileobj, events, data)
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Scarce)
+    monkeypatch.setattr(serving, "_PAUSE_S", 0.05)
+    thread = ServingThread(listener, answering)
+
+    with connected(listener.getsockname()) as client:
+        assert client.recv(1) == b""
+    assert status(said(listener.getsockname(), b"GET /livez HTTP/1.1\r\n\r\n")) == 200
+
+    thread.stop()
+    assert caplog.text.count("endpoints_paused") == 1

@@ -63,6 +63,23 @@ def test_manager_that_listens_later_is_told_then(
         assert heard(late) == ["READY=1", "STATUS=running"]
 
 
+def test_start_is_said_however_much_came_before_the_manager_listened(address: str) -> None:
+    manager = ServiceManager(address, watchdog_s=1e-9)
+    for number in range(100):
+        keep_up(manager, f"running {number}")
+        manager.reloading()
+        manager.reloaded()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as late:
+        late.bind(address)
+        late.setblocking(False)
+        keep_up(manager, "running 99")
+        said = [word.partition("\n")[0] for word in heard(late)]
+
+    assert sorted(said) == ["READY=1", "RELOADING=1", "STATUS=running 99", "WATCHDOG=1"]
+    assert said.index("RELOADING=1") < said.index("READY=1")
+
+
 def test_reload_before_the_start_is_not_said(address: str, receiver: socket.socket) -> None:
     """READY=1 after it would be taken for the end of the start."""
     manager = ServiceManager(address)

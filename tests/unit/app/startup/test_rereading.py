@@ -31,13 +31,16 @@ def test_program_is_given_the_settings_and_its_answer_is_returned() -> None:
     assert rereading.pid is None
 
 
-def test_second_reading_waits_until_the_operator_asks_again() -> None:
+def test_second_reading_waits_for_the_end_of_the_first_and_is_remembered() -> None:
     rereading = Rereading(program("import sys; sys.exit(2)"))
 
     assert rereading.begin(b"") is rereading.pipe
+    assert not rereading.is_asked_again
     assert rereading.begin(b"") is None
+    assert rereading.is_asked_again
     assert rereading.outcome() is None
     assert rereading.begin(b"") is not None
+    assert not rereading.is_asked_again
     rereading.abandon()
 
 

@@ -44,9 +44,9 @@ print("held", flush=True)
 sys.stdin.read()
 """
 METRICS = """# HELP gaia_task_overdue 1 if late.
-gaia_task_overdue{job="tick"} 0.0
-gaia_task_overdue{job="refresh_and_set_weights"} 1.0
-gaia_last_success_timestamp_seconds{job="tick"} 1.7745e+09
+gaia_task_overdue{task="main_scoring"} 0.0
+gaia_task_overdue{task="refresh_and_set_weights"} 1.0
+gaia_last_success_timestamp_seconds{task="main_scoring"} 1.7745e+09
 gaia_errors_total{kind="x"} 3.0
 """
 
@@ -118,6 +118,48 @@ def test_processes_on_the_board_are_counted_if_they_live(data_dir: Path, held: i
     assert found.expected == {"compute_worker": 2, "io_engine": 1, "chain_signer": 1}
     assert found.restarts == 3
     assert [death.cause for death in found.deaths] == ["signal 9 in io_engine"]
+
+
+def test_seat_that_never_had_a_process_is_no_trouble_while_the_validator_starts(
+    data_dir: Path, held: int
+) -> None:
+    def looked(**board: Any) -> Processes:
+        living = {"io_engine": os.getpid(), "chain_signer": os.getpid()}
+        rendezvous.publish(Board(processes=living, **board), rendezvous.board_path(data_dir))
+        return _processes(settings_of(data_dir))
+
+    def complaints() -> list[str]:
+        facts = seen(settings_of(data_dir))
+        return [trouble.problem for trouble in troubles_of(facts) if "compute_worker" in trouble.problem]
+
+    tried = {"io_engine": 1, "chain_signer": 1}
+    missing = "0 of 2 processes of compute_worker live"
+
+    assert looked(seats_tried=tried, began_at=time.time()).starting == ["compute_worker"]
+    assert complaints() == []
+    # A worker that was started and died is missing, and so is one that does not come.
+    assert looked(seats_tried={**tried, "compute_worker": 2}, began_at=time.time()).starting == []
+    assert complaints() == [missing]
+    assert looked(seats_tried=tried, began_at=time.time() - 600).starting == []
+    assert complaints() == [missing]
+
+
+def test_process_that_its_parent_has_not_reaped_does_not_live(data_dir: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        board = Board(processes={"io_engine": process.pid})
+        rendezvous.publish(board, rendezvous.board_path(data_dir))
+
+        assert _processes(settings_of(data_dir)).living["io_engine"] == 0
+
+
+def test_reason_of_a_halt_is_a_trouble(data_dir: Path, held: int) -> None:
+    board = Board(processes={"io_engine": os.getpid()}, halt="GAIA_WALLET_NAME is wrong; correct it.")
+    rendezvous.publish(board, rendezvous.board_path(data_dir))
+
+    problems = [trouble.problem for trouble in troubles_of(seen(settings_of(data_dir)))]
+
+    assert "the validator ends: GAIA_WALLET_NAME is wrong; correct it" in problems
 
 
 def test_embedded_database_is_expected_and_workers_of_a_cluster_are_not(data_dir: Path) -> None:
@@ -238,16 +280,16 @@ def test_overdue_jobs_are_read_from_the_metrics(data_dir: Path, held: int, metri
     assert facts.metrics_error == ""
     assert facts.jobs is not None
     assert [(job.name, job.is_overdue) for job in facts.jobs] == [
+        ("main_scoring", False),
         ("refresh_and_set_weights", True),
-        ("tick", False),
     ]
-    assert facts.jobs[1].last_success_at == datetime.fromtimestamp(1.7745e9, UTC)
+    assert facts.jobs[0].last_success_at == datetime.fromtimestamp(1.7745e9, UTC)
 
 
 def test_metrics_that_are_no_numbers_are_said_to_be_away(
     data_dir: Path, held: int, metrics_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "METRICS", 'gaia_task_overdue{job="tick"} soon\n')
+    monkeypatch.setattr(sys.modules[__name__], "METRICS", 'gaia_task_overdue{task="main_scoring"} soon\n')
 
     facts = seen(settings_of(data_dir, metrics_port=metrics_port))
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gaia.cli.runbooks.samples import scrape
-from gaia.cli.status.scrape import jobs_at, metrics_url, text_at
+from gaia.cli.status.scrape import jobs_at, metrics_url, scrape, text_at
 from gaia.validator.utils.settings.observation import ObservationSettings
 
 

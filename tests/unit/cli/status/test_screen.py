@@ -169,3 +169,14 @@ def test_narrow_terminal_folds_lines_and_cuts_nothing() -> None:
     assert "…" not in "".join(lines)
     assert "ValidatorProcessDown" in " ".join(lines)
     assert a_chain().hotkey in " ".join(lines)
+
+
+def test_pool_that_comes_up_for_the_first_time_is_said_to_start() -> None:
+    text = said(
+        some_facts(
+            processes=some_processes(living=ROLES | {"compute_worker": 0}, starting=["compute_worker"])
+        )
+    )
+
+    assert "compute_worker 0 of 3 (starting)" in text
+    assert text.splitlines()[0].endswith(": well")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gaia.cli.watch.findings import Finding, State, unreadable
+from gaia.cli.watch.findings import Finding, State, standing, unreadable
 from gaia.cli.watch.news import UNREADABLE_LOOKS, News
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.messenger import Urgency
@@ -13,6 +13,7 @@ HOUR = 3600.0
 WELL = Finding(state=State.WELL, sentence="the weights are 5 blocks old")
 OLD = Finding(state=State.OLD, sentence="the weights are 900 blocks old", remedy="look at `gaia status`")
 LOST = unreadable(["no answer"])
+STILL = standing(["ws://a stands at block 5"])
 
 
 def told(findings: Sequence[Finding], step_s: float = 60.0) -> list[str]:
@@ -38,6 +39,10 @@ def test_trouble_that_stays_is_told_again_after_six_hours() -> None:
 def test_lost_node_is_told_at_the_third_look_in_a_row() -> None:
     assert UNREADABLE_LOOKS == 3
     assert told([LOST, LOST, WELL, LOST, LOST, LOST, LOST]) == ["", "", "", "", "", "unreadable", ""]
+
+
+def test_node_that_stands_still_is_told_at_once() -> None:
+    assert told([WELL, STILL, STILL, WELL]) == ["", "standing", "", "well again"]
 
 
 def test_one_lost_look_neither_ends_a_trouble_nor_repeats_it() -> None:

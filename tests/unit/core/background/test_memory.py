@@ -17,9 +17,16 @@ from structlog.testing import capture_logs
 
 from gaia.validator.core.background.memory import MemoryKeeper, relief
 from gaia.validator.utils.identities import WorkerId
-from gaia.validator.utils.memory import available_bytes, free_memory, private_bytes, resident_bytes
+from gaia.validator.utils.memory import (
+    available_bytes,
+    free_memory,
+    private_bytes,
+    proportional_bytes,
+    resident_bytes,
+)
 from gaia.validator.utils.settings.background import BackgroundSettings
 from tests.support.background import DatabaseAway
+from tests.support.repository import ROOT
 
 MIB = 1 << 20
 BIG, SMALL, ENDED = WorkerId("0.1"), WorkerId("1.1"), WorkerId("3.1")
@@ -109,6 +116,31 @@ async def test_worker_no_larger_than_a_new_one_is_not_replaced_again_and_again()
     assert workers.retired == []
 
 
+def test_page_that_processes_share_counts_once_in_their_sum() -> None:
+    program = """
+import os
+from gaia.validator.utils.memory import proportional_bytes, resident_bytes
+held = bytearray(b"x") * (100 << 20)
+gate, hold = os.pipe()
+pids = [os.getpid()]
+for _ in range(3):
+    pid = os.fork()
+    if not pid:
+        os.close(hold)
+        os._exit(len(os.read(gate, 1)))
+    pids.append(pid)
+print(sum(map(resident_bytes, pids)) >> 20, sum(map(proportional_bytes, pids)) >> 20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    resident_mib, proportional_mib = map(int, done.stdout.split())
+    assert resident_mib > 400
+    assert 100 <= proportional_mib < 200
+
+
 def test_engine_above_its_limit_gives_memory_back_to_the_system() -> None:
     """A process of its own holds garbage that only a collection can free."""
     program = """
@@ -155,7 +187,8 @@ async def test_well_off_engine_collects_nothing() -> None:
 def test_memory_of_this_process_is_measured_and_that_of_none_is_zero() -> None:
     assert resident_bytes() > private_bytes() > MIB
     assert resident_bytes(os.getpid()) > MIB
-    assert (resident_bytes(2**22), private_bytes(2**22)) == (0, 0)
+    assert (resident_bytes(2**22), private_bytes(2**22), proportional_bytes(2**22)) == (0, 0, 0)
+    assert proportional_bytes(os.getpid()) > MIB
     assert free_memory() >= 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gaia.validator.core.background import notifier
 from gaia.validator.core.background.notifier import FILE, NOTIFICATIONS, Notifier
 from gaia.validator.core.status.facts import Facts, Job
 from gaia.validator.db.rows import IncidentRow
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.messenger import Messenger
 from gaia.validator.utils.settings.notify import NotifySettings
+from tests.support.patience import patience
 from tests.support.status_facts import NOW, some_facts, some_processes, some_work
-from tests.support.webhooks import Webhook, webhook
+from tests.support.webhooks import Webhook, stuck_service, webhook
 
 WELL = some_facts()
 LATE = some_facts(jobs=[Job(name="tick", last_success_at=None, is_overdue=True)])
@@ -251,6 +254,36 @@ async def test_stop_is_told_with_its_reason_and_the_next_start_too(tmp_path: Pat
     assert hook.posted[1]["message"].startswith("GAIA_NETUID: there is no such subnet")
     assert hook.posted[1]["type"] == "failure"
     assert hook.posted[3]["message"] == "It was told to stop."
+
+
+async def test_stop_is_told_beside_a_beat_that_a_service_keeps_waiting(
+    tmp_path: Path, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "SEND_WITHIN_S", patience(2.0))
+    monkeypatch.setattr(notifier, "_STOP_SENT_WITHIN_S", 0.2)
+    with stuck_service() as stuck:
+        operator = Operator(tmp_path, hook, notify_life=True, notify_urls=[stuck, hook.address])
+        beat = asyncio.create_task(operator.beat(WELL))
+        while operator.titles != ["started"]:
+            await asyncio.sleep(0.01)
+
+        await operator.notifier.tell_stop("the disk is full")
+
+        assert not beat.done()
+        assert operator.titles == ["started", "stopped"]
+        await beat
+    # The beat, which ended later, has not put the start back.
+    assert not (tmp_path / FILE).exists()
+
+
+async def test_beat_after_a_stop_says_nothing(tmp_path: Path, hook: Webhook) -> None:
+    operator = Operator(tmp_path, hook, notify_life=True)
+    await operator.beat(WELL)
+    await operator.notifier.tell_stop()
+
+    await operator.beat(LATE, 3)
+
+    assert operator.titles == ["started", "stopped"]
 
 
 async def test_starts_and_stops_are_silent_by_default(operator: Operator) -> None:

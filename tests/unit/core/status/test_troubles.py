@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, OpenFiles, Processes, Work
+from gaia.validator.core.status.facts import Chain, Death, Disk, Facts, Job, OpenFiles, Processes, Seats, Work
 from gaia.validator.core.status.troubles import STALE_BLOCKS, Health, health_of, troubles_of
 from gaia.validator.db.rows import AwaitedRow, IncidentRow, VectorInDoubt, VectorSummary
 from gaia.validator.db.states import RunState, VectorState
@@ -82,6 +82,11 @@ VECTOR = VectorSummary(
     [
         pytest.param(some_facts(), id="as it should be"),
         pytest.param(of(some_processes(living=ROLES | {"compute_worker": 4})), id="a successor is warm"),
+        pytest.param(
+            of(some_processes(living=ROLES | {"compute_worker": 0}, starting=["compute_worker"])),
+            id="the pool comes up for the first time",
+        ),
+        pytest.param(some_facts(seats=Seats(healthy=2, wanted=0)), id="a cluster has any number of workers"),
         pytest.param(of(some_processes(deaths=died(10))), id="a process died ten minutes ago"),
         pytest.param(seen(a_chain(block=DUE_AT)), id="weights are due now"),
         pytest.param(seen(a_chain(block=DUE_AT + 50)), id="weights are due for some blocks"),
@@ -140,6 +145,24 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             id="no worker",
         ),
         pytest.param(
+            some_facts(seats=Seats(healthy=1, wanted=3)),
+            *(DEGRADED, "PoolSeatsMissing", "1 of 3 compute seats are healthy"),
+            id="workers live and do not answer",
+        ),
+        pytest.param(
+            some_facts(
+                seats=Seats(healthy=2, wanted=3),
+                processes=some_processes(living=ROLES | {"compute_worker": 2}),
+            ),
+            *(DEGRADED, "PoolSeatsMissing", "2 of 3 processes of compute_worker"),
+            id="a missing worker is told once",
+        ),
+        pytest.param(
+            of(some_processes(halt="io_engine died 12 times in a row; report it.")),
+            *(STUCK, "ProcessDown", "the validator ends: io_engine died 12 times in a row; report it"),
+            id="it halts",
+        ),
+        pytest.param(
             of(some_processes(silent_s={"io_engine": 31.0})),
             *(STUCK, "CriticalEventLoopLag", "io_engine has been silent for 31 s"),
             id="the engine hangs",
@@ -180,6 +203,11 @@ def test_nothing_is_wrong(facts: Facts) -> None:
         ),
         pytest.param(
             seen(a_chain(has_permit=False)), *(STUCK, "NoPermit", "no validator permit"), id="permit"
+        ),
+        pytest.param(
+            some_facts(chain=a_chain(has_permit=False), limits=replace(some_facts().limits, is_dry_run=True)),
+            *(DEGRADED, "NoPermit", "no validator permit"),
+            id="dry run without a permit",
         ),
         pytest.param(
             seen(a_chain(block=DUE_AT + 51)),

@@ -74,6 +74,7 @@ def test_only_functions_with_a_reason_are_handed_all_settings() -> None:
 
     assert taking == [
         "gaia/cli/source.py:__init__",  # the opened source: each command takes its sections from there
+        "gaia/cli/whatif/changes.py:change_of",  # a change may name any setting that weights depend on
         "gaia/validator/app/io_engine.py:run_io_engine",  # starts the process: its parts are handed sections
         "gaia/validator/app/io_engine.py:__init__",  # builds those parts, and publishes all settings
         "gaia/validator/app/startup/options.py:supervisor_options",  # pickles them for the IO-Engine

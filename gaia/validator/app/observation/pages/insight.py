@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from gaia.validator.app.observation.pages.work import read_work
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
-    from gaia.validator.core.status.facts import Facts, Job, Work
+    from gaia.validator.core.status.facts import Facts, Job, Seats, Work
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.utils.settings.handed import StatusSettings
 
@@ -32,21 +33,28 @@ class Insight:
         Returns the settings in force.
     jobs
         Returns how each recurring job does.
+    seats
+        Returns the seats of the compute pool.
     """
 
     def __init__(
-        self, settings: Callable[[], StatusSettings], database: Database, jobs: Callable[[], Sequence[Job]]
+        self,
+        settings: Callable[[], StatusSettings],
+        database: Database,
+        jobs: Callable[[], Sequence[Job]],
+        seats: Callable[[], Seats],
     ) -> None:
         self._settings = settings
         self._database = database
         self._jobs = jobs
+        self._seats = seats
 
     async def facts(self) -> Facts:
         """Return what is known now; a database that does not answer is a fact, not an error."""
         settings = self._settings()
         look = await asyncio.to_thread(look_at, settings, settings.files.data_dir.resolve())
         work, database_error = await self._work(look)
-        return look.facts(work, database_error, self._jobs(), "")
+        return replace(look.facts(work, database_error, self._jobs(), ""), seats=self._seats())
 
     async def _work(self, look: Look) -> tuple[Work | None, str]:
         async def read(connection: Connection) -> Work:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ from gaia.validator.core.status.facts import (
     Processes,
     Work,
 )
+from gaia.validator.utils.machine.disk_space import space_of
+from gaia.validator.utils.machine.process_state import is_stopped, lives
 from gaia.validator.utils.settings.handed import StatusSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _LOCKS = Path("/proc/locks")
 _MIB = 2**20
+_START_S = 120.0
+"""Seconds in which each seat has had its first process, also from a slow disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +123,22 @@ def processes_of(pool: PoolSettings, database: DatabaseSettings, data_dir: Path)
         for role, path in hearts.items()
         if role in board.processes
     }
+    is_young = time.time() - board.began_at < _START_S
     return Processes(
         is_running=holder_of(data_dir) is not None,
         is_published=bool(board.processes),
-        living={role: sum(map(_lives, those)) for role, those in pids.items()},
+        living={role: sum(map(lives, those)) for role, those in pids.items()},
         expected={role: count for role, count in expected.items() if count},
         silent_s={role: now - beat for role, beat in beats.items() if beat is not None},
         restarts=sum(board.restarts.values()),
         deaths=[
             Death(at=datetime.fromtimestamp(death.at, UTC), cause=death.sentence) for death in board.deaths
         ],
-        stopped={pid: role for role, those in pids.items() for pid in those if _is_stopped(pid)},
+        stopped={pid: role for role, those in pids.items() for pid in those if is_stopped(pid)},
+        starting=[
+            role for role, count in expected.items() if is_young and board.seats_tried.get(role, 0) < count
+        ],
+        halt=board.halt,
         files=list(_open_files(pids)),
     )
 
@@ -183,20 +191,6 @@ def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
     )
 
 
-def _lives(pid: int) -> bool:
-    return Path("/proc", str(pid)).exists()
-
-
-def _is_stopped(pid: int) -> bool:
-    """Return whether a signal or a debugger has stopped a process."""
-    try:
-        stat = Path("/proc", str(pid), "stat").read_text(errors="replace")
-    except OSError:
-        return False  # it ended meanwhile
-    # The name in parentheses may contain blanks and parentheses of its own.
-    return stat.rpartition(")")[2].split()[0] in "Tt"
-
-
 def _validator_time(clock_file: Path | None, note: EngineNote | None, machine_time: datetime) -> datetime:
     if clock_file is None:
         return machine_time
@@ -208,7 +202,7 @@ def _validator_time(clock_file: Path | None, note: EngineNote | None, machine_ti
 
 def _disk(data_dir: Path, required_mib: int) -> Disk | None:
     try:
-        usage = shutil.disk_usage(data_dir)
+        space = space_of(data_dir)
     except OSError:
         return None
-    return Disk(free=usage.free, size=usage.used + usage.free, required=required_mib * _MIB)
+    return Disk(free=space.free, size=space.size, required=required_mib * _MIB)

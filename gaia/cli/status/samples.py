@@ -1,4 +1,4 @@
-"""Reads the metrics of a validator as Prometheus does."""
+"""Reads the text of metrics as Prometheus does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
-
-from gaia.cli.status.scrape import text_at
 
 
 class Samples:
@@ -44,11 +42,3 @@ class Samples:
         for sample in self._samples:
             if sample.name == name and labels.items() <= sample.labels.items():
                 yield sample.labels, sample.value
-
-
-def scrape(url: str) -> Samples | str:
-    """Return the samples at `url`, or one sentence why there are none."""
-    try:
-        return Samples(text_at(url))
-    except (OSError, ValueError) as error:
-        return f"{url}: {getattr(error, 'reason', error)}"

@@ -1,0 +1,101 @@
+"""A chain signer of the benchmark: it answers readings of a subnet that loses a miner at each, and signs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from gaia.validator.app.meeting.heartbeat import Heart
+from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
+from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.ipc_types import (
+    ChainRenewed,
+    FrameReader,
+    Metagraph,
+    MetagraphRead,
+    Neuron,
+    ReadMetagraph,
+    RenewChain,
+    ToSigner,
+    encode_frame,
+)
+
+_BEAT_S = 1.0
+_READ_BYTES = 65536
+_FIRST_BLOCK = 5_000_000
+
+
+def run_signer(settings: dict[str, Any], signer_socket: socket.socket) -> None:
+    """Serve `signer_socket` until SIGTERM; `settings` has the numbers of the subnet and of its miners."""
+    heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
+    heart.beat()
+    asyncio.run(_Signer(settings["netuid"], settings["miners"]).serve(signer_socket, heart))
+
+
+class _Signer:
+    def __init__(self, netuid: int, miners: int) -> None:
+        self._netuid = netuid
+        self._miners = miners
+        self._readings = 0
+
+    async def serve(self, listener: socket.socket, heart: Heart) -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        async with await asyncio.start_unix_server(self._converse, sock=listener):
+            while not stop.is_set():
+                heart.beat()
+                try:
+                    await asyncio.wait_for(stop.wait(), _BEAT_S)
+                except TimeoutError:
+                    continue
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        frames: FrameReader[ToSigner] = FrameReader(ToSigner)
+        while data := await reader.read(_READ_BYTES):
+            for request in frames.feed(data):
+                writer.write(encode_frame(self._answer(request)))
+        writer.close()
+
+    def _answer(self, request: ToSigner) -> MetagraphRead | ChainRenewed:
+        if isinstance(request, RenewChain):
+            return ChainRenewed(request_id=request.request_id, age_s=7 * 3600.0, is_new=True)
+        assert isinstance(request, ReadMetagraph)
+        self._readings += 1
+        return MetagraphRead(request_id=request.request_id, metagraph=self._metagraph())
+
+    def _metagraph(self) -> Metagraph:
+        """Return the subnet: ourselves, and miners of which another has just been replaced."""
+        block = _FIRST_BLOCK + self._readings
+        neurons = [self._neuron(uid, uid, block) for uid in range(self._miners)]
+        replaced = self._readings % self._miners
+        neurons[replaced] = self._neuron(replaced, self._miners + self._readings, block)
+        own = self._neuron(self._miners, 10**6, block)
+        return Metagraph(
+            netuid=self._netuid,
+            block=block,
+            neurons=[*neurons, own],
+            own_hotkey=own.hotkey,
+            own_uid=own.uid,
+            tempo=360,
+            weights_rate_limit=100,
+            min_allowed_weights=1,
+            weights_version=0,
+            commit_reveal=False,
+            owner_hotkey="",
+        )
+
+    def _neuron(self, uid: int, number: int, block: int) -> Neuron:
+        return Neuron(
+            uid=uid,
+            hotkey=Hotkey(f"5{number:047d}"),
+            coldkey="",
+            ip="127.0.0.1",
+            port=8091,
+            stake=1000.0,
+            validator_permit=uid == self._miners,
+            last_update=block - 10,
+            registered_at=number,
+        )

@@ -28,7 +28,7 @@ SHAPES: Final[Mapping[str, re.Pattern[bytes]]] = {
         rb"\bhooks\.slack\.com/services/T\w{6,}/\w{6,}/\w{16,}|/api/webhooks/\d{16,}/[\w-]{40,}"
     ),
     "folder of a person": re.compile(
-        rb"(?<![\w.~])(?:/home/(?!gaia\b)|/Users/|/root/(?!\.\.\.)|/var/folders/|[A-Z]:\\Users\\)[A-Za-z0-9_.-]+"
+        rb"(?<![\w.~])(?:/(?:home/(?!gaia\b)|Users/|root/(?!\.\.\.)|var/folders/)|[A-Z]:\\Users\\)[A-Za-z0-9_.-]+"
     ),
     "work folder": re.compile(rb"(?<![\w.~\]-])/(?:work|workspace|builds)/[A-Za-z0-9_.-]+"),
 }

@@ -22,7 +22,7 @@ PLANTED = {
     "signed token": "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVPmB92K27u",
     "webhook": "https://hooks.slack.com/services/" + "T01234567/B01234567/abcdefghijklmnopqrst",
     "folder of a person": "reading /home/" + "alice/gaia/data",
-    "work folder": "File /work/" + "main/gaia/validator.py, line 1",
+    "work folder": "File /" + "workspace/gaia/validator.py, line 1",
 }
 
 
@@ -73,7 +73,7 @@ def test_planted_leak_is_found_also_in_compressed_files_and_not_repeated_whole(
     [
         "chmod 600 /home/gaia/wallets/validator/hotkeys/default",
         '{"secretSeed": "***"}',
-        "see docs/work/notes.md and scripts/run.py",
+        "see docs/builds/notes.md and scripts/run.py",
         "sha256 " + "1f" * 32,
         "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOC\n",
     ],

@@ -19,6 +19,9 @@ PACKAGES = {
     "bash": "bash",
     "zsh": "zsh",
     "fish": "fish",
+    "ld": "binutils",
+    "strip": "binutils",
+    "gcc": "gcc",
 }
 """Program -> package of Debian and Ubuntu."""
 

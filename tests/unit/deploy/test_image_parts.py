@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from gaia.tasks.defined_tasks.weather.validator.shipped_code import FOLDER
 from gaia.validator.utils.version import commit
+from tests.support.programs import program
 from tests.support.repository import ROOT
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -36,11 +36,10 @@ def parts() -> ModuleType:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    if shutil.which("gcc") is None or shutil.which("strip") is None:
-        pytest.skip("there is no gcc or strip here; install gcc and binutils")
+    program("strip")
     (tmp_path / "a.c").write_text(SOURCE)
     path = tmp_path / "liba.so"
-    subprocess.run(["gcc", "-g", "-shared", "-fPIC", "-o", path, tmp_path / "a.c"], check=True)
+    subprocess.run([program("gcc"), "-g", "-shared", "-fPIC", "-o", path, tmp_path / "a.c"], check=True)
     return path
 
 

@@ -18,6 +18,7 @@ from generate import kernel_library
 from gaia.tasks.defined_tasks.weather.validator import compiled as compiling
 from gaia.tasks.defined_tasks.weather.validator import shipped_code
 from gaia.tasks.defined_tasks.weather.validator.kernel_code import programs
+from tests.support.programs import program
 
 ROOT = Path(__file__).resolve().parents[4]
 NAMES = [
@@ -29,8 +30,7 @@ COLUMNS = {"truth": (7,), "persistence": (3,), "forecast": (8,), "both": (8, 7)}
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("ld") is None:
-        pytest.skip("there is no ld here, which links the libraries; install binutils")
+    program("ld")
     folder = tmp_path_factory.mktemp("kernel_library")
     kernel_library.main(["--folder", str(folder)])
     return folder

@@ -41,6 +41,8 @@ SIGNALLED = 128
 def main(arguments: Sequence[str]) -> int:
     """Run the requested tiers; return the first exit code that is not 0."""
     options, for_pytest = parser().parse_known_args(arguments)
+    # A shell ignores SIGINT in what it starts in the background, and tests of Ctrl-C would then wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     named = [tier for tier in TIERS if getattr(options, tier)]
     tiers = list(TIERS) if options.all else named or list(MEASURED)
     python = bootstrap.ensure_environment([bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK])

@@ -11,6 +11,7 @@ import pytest
 from gaia.validator.utils.errors import ExitCode
 from tests.support.booted import Host, booted
 from tests.support.doctor_world import KEY, World, free_port, whole_world
+from tests.support.patience import patience
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def test_unit_starts_and_the_workers_sandbox_is_whole(host: Host) -> None:
     host.run("systemctl", "start", UNIT)
 
     assert host.state(UNIT)[0] == "running"
-    host.wait(UNIT, lambda _: metric("gaia_pool_healthy_seats") == 1.0, 60)
+    host.wait(UNIT, lambda _: metric("gaia_pool_healthy_seats") == 1.0, patience(60))
     assert metric("gaia_sandbox_level") == 3.0
     rows = {row["name"]: row for row in json.loads(host.run("gaia-at", NAME, "config", "show", "--json"))}
     assert rows["GAIA_CDS_KEY"]["origin"] == "credential gaia_cds_key"
@@ -100,8 +101,8 @@ def test_killed_or_hung_validator_is_started_again_and_leaves_nothing(host: Host
 
     host.run("kill", f"-{signal}", first)
 
-    host.wait(UNIT, lambda state: state[0] != "running", 40)
-    host.wait(UNIT, lambda state: state[0] == "running", 120)
+    host.wait(UNIT, lambda state: state[0] != "running", patience(40))
+    host.wait(UNIT, lambda state: state[0] == "running", patience(120))
     assert host.run("systemctl", "show", "-P", "NRestarts", UNIT).strip() == "1"
     after = host.run("pgrep", "-u", f"gaia-{NAME}").split()
     assert set(before) & set(after) == set()
@@ -186,10 +187,10 @@ def test_what_may_pass_is_tried_again_and_a_correction_is_enough(
     host.write(SETTINGS, settings(world, **changes))
 
     host.run("systemctl", "start", "--no-block", UNIT)
-    host.wait(UNIT, lambda state: state[0] == "auto-restart" and state[2] == str(code.value), 120)
+    host.wait(UNIT, lambda state: state[0] == "auto-restart" and state[2] == str(code.value), patience(120))
     host.write(SETTINGS, settings(world))
 
-    host.wait(UNIT, lambda state: state[0] == "running", 120)
+    host.wait(UNIT, lambda state: state[0] == "running", patience(120))
 
 
 def test_what_doctor_finds_is_in_the_journal_and_prevents_no_start(host: Host, world: World) -> None:

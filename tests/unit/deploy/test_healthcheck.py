@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.support.patience import patience
 from tests.support.repository import ROOT
 
 PROGRAM = ROOT / "deploy" / "docker" / "healthcheck.py"
@@ -43,7 +44,11 @@ def server() -> Iterator[ThreadingHTTPServer]:
 def checked(port: int, **more: str) -> tuple[int, str]:
     environment = os.environ | {"GAIA_METRICS_PORT": str(port)} | more
     done = subprocess.run(
-        [sys.executable, "-IS", PROGRAM], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-IS", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
     )
     return done.returncode, done.stdout.strip()
 

@@ -24,6 +24,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_DAYS = 6
+"""Days of the subnet that is looked at. What is read from the database is renewed every 15 s, while runs must be open."""
 _PATIENCE_S = 300.0
 
 
@@ -68,7 +70,7 @@ def _check_of(options: argparse.Namespace) -> Callable[[Path], Awaitable[dict[st
         return lambda folder: silence.check(folder, days=options.silence, patience=patience)
     from monitored import coverage
 
-    return lambda folder: coverage.check(folder, miners=options.miners, days=1, patience=patience)
+    return lambda folder: coverage.check(folder, miners=options.miners, days=_DAYS, patience=patience)
 
 
 def _parser() -> argparse.ArgumentParser:

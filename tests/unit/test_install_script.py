@@ -1,4 +1,4 @@
-"""What can be said of the installer without installing; tests/integration/test_systemd_boot.py runs it."""
+"""What can be said of the installer without installing; tests/soak/test_systemd_boot.py runs it."""
 
 from __future__ import annotations
 

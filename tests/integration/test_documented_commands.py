@@ -26,6 +26,7 @@ NEEDS = {
     "cron and a web server",
     "jq",
     "minutes",
+    "minutes, npm and a browser",
     "root",
     "runs with shadow scores",
     "systemd",

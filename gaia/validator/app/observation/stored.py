@@ -180,7 +180,9 @@ class StoredMetrics:
         The journal's moments are those of the calendar, which a rehearsal simulates, and which stands still at its end.
         """
         _IN_DOUBT.set(vectors.in_doubt)
-        if vectors.last_set_epoch != self._last_set_epoch and vectors.last_set_at is not None:
-            _LAST_SET.set(time.time() if self._has_looked else vectors.last_set_at.timestamp())
+        if not self._has_looked:
+            _LAST_SET.set(vectors.last_set_at.timestamp() if vectors.last_set_at is not None else 0)
+        elif vectors.last_set_epoch != self._last_set_epoch and vectors.last_set_at is not None:
+            _LAST_SET.set(time.time())
         self._last_set_epoch = vectors.last_set_epoch
         self._has_looked = True

@@ -25,7 +25,6 @@ ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 for number in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${number%:*}" "dev/${number#*:}"; done
 mount -t tmpfs -o mode=755 tmpfs run
-mount -t tmpfs -o mode=1777 tmpfs tmp
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mount -t cgroup2 cgroup2 sys/fs/cgroup
 else
@@ -52,6 +51,8 @@ site=$(echo opt/gaia/.venv/lib/python3*/site-packages)
 mount --bind ".$packages" "$site"
 rm -f "$site"/__editable__*
 echo /opt/gaia >"$site/gaia-here.pth"
+# Not before: the libraries may lie in it.
+mount -t tmpfs -o mode=1777 tmpfs tmp
 
 pivot_root . mnt
 cd /

@@ -12,12 +12,17 @@ import pytest
 
 from gaia.validator.app.sandbox.confine import Level, survey
 from gaia.validator.utils.errors import ExitCode
-from tests.support.roles import until
+from tests.support.roles import Supervised, until
 from tests.support.supervised import Start, worker_pid
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _until_succeeded(supervised: Supervised, worker: int) -> None:
+    """Wait for the worker's successor: until it is admitted, the worker serves beyond its last unit."""
+    until(lambda: worker not in supervised.board().workers.values(), "a successor")
 
 
 @pytest.mark.skipif(survey().level < Level.BROKERED, reason="this kernel has no sandbox")
@@ -26,8 +31,10 @@ def test_each_process_writes_private_files_and_workers_by_their_seat(start: Star
     supervised = start(sandbox="required", worker_max_jobs=1, log_files={"folder": str(logs)})
 
     for number in range(2):
+        worker = worker_pid(supervised)
         supervised.submit(f"job-{number}", "test.bug")
         assert "ZeroDivisionError" in supervised.result(f"job-{number}")["failure"]
+        _until_succeeded(supervised, worker)
     exit_code, _, errors = supervised.end()
 
     assert exit_code == ExitCode.OK

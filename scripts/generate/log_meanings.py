@@ -78,6 +78,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "batch_failed": "A unit with several forecasts failed as a whole. They are scored one by one.",
     "cds_jobs_unreadable": "The list of jobs at the Climate Data Store cannot be read. They are asked for anew.",
     "cds_key_unusable": "No usable key is set. No ERA5 arrives until `remedy` is done.",
+    "chain_call_abandoned": "A call to the chain did not end after its cancellation. Nothing waits for it; the connection is replaced.",
     "chain_connection_renewed": "The signer's old connection to the chain was replaced, and its memory freed.",
     "child_ended": "A process ended. At warning it was unplanned: `cause`, `unit` and `stack` say more.",
     "child_killed": "The Supervisor killed a process.",

@@ -17,7 +17,7 @@ class Lie:
     method: str
     """A JSON-RPC method, a runtime API such as ``SubnetInfoRuntimeApi_get_metagraph``, or a storage key in hex."""
     tell: Callable[[Any], Any]
-    """True answer, as a JSON-RPC object -> what is sent."""
+    """True answer, as a JSON-RPC object -> what is sent; None sends nothing."""
     times: int | None = 1
     """Number of answers that it replaces; None: all until `ChainLies.end`."""
     acts: bool = True
@@ -56,6 +56,10 @@ class ChainLies:
 def result(value: Any) -> Callable[[Any], Any]:
     """Return a lie that answers with `value`."""
     return lambda truth: {"jsonrpc": "2.0", "id": truth["id"], "result": value}
+
+
+def silence(_truth: Any) -> None:
+    """Answer nothing at all, a lie of its own."""
 
 
 def refusal(code: int, message: str, data: str = "") -> Callable[[Any], Any]:

@@ -167,9 +167,10 @@ class LocalChain:
                 answers, notices = [], []
                 for single in batch:
                     answer, notice = self._answer(connection, single)
-                    answers.append(answer)
+                    answers += [answer] if answer is not None else []
                     notices += notice
-                await _send(connection, answers if isinstance(request, list) else answers[0])
+                if answers:
+                    await _send(connection, answers if isinstance(request, list) else answers[0])
                 for notice in notices:
                     await _send(connection, notice)
         except ConnectionClosed:

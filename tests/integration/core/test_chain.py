@@ -16,6 +16,7 @@ from typing import Any, Self
 import bittensor as bt
 import pytest
 
+from gaia.localnet.chain.lies import silence
 from gaia.localnet.chain.node import LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, write_hotkey
 from gaia.validator.app.chain_signer import run_chain_signer
@@ -23,7 +24,7 @@ from gaia.validator.app.child import boot
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.entry_points import SIGNER
-from gaia.validator.utils.errors import ExitCode, TransientError
+from gaia.validator.utils.errors import DeadlineExceeded, ExitCode, TransientError
 from tests.support.patience import Deadline, patience
 from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, block_time_s, neurons
 
@@ -240,6 +241,21 @@ async def test_weights_that_landed_though_the_node_hung_up_are_not_called_a_fail
     assert proxy.hung_up
     assert (landed.read_back, landed.extrinsic) == ([[1, 65535], [2, 9]], "")
     assert chain.last_update(0) == landed.block
+
+
+async def test_node_that_falls_silent_during_a_submission_holds_up_no_later_one(
+    signer: SignerProcess, client: SignerClient
+) -> None:
+    chain = LocalChain(neurons(), block_time_s=3600.0)
+    signer.start(await chain.start(), chain_timeout_s=1.0)
+    # The SDK, when it is cancelled, waits for the answer to this.
+    chain.lies.tell("author_unwatchExtrinsic", silence, times=None)
+
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded, match="while submitting the weights"):
+            await client.set_weights([1, 2], [65535, 9], 0)
+
+    await chain.stop()
 
 
 async def test_the_signer_ends_in_order_on_sigterm(chain: LocalChain, signer: SignerProcess) -> None:

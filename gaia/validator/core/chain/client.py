@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import bittensor as bt
 import structlog
 
+from gaia.validator.core.chain.deadline import within
 from gaia.validator.core.weights.doubts import ERA_BLOCKS, as_stored
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
@@ -27,6 +27,7 @@ _U16_MAX = 65535
 _IPV4 = 4
 _SETTLING_BLOCKS = 3
 _LONGEST_CONNECT_S = 15.0
+_CLOSE_S = 1.0
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 """The all-zero account, which the chain returns if no owner is set."""
 _METAGRAPH = ("SubnetInfoRuntimeApi", "get_metagraph")
@@ -41,6 +42,7 @@ _PER_NEURON = (
 )
 # Errors that an answer of another shape causes, in the SDK and here.
 _MISREAD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_Answer = TypeVar("_Answer")
 log = structlog.get_logger(__name__)
 
 
@@ -99,8 +101,7 @@ class ChainClient:
     async def connect(cls, endpoint: str, timeout_s: float) -> ChainClient:
         """Open a connection to the node at `endpoint`, a websocket URL."""
         chain = cls(bt.Client(endpoint), timeout_s)
-        async with chain._deadline(f"connecting to {endpoint}", _LONGEST_CONNECT_S):
-            await chain._client.connect()
+        await chain._call(f"connecting to {endpoint}", chain._client.connect(), _LONGEST_CONNECT_S)
         return chain
 
     @property
@@ -111,8 +112,7 @@ class ChainClient:
     async def close(self) -> None:
         """Close the connection, without waiting for a peer that does not answer."""
         try:
-            async with asyncio.timeout(1.0):
-                await self._client.close()
+            await within(_CLOSE_S, self._client.close(), "closing the connection")
         except Exception as error:  # noqa: BLE001 - the SDK raises here the error that broke the connection
             log.debug("connection_close_failed", error=f"{type(error).__name__}: {error}")
             self.is_broken = True
@@ -125,8 +125,7 @@ class ChainClient:
         SubnetMissing
             If the chain says that the subnet does not exist.
         """
-        async with self._deadline("reading the metagraph"):
-            graph = await self._client.runtime(_METAGRAPH, [netuid])
+        graph = await self._call("reading the metagraph", self._client.runtime(_METAGRAPH, [netuid]))
         if graph is None:
             raise SubnetMissing(f"the chain says that subnet {netuid} does not exist")
         with _understanding("the metagraph"):
@@ -134,13 +133,11 @@ class ChainClient:
 
     async def time_of(self, block: int) -> datetime:
         """Return the time that a block tells."""
-        async with self._deadline(f"reading the time of block {block}"):
-            return await self._client.timestamp(block)
+        return await self._call(f"reading the time of block {block}", self._client.timestamp(block))
 
     async def own_weights(self, netuid: int, hotkey: Hotkey) -> OwnWeights:
         """Return our weights on chain, all read at one block."""
-        async with self._deadline("reading the newest block's number"):
-            head = await self._client.block()
+        head = await self._call("reading the newest block's number", self._client.block())
         with _understanding("the newest block's number"):
             block = int(head)
         own_uid = await self._own_uid(netuid, hotkey, block)
@@ -191,9 +188,9 @@ class ChainClient:
         call = bt.calls.SubtensorModule.set_mechanism_weights(
             netuid=netuid, mecid=0, dests=list(uids), weights=list(weights), version_key=version_key
         )
+        submission = self._client.submit_call(call, wallet, signer="hotkey", period=ERA_BLOCKS)
         try:
-            async with self._deadline("submitting the weights"):
-                result = await self._client.submit_call(call, wallet, signer="hotkey", period=ERA_BLOCKS)
+            result = await self._call("submitting the weights", submission)
         except TransientError as error:
             return await self._settle(vector, error)
         if result.success:
@@ -246,38 +243,40 @@ class ChainClient:
             `error`, if they do not appear within a few blocks, or the chain cannot be read.
         """
         try:
-            async with self._deadline("waiting for the outcome of the submission"):
-                target = await self._client.block() + _SETTLING_BLOCKS
-                await self._client.wait_for_block(target)
+            await self._call("waiting for the outcome of the submission", self._some_blocks())
             return await self._landed(vector, "", "")
         except TransientError as unsettled:
             raise error from unsettled
 
+    async def _some_blocks(self) -> None:
+        target = await self._client.block() + _SETTLING_BLOCKS
+        await self._client.wait_for_block(target)
+
     async def _query(self, item: str, *parameters: Any, block: int | None = None) -> Any:
-        async with self._deadline(f"reading {item}"):
-            return await self._client.query((_PALLET, item), list(parameters), block=block)
+        query = self._client.query((_PALLET, item), list(parameters), block=block)
+        return await self._call(f"reading {item}", query)
 
     async def _block_hash(self, block: int) -> str:
-        async with self._deadline(f"reading block {block}"):
-            info = await self._client.block_info(block)
+        info = await self._call(f"reading block {block}", self._client.block_info(block))
         return (info.hash if info is not None else None) or ""
 
-    @asynccontextmanager
-    async def _deadline(self, doing: str, at_most_s: float = math.inf) -> AsyncIterator[None]:
-        """Limit the time of the body, and translate the SDK's errors to ours."""
-        done = False
+    async def _call(
+        self, doing: str, call: Coroutine[Any, Any, _Answer], at_most_s: float = math.inf
+    ) -> _Answer:
+        """Return the answer to one call of the SDK; limit its time, and translate its errors to ours."""
         timeout_s = min(self._timeout_s, at_most_s)
+        done = False
         try:
             with border(Party.CHAIN, doing):
                 try:
-                    async with asyncio.timeout(timeout_s):
-                        yield
+                    answer = await within(timeout_s, call, doing)
                 except TimeoutError as error:
                     problem = f"no answer of the chain in {timeout_s:g} s while {doing}"
                     raise DeadlineExceeded(problem) from error
                 except (bt.BittensorError, OSError, *_MISREAD) as error:
                     raise TransientError(f"the chain failed while {doing}: {_text_of(error)}") from error
             done = True
+            return answer
         finally:
             self.is_broken |= not done
 

@@ -153,6 +153,19 @@ async def test_a_submission_without_answer_meets_the_deadline() -> None:
     assert chain.is_broken
 
 
+async def test_submission_that_outlasts_its_cancellation_meets_the_deadline_too() -> None:
+    async def unsubscribing_from_a_silent_node(_sdk: FakeSdk) -> Any:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.Event().wait()
+
+    chain = _chain(FakeSdk(unsubscribing_from_a_silent_node), timeout_s=0.02)
+    with pytest.raises(DeadlineExceeded, match="submitting the weights"):
+        await _set(chain)
+    assert chain.is_broken
+
+
 async def test_a_refusal_within_a_block_is_final_and_named() -> None:
     chain = _chain(FakeSdk(_refused("SettingWeightsTooFast")))
     with pytest.raises(TransientError, match="SettingWeightsTooFast"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -74,6 +75,17 @@ async def test_bad_reading_never_replaces_the_last_good_one(glitch: Reading) -> 
         await keeper.refresh()
 
     assert keeper.latest() == WELL
+
+
+async def test_hotkey_that_three_readings_in_a_row_lack_is_lost_until_one_has_it_again() -> None:
+    keeper = MetagraphKeeper(FakeSource(WELL, WITHOUT_US, WITHOUT_US, WELL, *3 * [WITHOUT_US], WELL))
+    seen = []
+    for _ in range(8):
+        with suppress(TransientError):
+            await keeper.refresh()
+        seen.append(keeper.latest())
+
+    assert seen == [*6 * [WELL], WITHOUT_US, WELL]
 
 
 @pytest.mark.parametrize("glitch", [MISSING, WITHOUT_US, AWAY, NOT_REGISTERED])

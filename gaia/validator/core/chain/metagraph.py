@@ -35,6 +35,8 @@ class MetagraphKeeper:
         self._source = source
         self._accepted = accepted
         self._latest: Metagraph | None = None
+        self._absences = 0
+        """Readings in succession that lack our hotkey."""
 
     def latest(self) -> Metagraph | None:
         return self._latest
@@ -46,11 +48,13 @@ class MetagraphKeeper:
         ------
         TransientError
             If it cannot be read, or lacks our hotkey although an earlier one had it. The earlier
-            one stays, because a single answer of a node proves nothing.
+            one stays until three readings in succession agree, because one answer proves nothing.
         """
         fresh = await self._source.read_metagraph()
+        self._absences = self._absences + 1 if fresh.own_uid is None else 0
         known = self._latest
-        if fresh.own_uid is None and known is not None and known.own_uid is not None:
+        is_news = fresh.own_uid is None and known is not None and known.own_uid is not None
+        if is_news and self._absences < _AGREEING_READINGS:
             raise TransientError(f"the chain says that our hotkey is not registered on subnet {fresh.netuid}")
         self._latest = fresh
         if self._accepted is not None:

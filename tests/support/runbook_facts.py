@@ -47,6 +47,7 @@ def a_run(**fields: object) -> RunSummary:
         completed_at=None,
         contract=None,
         forecasts=12,
+        unfrozen=0,
         scored=10,
         rejected=2,
         excused=0,

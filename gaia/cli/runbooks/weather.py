@@ -45,7 +45,7 @@ def _no_key(facts: Facts) -> str:
 
 
 def _mostly_rejected(facts: Facts) -> str:
-    runs = [run for run in facts.rows.runs if run.forecasts] if facts.rows else []
+    runs = [run for run in facts.rows.runs if run.is_frozen] if facts.rows else []
     if not runs or 2 * runs[-1].rejected <= runs[-1].forecasts:
         return ""
     return f"{runs[-1].run_id}: {runs[-1].rejected} of {runs[-1].forecasts} are rejected"

@@ -55,6 +55,8 @@ class RunSummary:
     contract: Contract | None
     """Contract of the run; None until a first outcome is stored, and in runs of older releases."""
     forecasts: int
+    unfrozen: int
+    """Forecasts whose manifests may still come."""
     scored: int
     rejected: int
     excused: int
@@ -65,6 +67,11 @@ class RunSummary:
     def is_open(self) -> bool:
         """Whether scores are still missing, so that overall scores are not final."""
         return self.state is RunState.OPEN
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether each miner that was asked has answered, or failed to."""
+        return self.forecasts > 0 and not self.unfrozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from gaia.validator.db import facts
 from gaia.validator.db.connection import TRANSACTION_SECONDS, Database
 from gaia.validator.db.facts import RunFacts, SourceFacts, VectorFacts
 from gaia.validator.db.failures import FAILURES, StatementRefused
+from gaia.validator.db.history import run_summaries
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 OPENED = INIT + timedelta(hours=18)
@@ -162,3 +163,20 @@ async def test_transaction_is_timed_and_a_failure_is_counted_by_its_kind(databas
 
     assert TRANSACTION_SECONDS.buckets()[-1][1] == transactions + 1
     assert dict(FAILURES.items()) == {**failures, "StatementRefused": failures["StatementRefused"] + 1}
+
+
+async def test_run_is_frozen_once_each_of_its_miners_has_answered_or_failed_to(database: Database) -> None:
+    lost, asking, empty = [await _add_run(database, day) for day in range(3)]
+    for run_id, states in ((lost, ("rejected", "excused")), (asking, ("rejected", "requested"))):
+        await _add_scores(database, run_id, "day1", [[], []])
+        async with database.transaction() as connection:
+            for uid, state in enumerate(states):
+                await connection.execute(
+                    "UPDATE forecasts SET state = $3, reason = 'timeout' WHERE run_id = $1 AND uid = $2",
+                    *(run_id, uid, state),
+                )
+
+    async with database.transaction() as connection:
+        found = {run.run_id: (run.unfrozen, run.is_frozen) for run in await run_summaries(connection)}
+
+    assert found == {lost: (0, True), asking: (1, False), empty: (0, False)}

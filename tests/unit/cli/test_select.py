@@ -25,6 +25,7 @@ def a_run(days: int, state: RunState = RunState.COMPLETED, has_scores: bool = Tr
         completed_at=None,
         contract=None,
         forecasts=0,
+        unfrozen=0,
         scored=0,
         rejected=0,
         excused=0,

@@ -32,7 +32,9 @@ from gaia.validator.utils.ipc_types import (
 
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
-_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _SET_CALLS, _RENEW_CALLS = 1, 2, 6, 8, 2
+_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 2, 6, 2
+SET_CALLS = 8
+"""Largest number of chain calls of one setting of weights."""
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
@@ -114,7 +116,7 @@ class SignerClient:
                 promised_block=promised_block,
             )
 
-        return await self._ask(request, WeightsSet, _SET_CALLS)
+        return await self._ask(request, WeightsSet, SET_CALLS)
 
     async def renew_chain(self, max_age_s: float) -> ChainRenewed:
         """Let the signer replace its connection to the chain if it is older than `max_age_s`."""

@@ -110,6 +110,8 @@ class Work:
     oldest_open_at: datetime | None
     """Opening of the oldest open run."""
     newest_run: RunSummary | None
+    newest_frozen: RunSummary | None
+    """The newest run in which no manifest may still come."""
     has_scores: bool
     """Whether any run has a score from which weights can be computed."""
     forecasts: Mapping[str, int]

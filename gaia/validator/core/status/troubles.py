@@ -284,9 +284,10 @@ def _of_runs(facts: Facts) -> Iterator[Trouble]:
             f"run {work.open_runs[0]} has been open for {age}",
         )
     yield from _of_pauses(facts, work)
-    newest = work.newest_run
-    if newest is not None and newest.forecasts and newest.rejected == newest.forecasts:
-        problem = f"all {newest.forecasts} forecasts of run {newest.run_id} were rejected"
+    # A run that has just opened says nothing about miners yet.
+    judged = work.newest_frozen
+    if judged is not None and judged.rejected == judged.forecasts:
+        problem = f"all {judged.forecasts} forecasts of run {judged.run_id} were rejected"
         yield _trouble(Health.DEGRADED, "ValidatorVerificationFailures", problem)
     for row in work.archives:
         waited = facts.now - row.missed_since if row.missed_since is not None else timedelta()

@@ -68,6 +68,7 @@ SELECT kind, lead_hours,
 -- Every run, oldest first, with how many of its forecasts ended how.
 SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, contract,
        count(hotkey) AS forecasts,
+       count(*) FILTER (WHERE forecasts.state IN ('planned', 'requested')) AS unfrozen,
        count(*) FILTER (WHERE forecasts.state = 'scored') AS scored,
        count(*) FILTER (WHERE forecasts.state = 'rejected') AS rejected,
        count(*) FILTER (WHERE forecasts.state = 'excused') AS excused,

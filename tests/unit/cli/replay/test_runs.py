@@ -64,6 +64,7 @@ def a_stored_run() -> StoredRun:
             completed_at=None,
             contract=CONTRACT,
             forecasts=1,
+            unfrozen=0,
             scored=0,
             rejected=0,
             excused=0,

@@ -117,6 +117,7 @@ class Run:
             "completed_at": MOMENT,
             "contract": CONTRACT,
             "forecasts": 1,
+            "unfrozen": 0,
             "scored": 1,
             "rejected": 0,
             "excused": 0,

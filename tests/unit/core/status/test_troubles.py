@@ -101,7 +101,8 @@ VECTOR = VectorSummary(
         pytest.param(doing(some_work(weights_in_doubt=[doubt(1)])), id="weights are being set"),
         pytest.param(doing(some_work(archives=[awaited()])), id="truth is not published yet"),
         pytest.param(
-            doing(some_work(newest_run=None, open_runs=[], oldest_open_at=None, runs=0)), id="first minute"
+            doing(some_work(newest_run=None, newest_frozen=None, open_runs=[], oldest_open_at=None, runs=0)),
+            id="first minute",
         ),
         pytest.param(
             some_facts(now=NOW + timedelta(days=9), limits=replace(some_facts().limits, opens_runs=False)),
@@ -299,7 +300,7 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             id="81 of 100 files",
         ),
         pytest.param(
-            doing(some_work(newest_run=a_run(forecasts=12, rejected=12))),
+            doing(some_work(newest_frozen=a_run(forecasts=12, rejected=12))),
             *(DEGRADED, "VerificationFailures", "all 12 forecasts"),
             id="all forecasts rejected",
         ),
@@ -377,7 +378,7 @@ def test_stopped_workers_and_missing_ones_are_told_apart() -> None:
 def test_some_rejected_forecasts_and_some_open_files_are_no_trouble() -> None:
     facts = some_facts(
         processes=some_processes(files=[OpenFiles(role="io_engine", used=80, limit=100)]),
-        work=some_work(newest_run=a_run(forecasts=12, rejected=11)),
+        work=some_work(newest_frozen=a_run(forecasts=12, rejected=11)),
     )
 
     assert troubles_of(facts) == []

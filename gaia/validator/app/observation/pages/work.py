@@ -43,6 +43,7 @@ async def read_work(
         open_runs=[run.run_id for run in open_runs],
         oldest_open_at=open_runs[0].opened_at if open_runs else None,
         newest_run=runs[-1] if runs else None,
+        newest_frozen=next((run for run in reversed(runs) if run.is_frozen), None),
         has_scores=any(run.has_scores for run in runs),
         forecasts=await queries.count_forecasts(connection),
         references=await history.references(connection),

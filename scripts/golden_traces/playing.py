@@ -33,14 +33,15 @@ Each run opens at 18:00, is polled every five minutes, and ERA5 is published at 
 """
 
 _PATIENT: Final[dict[str, Any]] = {
-    "miner_timeout_s": 15.0,
+    "miner_timeout_s": 120.0,
+    "miner_min_rate_kib_s": 1,
     "source_timeout_s": 120.0,
     "chain_timeout_s": 60.0,
     "database_timeout_s": 60.0,
 }
 """Time limits for a busy machine: only a dead miner may exceed them, because a retry changes the trace.
 
-It exceeds the 10 s for a connection, well before the limit of the exchange, so its reason is always the same.
+It exceeds the 10 s for a connection, long before the limit of the exchange, so its reason is always the same.
 """
 
 _SET_AT: Final = "SELECT count(*) FROM weight_journal WHERE intended_at = $1 AND state = 'set'"

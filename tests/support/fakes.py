@@ -108,6 +108,8 @@ class FakeMiner:
         """Call -> what its next calls raise, last first."""
         self.fetching: asyncio.Event | None = None
         """Set by a test: files come once this is set."""
+        self.is_fetched_from = asyncio.Event()
+        """Set once files are asked for."""
         self.copies: FakeMiner | None = None
         """Whose forecast it publishes, with whose errors."""
         paths = [metadata_path(field) for field in FIELDS]
@@ -155,6 +157,7 @@ class FakeMiners:
 
     async def fetch_files(self, miner: Neuron, access: StoreAccess, paths: Any, directory: Path) -> int:
         found = self._reach(miner, "fetch_files")
+        found.is_fetched_from.set()
         if found.fetching is not None:
             await found.fetching.wait()
         for path in paths:

@@ -72,12 +72,14 @@ async def test_drip_is_ended_by_the_total_deadline(start: Starter, tmp_path: Pat
         async def file_response(self, request: Request, path: str) -> Response:
             async def drops() -> AsyncIterator[bytes]:
                 while True:
-                    yield b"."
+                    yield bytes(1024)
                     await asyncio.sleep(0.05)
 
             return StreamingResponse(drops())
 
-    async with MinerComms(settings_for_miners(miner_timeout_s=patience(0.6)), "0.25", LocalSigner()) as comms:
+    # Else the least rate, which applies after some seconds, ends it first on a busy machine.
+    settings = settings_for_miners(miner_timeout_s=patience(0.6), miner_min_rate_kib_s=1)
+    async with MinerComms(settings, "0.25", LocalSigner()) as comms:
         neuron, _, access = await a_finished_forecast(comms, start, Dripping)
 
         with pytest.raises(MinerUnreachable, match="longer than"):

@@ -332,6 +332,7 @@ async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(
     drips = story.miners[0].fetching = asyncio.Event()
     await story.clock.idle_until(OPENED)
     await story.task.advance(story.clock.now())
+    await asyncio.gather(*(miner.is_fetched_from.wait() for miner in story.miners))
 
     closing = asyncio.create_task(story.task.close())
     await asyncio.sleep(0)
@@ -346,6 +347,7 @@ async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database: Datab
     story.miners[0].fetching = asyncio.Event()
     await story.clock.idle_until(OPENED)
     await story.task.advance(story.clock.now())
+    await story.miners[0].is_fetched_from.wait()
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(story.task.close(), 0.05)

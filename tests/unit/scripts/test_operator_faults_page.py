@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from campaigns.operator_faults.page import PAGE, measured, render
+from campaigns.operator_faults.page import PAGE, measured, render, stored
 from campaigns.operator_faults.table import FAULTS
 
 
@@ -24,6 +24,7 @@ def test_page_names_every_fault_and_every_wrong_answer() -> None:
         "status": {"said": "SubstrateConnectionLost", "right": True},
         "doctor": {"said": "nothing new", "right": False},
         "runbook": {"said": "no cause", "right": False},
+        "words": {"status": ["the disk of /somewhere is full"]},
     }
     figures = {"faults": 1, "status": 1, "doctor": 0, "runbook": 0, "rows": [row]}
 
@@ -32,3 +33,4 @@ def test_page_names_every_fault_and_every_wrong_answer() -> None:
     assert all(f"`{fault.name}`" in page for fault in FAULTS)
     assert "| right: SubstrateConnectionLost | wrong: nothing new | wrong: no cause |" in page
     assert "- doctor is right in 0 of 1 only" in page
+    assert "/somewhere" not in stored({"figures": figures, "violations": []})

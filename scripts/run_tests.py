@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import configparser
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ TIERS = {
     "docker": "images and compose on a Docker engine, and the tests of the database on docker-compose.test.yml",
 }
 MEASURED = ("unit", "integration")
-COVERAGE_WANTED = 90
+BENCHMARKS = "performance"
 SPREAD = ("--dist", "loadfile", "--max-worker-restart", "2")
 """How tests are spread: files stay whole, for their fixtures; a test that kills its process is not tried for ever."""
 MOST_WORKERS = 4
@@ -45,36 +47,50 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     named = [tier for tier in TIERS if getattr(options, tier)]
     tiers = list(TIERS) if options.all else named or list(MEASURED)
-    python = bootstrap.ensure_environment([bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK])
+    locks = [bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK]
+    python = bootstrap.ensure_environment(locks)
+    if code := _run([str(python), str(Path(__file__).with_name("requirements_met.py")), *locks]):
+        return code
     for_pytest = [each for each in for_pytest if each != "--"]
     measured = not for_pytest and set(MEASURED) <= set(tiers)
     # Whole tiers only: named tests are looked at one after the other.
     spread = ["-n", str(options.workers), *SPREAD] if options.workers > 1 and not for_pytest else []
     if measured:
         _coverage(python, "erase")
-    codes = [
-        _run_tier(
+    codes, lines = [], []
+    for tier in tiers:
+        began = time.monotonic()
+        code = _run_tier(
             tier,
             python,
             [*(spread if tier in MEASURED else []), *for_pytest],
             measured=measured and tier in MEASURED,
         )
-        for tier in tiers
-    ]
-    if options.all:
-        codes = [0 if code == NO_TESTS else code for code in codes]
+        lines.append(outcome(tier, code, time.monotonic() - began))
+        codes.append(0 if options.all and code == NO_TESTS else code)
     failed = next((code for code in codes if code != 0), 0)
     if measured and failed == 0:
-        _coverage(python, "combine", "--quiet")
-        failed = _coverage(python, "report", f"--fail-under={COVERAGE_WANTED}")
+        failed = _judge_coverage(python)
+    if len(tiers) > 1:
+        print("\n".join(["== tiers ==", *lines]), flush=True)
     return failed
+
+
+def outcome(tier: str, code: int, seconds: float) -> str:
+    """Return the line about a tier that has run.
+
+    >>> outcome("unit", 0, 61.0)
+    'unit            61 s  passed'
+    """
+    word = {0: "passed", NO_TESTS: "not run"}.get(code, f"failed with exit code {code}")
+    return f"{tier:<12}{seconds:6.0f} s  {word}"
 
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="scripts/run_tests.py",
         description="Run the tests. Without a flag: unit and integration, and then the line coverage of gaia/, "
-        f"processes it starts included, must be {COVERAGE_WANTED} %% or more. What follows is handed to pytest.",
+        "processes it starts included, must reach the bar of pytest.ini. What follows is handed to pytest.",
         epilog=f"A tier that has no tests says so and ends with exit code {NO_TESTS}; --all goes on without it.",
     )
     for tier, meaning in TIERS.items():
@@ -97,7 +113,13 @@ def _run_tier(tier: str, python: Path, for_pytest: Sequence[str], *, measured: b
         return NO_TESTS
     runner = ["-m", "coverage", "run", "-m", "pytest"] if measured else ["-m", "pytest"]
     print(f"== {tier} ==", flush=True)
-    command = [str(python), *runner, str(folder), *for_pytest]
+    command = [
+        str(python),
+        *runner,
+        str(folder),
+        *(_against_the_last() if tier == BENCHMARKS else []),
+        *for_pytest,
+    ]
     code = _with_database(command) if tier == "docker" else _run(command)
     if code < 0:
         print(ended_by_signal(tier, -code), file=sys.stderr, flush=True)
@@ -139,6 +161,28 @@ def ended_by_signal(tier: str, number: int) -> str:
         f"The {tier} tier was ended by signal {number}{name} before its last test;"
         " the tests that ran are above."
     )
+
+
+def _judge_coverage(python: Path) -> int:
+    """Report the coverage on the terminal, as pages in htmlcov/ and in coverage.xml; 0 if it reaches the bar."""
+    _coverage(python, "combine", "--quiet")
+    _coverage(python, "html", "--quiet")
+    _coverage(python, "xml", "--quiet")
+    return _coverage(python, "report", f"--fail-under={coverage_wanted()}")
+
+
+def coverage_wanted() -> int:
+    """Return the bar in per cent, which pytest.ini holds for pytest-cov too."""
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read_string((bootstrap.ROOT / "pytest.ini").read_text())
+    _, _, bar = ini["pytest"]["addopts"].partition("--cov-fail-under=")
+    return int(bar.split()[0])
+
+
+def _against_the_last() -> list[str]:
+    """Return options that keep the figures of the benchmarks in .benchmarks/, and show them beside the last."""
+    kept = any((bootstrap.ROOT / ".benchmarks").rglob("*.json"))
+    return ["--benchmark-autosave", *(["--benchmark-compare"] if kept else [])]
 
 
 def _coverage(python: Path, *arguments: str) -> int:

@@ -12,7 +12,6 @@ from typing import NoReturn
 import bootstrap
 import pytest
 import run
-import run_tests
 
 from tests.support.repository import ROOT
 
@@ -275,97 +274,3 @@ def test_help_names_the_options_that_the_local_subnet_has() -> None:
         return {action.option_strings[-1]: action.help for action in parser._actions}
 
     assert options(run.parser()) == options(_parser())
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Commands of run_tests.py that would have run, in a project with unit and integration tests."""
-    for tier in ("unit", "integration"):
-        (tmp_path / "tests" / tier).mkdir(parents=True)
-        (tmp_path / "tests" / tier / "test_it.py").touch()
-    seen: list[str] = []
-
-    def note(command: list[str]) -> int:
-        seen.append(" ".join(command[1:]).replace(f"{tmp_path}/", ""))
-        return 0
-
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "ensure_environment", lambda locks: Path("/venv/bin/python"))
-    monkeypatch.setattr(run_tests, "_run", note)
-    return seen
-
-
-def test_without_a_flag_unit_and_integration_run_and_coverage_is_judged(commands: list[str]) -> None:
-    assert run_tests.main(["--workers", "2"]) == 0
-
-    assert commands == [
-        "-m coverage erase",
-        "-m coverage run -m pytest tests/unit -n 2 --dist loadfile --max-worker-restart 2",
-        "-m coverage run -m pytest tests/integration -n 2 --dist loadfile --max-worker-restart 2",
-        "-m coverage combine --quiet",
-        "-m coverage report --fail-under=90",
-    ]
-
-
-def test_one_tier_runs_without_coverage_and_hands_on_the_rest(commands: list[str]) -> None:
-    assert run_tests.main(["--unit", "-k", "clock"]) == 0
-
-    assert commands == ["-m pytest tests/unit -k clock"]
-
-
-def test_one_worker_runs_tests_one_after_the_other(commands: list[str]) -> None:
-    assert run_tests.main(["--unit", "--workers", "1"]) == 0
-
-    assert commands == ["-m pytest tests/unit"]
-
-
-def test_tier_without_tests_says_so_and_ends_with_5(
-    commands: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_tests.main(["--soak"]) == 5
-
-    assert commands == []
-    assert capsys.readouterr().err == "The soak tier has no tests yet.\n"
-
-
-def test_all_goes_on_without_a_tier_that_has_no_tests(
-    commands: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_tests.main(["--all"]) == 0
-
-    assert "The docker tier has no tests yet." in capsys.readouterr().err
-    assert commands[-1] == "-m coverage report --fail-under=90"
-
-
-def test_failed_tier_fails_the_whole_and_skips_the_report(
-    commands: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(command: list[str]) -> int:
-        commands.append(command[-1])
-        return 1
-
-    monkeypatch.setattr(run_tests, "_run", fail)
-
-    assert run_tests.main([]) == 1
-
-    assert "--fail-under=90" not in commands
-
-
-def test_tier_that_a_signal_ended_is_named_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "tests" / "unit"
-    folder.mkdir(parents=True)
-    (folder / "test_it.py").write_text(
-        "import os, signal\ndef test_it():\n    signal.signal(2, signal.SIG_DFL)\n    os.kill(os.getpid(), 2)\n"
-    )
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "ensure_environment", lambda locks: Path(sys.executable))
-
-    code = run_tests.main(["--unit", "--workers", "1"])
-
-    assert code == 128 + 2
-    sentence = (
-        "The unit tier was ended by signal 2 (SIGINT) before its last test; the tests that ran are above.\n"
-    )
-    assert capfd.readouterr().err == sentence

@@ -1,23 +1,43 @@
 """The whole subnet, from schedule to weights: calm, under kill -9, and resumed."""
 
 import asyncio
+import hashlib
 import json
 import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import msgspec
 import pytest
+from pydantic import SecretStr
 
 from gaia.localnet.options import Options, data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.view.watch import Progress
+from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
+from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.unit_client import Done
+from gaia.tasks.defined_tasks.weather.units import ScoreDay1
+from gaia.validator.db import queries
+from gaia.validator.db.connection import Database
+from gaia.validator.db.inputs import LeadInputs
+from gaia.validator.db.states import ForecastState
+from gaia.validator.utils.config import Settings
+from gaia.validator.utils.identities import Hotkey, JobId, RunId
+from gaia.validator.utils.ipc_types import WorkUnit
+from tests.support.forecast_stores import a_field, a_store, reference_files
+from tests.support.gribs import INIT_TIME
 from tests.support.patience import Deadline, patience
 from tests.support.rehearsal import board_of, kill, processes_of, scores_of, steps_done, until
 from tests.support.repository import ROOT
+from tests.support.stack import engine_with_a_worker
 
 BREAKERS = {"swap", "nan", "refuse", "dead", "slow"}
 # Answers, freezes and scored leads of the default population, from first to last.
@@ -114,6 +134,68 @@ def test_control_script_that_shares_no_code_finds_the_same_scores_and_weights(ca
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_score_goes_from_a_frozen_forecast_through_the_engine_to_the_score_table(
+    empty_dsn: str, tmp_path: Path
+) -> None:
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        database_url=SecretStr(empty_dsn),
+        grid_degrees="1.0",
+        day1_fields=["2t"],
+        day1_lead_hours=[12],
+        final_lead_hours=[24],
+    )
+    hotkey, opened_at = Hotkey("5Miner"), INIT_TIME + timedelta(hours=18)
+    run_id = RunId("2026-03-25T00Z")
+    truth = a_field()
+    payload = a_store(tmp_path / "store", {"2t": truth + 1.0}) | {
+        "truth": reference_files(tmp_path / "truth", {"2t": truth}),
+        "baseline": reference_files(tmp_path / "baseline", {"2t": truth + 2.0}),
+        "climatology": reference_files(tmp_path / "climatology", {"2t": a_field(1)}),
+    }
+
+    async with engine_with_a_worker(settings) as engine:
+        connection = await asyncpg.connect(empty_dsn)
+        await connection.execute(
+            "INSERT INTO runs (run_id, init_time, rule_set, opened_at) VALUES ($1, $2, $3, $4)",
+            *(run_id, INIT_TIME, settings.rule_set, opened_at),
+        )
+        await connection.execute(
+            "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at, state, manifest)"
+            " VALUES ($1, $2, $3, 0, $4, $4, $4, 'frozen', $5)",
+            *(run_id, hotkey, 1, opened_at, b"{}"),
+        )
+        result = await engine.dispatch_and_wait(
+            WorkUnit(
+                job_id=JobId(f"{run_id}/day1"),
+                handler=ScoreDay1.handler,
+                payload=payload,
+                deadline_at=time.time() + patience(60),
+            )
+        )
+        assert result.failure is None
+        answer = msgspec.convert(result.value, ScoreDay1.answer)
+        assert [component.field for component in answer.components] == ["2t"]
+        assert answer.components[0].rmse == pytest.approx(1.0, rel=1e-5)
+        database = await Database.connect(empty_dsn, timeout_s=patience(10), pool_size=1)
+        async with database.transaction() as transaction:
+            (forecast,) = await queries.due_forecasts(transaction, run_id, [ForecastState.FROZEN], opened_at)
+        book = ScoreBook(settings.weights, settings.contract, database)
+        digest = hashlib.sha256(Path(payload["truth"]["2t"]).read_bytes()).hexdigest()
+        inputs = LeadInputs(handler=ScoreDay1.handler, payload={}, digests={"truth": {"2t": digest}})
+        done = Done(answer, result.cpu_s, result.job_id)
+        await book.record(forecast, Lead(LeadKind.DAY1, 12), done, inputs, opened_at)
+        await database.close()
+        row = await connection.fetchrow("SELECT * FROM score_table")
+        state = await connection.fetchval("SELECT state FROM forecasts")
+        await connection.close()
+
+    assert state == "scored_day1"
+    assert row is not None
+    assert (row["run_id"], row["hotkey"]) == (run_id, hotkey)
+    assert 0.0 < row["day1"] <= 1.0
 
 
 async def test_killed_engine_workers_signer_and_database_change_no_score(calm: Calm, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.meeting.rendezvous import make_private, short_directory
@@ -27,6 +28,9 @@ _READY_LINE = 7
 _SOCKET_NAME = ".s.PGSQL.5432.lock"
 _PATIENCE_WITH_ORPHANS_S = 5.0
 _SYSTEM = Path("/usr/lib/postgresql")
+_SHARED: Final = "/dev/shm"  # noqa: S108 - no file is made there
+_SHARED_WANTED: Final = 16 * 2**20
+"""Bytes of shared memory that the server may use besides its buffers."""
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "postgres"}
 
 
@@ -110,7 +114,7 @@ class EmbeddedPostgres:
         with (self._root / "initdb.log").open("wb") as log:
             try:
                 return subprocess.Popen(
-                    [self._binaries / "initdb", "-D", draft, *options],
+                    [self._binaries / "initdb", "-D", draft, *options, *_set(_sharing())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -119,7 +123,7 @@ class EmbeddedPostgres:
                     cwd="/",
                 )
             except subprocess.SubprocessError as error:
-                raise _cannot_create("root cannot become nobody: no user namespaces here") from error
+                raise _root_stays_root() from error
 
     def is_free(self, now: float) -> bool:
         """Return whether no process of an earlier server is left; kill those that stay for too long.
@@ -138,23 +142,39 @@ class EmbeddedPostgres:
         return False
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the server and return at once; `is_free` must be true before, and `is_ready` before connecting."""
+        """Start the server and return at once; `is_free` must be true before, and `is_ready` before connecting.
+
+        Raises
+        ------
+        ConfigurationError
+            If root may not become another user here.
+        """
         # A pid file survives a killed server, and another program may have its pid by now.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         for stale in self._socket.glob(".s.PGSQL.*"):
             stale.unlink()
-        options = {"listen_addresses": "", **self._options}
-        arguments = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
+        options = {"listen_addresses": "", **_sharing(), **self._options}
+        command: list[str | Path] = [
+            self._binaries / "postgres",
+            "-D",
+            self._cluster,
+            "-k",
+            self._socket,
+            *_set(options),
+        ]
         with (self._root / "postgres.log").open("ab") as log:
-            return subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._cluster, "-k", self._socket, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=partial(_become_server, os.getpid()),  # noqa: PLW1509 - we have no threads
-                env=_ENVIRONMENT,
-                cwd="/",
-            )
+            try:
+                return subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=partial(_become_server, os.getpid()),  # noqa: PLW1509 - we have no threads
+                    env=_ENVIRONMENT,
+                    cwd="/",
+                )
+            except subprocess.SubprocessError as error:
+                raise _root_stays_root() from error
 
     def is_ready(self) -> bool:
         """Return whether the server accepts connections."""
@@ -204,6 +224,29 @@ def find_binaries() -> Path:
 
 def _socket_directory(data_dir: Path) -> Path:
     return short_directory(data_dir.resolve() / "postgres" / "socket", _SOCKET_NAME)
+
+
+def _sharing() -> dict[str, str]:
+    """Return the options that keep the server out of /dev/shm where that is missing or small, as in containers."""
+    try:
+        found = os.statvfs(_SHARED)
+    except OSError:
+        free = 0
+    else:
+        free = found.f_bavail * found.f_frsize
+    return {} if free >= _SHARED_WANTED else {"dynamic_shared_memory_type": "mmap"}
+
+
+def _set(options: Mapping[str, str]) -> list[str]:
+    return [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
+
+
+def _root_stays_root() -> ConfigurationError:
+    return ConfigurationError(
+        "GAIA_DATABASE_URL",
+        "no database is set, and the embedded one does not run as root on a host without user namespaces",
+        "start the validator as an ordinary user, allow user namespaces, or set your own server",
+    )
 
 
 def _cannot_create(why: str) -> ConfigurationError:

@@ -73,8 +73,43 @@ def test_root_that_cannot_become_another_ends_in_a_sentence(
     fakes = {name: getattr(subprocess, name) for name in ("DEVNULL", "SubprocessError")}
     monkeypatch.setattr(module, "subprocess", SimpleNamespace(Popen=fail, **fakes))
 
-    with pytest.raises(ConfigurationError, match="no user namespaces here"):
+    with pytest.raises(ConfigurationError, match="does not run as root on a host without user namespaces"):
         EmbeddedPostgres(tmp_path).prepare()
+    (tmp_path / "postgres" / "cluster").mkdir()
+    with pytest.raises(ConfigurationError, match="does not run as root on a host without user namespaces"):
+        EmbeddedPostgres(tmp_path).start()
+
+
+@pytest.mark.parametrize(
+    ("shared", "wanted", "is_avoided"),
+    [
+        ("/nowhere", 1, True),
+        ("/proc", 1, True),
+        ("/", 1, False),
+        ("/", 2**62, True),
+    ],
+)
+def test_server_stays_out_of_shared_memory_that_is_missing_or_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str, wanted: int, is_avoided: bool
+) -> None:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name in ("postgres", "initdb"):
+        (binaries / name).write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}.said\nexit 1\n')
+        (binaries / name).chmod(0o755)
+    monkeypatch.setenv("PG_BINDIR", str(binaries))
+    monkeypatch.setattr(module, "_SHARED", shared)
+    monkeypatch.setattr(module, "_SHARED_WANTED", wanted)
+    server = EmbeddedPostgres(tmp_path)
+
+    with pytest.raises(ConfigurationError):
+        server.prepare()
+    (tmp_path / "postgres" / "cluster").mkdir()
+    server.start().wait()
+
+    for name in ("initdb", "postgres"):
+        said = (tmp_path / f"{name}.said").read_text()
+        assert ("-c dynamic_shared_memory_type=mmap" in said) == is_avoided
 
 
 def test_cluster_is_made_beside_the_loop_and_given_up_when_nobody_wants_it(tmp_path: Path) -> None:

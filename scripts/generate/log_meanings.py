@@ -154,7 +154,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "reply_refused": "A miner's reply breaks the protocol, or comes from another miner.",
     "run_completed": "A run is finished, with its numbers. `received_since` tells whether `received_bytes` is the whole run's.",
     "run_opened": "A run opened, with one forecast a miner.",
-    "run_postponed": "A run is due, but no miner is known yet.",
+    "run_postponed": "A run is due, but no miner is known yet, or our hotkey is not registered.",
     "run_steps_failed": "A step of a whole run failed. It is tried again; other runs go on.",
     "sandbox_entered": "A worker is confined. At warning the protection is not whole.",
     "service_manager_not_told": "systemd could not be told of our state.",

@@ -36,12 +36,12 @@ def test_name_that_goes_is_noticed_and_nothing_is_written(
     assert (stability.NAMES.read_text(), stability.PAGE.read_text()) == before
 
 
-def test_metric_of_another_kind_is_noticed_and_a_new_name_is_not() -> None:
-    now = {"metrics": {"gaia_a_total": "gauge", "gaia_b": "gauge"}}
+def test_metric_with_another_label_is_noticed_and_a_new_name_is_not() -> None:
+    now = {"metrics": {"gaia_a_total": "counter by role", "gaia_b": "gauge"}}
 
-    (sentence,) = stability.broken_promises({"metrics": {"gaia_a_total": "counter"}}, now)
+    (sentence,) = stability.broken_promises({"metrics": {"gaia_a_total": "counter by child"}}, now)
 
-    assert sentence == "metrics: gaia_a_total was counter and is gauge"
+    assert sentence == "metrics: gaia_a_total was counter by child and is counter by role"
 
 
 def test_each_release_says_how_urgent_it_is_for_each_kind_of_user() -> None:

@@ -215,7 +215,7 @@ class WeatherTask(GaiaTask):
     async def open_due_runs(self, now: datetime) -> bool:
         """Open each due run, with one planned forecast per reachable miner.
 
-        Return False if a run is due but no miner is known yet.
+        Return False if a run is due but no miner is known yet, or we are not registered.
         """
         cadence = self._cadence()
         async with self._database.transaction() as connection:
@@ -378,7 +378,8 @@ class WeatherTask(GaiaTask):
 
     def _miners_to_ask(self) -> list[Neuron]:
         metagraph = self._metagraph.latest()
-        if metagraph is None:
+        # Miners may refuse a validator that is not registered, which is no fault of theirs.
+        if metagraph is None or metagraph.own_uid is None:
             return []
         return [
             neuron

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,9 @@ _SYSTEM = Path("/usr/lib/postgresql")
 _SHARED: Final = "/dev/shm"  # noqa: S108 - no file is made there
 _SHARED_WANTED: Final = 16 * 2**20
 """Bytes of shared memory that the server may use besides its buffers."""
+_SHARING: Final = "dynamic_shared_memory_type"
+_POSIX: Final = "posix"
+_INITDB_TAKES_SETTINGS: Final = 16
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "postgres"}
 
 
@@ -114,7 +118,7 @@ class EmbeddedPostgres:
         with (self._root / "initdb.log").open("wb") as log:
             try:
                 return subprocess.Popen(
-                    [self._binaries / "initdb", "-D", draft, *options, *_set(_sharing())],
+                    [self._binaries / "initdb", "-D", draft, *options, *self._settings_of_initdb()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -124,6 +128,19 @@ class EmbeddedPostgres:
                 )
             except subprocess.SubprocessError as error:
                 raise _root_stays_root() from error
+
+    def _settings_of_initdb(self) -> list[str]:
+        """Return what keeps initdb out of a small /dev/shm; it takes settings since PostgreSQL 16."""
+        sharing = _sharing()
+        if sharing == _POSIX:
+            return []
+        told = subprocess.run(
+            [self._binaries / "initdb", "--version"], capture_output=True, text=True, check=False
+        )
+        major = re.search(r"\b(\d+)\.", told.stdout)
+        return (
+            _set({_SHARING: sharing}) if major is not None and int(major[1]) >= _INITDB_TAKES_SETTINGS else []
+        )
 
     def is_free(self, now: float) -> bool:
         """Return whether no process of an earlier server is left; kill those that stay for too long.
@@ -153,7 +170,7 @@ class EmbeddedPostgres:
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         for stale in self._socket.glob(".s.PGSQL.*"):
             stale.unlink()
-        options = {"listen_addresses": "", **_sharing(), **self._options}
+        options = {"listen_addresses": "", _SHARING: _sharing(), **self._options}
         command: list[str | Path] = [
             self._binaries / "postgres",
             "-D",
@@ -226,15 +243,15 @@ def _socket_directory(data_dir: Path) -> Path:
     return short_directory(data_dir.resolve() / "postgres" / "socket", _SOCKET_NAME)
 
 
-def _sharing() -> dict[str, str]:
-    """Return the options that keep the server out of /dev/shm where that is missing or small, as in containers."""
+def _sharing() -> str:
+    """Return how the server's processes share memory: not by /dev/shm where that is missing or small."""
     try:
         found = os.statvfs(_SHARED)
     except OSError:
         free = 0
     else:
         free = found.f_bavail * found.f_frsize
-    return {} if free >= _SHARED_WANTED else {"dynamic_shared_memory_type": "mmap"}
+    return _POSIX if free >= _SHARED_WANTED or sys.platform != "linux" else "mmap"
 
 
 def _set(options: Mapping[str, str]) -> list[str]:
@@ -250,6 +267,12 @@ def _root_stays_root() -> ConfigurationError:
 
 
 def _cannot_create(why: str) -> ConfigurationError:
+    if os.strerror(errno.ENOSPC) in why and "shared memory" in why:
+        return ConfigurationError(
+            "GAIA_DATABASE_URL",
+            f"no database is set, and {_SHARED} is too small for the embedded one",
+            f"give {_SHARED} 64 MiB, or set your own server",
+        )
     if os.strerror(errno.ENOSPC) in why:
         return ConfigurationError(
             "GAIA_DATA_DIR",

@@ -12,8 +12,8 @@ _CANCELS: Final = 2
 """The chain SDK takes the first to unsubscribe, and waits for the node's answer; the second ends that."""
 _GRACE_S: Final = 0.25
 """Time that a call has to end after each cancellation."""
-_abandoned: set[asyncio.Task[Any]] = set()
-"""Calls that nobody waits for; the set keeps them from being collected while they run."""
+_running: set[asyncio.Task[Any]] = set()
+"""Calls that may outlive those who wait for them; the set keeps them from being collected while they run."""
 _Answer = TypeVar("_Answer")
 log = structlog.get_logger(__name__)
 
@@ -28,13 +28,20 @@ async def within(seconds: float, call: Coroutine[Any, Any, _Answer], doing: str)
     ------
     TimeoutError
         If the call has not ended after `seconds`.
+    ConnectionAbortedError
+        If the call ended by a cancellation that was not ours.
     """
     task = asyncio.ensure_future(call)
+    _running.add(task)
+    task.add_done_callback(_forget)
     try:
         await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
         await _end(task, doing)
         raise
+    if task.cancelled():
+        # The SDK hands the cancellation of one call to others that wait for the same answer.
+        raise ConnectionAbortedError("the call was given up with another one")
     if task.done():
         return task.result()
     await _end(task, doing)
@@ -50,12 +57,10 @@ async def _end(task: asyncio.Task[Any], doing: str) -> None:
         await asyncio.wait({task}, timeout=_GRACE_S)
         if task.done():
             return
-    _abandoned.add(task)
-    task.add_done_callback(_forget)
     log.warning("chain_call_abandoned", doing=doing)
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
-    _abandoned.discard(task)
+    _running.discard(task)
     if not task.cancelled():
         task.exception()  # else asyncio logs that it was never retrieved

@@ -50,8 +50,9 @@ class MetagraphKeeper:
             If it cannot be read, or lacks our hotkey although an earlier one had it. The earlier
             one stays until three readings in succession agree, because one answer proves nothing.
         """
+        absences, self._absences = self._absences, 0
         fresh = await self._source.read_metagraph()
-        self._absences = self._absences + 1 if fresh.own_uid is None else 0
+        self._absences = absences + 1 if fresh.own_uid is None else 0
         known = self._latest
         is_news = fresh.own_uid is None and known is not None and known.own_uid is not None
         if is_news and self._absences < _AGREEING_READINGS:

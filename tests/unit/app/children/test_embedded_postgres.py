@@ -81,21 +81,28 @@ def test_root_that_cannot_become_another_ends_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("shared", "wanted", "is_avoided"),
+    ("shared", "wanted", "major", "is_avoided"),
     [
-        ("/nowhere", 1, True),
-        ("/proc", 1, True),
-        ("/", 1, False),
-        ("/", 2**62, True),
+        ("/nowhere", 1, 18, True),
+        ("/proc", 1, 16, True),
+        ("/", 1, 18, False),
+        ("/", 2**62, 18, True),
+        ("/", 2**62, 15, True),
     ],
 )
 def test_server_stays_out_of_shared_memory_that_is_missing_or_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: str, wanted: int, is_avoided: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: str,
+    wanted: int,
+    major: int,
+    is_avoided: bool,
 ) -> None:
     binaries = tmp_path / "bin"
     binaries.mkdir()
     for name in ("postgres", "initdb"):
-        (binaries / name).write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}.said\nexit 1\n')
+        version = f'[ "$1" = --version ] && echo "{name} (PostgreSQL) {major}.3" && exit 0'
+        (binaries / name).write_text(f'#!/bin/sh\n{version}\necho "$@" > {tmp_path}/{name}.said\nexit 1\n')
         (binaries / name).chmod(0o755)
     monkeypatch.setenv("PG_BINDIR", str(binaries))
     monkeypatch.setattr(module, "_SHARED", shared)
@@ -107,9 +114,25 @@ def test_server_stays_out_of_shared_memory_that_is_missing_or_small(
     (tmp_path / "postgres" / "cluster").mkdir()
     server.start().wait()
 
-    for name in ("initdb", "postgres"):
-        said = (tmp_path / f"{name}.said").read_text()
-        assert ("-c dynamic_shared_memory_type=mmap" in said) == is_avoided
+    said = {name: (tmp_path / f"{name}.said").read_text() for name in ("initdb", "postgres")}
+    # initdb takes no settings before PostgreSQL 16.
+    assert ("-c dynamic_shared_memory_type=mmap" in said["initdb"]) == (is_avoided and major >= 16)
+    assert f"-c dynamic_shared_memory_type={'mmap' if is_avoided else 'posix'}" in said["postgres"]
+
+
+def test_shared_memory_that_is_too_small_is_not_called_a_full_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    words = 'could not resize shared memory segment "/PostgreSQL.1": No space left on device'
+    for name in ("postgres", "initdb"):
+        (binaries / name).write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+        (binaries / name).chmod(0o755)
+    monkeypatch.setenv("PG_BINDIR", str(binaries))
+
+    with pytest.raises(ConfigurationError, match="/dev/shm is too small"):
+        EmbeddedPostgres(tmp_path).prepare()
 
 
 def test_cluster_is_made_beside_the_loop_and_given_up_when_nobody_wants_it(tmp_path: Path) -> None:

@@ -66,6 +66,14 @@ async def test_call_that_ignores_its_cancellation_is_left_and_named() -> None:
     await asyncio.wait_for(ended.wait(), patience(10))
 
 
+async def test_call_that_was_cancelled_by_another_is_a_lost_connection_and_no_cancellation_of_ours() -> None:
+    async def given_up() -> int:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ConnectionAbortedError):
+        await within(patience(10), given_up(), "asking")
+
+
 async def test_cancellation_from_outside_ends_the_call() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 

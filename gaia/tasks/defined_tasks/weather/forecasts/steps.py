@@ -44,6 +44,7 @@ from gaia.validator.utils.errors import (
     InvalidManifest,
     MinerFault,
     MinerUnreachable,
+    OwnFailure,
     Refused,
     RegisteredAnew,
     rebuild,
@@ -119,8 +120,11 @@ class ForecastSteps:
         ------
         MissedByUs
             If the validator was away for too long to freeze this manifest.
+        OwnFailure
+            If our hotkey is not registered.
         """
         self._window.require_open(forecast, self._clock.now())
+        self._require_registration()
         offer = await self._miners.request_forecast(self._neuron(forecast), run.init_time)
         if not offer.accepted:
             raise Refused(f"refused: {offer.message}")
@@ -333,6 +337,12 @@ class ForecastSteps:
             error.add_note(f"not readable: {failure}")
             return
         error.add_note("; ".join(_sentence(field, found) for field, found in done.answer.fields.items()))
+
+    def _require_registration(self) -> None:
+        """Raise `OwnFailure` if our hotkey is not registered: a refusal would then be no fault of the miner."""
+        metagraph = self._metagraph.latest()
+        if metagraph is not None and metagraph.own_uid is None:
+            raise OwnFailure("our hotkey is not registered, so no miner is asked")
 
     def _neuron(self, forecast: Forecast) -> Neuron:
         metagraph = self._metagraph.latest()

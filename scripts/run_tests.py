@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     tiers = list(TIERS) if options.all else named or list(MEASURED)
     locks = [bootstrap.RUNTIME_LOCK, bootstrap.DEVELOPMENT_LOCK]
     python = bootstrap.ensure_environment(locks)
-    if code := _run([str(python), str(Path(__file__).with_name("requirements_met.py")), *locks]):
+    if code := _run([str(python), str(Path(__file__).with_name("supplies") / "requirements_met.py"), *locks]):
         return code
     for_pytest = [each for each in for_pytest if each != "--"]
     measured = not for_pytest and set(MEASURED) <= set(tiers)
@@ -117,8 +117,8 @@ def _run_tier(tier: str, python: Path, for_pytest: Sequence[str], *, measured: b
         str(python),
         *runner,
         str(folder),
-        *(_against_the_last() if tier == BENCHMARKS else []),
         *for_pytest,
+        *(_against_the_last() if tier == BENCHMARKS else []),
     ]
     code = _with_database(command) if tier == "docker" else _run(command)
     if code < 0:
@@ -182,7 +182,9 @@ def coverage_wanted() -> int:
 def _against_the_last() -> list[str]:
     """Return options that keep the figures of the benchmarks in .benchmarks/, and show them beside the last."""
     kept = any((bootstrap.ROOT / ".benchmarks").rglob("*.json"))
-    return ["--benchmark-autosave", *(["--benchmark-compare"] if kept else [])]
+    # A machine that changed since is said, not an error.
+    tolerant = ["-W", "default::pytest_benchmark.logger.PytestBenchmarkWarning"]
+    return ["--benchmark-autosave", *tolerant, *(["--benchmark-compare"] if kept else [])]
 
 
 def _coverage(python: Path, *arguments: str) -> int:

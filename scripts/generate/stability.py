@@ -11,6 +11,10 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
@@ -30,10 +34,11 @@ Names = dict[str, dict[str, str]]
 KINDS: Mapping[str, tuple[str, str]] = {
     "settings": (
         "settings.md",
-        "The name, and the unit of its value. A default may change in a minor version.",
+        "The name. A default may change in a minor version.",
     ),
     "exit codes": ("exit-codes.md", "The name and the number."),
-    "commands": ("cli.md", "The name. Options are added; none is taken away."),
+    "commands": ("cli.md", "The name."),
+    "options": ("cli.md", "The name. Options are added; none is taken away."),
     "metrics": ("metrics.md", "The name, its kind and its labels. Label values and series are added."),
     "alerts": (
         "../runbooks/README.md",
@@ -68,10 +73,23 @@ def names_now() -> Names:
     return {
         "settings": dict.fromkeys((variable_of(name) for name in Settings.model_fields), ""),
         "exit codes": {code.name: str(code.value) for code in ExitCode},
-        "commands": dict.fromkeys(_commands(parser()), ""),
-        "metrics": {name: family.type for name, family in families.items()},
+        "commands": dict.fromkeys((command.prog for command in _commands(parser())), ""),
+        "options": {
+            f"{command.prog} {option}": "" for command in _commands(parser()) for option in _options(command)
+        },
+        "metrics": {name: _shape(family) for name, family in families.items()},
         "alerts": {alert.name: "" for group in GROUPS for alert in group.alerts},
     }
+
+
+def _shape(family: Metric) -> str:
+    """Return kind and labels of a family, such as "gauge by role, seat"."""
+    labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+    return f"{family.type} by {', '.join(labels)}" if labels else family.type
+
+
+def _options(command: argparse.ArgumentParser) -> list[str]:
+    return [option for action in command._actions for option in action.option_strings]  # noqa: SLF001 - as below
 
 
 def broken_promises(kept: Names, now: Names) -> Iterator[str]:
@@ -95,11 +113,11 @@ def render(now: Names) -> str:
     return _PAGE.replace("ROWS", "\n".join(rows))
 
 
-def _commands(top: argparse.ArgumentParser) -> Iterator[str]:
+def _commands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     for action in top._actions:  # noqa: SLF001 - argparse offers no other way to read them
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - likewise
             for each in action.choices.values():
-                yield each.prog
+                yield each
                 yield from _commands(each)
 
 

@@ -1,4 +1,4 @@
-"""Checks that this interpreter has what locks ask for: python scripts/requirements_met.py LOCK..."""
+"""Checks that this interpreter has what locks ask for: python scripts/supplies/requirements_met.py LOCK..."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Hosts of other releases, users, mounts, limits and environments."""

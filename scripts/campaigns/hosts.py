@@ -1,4 +1,4 @@
-"""Runs the README's first command on hosts of many kinds, and compares every score and weight to the last bit."""
+"""Runs README's first command, of the last commit, on hosts of many kinds; compares every score to the last bit."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _row(host: Host, place: Place | HostNotMade) -> dict[str, Any]:
             done = place.run(host, clone, ["scripts/run.py", "--once", "--json", "--seed", "7"], _LIMIT_S)
     except (HostNotMade, subprocess.SubprocessError) as error:
         done = subprocess.CompletedProcess([], -1, "", f"{type(error).__name__}: {error}")
-    said = done.stderr.strip().splitlines()[-1:] or [""]
+    said = " ".join(done.stderr.strip().splitlines()[-2:])
     return {
         "host": host.name,
         "what": host.what,
@@ -92,8 +92,8 @@ def _row(host: Host, place: Place | HostNotMade) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began),
         "exit_code": done.returncode,
         "bits": bits_of(done.stdout) if done.returncode == 0 else "",
-        "said": "" if done.returncode == 0 else said[0],
-        "is_right": done.returncode == 0 if not host.sentence else host.sentence in said[0],
+        "said": "" if done.returncode == 0 else said,
+        "is_right": done.returncode == 0 if not host.sentence else host.sentence in said,
         "runs": not host.sentence,
     }
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from campaigns.host_kinds.table import Base, Host
 
 
-_USER: Final = 15_057
-"""User and group id of an ordinary user whom no machine knows."""
+_NOBODY: Final = 65_534
+_NAMELESS: Final = 15_057
+"""User and group id that no machine names."""
 _PACKAGES: Final = "python3,python3-venv,git,ca-certificates,tzdata"
 _KEPT: Final = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -59,7 +60,8 @@ class Place:
                 ["git", "clone", "--quiet", "--no-hardlinks", str(project), str(clone)], check=True
             )
             if host.as_user:
-                subprocess.run(["chown", "-R", f"{_USER}:{_USER}", folder], check=True)
+                user = _user_of(host)
+                subprocess.run(["chown", "-R", f"{user}:{user}", folder], check=True)
             if host.installs_first:
                 made = self._run(host, clone, ["scripts/bootstrap.py"], 900.0, is_cut_off=False)
                 if made.returncode != 0:
@@ -89,7 +91,8 @@ class Place:
         inner = Path("/") / clone.relative_to(self.root) if self.root is not None else clone
         command = shlex.join([self._python(host), *words])
         script = "\n".join([f"cd {shlex.quote(str(inner))}", *host.limits, f"exec {command}"])
-        user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"] if host.as_user else []
+        number = _user_of(host)
+        user = ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups"] if host.as_user else []
         shell = [*user, "bash", "-c", script]
         if self.root is not None:
             shell = ["chroot", str(self.root), *shell]
@@ -116,7 +119,13 @@ class Place:
         if host.without_network and is_cut_off:
             wanted.append("--net")
         if host.without_namespaces:
-            wanted += ["--user", "--map-users=all", "--map-groups=all", "--setuid=0", "--setgid=0"]
+            wanted += [
+                "--user",
+                "--map-users=0,0,65536",
+                "--map-groups=0,0,65536",
+                "--setuid=0",
+                "--setgid=0",
+            ]
         return wanted
 
     def _mounts(self) -> list[str]:
@@ -145,6 +154,10 @@ class Place:
         if self.root is not None:
             values["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _user_of(host: Host) -> int:
+    return _NAMELESS if host.is_nameless else _NOBODY
 
 
 def interpreter(name: str) -> str:

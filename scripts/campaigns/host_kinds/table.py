@@ -27,6 +27,8 @@ class Host:
     python: str = "python3"
     """Interpreter of this machine; a release of Debian has its own."""
     as_user: bool = False
+    is_nameless: bool = False
+    """Whether /etc/passwd lacks the user."""
     folder: str = "gaia"
     """Folder of the clone."""
     environment: Mapping[str, str | None] = field(default_factory=dict)
@@ -88,6 +90,13 @@ HOSTS: Final = (
     ),
     Host(name="user", what="an ordinary user", python=_SYSTEM, as_user=True),
     Host(
+        name="nameless_user",
+        what="a user that /etc/passwd does not name",
+        python=_SYSTEM,
+        as_user=True,
+        is_nameless=True,
+    ),
+    Host(
         name="no_network",
         what="loopback only, and every proxy that the environment names is dead",
         environment=_DEAD,
@@ -115,6 +124,6 @@ HOSTS: Final = (
         name="no_namespaces_root",
         what="no user namespaces, as root",
         without_namespaces=True,
-        sentence="does not run as root on a host without user namespaces",
+        sentence="runs neither as root nor",
     ),
 )

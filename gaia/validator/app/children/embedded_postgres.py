@@ -9,6 +9,7 @@ import ctypes
 import errno
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -122,12 +123,12 @@ class EmbeddedPostgres:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
-                    preexec_fn=partial(_become_server, os.getpid()),  # noqa: PLW1509 - we have no threads
+                    preexec_fn=partial(_become_server, os.getpid(), _is_refused()),  # noqa: PLW1509 - we have no threads
                     env=_ENVIRONMENT,
                     cwd="/",
                 )
             except subprocess.SubprocessError as error:
-                raise _root_stays_root() from error
+                raise _stays_refused() from error
 
     def _settings_of_initdb(self) -> list[str]:
         """Return what keeps initdb out of a small /dev/shm; it takes settings since PostgreSQL 16."""
@@ -164,7 +165,7 @@ class EmbeddedPostgres:
         Raises
         ------
         ConfigurationError
-            If root may not become another user here.
+            If PostgreSQL refuses our user, who may not become another one here.
         """
         # A pid file survives a killed server, and another program may have its pid by now.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
@@ -186,12 +187,12 @@ class EmbeddedPostgres:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=partial(_become_server, os.getpid()),  # noqa: PLW1509 - we have no threads
+                    preexec_fn=partial(_become_server, os.getpid(), _is_refused()),  # noqa: PLW1509 - we have no threads
                     env=_ENVIRONMENT,
                     cwd="/",
                 )
             except subprocess.SubprocessError as error:
-                raise _root_stays_root() from error
+                raise _stays_refused() from error
 
     def is_ready(self) -> bool:
         """Return whether the server accepts connections."""
@@ -258,10 +259,11 @@ def _set(options: Mapping[str, str]) -> list[str]:
     return [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
 
 
-def _root_stays_root() -> ConfigurationError:
+def _stays_refused() -> ConfigurationError:
     return ConfigurationError(
         "GAIA_DATABASE_URL",
-        "no database is set, and the embedded one does not run as root on a host without user namespaces",
+        "no database is set, and without user namespaces the embedded one runs neither as root nor as a"
+        " user that /etc/passwd does not name",
         "start the validator as an ordinary user, allow user namespaces, or set your own server",
     )
 
@@ -287,20 +289,28 @@ def _cannot_create(why: str) -> ConfigurationError:
     )
 
 
-def _become_server(parent_pid: int) -> None:
-    """Detach from the terminal and from root; runs between fork and exec."""
+def _is_refused() -> bool:
+    """Return whether PostgreSQL refuses our user: root, or one that the host has no name for."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_uid == 0
+    except KeyError:
+        return True
+
+
+def _become_server(parent_pid: int, is_renamed: bool) -> None:  # noqa: FBT001 - arguments of a partial
+    """Detach from the terminal, and from a user that PostgreSQL refuses; runs between fork and exec."""
     os.setsid()
-    if os.geteuid() == 0:
-        _leave_root()
+    if is_renamed:
+        _become_nobody()
     # SIGINT is PostgreSQL's fast shutdown: committed, checkpointed, gone.
     die_with_parent(parent_pid, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _leave_root() -> None:
-    """Enter a user namespace as nobody, because PostgreSQL refuses to run as root.
+def _become_nobody() -> None:
+    """Enter a user namespace as nobody, because PostgreSQL refuses root and users without a name.
 
-    Outside of it, files still belong to root, so no owner must be changed.
+    Outside of it, files still belong to our user, so no owner must be changed.
     """
     if sys.platform != "linux":
         return

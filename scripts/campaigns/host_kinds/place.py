@@ -94,14 +94,14 @@ class Place:
         number = _user_of(host)
         user = ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups"] if host.as_user else []
         shell = [*user, "bash", "-c", script]
-        if self.root is not None:
-            shell = ["chroot", str(self.root), *shell]
         lines = [*(host.before if is_cut_off else ()), *self._mounts()]
         if host.without_network and is_cut_off:
             lines.append("ip link set lo up")
         if host.without_namespaces:
-            # In a user namespace of its own, because the limit of this one would hold for all.
-            lines.append("echo 0 > /proc/sys/user/max_user_namespaces")
+            # The kernel makes no user namespace for a process below a changed root.
+            whole = shlex.quote(str(self.scratch / "whole"))
+            lines += [f"mkdir -p {whole}", f"mount --rbind / {whole}"]
+            shell = ["chroot", str(self.scratch / "whole"), *shell]
         outer = "\n".join(["set -e", *lines, f"exec {shlex.join(shell)}"])
         return subprocess.run(
             [*self._namespaces(host, is_cut_off=is_cut_off), "bash", "-c", outer],
@@ -118,14 +118,6 @@ class Place:
         wanted = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
         if host.without_network and is_cut_off:
             wanted.append("--net")
-        if host.without_namespaces:
-            wanted += [
-                "--user",
-                "--map-users=0,0,65536",
-                "--map-groups=0,0,65536",
-                "--setuid=0",
-                "--setgid=0",
-            ]
         return wanted
 
     def _mounts(self) -> list[str]:
@@ -141,7 +133,9 @@ class Place:
             inner = f"{root}{shlex.quote(str(folder))}"
             make = f"mkdir -p {inner}" if folder.is_dir() else f"mkdir -p $(dirname {inner}) && touch {inner}"
             lines += [make, f"mount --bind -o ro {shlex.quote(str(folder))} {inner}"]
-        return lines
+        # Not chroot, below which the kernel makes no user namespaces.
+        enter = ["mkdir -p .old", "pivot_root . .old", "umount --lazy /.old"]
+        return [f"mount --rbind {root} {root}", *lines, f"cd {root}", *enter]
 
     def _environment(self, host: Host, home: Path) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}

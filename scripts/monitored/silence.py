@@ -28,7 +28,7 @@ _ALWAYS: Final = "DeadManSwitch"
 _NAME: Final = re.compile(r"\bgaia_[a-z0-9_]+")
 _DISK_MIB: Final = 8192
 _PAUSE_S: Final = 0.5
-_RENEWED_S: Final = 32.0
+_RENEWED_S: Final = 18.0
 """Longest time until a metric is renewed, but for those of the disk."""
 _LOOKS_A_DAY: Final = 4
 _BETWEEN_LOOKS: Final = timedelta(days=1) / _LOOKS_A_DAY
@@ -128,7 +128,7 @@ async def _played(state_dir: Path, days: int, patience: float) -> list[Scrape]:
     """Run a subnet for `days` days of its calendar; return a scrape of every sixth hour.
 
     The calendar stands still at each of these hours until the validator has renewed all of its metrics. What
-    happens between two of them takes seconds, of which metrics that are renewed every half minute show nothing.
+    happens between two of them takes seconds, of which metrics that are renewed every fifteen seconds show nothing.
     """
     port = free_port()
     options = Options(miners=MINERS, days=days + 1, seed=3, metrics_port=port)

@@ -100,6 +100,7 @@ def gaia_of(
         monkeypatch.setenv("GAIA_DATA_DIR", str(stored.data_dir))
 
         def run(*words: object) -> tuple[int, str, str]:
+            capsys.readouterr()  # what was logged while the runs were made
             code = main([str(word) for word in words])
             said = capsys.readouterr()
             return code, said.out, said.err

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import bittensor as bt
 import structlog
 
-from gaia.validator.core.chain.deadline import within
+from gaia.validator.core.chain.deadline import started, within
 from gaia.validator.core.weights.doubts import ERA_BLOCKS, as_stored
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
@@ -101,7 +101,12 @@ class ChainClient:
     async def connect(cls, endpoint: str, timeout_s: float) -> ChainClient:
         """Open a connection to the node at `endpoint`, a websocket URL."""
         chain = cls(bt.Client(endpoint), timeout_s)
-        await chain._call(f"connecting to {endpoint}", chain._client.connect(), _LONGEST_CONNECT_S)
+        try:
+            await chain._call(f"connecting to {endpoint}", chain._client.connect(), _LONGEST_CONNECT_S)
+        except BaseException:
+            # The SDK goes on to connect by itself.
+            await chain.close()
+            raise
         return chain
 
     @property
@@ -112,7 +117,7 @@ class ChainClient:
     async def close(self) -> None:
         """Close the connection, without waiting for a peer that does not answer."""
         try:
-            await within(_CLOSE_S, self._client.close(), "closing the connection")
+            await started(_CLOSE_S, self._client.close())
         except Exception as error:  # noqa: BLE001 - the SDK raises here the error that broke the connection
             log.debug("connection_close_failed", error=f"{type(error).__name__}: {error}")
             self.is_broken = True

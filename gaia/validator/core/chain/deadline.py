@@ -31,9 +31,7 @@ async def within(seconds: float, call: Coroutine[Any, Any, _Answer], doing: str)
     ConnectionAbortedError
         If the call ended by a cancellation that was not ours.
     """
-    task = asyncio.ensure_future(call)
-    _running.add(task)
-    task.add_done_callback(_forget)
+    task = _kept(call)
     try:
         await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
@@ -49,6 +47,29 @@ async def within(seconds: float, call: Coroutine[Any, Any, _Answer], doing: str)
     if task.done() and not task.cancelled():
         return task.result()
     raise TimeoutError
+
+
+async def started(seconds: float, call: Coroutine[Any, Any, None]) -> None:
+    """Start `call` and wait for its end, but no longer than `seconds`; then it goes on by itself.
+
+    Raises
+    ------
+    TimeoutError
+        If it goes on.
+    """
+    task = _kept(call)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        raise TimeoutError
+    if not task.cancelled():
+        task.result()
+
+
+def _kept(call: Coroutine[Any, Any, _Answer]) -> asyncio.Task[_Answer]:
+    task = asyncio.ensure_future(call)
+    _running.add(task)
+    task.add_done_callback(_forget)
+    return task
 
 
 async def _end(task: asyncio.Task[Any], doing: str) -> None:

@@ -166,6 +166,28 @@ async def test_submission_that_outlasts_its_cancellation_meets_the_deadline_too(
     assert chain.is_broken
 
 
+async def test_connection_that_was_not_made_is_closed_because_the_sdk_goes_on_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[str] = []
+
+    class Unreachable:
+        def __init__(self, endpoint: str) -> None:
+            self._endpoint = endpoint
+
+        async def connect(self) -> None:
+            raise OSError("refused")
+
+        async def close(self) -> None:
+            closed.append(self._endpoint)
+
+    monkeypatch.setattr(bt, "Client", Unreachable)
+
+    with pytest.raises(TransientError, match="refused"):
+        await ChainClient.connect("ws://127.0.0.1:9", 1.0)
+    assert closed == ["ws://127.0.0.1:9"]
+
+
 async def test_a_refusal_within_a_block_is_final_and_named() -> None:
     chain = _chain(FakeSdk(_refused("SettingWeightsTooFast")))
     with pytest.raises(TransientError, match="SettingWeightsTooFast"):

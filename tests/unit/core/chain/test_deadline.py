@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.validator.core.chain.deadline import within
+from gaia.validator.core.chain.deadline import started, within
 from tests.support.patience import patience
 
 
@@ -72,6 +72,20 @@ async def test_call_that_was_cancelled_by_another_is_a_lost_connection_and_no_ca
 
     with pytest.raises(ConnectionAbortedError):
         await within(patience(10), given_up(), "asking")
+
+
+async def test_what_is_started_goes_on_after_its_time() -> None:
+    freed, ended = asyncio.Event(), asyncio.Event()
+
+    async def closing() -> None:
+        await freed.wait()
+        ended.set()
+
+    with pytest.raises(TimeoutError):
+        await started(0.01, closing())
+    freed.set()
+    await asyncio.wait_for(ended.wait(), patience(10))
+    await started(patience(10), closing())
 
 
 async def test_cancellation_from_outside_ends_the_call() -> None:

@@ -105,7 +105,7 @@ class Place:
         outer = "\n".join(["set -e", *lines, f"exec {shlex.join(shell)}"])
         return subprocess.run(
             [*self._namespaces(host, is_cut_off=is_cut_off), "bash", "-c", outer],
-            env=self._environment(host, inner.parent / "home"),
+            env=self._environment(host if is_cut_off else None, inner.parent / "home"),
             capture_output=True,
             text=True,
             check=False,
@@ -137,13 +137,13 @@ class Place:
         enter = ["mkdir -p .old", "pivot_root . .old", "umount --lazy /.old"]
         return [f"mount --rbind {root} {root}", *lines, f"cd {root}", *enter]
 
-    def _environment(self, host: Host, home: Path) -> dict[str, str]:
+    def _environment(self, host: Host | None, home: Path) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         values: dict[str, str | None] = {
             **kept,
             **self.sources.environment,
             "HOME": str(home),
-            **host.environment,
+            **(host.environment if host is not None else {}),
         }
         if self.root is not None:
             values["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

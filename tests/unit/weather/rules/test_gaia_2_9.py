@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
+from gaia.tasks.defined_tasks.weather.rules.base import in_turn
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA
 from gaia.validator.core.weights.vector import Terms, registered, weights_of
 from gaia.validator.utils.identities import Hotkey
@@ -278,3 +279,8 @@ def a_metagraph(offline: np.ndarray) -> Metagraph:
         commit_reveal=False,
         owner_hotkey="owner",
     )
+
+
+def test_scores_are_summed_alike_by_every_python() -> None:
+    # Since Python 3.12 `sum` keeps what each step loses.
+    assert in_turn([1.0, 1e-16, 1e-16]) == 1.0

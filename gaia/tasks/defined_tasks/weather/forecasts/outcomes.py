@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import TRANSITIONS, Event, State
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import Component, RuleSet
+from gaia.tasks.defined_tasks.weather.rules.base import in_turn
 
 if TYPE_CHECKING:
     from gaia.validator.db.inputs import Contract
@@ -174,7 +175,7 @@ def total_of(
     # A lead that is NaN was given up for all miners, and counts for none.
     present = [score for score in first if not math.isnan(score)]
     absent = len(first) - len(present)
-    day1 = sum(present) / (len(contract.day1_lead_hours) - absent) if present else None
+    day1 = in_turn(present) / (len(contract.day1_lead_hours) - absent) if present else None
     overall = rules.overall_score(day1, leads, contract.final_lead_hours)
     return Total(
         day1=day1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -11,6 +11,14 @@ from gaia.tasks.defined_tasks.weather.variables import level_weights, split_fiel
 
 Measures = Literal["gaia-2.9", "plain"]
 """Ways to measure components; `validator/measures.py` defines both."""
+
+
+def in_turn(values: Iterable[float]) -> float:
+    """Return the sum from left to right, rounded at each step; `sum` rounds otherwise since Python 3.12."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

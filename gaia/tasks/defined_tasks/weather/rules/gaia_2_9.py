@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Final
 
-from gaia.tasks.defined_tasks.weather.rules.base import Component, RuleSet, by_variable
+from gaia.tasks.defined_tasks.weather.rules.base import Component, RuleSet, by_variable, in_turn
 
 # Day 1 (scoring.md, 3.3)
 DAY1_SKILL_SHARE, DAY1_ACC_SHARE = 0.6, 0.4
@@ -66,10 +66,10 @@ def lead_score(components: Sequence[Component], expected_fields: Sequence[str]) 
     skills, correlations, errors = [], [], []
     for fields in by_variable(expected_fields).values():
         weighted = [(weight, by_field[field]) for field, weight in fields.items()]
-        skills.append(_clip(sum(w * _or_0(c.skill_climatology) for w, c in weighted)))
+        skills.append(_clip(in_turn(w * _or_0(c.skill_climatology) for w, c in weighted)))
         if all(c.acc is not None for _, c in weighted):
-            correlations.append(sum(w * (_or_0(c.acc) + 1.0) / 2.0 for w, c in weighted))
-        errors.append(math.sqrt(sum(w * c.mse for w, c in weighted)))
+            correlations.append(in_turn(w * (_or_0(c.acc) + 1.0) / 2.0 for w, c in weighted))
+        errors.append(math.sqrt(in_turn(w * c.mse for w, c in weighted)))
     if not correlations:
         return fmean(skills)
     typical = median(errors)
@@ -89,7 +89,7 @@ def overall_score(
     """
     passed = day1 is not None and day1 >= DAY1_PASS
     scores = [lead_scores.get(lead, 0.0) for lead in expected_leads]
-    final = 0.0 if any(map(math.isnan, scores)) else sum(scores) / max(len(scores), 1)
+    final = 0.0 if any(map(math.isnan, scores)) else in_turn(scores) / max(len(scores), 1)
     return _clip(FINAL_SHARE * final + DAY1_SHARE * passed)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Final
 
-from gaia.tasks.defined_tasks.weather.rules.base import Component, RuleSet, by_variable
+from gaia.tasks.defined_tasks.weather.rules.base import Component, RuleSet, by_variable, in_turn
 
 WORST: Final = -1.0
 """Score of a missing field, lead or forecast, and the lowest possible score."""
@@ -53,7 +53,7 @@ def lead_score(components: Sequence[Component], expected_fields: Sequence[str]) 
     skills = {component.field: public_skill(component) for component in components}
     grouped = by_variable(expected_fields).values()
     return fmean(
-        sum(weight * skills.get(field, WORST) for field, weight in fields.items()) for fields in grouped
+        in_turn(weight * skills.get(field, WORST) for field, weight in fields.items()) for fields in grouped
     )
 
 

@@ -15,10 +15,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.meeting.rendezvous import make_private, short_directory
@@ -117,18 +117,14 @@ class EmbeddedPostgres:
     def _make(self, draft: Path) -> subprocess.Popen[bytes]:
         options = ["-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=trust", "--data-checksums"]
         with (self._root / "initdb.log").open("wb") as log:
-            try:
-                return subprocess.Popen(
-                    [self._binaries / "initdb", "-D", draft, *options, *self._settings_of_initdb()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    preexec_fn=partial(_become_server, os.getpid(), _is_refused()),  # noqa: PLW1509 - we have no threads
-                    env=_ENVIRONMENT,
-                    cwd="/",
-                )
-            except subprocess.SubprocessError as error:
-                raise _stays_refused() from error
+            command: list[str | Path] = [
+                self._binaries / "initdb",
+                "-D",
+                draft,
+                *options,
+                *self._settings_of_initdb(),
+            ]
+            return _spawn(command, subprocess.DEVNULL, log)
 
     def _settings_of_initdb(self) -> list[str]:
         """Return what keeps initdb out of a small /dev/shm; it takes settings since PostgreSQL 16."""
@@ -181,18 +177,7 @@ class EmbeddedPostgres:
             *_set(options),
         ]
         with (self._root / "postgres.log").open("ab") as log:
-            try:
-                return subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    preexec_fn=partial(_become_server, os.getpid(), _is_refused()),  # noqa: PLW1509 - we have no threads
-                    env=_ENVIRONMENT,
-                    cwd="/",
-                )
-            except subprocess.SubprocessError as error:
-                raise _stays_refused() from error
+            return _spawn(command, log, log)
 
     def is_ready(self) -> bool:
         """Return whether the server accepts connections."""
@@ -287,6 +272,30 @@ def _cannot_create(why: str) -> ConfigurationError:
         f"the embedded database cannot be created there ({why})",
         "correct that, or set GAIA_DATABASE_URL to your own server",
     )
+
+
+def _spawn(
+    command: Sequence[str | Path], output: BinaryIO | int, errors: BinaryIO
+) -> subprocess.Popen[bytes]:
+    """Start a program of PostgreSQL as a user that it accepts.
+
+    Raises
+    ------
+    ConfigurationError
+        If our user is refused, and may not become another one here.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            preexec_fn=partial(_become_server, os.getpid(), _is_refused()),  # noqa: PLW1509 - we have no threads
+            env=_ENVIRONMENT,
+            cwd="/",
+        )
+    except subprocess.SubprocessError as error:
+        raise _stays_refused() from error
 
 
 def _is_refused() -> bool:

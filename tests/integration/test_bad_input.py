@@ -288,7 +288,9 @@ async def test_hotkey_that_is_not_registered(
     operator: Operator, empty_dsn: str, chain_without_us: str
 ) -> None:
     ended = await operator.run(
-        GAIA_DATABASE_URL=empty_dsn, GAIA_CHAIN_ENDPOINT=chain_without_us, GAIA_CHAIN_TIMEOUT_S="10"
+        GAIA_DATABASE_URL=empty_dsn,
+        GAIA_CHAIN_ENDPOINT=chain_without_us,
+        GAIA_CHAIN_TIMEOUT_S=f"{patience(10.0):g}",
     )
 
     problem = f"{operator.hotkey} is not registered on subnet 57"
@@ -299,7 +301,7 @@ async def test_hotkey_that_is_not_registered_with_a_database_of_our_own(
     operator: Operator, chain_without_us: str
 ) -> None:
     ended = await operator.run(
-        GAIA_DATABASE_URL="", GAIA_CHAIN_ENDPOINT=chain_without_us, GAIA_CHAIN_TIMEOUT_S="10"
+        GAIA_DATABASE_URL="", GAIA_CHAIN_ENDPOINT=chain_without_us, GAIA_CHAIN_TIMEOUT_S=f"{patience(10.0):g}"
     )
 
     assert_told(ended, ExitCode.HOTKEY_NOT_REGISTERED, "GAIA_WALLET_HOTKEY", "not registered on subnet 57")
@@ -309,7 +311,7 @@ async def test_subnet_that_does_not_exist(operator: Operator, empty_dsn: str, ch
     ended = await operator.run(
         GAIA_DATABASE_URL=empty_dsn,
         GAIA_CHAIN_ENDPOINT=chain_without_us,
-        GAIA_CHAIN_TIMEOUT_S="10",
+        GAIA_CHAIN_TIMEOUT_S=f"{patience(10.0):g}",
         GAIA_NETUID="58",
     )
 

@@ -156,8 +156,8 @@ def test_the_first_unit_of_a_worker_compiles_nothing_and_is_as_fast_as_the_next(
     assert done.returncode == 0, done.stderr
     compilations, times = json.loads(done.stdout)
     assert compilations == 0
-    # Of the processor's time, whatever else runs: compiling takes a second, importing a tenth of one; pages copied after a fork a few milliseconds.
-    assert times[0] < max(times[1:]) + 0.03, times
+    # Of the processor's time, whatever else runs: compiling takes a second, importing a tenth of one; pages copied after a fork take 40 ms at most.
+    assert times[0] < max(times[1:]) + 0.08, times
 
 
 def test_processes_that_compile_at_once_do_not_disturb_each_other(

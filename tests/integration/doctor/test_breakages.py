@@ -323,8 +323,12 @@ def _is_ours(child: psutil.Process) -> bool:
 
 
 def _worse(now: Checks, before: Checks) -> dict[str, object]:
-    """Return what doctor complains of now and did not before."""
+    """Return what doctor complains of now and did not before.
+
+    The disk's free space is left out, because other programs fill the disk meanwhile.
+    """
     bad = ("warning", "failure")
+    before = {name: check for name, check in before.items() if name != "data-growth"}
     return {
         name: check
         for name, check in now.items()

@@ -20,6 +20,7 @@ from gaia.validator.db.gram_matrices import committed_after
 from gaia.validator.db.queries import Forecast, Run, due_forecasts
 from gaia.validator.utils.errors import MinerUnreachable, OwnFailure, TransientError
 from gaia.validator.utils.identities import RunId
+from tests.support.patience import patience
 from tests.support.story import INIT, Story
 
 CALLS = ["request_forecast", "forecast_ready", "open_store", "fetch_manifest", "fetch_files"]
@@ -357,8 +358,10 @@ async def test_task_that_is_closed_in_haste_ends_what_is_in_hand(database: Datab
 
 
 async def test_scores_locked_by_maintenance_excuse_nobody(empty_dsn: str, tmp_path: Path) -> None:
-    database = await Database.connect(empty_dsn, timeout_s=0.3, pool_size=4)
-    await run_comprehensive_database_setup(database)
+    prepared = await Database.connect(empty_dsn, timeout_s=patience(30.0), pool_size=1)
+    await run_comprehensive_database_setup(prepared)
+    await prepared.close()
+    database = await Database.connect(empty_dsn, timeout_s=patience(0.3), pool_size=4)
     story = Story(database, tmp_path)
     await story.clock.idle_until(OPENED)
     operator = await asyncpg.connect(empty_dsn)

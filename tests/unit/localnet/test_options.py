@@ -10,6 +10,7 @@ import pytest
 from gaia.localnet.options import (
     Options,
     process_environment,
+    slowness_of,
     validator_environment,
     validator_settings,
 )
@@ -52,6 +53,11 @@ def test_validator_reads_exactly_the_settings_that_were_meant(
     assert read.metrics_port == 19090
     assert read.last_run == datetime(2026, 3, 26, tzinfo=UTC)
     assert read.cds_key.get_secret_value() == ADDRESSES.cds_key
+
+
+@pytest.mark.parametrize(("load", "slowness"), [(0.0, 1.0), (4.0, 1.0), (6.0, 2.0), (99.0, 5.0)])
+def test_miners_have_longer_on_a_busy_machine(load: float, slowness: float) -> None:
+    assert slowness_of(load, 2) == slowness
 
 
 def test_children_inherit_no_setting_of_the_person_and_have_a_home_of_their_own(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ EXCEPTIONS: Mapping[str, str] = {
     "gaia.validator.app.pool.protocols:ComputeBackend.capabilities": _CONFORMANCE,
     "gaia.validator.app.pool.job_records:PoolRecord.job_state": _TABLES,
     "gaia.validator.app.pool.job_records:PoolRecord.worker_state": _TABLES,
-    "gaia.validator.db.states:VectorState.INTENDED": "the default of its column",
 }
 """Module and name, or a module alone -> reason to keep it although no production code uses it."""
 

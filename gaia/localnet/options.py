@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import SecretStr
 
+from gaia.localnet.chain.beacon import KNOWN_ROUND
 from gaia.localnet.population import DEFAULT_SIZE, Behaviour
 from gaia.tasks.defined_tasks.weather.variables import SURFACE_FIELDS
 from gaia.validator.utils.config import PREFIX, Settings, shown, variable_of
@@ -123,6 +124,7 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
         grid_degrees=options.grid,
         day1_fields=list(SURFACE_FIELDS),
         final_fields=list(SURFACE_FIELDS),
+        beacon_round=KNOWN_ROUND,
         miner_timeout_s=MINER_TIMEOUT_S * slowness_of(os.getloadavg()[0], os.cpu_count() or 1),
         miner_query_retry_minutes=[15.0],
         allow_private_miners=True,

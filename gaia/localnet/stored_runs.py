@@ -25,7 +25,8 @@ from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
 from gaia.validator.utils.identities import Hotkey, MinerJobId
-from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
+from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
+from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 if TYPE_CHECKING:
     from gaia.localnet.population import MinerSpec
@@ -124,6 +125,8 @@ class _Miners:
             own_hotkey=own,
             own_uid=0,
             tempo=99,
+            epoch=10,
+            next_epoch_block=None,
             weights_rate_limit=10,
             min_allowed_weights=1,
             weights_version=0,

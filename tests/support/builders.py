@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gaia.validator.utils.identities import JobId
-from gaia.validator.utils.ipc_types import Metagraph, Neuron, WorkUnit
+from gaia.validator.utils.ipc_types import WorkUnit
+from gaia.validator.utils.signer_messages import Metagraph, Neuron
 from tests.support.patience import patience
 
 
@@ -62,6 +63,8 @@ def a_metagraph(neurons: Sequence[Neuron] | None = None, **changes: Any) -> Meta
         "own_hotkey": "5Validator",
         "own_uid": 0,
         "tempo": 360,
+        "epoch": 2,
+        "next_epoch_block": 1080,
         "weights_rate_limit": 100,
         "min_allowed_weights": 1,
         "weights_version": 0,

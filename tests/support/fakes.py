@@ -26,7 +26,8 @@ from gaia.validator.utils.errors import (
     QuarantinedError,
 )
 from gaia.validator.utils.identities import Hotkey, MinerJobId
-from gaia.validator.utils.ipc_types import Failure, Metagraph, Neuron, ResultUnit, WorkUnit
+from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
+from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 FIELDS = ["2t", "msl"]
 LEADS = [24, 48]
@@ -87,7 +88,9 @@ def a_metagraph(hotkeys: list[str], **changes: Any) -> Metagraph:
         "commit_reveal": False,
         "owner_hotkey": VALIDATOR,
     }
-    return Metagraph(**(defaults | changes))
+    values = defaults | changes
+    epochs = {"epoch": values["block"] // (values["tempo"] + 1), "next_epoch_block": None}
+    return Metagraph(**(epochs | values))
 
 
 class FakeMiner:

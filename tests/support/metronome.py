@@ -17,7 +17,7 @@ from gaia.validator.utils.errors import (
     SubnetMissing,
     TransientError,
 )
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.fakes import FakeClock, a_metagraph
 from tests.support.patience import patience
 

@@ -1,5 +1,6 @@
 """A setter of weights on a real database, with a signer and a chain that a test plays."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +9,15 @@ from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.ipc_types import WeightsRead, WeightsSet
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.signer_messages import (
+    CommitAsked,
+    CommitsRead,
+    SealedWeights,
+    WeightsCommitted,
+    WeightsRead,
+    WeightsSet,
+)
 from tests.support.fakes import FakeMetagraph, a_metagraph
 
 NOW = datetime(2026, 4, 10, tzinfo=UTC)
@@ -25,11 +34,38 @@ class FakeSigner:
         self.held: WeightsRead | Exception = WeightsRead(
             request_id=1, block=1000, last_update=0, update_hash="0xcd", pairs=[]
         )
+        self.epoch = 10
+        self.sealed = 0
+        """Number of vectors that were sealed."""
+        self.committed: list[SealedWeights] = []
+        self.asked: list[list[CommitAsked]] = []
+        self.commits: CommitsRead | Exception = TransientError("no answer")
 
     async def read_weights(self) -> WeightsRead:
         if isinstance(self.held, Exception):
             raise self.held
         return self.held
+
+    async def seal_weights(
+        self, uids: Sequence[int], weights: Sequence[int], version_key: int
+    ) -> SealedWeights:
+        self.sealed += 1
+        content = json.dumps([self.sealed, list(uids), list(weights), version_key]).encode()
+        return SealedWeights(
+            ciphertext=content, reveal_round=99, epoch=self.epoch, reveal_epoch=self.epoch + 1
+        )
+
+    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
+        self.committed.append(sealed)
+        if self.failures:
+            raise self.failures.pop()
+        return WeightsCommitted(request_id=1, block=1001, block_hash="0xab", extrinsic="1001-1")
+
+    async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead:
+        self.asked.append(list(commits))
+        if isinstance(self.commits, Exception):
+            raise self.commits
+        return self.commits
 
     async def set_weights(
         self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None

@@ -64,7 +64,13 @@ MAY_RENAME = {
     "gaia/validator/utils/files.py",  # Draft, which everybody else uses
 }
 
-MAY_NAME_BITTENSOR = {"gaia/validator/app/chain_signer.py", "gaia/validator/core/chain/client.py"}
+MAY_NAME_BITTENSOR = {
+    "gaia/validator/app/chain_signer.py",
+    "gaia/validator/core/chain/client.py",
+    "gaia/validator/core/chain/commit_answers.py",
+    "gaia/validator/core/chain/commits.py",
+    "gaia/validator/core/chain/hotkey.py",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import FoundCopies
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.journal import Intent
-    from gaia.validator.utils.ipc_types import Metagraph
     from gaia.validator.utils.settings.weights import WeightsSettings
+    from gaia.validator.utils.signer_messages import CommitAsked, Metagraph, SealedWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,3 +206,12 @@ class _NoSigner:
 
     async def read_weights(self) -> NoReturn:
         raise AssertionError("a preview reads no chain")
+
+    async def seal_weights(self, uids: Sequence[int], weights: Sequence[int], version_key: int) -> NoReturn:
+        raise AssertionError(f"a preview seals nothing: {(uids, weights, version_key)}")
+
+    async def commit_weights(self, sealed: SealedWeights) -> NoReturn:
+        raise AssertionError(f"a preview commits nothing: {sealed}")
+
+    async def read_commits(self, commits: Sequence[CommitAsked]) -> NoReturn:
+        raise AssertionError(f"a preview reads no chain: {commits}")

@@ -32,7 +32,7 @@ from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorIn
 from gaia.validator.db.server import sessions
 from gaia.validator.utils.config import Settings, variable_of
 from gaia.validator.utils.errors import GaiaError
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.tables import one_line
-from gaia.validator.db.states import VectorState
+from gaia.validator.db.states import STANDING, VectorState
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
@@ -45,7 +45,7 @@ def _no_scores(facts: Facts) -> str:
 
 def _held(facts: Facts) -> str:
     newest = facts.rows.newest_vector if facts.rows else None
-    if newest is not None and newest.state is VectorState.SET and facts.now - newest.intended_at < _FRESH:
+    if newest is not None and newest.state in STANDING and facts.now - newest.intended_at < _FRESH:
         return ""  # what was withheld before is over
     held = facts.total("gaia_weights_submissions_total", outcome="held")
     return f"{held:.0f} times since the start" if held else ""

@@ -12,7 +12,7 @@ from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
     from gaia.validator.utils.identities import Hotkey
-    from gaia.validator.utils.ipc_types import Metagraph
+    from gaia.validator.utils.signer_messages import Metagraph
 
 
 class Nodes:

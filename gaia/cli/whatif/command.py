@@ -25,7 +25,7 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.core.weights.setting import inputs_of
 from gaia.validator.db import history, journal
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source

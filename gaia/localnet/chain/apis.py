@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gaia.localnet.chain.pallet import SubtensorPallet
+from gaia.localnet.chain.epochs import Epochs
+from gaia.localnet.chain.neurons import neurons_of
 from gaia.localnet.chain.storage import ChainStorage
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ class RuntimeApis:
         self._runtime = runtime
         self._block = block
         self._storage = ChainStorage(runtime, block.state)
-        self._pallet = SubtensorPallet(self._storage, lambda: block.number)
         self._answers: Mapping[str, Callable[..., Any]] = {
             "get_metagraph": self._metagraph,
             "get_mechagraph": self._metagraph,
@@ -100,7 +100,7 @@ class RuntimeApis:
         if not read("NetworksAdded", netuid):
             return None
         output = self._runtime.api_map["SubnetInfoRuntimeApi"][method]["output"]
-        rows = self._pallet.neurons(netuid)
+        rows = neurons_of(self._storage, netuid)
         graph: dict[str, object] = self._runtime.zero_of_option(output)
         graph |= self._rules(netuid)
         graph |= {name: [0] * len(rows) for name in _PER_NEURON}
@@ -133,7 +133,7 @@ class RuntimeApis:
             neutral
             | {name: row[name] for name in taken}
             | {"netuid": netuid, "axon_info": row["axon"], "stake": [[row["coldkey"], row["stake"]]]}
-            for row in self._pallet.neurons(netuid)
+            for row in neurons_of(self._storage, netuid)
         ]
 
     def _hyperparameters(self, method: str, netuid: int) -> dict[str, object]:
@@ -142,8 +142,7 @@ class RuntimeApis:
         return parameters | {name: value for name, value in self._rules(netuid).items() if name in parameters}
 
     def _next_epoch(self, method: str, netuid: int) -> int:
-        tempo = int(self._storage.read("Tempo", netuid))
-        return (self._block.number // (tempo + 1) + 1) * (tempo + 1)
+        return Epochs(self._storage, netuid).next_start()
 
     def _nonce(self, method: str, address: str) -> int:
         return int(self._storage.read("Account", address, pallet="System")["nonce"])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import bittensor_core
 
-from gaia.localnet.chain.pallet import ChainNeuron, DispatchError, Event, SubnetRules, SubtensorPallet
+from gaia.localnet.chain.calls import DispatchError, Event
+from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules, SubtensorPallet
 from gaia.localnet.chain.storage import ChainStorage
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ class BlockChain:
     ) -> None:
         self.runtime = runtime
         self.storage = ChainStorage(runtime)
-        self.pallet = SubtensorPallet(self.storage, lambda: self._number)
+        self.pallet = SubtensorPallet(self.storage, rules.netuid, lambda: self._number)
         self.rules = rules
         self._first_block = first_block
         self._number = 0
         self._hashes: deque[str] = deque(maxlen=KEPT_HASHES)
         self._blocks: OrderedDict[str, Block] = OrderedDict()
         self._pool: list[Extrinsic] = []
-        self.pallet.found(rules, neurons)
+        self.pallet.found(rules, neurons, first_block)
         for neuron in neurons:
             for address in (neuron.hotkey, neuron.coldkey):
                 self._write_account(address, {"nonce": 0, "providers": 1, "data": _FUNDED})
@@ -140,10 +141,11 @@ class BlockChain:
         now_ms = int(time.time() * 1000)
         self.storage.write("Number", value=self._number, pallet="System")
         self.storage.write("Now", value=now_ms, pallet="Timestamp")
+        events = [_event(None, event) for event in self.pallet.weights.begin_block()] if self._hashes else []
+        self.pallet.weights.beacon.store(now_ms)
         body = [self._inherent(now_ms)]
-        events = [
-            _event(0, ("System", "ExtrinsicSuccess", {"dispatch_info": _INFO | {"class": "Mandatory"}}))
-        ]
+        mandatory = {"dispatch_info": _INFO | {"class": "Mandatory"}}
+        events.append(_event(0, ("System", "ExtrinsicSuccess", mandatory)))
         for index, extrinsic in enumerate(waiting, start=1):
             body.append(extrinsic.raw)
             events += [_event(index, event) for event in self._apply(extrinsic)]
@@ -251,9 +253,11 @@ class BlockChain:
         self.storage.write("Account", address, value=value, pallet="System")
 
 
-def _event(extrinsic_index: int, event: tuple[str, str, Any]) -> dict[str, object]:
+def _event(extrinsic_index: int | None, event: tuple[str, str, Any]) -> dict[str, object]:
+    """Return an event of an extrinsic; None: of the beginning of the block."""
     pallet, name, attributes = event
-    return {"phase": {"ApplyExtrinsic": extrinsic_index}, "event": {pallet: {name: attributes}}, "topics": []}
+    phase = "Initialization" if extrinsic_index is None else {"ApplyExtrinsic": extrinsic_index}
+    return {"phase": phase, "event": {pallet: {name: attributes}}, "topics": []}
 
 
 def _digest(data: bytes) -> str:

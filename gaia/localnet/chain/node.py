@@ -11,7 +11,7 @@ import logging
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bittensor_core
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -22,6 +22,9 @@ from gaia.localnet.chain.lies import ChainLies
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
 from gaia.localnet.chain.rpc import RpcMethods
 from gaia.localnet.chain.runtime import ChainRuntime
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.beacon import Beacon
 
 __all__ = ["OWNER_URI", "ChainNeuron", "LocalChain"]
 
@@ -108,6 +111,16 @@ class LocalChain:
     def last_update(self, uid: int) -> int:
         """Return the block in which neuron `uid` last set weights; 0 if it never did."""
         return int(self._chain.storage.read("LastUpdate", self._chain.rules.netuid)[uid])
+
+    @property
+    def beacon(self) -> Beacon:
+        """The beacon whose pulses the chain stores."""
+        return self._chain.pallet.weights.beacon
+
+    def commits(self, epoch: int) -> list[tuple[str, int]]:
+        """Return (hotkey, block) of the commits of an epoch that are not revealed."""
+        rows = self._chain.storage.read("TimelockedWeightCommits", self._chain.rules.netuid, epoch)
+        return [(hotkey, int(block)) for hotkey, block, _, _ in rows]
 
     def write_storage(self, item: str, *parameters: Any, value: Any) -> None:
         """Change a value of the subtensor pallet as a root call would, from the next block on."""

@@ -17,7 +17,7 @@ SELECT f.run_id, f.hotkey, f.uid, f.state, f.reason, f.committed_at, s.day1, s.l
 -- The newest vector that landed in a block or later.
 SELECT block, block_hash, extrinsic, vector, weights, run_ids, completed_ids, read_back
   FROM weight_journal
- WHERE state = 'set'
+ WHERE state IN ('set', 'revealed')
    AND block >= $1
  ORDER BY block DESC
  LIMIT 1;

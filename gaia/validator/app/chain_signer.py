@@ -26,36 +26,39 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
+from gaia.validator.core.chain.hotkey import load_wallet
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.ipc_types import (
+from gaia.validator.utils.ipc_types import Failure, FrameReader, encode_frame
+from gaia.validator.utils.logs.context import bound
+from gaia.validator.utils.machine.memory import free_memory, resident_bytes
+from gaia.validator.utils.proxies import spare_loopback
+from gaia.validator.utils.secrecy import hold, secrets_in_url
+from gaia.validator.utils.signer_messages import (
     AuthSigned,
     ChainRenewed,
-    Failure,
-    FrameReader,
+    CommitWeights,
     FromSigner,
     MetagraphRead,
+    ReadCommits,
     ReadMetagraph,
     ReadWeights,
     RenewChain,
+    SealWeights,
     SetWeights,
     SignAuth,
     SignerFailed,
     ToSigner,
     WeightsRead,
     WeightsSet,
-    encode_frame,
 )
-from gaia.validator.utils.logs.context import bound
-from gaia.validator.utils.memory import free_memory, resident_bytes
-from gaia.validator.utils.proxies import spare_loopback
-from gaia.validator.utils.secrecy import hold, secrets_in_url
 
 if TYPE_CHECKING:
     from bittensor import Wallet
 
     from gaia.validator.core.chain.client import ChainClient
+    from gaia.validator.core.chain.commit_answers import CommitAnswers
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.handed import SignerSettings
 
@@ -96,39 +99,6 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     hold(secrets_in_url(settings.chain.chain_endpoint))
     wallet = load_wallet(settings.chain)
     asyncio.run(ChainSigner(settings.chain, settings.drain_timeout_s, wallet, heart).serve(signer_socket))
-
-
-def load_wallet(chain: ChainSettings) -> Wallet:
-    """Return the wallet with its hotkey loaded; the coldkey is never read.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no hotkey file, or it cannot be read without a password.
-    """
-    import bittensor as bt
-    from bittensor_core import KeyfileError
-
-    folder = chain.wallet_path.expanduser()
-    # The SDK joins the hotkey's name to the wallet's folder; an absolute path stays as it is.
-    hotkey = str(chain.hotkey_file.absolute()) if chain.hotkey_file else chain.wallet_hotkey
-    wallet = bt.Wallet(name=chain.wallet_name, hotkey=hotkey, path=str(folder))
-    where = hotkey if chain.hotkey_file else f"{chain.wallet_name}/hotkeys/{hotkey} in {folder}"
-    if not wallet.hotkey_file.exists_on_device():
-        raise _hotkey_missing(
-            chain, f"there is no hotkey {where}", "create it with `btcli wallet new-hotkey`"
-        )
-    if not wallet.hotkey_file.is_readable():
-        raise _hotkey_missing(
-            chain, f"the hotkey {where} may not be read", "give the validator's user the right"
-        )
-    if wallet.hotkey_file.is_encrypted():
-        raise _hotkey_missing(chain, f"the hotkey {where} is encrypted", "store it without a password")
-    try:
-        wallet.hotkey.sign(b"")  # a file may hold only the public key
-    except (KeyfileError, ValueError, OSError) as error:
-        raise _hotkey_missing(chain, f"the file of hotkey {where} is damaged", "restore it") from error
-    return wallet
 
 
 class ChainSigner:
@@ -223,15 +193,18 @@ class ChainSigner:
             with border(Party.SIGNER, "signing a request to a miner"):
                 return self._sign_auth(request)
         with border(Party.CHAIN, type(request).__name__):
-            if isinstance(request, SetWeights):
+            if isinstance(request, SetWeights | CommitWeights):
+                self._refuse_in_dry_run()
                 async with self._submitting:
-                    return await self._set_weights(request)
+                    return await self._submit(request)
             if isinstance(request, RenewChain):
                 return await self._renew_chain(request)
             async with self._connected() as chain:
                 if isinstance(request, ReadMetagraph):
                     metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
                     return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
+                if isinstance(request, SealWeights | ReadCommits):
+                    return await self._commits(chain).answer(request)
                 return await self._read_weights(request, chain)
 
     def _sign_auth(self, request: SignAuth) -> AuthSigned:
@@ -256,10 +229,19 @@ class ChainSigner:
             pairs=held.pairs,
         )
 
-    async def _set_weights(self, request: SetWeights) -> WeightsSet:
+    def _refuse_in_dry_run(self) -> None:
         if self._settings.dry_run:
             raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
+
+    def _commits(self, chain: ChainClient) -> CommitAnswers:
+        from gaia.validator.core.chain.commit_answers import CommitAnswers
+
+        return CommitAnswers(chain, self._settings, self._wallet)
+
+    async def _submit(self, request: SetWeights | CommitWeights) -> FromSigner:
         async with self._connected() as chain:
+            if isinstance(request, CommitWeights):
+                return await self._commits(chain).commit(request)
             landed = await chain.set_weights(
                 self._wallet,
                 self._settings.netuid,
@@ -349,12 +331,3 @@ def _refuse_inspection() -> None:
     """Prevent core dumps, and reads of our memory by processes of our user (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def _hotkey_missing(chain: ChainSettings, problem: str, remedy: str) -> ConfigurationError:
-    if chain.hotkey_file is not None:
-        return ConfigurationError(
-            "GAIA_HOTKEY_FILE", problem, f"{remedy}, or name another file", ExitCode.HOTKEY_MISSING
-        )
-    remedy = f"{remedy}, or set GAIA_WALLET_NAME and GAIA_WALLET_PATH"
-    return ConfigurationError("GAIA_WALLET_HOTKEY", problem, remedy, ExitCode.HOTKEY_MISSING)

@@ -11,12 +11,13 @@ from gaia.validator.db.statements import SQL
 from gaia.validator.db.states import ForecastState, RunState, VectorState
 from gaia.validator.db.storable import storable_text
 from gaia.validator.utils.identities import Hotkey, RunId
+from gaia.validator.utils.signer_messages import SealedWeights
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
     from gaia.validator.db.connection import Connection
-    from gaia.validator.utils.ipc_types import WeightsRead, WeightsSet
+    from gaia.validator.utils.signer_messages import WeightsRead, WeightsSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class JournalEntry:
     promised_block: int | None
     """Block at which it was journalled; None in entries of older releases."""
     tried_block: int | None
+    sealed: SealedWeights | None = None
+    """The sealed vector; None: it is set plainly, or not sealed yet."""
 
 
 class Epoch(NamedTuple):
@@ -125,6 +128,40 @@ async def doubts(connection: Connection, netuid: int, mechid: int) -> list[Journ
     return [_entry(row) for row in await connection.fetch(SQL["journal_doubts"], netuid, mechid)]
 
 
+async def commits(connection: Connection, netuid: int, mechid: int) -> list[JournalEntry]:
+    """Return the sealed vectors of which the end is not known yet, oldest first."""
+    return [_entry(row) for row in await connection.fetch(SQL["journal_commits"], netuid, mechid)]
+
+
+async def record_sealed(connection: Connection, epoch: Epoch, sealed: SealedWeights) -> None:
+    """Store the sealed vector that the signer gets."""
+    await connection.execute(
+        SQL["journal_sealed"],
+        *epoch,
+        sealed.ciphertext,
+        sealed.reveal_round,
+        sealed.epoch,
+        sealed.reveal_epoch,
+    )
+
+
+async def record_committed(connection: Connection, epoch: Epoch, block: int, extrinsic: str) -> None:
+    """Store that the sealed vector is in the chain's queue since `block`."""
+    await connection.execute(SQL["journal_committed"], *epoch, block, extrinsic)
+
+
+async def record_revealed(
+    connection: Connection, epoch: Epoch, block: int, pairs: list[list[int]], now: datetime
+) -> None:
+    """Store that the chain has revealed the vector by `block`."""
+    await connection.execute(SQL["journal_revealed"], *epoch, block, pairs, now)
+
+
+async def record_not_revealed(connection: Connection, epoch: Epoch, reason: str, now: datetime) -> None:
+    """Store that the chain did not reveal the vector, and will not."""
+    await connection.execute(SQL["journal_not_revealed"], *epoch, storable_text(reason), now)
+
+
 async def known_block(connection: Connection, netuid: int, mechid: int) -> int:
     """Return the newest block in which a vector of ours is known to be set; 0 if there is none."""
     return int(await connection.fetchval(SQL["journal_known_block"], netuid, mechid))
@@ -176,4 +213,18 @@ async def record_recovered(connection: Connection, party: str, now: datetime) ->
 
 
 def _entry(row: Record) -> JournalEntry:
-    return JournalEntry(**{**row, "state": VectorState(row["state"])})
+    sealed = SealedWeights(
+        ciphertext=row["sealed"],
+        reveal_round=row["reveal_round"],
+        epoch=row["commit_epoch"],
+        reveal_epoch=row["reveal_epoch"],
+    )
+    return JournalEntry(
+        epoch=row["epoch"],
+        vector=row["vector"],
+        vector_sha256=row["vector_sha256"],
+        state=VectorState(row["state"]),
+        promised_block=row["promised_block"],
+        tried_block=row["tried_block"],
+        sealed=None if row["sealed"] is None else sealed,
+    )

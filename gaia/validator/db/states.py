@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class ForecastState(StrEnum):
@@ -30,7 +31,15 @@ class VectorState(StrEnum):
 
     INTENDED = "intended"
     SET = "set"
+    COMMITTED = "committed"
+    """The sealed vector is on chain and waits for its reveal."""
+    REVEALED = "revealed"
+    """The chain has revealed the sealed vector, so that it stands as if it was set."""
     FAILED = "failed"
     """The last attempt failed; it may be tried again, or may still be found on chain."""
     LOST = "lost"
     """It is not on chain and will not be."""
+
+
+STANDING: Final = frozenset({VectorState.SET, VectorState.REVEALED})
+"""States of vectors that stand, or stood, on chain."""

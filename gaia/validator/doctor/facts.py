@@ -12,7 +12,7 @@ from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.given import Given
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 
 _NOT_LOOKED = Trouble("it was not looked at")
 
@@ -120,6 +120,8 @@ class Node:
     block: int
     time: datetime | None
     """Time of the newest block."""
+    commit_version: int | None
+    """Version of commit-reveal that the chain takes; None: it stores none, so that the runtime's default holds."""
     activity_cutoff: int | None
     """Blocks without weights after which a validator no longer counts."""
     seconds: float

@@ -11,16 +11,15 @@ from typing import Any
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.ipc_types import (
+from gaia.validator.utils.ipc_types import FrameReader, encode_frame
+from gaia.validator.utils.signer_messages import (
     ChainRenewed,
-    FrameReader,
     Metagraph,
     MetagraphRead,
     Neuron,
     ReadMetagraph,
     RenewChain,
     ToSigner,
-    encode_frame,
 )
 
 _BEAT_S = 1.0
@@ -80,6 +79,8 @@ class _Signer:
             own_hotkey=own.hotkey,
             own_uid=own.uid,
             tempo=360,
+            epoch=block // 360,
+            next_epoch_block=None,
             weights_rate_limit=100,
             min_allowed_weights=1,
             weights_version=0,

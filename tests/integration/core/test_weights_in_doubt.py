@@ -12,7 +12,7 @@ from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch
 from gaia.validator.utils.errors import OwnFailure, TransientError
-from gaia.validator.utils.ipc_types import WeightsRead
+from gaia.validator.utils.signer_messages import WeightsRead
 from tests.support.weight_setters import NOW, Setting
 
 

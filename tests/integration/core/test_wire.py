@@ -23,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.ipc_types import AuthSigned
+from gaia.validator.utils.signer_messages import AuthSigned
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, an_atmosphere, settings_for_miners
 from tests.support.served_miners import KEYPAIR, Starter, a_finished_forecast
 

@@ -102,8 +102,13 @@ def test_node_whose_header_makes_no_sense_is_a_failure_of_the_node(
     assert chain(machine)["chain"] == "failure"
 
 
-def test_commit_reveal_is_a_warning_while_it_is_not_supported(machine: Machine, stored: Chain) -> None:
+def test_commit_reveal_is_a_warning_where_its_version_is_not_supported(
+    machine: Machine, stored: Chain
+) -> None:
     stored("CommitRevealWeightsEnabled", NETUID, value=True)
+    assert chain(machine)["commit-reveal"] == "ok"
+
+    stored("CommitRevealWeightsVersion", value=5)
 
     assert chain(machine)["commit-reveal"] == "warning"
 

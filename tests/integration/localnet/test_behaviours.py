@@ -34,7 +34,7 @@ from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.ipc_types import Neuron
+from gaia.validator.utils.signer_messages import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 from tests.support.patience import patience
 from tests.support.weather_handlers import describe_forecast

@@ -24,7 +24,7 @@ from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_f
 from gaia.tasks.defined_tasks.weather.wire.messages import store_name_of
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.core.weights.vector import Terms, quantise, registered, weights_of
-from gaia.validator.utils.ipc_types import Metagraph, Neuron
+from gaia.validator.utils.signer_messages import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
 from tests.support.patience import patience
 from tests.support.repository import SCRIPTS
@@ -210,7 +210,14 @@ def summary_of(state: Path) -> dict[str, Any]:
     chain = {"netuid": 57, "block": 1000, "own_hotkey": "v", "own_uid": None, "owner_hotkey": OWNER}
     more: dict[str, Any] = {"tempo": 360, "weights_rate_limit": 100, "min_allowed_weights": 1}
     metagraph = Metagraph(
-        **{**chain, **more, "weights_version": 0, "commit_reveal": False},
+        **{
+            **chain,
+            **more,
+            "weights_version": 0,
+            "commit_reveal": False,
+            "epoch": 2,
+            "next_epoch_block": None,
+        },
         neurons=[Neuron(**neuron) for neuron in neurons],
     )
     terms = Terms(rule="gaia-2.9", **SETTINGS)

@@ -16,7 +16,7 @@ from gaia.localnet.services import MINERS
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.validator.core.chain.client import ChainClient
 from gaia.validator.utils.errors import GaiaError, SubnetMissing
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.patience import patience
 
 OURS = keypair(VALIDATOR_URI).ss58_address

@@ -22,7 +22,7 @@ from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable
-from gaia.validator.utils.ipc_types import Neuron
+from gaia.validator.utils.signer_messages import Neuron
 from tests.support.hostile_runs import STRANGERS, HostileRun, run_with
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 

@@ -20,8 +20,9 @@ from structlog.testing import capture_logs
 
 from gaia.localnet.wallets import VALIDATOR_URI, write_hotkey
 from gaia.validator.app import chain_signer
-from gaia.validator.app.chain_signer import ChainSigner, load_wallet, run_chain_signer
+from gaia.validator.app.chain_signer import ChainSigner, run_chain_signer
 from gaia.validator.app.meeting.heartbeat import Heart, last_beat
+from gaia.validator.core.chain.hotkey import load_wallet
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, TransientError

@@ -28,7 +28,7 @@ from gaia.validator.core.miners.tally import Tally
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import DeadlineExceeded, JobFailed, MinerFault, MinerUnreachable, OwnFailure
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.ipc_types import AuthSigned
+from gaia.validator.utils.signer_messages import AuthSigned
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)

@@ -115,6 +115,7 @@ def test_node_that_is_slow_is_a_warning() -> None:
         block=1,
         time=None,
         activity_cutoff=None,
+        commit_version=None,
         seconds=2.5,
         asked_at=datetime.now(UTC),
     )

@@ -13,7 +13,7 @@ import structlog
 
 from gaia.validator.app.meeting.rendezvous import board_path
 from gaia.validator.utils.files import put_file
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock

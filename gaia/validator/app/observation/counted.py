@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from gaia.tasks.defined_tasks.base import Archives
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.validator.app.observation.registry import counter, gauge, histogram
+from gaia.validator.core.weights.committing import CommitSigner
 from gaia.validator.utils.errors import (
     GaiaError,
     MinerFault,
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
         SignedManifest,
         StoreAccess,
     )
-    from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
+    from gaia.validator.utils.signer_messages import (
+        CommitAsked,
+        CommitsRead,
+        Metagraph,
+        Neuron,
+        SealedWeights,
+        WeightsCommitted,
+        WeightsRead,
+        WeightsSet,
+    )
 
 T = TypeVar("T")
 
@@ -173,7 +183,7 @@ def _asking(source: ReferenceSource) -> Iterator[None]:
         _SOURCE_SECONDS.labels(source).inc(time.monotonic() - began)
 
 
-class Chain(Protocol):
+class Chain(CommitSigner, Protocol):
     """Access to the chain, through the signer."""
 
     async def read_metagraph(self) -> Metagraph: ...
@@ -200,8 +210,23 @@ class CountedChain:
     async def set_weights(
         self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
     ) -> WeightsSet:
+        return await self._writing(self._chain.set_weights(uids, weights, version_key, promised_block))
+
+    async def seal_weights(
+        self, uids: Sequence[int], weights: Sequence[int], version_key: int
+    ) -> SealedWeights:
+        return await self._writing(self._chain.seal_weights(uids, weights, version_key))
+
+    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
+        return await self._writing(self._chain.commit_weights(sealed))
+
+    async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead:
+        return await self._reading(self._chain.read_commits(commits))
+
+    @staticmethod
+    async def _writing(answer: Awaitable[T]) -> T:
         try:
-            return await self._chain.set_weights(uids, weights, version_key, promised_block)
+            return await answer
         except TransientError:
             _CHAIN_FAILURES.inc()
             raise

@@ -14,6 +14,7 @@ from gaia.validator.app.logging_config import lines_logged
 from gaia.validator.app.observation.registry import REGISTRY
 from gaia.validator.core.background.notifier import NOTIFICATIONS
 from gaia.validator.core.miners.http import MINERS_TALLY, RECEIVED_BYTES, TIMEOUTS
+from gaia.validator.core.weights.committing import COMMITS
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import TRANSACTION_SECONDS
 from gaia.validator.db.failures import FAILURES
@@ -76,6 +77,12 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
         "Attempts to set weights, by outcome: held means due, but not computable yet; unknown, that the vector is in doubt.",
         "outcome",
         SUBMISSIONS.items,
+    ),
+    _Tallied(
+        "gaia_weights_commits_total",
+        "Sealed weight vectors, by outcome: lost means that the chain did not reveal it.",
+        "outcome",
+        COMMITS.items,
     ),
     _Tallied(
         "gaia_notifications_total",

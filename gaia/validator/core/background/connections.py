@@ -9,7 +9,7 @@ import structlog
 
 if TYPE_CHECKING:
     from gaia.validator.utils.idle_connections import HoldsConnections
-    from gaia.validator.utils.ipc_types import ChainRenewed
+    from gaia.validator.utils.signer_messages import ChainRenewed
 
 log = structlog.get_logger("performance")
 

@@ -9,7 +9,7 @@ import structlog
 
 if TYPE_CHECKING:
     from gaia.validator.utils.identities import Hotkey
-    from gaia.validator.utils.ipc_types import Metagraph, Neuron
+    from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 log = structlog.get_logger(__name__)
 

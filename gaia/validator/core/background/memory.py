@@ -15,7 +15,7 @@ from gaia.validator.core.background.seldom import Seldom
 from gaia.validator.db.server import observations
 from gaia.validator.db.server.observations import RoleMemory
 from gaia.validator.utils.identities import WorkerId
-from gaia.validator.utils.memory import (
+from gaia.validator.utils.machine.memory import (
     available_bytes,
     free_memory,
     private_bytes,

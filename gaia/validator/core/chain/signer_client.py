@@ -12,27 +12,37 @@ import msgspec
 
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import ConfigurationError, DeadlineExceeded, GaiaError, OwnFailure
-from gaia.validator.utils.ipc_types import (
+from gaia.validator.utils.ipc_types import FrameReader, encode_frame
+from gaia.validator.utils.signer_messages import (
     AuthSigned,
     ChainRenewed,
-    FrameReader,
+    CommitAsked,
+    CommitsRead,
+    CommitWeights,
     FromSigner,
     Metagraph,
     MetagraphRead,
+    ReadCommits,
     ReadMetagraph,
     ReadWeights,
     RenewChain,
+    SealedWeights,
+    SealWeights,
     SetWeights,
     SignAuth,
     SignerFailed,
+    WeightsCommitted,
     WeightsRead,
+    WeightsSealed,
     WeightsSet,
-    encode_frame,
 )
 
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
-_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 2, 6, 2
+_SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 3, 6, 2
+_SEAL_CALLS, _COMMIT_CALLS = 4, 10
+_LOOK_CALLS = 3
+"""Chain calls for each commit whose fate is asked."""
 SET_CALLS = 8
 """Largest number of chain calls of one setting of weights."""
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
@@ -117,6 +127,31 @@ class SignerClient:
             )
 
         return await self._ask(request, WeightsSet, SET_CALLS)
+
+    async def seal_weights(
+        self, uids: Sequence[int], weights: Sequence[int], version_key: int
+    ) -> SealedWeights:
+        """Return a vector of u16, sealed until the chain reveals the commits of its present epoch."""
+
+        def request(number: int) -> SealWeights:
+            return SealWeights(
+                request_id=number, uids=list(uids), weights=list(weights), version_key=version_key
+            )
+
+        return (await self._ask(request, WeightsSealed, _SEAL_CALLS)).sealed
+
+    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
+        """Let the signer sign and submit a sealed vector, unless it is in the chain's queue already."""
+        return await self._ask(
+            lambda number: CommitWeights(request_id=number, sealed=sealed), WeightsCommitted, _COMMIT_CALLS
+        )
+
+    async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead:
+        """Return what became of commits of ours."""
+        calls = _HELD_CALLS + _LOOK_CALLS * len(commits)
+        return await self._ask(
+            lambda number: ReadCommits(request_id=number, commits=list(commits)), CommitsRead, calls
+        )
 
     async def renew_chain(self, max_age_s: float) -> ChainRenewed:
         """Let the signer replace its connection to the chain if it is older than `max_age_s`."""

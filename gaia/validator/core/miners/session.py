@@ -33,7 +33,7 @@ from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import Hotkey
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.ipc_types import AuthSigned
+    from gaia.validator.utils.signer_messages import AuthSigned
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _KEY_BYTES = 32

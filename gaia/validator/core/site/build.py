@@ -34,7 +34,7 @@ from gaia.validator.core.site.model import (
 )
 from gaia.validator.core.site.plain_text import public, visible
 from gaia.validator.core.status.troubles import health_of, troubles_of
-from gaia.validator.db.states import VectorState
+from gaia.validator.db.states import STANDING
 from gaia.validator.utils.significance import half_width
 from gaia.validator.utils.version import version
 
@@ -239,7 +239,7 @@ def _leaderboard(
 
 def _standing_vector(published: Published) -> WeightsRow | None:
     """Return the newest vector on chain."""
-    return next((row for row in published.weights if row.state is VectorState.SET), None)
+    return next((row for row in published.weights if row.state in STANDING), None)
 
 
 def _miners(
@@ -294,7 +294,7 @@ def _front(facts: Facts, published: Published, runs: Sequence[RunPage]) -> Front
             for row in (work.archives if work else ())
         ],
         due=work.due if work else (),
-        weights_set=next((row for row in vectors if row.state is VectorState.SET), None),
+        weights_set=next((row for row in vectors if row.state in STANDING), None),
         vectors=vectors,
         runs=[run.run_id for run in runs],
         earlier_runs=published.earlier_runs,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import structlog
 
 from gaia.validator.core.incidents import Incident
+from gaia.validator.core.weights.committing import CommitSigner, Committer
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
 from gaia.validator.core.weights.rules.base import Entry, Standing
@@ -24,9 +25,14 @@ from gaia.validator.utils.tallies import Totals
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
     from gaia.validator.db.connection import Connection, Database
-    from gaia.validator.utils.ipc_types import Metagraph, Neuron, WeightsRead, WeightsSet
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.weights import WeightsSettings
+    from gaia.validator.utils.signer_messages import (
+        Metagraph,
+        Neuron,
+        WeightsRead,
+        WeightsSet,
+    )
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -47,7 +53,7 @@ _STANDINGS = {
 }
 
 
-class Signer(Protocol):
+class Signer(CommitSigner, Protocol):
     """Access to the chain signer for weights."""
 
     async def set_weights(
@@ -80,9 +86,10 @@ class WeightSetter:
         self._metagraph = metagraph
         self._copies = copies
         self._incident = Incident(database, "weights")
+        self._committer = Committer(database, signer, VERSION_KEY)
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
-        """Resolve doubts, then set weights if they are due; return the weights that were set, or None.
+        """Resolve doubts, then set or commit weights if they are due; return the weights that were set, or None.
 
         Raises
         ------
@@ -100,9 +107,10 @@ class WeightSetter:
         metagraph = self._metagraph.latest()
         if metagraph is None:
             return None
-        epoch = self._epoch(metagraph.block // (metagraph.tempo + 1))
+        epoch = self._epoch(metagraph.epoch)
         if not self._chain.dry_run:
             await self._settle(metagraph, epoch, now)
+            await self._committer.follow(epoch.netuid, epoch.mechid, now)
         own = self._own(metagraph)
         if own is None:
             return None
@@ -110,9 +118,13 @@ class WeightSetter:
             await self._incident.recovered(now)  # earlier failures are over, because our weights are on chain
             return None
         entry = await self._entry(metagraph, epoch, now)
-        if entry is None or entry.state in (VectorState.SET, VectorState.LOST):
+        if entry is None or entry.state not in (VectorState.INTENDED, VectorState.FAILED):
             return None
         try:
+            if metagraph.commit_reveal:
+                await self._committer.commit(entry, epoch)
+                await self._incident.recovered(now)
+                return None
             outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
             # A signer that is away or silent may have submitted the vector.
@@ -140,7 +152,7 @@ class WeightSetter:
         TransientError
             If the database did not answer, or overlaps could not be computed.
         """
-        return await self._intend(metagraph, self._epoch(metagraph.block // (metagraph.tempo + 1)))
+        return await self._intend(metagraph, self._epoch(metagraph.epoch))
 
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._chain.netuid, MECHANISM, number)

@@ -13,7 +13,7 @@ SELECT in_doubt, epoch AS last_set_epoch, settled_at AS last_set_at
   FROM (SELECT count(*) AS in_doubt FROM weight_journal WHERE state IN ('intended', 'failed')) AS doubts
   LEFT JOIN (SELECT epoch, settled_at
                FROM weight_journal
-              WHERE netuid = $1 AND mechid = $2 AND state = 'set'
+              WHERE netuid = $1 AND mechid = $2 AND state IN ('set', 'revealed')
               ORDER BY epoch DESC
               LIMIT 1) AS newest
     ON true;

@@ -18,7 +18,7 @@ VALUES ($1, $2)
 
 -- name: journal_entry
 -- What was promised for an epoch.
-SELECT epoch, vector, vector_sha256, state, promised_block, tried_block
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -26,12 +26,59 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block
 
 -- name: journal_doubts
 -- Vectors of which it is not known yet whether they landed, oldest first.
-SELECT epoch, vector, vector_sha256, state, promised_block, tried_block
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
    AND state IN ('intended', 'failed')
+   AND sealed IS NULL
  ORDER BY epoch;
+
+-- name: journal_commits
+-- Sealed vectors of which the end is not known yet, oldest first.
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch
+  FROM weight_journal
+ WHERE netuid = $1
+   AND mechid = $2
+   AND state IN ('intended', 'failed', 'committed')
+   AND sealed IS NOT NULL
+ ORDER BY epoch;
+
+-- name: journal_sealed
+-- Stores a sealed vector before it is signed; one that was sealed before for an epoch that is over is replaced.
+UPDATE weight_journal
+   SET sealed = $4, reveal_round = $5, commit_epoch = $6, reveal_epoch = $7
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed');
+
+-- name: journal_committed
+-- Marks a promise as committed.
+UPDATE weight_journal
+   SET state = 'committed', commit_block = $4, extrinsic = $5, error = NULL
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed');
+
+-- name: journal_revealed
+-- Marks a commit as revealed.
+UPDATE weight_journal
+   SET state = 'revealed', block = $4, read_back = $5, settled_at = $6, error = NULL
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed', 'committed');
+
+-- name: journal_not_revealed
+-- Marks a commit as lost: the chain did not reveal it, or never had it.
+UPDATE weight_journal
+   SET state = 'lost', error = $4, settled_at = $5
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed', 'committed');
 
 -- name: journal_known_block
 -- The newest block in which a vector of ours is known to have landed; 0 if none is.
@@ -39,7 +86,7 @@ SELECT coalesce(max(block), 0)
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
-   AND state = 'set';
+   AND state IN ('set', 'revealed');
 
 -- name: journal_tried
 -- Stores the block as of which a promise is handed to the signer again.
@@ -94,7 +141,7 @@ SELECT epoch, rule_set, state, intended_at, settled_at, block, extrinsic, error,
 -- The newest vector that stands on chain.
 SELECT epoch, block, block_hash, extrinsic, settled_at
   FROM weight_journal
- WHERE state = 'set'
+ WHERE state IN ('set', 'revealed')
  ORDER BY epoch DESC
  LIMIT 1;
 
@@ -110,7 +157,7 @@ SELECT epoch, state, intended_at, error
 SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
        block_hash, extrinsic, error, inputs
   FROM weight_journal
- WHERE state = 'set'
+ WHERE state IN ('set', 'revealed')
    AND run_ids ? $1
  ORDER BY epoch DESC
  LIMIT 1;

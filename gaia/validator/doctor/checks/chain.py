@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gaia.validator.core.chain.timelock import COMMIT_VERSION
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
-    from gaia.validator.utils.ipc_types import Metagraph
+    from gaia.validator.utils.signer_messages import Metagraph
 
 FINNEY = "0x2f0555cc76fc2840a25a6ea3b9637146806f1f44b090c175ffde2a7e5ab36c03"
 """Hash of the first block of Bittensor's main network.
@@ -169,12 +170,15 @@ def _activity(facts: Facts) -> Finding:
 
 
 def _commit_reveal(facts: Facts) -> Finding:
-    if seen(facts.subnet).commit_reveal:
+    if not seen(facts.subnet).commit_reveal:
+        return ok("the subnet takes plain weights")
+    version = seen(facts.node).commit_version
+    if version not in (None, COMMIT_VERSION):
         return warning(
-            "the subnet takes committed weights only, and this release sets plain weights",
-            do("wait for a release with commit-reveal, and run with GAIA_DRY_RUN=true until then"),
+            f"the subnet takes commits of version {version}, and this release makes version {COMMIT_VERSION}",
+            do("install a release that knows this version, and run with GAIA_DRY_RUN=true until then"),
         )
-    return ok("the subnet takes plain weights")
+    return ok(f"the subnet takes commits of version {COMMIT_VERSION}, which this release makes")
 
 
 _C = Group.CHAIN
@@ -192,5 +196,11 @@ CHECKS = (
         "rate-limit", _C, "our interval, against the chain's", "`GAIA_WEIGHTS_INTERVAL_BLOCKS`", _rate_limit
     ),
     Check("activity", _C, "our interval, against the cutoff", "`GAIA_WEIGHTS_INTERVAL_BLOCKS`", _activity),
-    Check("commit-reveal", _C, "the subnet takes plain weights", "a later release", _commit_reveal),
+    Check(
+        "commit-reveal",
+        _C,
+        "the subnet takes weights in a form that we make",
+        "a later release",
+        _commit_reveal,
+    ),
 )

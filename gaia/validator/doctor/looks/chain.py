@@ -20,8 +20,8 @@ from gaia.validator.utils.secrecy import without_secrets
 if TYPE_CHECKING:
     from websockets.sync.connection import Connection
 
-    from gaia.validator.utils.ipc_types import Metagraph
     from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.utils.signer_messages import Metagraph
 
 _CONNECT_S = 5.0
 _ANSWER_S = 3.0
@@ -30,6 +30,8 @@ _TIME_KEY = "0xf0c365c3cf59d671eb72da0e7a4113c49f1f0515f462cdcf84e0f1d6045dfcbb"
 """Storage key of Timestamp.Now."""
 _CUTOFF_KEY = "0x658faa385070e074c85bf6b568cf0555c57fc7240b4e0c444a010d7fe83ec3ec"
 """Storage key of SubtensorModule.ActivityCutoff; the subnet's number follows."""
+_COMMIT_VERSION_KEY = "0x658faa385070e074c85bf6b568cf055570d1da21926e4e8efdfb497ee508d611"
+"""Storage key of SubtensorModule.CommitRevealWeightsVersion."""
 _WRONG_PROTOCOL = "WRONG_VERSION_NUMBER"
 
 
@@ -111,6 +113,7 @@ def _answers(call: _Calls, netuid: int) -> Node:
         block=int(header["number"], 16),
         time=None if moment is None else datetime.fromtimestamp(moment / 1000, UTC),
         activity_cutoff=cutoff,
+        commit_version=_number(call("state_getStorage", _COMMIT_VERSION_KEY)),
         seconds=call.slowest_s,
         asked_at=asked_at,
     )

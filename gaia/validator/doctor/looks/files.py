@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from gaia.validator.app.chain_signer import load_wallet
 from gaia.validator.app.startup.published import published_settings
+from gaia.validator.core.chain.hotkey import load_wallet
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.facts import Folder, Wallet
 from gaia.validator.doctor.looks.locks import lock_holder

@@ -47,6 +47,11 @@ class ChainSettings(HandedSettings):
         None,
         "File of the hotkey, wherever it is. Empty: the wallet's name, hotkey and folder say where.",
     )
+    beacon_round: int | None = setting(
+        None,
+        "Round of the beacon for which weights are sealed. Empty: the one that their reveal needs. For rehearsals only.",
+        gt=0,
+    )
     dry_run: bool = setting(
         False,
         "Run everything except signing and submitting weights. Use it to try out a machine.",

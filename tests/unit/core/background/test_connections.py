@@ -14,7 +14,7 @@ from gaia.tasks.defined_tasks.weather.references.keys import ReferenceSource
 from gaia.tasks.defined_tasks.weather.sources.transfer import Transfer
 from gaia.validator.core.background.connections import ClientHealth, SubstrateCleanup
 from gaia.validator.utils.idle_connections import Connections, close_idle
-from gaia.validator.utils.ipc_types import ChainRenewed
+from gaia.validator.utils.signer_messages import ChainRenewed
 from tests.support.patience import patience
 
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gaia.validator.core.background.deregistration import Deregistrations
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.ipc_types import Metagraph
+from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.fakes import a_metagraph
 
 

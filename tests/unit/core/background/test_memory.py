@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from gaia.validator.core.background.memory import MemoryKeeper, relief
 from gaia.validator.utils.identities import WorkerId
-from gaia.validator.utils.memory import (
+from gaia.validator.utils.machine.memory import (
     available_bytes,
     free_memory,
     private_bytes,
@@ -119,7 +119,7 @@ async def test_worker_no_larger_than_a_new_one_is_not_replaced_again_and_again()
 def test_page_that_processes_share_counts_once_in_their_sum() -> None:
     program = """
 import os
-from gaia.validator.utils.memory import proportional_bytes, resident_bytes
+from gaia.validator.utils.machine.memory import proportional_bytes, resident_bytes
 held = bytearray(b"x") * (100 << 20)
 gate, hold = os.pipe()
 pids = [os.getpid()]
@@ -146,7 +146,7 @@ def test_engine_above_its_limit_gives_memory_back_to_the_system() -> None:
     program = """
 import asyncio, gc
 from tests.unit.core.background.test_memory import a_keeper, garbage
-from gaia.validator.utils.memory import resident_bytes
+from gaia.validator.utils.machine.memory import resident_bytes
 gc.disable()
 garbage(150)
 before = resident_bytes()

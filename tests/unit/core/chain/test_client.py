@@ -18,6 +18,7 @@ _OWN, _OTHER = Hotkey("5Own"), "5Other"
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 _WALLET: Any = SimpleNamespace(hotkey=SimpleNamespace(ss58_address=_OWN))
 _SENT = ([1, 2], [65535, 300])
+_EPOCHS = {"SubnetEpochIndex": 4, "LastEpochBlock": 70, "PendingEpochAt": 0, "Tempo": 360}
 Submit = Callable[["FakeSdk"], Awaitable[Any]]
 
 
@@ -47,7 +48,8 @@ class FakeSdk:
     """Stands for `bittensor.Client`: storage the test can change, and a submission it decides."""
 
     def __init__(self, submit: Submit) -> None:
-        self.storage: dict[str, Any] = {"Uids": 0, "LastUpdate": [5, 0], "Weights": []}
+        own = {"Uids": 0, "LastUpdate": [5, 0], "Weights": [], "BlocksSinceLastStep": 7}
+        self.storage: dict[str, Any] = own | _EPOCHS
         self.graph: Any = _graph()
         self.asked_at: list[int | None] = []
         self._submit = submit
@@ -337,7 +339,7 @@ async def test_a_subnet_that_does_not_exist_is_one_nodes_word() -> None:
         _graph(axons=[None, None]),
         _graph(total_stake=["much", "more"]),
         _graph(block=None),
-        _graph(tempo="long"),
+        _graph(min_allowed_weights="many"),
         {name: value for name, value in _graph().items() if name != "owner_hotkey"},
     ],
 )

@@ -21,10 +21,9 @@ from gaia.validator.utils.errors import (
     OwnFailure,
     TransientError,
 )
-from gaia.validator.utils.ipc_types import (
+from gaia.validator.utils.ipc_types import Failure, FrameReader, encode_frame
+from gaia.validator.utils.signer_messages import (
     AuthSigned,
-    Failure,
-    FrameReader,
     Metagraph,
     MetagraphRead,
     ReadMetagraph,
@@ -33,7 +32,6 @@ from gaia.validator.utils.ipc_types import (
     SignerFailed,
     ToSigner,
     WeightsSet,
-    encode_frame,
 )
 
 _EMPTY = Metagraph(
@@ -43,6 +41,8 @@ _EMPTY = Metagraph(
     own_hotkey="5Own",
     own_uid=None,
     tempo=10,
+    epoch=10,
+    next_epoch_block=None,
     weights_rate_limit=2,
     min_allowed_weights=1,
     weights_version=0,

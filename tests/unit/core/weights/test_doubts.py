@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gaia.validator.core.weights.doubts import ERA_BLOCKS, Doubt, Landed, Lost, as_stored, settle
-from gaia.validator.utils.ipc_types import WeightsRead
+from gaia.validator.utils.signer_messages import WeightsRead
 
 OURS = [[1, 65535], [2, 300]]
 OTHER = [[3, 65535]]

@@ -19,7 +19,7 @@ from gaia.validator.core.weights.rules.gaia_2_9 import (
     with_bonus,
 )
 from gaia.validator.core.weights.vector import NO_COPIES, Terms, quantise, weights_of
-from gaia.validator.utils.ipc_types import Metagraph, Neuron
+from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 OWNER = "owner"
 BURN: dict[str, Any] = {
@@ -60,6 +60,8 @@ def a_metagraph(*neurons: Neuron) -> Metagraph:
         own_hotkey="validator",
         own_uid=None,
         tempo=360,
+        epoch=10,
+        next_epoch_block=None,
         weights_rate_limit=100,
         min_allowed_weights=1,
         weights_version=0,

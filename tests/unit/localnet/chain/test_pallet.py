@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from gaia.localnet.chain.pallet import DispatchError, SubnetRules, SubtensorPallet
+from gaia.localnet.chain.calls import DispatchError
+from gaia.localnet.chain.neurons import neurons_of
+from gaia.localnet.chain.pallet import SubnetRules, SubtensorPallet
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
 from tests.support.subnet import MINERS, NETUID, OWNER, RULES, VALIDATOR, neurons
@@ -36,7 +38,7 @@ class Subnet:
     def __init__(self, **rules: Any) -> None:
         self.number = 0
         self.storage = ChainStorage(ChainRuntime.load())
-        self.pallet = SubtensorPallet(self.storage, lambda: self.number)
+        self.pallet = SubtensorPallet(self.storage, NETUID, lambda: self.number)
         self.pallet.found(SubnetRules(**RULES | rules), neurons())
 
     def set_weights(self, signer: str = VALIDATOR, **changes: Any) -> Any:
@@ -125,7 +127,7 @@ def test_plain_weights_are_refused_where_weights_are_sealed() -> None:
 def test_an_axon_is_served_under_the_address_given(subnet: Subnet) -> None:
     subnet.number = 9
     subnet.pallet.dispatch(MINERS[2], "serve_axon", _AXON)
-    served = subnet.pallet.neurons(NETUID)[3]["axon"]
+    served = neurons_of(subnet.storage, NETUID)[3]["axon"]
     assert (served["ip"], served["port"], served["block"]) == (2130706434, 8091, 9)
 
 
@@ -152,7 +154,7 @@ def test_a_stranger_cannot_serve_an_axon(subnet: Subnet) -> None:
 def test_a_newcomer_gets_the_next_uid_and_its_block(subnet: Subnet) -> None:
     subnet.number = 12
     subnet.pallet.dispatch(OWNER, "burned_register", {"netuid": NETUID, "hotkey": OWNER})
-    row = subnet.pallet.neurons(NETUID)[-1]
+    row = neurons_of(subnet.storage, NETUID)[-1]
     assert (row["uid"], row["hotkey"], row["block_at_registration"]) == (4, OWNER, 12)
 
 

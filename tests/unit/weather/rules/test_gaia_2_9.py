@@ -19,7 +19,7 @@ from gaia.tasks.defined_tasks.weather.rules.base import in_turn
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA
 from gaia.validator.core.weights.vector import Terms, registered, weights_of
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.ipc_types import Metagraph, Neuron
+from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 RULES = RULE_SETS["gaia-2.9"]
 DAY1 = ("2t", "msl", "10u", "10v", "z500")
@@ -273,6 +273,8 @@ def a_metagraph(offline: np.ndarray) -> Metagraph:
         own_hotkey="validator",
         own_uid=None,
         tempo=360,
+        epoch=10,
+        next_epoch_block=None,
         weights_rate_limit=100,
         min_allowed_weights=1,
         weights_version=0,

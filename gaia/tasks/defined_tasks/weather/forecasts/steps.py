@@ -58,10 +58,10 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.db.queries import Forecast, Run
-    from gaia.validator.utils.ipc_types import Neuron
     from gaia.validator.utils.settings.contract import ContractSettings
     from gaia.validator.utils.settings.files import FilesSettings
     from gaia.validator.utils.settings.pool import PoolSettings
+    from gaia.validator.utils.signer_messages import Neuron
 
 log = structlog.get_logger(__name__)
 _security = structlog.get_logger("security")

@@ -1,0 +1,112 @@
+"""Answers the IO-Engine's requests about sealed weights; part of the chain signer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaia.validator.core.chain.commits import Commits
+from gaia.validator.core.chain.timelock import Sealed
+from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.signer_messages import (
+    CommitAsked,
+    CommitRead,
+    CommitsRead,
+    CommitWeights,
+    ReadCommits,
+    SealedWeights,
+    SealWeights,
+    WeightsCommitted,
+    WeightsSealed,
+)
+
+if TYPE_CHECKING:
+    from bittensor import Wallet
+
+    from gaia.validator.core.chain.client import ChainClient
+    from gaia.validator.core.chain.epochs import EpochSchedule
+    from gaia.validator.utils.settings.chain import ChainSettings
+
+_MOST_BLOCKS = 64
+"""Most blocks of an epoch in which a reveal is looked for."""
+
+
+class CommitAnswers:
+    """Seals, commits and follows sealed weights over one connection to the chain."""
+
+    def __init__(self, chain: ChainClient, settings: ChainSettings, wallet: Wallet) -> None:
+        self._chain = chain
+        self._settings = settings
+        self._wallet = wallet
+        self._hotkey = Hotkey(wallet.hotkey.ss58_address)
+        self._commits = Commits(chain, settings.netuid, self._hotkey)
+
+    async def answer(self, request: SealWeights | ReadCommits) -> WeightsSealed | CommitsRead:
+        """Answer a request for which nothing is signed."""
+        return await (self._seal(request) if isinstance(request, SealWeights) else self._read(request))
+
+    async def commit(self, request: CommitWeights) -> WeightsCommitted:
+        """Sign and submit a sealed vector."""
+        asked = request.sealed
+        sealed = Sealed(
+            ciphertext=asked.ciphertext,
+            reveal_round=asked.reveal_round,
+            epoch=asked.epoch,
+            reveal_epoch=asked.reveal_epoch,
+        )
+        landed = await self._commits.submit(self._wallet, sealed)
+        return WeightsCommitted(
+            request_id=request.request_id,
+            block=landed.block,
+            block_hash=landed.block_hash,
+            extrinsic=landed.extrinsic,
+        )
+
+    async def _seal(self, request: SealWeights) -> WeightsSealed:
+        key = bytes(self._wallet.hotkey.public_key)
+        sealed = await self._commits.seal(
+            key, request.uids, request.weights, request.version_key, self._settings.beacon_round
+        )
+        return WeightsSealed(
+            request_id=request.request_id,
+            sealed=SealedWeights(
+                ciphertext=sealed.ciphertext,
+                reveal_round=sealed.reveal_round,
+                epoch=sealed.epoch,
+                reveal_epoch=sealed.reveal_epoch,
+            ),
+        )
+
+    async def _read(self, request: ReadCommits) -> CommitsRead:
+        netuid = self._settings.netuid
+        block = await self._chain.head()
+        schedule = await self._chain.schedule(netuid, block)
+        own_uid = await self._chain.own_uid_of(netuid, self._hotkey, block)
+        return CommitsRead(
+            request_id=request.request_id,
+            block=block,
+            epoch=schedule.index,
+            first_block=schedule.last_epoch_block,
+            pairs=await self._chain.pairs(netuid, own_uid, block),
+            commits=[await self._looked_up(asked, schedule) for asked in request.commits],
+        )
+
+    async def _was_revealed(self, schedule: EpochSchedule) -> bool | None:
+        """Return whether one was revealed since the epoch began; a late pulse delays it by blocks."""
+        if schedule.block - schedule.last_epoch_block > _MOST_BLOCKS:
+            return None
+        told: set[bool | None] = set()
+        for block in range(schedule.last_epoch_block, schedule.block + 1):
+            told.add(await self._commits.was_revealed_in(block))
+            if True in told:
+                return True
+        return None if None in told else False
+
+    async def _looked_up(self, asked: CommitAsked, schedule: EpochSchedule) -> CommitRead:
+        is_reveal_epoch = schedule.index == asked.reveal_epoch
+        queued = await self._commits.queued(asked.epoch, schedule.block)
+        revealed = await self._was_revealed(schedule) if is_reveal_epoch and not queued else None
+        return CommitRead(
+            epoch=asked.epoch,
+            queued={commit.sha256: commit.block for commit in queued},
+            was_revealed=revealed,
+        )

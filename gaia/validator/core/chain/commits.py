@@ -1,0 +1,213 @@
+"""Commits sealed weights to the chain, and finds out what became of them (commit-reveal, version 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import bittensor as bt
+
+from gaia.validator.core.chain.client import ChainClient, refusal_of, understanding
+from gaia.validator.core.chain.epochs import EpochSchedule
+from gaia.validator.core.chain.timelock import COMMIT_VERSION, Sealed, payload, reveal_round, seal
+from gaia.validator.utils.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gaia.validator.utils.identities import Hotkey
+
+_CLOCK_TOLERANCE_S = 30.0
+_MEASURED_BLOCKS = 100
+_REVEALED = "TimelockedWeightsRevealed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A commit of ours that stands on chain."""
+
+    block: int
+    block_hash: str
+    extrinsic: str
+    """"<block>-<index>"; "" if the extrinsic is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCommit:
+    """A commit of ours in the chain's queue."""
+
+    epoch: int
+    block: int
+    sha256: str
+    """Digest of the ciphertext, in hex."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What the chain asks of a commit, read at one block."""
+
+    schedule: EpochSchedule
+    reveal_period: int
+    block_time_s: float
+    now_s: float
+
+
+class Commits:
+    """Commits of one hotkey on one subnet, over one connection; errors are those of `ChainClient`."""
+
+    def __init__(self, chain: ChainClient, netuid: int, hotkey: Hotkey) -> None:
+        self._chain = chain
+        self._netuid = netuid
+        self._hotkey = hotkey
+
+    async def seal(
+        self, public_key: bytes, uids: Sequence[int], weights: Sequence[int], version_key: int, at: int | None
+    ) -> Sealed:
+        """Seal a vector until the chain reveals the commits of the present epoch.
+
+        Parameters
+        ----------
+        at
+            Round for which the vector is sealed; None: that of the reveal. Only the local chain needs another.
+
+        Raises
+        ------
+        TransientError
+            If the subnet does not want commits, wants another version, or its clock differs from ours.
+        """
+        terms = await self._terms()
+        number = reveal_round(terms.schedule, terms.reveal_period, terms.block_time_s, terms.now_s)
+        content = payload(public_key, uids, weights, version_key)
+        epoch = terms.schedule.epoch_of_commit()
+        return Sealed(
+            ciphertext=await asyncio.to_thread(seal, content, number if at is None else at),
+            reveal_round=number,
+            epoch=epoch,
+            reveal_epoch=epoch + terms.reveal_period,
+        )
+
+    async def submit(self, wallet: bt.Wallet, sealed: Sealed) -> Committed:
+        """Commit a sealed vector, unless it is on chain already; return where it stands.
+
+        The extrinsic cannot be included after the epoch for which it is sealed. If its outcome is
+        unknown, the chain's queue tells it.
+
+        Raises
+        ------
+        TransientError
+            If the chain refuses, the epoch is over or nearly so, or another commit of ours is in its queue.
+        """
+        held = await self.queued(sealed.epoch)
+        digest = hashlib.sha256(sealed.ciphertext).hexdigest()
+        if found := _found(held, digest):
+            return found
+        if held:
+            raise TransientError(f"another commit of ours is on chain since block {held[-1].block}")
+        head = await self._chain.head()
+        schedule = await self._chain.schedule(self._netuid, head)
+        if schedule.epoch_of_commit() != sealed.epoch:
+            raise TransientError(f"epoch {sealed.epoch}, for which the weights are sealed, is over")
+        era_blocks = schedule.era_blocks()
+        if not era_blocks:
+            raise TransientError(f"epoch {sealed.epoch} ends too soon for a commit")
+        call = bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
+            netuid=self._netuid,
+            mecid=0,
+            commit="0x" + sealed.ciphertext.hex(),
+            reveal_round=sealed.reveal_round,
+            commit_reveal_version=COMMIT_VERSION,
+        )
+        try:
+            result = await self._chain.submit(call, wallet, era_blocks)
+        except TransientError as error:
+            return await self._settled(sealed.epoch, digest, error)
+        if not result.success:
+            refusal = refusal_of(result)
+            if result.block_hash:
+                raise refusal
+            return await self._settled(sealed.epoch, digest, refusal)
+        landed = _found(await self.queued(sealed.epoch), digest)
+        if landed is None:
+            raise TransientError("the chain reported a commit that is not in its queue")
+        return Committed(
+            block=landed.block, block_hash=result.block_hash or "", extrinsic=result.extrinsic_id or ""
+        )
+
+    async def queued(self, epoch: int, block: int | None = None) -> list[OwnCommit]:
+        """Return our commits of one epoch that the chain has not revealed, oldest first."""
+        rows = await self._chain.query("TimelockedWeightCommits", self._netuid, epoch, block=block)
+        with understanding("the commits"):
+            return [
+                OwnCommit(epoch=epoch, block=int(at), sha256=hashlib.sha256(_bytes(sealed)).hexdigest())
+                for hotkey, at, sealed, _ in rows
+                if str(hotkey) == self._hotkey
+            ]
+
+    async def was_revealed_in(self, block: int) -> bool | None:
+        """Return whether the chain says that it revealed a commit of ours in `block`; None: it no longer knows."""
+        try:
+            events = await self._chain.events(block)
+        except TransientError:
+            return None
+        with understanding("the events"):
+            return any(
+                event["event_id"] == _REVEALED and self._hotkey in map(str, event["attributes"])
+                for event in events
+            )
+
+    async def _settled(self, epoch: int, digest: str, error: TransientError) -> Committed:
+        """Return where the commit stands, although its submission seems to have failed; else raise `error`."""
+        try:
+            await self._chain.wait_some_blocks()
+            found = _found(await self.queued(epoch), digest)
+        except TransientError as unsettled:
+            raise error from unsettled
+        if found is None:
+            raise error
+        return found
+
+    async def _terms(self) -> _Terms:
+        head = await self._chain.head()
+        before = max(1, head - _MEASURED_BLOCKS)
+        wanted, version, period = await asyncio.gather(
+            self._chain.query("CommitRevealWeightsEnabled", self._netuid, block=head),
+            self._chain.query("CommitRevealWeightsVersion", block=head),
+            self._chain.query("RevealPeriodEpochs", self._netuid, block=head),
+        )
+        if not wanted:
+            raise TransientError("the subnet no longer wants weights to be committed")
+        if version != COMMIT_VERSION:
+            raise TransientError(
+                f"the chain wants commits of version {version}; this release knows {COMMIT_VERSION}"
+            )
+        schedule, now, earlier = await asyncio.gather(
+            self._chain.schedule(self._netuid, head),
+            self._chain.time_of(head),
+            self._chain.time_of(before),
+        )
+        now_s = now.timestamp()
+        if abs(time.time() - now_s) > _CLOCK_TOLERANCE_S:
+            raise TransientError(f"the chain's clock and ours differ by {time.time() - now_s:+.0f} s")
+        with understanding("the time of its blocks"):
+            return _Terms(
+                schedule=schedule,
+                reveal_period=int(period),
+                block_time_s=(now_s - earlier.timestamp()) / max(1, head - before),
+                now_s=now_s,
+            )
+
+
+def _found(held: Sequence[OwnCommit], digest: str) -> Committed | None:
+    found = next((commit for commit in held if commit.sha256 == digest), None)
+    return None if found is None else Committed(block=found.block, block_hash="", extrinsic="")
+
+
+def _bytes(value: Any) -> bytes:
+    """Return bytes that the SDK tells as hex, or as text where they happen to be text."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    text = str(value)
+    return bytes.fromhex(text[2:]) if text.startswith("0x") else text.encode()

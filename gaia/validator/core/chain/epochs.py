@@ -1,0 +1,101 @@
+"""The chain's own epochs: which one a commit belongs to, and when the chain reveals it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MAX_TEMPO: Final = 50_400
+"""Longest tempo that an owner can set, in blocks. An epoch begins at the latest after so many blocks without a step."""
+LONGEST_ERA: Final = 64
+"""Longest validity of our extrinsics, in blocks."""
+_MOVES = 2
+"""Blocks by which the head may move between our reading and the signing."""
+_INCLUSION_BLOCKS = 1
+"""Blocks between the head that we read and the block that includes an extrinsic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochSchedule:
+    """State of a subnet's epochs after one block.
+
+    The rules are those of `should_run_epoch` and `current_epoch_with_lookahead` of subtensor
+    (run_coinbase.rs and weights.rs, 2026-06): an epoch begins `tempo` blocks after the last one,
+    or earlier if the owner triggered it.
+    """
+
+    block: int
+    index: int
+    """`SubnetEpochIndex`: number of the present epoch."""
+    last_epoch_block: int
+    """Block in which the present epoch began."""
+    pending_epoch_at: int
+    """Block of an epoch that the owner triggered; 0: none."""
+    tempo: int
+    """Blocks of one epoch."""
+    blocks_since_last_step: int
+
+    def next_start(self) -> int:
+        """Return the block in which the next epoch begins.
+
+        Raises
+        ------
+        ValueError
+            If the tempo is 0: such a subnet has no epochs.
+        """
+        if not self.tempo:
+            raise ValueError("the subnet's tempo is 0, so that it has no epochs")
+        regular = self.last_epoch_block + self.tempo
+        overdue = self.block + MAX_TEMPO + 1 - self.blocks_since_last_step
+        triggered = [self.pending_epoch_at] if self.pending_epoch_at else []
+        return max(self.block + 1, min(regular, overdue, *triggered))
+
+    def after_next_start(self) -> EpochSchedule:
+        """Return the state after the block in which the next epoch begins."""
+        start = self.next_start()
+        return EpochSchedule(
+            block=start,
+            index=self.index + 1,
+            last_epoch_block=start,
+            pending_epoch_at=0,
+            tempo=self.tempo,
+            blocks_since_last_step=0,
+        )
+
+    def epoch_of_commit(self) -> int:
+        """Return the epoch of weights or a commit that the next block includes."""
+        return self.index + (self.tempo > 0 and self.first_seen() <= self.block + _INCLUSION_BLOCKS)
+
+    def first_block_of(self, epoch: int) -> int:
+        """Return the first block that treats `epoch`, a later one, as the present epoch.
+
+        Commits are revealed before the epoch's counter is raised, in the same block.
+        """
+        if epoch <= self.index:
+            raise ValueError(f"epoch {epoch} has begun, because the present one is {self.index}")
+        before = self
+        while before.index + 1 < epoch:
+            before = before.after_next_start()
+        return before.first_seen()
+
+    def era_blocks(self) -> int:
+        """Return for how many blocks an extrinsic may be valid so that it cannot be included in the next epoch.
+
+        Eras are powers of two, from 4 to 64 blocks; 0: the epoch ends too soon for the shortest.
+        """
+        left = self.first_seen() - self.block - _INCLUSION_BLOCKS - _MOVES if self.tempo else LONGEST_ERA
+        return next((era for era in (LONGEST_ERA, 32, 16, 8, 4) if era <= left), 0)
+
+    def first_seen(self) -> int:
+        """Return the first block that treats the next epoch as the present one.
+
+        An epoch that begins only because none began for `MAX_TEMPO` blocks is seen one block late:
+        the block that starts it counts itself after it has revealed the commits.
+        """
+        start = self.next_start()
+        is_foreseen = (
+            start >= self.last_epoch_block + self.tempo
+            or 0 < self.pending_epoch_at <= start
+            or self.blocks_since_last_step + start - 1 - self.block > MAX_TEMPO
+        )
+        return start if is_foreseen else start + 1

@@ -1,0 +1,181 @@
+"""Commits sealed vectors, and follows each until the chain has revealed or lost it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from gaia.validator.core.weights.doubts import as_stored
+from gaia.validator.db import journal
+from gaia.validator.db.states import VectorState
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.signer_messages import CommitAsked
+from gaia.validator.utils.tallies import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.db.journal import Epoch, JournalEntry
+    from gaia.validator.utils.signer_messages import (
+        CommitRead,
+        CommitsRead,
+        SealedWeights,
+        WeightsCommitted,
+    )
+
+COMMITS: Final = Totals(["committed", "revealed", "lost"])
+"""Outcome -> number of sealed vectors in this process."""
+
+log = structlog.get_logger(__name__)
+
+
+class CommitSigner(Protocol):
+    """Access to the chain signer for sealed weights."""
+
+    async def seal_weights(
+        self, uids: Sequence[int], weights: Sequence[int], version_key: int
+    ) -> SealedWeights: ...
+
+    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted: ...
+
+    async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The commit is in the chain's queue since `block`."""
+
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """The chain has revealed the vector; it stands since `block`."""
+
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotRevealed:
+    """The vector is not on chain and will not be."""
+
+    reason: str
+
+
+class Committer:
+    """Commits the journalled vector of an epoch, and settles earlier commits."""
+
+    def __init__(self, database: Database, signer: CommitSigner, version_key: int) -> None:
+        self._database = database
+        self._signer = signer
+        self._version_key = version_key
+
+    async def commit(self, entry: JournalEntry, epoch: Epoch) -> WeightsCommitted:
+        """Seal the vector, unless it is sealed for this epoch, journal it, and commit it.
+
+        After an unknown outcome the same ciphertext is sent again, so that no epoch has two votes.
+
+        Raises
+        ------
+        TransientError
+            If the chain is in another epoch, refuses, or did not answer.
+        """
+        sealed = entry.sealed
+        if sealed is None or sealed.epoch != epoch.number:
+            uids, weights = zip(*entry.vector, strict=True)
+            sealed = await self._signer.seal_weights(uids, weights, self._version_key)
+            if sealed.epoch != epoch.number:
+                raise TransientError(f"the chain is in epoch {sealed.epoch}, no longer in {epoch.number}")
+            written = sealed
+            await self._database.run(lambda connection: journal.record_sealed(connection, epoch, written))
+        landed = await self._signer.commit_weights(sealed)
+        await self._database.run(
+            lambda connection: journal.record_committed(connection, epoch, landed.block, landed.extrinsic)
+        )
+        COMMITS.add("committed")
+        log.info(
+            "weights_committed",
+            epoch=epoch.number,
+            block=landed.block,
+            reveal_epoch=sealed.reveal_epoch,
+            reveal_round=sealed.reveal_round,
+            miners=len(entry.vector),
+        )
+        return landed
+
+    async def follow(self, netuid: int, mechid: int, now: datetime) -> None:
+        """Settle the commits whose end the chain can tell by now.
+
+        If the chain cannot be read, nothing is lost: they are looked up again.
+        """
+        entries = await self._database.run(lambda connection: journal.commits(connection, netuid, mechid))
+        if not entries:
+            return
+        try:
+            held = await self._signer.read_commits([_asked(entry) for entry in entries])
+        except TransientError as error:
+            log.warning("commits_unknown", reason=str(error), once=str(error))
+            return
+        outcomes = {
+            entry.epoch: outcome
+            for entry, read in zip(entries, held.commits, strict=True)
+            if (outcome := end_of(entry, read, held)) is not None
+        }
+
+        async def write(connection: Connection) -> None:
+            for number, outcome in outcomes.items():
+                epoch = journal.Epoch(netuid, mechid, number)
+                if isinstance(outcome, Queued):
+                    await journal.record_committed(connection, epoch, outcome.block, "")
+                elif isinstance(outcome, Revealed):
+                    await journal.record_revealed(connection, epoch, outcome.block, held.pairs, now)
+                else:
+                    await journal.record_not_revealed(connection, epoch, outcome.reason, now)
+
+        await self._database.run(write)
+        for number, outcome in outcomes.items():
+            _tell(number, outcome)
+
+
+def end_of(
+    entry: JournalEntry, read: CommitRead, held: CommitsRead
+) -> Queued | Revealed | NotRevealed | None:
+    """Return what became of a sealed vector; None: nothing new, or the chain cannot tell yet.
+
+    The chain reveals a commit in its reveal's epoch, and drops in silence one that it cannot
+    reveal. So a vector is revealed if the chain holds it then, and does not say that it revealed
+    nothing of ours.
+    """
+    sealed = entry.sealed
+    assert sealed is not None
+    block = read.queued.get(hashlib.sha256(sealed.ciphertext).hexdigest())
+    if block is not None:
+        return None if entry.state is VectorState.COMMITTED else Queued(block)
+    if held.epoch < sealed.reveal_epoch:
+        is_over = held.epoch > sealed.epoch
+        return NotRevealed(f"not committed in epoch {sealed.epoch}") if is_over else None
+    if as_stored(held.pairs) == as_stored(entry.vector) and read.was_revealed is not False:
+        return Revealed(held.first_block)
+    return NotRevealed(f"the chain dropped the commit in epoch {sealed.reveal_epoch} without revealing it")
+
+
+def _asked(entry: JournalEntry) -> CommitAsked:
+    assert entry.sealed is not None
+    return CommitAsked(epoch=entry.sealed.epoch, reveal_epoch=entry.sealed.reveal_epoch)
+
+
+def _tell(epoch: int, outcome: Queued | Revealed | NotRevealed) -> None:
+    if isinstance(outcome, Queued):
+        COMMITS.add("committed")
+        log.info("weights_commit_found", epoch=epoch, block=outcome.block)
+    elif isinstance(outcome, Revealed):
+        COMMITS.add("revealed")
+        log.info("weights_revealed", epoch=epoch, block=outcome.block)
+    else:
+        COMMITS.add("lost")
+        log.error("weights_not_revealed", epoch=epoch, reason=outcome.reason)

@@ -1,0 +1,268 @@
+"""Messages between the IO-Engine and the chain signer, and the metagraph that they carry."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.ipc_types import Failure
+
+
+class Neuron(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the metagraph."""
+
+    uid: int
+    hotkey: Hotkey
+    coldkey: str
+    ip: str
+    """IPv4 address; "" if no axon is served."""
+    port: int
+    stake: float
+    """Stake weight, in tokens."""
+    validator_permit: bool
+    last_update: int
+    """Block of its last weights."""
+    registered_at: int
+    """Block of its registration; uid and hotkey alone do not identify a registration."""
+
+
+class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
+    """The subnet at one block, with the data that setting weights needs."""
+
+    netuid: int
+    block: int
+    neurons: list[Neuron]
+    own_hotkey: str
+    own_uid: int | None
+    """Our uid; None: our hotkey is not registered."""
+    tempo: int
+    """Blocks of one epoch."""
+    epoch: int
+    """Epoch, of the chain's own counter, to which weights in the next block belong."""
+    next_epoch_block: int | None
+    """Block in which the next epoch begins; None: the subnet has no epochs."""
+    weights_rate_limit: int
+    min_allowed_weights: int
+    weights_version: int
+    commit_reveal: bool
+    owner_hotkey: str
+    """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
+    own_dividends: float | None = None
+    """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
+    own_emission: float | None = None
+    """Tokens of the subnet that the last tempo paid us; None if unknown."""
+
+    @property
+    def own(self) -> Neuron | None:
+        """Our neuron; None: our hotkey is not registered."""
+        return next((neuron for neuron in self.neurons if neuron.uid == self.own_uid), None)
+
+
+class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
+    """Request the signed headers of one request to one miner (protocol.md, 2.3)."""
+
+    request_id: int
+    miner_hotkey: str
+    symmetric_key_uuid: str
+
+
+class AuthSigned(msgspec.Struct, frozen=True, kw_only=True, tag="auth_signed"):
+    """Answer to `SignAuth`."""
+
+    request_id: int
+    validator_hotkey: str
+    nonce: str
+    signature: str
+
+
+class ReadMetagraph(msgspec.Struct, frozen=True, kw_only=True, tag="read_metagraph"):
+    """Request the metagraph."""
+
+    request_id: int
+
+
+class MetagraphRead(msgspec.Struct, frozen=True, kw_only=True, tag="metagraph_read"):
+    """Answer to `ReadMetagraph`."""
+
+    request_id: int
+    metagraph: Metagraph
+
+
+class SetWeights(msgspec.Struct, frozen=True, kw_only=True, tag="set_weights"):
+    """Request to sign and submit one vector, which the engine has journalled before."""
+
+    request_id: int
+    uids: list[int]
+    weights: list[int]
+    """Values as u16 with the largest at 65535, from `core.weights.vector.quantise`."""
+    version_key: int
+    promised_block: int | None = None
+    """Nothing is signed if the chain holds weights of ours newer than this block; None: no such check."""
+
+
+class WeightsSet(msgspec.Struct, frozen=True, kw_only=True, tag="weights_set"):
+    """The extrinsic succeeded, and the weights were read back from the chain."""
+
+    request_id: int
+    block: int
+    block_hash: str
+    extrinsic: str
+    """Extrinsic id "<block>-<index>", or its hash if the SDK gives no index."""
+    read_back: list[list[int]]
+    """[uid, u16] pairs as stored on chain after inclusion."""
+
+
+class ReadWeights(msgspec.Struct, frozen=True, kw_only=True, tag="read_weights"):
+    """Request our weights on chain."""
+
+    request_id: int
+
+
+class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read"):
+    """Our weights on chain, at `block`."""
+
+    request_id: int
+    block: int
+    last_update: int
+    """Block of our last weights; 0: never."""
+    update_hash: str
+    """Hash of that block; "" if unknown."""
+    pairs: list[list[int]]
+    """[uid, u16] pairs as stored."""
+
+
+class SealWeights(msgspec.Struct, frozen=True, kw_only=True, tag="seal_weights"):
+    """Request to seal a journalled vector until the chain reveals the commits of the present epoch."""
+
+    request_id: int
+    uids: list[int]
+    weights: list[int]
+    """Values as u16 with the largest at 65535."""
+    version_key: int
+
+
+class SealedWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """A sealed vector. The same bytes are sent again if an outcome is unknown."""
+
+    ciphertext: bytes
+    reveal_round: int
+    """Round of the drand beacon from which on everybody can open it."""
+    epoch: int
+    """Epoch of the chain's own counter in which it must be committed."""
+    reveal_epoch: int
+    """Epoch in which the chain reveals it."""
+
+
+class WeightsSealed(msgspec.Struct, frozen=True, kw_only=True, tag="weights_sealed"):
+    """Answer to `SealWeights`; nothing is signed yet."""
+
+    request_id: int
+    sealed: SealedWeights
+
+
+class CommitWeights(msgspec.Struct, frozen=True, kw_only=True, tag="commit_weights"):
+    """Request to sign and submit a sealed vector, which the engine has journalled before."""
+
+    request_id: int
+    sealed: SealedWeights
+
+
+class WeightsCommitted(msgspec.Struct, frozen=True, kw_only=True, tag="weights_committed"):
+    """The sealed vector is in the chain's queue since `block`."""
+
+    request_id: int
+    block: int
+    block_hash: str
+    """Hash of that block; "" if unknown."""
+    extrinsic: str
+    """Extrinsic id "<block>-<index>"; "" if unknown."""
+
+
+class CommitAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A commit whose fate is wanted."""
+
+    epoch: int
+    """Epoch in which it was, or should have been, committed."""
+    reveal_epoch: int
+
+
+class ReadCommits(msgspec.Struct, frozen=True, kw_only=True, tag="read_commits"):
+    """Request what became of commits of ours."""
+
+    request_id: int
+    commits: list[CommitAsked]
+
+
+class CommitRead(msgspec.Struct, frozen=True, kw_only=True):
+    """What the chain holds of one epoch's commits of ours."""
+
+    epoch: int
+    queued: dict[str, int]
+    """SHA-256 of the ciphertext -> block of the commit, of those that are not revealed yet."""
+    was_revealed: bool | None
+    """Whether the chain said that it revealed one at the beginning of the reveal's epoch; None: unknown."""
+
+
+class CommitsRead(msgspec.Struct, frozen=True, kw_only=True, tag="commits_read"):
+    """Answer to `ReadCommits`, at `block`."""
+
+    request_id: int
+    block: int
+    epoch: int
+    """The chain's present epoch."""
+    first_block: int
+    """Block in which it began."""
+    pairs: list[list[int]]
+    """Our weights on chain: [uid, u16] pairs as stored."""
+    commits: list[CommitRead]
+    """In the order of the request."""
+
+
+class RenewChain(msgspec.Struct, frozen=True, kw_only=True, tag="renew_chain"):
+    """Request to replace the connection to the chain if it is older than `max_age_s`."""
+
+    request_id: int
+    max_age_s: float
+
+
+class ChainRenewed(msgspec.Struct, frozen=True, kw_only=True, tag="chain_renewed"):
+    """Answer to `RenewChain`."""
+
+    request_id: int
+    age_s: float
+    """Age that the connection had; 0: there was none."""
+    is_new: bool
+    """Whether it was replaced."""
+    resident_before_bytes: int = 0
+    """Resident memory of the signer before the replacement, and after it; 0: nothing was replaced."""
+    resident_after_bytes: int = 0
+
+
+class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed"):
+    """Answer to any request that failed."""
+
+    request_id: int
+    failure: Failure
+
+
+ToSigner = (
+    SignAuth
+    | ReadMetagraph
+    | SetWeights
+    | ReadWeights
+    | SealWeights
+    | CommitWeights
+    | ReadCommits
+    | RenewChain
+)
+FromSigner = (
+    AuthSigned
+    | MetagraphRead
+    | WeightsSet
+    | WeightsRead
+    | WeightsSealed
+    | WeightsCommitted
+    | CommitsRead
+    | ChainRenewed
+    | SignerFailed
+)

@@ -1,0 +1,105 @@
+"""Sealed vectors in the journal, with a signer and a chain that the test plays."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+import pytest
+
+from gaia.validator.db.connection import Database
+from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.signer_messages import CommitRead, CommitsRead
+from tests.support.fakes import a_metagraph
+from tests.support.weight_setters import MINERS, NOW, Setting
+
+
+@pytest.fixture
+async def setting(database: Database) -> Setting:
+    setting = Setting(database)
+    setting.metagraph.metagraph = a_metagraph(MINERS, commit_reveal=True, epoch=10)
+    await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2})
+    return setting
+
+
+async def test_vector_is_journalled_sealed_before_it_is_committed(setting: Setting) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+
+    (row,) = await setting.journal()
+    assert (row["state"], row["error"]) == ("failed", "no answer")
+    assert row["sealed"] == setting.signer.committed[0].ciphertext
+    assert (row["commit_epoch"], row["reveal_epoch"], row["reveal_round"]) == (10, 11, 99)
+    assert setting.signer.signed == []
+
+
+async def test_same_ciphertext_is_sent_again_after_an_unknown_outcome(setting: Setting) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    await setting.record_run(NOW, {"5Best": 0.0, "5Second": 0.9, "5Third": 0.2})
+    await setting.successor().set_if_due(NOW)
+
+    first, second = setting.signer.committed
+    assert first == second
+    assert setting.signer.sealed == 1
+    (row,) = await setting.journal()
+    assert (row["state"], row["commit_block"], row["error"]) == ("committed", 1001, None)
+
+
+async def test_vector_is_not_sealed_for_an_epoch_that_is_not_its_own(setting: Setting) -> None:
+    setting.signer.epoch = 11
+
+    with pytest.raises(TransientError, match="the chain is in epoch 11, no longer in 10"):
+        await setting.setter.set_if_due(NOW)
+
+    assert setting.signer.committed == []
+    (row,) = await setting.journal()
+    assert row["sealed"] is None
+
+
+async def test_committed_vector_is_followed_until_it_is_revealed(setting: Setting) -> None:
+    await setting.setter.set_if_due(NOW)
+    (row,) = await setting.journal()
+    digest = hashlib.sha256(row["sealed"]).hexdigest()
+
+    def told(epoch: int, queued: dict[str, int], pairs: list[list[int]]) -> CommitsRead:
+        read = CommitRead(epoch=10, queued=queued, was_revealed=None)
+        return CommitsRead(
+            request_id=1, block=1100, epoch=epoch, first_block=1090, pairs=pairs, commits=[read]
+        )
+
+    setting.signer.commits = told(10, {digest: 1001}, [])
+    await setting.setter.set_if_due(NOW)
+    assert [row["state"] for row in await setting.journal()] == ["committed"]
+    setting.signer.commits = told(11, {}, row["vector"])
+    await setting.setter.set_if_due(NOW)
+
+    (row,) = await setting.journal()
+    assert (row["state"], row["block"], row["read_back"]) == ("revealed", 1090, row["vector"])
+    assert len(setting.signer.committed) == 1
+    await setting.setter.set_if_due(NOW)
+    assert len(setting.signer.asked) == 2
+
+
+async def test_commit_that_the_chain_dropped_is_lost_and_its_epoch_stays_promised(setting: Setting) -> None:
+    await setting.setter.set_if_due(NOW)
+    read = CommitRead(epoch=10, queued={}, was_revealed=False)
+    setting.signer.commits = CommitsRead(
+        request_id=1, block=1100, epoch=11, first_block=1090, pairs=[], commits=[read]
+    )
+    await setting.setter.set_if_due(NOW)
+
+    (row,) = await setting.journal()
+    assert row["state"] == "lost"
+    assert "without revealing it" in row["error"]
+    assert len(setting.signer.committed) == 1
+
+
+async def test_chain_that_cannot_be_read_leaves_commits_as_they_are(setting: Setting) -> None:
+    await setting.setter.set_if_due(NOW)
+
+    await setting.setter.set_if_due(NOW)
+
+    assert [row["state"] for row in await setting.journal()] == ["committed"]

@@ -7,7 +7,9 @@ from typing import Any
 
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.weights.setting import WeightSetter
+from gaia.validator.db import history
 from gaia.validator.db.connection import Database
+from gaia.validator.db.rows import IncidentRow
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import (
@@ -164,6 +166,11 @@ class Setting:
     async def journal(self) -> list[dict[str, Any]]:
         async with self.database.transaction() as connection:
             return [dict(row) for row in await connection.fetch("SELECT * FROM weight_journal")]
+
+    async def incidents(self) -> list[IncidentRow]:
+        """Open incidents."""
+        async with self.database.transaction() as connection:
+            return await history.incidents(connection)
 
     def at_block(self, block: int, last_update: int = 0) -> None:
         fresh = a_metagraph(MINERS, block=block)

@@ -45,7 +45,11 @@ def _no_scores(facts: Facts) -> str:
 
 def _held(facts: Facts) -> str:
     newest = facts.rows.newest_vector if facts.rows else None
-    if newest is not None and newest.state in STANDING and facts.now - newest.intended_at < _FRESH:
+    if (
+        newest is not None
+        and newest.state in STANDING | {VectorState.COMMITTED}
+        and facts.now - newest.intended_at < _FRESH
+    ):
         return ""  # what was withheld before is over
     held = facts.total("gaia_weights_submissions_total", outcome="held")
     return f"{held:.0f} times since the start" if held else ""

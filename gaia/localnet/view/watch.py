@@ -189,7 +189,7 @@ def forecast_of(row: Mapping[str, Any]) -> ForecastProgress:
 
 
 def weights_of(row: Mapping[str, Any]) -> WeightsProgress:
-    """Return the weights of a row of weight_journal whose state is "set"."""
+    """Return the weights of a row of weight_journal whose vector stands, or stood, on chain."""
     return WeightsProgress(
         block=row["block"],
         block_hash=row["block_hash"] or "",

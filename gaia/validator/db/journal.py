@@ -49,6 +49,8 @@ class JournalEntry:
     tried_block: int | None
     sealed: SealedWeights | None = None
     """The sealed vector; None: it is set plainly, or not sealed yet."""
+    commit_block: int | None = None
+    """Block of the commit; None: it is not known to be on chain."""
 
 
 class Epoch(NamedTuple):
@@ -145,6 +147,16 @@ async def record_sealed(connection: Connection, epoch: Epoch, sealed: SealedWeig
     )
 
 
+async def record_unsealed(connection: Connection, epoch: Epoch) -> None:
+    """Forget a sealed vector that is not on chain, because the vector is set plainly."""
+    await connection.execute(SQL["journal_unsealed"], *epoch)
+
+
+async def record_uncommitted(connection: Connection, epoch: Epoch, reason: str) -> None:
+    """Store that a commit is no longer on chain, so that it is sent again."""
+    await connection.execute(SQL["journal_uncommitted"], *epoch, storable_text(reason))
+
+
 async def record_committed(connection: Connection, epoch: Epoch, block: int, extrinsic: str) -> None:
     """Store that the sealed vector is in the chain's queue since `block`."""
     await connection.execute(SQL["journal_committed"], *epoch, block, extrinsic)
@@ -227,4 +239,5 @@ def _entry(row: Record) -> JournalEntry:
         promised_block=row["promised_block"],
         tried_block=row["tried_block"],
         sealed=None if row["sealed"] is None else sealed,
+        commit_block=row["commit_block"],
     )

@@ -43,3 +43,5 @@ class VectorState(StrEnum):
 
 STANDING: Final = frozenset({VectorState.SET, VectorState.REVEALED})
 """States of vectors that stand, or stood, on chain."""
+SETTLED: Final = STANDING | {VectorState.LOST}
+"""States of vectors that are not tried any more."""

@@ -199,8 +199,10 @@ class CommitRead(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     queued: dict[str, int]
     """SHA-256 of the ciphertext -> block of the commit, of those that are not revealed yet."""
-    was_revealed: bool | None
-    """Whether the chain said that it revealed one at the beginning of the reveal's epoch; None: unknown."""
+    revealed_in: int | None
+    """Block in which the chain said that it revealed one; None: it did not say so, as far as is known."""
+    is_known: bool
+    """Whether every block since the beginning of the reveal's epoch was looked at."""
 
 
 class CommitsRead(msgspec.Struct, frozen=True, kw_only=True, tag="commits_read"):

@@ -65,7 +65,7 @@ async def test_committed_vector_is_followed_until_it_is_revealed(setting: Settin
     digest = hashlib.sha256(row["sealed"]).hexdigest()
 
     def told(epoch: int, queued: dict[str, int], pairs: list[list[int]]) -> CommitsRead:
-        read = CommitRead(epoch=10, queued=queued, was_revealed=None)
+        read = CommitRead(epoch=10, queued=queued, revealed_in=None, is_known=False)
         return CommitsRead(
             request_id=1, block=1100, epoch=epoch, first_block=1090, pairs=pairs, commits=[read]
         )
@@ -77,7 +77,7 @@ async def test_committed_vector_is_followed_until_it_is_revealed(setting: Settin
     await setting.setter.set_if_due(NOW)
 
     (row,) = await setting.journal()
-    assert (row["state"], row["block"], row["read_back"]) == ("revealed", 1090, row["vector"])
+    assert (row["state"], row["block"], row["read_back"]) == ("revealed", 1100, row["vector"])
     assert len(setting.signer.committed) == 1
     await setting.setter.set_if_due(NOW)
     assert len(setting.signer.asked) == 2
@@ -85,7 +85,7 @@ async def test_committed_vector_is_followed_until_it_is_revealed(setting: Settin
 
 async def test_commit_that_the_chain_dropped_is_lost_and_its_epoch_stays_promised(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
-    read = CommitRead(epoch=10, queued={}, was_revealed=False)
+    read = CommitRead(epoch=10, queued={}, revealed_in=None, is_known=True)
     setting.signer.commits = CommitsRead(
         request_id=1, block=1100, epoch=11, first_block=1090, pairs=[], commits=[read]
     )
@@ -95,6 +95,7 @@ async def test_commit_that_the_chain_dropped_is_lost_and_its_epoch_stays_promise
     assert row["state"] == "lost"
     assert "without revealing it" in row["error"]
     assert len(setting.signer.committed) == 1
+    assert [row.party for row in await setting.incidents()] == ["reveals"]
 
 
 async def test_chain_that_cannot_be_read_leaves_commits_as_they_are(setting: Setting) -> None:
@@ -103,3 +104,28 @@ async def test_chain_that_cannot_be_read_leaves_commits_as_they_are(setting: Set
     await setting.setter.set_if_due(NOW)
 
     assert [row["state"] for row in await setting.journal()] == ["committed"]
+
+
+async def test_commit_that_vanished_is_sent_again_with_the_same_bytes(setting: Setting) -> None:
+    await setting.setter.set_if_due(NOW)
+    read = CommitRead(epoch=10, queued={}, revealed_in=None, is_known=False)
+    setting.signer.commits = CommitsRead(
+        request_id=1, block=1005, epoch=10, first_block=990, pairs=[], commits=[read]
+    )
+    await setting.setter.set_if_due(NOW)
+
+    first, second = setting.signer.committed
+    assert first == second
+    assert [row["state"] for row in await setting.journal()] == ["committed"]
+
+
+async def test_vector_that_was_sealed_is_set_plainly_once_the_owner_ends_commits(setting: Setting) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    setting.metagraph.metagraph = a_metagraph(MINERS, commit_reveal=False, epoch=10)
+    await setting.setter.set_if_due(NOW)
+
+    (row,) = await setting.journal()
+    assert (row["state"], row["sealed"], row["commit_epoch"]) == ("set", None, None)
+    assert setting.signer.signed[0] == [tuple(pair) for pair in row["vector"]]

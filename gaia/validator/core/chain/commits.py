@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from gaia.validator.utils.identities import Hotkey
 
 _CLOCK_TOLERANCE_S = 30.0
+_HEAD_AGE_S = 60.0
+"""Age that the newest block of a good node may have, while blocks are missed."""
+_LONGEST_BLOCK_S = 13.2
+"""Mean seconds between blocks, at most; a chain that stood still would make the round too late."""
 _MEASURED_BLOCKS = 100
 _REVEALED = "TimelockedWeightsRevealed"
 
@@ -79,11 +83,13 @@ class Commits:
             If the subnet does not want commits, wants another version, or its clock differs from ours.
         """
         terms = await self._terms()
-        number = reveal_round(terms.schedule, terms.reveal_period, terms.block_time_s, terms.now_s)
-        content = payload(public_key, uids, weights, version_key)
+        with understanding("the epochs"):
+            number = reveal_round(terms.schedule, terms.reveal_period, terms.block_time_s, terms.now_s)
+            content = payload(public_key, uids, weights, version_key)
+            ciphertext = await asyncio.to_thread(seal, content, number if at is None else at)
         epoch = terms.schedule.epoch_of_commit()
         return Sealed(
-            ciphertext=await asyncio.to_thread(seal, content, number if at is None else at),
+            ciphertext=ciphertext,
             reveal_round=number,
             epoch=epoch,
             reveal_epoch=epoch + terms.reveal_period,
@@ -154,7 +160,8 @@ class Commits:
             return None
         with understanding("the events"):
             return any(
-                event["event_id"] == _REVEALED and self._hotkey in map(str, event["attributes"])
+                event["event_id"] == _REVEALED
+                and [str(each) for each in event["attributes"]] == [str(self._netuid), self._hotkey]
                 for event in events
             )
 
@@ -170,7 +177,7 @@ class Commits:
         return found
 
     async def _terms(self) -> _Terms:
-        head = await self._chain.head()
+        head, ours_s = await self._chain.head(), time.time()
         before = max(1, head - _MEASURED_BLOCKS)
         wanted, version, period = await asyncio.gather(
             self._chain.query("CommitRevealWeightsEnabled", self._netuid, block=head),
@@ -189,13 +196,13 @@ class Commits:
             self._chain.time_of(before),
         )
         now_s = now.timestamp()
-        if abs(time.time() - now_s) > _CLOCK_TOLERANCE_S:
-            raise TransientError(f"the chain's clock and ours differ by {time.time() - now_s:+.0f} s")
+        if not -_CLOCK_TOLERANCE_S <= ours_s - now_s <= _CLOCK_TOLERANCE_S + _HEAD_AGE_S:
+            raise TransientError(f"the chain's clock and ours differ by {ours_s - now_s:+.0f} s")
         with understanding("the time of its blocks"):
             return _Terms(
                 schedule=schedule,
                 reveal_period=int(period),
-                block_time_s=(now_s - earlier.timestamp()) / max(1, head - before),
+                block_time_s=min((now_s - earlier.timestamp()) / max(1, head - before), _LONGEST_BLOCK_S),
                 now_s=now_s,
             )
 

@@ -41,7 +41,7 @@ _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
 _SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 3, 6, 2
 _SEAL_CALLS, _COMMIT_CALLS = 4, 10
-_LOOK_CALLS = 3
+_LOOK_CALLS = 8
 """Chain calls for each commit whose fate is asked."""
 SET_CALLS = 8
 """Largest number of chain calls of one setting of weights."""

@@ -34,7 +34,7 @@ from gaia.validator.core.site.model import (
 )
 from gaia.validator.core.site.plain_text import public, visible
 from gaia.validator.core.status.troubles import health_of, troubles_of
-from gaia.validator.db.states import STANDING
+from gaia.validator.db.states import SETTLED, STANDING
 from gaia.validator.utils.significance import half_width
 from gaia.validator.utils.version import version
 
@@ -260,6 +260,7 @@ def _miners(
             weights=[
                 WeightShown(epoch=row.epoch, state=row.state, weight=row.weights.get(hotkey, 0.0))
                 for row in published.weights
+                if row.state in SETTLED  # others may be sealed, and a page would open them
             ],
             fields_run=published.fields_run if fields[hotkey] else None,
             fields=tuple(fields[hotkey]),

@@ -269,7 +269,11 @@ def _of_weights(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, name, problem, subject=row.party)
 
 
-_INCIDENTS = {"chain": "ValidatorSubstrateConnectionLost", "weights": "ValidatorWeightsStale"}
+_INCIDENTS = {
+    "chain": "ValidatorSubstrateConnectionLost",
+    "weights": "ValidatorWeightsStale",
+    "reveals": "ValidatorWeightsStale",
+}
 
 
 def _of_runs(facts: Facts) -> Iterator[Trouble]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         WeightsCommitted,
     )
 
-COMMITS: Final = Totals(["committed", "revealed", "lost"])
+COMMITS: Final = Totals(["committed", "revealed", "lost", "unknown"])
 """Outcome -> number of sealed vectors in this process."""
 
 log = structlog.get_logger(__name__)
@@ -61,10 +62,21 @@ class Revealed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotRevealed:
-    """The vector is not on chain and will not be."""
+class Vanished:
+    """The commit is no longer on chain, but its epoch is not over."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRevealed:
+    """The vector is not on chain and will not be, or newer weights hide what became of it."""
+
+    reason: str
+    is_certain: bool = True
+
+
+Outcome = Queued | Revealed | Vanished | NotRevealed
 
 
 class Committer:
@@ -108,19 +120,19 @@ class Committer:
         )
         return landed
 
-    async def follow(self, netuid: int, mechid: int, now: datetime) -> None:
-        """Settle the commits whose end the chain can tell by now.
+    async def follow(self, netuid: int, mechid: int, now: datetime) -> list[Outcome]:
+        """Settle the commits whose end the chain can tell by now; return what is new, oldest first.
 
         If the chain cannot be read, nothing is lost: they are looked up again.
         """
         entries = await self._database.run(lambda connection: journal.commits(connection, netuid, mechid))
         if not entries:
-            return
+            return []
         try:
             held = await self._signer.read_commits([_asked(entry) for entry in entries])
         except TransientError as error:
             log.warning("commits_unknown", reason=str(error), once=str(error))
-            return
+            return []
         outcomes = {
             entry.epoch: outcome
             for entry, read in zip(entries, held.commits, strict=True)
@@ -134,22 +146,22 @@ class Committer:
                     await journal.record_committed(connection, epoch, outcome.block, "")
                 elif isinstance(outcome, Revealed):
                     await journal.record_revealed(connection, epoch, outcome.block, held.pairs, now)
+                elif isinstance(outcome, Vanished):
+                    await journal.record_uncommitted(connection, epoch, outcome.reason)
                 else:
                     await journal.record_not_revealed(connection, epoch, outcome.reason, now)
 
         await self._database.run(write)
         for number, outcome in outcomes.items():
             _tell(number, outcome)
+        return list(outcomes.values())
 
 
-def end_of(
-    entry: JournalEntry, read: CommitRead, held: CommitsRead
-) -> Queued | Revealed | NotRevealed | None:
+def end_of(entry: JournalEntry, read: CommitRead, held: CommitsRead) -> Outcome | None:
     """Return what became of a sealed vector; None: nothing new, or the chain cannot tell yet.
 
     The chain reveals a commit in its reveal's epoch, and drops in silence one that it cannot
-    reveal. So a vector is revealed if the chain holds it then, and does not say that it revealed
-    nothing of ours.
+    reveal. So a vector is revealed if the chain says so, or holds it then and its events are unknown.
     """
     sealed = entry.sealed
     assert sealed is not None
@@ -157,11 +169,28 @@ def end_of(
     if block is not None:
         return None if entry.state is VectorState.COMMITTED else Queued(block)
     if held.epoch < sealed.reveal_epoch:
-        is_over = held.epoch > sealed.epoch
-        return NotRevealed(f"not committed in epoch {sealed.epoch}") if is_over else None
-    if as_stored(held.pairs) == as_stored(entry.vector) and read.was_revealed is not False:
-        return Revealed(held.first_block)
+        return _before_its_reveal(entry, sealed, held)
+    if read.revealed_in is not None:
+        return Revealed(read.revealed_in)
+    is_there = as_stored(held.pairs) == as_stored(entry.vector)
+    if is_there and not read.is_known:
+        return Revealed(held.block)
+    if not read.is_known:
+        return NotRevealed(
+            "other weights stand, so it is not known whether it was revealed", is_certain=False
+        )
     return NotRevealed(f"the chain dropped the commit in epoch {sealed.reveal_epoch} without revealing it")
+
+
+def _before_its_reveal(entry: JournalEntry, sealed: SealedWeights, held: CommitsRead) -> Outcome | None:
+    """Return what became of a vector that is not in the queue although its reveal is to come."""
+    if held.epoch > sealed.epoch:
+        if entry.state is VectorState.COMMITTED:
+            return NotRevealed(f"the commit left the chain's queue before epoch {sealed.reveal_epoch}")
+        return NotRevealed(f"not committed in epoch {sealed.epoch}")
+    if entry.commit_block is not None and held.block > entry.commit_block:
+        return Vanished(f"the commit of block {entry.commit_block} is no longer on chain")
+    return None
 
 
 def _asked(entry: JournalEntry) -> CommitAsked:
@@ -169,13 +198,16 @@ def _asked(entry: JournalEntry) -> CommitAsked:
     return CommitAsked(epoch=entry.sealed.epoch, reveal_epoch=entry.sealed.reveal_epoch)
 
 
-def _tell(epoch: int, outcome: Queued | Revealed | NotRevealed) -> None:
+def _tell(epoch: int, outcome: Outcome) -> None:
     if isinstance(outcome, Queued):
         COMMITS.add("committed")
         log.info("weights_commit_found", epoch=epoch, block=outcome.block)
     elif isinstance(outcome, Revealed):
         COMMITS.add("revealed")
         log.info("weights_revealed", epoch=epoch, block=outcome.block)
+    elif isinstance(outcome, Vanished):
+        log.warning("weights_commit_vanished", epoch=epoch, reason=outcome.reason)
     else:
-        COMMITS.add("lost")
-        log.error("weights_not_revealed", epoch=epoch, reason=outcome.reason)
+        COMMITS.add("lost" if outcome.is_certain else "unknown")
+        level = logging.ERROR if outcome.is_certain else logging.WARNING
+        log.log(level, "weights_not_revealed", epoch=epoch, reason=outcome.reason)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import structlog
 
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.committing import CommitSigner, Committer
+from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
 from gaia.validator.core.weights.rules.base import Entry, Standing
@@ -42,7 +42,7 @@ MECHANISM = 0
 # Part of every extrinsic; it is raised when all validators must change together.
 VERSION_KEY = 4000
 
-SUBMISSIONS: Final = Totals(["set", "failed", "held", "unknown"])
+SUBMISSIONS: Final = Totals(["set", "committed", "failed", "held", "unknown"])
 """Outcome -> number of attempts to set weights in this process; "held": they were due, but none can be computed yet."""
 
 _STANDINGS = {
@@ -87,6 +87,7 @@ class WeightSetter:
         self._copies = copies
         self._incident = Incident(database, "weights")
         self._committer = Committer(database, signer, VERSION_KEY)
+        self._reveals = Incident(database, "reveals")
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
         """Resolve doubts, then set or commit weights if they are due; return the weights that were set, or None.
@@ -110,7 +111,7 @@ class WeightSetter:
         epoch = self._epoch(metagraph.epoch)
         if not self._chain.dry_run:
             await self._settle(metagraph, epoch, now)
-            await self._committer.follow(epoch.netuid, epoch.mechid, now)
+            await self._follow(epoch, now)
         own = self._own(metagraph)
         if own is None:
             return None
@@ -123,6 +124,7 @@ class WeightSetter:
         try:
             if metagraph.commit_reveal:
                 await self._committer.commit(entry, epoch)
+                SUBMISSIONS.add("committed")
                 await self._incident.recovered(now)
                 return None
             outcome = await self._sign(entry, metagraph)
@@ -144,6 +146,14 @@ class WeightSetter:
         await self._incident.recovered(now)
         return outcome
 
+    async def _follow(self, epoch: Epoch, now: datetime) -> None:
+        """Settle earlier commits; a lost one is an incident until the chain reveals a later one."""
+        for outcome in await self._committer.follow(epoch.netuid, epoch.mechid, now):
+            if isinstance(outcome, Revealed):
+                await self._reveals.recovered(now)
+            elif isinstance(outcome, NotRevealed) and outcome.is_certain:
+                await self._reveals.failing(outcome.reason, now)
+
     async def preview(self, metagraph: Metagraph) -> Intent | None:
         """Return the vector that would be journalled now; nothing is written or signed; None: it is withheld.
 
@@ -158,6 +168,9 @@ class WeightSetter:
         return Epoch(self._chain.netuid, MECHANISM, number)
 
     async def _sign(self, entry: JournalEntry, metagraph: Metagraph) -> WeightsSet:
+        if entry.sealed is not None:
+            # Commits are no longer wanted; what the chain does not hold by now is set plainly.
+            await self._do(lambda connection: journal.record_unsealed(connection, self._epoch(entry.epoch)))
         uids = [uid for uid, _ in entry.vector]
         values = [value for _, value in entry.vector]
         doubt = _doubt(entry, metagraph.tempo)

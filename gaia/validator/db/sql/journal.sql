@@ -18,7 +18,8 @@ VALUES ($1, $2)
 
 -- name: journal_entry
 -- What was promised for an epoch.
-SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
+       commit_block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -26,7 +27,8 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed,
 
 -- name: journal_doubts
 -- Vectors of which it is not known yet whether they landed, oldest first.
-SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
+       commit_block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -36,7 +38,8 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed,
 
 -- name: journal_commits
 -- Sealed vectors of which the end is not known yet, oldest first.
-SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
+       commit_block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -44,8 +47,26 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed,
    AND sealed IS NOT NULL
  ORDER BY epoch;
 
+-- name: journal_unsealed
+-- Forgets a sealed vector that is not on chain, before the vector is set plainly.
+UPDATE weight_journal
+   SET sealed = NULL, reveal_round = NULL, commit_epoch = NULL, reveal_epoch = NULL
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state IN ('intended', 'failed');
+
+-- name: journal_uncommitted
+-- Marks a commit that is no longer on chain as failed, so that it is sent again.
+UPDATE weight_journal
+   SET state = 'failed', error = $4, commit_block = NULL
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state = 'committed';
+
 -- name: journal_sealed
--- Stores a sealed vector before it is signed; one that was sealed before for an epoch that is over is replaced.
+-- Stores a sealed vector before it is signed.
 UPDATE weight_journal
    SET sealed = $4, reveal_round = $5, commit_epoch = $6, reveal_epoch = $7
  WHERE netuid = $1
@@ -65,7 +86,13 @@ UPDATE weight_journal
 -- name: journal_revealed
 -- Marks a commit as revealed.
 UPDATE weight_journal
-   SET state = 'revealed', block = $4, read_back = $5, settled_at = $6, error = NULL
+   SET state = 'revealed',
+       block = $4,
+       block_hash = '',
+       extrinsic = coalesce(extrinsic, ''),
+       read_back = $5,
+       settled_at = $6,
+       error = NULL
  WHERE netuid = $1
    AND mechid = $2
    AND epoch = $3
@@ -81,12 +108,12 @@ UPDATE weight_journal
    AND state IN ('intended', 'failed', 'committed');
 
 -- name: journal_known_block
--- The newest block in which a vector of ours is known to have landed; 0 if none is.
-SELECT coalesce(max(block), 0)
+-- The newest block in which a vector of ours is known to have landed, plainly or as a commit; 0 if none is.
+SELECT coalesce(max(greatest(block, commit_block)), 0)
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
-   AND state IN ('set', 'revealed');
+   AND (block IS NOT NULL OR commit_block IS NOT NULL);
 
 -- name: journal_tried
 -- Stores the block as of which a promise is handed to the signer again.

@@ -49,7 +49,7 @@ class ChainSettings(HandedSettings):
     )
     beacon_round: int | None = setting(
         None,
-        "Round of the beacon for which weights are sealed. Empty: the one that their reveal needs. For rehearsals only.",
+        "Round of the beacon for which weights are sealed. Only a node of this machine takes it. For rehearsals only.",
         gt=0,
     )
     dry_run: bool = setting(

@@ -224,6 +224,7 @@ async def test_digest_is_that_of_the_ciphertext_however_the_sdk_tells_bytes(chai
     [
         ([{"event_id": "TimelockedWeightsRevealed", "attributes": (57, _OWN)}], True),
         ([{"event_id": "TimelockedWeightsRevealed", "attributes": (57, "5Other")}], False),
+        ([{"event_id": "TimelockedWeightsRevealed", "attributes": (58, _OWN)}], False),
         ([{"event_id": "WeightsSet", "attributes": (57, _OWN)}], False),
         (TransientError("state discarded"), None),
     ],
@@ -234,3 +235,19 @@ async def test_events_of_a_block_tell_whether_a_commit_of_ours_was_revealed(
     chain.told = told
 
     assert await _commits(chain).was_revealed_in(990) is expected
+
+
+async def test_chain_that_stood_still_makes_the_round_no_later(chain: FakeChain) -> None:
+    chain.block_s = 48.0
+
+    sealed = await _seal(chain)
+
+    expected_s = chain.now + (900 + 2 * 360 + 3 - 1000) * 13.2 - BEACON_GENESIS_S
+    assert abs(sealed.reveal_round - expected_s / 3) < 2
+
+
+async def test_subnet_without_epochs_takes_no_commit(chain: FakeChain) -> None:
+    chain.epochs = replace(chain.epochs, tempo=0)
+
+    with pytest.raises(TransientError, match="tempo is 0"):
+        await _seal(chain)

@@ -115,6 +115,15 @@ def test_lead_that_was_given_up_has_no_score() -> None:
     msgspec.json.encode(site)
 
 
+@pytest.mark.parametrize("state", [VectorState.INTENDED, VectorState.FAILED, VectorState.COMMITTED])
+def test_pages_open_no_vector_that_may_be_sealed(state: VectorState) -> None:
+    secret = vector(3, {MINERS[0]: 0.1}, state=state, block=None)
+
+    site = a_site(replace(a_week(), weights=[secret, *a_week().weights]))
+
+    assert all(row.state != state for page in site.miners for row in page.weights)
+
+
 def test_weight_on_the_leaderboard_is_that_of_the_newest_vector_on_chain() -> None:
     failed = vector(3, {MINERS[0]: 0.1}, state=VectorState.FAILED, block=None)
     site = a_site(replace(a_week(), weights=[failed, *a_week().weights]))

@@ -175,7 +175,7 @@ def end_of(entry: JournalEntry, read: CommitRead, held: CommitsRead) -> Outcome 
     is_there = as_stored(held.pairs) == as_stored(entry.vector)
     if is_there and not read.is_known:
         return Revealed(held.block)
-    if not read.is_known:
+    if held.pairs and not read.is_known:
         return NotRevealed(
             "other weights stand, so it is not known whether it was revealed", is_certain=False
         )

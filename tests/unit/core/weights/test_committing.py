@@ -89,6 +89,13 @@ def test_vector_behind_other_weights_is_not_called_dropped_if_events_are_unknown
     assert "not known" in hidden.reason
 
 
+def test_vector_is_lost_where_nothing_of_ours_stands() -> None:
+    lost = _end(13, pairs=[])
+
+    assert isinstance(lost, NotRevealed)
+    assert lost.is_certain
+
+
 def test_vector_that_was_not_committed_in_its_epoch_is_lost_with_it() -> None:
     assert _end(10, state=VectorState.FAILED) is None
     assert _end(11, state=VectorState.FAILED) == NotRevealed("not committed in epoch 10")

@@ -212,8 +212,6 @@ class CommitsRead(msgspec.Struct, frozen=True, kw_only=True, tag="commits_read")
     block: int
     epoch: int
     """The chain's present epoch."""
-    first_block: int
-    """Block in which it began."""
     pairs: list[list[int]]
     """Our weights on chain: [uid, u16] pairs as stored."""
     commits: list[CommitRead]

@@ -66,9 +66,7 @@ async def test_committed_vector_is_followed_until_it_is_revealed(setting: Settin
 
     def told(epoch: int, queued: dict[str, int], pairs: list[list[int]]) -> CommitsRead:
         read = CommitRead(epoch=10, queued=queued, revealed_in=None, is_known=False)
-        return CommitsRead(
-            request_id=1, block=1100, epoch=epoch, first_block=1090, pairs=pairs, commits=[read]
-        )
+        return CommitsRead(request_id=1, block=1100, epoch=epoch, pairs=pairs, commits=[read])
 
     setting.signer.commits = told(10, {digest: 1001}, [])
     await setting.setter.set_if_due(NOW)
@@ -86,9 +84,7 @@ async def test_committed_vector_is_followed_until_it_is_revealed(setting: Settin
 async def test_commit_that_the_chain_dropped_is_lost_and_its_epoch_stays_promised(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
     read = CommitRead(epoch=10, queued={}, revealed_in=None, is_known=True)
-    setting.signer.commits = CommitsRead(
-        request_id=1, block=1100, epoch=11, first_block=1090, pairs=[], commits=[read]
-    )
+    setting.signer.commits = CommitsRead(request_id=1, block=1100, epoch=11, pairs=[], commits=[read])
     await setting.setter.set_if_due(NOW)
 
     (row,) = await setting.journal()
@@ -109,9 +105,7 @@ async def test_chain_that_cannot_be_read_leaves_commits_as_they_are(setting: Set
 async def test_commit_that_vanished_is_sent_again_with_the_same_bytes(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
     read = CommitRead(epoch=10, queued={}, revealed_in=None, is_known=False)
-    setting.signer.commits = CommitsRead(
-        request_id=1, block=1005, epoch=10, first_block=990, pairs=[], commits=[read]
-    )
+    setting.signer.commits = CommitsRead(request_id=1, block=1005, epoch=10, pairs=[], commits=[read])
     await setting.setter.set_if_due(NOW)
 
     first, second = setting.signer.committed

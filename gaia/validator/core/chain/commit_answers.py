@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gaia.validator.core.chain.commits import Commits
-from gaia.validator.core.chain.timelock import Sealed
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.machine.hosts import is_loopback
 from gaia.validator.utils.signer_messages import (
@@ -15,7 +14,6 @@ from gaia.validator.utils.signer_messages import (
     CommitsRead,
     CommitWeights,
     ReadCommits,
-    SealedWeights,
     SealWeights,
     WeightsCommitted,
     WeightsSealed,
@@ -51,14 +49,7 @@ class CommitAnswers:
 
     async def commit(self, request: CommitWeights) -> WeightsCommitted:
         """Sign and submit a sealed vector."""
-        asked = request.sealed
-        sealed = Sealed(
-            ciphertext=asked.ciphertext,
-            reveal_round=asked.reveal_round,
-            epoch=asked.epoch,
-            reveal_epoch=asked.reveal_epoch,
-        )
-        landed = await self._commits.submit(self._wallet, sealed)
+        landed = await self._commits.submit(self._wallet, request.sealed)
         return WeightsCommitted(
             request_id=request.request_id,
             block=landed.block,
@@ -71,15 +62,7 @@ class CommitAnswers:
         sealed = await self._commits.seal(
             key, request.uids, request.weights, request.version_key, self._beacon_round
         )
-        return WeightsSealed(
-            request_id=request.request_id,
-            sealed=SealedWeights(
-                ciphertext=sealed.ciphertext,
-                reveal_round=sealed.reveal_round,
-                epoch=sealed.epoch,
-                reveal_epoch=sealed.reveal_epoch,
-            ),
-        )
+        return WeightsSealed(request_id=request.request_id, sealed=sealed)
 
     async def _read(self, request: ReadCommits) -> CommitsRead:
         netuid = self._settings.netuid
@@ -90,7 +73,6 @@ class CommitAnswers:
             request_id=request.request_id,
             block=block,
             epoch=schedule.index,
-            first_block=schedule.last_epoch_block,
             pairs=await self._chain.pairs(netuid, own_uid, block),
             commits=[await self._looked_up(asked, schedule) for asked in request.commits],
         )

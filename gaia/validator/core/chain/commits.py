@@ -12,8 +12,9 @@ import bittensor as bt
 
 from gaia.validator.core.chain.client import ChainClient, refusal_of, understanding
 from gaia.validator.core.chain.epochs import EpochSchedule
-from gaia.validator.core.chain.timelock import COMMIT_VERSION, Sealed, payload, reveal_round, seal
+from gaia.validator.core.chain.timelock import COMMIT_VERSION, payload, reveal_round, seal
 from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.signer_messages import SealedWeights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ class Commits:
 
     async def seal(
         self, public_key: bytes, uids: Sequence[int], weights: Sequence[int], version_key: int, at: int | None
-    ) -> Sealed:
+    ) -> SealedWeights:
         """Seal a vector until the chain reveals the commits of the present epoch.
 
         Parameters
@@ -88,14 +89,14 @@ class Commits:
             content = payload(public_key, uids, weights, version_key)
             ciphertext = await asyncio.to_thread(seal, content, number if at is None else at)
         epoch = terms.schedule.epoch_of_commit()
-        return Sealed(
+        return SealedWeights(
             ciphertext=ciphertext,
             reveal_round=number,
             epoch=epoch,
             reveal_epoch=epoch + terms.reveal_period,
         )
 
-    async def submit(self, wallet: bt.Wallet, sealed: Sealed) -> Committed:
+    async def submit(self, wallet: bt.Wallet, sealed: SealedWeights) -> Committed:
         """Commit a sealed vector, unless it is on chain already; return where it stands.
 
         The extrinsic cannot be included after the epoch for which it is sealed. If its outcome is

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,18 +20,6 @@ _ROUND = struct.Struct("<Q")
 _MARGIN_BLOCKS = 3
 """Blocks between the first block that can reveal and the beacon's round: the chain first stores the round's pulse."""
 _COMPACT_LIMITS = ((1 << 6, 1, 0), (1 << 14, 2, 1), (1 << 30, 4, 2))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
-    """A vector that everybody can open from a round of the beacon on, and nobody before."""
-
-    ciphertext: bytes
-    reveal_round: int
-    epoch: int
-    """Epoch of the chain's own counter for which it is sealed."""
-    reveal_epoch: int
-    """Epoch in which the chain reveals it."""
 
 
 def payload(hotkey: bytes, uids: Sequence[int], weights: Sequence[int], version_key: int) -> bytes:

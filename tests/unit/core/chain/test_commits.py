@@ -15,13 +15,14 @@ import pytest
 from gaia.localnet.chain.beacon import KNOWN_ROUND, KNOWN_SIGNATURE
 from gaia.validator.core.chain.commits import Commits
 from gaia.validator.core.chain.epochs import EpochSchedule
-from gaia.validator.core.chain.timelock import BEACON_GENESIS_S, Sealed, opened, payload
+from gaia.validator.core.chain.timelock import BEACON_GENESIS_S, opened, payload
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.signer_messages import SealedWeights
 
 _OWN = Hotkey("5Own")
 _WALLET: Any = SimpleNamespace()
-_SEALED = Sealed(ciphertext=b"\xff\x01", reveal_round=9, epoch=4, reveal_epoch=5)
+_SEALED = SealedWeights(ciphertext=b"\xff\x01", reveal_round=9, epoch=4, reveal_epoch=5)
 _KEY = bytes(32)
 
 
@@ -88,7 +89,7 @@ def _commits(chain: Any) -> Commits:
     return Commits(chain, 57, _OWN)
 
 
-async def _seal(chain: FakeChain) -> Sealed:
+async def _seal(chain: FakeChain) -> SealedWeights:
     return await _commits(chain).seal(_KEY, [1, 2], [65535, 9], 4000, KNOWN_ROUND)
 
 

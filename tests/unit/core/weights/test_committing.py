@@ -39,7 +39,7 @@ def _end(
         commit_block=commit_block if state is VectorState.COMMITTED else None,
     )
     read = CommitRead(epoch=10, queued=queued or {}, revealed_in=revealed_in, is_known=is_known)
-    held = CommitsRead(request_id=1, block=130, epoch=epoch, first_block=120, pairs=pairs, commits=[read])
+    held = CommitsRead(request_id=1, block=130, epoch=epoch, pairs=pairs, commits=[read])
     return end_of(entry, read, held)
 
 

@@ -11,7 +11,7 @@ from gaia.validator.core.site.build import site_of
 from gaia.validator.core.site.model import Site
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.inputs import Contract
-from gaia.validator.db.published import FieldRow, LeadScore, Published, WeightsRow
+from gaia.validator.db.published import FieldRow, LeadScore, Published, RunRows, WeightsRow
 from gaia.validator.db.rows import ForecastRow, ScoreRow
 from gaia.validator.db.states import ForecastState, RunState, VectorState
 from gaia.validator.utils.identities import Hotkey, RunId
@@ -104,15 +104,22 @@ def published(
     runs: Sequence[RunSummary],
     forecasts: Sequence[ForecastRow] = (),
     scores: Sequence[ScoreRow] = (),
+    leads: Sequence[LeadScore] = (),
     **changes: Any,
 ) -> Published:
     """Return stored data."""
+    rows = {
+        run.run_id: RunRows(
+            forecasts=[row for row in forecasts if row.run_id == run.run_id],
+            leads=[row for row in leads if row.run_id == run.run_id],
+            scores=[row for row in scores if row.run_id == run.run_id],
+        )
+        for run in runs
+    }
     values: dict[str, Any] = {
         "runs": runs,
         "earlier_runs": 0,
-        "forecasts": forecasts,
-        "leads": [],
-        "scores": scores,
+        "rows": rows,
         "weights": [],
         "fields_run": None,
         "fields": [],
@@ -150,20 +157,14 @@ def a_week() -> Published:
     ]
     weights = [vector(2, {MINERS[0]: 0.7, MINERS[1]: 0.3}), vector(1, {MINERS[0]: 1.0})]
     return published(
-        runs, forecasts, scores, leads=leads, weights=weights, fields_run=runs[4].run_id, fields=fields
+        runs, forecasts, scores, leads, weights=weights, fields_run=runs[4].run_id, fields=fields
     )
 
 
 def completed_only(stored: Published) -> Published:
     """Return the stored data without those of open runs."""
-    ids = {run.run_id for run in stored.runs if not run.is_open}
-    return replace(
-        stored,
-        runs=[run for run in stored.runs if run.run_id in ids],
-        forecasts=[row for row in stored.forecasts if row.run_id in ids],
-        leads=[row for row in stored.leads if row.run_id in ids],
-        scores=[row for row in stored.scores if row.run_id in ids],
-    )
+    runs = [run for run in stored.runs if not run.is_open]
+    return replace(stored, runs=runs, rows={run.run_id: stored.rows[run.run_id] for run in runs})
 
 
 def a_site(stored: Published | None = None, *, for_operator: bool = False, **facts: Any) -> Site:

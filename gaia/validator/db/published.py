@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
 
 R = TypeVar("R")
+OfRun = TypeVar("OfRun", "ForecastRow", "LeadScore", "ScoreRow")
 
 MOST_RUNS: Final = 30
 """Newest runs that are read unless a number is given; a month."""
@@ -73,6 +75,15 @@ class WeightsRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunRows:
+    """Rows of one run. A later reading gives the same object for a completed run, whose rows do not change."""
+
+    forecasts: Sequence[ForecastRow] = ()
+    leads: Sequence[LeadScore] = ()
+    scores: Sequence[ScoreRow] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """Stored data behind the pages, from one snapshot."""
 
@@ -80,9 +91,8 @@ class Published:
     """The newest runs, oldest first."""
     earlier_runs: int
     """Number of older runs, which are left out."""
-    forecasts: Sequence[ForecastRow]
-    leads: Sequence[LeadScore]
-    scores: Sequence[ScoreRow]
+    rows: Mapping[RunId, RunRows]
+    """Those of every run of `runs`."""
     weights: Sequence[WeightsRow]
     """The newest vectors, newest first."""
     fields_run: RunId | None
@@ -90,9 +100,7 @@ class Published:
     fields: Sequence[FieldRow]
 
 
-NOTHING: Final = Published(
-    runs=(), earlier_runs=0, forecasts=(), leads=(), scores=(), weights=(), fields_run=None, fields=()
-)
+NOTHING: Final = Published(runs=(), earlier_runs=0, rows={}, weights=(), fields_run=None, fields=())
 """What is stored before the first reading."""
 
 
@@ -112,25 +120,35 @@ async def read_published(
     completed = {run.run_id for run in runs if not run.is_open}
     kept = completed & {run.run_id for run in known.runs if not run.is_open}
     wanted = [run.run_id for run in runs if run.run_id not in kept]
+    read = await _rows_of(connection, wanted)
     return Published(
         runs=runs,
         earlier_runs=len(summaries) - len(runs),
-        forecasts=(
-            *(row for row in known.forecasts if row.run_id in kept),
-            *await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], wanted),
-        ),
-        leads=(
-            *(row for row in known.leads if row.run_id in kept),
-            *await _rows(connection, LeadScore, SQL["leads_of_runs"], wanted),
-        ),
-        scores=(
-            *(row for row in known.scores if row.run_id in kept),
-            *await _rows(connection, ScoreRow, SQL["scores_of_runs"], wanted),
-        ),
+        rows={run.run_id: known.rows[run.run_id] if run.run_id in kept else read[run.run_id] for run in runs},
         weights=await _rows(connection, WeightsRow, SQL["recent_weights"], _MOST_VECTORS),
         fields_run=None if (detailed := _detailed(runs)) is None else detailed.run_id,
         fields=await _fields(connection, detailed, known if known.fields_run in kept else NOTHING),
     )
+
+
+async def _rows_of(connection: Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunRows]:
+    """Return the rows of each of these runs."""
+    forecasts = _by_run(await _rows(connection, ForecastRow, SQL["forecasts_of_runs"], run_ids))
+    leads = _by_run(await _rows(connection, LeadScore, SQL["leads_of_runs"], run_ids))
+    scores = _by_run(await _rows(connection, ScoreRow, SQL["scores_of_runs"], run_ids))
+    return {
+        run_id: RunRows(
+            forecasts=tuple(forecasts[run_id]), leads=tuple(leads[run_id]), scores=tuple(scores[run_id])
+        )
+        for run_id in run_ids
+    }
+
+
+def _by_run(rows: Sequence[OfRun]) -> defaultdict[RunId, list[OfRun]]:
+    found: defaultdict[RunId, list[OfRun]] = defaultdict(list)
+    for row in rows:
+        found[row.run_id].append(row)
+    return found
 
 
 async def _fields(connection: Connection, run: RunSummary | None, known: Published) -> Sequence[FieldRow]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from gaia.validator.db.connection import Database
 from gaia.validator.db.published import NOTHING, Published, read_published
+from gaia.validator.utils.identities import RunId
 from tests.support.scored_run import record_scored_run
 from tests.support.subnet import MINERS
 
@@ -62,10 +63,12 @@ async def test_rows_of_a_completed_run_are_taken_from_the_earlier_reading(databa
     again = await published(database, first)
     whole = await published(database)
 
-    assert (len(first.forecasts), len(first.leads), len(first.scores), len(first.fields)) == (2, 1, 2, 1)
+    rows, new = first.rows[RunId("r")], whole.rows[RunId("r")]
+    assert (len(rows.forecasts), len(rows.leads), len(rows.scores), len(first.fields)) == (2, 1, 2, 1)
     assert again == first
-    assert {row.uid for row in whole.forecasts} == {9}
-    assert {row.score for row in whole.leads} == {row.overall for row in whole.scores} == {0.9}
+    assert again.rows[RunId("r")] is rows
+    assert {row.uid for row in new.forecasts} == {9}
+    assert {row.score for row in new.leads} == {row.overall for row in new.scores} == {0.9}
     assert {row.rmse for row in whole.fields} == {9}
 
 
@@ -83,15 +86,15 @@ async def test_rows_of_an_open_run_are_read_again_also_once_it_is_completed(data
     await execute(database, "UPDATE forecasts SET state = 'scored' WHERE run_id = 'open'")
     third = await published(database, second)
 
-    assert [[lead.lead_hours for lead in each.leads] for each in (first, second, third)] == [
+    assert [
+        [lead.lead_hours for lead in each.rows[RunId("open")].leads] for each in (first, second, third)
+    ] == [
         [],
         [24],
         [24, 48],
     ]
-    assert [row.state for row in third.forecasts if row.run_id == "open"] == ["scored"]
-    whole = await published(database)
-    assert sorted(map(str, third.forecasts)) == sorted(map(str, whole.forecasts))
-    assert (third.runs, third.leads, third.scores) == (whole.runs, whole.leads, whole.scores)
+    assert [row.state for row in third.rows[RunId("open")].forecasts] == ["scored"]
+    assert third == await published(database)
 
 
 async def test_run_that_is_no_longer_among_the_newest_leaves_no_rows(database: Database) -> None:
@@ -102,7 +105,6 @@ async def test_run_that_is_no_longer_among_the_newest_leaves_no_rows(database: D
     async with database.transaction() as connection:
         newest = await read_published(connection, 1, first)
 
-    assert {row.run_id for row in first.forecasts} == {"r", "open"}
-    assert {row.run_id for row in newest.forecasts} == {"open"}
-    assert newest.scores == ()
+    assert set(first.rows) == {"r", "open"}
+    assert set(newest.rows) == {"open"}
     assert newest.earlier_runs == 1

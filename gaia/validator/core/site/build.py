@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -34,22 +35,37 @@ from gaia.validator.core.site.model import (
 )
 from gaia.validator.core.site.plain_text import public, visible
 from gaia.validator.core.status.troubles import health_of, troubles_of
+from gaia.validator.db.history import RunSummary
+from gaia.validator.db.published import FieldRow, RunRows
 from gaia.validator.db.states import SETTLED, STANDING
+from gaia.validator.utils.identities import Hotkey, RunId
 from gaia.validator.utils.significance import half_width
 from gaia.validator.utils.version import version
 
 if TYPE_CHECKING:
     from gaia.validator.core.status.facts import Facts
-    from gaia.validator.db.history import RunSummary
     from gaia.validator.db.published import LeadScore, Published, WeightsRow
     from gaia.validator.db.rows import ForecastRow, ScoreRow
-    from gaia.validator.utils.identities import Hotkey, RunId
-
-Key = tuple[str, str]
-"""(run_id, hotkey)."""
 
 
-def site_of(facts: Facts, published: Published, window: timedelta, *, for_operator: bool) -> Site:
+@dataclass(slots=True)
+class Built:
+    """What was made of rows; another site takes it over where its rows are the same objects."""
+
+    outcomes: dict[RunId, tuple[RunSummary, RunRows, Callable[[str], str], list[Outcome]]] = field(
+        default_factory=dict
+    )
+    fields: tuple[Sequence[FieldRow], Mapping[Hotkey, tuple[FieldShown, ...]]] = ((), {})
+
+
+def site_of(
+    facts: Facts,
+    published: Published,
+    window: timedelta,
+    *,
+    for_operator: bool,
+    built: Built | None = None,
+) -> Site:
     """Return all pages.
 
     Parameters
@@ -62,15 +78,17 @@ def site_of(facts: Facts, published: Published, window: timedelta, *, for_operat
         Age limit of the runs in a mean.
     for_operator
         Whether to add what only the operator may see; else reasons lose addresses and paths.
+    built
+        What the site before was made of, and from now on this one.
     """
-    worded = visible if for_operator else public
-    outcomes = _outcomes(published, worded)
+    built = Built() if built is None else built
+    outcomes = _outcomes(published, visible if for_operator else public, built)
     runs = [_run(run, outcomes[run.run_id]) for run in reversed(published.runs)]
     board = _leaderboard(published, outcomes, window)
     return Site(
         front=_front(facts, published, runs),
         leaderboard=board,
-        miners=_miners(published, outcomes, board),
+        miners=_miners(published, outcomes, board, _fields(published, built)),
         runs=runs,
         operator=_notes(facts) if for_operator else None,
     )
@@ -99,21 +117,40 @@ def standings(scores: Iterable[FinalScore], window: timedelta) -> list[Standing]
     return found
 
 
-def _outcomes(published: Published, worded: Callable[[str], str]) -> dict[RunId, list[Outcome]]:
+def _outcomes(published: Published, worded: Callable[[str], str], built: Built) -> dict[RunId, list[Outcome]]:
     """Return the outcomes of each run, the best final score first, then by uid."""
-    rules = {run.run_id: run.rule_set for run in published.runs}
-    scores = {(row.run_id, row.hotkey): row for row in published.scores if row.rule_set == rules[row.run_id]}
-    leads: defaultdict[Key, list[LeadScore]] = defaultdict(list)
-    for row in published.leads:
-        if row.rule_set == rules[row.run_id]:
-            leads[row.run_id, row.hotkey].append(row)
-    runs = {run.run_id: run for run in published.runs}
-    found: dict[RunId, list[Outcome]] = {run.run_id: [] for run in published.runs}
-    for forecast in published.forecasts:
-        key = forecast.run_id, forecast.hotkey
-        outcome = _outcome(runs[forecast.run_id], forecast, scores.get(key), leads[key], worded)
-        found[forecast.run_id].append(outcome)
-    return {run_id: sorted(those, key=_place) for run_id, those in found.items()}
+    now = {}
+    for run in published.runs:
+        rows, before = published.rows[run.run_id], built.outcomes.get(run.run_id)
+        if before is None or before[1] is not rows or (before[0], before[2]) != (run, worded):
+            before = run, rows, worded, _outcomes_of(run, rows, worded)
+        now[run.run_id] = before
+    built.outcomes = now
+    return {run_id: those for run_id, (_, _, _, those) in now.items()}
+
+
+def _outcomes_of(run: RunSummary, rows: RunRows, worded: Callable[[str], str]) -> list[Outcome]:
+    scores = {row.hotkey: row for row in rows.scores if row.rule_set == run.rule_set}
+    leads: defaultdict[Hotkey, list[LeadScore]] = defaultdict(list)
+    for row in rows.leads:
+        if row.rule_set == run.rule_set:
+            leads[row.hotkey].append(row)
+    found = [
+        _outcome(run, forecast, scores.get(forecast.hotkey), leads[forecast.hotkey], worded)
+        for forecast in rows.forecasts
+    ]
+    return sorted(found, key=_place)
+
+
+def _fields(published: Published, built: Built) -> Mapping[Hotkey, tuple[FieldShown, ...]]:
+    """Return the measures of each miner field by field."""
+    if built.fields[0] is not published.fields:
+        found: defaultdict[Hotkey, list[FieldShown]] = defaultdict(list)
+        for row in published.fields:
+            # Of 256 miners there are 180,000, and the event loop of the process waits meanwhile.
+            found[row.hotkey].append(msgspec.convert(row, FieldShown, from_attributes=True))
+        built.fields = published.fields, {hotkey: tuple(those) for hotkey, those in found.items()}
+    return built.fields[1]
 
 
 def _place(outcome: Outcome) -> tuple[bool, float, int, str]:
@@ -243,13 +280,12 @@ def _standing_vector(published: Published) -> WeightsRow | None:
 
 
 def _miners(
-    published: Published, outcomes: Mapping[RunId, Sequence[Outcome]], board: Leaderboard
+    published: Published,
+    outcomes: Mapping[RunId, Sequence[Outcome]],
+    board: Leaderboard,
+    fields: Mapping[Hotkey, tuple[FieldShown, ...]],
 ) -> list[MinerPage]:
     ranked = {row.hotkey: row for row in board.miners}
-    fields: defaultdict[str, list[FieldShown]] = defaultdict(list)
-    for row in published.fields:
-        # Of 256 miners there are 180,000, and the event loop of the process waits meanwhile.
-        fields[row.hotkey].append(msgspec.convert(row, FieldShown, from_attributes=True))
     pages = [
         MinerPage(
             hotkey=hotkey,
@@ -262,8 +298,8 @@ def _miners(
                 for row in published.weights
                 if row.state in SETTLED  # others may be sealed, and a page would open them
             ],
-            fields_run=published.fields_run if fields[hotkey] else None,
-            fields=tuple(fields[hotkey]),
+            fields_run=published.fields_run if hotkey in fields else None,
+            fields=fields.get(hotkey, ()),
             pictures=(),
         )
         for hotkey, those in _by_miner(published, outcomes).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -56,12 +56,12 @@ def files_of(site: Site, base_url: str = "") -> Iterator[tuple[str, bytes]]:
 
 
 def renderers(site: Site, base_url: str = "") -> dict[str, Callable[[], bytes]]:
-    """Return path -> function that makes the file; a server makes only those that are asked for."""
+    """Return path -> function that makes the file; a server makes only those that are asked for, each once."""
     front, known = site.front, frozenset(site.front.runs)
 
     def made(place: Place, content: Callable[[], Iterator[Child]], data: object) -> None:
-        found[place.path] = lambda: page(place, front, base_url, *content())
-        found[place.json] = lambda: _json(data)
+        found[place.path] = cache(lambda: page(place, front, base_url, *content()))
+        found[place.json] = cache(lambda: _json(data))
 
     found: dict[str, Callable[[], bytes]] = {}
     made(FRONT, lambda: _front(site, known), {"front": front, "operator": site.operator})

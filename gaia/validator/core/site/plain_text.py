@@ -25,6 +25,8 @@ def seen(text: str) -> str:
     >>> seen("a\x00b\u202ec")
     'a\ufffdb\ufffdc'
     """
+    if text.isprintable():
+        return text
     return "".join("\ufffd" if unicodedata.category(char) in _UNSEEN else char for char in text)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gaia.validator.core.site.build import standings
+from gaia.validator.core.site.build import Built, site_of, standings
 from gaia.validator.core.site.model import FinalScore, OpenScore
 from gaia.validator.core.site.plain_text import public
 from gaia.validator.db.rows import AwaitedRow, IncidentRow
@@ -29,7 +29,7 @@ from tests.support.site_rows import (
     score,
     vector,
 )
-from tests.support.status_facts import some_processes, some_work
+from tests.support.status_facts import some_facts, some_processes, some_work
 
 
 def test_open_run_has_no_overall_score_and_changes_no_mean() -> None:
@@ -193,3 +193,33 @@ def test_miner_is_one_hotkey_whatever_its_uid() -> None:
 
     assert [(page.uid, page.hotkey) for page in site.miners] == [(4, "5Other"), (9, MINERS[0])]
     assert [outcome.uid for outcome in site.miners[1].outcomes] == [9, 4]
+
+
+def test_outcomes_of_rows_that_are_the_same_are_made_once() -> None:
+    stored, built = a_week(), Built()
+    first = site_of(some_facts(), stored, WINDOW, for_operator=False, built=built)
+    open_id = stored.runs[-1].run_id
+    read_again = replace(stored, rows={**stored.rows, open_id: replace(stored.rows[open_id])})
+
+    second = site_of(some_facts(), read_again, WINDOW, for_operator=False, built=built)
+
+    kept = [now.outcomes is before.outcomes for now, before in zip(second.runs, first.runs, strict=True)]
+    assert kept == [False, True, True, True, True, True, True]
+    assert second == first == site_of(some_facts(), stored, WINDOW, for_operator=False)
+
+
+def test_pages_for_the_operator_take_no_wording_over_from_public_ones() -> None:
+    run = day_run(0)
+    reason = "no answer from https://10.0.0.1:8080/x"
+    one = forecast(run, 0, state=ForecastState.REJECTED, reason=reason)
+    stored, built = published([run], [one]), Built()
+
+    worded = [
+        site_of(some_facts(), stored, WINDOW, for_operator=is_operator, built=built)
+        .runs[0]
+        .outcomes[0]
+        .reason
+        for is_operator in (False, True, False)
+    ]
+
+    assert worded == ["no answer from [address]", reason, "no answer from [address]"]

@@ -17,7 +17,7 @@ from gaia.validator.app.observation.jobs import JOBS
 from gaia.validator.app.observation.pages.outside import Look, look_at
 from gaia.validator.app.observation.pages.work import read_work
 from gaia.validator.app.observation.serving import Answer
-from gaia.validator.core.site.build import site_of
+from gaia.validator.core.site.build import Built, site_of
 from gaia.validator.core.site.frame import preparing
 from gaia.validator.core.site.pages import renderers
 from gaia.validator.db.connection import Database
@@ -68,6 +68,7 @@ class StatusPages:
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
         self._stored: Published = NOTHING
+        self._built = Built()
         self._whole_at = float("-inf")
         self._reader: threading.Thread | None = None
         self._retry_at = float("-inf")
@@ -122,7 +123,11 @@ class StatusPages:
         facts = look.facts(work, error, JOBS.facts(), "")
         window = timedelta(days=settings.weights.weights_window_days)
         return site_of(
-            facts, self._stored, window, for_operator=is_loopback(settings.observation.metrics_host)
+            facts,
+            self._stored,
+            window,
+            for_operator=is_loopback(settings.observation.metrics_host),
+            built=self._built,
         )
 
 

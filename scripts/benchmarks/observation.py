@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     runs: int
 
 
-FULL = Plan(pairs=6, phase_s=18.0, miners=256, runs=30)
+FULL = Plan(pairs=2, phase_s=240.0, miners=256, runs=30)
 QUICK = Plan(pairs=1, phase_s=5.0, miners=8, runs=6)
 
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     same load of the machine. "With" means: the observer; the endpoints, scraped, probed and browsed; all
     background tasks with real effects; the status line; messages to a webhook.
 
-    A task whose interval is longer than a phase is due once in each, some twice. That is up to 400 times as often
+    A task whose interval is longer than a phase is due once in each, some twice. That is many times as often
     as in life, so the lag and the CPU time are upper bounds. Counted as often as in life are only the drawing, in a
     worker, and the hourly reading of completed runs for the pages, which is measured before the phases.
     """

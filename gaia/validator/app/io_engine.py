@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0
-_SWITCH_S = 0.001
+_SWITCH_S = 0.0002
 """Seconds that a thread computes while the loop waits; the default of 5 ms is longer than most turns of the loop."""
 
 
@@ -293,7 +293,7 @@ class IOEngine:
 
     def _seats(self) -> int:
         """Return the number of compute workers that the settings in force want; 0: those of a cluster."""
-        return self._settings.pool.seats
+        return self._settings.seats
 
     def _seats_seen(self) -> Seats:
         return Seats(healthy=self._pool.healthy_seats, wanted=self._seats())

@@ -170,7 +170,7 @@ class Engine:
             self.metagraph,
             self.pool,
             self._insight().facts,
-            seats=lambda: settings.pool.seats,
+            seats=lambda: settings.seats,
             lines_logged=lines_logged,
         )
         background = [self._due(task) for task in self._background(number)]
@@ -207,7 +207,7 @@ class Engine:
             database=self.database,
             metagraph=self.metagraph,
             clock=StillClock(),
-            seats=lambda: self.settings.pool.seats,
+            seats=lambda: self.settings.seats,
             board_path=self.board_path,
         )
 
@@ -215,7 +215,7 @@ class Engine:
         return Insight(lambda: self.settings.status, self.database, JOBS.facts, self._seats)
 
     def _seats(self) -> Seats:
-        return Seats(healthy=self.pool.healthy_seats, wanted=self.settings.pool.seats)
+        return Seats(healthy=self.pool.healthy_seats, wanted=self.settings.seats)
 
     def _background(self, number: int) -> list[BackgroundTask]:
         """Return the background tasks as the engine makes them; each phase is a new life for the notifier."""

@@ -26,7 +26,8 @@ VALIDATOR_STAKE = 100_000.0
 MINER_TIMEOUT_S = 3.0
 """Limit of one exchange with a miner, on a machine that nobody else uses."""
 BLOCK_TIME_S = 0.25
-TEMPO = 5
+TEMPO = 24
+"""Blocks of an epoch. Weights are signed in its first 17, because their extrinsic must not outlive it."""
 WEIGHTS_RATE_LIMIT = 2
 WEIGHTS_INTERVAL_BLOCKS = 5
 _MOST_SLOWNESS = 5.0
@@ -53,6 +54,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Index of a miner -> behaviour that replaces the population's."""
     metrics_port: int = 0
     """Port on which the validator serves its metrics on loopback; 0: none."""
+    commit_reveal: bool = False
+    """Whether the chain takes weights only sealed."""
+    has_pulses: bool = True
+    """Whether the chain gets the beacon's pulses; without them it reveals nothing."""
 
     @property
     def last_init_time(self) -> datetime:

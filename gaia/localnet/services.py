@@ -52,9 +52,9 @@ Service = Callable[[Path, Options], AbstractAsyncContextManager[Mapping[str, Any
 
 
 @asynccontextmanager
-async def chain(state_dir: Path, _options: Options) -> AsyncIterator[Mapping[str, Any]]:
+async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
     """Serve the chain once the miners listen."""
-    node, first_block = await chain_of(state_dir)
+    node, first_block = await chain_of(state_dir, options)
     url = await node.start()
     try:
         yield {"url": url, "first_block": first_block}
@@ -62,7 +62,7 @@ async def chain(state_dir: Path, _options: Options) -> AsyncIterator[Mapping[str
         await node.stop()
 
 
-async def chain_of(state_dir: Path) -> tuple[LocalChain, int]:
+async def chain_of(state_dir: Path, options: Options) -> tuple[LocalChain, int]:
     """Return the chain, not started, and its first block; the validator gets uid 0, then miners follow by index."""
     from gaia.localnet.chain.node import LocalChain
 
@@ -77,8 +77,10 @@ async def chain_of(state_dir: Path) -> tuple[LocalChain, int]:
         block_time_s=BLOCK_TIME_S,
         tempo=TEMPO,
         weights_rate_limit=WEIGHTS_RATE_LIMIT,
+        commit_reveal=options.commit_reveal,
         first_block=first_block,
     )
+    node.beacon.is_silent = not options.has_pulses
     return node, first_block
 
 

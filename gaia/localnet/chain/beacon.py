@@ -30,6 +30,8 @@ class Beacon:
     def __init__(self, storage: ChainStorage) -> None:
         self._storage = storage
         self._lost: set[int] = set()
+        self.is_silent = False
+        """Whether no pulse arrives any more."""
 
     def lose(self, number: int) -> None:
         """Forget the pulse of a round, or never get it."""
@@ -38,6 +40,8 @@ class Beacon:
 
     def store(self, now_ms: int) -> None:
         """Store the rounds that were published since the last call; remove old ones."""
+        if self.is_silent:
+            return
         latest, last = latest_round(now_ms), self._read("LastStoredRound")
         first = max(last, latest - KEPT_ROUNDS) + 1 if last else latest
         for number in range(first, latest + 1):

@@ -85,6 +85,8 @@ class BlockChain:
         self._hashes: deque[str] = deque(maxlen=KEPT_HASHES)
         self._blocks: OrderedDict[str, Block] = OrderedDict()
         self._pool: list[Extrinsic] = []
+        self.submitted: deque[tuple[int, Extrinsic]] = deque(maxlen=KEPT_HASHES)
+        """(Epoch of the next block, extrinsic) of all that the pool took, oldest first."""
         self.pallet.found(rules, neurons, first_block)
         for neuron in neurons:
             for address in (neuron.hotkey, neuron.coldkey):
@@ -94,6 +96,11 @@ class BlockChain:
     @property
     def head(self) -> Block:
         return self._blocks[self._hashes[-1]]
+
+    @property
+    def epoch(self) -> int:
+        """Epoch to which the calls of the next block belong."""
+        return self.pallet.weights.epochs.present(self._number + 1)
 
     def block(self, block_hash: str | None) -> Block:
         """Return a block by its hash; None means the head.
@@ -131,6 +138,7 @@ class BlockChain:
         """
         extrinsic = self._checked(raw)
         self._pool.append(extrinsic)
+        self.submitted.append((self.epoch, extrinsic))
         return extrinsic
 
     def seal(self) -> Block:

@@ -89,7 +89,7 @@ class TimelockedCommits:
     def _revealed(self, commit: _Commit) -> list[Event]:
         before = self._storage.snapshot()
         try:
-            vector = _read_payload(opened(commit.ciphertext, KNOWN_SIGNATURE), commit.hotkey)
+            vector = read_payload(opened(commit.ciphertext, KNOWN_SIGNATURE), commit.hotkey)
             events = self._set_weights(commit.hotkey, {**vector, "netuid": self._netuid, "mecid": 0})
         except (ValueError, DispatchError) as error:
             self._storage.restore(before)
@@ -114,7 +114,7 @@ def as_bytes(value: str) -> bytes:
     return bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
 
 
-def _read_payload(data: bytes, committer: str) -> Arguments:
+def read_payload(data: bytes, committer: str) -> Arguments:
     """Return the arguments of a plain call from a payload in SCALE, which must name who committed it."""
     hotkey, rest = _vector(data, 1)
     uids, rest = _vector(rest, _U16)

@@ -17,7 +17,13 @@ import bittensor_core
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gaia.localnet.chain.blocks import Block, BlockChain, InvalidTransactionError, StateDiscardedError
+from gaia.localnet.chain.blocks import (
+    Block,
+    BlockChain,
+    Extrinsic,
+    InvalidTransactionError,
+    StateDiscardedError,
+)
 from gaia.localnet.chain.lies import ChainLies
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
 from gaia.localnet.chain.rpc import RpcMethods
@@ -98,6 +104,16 @@ class LocalChain:
     def block(self) -> int:
         """Number of the newest block."""
         return self._chain.head.number
+
+    @property
+    def epoch(self) -> int:
+        """Epoch to which the calls of the next block belong."""
+        return self._chain.epoch
+
+    @property
+    def submitted(self) -> Sequence[tuple[int, Extrinsic]]:
+        """(Epoch, extrinsic) of all that the pool took, oldest first."""
+        return self._chain.submitted
 
     @property
     def owner_hotkey(self) -> str:

@@ -74,7 +74,7 @@ def _without_us(truth: Any) -> Any:
 @asynccontextmanager
 async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str, Any]]:
     """Serve the chain of `gaia.localnet.services`, with the control socket beside it."""
-    node, first_block = await services.chain_of(state_dir)
+    node, first_block = await services.chain_of(state_dir, options)
     puppet = Puppet(node, permits=options.miners + 2)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -99,6 +99,8 @@ class Metronome:
         let_go: Callable[[], Awaitable[None]] | None = None,
         background: Sequence[BackgroundTask] = (),
         status: Any = None,
+        metagraph_interval_s: float = 0.01,
+        retry_s: float = 24.0,
     ) -> None:
         self.book = TaskBook()
         self.keeper = MetagraphKeeper(FakeSource(*readings or [WELL]))
@@ -119,8 +121,9 @@ class Metronome:
             status=status,
             book=self.book,
             tick_interval_s=0.01,
-            metagraph_interval_s=0.01,
+            metagraph_interval_s=metagraph_interval_s,
             drain_timeout_s=drain_timeout_s,
+            retry_s=retry_s,
         )
         self.running = asyncio.create_task(self.orchestrator.run(self.stop))
 

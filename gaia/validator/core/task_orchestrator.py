@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +35,9 @@ _performance = structlog.get_logger("performance")
 MAIN_SCORING, METAGRAPH, WEIGHTS, STATUS = "main_scoring", "metagraph", "weights", "status_logger"
 """Names of the jobs that the orchestrator itself has; those of the background tasks are in `background`."""
 
+RETRY_S = 24.0
+"""Seconds after which weights are tried again that failed: two blocks."""
+_MOST_DOUBLINGS = 10
 _STATUS_EVERY_S = 120.0
 _STATUS_DEADLINE_S = 10.0
 # A round of requests to all miners may take minutes, and so may a submission of weights.
@@ -62,6 +65,8 @@ class TaskOrchestrator:
         Further periodic tasks.
     book
         Register of the jobs' successes and failures, for observation.
+    retry_s
+        Seconds after which weights are tried again that failed.
     """
 
     def __init__(
@@ -80,8 +85,12 @@ class TaskOrchestrator:
         tick_interval_s: float,
         metagraph_interval_s: float,
         drain_timeout_s: float,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._drain_timeout_s = drain_timeout_s
+        self._retry_s = retry_s
+        self._failures = 0
+        """Number of attempts to set weights that failed in a row."""
         self._clock = clock
         self._tasks = tasks
         self._metagraph = metagraph
@@ -148,17 +157,28 @@ class TaskOrchestrator:
     async def refresh_and_set_weights(self) -> bool:
         """Read the metagraph, and set weights with the newest known one, even if the reading failed.
 
-        Return False if the weights failed, which the setter has logged, once per change.
+        Return False if the weights failed, which the setter has logged, once per change. Then another
+        attempt follows soon, because the epoch may end before the next reading is due.
         """
         await self._refresh()
         try:
             outcome = await self._weights.set_if_due(self._clock.now())
         except TransientError as error:
             self._on_error(type(error).__name__)
+            self._try_soon()
             return False
+        self._failures = 0
         if outcome is not None:
             await self._refresh()
         return True
+
+    def _try_soon(self) -> None:
+        """Bring the next attempt to set weights forward; the waits double, up to the usual interval."""
+        wait_s = self._retry_s * 2 ** min(self._failures, _MOST_DOUBLINGS)
+        self._failures += 1
+        at, job = datetime.now(UTC) + timedelta(seconds=wait_s), self._scheduler.get_job(WEIGHTS)
+        if job is not None and job.next_run_time is not None and at < job.next_run_time:
+            self._scheduler.modify_job(WEIGHTS, next_run_time=at)
 
     async def _refresh(self) -> None:
         try:

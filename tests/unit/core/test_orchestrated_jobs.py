@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gaia.validator.core.background.task import BackgroundTask
-from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.errors import ConfigurationError, TransientError
 from tests.support.metronome import AWAY, DISK, WELL, FakeSetter, FakeTask, Metronome, nothing
 from tests.support.patience import patience
 
@@ -126,3 +126,27 @@ async def test_setting_that_only_a_background_task_finds_wrong_ends_the_engine()
 
     with pytest.raises(ConfigurationError):
         await asyncio.wait_for(metronome.running, patience(10))
+
+
+async def test_weights_that_failed_are_tried_again_before_the_next_reading_is_due() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+
+    async def fail_twice() -> None:
+        if setter.looks <= 2:
+            raise TransientError("refused")
+
+    setter = FakeSetter(fail_twice)
+    metronome = Metronome(setter=setter, task=FakeTask(tick), metagraph_interval_s=3600.0, retry_s=0.001)
+    await metronome.until(lambda: ticks > 0)
+    assert not await metronome.orchestrator.refresh_and_set_weights()
+    await metronome.until(lambda: setter.looks == 3)
+    before = ticks
+    await metronome.until(lambda: ticks >= before + 5)
+    await metronome.end()
+
+    assert setter.looks == 3  # what succeeded waits for the next reading
+    assert metronome.errors == ["TransientError", "TransientError"]

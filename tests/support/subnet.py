@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from gaia.localnet.chain.blocks import BlockChain
 from gaia.localnet.chain.node import ChainNeuron
 from gaia.localnet.chain.pallet import SubnetRules
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
+from gaia.validator.utils.signer_messages import JournalledVector, WeightsSet, digest_of
 from tests.support.patience import patience
+
+if TYPE_CHECKING:
+    from gaia.validator.core.chain.signer_client import SignerClient
 
 NETUID = 57
 VALIDATOR = keypair(VALIDATOR_URI).ss58_address
@@ -41,6 +46,25 @@ def neurons() -> list[ChainNeuron]:
             ChainNeuron(hotkey=hotkey, coldkey=OWNER, ip=ip, port=port, stake=0.0, validator_permit=False)
         )
     return rows
+
+
+def vector(epoch: int, weights: Mapping[int, int], version_key: int = 0) -> JournalledVector:
+    """The vector of an epoch as the journal promises it, from uid -> u16."""
+    return JournalledVector(
+        epoch=epoch,
+        uids=list(weights),
+        weights=list(weights.values()),
+        version_key=version_key,
+        sha256=digest_of(weights.items()),
+    )
+
+
+async def set_now(
+    client: SignerClient, weights: Mapping[int, int], promised_block: int | None = None
+) -> WeightsSet:
+    """Set weights, uid -> u16, in the chain's present epoch."""
+    epoch = (await client.read_metagraph()).epoch
+    return await client.set_weights(vector(epoch, weights), promised_block)
 
 
 def block_chain(**rules: Any) -> BlockChain:

@@ -15,6 +15,7 @@ from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import (
     CommitAsked,
     CommitsRead,
+    JournalledVector,
     SealedWeights,
     WeightsCommitted,
     WeightsRead,
@@ -37,6 +38,8 @@ class FakeSigner:
             request_id=1, block=1000, last_update=0, update_hash="0xcd", pairs=[]
         )
         self.epoch = 10
+        self.reveal_round = 10**12
+        """Round of the beacon for which vectors are sealed; far away."""
         self.sealed = 0
         """Number of vectors that were sealed."""
         self.committed: list[SealedWeights] = []
@@ -48,13 +51,16 @@ class FakeSigner:
             raise self.held
         return self.held
 
-    async def seal_weights(
-        self, uids: Sequence[int], weights: Sequence[int], version_key: int
-    ) -> SealedWeights:
+    async def seal_weights(self, vector: JournalledVector) -> SealedWeights:
+        if vector.epoch != self.epoch:
+            raise TransientError(f"the chain is in epoch {self.epoch}")
         self.sealed += 1
-        content = json.dumps([self.sealed, list(uids), list(weights), version_key]).encode()
+        content = json.dumps([self.sealed, vector.uids, vector.weights, vector.version_key]).encode()
         return SealedWeights(
-            ciphertext=content, reveal_round=99, epoch=self.epoch, reveal_epoch=self.epoch + 1
+            ciphertext=content,
+            reveal_round=self.reveal_round,
+            epoch=vector.epoch,
+            reveal_epoch=vector.epoch + 1,
         )
 
     async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
@@ -69,10 +75,9 @@ class FakeSigner:
             raise self.commits
         return self.commits
 
-    async def set_weights(
-        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
-    ) -> WeightsSet:
-        self.signed.append(list(zip(uids, weights, strict=True)))
+    async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
+        pairs = list(zip(vector.uids, vector.weights, strict=True))
+        self.signed.append(pairs)
         self.promised.append(promised_block)
         if self.failures:
             raise self.failures.pop()
@@ -81,7 +86,7 @@ class FakeSigner:
             block=1001,
             block_hash="0xab",
             extrinsic="1001-1",
-            read_back=[[uid, value] for uid, value in zip(uids, weights, strict=True)],
+            read_back=[list(pair) for pair in pairs],
         )
 
 

@@ -67,9 +67,10 @@ MAY_RENAME = {
 MAY_NAME_BITTENSOR = {
     "gaia/validator/app/chain_signer.py",
     "gaia/validator/core/chain/client.py",
-    "gaia/validator/core/chain/commit_answers.py",
     "gaia/validator/core/chain/commits.py",
     "gaia/validator/core/chain/hotkey.py",
+    "gaia/validator/core/chain/plain_weights.py",
+    "gaia/validator/core/chain/weight_answers.py",
 }
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.journal import Intent
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import CommitAsked, Metagraph, SealedWeights
+    from gaia.validator.utils.signer_messages import CommitAsked, JournalledVector, Metagraph, SealedWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,16 +199,14 @@ class _Copies:
 class _NoSigner:
     """A signer that refuses everything, because a preview signs nothing."""
 
-    async def set_weights(
-        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
-    ) -> NoReturn:
-        raise AssertionError(f"a preview signs nothing: {(uids, weights, version_key, promised_block)}")
+    async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> NoReturn:
+        raise AssertionError(f"a preview signs nothing: {vector}, promised in block {promised_block}")
 
     async def read_weights(self) -> NoReturn:
         raise AssertionError("a preview reads no chain")
 
-    async def seal_weights(self, uids: Sequence[int], weights: Sequence[int], version_key: int) -> NoReturn:
-        raise AssertionError(f"a preview seals nothing: {(uids, weights, version_key)}")
+    async def seal_weights(self, vector: JournalledVector) -> NoReturn:
+        raise AssertionError(f"a preview seals nothing: {vector}")
 
     async def commit_weights(self, sealed: SealedWeights) -> NoReturn:
         raise AssertionError(f"a preview commits nothing: {sealed}")

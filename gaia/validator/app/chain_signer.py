@@ -26,9 +26,12 @@ from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
-from gaia.validator.core.chain.hotkey import load_wallet
+from gaia.validator.app.sandbox.confine import confine_signer
+from gaia.validator.core.chain.hotkey import load_private_wallet
+from gaia.validator.core.chain.signed_epochs import SignedEpochs
+from gaia.validator.core.chain.signing_policy import SigningPolicy
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.errors import ConfigurationError, SigningRefused
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Failure, FrameReader, encode_frame
 from gaia.validator.utils.logs.context import bound
@@ -41,25 +44,20 @@ from gaia.validator.utils.signer_messages import (
     CommitWeights,
     FromSigner,
     MetagraphRead,
-    ReadCommits,
     ReadMetagraph,
-    ReadWeights,
     RenewChain,
     SealWeights,
     SetWeights,
     SignAuth,
     SignerFailed,
     ToSigner,
-    WeightsRead,
-    WeightsSet,
 )
 
 if TYPE_CHECKING:
     from bittensor import Wallet
 
     from gaia.validator.core.chain.client import ChainClient
-    from gaia.validator.core.chain.commit_answers import CommitAnswers
-    from gaia.validator.utils.settings.chain import ChainSettings
+    from gaia.validator.core.chain.weight_answers import WeightAnswers
     from gaia.validator.utils.settings.handed import SignerSettings
 
 _PR_SET_DUMPABLE = 4
@@ -82,7 +80,7 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     Raises
     ------
     ConfigurationError
-        With `ExitCode.HOTKEY_MISSING`, if the hotkey cannot be loaded.
+        With `ExitCode.HOTKEY_MISSING`, if the hotkey cannot be loaded, or others can read it.
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
@@ -97,25 +95,34 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
     hold(secrets_in_url(settings.chain.chain_endpoint))
-    wallet = load_wallet(settings.chain)
-    asyncio.run(ChainSigner(settings.chain, settings.drain_timeout_s, wallet, heart).serve(signer_socket))
+    wallet = load_private_wallet(settings.chain)
+    is_confined = confine_signer(settings.sandbox)
+    _log.debug("signer_confined", confined=is_confined)
+    asyncio.run(ChainSigner(settings, wallet, heart).serve(signer_socket))
 
 
 class ChainSigner:
     """Answers the IO-Engine's requests on one socket.
 
-    It signs only the headers of requests to miners, and weights on our own subnet. It keeps one
-    chain connection, and replaces a broken one.
+    It signs only the headers of requests to miners, and one vector of weights an epoch on our own
+    subnet. It keeps one chain connection, and replaces a broken one.
+
+    Raises
+    ------
+    ConfigurationError
+        If the record of signed epochs cannot be kept.
     """
 
-    def __init__(
-        self, settings: ChainSettings, drain_timeout_s: float, wallet: Wallet, heart: Heart | None = None
-    ) -> None:
-        self._settings = settings
-        self._drain_timeout_s = drain_timeout_s
+    def __init__(self, settings: SignerSettings, wallet: Wallet, heart: Heart | None = None) -> None:
+        self._settings = settings.chain
+        self._drain_timeout_s = settings.drain_timeout_s
         self._wallet = wallet
         self._heart = heart
         self._hotkey = Hotkey(wallet.hotkey.ss58_address)
+        self._signed: SignedEpochs | None = None
+        if not settings.chain.dry_run:
+            self._signed = SignedEpochs.open(settings.signed_epochs, self._hotkey, settings.chain.netuid)
+        self._policy = SigningPolicy(self._signed)
         self._chain: ChainClient | None = None
         self._users: Counter[ChainClient] = Counter()
         """Connection -> number of requests that use it."""
@@ -147,6 +154,8 @@ class ChainSigner:
             if chain is not None:
                 await chain.close()
         beating.cancel()
+        if self._signed is not None:
+            self._signed.close()
         _log.info("signer_ended", answered=dict(self._answered))
 
     async def _beat(self) -> None:
@@ -181,6 +190,10 @@ class ChainSigner:
             with bound(**about):
                 answer = await self._answer(request)
             self._answered[type(request).__name__] += 1
+        except SigningRefused as error:
+            name, reason = type(request).__name__, str(error)
+            _log.error("signature_refused", request=name, reason=reason, once=(name, reason))
+            answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
         except Exception as error:  # noqa: BLE001 - the only place: the requester judges every failure
             name, reason = type(request).__name__, str(error)
             _log.warning("signer_request_failed", request=name, reason=reason, once=(name, reason))
@@ -191,24 +204,23 @@ class ChainSigner:
     async def _answer(self, request: ToSigner) -> FromSigner:
         if isinstance(request, SignAuth):
             with border(Party.SIGNER, "signing a request to a miner"):
-                return self._sign_auth(request)
+                return await self._sign_auth(request)
         with border(Party.CHAIN, type(request).__name__):
-            if isinstance(request, SetWeights | CommitWeights):
+            if isinstance(request, SetWeights | SealWeights | CommitWeights):
                 self._refuse_in_dry_run()
-                async with self._submitting:
-                    return await self._submit(request)
+                async with self._submitting, self._connected() as chain:
+                    return await self._weights(chain).answer(request)
             if isinstance(request, RenewChain):
                 return await self._renew_chain(request)
             async with self._connected() as chain:
                 if isinstance(request, ReadMetagraph):
                     metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
                     return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
-                if isinstance(request, SealWeights | ReadCommits):
-                    return await self._commits(chain).answer(request)
-                return await self._read_weights(request, chain)
+                return await self._weights(chain).answer(request)
 
-    def _sign_auth(self, request: SignAuth) -> AuthSigned:
+    async def _sign_auth(self, request: SignAuth) -> AuthSigned:
         """Sign the headers of one request to a miner (protocol.md, 2.3)."""
+        await self._policy.permit_auth(request)
         letters = "".join(secrets.choice(_NONCE_LETTERS) for _ in range(_NONCE_LENGTH))
         nonce = f"{time.time_ns()}_{letters}"
         message = f"{nonce}:{request.miner_hotkey}:{request.symmetric_key_uuid}"
@@ -219,48 +231,14 @@ class ChainSigner:
             signature="0x" + bytes(self._wallet.hotkey.sign(message.encode())).hex(),
         )
 
-    async def _read_weights(self, request: ReadWeights, chain: ChainClient) -> WeightsRead:
-        held = await chain.own_weights(self._settings.netuid, self._hotkey)
-        return WeightsRead(
-            request_id=request.request_id,
-            block=held.block,
-            last_update=held.last_update,
-            update_hash=held.update_hash,
-            pairs=held.pairs,
-        )
-
     def _refuse_in_dry_run(self) -> None:
         if self._settings.dry_run:
             raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
 
-    def _commits(self, chain: ChainClient) -> CommitAnswers:
-        from gaia.validator.core.chain.commit_answers import CommitAnswers
+    def _weights(self, chain: ChainClient) -> WeightAnswers:
+        from gaia.validator.core.chain.weight_answers import WeightAnswers
 
-        return CommitAnswers(chain, self._settings, self._wallet)
-
-    async def _submit(self, request: SetWeights | CommitWeights) -> FromSigner:
-        async with self._connected() as chain:
-            if isinstance(request, CommitWeights):
-                return await self._commits(chain).commit(request)
-            landed = await chain.set_weights(
-                self._wallet,
-                self._settings.netuid,
-                request.uids,
-                request.weights,
-                request.version_key,
-                request.promised_block,
-            )
-        # The engine's `weights_set` is the line for operators.
-        _log.debug(
-            "weights_signed", block=landed.block, extrinsic=landed.extrinsic, targets=len(request.uids)
-        )
-        return WeightsSet(
-            request_id=request.request_id,
-            block=landed.block,
-            block_hash=landed.block_hash,
-            extrinsic=landed.extrinsic,
-            read_back=landed.read_back,
-        )
+        return WeightAnswers(chain, self._settings, self._wallet, self._policy)
 
     async def _renew_chain(self, request: RenewChain) -> ChainRenewed:
         """Replace a connection that is old; requests that use the old one end first."""

@@ -42,6 +42,8 @@ Section = TypeVar("Section", bound=HandedSettings)
 
 PREFIX = "GAIA_"
 COMMAND_LINE = "command line"
+_OF_KEYS = "BT_PW_"
+"""Beginning of the names of the SDK's variables with passwords of keys."""
 RETIRED = frozenset(
     f"GAIA_{name}"
     for name in ("ASYNC_THRESHOLD", "DISABLE_ASYNC", "SCORING_LRU_MAXSIZE", "SCORING_AGGRESSIVE_LRU_MAXSIZE")
@@ -126,6 +128,8 @@ class Settings(
             chain=self.chain,
             observation=self.observation,
             drain_timeout_s=self.drain_timeout_s,
+            signed_epochs=self.chain.signed_epochs_path(self.data_dir),
+            sandbox=self.sandbox,
         )
 
     @property
@@ -173,13 +177,14 @@ class Settings(
                     yield from secrets_in_url(each)
 
     def secret_variables(self) -> list[str]:
-        """Return the variables of the secret settings, and of the others whose address holds a secret."""
-        return [
+        """Return the variables of the secret settings, of others whose address holds a secret, and of keys' passwords."""
+        found = [
             variable
             for name in Settings.model_fields
             if is_secret(name) or HIDDEN in shown(getattr(self, name))
             for variable in names_of(name)
         ]
+        return [*found, *(name for name in os.environ if name.startswith(_OF_KEYS))]
 
     def hold_secrets(self) -> None:
         """Keep these secrets, and those of the environment's proxies, out of what this process writes."""

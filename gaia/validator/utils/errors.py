@@ -46,6 +46,10 @@ class DeadlineExceeded(OwnFailure):
     """A unit of work did not end before its deadline."""
 
 
+class SigningRefused(TransientError):
+    """The signer's policy forbids a signature; nothing was signed."""
+
+
 class SubnetMissing(TransientError):
     """The chain says that our subnet does not exist; believed only at the start, after agreeing readings."""
 
@@ -170,6 +174,7 @@ _SENT: tuple[type[GaiaError], ...] = (
     OwnFailure,
     DeadlineExceeded,
     MissedByUs,
+    SigningRefused,
     SubnetMissing,
     *MINER_FAULTS,
     MinerUnreachable,

@@ -21,7 +21,7 @@ class Draft:
     path
         The destination; its folder must exist.
     sync
-        Flush the content to the disk before it replaces the destination.
+        Flush the content to the disk before it replaces the destination, and its name afterwards.
     is_shared
         Other processes may write the same destination at this moment: the draft bears our pid. Otherwise the next
         writer overwrites what a killed one left.
@@ -51,6 +51,8 @@ class Draft:
             os.fsync(self._file.fileno())
         self._file.close()
         self._place.replace(self._path)
+        if self._sync:
+            _flush_folder(self._path.parent)
 
     def drop(self) -> None:
         """Remove the draft if it was not kept."""
@@ -111,6 +113,14 @@ class WholeFile:
         """Append `content`."""
         with _disk(self._path):
             self._draft.write(content)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
+
 import msgspec
 
 from gaia.validator.utils.identities import Hotkey
@@ -88,14 +92,33 @@ class MetagraphRead(msgspec.Struct, frozen=True, kw_only=True, tag="metagraph_re
     metagraph: Metagraph
 
 
-class SetWeights(msgspec.Struct, frozen=True, kw_only=True, tag="set_weights"):
-    """Request to sign and submit one vector, which the engine has journalled before."""
+class JournalledVector(msgspec.Struct, frozen=True, kw_only=True):
+    """The only vector of an epoch, as the journal promises it."""
 
-    request_id: int
+    epoch: int
+    """Epoch of the chain's own counter."""
     uids: list[int]
     weights: list[int]
     """Values as u16 with the largest at 65535, from `core.weights.vector.quantise`."""
     version_key: int
+    sha256: str
+    """The journal's digest of uids and weights; see `digest_of`."""
+
+
+def digest_of(pairs: Iterable[Iterable[int]]) -> str:
+    """Return the digest of [uid, u16] pairs, in hex.
+
+    >>> digest_of([[1, 65535]]) == digest_of([(1, 65535)])
+    True
+    """
+    return hashlib.sha256(json.dumps([list(pair) for pair in pairs]).encode()).hexdigest()
+
+
+class SetWeights(msgspec.Struct, frozen=True, kw_only=True, tag="set_weights"):
+    """Request to sign and submit one vector, which the engine has journalled before."""
+
+    request_id: int
+    vector: JournalledVector
     promised_block: int | None = None
     """Nothing is signed if the chain holds weights of ours newer than this block; None: no such check."""
 
@@ -132,13 +155,10 @@ class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read")
 
 
 class SealWeights(msgspec.Struct, frozen=True, kw_only=True, tag="seal_weights"):
-    """Request to seal a journalled vector until the chain reveals the commits of the present epoch."""
+    """Request to seal a journalled vector until the chain reveals the commits of its epoch."""
 
     request_id: int
-    uids: list[int]
-    weights: list[int]
-    """Values as u16 with the largest at 65535."""
-    version_key: int
+    vector: JournalledVector
 
 
 class SealedWeights(msgspec.Struct, frozen=True, kw_only=True):

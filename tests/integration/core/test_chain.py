@@ -26,9 +26,13 @@ from gaia.validator.utils.config import Settings
 from gaia.validator.utils.entry_points import SIGNER
 from gaia.validator.utils.errors import DeadlineExceeded, ExitCode, TransientError
 from tests.support.patience import Deadline, patience
-from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, block_time_s, neurons
+from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR, block_time_s, neurons, set_now
 
 _RATE_LIMIT = 4
+_TEMPO = 9999
+"""Blocks of an epoch that no test outlives."""
+_MINER = MINERS[0]
+_WEIGHTS = {0: 100, 1: 65535, 2: 32000}
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def chain() -> AsyncIterator[LocalChain]:
-    chain = LocalChain(neurons(), block_time_s=block_time_s(), weights_rate_limit=_RATE_LIMIT)
+    chain = LocalChain(neurons(), block_time_s=block_time_s(), tempo=_TEMPO, weights_rate_limit=_RATE_LIMIT)
     yield chain
     await chain.stop()
 
@@ -149,24 +153,24 @@ async def test_weights_are_set_read_back_and_refused_when_set_again_too_soon(
 ) -> None:
     signer.start(await chain.start())
 
-    landed = await client.set_weights([0, 1, 2], [100, 65535, 32000], 0)
+    landed = await set_now(client, _WEIGHTS)
     with pytest.raises(TransientError, match="SettingWeightsTooFast"):
-        await client.set_weights([1], [65535], 0)
+        await set_now(client, _WEIGHTS)
     await chain.wait_for_block(landed.block + _RATE_LIMIT)
-    again = await client.set_weights([1], [65535], 0)
+    again = await set_now(client, _WEIGHTS)
 
     assert landed.read_back == [[0, 100], [1, 65535], [2, 32000]]
     assert landed.extrinsic == f"{landed.block}-0001"
-    assert chain.weights(0) == [(1, 65535)]
+    assert chain.weights(0) == list(_WEIGHTS.items())
     assert chain.last_update(0) == again.block >= landed.block + _RATE_LIMIT
 
 
 async def test_weights_can_be_set_on_a_chain_that_carries_an_earlier_one_on(
     signer: SignerProcess, client: SignerClient
 ) -> None:
-    later = LocalChain(neurons(), block_time_s=block_time_s(), first_block=1_000_000)
+    later = LocalChain(neurons(), block_time_s=block_time_s(), tempo=_TEMPO, first_block=1_000_000)
     signer.start(await later.start())
-    landed = await client.set_weights([1], [65535], 0)
+    landed = await set_now(client, {1: 65535})
     await later.stop()
     assert landed.block > 1_000_000
     assert later.weights(0) == [(1, 65535)]
@@ -179,7 +183,7 @@ async def test_an_unregistered_hotkey_is_a_fact_that_may_change(
 
     metagraph = await client.read_metagraph()
     with pytest.raises(TransientError, match=keypair("//Stranger").ss58_address):
-        await client.set_weights([1], [65535], 0)
+        await set_now(client, {1: 65535})
 
     assert metagraph.own_uid is None
 
@@ -190,7 +194,7 @@ async def test_what_the_runtime_refuses_keeps_its_name(
     chain.write_storage("CommitRevealWeightsEnabled", NETUID, value=True)
     signer.start(await chain.start())
     with pytest.raises(TransientError, match="CommitRevealEnabled"):
-        await client.set_weights([1], [65535], 0)
+        await set_now(client, {1: 65535})
     assert (await client.read_metagraph()).commit_reveal
 
 
@@ -199,13 +203,13 @@ async def test_a_killed_signer_is_replaced_without_the_client_noticing_more_than
 ) -> None:
     url = await chain.start()
     signer.start(url)
-    before = await client.sign_auth("5Miner", "a-uuid")
+    before = await client.sign_auth(_MINER, "a-uuid")
 
     signer.kill()
-    waiting = asyncio.create_task(client.sign_auth("5Miner", "a-uuid"))
+    waiting = asyncio.create_task(client.sign_auth(_MINER, "a-uuid"))
     first = (await asyncio.gather(waiting, return_exceptions=True))[0]
     signer.start(url)
-    after = await client.sign_auth("5Miner", "a-uuid")
+    after = await client.sign_auth(_MINER, "a-uuid")
 
     assert isinstance(first, TransientError)
     assert after.validator_hotkey == before.validator_hotkey == VALIDATOR
@@ -236,7 +240,7 @@ async def test_weights_that_landed_though_the_node_hung_up_are_not_called_a_fail
     upstream = await chain.start()
     async with _HangUpOnce(upstream) as proxy:
         signer.start(proxy.url)
-        landed = await client.set_weights([1, 2], [65535, 9], 0)
+        landed = await set_now(client, {1: 65535, 2: 9})
 
     assert proxy.hung_up
     assert (landed.read_back, landed.extrinsic) == ([[1, 65535], [2, 9]], "")
@@ -246,14 +250,14 @@ async def test_weights_that_landed_though_the_node_hung_up_are_not_called_a_fail
 async def test_node_that_falls_silent_during_a_submission_holds_up_no_later_one(
     signer: SignerProcess, client: SignerClient
 ) -> None:
-    chain = LocalChain(neurons(), block_time_s=3600.0)
+    chain = LocalChain(neurons(), block_time_s=3600.0, tempo=_TEMPO)
     signer.start(await chain.start(), chain_timeout_s=1.0)
     # The SDK, when it is cancelled, waits for the answer to this.
     chain.lies.tell("author_unwatchExtrinsic", silence, times=None)
 
     for _ in range(2):
         with pytest.raises(DeadlineExceeded, match="while submitting the weights"):
-            await client.set_weights([1, 2], [65535, 9], 0)
+            await set_now(client, {1: 65535, 2: 9})
 
     await chain.stop()
 
@@ -290,7 +294,7 @@ async def test_the_signer_dies_with_its_parent(chain: LocalChain, tmp_path: Path
     assert parent.stdout is not None
     pid = int(await parent.stdout.readline())
     client = SignerClient(tmp_path / "signer.sock")
-    await client.sign_auth("5Miner", "a-uuid")
+    await client.sign_auth(_MINER, "a-uuid")
 
     parent.kill()
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.errors import SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import CommitRead, CommitsRead
 from tests.support.fakes import a_metagraph
 from tests.support.weight_setters import MINERS, NOW, Setting
@@ -30,7 +31,11 @@ async def test_vector_is_journalled_sealed_before_it_is_committed(setting: Setti
     (row,) = await setting.journal()
     assert (row["state"], row["error"]) == ("failed", "no answer")
     assert row["sealed"] == setting.signer.committed[0].ciphertext
-    assert (row["commit_epoch"], row["reveal_epoch"], row["reveal_round"]) == (10, 11, 99)
+    assert (row["commit_epoch"], row["reveal_epoch"], row["reveal_round"]) == (
+        10,
+        11,
+        setting.signer.reveal_round,
+    )
     assert setting.signer.signed == []
 
 
@@ -51,7 +56,7 @@ async def test_same_ciphertext_is_sent_again_after_an_unknown_outcome(setting: S
 async def test_vector_is_not_sealed_for_an_epoch_that_is_not_its_own(setting: Setting) -> None:
     setting.signer.epoch = 11
 
-    with pytest.raises(TransientError, match="the chain is in epoch 11, no longer in 10"):
+    with pytest.raises(TransientError, match="the chain is in epoch 11"):
         await setting.setter.set_if_due(NOW)
 
     assert setting.signer.committed == []
@@ -123,3 +128,42 @@ async def test_vector_that_was_sealed_is_set_plainly_once_the_owner_ends_commits
     (row,) = await setting.journal()
     assert (row["state"], row["sealed"], row["commit_epoch"]) == ("set", None, None)
     assert setting.signer.signed[0] == [tuple(pair) for pair in row["vector"]]
+
+
+async def test_vector_whose_round_is_published_by_now_is_sealed_anew(setting: Setting) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    setting.signer.reveal_round = 1000
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    setting.signer.reveal_round = 10**12
+    await setting.successor().set_if_due(NOW)
+
+    first, second = setting.signer.committed
+    assert (setting.signer.sealed, first.reveal_round, second.reveal_round) == (2, 1000, 10**12)
+    (row,) = await setting.journal()
+    assert (row["state"], row["sealed"], row["reveal_round"]) == ("committed", second.ciphertext, 10**12)
+
+
+async def test_vector_that_a_signer_without_record_refuses_is_sealed_anew_once(setting: Setting) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    setting.signer.failures = [SigningRefused("the commit was not sealed here")]
+    await setting.successor().set_if_due(NOW)
+
+    assert [sealed.ciphertext for sealed in setting.signer.committed[:2]] == [
+        setting.signer.committed[0].ciphertext
+    ] * 2
+    (row,) = await setting.journal()
+    assert (row["state"], row["sealed"]) == ("committed", setting.signer.committed[2].ciphertext)
+    assert setting.signer.sealed == 2
+
+
+async def test_refusal_of_our_signer_is_counted_as_such(setting: Setting) -> None:
+    before = dict(SUBMISSIONS.items())["refused"]
+    setting.signer.failures = [SigningRefused("another vector")]
+
+    with pytest.raises(SigningRefused):
+        await setting.setter.set_if_due(NOW)
+
+    assert dict(SUBMISSIONS.items())["refused"] == before + 1

@@ -27,7 +27,7 @@ from tests.integration.core.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 from tests.support.scored_run import record_scored_run
-from tests.support.subnet import NETUID, VALIDATOR, block_time_s, neurons
+from tests.support.subnet import NETUID, VALIDATOR, block_time_s, neurons, set_now, vector
 
 NOW = datetime(2026, 4, 10, tzinfo=UTC)
 GET_METAGRAPH = "SubnetInfoRuntimeApi_get_metagraph"
@@ -194,7 +194,8 @@ async def test_garbage_for_storage_is_a_typed_error(
     chain: LocalChain, signer: SignerProcess, client: SignerClient
 ) -> None:
     signer.start(await chain.start())
-    landed = await client.set_weights([1, 2], [65535, 300], 0)
+    landed = await set_now(client, {1: 65535, 2: 300})
+    epoch = (await client.read_metagraph()).epoch
     outcomes: dict[tuple[str, Any], Any] = {}
 
     for item, parameters in STORAGE.items():
@@ -202,7 +203,7 @@ async def test_garbage_for_storage_is_a_typed_error(
             chain.lies.tell(chain.key_of(item, *parameters), result(value), times=None)
             outcomes[item, value] = await asyncio.gather(
                 client.read_weights(),
-                client.set_weights([1], [65535], 0, landed.block - 1),
+                client.set_weights(vector(epoch, {1: 65535}), landed.block - 1),
                 return_exceptions=True,
             )
             chain.lies.end()
@@ -226,7 +227,7 @@ async def test_refusal_by_the_pool_is_believed_only_after_a_look_at_the_chain(
     signer.start(await chain.start())
     chain.lies.tell(SUBMIT, custom_error(number))
 
-    landed = await client.set_weights([1, 2], [65535, 9], 0)
+    landed = await set_now(client, {1: 65535, 2: 9})
 
     assert landed.read_back == [[1, 65535], [2, 9]]
     assert chain.last_update(0) == landed.block
@@ -236,7 +237,7 @@ async def test_what_the_chain_holds_of_us_crosses_the_signers_socket(
     chain: LocalChain, signer: SignerProcess, client: SignerClient
 ) -> None:
     signer.start(await chain.start())
-    landed = await client.set_weights([1, 2], [65535, 9], 0)
+    landed = await set_now(client, {1: 65535, 2: 9})
 
     held = await client.read_weights()
 
@@ -248,10 +249,10 @@ async def test_nothing_is_signed_twice_for_one_promise(
     chain: LocalChain, signer: SignerProcess, client: SignerClient
 ) -> None:
     signer.start(await chain.start())
-    first = await client.set_weights([1, 2], [65535, 9], 0, promised_block=0)
+    first = await set_now(client, {1: 65535, 2: 9}, promised_block=0)
     await chain.wait_for_block(first.block + 4)
 
-    again = await client.set_weights([1, 2], [65535, 9], 0, promised_block=0)
+    again = await set_now(client, {1: 65535, 2: 9}, promised_block=0)
 
     assert again.block == first.block == chain.last_update(0)
 

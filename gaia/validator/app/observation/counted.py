@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gaia.validator.utils.signer_messages import (
         CommitAsked,
         CommitsRead,
+        JournalledVector,
         Metagraph,
         Neuron,
         SealedWeights,
@@ -190,9 +191,7 @@ class Chain(CommitSigner, Protocol):
 
     async def read_weights(self) -> WeightsRead: ...
 
-    async def set_weights(
-        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
-    ) -> WeightsSet: ...
+    async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet: ...
 
 
 class CountedChain:
@@ -207,15 +206,11 @@ class CountedChain:
     async def read_weights(self) -> WeightsRead:
         return await self._reading(self._chain.read_weights())
 
-    async def set_weights(
-        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
-    ) -> WeightsSet:
-        return await self._writing(self._chain.set_weights(uids, weights, version_key, promised_block))
+    async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
+        return await self._writing(self._chain.set_weights(vector, promised_block))
 
-    async def seal_weights(
-        self, uids: Sequence[int], weights: Sequence[int], version_key: int
-    ) -> SealedWeights:
-        return await self._writing(self._chain.seal_weights(uids, weights, version_key))
+    async def seal_weights(self, vector: JournalledVector) -> SealedWeights:
+        return await self._writing(self._chain.seal_weights(vector))
 
     async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
         return await self._writing(self._chain.commit_weights(sealed))

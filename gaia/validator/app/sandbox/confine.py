@@ -1,4 +1,4 @@
-"""Confines a compute worker: no network, programs or processes, and only the files of its handlers."""
+"""Confines a compute worker: no network, programs or processes, and only the files of its handlers. And the signer."""
 
 from __future__ import annotations
 
@@ -173,6 +173,32 @@ def confine(mode: SandboxMode, grant: Grant, dial: EngineDial | None = None) -> 
     if mode != "best-effort" and level < Level.BROKERED:
         raise _unavailable(f"this kernel offers no whole sandbox ({offered})")
     return level
+
+
+def confine_signer(mode: SandboxMode) -> bool:
+    """Forbid this process to run programs, make processes and reach into others; return whether the kernel does so.
+
+    It keeps the network and files, which its work needs.
+
+    Raises
+    ------
+    ConfigurationError
+        With `ExitCode.SANDBOX_UNAVAILABLE`, if `mode` requires a sandbox and the kernel offers none.
+    """
+    offered = survey()
+    if mode == "off" or not offered.seccomp:
+        if mode not in ("off", "best-effort"):
+            raise _unavailable(f"this kernel offers no filter for the signer ({offered})")
+        return False
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.install(seccomp.signer_filter(machine()), flags=_TSYNC)
+    except OSError as error:
+        if mode != "best-effort":
+            raise _unavailable(f"the signer cannot be confined ({error})") from error
+        return False
+    return True
 
 
 def _confine(offered: Survey, grant: Grant, dial: EngineDial | None) -> Level:

@@ -76,6 +76,15 @@ BROKER: Final = _names(
 """Calls that the broker itself needs."""
 
 
+FORBIDDEN: Final = _names(
+    """
+    add_key bpf execve execveat fork io_uring_setup keyctl mount perf_event_open pidfd_getfd process_vm_readv
+    process_vm_writev ptrace setns unshare userfaultfd vfork
+    """
+)
+"""Calls that no signer needs: programs, processes, and the memory of others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One condition on an argument, as instructions; a jump to `_FAIL` means that it is false."""
@@ -126,6 +135,11 @@ def above_pinned(argument: int) -> Check:
     return Check((_high(argument), (_ABOVE, 0, _FAIL, PINNED_HIGH)))
 
 
+def _threads() -> Rule:
+    """Return the rule of clone for threads, but for no processes."""
+    return [[all_bits(0, _THREAD_FLAGS), no_bits(0, 0xFFFFFFFF & ~(_THREAD_FLAGS | _CLONE_DETACHED))]]
+
+
 def worker_rules(pid: int, address: tuple[int, int] | None) -> Mapping[str, Rule]:
     """Return the calls that are allowed only with some arguments.
 
@@ -139,7 +153,7 @@ def worker_rules(pid: int, address: tuple[int, int] | None) -> Mapping[str, Rule
     is_own = one_of(0, (pid,))
     is_not_code_to_write = not_all_bits(2, _PROT_WRITE_EXEC)
     rules: dict[str, Rule] = {
-        "clone": [[all_bits(0, _THREAD_FLAGS), no_bits(0, 0xFFFFFFFF & ~(_THREAD_FLAGS | _CLONE_DETACHED))]],
+        "clone": _threads(),
         "fcntl": [[one_of(1, _FCNTL)]],
         "ioctl": [[one_of(1, _IOCTL)]],
         "kill": [[is_own]],
@@ -171,6 +185,19 @@ def worker_filter(pid: int, address: tuple[int, int] | None, machine: str) -> by
     for name, rule in worker_rules(pid, address).items():
         body += _ruled(numbers[name], rule)
     return _program(machine, body, DENY)
+
+
+def signer_filter(machine: str) -> bytes:
+    """Return the filter of the chain signer, which speaks to the network: it refuses programs and processes.
+
+    Raises
+    ------
+    KeyError
+        If `machine` is unknown.
+    """
+    numbers = numbers_of(machine)
+    body = [*_each(numbers, FORBIDDEN, DENY), *_each(numbers, ("clone3",), ABSENT)]
+    return _program(machine, [*body, *_ruled(numbers["clone"], _threads())], ALLOW)
 
 
 def trap_filter(machine: str) -> bytes:

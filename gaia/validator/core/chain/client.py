@@ -1,13 +1,12 @@
-"""The only adapter of the chain SDK: reads the metagraph, sets weights and reads them back."""
+"""The only connection to the chain: reads storage and the metagraph, and submits calls."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +16,6 @@ import structlog
 from gaia.validator.core.chain.answers import MISREAD, metagraph_of
 from gaia.validator.core.chain.deadline import started, within
 from gaia.validator.core.chain.epochs import EpochSchedule
-from gaia.validator.core.weights.doubts import ERA_BLOCKS, as_stored
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import DeadlineExceeded, GaiaError, SubnetMissing, TransientError
 from gaia.validator.utils.identities import Hotkey
@@ -41,42 +39,6 @@ _METAGRAPH = ("SubnetInfoRuntimeApi", "get_metagraph")
 _PALLET = "SubtensorModule"
 _Answer = TypeVar("_Answer")
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsOnChain:
-    """Weights that were set and read back."""
-
-    block: int
-    block_hash: str
-    extrinsic: str
-    """"<block>-<index>"; "" if the extrinsic is unknown."""
-    read_back: list[list[int]]
-    """[uid, u16] pairs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnWeights:
-    """Our weights on chain, at one block."""
-
-    block: int
-    last_update: int
-    """Block of our last weights; 0: never."""
-    update_hash: str
-    """Hash of that block; "" if there is none, or the node does not know it."""
-    pairs: list[list[int]]
-    """[uid, u16] pairs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Vector:
-    """One request for weights, and the block at which it was made."""
-
-    netuid: int
-    own_uid: int
-    uids: Sequence[int]
-    weights: Sequence[int]
-    last_update: int
 
 
 class ChainClient:
@@ -154,68 +116,6 @@ class ChainClient:
         """Return the time that a block tells."""
         return await self.call(f"reading the time of block {block}", self._client.timestamp(block))
 
-    async def own_weights(self, netuid: int, hotkey: Hotkey) -> OwnWeights:
-        """Return our weights on chain, all read at one block."""
-        block = await self.head()
-        own_uid = await self.own_uid_of(netuid, hotkey, block)
-        last_update = await self.last_update(netuid, own_uid, block)
-        return OwnWeights(
-            block=block,
-            last_update=last_update,
-            update_hash=await self.block_hash_of(last_update) if last_update else "",
-            pairs=await self.pairs(netuid, own_uid, block),
-        )
-
-    async def set_weights(
-        self,
-        wallet: bt.Wallet,
-        netuid: int,
-        uids: Sequence[int],
-        weights: Sequence[int],
-        version_key: int,
-        promised_block: int | None = None,
-    ) -> WeightsOnChain:
-        """Sign and submit one vector; return our weights that are then on chain.
-
-        It submits the raw call, because the SDK's own intent reads storage that some runtimes lack.
-        If the outcome is unknown, even after a refusal by the pool, it reads the chain before it
-        reports a failure.
-
-        Parameters
-        ----------
-        weights
-            Values as u16 with the largest at 65535, which the chain stores unchanged.
-        promised_block
-            Block at which the vector was journalled. Nothing is signed if the chain holds newer
-            weights of ours; these are returned if they are equal.
-
-        Raises
-        ------
-        TransientError
-            If the chain refuses, does not know our hotkey, or holds other weights afterwards.
-        """
-        own_uid = await self.own_uid_of(netuid, wallet.hotkey.ss58_address)
-        before = await self.last_update(netuid, own_uid)
-        if promised_block is not None and before > promised_block:
-            promised = _Vector(
-                netuid=netuid, own_uid=own_uid, uids=uids, weights=weights, last_update=promised_block
-            )
-            return await self._landed(promised, "", "")
-        vector = _Vector(netuid=netuid, own_uid=own_uid, uids=uids, weights=weights, last_update=before)
-        call = bt.calls.SubtensorModule.set_mechanism_weights(
-            netuid=netuid, mecid=0, dests=list(uids), weights=list(weights), version_key=version_key
-        )
-        try:
-            result = await self.submit(call, wallet, ERA_BLOCKS)
-        except TransientError as error:
-            return await self._settle(vector, error)
-        if result.success:
-            return await self._landed(vector, result.block_hash or "", result.extrinsic_id or "")
-        refusal = refusal_of(result)
-        if result.block_hash:
-            raise refusal
-        return await self._settle(vector, refusal)
-
     async def submit(self, call: Any, wallet: bt.Wallet, era_blocks: int) -> bt.ExtrinsicResult:
         """Sign one call with the hotkey and submit it; it can be included in the next `era_blocks` blocks only."""
         submission = self._client.submit_call(call, wallet, signer="hotkey", period=era_blocks)
@@ -237,37 +137,6 @@ class ChainClient:
         pairs = await self.query("Weights", netuid, uid, block=block)
         with understanding("our weights"):
             return [[int(target), int(weight)] for target, weight in pairs]
-
-    async def _landed(self, vector: _Vector, block_hash: str, extrinsic: str) -> WeightsOnChain:
-        """Return our weights after `extrinsic`, or now if it is unknown; raise unless they are those sent."""
-        with understanding("our extrinsic"):
-            included = int(extrinsic.partition("-")[0]) if extrinsic else None
-        last_update = await self.last_update(vector.netuid, vector.own_uid, included)
-        read_back = await self.pairs(vector.netuid, vector.own_uid, included)
-        if last_update <= vector.last_update:
-            raise TransientError(f"the chain has no weights of ours since block {vector.last_update}")
-        if as_stored(read_back) != as_stored(zip(vector.uids, vector.weights, strict=True)):
-            raise TransientError(f"the chain holds other weights than those sent, since block {last_update}")
-        return WeightsOnChain(
-            block=included or last_update,
-            block_hash=block_hash or await self.block_hash_of(last_update),
-            extrinsic=extrinsic,
-            read_back=read_back,
-        )
-
-    async def _settle(self, vector: _Vector, error: TransientError) -> WeightsOnChain:
-        """Return our weights if they are on chain, although the submission seems to have failed.
-
-        Raises
-        ------
-        TransientError
-            `error`, if they do not appear within a few blocks, or the chain cannot be read.
-        """
-        try:
-            await self.wait_some_blocks()
-            return await self._landed(vector, "", "")
-        except TransientError as unsettled:
-            raise error from unsettled
 
     async def events(self, block: int) -> Any:
         """Return the events of `block`, as the SDK tells them."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import bittensor as bt
 
 from gaia.validator.core.chain.client import ChainClient, refusal_of, understanding
-from gaia.validator.core.chain.epochs import EpochSchedule
+from gaia.validator.core.chain.epochs import EpochSchedule, open_epoch
 from gaia.validator.core.chain.timelock import COMMIT_VERSION, payload, reveal_round, seal
 from gaia.validator.utils.errors import TransientError
-from gaia.validator.utils.signer_messages import SealedWeights
+from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +68,8 @@ class Commits:
         self._netuid = netuid
         self._hotkey = hotkey
 
-    async def seal(
-        self, public_key: bytes, uids: Sequence[int], weights: Sequence[int], version_key: int, at: int | None
-    ) -> SealedWeights:
-        """Seal a vector until the chain reveals the commits of the present epoch.
+    async def seal(self, public_key: bytes, vector: JournalledVector, at: int | None = None) -> SealedWeights:
+        """Seal a vector until the chain reveals the commits of its epoch, the present one.
 
         Parameters
         ----------
@@ -81,14 +79,17 @@ class Commits:
         Raises
         ------
         TransientError
-            If the subnet does not want commits, wants another version, or its clock differs from ours.
+            If the subnet does not want commits, wants another version, is in another epoch, or its clock
+            differs from ours.
         """
         terms = await self._terms()
+        epoch = terms.schedule.epoch_of_commit()
+        if epoch != vector.epoch:
+            raise TransientError(f"the chain is in epoch {epoch}, not in epoch {vector.epoch} of the weights")
         with understanding("the epochs"):
             number = reveal_round(terms.schedule, terms.reveal_period, terms.block_time_s, terms.now_s)
-            content = payload(public_key, uids, weights, version_key)
+            content = payload(public_key, vector.uids, vector.weights, vector.version_key)
             ciphertext = await asyncio.to_thread(seal, content, number if at is None else at)
-        epoch = terms.schedule.epoch_of_commit()
         return SealedWeights(
             ciphertext=ciphertext,
             reveal_round=number,
@@ -113,13 +114,7 @@ class Commits:
             return found
         if held:
             raise TransientError(f"another commit of ours is on chain since block {held[-1].block}")
-        head = await self._chain.head()
-        schedule = await self._chain.schedule(self._netuid, head)
-        if schedule.epoch_of_commit() != sealed.epoch:
-            raise TransientError(f"epoch {sealed.epoch}, for which the weights are sealed, is over")
-        era_blocks = schedule.era_blocks()
-        if not era_blocks:
-            raise TransientError(f"epoch {sealed.epoch} ends too soon for a commit")
+        schedule = await open_epoch(self._chain, self._netuid, sealed.epoch)
         call = bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
             netuid=self._netuid,
             mecid=0,
@@ -128,7 +123,7 @@ class Commits:
             commit_reveal_version=COMMIT_VERSION,
         )
         try:
-            result = await self._chain.submit(call, wallet, era_blocks)
+            result = await self._chain.submit(call, wallet, schedule.era_blocks())
         except TransientError as error:
             return await self._settled(sealed.epoch, digest, error)
         if not result.success:

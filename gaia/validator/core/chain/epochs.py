@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from gaia.validator.utils.errors import TransientError
+
+if TYPE_CHECKING:
+    from gaia.validator.core.chain.client import ChainClient
 
 MAX_TEMPO: Final = 50_400
 """Longest tempo that an owner can set, in blocks. An epoch begins at the latest after so many blocks without a step."""
@@ -99,3 +104,20 @@ class EpochSchedule:
             or self.blocks_since_last_step + start - 1 - self.block > MAX_TEMPO
         )
         return start if is_foreseen else start + 1
+
+
+async def open_epoch(chain: ChainClient, netuid: int, epoch: int) -> EpochSchedule:
+    """Return the subnet's epochs while `epoch` is the present one, and long enough for an extrinsic of it.
+
+    Raises
+    ------
+    TransientError
+        If the chain is in another epoch, `epoch` ends too soon, or the chain cannot be read.
+    """
+    schedule = await chain.schedule(netuid, await chain.head())
+    present = schedule.epoch_of_commit()
+    if present != epoch:
+        raise TransientError(f"the chain is in epoch {present}, not in epoch {epoch} of the weights")
+    if not schedule.era_blocks():
+        raise TransientError(f"epoch {epoch} ends too soon for weights of it")
+    return schedule

@@ -20,6 +20,7 @@ from gaia.validator.utils.signer_messages import (
     CommitsRead,
     CommitWeights,
     FromSigner,
+    JournalledVector,
     Metagraph,
     MetagraphRead,
     ReadCommits,
@@ -40,11 +41,12 @@ from gaia.validator.utils.signer_messages import (
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
 _SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 3, 6, 2
-_SEAL_CALLS, _COMMIT_CALLS = 4, 10
+_SEAL_CALLS, _COMMIT_CALLS = 10, 10
 _LOOK_CALLS = 8
 """Chain calls for each commit whose fate is asked."""
-SET_CALLS = 8
-"""Largest number of chain calls of one setting of weights."""
+_SET_CALLS = 16
+WRITE_CALLS = max(_SET_CALLS, _SEAL_CALLS + _COMMIT_CALLS)
+"""Largest number of chain calls of one setting of weights, plain or sealed."""
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
@@ -105,40 +107,29 @@ class SignerClient:
         """Return our weights on chain at the newest block."""
         return await self._ask(lambda number: ReadWeights(request_id=number), WeightsRead, _HELD_CALLS)
 
-    async def set_weights(
-        self,
-        uids: Sequence[int],
-        weights: Sequence[int],
-        version_key: int,
-        promised_block: int | None = None,
-    ) -> WeightsSet:
-        """Let the signer sign, submit and read back one vector of u16.
+    async def set_weights(self, vector: JournalledVector, promised_block: int | None = None) -> WeightsSet:
+        """Let the signer sign, submit and read back one vector.
 
         Nothing is signed if the chain holds weights of ours that are newer than `promised_block`.
+
+        Raises
+        ------
+        SigningRefused
+            If the signer's policy forbids it, as it does a second vector of an epoch.
         """
 
         def request(number: int) -> SetWeights:
-            return SetWeights(
-                request_id=number,
-                uids=list(uids),
-                weights=list(weights),
-                version_key=version_key,
-                promised_block=promised_block,
+            return SetWeights(request_id=number, vector=vector, promised_block=promised_block)
+
+        return await self._ask(request, WeightsSet, _SET_CALLS)
+
+    async def seal_weights(self, vector: JournalledVector) -> SealedWeights:
+        """Return a vector, sealed until the chain reveals the commits of its epoch; see `set_weights`."""
+        return (
+            await self._ask(
+                lambda number: SealWeights(request_id=number, vector=vector), WeightsSealed, _SEAL_CALLS
             )
-
-        return await self._ask(request, WeightsSet, SET_CALLS)
-
-    async def seal_weights(
-        self, uids: Sequence[int], weights: Sequence[int], version_key: int
-    ) -> SealedWeights:
-        """Return a vector of u16, sealed until the chain reveals the commits of its present epoch."""
-
-        def request(number: int) -> SealWeights:
-            return SealWeights(
-                request_id=number, uids=list(uids), weights=list(weights), version_key=version_key
-            )
-
-        return (await self._ask(request, WeightsSealed, _SEAL_CALLS)).sealed
+        ).sealed
 
     async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
         """Let the signer sign and submit a sealed vector, unless it is in the chain's queue already."""

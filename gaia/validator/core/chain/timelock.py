@@ -55,6 +55,15 @@ def reveal_round(schedule: EpochSchedule, reveal_period: int, block_time_s: floa
     return max(1, int((now_s + blocks * block_time_s - BEACON_GENESIS_S) // BEACON_PERIOD_S))
 
 
+def is_published(beacon_round: int, now_s: float) -> bool:
+    """Return whether the beacon has published `beacon_round` at `now_s`, in Unix time.
+
+    >>> is_published(1, BEACON_GENESIS_S), is_published(2, BEACON_GENESIS_S)
+    (True, False)
+    """
+    return now_s >= BEACON_GENESIS_S + (beacon_round - 1) * BEACON_PERIOD_S
+
+
 def seal(content: bytes, beacon_round: int) -> bytes:
     """Return `content`, encrypted so that the signature of `beacon_round` opens it; it takes 5 to 115 ms.
 

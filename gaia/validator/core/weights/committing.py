@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from gaia.validator.core.chain.timelock import is_published
 from gaia.validator.core.weights.doubts import as_stored
 from gaia.validator.db import journal
 from gaia.validator.db.states import VectorState
-from gaia.validator.utils.errors import TransientError
-from gaia.validator.utils.signer_messages import CommitAsked
+from gaia.validator.utils.errors import SigningRefused, TransientError
+from gaia.validator.utils.signer_messages import CommitAsked, JournalledVector
 from gaia.validator.utils.tallies import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from gaia.validator.db.connection import Connection, Database
@@ -38,9 +40,7 @@ log = structlog.get_logger(__name__)
 class CommitSigner(Protocol):
     """Access to the chain signer for sealed weights."""
 
-    async def seal_weights(
-        self, uids: Sequence[int], weights: Sequence[int], version_key: int
-    ) -> SealedWeights: ...
+    async def seal_weights(self, vector: JournalledVector) -> SealedWeights: ...
 
     async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted: ...
 
@@ -82,15 +82,23 @@ Outcome = Queued | Revealed | Vanished | NotRevealed
 class Committer:
     """Commits the journalled vector of an epoch, and settles earlier commits."""
 
-    def __init__(self, database: Database, signer: CommitSigner, version_key: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        signer: CommitSigner,
+        version_key: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._signer = signer
         self._version_key = version_key
+        self._clock = clock
 
     async def commit(self, entry: JournalEntry, epoch: Epoch) -> WeightsCommitted:
         """Seal the vector, unless it is sealed for this epoch, journal it, and commit it.
 
         After an unknown outcome the same ciphertext is sent again, so that no epoch has two votes.
+        It is sealed anew if its round is published, as after a longer tempo: the chain takes it no more.
 
         Raises
         ------
@@ -98,14 +106,16 @@ class Committer:
             If the chain is in another epoch, refuses, or did not answer.
         """
         sealed = entry.sealed
-        if sealed is None or sealed.epoch != epoch.number:
-            uids, weights = zip(*entry.vector, strict=True)
-            sealed = await self._signer.seal_weights(uids, weights, self._version_key)
-            if sealed.epoch != epoch.number:
-                raise TransientError(f"the chain is in epoch {sealed.epoch}, no longer in {epoch.number}")
-            written = sealed
-            await self._database.run(lambda connection: journal.record_sealed(connection, epoch, written))
-        landed = await self._signer.commit_weights(sealed)
+        if sealed is None or sealed.epoch != epoch.number or is_published(sealed.reveal_round, self._clock()):
+            sealed = await self._seal(entry, epoch)
+        try:
+            landed = await self._signer.commit_weights(sealed)
+        except SigningRefused:
+            if sealed is not entry.sealed:
+                raise
+            # Its signer's record is lost, so that it was never signed or is on chain; the vector is the same.
+            sealed = await self._seal(entry, epoch)
+            landed = await self._signer.commit_weights(sealed)
         await self._database.run(
             lambda connection: journal.record_committed(connection, epoch, landed.block, landed.extrinsic)
         )
@@ -119,6 +129,12 @@ class Committer:
             miners=len(entry.vector),
         )
         return landed
+
+    async def _seal(self, entry: JournalEntry, epoch: Epoch) -> SealedWeights:
+        """Return the vector sealed anew, and journalled so."""
+        sealed = await self._signer.seal_weights(journalled(entry, self._version_key))
+        await self._database.run(lambda connection: journal.record_sealed(connection, epoch, sealed))
+        return sealed
 
     async def follow(self, netuid: int, mechid: int, now: datetime) -> list[Outcome]:
         """Settle the commits whose end the chain can tell by now; return what is new, oldest first.
@@ -155,6 +171,17 @@ class Committer:
         for number, outcome in outcomes.items():
             _tell(number, outcome)
         return list(outcomes.values())
+
+
+def journalled(entry: JournalEntry, version_key: int) -> JournalledVector:
+    """Return what the signer gets of an entry."""
+    return JournalledVector(
+        epoch=entry.epoch,
+        uids=[uid for uid, _ in entry.vector],
+        weights=[weight for _, weight in entry.vector],
+        version_key=version_key,
+        sha256=entry.vector_sha256,
+    )
 
 
 def end_of(entry: JournalEntry, read: CommitRead, held: CommitsRead) -> Outcome | None:

@@ -13,6 +13,7 @@ from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Entry, Run
 from gaia.validator.core.weights.rules.base import Standing
 from gaia.validator.core.weights.vector import Registered, Terms, quantise, weights_of
 from gaia.validator.utils.errors import GaiaError
+from gaia.validator.utils.signer_messages import digest_of
 
 NOTHING_FOUND = FoundCopies(pairs=(), committed={}, products=())
 
@@ -73,7 +74,7 @@ def vector_of(weights: Mapping[int, float]) -> tuple[list[list[int]], str]:
     [[0, 32768], [1, 65535]]
     """
     vector = [list(pair) for pair in zip(*quantise(weights), strict=True)]
-    return vector, hashlib.sha256(json.dumps(vector).encode()).hexdigest()
+    return vector, digest_of(vector)
 
 
 def to_parts(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:

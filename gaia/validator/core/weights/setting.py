@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import structlog
 
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed
+from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed, journalled
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
 from gaia.validator.core.weights.rules.base import Entry, Standing
@@ -19,7 +19,13 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
 from gaia.validator.db.states import VectorState
-from gaia.validator.utils.errors import GaiaError, NotYetAvailable, OwnFailure, TransientError
+from gaia.validator.utils.errors import (
+    GaiaError,
+    NotYetAvailable,
+    OwnFailure,
+    SigningRefused,
+    TransientError,
+)
 from gaia.validator.utils.tallies import Totals
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.weights import WeightsSettings
     from gaia.validator.utils.signer_messages import (
+        JournalledVector,
         Metagraph,
         Neuron,
         WeightsRead,
@@ -42,8 +49,11 @@ MECHANISM = 0
 # Part of every extrinsic; it is raised when all validators must change together.
 VERSION_KEY = 4000
 
-SUBMISSIONS: Final = Totals(["set", "committed", "failed", "held", "unknown"])
-"""Outcome -> number of attempts to set weights in this process; "held": they were due, but none can be computed yet."""
+SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "held", "unknown"])
+"""Outcome -> number of attempts to set weights in this process.
+
+"refused": our signer's policy forbids them; "held": they were due, but none can be computed yet.
+"""
 
 _STANDINGS = {
     "planned": Standing.AWAITED,
@@ -56,9 +66,7 @@ _STANDINGS = {
 class Signer(CommitSigner, Protocol):
     """Access to the chain signer for weights."""
 
-    async def set_weights(
-        self, uids: list[int], weights: list[int], version_key: int, promised_block: int | None
-    ) -> WeightsSet:
+    async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
         """Sign, submit and read back a vector, unless weights newer than `promised_block` are on chain."""
         ...
 
@@ -129,8 +137,7 @@ class WeightSetter:
                 return None
             outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
-            # A signer that is away or silent may have submitted the vector.
-            SUBMISSIONS.add("unknown" if isinstance(error, OwnFailure) else "failed")
+            SUBMISSIONS.add(_outcome_of(error))
             await self._note_failure(epoch, error, now)
             raise
         SUBMISSIONS.add("set")
@@ -171,10 +178,8 @@ class WeightSetter:
         if entry.sealed is not None:
             # Commits are no longer wanted; what the chain does not hold by now is set plainly.
             await self._do(lambda connection: journal.record_unsealed(connection, self._epoch(entry.epoch)))
-        uids = [uid for uid, _ in entry.vector]
-        values = [value for _, value in entry.vector]
         doubt = _doubt(entry, metagraph.tempo)
-        return await self._signer.set_weights(uids, values, VERSION_KEY, doubt.promised_block)
+        return await self._signer.set_weights(journalled(entry, VERSION_KEY), doubt.promised_block)
 
     async def _note_failure(self, epoch: Epoch, error: GaiaError, now: datetime) -> None:
         """Record a failed attempt; if that fails too, the row stays in doubt and is resolved later."""
@@ -293,6 +298,13 @@ class WeightSetter:
     def _is_due(self, own: Neuron, metagraph: Metagraph) -> bool:
         interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
+
+
+def _outcome_of(error: GaiaError) -> str:
+    """Return the outcome of an attempt that failed; a signer that is away or silent may have submitted the vector."""
+    if isinstance(error, SigningRefused):
+        return "refused"
+    return "unknown" if isinstance(error, OwnFailure) else "failed"
 
 
 def _doubt(entry: JournalEntry, tempo: int) -> Doubt:

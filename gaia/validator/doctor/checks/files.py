@@ -311,7 +311,7 @@ def _hotkey_content(facts: Facts) -> Finding:
     if wallet.problem:
         return failure(
             wallet.problem,
-            do("restore it from your backup with `btcli wallet regen-hotkey`, without a password"),
+            do("restore it from your backup with `btcli wallet regen-hotkey`"),
         )
     return ok(f"hotkey {wallet.address} can sign")
 

@@ -47,6 +47,11 @@ class ChainSettings(HandedSettings):
         None,
         "File of the hotkey, wherever it is. Empty: the wallet's name, hotkey and folder say where.",
     )
+    signed_epochs_file: Annotated[Path, AfterValidator(at_home)] | None = setting(
+        None,
+        "File that remembers the vector signed in each epoch. Never restore it from a backup. Empty: in the wallet's "
+        "folder, or in the data folder where GAIA_HOTKEY_FILE is set.",
+    )
     beacon_round: int | None = setting(
         None,
         "Round of the beacon for which weights are sealed. Only a node of this machine takes it. For rehearsals only.",
@@ -61,3 +66,12 @@ class ChainSettings(HandedSettings):
     def hotkey_path(self) -> Path:
         """Path of the hotkey's file, which may begin with ~."""
         return self.hotkey_file or self.wallet_path / self.wallet_name / "hotkeys" / self.wallet_hotkey
+
+    def signed_epochs_path(self, data_dir: Path) -> Path:
+        """Return the path of the file that remembers the vector signed in each epoch."""
+        if self.signed_epochs_file is not None:
+            return self.signed_epochs_file
+        if self.hotkey_file is not None:
+            return data_dir / f"signed-epochs-{self.netuid}.json"
+        folder = self.wallet_path.expanduser() / self.wallet_name
+        return folder / f"gaia-signed-epochs-{self.wallet_hotkey}-{self.netuid}.json"

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gaia.validator.utils.ipc_types import SandboxMode
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.contract import ContractSettings
     from gaia.validator.utils.settings.database import DatabaseSettings
@@ -25,6 +28,9 @@ class SignerSettings:
     chain: ChainSettings
     observation: ObservationSettings
     drain_timeout_s: float
+    signed_epochs: Path
+    """File that remembers the vector signed in each epoch."""
+    sandbox: SandboxMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from gaia.validator.utils.errors import (
 )
 from gaia.validator.utils.identities import MinerJobId
 from tests.support.builders import a_metagraph, a_neuron
+from tests.support.subnet import vector
 
 NOW = datetime(2026, 3, 25, tzinfo=UTC)
 OFFER = JobOffer(accepted=True, job_id=MinerJobId("j"), message="")
@@ -168,7 +169,7 @@ async def test_refused_weights_are_a_failure_but_no_lost_connection() -> None:
     failures = _sample("gaia_substrate_failures_total")
 
     with pytest.raises(TransientError):
-        await _chain(TransientError("refused")).set_weights([], [], 0, None)
+        await _chain(TransientError("refused")).set_weights(vector(1, {1: 65535}), None)
 
     assert _sample("gaia_substrate_failures_total") == failures + 1
     assert _sample("gaia_substrate_connection_status") == 1

@@ -33,6 +33,7 @@ from gaia.validator.utils.signer_messages import (
     ToSigner,
     WeightsSet,
 )
+from tests.support.subnet import vector
 
 _EMPTY = Metagraph(
     netuid=57,
@@ -96,7 +97,9 @@ async def _honest(request: ToSigner, writer: asyncio.StreamWriter) -> None:
     elif isinstance(request, ReadMetagraph):
         writer.write(encode_frame(MetagraphRead(request_id=request.request_id, metagraph=_EMPTY)))
     elif isinstance(request, SetWeights):
-        pairs = [[uid, weight] for uid, weight in zip(request.uids, request.weights, strict=True)]
+        pairs = [
+            [uid, weight] for uid, weight in zip(request.vector.uids, request.vector.weights, strict=True)
+        ]
         writer.write(
             encode_frame(
                 WeightsSet(
@@ -128,7 +131,7 @@ async def test_each_of_many_concurrent_requests_gets_its_own_answer(tmp_path: Pa
         client = SignerClient(path)
         answers = await asyncio.gather(*(client.sign_auth(f"5M{n}", f"u{n}") for n in range(50)))
         metagraph = await client.read_metagraph()
-        landed = await client.set_weights([1, 2], [65535, 7], 0)
+        landed = await client.set_weights(vector(1, {1: 65535, 2: 7}))
         await client.close()
 
     assert [answer.nonce for answer in answers] == [f"5M{n}/u{n}" for n in range(50)]
@@ -225,7 +228,7 @@ async def test_the_signers_configuration_error_arrives_with_its_exit_code(tmp_pa
     async with FakeSigner(path, refuse):
         client = SignerClient(path)
         with pytest.raises(ConfigurationError) as raised:
-            await client.set_weights([1], [65535], 0)
+            await client.set_weights(vector(1, {1: 65535}))
         await client.close()
     assert str(raised.value) == str(fault)
     assert raised.value.exit_code is ExitCode.HOTKEY_NOT_REGISTERED

@@ -15,7 +15,7 @@ from gaia.tasks.defined_tasks.weather.schedule import Cadence, next_opening
 from gaia.validator.app.meeting import rendezvous
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
 from gaia.validator.app.meeting.heartbeat import last_beat
-from gaia.validator.core.chain.signer_client import SET_CALLS
+from gaia.validator.core.chain.signer_client import WRITE_CALLS
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.status.facts import (
     Chain,
@@ -88,7 +88,7 @@ class Look:
             engine_silence_s=pool.engine_silence_s,
             signer_silence_s=pool.engine_silence_s + chain.chain_timeout_s,
             # The chain is not read while weights are being set.
-            metagraph_s=3 * chain.metagraph_interval_s + SET_CALLS * chain.chain_timeout_s,
+            metagraph_s=3 * chain.metagraph_interval_s + WRITE_CALLS * chain.chain_timeout_s,
             is_dry_run=chain.dry_run,
             opens_runs=next_opening(self.now - timedelta(days=1), (), self.cadence) is not None,
         )

@@ -1,0 +1,144 @@
+"""What the hotkey signs, whoever asks: one vector an epoch, and headers of requests to miners."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from gaia.validator.utils.errors import OwnFailure, SigningRefused
+from gaia.validator.utils.signer_messages import digest_of
+
+if TYPE_CHECKING:
+    from gaia.validator.core.chain.signed_epochs import SignedEpochs
+    from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights, SignAuth
+
+AUTH_PER_S: Final = 200.0
+"""Signatures for requests to miners in a second, in the long run."""
+AUTH_BURST: Final = 4096
+"""Signatures that are granted at once after a quiet time: 16 requests to each of 256 miners."""
+_MOST_WAITING = 4096
+_U16_MAX, _U64_MAX = 65535, 2**64 - 1
+_MOST_UIDS = 4096
+"""Largest number of uids of a subnet."""
+_KEY_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+
+
+class SigningPolicy:
+    """Judges requests of an engine that may have been taken over.
+
+    A refusal raises `SigningRefused`, and nothing is signed. The caller makes sure that a vector's
+    epoch is the chain's present one before it promises the vector.
+
+    Parameters
+    ----------
+    signed
+        The record of signed epochs; None: no vector is signed, as in a dry run.
+    """
+
+    def __init__(self, signed: SignedEpochs | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kept = signed
+        self._rate = Rate(AUTH_PER_S, AUTH_BURST, clock)
+
+    async def permit_auth(self, request: SignAuth) -> None:
+        """Return once the headers of this request may be signed; wait while there are too many."""
+        if not _is_address(request.miner_hotkey):
+            raise SigningRefused("the hotkey of the miner is no ss58 address")
+        if not _KEY_ID.fullmatch(request.symmetric_key_uuid):
+            raise SigningRefused("the id of the key is no word of 1 to 64 letters, digits and hyphens")
+        await self._rate.turn()
+
+    def permit_vector(self, vector: JournalledVector) -> None:
+        """Refuse a vector that is not whole, or is not the one that its digest names."""
+        uids, weights = vector.uids, vector.weights
+        if not 1 <= len(uids) <= _MOST_UIDS or len(uids) != len(weights):
+            raise SigningRefused(f"a vector has {len(uids)} uids and {len(weights)} weights")
+        if any(not 0 <= value <= _U16_MAX for value in (*uids, *weights)):
+            raise SigningRefused("a uid or a weight is no u16")
+        if len(set(uids)) != len(uids):
+            raise SigningRefused("a uid occurs twice")
+        if max(weights) != _U16_MAX:
+            raise SigningRefused(f"the largest weight is not {_U16_MAX}")
+        if not 0 <= vector.version_key <= _U64_MAX:
+            raise SigningRefused("the version key is no u64")
+        if digest_of(zip(uids, weights, strict=True)) != vector.sha256:
+            raise SigningRefused("the vector is not the one that the journal's digest names")
+
+    @property
+    def _signed(self) -> SignedEpochs:
+        if self._kept is None:
+            raise SigningRefused("this signer keeps no record of epochs, so it signs no vector")
+        return self._kept
+
+    def knows(self, epoch: int) -> bool:
+        """Return whether a vector was promised for `epoch`."""
+        return self._signed.knows(epoch)
+
+    def has_signed(self, pairs: Iterable[Iterable[int]]) -> bool:
+        """Return whether weights on chain, [uid, u16] pairs, are those of an epoch in the record."""
+        return self._signed.names(digest_of(pairs))
+
+    def promise(self, vector: JournalledVector, sealed: SealedWeights | None = None) -> None:
+        """Store the vector, and a sealed form of it, as the only one of its epoch; see `SignedEpochs.promise`."""
+        commit = None if sealed is None else _digest_of_commit(sealed)
+        self._signed.promise(vector.epoch, vector.sha256, commit)
+
+    def permit_commit(self, sealed: SealedWeights) -> None:
+        """Refuse a commit that this signer did not seal for its epoch."""
+        if not self._signed.holds_commit(sealed.epoch, _digest_of_commit(sealed)):
+            raise SigningRefused(f"the commit was not sealed here for epoch {sealed.epoch}")
+
+
+class Rate:
+    """Grants turns at a bounded rate.
+
+    Parameters
+    ----------
+    per_s
+        Turns in a second, in the long run.
+    burst
+        Turns that are granted at once after a quiet time.
+    """
+
+    def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._clock = clock
+        self._tokens = float(burst)
+        """Turns that may be granted at once; below 0: turns that are promised to those who wait."""
+        self._filled_at = clock()
+
+    async def turn(self) -> None:
+        """Wait for a turn, in the order of the calls.
+
+        Raises
+        ------
+        OwnFailure
+            If too many wait already.
+        """
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_s)
+        self._filled_at = now
+        if self._tokens <= -_MOST_WAITING:
+            raise OwnFailure(f"{_MOST_WAITING} requests wait for a signature already")
+        self._tokens -= 1.0
+        if self._tokens < 0.0:
+            await asyncio.sleep(-self._tokens / self._per_s)
+
+
+def _is_address(text: str) -> bool:
+    import bittensor_core
+
+    try:
+        bittensor_core.ss58_decode(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _digest_of_commit(sealed: SealedWeights) -> str:
+    """Return the digest of what a commit submits: the ciphertext and the round that opens it."""
+    return hashlib.sha256(b"%d:" % sealed.reveal_round + sealed.ciphertext).hexdigest()

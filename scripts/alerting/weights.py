@@ -7,6 +7,8 @@ from alerting.rule import Alert, Case, Group, Severity, series
 _SET_AT = "gaia_weights_last_set_timestamp_seconds"
 _DOUBT = "gaia_weights_vectors_in_doubt"
 _CHAIN = "gaia_substrate_connection_status"
+_SUBMISSIONS = "gaia_weights_submissions_total"
+_COMMITS = "gaia_weights_commits_total"
 
 GROUP = Group(
     name="weights",
@@ -45,6 +47,56 @@ GROUP = Group(
                 says="1 weight vectors have been in doubt for 30 minutes.",
             ),
             silent=Case(given=[series(_DOUBT, "1x20 0 1x40")], at="40m"),
+        ),
+        Alert(
+            name="SignerRefuses",
+            expr=f'increase({_SUBMISSIONS}{{outcome="refused"}}[1h]) > 0',
+            severity=Severity.CRITICAL,
+            page=True,
+            why=(
+                "A sound validator never wants what the signer refuses, which is a second vector of an epoch, or a"
+                " first one where the chain has ours already. A second validator with this hotkey looks so. The counter"
+                " is the engine's: a stranger at the signer's socket shows as log lines `signature_refused`."
+            ),
+            summary="The signer of {{ $labels.instance }} refuses to sign weights.",
+            description='It refused {{ $value | printf "%.0f" }} vectors in an hour.',
+            fires=Case(
+                given=[series(_SUBMISSIONS, "0x10 1x60", outcome="refused")],
+                at="20m",
+                says="It refused 1 vectors in an hour.",
+                labels={"outcome": "refused"},
+            ),
+            silent=Case(
+                given=[
+                    series(_SUBMISSIONS, "0x70", outcome="refused"),
+                    series(_SUBMISSIONS, "0+1x70", outcome="failed"),
+                ],
+                at="60m",
+            ),
+        ),
+        Alert(
+            name="CommitLost",
+            expr=f'increase({_COMMITS}{{outcome="lost"}}[3h]) > 0',
+            severity=Severity.WARNING,
+            why=(
+                "No page: the vector before it stays, and the next epoch has its own. WeightsStale says when that"
+                " costs something."
+            ),
+            summary="The chain did not reveal sealed weights of {{ $labels.instance }}.",
+            description='{{ $value | printf "%.0f" }} commits were lost in three hours.',
+            fires=Case(
+                given=[series(_COMMITS, "0x10 1x60", outcome="lost")],
+                at="20m",
+                says="1 commits were lost in three hours.",
+                labels={"outcome": "lost"},
+            ),
+            silent=Case(
+                given=[
+                    series(_COMMITS, "0x70", outcome="lost"),
+                    series(_COMMITS, "0+1x70", outcome="revealed"),
+                ],
+                at="60m",
+            ),
         ),
         Alert(
             name="SubstrateConnectionLost",

@@ -55,6 +55,18 @@ def _held(facts: Facts) -> str:
     return f"{held:.0f} times since the start" if held else ""
 
 
+def _refused_by_signer(facts: Facts) -> str:
+    refused = facts.total("gaia_weights_submissions_total", outcome="refused")
+    newest = facts.rows.newest_vector if facts.rows else None
+    reason = one_line(newest.error or "") if newest is not None else ""
+    return f"{refused:.0f} since the start{': ' if reason else ''}{reason}" if refused else ""
+
+
+def _not_revealed(facts: Facts) -> str:
+    lost = facts.total("gaia_weights_commits_total", outcome="lost")
+    return f"{lost:.0f} since the start" if lost else ""
+
+
 def _doubts(facts: Facts) -> str:
     doubts = facts.rows.doubts if facts.rows else ()
     if not doubts:
@@ -109,6 +121,16 @@ HELD = Branch(
     remedy="Read `gaia logs --event weights_withheld`: it says what is missing.",
     look=_held,
 )
+REFUSED_BY_SIGNER = Branch(
+    sentence="The signer refuses vectors.",
+    remedy="Look for a second validator with this hotkey. After a restored or new database the next epoch is set again.",
+    look=_refused_by_signer,
+)
+NOT_REVEALED = Branch(
+    sentence="The chain did not reveal sealed vectors.",
+    remedy="Compare with other validators: if theirs are lost too, the beacon fails. Else check stake, permit and clock.",
+    look=_not_revealed,
+)
 DOUBTS = Branch(
     sentence="Vectors are in doubt.",
     remedy="Each is looked up on chain at the next reading of the metagraph. If that does not help, restart the validator.",
@@ -146,6 +168,29 @@ RUNBOOKS: Final = (
             shared.CHAIN_AWAY,
             shared.SIGNER_DOWN,
             DOUBTS,
+        ),
+    ),
+    Runbook(
+        alert="SignerRefuses",
+        meaning="The signer refused to sign a vector, because its policy allows one vector an epoch and no others.",
+        impact="This epoch keeps the weights that the chain has. If another program uses the hotkey, both lose trust.",
+        branches=(
+            *shared.RUNNING,
+            shared.SIGNER_DOWN,
+            REFUSED_BY_SIGNER,
+        ),
+    ),
+    Runbook(
+        alert="CommitLost",
+        meaning="A sealed vector was on chain, and the chain dropped it instead of revealing it.",
+        impact="The vector before it stays. After about 5000 blocks, 16 hours, old weights no longer count.",
+        branches=(
+            *shared.RUNNING,
+            shared.CHAIN_CLOSED,
+            shared.CHAIN_AWAY,
+            NOT_REGISTERED,
+            NO_PERMIT,
+            NOT_REVEALED,
         ),
     ),
     Runbook(

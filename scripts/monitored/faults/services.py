@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -10,11 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from gaia.cli.runbooks import host, shared, weather
+from gaia.cli.runbooks import host, shared, weather, weights
 from gaia.localnet.options import clock_file, data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from gaia.validator.core.clock import SimulatedClock
-from monitored.faults.scene import Fault, Ground, Scene, send
+from gaia.validator.utils.files import put_file
+from monitored.faults.scene import SIGNER, Fault, Ground, Scene, send
 
 _LOCK_ALL = """
 DO $$ DECLARE place text; BEGIN
@@ -28,6 +30,7 @@ _SETTLED_S = 1.0
 _MOST = 8
 """Of the 12 miners, some refuse or never answer by themselves."""
 _LATER = timedelta(days=6)
+_FOREIGN_EPOCHS = 300
 _STEP_BYTES = 2_000_000
 _STEP_S = 0.25
 _KEPT_FREE = 0.06
@@ -136,6 +139,28 @@ async def filled_disk(scene: Scene) -> AsyncIterator[None]:
         file.unlink(missing_ok=True)
 
 
+@asynccontextmanager
+async def foreign_record(scene: Scene) -> AsyncIterator[None]:
+    """Give the signer a record in which other vectors were signed for the epochs to come, as another instance does."""
+    assert scene.subnet.settings is not None
+    path = scene.subnet.settings.signer.signed_epochs
+    # It holds the record, and might write its own over ours.
+    send(scene.pids(SIGNER), signal.SIGSTOP)
+    record = json.loads(path.read_bytes())
+    newest = max([each["epoch"] for each in record["epochs"]], default=record["forgotten"])
+    signed = [
+        {"epoch": newest + later, "vector_sha256": "0" * 64, "commits": []}
+        for later in range(_FOREIGN_EPOCHS)
+    ]
+    put_file(path, json.dumps(record | {"epochs": signed, "forgotten": newest - 1}).encode())
+    send(scene.pids(SIGNER), signal.SIGKILL)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        send(scene.pids(SIGNER), signal.SIGKILL)
+
+
 CALM: Sequence[Fault] = (
     Fault(
         name="stopped_chain",
@@ -158,6 +183,13 @@ CALM: Sequence[Fault] = (
         seconds=120,
     ),
     Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table, branches=[shared.UNREADABLE]),
+    Fault(
+        name="foreign_record",
+        alerts=("SignerRefuses",),
+        cause=foreign_record,
+        branches=[weights.REFUSED_BY_SIGNER],
+        seconds=120,
+    ),
 )
 SILENT_MINERS = Fault(
     name="silent_miners",

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from gaia.cli.runbooks import health, pool, weather
+from gaia.cli.runbooks import health, pool, weather, weights
 from gaia.localnet.options import Options
 from gaia.localnet.population import Behaviour
 from monitored.faults import processes, services
@@ -158,6 +158,21 @@ STAGES: Final = (
                 alerts=("LowScoringPerformance",),
                 cause=standing,
                 branches=[weather.LOW_SCORES],
+                seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="silent_beacon",
+        options=Options(miners=4, days=1, seed=3, commit_reveal=True, has_pulses=False),
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="silent_beacon",
+                alerts=("CommitLost",),
+                cause=standing,
+                branches=[weights.NOT_REVEALED],
                 seconds=240,
                 is_standing=True,
             ),

@@ -94,6 +94,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
     )
 
 
+FAILED = a_vector_row(state=VectorState.FAILED, error="no")
 CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("stopped", shared.STOPPED, lambda facts: replace(facts, processes={}), "no process"),
     (
@@ -242,12 +243,9 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ),
     ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
     ("weights fail", weights.FAILING, incident("weights"), "refused"),
-    (
-        "vector failed",
-        weights.REFUSED,
-        stored(newest_vector=a_vector_row(state=VectorState.FAILED, error="no")),
-        "epoch 7 failed: no",
-    ),
+    ("failed", weights.REFUSED, stored(newest_vector=FAILED), "epoch 7 failed: no"),
+    ("signer", weights.REFUSED_BY_SIGNER, told('gaia_weights_submissions_total{outcome="refused"} 3'), "3 s"),
+    ("lost", weights.NOT_REVEALED, told('gaia_weights_commits_total{outcome="lost"} 2'), "2 since the start"),
     ("no scores", weights.NO_SCORES, stored(runs=[a_run(has_scores=False)]), "no forecast"),
     ("held", weights.HELD, told('gaia_weights_submissions_total{outcome="held"} 8'), "8 times"),
     (

@@ -86,6 +86,7 @@ WALLET = Wallet(
     coldkey=None,
     problem="",
     address="5Validator",
+    record=Path("/srv/wallets/default/gaia-signed-epochs-default-57.json"),
 )
 SERVER = Server(
     version=160_004,

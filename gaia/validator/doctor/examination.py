@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gaia.validator.app.startup.reading import sources_of
-from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources
+from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources, wallet
 from gaia.validator.doctor.facts import Facts, Places
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
 from gaia.validator.doctor.given import Given, read_given
@@ -42,6 +42,7 @@ CHECKS: Sequence[Check] = (
     *configuration.CHECKS,
     *host.CHECKS,
     *files.CHECKS,
+    *wallet.CHECKS,
     *database.CHECKS,
     *chain.CHECKS,
     *sources.CHECKS,
@@ -127,7 +128,7 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
         "host": look_at_host,
         "places": partial(_places, given, settings.clock_file),
         "folder": partial(look_at_folder, settings.files),
-        "wallet": partial(look_at_wallet, chain),
+        "wallet": partial(look_at_wallet, chain, settings.data_dir),
         "port": partial(look_at_port, settings.observation),
         "proxies": partial(look_at_proxies, given.environment),
         "dask": partial(look_at_scheduler, settings.pool),

@@ -106,6 +106,11 @@ class Wallet:
     """Why the hotkey cannot be loaded; "" if it can."""
     address: str
     """Address derived from the secret."""
+    record: Path
+    """File that remembers the vector signed in each epoch."""
+    record_problem: str = ""
+    """Why that file cannot be kept; "" if it can."""
+    is_record_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

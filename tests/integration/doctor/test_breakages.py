@@ -221,6 +221,17 @@ BREAKAGES = [
         True,
     ),
     Breakage("hotkeys that others replace", "hotkeys-folder", lambda m: m.wallet("hotkeys").chmod(0o777)),
+    Breakage(
+        "a damaged record of signed epochs",
+        "signed-epochs",
+        lambda m: m.wallet("gaia-signed-epochs-default-57.json").write_text("{"),
+    ),
+    given(
+        "a record in a folder that is not there",
+        "signed-epochs",
+        "GAIA_SIGNED_EPOCHS_FILE",
+        "/nowhere/signed.json",
+    ),
     given("a node that is not there", "chain", "GAIA_CHAIN_ENDPOINT", f"ws://{CLOSED}"),
     Breakage(
         "wss to a node that speaks ws",

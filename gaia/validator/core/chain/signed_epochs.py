@@ -131,6 +131,17 @@ class SignedEpochs:
         self._record, self._by_epoch = record, {each.epoch: each for each in kept}
 
 
+def is_damaged(path: Path) -> bool:
+    """Return whether there is a file that is no record; one that cannot be read is not called so."""
+    try:
+        _read(path)
+    except ConfigurationError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _locked(path: Path) -> int:
     """Return the descriptor of a lock beside the record, which lasts as long as it is open."""
     lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

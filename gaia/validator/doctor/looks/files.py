@@ -16,6 +16,7 @@ import psutil
 
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.core.chain.hotkey import load_wallet
+from gaia.validator.core.chain.signed_epochs import is_damaged
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.facts import Folder, Wallet
 from gaia.validator.doctor.looks.locks import lock_holder
@@ -75,8 +76,9 @@ def look_at_folder(files: FilesSettings, most_files: int = _MOST_FILES) -> Folde
     )
 
 
-def look_at_wallet(chain: ChainSettings) -> Wallet:
+def look_at_wallet(chain: ChainSettings, data_dir: Path) -> Wallet:
     """Return the state of the hotkey's file; the key is loaded once, as the signer does."""
+    record = chain.signed_epochs_path(data_dir)
     root = chain.wallet_path.expanduser()
     folder = root / chain.wallet_name / "hotkeys"
     path = chain.hotkey_path.expanduser()
@@ -94,7 +96,19 @@ def look_at_wallet(chain: ChainSettings) -> Wallet:
         coldkey=coldkey if coldkey.exists() else None,
         problem=problem,
         address=address,
+        record=record,
+        record_problem=_record_problem(record, data_dir),
+        is_record_damaged=is_damaged(record),
     )
+
+
+def _record_problem(record: Path, data_dir: Path) -> str:
+    """Return why the signer cannot keep its record there; the data folder is made at the start."""
+    folder = record.parent
+    if not folder.is_dir():
+        return "" if folder == data_dir else f"there is no folder {folder}"
+    closed = [each for each in (folder, record) if each.exists() and not os.access(each, os.W_OK)]
+    return f"{closed[0]} cannot be written" if closed else ""
 
 
 def entry_of(path: Path) -> Entry | None:

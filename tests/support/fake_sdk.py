@@ -34,6 +34,7 @@ def graph(**changes: Any) -> dict[str, Any]:
         "tempo": 360,
         "weights_rate_limit": 100,
         "min_allowed_weights": 8,
+        "max_weights_limit": 32767,
         "weights_version": 3,
         "commit_reveal_weights_enabled": True,
         "owner_hotkey": OTHER,

@@ -51,6 +51,8 @@ class JournalEntry:
     """The sealed vector; None: it is set plainly, or not sealed yet."""
     commit_block: int | None = None
     """Block of the commit; None: it is not known to be on chain."""
+    block: int | None = None
+    """Block in which it was set or revealed; None: it was not."""
 
 
 class Epoch(NamedTuple):
@@ -209,6 +211,11 @@ async def record_failed(connection: Connection, epoch: Epoch, error: str, now: d
     await connection.execute(SQL["journal_unset"], *epoch, VectorState.FAILED, storable_text(error), now)
 
 
+async def record_vanished(connection: Connection, epoch: Epoch, reason: str) -> None:
+    """Store that weights that were set are no longer on chain, so that they are set again."""
+    await connection.execute(SQL["journal_vanished"], *epoch, storable_text(reason))
+
+
 async def record_lost(connection: Connection, epoch: Epoch, reason: str, now: datetime) -> None:
     """Store that the vector is not on chain and will not be."""
     await connection.execute(SQL["journal_unset"], *epoch, VectorState.LOST, storable_text(reason), now)
@@ -240,4 +247,5 @@ def _entry(row: Record) -> JournalEntry:
         tried_block=row["tried_block"],
         sealed=None if row["sealed"] is None else sealed,
         commit_block=row["commit_block"],
+        block=row["block"],
     )

@@ -51,6 +51,8 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     commit_reveal: bool
     owner_hotkey: str
     """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
+    max_weights_limit: int = 65535
+    """Largest weight that the chain takes, of 65535 for the whole vector."""
     own_dividends: float | None = None
     """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
     own_emission: float | None = None

@@ -8,12 +8,14 @@ import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
+from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from gaia.validator.utils.signer_messages import WeightsRead
-from tests.support.weight_setters import NOW, Setting
+from tests.support.fakes import a_metagraph
+from tests.support.weight_setters import MINERS, NOW, Setting
 
 
 @pytest.fixture
@@ -210,3 +212,46 @@ async def test_incident_that_cannot_be_written_breaks_nothing_and_is_written_lat
 
     assert len(await incidents(database)) == 1
     await database.close()
+
+
+async def test_weights_that_the_chain_no_longer_has_are_set_again(setting: Setting) -> None:
+    """As after a reorganisation, or a node that told of a block that never was final."""
+    await setting.setter.set_if_due(NOW)
+    setting.at_block(1003, last_update=0)
+    assert await setting.setter.set_if_due(NOW) is None  # the node may be behind
+    assert [entry["state"] for entry in await setting.journal()] == ["set"]
+
+    setting.at_block(1020, last_update=0)
+    outcome = await setting.setter.set_if_due(NOW)
+
+    assert outcome is not None
+    first, again = setting.signer.signed
+    assert first == again
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["block"], entry["error"]) == ("set", 1001, None)
+
+
+async def test_weights_that_vanished_and_cannot_be_set_again_are_in_doubt(setting: Setting) -> None:
+    await setting.setter.set_if_due(NOW)
+    setting.at_block(1020, last_update=0)
+    setting.signer.failures = [TransientError("no answer")]
+
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["block"], entry["read_back"]) == ("failed", None, None)
+
+
+async def test_vector_that_the_subnet_forbids_is_told_and_not_signed(setting: Setting) -> None:
+    before = dict(SUBMISSIONS.items())["impossible"]
+    setting.metagraph.metagraph = a_metagraph(MINERS, max_weights_limit=6554)
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert setting.signer.signed == []
+    assert dict(SUBMISSIONS.items())["impossible"] == before + 1
+    (incident,) = await setting.incidents()
+    assert incident.evidence.endswith("% of the weight, and the subnet allows 10.0%")
+    setting.metagraph.metagraph = a_metagraph(MINERS)
+    assert await setting.setter.set_if_due(NOW) is not None

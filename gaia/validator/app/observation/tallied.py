@@ -74,7 +74,7 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
     ),
     _Tallied(
         "gaia_weights_submissions_total",
-        "Attempts to set weights, by outcome: held means due, but not computable yet; refused, by our signer; unknown, in doubt.",
+        "Attempts to set weights, by outcome: held means not computable yet; refused, by our signer; impossible, by a rule of the subnet; unknown, in doubt.",
         "outcome",
         SUBMISSIONS.items,
     ),

@@ -53,6 +53,7 @@ def metagraph_of(
         next_epoch_block=schedule.next_start() if schedule.tempo else None,
         weights_rate_limit=int(graph["weights_rate_limit"]),
         min_allowed_weights=int(graph["min_allowed_weights"]),
+        max_weights_limit=int(graph["max_weights_limit"]),
         weights_version=int(graph["weights_version"]),
         commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
         owner_hotkey="" if owner == _NOBODY else owner,

@@ -86,15 +86,13 @@ class Committer:
         self,
         database: Database,
         signer: CommitSigner,
-        version_key: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._signer = signer
-        self._version_key = version_key
         self._clock = clock
 
-    async def commit(self, entry: JournalEntry, epoch: Epoch) -> WeightsCommitted:
+    async def commit(self, entry: JournalEntry, epoch: Epoch, version_key: int) -> WeightsCommitted:
         """Seal the vector, unless it is sealed for this epoch, journal it, and commit it.
 
         After an unknown outcome the same ciphertext is sent again, so that no epoch has two votes.
@@ -107,14 +105,14 @@ class Committer:
         """
         sealed = entry.sealed
         if sealed is None or sealed.epoch != epoch.number or is_published(sealed.reveal_round, self._clock()):
-            sealed = await self._seal(entry, epoch)
+            sealed = await self._seal(entry, epoch, version_key)
         try:
             landed = await self._signer.commit_weights(sealed)
         except SigningRefused:
             if sealed is not entry.sealed:
                 raise
             # Its signer's record is lost, so that it was never signed or is on chain; the vector is the same.
-            sealed = await self._seal(entry, epoch)
+            sealed = await self._seal(entry, epoch, version_key)
             landed = await self._signer.commit_weights(sealed)
         await self._database.run(
             lambda connection: journal.record_committed(connection, epoch, landed.block, landed.extrinsic)
@@ -130,9 +128,9 @@ class Committer:
         )
         return landed
 
-    async def _seal(self, entry: JournalEntry, epoch: Epoch) -> SealedWeights:
+    async def _seal(self, entry: JournalEntry, epoch: Epoch, version_key: int) -> SealedWeights:
         """Return the vector sealed anew, and journalled so."""
-        sealed = await self._signer.seal_weights(journalled(entry, self._version_key))
+        sealed = await self._signer.seal_weights(journalled(entry, version_key))
         await self._database.run(lambda connection: journal.record_sealed(connection, epoch, sealed))
         return sealed
 

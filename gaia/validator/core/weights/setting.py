@@ -14,6 +14,7 @@ from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed, journalled
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
+from gaia.validator.core.weights.preflight import obstacle_of, version_key_of
 from gaia.validator.core.weights.rules.base import Entry, Standing
 from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.db import journal
@@ -46,13 +47,14 @@ log = structlog.get_logger(__name__)
 
 # The only mechanism this subnet has.
 MECHANISM = 0
-# Part of every extrinsic; it is raised when all validators must change together.
-VERSION_KEY = 4000
+_SETTLED_BLOCKS = 3
+"""Blocks after which weights that were set must show in the metagraph."""
 
-SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "held", "unknown"])
+SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "impossible", "held", "unknown"])
 """Outcome -> number of attempts to set weights in this process.
 
-"refused": our signer's policy forbids them; "held": they were due, but none can be computed yet.
+"refused": our signer's policy forbids them; "impossible": the chain would refuse them; "held": they were due,
+but none can be computed yet.
 """
 
 _STANDINGS = {
@@ -94,7 +96,7 @@ class WeightSetter:
         self._metagraph = metagraph
         self._copies = copies
         self._incident = Incident(database, "weights")
-        self._committer = Committer(database, signer, VERSION_KEY)
+        self._committer = Committer(database, signer)
         self._reveals = Incident(database, "reveals")
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
@@ -127,11 +129,19 @@ class WeightSetter:
             await self._incident.recovered(now)  # earlier failures are over, because our weights are on chain
             return None
         entry = await self._entry(metagraph, epoch, now)
-        if entry is None or entry.state not in (VectorState.INTENDED, VectorState.FAILED):
+        if entry is not None and (reason := _vanished(entry, own, metagraph)):
+            await self._do(lambda connection: journal.record_vanished(connection, epoch, reason))
+            log.warning("weights_vanished", epoch=epoch.number, reason=reason)
+        elif entry is None or entry.state not in (VectorState.INTENDED, VectorState.FAILED):
+            return None
+        if obstacle := obstacle_of(entry.vector, metagraph):
+            SUBMISSIONS.add("impossible")
+            log.error("weights_impossible", reason=obstacle, once=("impossible", obstacle))
+            await self._incident.failing(obstacle, now)
             return None
         try:
             if metagraph.commit_reveal:
-                await self._committer.commit(entry, epoch)
+                await self._committer.commit(entry, epoch, version_key_of(metagraph))
                 SUBMISSIONS.add("committed")
                 await self._incident.recovered(now)
                 return None
@@ -179,7 +189,9 @@ class WeightSetter:
             # Commits are no longer wanted; what the chain does not hold by now is set plainly.
             await self._do(lambda connection: journal.record_unsealed(connection, self._epoch(entry.epoch)))
         doubt = _doubt(entry, metagraph.tempo)
-        return await self._signer.set_weights(journalled(entry, VERSION_KEY), doubt.promised_block)
+        return await self._signer.set_weights(
+            journalled(entry, version_key_of(metagraph)), doubt.promised_block
+        )
 
     async def _note_failure(self, epoch: Epoch, error: GaiaError, now: datetime) -> None:
         """Record a failed attempt; if that fails too, the row stays in doubt and is resolved later."""
@@ -298,6 +310,15 @@ class WeightSetter:
     def _is_due(self, own: Neuron, metagraph: Metagraph) -> bool:
         interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
+
+
+def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:
+    """Return why weights that were set are to be set again: the chain went on without them; "": they stand."""
+    if entry.state is not VectorState.SET or entry.block is None:
+        return ""
+    if own.last_update >= entry.block or metagraph.block < entry.block + _SETTLED_BLOCKS:
+        return ""
+    return f"the weights of block {entry.block} are no longer on chain in block {metagraph.block}"
 
 
 def _outcome_of(error: GaiaError) -> str:

@@ -19,7 +19,7 @@ VALUES ($1, $2)
 -- name: journal_entry
 -- What was promised for an epoch.
 SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
-       commit_block
+       commit_block, block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -28,7 +28,7 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed,
 -- name: journal_doubts
 -- Vectors of which it is not known yet whether they landed, oldest first.
 SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
-       commit_block
+       commit_block, block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -39,7 +39,7 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed,
 -- name: journal_commits
 -- Sealed vectors of which the end is not known yet, oldest first.
 SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
-       commit_block
+       commit_block, block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -147,6 +147,21 @@ UPDATE weight_journal
    AND mechid = $2
    AND epoch = $3
    AND state IN ('intended', 'failed');
+
+-- name: journal_vanished
+-- Marks weights that were set and are no longer on chain as failed, so that they are set again.
+UPDATE weight_journal
+   SET state = 'failed',
+       error = $4,
+       block = NULL,
+       block_hash = NULL,
+       extrinsic = NULL,
+       read_back = NULL,
+       settled_at = NULL
+ WHERE netuid = $1
+   AND mechid = $2
+   AND epoch = $3
+   AND state = 'set';
 
 -- name: newest_vector
 -- The newest vector, whatever became of it.

@@ -45,6 +45,7 @@ async def test_the_metagraph_is_told_in_our_words() -> None:
 
     assert (metagraph.block, metagraph.own_uid, metagraph.owner_hotkey) == (77, 0, OTHER)
     assert (metagraph.tempo, metagraph.weights_rate_limit, metagraph.min_allowed_weights) == (360, 100, 8)
+    assert metagraph.max_weights_limit == 32767
     assert (metagraph.weights_version, metagraph.commit_reveal) == (3, True)
     validator, miner = metagraph.neurons
     assert (validator.ip, validator.port, validator.stake, validator.validator_permit) == ("", 0, 2.5, True)

@@ -1,0 +1,37 @@
+"""What the chain would refuse, as far as the metagraph tells: it is never signed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.signer_messages import Metagraph
+
+VERSION_KEY: Final = 4000
+"""Part of every extrinsic with weights; the subnet's owner demands a least one."""
+_U16_MAX = 65535
+
+
+def version_key_of(metagraph: Metagraph) -> int:
+    """Return the version key of the next extrinsic: ours, or a larger one that the owner demands."""
+    return max(VERSION_KEY, metagraph.weights_version)
+
+
+def obstacle_of(vector: Sequence[Sequence[int]], metagraph: Metagraph) -> str:
+    """Return why the chain would refuse [uid, u16] pairs; "" if nothing speaks against them.
+
+    The rules are `check_length` and `check_vec_max_limited` of subtensor (weights.rs, spec 425); both leave
+    a vector alone that names only its sender.
+    """
+    if [uid for uid, _ in vector] == [metagraph.own_uid]:
+        return ""
+    least = min(metagraph.min_allowed_weights, len(metagraph.neurons))
+    if len(vector) < least:
+        return f"the vector names {len(vector)} uids, and the subnet wants {least} or more"
+    total = sum(weight for _, weight in vector)
+    largest = max(weight for _, weight in vector) * _U16_MAX // total
+    if largest > metagraph.max_weights_limit:
+        allowed = metagraph.max_weights_limit / _U16_MAX
+        return f"one uid gets {largest / _U16_MAX:.1%} of the weight, and the subnet allows {allowed:.1%}"
+    return ""

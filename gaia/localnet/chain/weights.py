@@ -66,7 +66,8 @@ class WeightCalls:
         self._check_vector(netuid, uid, uids)
         top = max(weights, default=0)
         upscaled = [weight * U16_MAX // top for weight in weights] if top else weights
-        if uids != [uid] and max(upscaled, default=0) > self._storage.read("MaxWeightsLimit", netuid):
+        # The limit is a share of the whole vector.
+        if uids != [uid] and top * U16_MAX > self._storage.read("MaxWeightsLimit", netuid) * sum(weights):
             raise DispatchError("MaxWeightExceeded")
         self._storage.write(
             "Weights", netuid, uid, value=[list(pair) for pair in zip(uids, upscaled, strict=True)]

@@ -211,9 +211,9 @@ async def record_failed(connection: Connection, epoch: Epoch, error: str, now: d
     await connection.execute(SQL["journal_unset"], *epoch, VectorState.FAILED, storable_text(error), now)
 
 
-async def record_vanished(connection: Connection, epoch: Epoch, reason: str) -> None:
-    """Store that weights that were set are no longer on chain, so that they are set again."""
-    await connection.execute(SQL["journal_vanished"], *epoch, storable_text(reason))
+async def record_vanished(connection: Connection, epoch: Epoch, reason: str, block: int) -> None:
+    """Store that weights that were set are no longer on chain at `block`, so that they are set again."""
+    await connection.execute(SQL["journal_vanished"], *epoch, storable_text(reason), block)
 
 
 async def record_lost(connection: Connection, epoch: Epoch, reason: str, now: datetime) -> None:

@@ -250,8 +250,36 @@ async def test_vector_that_the_subnet_forbids_is_told_and_not_signed(setting: Se
     assert await setting.setter.set_if_due(NOW) is None
 
     assert setting.signer.signed == []
+    assert await setting.journal() == []
     assert dict(SUBMISSIONS.items())["impossible"] == before + 1
     (incident,) = await setting.incidents()
-    assert incident.evidence.endswith("% of the weight, and the subnet allows 10.0%")
+    assert incident.evidence.endswith("% of the weight, and the subnet allows 10.00%")
     setting.metagraph.metagraph = a_metagraph(MINERS)
     assert await setting.setter.set_if_due(NOW) is not None
+
+
+async def test_rule_that_the_owner_makes_after_the_promise_holds_it_until_it_ends(setting: Setting) -> None:
+    await in_doubt(setting)
+    setting.metagraph.metagraph = a_metagraph(MINERS, max_weights_limit=6554)
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert len(setting.signer.signed) == 1
+    setting.at_block(1050)
+    assert await setting.setter.set_if_due(NOW) is not None
+
+
+async def test_vector_stands_although_the_chain_cleared_the_weight_of_a_replaced_uid(
+    setting: Setting,
+) -> None:
+    vector = await in_doubt(setting)
+    cleared = [pair for pair in vector if pair != vector[-1]]
+    setting.signer.held = WeightsRead(
+        request_id=1, block=1020, last_update=1003, update_hash="0xcd", pairs=cleared
+    )
+    setting.at_block(1020, last_update=1003)
+
+    await setting.setter.set_if_due(NOW)
+
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["block"]) == ("set", 1003)

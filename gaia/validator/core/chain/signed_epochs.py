@@ -142,9 +142,14 @@ def is_damaged(path: Path) -> bool:
     return False
 
 
+def lock_of(path: Path) -> Path:
+    """Return the file beside the record that its signer locks."""
+    return path.with_name(f"{path.name}.lock")
+
+
 def _locked(path: Path) -> int:
     """Return the descriptor of a lock beside the record, which lasts as long as it is open."""
-    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

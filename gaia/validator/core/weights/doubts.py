@@ -76,7 +76,7 @@ def settle(
     is_explained = held.last_update <= known_block
     for doubt in sorted(doubts, key=lambda doubt: doubt.epoch, reverse=True):
         if held.last_update > doubt.promised_block:
-            if not is_explained and as_stored(held.pairs) == as_stored(doubt.vector):
+            if not is_explained and _is_held(held.pairs, doubt.vector):
                 found[doubt.epoch] = Landed(held.last_update)
                 is_explained = True
             else:
@@ -84,6 +84,13 @@ def settle(
         elif doubt.epoch != current_epoch and held.block > doubt.tried_block + _MARGIN * ERA_BLOCKS:
             found[doubt.epoch] = Lost(f"not on chain by block {held.block}")
     return found
+
+
+def _is_held(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> bool:
+    """Return whether the chain holds the vector; it clears the weight of a uid that is replaced later."""
+    held = {int(uid): int(weight) for uid, weight in pairs if weight}
+    ours = as_stored(vector)
+    return bool(held) and held.items() <= ours.items()
 
 
 def as_stored(pairs: Iterable[Sequence[int]]) -> dict[int, int]:

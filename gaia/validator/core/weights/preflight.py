@@ -29,9 +29,8 @@ def obstacle_of(vector: Sequence[Sequence[int]], metagraph: Metagraph) -> str:
     least = min(metagraph.min_allowed_weights, len(metagraph.neurons))
     if len(vector) < least:
         return f"the vector names {len(vector)} uids, and the subnet wants {least} or more"
-    total = sum(weight for _, weight in vector)
-    largest = max(weight for _, weight in vector) * _U16_MAX // total
-    if largest > metagraph.max_weights_limit:
+    largest, total = max(weight for _, weight in vector), sum(weight for _, weight in vector)
+    if largest * _U16_MAX > metagraph.max_weights_limit * total:
         allowed = metagraph.max_weights_limit / _U16_MAX
-        return f"one uid gets {largest / _U16_MAX:.1%} of the weight, and the subnet allows {allowed:.1%}"
+        return f"one uid gets {largest / total:.2%} of the weight, and the subnet allows {allowed:.2%}"
     return ""

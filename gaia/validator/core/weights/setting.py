@@ -130,14 +130,13 @@ class WeightSetter:
             return None
         entry = await self._entry(metagraph, epoch, now)
         if entry is not None and (reason := _vanished(entry, own, metagraph)):
-            await self._do(lambda connection: journal.record_vanished(connection, epoch, reason))
+            await self._do(
+                lambda connection: journal.record_vanished(connection, epoch, reason, metagraph.block)
+            )
             log.warning("weights_vanished", epoch=epoch.number, reason=reason)
         elif entry is None or entry.state not in (VectorState.INTENDED, VectorState.FAILED):
             return None
-        if obstacle := obstacle_of(entry.vector, metagraph):
-            SUBMISSIONS.add("impossible")
-            log.error("weights_impossible", reason=obstacle, once=("impossible", obstacle))
-            await self._incident.failing(obstacle, now)
+        if await self._is_impossible(entry.vector, metagraph, now):
             return None
         try:
             if metagraph.commit_reveal:
@@ -247,13 +246,24 @@ class WeightSetter:
             if (entry := await self._do(promised)) is not None:
                 return entry
         intent = await self._intend(metagraph, epoch)
-        if intent is None:
+        if intent is None or await self._is_impossible(intent.vector, metagraph, now):
             return None
         if self._chain.dry_run:
             digest = intent.vector_sha256
             log.info("weights_not_signed", reason="dry run", vector=intent.vector, once=("dry run", digest))
             return None
         return await self._do(lambda connection: journal.record_intent(connection, intent, now))
+
+    async def _is_impossible(
+        self, vector: Sequence[Sequence[int]], metagraph: Metagraph, now: datetime
+    ) -> bool:
+        """Return whether the chain would refuse the vector, and tell so."""
+        obstacle = obstacle_of(vector, metagraph)
+        if obstacle:
+            SUBMISSIONS.add("impossible")
+            log.error("weights_impossible", reason=obstacle, once=("impossible", obstacle))
+            await self._incident.failing(obstacle, now)
+        return bool(obstacle)
 
     async def _intend(self, metagraph: Metagraph, epoch: Epoch) -> Intent | None:
         """Return the computed vector of this epoch; None while there are no scores for it."""
@@ -318,6 +328,8 @@ def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:
         return ""
     if own.last_update >= entry.block or metagraph.block < entry.block + _SETTLED_BLOCKS:
         return ""
+    if entry.block <= own.registered_at:
+        return ""  # another hotkey set them, or this one before it was registered anew
     return f"the weights of block {entry.block} are no longer on chain in block {metagraph.block}"
 
 

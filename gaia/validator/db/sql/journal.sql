@@ -153,6 +153,7 @@ UPDATE weight_journal
 UPDATE weight_journal
    SET state = 'failed',
        error = $4,
+       tried_block = $5,
        block = NULL,
        block_hash = NULL,
        extrinsic = NULL,

@@ -16,7 +16,7 @@ import psutil
 
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.core.chain.hotkey import load_wallet
-from gaia.validator.core.chain.signed_epochs import is_damaged
+from gaia.validator.core.chain.signed_epochs import is_damaged, lock_of
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.facts import Folder, Wallet
 from gaia.validator.doctor.looks.locks import lock_holder
@@ -107,7 +107,8 @@ def _record_problem(record: Path, data_dir: Path) -> str:
     folder = record.parent
     if not folder.is_dir():
         return "" if folder == data_dir else f"there is no folder {folder}"
-    closed = [each for each in (folder, record) if each.exists() and not os.access(each, os.W_OK)]
+    lock = lock_of(record)
+    closed = [each for each in (folder, lock) if each.exists() and not os.access(each, os.W_OK)]
     return f"{closed[0]} cannot be written" if closed else ""
 
 

@@ -24,11 +24,13 @@ def test_subnet_wants_no_more_uids_than_it_has() -> None:
     assert obstacle_of(whole, a_metagraph(MINERS, min_allowed_weights=64)) == ""
 
 
-@pytest.mark.parametrize(("limit", "is_fine"), [(65535, True), (32767, True), (32766, False)])
+@pytest.mark.parametrize(("limit", "is_fine"), [(65535, True), (32768, True), (32767, False), (6554, False)])
 def test_no_uid_may_get_more_of_the_whole_than_the_subnet_allows(limit: int, is_fine: bool) -> None:
     told = obstacle_of(HALVES, a_metagraph(MINERS, max_weights_limit=limit))
 
-    assert told == ("" if is_fine else "one uid gets 50.0% of the weight, and the subnet allows 50.0%")
+    assert told == (
+        "" if is_fine else f"one uid gets 50.00% of the weight, and the subnet allows {limit / 65535:.2%}"
+    )
 
 
 def test_vector_that_names_its_sender_alone_passes_both_rules() -> None:

@@ -95,7 +95,7 @@ async def test_validator_ends_without_the_password_that_the_database_repeats(tmp
     assert code == ExitCode.DATABASE_UNREACHABLE, output
     assert b"is wrong" in output
     assert b"***" in output
-    assert len(files) > 1
+    assert files  # the Supervisor's; other processes may end before they have said anything
     assert leaks([("standard error", output), *files], {"password": PASSWORD}) == []
 
 

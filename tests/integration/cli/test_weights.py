@@ -33,6 +33,7 @@ def gaia(
     monkeypatch.setenv("GAIA_BURN_FRACTION", "0.5")
 
     async def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()  # what a setter of the test has logged
         code = await asyncio.to_thread(main, list(words))
         said = capsys.readouterr()
         return code, said.out, said.err

@@ -283,3 +283,17 @@ async def test_vector_stands_although_the_chain_cleared_the_weight_of_a_replaced
 
     (entry,) = await setting.journal()
     assert (entry["state"], entry["block"]) == ("set", 1003)
+
+
+@pytest.mark.parametrize(("blocks_left", "is_set"), [(7, True), (6, False), (1, False)])
+async def test_last_blocks_of_an_epoch_are_left_to_the_next_one(
+    setting: Setting, blocks_left: int, is_set: bool
+) -> None:
+    setting.metagraph.metagraph = a_metagraph(
+        MINERS, block=1000, epoch=10, next_epoch_block=1000 + blocks_left
+    )
+
+    outcome = await setting.setter.set_if_due(NOW)
+
+    assert (outcome is not None, len(setting.signer.signed)) == (is_set, int(is_set))
+    assert await setting.incidents() == []

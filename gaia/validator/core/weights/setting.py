@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 # The only mechanism this subnet has.
 MECHANISM = 0
+_LAST_BLOCKS = 7
+"""Blocks at the end of an epoch that are too few for an extrinsic of it; see `EpochSchedule.era_blocks`."""
 _SETTLED_BLOCKS = 3
 """Blocks after which weights that were set must show in the metagraph."""
 
@@ -123,7 +125,7 @@ class WeightSetter:
             await self._settle(metagraph, epoch, now)
             await self._follow(epoch, now)
         own = self._own(metagraph)
-        if own is None:
+        if own is None or _is_ending(metagraph):
             return None
         if not self._is_due(own, metagraph):
             await self._incident.recovered(now)  # earlier failures are over, because our weights are on chain
@@ -320,6 +322,12 @@ class WeightSetter:
     def _is_due(self, own: Neuron, metagraph: Metagraph) -> bool:
         interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
+
+
+def _is_ending(metagraph: Metagraph) -> bool:
+    """Return whether the epoch ends too soon for an extrinsic of it."""
+    ends_at = metagraph.next_epoch_block
+    return ends_at is not None and ends_at - metagraph.block < _LAST_BLOCKS
 
 
 def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:

@@ -18,6 +18,9 @@ _MOVES = 2
 """Blocks by which the head may move between our reading and the signing."""
 _INCLUSION_BLOCKS = 1
 """Blocks between the head that we read and the block that includes an extrinsic."""
+_ERAS = (LONGEST_ERA, 32, 16, 8, 4)
+LEAST_BLOCKS: Final = min(_ERAS) + _INCLUSION_BLOCKS + _MOVES
+"""Blocks that an epoch must still last for an extrinsic of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,7 @@ class EpochSchedule:
         Eras are powers of two, from 4 to 64 blocks; 0: the epoch ends too soon for the shortest.
         """
         left = self.first_seen() - self.block - _INCLUSION_BLOCKS - _MOVES if self.tempo else LONGEST_ERA
-        return next((era for era in (LONGEST_ERA, 32, 16, 8, 4) if era <= left), 0)
+        return next((era for era in _ERAS if era <= left), 0)
 
     def first_seen(self) -> int:
         """Return the first block that treats the next epoch as the present one.

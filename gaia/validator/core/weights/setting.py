@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
+from gaia.validator.core.chain.epochs import LEAST_BLOCKS
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed, journalled
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
@@ -47,8 +48,6 @@ log = structlog.get_logger(__name__)
 
 # The only mechanism this subnet has.
 MECHANISM = 0
-_LAST_BLOCKS = 7
-"""Blocks at the end of an epoch that are too few for an extrinsic of it; see `EpochSchedule.era_blocks`."""
 _SETTLED_BLOCKS = 3
 """Blocks after which weights that were set must show in the metagraph."""
 
@@ -327,7 +326,7 @@ class WeightSetter:
 def _is_ending(metagraph: Metagraph) -> bool:
     """Return whether the epoch ends too soon for an extrinsic of it."""
     ends_at = metagraph.next_epoch_block
-    return ends_at is not None and ends_at - metagraph.block < _LAST_BLOCKS
+    return ends_at is not None and ends_at - metagraph.block < LEAST_BLOCKS
 
 
 def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:

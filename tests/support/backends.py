@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ class DaskCluster:
         """End workers, then the scheduler; whoever does not go soon is killed with all its children."""
         scheduler, *workers = self._started
         for group in (workers, [scheduler]):
-            families = [psutil.Process(each.pid).children(recursive=True) for each in group]
+            living = [psutil.Process(each.pid) for each in group if each.poll() is None]
+            children = [child for each in living for child in each.children(recursive=True)]
             for each in group:
                 each.terminate()
             for each in group:
@@ -200,10 +202,9 @@ class DaskCluster:
                 except subprocess.TimeoutExpired:
                     each.kill()
                     each.wait()
-            for member in psutil.wait_procs(
-                [member for family in families for member in family], patience(1)
-            )[1]:
-                member.kill()
+            for child in psutil.wait_procs(children, patience(1))[1]:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
 
 
 def lines_of(path: Path) -> list[str]:

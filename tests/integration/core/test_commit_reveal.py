@@ -17,13 +17,15 @@ from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import TransientError
-from tests.integration.core.test_chain import SignerProcess
 from tests.support.fakes import FakeMetagraph
 from tests.support.patience import Deadline, patience
+from tests.support.signers import SignerProcess
 from tests.support.subnet import MINERS, NETUID, VALIDATOR, block_time_s, neurons
 from tests.support.weight_setters import NOW, FakeCopies, Setting
 
 _TEMPO = 40
+_LEAST_BLOCK_S = 0.15
+"""Seconds between two blocks, at least: an epoch must last longer than a round of the beacon, which is 3 s."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def chain() -> AsyncIterator[LocalChain]:
     chain = LocalChain(
-        neurons(), block_time_s=block_time_s(), tempo=_TEMPO, weights_rate_limit=1, commit_reveal=True
+        neurons(),
+        block_time_s=max(block_time_s(), _LEAST_BLOCK_S),
+        tempo=_TEMPO,
+        weights_rate_limit=1,
+        commit_reveal=True,
     )
     yield chain
     await chain.stop()
@@ -91,6 +97,7 @@ class Validator:
             (row,) = [row for row in await self.setting.journal() if row["epoch"] == epoch]
             if row["state"] == state:
                 return row
+            assert row["state"] not in ("lost", "revealed"), row
             assert not deadline.has_passed, row
             await asyncio.sleep(block_time_s())
             await self.follow()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from control_inputs import Inputs, Row, Values, split
+from control.inputs import Inputs, Row, Values, split
 
 COMPONENT_TOLERANCE = 1e-6
 SCORE_TOLERANCE = 1e-9

@@ -68,6 +68,13 @@ def weights_history(source: Source, arguments: argparse.Namespace) -> int:
     return weights.past(source, arguments)
 
 
+def weights_verify(source: Source, arguments: argparse.Namespace) -> int:
+    """Print for each journalled vector whether the chain holds what the journal says; exit code 1 if not."""
+    from gaia.cli.lists import verify
+
+    return verify.verify(source, arguments)
+
+
 def scores(source: Source, arguments: argparse.Namespace) -> int:
     """Print the overall scores of the given runs, best first."""
     from gaia.cli.lists import overview
@@ -122,3 +129,10 @@ def export_site(arguments: argparse.Namespace) -> int:
     from gaia.cli.export import site
 
     return site.export_site(arguments)
+
+
+def export_weights(source: Source, arguments: argparse.Namespace) -> int:
+    """Write each journalled vector and everything that it was computed from, for anybody to verify."""
+    from gaia.cli.export import inputs
+
+    return inputs.export_weights(source, arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli import commands, machine
@@ -64,9 +65,12 @@ def _add_runs(top_level: Group) -> None:
 
 
 def _add_weights(top_level: Group) -> None:
-    weights = _group(top_level, "weights", "Preview or list weights.")
+    weights = _group(top_level, "weights", "Preview, list or verify weights.")
     _reading(weights, "preview", commands.weights_preview)
     add_last_option(_reading(weights, "history", commands.weights_history), 20)
+    verify = _reading(weights, "verify", commands.weights_verify)
+    add_last_option(verify, 20)
+    verify.add_argument("--hotkey", metavar="SS58", help="hotkey to look at; default: the validator's own")
 
 
 def _add_scores(top_level: Group) -> None:
@@ -121,6 +125,9 @@ def _add_tools(top_level: Group) -> None:
     add_bundle_options(_plain(debug, "bundle", commands.debug_bundle))
     export = _group(top_level, "export", "Write what others may read.")
     add_site_options(_plain(export, "site", commands.export_site))
+    weights = _reading(export, "weights", commands.export_weights)
+    weights.add_argument("folder", type=Path, metavar="DIR", help="folder that gets one file per vector")
+    add_last_option(weights, 20)
     shell = _plain(top_level, "completion", commands.completion)
     shell.add_argument("shell", choices=SHELLS, help="shell to complete in")
 

@@ -63,7 +63,8 @@ def _rows(command: argparse.ArgumentParser) -> Iterator[str]:
         metavar = action.metavar or (",".join(map(str, action.choices)) if action.choices else "")
         value = f" {metavar}" if action.option_strings and action.nargs != 0 else ""
         name = ", ".join(f"`{option}{value}`" for option in action.option_strings) or f"`{metavar}`"
-        yield f"| {name} | {(action.help or '').replace('|', ',')} |"
+        help_text = (action.help or "") % {**vars(action), "prog": command.prog}
+        yield f"| {name} | {help_text.replace('|', ',')} |"
 
 
 if __name__ == "__main__":

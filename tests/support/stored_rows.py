@@ -78,5 +78,7 @@ def a_vector_row(**changes: Any) -> VectorRow:
         "extrinsic": None,
         "error": None,
         "inputs": None,
+        "promised_block": None,
+        "commit_block": None,
     }
     return VectorRow(**row | changes)

@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
 from gaia.cli import tables
+from gaia.cli.lists.earned import Unpaid, unpaid
 from gaia.cli.replay.units import pool
 from gaia.cli.select import NotThere
 from gaia.cli.snapshot import Snapshot, UnitsInPool
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
+from gaia.validator.core.weights.inputs import from_parts
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db import history, journal
 from gaia.validator.db.rows import VectorOnChain
@@ -41,6 +43,8 @@ class Share:
     """Its part of the whole vector."""
     is_burn: bool
     """Whether what it receives is burnt."""
+    worth: float | None
+    """The number that its share follows from: its mean score, or the lower bound of its skill; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,8 @@ class Preview:
     run_ids: Sequence[str]
     weights: Sequence[Share]
     """Receivers, the largest first."""
+    unpaid: Sequence[Unpaid]
+    """Registered hotkeys that get nothing, by uid."""
     on_chain: VectorOnChain | None
     """The newest vector of ours that is on chain."""
 
@@ -101,6 +107,8 @@ def preview_of(
     """Return an intended vector with the hotkeys that receive it, the largest weight first."""
     hotkeys = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
     burner = weights.burn_hotkey or metagraph.owner_hotkey
+    inputs = from_parts(intent.inputs, intent.parts)
+    worths = inputs.worths()
     total = sum(value for _, value in intent.vector)
     shares = [
         Share(
@@ -109,6 +117,7 @@ def preview_of(
             value=value,
             share=value / total,
             is_burn=weights.burn_enabled and hotkeys[uid] == burner,
+            worth=worths.get(hotkeys[uid]),
         )
         for uid, value in intent.vector
     ]
@@ -119,6 +128,7 @@ def preview_of(
         vector_sha256=intent.vector_sha256,
         run_ids=intent.run_ids,
         weights=sorted(shares, key=lambda share: (-share.value, share.uid)),
+        unpaid=unpaid(inputs, intent.vector, metagraph),
         on_chain=on_chain,
     )
 
@@ -163,12 +173,18 @@ def _print(found: Preview) -> None:
         f"on chain  {f'epoch {standing.epoch}, block {standing.block}' if standing else 'none of ours'}",
     )
     tables.print_table(
-        (">uid", "hotkey", ">value", ">share", "note?"),
+        (">uid", "hotkey", ">value", ">share", ">score?", "note??"),
         [
-            (row.uid, row.hotkey, row.value, row.share, "burnt" if row.is_burn else "")
+            (row.uid, row.hotkey, row.value, row.share, row.worth, "burnt" if row.is_burn else "")
             for row in found.weights
         ],
     )
+    if found.unpaid:
+        verb = "gets" if len(found.unpaid) == 1 else "get"
+        tables.print_lines("", f"{tables.counted(len(found.unpaid), 'hotkey')} {verb} nothing:")
+        tables.print_table(
+            (">uid", "hotkey", "~reason"), [(row.uid, row.hotkey, row.reason) for row in found.unpaid]
+        )
 
 
 class _Noted:
@@ -203,6 +219,9 @@ class _NoSigner:
         raise AssertionError(f"a preview signs nothing: {vector}, promised in block {promised_block}")
 
     async def read_weights(self) -> NoReturn:
+        raise AssertionError("a preview reads no chain")
+
+    async def check_update(self) -> NoReturn:
         raise AssertionError("a preview reads no chain")
 
     async def seal_weights(self, vector: JournalledVector) -> NoReturn:

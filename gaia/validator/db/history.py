@@ -153,7 +153,12 @@ async def costs(connection: Connection) -> dict[tuple[str, str], CostRow]:
 
 async def newest_vector(connection: Connection) -> VectorRow | None:
     """Return the newest entry of the journal."""
-    return _row(await connection.fetchrow(SQL["newest_vector"]), VectorRow)
+    return next(iter(await newest_vectors(connection, 1)), None)
+
+
+async def newest_vectors(connection: Connection, count: int, netuid: int | None = None) -> list[VectorRow]:
+    """Return the newest `count` entries of the journal for a subnet, or for any, newest first, with their values."""
+    return _rows(await connection.fetch(SQL["newest_vectors"], count, netuid), VectorRow)
 
 
 async def recent_vectors(connection: Connection, count: int) -> list[RecentVector]:

@@ -156,6 +156,10 @@ class VectorRow:
     error: str | None
     inputs: Mapping[str, Any] | None
     """Names of the parts of its inputs; None in entries of older releases."""
+    promised_block: int | None
+    """Block of the metagraph that it was computed with; None in entries of older releases."""
+    commit_block: int | None
+    """Block of its commit; None: it was set plainly, or no commit of it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,9 @@ async def test_preview_is_what_the_setter_then_signs(gaia: Gaia, noted: Setting)
     assert shown == set(noted.signer.signed[0])
     assert sum(row["share"] for row in found["weights"]) == pytest.approx(1.0)
     assert [row["hotkey"] for row in found["weights"] if row["is_burn"]] == [VALIDATOR]
+    worths = {row["hotkey"]: row["worth"] for row in found["weights"]}
+    assert worths == pytest.approx({VALIDATOR: None, "5Best": 0.6, "5Second": 0.5, "5Third": 0.2})
+    assert found["unpaid"] == []
 
 
 @pytest.mark.parametrize("width", [None, "80", "40"])
@@ -85,6 +88,16 @@ async def test_preview_for_people_cuts_no_hotkey(
     assert code == 0
     assert all(word in said for word in (VALIDATOR, "5Best", "65535", "burnt" if width != "80" else "share"))
     assert "…" not in said
+
+
+async def test_preview_says_why_a_registered_miner_gets_nothing(gaia: Gaia, noted: Setting) -> None:
+    async with noted.database.transaction() as connection:
+        await connection.execute("UPDATE score_table SET overall = 0 WHERE hotkey = '5Third'")
+
+    said = (await gaia("weights", "preview"))[1]
+
+    assert "1 hotkey gets nothing" in said
+    assert "its score is 0" in said
 
 
 async def test_preview_names_the_vector_that_is_on_chain(gaia: Gaia, noted: Setting) -> None:

@@ -30,7 +30,7 @@ from tests.support.patience import patience
 from tests.support.repository import SCRIPTS
 
 SCRIPT = SCRIPTS / "control_scores.py"
-INPUTS = SCRIPTS / "control_inputs.py"
+INPUTS = SCRIPTS / "control" / "inputs.py"
 GRID, STEP_HOURS, STEPS = "1.0", 6, 8
 INIT_TIME = datetime(2026, 4, 1, tzinfo=UTC)
 RUN_ID = "2026-04-01T00Z"

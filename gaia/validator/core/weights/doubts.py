@@ -76,7 +76,7 @@ def settle(
     is_explained = held.last_update <= known_block
     for doubt in sorted(doubts, key=lambda doubt: doubt.epoch, reverse=True):
         if held.last_update > doubt.promised_block:
-            if not is_explained and _is_held(held.pairs, doubt.vector):
+            if not is_explained and is_held(held.pairs, doubt.vector):
                 found[doubt.epoch] = Landed(held.last_update)
                 is_explained = True
             else:
@@ -86,8 +86,8 @@ def settle(
     return found
 
 
-def _is_held(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> bool:
-    """Return whether the chain holds the vector; it clears the weight of a uid that is replaced later."""
+def is_held(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> bool:
+    """Return whether the chain's pairs are the vector; it clears the weight of a uid that is replaced later."""
     held = {int(uid): int(weight) for uid, weight in pairs if weight}
     ours = as_stored(vector)
     return bool(held) and held.items() <= ours.items()

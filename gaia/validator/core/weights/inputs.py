@@ -42,6 +42,10 @@ class VectorInputs:
         rule = WEIGHT_RULES[self.terms.rule]
         return None if rule.earning is None else rule.earning(self.scores(), self.present.eligible)
 
+    def worths(self) -> dict[str, float]:
+        """Return hotkey -> the number that its share follows from; see `WeightRule.worths`."""
+        return WEIGHT_RULES[self.terms.rule].worths(self.scores(), self.present.eligible)
+
     def members(self) -> dict[str, Collection[str]]:
         """Return run -> hotkeys that delivered a forecast in it."""
         return {

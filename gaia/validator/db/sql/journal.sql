@@ -164,13 +164,15 @@ UPDATE weight_journal
    AND epoch = $3
    AND state = 'set';
 
--- name: newest_vector
--- The newest vector, whatever became of it.
+-- name: newest_vectors
+-- The newest vectors of one subnet, or of any, newest first, whatever became of them.
 SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
-       block_hash, extrinsic, error, inputs
+       block_hash, extrinsic, error, inputs, promised_block, commit_block
   FROM weight_journal
+ WHERE $2::integer IS NULL
+    OR netuid = $2
  ORDER BY epoch DESC
- LIMIT 1;
+ LIMIT $1;
 
 -- name: recent_vectors
 -- The newest vectors, newest first, without their values.
@@ -198,7 +200,7 @@ SELECT epoch, state, intended_at, error
 -- name: vector_of_run
 -- The newest vector that was made from a run and stands on chain.
 SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
-       block_hash, extrinsic, error, inputs
+       block_hash, extrinsic, error, inputs, promised_block, commit_block
   FROM weight_journal
  WHERE state IN ('set', 'revealed')
    AND run_ids ? $1
@@ -208,7 +210,7 @@ SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids,
 -- name: vectors_of_runs
 -- The vectors that were made from some runs, oldest first.
 SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
-       block_hash, extrinsic, error, inputs
+       block_hash, extrinsic, error, inputs, promised_block, commit_block
   FROM weight_journal
  WHERE run_ids ?| $1::text[]
  ORDER BY netuid, mechid, epoch;

@@ -49,6 +49,8 @@ class WeightRule:
     name: str
     run_scores: Callable[[Mapping[str, Entry]], Run]
     """Entries of a run -> scores that count, although some leads may not be scored yet."""
+    worths: Callable[[Sequence[Run], Collection[str]], dict[str, float]]
+    """(runs, hotkeys that may earn) -> the number that a hotkey's share follows from; only of those that were scored."""
     shares: Callable[[Sequence[Run], Collection[str], float, Copies], dict[str, float]]
     """(runs, oldest first; hotkeys that may earn; contrast gamma; copies) -> positive shares that
     sum to 1; empty if no hotkey earned anything."""

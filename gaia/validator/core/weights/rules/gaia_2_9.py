@@ -44,8 +44,12 @@ def shares(
     _copies: Copies,
 ) -> dict[str, float]:
     """Return the weights of eligible hotkeys from their means over the window."""
-    means = window_means(runs)
-    return relative_weights({hotkey: means[hotkey] for hotkey in means if hotkey in eligible}, contrast_gamma)
+    return relative_weights(worths(runs, eligible), contrast_gamma)
+
+
+def worths(runs: Sequence[Run], eligible: Collection[str]) -> dict[str, float]:
+    """Return the means of eligible hotkeys over the window."""
+    return {hotkey: mean for hotkey, mean in window_means(runs).items() if hotkey in eligible}
 
 
 def window_means(runs: Sequence[Run]) -> dict[str, float]:
@@ -123,4 +127,4 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
-RULE: Final = WeightRule(name="gaia-2.9", run_scores=run_scores, shares=shares)
+RULE: Final = WeightRule(name="gaia-2.9", run_scores=run_scores, worths=worths, shares=shares)

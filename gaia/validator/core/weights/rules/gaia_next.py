@@ -46,18 +46,21 @@ def shares(
     copies: Copies,
 ) -> dict[str, float]:
     """Return the shares of eligible hotkeys: lower bounds of skill, with each piece of work paid once."""
-    counted = [run for run in runs if run]
-    hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
-    paid = rewards({hotkey: lower_confidence_skill(counted, hotkey) for hotkey in hotkeys}, copies)
+    paid = rewards(worths(runs, eligible), copies)
     total = math.fsum(paid.values())
     return {hotkey: reward / total for hotkey, reward in paid.items() if reward > 0.0}
 
 
-def earning(runs: Sequence[Run], eligible: Collection[str]) -> list[str]:
-    """Return the hotkeys with positive skill, in order, because copies of others do not matter."""
+def worths(runs: Sequence[Run], eligible: Collection[str]) -> dict[str, float]:
+    """Return the lower bounds of skill of eligible hotkeys, in their order."""
     counted = [run for run in runs if run]
     hotkeys = sorted({hotkey for run in counted for hotkey in run if hotkey in eligible})
-    return [hotkey for hotkey in hotkeys if lower_confidence_skill(counted, hotkey) > 0.0]
+    return {hotkey: lower_confidence_skill(counted, hotkey) for hotkey in hotkeys}
+
+
+def earning(runs: Sequence[Run], eligible: Collection[str]) -> list[str]:
+    """Return the hotkeys with positive skill, in order, because copies of others do not matter."""
+    return [hotkey for hotkey, worth in worths(runs, eligible).items() if worth > 0.0]
 
 
 def lower_confidence_skill(runs: Sequence[Run], hotkey: str) -> float:
@@ -121,4 +124,6 @@ def _over(entry: Entry, leads: Sequence[int]) -> float | None:
     return fmean(entry.leads.get(lead, WORST) for lead in leads)
 
 
-RULE: Final = WeightRule(name="gaia-next", run_scores=run_scores, shares=shares, earning=earning)
+RULE: Final = WeightRule(
+    name="gaia-next", run_scores=run_scores, worths=worths, shares=shares, earning=earning
+)

@@ -1,0 +1,1 @@
+"""Programs that check the validator and share no code with it."""

@@ -152,6 +152,8 @@ class Attack:
     """ "<way>: <outcome>" -> number."""
     misuse: list[str] = field(default_factory=list)
     """Signatures that ought to have been refused."""
+    alarms: list[str] = field(default_factory=list)
+    """Refusals because of a second instance, which is not there."""
     _sealed: list[SealedWeights] = field(default_factory=list)
 
     async def run(self, frames: int) -> None:
@@ -185,15 +187,13 @@ class Attack:
                     await self.client.read_metagraph()
                     return
 
-    @staticmethod
-    async def _outcome(way: Callable[[], Awaitable[str]]) -> str:
-
+    async def _outcome(self, way: Callable[[], Awaitable[str]]) -> str:
         try:
             return await way()
-        except SigningRefused:
-            return "refused"
-        except GaiaError:
-            return "failed"
+        except GaiaError as error:
+            if "another program signs" in str(error):
+                self.alarms.append(str(error))
+            return "refused" if isinstance(error, SigningRefused) else "failed"
 
     async def _auth(self) -> str:
         good = self.chance.random() < 0.5
@@ -303,6 +303,7 @@ def _judged(attack: Attack, own: str, seconds: float) -> dict[str, Any]:
     doubled = [epoch for epoch, those in sorted(vectors.items()) if len(those) > 1]
     violations = [f"epoch {epoch} has {len(vectors[epoch])} vectors" for epoch in doubled]
     violations += [f"signed: {each}" for each in (*attack.misuse[:10], *others[:10])]
+    violations += [f"false alarm: {each}" for each in attack.alarms[:10]]
     if not vectors:
         violations.append("no vector left the signer, so that nothing was tried")
     frames = sum(attack.answers.values())
@@ -314,6 +315,7 @@ def _judged(attack: Attack, own: str, seconds: float) -> dict[str, Any]:
             "extrinsics": len(attack.chain.submitted),
             "epochs_with_two_vectors": len(doubled),
             "signatures_that_ought_to_be_refused": len(attack.misuse) + len(others),
+            "false_alarms_of_a_second_instance": len(attack.alarms),
             "answers": dict(sorted(attack.answers.items())),
             "seconds": round(seconds, 1),
         },

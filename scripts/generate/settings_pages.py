@@ -136,6 +136,10 @@ MEANINGS = {
         "the kernel or the container does not offer the full sandbox",
         "use a newer kernel, or read docs/explanation/sandbox.md and set `GAIA_SANDBOX`",
     ),
+    ExitCode.SECOND_INSTANCE: (
+        "another program sets weights with this hotkey, or the signer's record was restored from a backup",
+        "stop the other program; then move the file that the sentence names away, and start again",
+    ),
 }
 
 

@@ -120,8 +120,8 @@ def without(role: str) -> Callable[[Facts], Facts]:
     return change
 
 
-def incident(party: str) -> Callable[[Facts], Facts]:
-    row = IncidentRow(party=party, began_at=NOW, last_at=NOW, evidence="refused\x1b[2J by the node")
+def incident(party: str, evidence: str = "refused\x1b[2J by the node") -> Callable[[Facts], Facts]:
+    row = IncidentRow(party=party, began_at=NOW, last_at=NOW, evidence=evidence)
     return stored(incidents=[row])
 
 

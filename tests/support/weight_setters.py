@@ -45,11 +45,22 @@ class FakeSigner:
         self.committed: list[SealedWeights] = []
         self.asked: list[list[CommitAsked]] = []
         self.commits: CommitsRead | Exception = TransientError("no answer")
+        self.foreign: list[Exception] = []
+        """What it says of the next updates on chain; then all are its own."""
+        self.checks = 0
+        self.checked_block = 10**9
+        """Block in which it reads the chain to say so."""
 
     async def read_weights(self) -> WeightsRead:
         if isinstance(self.held, Exception):
             raise self.held
         return self.held
+
+    async def check_update(self) -> int:
+        self.checks += 1
+        if self.foreign:
+            raise self.foreign.pop(0)
+        return self.checked_block
 
     async def seal_weights(self, vector: JournalledVector) -> SealedWeights:
         if vector.epoch != self.epoch:

@@ -13,6 +13,8 @@ from gaia.validator.db.states import STANDING, VectorState
 if TYPE_CHECKING:
     from gaia.cli.runbooks.facts import Facts
 
+_FOREIGN: Final = "another program signs with its hotkey"
+"""Words of the signer's refusal while the chain has weights of ours that it did not sign."""
 _FRESH: Final = timedelta(hours=3)
 """Age at which weights are stale, as the alert has it."""
 
@@ -60,6 +62,11 @@ def _refused_by_signer(facts: Facts) -> str:
     newest = facts.rows.newest_vector if facts.rows else None
     reason = one_line(newest.error or "") if newest is not None else ""
     return f"{refused:.0f} since the start{': ' if reason else ''}{reason}" if refused else ""
+
+
+def _second_instance(facts: Facts) -> str:
+    failing = _failing(facts)
+    return failing if _FOREIGN in failing else ""
 
 
 def _not_revealed(facts: Facts) -> str:
@@ -126,6 +133,11 @@ REFUSED_BY_SIGNER = Branch(
     remedy="Look for a second validator with this hotkey. After a restored or new database the next epoch is set again.",
     look=_refused_by_signer,
 )
+SECOND_INSTANCE = Branch(
+    sentence="Another program sets weights with our hotkey.",
+    remedy="Stop it. This validator ends by itself, with exit code 20, and its last sentence names the file to move away.",
+    look=_second_instance,
+)
 NOT_REVEALED = Branch(
     sentence="The chain did not reveal sealed vectors.",
     remedy="Compare with other validators: if theirs are lost too, the beacon fails. Else check stake, permit and clock.",
@@ -177,6 +189,7 @@ RUNBOOKS: Final = (
         branches=(
             *shared.RUNNING,
             shared.SIGNER_DOWN,
+            SECOND_INSTANCE,
             REFUSED_BY_SIGNER,
         ),
     ),

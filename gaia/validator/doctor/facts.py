@@ -111,6 +111,8 @@ class Wallet:
     record_problem: str = ""
     """Why that file cannot be kept; "" if it can."""
     is_record_damaged: bool = False
+    record_hotkey: str = ""
+    """Hotkey that the file names; "" if there is no file yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     CHAIN_UNREACHABLE = 17
     CRASH_LOOP = 18
     SANDBOX_UNAVAILABLE = 19
+    SECOND_INSTANCE = 20
 
 
 class GaiaError(Exception):

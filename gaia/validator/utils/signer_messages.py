@@ -156,6 +156,19 @@ class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read")
     """[uid, u16] pairs as stored."""
 
 
+class CheckUpdate(msgspec.Struct, frozen=True, kw_only=True, tag="check_update"):
+    """Ask whether our last weights or commit on chain are of this signer."""
+
+    request_id: int
+
+
+class UpdateChecked(msgspec.Struct, frozen=True, kw_only=True, tag="update_checked"):
+    """They are, or nothing is known against it, as of `block`."""
+
+    request_id: int
+    block: int
+
+
 class SealWeights(msgspec.Struct, frozen=True, kw_only=True, tag="seal_weights"):
     """Request to seal a journalled vector until the chain reveals the commits of its epoch."""
 
@@ -272,6 +285,7 @@ ToSigner = (
     | ReadMetagraph
     | SetWeights
     | ReadWeights
+    | CheckUpdate
     | SealWeights
     | CommitWeights
     | ReadCommits
@@ -282,6 +296,7 @@ FromSigner = (
     | MetagraphRead
     | WeightsSet
     | WeightsRead
+    | UpdateChecked
     | WeightsSealed
     | WeightsCommitted
     | CommitsRead

@@ -8,7 +8,14 @@ import pytest
 
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import GaiaError, OwnFailure, TransientError
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    ExitCode,
+    GaiaError,
+    OwnFailure,
+    SigningRefused,
+    TransientError,
+)
 from tests.support.weight_setters import NOW, Setting
 
 
@@ -64,3 +71,56 @@ async def test_weights_that_are_not_due_are_not_counted(setting: Setting) -> Non
     await setting.setter.set_if_due(NOW)
 
     assert _gained(before) == {}
+
+
+async def test_new_update_on_chain_is_checked_once(setting: Setting) -> None:
+    for block, last_update in ((1240, 1001), (1250, 1001), (1260, 1255)):
+        setting.at_block(block, last_update=last_update)
+        await setting.setter.set_if_due(NOW)
+
+    assert setting.signer.checks == 2
+
+
+async def test_update_that_a_lagging_node_did_not_know_is_checked_again(setting: Setting) -> None:
+    setting.at_block(1260, last_update=1255)
+    for block in (1250, 1260, 1261):
+        setting.signer.checked_block = block
+        await setting.setter.set_if_due(NOW)
+
+    assert setting.signer.checks == 2
+
+
+async def test_weights_of_another_program_are_refused_although_none_are_due(setting: Setting) -> None:
+    setting.at_block(1240, last_update=1235)
+    setting.signer.foreign = [SigningRefused("another program signs")] * 2
+    before = dict(SUBMISSIONS.items())
+
+    for _ in range(2):
+        with pytest.raises(SigningRefused):
+            await setting.setter.set_if_due(NOW)
+
+    assert (_gained(before), setting.signer.signed) == ({"refused": 2}, [])
+    (incident,) = await setting.incidents()
+    assert (incident.party, incident.evidence) == ("weights", "another program signs")
+
+
+async def test_second_instance_ends_the_validator_before_anything_is_signed(setting: Setting) -> None:
+    setting.at_block(2000, last_update=1235)
+    setting.signer.foreign = [
+        ConfigurationError("GAIA_WALLET_HOTKEY", "another program signs", "stop it", ExitCode.SECOND_INSTANCE)
+    ]
+
+    with pytest.raises(ConfigurationError) as raised:
+        await setting.setter.set_if_due(NOW)
+
+    assert raised.value.exit_code is ExitCode.SECOND_INSTANCE
+    assert setting.signer.signed == []
+
+
+async def test_dry_run_checks_no_update(database: Database) -> None:
+    setting = Setting(database, dry_run=True)
+    setting.at_block(1240, last_update=1001)
+
+    await setting.setter.set_if_due(NOW)
+
+    assert setting.signer.checks == 0

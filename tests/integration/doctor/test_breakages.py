@@ -226,6 +226,13 @@ BREAKAGES = [
         "signed-epochs",
         lambda m: m.wallet("gaia-signed-epochs-default-57.json").write_text("{"),
     ),
+    Breakage(
+        "a record of another hotkey",
+        "signed-epochs",
+        lambda m: m.wallet("gaia-signed-epochs-default-57.json").write_text(
+            '{"hotkey": "5Other", "netuid": 57}'
+        ),
+    ),
     given(
         "a record in a folder that is not there",
         "signed-epochs",

@@ -23,10 +23,10 @@ from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.weights import WeightsSettings
-from tests.integration.core.test_chain import SignerProcess
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 from tests.support.scored_run import record_scored_run
+from tests.support.signers import SignerProcess
 from tests.support.subnet import NETUID, VALIDATOR, block_time_s, neurons, set_now, vector
 
 NOW = datetime(2026, 4, 10, tzinfo=UTC)

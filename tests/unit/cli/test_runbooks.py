@@ -95,6 +95,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
 
 
 FAILED = a_vector_row(state=VectorState.FAILED, error="no")
+FOREIGN = "the weights of block 9 are not of this validator; another program signs with its hotkey"
 CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("stopped", shared.STOPPED, lambda facts: replace(facts, processes={}), "no process"),
     (
@@ -243,6 +244,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ),
     ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
     ("weights fail", weights.FAILING, incident("weights"), "refused"),
+    ("second", weights.SECOND_INSTANCE, incident("weights", FOREIGN), "of block 9 are not"),
     ("failed", weights.REFUSED, stored(newest_vector=FAILED), "epoch 7 failed: no"),
     ("signer", weights.REFUSED_BY_SIGNER, told('gaia_weights_submissions_total{outcome="refused"} 3'), "3 s"),
     ("lost", weights.NOT_REVEALED, told('gaia_weights_commits_total{outcome="lost"} 2'), "2 since the start"),

@@ -191,6 +191,8 @@ class Chain(CommitSigner, Protocol):
 
     async def read_weights(self) -> WeightsRead: ...
 
+    async def check_update(self) -> int: ...
+
     async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet: ...
 
 
@@ -205,6 +207,9 @@ class CountedChain:
 
     async def read_weights(self) -> WeightsRead:
         return await self._reading(self._chain.read_weights())
+
+    async def check_update(self) -> int:
+        return await self._writing(self._chain.check_update())
 
     async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
         return await self._writing(self._chain.set_weights(vector, promised_block))

@@ -12,12 +12,13 @@ import bittensor as bt
 
 from gaia.validator.core.chain.client import ChainClient, refusal_of, understanding
 from gaia.validator.core.chain.epochs import EpochSchedule, open_epoch
+from gaia.validator.core.chain.signing_policy import digest_of_commit
 from gaia.validator.core.chain.timelock import COMMIT_VERSION, payload, reveal_round, seal
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gaia.validator.utils.identities import Hotkey
 
@@ -48,6 +49,8 @@ class OwnCommit:
     block: int
     sha256: str
     """Digest of the ciphertext, in hex."""
+    with_round: str
+    """Digest of the ciphertext and its round, as the record of signed epochs has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +100,18 @@ class Commits:
             reveal_epoch=epoch + terms.reveal_period,
         )
 
-    async def submit(self, wallet: bt.Wallet, sealed: SealedWeights) -> Committed:
+    async def submit(
+        self, wallet: bt.Wallet, sealed: SealedWeights, promise: Callable[[EpochSchedule], None]
+    ) -> Committed:
         """Commit a sealed vector, unless it is on chain already; return where it stands.
 
         The extrinsic cannot be included after the epoch for which it is sealed. If its outcome is
         unknown, the chain's queue tells it.
+
+        Parameters
+        ----------
+        promise
+            Called with the chain's epochs just before the signature; what it raises prevents it.
 
         Raises
         ------
@@ -115,6 +125,7 @@ class Commits:
         if held:
             raise TransientError(f"another commit of ours is on chain since block {held[-1].block}")
         schedule = await open_epoch(self._chain, self._netuid, sealed.epoch)
+        promise(schedule)
         call = bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
             netuid=self._netuid,
             mecid=0,
@@ -143,8 +154,13 @@ class Commits:
         rows = await self._chain.query("TimelockedWeightCommits", self._netuid, epoch, block=block)
         with understanding("the commits"):
             return [
-                OwnCommit(epoch=epoch, block=int(at), sha256=hashlib.sha256(_bytes(sealed)).hexdigest())
-                for hotkey, at, sealed, _ in rows
+                OwnCommit(
+                    epoch=epoch,
+                    block=int(at),
+                    sha256=hashlib.sha256(_bytes(sealed)).hexdigest(),
+                    with_round=digest_of_commit(_bytes(sealed), int(number)),
+                )
+                for hotkey, at, sealed, number in rows
                 if str(hotkey) == self._hotkey
             ]
 

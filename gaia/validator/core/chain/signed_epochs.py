@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gaia.validator.core.chain.epochs import LONGEST_ERA
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, SigningRefused
 from gaia.validator.utils.files import put_file
 
@@ -18,6 +19,13 @@ KEPT: Final = 512
 _MOST_COMMITS = 8
 """Largest number of sealed forms of one vector."""
 _SETTING = "GAIA_SIGNED_EPOCHS_FILE"
+_INCLUDED_WITHIN: Final = 2 * LONGEST_ERA
+"""Blocks after the head that is noted for a signature, within which its extrinsic can be included.
+
+A slow node may take half of them to answer before the signature.
+"""
+_FORK_BLOCKS: Final = 16
+"""Blocks before that head in which it can be included, because the era begins at the finalised block."""
 
 
 class _Signed(msgspec.Struct, kw_only=True):
@@ -27,6 +35,16 @@ class _Signed(msgspec.Struct, kw_only=True):
     vector_sha256: str
     commits: list[str] = []
     """Digests of its sealed forms."""
+    first_block: int | None = None
+    """Head of the chain before the first signature; None: nothing was signed, or by an earlier release."""
+    last_block: int | None = None
+    """Head of the chain before the last signature."""
+
+    def may_be_in(self, block: int) -> bool:
+        """Return whether an extrinsic with this vector can be in `block`."""
+        if self.first_block is None or self.last_block is None:
+            return False
+        return self.first_block - _FORK_BLOCKS < block <= self.last_block + _INCLUDED_WITHIN
 
 
 class _Record(msgspec.Struct, kw_only=True):
@@ -36,6 +54,8 @@ class _Record(msgspec.Struct, kw_only=True):
     """Newest epoch that was dropped from the record."""
     epochs: list[_Signed] = []
     """In ascending order."""
+    foreign: int | None = None
+    """Block of an update of our hotkey that another program made; the record is of no more use."""
 
 
 class SignedEpochs:
@@ -69,9 +89,9 @@ class SignedEpochs:
                 put_file(path, msgspec.json.encode(record), sync=True)
         except OSError as error:
             raise _not_kept(path, error) from error
-        if (record.hotkey, record.netuid) != (hotkey, netuid):
-            owner = f"hotkey {record.hotkey} on subnet {record.netuid}"
-            raise ConfigurationError(_SETTING, f"{path} is the record of {owner}", "name another file")
+        if refusal := _refusal_of(record, path, hotkey, netuid):
+            os.close(lock)
+            raise refusal
         return cls(path, record, lock)
 
     def close(self) -> None:
@@ -86,12 +106,63 @@ class SignedEpochs:
         """Return whether a vector was promised for `epoch`."""
         return epoch in self._by_epoch
 
+    def vector_of(self, epoch: int) -> str:
+        """Return the digest of the vector that was promised for `epoch`, which the record knows."""
+        return self._by_epoch[epoch].vector_sha256
+
     def holds_commit(self, epoch: int, commit: str) -> bool:
         """Return whether `commit` is the digest of a sealed form that was promised for `epoch`."""
         return self.knows(epoch) and commit in self._by_epoch[epoch].commits
 
-    def promise(self, epoch: int, vector_sha256: str, commit: str | None = None) -> None:
+    @property
+    def path(self) -> Path:
+        """File of the record."""
+        return self._path
+
+    @property
+    def begun_at(self) -> int | None:
+        """Head of the chain before the earliest signature that is known; None: there is none."""
+        return min(
+            (each.first_block for each in self._record.epochs if each.first_block is not None), default=None
+        )
+
+    def has_set(self, block: int, vector_sha256: str) -> bool:
+        """Return whether this vector, set plainly or revealed, can date from `block`."""
+        return any(
+            each.vector_sha256 == vector_sha256 and (each.commits or each.may_be_in(block))
+            for each in self._record.epochs
+        )
+
+    def has_sealed(self, epoch: int) -> bool:
+        """Return whether a sealed form of the vector of `epoch` was promised."""
+        return self.knows(epoch) and bool(self._by_epoch[epoch].commits)
+
+    def call_foreign(self, block: int) -> ConfigurationError:
+        """Store that the update of `block` is of another program, and return the error that ends the validator.
+
+        A restart by a service manager must not take up the record again, so that only the operator can.
+
+        Raises
+        ------
+        OwnFailure
+            If it cannot be stored.
+        """
+        self._put(msgspec.structs.replace(self._record, foreign=block))
+        return second_instance(block, self._path)
+
+    def epochs_in(self, block: int) -> list[int]:
+        """Return the epochs of which an extrinsic can be in `block`."""
+        return [each.epoch for each in self._record.epochs if each.may_be_in(block)]
+
+    def promise(
+        self, epoch: int, vector_sha256: str, commit: str | None = None, block: int | None = None
+    ) -> None:
         """Store that this vector is the only one of `epoch`, and `commit` a sealed form of it.
+
+        Parameters
+        ----------
+        block
+            Head of the chain, if a signature follows; None: only a promise.
 
         Raises
         ------
@@ -112,9 +183,13 @@ class SignedEpochs:
             if len(commits) >= _MOST_COMMITS:
                 raise SigningRefused(f"the vector of epoch {epoch} was sealed {len(commits)} times")
             commits.append(commit)
-        if self.knows(epoch) and commits == signed.commits:
+        changed = msgspec.structs.replace(signed, commits=commits)
+        if block is not None:
+            changed.first_block = block if signed.first_block is None else min(block, signed.first_block)
+            changed.last_block = block if signed.last_block is None else max(block, signed.last_block)
+        if self.knows(epoch) and changed == signed:
             return
-        kept = {**self._by_epoch, epoch: msgspec.structs.replace(signed, commits=commits)}
+        kept = {**self._by_epoch, epoch: changed}
         if epoch in sorted(kept)[:-KEPT]:
             raise SigningRefused(f"epoch {epoch} is older than the signer's record")
         self._write(kept)
@@ -123,12 +198,26 @@ class SignedEpochs:
         ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         dropped, kept = ordered[:-KEPT], ordered[-KEPT:]
         forgotten = max([self._record.forgotten, *(each.epoch for each in dropped)])
-        record = msgspec.structs.replace(self._record, epochs=kept, forgotten=forgotten)
+        self._put(msgspec.structs.replace(self._record, epochs=kept, forgotten=forgotten))
+        self._by_epoch = {each.epoch: each for each in kept}
+
+    def _put(self, record: _Record) -> None:
         try:
             put_file(self._path, msgspec.json.encode(record), sync=True)
         except OSError as error:
             raise OwnFailure(f"the record of signed epochs cannot be stored: {error.strerror}") from error
-        self._record, self._by_epoch = record, {each.epoch: each for each in kept}
+        self._record = record
+
+
+def foreign_words(block: int) -> str:
+    """Return the sentence about an update of our hotkey that another program made."""
+    return f"the weights of block {block} are not of this validator; another program signs with its hotkey"
+
+
+def second_instance(block: int, path: Path) -> ConfigurationError:
+    """Return the error that ends a validator because of such an update."""
+    remedy = f"stop the other one, then move {path} away once the present epoch is over, and start again"
+    return ConfigurationError("GAIA_WALLET_HOTKEY", foreign_words(block), remedy, ExitCode.SECOND_INSTANCE)
 
 
 def is_damaged(path: Path) -> bool:
@@ -140,6 +229,15 @@ def is_damaged(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def owner_of(path: Path) -> str:
+    """Return the hotkey of the record at `path`; "" if there is none that can be read."""
+    try:
+        record = _read(path)
+    except (ConfigurationError, OSError):
+        return ""
+    return record.hotkey if record is not None else ""
 
 
 def lock_of(path: Path) -> Path:
@@ -158,6 +256,14 @@ def _locked(path: Path) -> int:
         remedy = "stop it, because two validators with one hotkey set two vectors"
         raise ConfigurationError(_SETTING, problem, remedy, ExitCode.DATA_DIR_IN_USE) from error
     return lock
+
+
+def _refusal_of(record: _Record, path: Path, hotkey: str, netuid: int) -> ConfigurationError | None:
+    """Return why a signer cannot go on with the record of `path`; None if it can."""
+    if (record.hotkey, record.netuid) != (hotkey, netuid):
+        owner = f"hotkey {record.hotkey} on subnet {record.netuid}"
+        return ConfigurationError(_SETTING, f"{path} is the record of {owner}", "name another file")
+    return None if record.foreign is None else second_instance(record.foreign, path)
 
 
 def _not_kept(path: Path, error: OSError) -> ConfigurationError:

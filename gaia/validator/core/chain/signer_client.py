@@ -16,6 +16,7 @@ from gaia.validator.utils.ipc_types import FrameReader, encode_frame
 from gaia.validator.utils.signer_messages import (
     AuthSigned,
     ChainRenewed,
+    CheckUpdate,
     CommitAsked,
     CommitsRead,
     CommitWeights,
@@ -32,6 +33,7 @@ from gaia.validator.utils.signer_messages import (
     SetWeights,
     SignAuth,
     SignerFailed,
+    UpdateChecked,
     WeightsCommitted,
     WeightsRead,
     WeightsSealed,
@@ -41,10 +43,11 @@ from gaia.validator.utils.signer_messages import (
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
 _SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 3, 6, 2
-_SEAL_CALLS, _COMMIT_CALLS = 10, 10
+_CHECK_CALLS = 20
+_SEAL_CALLS, _COMMIT_CALLS = 30, 30
 _LOOK_CALLS = 8
 """Chain calls for each commit whose fate is asked."""
-_SET_CALLS = 16
+_SET_CALLS = 36
 WRITE_CALLS = max(_SET_CALLS, _SEAL_CALLS + _COMMIT_CALLS)
 """Largest number of chain calls of one setting of weights, plain or sealed."""
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
@@ -106,6 +109,19 @@ class SignerClient:
     async def read_weights(self) -> WeightsRead:
         """Return our weights on chain at the newest block."""
         return await self._ask(lambda number: ReadWeights(request_id=number), WeightsRead, _HELD_CALLS)
+
+    async def check_update(self) -> int:
+        """Return the block as of which our last weights or commit on chain are of our signer.
+
+        Raises
+        ------
+        SigningRefused
+            If another program made them; nothing is signed until they are explained.
+        ConfigurationError
+            If several blocks have said so.
+        """
+        checked = await self._ask(lambda number: CheckUpdate(request_id=number), UpdateChecked, _CHECK_CALLS)
+        return checked.block
 
     async def set_weights(self, vector: JournalledVector, promised_block: int | None = None) -> WeightsSet:
         """Let the signer sign, submit and read back one vector.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from gaia.validator.core.chain.signed_epochs import foreign_words
 from gaia.validator.utils.errors import OwnFailure, SigningRefused
 from gaia.validator.utils.signer_messages import digest_of
 
@@ -21,6 +22,8 @@ AUTH_PER_S: Final = 200.0
 AUTH_BURST: Final = 4096
 """Signatures that are granted at once after a quiet time: 16 requests to each of 256 miners."""
 _MOST_WAITING = 4096
+_SIGHTINGS: Final = 3
+"""Blocks that must tell of a second instance before the validator ends."""
 _U16_MAX, _U64_MAX = 65535, 2**64 - 1
 _MOST_UIDS = 4096
 """Largest number of uids of a subnet."""
@@ -41,6 +44,8 @@ class SigningPolicy:
 
     def __init__(self, signed: SignedEpochs | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._kept = signed
+        self._sightings: set[int] = set()
+        """Blocks in which the same hotkey's weights of another program were seen."""
         self._rate = Rate(AUTH_PER_S, AUTH_BURST, clock)
 
     async def permit_auth(self, request: SignAuth) -> None:
@@ -68,28 +73,66 @@ class SigningPolicy:
             raise SigningRefused("the vector is not the one that the journal's digest names")
 
     @property
-    def _signed(self) -> SignedEpochs:
+    def signed(self) -> SignedEpochs:
+        """The record of signed epochs; a signer without one raises `SigningRefused`."""
         if self._kept is None:
             raise SigningRefused("this signer keeps no record of epochs, so it signs no vector")
         return self._kept
 
     def knows(self, epoch: int) -> bool:
         """Return whether a vector was promised for `epoch`."""
-        return self._signed.knows(epoch)
+        return self.signed.knows(epoch)
 
     def has_signed(self, pairs: Iterable[Iterable[int]]) -> bool:
         """Return whether weights on chain, [uid, u16] pairs, are those of an epoch in the record."""
-        return self._signed.names(digest_of(pairs))
+        return self.signed.names(digest_of(pairs))
 
-    def promise(self, vector: JournalledVector, sealed: SealedWeights | None = None) -> None:
-        """Store the vector, and a sealed form of it, as the only one of its epoch; see `SignedEpochs.promise`."""
-        commit = None if sealed is None else _digest_of_commit(sealed)
-        self._signed.promise(vector.epoch, vector.sha256, commit)
+    def promise(self, vector: JournalledVector, block: int) -> None:
+        """Store the vector as the only one of its epoch; its signature follows. See `SignedEpochs.promise`."""
+        self.signed.promise(vector.epoch, vector.sha256, block=block)
+
+    def promise_sealed(self, vector: JournalledVector, sealed: SealedWeights) -> None:
+        """Store the vector, and a sealed form of it, as the only one of its epoch; nothing is signed yet."""
+        self.signed.promise(
+            vector.epoch, vector.sha256, digest_of_commit(sealed.ciphertext, sealed.reveal_round)
+        )
 
     def permit_commit(self, sealed: SealedWeights) -> None:
         """Refuse a commit that this signer did not seal for its epoch."""
-        if not self._signed.holds_commit(sealed.epoch, _digest_of_commit(sealed)):
+        if not self.signed.holds_commit(
+            sealed.epoch, digest_of_commit(sealed.ciphertext, sealed.reveal_round)
+        ):
             raise SigningRefused(f"the commit was not sealed here for epoch {sealed.epoch}")
+
+    def note_commit(self, sealed: SealedWeights, block: int) -> None:
+        """Store that a permitted commit is signed now, with the chain at `block`."""
+        vector = self.signed.vector_of(sealed.epoch)
+        self.signed.promise(sealed.epoch, vector, block=block)
+
+    def judge_update(self, foreign: int | None, head: int) -> None:
+        """Refuse every signature while the chain holds an update of our hotkey that is not ours.
+
+        Parameters
+        ----------
+        foreign
+            Block of that update; None: there is none.
+        head
+            Block in which the chain was read.
+
+        Raises
+        ------
+        SigningRefused
+            At once.
+        ConfigurationError
+            Once several blocks say so, because one answer of a node is no reason to end.
+        """
+        if foreign is None:
+            self._sightings.clear()
+            return
+        self._sightings.add(head)
+        if len(self._sightings) < _SIGHTINGS:
+            raise SigningRefused(foreign_words(foreign))
+        raise self.signed.call_foreign(foreign)
 
 
 class Rate:
@@ -139,6 +182,6 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _digest_of_commit(sealed: SealedWeights) -> str:
+def digest_of_commit(ciphertext: bytes, reveal_round: int) -> str:
     """Return the digest of what a commit submits: the ciphertext and the round that opens it."""
-    return hashlib.sha256(b"%d:" % sealed.reveal_round + sealed.ciphertext).hexdigest()
+    return hashlib.sha256(b"%d:" % reveal_round + ciphertext).hexdigest()

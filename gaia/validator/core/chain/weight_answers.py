@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 
 from gaia.validator.core.chain.commits import Commits
 from gaia.validator.core.chain.epochs import open_epoch
+from gaia.validator.core.chain.own_updates import OwnUpdates
 from gaia.validator.core.chain.plain_weights import PlainWeights
 from gaia.validator.utils.errors import SigningRefused
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.machine.hosts import is_loopback
 from gaia.validator.utils.signer_messages import (
+    CheckUpdate,
     CommitAsked,
     CommitRead,
     CommitsRead,
@@ -22,6 +24,7 @@ from gaia.validator.utils.signer_messages import (
     ReadWeights,
     SealWeights,
     SetWeights,
+    UpdateChecked,
     WeightsCommitted,
     WeightsRead,
     WeightsSealed,
@@ -53,12 +56,13 @@ class WeightAnswers:
         self._hotkey = Hotkey(wallet.hotkey.ss58_address)
         self._commits = Commits(chain, settings.netuid, self._hotkey)
         self._plain = PlainWeights(chain, settings.netuid, self._hotkey)
+        self._updates = OwnUpdates(chain, self._commits, settings.netuid, self._hotkey, policy)
         # A round that is published makes weights readable at once.
         is_rehearsal = is_loopback(urlsplit(settings.chain_endpoint).hostname or "")
         self._beacon_round = settings.beacon_round if is_rehearsal else None
 
     async def answer(
-        self, request: SetWeights | CommitWeights | SealWeights | ReadWeights | ReadCommits
+        self, request: SetWeights | CommitWeights | SealWeights | ReadWeights | ReadCommits | CheckUpdate
     ) -> FromSigner:
         """Answer one request; the caller lets only one at a time set or commit."""
         match request:
@@ -72,6 +76,8 @@ class WeightAnswers:
                 return await self._read_weights(request)
             case ReadCommits():
                 return await self._read_commits(request)
+            case CheckUpdate():
+                return await self._check_update(request)
 
     async def _set(self, request: SetWeights) -> WeightsSet:
         vector = request.vector
@@ -79,7 +85,7 @@ class WeightAnswers:
 
         async def promise(schedule: EpochSchedule) -> None:
             await self._refuse_unexplained(vector, schedule)
-            self._policy.promise(vector)
+            self._policy.promise(vector, schedule.block)
 
         landed = await self._plain.set(self._wallet, vector, request.promised_block, promise)
         return WeightsSet(
@@ -96,12 +102,16 @@ class WeightAnswers:
         schedule = await open_epoch(self._chain, self._settings.netuid, vector.epoch)
         await self._refuse_unexplained(vector, schedule)
         sealed = await self._commits.seal(bytes(self._wallet.hotkey.public_key), vector, self._beacon_round)
-        self._policy.promise(vector, sealed)
+        self._policy.promise_sealed(vector, sealed)
         return WeightsSealed(request_id=request.request_id, sealed=sealed)
 
     async def _commit(self, request: CommitWeights) -> WeightsCommitted:
-        self._policy.permit_commit(request.sealed)
-        landed = await self._commits.submit(self._wallet, request.sealed)
+        sealed = request.sealed
+        self._policy.permit_commit(sealed)
+        await self._updates.refuse_foreign(await self._chain.head())
+        landed = await self._commits.submit(
+            self._wallet, sealed, lambda schedule: self._policy.note_commit(sealed, schedule.block)
+        )
         return WeightsCommitted(
             request_id=request.request_id,
             block=landed.block,
@@ -110,11 +120,12 @@ class WeightAnswers:
         )
 
     async def _refuse_unexplained(self, vector: JournalledVector, schedule: EpochSchedule) -> None:
-        """Refuse the first vector of an epoch in which weights of ours are on chain already.
+        """Refuse a vector after weights of another program, and the first of an epoch that has ours already.
 
-        They are those of another instance with our key, or our record was lost. What they are is no
-        longer known, so that a second vector of the epoch might be another one.
+        Where the record was lost, what was signed in the epoch is no longer known, so that a second vector of
+        it might be another one.
         """
+        await self._updates.refuse_foreign(schedule.block)
         if self._policy.knows(vector.epoch) or schedule.index != vector.epoch:
             return
         netuid = self._settings.netuid
@@ -125,11 +136,16 @@ class WeightAnswers:
         # A registration dates the neuron, too; so does the reveal of an earlier vector where commits have ended.
         registered = await self._chain.query("BlockAtRegistration", netuid, own_uid, block=schedule.block)
         pairs = await self._chain.pairs(netuid, own_uid, schedule.block)
-        if updated != registered and not self._policy.has_signed(pairs):
+        if updated > registered and not self._policy.has_signed(pairs):
             raise SigningRefused(
                 f"weights of ours that this signer does not know are on chain since block {updated} of epoch"
                 f" {schedule.index}; nothing more is signed in this epoch"
             )
+
+    async def _check_update(self, request: CheckUpdate) -> UpdateChecked:
+        head = await self._chain.head()
+        await self._updates.refuse_foreign(head)
+        return UpdateChecked(request_id=request.request_id, block=head)
 
     async def _read_weights(self, request: ReadWeights) -> WeightsRead:
         held = await self._plain.held()

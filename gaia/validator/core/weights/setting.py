@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -14,12 +13,11 @@ from gaia.validator.core.chain.epochs import LEAST_BLOCKS
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed, journalled
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
-from gaia.validator.core.weights.inputs import VectorInputs, to_parts, vector_of
+from gaia.validator.core.weights.inputs import to_parts, vector_of
 from gaia.validator.core.weights.preflight import obstacle_of, version_key_of
-from gaia.validator.core.weights.rules.base import Entry, Standing
-from gaia.validator.core.weights.vector import Terms, registered
+from gaia.validator.core.weights.window import inputs_of
 from gaia.validator.db import journal
-from gaia.validator.db.journal import Epoch, Intent, JournalEntry, WindowScore
+from gaia.validator.db.journal import Epoch, Intent, JournalEntry
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.errors import (
     GaiaError,
@@ -58,13 +56,6 @@ SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "impossibl
 but none can be computed yet.
 """
 
-_STANDINGS = {
-    "planned": Standing.AWAITED,
-    "requested": Standing.AWAITED,
-    "rejected": Standing.REJECTED,
-    "excused": Standing.EXCUSED,
-}
-
 
 class Signer(CommitSigner, Protocol):
     """Access to the chain signer for weights."""
@@ -75,6 +66,10 @@ class Signer(CommitSigner, Protocol):
 
     async def read_weights(self) -> WeightsRead:
         """Return our weights on chain."""
+        ...
+
+    async def check_update(self) -> int:
+        """Return the block as of which our last weights or commit are ours; raise `SigningRefused` if they are not."""
         ...
 
 
@@ -99,6 +94,8 @@ class WeightSetter:
         self._incident = Incident(database, "weights")
         self._committer = Committer(database, signer)
         self._reveals = Incident(database, "reveals")
+        self._checked_update = 0
+        """Block of our last update on chain that the signer has called its own; 0: none yet."""
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
         """Resolve doubts, then set or commit weights if they are due; return the weights that were set, or None.
@@ -120,10 +117,7 @@ class WeightSetter:
         if metagraph is None:
             return None
         epoch = self._epoch(metagraph.epoch)
-        if not self._chain.dry_run:
-            await self._settle(metagraph, epoch, now)
-            await self._follow(epoch, now)
-        own = self._own(metagraph)
+        own = await self._resolved(metagraph, epoch, now)
         if own is None or _is_ending(metagraph):
             return None
         if not self._is_due(own, metagraph):
@@ -162,6 +156,30 @@ class WeightSetter:
         )
         await self._incident.recovered(now)
         return outcome
+
+    async def _resolved(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> Neuron | None:
+        """Settle what earlier attempts left on chain; return our neuron if it may set weights."""
+        if self._chain.dry_run:
+            return self._own(metagraph)
+        await self._settle(metagraph, epoch, now)
+        await self._follow(epoch, now)
+        own = self._own(metagraph)
+        if own is not None:
+            await self._check_update(own, metagraph.block)
+        return own
+
+    async def _check_update(self, own: Neuron, block: int) -> None:
+        """Let the signer tell once whether a new update of ours is its own; another program may have our hotkey."""
+        if own.last_update == self._checked_update:
+            return
+        try:
+            checked = await self._signer.check_update()
+        except SigningRefused:
+            SUBMISSIONS.add("refused")
+            raise
+        # A node that lags behind the metagraph has judged an older update.
+        if checked >= block:
+            self._checked_update = own.last_update
 
     async def _follow(self, epoch: Epoch, now: datetime) -> None:
         """Settle earlier commits; a lost one is an incident until the chain reveals a later one."""
@@ -356,42 +374,3 @@ def _doubt(entry: JournalEntry, tempo: int) -> Doubt:
         promised_block=first if entry.promised_block is None else entry.promised_block,
         tried_block=last if entry.tried_block is None else entry.tried_block,
     )
-
-
-async def inputs_of(
-    scores: Sequence[WindowScore], metagraph: Metagraph, settings: WeightsSettings, copies: CopyFinder
-) -> VectorInputs:
-    """Return the inputs of the vector for these scores of the window; see `CopyFinder.find` for errors."""
-    inputs = VectorInputs(
-        terms=Terms(
-            rule=settings.rule_set,
-            burn_fraction=settings.burn_fraction,
-            burn_enabled=settings.burn_enabled,
-            burn_hotkey=settings.burn_hotkey,
-            contrast_gamma=settings.contrast_gamma,
-        ),
-        present=registered(metagraph),
-        runs=entries_of(scores, metagraph),
-    )
-    earning = inputs.earning()
-    if not earning:
-        return inputs
-    return replace(inputs, found=await copies.find(inputs.members(), earning))
-
-
-def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:
-    """Return run -> hotkey -> entry for the window, oldest run first.
-
-    Scores from before a new registration of a hotkey belong to another miner, and are left out.
-    """
-    registrations = {(n.hotkey, n.registered_at) for n in metagraph.neurons}
-    runs: dict[str, dict[str, Entry]] = {}
-    for score in scores:
-        entries = runs.setdefault(score.run_id, {})
-        if (score.hotkey, score.registered_at) in registrations:
-            entries[score.hotkey] = Entry(
-                standing=_STANDINGS.get(score.state, Standing.DELIVERED),
-                overall=score.overall,
-                leads=score.leads,
-            )
-    return runs

@@ -109,6 +109,11 @@ def _signed_epochs(facts: Facts) -> Finding:
             f"the record of signed epochs, {wallet.record}, is damaged",
             run("mv", wallet.record, f"{wallet.record}.damaged"),
         )
+    if wallet.record_hotkey and wallet.address and wallet.record_hotkey != wallet.address:
+        return failure(
+            f"{wallet.record} is the record of another hotkey, {wallet.record_hotkey}",
+            run("mv", wallet.record, f"{wallet.record}.{wallet.record_hotkey}"),
+        )
     if wallet.record_problem:
         steps = facts.given.unset("signed_epochs_file")
         return failure(

@@ -16,7 +16,7 @@ import psutil
 
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.core.chain.hotkey import load_wallet
-from gaia.validator.core.chain.signed_epochs import is_damaged, lock_of
+from gaia.validator.core.chain.signed_epochs import is_damaged, lock_of, owner_of
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.facts import Folder, Wallet
 from gaia.validator.doctor.looks.locks import lock_holder
@@ -99,6 +99,7 @@ def look_at_wallet(chain: ChainSettings, data_dir: Path) -> Wallet:
         record=record,
         record_problem=_record_problem(record, data_dir),
         is_record_damaged=is_damaged(record),
+        record_hotkey=owner_of(record),
     )
 
 

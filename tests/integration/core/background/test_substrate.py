@@ -11,8 +11,8 @@ import pytest
 from gaia.localnet.chain.node import LocalChain
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.errors import TransientError
-from tests.integration.core.test_chain import SignerProcess
 from tests.support.patience import patience
+from tests.support.signers import SignerProcess
 from tests.support.subnet import neurons
 
 

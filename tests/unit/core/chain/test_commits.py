@@ -86,6 +86,10 @@ def chain() -> FakeChain:
     return FakeChain()
 
 
+def _promise(_: EpochSchedule) -> None:
+    """The record of signed epochs has a test of its own."""
+
+
 def _commits(chain: Any) -> Commits:
     return Commits(chain, 57, _OWN)
 
@@ -131,7 +135,7 @@ async def test_nothing_is_sealed_while_the_chains_clock_and_ours_differ(
 
 
 async def test_commit_is_found_in_the_queue_with_its_extrinsic(chain: FakeChain) -> None:
-    landed = await _commits(chain).submit(_WALLET, _SEALED)
+    landed = await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
     assert (landed.block, landed.block_hash, landed.extrinsic) == (1001, "0xaa", "1001-2")
     assert chain.eras == [64]
@@ -140,7 +144,7 @@ async def test_commit_is_found_in_the_queue_with_its_extrinsic(chain: FakeChain)
 async def test_commit_that_stands_already_is_not_signed_again(chain: FakeChain) -> None:
     chain.queue.append((_OWN, 990, "0xff01", 9))
 
-    landed = await _commits(chain).submit(_WALLET, _SEALED)
+    landed = await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
     assert landed.block == 990
     assert chain.eras == []
@@ -150,7 +154,7 @@ async def test_nothing_is_signed_beside_another_commit_of_ours(chain: FakeChain)
     chain.queue.append((_OWN, 990, "0xff02", 9))
 
     with pytest.raises(TransientError, match="another commit of ours is on chain since block 990"):
-        await _commits(chain).submit(_WALLET, _SEALED)
+        await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
     assert chain.eras == []
 
@@ -166,7 +170,7 @@ async def test_nothing_is_signed_at_the_end_of_the_epoch(chain: FakeChain, last:
     chain.epochs = replace(chain.epochs, last_epoch_block=last)
 
     with pytest.raises(TransientError, match=problem):
-        await _commits(chain).submit(_WALLET, _SEALED)
+        await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
     assert chain.eras == []
 
@@ -174,7 +178,7 @@ async def test_nothing_is_signed_at_the_end_of_the_epoch(chain: FakeChain, last:
 async def test_extrinsic_is_valid_within_its_epoch_only(chain: FakeChain) -> None:
     chain.epochs = replace(chain.epochs, last_epoch_block=660)
 
-    await _commits(chain).submit(_WALLET, _SEALED)
+    await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
     assert chain.eras == [16]
 
@@ -189,11 +193,11 @@ async def test_extrinsic_is_valid_within_its_epoch_only(chain: FakeChain) -> Non
 async def test_commit_of_unknown_outcome_is_looked_up(chain: FakeChain, outcome: Any) -> None:
     chain.outcome = outcome
 
-    assert (await _commits(chain).submit(_WALLET, _SEALED)).block == 1001
+    assert (await _commits(chain).submit(_WALLET, _SEALED, _promise)).block == 1001
 
     chain.queue, chain.lands = [], False
     with pytest.raises(TransientError, match="no answer|Dropped"):
-        await _commits(chain).submit(_WALLET, _SEALED)
+        await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
 
 async def test_refusal_within_a_block_is_final(chain: FakeChain) -> None:
@@ -202,14 +206,14 @@ async def test_refusal_within_a_block_is_final(chain: FakeChain) -> None:
     chain.lands = False
 
     with pytest.raises(TransientError, match="CommittingWeightsTooFast"):
-        await _commits(chain).submit(_WALLET, _SEALED)
+        await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
 
 async def test_success_without_a_commit_in_the_queue_is_not_believed(chain: FakeChain) -> None:
     chain.lands = False
 
     with pytest.raises(TransientError, match="not in its queue"):
-        await _commits(chain).submit(_WALLET, _SEALED)
+        await _commits(chain).submit(_WALLET, _SEALED, _promise)
 
 
 async def test_digest_is_that_of_the_ciphertext_however_the_sdk_tells_bytes(chain: FakeChain) -> None:

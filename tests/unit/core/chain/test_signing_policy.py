@@ -115,4 +115,4 @@ def test_signer_without_record_promises_nothing() -> None:
     policy = SigningPolicy(None)
 
     with pytest.raises(SigningRefused, match="keeps no record"):
-        policy.promise(vector(3, _WEIGHTS))
+        policy.promise(vector(3, _WEIGHTS), 1000)

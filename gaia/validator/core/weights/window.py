@@ -1,0 +1,64 @@
+"""Inputs of a weight vector, from the scores of the window and the metagraph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gaia.validator.core.weights.inputs import VectorInputs
+from gaia.validator.core.weights.rules.base import Entry, Standing
+from gaia.validator.core.weights.vector import Terms, registered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gaia.tasks.defined_tasks.base import CopyFinder
+    from gaia.validator.db.journal import WindowScore
+    from gaia.validator.utils.settings.weights import WeightsSettings
+    from gaia.validator.utils.signer_messages import Metagraph
+
+_STANDINGS = {
+    "planned": Standing.AWAITED,
+    "requested": Standing.AWAITED,
+    "rejected": Standing.REJECTED,
+    "excused": Standing.EXCUSED,
+}
+
+
+async def inputs_of(
+    scores: Sequence[WindowScore], metagraph: Metagraph, settings: WeightsSettings, copies: CopyFinder
+) -> VectorInputs:
+    """Return the inputs of the vector for these scores of the window; see `CopyFinder.find` for errors."""
+    inputs = VectorInputs(
+        terms=Terms(
+            rule=settings.rule_set,
+            burn_fraction=settings.burn_fraction,
+            burn_enabled=settings.burn_enabled,
+            burn_hotkey=settings.burn_hotkey,
+            contrast_gamma=settings.contrast_gamma,
+        ),
+        present=registered(metagraph),
+        runs=entries_of(scores, metagraph),
+    )
+    earning = inputs.earning()
+    if not earning:
+        return inputs
+    return replace(inputs, found=await copies.find(inputs.members(), earning))
+
+
+def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:
+    """Return run -> hotkey -> entry for the window, oldest run first.
+
+    Scores from before a new registration of a hotkey belong to another miner, and are left out.
+    """
+    registrations = {(n.hotkey, n.registered_at) for n in metagraph.neurons}
+    runs: dict[str, dict[str, Entry]] = {}
+    for score in scores:
+        entries = runs.setdefault(score.run_id, {})
+        if (score.hotkey, score.registered_at) in registrations:
+            entries[score.hotkey] = Entry(
+                standing=_STANDINGS.get(score.state, Standing.DELIVERED),
+                overall=score.overall,
+                leads=score.leads,
+            )
+    return runs

@@ -196,6 +196,18 @@ async def test_miner_that_was_replaced_in_the_block_of_our_weights_is_no_strange
     assert await _is_foreign(chain, record, 1005)
 
 
+async def test_replaced_miner_excuses_no_update_that_we_could_not_have_made(record: SignedEpochs) -> None:
+    cleared = State(updated=1200, pairs=[[1, 0], [2, 65535]], miner_registered=1200)
+
+    assert await _is_foreign(Chain(b0=State(), b1200=cleared), record, 1205)
+
+
+async def test_other_weights_soon_after_a_commit_of_ours_are_foreign(sealed: SignedEpochs) -> None:
+    chain = Chain(b0=State(), b1003=State(updated=1003, pairs=_OTHER))
+
+    assert await _is_foreign(chain, sealed, 1005)
+
+
 @pytest.mark.parametrize(("block", "is_foreign"), [(1984, True), (1985, False), (2000, False)])
 async def test_extrinsic_may_land_before_the_head_that_we_saw_after_a_fork(
     record: SignedEpochs, block: int, is_foreign: bool

@@ -18,6 +18,7 @@ from gaia.validator.core.chain.weight_answers import WeightAnswers
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import (
+    CheckUpdate,
     CommitAsked,
     CommitRead,
     CommitWeights,
@@ -63,8 +64,7 @@ class Chain(FakeChain):
 
     async def query(self, item: str, *parameters: Any, block: int | None = None) -> Any:
         if item == "SubnetEpochIndex":
-            assert block == 989
-            return self.index_before
+            return self.index_before if block == 989 else self.epochs.index
         return await super().query(item, *parameters, block=block)
 
     async def events(self, block: int) -> Any:
@@ -213,3 +213,39 @@ async def test_reveal_of_an_earlier_vector_of_ours_is_no_stranger(chain: Chain, 
     await _answers(chain, tmp_path).answer(SetWeights(request_id=2, vector=_ONE))
 
     assert chain.eras == [64]
+
+
+async def test_nothing_is_signed_or_sealed_after_weights_of_another_program(
+    chain: Chain, tmp_path: Path
+) -> None:
+    await _answers(chain, tmp_path).answer(SetWeights(request_id=1, vector=_ONE))
+    chain.queue.clear()  # it was set, and not committed
+    chain.epochs = replace(chain.epochs, index=7, last_epoch_block=1300, block=1400)
+    next_one = vector(7, {1: 65535})
+    sealed = (await _answers(chain, tmp_path).answer(SealWeights(request_id=2, vector=next_one))).sealed  # type: ignore[union-attr]
+    chain.updated = 1290
+
+    for request in (
+        SetWeights(request_id=3, vector=next_one),
+        SealWeights(request_id=4, vector=next_one),
+        CommitWeights(request_id=5, sealed=sealed),
+        CheckUpdate(request_id=6),
+    ):
+        with pytest.raises(SigningRefused, match="weights of block 1290 are not of this validator"):
+            await _answers(chain, tmp_path).answer(request)
+
+    assert chain.eras == [64]
+
+
+async def test_span_of_a_commits_signatures_is_kept(chain: Chain, tmp_path: Path) -> None:
+    sealed = (await _answers(chain, tmp_path).answer(SealWeights(request_id=1, vector=_ONE))).sealed  # type: ignore[union-attr]
+    record = SignedEpochs.open(tmp_path / "signed.json", _OWN, 57)
+    record.close()
+    assert record.begun_at is None
+
+    with pytest.raises(TransientError):  # the chain of this test holds another commit
+        await _answers(chain, tmp_path).answer(CommitWeights(request_id=2, sealed=sealed))
+
+    record = SignedEpochs.open(tmp_path / "signed.json", _OWN, 57)
+    record.close()
+    assert (record.begun_at, record.epochs_in(1001)) == (1000, [6])

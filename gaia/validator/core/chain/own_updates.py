@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gaia.validator.core.chain.client import understanding
 from gaia.validator.utils.signer_messages import digest_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class OwnUpdates:
         TransientError
             If the chain cannot be read.
         """
-        self._policy.judge_update(await self._foreign(head), head)
+        with understanding("our last update"):
+            foreign = await self._foreign(head)
+        self._policy.judge_update(foreign, head)
 
     async def _foreign(self, head: int) -> int | None:
         """Return the block of an update that this signer did not make; None if it made it, or nothing is known."""

@@ -277,6 +277,13 @@ async def test_chain_that_cannot_be_read_calls_nothing_foreign(record: SignedEpo
         await _judge(chain, record, 1205)
 
 
+async def test_nonsense_about_our_update_is_an_error_of_the_chain(record: SignedEpochs) -> None:
+    nonsense: Any = "soon"
+
+    with pytest.raises(TransientError, match="answer about our last update is invalid"):
+        await _judge(Chain(b0=State(updated=nonsense)), record, 1205)
+
+
 async def test_validator_ends_with_its_own_code_once_three_blocks_have_said_so(record: SignedEpochs) -> None:
     chain, policy = Chain(b0=State(), b1200=State(updated=1200, pairs=_OTHER)), SigningPolicy(record)
 

@@ -172,7 +172,8 @@ async def stopped_workers(scene: Scene) -> AsyncIterator[None]:
         send(scene.pids(WORKER), signal.SIGSTOP)
 
     try:
-        async with repeated(stop, 0.1):
+        # A worker that meets the engine before it is stopped counts as healthy for its first seconds.
+        async with repeated(stop, 0.005):
             yield
     finally:
         send(scene.pids(WORKER), signal.SIGCONT)

@@ -21,6 +21,7 @@ _MANY: Final = frozenset({"ProcessHighRestarts"})
 _DOWN: Final = frozenset({"ProcessDown"})
 _CHAIN: Final = frozenset({"SubstrateConnectionLost"})
 _LATE: Final = frozenset({"WeightsStale"})
+"""No weights are set while engine, signer or database are away, and blocks come fast here."""
 _DATABASE: Final = frozenset({"DatabaseFailures"})
 _DEATHS: Final = _QUICK | _MANY | _DOWN
 _REFUSED: Final = frozenset({"TruthLate"})
@@ -255,6 +256,7 @@ CALM: Final = (
         cause=causes.killed_once(ENGINE),
         seconds=20,
         status=_QUICK,
+        beside=_LATE,
         alert="ProcessRestarting",
         branches=[processes.SIGNAL_DEATHS],
     ),
@@ -293,7 +295,7 @@ CALM: Final = (
         cause=causes.stopped_once(ENGINE),
         seconds=15,
         status=frozenset({"CriticalEventLoopLag"}),
-        beside=_CHAIN | {"MetricsAbsent"},
+        beside=_CHAIN | _LATE | {"MetricsAbsent"},
         alert="CriticalEventLoopLag",
         branches=[shared.FROZEN],
     ),
@@ -313,7 +315,7 @@ CALM: Final = (
         cause=causes.lost_hotkey,
         seconds=40,
         status=_DOWN,
-        beside=_DEATHS | _CHAIN,
+        beside=_DEATHS | _CHAIN | _LATE,
         doctor=frozenset({"hotkey-file"}),
         doctor_beside=frozenset({"wallet", "registered", "hotkey-content"}),
         alert="ProcessDown",
@@ -325,7 +327,7 @@ CALM: Final = (
         cause=causes.killed_once(POSTGRES),
         seconds=20,
         status=_QUICK | _DOWN,
-        beside=_DATABASE,
+        beside=_DATABASE | _LATE,
         alert="ProcessRestarting",
         branches=[processes.SIGNAL_DEATHS],
     ),

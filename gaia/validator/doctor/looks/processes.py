@@ -11,6 +11,7 @@ from gaia.validator.doctor.supervisors import is_supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LOOKS = 3
 _MAPPED = "::ffff:"
 """Begin of an IPv6 address that stands for one of IPv4."""
 
@@ -72,8 +73,12 @@ def client_at(address: str, port: int) -> int:
 
 
 def _owner(is_it: Callable[[Any], bool]) -> int:
-    try:
-        found = psutil.net_connections("tcp")
-    except psutil.Error:
-        return 0
-    return next((each.pid or 0 for each in found if each.laddr and is_it(each)), 0)
+    """Return the process of the connection that is meant; what begins or ends meanwhile can spoil one look."""
+    for _ in range(_LOOKS):
+        try:
+            found = psutil.net_connections("tcp")
+        except psutil.Error:
+            continue
+        if owner := next((each.pid or 0 for each in found if each.laddr and is_it(each)), 0):
+            return owner
+    return 0

@@ -113,6 +113,8 @@ class Wallet:
     is_record_damaged: bool = False
     record_hotkey: str = ""
     """Hotkey that the file names; "" if there is no file yet."""
+    foreign_update: int | None = None
+    """Block in which another program used the hotkey, as that file tells; None: it tells of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -233,6 +233,13 @@ BREAKAGES = [
             '{"hotkey": "5Other", "netuid": 57}'
         ),
     ),
+    Breakage(
+        "a record that tells of a second instance",
+        "signed-epochs",
+        lambda m: m.wallet("gaia-signed-epochs-default-57.json").write_text(
+            '{"hotkey": "5Other", "netuid": 57, "foreign": 900}'
+        ),
+    ),
     given(
         "a record in a folder that is not there",
         "signed-epochs",

@@ -231,13 +231,16 @@ def is_damaged(path: Path) -> bool:
     return False
 
 
-def owner_of(path: Path) -> str:
-    """Return the hotkey of the record at `path`; "" if there is none that can be read."""
+def told_by(path: Path) -> tuple[str, int | None]:
+    """Return the hotkey of the record at `path`, and the block of another program's update that it tells of.
+
+    ("", None): there is no record that can be read.
+    """
     try:
         record = _read(path)
     except (ConfigurationError, OSError):
-        return ""
-    return record.hotkey if record is not None else ""
+        return "", None
+    return (record.hotkey, record.foreign) if record is not None else ("", None)
 
 
 def lock_of(path: Path) -> Path:

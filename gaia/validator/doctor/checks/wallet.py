@@ -109,6 +109,12 @@ def _signed_epochs(facts: Facts) -> Finding:
             f"the record of signed epochs, {wallet.record}, is damaged",
             run("mv", wallet.record, f"{wallet.record}.damaged"),
         )
+    if wallet.foreign_update is not None:
+        return failure(
+            f"another program set weights with this hotkey in block {wallet.foreign_update};"
+            " stop it and let the present epoch end, before you mend this",
+            run("mv", wallet.record, f"{wallet.record}.{wallet.foreign_update}"),
+        )
     if wallet.record_hotkey and wallet.address and wallet.record_hotkey != wallet.address:
         return failure(
             f"{wallet.record} is the record of another hotkey, {wallet.record_hotkey}",

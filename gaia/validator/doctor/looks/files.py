@@ -16,7 +16,7 @@ import psutil
 
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.core.chain.hotkey import load_wallet
-from gaia.validator.core.chain.signed_epochs import is_damaged, lock_of, owner_of
+from gaia.validator.core.chain.signed_epochs import is_damaged, lock_of, told_by
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.facts import Folder, Wallet
 from gaia.validator.doctor.looks.locks import lock_holder
@@ -84,6 +84,7 @@ def look_at_wallet(chain: ChainSettings, data_dir: Path) -> Wallet:
     path = chain.hotkey_path.expanduser()
     coldkey = root / chain.wallet_name / "coldkey"
     problem, address = _loaded(chain)
+    record_hotkey, foreign_update = told_by(record)
     return Wallet(
         root=root,
         has_root=root.is_dir(),
@@ -99,7 +100,8 @@ def look_at_wallet(chain: ChainSettings, data_dir: Path) -> Wallet:
         record=record,
         record_problem=_record_problem(record, data_dir),
         is_record_damaged=is_damaged(record),
-        record_hotkey=owner_of(record),
+        record_hotkey=record_hotkey,
+        foreign_update=foreign_update,
     )
 
 

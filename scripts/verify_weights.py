@@ -25,6 +25,8 @@ from control.node import Node, Unreadable
 
 Shares = dict[str, float]
 Run = Mapping[str, Any]
+Neuron = list[Any]
+"""[uid, hotkey, whether it may earn]"""
 
 TOLERANCE = 1e-9
 """Largest difference of a weight before quantisation; sums in another order differ by less."""
@@ -189,7 +191,8 @@ def agrees(record: Mapping[str, Any], node: Node, hotkey: str) -> Iterator[str]:
     if computed is None:
         raise Unreadable(f"epoch {record['epoch']} is of an earlier release, which did not store its block")
     neurons, owner = node.subnet(netuid, computed)
-    differ = [neuron for neuron in neurons if neuron not in present["neurons"]]
+    told = as_told(neurons, present.get("earlier", {}), lambda earlier: node.subnet(netuid, earlier)[0])
+    differ = [neuron for neuron in told if neuron not in present["neurons"]]
     if differ or len(neurons) != len(present["neurons"]):
         yield f"in block {computed} the chain had {len(neurons)} neurons, of which these differ: {differ}"
     if owner != present["owner_hotkey"]:
@@ -206,6 +209,17 @@ def agrees(record: Mapping[str, Any], node: Node, hotkey: str) -> Iterator[str]:
         ours = {uid: value for uid, value in record["vector"] if held.get(uid) != 0}
         if {uid: value for uid, value in held.items() if value} != ours:
             yield f"the chain held other weights of {hotkey} in block {block}"
+
+
+def as_told(
+    neurons: Sequence[Neuron], earlier: Mapping[str, int], read: Callable[[int], Sequence[Neuron]]
+) -> list[Neuron]:
+    """Return the neurons; whether those in `earlier` may earn is as the chain said in the block named there."""
+    then = {block: {hotkey: may for _, hotkey, may in read(block)} for block in {*earlier.values()}}
+    return [
+        [uid, hotkey, then[earlier[hotkey]].get(hotkey, False) if hotkey in earlier else may]
+        for uid, hotkey, may in neurons
+    ]
 
 
 def files_of(given: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alerting.rule import Alert, Case, Group, Severity, series
 
 _SET_AT = "gaia_weights_last_set_timestamp_seconds"
+_INCIDENT = "gaia_incident_open"
 _DOUBT = "gaia_weights_vectors_in_doubt"
 _CHAIN = "gaia_substrate_connection_status"
 _SUBMISSIONS = "gaia_weights_submissions_total"
@@ -32,6 +33,31 @@ GROUP = Group(
                 says="Weights were last set 3h 9m 0s ago, above 3 hours.",
             ),
             silent=Case(given=[series(_SET_AT, "600x300")], at="190m"),
+        ),
+        Alert(
+            name="WeightsHeld",
+            expr=f'{_INCIDENT}{{party="gates"}} == 1',
+            wait="1h",
+            severity=Severity.WARNING,
+            why=(
+                "The scores of a new run hold weights for minutes. No page: the last vector stays and is set again in"
+                " time, and doubts about a change end after GAIA_WEIGHTS_HOLD_HOURS (6)."
+            ),
+            summary="A gate of {{ $labels.instance }} holds new weights.",
+            description="The incident of the gates has been {{ $value }} for an hour, and the last vector stays.",
+            fires=Case(
+                given=[series(_INCIDENT, "0x5 1x90", party="gates")],
+                at="80m",
+                says="The incident of the gates has been 1 for an hour, and the last vector stays.",
+                labels={"party": "gates"},
+            ),
+            silent=Case(
+                given=[
+                    series(_INCIDENT, "1x30 0 1x50", party="gates"),
+                    series(_INCIDENT, "1x90", party="weights"),
+                ],
+                at="80m",
+            ),
         ),
         Alert(
             name="VectorInDoubt",

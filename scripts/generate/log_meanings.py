@@ -192,6 +192,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "update_available": "The address of releases names a newer one.",
     "verification_failed": "A miner's data are not what its manifest promised, or break the contract.",
     "watching_ended": "A bug ended a part of the observation: a heartbeat, a check or the metrics. Restart when it suits.",
+    "last_vector_unreadable": "The inputs of the last vector are missing or damaged, so new weights are not compared with it.",
     "weights_doubt_resolved": "The chain tells what became of a vector in doubt.",
     "weights_in_doubt": "The chain cannot be read, so it is unknown whether a vector is set.",
     "weights_not_permitted": "Our hotkey has no validator permit, or is not registered. No weights can be set.",
@@ -205,7 +206,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "weights_revealed": "The chain revealed a sealed vector, which stands now.",
     "weights_set": "Weights are on chain and were read back.",
     "weights_vanished": "Weights that were set are no longer on chain; the same are set again.",
-    "weights_withheld": "No weights are set at present, for `reason`.",
+    "weights_hold_ended": "A gate has held a vector for `hours`. It is set now, although `reason` still holds.",
+    "weights_renewed": "A gate holds the new vector, so the last one is set again before the chain would ignore it.",
+    "weights_withheld": "A gate holds the weights, for `reason`. The last vector stays.",
     "worker_killed": "The pool killed a worker, for instance because its unit is over its deadline.",
     "worker_refused": "A process claimed to be a compute worker and is none.",
 }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.cli.lists.earned import Unpaid, unpaid
@@ -15,20 +14,22 @@ from gaia.cli.select import NotThere
 from gaia.cli.snapshot import Snapshot, UnitsInPool
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.validator.app.logging_config import configure_logging
-from gaia.validator.app.meeting.engine_note import EngineNote, read_engine_note
+from gaia.validator.app.meeting.engine_note import read_engine_note
+from gaia.validator.core.weights.computing import VectorComputer
 from gaia.validator.core.weights.inputs import from_parts
-from gaia.validator.core.weights.setting import WeightSetter
-from gaia.validator.db import history, journal
+from gaia.validator.core.weights.setting import MECHANISM
+from gaia.validator.db import history
+from gaia.validator.db.journal import Epoch
 from gaia.validator.db.rows import VectorOnChain
-from gaia.validator.utils.errors import NotYetAvailable
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
-    from gaia.tasks.defined_tasks.base import FoundCopies
+    from gaia.validator.core.weights.computing import Computed
+    from gaia.validator.core.weights.gates import Hold
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.journal import Intent
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import CommitAsked, JournalledVector, Metagraph, SealedWeights
+    from gaia.validator.utils.signer_messages import Metagraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ class Preview:
     rule_set: str
     vector_sha256: str
     run_ids: Sequence[str]
+    held_by: str
+    """Gate that holds the vector, and why; "": none."""
     weights: Sequence[Share]
     """Receivers, the largest first."""
     unpaid: Sequence[Unpaid]
@@ -75,18 +78,20 @@ def preview(source: Source, arguments: argparse.Namespace) -> int:
     configure_logging("CRITICAL", "console")
     with pool(1, source.data_dir) as executor:
 
-        async def compute(connection: Connection) -> tuple[Intent | None, str, VectorOnChain | None]:
-            database, view = Snapshot(connection), _Noted(note)
-            copies = _Copies(CopyBook(settings.weather, database, UnitsInPool(executor)))
-            setter = WeightSetter(settings.chain, settings.weights, database, _NoSigner(), view, copies)
-            intent = await setter.preview(note.metagraph)
-            reason = "" if intent else copies.reason or await _reason(connection, settings.weights)
-            return intent, reason, await history.vector_on_chain(connection)
+        async def compute(connection: Connection) -> tuple[Computed, VectorOnChain | None]:
+            database = Snapshot(connection)
+            copies = CopyBook(settings.weather, database, UnitsInPool(executor))
+            computer = VectorComputer(settings.weights, database, copies)
+            computer.note_agreed(note.metagraph)
+            epoch = Epoch(settings.chain.netuid, MECHANISM, note.metagraph.epoch)
+            computed = await computer.compute(note.metagraph, epoch, note.now)
+            return computed, await history.vector_on_chain(connection)
 
-        intent, reason, on_chain = source.read(compute)
-    if intent is None:
+        computed, on_chain = source.read(compute)
+    if computed.intent is None:
+        reason = computed.hold.reason if computed.hold is not None else ""
         raise NotThere(f"no weights would be set now: {reason}")
-    found = preview_of(intent, note.metagraph, settings.weights, on_chain)
+    found = preview_of(computed.intent, computed.hold, note.metagraph, settings.weights, on_chain)
     if arguments.json:
         tables.print_json(found)
     else:
@@ -94,15 +99,12 @@ def preview(source: Source, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _reason(connection: Connection, weights: WeightsSettings) -> str:
-    """Return why there is no vector, if copies are not the reason."""
-    window = timedelta(days=weights.weights_window_days)
-    scores = await journal.window_scores(connection, weights.rule_set, window)
-    return "no hotkey can receive the weight" if scores else "no score in the window"
-
-
 def preview_of(
-    intent: Intent, metagraph: Metagraph, weights: WeightsSettings, on_chain: VectorOnChain | None
+    intent: Intent,
+    hold: Hold | None,
+    metagraph: Metagraph,
+    weights: WeightsSettings,
+    on_chain: VectorOnChain | None,
 ) -> Preview:
     """Return an intended vector with the hotkeys that receive it, the largest weight first."""
     hotkeys = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
@@ -127,6 +129,7 @@ def preview_of(
         rule_set=intent.rule_set,
         vector_sha256=intent.vector_sha256,
         run_ids=intent.run_ids,
+        held_by="" if hold is None else f"{hold.gate}: {hold.reason}",
         weights=sorted(shares, key=lambda share: (-share.value, share.uid)),
         unpaid=unpaid(inputs, intent.vector, metagraph),
         on_chain=on_chain,
@@ -170,6 +173,7 @@ def _print(found: Preview) -> None:
         f"epoch     {found.epoch}, with the metagraph of block {found.block}",
         f"rules     {found.rule_set}, from {tables.counted(len(found.run_ids), 'run')}",
         f"sha256    {found.vector_sha256}",
+        *([f"held by   {found.held_by}"] if found.held_by else []),
         f"on chain  {f'epoch {standing.epoch}, block {standing.block}' if standing else 'none of ours'}",
     )
     tables.print_table(
@@ -185,50 +189,3 @@ def _print(found: Preview) -> None:
         tables.print_table(
             (">uid", "hotkey", "~reason"), [(row.uid, row.hotkey, row.reason) for row in found.unpaid]
         )
-
-
-class _Noted:
-    """The metagraph in an engine's note."""
-
-    def __init__(self, note: EngineNote) -> None:
-        self._metagraph = note.metagraph
-
-    def latest(self) -> Metagraph:
-        return self._metagraph
-
-
-class _Copies:
-    """Finds copies, and remembers why they could not be found yet."""
-
-    def __init__(self, copies: CopyBook) -> None:
-        self._copies = copies
-        self.reason = ""
-
-    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
-        try:
-            return await self._copies.find(members, earning)
-        except NotYetAvailable as error:
-            self.reason = str(error)
-            raise
-
-
-class _NoSigner:
-    """A signer that refuses everything, because a preview signs nothing."""
-
-    async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> NoReturn:
-        raise AssertionError(f"a preview signs nothing: {vector}, promised in block {promised_block}")
-
-    async def read_weights(self) -> NoReturn:
-        raise AssertionError("a preview reads no chain")
-
-    async def check_update(self) -> NoReturn:
-        raise AssertionError("a preview reads no chain")
-
-    async def seal_weights(self, vector: JournalledVector) -> NoReturn:
-        raise AssertionError(f"a preview seals nothing: {vector}")
-
-    async def commit_weights(self, sealed: SealedWeights) -> NoReturn:
-        raise AssertionError(f"a preview commits nothing: {sealed}")
-
-    async def read_commits(self, commits: Sequence[CommitAsked]) -> NoReturn:
-        raise AssertionError(f"a preview reads no chain: {commits}")

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Final
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.tables import one_line
+from gaia.validator.core.weights.gates import Gate
 from gaia.validator.db.states import STANDING, VectorState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gaia.cli.runbooks.facts import Facts
 
 _FOREIGN: Final = "another program signs with its hotkey"
@@ -30,6 +33,17 @@ def _failing(facts: Facts) -> str:
         if incidents
         else ""
     )
+
+
+def _held_by(*gates: Gate) -> Callable[[Facts], str]:
+    """Return a look for an open incident of one of these gates."""
+
+    def look(facts: Facts) -> str:
+        rows = facts.rows.incidents if facts.rows else ()
+        found = [row for row in rows if row.party == "gates" and row.evidence.partition(":")[0] in gates]
+        return f"since {found[0].began_at:%Y-%m-%d %H:%MZ}: {one_line(found[0].evidence)}" if found else ""
+
+    return look
 
 
 def _refused(facts: Facts) -> str:
@@ -128,6 +142,21 @@ HELD = Branch(
     remedy="Read `gaia logs --event weights_withheld`: it says what is missing.",
     look=_held,
 )
+HELD_BY_DATA = Branch(
+    sentence="Scores are missing or old.",
+    remedy="`gaia status` says what keeps forecasts from being scored. The weights follow by themselves once they are.",
+    look=_held_by(Gate.SCORES, Gate.OVERLAPS, Gate.FRESHNESS, Gate.COVERAGE),
+)
+HELD_BY_CHANGE = Branch(
+    sentence="The new vector is very unlike the last one.",
+    remedy="Compare `gaia weights preview` with `gaia weights history`. It is set after `GAIA_WEIGHTS_HOLD_HOURS`.",
+    look=_held_by(Gate.DRIFT, Gate.SPREAD, Gate.REGISTRY),
+)
+NO_RECEIVER = Branch(
+    sentence="The burn hotkey is not registered, or nobody has earned anything while nothing is burnt.",
+    remedy="Correct `GAIA_BURN_HOTKEY`, or remove it: the burn then goes to the subnet's owner.",
+    look=_held_by(Gate.BURN),
+)
 REFUSED_BY_SIGNER = Branch(
     sentence="The signer refuses vectors.",
     remedy="Look for a second validator with this hotkey. After a restored or new database the next epoch is set again.",
@@ -167,7 +196,22 @@ RUNBOOKS: Final = (
             FAILING,
             REFUSED,
             NO_SCORES,
+            HELD_BY_DATA,
+            HELD_BY_CHANGE,
+            NO_RECEIVER,
             HELD,
+        ),
+    ),
+    Runbook(
+        alert="WeightsHeld",
+        meaning="For an hour a gate has held the new weights, because scores are missing or the vector looks wrong.",
+        impact="The last vector stays, and is set again before the chain would ignore it. Newer scores count for nothing.",
+        branches=(
+            *shared.RUNNING,
+            shared.DATABASE_AWAY,
+            HELD_BY_DATA,
+            HELD_BY_CHANGE,
+            NO_RECEIVER,
         ),
     ),
     Runbook(

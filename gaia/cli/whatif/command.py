@@ -23,6 +23,7 @@ from gaia.cli.whatif.stages import NOW, Stage, miner_changes, with_burn, with_co
 from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.engine_note import read_engine_note
+from gaia.validator.core.weights.vector import registered
 from gaia.validator.core.weights.window import inputs_of
 from gaia.validator.db import history, journal
 from gaia.validator.utils.signer_messages import Metagraph
@@ -154,7 +155,7 @@ class _Question:
     ) -> Stage:
         settings = replace(self.change.before.weather, weights=weights)
         copies = CopyBook(settings, Snapshot(connection), UnitsInPool(self.executor))
-        inputs = await inputs_of(scores, self.metagraph, weights, copies)
+        inputs = await inputs_of(scores, self.metagraph, registered(self.metagraph), weights, copies)
         return Stage(name=name, inputs=inputs, has_scores=bool(scores))
 
 

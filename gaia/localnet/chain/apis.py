@@ -91,6 +91,7 @@ class RuntimeApis:
             "commit_reveal_weights_enabled": read("CommitRevealWeightsEnabled", netuid),
             "commit_reveal_period": read("RevealPeriodEpochs", netuid),
             "weights_version": read("WeightsVersionKey", netuid),
+            "activity_cutoff": read("ActivityCutoff", netuid),
             "immunity_period": read("ImmunityPeriod", netuid),
             "serving_rate_limit": read("ServingRateLimit", netuid),
         }

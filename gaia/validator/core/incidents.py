@@ -24,24 +24,25 @@ class Incident:
     def __init__(self, database: Database, party: str) -> None:
         self._database = database
         self._party = party
-        self._words: str | None = None
+        self._subject: str | None = None
         self._is_ended = False
         """Whether the database is known to hold no open incident, which an earlier process may have left."""
 
-    async def failing(self, evidence: str, now: datetime) -> None:
-        """Note that the party failed; log only new words."""
+    async def failing(self, evidence: str, now: datetime, subject: str | None = None) -> None:
+        """Note that the party failed; log only a new `subject`, which is the evidence if None."""
         words = evidence[:_MOST_WORDS]
-        if words != self._words:
+        subject = words if subject is None else subject
+        if subject != self._subject:
             log.warning("incident_began", party=self._party, evidence=words)
-        self._words = words
+        self._subject = subject
         self._is_ended = False
         await self._write(words, now)
 
     async def recovered(self, now: datetime) -> None:
         """Note that the party works."""
-        if self._words is not None:
+        if self._subject is not None:
             log.info("incident_ended", party=self._party)
-        self._words = None
+        self._subject = None
         if not self._is_ended:
             self._is_ended = await self._write(None, now)
 

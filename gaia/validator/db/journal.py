@@ -34,6 +34,8 @@ class WindowScore:
     """Overall score; None: nothing is scored yet."""
     leads: Mapping[int, float]
     """Lead in hours -> score, of the leads scored against ERA5 so far."""
+    updated_at: datetime | None
+    """Time of the newest of these scores; None: nothing is scored yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,21 @@ class Intent:
     """Block of the metagraph."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastEntry:
+    """The newest vector that stands on chain or will be revealed."""
+
+    epoch: int
+    weights: Mapping[str, float]
+    """Hotkey -> weight before quantisation."""
+    run_ids: Sequence[str]
+    completed_ids: Sequence[str]
+    inputs: Mapping[str, Any]
+    """Names of the parts of its inputs, by digest."""
+    promised_block: int
+    """Block of the metagraph that it was computed with."""
+
+
 async def window_scores(connection: Connection, rule_set: str, window: timedelta) -> list[WindowScore]:
     """Return the scores of runs that are at most `window` older than the newest scored run."""
     rows = await connection.fetch(SQL["window_scores"], rule_set, window)
@@ -94,6 +111,7 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
             state=ForecastState(row["forecast_state"]),
             overall=row["overall"],
             leads={int(lead): score for lead, score in (row["leads"] or {}).items()},
+            updated_at=row["updated_at"],
         )
         for row in rows
     ]
@@ -103,6 +121,12 @@ async def entry_of(connection: Connection, epoch: Epoch) -> JournalEntry | None:
     """Return the journalled vector of an epoch; None if there is none."""
     row = await connection.fetchrow(SQL["journal_entry"], *epoch)
     return _entry(row) if row else None
+
+
+async def last_entry(connection: Connection, netuid: int, mechid: int) -> LastEntry | None:
+    """Return the newest vector that stands or will be revealed; None if there is none with stored inputs."""
+    row = await connection.fetchrow(SQL["journal_last"], netuid, mechid)
+    return LastEntry(**row) if row else None
 
 
 async def record_intent(connection: Connection, intent: Intent, now: datetime) -> JournalEntry:

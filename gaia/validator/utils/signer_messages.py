@@ -53,6 +53,8 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
     max_weights_limit: int = 65535
     """Largest weight that the chain takes, of 65535 for the whole vector."""
+    activity_cutoff: int = 5000
+    """Blocks without new weights after which the chain ignores a validator."""
     own_dividends: float | None = None
     """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
     own_emission: float | None = None

@@ -200,9 +200,9 @@ SILENT_MINERS = Fault(
 )
 SILENT_ARCHIVES = Fault(
     name="silent_archives",
-    alerts=("StuckWeatherRuns", "TruthLate"),
+    alerts=("StuckWeatherRuns", "TruthLate", "WeightsHeld"),
     cause=silent_archives,
-    branches=[weather.TRUTH_AWAITED],
+    branches=[weather.TRUTH_AWAITED, weights.HELD_BY_DATA],
     seconds=180,
 )
 FILLED_DISK = Fault(

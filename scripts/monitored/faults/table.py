@@ -32,6 +32,7 @@ FASTER: Final = {
     "LowScoringPerformance": 360.0,
     "UpdateAvailable": 360.0,
     "WeightsStale": 360.0,
+    "WeightsHeld": 120.0,
     "NoRecentActivity": 120.0,
     "DatabaseConnectionsHigh": 600.0,
     "VectorInDoubt": 120.0,

@@ -173,6 +173,7 @@ BREAKAGES = [
     given("test mode", "rehearsal", "WEATHER_TASK_TEST_MODE", "true"),
     given("a clock that is missing", "clock-file", "GAIA_CLOCK_FILE", "/nowhere/clock.json"),
     given("a dry run", "sets-weights", "GAIA_DRY_RUN", "true"),
+    given("a gate that is off", "gates", "GAIA_WEIGHTS_MAX_DRIFT", "1"),
     given("another grid", "shared-rules", "GAIA_GRID_DEGREES", "1.0"),
     given("impatience with the engine", "silence", "GAIA_ENGINE_SILENCE_S", 1),
     given("a long stop", "drain", "GAIA_DRAIN_TIMEOUT_S", 300),

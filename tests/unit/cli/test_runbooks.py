@@ -96,6 +96,7 @@ def well(node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
 
 FAILED = a_vector_row(state=VectorState.FAILED, error="no")
 FOREIGN = "the weights of block 9 are not of this validator; another program signs with its hotkey"
+SENT = ['gaia_notifications_total{outcome="failed"} 1', 'gaia_notifications_total{outcome="sent"} 8']
 CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("stopped", shared.STOPPED, lambda facts: replace(facts, processes={}), "no process"),
     (
@@ -249,6 +250,9 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("signer", weights.REFUSED_BY_SIGNER, told('gaia_weights_submissions_total{outcome="refused"} 3'), "3 s"),
     ("lost", weights.NOT_REVEALED, told('gaia_weights_commits_total{outcome="lost"} 2'), "2 since the start"),
     ("no scores", weights.NO_SCORES, stored(runs=[a_run(has_scores=False)]), "no forecast"),
+    ("data", weights.HELD_BY_DATA, incident("gates", "freshness: the newest score is old"), "score is old"),
+    ("change", weights.HELD_BY_CHANGE, incident("gates", "drift: 60 % would change"), "60 % would"),
+    ("no receiver", weights.NO_RECEIVER, incident("gates", "burn: no hotkey can"), "no hotkey can"),
     ("held", weights.HELD, told('gaia_weights_submissions_total{outcome="held"} 8'), "8 times"),
     (
         "doubts",
@@ -263,15 +267,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("deaths", health.DEATHS, died("memory"), "1 in the last hour"),
     ("simulated", health.SIMULATED, changed(clock_file=Path("clock.json")), "clock.json"),
     ("no message", health.NONE_TAKEN, told('gaia_notifications_total{outcome="failed"} 3'), "3 refused"),
-    (
-        "some messages",
-        health.SOME_TAKEN,
-        told(
-            'gaia_notifications_total{outcome="failed"} 1',
-            'gaia_notifications_total{outcome="sent"} 8',
-        ),
-        "8 taken",
-    ),
+    ("some messages", health.SOME_TAKEN, told(*SENT), "8 taken"),
     ("newer", health.NEWER, told("gaia_update_available 1"), "4.0.0"),
 ]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from verify_weights import as_told
 
 from gaia.cli.export.inputs import record_of
 from gaia.tasks.defined_tasks.base import FoundCopies
@@ -224,6 +225,23 @@ def named(terms: dict[str, Any]) -> tuple[str, dict[str, str]]:
     content = json.dumps(terms)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return digest, {digest: content}
+
+
+def test_right_to_earn_is_compared_with_the_block_in_which_it_was_read() -> None:
+    blocks = {90: [[1, "5Gone", True], [2, "5New", False]], 80: [[3, "5Third", False]]}
+    now = [
+        [1, "5Gone", False],
+        [2, "5New", True],
+        [3, "5Third", True],
+        [4, "5Later", True],
+        [5, "5Same", True],
+    ]
+
+    told = as_told(now, {"5Gone": 90, "5New": 90, "5Third": 80, "5Later": 80}, blocks.__getitem__)
+
+    expected = [[1, "5Gone", True], [2, "5New", False], [3, "5Third", False], [4, "5Later", False]]
+    assert told == [*expected, [5, "5Same", True]]
+    assert as_told(now, {}, blocks.__getitem__) == now
 
 
 def test_it_shares_no_code_with_the_validator() -> None:

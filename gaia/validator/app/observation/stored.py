@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.utils.settings.handed import WeatherSettings
 
-PARTIES: Final = ("chain", "weights", OTHER)
+PARTIES: Final = ("chain", "gates", "weights", OTHER)
 """Parties of incidents; those without a name of their own share one."""
 STATISTICS: Final = ("p10", "median", "p90", "mean")
 _NONE: Final = float("nan")

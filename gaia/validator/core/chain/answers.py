@@ -55,6 +55,7 @@ def metagraph_of(
         min_allowed_weights=int(graph["min_allowed_weights"]),
         max_weights_limit=int(graph["max_weights_limit"]),
         weights_version=int(graph["weights_version"]),
+        activity_cutoff=int(graph["activity_cutoff"]),
         commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
         owner_hotkey="" if owner == _NOBODY else owner,
         own_dividends=None if dividends is None else dividends / _U16_MAX,

@@ -265,12 +265,14 @@ def _of_weights(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorVectorInDoubt", problem)
     for row in work.incidents:
         name = _INCIDENTS.get(row.party, "ValidatorHighErrorRate")
-        problem = f"{row.party} fails since {row.began_at:%Y-%m-%d %H:%MZ}: {row.evidence}"
+        verb = "hold the weights" if row.party == "gates" else "fails"
+        problem = f"{row.party} {verb} since {row.began_at:%Y-%m-%d %H:%MZ}: {row.evidence}"
         yield _trouble(Health.DEGRADED, name, problem, subject=row.party)
 
 
 _INCIDENTS = {
     "chain": "ValidatorSubstrateConnectionLost",
+    "gates": "ValidatorWeightsHeld",
     "weights": "ValidatorWeightsStale",
     "reveals": "ValidatorWeightsStale",
 }

@@ -100,6 +100,7 @@ def to_parts(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
                     [uid, hotkey, hotkey in present.eligible] for hotkey, uid in present.uids.items()
                 ],
                 "owner_hotkey": present.owner_hotkey,
+                **({"earlier": dict(present.earlier)} if present.earlier else {}),
             }
         ),
         "runs": [[run_id, part(_written_run(entries))] for run_id, entries in inputs.runs.items()],
@@ -143,6 +144,7 @@ def from_parts(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInpu
             uids={hotkey: uid for uid, hotkey, _ in present["neurons"]},
             eligible=frozenset(hotkey for _, hotkey, may_earn in present["neurons"] if may_earn),
             owner_hotkey=present["owner_hotkey"],
+            earlier=present.get("earlier", {}),
         ),
         runs={run_id: _read_run(part(digest)) for run_id, digest in names["runs"]},
         found=FoundCopies(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
@@ -12,16 +12,15 @@ import structlog
 from gaia.validator.core.chain.epochs import LEAST_BLOCKS
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed, journalled
+from gaia.validator.core.weights.computing import VectorComputer
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
-from gaia.validator.core.weights.inputs import to_parts, vector_of
+from gaia.validator.core.weights.gates import Gate
 from gaia.validator.core.weights.preflight import obstacle_of, version_key_of
-from gaia.validator.core.weights.window import inputs_of
 from gaia.validator.db import journal
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.errors import (
     GaiaError,
-    NotYetAvailable,
     OwnFailure,
     SigningRefused,
     TransientError,
@@ -30,6 +29,7 @@ from gaia.validator.utils.tallies import Totals
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
+    from gaia.validator.core.weights.computing import Computed
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.weights import WeightsSettings
@@ -90,8 +90,9 @@ class WeightSetter:
         self._database = database
         self._signer = signer
         self._metagraph = metagraph
-        self._copies = copies
+        self._computer = VectorComputer(settings, database, copies)
         self._incident = Incident(database, "weights")
+        self._gates = Incident(database, "gates")
         self._committer = Committer(database, signer)
         self._reveals = Incident(database, "reveals")
         self._checked_update = 0
@@ -116,6 +117,7 @@ class WeightSetter:
         metagraph = self._metagraph.latest()
         if metagraph is None:
             return None
+        self._computer.note(metagraph)
         epoch = self._epoch(metagraph.epoch)
         own = await self._resolved(metagraph, epoch, now)
         if own is None or _is_ending(metagraph):
@@ -189,16 +191,6 @@ class WeightSetter:
             elif isinstance(outcome, NotRevealed) and outcome.is_certain:
                 await self._reveals.failing(outcome.reason, now)
 
-    async def preview(self, metagraph: Metagraph) -> Intent | None:
-        """Return the vector that would be journalled now; nothing is written or signed; None: it is withheld.
-
-        Raises
-        ------
-        TransientError
-            If the database did not answer, or overlaps could not be computed.
-        """
-        return await self._intend(metagraph, self._epoch(metagraph.epoch))
-
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._chain.netuid, MECHANISM, number)
 
@@ -264,7 +256,12 @@ class WeightSetter:
 
             if (entry := await self._do(promised)) is not None:
                 return entry
-        intent = await self._intend(metagraph, epoch)
+        computed = await self._computer.compute(metagraph, epoch, now)
+        if computed.hold is None:
+            intent = computed.intent
+            await self._gates.recovered(now)
+        else:
+            intent = await self._withheld(computed, metagraph, epoch, now)
         if intent is None or await self._is_impossible(intent.vector, metagraph, now):
             return None
         if self._chain.dry_run:
@@ -284,48 +281,29 @@ class WeightSetter:
             await self._incident.failing(obstacle, now)
         return bool(obstacle)
 
-    async def _intend(self, metagraph: Metagraph, epoch: Epoch) -> Intent | None:
-        """Return the computed vector of this epoch; None while there are no scores for it."""
-        window = timedelta(days=self._settings.weights_window_days)
-        scores = await self._do(
-            lambda connection: journal.window_scores(connection, self._settings.rule_set, window)
-        )
-        if not scores:
-            self._withheld("no score in the window")
+    async def _withheld(
+        self, computed: Computed, metagraph: Metagraph, epoch: Epoch, now: datetime
+    ) -> Intent | None:
+        """Tell what holds the new vector; return the last one in time before the chain would ignore us."""
+        hold = computed.hold
+        assert hold is not None
+        SUBMISSIONS.add("held")
+        level = logging.ERROR if hold.gate is Gate.BURN else logging.INFO
+        log.log(level, "weights_withheld", gate=hold.gate, reason=hold.reason, once=("weights", hold.gate))
+        if not computed.has_last:
             return None
-        try:
-            inputs = await inputs_of(scores, metagraph, self._settings, self._copies)
-        except NotYetAvailable as error:
-            self._withheld(str(error))
+        await self._gates.failing(f"{hold.gate}: {hold.reason}", now, subject=hold.gate)
+        own = metagraph.own
+        if own is None or not self._computer.is_renewal_due(metagraph, own.last_update):
             return None
-        by_uid = inputs.weights()
-        if by_uid is None:
-            self._withheld("no hotkey can receive the weight", logging.ERROR)
-            return None
-        vector, digest = vector_of(by_uid)
-        names, parts = to_parts(inputs)
-        hotkeys = {uid: hotkey for hotkey, uid in inputs.present.uids.items()}
-        return Intent(
-            epoch=epoch,
-            rule_set=self._settings.rule_set,
-            vector=vector,
-            vector_sha256=digest,
-            weights={hotkeys[uid]: weight for uid, weight in by_uid.items()},
-            run_ids=sorted({score.run_id for score in scores}),
-            completed_ids=sorted({score.run_id for score in scores if score.completed}),
-            inputs=names,
-            parts=parts,
-            block=metagraph.block,
-        )
+        intent = await self._computer.renewal(metagraph, epoch)
+        if intent is not None:
+            log.warning("weights_renewed", epoch=epoch.number, gate=hold.gate, reason=hold.reason)
+        return intent
 
     async def _do(self, body: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `body`, which is safe to repeat, in one transaction."""
         return await self._database.run(body)
-
-    @staticmethod
-    def _withheld(reason: str, level: int = logging.INFO) -> None:
-        SUBMISSIONS.add("held")
-        log.log(level, "weights_withheld", reason=reason, once=("weights", reason))
 
     def _own(self, metagraph: Metagraph) -> Neuron | None:
         """Return our own neuron if it may set weights; else None."""

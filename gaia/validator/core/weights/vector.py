@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
@@ -41,6 +41,8 @@ class Registered:
     eligible: Collection[str]
     """Hotkeys that may earn."""
     owner_hotkey: str
+    earlier: Mapping[str, int] = field(default_factory=dict)
+    """Hotkey -> block of the reading that told whether it may earn, if that is an earlier one."""
 
 
 def registered(metagraph: Metagraph) -> Registered:

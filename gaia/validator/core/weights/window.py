@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from gaia.validator.core.weights.inputs import VectorInputs
 from gaia.validator.core.weights.rules.base import Entry, Standing
-from gaia.validator.core.weights.vector import Terms, registered
+from gaia.validator.core.weights.vector import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gaia.tasks.defined_tasks.base import CopyFinder
+    from gaia.validator.core.weights.vector import Registered
     from gaia.validator.db.journal import WindowScore
     from gaia.validator.utils.settings.weights import WeightsSettings
     from gaia.validator.utils.signer_messages import Metagraph
@@ -26,7 +27,11 @@ _STANDINGS = {
 
 
 async def inputs_of(
-    scores: Sequence[WindowScore], metagraph: Metagraph, settings: WeightsSettings, copies: CopyFinder
+    scores: Sequence[WindowScore],
+    metagraph: Metagraph,
+    present: Registered,
+    settings: WeightsSettings,
+    copies: CopyFinder,
 ) -> VectorInputs:
     """Return the inputs of the vector for these scores of the window; see `CopyFinder.find` for errors."""
     inputs = VectorInputs(
@@ -37,7 +42,7 @@ async def inputs_of(
             burn_hotkey=settings.burn_hotkey,
             contrast_gamma=settings.contrast_gamma,
         ),
-        present=registered(metagraph),
+        present=present,
         runs=entries_of(scores, metagraph),
     )
     earning = inputs.earning()

@@ -164,6 +164,18 @@ UPDATE weight_journal
    AND epoch = $3
    AND state = 'set';
 
+-- name: journal_last
+-- The newest vector that stands on chain or will be revealed, and what it was computed from.
+SELECT epoch, weights, run_ids, completed_ids, inputs, promised_block
+  FROM weight_journal
+ WHERE netuid = $1
+   AND mechid = $2
+   AND state IN ('committed', 'set', 'revealed')
+   AND inputs IS NOT NULL
+   AND promised_block IS NOT NULL
+ ORDER BY epoch DESC
+ LIMIT 1;
+
 -- name: newest_vectors
 -- The newest vectors of one subnet, or of any, newest first, whatever became of them.
 SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,

@@ -22,6 +22,13 @@ _REHEARSAL = (
     "allow_private_miners",
     "miner_scheme",
 )
+_OFF = {
+    "weights_min_coverage": 0.0,
+    "weights_max_drift": 1.0,
+    "weights_min_spread": 0.0,
+    "weights_hold_hours": 0.0,
+}
+"""Setting of a gate -> value with which the gate lets everything pass."""
 _SHARED = (
     "grid_degrees",
     "forecast_steps",
@@ -178,6 +185,15 @@ def _sets_weights(facts: Facts) -> Finding:
     return ok("weights are set on chain")
 
 
+def _gates(facts: Facts) -> Finding:
+    settings = seen(facts.settings)
+    off = [name for name, value in _OFF.items() if getattr(settings, name) == value]
+    if not off:
+        return ok("all gates of the weights are on")
+    steps = tuple(step for name in off for step in facts.given.unset(name))
+    return warning(f"{', '.join(map(variable_of, off))}: wrong data can change the weights at once", *steps)
+
+
 def _shared_rules(facts: Facts) -> Finding:
     settings = seen(facts.settings)
     default = Settings()
@@ -297,6 +313,13 @@ CHECKS = (
         "it is no dry run",
         "`GAIA_DRY_RUN` is removed",
         _sets_weights,
+    ),
+    Check(
+        "gates",
+        Group.CONFIGURATION,
+        "gates hold weights of partial data or of an odd change",
+        "the settings are removed",
+        _gates,
     ),
     Check(
         "shared-rules",

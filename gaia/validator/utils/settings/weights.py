@@ -22,6 +22,34 @@ class WeightsSettings(HandedSettings):
         "Age limit, in days, of the runs that count towards weights. Older runs are ignored.",
         gt=0,
     )
+    weights_max_score_age_hours: float = setting(
+        144.0,
+        "Largest age, in hours, of the newest score. If it is older, the last weight vector is kept.",
+        gt=0,
+    )
+    weights_min_coverage: float = setting(
+        0.8,
+        "Fraction of the scores of delivered forecasts that must be there before weights are set. 0: any.",
+        ge=0,
+        le=1,
+    )
+    weights_max_drift: float = setting(
+        0.5,
+        "Largest fraction of the miners' weight that may change hands from one vector to the next. 1: all of it.",
+        ge=0,
+        le=1,
+    )
+    weights_min_spread: float = setting(
+        0.25,
+        "Least effective number of paid miners, as a fraction of the last vector's. 0: any.",
+        ge=0,
+        le=1,
+    )
+    weights_hold_hours: float = setting(
+        6.0,
+        "Hours for which low coverage, much drift or little spread hold weights. Then the new vector is set.",
+        ge=0,
+    )
     burn_enabled: bool = setting(
         True,
         "Give part of the weight to the burn hotkey. If false, miners receive all of it.",

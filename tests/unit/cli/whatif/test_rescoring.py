@@ -98,6 +98,7 @@ class Run:
         known = {(row.kind, row.lead_hours): row.score for row in self.leads}
         total = total_of(RULES, known, CONTRACT, self.state)
         return WindowScore(
+            updated_at=None,
             run_id=RUN,
             completed=True,
             hotkey=Hotkey("5Miner"),

@@ -1,0 +1,185 @@
+"""Decides whether a computed vector is held because its data are old, partial or unlike the last vector's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from gaia.validator.core.weights.rules.base import Entry, Standing
+from gaia.validator.core.weights.vector import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from gaia.validator.core.weights.inputs import VectorInputs
+
+LEAST_RUNS: Final = 5
+"""Vectors of fewer runs than this are not compared, because each new run changes much of them."""
+
+
+class Gate(StrEnum):
+    """A condition that weights have to meet; the one that they do not meet holds them."""
+
+    SCORES = "scores"
+    """There are scores in the window."""
+    OVERLAPS = "overlaps"
+    """The overlaps of forecasts are computed."""
+    BURN = "burn"
+    """The burn hotkey is registered, if there is a burn, and else some hotkey has earned."""
+    FRESHNESS = "freshness"
+    """The newest score is young enough."""
+    COVERAGE = "coverage"
+    """Nearly all delivered forecasts have the scores that the others have."""
+    REGISTRY = "registry"
+    """No paid hotkey is missing from one reading of the chain only."""
+    DRIFT = "drift"
+    """The miners' shares are near those of the last vector."""
+    SPREAD = "spread"
+    """The weight is on nearly as many miners as in the last vector."""
+
+
+BOUNDED: Final = frozenset({Gate.COVERAGE, Gate.DRIFT, Gate.SPREAD})
+"""Gates that hold for a limited time. A miner may cause them, and a real change passes them in the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why no new vector is set."""
+
+    gate: Gate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the gates let pass."""
+
+    max_age: timedelta
+    """Age of the newest score."""
+    min_coverage: float
+    """Fraction of the scores to be expected that are there."""
+    max_drift: float
+    """Fraction of the miners' weight that changes hands."""
+    min_spread: float
+    """Effective number of paid miners, as a fraction of the last vector's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastVector:
+    """The vector to compare with."""
+
+    terms: Terms
+    weights: Mapping[str, float]
+    """Hotkey -> weight."""
+    burner: str
+    """Hotkey that received the burn; "" for none."""
+    runs: int
+    """Number of runs that it was computed from."""
+
+    def shares(self) -> dict[str, float]:
+        """Return hotkey -> part of what the miners got."""
+        return shares_of(self.weights, self.burner)
+
+
+def shares_of(weights: Mapping[str, float], burner: str) -> dict[str, float]:
+    """Return the weights without the burn, as parts of their sum; empty if only the burn has weight.
+
+    >>> shares_of({"owner": 0.75, "a": 0.125, "b": 0.125}, "owner")
+    {'a': 0.5, 'b': 0.5}
+    """
+    paid = {hotkey: weight for hotkey, weight in weights.items() if hotkey != burner and weight > 0}
+    total = math.fsum(paid.values())
+    return {hotkey: weight / total for hotkey, weight in paid.items()}
+
+
+def drift(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Return the total variation distance of two sets of shares, in [0, 1]; 1 if exactly one is empty.
+
+    >>> drift({"a": 0.5, "b": 0.5}, {"a": 0.5, "c": 0.5})
+    0.5
+    """
+    if not one or not other:
+        return float(bool(one) != bool(other))
+    return math.fsum(abs(one.get(each, 0.0) - other.get(each, 0.0)) for each in one.keys() | other.keys()) / 2
+
+
+def effective_number(shares: Mapping[str, float]) -> float:
+    """Return the exponential of the entropy of shares: the number of miners that equal shares would have.
+
+    >>> round(effective_number({"a": 0.5, "b": 0.5}), 12)
+    2.0
+    """
+    return math.exp(-math.fsum(share * math.log(share) for share in shares.values())) if shares else 0.0
+
+
+def coverage(runs: Mapping[str, Mapping[str, Entry]]) -> float:
+    """Return which part of the expected scores is there; 1 if none is expected.
+
+    Expected of each delivered forecast of a run are an overall score, and a score at each lead
+    at which another forecast of this run has one.
+    """
+    expected = found = 0
+    for entries in runs.values():
+        delivered = [entry for entry in entries.values() if entry.standing is Standing.DELIVERED]
+        leads = {lead for entry in delivered for lead in entry.leads}
+        expected += len(delivered) * (len(leads) + 1)
+        found += sum(len(entry.leads) + (entry.overall is not None) for entry in delivered)
+    return found / expected if expected else 1.0
+
+
+def hold_on_data(inputs: VectorInputs, newest: datetime, now: datetime, limits: Limits) -> Iterator[Hold]:
+    """Yield what is wrong with the scores themselves.
+
+    Parameters
+    ----------
+    newest
+        Time of the newest score.
+    """
+    if (age := now - newest) > limits.max_age:
+        hours, most = age / timedelta(hours=1), limits.max_age / timedelta(hours=1)
+        yield Hold(
+            gate=Gate.FRESHNESS,
+            reason=f"the newest score is {hours:.0f} hours old, and {most:g} are allowed",
+        )
+    if (found := coverage(inputs.runs)) < limits.min_coverage:
+        yield Hold(
+            gate=Gate.COVERAGE,
+            reason=f"{found:.1%} of the scores of delivered forecasts are there, and {limits.min_coverage:.1%} are wanted",
+        )
+
+
+def hold_on_change(
+    weights: Mapping[str, float], burner: str, inputs: VectorInputs, last: LastVector | None, limits: Limits
+) -> Iterator[Hold]:
+    """Yield how the weights differ too much from the last vector's; nothing if the two cannot be compared.
+
+    They cannot if there is no last vector, if the operator has changed the terms, or if either
+    was computed from fewer than `LEAST_RUNS` runs.
+
+    Parameters
+    ----------
+    weights
+        Hotkey -> weight.
+    burner
+        Hotkey that receives the burn; "" for none.
+    """
+    if last is None or last.terms != inputs.terms or min(len(inputs.runs), last.runs) < LEAST_RUNS:
+        return
+    ours, theirs = shares_of(weights, burner), last.shares()
+    if (moved := drift(ours, theirs)) > limits.max_drift:
+        yield Hold(
+            gate=Gate.DRIFT,
+            reason=f"{moved:.1%} of the miners' weight would change hands, and {limits.max_drift:.1%} are allowed",
+        )
+    number, before = effective_number(ours), effective_number(theirs)
+    if number < limits.min_spread * before:
+        yield Hold(
+            gate=Gate.SPREAD,
+            reason=f"the weight would be on {number:.1f} miners (the exponential of its entropy), after {before:.1f}"
+            f" in the last vector, and {limits.min_spread:.1%} of that are wanted",
+        )

@@ -185,6 +185,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "supervisor_started": "The validator starts.",
     "task_close_failed": "A task did not end in order at a stop.",
     "tick_finished": "All tasks did what was due.",
+    "database_setup_repeated": "The database failed while the tables were looked at or made. It is tried again, for five minutes.",
     "transaction_repeated": "A transaction met another one, or lost its connection. It is repeated.",
     "unforeseen_error": "A bug: an exception that nobody expected, at the border to `party`.",
     "unit_finished": "One unit of work is answered. `elapsed_s` includes its time in the queue.",

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+import structlog
 
+from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection, Database
 
+log = structlog.get_logger(__name__)
+
 MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations"
 # An arbitrary constant; it makes validators that start at once migrate one after the other.
 _MIGRATION_LOCK = 5_701
+_PATIENCE_S: Final = 300.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 # Errors of statements in a database that another program made.
 _TAKEN: Final = (
     asyncpg.DuplicateTableError,
@@ -49,8 +57,12 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     ]
 
 
-async def run_comprehensive_database_setup(database: Database, folder: Path = MIGRATIONS) -> list[str]:
+async def run_comprehensive_database_setup(
+    database: Database, folder: Path = MIGRATIONS, patience_s: float = _PATIENCE_S
+) -> list[str]:
     """Apply every missing migration; return the names of those applied.
+
+    A database that fails is waited out for `patience_s`: the death of a process would help nobody.
 
     Raises
     ------
@@ -58,9 +70,26 @@ async def run_comprehensive_database_setup(database: Database, folder: Path = MI
         If an applied migration differs from its file, or the database is newer than this
         program. Also if it holds tables of another program, or does not let us make ours.
     DatabaseFailure
-        If the database failed; nothing was applied, unless the answer to the commit was lost.
+        If the server refuses a statement, or the database fails for so long. Nothing was applied,
+        unless the answer to the commit was lost.
     """
     migrations = read_migrations(folder)
+    end, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
+    while True:
+        try:
+            return await _applied(database, migrations)
+        except StatementRefused:
+            raise
+        except DatabaseFailure as failure:
+            if time.monotonic() > end:
+                raise
+            log.warning("database_setup_repeated", error=str(failure))
+        await asyncio.sleep(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+async def _applied(database: Database, migrations: list[Migration]) -> list[str]:
+    """Apply the missing migrations in one transaction; return their names."""
     async with database.transaction() as connection:
         # Caught inside the transaction: outside, the database's errors are of our types.
         try:

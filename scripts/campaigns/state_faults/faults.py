@@ -174,6 +174,7 @@ async def _connected(scene: Scene) -> asyncpg.Connection[asyncpg.Record]:
         try:
             return await asyncpg.connect(scene.dsn, ssl=False)
         except NOT_NOW:
+            scene.subnet.check()
             if time.monotonic() > ends_at:
                 raise
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.core.database_setup import read_migrations, run_comprehensive_database_setup
 from gaia.validator.db.connection import ATTEMPTS, Database
 from gaia.validator.db.failures import Conflict, ConnectionLost, DatabaseFailure, StatementRefused
 from gaia.validator.utils.borders import UNFORESEEN, Party
@@ -18,6 +18,7 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode
 STATES = sorted({kind.sqlstate for kind in vars(asyncpg).values() if getattr(kind, "sqlstate", None)})
 REFUSABLE = [state for state in STATES if not state.startswith(("00", "01", "02"))]
 """Of success, warnings and "no data" a server makes no errors."""
+MANY_DEATHS = 5
 
 
 async def sql(database: Database, statement: str, *arguments: object) -> Any:
@@ -228,6 +229,47 @@ async def test_database_of_another_program_is_a_sentence_for_the_operator(empty_
         await run_comprehensive_database_setup(database)
 
     assert await sql(database, "SELECT to_regclass('runs')") is None
+    await database.close()
+
+
+async def test_database_that_ends_connections_while_tables_are_made_is_waited_out(empty_dsn: str) -> None:
+    database = await Database.connect(empty_dsn, timeout_s=10, pool_size=2)
+    administrator = await asyncpg.connect(empty_dsn)
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    ended: set[int] = set()
+
+    async def end_connections() -> None:
+        """End each connection that waits for the lock of the migrations, which this one holds meanwhile."""
+        await administrator.execute("SELECT pg_advisory_lock(5701)")
+        while len(ended) < MANY_DEATHS:
+            rows = await administrator.fetch(
+                f"SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
+                " AND wait_event = 'advisory'"
+            )
+            ended.update(row["pid"] for row in rows)
+        await administrator.execute("SELECT pg_advisory_unlock(5701)")
+
+    ending = asyncio.create_task(end_connections())
+    with capture_logs() as lines:
+        applied = await run_comprehensive_database_setup(database)
+    await ending
+
+    assert len(applied) == len(read_migrations())
+    repeated = [line for line in lines if line["event"] == "database_setup_repeated"]
+    assert len(repeated) == MANY_DEATHS
+    await database.close()
+    await administrator.close()
+
+
+async def test_database_that_always_fails_ends_the_setup(empty_dsn: str) -> None:
+    database = await Database.connect(empty_dsn, timeout_s=0.1, pool_size=2)
+    administrator = await asyncpg.connect(empty_dsn)
+    await administrator.execute("SELECT pg_advisory_lock(5701)")
+
+    with pytest.raises(DatabaseFailure, match="no answer within"):
+        await run_comprehensive_database_setup(database, patience_s=0.5)
+
+    await administrator.close()
     await database.close()
 
 

@@ -37,7 +37,6 @@ MAIN_SCORING, METAGRAPH, WEIGHTS, STATUS = "main_scoring", "metagraph", "weights
 
 RETRY_S = 24.0
 """Seconds after which weights are tried again that failed: two blocks."""
-_MOST_DOUBLINGS = 10
 _STATUS_EVERY_S = 120.0
 _STATUS_DEADLINE_S = 10.0
 # A round of requests to all miners may take minutes, and so may a submission of weights.
@@ -89,8 +88,6 @@ class TaskOrchestrator:
     ) -> None:
         self._drain_timeout_s = drain_timeout_s
         self._retry_s = retry_s
-        self._failures = 0
-        """Number of attempts to set weights that failed in a row."""
         self._clock = clock
         self._tasks = tasks
         self._metagraph = metagraph
@@ -167,16 +164,13 @@ class TaskOrchestrator:
             self._on_error(type(error).__name__)
             self._try_soon()
             return False
-        self._failures = 0
         if outcome is not None:
             await self._refresh()
         return True
 
     def _try_soon(self) -> None:
-        """Bring the next attempt to set weights forward; the waits double, up to the usual interval."""
-        wait_s = self._retry_s * 2 ** min(self._failures, _MOST_DOUBLINGS)
-        self._failures += 1
-        at, job = datetime.now(UTC) + timedelta(seconds=wait_s), self._scheduler.get_job(WEIGHTS)
+        """Bring the next attempt to set weights forward; an epoch that is open may end soon."""
+        at, job = datetime.now(UTC) + timedelta(seconds=self._retry_s), self._scheduler.get_job(WEIGHTS)
         if job is not None and job.next_run_time is not None and at < job.next_run_time:
             self._scheduler.modify_job(WEIGHTS, next_run_time=at)
 

@@ -149,6 +149,21 @@ async def test_change_that_is_taken_back_starts_no_clock(database: Database) -> 
     assert await looks(setting, a_reading(1700, 1301), later=timedelta(hours=6.5)) == []
 
 
+async def test_other_holds_do_not_lengthen_one_that_is_limited(database: Database) -> None:
+    setting = await a_setting(database)
+    await execute(
+        setting,
+        "UPDATE score_table SET overall = 0.8 - overall WHERE hotkey IN ('5Best', '5Third')",
+    )
+    await execute(setting, "CREATE TABLE kept AS SELECT * FROM score_table")
+    assert await looks(setting, a_reading(1300, 1001)) == []
+    await execute(setting, "DELETE FROM score_table")
+    assert await looks(setting, a_reading(1301, 1001), later=timedelta(hours=3)) == []
+    await execute(setting, "INSERT INTO score_table SELECT * FROM kept")
+
+    assert len(await looks(setting, a_reading(1302, 1001), later=timedelta(hours=6))) == 1
+
+
 async def test_first_run_is_paid_once_most_of_it_is_scored(database: Database) -> None:
     setting = Setting(database, burn_hotkey=BURN)
     await setting.record_run(NOW - timedelta(days=1), SCORES)

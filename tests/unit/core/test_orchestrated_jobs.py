@@ -135,18 +135,20 @@ async def test_weights_that_failed_are_tried_again_before_the_next_reading_is_du
         nonlocal ticks
         ticks += 1
 
-    async def fail_twice() -> None:
-        if setter.looks <= 2:
+    async def fail_often() -> None:
+        if setter.looks <= failures:
             raise TransientError("refused")
 
-    setter = FakeSetter(fail_twice)
-    metronome = Metronome(setter=setter, task=FakeTask(tick), metagraph_interval_s=3600.0, retry_s=0.001)
+    # So many that waits which grow would take longer than this test has.
+    failures = 20
+    setter = FakeSetter(fail_often)
+    metronome = Metronome(setter=setter, task=FakeTask(tick), metagraph_interval_s=3600.0, retry_s=0.01)
     await metronome.until(lambda: ticks > 0)
     assert not await metronome.orchestrator.refresh_and_set_weights()
-    await metronome.until(lambda: setter.looks == 3)
+    await metronome.until(lambda: setter.looks == failures + 1)
     before = ticks
     await metronome.until(lambda: ticks >= before + 5)
     await metronome.end()
 
-    assert setter.looks == 3  # what succeeded waits for the next reading
-    assert metronome.errors == ["TransientError", "TransientError"]
+    assert setter.looks == failures + 1  # what succeeded waits for the next reading
+    assert metronome.errors == ["TransientError"] * failures

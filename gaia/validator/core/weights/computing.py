@@ -172,17 +172,19 @@ class VectorComputer:
         yield from hold_on_change(intent.weights, _burner(inputs), inputs, vector, limits)
 
     def _judged(self, holds: Sequence[Hold], now: datetime) -> Hold | None:
-        """Return the hold that counts: those that are limited in time end after it."""
+        """Return the hold that counts; those that are limited in time end, however often others interrupt them."""
         lasting = next((hold for hold in holds if hold.gate not in BOUNDED), None)
         bounded = next((hold for hold in holds if hold.gate in BOUNDED), None)
-        if bounded is None:
-            self._held_since = None
-            return lasting
-        if self._held_since is None:
+        if bounded is not None and self._held_since is None:
             self._held_since = now
-        if lasting is not None or now - self._held_since < timedelta(hours=self._settings.weights_hold_hours):
-            return lasting or bounded
-        self._held_since = None
+        if lasting is not None:
+            return lasting
+        since, self._held_since = self._held_since, None
+        if bounded is None or since is None:
+            return None
+        if now - since < timedelta(hours=self._settings.weights_hold_hours):
+            self._held_since = since
+            return bounded
         log.warning(
             "weights_hold_ended",
             gate=bounded.gate,

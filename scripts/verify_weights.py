@@ -32,6 +32,10 @@ TOLERANCE = 1e-9
 """Largest difference of a weight before quantisation; sums in another order differ by less."""
 
 
+OLD = 1000
+"""Blocks within which a validator reads the chain twice."""
+
+
 def counted_2_9(run: Run) -> dict[str, float | None]:
     """Return hotkey -> overall score; None: excused."""
     return {
@@ -191,7 +195,13 @@ def agrees(record: Mapping[str, Any], node: Node, hotkey: str) -> Iterator[str]:
     if computed is None:
         raise Unreadable(f"epoch {record['epoch']} is of an earlier release, which did not store its block")
     neurons, owner = node.subnet(netuid, computed)
-    told = as_told(neurons, present.get("earlier", {}), lambda earlier: node.subnet(netuid, earlier)[0])
+    earlier = present.get("earlier", {})
+    if (
+        "renewal_of" not in record["inputs"]
+        and (old := computed - min(earlier.values(), default=computed)) > OLD
+    ):
+        yield f"who may earn was read {old} blocks before the vector, which is no renewal"
+    told = as_told(neurons, earlier, lambda block: node.subnet(netuid, block)[0])
     differ = [neuron for neuron in told if neuron not in present["neurons"]]
     if differ or len(neurons) != len(present["neurons"]):
         yield f"in block {computed} the chain had {len(neurons)} neurons, of which these differ: {differ}"

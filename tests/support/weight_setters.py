@@ -32,6 +32,8 @@ class FakeSigner:
 
     def __init__(self) -> None:
         self.signed: list[list[tuple[int, int]]] = []
+        self.paid: list[list[str]] = []
+        """Hotkeys that each of these vectors was computed for."""
         self.failures: list[Exception] = []
         self.promised: list[int | None] = []
         self.held: WeightsRead | Exception = WeightsRead(
@@ -89,6 +91,7 @@ class FakeSigner:
     async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
         pairs = list(zip(vector.uids, vector.weights, strict=True))
         self.signed.append(pairs)
+        self.paid.append(list(vector.hotkeys))
         self.promised.append(promised_block)
         if self.failures:
             raise self.failures.pop()

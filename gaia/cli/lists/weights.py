@@ -153,13 +153,14 @@ def past(source: Source, arguments: argparse.Namespace) -> int:
             "settled??",
             "rule set???",
             ">runs?",
+            ">renews???",
             "extrinsic??",
             "~error",
         ),
         [
             (
                 *(row.epoch, row.state, row.block, row.intended_at, row.settled_at),
-                *(row.rule_set, row.runs, row.extrinsic, row.error),
+                *(row.rule_set, row.runs, row.renews, row.extrinsic, row.error),
             )
             for row in found
         ],

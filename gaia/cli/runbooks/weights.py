@@ -150,7 +150,12 @@ HELD_BY_DATA = Branch(
 HELD_BY_CHANGE = Branch(
     sentence="The new vector is very unlike the last one.",
     remedy="Compare `gaia weights preview` with `gaia weights history`. It is set after `GAIA_WEIGHTS_HOLD_HOURS`.",
-    look=_held_by(Gate.DRIFT, Gate.SPREAD, Gate.REGISTRY),
+    look=_held_by(Gate.DRIFT, Gate.SPREAD),
+)
+HELD_BY_READING = Branch(
+    sentence="One reading of the chain says what no other has confirmed.",
+    remedy="The next reading decides. If this stays, the node tells something else each time: use another `GAIA_CHAIN_ENDPOINT`.",
+    look=_held_by(Gate.REGISTRY),
 )
 NO_RECEIVER = Branch(
     sentence="The burn hotkey is not registered, or nobody has earned anything while nothing is burnt.",
@@ -198,6 +203,7 @@ RUNBOOKS: Final = (
             NO_SCORES,
             HELD_BY_DATA,
             HELD_BY_CHANGE,
+            HELD_BY_READING,
             NO_RECEIVER,
             HELD,
         ),
@@ -205,12 +211,13 @@ RUNBOOKS: Final = (
     Runbook(
         alert="WeightsHeld",
         meaning="For an hour a gate has held the new weights, because scores are missing or the vector looks wrong.",
-        impact="The last vector stays, and is set again before the chain would ignore it. Newer scores count for nothing.",
+        impact="The last vector stays, and is set again if it can be. Newer scores count for nothing meanwhile.",
         branches=(
             *shared.RUNNING,
             shared.DATABASE_AWAY,
             HELD_BY_DATA,
             HELD_BY_CHANGE,
+            HELD_BY_READING,
             NO_RECEIVER,
         ),
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +56,8 @@ class JournalEntry:
     """Block of the commit; None: it is not known to be on chain."""
     block: int | None = None
     """Block in which it was set or revealed; None: it was not."""
+    hotkeys: Sequence[str] = ()
+    """Hotkey of each uid of the vector when it was computed; empty: not read, or of an older release."""
 
 
 class Epoch(NamedTuple):
@@ -86,17 +89,17 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastEntry:
-    """The newest vector that stands on chain or will be revealed."""
+    """A vector that stands or stood on chain, or will be revealed."""
 
     epoch: int
     weights: Mapping[str, float]
     """Hotkey -> weight before quantisation."""
     run_ids: Sequence[str]
     completed_ids: Sequence[str]
-    inputs: Mapping[str, Any]
-    """Names of the parts of its inputs, by digest."""
-    promised_block: int
-    """Block of the metagraph that it was computed with."""
+    inputs: Mapping[str, Any] | None
+    """Names of the parts of its inputs, by digest; None in entries of older releases."""
+    promised_block: int | None
+    """Block of the metagraph that it was computed with; None in entries of older releases."""
 
 
 async def window_scores(connection: Connection, rule_set: str, window: timedelta) -> list[WindowScore]:
@@ -118,15 +121,21 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
 
 
 async def entry_of(connection: Connection, epoch: Epoch) -> JournalEntry | None:
-    """Return the journalled vector of an epoch; None if there is none."""
+    """Return the journalled vector of an epoch, with the hotkeys that it pays; None if there is none."""
     row = await connection.fetchrow(SQL["journal_entry"], *epoch)
-    return _entry(row) if row else None
+    if row is None:
+        return None
+    entry = _entry(row)
+    if row["present"] is None:
+        return entry
+    hotkeys = {uid: hotkey for uid, hotkey, _ in json.loads(row["present"])["neurons"]}
+    return replace(entry, hotkeys=[hotkeys[uid] for uid, _ in entry.vector])
 
 
-async def last_entry(connection: Connection, netuid: int, mechid: int) -> LastEntry | None:
-    """Return the newest vector that stands or will be revealed; None if there is none with stored inputs."""
-    row = await connection.fetchrow(SQL["journal_last"], netuid, mechid)
-    return LastEntry(**row) if row else None
+async def last_entries(connection: Connection, netuid: int, mechid: int, block: int) -> list[LastEntry]:
+    """Return the newest vectors as of `block` that stand, stood or will be revealed, the newest first."""
+    rows = await connection.fetch(SQL["journal_last"], netuid, mechid, block)
+    return [LastEntry(**row) for row in rows]
 
 
 async def record_intent(connection: Connection, intent: Intent, now: datetime) -> JournalEntry:

@@ -196,6 +196,8 @@ class RecentVector:
     error: str | None
     runs: int
     """Number of runs that it was computed from."""
+    renews: int | None
+    """Epoch whose vector was set again by it; None: it was computed anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

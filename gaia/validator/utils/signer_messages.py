@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -30,6 +31,10 @@ class Neuron(msgspec.Struct, frozen=True, kw_only=True):
     """Block of its registration; uid and hotkey alone do not identify a registration."""
 
 
+ACTIVITY_CUTOFF: Final = 5000
+"""Default of the chain, for runtimes that do not tell it."""
+
+
 class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     """The subnet at one block, with the data that setting weights needs."""
 
@@ -53,7 +58,7 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
     max_weights_limit: int = 65535
     """Largest weight that the chain takes, of 65535 for the whole vector."""
-    activity_cutoff: int = 5000
+    activity_cutoff: int = ACTIVITY_CUTOFF
     """Blocks without new weights after which the chain ignores a validator."""
     own_dividends: float | None = None
     """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
@@ -107,6 +112,8 @@ class JournalledVector(msgspec.Struct, frozen=True, kw_only=True):
     version_key: int
     sha256: str
     """The journal's digest of uids and weights; see `digest_of`."""
+    hotkeys: list[str] = []
+    """Hotkey of each uid as the vector was computed for them; empty in vectors of older releases."""
 
 
 def digest_of(pairs: Iterable[Iterable[int]]) -> str:

@@ -15,11 +15,12 @@ from verify_weights import follows
 
 from gaia.cli.export.inputs import record_of
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.core.weights.computing import RENEWAL_PART
 from gaia.validator.core.weights.gates import LEAST_RUNS
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db import history
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import NotYetAvailable
+from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from gaia.validator.utils.signer_messages import Metagraph, Neuron
 from tests.support.fakes import VALIDATOR, a_metagraph
 from tests.support.weight_setters import MINERS, NOW, Setting
@@ -27,7 +28,7 @@ from tests.support.weight_setters import MINERS, NOW, Setting
 SCORES = {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2}
 BURN = "5Burn"
 CUTOFF = 3000
-DUE, NEAR_THE_CUTOFF = 300, CUTOFF // 3
+DUE, NEAR_THE_CUTOFF = 300, CUTOFF // RENEWAL_PART
 
 
 def a_reading(
@@ -120,7 +121,8 @@ async def test_large_change_is_held_and_then_set_and_told(
     configure_logging("INFO", "json")
 
     assert await looks(setting, a_reading(1300, 1001)) == []
-    assert await looks(setting, a_reading(1310, 1001), later=timedelta(hours=5.9)) == []
+    for hour in range(1, 6):
+        assert await looks(setting, a_reading(1300 + hour, 1001), later=timedelta(hours=hour)) == []
     (vector,) = await looks(setting, a_reading(1320, 1001), later=timedelta(hours=6))
 
     assert dict(vector)[3] > dict(vector).get(1, 0)
@@ -129,39 +131,12 @@ async def test_large_change_is_held_and_then_set_and_told(
     assert events == [
         "weights_withheld",
         "incident_began",
-        "weights_hold_ended",
         "incident_ended",
+        "weights_hold_ended",
         "weights_set",
     ]
-    assert lines[0]["gate"] == lines[2]["gate"] == "drift"
+    assert lines[0]["gate"] == lines[3]["gate"] == "drift"
     structlog.reset_defaults()
-
-
-async def test_change_that_is_taken_back_starts_no_clock(database: Database) -> None:
-    setting = await a_setting(database)
-    swapped = "UPDATE score_table SET overall = 0.8 - overall WHERE hotkey IN ('5Best', '5Third')"
-    await execute(setting, swapped)
-    assert await looks(setting, a_reading(1300, 1001)) == []
-    await execute(setting, swapped)
-    assert len(await looks(setting, a_reading(1301, 1001), later=timedelta(hours=1))) == 1
-    await execute(setting, swapped)
-
-    assert await looks(setting, a_reading(1700, 1301), later=timedelta(hours=6.5)) == []
-
-
-async def test_other_holds_do_not_lengthen_one_that_is_limited(database: Database) -> None:
-    setting = await a_setting(database)
-    await execute(
-        setting,
-        "UPDATE score_table SET overall = 0.8 - overall WHERE hotkey IN ('5Best', '5Third')",
-    )
-    await execute(setting, "CREATE TABLE kept AS SELECT * FROM score_table")
-    assert await looks(setting, a_reading(1300, 1001)) == []
-    await execute(setting, "DELETE FROM score_table")
-    assert await looks(setting, a_reading(1301, 1001), later=timedelta(hours=3)) == []
-    await execute(setting, "INSERT INTO score_table SELECT * FROM kept")
-
-    assert len(await looks(setting, a_reading(1302, 1001), later=timedelta(hours=6))) == 1
 
 
 async def test_first_run_is_paid_once_most_of_it_is_scored(database: Database) -> None:
@@ -195,7 +170,8 @@ async def test_last_vector_is_set_again_by_the_uids_of_now_before_the_chain_igno
     then = {hotkey: dict(first).get(uid, 0) for hotkey, uid in uids.items()}
     now = dict(zip([VALIDATOR, *moved], range(6), strict=True))
     assert dict(vector) == {now[hotkey]: value for hotkey, value in then.items() if value}
-    row = await vector_row(setting, epoch=20)
+    row = await vector_row(setting, epoch=(1001 + NEAR_THE_CUTOFF) // 100)
+    assert row.inputs["renewal_of"] == 10
     assert sum(row.weights.values()) == pytest.approx(1.0)
     assert list(follows(msgspec.to_builtins(record_of(row, await all_parts(setting), VALIDATOR)))) == []
 
@@ -229,7 +205,7 @@ ABSENT = ("no overlaps", "no addresses", "no miners", "no burn hotkey")
 async def test_whatever_is_missing_the_last_vector_stays_or_is_set_again(
     database: Database, since_update: int
 ) -> None:
-    """Every subset of what may be missing in one look; the scores are those of the last vector."""
+    """Every subset of what may be missing in one look; the scores have changed since the last vector."""
     leads = {hotkey: {"24": score} for hotkey, score in SCORES.items()}
     setting = Setting(database, burn_hotkey=BURN, rule_set="gaia-next")
     for days in range(LEAST_RUNS, 0, -1):
@@ -237,33 +213,66 @@ async def test_whatever_is_missing_the_last_vector_stays_or_is_set_again(
     setting.metagraph.metagraph = a_reading(1000)
     await setting.setter.set_if_due(NOW)
     (last,) = setting.signer.signed
+    await execute(setting, "UPDATE score_table SET leads = '{\"24\": 0.55}' WHERE hotkey = '5Second'")
     await execute(setting, "CREATE TABLE kept AS SELECT * FROM score_table")
     block = 1000
+
+    async def signed_without(*missing: str) -> list[Any]:
+        nonlocal block
+        block += 5000
+        setting.metagraph.metagraph = a_reading(block - 1, block - 1)
+        await setting.setter.set_if_due(NOW)
+        for name in missing:
+            if name in FAULTS:
+                await execute(setting, FAULTS[name])
+        no_overlaps = NotYetAvailable("no overlaps", NOW) if block % 2 else TransientError("failed")
+        setting.copies.failures = [no_overlaps] if "no overlaps" in missing else []
+        hotkeys = [
+            *([] if "no miners" in missing else MINERS),
+            *([] if "no burn hotkey" in missing else [BURN]),
+        ]
+        without = MINERS if "no addresses" in missing else ()
+        signed = await looks(setting, a_reading(block, block - since_update, hotkeys, without))
+        await execute(setting, "DELETE FROM score_table")
+        await execute(setting, "INSERT INTO score_table SELECT * FROM kept")
+        return signed
+
     names = [*FAULTS, *ABSENT]
     for number in range(1, len(names) + 1):
         for missing in itertools.combinations(names, number):
-            block += 5000
-            setting.metagraph.metagraph = a_reading(block - 1, block - 1)
-            await setting.setter.set_if_due(NOW)
-            for name in missing:
-                if name in FAULTS:
-                    await execute(setting, FAULTS[name])
-            setting.copies.failures = (
-                [NotYetAvailable("no overlaps", NOW)] if "no overlaps" in missing else []
-            )
-            hotkeys = [
-                *([] if "no miners" in missing else MINERS),
-                *([] if "no burn hotkey" in missing else [BURN]),
-            ]
-            without = MINERS if "no addresses" in missing else ()
+            if missing != ("no addresses",):
+                signed = await signed_without(*missing)
+                is_renewable = {"no miners", "no burn hotkey"}.isdisjoint(missing)
+                assert signed == ([last] if is_renewable and since_update == NEAR_THE_CUTOFF else []), missing
+    # One reading without addresses changes nothing, so that the new scores are paid.
+    (fresh,) = await signed_without("no addresses")
+    assert fresh != last
 
-            signed = await looks(setting, a_reading(block, block - since_update, hotkeys, without))
 
-            assert signed in ([], [last]), missing
-            if "no scores" in missing and since_update == NEAR_THE_CUTOFF:
-                assert (signed == [last]) is {"no miners", "no burn hotkey"}.isdisjoint(missing), missing
-            await execute(setting, "DELETE FROM score_table")
-            await execute(setting, "INSERT INTO score_table SELECT * FROM kept")
+async def test_last_vector_that_cannot_be_read_stops_nothing_and_an_older_one_takes_its_place(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "json")
+    setting = await a_setting(database)
+    await execute(setting, "UPDATE score_table SET overall = 0.55 WHERE hotkey = '5Second'")
+    (second,) = await looks(setting, a_reading(1300, 1001))
+    row = await vector_row(setting, epoch=13)
+    parts = {row.inputs["present"], *(digest for _, digest in row.inputs["runs"])}
+    first = await vector_row(setting, epoch=10)
+    parts -= {first.inputs["present"], *(digest for _, digest in first.inputs["runs"])}
+    await execute(setting, f"DELETE FROM weight_inputs WHERE sha256 IN ({str([*parts])[1:-1]})")
+    await execute(setting, "DELETE FROM score_table WHERE hotkey <> '5Third'")
+
+    (renewed,) = await looks(setting, a_reading(1300 + NEAR_THE_CUTOFF, 1300))
+    assert renewed == setting.signer.signed[0] != second
+
+    await execute(setting, "DELETE FROM weight_inputs")
+    assert await looks(setting, a_reading(3000, 1800)) == []
+    assert len(await setting.incidents()) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    unreadable = [line["epoch"] for line in lines if line["event"] == "last_vector_unreadable"]
+    assert {13, 10} <= {*unreadable}
+    structlog.reset_defaults()
 
 
 async def vector_row(setting: Setting, epoch: int) -> Any:

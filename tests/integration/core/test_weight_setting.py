@@ -68,6 +68,7 @@ async def test_failed_submission_is_repeated_with_the_very_same_vector(setting: 
     await setting.setter.set_if_due(NOW)
 
     assert setting.signer.signed[0] == setting.signer.signed[1]
+    assert setting.signer.paid == [[VALIDATOR, *MINERS]] * 2
     (entry,) = await setting.journal()
     assert (entry["state"], entry["error"]) == ("set", None)
 

@@ -252,6 +252,7 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("no scores", weights.NO_SCORES, stored(runs=[a_run(has_scores=False)]), "no forecast"),
     ("data", weights.HELD_BY_DATA, incident("gates", "freshness: the newest score is old"), "score is old"),
     ("change", weights.HELD_BY_CHANGE, incident("gates", "drift: 60 % would change"), "60 % would"),
+    ("reading", weights.HELD_BY_READING, incident("gates", "registry: a may not earn"), "may not earn"),
     ("no receiver", weights.NO_RECEIVER, incident("gates", "burn: no hotkey can"), "no hotkey can"),
     ("held", weights.HELD, told('gaia_weights_submissions_total{outcome="held"} 8'), "8 times"),
     (

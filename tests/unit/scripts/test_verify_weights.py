@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from verify_weights import as_told
+from verify_weights import agrees, as_told
 
 from gaia.cli.export.inputs import record_of
 from gaia.tasks.defined_tasks.base import FoundCopies
@@ -255,3 +255,34 @@ def test_it_shares_no_code_with_the_validator() -> None:
     assert len(sources) == 4
     assert "numpy" in imported
     assert not {name for name in imported if name.split(".")[0] in ("gaia", "tests", "bittensor")}
+
+
+class OneSubnet:
+    """A node whose subnet is the same in each block."""
+
+    def __init__(self, neurons: list[list[Any]]) -> None:
+        self._neurons = neurons
+
+    def subnet(self, netuid: int, block: int) -> tuple[list[list[Any]], str]:
+        return self._neurons, "5Owner"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "renewal", "expected"),
+    [
+        (100, {}, []),
+        (1001, {}, ["who may earn was read 1001 blocks before the vector, which is no renewal"]),
+        (1001, {"renewal_of": 3}, []),
+    ],
+)
+def test_old_right_to_earn_belongs_to_a_renewal(
+    earlier: int, renewal: dict[str, int], expected: list[str]
+) -> None:
+    record = a_record() | {"state": "failed", "computed_in": 5000}
+    names = record["inputs"]
+    present = json.loads(record["parts"].pop(names["present"]))
+    digest, parts = named(present | {"earlier": {"5Miner0": 5000 - earlier}})
+    record |= {"inputs": {**names, **renewal, "present": digest}, "parts": record["parts"] | parts}
+    node: Any = OneSubnet(present["neurons"])
+
+    assert list(agrees(record, node, "5Owner")) == expected

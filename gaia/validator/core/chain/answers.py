@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
+from gaia.validator.utils.signer_messages import ACTIVITY_CUTOFF, Metagraph, Neuron
 
 if TYPE_CHECKING:
     from gaia.validator.core.chain.epochs import EpochSchedule
@@ -55,7 +55,7 @@ def metagraph_of(
         min_allowed_weights=int(graph["min_allowed_weights"]),
         max_weights_limit=int(graph["max_weights_limit"]),
         weights_version=int(graph["weights_version"]),
-        activity_cutoff=int(graph["activity_cutoff"]),
+        activity_cutoff=int(graph.get("activity_cutoff") or ACTIVITY_CUTOFF),
         commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
         owner_hotkey="" if owner == _NOBODY else owner,
         own_dividends=None if dividends is None else dividends / _U16_MAX,

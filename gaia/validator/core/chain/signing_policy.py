@@ -61,6 +61,8 @@ class SigningPolicy:
         uids, weights = vector.uids, vector.weights
         if not 1 <= len(uids) <= _MOST_UIDS or len(uids) != len(weights):
             raise SigningRefused(f"a vector has {len(uids)} uids and {len(weights)} weights")
+        if vector.hotkeys and len(vector.hotkeys) != len(uids):
+            raise SigningRefused(f"a vector has {len(uids)} uids and {len(vector.hotkeys)} hotkeys")
         if any(not 0 <= value <= _U16_MAX for value in (*uids, *weights)):
             raise SigningRefused("a uid or a weight is no u16")
         if len(set(uids)) != len(uids):

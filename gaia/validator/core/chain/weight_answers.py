@@ -9,7 +9,7 @@ from gaia.validator.core.chain.commits import Commits
 from gaia.validator.core.chain.epochs import open_epoch
 from gaia.validator.core.chain.own_updates import OwnUpdates
 from gaia.validator.core.chain.plain_weights import PlainWeights
-from gaia.validator.utils.errors import SigningRefused
+from gaia.validator.utils.errors import SigningRefused, TransientError
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.machine.hosts import is_loopback
 from gaia.validator.utils.signer_messages import (
@@ -85,6 +85,7 @@ class WeightAnswers:
 
         async def promise(schedule: EpochSchedule) -> None:
             await self._refuse_unexplained(vector, schedule)
+            await self._refuse_newcomers(vector)
             self._policy.promise(vector, schedule.block)
 
         landed = await self._plain.set(self._wallet, vector, request.promised_block, promise)
@@ -101,6 +102,7 @@ class WeightAnswers:
         self._policy.permit_vector(vector)
         schedule = await open_epoch(self._chain, self._settings.netuid, vector.epoch)
         await self._refuse_unexplained(vector, schedule)
+        await self._refuse_newcomers(vector)
         sealed = await self._commits.seal(bytes(self._wallet.hotkey.public_key), vector, self._beacon_round)
         self._policy.promise_sealed(vector, sealed)
         return WeightsSealed(request_id=request.request_id, sealed=sealed)
@@ -141,6 +143,25 @@ class WeightAnswers:
                 f"weights of ours that this signer does not know are on chain since block {updated} of epoch"
                 f" {schedule.index}; nothing more is signed in this epoch"
             )
+
+    async def _refuse_newcomers(self, vector: JournalledVector) -> None:
+        """Refuse to sign while a uid of the vector belongs to another hotkey than the one that is to be paid.
+
+        Raises
+        ------
+        TransientError
+            If one does. The epoch keeps the weights that stand; the next one has its own vector.
+        """
+        if not vector.hotkeys:
+            return
+        metagraph = await self._chain.metagraph(self._settings.netuid, self._hotkey)
+        present = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
+        for uid, hotkey in zip(vector.uids, vector.hotkeys, strict=True):
+            if present.get(uid) != hotkey:
+                raise TransientError(
+                    f"uid {uid} has changed hands, from {hotkey} to {present.get(uid, 'nobody')}, since the vector"
+                    f" of epoch {vector.epoch} was computed; the next epoch has its own vector"
+                )
 
     async def _check_update(self, request: CheckUpdate) -> UpdateChecked:
         head = await self._chain.head()

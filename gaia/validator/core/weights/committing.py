@@ -179,6 +179,7 @@ def journalled(entry: JournalEntry, version_key: int) -> JournalledVector:
         weights=[weight for _, weight in entry.vector],
         version_key=version_key,
         sha256=entry.vector_sha256,
+        hotkeys=list(entry.hotkeys),
     )
 
 

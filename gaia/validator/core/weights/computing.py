@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gaia.validator.core.weights.gates import (
-    BOUNDED,
     Gate,
     Hold,
-    LastVector,
     Limits,
     hold_on_change,
     hold_on_data,
     shares_of,
 )
+from gaia.validator.core.weights.hold_clock import HoldClock
 from gaia.validator.core.weights.inputs import (
-    InputsDamaged,
+    RENEWAL_OF,
     VectorInputs,
-    from_parts,
-    parts_named,
     to_parts,
     vector_of,
 )
-from gaia.validator.core.weights.registry import Readings, confirmed, renewed, unconfirmed
+from gaia.validator.core.weights.last_vector import StoredVector, read_last
+from gaia.validator.core.weights.registry import (
+    Reading,
+    Readings,
+    confirmed,
+    reading_of,
+    renewed,
+    unconfirmed,
+)
 from gaia.validator.core.weights.vector import registered
 from gaia.validator.core.weights.window import inputs_of
-from gaia.validator.db import history, journal
-from gaia.validator.db.journal import Intent, LastEntry
-from gaia.validator.utils.errors import NotYetAvailable
+from gaia.validator.db import journal
+from gaia.validator.db.failures import DatabaseFailure
+from gaia.validator.db.journal import Intent
+from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from gaia.tasks.defined_tasks.base import CopyFinder
-    from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.db.connection import Database
     from gaia.validator.db.journal import Epoch, WindowScore
     from gaia.validator.utils.settings.weights import WeightsSettings
     from gaia.validator.utils.signer_messages import Metagraph
 
 log = structlog.get_logger(__name__)
 
-RENEWAL_PART: Final = 3
-"""The last vector is set again once this part, a third, of the activity cutoff has passed since the last weights."""
+RENEWAL_PART: Final = 6
+"""The last vector is set again once this part, a sixth, of the activity cutoff has passed since the last weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +67,6 @@ class Computed:
     """Whether there is a last vector, which is kept meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Last:
-    """The newest vector that stands or will be revealed."""
-
-    entry: LastEntry
-    inputs: VectorInputs
-
-    @property
-    def vector(self) -> LastVector:
-        return LastVector(
-            terms=self.inputs.terms,
-            weights=self.entry.weights,
-            burner=_burner(self.inputs),
-            runs=len(self.inputs.runs),
-        )
-
-
 class VectorComputer:
     """Computes vectors, and remembers for how long the gates have held them."""
 
@@ -87,8 +75,7 @@ class VectorComputer:
         self._database = database
         self._copies = copies
         self._readings = Readings()
-        self._held_since: datetime | None = None
-        """Time of the first of the holds in a row that are limited in time."""
+        self._clock = HoldClock(timedelta(hours=settings.weights_hold_hours))
 
     def note(self, metagraph: Metagraph) -> None:
         """Keep a reading of the chain, so that a later one can confirm it."""
@@ -103,39 +90,49 @@ class VectorComputer:
 
         Raises
         ------
-        TransientError
-            If the database did not answer, or overlaps could not be computed.
+        DatabaseFailure
+            If the database failed.
         """
-        last = await self._last(epoch)
+        last, has_last = await read_last(self._database, epoch, metagraph.block)
         intent, holds = await self._computed(metagraph, epoch, now, last)
-        hold = self._judged(holds, now)
-        return Computed(intent=intent, hold=hold, has_last=last is not None)
+        return Computed(intent=intent, hold=self._clock.judge(holds, now), has_last=has_last)
+
+    def journalled(self) -> None:
+        """Note that the vector that was computed last is promised, and tell which holds have ended by time."""
+        for hold in self._clock.journalled():
+            log.warning(
+                "weights_hold_ended",
+                gate=hold.gate,
+                reason=hold.reason,
+                hours=self._settings.weights_hold_hours,
+            )
 
     async def renewal(self, metagraph: Metagraph, epoch: Epoch) -> Intent | None:
         """Return the last vector for this epoch, with the uids of now.
 
-        None if a second reading must confirm who is gone, or if nobody is left whom it paid.
+        None if a second reading must confirm what the newest says, or if it would pay no miner
+        although the last vector does.
         """
-        last = await self._last(epoch)
+        last, _ = await read_last(self._database, epoch, metagraph.block)
         if last is None:
             return None
-        inputs = renewed(last.inputs, last.entry.promised_block, metagraph)
-        paid = last.vector.shares()
-        if unconfirmed(inputs.present, self._readings.before(), paid) is not None:
+        inputs = renewed(last.inputs, last.block, metagraph)
+        now = replace(reading_of(metagraph), present=inputs.present)
+        if any(unconfirmed(now, self._readings.before(), inputs.terms, last.vector)):
             return None
-        intent = _intent(
-            inputs, metagraph, epoch, run_ids=last.entry.run_ids, completed_ids=last.entry.completed_ids
-        )
-        if intent is not None and paid and not shares_of(intent.weights, _burner(inputs)):
+        runs = {"run_ids": last.entry.run_ids, "completed_ids": last.entry.completed_ids}
+        intent = _intent(inputs, metagraph, epoch, **runs)
+        if intent is None or (last.vector.shares() and not shares_of(intent.weights, inputs.burner)):
             return None
-        return intent
+        names = {**intent.inputs, RENEWAL_OF: last.first_epoch}
+        return replace(intent, inputs=names)
 
     def is_renewal_due(self, metagraph: Metagraph, last_update: int) -> bool:
         """Return whether so much of the activity cutoff has passed that the last vector is set again."""
         return metagraph.block - last_update >= metagraph.activity_cutoff // RENEWAL_PART
 
     async def _computed(
-        self, metagraph: Metagraph, epoch: Epoch, now: datetime, last: _Last | None
+        self, metagraph: Metagraph, epoch: Epoch, now: datetime, last: StoredVector | None
     ) -> tuple[Intent | None, list[Hold]]:
         window = timedelta(days=self._settings.weights_window_days)
         scores = await self._database.run(
@@ -143,72 +140,35 @@ class VectorComputer:
         )
         if not scores:
             return None, [Hold(gate=Gate.SCORES, reason="no score in the window")]
-        before = self._readings.before()
-        present = confirmed(registered(metagraph), before)
+        present = confirmed(registered(metagraph), self._readings.before())
         try:
             inputs = await inputs_of(scores, metagraph, present, self._settings, self._copies)
-        except NotYetAvailable as error:
+        except DatabaseFailure:
+            raise
+        except GaiaError as error:
+            # Also a unit that failed: the last vector is worth more than none.
             return None, [Hold(gate=Gate.OVERLAPS, reason=str(error))]
         intent = _intent(inputs, metagraph, epoch, **_runs_of(scores))
         if intent is None:
             return None, [Hold(gate=Gate.BURN, reason="no hotkey can receive the weight")]
-        return intent, list(self._holds(intent, inputs, scores, now, last))
+        reading = replace(reading_of(metagraph), present=present)
+        return intent, list(self._holds(intent, inputs, reading, scores, now, last))
 
     def _holds(
         self,
         intent: Intent,
         inputs: VectorInputs,
+        reading: Reading,
         scores: Sequence[WindowScore],
         now: datetime,
-        last: _Last | None,
+        last: StoredVector | None,
     ) -> Iterator[Hold]:
         limits = limits_of(self._settings)
         newest = max(score.updated_at for score in scores if score.updated_at is not None)
-        yield from hold_on_data(inputs, newest, now, limits)
         vector = last.vector if last is not None else None
-        paid: Collection[str] = vector.shares() if vector is not None else ()
-        if (hold := unconfirmed(inputs.present, self._readings.before(), paid)) is not None:
-            yield hold
-        yield from hold_on_change(intent.weights, _burner(inputs), inputs, vector, limits)
-
-    def _judged(self, holds: Sequence[Hold], now: datetime) -> Hold | None:
-        """Return the hold that counts; those that are limited in time end, however often others interrupt them."""
-        lasting = next((hold for hold in holds if hold.gate not in BOUNDED), None)
-        bounded = next((hold for hold in holds if hold.gate in BOUNDED), None)
-        if bounded is not None and self._held_since is None:
-            self._held_since = now
-        if lasting is not None:
-            return lasting
-        since, self._held_since = self._held_since, None
-        if bounded is None or since is None:
-            return None
-        if now - since < timedelta(hours=self._settings.weights_hold_hours):
-            self._held_since = since
-            return bounded
-        log.warning(
-            "weights_hold_ended",
-            gate=bounded.gate,
-            reason=bounded.reason,
-            hours=self._settings.weights_hold_hours,
-        )
-        return None
-
-    async def _last(self, epoch: Epoch) -> _Last | None:
-        async def read(connection: Connection) -> tuple[LastEntry, Mapping[str, str]] | None:
-            entry = await journal.last_entry(connection, epoch.netuid, epoch.mechid)
-            if entry is None:
-                return None
-            return entry, await history.weight_inputs(connection, parts_named(entry.inputs))
-
-        found = await self._database.run(read)
-        if found is None:
-            return None
-        entry, parts = found
-        try:
-            return _Last(entry=entry, inputs=from_parts(entry.inputs, parts))
-        except InputsDamaged as error:
-            log.error("last_vector_unreadable", epoch=entry.epoch, error=str(error), once=(entry.epoch,))
-            return None
+        yield from hold_on_data(inputs, newest, now, limits)
+        yield from unconfirmed(reading, self._readings.before(), inputs.terms, vector)
+        yield from hold_on_change(intent.weights, inputs, vector, limits)
 
 
 def limits_of(settings: WeightsSettings) -> Limits:
@@ -219,11 +179,6 @@ def limits_of(settings: WeightsSettings) -> Limits:
         max_drift=settings.weights_max_drift,
         min_spread=settings.weights_min_spread,
     )
-
-
-def _burner(inputs: VectorInputs) -> str:
-    terms = inputs.terms
-    return (terms.burn_hotkey or inputs.present.owner_hotkey) if terms.burn_enabled else ""
 
 
 def _runs_of(scores: Sequence[WindowScore]) -> dict[str, list[str]]:

@@ -9,17 +9,16 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from gaia.validator.core.weights.inputs import VectorInputs
 from gaia.validator.core.weights.rules.base import Entry, Standing
-from gaia.validator.core.weights.vector import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from gaia.validator.core.weights.inputs import VectorInputs
 
 LEAST_RUNS: Final = 5
-"""Vectors of fewer runs than this are not compared, because each new run changes much of them."""
+"""A last vector of fewer runs is no measure, because each new run changes much of it."""
 
 
 class Gate(StrEnum):
@@ -34,9 +33,9 @@ class Gate(StrEnum):
     FRESHNESS = "freshness"
     """The newest score is young enough."""
     COVERAGE = "coverage"
-    """Nearly all delivered forecasts have the scores that the others have."""
+    """Nearly all delivered forecasts have the scores that the others have, and no runs are lost."""
     REGISTRY = "registry"
-    """No paid hotkey is missing from one reading of the chain only."""
+    """What moves weight is said by two readings of the chain: who left, and who receives the burn."""
     DRIFT = "drift"
     """The miners' shares are near those of the last vector."""
     SPREAD = "spread"
@@ -71,19 +70,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastVector:
-    """The vector to compare with."""
+    """The vector that a new one is compared with."""
 
-    terms: Terms
     weights: Mapping[str, float]
     """Hotkey -> weight."""
-    burner: str
-    """Hotkey that received the burn; "" for none."""
-    runs: int
-    """Number of runs that it was computed from."""
+    inputs: VectorInputs
 
     def shares(self) -> dict[str, float]:
         """Return hotkey -> part of what the miners got."""
-        return shares_of(self.weights, self.burner)
+        return shares_of(self.weights, self.inputs.burner)
 
 
 def shares_of(weights: Mapping[str, float], burner: str) -> dict[str, float]:
@@ -105,7 +100,8 @@ def drift(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     """
     if not one or not other:
         return float(bool(one) != bool(other))
-    return math.fsum(abs(one.get(each, 0.0) - other.get(each, 0.0)) for each in one.keys() | other.keys()) / 2
+    changes = (abs(one.get(each, 0.0) - other.get(each, 0.0)) for each in one.keys() | other.keys())
+    return min(1.0, math.fsum(changes) / 2)
 
 
 def effective_number(shares: Mapping[str, float]) -> float:
@@ -123,13 +119,27 @@ def coverage(runs: Mapping[str, Mapping[str, Entry]]) -> float:
     Expected of each delivered forecast of a run are an overall score, and a score at each lead
     at which another forecast of this run has one.
     """
-    expected = found = 0
+    counts = _counts(runs).values()
+    expected = sum(wanted for wanted, _ in counts)
+    return sum(found for _, found in counts) / expected if expected else 1.0
+
+
+def coverage_by_hotkey(runs: Mapping[str, Mapping[str, Entry]]) -> dict[str, float]:
+    """Return hotkey -> which part of its expected scores is there, of those that delivered a forecast."""
+    return {hotkey: found / expected for hotkey, (expected, found) in _counts(runs).items()}
+
+
+def _counts(runs: Mapping[str, Mapping[str, Entry]]) -> dict[str, tuple[int, int]]:
+    """Return hotkey -> (expected scores, scores that are there)."""
+    counts: dict[str, tuple[int, int]] = {}
     for entries in runs.values():
-        delivered = [entry for entry in entries.values() if entry.standing is Standing.DELIVERED]
-        leads = {lead for entry in delivered for lead in entry.leads}
-        expected += len(delivered) * (len(leads) + 1)
-        found += sum(len(entry.leads) + (entry.overall is not None) for entry in delivered)
-    return found / expected if expected else 1.0
+        delivered = {h: entry for h, entry in entries.items() if entry.standing is Standing.DELIVERED}
+        leads = {lead for entry in delivered.values() for lead in entry.leads}
+        for hotkey, entry in delivered.items():
+            expected, found = counts.get(hotkey, (0, 0))
+            scored = len(entry.leads) + (entry.overall is not None)
+            counts[hotkey] = (expected + len(leads) + 1, found + scored)
+    return counts
 
 
 def hold_on_data(inputs: VectorInputs, newest: datetime, now: datetime, limits: Limits) -> Iterator[Hold]:
@@ -154,23 +164,22 @@ def hold_on_data(inputs: VectorInputs, newest: datetime, now: datetime, limits: 
 
 
 def hold_on_change(
-    weights: Mapping[str, float], burner: str, inputs: VectorInputs, last: LastVector | None, limits: Limits
+    weights: Mapping[str, float], inputs: VectorInputs, last: LastVector | None, limits: Limits
 ) -> Iterator[Hold]:
-    """Yield how the weights differ too much from the last vector's; nothing if the two cannot be compared.
+    """Yield how the vector is worse founded than the last one, or differs too much from it.
 
-    They cannot if there is no last vector, if the operator has changed the terms, or if either
-    was computed from fewer than `LEAST_RUNS` runs.
+    Nothing if the two cannot be compared: there is no last vector, the operator has changed the
+    terms, or the last vector was computed from fewer than `LEAST_RUNS` runs.
 
     Parameters
     ----------
     weights
         Hotkey -> weight.
-    burner
-        Hotkey that receives the burn; "" for none.
     """
-    if last is None or last.terms != inputs.terms or min(len(inputs.runs), last.runs) < LEAST_RUNS:
+    if last is None or last.inputs.terms != inputs.terms or len(last.inputs.runs) < LEAST_RUNS:
         return
-    ours, theirs = shares_of(weights, burner), last.shares()
+    ours, theirs = shares_of(weights, inputs.burner), last.shares()
+    yield from _hold_on_losses(inputs, len(last.inputs.runs), theirs, limits.min_coverage)
     if (moved := drift(ours, theirs)) > limits.max_drift:
         yield Hold(
             gate=Gate.DRIFT,
@@ -182,4 +191,22 @@ def hold_on_change(
             gate=Gate.SPREAD,
             reason=f"the weight would be on {number:.1f} miners (the exponential of its entropy), after {before:.1f}"
             f" in the last vector, and {limits.min_spread:.1%} of that are wanted",
+        )
+
+
+def _hold_on_losses(
+    inputs: VectorInputs, runs: int, paid: Mapping[str, float], wanted: float
+) -> Iterator[Hold]:
+    """Yield that runs of the last vector, or scores of one that it pays, are missing."""
+    if len(inputs.runs) < wanted * runs:
+        yield Hold(
+            gate=Gate.COVERAGE,
+            reason=f"{len(inputs.runs)} runs have scores, and the last vector was computed from {runs}",
+        )
+    parts = coverage_by_hotkey(inputs.runs)
+    least = min(sorted(paid.keys() & parts.keys()), key=parts.__getitem__, default=None)
+    if least is not None and parts[least] < wanted:
+        yield Hold(
+            gate=Gate.COVERAGE,
+            reason=f"{parts[least]:.1%} of the scores of {least} are there, which the last vector pays",
         )

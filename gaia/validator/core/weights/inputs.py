@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Entry, Run
@@ -16,6 +16,10 @@ from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.signer_messages import digest_of
 
 NOTHING_FOUND = FoundCopies(pairs=(), committed={}, products=())
+
+
+RENEWAL_OF: Final = "renewal_of"
+"""Key beside the names of parts: the epoch whose vector is set again by this one."""
 
 
 class InputsDamaged(GaiaError):
@@ -31,6 +35,11 @@ class VectorInputs:
     runs: Mapping[str, Mapping[str, Entry]]
     """Run -> hotkey -> its entry, oldest run first."""
     found: FoundCopies = NOTHING_FOUND
+
+    @property
+    def burner(self) -> str:
+        """Hotkey that receives the burn; "" if nothing is burnt."""
+        return (self.terms.burn_hotkey or self.present.owner_hotkey) if self.terms.burn_enabled else ""
 
     def scores(self) -> list[Run]:
         """Return the scores of each run that count under the weight rule."""
@@ -126,7 +135,7 @@ def from_parts(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInpu
     Raises
     ------
     InputsDamaged
-        If a part is missing or does not match its digest.
+        If a part is missing, does not match its digest, or is of another release.
     """
 
     def part(digest: str) -> Any:
@@ -137,22 +146,27 @@ def from_parts(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInpu
             raise InputsDamaged(f"part {digest[:16]} of its inputs was changed")
         return json.loads(content)
 
-    present, found = part(names["present"]), part(names["found"])
-    return VectorInputs(
-        terms=Terms(**part(names["terms"])),
-        present=Registered(
-            uids={hotkey: uid for uid, hotkey, _ in present["neurons"]},
-            eligible=frozenset(hotkey for _, hotkey, may_earn in present["neurons"] if may_earn),
-            owner_hotkey=present["owner_hotkey"],
-            earlier=present.get("earlier", {}),
-        ),
-        runs={run_id: _read_run(part(digest)) for run_id, digest in names["runs"]},
-        found=FoundCopies(
-            pairs=[(one, other, overlap) for one, other, overlap in found["pairs"]],
-            committed=found["committed"],
-            products=[(run_id, lead, sha256) for run_id, lead, sha256 in found["products"]],
-        ),
-    )
+    try:
+        present, found = part(names["present"]), part(names["found"])
+        return VectorInputs(
+            terms=Terms(**part(names["terms"])),
+            present=Registered(
+                uids={hotkey: uid for uid, hotkey, _ in present["neurons"]},
+                eligible=frozenset(hotkey for _, hotkey, may_earn in present["neurons"] if may_earn),
+                owner_hotkey=present["owner_hotkey"],
+                earlier=present.get("earlier", {}),
+            ),
+            runs={run_id: _read_run(part(digest)) for run_id, digest in names["runs"]},
+            found=FoundCopies(
+                pairs=[(one, other, overlap) for one, other, overlap in found["pairs"]],
+                committed=found["committed"],
+                products=[(run_id, lead, sha256) for run_id, lead, sha256 in found["products"]],
+            ),
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputsDamaged(
+            f"a part of its inputs has another layout ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _written_run(entries: Mapping[str, Entry]) -> dict[str, Sequence[Any]]:

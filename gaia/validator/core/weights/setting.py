@@ -120,7 +120,10 @@ class WeightSetter:
         self._computer.note(metagraph)
         epoch = self._epoch(metagraph.epoch)
         own = await self._resolved(metagraph, epoch, now)
-        if own is None or _is_ending(metagraph):
+        if own is None:
+            await self._gates.recovered(now)  # other causes keep weights from being set
+            return None
+        if _is_ending(metagraph):
             return None
         if not self._is_due(own, metagraph):
             await self._incident.recovered(now)  # earlier failures are over, because our weights are on chain
@@ -257,18 +260,45 @@ class WeightSetter:
             if (entry := await self._do(promised)) is not None:
                 return entry
         computed = await self._computer.compute(metagraph, epoch, now)
-        if computed.hold is None:
-            intent = computed.intent
-            await self._gates.recovered(now)
-        else:
-            intent = await self._withheld(computed, metagraph, epoch, now)
-        if intent is None or await self._is_impossible(intent.vector, metagraph, now):
+        intent = await self._chosen(computed, metagraph, epoch, now)
+        if intent is None:
             return None
         if self._chain.dry_run:
             digest = intent.vector_sha256
             log.info("weights_not_signed", reason="dry run", vector=intent.vector, once=("dry run", digest))
             return None
-        return await self._do(lambda connection: journal.record_intent(connection, intent, now))
+        entry = await self._do(lambda connection: journal.record_intent(connection, intent, now))
+        if intent is computed.intent:
+            self._computer.journalled()
+        return entry
+
+    async def _chosen(
+        self, computed: Computed, metagraph: Metagraph, epoch: Epoch, now: datetime
+    ) -> Intent | None:
+        """Return the new vector; if it cannot be set, the last one in time before the chain would ignore us."""
+        hold = computed.hold
+        if hold is not None:
+            SUBMISSIONS.add("held")
+            level = logging.ERROR if hold.gate is Gate.BURN else logging.INFO
+            log.log(
+                level, "weights_withheld", gate=hold.gate, reason=hold.reason, once=("weights", hold.gate)
+            )
+            if computed.has_last:
+                await self._gates.failing(f"{hold.gate}: {hold.reason}", now, subject=hold.gate)
+        else:
+            await self._gates.recovered(now)
+            if computed.intent is None or not await self._is_impossible(
+                computed.intent.vector, metagraph, now
+            ):
+                return computed.intent
+        own = metagraph.own
+        if own is None or not self._computer.is_renewal_due(metagraph, own.last_update):
+            return None
+        intent = await self._computer.renewal(metagraph, epoch)
+        if intent is None or await self._is_impossible(intent.vector, metagraph, now):
+            return None
+        log.warning("weights_renewed", epoch=epoch.number, rule_set=intent.rule_set)
+        return intent
 
     async def _is_impossible(
         self, vector: Sequence[Sequence[int]], metagraph: Metagraph, now: datetime
@@ -280,26 +310,6 @@ class WeightSetter:
             log.error("weights_impossible", reason=obstacle, once=("impossible", obstacle))
             await self._incident.failing(obstacle, now)
         return bool(obstacle)
-
-    async def _withheld(
-        self, computed: Computed, metagraph: Metagraph, epoch: Epoch, now: datetime
-    ) -> Intent | None:
-        """Tell what holds the new vector; return the last one in time before the chain would ignore us."""
-        hold = computed.hold
-        assert hold is not None
-        SUBMISSIONS.add("held")
-        level = logging.ERROR if hold.gate is Gate.BURN else logging.INFO
-        log.log(level, "weights_withheld", gate=hold.gate, reason=hold.reason, once=("weights", hold.gate))
-        if not computed.has_last:
-            return None
-        await self._gates.failing(f"{hold.gate}: {hold.reason}", now, subject=hold.gate)
-        own = metagraph.own
-        if own is None or not self._computer.is_renewal_due(metagraph, own.last_update):
-            return None
-        intent = await self._computer.renewal(metagraph, epoch)
-        if intent is not None:
-            log.warning("weights_renewed", epoch=epoch.number, gate=hold.gate, reason=hold.reason)
-        return intent
 
     async def _do(self, body: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `body`, which is safe to repeat, in one transaction."""

@@ -17,9 +17,10 @@ VALUES ($1, $2)
     ON CONFLICT DO NOTHING;
 
 -- name: journal_entry
--- What was promised for an epoch.
+-- What was promised for an epoch, and who was registered then.
 SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
-       commit_block, block
+       commit_block, block,
+       (SELECT content FROM weight_inputs WHERE sha256 = inputs ->> 'present') AS present
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -165,16 +166,15 @@ UPDATE weight_journal
    AND state = 'set';
 
 -- name: journal_last
--- The newest vector that stands on chain or will be revealed, and what it was computed from.
+-- The newest vectors as of a block that stand, stood or will be revealed, and what they were computed from.
 SELECT epoch, weights, run_ids, completed_ids, inputs, promised_block
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
    AND state IN ('committed', 'set', 'revealed')
-   AND inputs IS NOT NULL
-   AND promised_block IS NOT NULL
- ORDER BY epoch DESC
- LIMIT 1;
+   AND coalesce(promised_block, 0) <= $3
+ ORDER BY coalesce(promised_block, 0) DESC, epoch DESC
+ LIMIT 4;
 
 -- name: newest_vectors
 -- The newest vectors of one subnet, or of any, newest first, whatever became of them.
@@ -189,7 +189,7 @@ SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids,
 -- name: recent_vectors
 -- The newest vectors, newest first, without their values.
 SELECT epoch, rule_set, state, intended_at, settled_at, block, extrinsic, error,
-       jsonb_array_length(run_ids) AS runs
+       jsonb_array_length(run_ids) AS runs, (inputs ->> 'renewal_of')::bigint AS renews
   FROM weight_journal
  ORDER BY epoch DESC
  LIMIT $1;

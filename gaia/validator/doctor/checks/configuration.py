@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from gaia.validator.doctor.checks.owners import owners_step
@@ -14,6 +15,7 @@ from gaia.validator.utils.config import RETIRED, Settings, is_secret, names_of, 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
 
+_LONG_HOURS, _SHORT_HOURS, _LITTLE = 360.0, 0.5, 0.1
 _REHEARSAL = (
     "test_mode",
     "clock_file",
@@ -22,13 +24,14 @@ _REHEARSAL = (
     "allow_private_miners",
     "miner_scheme",
 )
-_OFF = {
-    "weights_min_coverage": 0.0,
-    "weights_max_drift": 1.0,
-    "weights_min_spread": 0.0,
-    "weights_hold_hours": 0.0,
+_OFF: Mapping[str, Callable[[float], bool]] = {
+    "weights_max_score_age_hours": lambda hours: hours > _LONG_HOURS,
+    "weights_min_coverage": lambda part: part < _LITTLE,
+    "weights_max_drift": lambda part: part > 1.0 - _LITTLE,
+    "weights_min_spread": lambda part: part < _LITTLE,
+    "weights_hold_hours": lambda hours: hours < _SHORT_HOURS,
 }
-"""Setting of a gate -> value with which the gate lets everything pass."""
+"""Setting of a gate -> whether the gate lets nearly everything pass with this value."""
 _SHARED = (
     "grid_degrees",
     "forecast_steps",
@@ -187,7 +190,7 @@ def _sets_weights(facts: Facts) -> Finding:
 
 def _gates(facts: Facts) -> Finding:
     settings = seen(facts.settings)
-    off = [name for name, value in _OFF.items() if getattr(settings, name) == value]
+    off = [name for name, lets_pass in _OFF.items() if lets_pass(getattr(settings, name))]
     if not off:
         return ok("all gates of the weights are on")
     steps = tuple(step for name in off for step in facts.given.unset(name))

@@ -26,6 +26,7 @@ class WeightsSettings(HandedSettings):
         144.0,
         "Largest age, in hours, of the newest score. If it is older, the last weight vector is kept.",
         gt=0,
+        le=8760,
     )
     weights_min_coverage: float = setting(
         0.8,
@@ -49,6 +50,7 @@ class WeightsSettings(HandedSettings):
         6.0,
         "Hours for which low coverage, much drift or little spread hold weights. Then the new vector is set.",
         ge=0,
+        le=8760,
     )
     burn_enabled: bool = setting(
         True,

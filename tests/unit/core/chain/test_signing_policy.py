@@ -35,6 +35,7 @@ def test_vector_of_the_journal_is_permitted(policy: SigningPolicy) -> None:
         ({"uids": [1]}, "1 uids and 2 weights"),
         ({"uids": list(range(4097)), "weights": [65535] * 4097}, "4097 uids"),
         ({"uids": [1, 1]}, "a uid occurs twice"),
+        ({"hotkeys": ["5One"]}, "2 uids and 1 hotkeys"),
         ({"uids": [1, 70_000]}, "no u16"),
         ({"weights": [65535, -1]}, "no u16"),
         ({"weights": [65536, 9]}, "no u16"),

@@ -22,10 +22,12 @@ from gaia.validator.utils.signer_messages import (
     CommitAsked,
     CommitRead,
     CommitWeights,
+    Metagraph,
     ReadCommits,
     SealWeights,
     SetWeights,
 )
+from tests.support.fakes import a_metagraph
 from tests.support.subnet import vector
 from tests.unit.core.chain.test_commits import FakeChain
 
@@ -44,6 +46,8 @@ class Chain(FakeChain):
         self.told_in: dict[int, Any] = {}
         self.index_before = 5
         self.updated = 100
+        self.miners = ["5First", "5Second"]
+        """Hotkeys of the uids from 1 on."""
         self.storage |= {"BlockAtRegistration": 50}
 
     async def own_uid_of(self, netuid: int, hotkey: str, block: int | None = None) -> int:
@@ -51,6 +55,9 @@ class Chain(FakeChain):
 
     async def last_update(self, netuid: int, uid: int, block: int | None = None) -> int:
         return self.updated
+
+    async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
+        return a_metagraph(self.miners)
 
     async def block_hash_of(self, block: int) -> str:
         return "0xab"
@@ -249,3 +256,29 @@ async def test_span_of_a_commits_signatures_is_kept(chain: Chain, tmp_path: Path
     record = SignedEpochs.open(tmp_path / "signed.json", _OWN, 57)
     record.close()
     assert (record.begun_at, record.epochs_in(1001)) == (1000, [6])
+
+
+@pytest.mark.parametrize(
+    ("miners", "holder"), [(["5Newcomer"], "5Newcomer"), ([], "nobody")], ids=["replaced", "trimmed"]
+)
+@pytest.mark.parametrize("form", [SetWeights, SealWeights])
+async def test_uid_that_changed_hands_is_not_paid(
+    chain: Chain, tmp_path: Path, form: type[SetWeights | SealWeights], miners: list[str], holder: str
+) -> None:
+    promised = msgspec.structs.replace(_ONE, hotkeys=["5First"])
+    chain.miners = miners
+
+    with pytest.raises(TransientError, match=f"uid 1 has changed hands, from 5First to {holder}"):
+        await _answers(chain, tmp_path).answer(form(request_id=1, vector=promised))
+
+    assert chain.eras == []
+    record = SignedEpochs.open(tmp_path / "signed.json", _OWN, 57)
+    record.close()
+    assert not record.knows(6)
+
+
+async def test_hotkeys_that_kept_their_uids_are_paid(chain: Chain, tmp_path: Path) -> None:
+    promised = msgspec.structs.replace(_ONE, hotkeys=["5First"])
+    sealed = (await _answers(chain, tmp_path).answer(SealWeights(request_id=1, vector=promised))).sealed  # type: ignore[union-attr]
+
+    assert opened(sealed.ciphertext, KNOWN_SIGNATURE)

@@ -17,6 +17,10 @@ from gaia.validator.app.pool.job_ledger import JobLedger
 from gaia.validator.app.pool.protocols import ComputeBackend
 from tests.support.backends import HANDLERS, MEMORY_MIB, WORKERS, Crew, DaskCluster, eventually
 from tests.support.compute import MOST_WAITING, Compute
+from tests.support.patience import patience
+
+_ANSWER_S = 10.0
+"""Seconds that a cluster has for an answer on a quiet machine."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,7 @@ async def cluster_at(address: str, folder: Path) -> AsyncIterator[DaskBackend]:
         queue_limit=MOST_WAITING,
         handlers=HANDLERS,
         memory_mib=MEMORY_MIB,
+        timeout_s=patience(_ANSWER_S),
     )
     await backend.start()
     yield backend

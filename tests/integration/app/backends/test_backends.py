@@ -249,7 +249,9 @@ async def test_urgent_units_go_first_and_equals_in_order(compute: Compute) -> No
 @everywhere
 async def test_full_queue_makes_callers_wait(compute: Compute) -> None:
     await compute.occupy()
-    asked = [compute.ask(f"job{number}", "test.echo") for number in range(3 * MOST_WAITING)]
+    # The units themselves wait for the gate, because a worker's successor may come at any time and take one.
+    held = {"started": str(compute.folder / "held"), "gate": str(compute.gates[0])}
+    asked = [compute.ask(f"job{number}", "test.gated", payload=held) for number in range(3 * MOST_WAITING)]
     await eventually(lambda: compute.pool.queue_depth == MOST_WAITING, "the queue to be full")
     for _ in range(10):
         await asyncio.sleep(0)

@@ -113,6 +113,20 @@ async def silent_archives(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def lost_scores(scene: Scene) -> AsyncIterator[None]:
+    """Take all scores away, as the restore of a part of a database does."""
+    async with scene.connected() as connection:
+        await connection.execute("CREATE TABLE kept_scores AS TABLE score_table; DELETE FROM score_table")
+    try:
+        yield
+    finally:
+        async with scene.connected() as connection:
+            await connection.execute(
+                "INSERT INTO score_table SELECT * FROM kept_scores; DROP TABLE kept_scores"
+            )
+
+
+@asynccontextmanager
 async def filled_disk(scene: Scene) -> AsyncIterator[None]:
     """Write a file that grows until a twentieth of the disk is free."""
     folder = data_dir(scene.subnet.state_dir)
@@ -184,6 +198,13 @@ CALM: Sequence[Fault] = (
     ),
     Fault(name="renamed_table", alerts=("LogErrors",), cause=renamed_table, branches=[shared.UNREADABLE]),
     Fault(
+        name="lost_scores",
+        alerts=("WeightsHeld",),
+        cause=lost_scores,
+        branches=[weights.HELD_BY_DATA],
+        seconds=120,
+    ),
+    Fault(
         name="foreign_record",
         alerts=("SignerRefuses",),
         cause=foreign_record,
@@ -200,9 +221,9 @@ SILENT_MINERS = Fault(
 )
 SILENT_ARCHIVES = Fault(
     name="silent_archives",
-    alerts=("StuckWeatherRuns", "TruthLate", "WeightsHeld"),
+    alerts=("StuckWeatherRuns", "TruthLate"),
     cause=silent_archives,
-    branches=[weather.TRUTH_AWAITED, weights.HELD_BY_DATA],
+    branches=[weather.TRUTH_AWAITED],
     seconds=180,
 )
 FILLED_DISK = Fault(

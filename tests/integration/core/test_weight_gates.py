@@ -186,6 +186,17 @@ async def test_renewed_vector_is_renewed_again(database: Database) -> None:
     assert first == second == [setting.signer.signed[0]]
 
 
+async def test_renewal_waits_for_a_second_reading_of_who_left(database: Database) -> None:
+    setting = await a_setting(database)
+    await execute(setting, "DELETE FROM score_table")
+    rest = ["5Second", "5Third", BURN]
+
+    assert await looks(setting, a_reading(2000, 1900), a_reading(2401, 1900, rest)) == []
+    (vector,) = await looks(setting, a_reading(2402, 1900, rest))
+
+    assert dict(vector).keys() == {1, 2, 3}
+
+
 async def test_vector_whose_miners_are_all_gone_is_not_renewed(database: Database) -> None:
     setting = await a_setting(database)
     await execute(setting, "DELETE FROM score_table")

@@ -15,6 +15,7 @@ from verify_weights import follows
 
 from gaia.cli.export.inputs import record_of
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.core.weights import gates
 from gaia.validator.core.weights.computing import RENEWAL_PART
 from gaia.validator.core.weights.gates import LEAST_RUNS
 from gaia.validator.core.weights.setting import SUBMISSIONS
@@ -29,6 +30,12 @@ SCORES = {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2}
 BURN = "5Burn"
 CUTOFF = 3000
 DUE, NEAR_THE_CUTOFF = 300, CUTOFF // RENEWAL_PART
+
+
+@pytest.fixture(autouse=True)
+def few_miners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge drift and spread among the few miners of these tests, too."""
+    monkeypatch.setattr(gates, "LEAST_MINERS", 1.0)
 
 
 def a_reading(
@@ -109,6 +116,19 @@ async def test_hotkey_that_left_is_awaited_for_one_reading(database: Database) -
     (vector,) = await looks(setting, a_reading(1301, 1001, rest))
 
     assert dict(vector).keys() == {1, 2, 3}
+    assert await setting.incidents() == []
+
+
+async def test_lost_permit_is_another_cause_than_a_gate(database: Database) -> None:
+    setting = await a_setting(database)
+    await execute(setting, "DELETE FROM score_table")
+    await looks(setting, a_reading(1300, 1001))
+    assert len(await setting.incidents()) == 1
+    reading = a_reading(1400, 1001)
+    reading.neurons[0] = _changed(reading.neurons[0], validator_permit=False)
+
+    await looks(setting, reading)
+
     assert await setting.incidents() == []
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 LEAST_RUNS: Final = 5
 """A last vector of fewer runs is no measure, because each new run changes much of it."""
+LEAST_MINERS: Final = 8.0
+"""Drift and spread are not judged after a last vector on fewer miners: one winner replaces another there."""
+
+_ROUNDING: Final = 1e-9
 
 
 class Gate(StrEnum):
@@ -180,12 +184,15 @@ def hold_on_change(
         return
     ours, theirs = shares_of(weights, inputs.burner), last.shares()
     yield from _hold_on_losses(inputs, len(last.inputs.runs), theirs, limits.min_coverage)
+    before = effective_number(theirs)
+    if before < LEAST_MINERS - _ROUNDING:
+        return
     if (moved := drift(ours, theirs)) > limits.max_drift:
         yield Hold(
             gate=Gate.DRIFT,
             reason=f"{moved:.1%} of the miners' weight would change hands, and {limits.max_drift:.1%} are allowed",
         )
-    number, before = effective_number(ours), effective_number(theirs)
+    number = effective_number(ours)
     if number < limits.min_spread * before:
         yield Hold(
             gate=Gate.SPREAD,

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gaia.validator.core.weights import gates
 from gaia.validator.core.weights.gates import (
+    LEAST_MINERS,
     LEAST_RUNS,
     Gate,
     LastVector,
@@ -32,6 +34,12 @@ TERMS = Terms(rule="gaia-2.9", burn_fraction=0.5, burn_enabled=True, burn_hotkey
 SHARES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0.01, 1.0), max_size=8).map(
     lambda weights: shares_of(weights, "")
 )
+
+
+@pytest.fixture(autouse=True)
+def few_miners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge drift and spread among the few miners of these tests, too."""
+    monkeypatch.setattr(gates, "LEAST_MINERS", 1.0)
 
 
 def an_entry(overall: float | None = 0.5, leads: tuple[int, ...] = (), **changes: Standing) -> Entry:
@@ -140,6 +148,14 @@ def test_last_vector_of_few_runs_is_no_measure() -> None:
 
     assert gates_of_change({"b": 1.0}, last, inputs_of(LEAST_RUNS)) == []
     assert gates_of_change({"b": 1.0}, None) == []
+
+
+def test_winners_of_a_small_subnet_may_change_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LEAST_MINERS", LEAST_MINERS)
+    few, many = dict.fromkeys("abcdefg", 1.0), dict.fromkeys("abcdefgh", 1.0)
+
+    assert gates_of_change({"x": 1.0}, a_last(few)) == []
+    assert gates_of_change({"x": 1.0}, a_last(many)) == [Gate.DRIFT, Gate.SPREAD]
 
 
 def test_runs_that_are_lost_are_held() -> None:

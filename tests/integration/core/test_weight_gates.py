@@ -204,6 +204,19 @@ async def test_renewed_vector_is_renewed_again(database: Database) -> None:
     second = await looks(setting, a_reading(3001, 2001))
 
     assert first == second == [setting.signer.signed[0]]
+    renewals = [(await vector_row(setting, epoch)).inputs["renewal_of"] for epoch in (20, 30)]
+    assert renewals == [10, 10]
+
+
+async def test_hold_is_told_though_the_vector_that_stands_cannot_be_read(database: Database) -> None:
+    setting = await a_setting(database)
+    await execute(setting, "DELETE FROM weight_inputs")
+    await execute(setting, "DELETE FROM score_table")
+
+    assert await looks(setting, a_reading(3000, 1001)) == []
+
+    (incident,) = await setting.incidents()
+    assert incident.evidence == "scores: no score in the window"
 
 
 async def test_renewal_waits_for_a_second_reading_of_who_left(database: Database) -> None:

@@ -235,12 +235,13 @@ async def test_database_of_another_program_is_a_sentence_for_the_operator(empty_
 async def test_database_that_ends_connections_while_tables_are_made_is_waited_out(empty_dsn: str) -> None:
     database = await Database.connect(empty_dsn, timeout_s=10, pool_size=2)
     administrator = await asyncpg.connect(empty_dsn)
+    # Before the setup begins, or it would be done before there is anything to end.
+    await administrator.execute("SELECT pg_advisory_lock(5701)")
     others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     ended: set[int] = set()
 
     async def end_connections() -> None:
         """End each connection that waits for the lock of the migrations, which this one holds meanwhile."""
-        await administrator.execute("SELECT pg_advisory_lock(5701)")
         while len(ended) < MANY_DEATHS:
             rows = await administrator.fetch(
                 f"SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"

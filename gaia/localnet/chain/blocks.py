@@ -29,6 +29,10 @@ class InvalidTransactionError(Exception):
     """The pool refuses the extrinsic; the message is the real node's."""
 
 
+class AlreadyImportedError(InvalidTransactionError):
+    """The pool has the same extrinsic already."""
+
+
 class StateDiscardedError(Exception):
     """The block is older than the kept ones."""
 
@@ -134,8 +138,10 @@ class BlockChain:
         Raises
         ------
         InvalidTransactionError
-            For a wrong nonce, era or signature.
+            For a wrong nonce, era or signature; `AlreadyImportedError` for one that waits already.
         """
+        if any(waiting.raw == raw for waiting in self._pool):
+            raise AlreadyImportedError(_digest(raw))
         extrinsic = self._checked(raw)
         self._pool.append(extrinsic)
         self.submitted.append((self.epoch, extrinsic))

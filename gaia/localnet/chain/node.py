@@ -5,28 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import itertools
 import json
-import logging
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bittensor_core
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
-from gaia.localnet.chain.blocks import (
-    Block,
-    BlockChain,
-    Extrinsic,
-    InvalidTransactionError,
-    StateDiscardedError,
-)
-from gaia.localnet.chain.lies import ChainLies
+from gaia.localnet.chain.blocks import BlockChain, Extrinsic
+from gaia.localnet.chain.endpoint import Endpoint
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
-from gaia.localnet.chain.rpc import RpcMethods
 from gaia.localnet.chain.runtime import ChainRuntime
 
 if TYPE_CHECKING:
@@ -36,14 +25,6 @@ __all__ = ["OWNER_URI", "ChainNeuron", "LocalChain"]
 
 OWNER_URI = "//Owner"
 """Secret of the subnet owner's hotkey, unless the rehearsal names another."""
-_HEADS = {
-    "chain_subscribeAllHeads": "chain_allHead",
-    "chain_subscribeNewHeads": "chain_newHead",
-    "chain_subscribeNewHead": "chain_newHead",
-    "chain_subscribeFinalizedHeads": "chain_finalizedHead",
-}
-_METHOD_NOT_FOUND, _SERVER_ERROR, _POOL_INVALID = -32601, -32000, 1010
-_log = logging.getLogger(__name__)
 
 
 class LocalChain:
@@ -90,13 +71,10 @@ class LocalChain:
             owner_coldkey=next((n.coldkey for n in neurons if n.hotkey == owner), owner),
         )
         self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block)
-        self._methods = RpcMethods(self._chain)
-        self.lies = ChainLies()
+        self._main = Endpoint(self._chain)
+        self.lies = self._main.lies
+        self._further: list[Endpoint] = []
         self._block_time_s = block_time_s
-        self._ids = itertools.count(1)
-        self._heads: dict[str, tuple[ServerConnection, str]] = {}
-        self._watches: dict[str, tuple[ServerConnection, str]] = {}
-        self._server: Server | None = None
         self._producer: asyncio.Task[None] | None = None
         self._sealed = asyncio.Event()
 
@@ -153,10 +131,16 @@ class LocalChain:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Start to serve and to make blocks; return the websocket URL."""
-        self._server = await serve(self._converse, host, port, max_size=2**26, compression=None)
+        url = await self._main.open(host, port)
         self._producer = asyncio.create_task(self._produce())
-        bound = next(iter(self._server.sockets)).getsockname()[1]
-        return f"ws://{host}:{bound}"
+        return url
+
+    async def further_endpoint(self, *, lag_blocks: int = 0, host: str = "127.0.0.1") -> Endpoint:
+        """Open another node of the same chain, which lies on request, and may be some blocks behind."""
+        endpoint = Endpoint(self._chain, lag_blocks)
+        self._further.append(endpoint)
+        await endpoint.open(host)
+        return endpoint
 
     async def stop(self) -> None:
         """Close every connection and stop making blocks."""
@@ -164,9 +148,8 @@ class LocalChain:
             self._producer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._producer
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        for endpoint in (self._main, *self._further):
+            await endpoint.close()
 
     async def _produce(self) -> None:
         while True:
@@ -174,87 +157,8 @@ class LocalChain:
             block = self._chain.seal()
             sealed, self._sealed = self._sealed, asyncio.Event()
             sealed.set()
-            await self._announce(block)
-
-    async def _announce(self, block: Block) -> None:
-        for subscription, (connection, method) in list(self._heads.items()):
-            await _send(connection, _notice(method, subscription, block.header))
-        for extrinsic in block.extrinsics:
-            watched = self._watches.pop(extrinsic, None)
-            if watched is not None:
-                connection, subscription = watched
-                for status in ("inBlock", "finalized"):
-                    notice = _notice("author_extrinsicUpdate", subscription, {status: block.hash})
-                    await _send(connection, notice)
-
-    async def _converse(self, connection: ServerConnection) -> None:
-        """Answer one client until it leaves."""
-        try:
-            async for message in connection:
-                request = json.loads(message)
-                batch = request if isinstance(request, list) else [request]
-                answers, notices = [], []
-                for single in batch:
-                    answer, notice = self._answer(connection, single)
-                    answers += [answer] if answer is not None else []
-                    notices += notice
-                if answers:
-                    await _send(connection, answers if isinstance(request, list) else answers[0])
-                for notice in notices:
-                    await _send(connection, notice)
-        except ConnectionClosed:
-            _log.debug("client left without a close frame")
-        finally:
-            self._heads = {key: held for key, held in self._heads.items() if held[0] is not connection}
-            self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
-
-    def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-        """Return the answer to one request and the notices that follow it, true unless a lie applies."""
-        lie = self.lies.about(request)
-        if lie is None:
-            return self._truth(connection, request)
-        truth, notices = self._truth(connection, request) if lie.acts else ({"id": request.get("id")}, [])
-        answer = lie.tell(truth)
-        return answer, notices if answer is truth else []
-
-    def _truth(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-        method = request["method"]
-        given = request.get("params") or []
-        parameters = list(given.values()) if isinstance(given, dict) else list(given)
-        try:
-            result, notices = self._dispatch(connection, method, parameters)
-        except LookupError as error:
-            return _refusal(request, _METHOD_NOT_FOUND, f"Method not found: {error}"), []
-        except InvalidTransactionError as error:
-            return _refusal(request, _POOL_INVALID, "Invalid Transaction", str(error)), []
-        except StateDiscardedError as error:
-            return _refusal(request, _SERVER_ERROR, f"State already discarded for {error}"), []
-        except (ValueError, TypeError) as error:
-            return _refusal(request, _SERVER_ERROR, f"{method}: {error}"), []
-        return {"jsonrpc": "2.0", "id": request.get("id"), "result": result}, notices
-
-    def _dispatch(
-        self, connection: ServerConnection, method: str, parameters: list[Any]
-    ) -> tuple[Any, list[Any]]:
-        if method in _HEADS:
-            subscription = self._new_id()
-            self._heads[subscription] = (connection, _HEADS[method])
-            return subscription, [_notice(_HEADS[method], subscription, self._chain.head.header)]
-        if method == "state_subscribeRuntimeVersion":
-            subscription = self._new_id()
-            version = self._methods.runtime_version()
-            return subscription, [_notice("state_runtimeVersion", subscription, version)]
-        if method == "author_submitAndWatchExtrinsic":
-            raw = "0x" + self._chain.submit(bytes.fromhex(parameters[0].removeprefix("0x"))).raw.hex()
-            subscription = self._new_id()
-            self._watches[raw] = (connection, subscription)
-            return subscription, [_notice("author_extrinsicUpdate", subscription, "ready")]
-        if "unsubscribe" in method or method == "author_unwatchExtrinsic":
-            return self._heads.pop(str(parameters[0]), None) is not None, []
-        return self._methods.call(method, parameters), []
-
-    def _new_id(self) -> str:
-        return f"gaia-{next(self._ids)}"
+            for endpoint in (self._main, *self._further):
+                await endpoint.announce(block)
 
 
 def _with_owner(neurons: Sequence[ChainNeuron], owner: str) -> list[ChainNeuron]:
@@ -262,21 +166,6 @@ def _with_owner(neurons: Sequence[ChainNeuron], owner: str) -> list[ChainNeuron]
         return list(neurons)
     burner = ChainNeuron(hotkey=owner, coldkey=owner, ip="", port=0, stake=0.0, validator_permit=False)
     return [*neurons, burner]
-
-
-def _notice(method: str, subscription: str, result: Any) -> dict[str, object]:
-    return {"jsonrpc": "2.0", "method": method, "params": {"subscription": subscription, "result": result}}
-
-
-def _refusal(request: Mapping[str, Any], code: int, message: str, data: str = "") -> dict[str, object]:
-    error = {"code": code, "message": message} | ({"data": data} if data else {})
-    return {"jsonrpc": "2.0", "id": request.get("id"), "error": error}
-
-
-async def _send(connection: ServerConnection, message: Any) -> None:
-    """Send a message, unless the client has disconnected."""
-    with contextlib.suppress(ConnectionClosed):
-        await connection.send(json.dumps(message))
 
 
 async def run(chain: LocalChain, host: str, port: int) -> None:

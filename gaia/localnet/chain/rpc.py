@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gaia.localnet.chain.apis import RuntimeApis
 
 if TYPE_CHECKING:
-    from gaia.localnet.chain.blocks import BlockChain
+    from gaia.localnet.chain.endpoint import NodeView
 
 SUBSCRIPTIONS = (
     "author_submitAndWatchExtrinsic",
@@ -25,9 +25,9 @@ SUBSCRIPTIONS = (
 
 
 class RpcMethods:
-    """JSON-RPC methods on one `BlockChain`, with the answers of a substrate node."""
+    """JSON-RPC methods on the chain as one node has it, with the answers of a substrate node."""
 
-    def __init__(self, chain: BlockChain) -> None:
+    def __init__(self, chain: NodeView) -> None:
         self._chain = chain
         self._methods: Mapping[str, Callable[..., Any]] = {
             "author_submitExtrinsic": self._submit,

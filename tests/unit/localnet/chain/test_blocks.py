@@ -14,6 +14,7 @@ from gaia.localnet.chain.blocks import (
     InvalidTransactionError,
     StateDiscardedError,
 )
+from gaia.localnet.chain.endpoint import NodeView
 from gaia.localnet.chain.rpc import RpcMethods
 from gaia.localnet.wallets import VALIDATOR_URI
 from tests.support.subnet import NETUID, VALIDATOR, block_chain, signed_call
@@ -131,7 +132,7 @@ def test_a_subnet_that_is_not_there_has_no_metagraph(chain: BlockChain) -> None:
 
 
 def test_the_node_answers_what_clients_ask_of_it(chain: BlockChain) -> None:
-    methods = RpcMethods(chain)
+    methods = RpcMethods(NodeView(chain))
     head = chain.head.hash
     key = "0x" + chain.runtime.storage_key("SubtensorModule", "Tempo", [NETUID]).hex()
 
@@ -178,4 +179,4 @@ def test_a_runtime_api_or_method_that_does_not_exist_is_a_lookup_error(chain: Bl
     with pytest.raises(LookupError):
         RuntimeApis(chain.runtime, chain.head).call("Nonsense_at_all", b"")
     with pytest.raises(LookupError):
-        RpcMethods(chain).call("chain_getPudding", [])
+        RpcMethods(NodeView(chain)).call("chain_getPudding", [])

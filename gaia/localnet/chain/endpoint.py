@@ -1,0 +1,209 @@
+"""One node of the local chain that clients talk to: JSON-RPC over websockets, true unless a lie applies."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from gaia.localnet.chain.blocks import AlreadyImportedError, InvalidTransactionError, StateDiscardedError
+from gaia.localnet.chain.lies import ChainLies
+from gaia.localnet.chain.rpc import RpcMethods
+
+if TYPE_CHECKING:
+    from gaia.localnet.chain.blocks import Block, BlockChain, Extrinsic
+
+_HEADS = {
+    "chain_subscribeAllHeads": "chain_allHead",
+    "chain_subscribeNewHeads": "chain_newHead",
+    "chain_subscribeNewHead": "chain_newHead",
+    "chain_subscribeFinalizedHeads": "chain_finalizedHead",
+}
+_METHOD_NOT_FOUND, _SERVER_ERROR, _POOL_INVALID, _ALREADY_IMPORTED = -32601, -32000, 1010, 1013
+_log = logging.getLogger(__name__)
+
+
+class NodeView:
+    """The chain as one node tells it: perhaps some blocks late, or with other values in its state.
+
+    Parameters
+    ----------
+    lag_blocks
+        Number of newest blocks that it does not have yet.
+    """
+
+    def __init__(self, chain: BlockChain, lag_blocks: int = 0) -> None:
+        self.runtime = chain.runtime
+        self.false_state: dict[bytes, bytes] = {}
+        """Storage key -> value that it tells after every block, coherently in all its answers."""
+        self.stands_at: int | None = None
+        """Its newest block for ever; None: it follows the chain."""
+        self._chain = chain
+        self._lag_blocks = lag_blocks
+
+    @property
+    def head(self) -> Block:
+        newest = self._chain.head.number - self._lag_blocks
+        number = newest if self.stands_at is None else self.stands_at
+        return self.block(self._chain.hash_of(max(0, number)))
+
+    def block(self, block_hash: str | None) -> Block:
+        """See `BlockChain.block`."""
+        block = self.head if block_hash is None else self._chain.block(block_hash)
+        return replace(block, state={**block.state, **self.false_state}) if self.false_state else block
+
+    def hash_of(self, number: int) -> str | None:
+        """See `BlockChain.hash_of`."""
+        return self._chain.hash_of(number) if number <= self.head.number else None
+
+    def next_nonce(self, address: str) -> int:
+        """See `BlockChain.next_nonce`."""
+        return self._chain.next_nonce(address)
+
+    def submit(self, raw: bytes) -> Extrinsic:
+        """See `BlockChain.submit`."""
+        return self._chain.submit(raw)
+
+
+class Endpoint:
+    """A node's address, with lies of its own.
+
+    Parameters
+    ----------
+    lag_blocks
+        Number of newest blocks that it does not have yet.
+    """
+
+    def __init__(self, chain: BlockChain, lag_blocks: int = 0) -> None:
+        self.lies = ChainLies()
+        self.url = ""
+        """Its websocket URL, once it is open."""
+        self._chain = NodeView(chain, lag_blocks)
+        self._methods = RpcMethods(self._chain)
+        self._ids = itertools.count(1)
+        self._heads: dict[str, tuple[ServerConnection, str]] = {}
+        self._watches: dict[str, tuple[ServerConnection, str]] = {}
+        self._server: Server | None = None
+
+    @property
+    def view(self) -> NodeView:
+        """The chain as this node has it; a test changes it."""
+        return self._chain
+
+    async def open(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Start to serve; return the websocket URL."""
+        self._server = await serve(self._converse, host, port, max_size=2**26, compression=None)
+        bound = next(iter(self._server.sockets)).getsockname()[1]
+        self.url = f"ws://{host}:{bound}"
+        return self.url
+
+    async def close(self) -> None:
+        """Close every connection, and serve no more."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def announce(self, block: Block) -> None:
+        """Tell the clients that subscribed of a new block, and of their extrinsics in it."""
+        for subscription, (connection, method) in list(self._heads.items()):
+            await _send(connection, _notice(method, subscription, self._chain.head.header))
+        for extrinsic in block.extrinsics:
+            watched = self._watches.pop(extrinsic, None)
+            if watched is not None:
+                connection, subscription = watched
+                for status in ("inBlock", "finalized"):
+                    notice = _notice("author_extrinsicUpdate", subscription, {status: block.hash})
+                    await _send(connection, notice)
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        """Answer one client until it leaves."""
+        try:
+            async for message in connection:
+                request = json.loads(message)
+                batch = request if isinstance(request, list) else [request]
+                answers, notices = [], []
+                for single in batch:
+                    answer, notice = self._answer(connection, single)
+                    answers += [answer] if answer is not None else []
+                    notices += notice
+                if answers:
+                    await _send(connection, answers if isinstance(request, list) else answers[0])
+                for notice in notices:
+                    await _send(connection, notice)
+        except ConnectionClosed:
+            _log.debug("client left without a close frame")
+        finally:
+            self._heads = {key: held for key, held in self._heads.items() if held[0] is not connection}
+            self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
+
+    def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+        """Return the answer to one request and the notices that follow it, true unless a lie applies."""
+        lie = self.lies.about(request)
+        if lie is None:
+            return self._truth(connection, request)
+        truth, notices = self._truth(connection, request) if lie.acts else ({"id": request.get("id")}, [])
+        answer = lie.tell(truth)
+        return answer, notices if answer is truth else []
+
+    def _truth(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+        method = request["method"]
+        given = request.get("params") or []
+        parameters = list(given.values()) if isinstance(given, dict) else list(given)
+        try:
+            result, notices = self._dispatch(connection, method, parameters)
+        except LookupError as error:
+            return _refusal(request, _METHOD_NOT_FOUND, f"Method not found: {error}"), []
+        except AlreadyImportedError as error:
+            return _refusal(request, _ALREADY_IMPORTED, "Transaction Already Imported", str(error)), []
+        except InvalidTransactionError as error:
+            return _refusal(request, _POOL_INVALID, "Invalid Transaction", str(error)), []
+        except StateDiscardedError as error:
+            return _refusal(request, _SERVER_ERROR, f"State already discarded for {error}"), []
+        except (ValueError, TypeError) as error:
+            return _refusal(request, _SERVER_ERROR, f"{method}: {error}"), []
+        return {"jsonrpc": "2.0", "id": request.get("id"), "result": result}, notices
+
+    def _dispatch(
+        self, connection: ServerConnection, method: str, parameters: list[Any]
+    ) -> tuple[Any, list[Any]]:
+        if method in _HEADS:
+            subscription = self._new_id()
+            self._heads[subscription] = (connection, _HEADS[method])
+            return subscription, [_notice(_HEADS[method], subscription, self._chain.head.header)]
+        if method == "state_subscribeRuntimeVersion":
+            subscription = self._new_id()
+            version = self._methods.runtime_version()
+            return subscription, [_notice("state_runtimeVersion", subscription, version)]
+        if method == "author_submitAndWatchExtrinsic":
+            raw = "0x" + self._chain.submit(bytes.fromhex(parameters[0].removeprefix("0x"))).raw.hex()
+            subscription = self._new_id()
+            self._watches[raw] = (connection, subscription)
+            return subscription, [_notice("author_extrinsicUpdate", subscription, "ready")]
+        if "unsubscribe" in method or method == "author_unwatchExtrinsic":
+            return self._heads.pop(str(parameters[0]), None) is not None, []
+        return self._methods.call(method, parameters), []
+
+    def _new_id(self) -> str:
+        return f"gaia-{next(self._ids)}"
+
+
+def _notice(method: str, subscription: str, result: Any) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "method": method, "params": {"subscription": subscription, "result": result}}
+
+
+def _refusal(request: Mapping[str, Any], code: int, message: str, data: str = "") -> dict[str, object]:
+    error = {"code": code, "message": message} | ({"data": data} if data else {})
+    return {"jsonrpc": "2.0", "id": request.get("id"), "error": error}
+
+
+async def _send(connection: ServerConnection, message: Any) -> None:
+    """Send a message, unless the client has disconnected."""
+    with contextlib.suppress(ConnectionClosed):
+        await connection.send(json.dumps(message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the chain takes weights only sealed."""
     has_pulses: bool = True
     """Whether the chain gets the beacon's pulses; without them it reveals nothing."""
+    nodes: int = 1
+    """Nodes through which the validator reads the chain."""
+    lying_nodes: int = 0
+    """Number of these, the last ones, that tell other weights of the validator than the chain has."""
 
     @property
     def last_init_time(self) -> datetime:
@@ -86,6 +90,8 @@ class Addresses:
     """Addresses of the services of a local subnet."""
 
     chain: str
+    more_of_chain: list[str] = field(default_factory=list)
+    """Further nodes of the chain."""
     gfs: str
     cds: str
     cds_key: str
@@ -112,6 +118,7 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
     return Settings(
         netuid=NETUID,
         chain_endpoint=addresses.chain,
+        chain_more_endpoints=addresses.more_of_chain,
         chain_timeout_s=20.0,
         metagraph_interval_s=1.0,
         wallet_name=WALLET_NAME,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gaia.localnet.chain.lies import result
 from gaia.localnet.children import ready_path, say_ready
 from gaia.localnet.options import (
     BLOCK_TIME_S,
@@ -56,8 +57,12 @@ async def chain(state_dir: Path, options: Options) -> AsyncIterator[Mapping[str,
     """Serve the chain once the miners listen."""
     node, first_block = await chain_of(state_dir, options)
     url = await node.start()
+    further = [await node.further_endpoint() for _ in range(options.nodes - 1)]
+    for endpoint in further[len(further) - options.lying_nodes :]:
+        endpoint.lies.tell(node.key_of("Weights", NETUID, 0), result(None), times=None)
     try:
-        yield {"url": url, "first_block": first_block}
+        more = [endpoint.url for endpoint in further]
+        yield {"url": url, "more": more, "first_block": first_block}
     finally:
         await node.stop()
 

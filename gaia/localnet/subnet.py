@@ -238,6 +238,7 @@ class LocalSubnet:
         self.specs = {miner["hotkey"]: specs[miner["index"]] for miner in miners["miners"]}
         addresses = Addresses(
             chain=chain["url"],
+            more_of_chain=chain.get("more", []),
             gfs=archives["GAIA_GFS_URL"],
             cds=archives["GAIA_CDS_URL"],
             cds_key=archives["GAIA_CDS_KEY"],

@@ -15,7 +15,9 @@ from gaia.validator.utils.identities import Hotkey
 
 OWN, OTHER = Hotkey("5Own"), "5Other"
 NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
-WALLET: Any = SimpleNamespace(hotkey=SimpleNamespace(ss58_address=OWN))
+WALLET: Any = SimpleNamespace(
+    hotkey=SimpleNamespace(ss58_address=OWN, crypto_type=1, sign=lambda payload: b"signed " + payload)
+)
 EPOCHS = {"SubnetEpochIndex": 4, "LastEpochBlock": 70, "PendingEpochAt": 0, "Tempo": 360}
 Submit = Callable[["FakeSdk"], Awaitable[Any]]
 
@@ -47,7 +49,13 @@ class FakeSdk:
     """Stands for `bittensor.Client`: storage the test can change, and a submission it decides."""
 
     def __init__(self, submit: Submit) -> None:
-        own = {"Uids": 0, "LastUpdate": [5, 0], "Weights": [], "BlocksSinceLastStep": 7}
+        own = {
+            "Uids": 0,
+            "LastUpdate": [5, 0],
+            "Weights": [],
+            "BlocksSinceLastStep": 7,
+            "Account": {"nonce": 3},
+        }
         self.storage: dict[str, Any] = own | EPOCHS
         self.graph: Any = graph()
         self.asked_at: list[int | None] = []
@@ -62,11 +70,17 @@ class FakeSdk:
             raise value
         return value
 
-    async def runtime(self, method: tuple[str, str], parameters: list[Any]) -> Any:
+    async def runtime(
+        self, method: tuple[str, str], parameters: list[Any], *, block: int | None = None
+    ) -> Any:
         return self.graph
 
-    async def submit_call(self, call: Any, wallet: Any, **options: Any) -> Any:
+    async def prepare_call(self, call: Any, **options: Any) -> Any:
         self.options = options
+        return SimpleNamespace(payload=b"payload")
+
+    async def submit_signature(self, unsigned: Any, signature: bytes) -> Any:
+        assert signature == b"signed " + unsigned.payload
         return await self._submit(self)
 
     async def block(self) -> int:
@@ -75,8 +89,8 @@ class FakeSdk:
     async def wait_for_block(self, number: int) -> None:
         return
 
-    async def block_info(self, number: int) -> Any:
-        return SimpleNamespace(hash=f"0x{number:02x}")
+    async def block_hash(self, number: int) -> str:
+        return f"0x{number:02x}"
 
     async def close(self) -> None:
         return
@@ -123,4 +137,4 @@ def refused(name: str, block_hash: str | None = "0xaa") -> Submit:
 
 def chain_of(sdk: FakeSdk, timeout_s: float = 60.0) -> ChainClient:
     client: Any = sdk
-    return ChainClient(client, timeout_s)
+    return ChainClient(client, client, timeout_s)

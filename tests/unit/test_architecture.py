@@ -66,10 +66,14 @@ MAY_RENAME = {
 
 MAY_NAME_BITTENSOR = {
     "gaia/validator/app/chain_signer.py",
+    "gaia/validator/core/chain/bounded.py",
     "gaia/validator/core/chain/client.py",
     "gaia/validator/core/chain/commits.py",
     "gaia/validator/core/chain/hotkey.py",
+    "gaia/validator/core/chain/nodes/broadcast.py",
+    "gaia/validator/core/chain/nodes/quorum.py",
     "gaia/validator/core/chain/plain_weights.py",
+    "gaia/validator/core/chain/reader.py",
     "gaia/validator/core/chain/weight_answers.py",
 }
 

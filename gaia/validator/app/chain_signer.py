@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ctypes
 import multiprocessing
 import os
@@ -14,11 +15,10 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from gaia.validator.app.child import die_with_parent
@@ -28,23 +28,32 @@ from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.sandbox.confine import confine_signer
 from gaia.validator.core.chain.hotkey import load_private_wallet
+from gaia.validator.core.chain.nodes.comparison import compare_for_ever, states_of
 from gaia.validator.core.chain.signed_epochs import SignedEpochs
 from gaia.validator.core.chain.signing_policy import SigningPolicy
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import ConfigurationError, SigningRefused
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    OwnFailure,
+    SigningRefused,
+    SubnetMissing,
+    TransientError,
+)
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Failure, FrameReader, encode_frame
 from gaia.validator.utils.logs.context import bound
 from gaia.validator.utils.machine.memory import free_memory, resident_bytes
 from gaia.validator.utils.proxies import spare_loopback
-from gaia.validator.utils.secrecy import hold, secrets_in_url
+from gaia.validator.utils.secrecy import hold, secrets_of_endpoint
 from gaia.validator.utils.signer_messages import (
     AuthSigned,
     ChainRenewed,
     CommitWeights,
     FromSigner,
     MetagraphRead,
+    NodesRead,
     ReadMetagraph,
+    ReadNodes,
     RenewChain,
     SealWeights,
     SetWeights,
@@ -56,7 +65,7 @@ from gaia.validator.utils.signer_messages import (
 if TYPE_CHECKING:
     from bittensor import Wallet
 
-    from gaia.validator.core.chain.client import ChainClient
+    from gaia.validator.core.chain.nodes.quorum import Quorum
     from gaia.validator.core.chain.weight_answers import WeightAnswers
     from gaia.validator.utils.settings.handed import SignerSettings
 
@@ -66,6 +75,8 @@ _NONCE_LETTERS = string.ascii_letters + string.digits
 _NONCE_LENGTH = 10
 _PEER = struct.Struct("3i")
 _BEAT_S = 0.25
+_NOWHERE = "/dev/null/none"
+"""A folder that cannot be."""
 # Fraction of the drain time for open requests; the Supervisor waits for a fifth of it.
 _SHARE_OF_DRAIN = 0.15
 _log = structlog.get_logger("security")
@@ -88,13 +99,16 @@ def run_chain_signer(settings: SignerSettings, signer_socket: socket.socket) -> 
     _refuse_inspection()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The SDK uses the environment's proxy, which cannot reach a node on this machine.
-    spare_loopback(settings.chain.chain_endpoint)
+    spare_loopback(*settings.chain.endpoints)
+    if len(settings.chain.endpoints) > 1:
+        # The SDK shares a runtime's metadata among all nodes, so that one that lies would decide what all encode.
+        os.environ["BITTENSOR_RUNTIME_CACHE_DIR"] = _NOWHERE
     observation = settings.observation
     configure_logging(observation.log_level, observation.log_format, observation.log_files, role="signer")
     offer_stacks(Path(signer_socket.getsockname()).parent)
     heart = Heart(signer_heartbeat_path(Path(signer_socket.getsockname())))
     heart.beat()
-    hold(secrets_in_url(settings.chain.chain_endpoint))
+    hold(secret for endpoint in settings.chain.endpoints for secret in secrets_of_endpoint(endpoint))
     wallet = load_private_wallet(settings.chain)
     is_confined = confine_signer(settings.sandbox)
     _log.debug("signer_confined", confined=is_confined)
@@ -105,7 +119,7 @@ class ChainSigner:
     """Answers the IO-Engine's requests on one socket.
 
     It signs only the headers of requests to miners, and one vector of weights an epoch on our own
-    subnet. It keeps one chain connection, and replaces a broken one.
+    subnet. It keeps a connection to each node of the chain, and replaces broken ones.
 
     Raises
     ------
@@ -123,12 +137,8 @@ class ChainSigner:
         if not settings.chain.dry_run:
             self._signed = SignedEpochs.open(settings.signed_epochs, self._hotkey, settings.chain.netuid)
         self._policy = SigningPolicy(self._signed)
-        self._chain: ChainClient | None = None
-        self._users: Counter[ChainClient] = Counter()
-        """Connection -> number of requests that use it."""
-        self._retired: set[ChainClient] = set()
-        """Replaced connections that are closed after their last request."""
-        self._connecting = asyncio.Lock()
+        self._nodes: Quorum | None = None
+        self._comparing: asyncio.Task[None] | None = None
         self._submitting = asyncio.Lock()
         self._conversations: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
         self._replies: set[asyncio.Task[None]] = set()
@@ -150,9 +160,10 @@ class ChainSigner:
             writer.close()
         if self._conversations:
             await asyncio.wait(self._conversations)
-        for chain in (self._chain, *self._retired):
-            if chain is not None:
-                await chain.close()
+        if self._comparing is not None:
+            self._comparing.cancel()
+        if self._nodes is not None:
+            await self._nodes.close()
         beating.cancel()
         if self._signed is not None:
             self._signed.close()
@@ -199,24 +210,43 @@ class ChainSigner:
             _log.warning("signer_request_failed", request=name, reason=reason, once=(name, reason))
             answer = SignerFailed(request_id=request.request_id, failure=Failure.of(error))
         if not writer.is_closing():
-            writer.write(encode_frame(answer))
+            writer.write(_framed(answer))
 
     async def _answer(self, request: ToSigner) -> FromSigner:
         if isinstance(request, SignAuth):
             with border(Party.SIGNER, "signing a request to a miner"):
                 return await self._sign_auth(request)
         with border(Party.CHAIN, type(request).__name__):
-            if isinstance(request, SetWeights | SealWeights | CommitWeights):
-                self._refuse_in_dry_run()
-                async with self._submitting, self._connected() as chain:
-                    return await self._weights(chain).answer(request)
-            if isinstance(request, RenewChain):
-                return await self._renew_chain(request)
-            async with self._connected() as chain:
-                if isinstance(request, ReadMetagraph):
-                    metagraph = await chain.metagraph(self._settings.netuid, self._hotkey)
-                    return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
-                return await self._weights(chain).answer(request)
+            chain = self._quorum()
+            chain.begin_request()
+            match request:
+                case SetWeights() | SealWeights() | CommitWeights():
+                    self._refuse_in_dry_run()
+                    async with self._submitting:
+                        return await self._weights(chain).answer(request)
+                case RenewChain():
+                    return await self._renew_chain(chain, request)
+                case ReadNodes():
+                    return NodesRead(request_id=request.request_id, nodes=states_of(chain))
+                case ReadMetagraph():
+                    return await self._read_metagraph(chain, request)
+            return await self._weights(chain).answer(request)
+
+    async def _read_metagraph(self, chain: Quorum, request: ReadMetagraph) -> MetagraphRead:
+        """Return the metagraph; that we are not registered, or the subnet is gone, no node says alone."""
+        netuid = self._settings.netuid
+        try:
+            metagraph = await chain.metagraph(netuid, self._hotkey)
+        except SubnetMissing as error:
+            if chain.is_confirmed:
+                raise
+            raise TransientError(f"{error}, and no other node confirms it") from error
+        if metagraph.own_uid is None and not chain.is_confirmed:
+            raise TransientError(
+                f"our hotkey is not registered on subnet {netuid}, as some nodes say; the others do not confirm it"
+            )
+        metagraph = msgspec.structs.replace(metagraph, is_confirmed=chain.is_confirmed)
+        return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
 
     async def _sign_auth(self, request: SignAuth) -> AuthSigned:
         """Sign the headers of one request to a miner (protocol.md, 2.3)."""
@@ -235,25 +265,17 @@ class ChainSigner:
         if self._settings.dry_run:
             raise ConfigurationError("GAIA_DRY_RUN", "a dry run signs no weights", "unset it to set weights")
 
-    def _weights(self, chain: ChainClient) -> WeightAnswers:
+    def _weights(self, chain: Quorum) -> WeightAnswers:
         from gaia.validator.core.chain.weight_answers import WeightAnswers
 
         return WeightAnswers(chain, self._settings, self._wallet, self._policy)
 
-    async def _renew_chain(self, request: RenewChain) -> ChainRenewed:
-        """Replace a connection that is old; requests that use the old one end first."""
-        old = self._chain
-        if old is None or old.age_s <= request.max_age_s:
-            age_s = old.age_s if old is not None else 0.0
+    async def _renew_chain(self, chain: Quorum, request: RenewChain) -> ChainRenewed:
+        """Replace connections that are old; requests that use the old ones end first."""
+        before_bytes = resident_bytes()
+        age_s, is_new = await chain.renew(request.max_age_s)
+        if not is_new:
             return ChainRenewed(request_id=request.request_id, age_s=age_s, is_new=False)
-        before_bytes, age_s = resident_bytes(), old.age_s
-        # If no other connection is possible, the old one stays.
-        fresh = await self._open()
-        async with self._connecting:
-            is_ours = self._chain is old
-            if is_ours:
-                self._chain = fresh
-        await self._retire(old if is_ours else fresh)
         await asyncio.to_thread(free_memory)
         return ChainRenewed(
             request_id=request.request_id,
@@ -263,38 +285,25 @@ class ChainSigner:
             resident_after_bytes=resident_bytes(),
         )
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[ChainClient]:
-        """Yield a connection that is not marked as broken, and that nobody closes during the body."""
-        async with self._connecting:
-            if self._chain is not None and self._chain.is_broken:
-                broken, self._chain = self._chain, None
-                await self._retire(broken)
-            if self._chain is None:
-                self._chain = await self._open()
-            chain = self._chain
-        self._users[chain] += 1
-        try:
-            yield chain
-        finally:
-            self._users[chain] -= 1
-            if not self._users[chain]:
-                del self._users[chain]
-                if chain in self._retired:
-                    self._retired.discard(chain)
-                    await chain.close()
+    def _quorum(self) -> Quorum:
+        """Return the nodes of the chain, made at the first call, because the SDK takes a second to load."""
+        from gaia.validator.core.chain.nodes.quorum import Quorum
 
-    async def _open(self) -> ChainClient:
-        from gaia.validator.core.chain.client import ChainClient
+        if self._nodes is None:
+            self._nodes = Quorum(self._settings.nodes, self._settings.chain_timeout_s)
+            comparing = compare_for_ever(self._nodes, self._settings.netuid, self._hotkey)
+            # Not in the context of the request that happens to be the first.
+            self._comparing = asyncio.create_task(comparing, context=contextvars.Context())
+        return self._nodes
 
-        return await ChainClient.connect(self._settings.chain_endpoint, self._settings.chain_timeout_s)
 
-    async def _retire(self, chain: ChainClient) -> None:
-        """Close a connection once no request uses it."""
-        if chain.is_broken or not self._users[chain]:
-            await chain.close()
-        else:
-            self._retired.add(chain)
+def _framed(answer: FromSigner) -> bytes:
+    """Return the bytes of an answer; one that cannot be encoded becomes a failure, so that it is not awaited for ever."""
+    try:
+        return encode_frame(answer)
+    except (ValueError, OverflowError) as error:
+        failure = Failure.of(OwnFailure(f"the answer cannot be sent: {error}"))
+        return encode_frame(SignerFailed(request_id=answer.request_id, failure=failure))
 
 
 def _is_own_user(connection: Any) -> bool:

@@ -15,7 +15,7 @@ from gaia.validator.doctor.checks import chain, configuration, database, files, 
 from gaia.validator.doctor.facts import Facts, Places
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
 from gaia.validator.doctor.given import Given, read_given
-from gaia.validator.doctor.looks.chain import look_at_node, look_at_subnet
+from gaia.validator.doctor.looks.chain import look_at_further_nodes, look_at_node, look_at_subnet
 from gaia.validator.doctor.looks.database import look_at_server
 from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
 from gaia.validator.doctor.looks.host import look_at_host
@@ -56,7 +56,7 @@ _NEEDED: Mapping[Group, Collection[str]] = {
     Group.ISOLATION: ("host",),
     Group.FILES: ("folder", "places"),
     Group.HOTKEY: ("wallet", "places", "folder"),
-    Group.CHAIN: ("node", "subnet", "wallet"),
+    Group.CHAIN: ("node", "further_nodes", "subnet", "wallet"),
     Group.DATABASE: ("server", "folder"),
     Group.SOURCES: ("gfs", "cds", "climatology", "proxies", "places"),
     Group.PORTS: ("port", "dask", "folder"),
@@ -122,7 +122,7 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
         # These do not depend on the settings.
         alone: Mapping[str, Look] = {"host": look_at_host, "places": partial(_places, given, None)}
         return Facts(given=given, settings=settings, **_looked(alone, patience_s))
-    spare_loopback(settings.chain_endpoint)
+    spare_loopback(*settings.chain.endpoints)
     chain, sources, contract = settings.chain, settings.sources, settings.contract
     looks: Mapping[str, Look] = {
         "host": look_at_host,
@@ -134,6 +134,7 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
         "dask": partial(look_at_scheduler, settings.pool),
         "server": partial(look_at_server, settings.database, settings.files),
         "node": partial(look_at_node, chain),
+        "further_nodes": partial(look_at_further_nodes, chain),
         "subnet": partial(look_at_subnet, chain),
         "gfs": partial(look_at_gfs, sources, contract, settings.schedule),
         "cds": partial(look_at_cds, sources),

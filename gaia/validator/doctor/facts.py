@@ -262,6 +262,8 @@ class Facts:
     folder: Folder | Trouble = _NOT_LOOKED
     wallet: Wallet | Trouble = _NOT_LOOKED
     node: Node | Trouble = _NOT_LOOKED
+    further_nodes: Mapping[str, Node | Trouble] | Trouble = _NOT_LOOKED
+    """Name of each node beside the first -> what it answers."""
     subnet: Metagraph | Trouble = _NOT_LOOKED
     server: Server | Trouble = _NOT_LOOKED
     gfs: Source | Trouble = _NOT_LOOKED

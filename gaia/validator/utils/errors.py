@@ -55,6 +55,14 @@ class SubnetMissing(TransientError):
     """The chain says that our subnet does not exist; believed only at the start, after agreeing readings."""
 
 
+class NodesDisagree(TransientError):
+    """The nodes of the chain contradict one another, and no answer is that of most of them."""
+
+
+class BlockUnknown(TransientError):
+    """The node does not have this block: it is too new for it, or none."""
+
+
 class NotYetAvailable(GaiaError):
     """The data are not published yet: try again at `retry_at`; no attempt is spent."""
 
@@ -177,6 +185,8 @@ _SENT: tuple[type[GaiaError], ...] = (
     MissedByUs,
     SigningRefused,
     SubnetMissing,
+    NodesDisagree,
+    BlockUnknown,
     *MINER_FAULTS,
     MinerUnreachable,
     QuarantinedError,

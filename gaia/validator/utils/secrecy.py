@@ -70,6 +70,18 @@ def shown_url(url: str) -> str:
     return _URL_QUERY.sub(rf"\1={HIDDEN}", without_secrets(url)) if "://" in url else without_secrets(url)
 
 
+def secrets_of_endpoint(url: str) -> Iterator[str]:
+    """Yield what may be secret in the address of a node, for which providers give keys in any part but the host."""
+    from urllib.parse import unquote, urlsplit
+
+    yield from secrets_in_url(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    yield from (unquote(part) for part in (parts.username or "", *parts.path.split("/")) if part)
+
+
 def secrets_in_url(url: str) -> Iterator[str]:
     """Yield the password of an address, and the values of its query."""
     # Not at the top, because every program loads this module, and most hold no secret.

@@ -197,7 +197,8 @@ def words_for(schema: Mapping[str, Any]) -> str:
         return " or ".join(each or "nothing" for each in choice.get("enum", [choice.get("const")]))
     if choice["type"] == "array":
         items = choice["items"]
-        return f"{_PLURALS[items.get('format', items['type'])]} separated by commas"
+        kind = "password" if "pattern" in items else items.get("format", items["type"])
+        return f"{_PLURALS[kind]} separated by commas"
     kind = _KINDS.get(choice.get("format", choice["type"]), "text")
     if "pattern" in choice:
         starts = choice["pattern"].removeprefix("^").removesuffix("://")

@@ -60,6 +60,8 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     """Largest weight that the chain takes, of 65535 for the whole vector."""
     activity_cutoff: int = ACTIVITY_CUTOFF
     """Blocks without new weights after which the chain ignores a validator."""
+    is_confirmed: bool = True
+    """Whether no node of the chain contradicts it, and several tell it where the operator named several."""
     own_dividends: float | None = None
     """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
     own_emission: float | None = None
@@ -99,6 +101,36 @@ class MetagraphRead(msgspec.Struct, frozen=True, kw_only=True, tag="metagraph_re
 
     request_id: int
     metagraph: Metagraph
+
+
+class ReadNodes(msgspec.Struct, frozen=True, kw_only=True, tag="read_nodes"):
+    """Request a comparison of the nodes of the chain."""
+
+    request_id: int
+
+
+class NodeState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one node of the chain does."""
+
+    name: str
+    """Its host and port."""
+    block: int
+    """Its newest block when it last told one; 0: never."""
+    is_up: bool
+    """Whether it gave its last answer."""
+    is_trusted: bool
+    """Whether it is believed; false after contradictions to most nodes."""
+    contradictions: int
+    """Number of its answers that most nodes contradicted, since the signer started."""
+    problem: str
+    """Its last failure or contradiction; "": none."""
+
+
+class NodesRead(msgspec.Struct, frozen=True, kw_only=True, tag="nodes_read"):
+    """Answer to `ReadNodes`: all nodes, in the operator's order."""
+
+    request_id: int
+    nodes: list[NodeState]
 
 
 class JournalledVector(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,6 +331,7 @@ ToSigner = (
     | CommitWeights
     | ReadCommits
     | RenewChain
+    | ReadNodes
 )
 FromSigner = (
     AuthSigned
@@ -310,5 +343,6 @@ FromSigner = (
     | WeightsCommitted
     | CommitsRead
     | ChainRenewed
+    | NodesRead
     | SignerFailed
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
@@ -241,6 +242,19 @@ async def test_weights_that_vanished_and_cannot_be_set_again_are_in_doubt(settin
 
     (entry,) = await setting.journal()
     assert (entry["state"], entry["block"], entry["read_back"]) == ("failed", None, None)
+
+
+async def test_weights_are_not_set_again_while_nodes_disagree_about_them(setting: Setting) -> None:
+    await setting.setter.set_if_due(NOW)
+    setting.at_block(1020, last_update=0)
+    assert setting.metagraph.metagraph is not None
+    setting.metagraph.metagraph = msgspec.structs.replace(setting.metagraph.metagraph, is_confirmed=False)
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert len(setting.signer.signed) == 1
+    (entry,) = await setting.journal()
+    assert (entry["state"], entry["block"]) == ("set", 1001)
 
 
 async def test_vector_that_the_subnet_forbids_is_told_and_not_signed(setting: Setting) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,19 @@ import pytest
 from gaia.localnet.chain.lies import custom_error, refusal, result
 from gaia.localnet.chain.node import LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
-from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
-from gaia.validator.core.incidents import Incident
-from gaia.validator.core.task_orchestrator import TaskOrchestrator
-from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ConfigurationError, OwnFailure, SubnetMissing, TransientError
-from gaia.validator.utils.settings.chain import ChainSettings
-from gaia.validator.utils.settings.weights import WeightsSettings
-from tests.support.fakes import FakeClock
+from tests.support.half_validator import NOW, PATIENCE_S, HalfValidator
 from tests.support.patience import patience
 from tests.support.scored_run import record_scored_run
 from tests.support.signers import SignerProcess
 from tests.support.subnet import NETUID, VALIDATOR, block_time_s, neurons, set_now, vector
 
-NOW = datetime(2026, 4, 10, tzinfo=UTC)
 GET_METAGRAPH = "SubnetInfoRuntimeApi_get_metagraph"
 SUBMIT = "author_submitAndWatchExtrinsic"
 NULL = result("0x00")
-PATIENCE_S = 30.0
 OUR_KEY = bytes(keypair(VALIDATOR_URI).public_key).hex()
 
 
@@ -65,76 +56,10 @@ async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
     await client.close()
 
 
-class NoCopies:
-    async def find(self, members: Any, earning: Any) -> FoundCopies:
-        return FoundCopies(pairs=(), committed={}, products=())
-
-
-class Validator:
-    """The half of the engine that meets the chain, on a database with one scored run."""
-
-    def __init__(self, database: Database, client: SignerClient) -> None:
-        self.database = database
-        self.keeper = MetagraphKeeper(client)
-        self.setter = WeightSetter(
-            ChainSettings(),
-            WeightsSettings(weights_interval_blocks=1),
-            database,
-            client,
-            self.keeper,
-            NoCopies(),
-        )
-        self.orchestrator = TaskOrchestrator(
-            FakeClock(NOW),
-            [],
-            self.keeper,
-            self.setter,
-            Incident(database, "chain"),
-            _ignore,
-            tick_interval_s=0.1,
-            metagraph_interval_s=0.1,
-            drain_timeout_s=60.0,
-        )
-        self.stop = asyncio.Event()
-        self.running: asyncio.Task[None] | None = None
-
-    async def begin(self) -> None:
-        await self.keeper.first(patience(PATIENCE_S))
-        self.running = asyncio.create_task(self.orchestrator.run(self.stop))
-
-    async def end(self) -> None:
-        self.stop.set()
-        assert self.running is not None
-        await asyncio.wait_for(self.running, patience(PATIENCE_S))
-
-    async def rows(self, statement: str) -> list[dict[str, Any]]:
-        async with self.database.transaction() as connection:
-            return [dict(row) for row in await connection.fetch(statement)]
-
-    async def until(
-        self, statement: str, meets: Callable[[list[dict[str, Any]]], bool]
-    ) -> list[dict[str, Any]]:
-        async with asyncio.timeout(patience(PATIENCE_S)):
-            while not meets(rows := await self.rows(statement)):
-                assert self.running is None or not self.running.done(), self.running
-                await asyncio.sleep(0.02)
-        return rows
-
-    async def until_set(self) -> dict[str, Any]:
-        (row,) = await self.until(
-            "SELECT * FROM weight_journal", lambda rows: bool(rows) and rows[0]["state"] == "set"
-        )
-        return row
-
-
-def _ignore(kind: str) -> None:
-    return
-
-
 @pytest.fixture
-async def validator(database: Database, client: SignerClient) -> Validator:
+async def validator(database: Database, client: SignerClient) -> HalfValidator:
     await record_scored_run(database, NOW)
-    return Validator(database, client)
+    return HalfValidator(database, client)
 
 
 def _cut(truth: Any) -> Any:
@@ -269,7 +194,11 @@ async def test_nothing_is_signed_twice_for_one_promise(
     ],
 )
 async def test_validator_outlives_what_a_node_answers_and_sets_its_weights(
-    chain: LocalChain, signer: SignerProcess, validator: Validator, method: str, answer: Callable[[Any], Any]
+    chain: LocalChain,
+    signer: SignerProcess,
+    validator: HalfValidator,
+    method: str,
+    answer: Callable[[Any], Any],
 ) -> None:
     signer.start(await chain.start())
     lie = chain.lies.tell(method, answer, times=0, acts=False)
@@ -287,7 +216,7 @@ async def test_validator_outlives_what_a_node_answers_and_sets_its_weights(
 
 
 async def test_validator_that_was_deregistered_lives_and_says_so_until_it_is_back(
-    chain: LocalChain, signer: SignerProcess, validator: Validator
+    chain: LocalChain, signer: SignerProcess, validator: HalfValidator
 ) -> None:
     signer.start(await chain.start())
     await validator.begin()
@@ -325,7 +254,7 @@ async def test_start_believes_a_node_that_denies_the_subnet_only_after_it_did_so
 
 
 async def test_signer_killed_right_after_it_submitted_leaves_no_row_in_doubt(
-    chain: LocalChain, signer: SignerProcess, validator: Validator
+    chain: LocalChain, signer: SignerProcess, validator: HalfValidator
 ) -> None:
     url = await chain.start()
     signer.start(url)
@@ -349,7 +278,7 @@ async def test_signer_killed_right_after_it_submitted_leaves_no_row_in_doubt(
 
 
 async def test_stop_while_weights_are_being_set_waits_until_they_are(
-    chain: LocalChain, signer: SignerProcess, validator: Validator, caplog: pytest.LogCaptureFixture
+    chain: LocalChain, signer: SignerProcess, validator: HalfValidator, caplog: pytest.LogCaptureFixture
 ) -> None:
     signer.start(await chain.start())
 
@@ -368,7 +297,7 @@ async def test_stop_while_weights_are_being_set_waits_until_they_are(
 
 
 async def test_submission_that_outlasts_the_stop_is_settled_at_the_next_start(
-    chain: LocalChain, signer: SignerProcess, validator: Validator, client: SignerClient
+    chain: LocalChain, signer: SignerProcess, validator: HalfValidator, client: SignerClient
 ) -> None:
     signer.start(await chain.start())
     await validator.keeper.first(patience(PATIENCE_S))
@@ -383,7 +312,7 @@ async def test_submission_that_outlasts_the_stop_is_settled_at_the_next_start(
     await _landed(chain)
     assert [row["state"] for row in await validator.rows("SELECT * FROM weight_journal")] == ["intended"]
 
-    successor = Validator(validator.database, client)
+    successor = HalfValidator(validator.database, client)
     await successor.begin()
     row = await successor.until_set()
     await successor.end()

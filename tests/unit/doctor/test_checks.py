@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,22 +106,46 @@ def test_embedded_database_must_answer_only_while_a_validator_runs() -> None:
     assert finding("database", **running).result is Result.SKIPPED
 
 
-def test_node_that_is_slow_is_a_warning() -> None:
-    node = Node(
+def _node(**changes: Any) -> Node:
+    usual = Node(
         chain="Bittensor",
-        genesis="",
+        genesis="0xaa",
         peers=9,
         should_have_peers=True,
         is_syncing=False,
-        block=1,
+        block=1000,
         time=None,
         activity_cutoff=None,
         commit_version=None,
-        seconds=2.5,
+        seconds=0.1,
         asked_at=datetime.now(UTC),
     )
+    return replace(usual, **changes)
 
-    assert finding("latency", node=node).result is Result.WARNING
+
+def test_node_that_is_slow_is_a_warning() -> None:
+    assert finding("latency", node=_node(seconds=2.5)).result is Result.WARNING
+
+
+@pytest.mark.parametrize(
+    ("further", "result", "words"),
+    [
+        ({}, Result.OK, "one node is read"),
+        ({"two": _node(), "three": _node(block=1009)}, Result.OK, "3 nodes of the same network"),
+        ({"two": _node()}, Result.WARNING, "nobody can tell"),
+        ({"two": _node(genesis="0xbb"), "three": _node()}, Result.FAILURE, "two is on another network"),
+        ({"two": _node(), "three": _node(block=1011)}, Result.WARNING, "three is more than 10 blocks"),
+        ({"two": Trouble("two does not answer"), "three": _node()}, Result.WARNING, "two does not answer"),
+    ],
+)
+def test_further_nodes_must_answer_and_be_of_one_network(
+    further: dict[str, Any], result: Result, words: str
+) -> None:
+    found = finding("further-nodes", node=_node(), further_nodes=further)
+
+    assert found.result is result
+    assert words in found.words
+    assert bool(found.steps) == (result is not Result.OK)
 
 
 def test_fact_that_could_not_be_had_skips_the_check_with_the_reason() -> None:

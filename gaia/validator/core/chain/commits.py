@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import bittensor as bt
 
-from gaia.validator.core.chain.client import ChainClient, refusal_of, understanding
+from gaia.validator.core.chain.client import refusal_of
 from gaia.validator.core.chain.epochs import EpochSchedule, open_epoch
+from gaia.validator.core.chain.reader import understanding
 from gaia.validator.core.chain.signing_policy import digest_of_commit
 from gaia.validator.core.chain.timelock import COMMIT_VERSION, payload, reveal_round, seal
 from gaia.validator.utils.errors import TransientError
@@ -20,6 +21,7 @@ from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gaia.validator.core.chain.reader import ChainReader
     from gaia.validator.utils.identities import Hotkey
 
 _CLOCK_TOLERANCE_S = 30.0
@@ -64,9 +66,9 @@ class _Terms:
 
 
 class Commits:
-    """Commits of one hotkey on one subnet, over one connection; errors are those of `ChainClient`."""
+    """Commits of one hotkey on one subnet; errors are those of `ChainReader`."""
 
-    def __init__(self, chain: ChainClient, netuid: int, hotkey: Hotkey) -> None:
+    def __init__(self, chain: ChainReader, netuid: int, hotkey: Hotkey) -> None:
         self._chain = chain
         self._netuid = netuid
         self._hotkey = hotkey
@@ -134,7 +136,7 @@ class Commits:
             commit_reveal_version=COMMIT_VERSION,
         )
         try:
-            result = await self._chain.submit(call, wallet, schedule.era_blocks())
+            result = await self._chain.submit(call, wallet, schedule)
         except TransientError as error:
             return await self._settled(sealed.epoch, digest, error)
         if not result.success:
@@ -144,7 +146,8 @@ class Commits:
             return await self._settled(sealed.epoch, digest, refusal)
         landed = _found(await self.queued(sealed.epoch), digest)
         if landed is None:
-            raise TransientError("the chain reported a commit that is not in its queue")
+            missing = TransientError("the chain reported a commit that is not in its queue")
+            return await self._settled(sealed.epoch, digest, missing)
         return Committed(
             block=landed.block, block_hash=result.block_hash or "", extrinsic=result.extrinsic_id or ""
         )
@@ -180,7 +183,7 @@ class Commits:
     async def _settled(self, epoch: int, digest: str, error: TransientError) -> Committed:
         """Return where the commit stands, although its submission seems to have failed; else raise `error`."""
         try:
-            await self._chain.wait_some_blocks()
+            await self._chain.wait_blocks()
             found = _found(await self.queued(epoch), digest)
         except TransientError as unsettled:
             raise error from unsettled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gaia.validator.utils.errors import TransientError
 
 if TYPE_CHECKING:
-    from gaia.validator.core.chain.client import ChainClient
+    from gaia.validator.core.chain.reader import ChainReader
 
 MAX_TEMPO: Final = 50_400
 """Longest tempo that an owner can set, in blocks. An epoch begins at the latest after so many blocks without a step."""
@@ -94,6 +94,10 @@ class EpochSchedule:
         left = self.first_seen() - self.block - _INCLUSION_BLOCKS - _MOVES if self.tempo else LONGEST_ERA
         return next((era for era in _ERAS if era <= left), 0)
 
+    def is_within(self, first: int, era_blocks: int) -> bool:
+        """Return whether an extrinsic that is valid for `era_blocks` from block `first` on ends with this epoch."""
+        return not self.tempo or first + era_blocks <= self.first_seen()
+
     def first_seen(self) -> int:
         """Return the first block that treats the next epoch as the present one.
 
@@ -109,7 +113,7 @@ class EpochSchedule:
         return start if is_foreseen else start + 1
 
 
-async def open_epoch(chain: ChainClient, netuid: int, epoch: int) -> EpochSchedule:
+async def open_epoch(chain: ChainReader, netuid: int, epoch: int) -> EpochSchedule:
     """Return the subnet's epochs while `epoch` is the present one, and long enough for an extrinsic of it.
 
     Raises

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gaia.validator.core.chain.client import understanding
+from gaia.validator.core.chain.reader import understanding
 from gaia.validator.utils.signer_messages import digest_of
 
 if TYPE_CHECKING:
-    from gaia.validator.core.chain.client import ChainClient
     from gaia.validator.core.chain.commits import Commits
+    from gaia.validator.core.chain.reader import ChainReader
     from gaia.validator.core.chain.signed_epochs import SignedEpochs
     from gaia.validator.core.chain.signing_policy import SigningPolicy
     from gaia.validator.utils.identities import Hotkey
@@ -28,7 +28,7 @@ class OwnUpdates:
     """
 
     def __init__(
-        self, chain: ChainClient, commits: Commits, netuid: int, hotkey: Hotkey, policy: SigningPolicy
+        self, chain: ChainReader, commits: Commits, netuid: int, hotkey: Hotkey, policy: SigningPolicy
     ) -> None:
         self._chain = chain
         self._commits = commits
@@ -54,7 +54,7 @@ class OwnUpdates:
         """
         with understanding("our last update"):
             foreign = await self._foreign(head)
-        self._policy.judge_update(foreign, head)
+        self._policy.judge_update(foreign, head, is_confirmed=self._chain.is_confirmed)
 
     async def _foreign(self, head: int) -> int | None:
         """Return the block of an update that this signer did not make; None if it made it, or nothing is known."""

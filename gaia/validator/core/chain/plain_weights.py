@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import bittensor as bt
 
-from gaia.validator.core.chain.client import ChainClient, refusal_of, understanding
+from gaia.validator.core.chain.client import refusal_of
 from gaia.validator.core.chain.epochs import open_epoch
+from gaia.validator.core.chain.reader import understanding
 from gaia.validator.core.weights.doubts import as_stored
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import JournalledVector
 
 if TYPE_CHECKING:
     from gaia.validator.core.chain.epochs import EpochSchedule
+    from gaia.validator.core.chain.reader import ChainReader
     from gaia.validator.utils.identities import Hotkey
 
 
@@ -54,9 +56,9 @@ class _Sent:
 
 
 class PlainWeights:
-    """Plain weights of one hotkey on one subnet, over one connection; errors are those of `ChainClient`."""
+    """Plain weights of one hotkey on one subnet; errors are those of `ChainReader`."""
 
-    def __init__(self, chain: ChainClient, netuid: int, hotkey: Hotkey) -> None:
+    def __init__(self, chain: ChainReader, netuid: int, hotkey: Hotkey) -> None:
         self._chain = chain
         self._netuid = netuid
         self._hotkey = hotkey
@@ -119,11 +121,14 @@ class PlainWeights:
             version_key=vector.version_key,
         )
         try:
-            result = await self._chain.submit(call, wallet, schedule.era_blocks())
+            result = await self._chain.submit(call, wallet, schedule)
         except TransientError as error:
             return await self._settle(sent, error)
         if result.success:
-            return await self._landed(sent, result.block_hash or "", result.extrinsic_id or "")
+            try:
+                return await self._landed(sent, result.block_hash or "", result.extrinsic_id or "")
+            except TransientError as error:
+                return await self._settle(sent, error)
         refusal = refusal_of(result)
         if result.block_hash:
             raise refusal
@@ -155,7 +160,7 @@ class PlainWeights:
             `error`, if they do not appear within a few blocks, or the chain cannot be read.
         """
         try:
-            await self._chain.wait_some_blocks()
+            await self._chain.wait_blocks()
             return await self._landed(sent, "", "")
         except TransientError as unsettled:
             raise error from unsettled

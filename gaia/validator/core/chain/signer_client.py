@@ -24,8 +24,11 @@ from gaia.validator.utils.signer_messages import (
     JournalledVector,
     Metagraph,
     MetagraphRead,
+    NodesRead,
+    NodeState,
     ReadCommits,
     ReadMetagraph,
+    ReadNodes,
     ReadWeights,
     RenewChain,
     SealedWeights,
@@ -105,6 +108,10 @@ class SignerClient:
         """Return the subnet at the newest block."""
         read = await self._ask(lambda number: ReadMetagraph(request_id=number), MetagraphRead, _READ_CALLS)
         return read.metagraph
+
+    async def read_nodes(self) -> list[NodeState]:
+        """Return how each node of the chain does, as the signer knows it by now."""
+        return (await self._ask(lambda number: ReadNodes(request_id=number), NodesRead, _SIGN_CALLS)).nodes
 
     async def read_weights(self) -> WeightsRead:
         """Return our weights on chain at the newest block."""

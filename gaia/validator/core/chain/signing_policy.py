@@ -111,7 +111,7 @@ class SigningPolicy:
         vector = self.signed.vector_of(sealed.epoch)
         self.signed.promise(sealed.epoch, vector, block=block)
 
-    def judge_update(self, foreign: int | None, head: int) -> None:
+    def judge_update(self, foreign: int | None, head: int, *, is_confirmed: bool = True) -> None:
         """Refuse every signature while the chain holds an update of our hotkey that is not ours.
 
         Parameters
@@ -120,18 +120,21 @@ class SigningPolicy:
             Block of that update; None: there is none.
         head
             Block in which the chain was read.
+        is_confirmed
+            Whether another node would have contradicted it.
 
         Raises
         ------
         SigningRefused
             At once.
         ConfigurationError
-            Once several blocks say so, because one answer of a node is no reason to end.
+            Once several confirmed blocks say so, because what one node alone says is no reason to end.
         """
         if foreign is None:
             self._sightings.clear()
             return
-        self._sightings.add(head)
+        if is_confirmed:
+            self._sightings.add(head)
         if len(self._sightings) < _SIGHTINGS:
             raise SigningRefused(foreign_words(foreign))
         raise self.signed.call_foreign(foreign)

@@ -30,9 +30,9 @@ def payload(hotkey: bytes, uids: Sequence[int], weights: Sequence[int], version_
     """
     return b"".join(
         [
-            _compact(len(hotkey)) + hotkey,
-            _compact(len(uids)) + struct.pack(f"<{len(uids)}H", *uids),
-            _compact(len(weights)) + struct.pack(f"<{len(weights)}H", *weights),
+            compact(len(hotkey)) + hotkey,
+            compact(len(uids)) + struct.pack(f"<{len(uids)}H", *uids),
+            compact(len(weights)) + struct.pack(f"<{len(weights)}H", *weights),
             _ROUND.pack(version_key),
         ]
     )
@@ -88,7 +88,7 @@ def opened(ciphertext: bytes, signature: str) -> bytes:
     """
     import bittensor_core
 
-    envelope = _compact(len(ciphertext)) + ciphertext + bytes(_ROUND.size)
+    envelope = compact(len(ciphertext)) + ciphertext + bytes(_ROUND.size)
     return bytes(bittensor_core.decrypt_with_signature(envelope, signature))
 
 
@@ -101,7 +101,12 @@ def _taken_out(envelope: bytes, beacon_round: int) -> bytes:
     return envelope[size:end]
 
 
-def _compact(number: int) -> bytes:
+def compact(number: int) -> bytes:
+    """Return a length in SCALE's compact form.
+
+    >>> compact(1).hex(), compact(64).hex()
+    ('04', '0101')
+    """
     for limit, size, mode in _COMPACT_LIMITS:
         if number < limit:
             return (number << 2 | mode).to_bytes(size, "little")

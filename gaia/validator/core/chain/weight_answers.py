@@ -34,8 +34,8 @@ from gaia.validator.utils.signer_messages import (
 if TYPE_CHECKING:
     from bittensor import Wallet
 
-    from gaia.validator.core.chain.client import ChainClient
     from gaia.validator.core.chain.epochs import EpochSchedule
+    from gaia.validator.core.chain.reader import ChainReader
     from gaia.validator.core.chain.signing_policy import SigningPolicy
     from gaia.validator.utils.settings.chain import ChainSettings
 
@@ -47,7 +47,7 @@ class WeightAnswers:
     """Sets, seals, commits and follows weights over one connection to the chain."""
 
     def __init__(
-        self, chain: ChainClient, settings: ChainSettings, wallet: Wallet, policy: SigningPolicy
+        self, chain: ChainReader, settings: ChainSettings, wallet: Wallet, policy: SigningPolicy
     ) -> None:
         self._chain = chain
         self._settings = settings
@@ -58,7 +58,8 @@ class WeightAnswers:
         self._plain = PlainWeights(chain, settings.netuid, self._hotkey)
         self._updates = OwnUpdates(chain, self._commits, settings.netuid, self._hotkey, policy)
         # A round that is published makes weights readable at once.
-        is_rehearsal = is_loopback(urlsplit(settings.chain_endpoint).hostname or "")
+        hosts = [urlsplit(endpoint).hostname or "" for endpoint in settings.endpoints]
+        is_rehearsal = all(map(is_loopback, hosts))
         self._beacon_round = settings.beacon_round if is_rehearsal else None
 
     async def answer(

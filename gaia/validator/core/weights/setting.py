@@ -343,6 +343,9 @@ def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:
         return ""
     if entry.block <= own.registered_at:
         return ""  # another hotkey set them, or this one before it was registered anew
+    if not metagraph.is_confirmed:
+        log.warning("weights_disputed", block=entry.block, once=("disputed", str(entry.block)))
+        return ""
     return f"the weights of block {entry.block} are no longer on chain in block {metagraph.block}"
 
 

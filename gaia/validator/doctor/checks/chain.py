@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gaia.validator.core.chain.nodes.heads import LARGEST_LEAD
 from gaia.validator.core.chain.timelock import COMMIT_VERSION
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
@@ -44,6 +45,34 @@ def _network(facts: Facts) -> Finding:
         f'the node is on the network "{node.chain}", not on Bittensor\'s main network',
         *facts.given.unset("chain_endpoint"),
     )
+
+
+def _further_nodes(facts: Facts) -> Finding:
+    first, further = seen(facts.node), seen(facts.further_nodes)
+    if not further:
+        return ok("one node is read; two more in GAIA_CHAIN_MORE_ENDPOINTS would contradict a false answer")
+    nodes = {name: node for name, node in further.items() if not isinstance(node, Trouble)}
+    strangers = [name for name, node in nodes.items() if node.genesis != first.genesis]
+    if strangers:
+        return failure(
+            f"{', '.join(strangers)} is on another network than GAIA_CHAIN_ENDPOINT",
+            do(f"remove {', '.join(strangers)} from GAIA_CHAIN_MORE_ENDPOINTS"),
+        )
+    silent = [node.words for node in further.values() if isinstance(node, Trouble)]
+    if silent:
+        return warning("; ".join(silent), do("name other nodes in GAIA_CHAIN_MORE_ENDPOINTS"))
+    apart = [name for name, node in nodes.items() if abs(node.block - first.block) > LARGEST_LEAD]
+    if apart:
+        return warning(
+            f"{', '.join(apart)} is more than {LARGEST_LEAD} blocks from the first node",
+            do("name nodes that follow the chain in GAIA_CHAIN_MORE_ENDPOINTS"),
+        )
+    if len(nodes) == 1:
+        return warning(
+            "of two nodes that disagree, nobody can tell which is right",
+            do("name a third node in GAIA_CHAIN_MORE_ENDPOINTS"),
+        )
+    return ok(f"{len(nodes) + 1} nodes of the same network answer")
 
 
 def _head_age(facts: Facts) -> Finding:
@@ -187,6 +216,13 @@ CHECKS = (
     Check("network", _C, "the node is on Bittensor's main network", "`GAIA_CHAIN_ENDPOINT`", _network),
     Check("head-age", _C, "age of the newest block", "another node", _head_age),
     Check("node-synchronised", _C, "the node follows the chain", "another node", _synchronised),
+    Check(
+        "further-nodes",
+        _C,
+        "the nodes answer, and are of one network",
+        "`GAIA_CHAIN_MORE_ENDPOINTS`",
+        _further_nodes,
+    ),
     Check("latency", _C, "time of the node's answers", "a nearer node", _latency),
     Check("subnet", _C, "the subnet exists and can be read", "`GAIA_NETUID`", _subnet),
     Check("registered", _C, "the hotkey is registered", "`GAIA_WALLET_HOTKEY`, `btcli`", _registered),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +38,22 @@ _WRONG_PROTOCOL = "WRONG_VERSION_NUMBER"
 
 
 def look_at_node(chain: ChainSettings) -> Node | Trouble:
-    """Return what the node says of itself and of its newest block."""
-    endpoint = chain.chain_endpoint
+    """Return what the first node says of itself and of its newest block."""
+    return _look(chain.chain_endpoint, chain.netuid)
+
+
+def look_at_further_nodes(chain: ChainSettings) -> Mapping[str, Node | Trouble]:
+    """Return name -> what each further node says; all are asked at once."""
+    further = dict(list(chain.nodes.items())[1:])
+    with ThreadPoolExecutor(max_workers=len(further) or 1) as threads:
+        found = threads.map(lambda endpoint: _look(endpoint, chain.netuid), further.values())
+        return dict(zip(further, found, strict=True))
+
+
+def _look(endpoint: str, netuid: int) -> Node | Trouble:
     try:
         with connect(endpoint, open_timeout=_CONNECT_S, close_timeout=0.2, max_size=_LARGEST_BYTES) as node:
-            return _answers(_Calls(node), chain.netuid)
+            return _answers(_Calls(node), netuid)
     except TimeoutError:
         return Trouble(f"{endpoint} does not answer")
     except (

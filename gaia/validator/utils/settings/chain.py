@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StringConstraints
 
 from gaia.validator.utils.setting_sources import HandedSettings, at_home, setting
+
+FINNEY: Final = "wss://entrypoint-finney.opentensor.ai:443"
+"""A public node of Bittensor's main network."""
+_MORE_OF_FINNEY = ("wss://lite.chain.opentensor.ai:443", "wss://lite.sub.latent.to:443")
+"""Further public nodes of the same network, by another operator too; as in the SDK's settings."""
 
 
 class ChainSettings(HandedSettings):
@@ -23,10 +30,15 @@ class ChainSettings(HandedSettings):
         le=65535,
     )
     chain_endpoint: str = setting(
-        "wss://entrypoint-finney.opentensor.ai:443",
+        FINNEY,
         "Websocket address of the subtensor node. Use a node of your own if the public one is slow.",
         "SUBTENSOR_ADDRESS",
         pattern=r"^wss?://",
+    )
+    chain_more_endpoints: list[Annotated[str, StringConstraints(pattern=r"^wss?://")]] = setting(
+        [],
+        "Websocket addresses of further nodes. What most nodes say is believed, so name two or more. Empty: two public"
+        " nodes beside the public one of GAIA_CHAIN_ENDPOINT, and none beside another.",
     )
     chain_timeout_s: float = setting(
         60.0,
@@ -63,6 +75,19 @@ class ChainSettings(HandedSettings):
     )
 
     @property
+    def nodes(self) -> dict[str, str]:
+        """Name of each node -> its address, in the order in which they are preferred."""
+        return dict(zip(node_names(self.endpoints), self.endpoints, strict=True))
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Addresses of all nodes, each once, in the order in which they are preferred."""
+        more = self.chain_more_endpoints
+        if not more and self.chain_endpoint == FINNEY:
+            more = list(_MORE_OF_FINNEY)
+        return tuple(dict.fromkeys((self.chain_endpoint, *more)))
+
+    @property
     def hotkey_path(self) -> Path:
         """Path of the hotkey's file, which may begin with ~."""
         return self.hotkey_file or self.wallet_path / self.wallet_name / "hotkeys" / self.wallet_hotkey
@@ -75,3 +100,18 @@ class ChainSettings(HandedSettings):
             return data_dir / f"signed-epochs-{self.netuid}.json"
         folder = self.wallet_path.expanduser() / self.wallet_name
         return folder / f"gaia-signed-epochs-{self.wallet_hotkey}-{self.netuid}.json"
+
+
+def node_names(endpoints: Sequence[str]) -> list[str]:
+    """Return a name for each endpoint, which holds no secret: its host and port, and a number where two are equal.
+
+    >>> node_names(["wss://me:hush@one.example/key", "ws://two.example:9944", "wss://one.example"])
+    ['one.example', 'two.example:9944', 'one.example#3']
+    """
+    names: list[str] = []
+    for number, endpoint in enumerate(endpoints, start=1):
+        address = urlsplit(endpoint)
+        host = address.hostname or "unknown"
+        name = host if address.port is None else f"{host}:{address.port}"
+        names.append(f"{name}#{number}" if name in names else name)
+    return names

@@ -24,7 +24,7 @@ async def test_connection_that_was_not_made_is_closed_because_the_sdk_goes_on_by
     async def close() -> None:
         closed.append(True)
 
-    monkeypatch.setattr(bt, "Client", lambda _: SimpleNamespace(connect=connect, close=close))
+    monkeypatch.setattr(bt, "Client", lambda _, **options: SimpleNamespace(connect=connect, close=close))
 
     with pytest.raises(TransientError, match="refused"):
         await ChainClient.connect("ws://127.0.0.1:9", 1.0)

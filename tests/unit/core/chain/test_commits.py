@@ -28,7 +28,9 @@ _KEY = bytes(32)
 
 
 class FakeChain:
-    """Stands for `ChainClient`: storage that the test changes, and a submission that it decides."""
+    """Stands for `ChainReader`: storage that the test changes, and a submission that it decides."""
+
+    is_confirmed = True
 
     def __init__(self) -> None:
         self.storage: dict[str, Any] = {
@@ -64,15 +66,15 @@ class FakeChain:
     async def query(self, item: str, *parameters: Any, block: int | None = None) -> Any:
         return self.queue if item == "TimelockedWeightCommits" else self.storage[item]
 
-    async def submit(self, call: Any, wallet: Any, era_blocks: int) -> Any:
-        self.eras.append(era_blocks)
+    async def submit(self, call: Any, wallet: Any, schedule: EpochSchedule) -> Any:
+        self.eras.append(schedule.era_blocks())
         if self.lands:
             self.queue.append((_OWN, 1001, "0xff01", 9))
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
-    async def wait_some_blocks(self) -> None:
+    async def wait_blocks(self) -> None:
         return
 
     async def events(self, block: int) -> Any:

@@ -35,7 +35,9 @@ class State:
 
 
 class Chain:
-    """Stands for `ChainClient`: block -> state from it on; a block before `known_from` is forgotten."""
+    """Stands for `ChainReader`: block -> state from it on; a block before `known_from` is forgotten."""
+
+    is_confirmed = True
 
     def __init__(self, **states: State) -> None:
         self.states = {int(block.removeprefix("b")): state for block, state in states.items()}

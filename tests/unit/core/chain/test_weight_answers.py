@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from gaia.localnet.chain.beacon import KNOWN_ROUND, KNOWN_SIGNATURE
+from gaia.validator.core.chain.epochs import EpochSchedule
 from gaia.validator.core.chain.signed_epochs import SignedEpochs
 from gaia.validator.core.chain.signing_policy import SigningPolicy
 from gaia.validator.core.chain.timelock import opened
@@ -62,9 +63,9 @@ class Chain(FakeChain):
     async def block_hash_of(self, block: int) -> str:
         return "0xab"
 
-    async def submit(self, call: Any, wallet: Any, era_blocks: int) -> Any:
+    async def submit(self, call: Any, wallet: Any, schedule: EpochSchedule) -> Any:
         self.updated = 1001
-        return await super().submit(call, wallet, era_blocks)
+        return await super().submit(call, wallet, schedule)
 
     async def pairs(self, netuid: int, uid: int, block: int | None = None) -> list[list[int]]:
         return [[1, 65535]]

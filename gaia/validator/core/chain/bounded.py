@@ -1,0 +1,43 @@
+"""The SDK's access to one node, with answers of bounded size, and an end to each connection that was begun."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final
+
+import bittensor as bt
+from bittensor._transport import SubstrateConnection
+from bittensor._transport.rpc import _default_connect
+from bittensor.settings import SS58_FORMAT
+
+MOST_BYTES: Final = 32 << 20
+"""Largest answer of a node; metadata have 0.8 MB in hex, the metagraph of 256 neurons 0.2 MB."""
+
+
+class BoundedSubstrate(bt.RpcSubstrate):
+    """Access to one node, and to no fallback or archive of the SDK's choice."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint, fallback_endpoints=[], archive_endpoints=[])
+        self._begun: SubstrateConnection | None = None
+
+    def _interface(self, endpoint: str, _fallbacks: list[str]) -> SubstrateConnection:
+        self._begun = SubstrateConnection(endpoint, ss58_format=SS58_FORMAT, connect_factory=_dial)
+        return self._begun
+
+    async def close(self) -> None:
+        """Close the connection, also one that was given up before it was ready."""
+        try:
+            await super().close()
+        finally:
+            begun, self._begun = self._begun, None
+            if begun is not None:
+                with contextlib.suppress(Exception):
+                    await begun.close()
+
+
+async def _dial(url: str) -> Any:
+    """Connect as the SDK does, which would take answers of 4 GB."""
+    connection: Any = await _default_connect(url)
+    connection.protocol.max_message_size = MOST_BYTES
+    return connection

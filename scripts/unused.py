@@ -26,7 +26,6 @@ _CONFORMANCE = "the conformance suite asks each backend what it can do"
 
 EXCEPTIONS: Mapping[str, str] = {
     "gaia.localnet.archives.server:ArchiveServer.inject": _COMMANDED,
-    "gaia.localnet.chain.node:LocalChain.key_of": _COMMANDED,
     "gaia.localnet.population:HOSTILE": "names the behaviours that tests alone recast miners to",
     "gaia.validator.app.backends.dask_backend:DaskBackend.capabilities": _CONFORMANCE,
     "gaia.validator.app.pool.compute_pool:ComputePool.capabilities": _CONFORMANCE,
@@ -39,6 +38,7 @@ EXCEPTIONS: Mapping[str, str] = {
 """Module and name, or a module alone -> reason to keep it although no production code uses it."""
 
 CALLED_BY_LIBRARIES: Mapping[str, str] = {
+    "_interface": "bittensor",
     "capture_signals": "uvicorn",
     "connection_lost": "asyncio",
     "connection_made": "asyncio",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alerting import database, health, host, pool, processes, weather, weights
+from alerting import chain, database, health, host, pool, processes, weather, weights
 
 GROUPS: Final = (
     health.GROUP,
@@ -13,6 +13,7 @@ GROUPS: Final = (
     database.GROUP,
     weather.GROUP,
     weights.GROUP,
+    chain.GROUP,
     host.GROUP,
 )
 ALERTS: Final = tuple(alert for group in GROUPS for alert in group.alerts)

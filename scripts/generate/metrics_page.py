@@ -16,6 +16,7 @@ from gaia.validator.app.observation.exposition import exposition  # noqa: E402 -
 from gaia.validator.app.observation.family import Accounts, Family  # noqa: E402 - likewise
 from gaia.validator.app.observation.jobs import JOBS  # noqa: E402 - likewise
 from gaia.validator.app.observation.metrics import REGISTRY  # noqa: E402 - likewise
+from gaia.validator.app.observation.tallied import CHAIN_NODES  # noqa: E402 - likewise
 from gaia.validator.core.background.book import TaskBook  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Heading -> first words of its metrics' names, after the prefix."""
 
-OPEN_LABELS = frozenset({"task", "version", "commit", "rule_set", "config"})
+OPEN_LABELS = frozenset({"task", "node", "version", "commit", "rule_set", "config"})
 """Labels whose values this page does not list."""
 
 
@@ -53,7 +54,7 @@ def render() -> str:
         "The validator serves them at `/metrics` of `GAIA_METRICS_HOST` and `GAIA_METRICS_PORT`. All label values are known",
         "beforehand: every series exists from the start, counters at 0, and none is added for a miner. A counter never falls,",
         "except to 0 when the process that measures it starts anew: the Supervisor for restarts, memory and CPU seconds by role,",
-        "the IO-Engine for all else.",
+        "the IO-Engine for all else. A node of the chain is named by its host and port.",
         "",
         "Times are Unix seconds. Those of runs and truths are told by the validator's calendar, `gaia_clock_timestamp_seconds`,",
         "which a rehearsal simulates. NaN means that there is no such value.",
@@ -70,8 +71,10 @@ def all_families() -> list[Metric]:
     book = TaskBook()
     book.expect("main_scoring", 60.0)  # so that the families of jobs have a series
     JOBS.watch(book.statuses)
+    CHAIN_NODES.expect(["one.example"])
     own = list(REGISTRY.collect())
     JOBS.watch()
+    CHAIN_NODES.expect([])
     build = dict.fromkeys(("version", "commit", "rule_set", "config"), "")
     supervisors = exposition(build, Family(), Accounts()).decode()
     return [*own, *text_string_to_metric_families(supervisors)]

@@ -46,6 +46,10 @@ class Mark:
         return f"/(^| ){re.escape(self.name)}$/"
 
 
+_FREE = frozenset({"node"})
+"""Labels whose values the operator's settings tell, so that no colour can be chosen for them."""
+
+
 def marks_of(panel: Panel, declared: Declared) -> list[Mark]:
     """Return the look of each series of a panel; none if validators are its only series.
 
@@ -83,6 +87,8 @@ def _columns(expr: str, legend: str, declared: Declared) -> list[Sequence[str]]:
 
 
 def _values(label: str, expr: str, declared: Declared) -> Iterator[str]:
+    if label in _FREE:
+        return
     if label == "task":
         yield from JOBS
         return

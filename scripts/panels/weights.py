@@ -44,6 +44,13 @@ WEIGHTS = Row(
             unit=Unit.COUNT,
         ),
         Panel(
+            title="Nodes of the chain",
+            description="2 for a node that answers and is believed, 1 for one that is not, 0 for a silent one.",
+            queries=[query("gaia_chain_node_state{@}", "node")],
+            unit=Unit.COUNT,
+            most=2,
+        ),
+        Panel(
             title="Open incidents",
             description="1 while a party outside the validator fails.",
             queries=[query("gaia_incident_open{@}", "party")],

@@ -87,13 +87,17 @@ def _chain_away(facts: Facts) -> str:
 
 
 def _chain_closed(facts: Facts) -> str:
-    address = urlsplit(facts.settings.chain.chain_endpoint)
-    port = address.port or (443 if address.scheme == "wss" else 80)
-    try:
-        with socket.create_connection((address.hostname or "", port), timeout=_DIAL_S):
-            return ""
-    except OSError as error:
-        return f"{address.hostname}:{port}: {error.strerror or error}"
+    """Return why no node takes a connection; "" if one does."""
+    reasons = []
+    for endpoint in facts.settings.chain.endpoints:
+        address = urlsplit(endpoint)
+        port = address.port or (443 if address.scheme == "wss" else 80)
+        try:
+            with socket.create_connection((address.hostname or "", port), timeout=_DIAL_S):
+                return ""
+        except OSError as error:
+            reasons.append(f"{address.hostname}:{port}: {error.strerror or error}")
+    return ", ".join(reasons)
 
 
 def _disk_full(facts: Facts) -> str:

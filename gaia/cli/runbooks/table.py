@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gaia.cli.runbooks import database, health, host, pool, processes, weather, weights
+from gaia.cli.runbooks import chain, database, health, host, pool, processes, weather, weights
 
 if TYPE_CHECKING:
     from gaia.cli.runbooks.branch import Runbook
@@ -17,6 +17,7 @@ _ALL: Final = (
     *database.RUNBOOKS,
     *weather.RUNBOOKS,
     *weights.RUNBOOKS,
+    *chain.RUNBOOKS,
     *host.RUNBOOKS,
 )
 RUNBOOKS: Final = {runbook.alert: runbook for runbook in sorted(_ALL, key=lambda each: each.alert)}

@@ -248,6 +248,8 @@ class IOEngine:
             database=database,
             metagraph=self._metagraph,
             clock=clock,
+            signer=signer,
+            nodes=settings.chain.nodes,
             seats=self._seats,
             board_path=self._board_path,
         )

@@ -207,6 +207,8 @@ class Engine:
             database=self.database,
             metagraph=self.metagraph,
             clock=StillClock(),
+            signer=self.signer,
+            nodes=self.settings.chain.nodes,
             seats=lambda: self.settings.seats,
             board_path=self.board_path,
         )

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from gaia.cli.runbooks import health, pool, weather, weights
+from gaia.cli.runbooks import chain, health, pool, weather, weights
 from gaia.localnet.options import Options
 from gaia.localnet.population import Behaviour
 from monitored.faults import processes, services
@@ -34,6 +34,7 @@ FASTER: Final = {
     "WeightsStale": 360.0,
     "WeightsHeld": 120.0,
     "NoRecentActivity": 120.0,
+    "ChainNodesFew": 120.0,
     "DatabaseConnectionsHigh": 600.0,
     "VectorInDoubt": 120.0,
     "MinersUnresponsive": 60.0,
@@ -175,6 +176,38 @@ STAGES: Final = (
                 cause=standing,
                 branches=[weights.NOT_REVEALED],
                 seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="lying_node",
+        options=Options(miners=4, days=1, seed=3, nodes=3, lying_nodes=1),
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="lying_node",
+                alerts=("ChainNodeDistrusted",),
+                cause=standing,
+                branches=[chain.DISTRUSTED],
+                seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="silent_node",
+        options=Options(miners=1, days=1, seed=3),
+        # Nothing listens there.
+        settings={"chain_more_endpoints": ["ws://127.0.0.1:9"]},
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="silent_node",
+                alerts=("ChainNodesFew",),
+                cause=standing,
+                branches=[chain.SILENT],
+                seconds=180,
                 is_standing=True,
             ),
         ),

@@ -30,6 +30,7 @@ from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.incidents import Incident
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
+from gaia.validator.utils.signer_messages import NodeState
 from tests.support.builders import a_metagraph, a_neuron
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
@@ -109,6 +110,22 @@ class _Chain:
         return a_metagraph([ourselves, *map(a_neuron, range(1, self._miners + 1))])
 
 
+class _Signer:
+    """A signer that knows three nodes, one of which lies, and one is silent."""
+
+    async def read_nodes(self) -> list[NodeState]:
+        def state(name: str, *, is_up: bool = True, is_trusted: bool = True) -> NodeState:
+            return NodeState(
+                name=name, block=970, is_up=is_up, is_trusted=is_trusted, contradictions=0, problem=""
+            )
+
+        return [
+            state("one.example"),
+            state("two.example", is_trusted=False),
+            state("three.example", is_up=False),
+        ]
+
+
 @asynccontextmanager
 async def _observed(
     database: Database, tmp_path: Path, miners: int = 12, seats: Callable[[], int] = lambda: 0
@@ -136,6 +153,8 @@ async def _observed(
         database=database,
         metagraph=keeper,
         clock=FakeClock(NOW),
+        signer=_Signer(),
+        nodes=["one.example", "two.example", "three.example"],
         seats=seats,
         board_path=board,
     )
@@ -160,6 +179,13 @@ async def _observed(
         JOBS.watch()
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_nodes_of_the_chain_are_shown_by_name(database: Database, tmp_path: Path) -> None:
+    async with _observed(database, tmp_path):
+        assert _value("gaia_chain_node_state", node="one.example") == 2
+        assert _value("gaia_chain_node_state", node="two.example") == 1
+        assert _value("gaia_chain_node_state", node="three.example") == 0
 
 
 async def test_runs_truths_scores_and_weights_are_shown(database: Database, tmp_path: Path) -> None:

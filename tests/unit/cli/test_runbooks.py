@@ -12,7 +12,7 @@ import psutil
 import pytest
 from alerting.table import ALERTS
 
-from gaia.cli.runbooks import database, health, pool, processes, shared, weather, weights
+from gaia.cli.runbooks import chain, database, health, pool, processes, shared, weather, weights
 from gaia.cli.runbooks.branch import Branch
 from gaia.cli.runbooks.disk_use import DiskUse
 from gaia.cli.runbooks.facts import Facts, gather
@@ -132,6 +132,8 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("chain away", shared.CHAIN_AWAY, incident("chain"), "refused [2J by the node"),
     ("chain unread", shared.CHAIN_AWAY, told("gaia_substrate_connection_status 0"), "failed"),
     ("chain closed", shared.CHAIN_CLOSED, changed(chain_endpoint="ws://127.0.0.1:1"), "127.0.0.1:1"),
+    ("node lies", chain.DISTRUSTED, told('gaia_chain_node_state{node="one.example"} 1'), "one.example"),
+    ("node is silent", chain.SILENT, told('gaia_chain_node_state{node="two.example"} 0'), "two.example"),
     ("engine busy", shared.ENGINE_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
     ("supervisor busy", shared.SUPERVISOR_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),
     ("signer busy", shared.SIGNER_BUSY, lambda facts: replace(facts, cpu={ME: 0.97}), "97%"),

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,14 @@ import structlog
 from gaia.validator.app.observation import disk, metrics, resources
 from gaia.validator.app.observation.processes import ProcessTable
 from gaia.validator.app.observation.stored import StoredMetrics
+from gaia.validator.app.observation.tallied import CHAIN_NODES
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.machine.disk_space import space_of
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.app.observation.tallied import TellsNodes
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.background.book import JobStatus
     from gaia.validator.core.chain.metagraph import MetagraphKeeper
@@ -48,6 +50,8 @@ class Observer:
     ----------
     netuid
         Subnet whose weight vectors are looked at.
+    nodes
+        Names of the nodes of the chain.
     seats
         Returns the number of compute workers that the settings want, which a reload changes; 0: those of a cluster.
     board_path
@@ -63,6 +67,8 @@ class Observer:
         database: Database,
         metagraph: MetagraphKeeper,
         clock: Clock,
+        signer: TellsNodes,
+        nodes: Iterable[str],
         seats: Callable[[], int],
         board_path: Path,
     ) -> None:
@@ -70,6 +76,8 @@ class Observer:
         self._pool = pool
         self._database = database
         self._metagraph = metagraph
+        self._signer = signer
+        CHAIN_NODES.expect(nodes)
         self._seats = seats
         self._processes = ProcessTable(board_path, os.getppid())
         self._stored = StoredMetrics(settings, netuid, database, clock)
@@ -94,9 +102,13 @@ class Observer:
                 ("processes", self._look_at_processes, _LOOK_EVERY_S),
                 ("often", self._look_often, _LOOK_EVERY_S),
                 ("seldom", self._stored.look_seldom, _SELDOM_EVERY_S),
+                ("nodes", self._look_at_nodes, _LOOK_EVERY_S),
                 ("disk", self._measure_disk, _DISK_EVERY_S),
             ):
                 group.create_task(self._repeat(name, look, every_s))
+
+    async def _look_at_nodes(self) -> None:
+        await CHAIN_NODES.look(self._signer)
 
     async def _measure_lag(self) -> None:
         while True:

@@ -1,11 +1,11 @@
-"""Shows what deeper code counts without knowledge of metrics."""
+"""Shows what deeper code counts, and what the signer tells, without knowledge of metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from gaia.tasks.defined_tasks.weather.forecasts.faults import VERIFICATION_FAILURES
@@ -19,6 +19,7 @@ from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import TRANSACTION_SECONDS
 from gaia.validator.db.failures import FAILURES
 from gaia.validator.utils.borders import UNFORESEEN
+from gaia.validator.utils.signer_messages import NodeState
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -131,4 +132,47 @@ def _histogram(name: str, meaning: str, durations: Durations) -> Metric:
     return HistogramMetricFamily(name, meaning, buckets, sum_value=durations.sum_s)
 
 
+class TellsNodes(Protocol):
+    """Knows how the nodes of the chain do."""
+
+    async def read_nodes(self) -> Sequence[NodeState]: ...
+
+
+class ChainNodes(Collector):
+    """Shows the nodes as they were last told."""
+
+    def __init__(self) -> None:
+        self._states: Sequence[NodeState] = ()
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Show these nodes as silent and believed, until the signer tells how they do."""
+        self._states = [
+            NodeState(name=name, block=0, is_up=False, is_trusted=True, contradictions=0, problem="")
+            for name in names
+        ]
+
+    async def look(self, signer: TellsNodes) -> None:
+        """Ask how the nodes do.
+
+        Raises
+        ------
+        OwnFailure
+            If the signer does not answer; the states stay as they were.
+        """
+        self._states = await signer.read_nodes()
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "gaia_chain_node_state",
+            "Node of the chain: 2 answers and is believed, 1 answers but contradicted most nodes, 0 is silent.",
+            labels=["node"],
+        )
+        for state in self._states:
+            family.add_metric([state.name], float(state.is_up) + float(state.is_up and state.is_trusted))
+        yield family
+
+
+CHAIN_NODES: Final = ChainNodes()
+
 REGISTRY.register(_Tallies())
+REGISTRY.register(CHAIN_NODES)

@@ -58,6 +58,7 @@ NAMES = {
     "gaia_source_received_bytes_total",
     "gaia_source_request_seconds_total",
     "gaia_chain_block",
+    "gaia_chain_node_state",
     "gaia_weights_last_set_block",
     "gaia_weights_last_set_timestamp_seconds",
     "gaia_weights_commits_total",

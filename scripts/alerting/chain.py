@@ -5,7 +5,7 @@ from __future__ import annotations
 from alerting.rule import Alert, Case, Group, Severity, series
 
 _STATE = "gaia_chain_node_state"
-_FEW = f"sum by (instance) ({_STATE} == bool 2) < 2 and count by (instance) ({_STATE}) > 1"
+_FEW = f"sum by (instance, job) ({_STATE} == bool 2) < 2 and count by (instance, job) ({_STATE}) > 1"
 
 GROUP = Group(
     name="chain",
@@ -18,7 +18,7 @@ GROUP = Group(
                 "A node is believed no more after two contradictions to most nodes within an hour, so one is enough to"
                 " tell. No page: what the others say is used."
             ),
-            summary="{{ $labels.instance }} no longer believes the node {{ $labels.node }}.",
+            summary="{{ $labels.instance }} no longer believes a node of the chain.",
             description="The node {{ $labels.node }} contradicted most nodes, so its state is {{ $value }}.",
             fires=Case(
                 given=[series(_STATE, "2x5 1x20", node="one.example")],

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -328,7 +329,10 @@ async def test_chain_that_does_not_answer(
 
     ended = await operator.run(GAIA_DATABASE_URL=empty_dsn, GAIA_CHAIN_ENDPOINT=url)
 
-    assert_told(ended, ExitCode.CHAIN_UNREACHABLE, "GAIA_CHAIN_ENDPOINT", url, "start the node")
+    # The rest of the address may be a key.
+    assert_told(
+        ended, ExitCode.CHAIN_UNREACHABLE, "GAIA_CHAIN_ENDPOINT", urlsplit(url).netloc, "start the node"
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "nowhere.invalid", "127.0.0.1:{silent}"])

@@ -41,7 +41,7 @@ ATTEMPTS: Final = 3
 """Number of attempts of `Database.run` at a transaction that conflicts or loses its connection."""
 REBUILD_AFTER_S: Final = 60.0
 """Seconds of failures after which the pool is at fault, if the server answers; three default time limits."""
-TRANSACTION_SECONDS: Final = Durations([0.005, 0.02, 0.1, 0.5, 2.0, 10.0])
+TRANSACTION_SECONDS: Final = Durations([0.01, 0.1, 2.0])
 """How long the transactions of this process took, with the wait for a connection."""
 _BACKOFF_S: Final = 0.05
 _LONGEST_UNDOING_S: Final = 5.0

@@ -32,6 +32,7 @@ class BoundedSubstrate(bt.RpcSubstrate):
         finally:
             begun, self._begun = self._begun, None
             if begun is not None:
+                # The SDK raises here the error that broke the connection, which the call has told.
                 with contextlib.suppress(Exception):
                     await begun.close()
 

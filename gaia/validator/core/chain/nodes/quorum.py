@@ -190,11 +190,12 @@ class Quorum(ChainReader):
     def is_known_frame(self, function: str, frame: tuple[bytes, ...], nodes: int) -> bool:
         """Return whether what surrounds a call's arguments is that on which two nodes have agreed, or do now.
 
-        Until two have agreed in this process, one alone is believed.
+        What two or more prepare is remembered. Until then, one alone is believed.
         """
         if nodes > 1:
             self._frames[function] = frame
         known = self._frames.get(function)
+        # The second part has the number of the extrinsic, which is another each time.
         return known is None or (known[0] == frame[0] and known[2:] == frame[2:])
 
     async def vote(self, about: str, question: _Question[T], block: int | None = None) -> T:

@@ -184,7 +184,7 @@ class BlockChain:
         return [*events, ("System", "ExtrinsicSuccess", {"dispatch_info": _INFO})]
 
     def _dispatched(self, extrinsic: Extrinsic) -> list[Event]:
-        if extrinsic.pallet != "SubtensorModule":
+        if extrinsic.pallet not in ("SubtensorModule", "AdminUtils"):
             raise DispatchError("CallFiltered", "System")
         return self.pallet.dispatch(extrinsic.signer, extrinsic.function, extrinsic.arguments)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gaia.localnet.chain.calls import Arguments, DispatchError, Event
+from gaia.localnet.chain.membership import ROOT_NETUID, Membership
 from gaia.localnet.chain.neurons import UNSERVED
-from gaia.localnet.chain.weights import ROOT_NETUID, WeightCalls
+from gaia.localnet.chain.weights import WeightCalls
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.storage import ChainStorage
@@ -56,13 +57,16 @@ class SubtensorPallet:
         self._storage = storage
         self._block_number = block_number
         self.weights = WeightCalls(storage, netuid, block_number)
+        self.members = Membership(storage, block_number)
         self._calls: dict[str, Callable[[str, Arguments], list[Event]]] = {
             "set_weights": self.weights.set,
             "set_mechanism_weights": self.weights.set,
             "commit_timelocked_weights": self.weights.commit,
             "commit_timelocked_mechanism_weights": self.weights.commit,
             "serve_axon": self._serve_axon,
-            "burned_register": self._burned_register,
+            "burned_register": self.members.burned_register,
+            "swap_hotkey": self.members.swap_hotkey,
+            "sudo_trim_to_max_allowed_uids": self.members.trim,
         }
 
     def dispatch(self, signer: str, function: str, arguments: Arguments) -> list[Event]:
@@ -95,7 +99,7 @@ class SubtensorPallet:
         write("SubnetOwner", netuid, value=rules.owner_coldkey)
         write("SubnetOwnerHotkey", netuid, value=rules.owner_hotkey)
         for neuron in neurons:
-            self._register(netuid, neuron.hotkey, neuron.coldkey, permit=neuron.validator_permit)
+            self.members.append(netuid, neuron.hotkey, neuron.coldkey, permit=neuron.validator_permit)
             write("TotalHotkeyAlpha", neuron.hotkey, netuid, value=int(neuron.stake * RAO_PER_TOKEN))
             if neuron.ip:
                 served = dict(UNSERVED) | {
@@ -104,30 +108,6 @@ class SubtensorPallet:
                     "ip_type": 4,
                 }
                 write("Axons", netuid, neuron.hotkey, value=served)
-
-    def _register(self, netuid: int, hotkey: str, coldkey: str, *, permit: bool) -> int:
-        read, write = self._storage.read, self._storage.write
-        uid = int(read("SubnetworkN", netuid))
-        write("SubnetworkN", netuid, value=uid + 1)
-        write("Uids", netuid, hotkey, value=uid)
-        write("Keys", netuid, uid, value=hotkey)
-        write("Owner", hotkey, value=coldkey)
-        write("IsNetworkMember", hotkey, netuid, value=True)
-        write("BlockAtRegistration", netuid, uid, value=self._block_number())
-        for item, value in (("LastUpdate", 0), ("ValidatorPermit", permit), ("Active", True)):
-            write(item, netuid, value=[*read(item, netuid), value])
-        return uid
-
-    def _burned_register(self, signer: str, arguments: Arguments) -> list[Event]:
-        netuid, hotkey = arguments["netuid"], arguments["hotkey"]
-        if netuid == ROOT_NETUID:
-            raise DispatchError("RegistrationNotPermittedOnRootSubnet")
-        if not self._storage.read("NetworksAdded", netuid):
-            raise DispatchError("SubnetNotExists")
-        if self._storage.read("Uids", netuid, hotkey) is not None:
-            raise DispatchError("HotKeyAlreadyRegisteredInSubNet")
-        uid = self._register(netuid, hotkey, signer, permit=False)
-        return [("SubtensorModule", "NeuronRegistered", [netuid, uid, hotkey])]
 
     def _serve_axon(self, signer: str, arguments: Arguments) -> list[Event]:
         netuid = arguments["netuid"]

@@ -9,12 +9,12 @@ from gaia.localnet.chain.beacon import Beacon
 from gaia.localnet.chain.calls import Arguments, DispatchError, Event
 from gaia.localnet.chain.commits import TimelockedCommits
 from gaia.localnet.chain.epochs import Epochs
+from gaia.localnet.chain.membership import ROOT_NETUID
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.storage import ChainStorage
 
 U16_MAX = 65535
-ROOT_NETUID = 0
 
 
 class WeightCalls:

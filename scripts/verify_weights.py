@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 from control.node import Node, Unreadable
+from control.registrations import as_told, is_held
 
 Shares = dict[str, float]
 Run = Mapping[str, Any]
-Neuron = list[Any]
-"""[uid, hotkey, whether it may earn]"""
 
 TOLERANCE = 1e-9
 """Largest difference of a weight before quantisation; sums in another order differ by less."""
@@ -208,28 +207,16 @@ def agrees(record: Mapping[str, Any], node: Node, hotkey: str) -> Iterator[str]:
     if owner != present["owner_hotkey"]:
         yield f"in block {computed} the subnet's owner was {owner}"
     if record["state"] in ("set", "revealed"):
-        uids = {name: uid for uid, name, _ in node.subnet(netuid, block)[0]}
+        registered = node.subnet(netuid, block)[0]
+        uids = {name: uid for uid, name, _ in registered}
         if hotkey not in uids:
             known = (
                 f"hotkey {hotkey} is not registered in block {block}" if hotkey else "the file has no hotkey"
             )
             raise Unreadable(f"{known}; name the validator's with --hotkey")
         held = {uid: value for uid, value in node.weights(netuid, uids[hotkey], block)}  # noqa: C416 - of lists
-        # The chain clears the weight of a uid that is registered anew in the same block.
-        ours = {uid: value for uid, value in record["vector"] if held.get(uid) != 0}
-        if {uid: value for uid, value in held.items() if value} != ours:
+        if not is_held(held, record["vector"], present["neurons"], registered):
             yield f"the chain held other weights of {hotkey} in block {block}"
-
-
-def as_told(
-    neurons: Sequence[Neuron], earlier: Mapping[str, int], read: Callable[[int], Sequence[Neuron]]
-) -> list[Neuron]:
-    """Return the neurons; whether those in `earlier` may earn is as the chain said in the block named there."""
-    then = {block: {hotkey: may for _, hotkey, may in read(block)} for block in {*earlier.values()}}
-    return [
-        [uid, hotkey, then[earlier[hotkey]].get(hotkey, False) if hotkey in earlier else may]
-        for uid, hotkey, may in neurons
-    ]
 
 
 def files_of(given: Path) -> list[Path]:

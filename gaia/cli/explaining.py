@@ -20,6 +20,7 @@ from gaia.validator.utils.identities import Hotkey
 if TYPE_CHECKING:
     from gaia.cli.source import Source
     from gaia.tasks.defined_tasks.base import FoundCopies
+    from gaia.validator.core.weights.inputs import VectorInputs
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.history import StoredRun
     from gaia.validator.db.rows import ForecastRow, LeadRow, OverallRow, VectorRow
@@ -32,19 +33,19 @@ def explain(source: Source, arguments: argparse.Namespace) -> int:
 
     async def look(
         connection: Connection,
-    ) -> tuple[StoredRun, VectorRow | None, list[OverallRow], FoundCopies | None]:
+    ) -> tuple[StoredRun, VectorRow | None, list[OverallRow], VectorInputs | None]:
         named = runs_named([arguments.run], await history.run_summaries(connection))
         if len(named) != 1:
             raise NotThere(f"{arguments.run} means {len(named)} runs; name one")
         (run,) = await history.stored_runs(connection, [named[0].run_id])
         weights = await history.vector_of_run(connection, run.summary.run_id)
-        found = await _found(connection, weights)
-        return run, weights, await history.overall_scores(connection), found
+        inputs = await _inputs(connection, weights)
+        return run, weights, await history.overall_scores(connection), inputs
 
-    run, weights, overall, found = source.read(look)
+    run, weights, overall, inputs = source.read(look)
     forecast = miner_named(arguments.miner, run.forecasts)
     rule_set = arguments.rule_set or run.summary.rule_set
-    explained = explanation(run, forecast, rule_set, weights, overall, found)
+    explained = explanation(run, forecast, rule_set, weights, overall, inputs)
     if arguments.json:
         tables.print_json(explained)
     else:
@@ -58,7 +59,7 @@ def explanation(
     rule_set: str,
     weights: VectorRow | None,
     overall: Sequence[OverallRow],
-    found: FoundCopies | None = None,
+    inputs: VectorInputs | None = None,
 ) -> dict[str, object]:
     """Return everything that led to one miner's weight, from the weight back to its inputs.
 
@@ -72,6 +73,8 @@ def explanation(
         The vector that was computed from the run, if there is one.
     overall
         All overall scores of the window from which the vector was computed.
+    inputs
+        What it was computed from; None if that was not stored.
     """
     hotkey = forecast.hotkey
     scores = [row for row in run.scores if (row.hotkey, row.rule_set) == (hotkey, rule_set)]
@@ -86,7 +89,7 @@ def explanation(
             "reason": forecast.reason,
         },
         "rules": rules_of(rule_set),
-        "weight": _weight(weights, hotkey, overall, found)
+        "weight": _weight(weights, forecast, overall, inputs)
         if weights and weights.rule_set == rule_set
         else None,
         "overall": {name: getattr(scores[0], name) for name in ("day1", "overall", "counted")}
@@ -117,15 +120,15 @@ def _sentence(function: Any) -> str:
     return (inspect.getdoc(function) or "").split("\n", 1)[0]
 
 
-async def _found(connection: Connection, weights: VectorRow | None) -> FoundCopies | None:
-    """Return the overlaps known when a vector was computed; None if they were not stored."""
+async def _inputs(connection: Connection, weights: VectorRow | None) -> VectorInputs | None:
+    """Return what a vector was computed from; None if that was not stored."""
     if weights is None or weights.inputs is None:
         return None
     names = weights.inputs
-    return from_parts(names, await history.weight_inputs(connection, parts_named(names))).found
+    return from_parts(names, await history.weight_inputs(connection, parts_named(names)))
 
 
-def _copies(found: FoundCopies, hotkey: Hotkey) -> dict[str, object]:
+def _copies(found: FoundCopies, hotkey: str) -> dict[str, object]:
     """Return the miners that share work with a miner, largest overlap first, with their polling rounds."""
     others = sorted(
         ((part, other) for *pair, part in found.pairs if hotkey in pair for other in pair if other != hotkey),
@@ -141,16 +144,29 @@ def _copies(found: FoundCopies, hotkey: Hotkey) -> dict[str, object]:
 
 
 def _weight(
-    weights: VectorRow, hotkey: Hotkey, overall: Sequence[OverallRow], found: FoundCopies | None
+    weights: VectorRow,
+    forecast: ForecastRow,
+    overall: Sequence[OverallRow],
+    inputs: VectorInputs | None,
 ) -> dict[str, object]:
+    """Return how a miner came by its weight, under the hotkey that it had then."""
+    renamed = inputs.renamed if inputs is not None else {}
+
+    def name_of(run_id: str, hotkey: str) -> str:
+        return renamed.get(run_id, {}).get(hotkey, hotkey)
+
+    hotkey = name_of(forecast.run_id, forecast.hotkey)
     earned = [
         row
         for row in overall
-        if row.hotkey == hotkey and row.rule_set == weights.rule_set and row.run_id in weights.run_ids
+        if name_of(row.run_id, row.hotkey) == hotkey
+        and row.rule_set == weights.rule_set
+        and row.run_id in weights.run_ids
     ]
     window = [{"run_id": row.run_id, "overall": row.overall, "counted": row.counted} for row in earned]
     counted = [row.overall for row in earned if row.counted]
     return {
+        "hotkey": hotkey,
         "share": weights.weights.get(hotkey, 0.0),
         "epoch": weights.epoch,
         "block": weights.block,
@@ -160,7 +176,7 @@ def _weight(
         "runs": len(weights.run_ids),
         "window": window,
         "window_mean": fmean(counted) if counted else None,
-        "copies": _copies(found, hotkey) if found else None,
+        "copies": _copies(inputs.found, hotkey) if inputs is not None else None,
     }
 
 
@@ -199,7 +215,7 @@ def _print(explained: Mapping[str, Any], only_lead: int | None) -> None:
         f"state     {miner['state']}" + (f": {miner['reason']}" if miner["reason"] else ""),
         f"manifest  {explained['manifest']['sha256'] or 'none'}",
         f"rules     {rules['name']}, sha256 {rules['sha256'][:16]}",
-        *_weight_lines(weight),
+        *_weight_lines(weight, miner["hotkey"]),
     ]
     if overall:
         lines.append(
@@ -222,7 +238,7 @@ def _print(explained: Mapping[str, Any], only_lead: int | None) -> None:
     _print_components(leads)
 
 
-def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
+def _weight_lines(weight: Mapping[str, Any] | None, asked: str) -> list[str]:
     if weight is None:
         return ["weight    none was set from this run under these rules"]
     earned = ", ".join(
@@ -235,6 +251,7 @@ def _weight_lines(weight: Mapping[str, Any] | None) -> list[str]:
         for other in (weight["copies"] or {}).get("shared_with", ())
     ]
     return [
+        *([f"hotkey    swapped since for {weight['hotkey']}"] if weight["hotkey"] != asked else []),
         (
             f"weight    {weight['share']:.6f} of the vector of epoch {weight['epoch']}, block {weight['block']},"
             f" sha256 {weight['vector_sha256'][:16]}"

@@ -181,7 +181,7 @@ class Instance:
         graph = await self._client.read_metagraph()
         vector = self._a_vector(graph.epoch)
         if graph.commit_reveal:
-            await self._client.commit_weights(await self._client.seal_weights(vector))
+            await self._client.commit_weights(vector, await self._client.seal_weights(vector))
         else:
             await self._client.set_weights(vector)
 

@@ -154,7 +154,7 @@ class Attack:
     """Signatures that ought to have been refused."""
     alarms: list[str] = field(default_factory=list)
     """Refusals because of a second instance, which is not there."""
-    _sealed: list[SealedWeights] = field(default_factory=list)
+    _sealed: list[tuple[JournalledVector, SealedWeights]] = field(default_factory=list)
 
     async def run(self, frames: int) -> None:
         """Send `frames` requests, many at once; kill the signer now and then."""
@@ -261,7 +261,8 @@ class Attack:
         return "set"
 
     async def _seal(self) -> str:
-        self._sealed.append(await self.client.seal_weights(self._a_vector(self._epoch())))
+        vector = self._a_vector(self._epoch())
+        self._sealed.append((vector, await self.client.seal_weights(vector)))
         return "sealed"
 
     async def _commit(self) -> str:
@@ -270,13 +271,13 @@ class Attack:
             ciphertext=self.chance.randbytes(200), reveal_round=9, epoch=self._epoch(), reveal_epoch=9
         )
         if not self._sealed or self.chance.random() < 0.5:
-            await self.client.commit_weights(forged)
+            await self.client.commit_weights(self._a_vector(self._epoch()), forged)
             self.misuse.append("a forged commit")
             return "committed"
-        sealed = self._sealed[-1]
+        vector, sealed = self._sealed[-1]
         if self.chance.random() < 0.3:
             sealed = msgspec.structs.replace(sealed, epoch=sealed.epoch + 1)
-        await self.client.commit_weights(sealed)
+        await self.client.commit_weights(vector, sealed)
         return "committed"
 
     def _epoch(self) -> int:

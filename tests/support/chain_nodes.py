@@ -20,6 +20,7 @@ from gaia.validator.core.chain.nodes.quorum import Quorum
 from gaia.validator.core.chain.plain_weights import PlainWeights
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.settings.chain import node_names
+from gaia.validator.utils.signer_messages import JournalledVector
 from tests.support.patience import patience
 from tests.support.subnet import NETUID, VALIDATOR, neurons, vector
 
@@ -62,13 +63,13 @@ class World:
 
     async def set_weights(self) -> dict[int, int]:
         """Set weights as the signer does; return what the chain has then."""
-        epoch = (await self.quorum.metagraph(NETUID, OWN)).epoch
+        wanted = vector((await self.quorum.metagraph(NETUID, OWN)).epoch, WEIGHTS)
 
-        async def promise(_schedule: object) -> None:
-            return
+        async def promise(_schedule: object) -> JournalledVector:
+            return wanted
 
         plain = PlainWeights(self.quorum, NETUID, OWN)
-        await plain.set(self.wallet, vector(epoch, WEIGHTS), None, promise)
+        await plain.set(self.wallet, wanted, None, promise, lambda _: False)
         return dict(self.chain.weights(0))
 
 

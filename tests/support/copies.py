@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gaia.tasks.defined_tasks.base import FoundCopies
@@ -29,11 +31,16 @@ def files(story: Story, folder: str) -> list[Path]:
     return sorted(path for path in (story.settings.data_dir / folder).rglob("*") if path.is_file())
 
 
-async def found(story: Story, earning: list[str] | None = None) -> FoundCopies:
+async def found(
+    story: Story,
+    earning: list[str] | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> FoundCopies:
     """What is known of the story's miners in its first run, at this moment."""
-    hotkeys = [miner.hotkey for miner in story.miners]
+    hotkeys = [names.get(miner.hotkey, miner.hotkey) for miner in story.miners]
     finder = CopyBook(story.settings.weather, story.database, story.pool)
-    return await finder.find({"2026-03-25T00Z": hotkeys}, earning or hotkeys)
+    run = "2026-03-25T00Z"
+    return await finder.find({run: hotkeys}, earning or hotkeys, {run: names} if names else {})
 
 
 def disk_full(story: Story, error: type[GaiaError] = TransientError) -> None:

@@ -117,9 +117,12 @@ class FakeMiner:
         """Whose forecast it publishes, with whose errors."""
         paths = [metadata_path(field) for field in FIELDS]
         paths += [chunk_path(field, lead, 6) for field in FIELDS for lead in [6, 12, *LEADS]]
-        self.manifest = build_manifest(
-            self.hotkey, {path: hashlib.sha256(path.encode()).hexdigest() for path in paths}
-        )
+        self.manifest = build_manifest(self.hotkey, {path: self.digest_of(path) for path in paths})
+
+    @staticmethod
+    def digest_of(path: str) -> str:
+        """The digest that a manifest names for a file."""
+        return hashlib.sha256(path.encode()).hexdigest()
 
     @property
     def manifest_sha256(self) -> str:
@@ -131,6 +134,10 @@ class FakeMiners:
 
     def __init__(self, miners: list[FakeMiner]) -> None:
         self._miners = {miner.hotkey: miner for miner in miners}
+
+    def move(self, old: str, new: str) -> None:
+        """Let a miner answer under another hotkey, and no longer under its own."""
+        self._miners[new] = self._miners.pop(old)
 
     def _reach(self, neuron: Neuron, call: str) -> FakeMiner:
         miner = self._miners[neuron.hotkey]

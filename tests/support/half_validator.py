@@ -24,7 +24,7 @@ PATIENCE_S = 30.0
 
 
 class NoCopies:
-    async def find(self, members: Any, earning: Any) -> FoundCopies:
+    async def find(self, members: Any, earning: Any, renamed: Any) -> FoundCopies:
         return FoundCopies(pairs=(), committed={}, products=())
 
 

@@ -32,6 +32,7 @@ class FakeSigner:
 
     def __init__(self) -> None:
         self.signed: list[list[tuple[int, int]]] = []
+        self.vectors: list[JournalledVector] = []
         self.paid: list[list[str]] = []
         """Hotkeys that each of these vectors was computed for."""
         self.failures: list[Exception] = []
@@ -76,7 +77,7 @@ class FakeSigner:
             reveal_epoch=vector.epoch + 1,
         )
 
-    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
+    async def commit_weights(self, vector: JournalledVector, sealed: SealedWeights) -> WeightsCommitted:
         self.committed.append(sealed)
         if self.failures:
             raise self.failures.pop()
@@ -91,6 +92,7 @@ class FakeSigner:
     async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
         pairs = list(zip(vector.uids, vector.weights, strict=True))
         self.signed.append(pairs)
+        self.vectors.append(vector)
         self.paid.append(list(vector.hotkeys))
         self.promised.append(promised_block)
         if self.failures:
@@ -112,7 +114,12 @@ class FakeCopies:
         self.found = FoundCopies(pairs=(), committed={}, products=())
         self.failures: list[Exception] = []
 
-    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
+    async def find(
+        self,
+        members: Mapping[str, Collection[str]],
+        earning: Sequence[str],
+        renamed: Mapping[str, Mapping[str, str]],
+    ) -> FoundCopies:
         self.asked.append((members, earning))
         if self.failures:
             raise self.failures.pop()

@@ -182,7 +182,7 @@ def _explains(row: VectorRow, held: Held) -> bool:
     The row of a vector that is on chain against the journal, or not noted yet, has none. That of a revealed one has
     the block in which the reveal was found.
     """
-    if held.last_update <= (row.promised_block or 0) or not is_held(held.pairs, row.vector):
+    if held.last_update <= (row.promised_block or 0) or not _is_of(held.pairs, row):
         return False
     if row.state is VectorState.REVEALED:
         return row.block is not None and held.last_update <= row.block
@@ -208,19 +208,25 @@ def _standing(row: VectorRow, read: ChainRead, *, is_newest: bool) -> tuple[Verd
     if pairs is not None:
         # A uid that was registered anew in that block has a weight of 0.
         is_cleared = any(not weight for _, weight in pairs)
-        if as_stored(pairs) == as_stored(row.vector) or (is_cleared and is_held(pairs, row.vector)):
+        is_same = as_stored(pairs) in (as_stored(row.vector), as_stored(row.read_back or row.vector))
+        if is_same or (is_cleared and _is_of(pairs, row)):
             return Verdict.AGREES, ""
         return Verdict.DIFFERS, f"the chain held other weights in block {row.block}"
-    if is_newest and is_held(read.held.pairs, row.vector):
+    if is_newest and _is_of(read.held.pairs, row):
         return Verdict.AGREES, f"it stands in block {read.held.block}"
     return Verdict.UNKNOWN, read.ends
+
+
+def _is_of(pairs: Sequence[Sequence[int]], row: VectorRow) -> bool:
+    """Return whether the chain's pairs are the row's vector, or what followed from it when it was set."""
+    return is_held(pairs, row.vector) or is_held(pairs, row.read_back or row.vector)
 
 
 def _committed(row: VectorRow, read: ChainRead) -> tuple[Verdict, str]:
     """Judge a vector that the journal says waits for its reveal."""
     if row.commit_block in read.commits.get(row.epoch, ()):
         return Verdict.AGREES, "it waits for its reveal"
-    if is_held(read.held.pairs, row.vector):
+    if _is_of(read.held.pairs, row):
         return Verdict.AGREES, f"revealed: it stands in block {read.held.block}"
     return Verdict.UNKNOWN, "it left the chain's queue; the engine finds out whether it was revealed"
 
@@ -231,7 +237,7 @@ def _not_on_chain(row: VectorRow, read: ChainRead, known: set[int]) -> tuple[Ver
     if queued := read.commits.get(row.epoch):
         return Verdict.UNKNOWN, f"a commit of block {queued[-1]} waits; the engine has not noted it yet"
     is_newer = held.last_update > (row.promised_block or 0) and held.last_update not in known
-    if is_newer and is_held(held.pairs, row.vector):
+    if is_newer and _is_of(held.pairs, row):
         since = f"the chain holds it since block {held.last_update}"
         if row.state in _RETRIED:
             return Verdict.UNKNOWN, f"{since}; the engine has not noted it yet"

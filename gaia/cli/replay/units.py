@@ -204,7 +204,10 @@ class _Promises:
             row = self._forecasts[hotkey]
             try:
                 frozen = verify_manifest(
-                    row.manifest or b"", row.signature or b"", row.manifest_sha256 or "", hotkey
+                    row.manifest or b"",
+                    row.signature or b"",
+                    row.manifest_sha256 or "",
+                    row.signed_by or hotkey,
                 )
             except GaiaError as error:
                 raise InputMissing(f"manifest of {hotkey}: {error}") from error

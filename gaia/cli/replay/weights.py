@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaia.cli.replay.runs import Comparison
-from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted
+from gaia.tasks.defined_tasks.weather.copies.copy_book import overlaps_wanted, renamed_matrices
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import MATRICES
 from gaia.tasks.defined_tasks.weather.units import FindOverlaps, Overlaps
 from gaia.validator.core.weights.inputs import InputsDamaged, VectorInputs, from_parts, vector_of
@@ -91,6 +91,7 @@ def _compare_overlaps(
             " were deleted when the runs left the window"
         )
         return
+    there = renamed_matrices(there, inputs.renamed)
     unit = overlaps_wanted(data_dir / MATRICES, there, inputs.members(), inputs.earning() or [])
     found = overlaps(unit)
     if found.missing:

@@ -152,8 +152,15 @@ class FoundCopies:
 class CopyFinder(Protocol):
     """Finds forecasts that share work."""
 
-    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
+    async def find(
+        self,
+        members: Mapping[str, Collection[str]],
+        earning: Sequence[str],
+        renamed: Mapping[str, Mapping[str, str]],
+    ) -> FoundCopies:
         """Return the overlaps of the `earning` hotkeys in the runs of `members` (run -> hotkeys that count).
+
+        `renamed` tells by run which hotkeys have other names by now, in `members` and `earning`.
 
         Raises `NotYetAvailable` while they are not computed yet.
         """

@@ -28,6 +28,7 @@ class WindowScore:
     run_id: RunId
     completed: bool
     hotkey: Hotkey
+    uid: int
     registered_at: int
     state: ForecastState
     """State of the forecast."""
@@ -58,6 +59,10 @@ class JournalEntry:
     """Block in which it was set or revealed; None: it was not."""
     hotkeys: Sequence[str] = ()
     """Hotkey of each uid of the vector when it was computed; empty: not read, or of an older release."""
+    registered: Sequence[int] = ()
+    """Block in which each of these hotkeys was registered; empty: not read, or of an older release."""
+    burner: str = ""
+    """Hotkey of the burn; "" if nothing is burnt."""
 
 
 class Epoch(NamedTuple):
@@ -110,6 +115,7 @@ async def window_scores(connection: Connection, rule_set: str, window: timedelta
             run_id=row["run_id"],
             completed=row["state"] == RunState.COMPLETED,
             hotkey=row["hotkey"],
+            uid=row["uid"],
             registered_at=row["registered_at"],
             state=ForecastState(row["forecast_state"]),
             overall=row["overall"],
@@ -126,10 +132,18 @@ async def entry_of(connection: Connection, epoch: Epoch) -> JournalEntry | None:
     if row is None:
         return None
     entry = _entry(row)
-    if row["present"] is None:
+    if row["present"] is None or row["terms"] is None:
         return entry
-    hotkeys = {uid: hotkey for uid, hotkey, _ in json.loads(row["present"])["neurons"]}
-    return replace(entry, hotkeys=[hotkeys[uid] for uid, _ in entry.vector])
+    present, terms = json.loads(row["present"]), json.loads(row["terms"])
+    hotkeys = {uid: hotkey for uid, hotkey, _ in present["neurons"]}
+    registered = present.get("registered", {})
+    owners = [hotkeys[uid] for uid, _ in entry.vector]
+    return replace(
+        entry,
+        hotkeys=owners,
+        registered=[registered[hotkey] for hotkey in owners] if registered else [],
+        burner=(terms["burn_hotkey"] or present["owner_hotkey"]) if terms["burn_enabled"] else "",
+    )
 
 
 async def last_entries(connection: Connection, netuid: int, mechid: int, block: int) -> list[LastEntry]:

@@ -167,10 +167,22 @@ async def record_manifest(
     *,
     now: datetime,
     asked_at: datetime,
+    signed_by: str | None = None,
 ) -> None:
-    """Freeze a manifest at `now`; `asked_at` is the start of its polling round."""
+    """Freeze a manifest at `now`; `asked_at` is the start of its polling round.
+
+    `signed_by` is the hotkey that signed it if the miner was asked under another one.
+    """
     await connection.execute(
-        SQL["record_manifest"], forecast.run_id, forecast.hotkey, content, signature, sha256, now, asked_at
+        SQL["record_manifest"],
+        forecast.run_id,
+        forecast.hotkey,
+        content,
+        signature,
+        sha256,
+        now,
+        asked_at,
+        signed_by,
     )
 
 

@@ -27,6 +27,8 @@ class ForecastRow:
     manifest: bytes | None = None
     """The signed bytes; None if missing or not requested, as for `signature`."""
     signature: bytes | None = None
+    signed_by: str | None = None
+    """Hotkey that signed them, if the miner had swapped its own since it was asked; None: `hotkey`, or unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +162,8 @@ class VectorRow:
     """Block of the metagraph that it was computed with; None in entries of older releases."""
     commit_block: int | None
     """Block of its commit; None: it was set plainly, or no commit of it is known."""
+    read_back: list[list[int]] | None = None
+    """[uid, u16] pairs that the chain then held; other uids than the vector's if miners had moved or left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

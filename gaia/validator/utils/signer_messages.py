@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,15 @@ class Neuron(msgspec.Struct, frozen=True, kw_only=True):
     """Block of its last weights."""
     registered_at: int
     """Block of its registration; uid and hotkey alone do not identify a registration."""
+
+
+class Registration(NamedTuple):
+    """One registration of a miner, as it was read once."""
+
+    hotkey: str
+    uid: int
+    registered_at: int
+    """Block of the registration."""
 
 
 ACTIVITY_CUTOFF: Final = 5000
@@ -71,6 +80,21 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     def own(self) -> Neuron | None:
         """Our neuron; None: our hotkey is not registered."""
         return next((neuron for neuron in self.neurons if neuron.uid == self.own_uid), None)
+
+    def holder(self, registration: Registration) -> Neuron | None:
+        """Return the neuron of a registration; None if the registration has ended.
+
+        A swap of the hotkey changes neither uid nor block of a registration, and a trim of the subnet changes
+        only its uid.
+        """
+        swapped = None
+        for neuron in self.neurons:
+            if neuron.registered_at == registration.registered_at:
+                if neuron.hotkey == registration.hotkey:
+                    return neuron
+                if neuron.uid == registration.uid:
+                    swapped = neuron
+        return swapped
 
 
 class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
@@ -134,18 +158,31 @@ class NodesRead(msgspec.Struct, frozen=True, kw_only=True, tag="nodes_read"):
 
 
 class JournalledVector(msgspec.Struct, frozen=True, kw_only=True):
-    """The only vector of an epoch, as the journal promises it."""
+    """The only vector of an epoch, as the journal promises it: to registrations, not to uids."""
 
     epoch: int
     """Epoch of the chain's own counter."""
     uids: list[int]
+    """Uids when the vector was computed."""
     weights: list[int]
     """Values as u16 with the largest at 65535, from `core.weights.vector.quantise`."""
     version_key: int
     sha256: str
     """The journal's digest of uids and weights; see `digest_of`."""
     hotkeys: list[str] = []
-    """Hotkey of each uid as the vector was computed for them; empty in vectors of older releases."""
+    """Hotkey of each uid as the vector was computed for them; empty: it pays the uids, whoever holds them."""
+    registered: list[int] = []
+    """Block in which each of these hotkeys was registered; empty in vectors of older releases."""
+    burner: str = ""
+    """Hotkey of the burn; "" if nothing is burnt."""
+
+    @property
+    def promise(self) -> str:
+        """Digest of what is promised to whom, in hex: the same for all uids that follow from it."""
+        if not self.hotkeys:
+            return self.sha256
+        owners = [self.hotkeys, self.registered, self.burner]
+        return hashlib.sha256(json.dumps([self.sha256, *owners]).encode()).hexdigest()
 
 
 def digest_of(pairs: Iterable[Iterable[int]]) -> str:
@@ -195,6 +232,8 @@ class WeightsRead(msgspec.Struct, frozen=True, kw_only=True, tag="weights_read")
     """Hash of that block; "" if unknown."""
     pairs: list[list[int]]
     """[uid, u16] pairs as stored."""
+    epochs: list[int] = []
+    """Epochs whose vector these are, as far as the signer's record knows."""
 
 
 class CheckUpdate(msgspec.Struct, frozen=True, kw_only=True, tag="check_update"):
@@ -240,6 +279,8 @@ class CommitWeights(msgspec.Struct, frozen=True, kw_only=True, tag="commit_weigh
     """Request to sign and submit a sealed vector, which the engine has journalled before."""
 
     request_id: int
+    vector: JournalledVector
+    """What was sealed; it is sealed anew if its uids are others by now."""
     sealed: SealedWeights
 
 
@@ -279,6 +320,10 @@ class CommitRead(msgspec.Struct, frozen=True, kw_only=True):
     """Block in which the chain said that it revealed one; None: it did not say so, as far as is known."""
     is_known: bool
     """Whether every block since the beginning of the reveal's epoch was looked at."""
+    known_block: int | None = None
+    """Block of one in the queue that the signer's record has for this epoch; None: there is none."""
+    is_held: bool = False
+    """Whether the signer's record knows our weights on chain as this epoch's."""
 
 
 class CommitsRead(msgspec.Struct, frozen=True, kw_only=True, tag="commits_read"):

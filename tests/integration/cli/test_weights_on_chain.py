@@ -42,10 +42,11 @@ class ChainSigner(FakeSigner):
         self._wallet = wallet
 
     async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
-        async def promise(_: object) -> None:
+        async def promise(_: object) -> JournalledVector:
             """A signer notes here what it is about to sign."""
+            return vector
 
-        landed = await self._plain.set(self._wallet, vector, promised_block, promise)
+        landed = await self._plain.set(self._wallet, vector, promised_block, promise, lambda _: False)
         return WeightsSet(
             request_id=1,
             block=landed.block,

@@ -54,7 +54,7 @@ class Instance:
             try:
                 promised = vector(graph.epoch, weights)
                 if graph.commit_reveal:
-                    await self.client.commit_weights(await self.client.seal_weights(promised))
+                    await self.client.commit_weights(promised, await self.client.seal_weights(promised))
                 else:
                     await self.client.set_weights(promised)
             except TransientError as error:

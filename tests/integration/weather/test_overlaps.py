@@ -89,11 +89,11 @@ async def test_overlaps_wait_an_hour_for_products_and_are_then_told_without_them
 
     for now[0] in (1e9, 1e9 + book.PATIENCE_S - 1):
         with pytest.raises(NotYetAvailable, match="is not computed yet"):
-            await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)
+            await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys, {})
     now[0] = 1e9 + book.PATIENCE_S
     with capture_logs() as logs:
         for _ in range(2):
-            assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).products == []
+            assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys, {})).products == []
 
     loud = [(entry["event"], entry["log_level"]) for entry in logs if entry["log_level"] != "info"]
     assert loud == [("gram_matrix_overdue", "error")]
@@ -107,12 +107,25 @@ async def test_products_that_come_back_are_used_again(story: Story) -> None:
     away.mkdir()
     for path in (story.settings.data_dir / "products").glob("*.f64"):
         path.rename(away / path.name)
-    assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).pairs == []
+    assert (await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys, {})).pairs == []
 
     for path in away.iterdir():
         path.rename(away.parent / path.name)
 
-    assert len((await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).pairs) == 1
+    assert len((await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys, {})).pairs) == 1
+
+
+async def test_swapped_hotkey_keeps_what_it_shares_and_when_it_committed(story: Story) -> None:
+    await story.until_idle()
+    (one, other, part) = (await found(story)).pairs[0]
+    committed = (await found(story)).committed
+
+    later = await found(story, names={one: "5Swapped"})
+
+    assert {frozenset(pair[:2]): pair[2] for pair in later.pairs} == {frozenset({"5Swapped", other}): part}
+    assert later.committed == {
+        "5Swapped" if hotkey == one else hotkey: at for hotkey, at in committed.items()
+    }
 
 
 async def test_units_about_copies_go_before_the_scoring_of_forecasts(story: Story) -> None:
@@ -139,7 +152,7 @@ async def test_an_answer_that_is_not_one_of_overlaps_is_asked_for_again(
 
     story.pool.dispatch = dispatch
     with pytest.raises(TransientError, match="weather.copies.overlaps has the wrong type"):
-        await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)
+        await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys, {})
 
     story.pool.dispatch = answer
-    assert len((await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys)).pairs) == 1
+    assert len((await finder.find({"2026-03-25T00Z": hotkeys}, hotkeys, {})).pairs) == 1

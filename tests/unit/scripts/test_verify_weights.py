@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from verify_weights import agrees, as_told
+from control.registrations import as_told, is_held
+from verify_weights import agrees
 
 from gaia.cli.export.inputs import record_of
 from gaia.tasks.defined_tasks.base import FoundCopies
@@ -244,6 +245,45 @@ def test_right_to_earn_is_compared_with_the_block_in_which_it_was_read() -> None
     assert as_told(now, {}, blocks.__getitem__) == now
 
 
+_THEN = [[1, "5One", True], [2, "5Two", True], [3, "5Three", True]]
+_VECTOR = [[1, 65535], [2, 32768], [3, 9]]
+
+
+@pytest.mark.parametrize(
+    ("now", "held", "is_right"),
+    [
+        (_THEN, {1: 65535, 2: 32768, 3: 9}, True),
+        (_THEN, {1: 65535, 2: 32767, 3: 9}, False),
+        (_THEN, {1: 65535, 3: 9}, False),
+        ([_THEN[0], [2, "5New", False], _THEN[2]], {1: 65535, 3: 9}, True),
+        ([_THEN[0], [2, "5New", False], _THEN[2]], {1: 65535, 2: 0, 3: 9}, True),
+        ([_THEN[0], [2, "5Swapped", False], _THEN[2]], {1: 65535, 2: 32768, 3: 9}, True),
+        ([[1, "5New", False], *_THEN[1:]], {2: 65535, 3: 17}, True),
+        ([[1, "5New", False], *_THEN[1:]], {2: 32768, 3: 9}, True),
+        ([[1, "5Two", True], [2, "5Three", True]], {1: 65535, 2: 17}, True),
+        ([[1, "5Two", True], [2, "5Three", True]], {1: 32768, 2: 65535}, False),
+        ([_THEN[1], _THEN[2]], {1: 65535, 2: 32768, 3: 9}, False),
+    ],
+    ids=[
+        "as promised",
+        "another weight",
+        "left out",
+        "left",
+        "left in that block",
+        "swapped",
+        "first left",
+        "first left in that block",
+        "trimmed",
+        "exchanged",
+        "paid to nobody",
+    ],
+)
+def test_weights_on_chain_follow_from_who_is_registered(
+    now: list[list[Any]], held: dict[int, int], is_right: bool
+) -> None:
+    assert is_held(held, _VECTOR, _THEN, now) is is_right
+
+
 def test_it_shares_no_code_with_the_validator() -> None:
     sources = [SCRIPT, *sorted((SCRIPTS / "control").glob("*.py"))]
     nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
@@ -252,7 +292,7 @@ def test_it_shares_no_code_with_the_validator() -> None:
         *(str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)),
     }
 
-    assert len(sources) == 4
+    assert len(sources) == 5
     assert "numpy" in imported
     assert not {name for name in imported if name.split(".")[0] in ("gaia", "tests", "bittensor")}
 

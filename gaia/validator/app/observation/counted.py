@@ -217,8 +217,8 @@ class CountedChain:
     async def seal_weights(self, vector: JournalledVector) -> SealedWeights:
         return await self._writing(self._chain.seal_weights(vector))
 
-    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
-        return await self._writing(self._chain.commit_weights(sealed))
+    async def commit_weights(self, vector: JournalledVector, sealed: SealedWeights) -> WeightsCommitted:
+        return await self._writing(self._chain.commit_weights(vector, sealed))
 
     async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead:
         return await self._reading(self._chain.read_commits(commits))

@@ -1,4 +1,4 @@
-"""Notices which miners left the subnet, and forgets what was kept for them."""
+"""Notices which miners left the subnet or swapped their hotkey, and forgets what was kept for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+
+from gaia.validator.utils.signer_messages import Registration
 
 if TYPE_CHECKING:
     from gaia.validator.utils.identities import Hotkey
@@ -25,8 +27,9 @@ class ForgetsMiners(Protocol):
 class Deregistrations:
     """Compares each metagraph with the one before.
 
-    A registration is a hotkey and the block at which it was registered. Scores need no care here:
-    weights are set by registration, and a forecast of a miner that left ends with its window.
+    A registration is a hotkey and the block at which it was registered; a swap of the hotkey leaves uid and
+    block as they are. Scores need no care here: weights are set by registration, and a forecast of a miner
+    that left ends with its window.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ class Deregistrations:
         self._known: dict[tuple[Hotkey, int], Neuron] | None = None
 
     async def handle_miner_deregistration_loop(self) -> None:
-        """Log each registration that ended since the last call, with its successor at the uid, and forget its keys."""
+        """Log what ended or was swapped since the last call, with the successor at the uid, and forget its keys."""
         metagraph = self._latest()
         if metagraph is None:
             return
@@ -51,6 +54,17 @@ class Deregistrations:
             return
         successors = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
         for neuron in gone:
+            holder = metagraph.holder(Registration(neuron.hotkey, neuron.uid, neuron.registered_at))
+            if holder is not None:
+                log.info(
+                    "miner_swapped_hotkey",
+                    hotkey=neuron.hotkey,
+                    new_hotkey=holder.hotkey,
+                    uid=holder.uid,
+                    registered_at=neuron.registered_at,
+                    block=metagraph.block,
+                )
+                continue
             log.info(
                 "miner_deregistered",
                 hotkey=neuron.hotkey,

@@ -19,7 +19,7 @@ from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gaia.validator.core.chain.reader import ChainReader
     from gaia.validator.utils.identities import Hotkey
@@ -103,7 +103,7 @@ class Commits:
         )
 
     async def submit(
-        self, wallet: bt.Wallet, sealed: SealedWeights, promise: Callable[[EpochSchedule], None]
+        self, wallet: bt.Wallet, sealed: SealedWeights, promise: Callable[[EpochSchedule], Awaitable[None]]
     ) -> Committed:
         """Commit a sealed vector, unless it is on chain already; return where it stands.
 
@@ -127,7 +127,7 @@ class Commits:
         if held:
             raise TransientError(f"another commit of ours is on chain since block {held[-1].block}")
         schedule = await open_epoch(self._chain, self._netuid, sealed.epoch)
-        promise(schedule)
+        await promise(schedule)
         call = bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
             netuid=self._netuid,
             mecid=0,

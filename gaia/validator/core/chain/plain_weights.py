@@ -81,7 +81,8 @@ class PlainWeights:
         wallet: bt.Wallet,
         vector: JournalledVector,
         promised_block: int | None,
-        promise: Callable[[EpochSchedule], Awaitable[None]],
+        promise: Callable[[EpochSchedule], Awaitable[JournalledVector]],
+        is_ours: Callable[[list[list[int]]], bool],
     ) -> WeightsOnChain:
         """Sign and submit one vector in its epoch; return our weights that are then on chain.
 
@@ -93,9 +94,12 @@ class PlainWeights:
         ----------
         promised_block
             Block at which the vector was journalled. Nothing is signed if the chain holds newer
-            weights of ours; these are returned if they are equal.
+            weights of ours; these are returned if they are the vector's.
         promise
-            Called with the chain's epochs just before the signature; what it raises prevents it.
+            Called with the chain's epochs just before the signature; returns the vector with the uids of
+            now. What it raises prevents the signature.
+        is_ours
+            Tells whether [uid, u16] pairs on chain are this vector, with the uids of an earlier attempt.
 
         Raises
         ------
@@ -105,12 +109,11 @@ class PlainWeights:
         own_uid = await self._chain.own_uid_of(self._netuid, self._hotkey)
         before = await self._chain.last_update(self._netuid, own_uid)
         if promised_block is not None and before > promised_block:
-            return await self._landed(
-                _Sent(vector=vector, own_uid=own_uid, last_update=promised_block), "", ""
-            )
-        sent = _Sent(vector=vector, own_uid=own_uid, last_update=before)
+            earlier = _Sent(vector=vector, own_uid=own_uid, last_update=promised_block)
+            return await self._landed(earlier, "", "", is_ours)
         schedule = await open_epoch(self._chain, self._netuid, vector.epoch)
-        await promise(schedule)
+        vector = await promise(schedule)
+        sent = _Sent(vector=vector, own_uid=own_uid, last_update=before)
         # The promise took time, in which the epoch may have ended.
         schedule = await open_epoch(self._chain, self._netuid, vector.epoch)
         call = bt.calls.SubtensorModule.set_mechanism_weights(
@@ -134,7 +137,13 @@ class PlainWeights:
             raise refusal
         return await self._settle(sent, refusal)
 
-    async def _landed(self, sent: _Sent, block_hash: str, extrinsic: str) -> WeightsOnChain:
+    async def _landed(
+        self,
+        sent: _Sent,
+        block_hash: str,
+        extrinsic: str,
+        is_ours: Callable[[list[list[int]]], bool] = lambda _: False,
+    ) -> WeightsOnChain:
         """Return our weights after `extrinsic`, or now if it is unknown; raise unless they are those sent."""
         with understanding("our extrinsic"):
             included = int(extrinsic.partition("-")[0]) if extrinsic else None
@@ -142,7 +151,8 @@ class PlainWeights:
         read_back = await self._chain.pairs(self._netuid, sent.own_uid, included)
         if last_update <= sent.last_update:
             raise TransientError(f"the chain has no weights of ours since block {sent.last_update}")
-        if as_stored(read_back) != as_stored(zip(sent.vector.uids, sent.vector.weights, strict=True)):
+        wanted = as_stored(zip(sent.vector.uids, sent.vector.weights, strict=True))
+        if as_stored(read_back) != wanted and not is_ours(read_back):
             raise TransientError(f"the chain holds other weights than those sent, since block {last_update}")
         return WeightsOnChain(
             block=included or last_update,

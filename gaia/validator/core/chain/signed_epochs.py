@@ -18,6 +18,8 @@ KEPT: Final = 512
 """Number of epochs that a record keeps; nothing is signed for an epoch before them."""
 _MOST_COMMITS = 8
 """Largest number of sealed forms of one vector."""
+_MOST_RESOLVED = 64
+"""Largest number of changes of the uids that one promise follows."""
 _SETTING = "GAIA_SIGNED_EPOCHS_FILE"
 _INCLUDED_WITHIN: Final = 2 * LONGEST_ERA
 """Blocks after the head that is noted for a signature, within which its extrinsic can be included.
@@ -33,12 +35,22 @@ class _Signed(msgspec.Struct, kw_only=True):
 
     epoch: int
     vector_sha256: str
+    """Digest of the promise; of the uids and weights themselves in records of earlier releases."""
     commits: list[str] = []
     """Digests of its sealed forms."""
+    resolved: list[str] = []
+    """Digests of the [uid, u16] pairs that followed from the promise when it was signed or sealed."""
+    sealed_of: dict[str, str] = {}
+    """Sealed form -> which of these pairs it contains; absent for those of earlier releases."""
     first_block: int | None = None
     """Head of the chain before the first signature; None: nothing was signed, or by an earlier release."""
     last_block: int | None = None
     """Head of the chain before the last signature."""
+
+    @property
+    def pairs(self) -> set[str]:
+        """Digests of all pairs that may stand on chain for this epoch."""
+        return {self.vector_sha256, *self.resolved}
 
     def may_be_in(self, block: int) -> bool:
         """Return whether an extrinsic with this vector can be in `block`."""
@@ -98,9 +110,9 @@ class SignedEpochs:
         """Let other processes open the record."""
         os.close(self._lock)
 
-    def names(self, vector_sha256: str) -> bool:
-        """Return whether this vector was promised for any epoch of the record."""
-        return any(each.vector_sha256 == vector_sha256 for each in self._record.epochs)
+    def epochs_of(self, pairs: str) -> list[int]:
+        """Return the epochs for which [uid, u16] pairs with this digest were signed or sealed."""
+        return [each.epoch for each in self._record.epochs if pairs in each.pairs]
 
     def knows(self, epoch: int) -> bool:
         """Return whether a vector was promised for `epoch`."""
@@ -114,6 +126,10 @@ class SignedEpochs:
         """Return whether `commit` is the digest of a sealed form that was promised for `epoch`."""
         return self.knows(epoch) and commit in self._by_epoch[epoch].commits
 
+    def sealed_of(self, epoch: int, commit: str) -> str | None:
+        """Return the digest of the pairs in a sealed form; None if the record does not tell."""
+        return self._by_epoch[epoch].sealed_of.get(commit) if self.knows(epoch) else None
+
     @property
     def path(self) -> Path:
         """File of the record."""
@@ -126,11 +142,10 @@ class SignedEpochs:
             (each.first_block for each in self._record.epochs if each.first_block is not None), default=None
         )
 
-    def has_set(self, block: int, vector_sha256: str) -> bool:
-        """Return whether this vector, set plainly or revealed, can date from `block`."""
+    def has_set(self, block: int, pairs: str) -> bool:
+        """Return whether pairs with this digest, set plainly or revealed, can date from `block`."""
         return any(
-            each.vector_sha256 == vector_sha256 and (each.commits or each.may_be_in(block))
-            for each in self._record.epochs
+            pairs in each.pairs and (each.commits or each.may_be_in(block)) for each in self._record.epochs
         )
 
     def has_sealed(self, epoch: int) -> bool:
@@ -155,12 +170,20 @@ class SignedEpochs:
         return [each.epoch for each in self._record.epochs if each.may_be_in(block)]
 
     def promise(
-        self, epoch: int, vector_sha256: str, commit: str | None = None, block: int | None = None
+        self,
+        epoch: int,
+        vector_sha256: str,
+        commit: str | None = None,
+        block: int | None = None,
+        pairs: str | None = None,
     ) -> None:
         """Store that this vector is the only one of `epoch`, and `commit` a sealed form of it.
 
         Parameters
         ----------
+        pairs
+            Digest of the [uid, u16] pairs that follow from it now; None: that of the vector itself. What an
+            earlier release promised by its pairs may be signed again as these pairs.
         block
             Head of the chain, if a signature follows; None: only a promise.
 
@@ -172,18 +195,14 @@ class SignedEpochs:
             If the promise cannot be stored.
         """
         signed = self._by_epoch.get(epoch)
+        pairs = pairs or vector_sha256
         if signed is None:
             if epoch <= self._record.forgotten:
                 raise SigningRefused(f"epoch {epoch} is older than the signer's record")
             signed = _Signed(epoch=epoch, vector_sha256=vector_sha256)
-        elif signed.vector_sha256 != vector_sha256:
+        elif signed.vector_sha256 not in (vector_sha256, pairs):
             raise SigningRefused(f"another vector was signed for epoch {epoch}; each epoch gets only one")
-        commits = list(signed.commits)
-        if commit is not None and commit not in commits:
-            if len(commits) >= _MOST_COMMITS:
-                raise SigningRefused(f"the vector of epoch {epoch} was sealed {len(commits)} times")
-            commits.append(commit)
-        changed = msgspec.structs.replace(signed, commits=commits)
+        changed = _extended(signed, commit, pairs)
         if block is not None:
             changed.first_block = block if signed.first_block is None else min(block, signed.first_block)
             changed.last_block = block if signed.last_block is None else max(block, signed.last_block)
@@ -207,6 +226,23 @@ class SignedEpochs:
         except OSError as error:
             raise OwnFailure(f"the record of signed epochs cannot be stored: {error.strerror}") from error
         self._record = record
+
+
+def _extended(signed: _Signed, commit: str | None, pairs: str) -> _Signed:
+    """Return the entry with these pairs, and with a sealed form of them."""
+    resolved = signed.resolved if pairs in signed.pairs else [*signed.resolved, pairs]
+    if len(resolved) > _MOST_RESOLVED:
+        raise SigningRefused(f"epoch {signed.epoch} had {_MOST_RESOLVED} sets of uids already")
+    if commit is None or commit in signed.commits:
+        return msgspec.structs.replace(signed, resolved=resolved)
+    if len(signed.commits) >= _MOST_COMMITS:
+        raise SigningRefused(f"the vector of epoch {signed.epoch} was sealed {len(signed.commits)} times")
+    return msgspec.structs.replace(
+        signed,
+        commits=[*signed.commits, commit],
+        resolved=resolved,
+        sealed_of={**signed.sealed_of, commit: pairs},
+    )
 
 
 def foreign_words(block: int) -> str:

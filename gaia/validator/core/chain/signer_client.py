@@ -154,10 +154,12 @@ class SignerClient:
             )
         ).sealed
 
-    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted:
+    async def commit_weights(self, vector: JournalledVector, sealed: SealedWeights) -> WeightsCommitted:
         """Let the signer sign and submit a sealed vector, unless it is in the chain's queue already."""
         return await self._ask(
-            lambda number: CommitWeights(request_id=number, sealed=sealed), WeightsCommitted, _COMMIT_CALLS
+            lambda number: CommitWeights(request_id=number, vector=vector, sealed=sealed),
+            WeightsCommitted,
+            _COMMIT_CALLS,
         )
 
     async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead:

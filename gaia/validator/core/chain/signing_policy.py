@@ -63,6 +63,12 @@ class SigningPolicy:
             raise SigningRefused(f"a vector has {len(uids)} uids and {len(weights)} weights")
         if vector.hotkeys and len(vector.hotkeys) != len(uids):
             raise SigningRefused(f"a vector has {len(uids)} uids and {len(vector.hotkeys)} hotkeys")
+        if len(set(vector.hotkeys)) != len(vector.hotkeys):
+            raise SigningRefused("a hotkey occurs twice")
+        if vector.registered and len(vector.registered) != len(vector.hotkeys):
+            raise SigningRefused(
+                f"a vector has {len(vector.hotkeys)} hotkeys and {len(vector.registered)} registrations"
+            )
         if any(not 0 <= value <= _U16_MAX for value in (*uids, *weights)):
             raise SigningRefused("a uid or a weight is no u16")
         if len(set(uids)) != len(uids):
@@ -85,19 +91,24 @@ class SigningPolicy:
         """Return whether a vector was promised for `epoch`."""
         return self.signed.knows(epoch)
 
-    def has_signed(self, pairs: Iterable[Iterable[int]]) -> bool:
-        """Return whether weights on chain, [uid, u16] pairs, are those of an epoch in the record."""
-        return self.signed.names(digest_of(pairs))
+    def signed_for(self, pairs: Iterable[Iterable[int]]) -> list[int]:
+        """Return the epochs of the record whose vector is these weights on chain, [uid, u16] pairs."""
+        return self._kept.epochs_of(digest_of(pairs)) if self._kept is not None else []
 
-    def promise(self, vector: JournalledVector, block: int) -> None:
-        """Store the vector as the only one of its epoch; its signature follows. See `SignedEpochs.promise`."""
-        self.signed.promise(vector.epoch, vector.sha256, block=block)
+    def has_sealed_form(self, epoch: int, commit: str) -> bool:
+        """Return whether `commit` is a sealed form of the vector of `epoch`."""
+        return self._kept is not None and self._kept.holds_commit(epoch, commit)
 
-    def promise_sealed(self, vector: JournalledVector, sealed: SealedWeights) -> None:
+    def promise(self, vector: JournalledVector, resolved: JournalledVector, block: int) -> None:
+        """Store the vector as the only one of its epoch, with the uids that are signed now. See `SignedEpochs`."""
+        self.signed.promise(vector.epoch, vector.promise, block=block, pairs=_digest(resolved))
+
+    def promise_sealed(
+        self, vector: JournalledVector, resolved: JournalledVector, sealed: SealedWeights
+    ) -> None:
         """Store the vector, and a sealed form of it, as the only one of its epoch; nothing is signed yet."""
-        self.signed.promise(
-            vector.epoch, vector.sha256, digest_of_commit(sealed.ciphertext, sealed.reveal_round)
-        )
+        commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
+        self.signed.promise(vector.epoch, vector.promise, commit, pairs=_digest(resolved))
 
     def permit_commit(self, sealed: SealedWeights) -> None:
         """Refuse a commit that this signer did not seal for its epoch."""
@@ -105,6 +116,21 @@ class SigningPolicy:
             sealed.epoch, digest_of_commit(sealed.ciphertext, sealed.reveal_round)
         ):
             raise SigningRefused(f"the commit was not sealed here for epoch {sealed.epoch}")
+
+    def permit_promise(self, vector: JournalledVector, sealed: SealedWeights) -> None:
+        """Refuse a vector that is not the one of the commit's epoch, because its uids would say nothing."""
+        known = self.signed.vector_of(sealed.epoch)
+        # An earlier release promised the pairs themselves.
+        if vector.epoch != sealed.epoch or known not in (vector.promise, vector.sha256):
+            raise SigningRefused(f"the commit for epoch {sealed.epoch} is of another vector")
+
+    def permit_uids(self, sealed: SealedWeights, resolved: JournalledVector) -> None:
+        """Refuse a permitted commit that pays other uids than those that follow from its promise now."""
+        commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
+        if self.signed.sealed_of(sealed.epoch, commit) not in (None, _digest(resolved)):
+            raise SigningRefused(
+                f"uids of the commit for epoch {sealed.epoch} have changed hands since it was sealed"
+            )
 
     def note_commit(self, sealed: SealedWeights, block: int) -> None:
         """Store that a permitted commit is signed now, with the chain at `block`."""
@@ -175,6 +201,11 @@ class Rate:
         self._tokens -= 1.0
         if self._tokens < 0.0:
             await asyncio.sleep(-self._tokens / self._per_s)
+
+
+def _digest(vector: JournalledVector) -> str:
+    """Return the digest of a vector's [uid, u16] pairs."""
+    return digest_of(zip(vector.uids, vector.weights, strict=True))
 
 
 def _is_address(text: str) -> bool:

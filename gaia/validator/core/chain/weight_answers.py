@@ -9,7 +9,8 @@ from gaia.validator.core.chain.commits import Commits
 from gaia.validator.core.chain.epochs import open_epoch
 from gaia.validator.core.chain.own_updates import OwnUpdates
 from gaia.validator.core.chain.plain_weights import PlainWeights
-from gaia.validator.utils.errors import SigningRefused, TransientError
+from gaia.validator.core.weights.resolving import resolve
+from gaia.validator.utils.errors import SigningRefused
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.machine.hosts import is_loopback
 from gaia.validator.utils.signer_messages import (
@@ -32,8 +33,11 @@ from gaia.validator.utils.signer_messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from bittensor import Wallet
 
+    from gaia.validator.core.chain.commits import OwnCommit
     from gaia.validator.core.chain.epochs import EpochSchedule
     from gaia.validator.core.chain.reader import ChainReader
     from gaia.validator.core.chain.signing_policy import SigningPolicy
@@ -84,12 +88,16 @@ class WeightAnswers:
         vector = request.vector
         self._policy.permit_vector(vector)
 
-        async def promise(schedule: EpochSchedule) -> None:
+        async def promise(schedule: EpochSchedule) -> JournalledVector:
             await self._refuse_unexplained(vector, schedule)
-            await self._refuse_newcomers(vector)
-            self._policy.promise(vector, schedule.block)
+            resolved = await self._resolved(vector)
+            self._policy.promise(vector, resolved, schedule.block)
+            return resolved
 
-        landed = await self._plain.set(self._wallet, vector, request.promised_block, promise)
+        def is_ours(pairs: list[list[int]]) -> bool:
+            return vector.epoch in self._policy.signed_for(pairs)
+
+        landed = await self._plain.set(self._wallet, vector, request.promised_block, promise, is_ours)
         return WeightsSet(
             request_id=request.request_id,
             block=landed.block,
@@ -103,18 +111,25 @@ class WeightAnswers:
         self._policy.permit_vector(vector)
         schedule = await open_epoch(self._chain, self._settings.netuid, vector.epoch)
         await self._refuse_unexplained(vector, schedule)
-        await self._refuse_newcomers(vector)
-        sealed = await self._commits.seal(bytes(self._wallet.hotkey.public_key), vector, self._beacon_round)
-        self._policy.promise_sealed(vector, sealed)
+        resolved = await self._resolved(vector)
+        sealed = await self._commits.seal(bytes(self._wallet.hotkey.public_key), resolved, self._beacon_round)
+        self._policy.promise_sealed(vector, resolved, sealed)
         return WeightsSealed(request_id=request.request_id, sealed=sealed)
 
     async def _commit(self, request: CommitWeights) -> WeightsCommitted:
         sealed = request.sealed
         self._policy.permit_commit(sealed)
+        self._policy.permit_promise(request.vector, sealed)
         await self._updates.refuse_foreign(await self._chain.head())
-        landed = await self._commits.submit(
-            self._wallet, sealed, lambda schedule: self._policy.note_commit(sealed, schedule.block)
-        )
+        # It may have been sealed anew after a commit whose outcome was unknown.
+        if (block := self._known_block(sealed.epoch, await self._commits.queued(sealed.epoch))) is not None:
+            return WeightsCommitted(request_id=request.request_id, block=block, block_hash="", extrinsic="")
+
+        async def promise(schedule: EpochSchedule) -> None:
+            self._policy.permit_uids(sealed, await self._resolved(request.vector))
+            self._policy.note_commit(sealed, schedule.block)
+
+        landed = await self._commits.submit(self._wallet, sealed, promise)
         return WeightsCommitted(
             request_id=request.request_id,
             block=landed.block,
@@ -139,30 +154,17 @@ class WeightAnswers:
         # A registration dates the neuron, too; so does the reveal of an earlier vector where commits have ended.
         registered = await self._chain.query("BlockAtRegistration", netuid, own_uid, block=schedule.block)
         pairs = await self._chain.pairs(netuid, own_uid, schedule.block)
-        if updated > registered and not self._policy.has_signed(pairs):
+        if updated > registered and not self._policy.signed_for(pairs):
             raise SigningRefused(
                 f"weights of ours that this signer does not know are on chain since block {updated} of epoch"
                 f" {schedule.index}; nothing more is signed in this epoch"
             )
 
-    async def _refuse_newcomers(self, vector: JournalledVector) -> None:
-        """Refuse to sign while a uid of the vector belongs to another hotkey than the one that is to be paid.
-
-        Raises
-        ------
-        TransientError
-            If one does. The epoch keeps the weights that stand; the next one has its own vector.
-        """
+    async def _resolved(self, vector: JournalledVector) -> JournalledVector:
+        """Return the vector with the uids of the newest block; see `resolve`."""
         if not vector.hotkeys:
-            return
-        metagraph = await self._chain.metagraph(self._settings.netuid, self._hotkey)
-        present = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
-        for uid, hotkey in zip(vector.uids, vector.hotkeys, strict=True):
-            if present.get(uid) != hotkey:
-                raise TransientError(
-                    f"uid {uid} has changed hands, from {hotkey} to {present.get(uid, 'nobody')}, since the vector"
-                    f" of epoch {vector.epoch} was computed; the next epoch has its own vector"
-                )
+            return vector
+        return resolve(vector, await self._chain.metagraph(self._settings.netuid, self._hotkey))
 
     async def _check_update(self, request: CheckUpdate) -> UpdateChecked:
         head = await self._chain.head()
@@ -177,6 +179,7 @@ class WeightAnswers:
             last_update=held.last_update,
             update_hash=held.update_hash,
             pairs=held.pairs,
+            epochs=self._policy.signed_for(held.pairs),
         )
 
     async def _read_commits(self, request: ReadCommits) -> CommitsRead:
@@ -184,15 +187,19 @@ class WeightAnswers:
         block = await self._chain.head()
         schedule = await self._chain.schedule(netuid, block)
         own_uid = await self._chain.own_uid_of(netuid, self._hotkey, block)
+        pairs = await self._chain.pairs(netuid, own_uid, block)
+        held = self._policy.signed_for(pairs)
         return CommitsRead(
             request_id=request.request_id,
             block=block,
             epoch=schedule.index,
-            pairs=await self._chain.pairs(netuid, own_uid, block),
-            commits=[await self._looked_up(asked, schedule) for asked in request.commits],
+            pairs=pairs,
+            commits=[await self._looked_up(asked, schedule, held) for asked in request.commits],
         )
 
-    async def _looked_up(self, asked: CommitAsked, schedule: EpochSchedule) -> CommitRead:
+    async def _looked_up(
+        self, asked: CommitAsked, schedule: EpochSchedule, held: Collection[int]
+    ) -> CommitRead:
         queued = await self._commits.queued(asked.epoch, schedule.block)
         revealed_in, is_known = None, False
         if schedule.index == asked.reveal_epoch and not queued:
@@ -200,9 +207,16 @@ class WeightAnswers:
         return CommitRead(
             epoch=asked.epoch,
             queued={commit.sha256: commit.block for commit in queued},
+            known_block=self._known_block(asked.epoch, queued),
             revealed_in=revealed_in,
             is_known=is_known,
+            is_held=asked.epoch in held,
         )
+
+    def _known_block(self, epoch: int, queued: Sequence[OwnCommit]) -> int | None:
+        """Return the block of a commit in the queue that is a sealed form of the vector of `epoch`."""
+        known = [commit.block for commit in queued if self._policy.has_sealed_form(epoch, commit.with_round)]
+        return known[0] if known else None
 
     async def _revealed_in(self, schedule: EpochSchedule) -> tuple[int | None, bool]:
         """Return (block of a reveal since the epoch began, whether all its blocks are known); a late pulse delays it."""

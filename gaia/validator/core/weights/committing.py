@@ -42,7 +42,7 @@ class CommitSigner(Protocol):
 
     async def seal_weights(self, vector: JournalledVector) -> SealedWeights: ...
 
-    async def commit_weights(self, sealed: SealedWeights) -> WeightsCommitted: ...
+    async def commit_weights(self, vector: JournalledVector, sealed: SealedWeights) -> WeightsCommitted: ...
 
     async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead: ...
 
@@ -97,23 +97,24 @@ class Committer:
 
         After an unknown outcome the same ciphertext is sent again, so that no epoch has two votes.
         It is sealed anew if its round is published, as after a longer tempo: the chain takes it no more.
+        So it is if uids have changed hands since, because the sealed ones would pay newcomers.
 
         Raises
         ------
         TransientError
             If the chain is in another epoch, refuses, or did not answer.
         """
-        sealed = entry.sealed
+        sealed, vector = entry.sealed, journalled(entry, version_key)
         if sealed is None or sealed.epoch != epoch.number or is_published(sealed.reveal_round, self._clock()):
-            sealed = await self._seal(entry, epoch, version_key)
+            sealed = await self._seal(vector, epoch)
         try:
-            landed = await self._signer.commit_weights(sealed)
+            landed = await self._signer.commit_weights(vector, sealed)
         except SigningRefused:
             if sealed is not entry.sealed:
                 raise
-            # Its signer's record is lost, so that it was never signed or is on chain; the vector is the same.
-            sealed = await self._seal(entry, epoch, version_key)
-            landed = await self._signer.commit_weights(sealed)
+            # Uids have changed hands; or its signer's record is lost, so that it was never signed or is on chain.
+            sealed = await self._seal(vector, epoch)
+            landed = await self._signer.commit_weights(vector, sealed)
         await self._database.run(
             lambda connection: journal.record_committed(connection, epoch, landed.block, landed.extrinsic)
         )
@@ -128,9 +129,9 @@ class Committer:
         )
         return landed
 
-    async def _seal(self, entry: JournalEntry, epoch: Epoch, version_key: int) -> SealedWeights:
+    async def _seal(self, vector: JournalledVector, epoch: Epoch) -> SealedWeights:
         """Return the vector sealed anew, and journalled so."""
-        sealed = await self._signer.seal_weights(journalled(entry, version_key))
+        sealed = await self._signer.seal_weights(vector)
         await self._database.run(lambda connection: journal.record_sealed(connection, epoch, sealed))
         return sealed
 
@@ -180,6 +181,8 @@ def journalled(entry: JournalEntry, version_key: int) -> JournalledVector:
         version_key=version_key,
         sha256=entry.vector_sha256,
         hotkeys=list(entry.hotkeys),
+        registered=list(entry.registered),
+        burner=entry.burner,
     )
 
 
@@ -191,14 +194,14 @@ def end_of(entry: JournalEntry, read: CommitRead, held: CommitsRead) -> Outcome 
     """
     sealed = entry.sealed
     assert sealed is not None
-    block = read.queued.get(hashlib.sha256(sealed.ciphertext).hexdigest())
+    block = read.queued.get(hashlib.sha256(sealed.ciphertext).hexdigest(), read.known_block)
     if block is not None:
         return None if entry.state is VectorState.COMMITTED else Queued(block)
     if held.epoch < sealed.reveal_epoch:
         return _before_its_reveal(entry, sealed, held)
     if read.revealed_in is not None:
         return Revealed(read.revealed_in)
-    is_there = as_stored(held.pairs) == as_stored(entry.vector)
+    is_there = read.is_held or as_stored(held.pairs) == as_stored(entry.vector)
     if is_there and not read.is_known:
         return Revealed(held.block)
     if held.pairs and not read.is_known:

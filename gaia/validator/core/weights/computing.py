@@ -93,7 +93,7 @@ class VectorComputer:
         DatabaseFailure
             If the database failed.
         """
-        last, has_last = await read_last(self._database, epoch, metagraph.block)
+        last, has_last = await read_last(self._database, epoch, metagraph)
         intent, holds = await self._computed(metagraph, epoch, now, last)
         return Computed(intent=intent, hold=self._clock.judge(holds, now), has_last=has_last)
 
@@ -113,12 +113,12 @@ class VectorComputer:
         None if a second reading must confirm what the newest says, or if it would pay no miner
         although the last vector does.
         """
-        last, _ = await read_last(self._database, epoch, metagraph.block)
+        last, _ = await read_last(self._database, epoch, metagraph)
         if last is None:
             return None
         inputs = renewed(last.inputs, last.block, metagraph)
         now = replace(reading_of(metagraph), present=inputs.present)
-        if any(unconfirmed(now, self._readings.before(), inputs.terms, last.vector)):
+        if any(unconfirmed(now, self._readings.before(), inputs.terms, last.vector, last.swapped)):
             return None
         runs = {"run_ids": last.entry.run_ids, "completed_ids": last.entry.completed_ids}
         intent = _intent(inputs, metagraph, epoch, **runs)
@@ -165,9 +165,9 @@ class VectorComputer:
     ) -> Iterator[Hold]:
         limits = limits_of(self._settings)
         newest = max(score.updated_at for score in scores if score.updated_at is not None)
-        vector = last.vector if last is not None else None
+        vector, swapped = (last.vector, last.swapped) if last is not None else (None, {})
         yield from hold_on_data(inputs, newest, now, limits)
-        yield from unconfirmed(reading, self._readings.before(), inputs.terms, vector)
+        yield from unconfirmed(reading, self._readings.before(), inputs.terms, vector, swapped)
         yield from hold_on_change(intent.weights, inputs, vector, limits)
 
 

@@ -26,6 +26,15 @@ class Held(Protocol):
     def pairs(self) -> Sequence[Sequence[int]]: ...
 
 
+class HeldAndKnown(Held, Protocol):
+    """Our weights on chain, and what the signer knows of them."""
+
+    @property
+    def epochs(self) -> Sequence[int]:
+        """Epochs whose vector the pairs are."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
     """A journalled vector of unknown outcome."""
@@ -53,7 +62,7 @@ class Lost:
 
 
 def settle(
-    doubts: Sequence[Doubt], held: Held, known_block: int, current_epoch: int
+    doubts: Sequence[Doubt], held: HeldAndKnown, known_block: int, current_epoch: int
 ) -> dict[int, Landed | Lost]:
     """Return epoch -> outcome of the doubts that the chain can decide by now.
 
@@ -76,7 +85,7 @@ def settle(
     is_explained = held.last_update <= known_block
     for doubt in sorted(doubts, key=lambda doubt: doubt.epoch, reverse=True):
         if held.last_update > doubt.promised_block:
-            if not is_explained and is_held(held.pairs, doubt.vector):
+            if not is_explained and (doubt.epoch in held.epochs or is_held(held.pairs, doubt.vector)):
                 found[doubt.epoch] = Landed(held.last_update)
                 is_explained = True
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from gaia.tasks.defined_tasks.base import FoundCopies
@@ -35,6 +35,8 @@ class VectorInputs:
     runs: Mapping[str, Mapping[str, Entry]]
     """Run -> hotkey -> its entry, oldest run first."""
     found: FoundCopies = NOTHING_FOUND
+    renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Run -> hotkey that was asked in it -> the one it was swapped for since, under which its entry stands."""
 
     @property
     def burner(self) -> str:
@@ -110,6 +112,8 @@ def to_parts(inputs: VectorInputs) -> tuple[dict[str, Any], dict[str, str]]:
                 ],
                 "owner_hotkey": present.owner_hotkey,
                 **({"earlier": dict(present.earlier)} if present.earlier else {}),
+                **({"registered": dict(present.registered)} if present.registered else {}),
+                **({"renamed": dict(inputs.renamed)} if inputs.renamed else {}),
             }
         ),
         "runs": [[run_id, part(_written_run(entries))] for run_id, entries in inputs.runs.items()],
@@ -155,7 +159,9 @@ def from_parts(names: Mapping[str, Any], parts: Mapping[str, str]) -> VectorInpu
                 eligible=frozenset(hotkey for _, hotkey, may_earn in present["neurons"] if may_earn),
                 owner_hotkey=present["owner_hotkey"],
                 earlier=present.get("earlier", {}),
+                registered=present.get("registered", {}),
             ),
+            renamed=present.get("renamed", {}),
             runs={run_id: _read_run(part(digest)) for run_id, digest in names["runs"]},
             found=FoundCopies(
                 pairs=[(one, other, overlap) for one, other, overlap in found["pairs"]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,14 @@ from gaia.validator.core.weights.inputs import (
     from_parts,
     parts_named,
 )
+from gaia.validator.core.weights.renaming import Names, swapped_since, with_names
 from gaia.validator.db import history, journal
 from gaia.validator.db.journal import LastEntry
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Database
     from gaia.validator.db.journal import Epoch
+    from gaia.validator.utils.signer_messages import Metagraph
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +38,24 @@ class StoredVector:
     """Block of the metagraph that it was computed with."""
     first_epoch: int
     """Epoch for which it was computed; another one than its own if it was set again."""
+    swapped: Names = field(default_factory=dict)
+    """Hotkeys that were swapped since for others, under which everything stands here."""
 
     @property
     def vector(self) -> LastVector:
-        return LastVector(weights=self.entry.weights, inputs=self.inputs)
+        weights = {self.swapped.get(hotkey, hotkey): weight for hotkey, weight in self.entry.weights.items()}
+        return LastVector(weights=weights, inputs=self.inputs)
+
+    def named_as_in(self, metagraph: Metagraph) -> StoredVector:
+        """Return the vector with the hotkeys that its miners have in `metagraph`."""
+        swapped = swapped_since(self.inputs, metagraph)
+        return replace(self, inputs=with_names(self.inputs, swapped), swapped=swapped)
 
 
-async def read_last(database: Database, epoch: Epoch, block: int) -> tuple[StoredVector | None, bool]:
-    """Return (the newest vector that can be read, whether there is any), as of `block`.
+async def read_last(
+    database: Database, epoch: Epoch, metagraph: Metagraph
+) -> tuple[StoredVector | None, bool]:
+    """Return (the newest vector that can be read, whether there is any), as of `metagraph`.
 
     Raises
     ------
@@ -51,7 +63,7 @@ async def read_last(database: Database, epoch: Epoch, block: int) -> tuple[Store
         If the database failed.
     """
     entries = await database.run(
-        lambda connection: journal.last_entries(connection, epoch.netuid, epoch.mechid, block)
+        lambda connection: journal.last_entries(connection, epoch.netuid, epoch.mechid, metagraph.block)
     )
     for entry in entries:
         if entry.inputs is None or entry.promised_block is None:
@@ -74,7 +86,7 @@ async def read_last(database: Database, epoch: Epoch, block: int) -> tuple[Store
                 inputs=inputs,
                 block=entry.promised_block,
                 first_epoch=entry.inputs.get(RENEWAL_OF, entry.epoch),
-            ),
+            ).named_as_in(metagraph),
             True,
         )
     return None, bool(entries)

@@ -73,11 +73,15 @@ def confirmed(now: Registered, before: Reading | None) -> Registered:
 
 
 def unconfirmed(
-    now: Reading, before: Reading | None, terms: Terms, last: LastVector | None
+    now: Reading,
+    before: Reading | None,
+    terms: Terms,
+    last: LastVector | None,
+    swapped: Mapping[str, str],
 ) -> Iterator[Hold]:
     """Yield what one reading alone says, if weight would move because of it.
 
-    That are paid hotkeys that left or were registered anew, and another receiver of the burn.
+    That are paid hotkeys that left, were registered anew or swapped, and another receiver of the burn.
 
     Parameters
     ----------
@@ -86,8 +90,13 @@ def unconfirmed(
     before
         The reading before it; None after a start, when one reading is all there is.
     last
-        The last vector; None: there is none.
+        The last vector, with the hotkeys of now; None: there is none.
+    swapped
+        Hotkeys of the last vector -> those that they were swapped for since.
     """
+    for old, new in swapped.items():
+        if before is None or new not in before.registrations:
+            yield _told_once(f"{old} was swapped for {new}")
     paid = last.shares() if last is not None else {}
     lost = sorted(hotkey for hotkey in paid if _is_lost(hotkey, now, before))
     if lost:

@@ -43,6 +43,8 @@ class Registered:
     owner_hotkey: str
     earlier: Mapping[str, int] = field(default_factory=dict)
     """Hotkey -> block of the reading that told whether it may earn, if that is an earlier one."""
+    registered: Mapping[str, int] = field(default_factory=dict)
+    """Hotkey -> block of its registration, of every hotkey; empty in inputs of older releases."""
 
 
 def registered(metagraph: Metagraph) -> Registered:
@@ -55,6 +57,7 @@ def registered(metagraph: Metagraph) -> Registered:
         uids={neuron.hotkey: neuron.uid for neuron in metagraph.neurons},
         eligible=frozenset(n.hotkey for n in metagraph.neurons if _may_earn(n, metagraph.block)),
         owner_hotkey=metagraph.owner_hotkey,
+        registered={neuron.hotkey: neuron.registered_at for neuron in metagraph.neurons},
     )
 
 

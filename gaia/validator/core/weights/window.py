@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gaia.validator.core.weights.inputs import VectorInputs
+from gaia.validator.core.weights.renaming import renamed_in
 from gaia.validator.core.weights.rules.base import Entry, Standing
 from gaia.validator.core.weights.vector import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gaia.tasks.defined_tasks.base import CopyFinder
     from gaia.validator.core.weights.vector import Registered
@@ -34,6 +35,7 @@ async def inputs_of(
     copies: CopyFinder,
 ) -> VectorInputs:
     """Return the inputs of the vector for these scores of the window; see `CopyFinder.find` for errors."""
+    renamed = renamed_in(scores, metagraph)
     inputs = VectorInputs(
         terms=Terms(
             rule=settings.rule_set,
@@ -43,25 +45,32 @@ async def inputs_of(
             contrast_gamma=settings.contrast_gamma,
         ),
         present=present,
-        runs=entries_of(scores, metagraph),
+        runs=entries_of(scores, metagraph, renamed),
+        renamed=renamed,
     )
     earning = inputs.earning()
     if not earning:
         return inputs
-    return replace(inputs, found=await copies.find(inputs.members(), earning))
+    return replace(inputs, found=await copies.find(inputs.members(), earning, renamed))
 
 
-def entries_of(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str, dict[str, Entry]]:
+def entries_of(
+    scores: Sequence[WindowScore],
+    metagraph: Metagraph,
+    renamed: Mapping[str, Mapping[str, str]],
+) -> dict[str, dict[str, Entry]]:
     """Return run -> hotkey -> entry for the window, oldest run first.
 
-    Scores from before a new registration of a hotkey belong to another miner, and are left out.
+    Scores from before a new registration of a hotkey belong to another miner, and are left out. Those of a
+    hotkey that was swapped stand under its present name.
     """
     registrations = {(n.hotkey, n.registered_at) for n in metagraph.neurons}
     runs: dict[str, dict[str, Entry]] = {}
     for score in scores:
         entries = runs.setdefault(score.run_id, {})
-        if (score.hotkey, score.registered_at) in registrations:
-            entries[score.hotkey] = Entry(
+        name = renamed.get(score.run_id, {}).get(score.hotkey, "")
+        if name or (score.hotkey, score.registered_at) in registrations:
+            entries[name or score.hotkey] = Entry(
                 standing=_STANDINGS.get(score.state, Standing.DELIVERED),
                 overall=score.overall,
                 leads=score.leads,

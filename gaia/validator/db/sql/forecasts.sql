@@ -62,7 +62,8 @@ UPDATE forecasts
        signature = $4,
        manifest_sha256 = $5,
        committed_at = $6,
-       committed_round = $7
+       committed_round = $7,
+       signed_by = $8
  WHERE run_id = $1
    AND hotkey = $2
    AND manifest IS NULL;
@@ -132,7 +133,8 @@ SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, commi
 
 -- name: signed_forecasts_of_runs
 -- The forecasts of some runs with what their miners signed, for those who check it anew.
-SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, committed_at, manifest, signature
+SELECT run_id, hotkey, uid, registered_at, state, reason, manifest_sha256, committed_at, manifest, signature,
+       signed_by
   FROM forecasts
  WHERE run_id = ANY($1::text[])
  ORDER BY run_id, hotkey;

@@ -20,7 +20,8 @@ VALUES ($1, $2)
 -- What was promised for an epoch, and who was registered then.
 SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
        commit_block, block,
-       (SELECT content FROM weight_inputs WHERE sha256 = inputs ->> 'present') AS present
+       (SELECT content FROM weight_inputs WHERE sha256 = inputs ->> 'present') AS present,
+       (SELECT content FROM weight_inputs WHERE sha256 = inputs ->> 'terms') AS terms
   FROM weight_journal
  WHERE netuid = $1
    AND mechid = $2
@@ -179,7 +180,7 @@ SELECT epoch, weights, run_ids, completed_ids, inputs, promised_block
 -- name: newest_vectors
 -- The newest vectors of one subnet, or of any, newest first, whatever became of them.
 SELECT netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids, state, intended_at, block,
-       block_hash, extrinsic, error, inputs, promised_block, commit_block
+       block_hash, extrinsic, error, inputs, promised_block, commit_block, read_back
   FROM weight_journal
  WHERE $2::integer IS NULL
     OR netuid = $2

@@ -50,8 +50,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 -- name: window_scores
 -- Forecasts of the runs in the window before the newest run that has scores, and what they scored.
 -- A run none of whose leads is scored yet is left out.
-SELECT runs.run_id, runs.state, forecasts.hotkey, registered_at, forecasts.state AS forecast_state, overall, leads,
-       score_table.updated_at
+SELECT runs.run_id, runs.state, forecasts.hotkey, uid, registered_at, forecasts.state AS forecast_state, overall,
+       leads, score_table.updated_at
   FROM runs
   JOIN forecasts USING (run_id)
   LEFT JOIN score_table

@@ -102,6 +102,7 @@ class Run:
             run_id=RUN,
             completed=True,
             hotkey=Hotkey("5Miner"),
+            uid=1,
             registered_at=0,
             state=self.state,
             overall=total.overall,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
 from structlog.testing import capture_logs
@@ -33,10 +34,19 @@ class Subnet:
         self.task = Deregistrations(lambda: self.metagraph, self.kept)
 
 
+def _with(metagraph: Metagraph, hotkey: str, **changes: Any) -> Metagraph:
+    """The subnet after one of its neurons changed."""
+    neurons = [
+        msgspec.structs.replace(neuron, **changes) if neuron.hotkey == hotkey else neuron
+        for neuron in metagraph.neurons
+    ]
+    return msgspec.structs.replace(metagraph, neurons=neurons)
+
+
 async def test_miner_that_left_is_told_with_its_successor_and_forgotten() -> None:
     subnet = Subnet("5Stays", "5Leaves")
     await subnet.task.handle_miner_deregistration_loop()
-    subnet.metagraph = a_metagraph(["5Stays", "5Comes"])
+    subnet.metagraph = _with(a_metagraph(["5Stays", "5Comes"]), "5Comes", registered_at=990)
 
     with capture_logs() as logs:
         await subnet.task.handle_miner_deregistration_loop()
@@ -50,18 +60,24 @@ async def test_miner_that_left_is_told_with_its_successor_and_forgotten() -> Non
 async def test_same_hotkey_registered_anew_counts_as_having_left() -> None:
     subnet = Subnet("5Same")
     await subnet.task.handle_miner_deregistration_loop()
-    metagraph = a_metagraph(["5Same"])
-    again = [
-        msgspec.structs.replace(neuron, registered_at=neuron.registered_at + 100)
-        if neuron.hotkey == "5Same"
-        else neuron
-        for neuron in metagraph.neurons
-    ]
-    subnet.metagraph = msgspec.structs.replace(metagraph, neurons=again)
+    subnet.metagraph = _with(a_metagraph(["5Same"]), "5Same", registered_at=990)
 
     await subnet.task.handle_miner_deregistration_loop()
 
     assert subnet.kept.forgotten == [{"5Same"}]
+
+
+async def test_swapped_hotkey_is_told_as_a_swap_and_its_keys_are_forgotten() -> None:
+    subnet = Subnet("5Stays", "5Old")
+    await subnet.task.handle_miner_deregistration_loop()
+    subnet.metagraph = a_metagraph(["5Stays", "5Swapped"])
+
+    with capture_logs() as logs:
+        await subnet.task.handle_miner_deregistration_loop()
+
+    told = [(line["event"], line.get("hotkey"), line.get("new_hotkey")) for line in logs]
+    assert told == [("miner_swapped_hotkey", "5Old", "5Swapped"), ("deregistrations_handled", None, None)]
+    assert subnet.kept.forgotten == [{"5Old"}]
 
 
 async def test_miner_that_moved_to_another_uid_stays() -> None:

@@ -88,7 +88,7 @@ def chain() -> FakeChain:
     return FakeChain()
 
 
-def _promise(_: EpochSchedule) -> None:
+async def _promise(_: EpochSchedule) -> None:
     """The record of signed epochs has a test of its own."""
 
 

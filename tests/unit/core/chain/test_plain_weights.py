@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import bittensor as bt
@@ -12,6 +13,7 @@ from gaia.validator.core.chain.client import ChainClient
 from gaia.validator.core.chain.epochs import EpochSchedule
 from gaia.validator.core.chain.plain_weights import OwnWeights, PlainWeights, WeightsOnChain
 from gaia.validator.utils.errors import DeadlineExceeded, SigningRefused, TransientError
+from gaia.validator.utils.signer_messages import JournalledVector
 from tests.support.fake_sdk import (
     OWN,
     WALLET,
@@ -31,12 +33,20 @@ from tests.support.subnet import vector
 _VECTOR = vector(4, {1: 65535, 2: 300})
 
 
-async def _promise(_schedule: EpochSchedule) -> None:
-    return
+async def _promise(_schedule: EpochSchedule) -> JournalledVector:
+    return _VECTOR
 
 
-async def _set(chain: ChainClient, promised_block: int | None = None) -> WeightsOnChain:
-    return await PlainWeights(chain, 57, OWN).set(WALLET, _VECTOR, promised_block, _promise)
+def _unknown(_pairs: list[list[int]]) -> bool:
+    return False
+
+
+async def _set(
+    chain: ChainClient,
+    promised_block: int | None = None,
+    is_ours: Callable[[list[list[int]]], bool] = _unknown,
+) -> WeightsOnChain:
+    return await PlainWeights(chain, 57, OWN).set(WALLET, _VECTOR, promised_block, _promise, is_ours)
 
 
 async def test_weights_are_read_back_at_the_block_of_their_extrinsic() -> None:
@@ -126,6 +136,24 @@ async def test_nothing_is_signed_over_newer_weights_than_the_promise() -> None:
         await _set(chain_of(sdk), 7)
 
 
+async def test_vector_that_stands_with_the_uids_of_an_earlier_attempt_is_not_signed_again() -> None:
+    sdk = FakeSdk(unthinkable)
+    sdk.land(block=8, pairs=((3, 65535),))
+
+    landed = await _set(chain_of(sdk), 7, lambda pairs: pairs == [[3, 65535]])
+
+    assert (landed.block, landed.read_back) == (8, [[3, 65535]])
+
+
+async def test_weights_on_chain_are_compared_with_the_uids_that_follow_at_the_signature() -> None:
+    async def moved(_schedule: EpochSchedule) -> JournalledVector:
+        return vector(4, {3: 65535})
+
+    sdk = FakeSdk(included)
+    with pytest.raises(TransientError, match="other weights than those sent"):
+        await PlainWeights(chain_of(sdk), 57, OWN).set(WALLET, _VECTOR, None, moved, _unknown)
+
+
 async def test_weights_older_than_the_promise_are_set_over() -> None:
     landed = await _set(chain_of(FakeSdk(included)), 5)
     assert landed.block == 8
@@ -207,18 +235,21 @@ async def test_nothing_is_signed_in_an_epoch_that_ends_too_soon() -> None:
 
 
 async def test_nothing_is_signed_that_cannot_be_promised() -> None:
-    async def refuse(_schedule: EpochSchedule) -> None:
+    async def refuse(_schedule: EpochSchedule) -> JournalledVector:
         raise SigningRefused("another vector")
 
     with pytest.raises(SigningRefused):
-        await PlainWeights(chain_of(FakeSdk(unthinkable)), 57, OWN).set(WALLET, _VECTOR, None, refuse)
+        await PlainWeights(chain_of(FakeSdk(unthinkable)), 57, OWN).set(
+            WALLET, _VECTOR, None, refuse, _unknown
+        )
 
 
 async def test_nothing_is_signed_if_the_epoch_ended_while_the_promise_was_made() -> None:
     sdk = FakeSdk(unthinkable)
 
-    async def promise(_schedule: EpochSchedule) -> None:
+    async def promise(_schedule: EpochSchedule) -> JournalledVector:
         sdk.storage["SubnetEpochIndex"] = 5
+        return _VECTOR
 
     with pytest.raises(TransientError, match="in epoch 5, not in epoch 4"):
-        await PlainWeights(chain_of(sdk), 57, OWN).set(WALLET, _VECTOR, None, promise)
+        await PlainWeights(chain_of(sdk), 57, OWN).set(WALLET, _VECTOR, None, promise, _unknown)

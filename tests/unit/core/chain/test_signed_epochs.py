@@ -144,3 +144,37 @@ def test_full_disk_gives_no_promise_and_a_later_one_counts(
 
     signed.promise(7, "aa")
     assert signed.knows(7)
+
+
+def test_pairs_that_follow_from_a_promise_are_of_its_epoch(path: Path) -> None:
+    _open(path).promise(7, "promise", block=100, pairs="first")
+    _open(path).promise(7, "promise", "a seal", block=110, pairs="second")
+
+    signed = _open(path)
+    assert [signed.epochs_of(pairs) for pairs in ("first", "second", "third")] == [[7], [7], []]
+    assert signed.has_set(105, "first")
+    assert (signed.sealed_of(7, "a seal"), signed.sealed_of(7, "another"), signed.sealed_of(8, "a seal")) == (
+        "second",
+        None,
+        None,
+    )
+
+
+def test_vector_of_an_earlier_release_is_the_promise_that_pays_the_same_uids(path: Path) -> None:
+    """An earlier release stored the digest of the pairs themselves."""
+    _open(path).promise(7, "pairs")
+
+    _open(path).promise(7, "promise", pairs="pairs")
+    for pairs in ("others", None):
+        with pytest.raises(SigningRefused, match="another vector"):
+            _open(path).promise(7, "promise", pairs=pairs)
+
+
+def test_changes_of_uids_that_one_promise_follows_are_bounded(path: Path) -> None:
+    signed = _open(path)
+    for number in range(64):
+        signed.promise(7, "promise", pairs=f"{number}")
+
+    with pytest.raises(SigningRefused, match="64 sets of uids"):
+        signed.promise(7, "promise", pairs="one more")
+    signed.promise(7, "promise", pairs="5")

@@ -36,6 +36,8 @@ def test_vector_of_the_journal_is_permitted(policy: SigningPolicy) -> None:
         ({"uids": list(range(4097)), "weights": [65535] * 4097}, "4097 uids"),
         ({"uids": [1, 1]}, "a uid occurs twice"),
         ({"hotkeys": ["5One"]}, "2 uids and 1 hotkeys"),
+        ({"hotkeys": ["5One", "5One"]}, "a hotkey occurs twice"),
+        ({"hotkeys": ["5One", "5Two"], "registered": [1]}, "2 hotkeys and 1 registrations"),
         ({"uids": [1, 70_000]}, "no u16"),
         ({"weights": [65535, -1]}, "no u16"),
         ({"weights": [65536, 9]}, "no u16"),
@@ -116,4 +118,4 @@ def test_signer_without_record_promises_nothing() -> None:
     policy = SigningPolicy(None)
 
     with pytest.raises(SigningRefused, match="keeps no record"):
-        policy.promise(vector(3, _WEIGHTS), 1000)
+        policy.promise(vector(3, _WEIGHTS), vector(3, _WEIGHTS), 1000)

@@ -26,6 +26,7 @@ def _end(
     is_known: bool = False,
     state: VectorState = VectorState.COMMITTED,
     commit_block: int | None = 105,
+    **known: Any,
 ) -> Any:
     sealed = SealedWeights(ciphertext=_CIPHERTEXT, reveal_round=9, epoch=10, reveal_epoch=12)
     entry = JournalEntry(
@@ -38,7 +39,7 @@ def _end(
         sealed=sealed,
         commit_block=commit_block if state is VectorState.COMMITTED else None,
     )
-    read = CommitRead(epoch=10, queued=queued or {}, revealed_in=revealed_in, is_known=is_known)
+    read = CommitRead(epoch=10, queued=queued or {}, revealed_in=revealed_in, is_known=is_known, **known)
     held = CommitsRead(request_id=1, block=130, epoch=epoch, pairs=pairs, commits=[read])
     return end_of(entry, read, held)
 
@@ -58,6 +59,15 @@ def test_other_commits_of_ours_are_not_taken_for_it() -> None:
 
     assert _end(10, queued=other, state=VectorState.FAILED) is None
     assert isinstance(_end(11, queued=other, state=VectorState.FAILED), NotRevealed)
+
+
+def test_earlier_sealed_form_in_the_queue_is_the_commit() -> None:
+    assert _end(10, queued={"ab": 104}, state=VectorState.FAILED, known_block=104) == Queued(104)
+    assert _end(11, queued={"ab": 104}, known_block=104) is None
+
+
+def test_vector_that_stands_with_other_uids_is_revealed_if_the_signer_knows_it() -> None:
+    assert _end(12, pairs=_OTHERS, is_held=True) == Revealed(130)
 
 
 def test_vector_is_revealed_where_the_chain_says_so_whatever_stands_now() -> None:

@@ -83,3 +83,12 @@ def test_the_vector_that_landed_is_found_though_a_newer_one_was_promised_after_i
 def test_vectors_are_compared_as_the_runtime_stores_them() -> None:
     assert as_stored([[2, 3], [1, 9], [5, 0]]) == as_stored([(1, 65535), (2, 21845)])
     assert as_stored([]) == {}
+
+
+def test_vector_that_stands_with_other_uids_is_found_if_the_signer_knows_it() -> None:
+    doubts = [_doubt(), _doubt(epoch=9, promised_block=99)]
+
+    found = settle(doubts, _held(pairs=OTHER, epochs=[10]), known_block=0, current_epoch=11)
+
+    assert found[10] == Landed(110)
+    assert isinstance(found[9], Lost)

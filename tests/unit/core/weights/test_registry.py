@@ -70,7 +70,7 @@ def test_first_reading_stands_alone() -> None:
 
 
 def reasons(now: Reading, before: Reading | None, last: LastVector | None) -> list[str]:
-    holds = list(unconfirmed(now, before, TERMS, last))
+    holds = list(unconfirmed(now, before, TERMS, last, {}))
     assert {hold.gate for hold in holds} <= {Gate.REGISTRY}
     return [hold.reason for hold in holds]
 
@@ -101,7 +101,7 @@ def test_other_receiver_of_the_burn_is_held_for_one_reading() -> None:
     assert reasons(at(99, now.present), now, None) == []
     assert len(reasons(now, None, a_last(a=1.0))) == 1
     fixed = replace(TERMS, burn_hotkey="owner")
-    assert not list(unconfirmed(now, then, fixed, None))
+    assert not list(unconfirmed(now, then, fixed, None, {}))
 
 
 def test_after_a_start_one_reading_takes_nobodys_weight() -> None:

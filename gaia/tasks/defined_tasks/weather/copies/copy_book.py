@@ -15,6 +15,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -123,8 +124,13 @@ class CopyBook:
         if stored:
             await self._sweep()
 
-    async def find(self, members: Mapping[str, Collection[str]], earning: Sequence[str]) -> FoundCopies:
-        """Return the overlaps of the `earning` hotkeys in the runs of `members` (run -> hotkeys that count).
+    async def find(
+        self,
+        members: Mapping[str, Collection[str]],
+        earning: Sequence[str],
+        renamed: Mapping[str, Mapping[str, str]],
+    ) -> FoundCopies:
+        """Return the overlaps of the `earning` hotkeys in the runs of `members`; see `CopyFinder.find`.
 
         Raises
         ------
@@ -136,9 +142,14 @@ class CopyBook:
         await self._require_all_stored()
         run_ids = sorted(members)
         async with self._database.transaction() as connection:
-            kept = await gram_matrices.matrices_of(connection, run_ids)
+            kept = renamed_matrices(await gram_matrices.matrices_of(connection, run_ids), renamed)
             window = timedelta(hours=self._settings.miners.freeze_window_hours)
-            committed = await gram_matrices.committed_after(connection, run_ids, window)
+            committed = {
+                (run_id, renamed.get(run_id, {}).get(hotkey, hotkey)): after
+                for (run_id, hotkey), after in (
+                    await gram_matrices.committed_after(connection, run_ids, window)
+                ).items()
+            }
         answer = await self._overlaps(overlaps_wanted(self._matrices, kept, members, earning))
         if answer.missing:
             log.error("gram_matrices_missing", sha256=answer.missing, once=("all", str(answer.missing)))
@@ -268,6 +279,18 @@ def usual_rounds(committed: Mapping[tuple[str, str], timedelta], poll: timedelta
     for (_, hotkey), after in committed.items():
         rounds.setdefault(hotkey, []).append(round(after / poll))
     return {hotkey: median_low(known) for hotkey, known in sorted(rounds.items())}
+
+
+def renamed_matrices(
+    kept: Sequence[GramMatrix], renamed: Mapping[str, Mapping[str, str]]
+) -> list[GramMatrix]:
+    """Return the matrices with the present names of hotkeys that were swapped since."""
+    return [
+        replace(lead, hotkeys=[renamed[lead.run_id].get(hotkey, hotkey) for hotkey in lead.hotkeys])
+        if lead.run_id in renamed
+        else lead
+        for lead in kept
+    ]
 
 
 def overlaps_wanted(

@@ -50,6 +50,7 @@ from gaia.validator.utils.errors import (
     rebuild,
 )
 from gaia.validator.utils.identities import Hotkey, JobId, MinerJobId, RunId
+from gaia.validator.utils.signer_messages import Registration
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
@@ -156,7 +157,11 @@ class ForecastSteps:
         signed = await self._miners.fetch_manifest(miner, access)
         try:
             frozen = verify_manifest(
-                signed.content, signed.signature, access.manifest_sha256, forecast.hotkey
+                signed.content,
+                signed.signature,
+                access.manifest_sha256,
+                forecast.hotkey,
+                miner.hotkey,
             )
         except MinerFault as error:
             _security.info("manifest_refused", reason=str(error))
@@ -170,6 +175,7 @@ class ForecastSteps:
                 signed.content,
                 signed.signature,
                 frozen.sha256,
+                signed_by=None if frozen.signed_by == forecast.hotkey else frozen.signed_by,
                 now=now,
                 asked_at=forecast.next_at,
             )
@@ -345,12 +351,14 @@ class ForecastSteps:
             raise OwnFailure("our hotkey is not registered, so no miner is asked")
 
     def _neuron(self, forecast: Forecast) -> Neuron:
+        """Return the forecast's miner, whose hotkey may have been swapped since the run opened."""
         metagraph = self._metagraph.latest()
-        for neuron in metagraph.neurons if metagraph else []:
-            if neuron.hotkey == forecast.hotkey:
-                if neuron.registered_at != forecast.registered_at:
-                    raise RegisteredAnew("the hotkey was registered anew after the run opened")
+        if metagraph is not None:
+            neuron = metagraph.holder(Registration(forecast.hotkey, forecast.uid, forecast.registered_at))
+            if neuron is not None:
                 return neuron
+            if any(neuron.hotkey == forecast.hotkey for neuron in metagraph.neurons):
+                raise RegisteredAnew("the hotkey was registered anew after the run opened")
         raise MinerUnreachable("the hotkey is not in the metagraph")
 
 

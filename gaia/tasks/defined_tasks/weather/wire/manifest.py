@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -51,6 +51,8 @@ class FrozenManifest:
     """Path relative to the store -> sha256 (hex) from `store_layout.file_digest`."""
     sha256: str
     """Sha256 (hex) of the manifest's bytes."""
+    signed_by: str
+    """Hotkey that signed it."""
 
 
 def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
@@ -65,9 +67,7 @@ def build_manifest(miner_hotkey: str, files: Mapping[str, str]) -> bytes:
     return json.dumps(msgspec.to_builtins(manifest), sort_keys=True, indent=4).encode()
 
 
-def verify_manifest(
-    content: bytes, signature: bytes, claimed_sha256: str, miner_hotkey: str
-) -> FrozenManifest:
+def verify_manifest(content: bytes, signature: bytes, claimed_sha256: str, *hotkeys: str) -> FrozenManifest:
     """Check a manifest against the miner's claim, hotkey and signature; return its digests.
 
     Parameters
@@ -76,8 +76,8 @@ def verify_manifest(
         manifest.json and manifest.sig as served; the signature is 64 bytes of sr25519.
     claimed_sha256
         The `verification_hash` of the miner's reply, hex.
-    miner_hotkey
-        ss58 address of the requested miner.
+    hotkeys
+        ss58 addresses of the requested miner: its present one, and the one before a swap.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def verify_manifest(
         If a check raises an unexpected error.
     """
     with border(Party.MINER, "manifest"):
-        return _verified(content, signature, claimed_sha256, miner_hotkey)
+        return _verified(content, signature, claimed_sha256, hotkeys)
 
 
 def require_store_path(path: str) -> str:
@@ -105,7 +105,9 @@ def require_store_path(path: str) -> str:
     return path
 
 
-def _verified(content: bytes, signature: bytes, claimed_sha256: str, miner_hotkey: str) -> FrozenManifest:
+def _verified(
+    content: bytes, signature: bytes, claimed_sha256: str, hotkeys: Sequence[str]
+) -> FrozenManifest:
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidManifest(f"manifest of {len(content)} bytes exceeds {MAX_MANIFEST_BYTES}")
     digest = hashlib.sha256(content).hexdigest()
@@ -114,13 +116,12 @@ def _verified(content: bytes, signature: bytes, claimed_sha256: str, miner_hotke
             f"manifest has sha256 {digest}, the miner claimed {printable(claimed_sha256, 64)}"
         )
     manifest = _parse(content)
-    if manifest.signer_hotkey_ss58 != miner_hotkey:
-        raise InvalidManifest(
-            f"manifest is signed by {printable(manifest.signer_hotkey_ss58)}, not the miner"
-        )
-    if not _is_signed(content, signature, miner_hotkey):
+    signer = manifest.signer_hotkey_ss58
+    if signer not in hotkeys:
+        raise InvalidManifest(f"manifest is signed by {printable(signer)}, not the miner")
+    if not _is_signed(content, signature, signer):
         raise InvalidManifest("manifest signature is not the miner's")
-    return FrozenManifest(files=manifest.files, sha256=digest)
+    return FrozenManifest(files=manifest.files, sha256=digest, signed_by=signer)
 
 
 def _parse(content: bytes) -> Manifest:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gaia.cli import tables
 from gaia.cli.select import NotThere
 from gaia.validator.app.meeting.engine_note import read_engine_note
-from gaia.validator.core.weights.doubts import Held, as_stored, is_held
+from gaia.validator.core.weights.doubts import Held, as_stored, has_weights_of, is_held
 from gaia.validator.db import history
 from gaia.validator.db.states import STANDING, VectorState
 from gaia.validator.utils.errors import TransientError
@@ -208,9 +208,10 @@ def _standing(row: VectorRow, read: ChainRead, *, is_newest: bool) -> tuple[Verd
     if pairs is not None:
         # A uid that was registered anew in that block has a weight of 0.
         is_cleared = any(not weight for _, weight in pairs)
-        is_same = as_stored(pairs) in (as_stored(row.vector), as_stored(row.read_back or row.vector))
-        if is_same or (is_cleared and _is_of(pairs, row)):
+        if as_stored(pairs) == as_stored(row.vector) or (is_cleared and is_held(pairs, row.vector)):
             return Verdict.AGREES, ""
+        if as_stored(pairs) == as_stored(_moved(row)):
+            return Verdict.AGREES, "with the uids of that block: miners had left or moved"
         return Verdict.DIFFERS, f"the chain held other weights in block {row.block}"
     if is_newest and _is_of(read.held.pairs, row):
         return Verdict.AGREES, f"it stands in block {read.held.block}"
@@ -219,7 +220,12 @@ def _standing(row: VectorRow, read: ChainRead, *, is_newest: bool) -> tuple[Verd
 
 def _is_of(pairs: Sequence[Sequence[int]], row: VectorRow) -> bool:
     """Return whether the chain's pairs are the row's vector, or what followed from it when it was set."""
-    return is_held(pairs, row.vector) or is_held(pairs, row.read_back or row.vector)
+    return is_held(pairs, row.vector) or is_held(pairs, _moved(row))
+
+
+def _moved(row: VectorRow) -> Sequence[Sequence[int]]:
+    """Return the row's weights with the uids that they were set for, as the journal read them back; [] if unknown."""
+    return row.read_back if row.read_back and has_weights_of(row.read_back, row.vector) else []
 
 
 def _committed(row: VectorRow, read: ChainRead) -> tuple[Verdict, str]:

@@ -54,6 +54,22 @@ def test_other_weights_in_its_block_differ() -> None:
     assert found.rows[0].reason == "the chain held other weights in block 900"
 
 
+def test_vector_agrees_with_the_uids_that_followed_when_it_was_set() -> None:
+    moved = [[4, 30000], [7, 65535]]
+
+    found = judged(a_row(read_back=moved), read=a_read(pairs={900: moved}))
+
+    assert (found.rows[0].verdict, found.is_well) == (Verdict.AGREES, True)
+    assert found.rows[0].reason == "with the uids of that block: miners had left or moved"
+
+
+@pytest.mark.parametrize("moved", [[[4, 30001], [7, 65535]], [[4, 65535], [5, 65535]], [[4, 65535], [5, 1]]])
+def test_weights_that_the_vector_lacks_differ_whatever_was_read_back(moved: list[list[int]]) -> None:
+    found = judged(a_row(read_back=moved), read=a_read(pairs={900: moved}))
+
+    assert found.rows[0].verdict is Verdict.DIFFERS
+
+
 @pytest.mark.parametrize(
     ("pairs", "verdict"), [(OURS, Verdict.AGREES), (OURS[1:], Verdict.AGREES), (OTHER, Verdict.UNKNOWN)]
 )

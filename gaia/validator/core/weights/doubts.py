@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -100,6 +101,24 @@ def is_held(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> 
     held = {int(uid): int(weight) for uid, weight in pairs if weight}
     ours = as_stored(vector)
     return bool(held) and held.items() <= ours.items()
+
+
+def has_weights_of(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> bool:
+    """Return whether the chain's pairs are weights of the vector, under whatever uids; some may be missing.
+
+    Examples
+    --------
+    >>> has_weights_of([[4, 65535], [7, 21845]], [[1, 65535], [2, 30000], [3, 10000]])
+    True
+    >>> has_weights_of([[4, 65535], [7, 21846]], [[1, 65535], [2, 30000], [3, 10000]])
+    False
+    """
+    held = Counter(int(weight) for _, weight in pairs if weight)
+    promised = [int(weight) for _, weight in vector if weight]
+    return bool(held) and any(
+        held <= Counter(weight * _U16_MAX // top for weight in promised if weight <= top)
+        for top in set(promised)
+    )
 
 
 def as_stored(pairs: Iterable[Sequence[int]]) -> dict[int, int]:

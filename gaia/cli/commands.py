@@ -68,6 +68,13 @@ def weights_history(source: Source, arguments: argparse.Namespace) -> int:
     return weights.past(source, arguments)
 
 
+def consensus(source: Source, arguments: argparse.Namespace) -> int:
+    """Print our weights beside the other validators', and the trust and dividends that they earn."""
+    from gaia.cli.lists import consensus as view
+
+    return view.consensus(source, arguments)
+
+
 def weights_verify(source: Source, arguments: argparse.Namespace) -> int:
     """Print for each journalled vector whether the chain holds what the journal says; exit code 1 if not."""
     from gaia.cli.lists import verify

@@ -71,6 +71,8 @@ def _add_weights(top_level: Group) -> None:
     verify = _reading(weights, "verify", commands.weights_verify)
     add_last_option(verify, 20)
     verify.add_argument("--hotkey", metavar="SS58", help="hotkey to look at; default: the validator's own")
+    consensus = _reading(top_level, "consensus", commands.consensus)
+    consensus.add_argument("--hotkey", metavar="SS58", help="validator to look at; default: our own")
 
 
 def _add_scores(top_level: Group) -> None:

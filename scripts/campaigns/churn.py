@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import structlog
 
-from gaia.localnet.chain.neurons import neurons_of
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules, SubtensorPallet
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
+from gaia.localnet.chain.subnet.neurons import neurons_of
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.validator.core.weights.doubts import as_stored
 from gaia.validator.core.weights.inputs import VectorInputs, vector_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gaia.localnet.chain.epochs import Epochs
-from gaia.localnet.chain.neurons import neurons_of
 from gaia.localnet.chain.storage import ChainStorage
+from gaia.localnet.chain.subnet.epochs import Epochs
+from gaia.localnet.chain.subnet.neurons import neurons_of
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.blocks import Block
@@ -28,13 +28,20 @@ _PER_NEURON = (
     "collateral_min",
     "collateral_earned",
 )
+_OF_EPOCHS: Mapping[str, str] = {
+    "emission": "Emission",
+    "dividends": "Dividends",
+    "incentives": "Incentive",
+    "consensus": "Consensus",
+}
+"""What an epoch of Yuma consensus gives each neuron, by the name in the metagraph."""
 
 
 class RuntimeApis:
     """Runtime API calls on the state of one block.
 
-    Values that the stand-in does not model (emission, trust, prices) are the neutral value of
-    their type.
+    Values that the stand-in does not model (prices, ranks) are the neutral value of their type; so is what an
+    epoch gives, unless the chain computes consensus.
     """
 
     def __init__(self, runtime: ChainRuntime, block: Block) -> None:
@@ -105,6 +112,11 @@ class RuntimeApis:
         graph: dict[str, object] = self._runtime.zero_of_option(output)
         graph |= self._rules(netuid)
         graph |= {name: [0] * len(rows) for name in _PER_NEURON}
+        graph |= {
+            name: values
+            for name, item in _OF_EPOCHS.items()
+            if len(values := read(item, netuid)) == len(rows)
+        }
         graph |= {
             "netuid": netuid,
             "block": self._block.number,

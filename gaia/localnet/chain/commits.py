@@ -16,8 +16,8 @@ from gaia.validator.core.chain.timelock import opened
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.beacon import Beacon
-    from gaia.localnet.chain.epochs import Epochs
     from gaia.localnet.chain.storage import ChainStorage
+    from gaia.localnet.chain.subnet.epochs import Epochs
 
 MOST_COMMITS = 10
 """Largest number of commits of one hotkey in one epoch."""

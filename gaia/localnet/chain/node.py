@@ -17,6 +17,7 @@ from gaia.localnet.chain.blocks import BlockChain, Extrinsic
 from gaia.localnet.chain.endpoint import Endpoint
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
 from gaia.localnet.chain.runtime import ChainRuntime
+from gaia.localnet.chain.subnet.yuma import YumaConsensus
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.beacon import Beacon
@@ -43,6 +44,8 @@ class LocalChain:
         Refuse plain weights, as subnets with commit-reveal do.
     first_block
         Number of the first block; above 0 for a chain that continues an earlier one.
+    yuma
+        Compute consensus, dividends and emission at the beginning of each epoch.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class LocalChain:
         commit_reveal: bool = False,
         owner_hotkey: str = "",
         first_block: int = 0,
+        yuma: bool = False,
     ) -> None:
         owner = owner_hotkey or bittensor_core.Keypair.create_from_uri(OWNER_URI).ss58_address
         rules = SubnetRules(
@@ -71,6 +75,8 @@ class LocalChain:
             owner_coldkey=next((n.coldkey for n in neurons if n.hotkey == owner), owner),
         )
         self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block)
+        if yuma:
+            self._chain.pallet.weights.consensus = YumaConsensus(self._chain.storage, netuid)
         self._main = Endpoint(self._chain)
         self.lies = self._main.lies
         self._further: list[Endpoint] = []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gaia.localnet.chain.calls import Arguments, DispatchError, Event
-from gaia.localnet.chain.membership import ROOT_NETUID, Membership
-from gaia.localnet.chain.neurons import UNSERVED
+from gaia.localnet.chain.subnet.membership import ROOT_NETUID, Membership
+from gaia.localnet.chain.subnet.neurons import UNSERVED
 from gaia.localnet.chain.weights import WeightCalls
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from gaia.localnet.chain.beacon import Beacon
 from gaia.localnet.chain.calls import Arguments, DispatchError, Event
 from gaia.localnet.chain.commits import TimelockedCommits
-from gaia.localnet.chain.epochs import Epochs
-from gaia.localnet.chain.membership import ROOT_NETUID
+from gaia.localnet.chain.subnet.epochs import Epochs
+from gaia.localnet.chain.subnet.membership import ROOT_NETUID
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.storage import ChainStorage
+    from gaia.localnet.chain.subnet.yuma import YumaConsensus
 
 U16_MAX = 65535
 
@@ -27,12 +28,15 @@ class WeightCalls:
         self.epochs = Epochs(storage, netuid)
         self.beacon = Beacon(storage)
         self._commits = TimelockedCommits(storage, netuid, self.epochs, self.beacon, self._store)
+        self.consensus: YumaConsensus | None = None
+        """Run at the beginning of each epoch, if there is one."""
 
     def begin_block(self) -> list[Event]:
         """Reveal the commits that are due, then begin the next epoch if it is due; return the events."""
         block = self._block_number()
         events = self._commits.reveal(block)
-        self.epochs.step(block)
+        if self.epochs.step(block) and self.consensus is not None:
+            self.consensus.run(block)
         return events
 
     def set(self, signer: str, arguments: Arguments) -> list[Event]:

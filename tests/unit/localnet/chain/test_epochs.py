@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia.localnet.chain.epochs import Epochs
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
+from gaia.localnet.chain.subnet.epochs import Epochs
 from gaia.validator.core.chain.epochs import MAX_TEMPO, EpochSchedule
 from tests.support.subnet import NETUID
 

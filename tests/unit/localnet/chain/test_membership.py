@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gaia.localnet.chain.calls import DispatchError
-from gaia.localnet.chain.neurons import neurons_of
+from gaia.localnet.chain.subnet.neurons import neurons_of
 from gaia.localnet.wallets import keypair
 from tests.support.subnet import MINERS, NETUID, OWNER, VALIDATOR
 from tests.unit.localnet.chain.test_pallet import Subnet

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from gaia.localnet.chain.calls import DispatchError
-from gaia.localnet.chain.neurons import neurons_of
 from gaia.localnet.chain.pallet import SubnetRules, SubtensorPallet
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
+from gaia.localnet.chain.subnet.neurons import neurons_of
 from tests.support.subnet import MINERS, NETUID, OWNER, RULES, VALIDATOR, neurons
 
 _VECTOR: dict[str, Any] = {

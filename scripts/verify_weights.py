@@ -207,15 +207,16 @@ def agrees(record: Mapping[str, Any], node: Node, hotkey: str) -> Iterator[str]:
     if owner != present["owner_hotkey"]:
         yield f"in block {computed} the subnet's owner was {owner}"
     if record["state"] in ("set", "revealed"):
-        registered = node.subnet(netuid, block)[0]
-        uids = {name: uid for uid, name, _ in registered}
+        present_then = node.subnet(netuid, block)[0]
+        uids = {name: uid for uid, name, _ in present_then}
         if hotkey not in uids:
             known = (
                 f"hotkey {hotkey} is not registered in block {block}" if hotkey else "the file has no hotkey"
             )
             raise Unreadable(f"{known}; name the validator's with --hotkey")
         held = {uid: value for uid, value in node.weights(netuid, uids[hotkey], block)}  # noqa: C416 - of lists
-        if not is_held(held, record["vector"], present["neurons"], registered):
+        registered = node.registrations(netuid, block, len(present_then))
+        if not is_held(held, record["vector"], present, present_then, registered):
             yield f"the chain held other weights of {hotkey} in block {block}"
 
 

@@ -15,7 +15,7 @@ from gaia.cli.select import NotThere, miner_named, runs_named
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.core.weights.inputs import from_parts, parts_named
 from gaia.validator.db import history
-from gaia.validator.utils.identities import Hotkey
+from gaia.validator.utils.identities import Hotkey, present_name
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
@@ -153,9 +153,9 @@ def _weight(
     renamed = inputs.renamed if inputs is not None else {}
 
     def name_of(run_id: str, hotkey: str) -> str:
-        return renamed.get(run_id, {}).get(hotkey, hotkey)
+        return present_name(renamed.get(run_id, {}), hotkey)
 
-    hotkey = name_of(forecast.run_id, forecast.hotkey)
+    hotkey = name_of(forecast.run_id, forecast.hotkey) or forecast.hotkey
     earned = [
         row
         for row in overall

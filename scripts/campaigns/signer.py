@@ -275,10 +275,30 @@ class Attack:
             self.misuse.append("a forged commit")
             return "committed"
         vector, sealed = self._sealed[-1]
-        if self.chance.random() < 0.3:
+        chance = self.chance.random()
+        if chance < 0.3:
             sealed = msgspec.structs.replace(sealed, epoch=sealed.epoch + 1)
+        elif chance < 0.6:
+            # Another vector may have the uids that the commit no longer ought to pay.
+            other = self._of_others(vector)
+            await self.client.commit_weights(other, sealed)
+            self.misuse.append("a commit under another vector")
         await self.client.commit_weights(vector, sealed)
         return "committed"
+
+    def _of_others(self, vector: JournalledVector) -> JournalledVector:
+        """Return a vector with the same uids for other owners, or with a digest that is not its own."""
+        plain: Mapping[str, Any] = {"hotkeys": [], "registered": []}
+        changes: Mapping[str, Any] = self.chance.choice(
+            [
+                {**plain, "sha256": vector.promise},
+                {**plain, "sha256": vector.promise, "weights": [65535]},
+                {"registered": [each + 1 for each in vector.registered]},
+                {"burner": self.miners[0]},
+                {"hotkeys": list(reversed(vector.hotkeys))},
+            ]
+        )
+        return msgspec.structs.replace(vector, **changes)
 
     def _epoch(self) -> int:
         return self.chain.epoch
@@ -289,7 +309,15 @@ class Attack:
         weights = [self.chance.randrange(1, 65535) for _ in uids]
         weights[self.chance.randrange(len(weights))] = 65535
         digest = digest_of(zip(uids, weights, strict=True))
-        return JournalledVector(epoch=epoch, uids=uids, weights=weights, version_key=4000, sha256=digest)
+        return JournalledVector(
+            epoch=epoch,
+            uids=uids,
+            weights=weights,
+            version_key=4000,
+            sha256=digest,
+            hotkeys=[self.chain.hotkey_of(uid) for uid in uids],
+            registered=[0] * len(uids),
+        )
 
 
 def _judged(attack: Attack, own: str, seconds: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _ITEMS = {
     "Keys": "9f99a2ce711f3a31b2fc05604c93f179",
     "SubnetOwnerHotkey": "68b7553499633fe05caf4d8a51aefe5c",
     "SubnetworkN": "a1048e9d244171852dfe8db314dc68ca",
+    "BlockAtRegistration": "5306000b65aa58c97bf98ad9f8619049",
     "Axons": "b4e0c7b1d5f74994fcd58c28ab601fec",
 }
 """Item of SubtensorModule -> twox128 of its name; its storage keys begin with the pallet's and this."""
@@ -74,6 +75,11 @@ class Node:
         neurons = [[uid, ss58(keys[uid]), _serves(axons[uid]) and not active[uid]] for uid in uids]
         # A subnet without an owner's hotkey has a key of zeros, or none.
         return neurons, ss58(owner) if any(owner) else ""
+
+    def registrations(self, netuid: int, block: int, count: int) -> list[int]:
+        """Return the block of registration of each of the first `count` uids in `block`."""
+        wanted = [("BlockAtRegistration", _u16(netuid) + _u16(uid)) for uid in range(count)]
+        return [_number(each) for each in self._read(block, wanted)]
 
     def weights(self, netuid: int, uid: int, block: int) -> list[list[int]]:
         """Return the [uid, u16] pairs that a validator's weights were in `block`."""

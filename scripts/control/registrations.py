@@ -10,21 +10,52 @@ Neuron = list[Any]
 
 
 def is_held(
-    held: Mapping[int, int], vector: Sequence[Sequence[int]], then: Sequence[Neuron], now: Sequence[Neuron]
+    held: Mapping[int, int],
+    vector: Sequence[Sequence[int]],
+    present: Mapping[str, Any],
+    now: Sequence[Neuron],
+    registered: Sequence[int],
 ) -> bool:
-    """Return whether weights on chain are a vector of hotkeys that were registered `then`, with the uids of `now`.
+    """Return whether weights on chain are a vector with the uids of now.
 
-    A hotkey that is gone has left, and gets nothing, or was swapped for a new one in the same slot.
+    A registration keeps its weight under another uid, as after a trim, and under another hotkey, as after a
+    swap. One that has ended gets nothing, and so does whoever came since.
+
+    Parameters
+    ----------
+    held
+        Uid -> u16 on chain.
+    present
+        The part of the inputs that tells who was registered when the vector was computed.
+    now, registered
+        Neurons when the weights stood, and the block in which each was registered.
     """
-    before, after = {name: uid for uid, name, _ in then}, {name: uid for uid, name, _ in now}
-    hotkeys, taken = {uid: name for uid, name, _ in then}, {uid: name for uid, name, _ in now}
-    values = {hotkeys[uid]: value for uid, value in vector}
+    hotkeys = {uid: hotkey for uid, hotkey, _ in present["neurons"]}
+    blocks: Mapping[str, int] = present.get("registered", {})
+    if not blocks:
+        # A file of an earlier release: its vectors name the uids themselves.
+        return _stands(held, {uid: value for uid, value in vector})  # noqa: C416 - of lists
+    by_hotkey = {hotkey: (uid, registered[uid]) for uid, hotkey, _ in now}
+    taken = {uid: hotkey for uid, hotkey, _ in now}
+    promised = {hotkeys[uid]: (uid, value) for uid, value in vector}
+    together = [blocks[hotkey] for hotkey in promised]
     paid = {}
-    for name, value in values.items():
-        uid = after.get(name, before[name])
-        is_swapped = uid in taken and taken[uid] not in before and held.get(uid, 0)
-        if name in after or is_swapped:
+    for hotkey, (uid, value) in promised.items():
+        block = blocks[hotkey]
+        if by_hotkey.get(hotkey, (0, -1))[1] == block:
+            paid[by_hotkey[hotkey][0]] = value
+        elif (
+            taken.get(uid) is not None
+            and registered[uid] == block
+            and taken[uid] not in promised
+            and together.count(block) == 1
+        ):
             paid[uid] = value
+    return _stands(held, paid)
+
+
+def _stands(held: Mapping[int, int], paid: Mapping[int, int]) -> bool:
+    """Return whether weights on chain are these, as they are or scaled to the largest."""
     # The chain clears the weight of a uid that is registered anew in the same block.
     cleared = {uid for uid, value in held.items() if not value}
     top = max(paid.values(), default=1)

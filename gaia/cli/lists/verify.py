@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gaia.cli import tables
 from gaia.cli.select import NotThere
 from gaia.validator.app.meeting.engine_note import read_engine_note
-from gaia.validator.core.weights.doubts import Held, as_stored, has_weights_of, is_held
+from gaia.validator.core.weights.doubts import Held, as_stored, has_fewer, has_weights_of, is_held
 from gaia.validator.db import history
 from gaia.validator.db.states import STANDING, VectorState
 from gaia.validator.utils.errors import TransientError
@@ -211,7 +211,9 @@ def _standing(row: VectorRow, read: ChainRead, *, is_newest: bool) -> tuple[Verd
         if as_stored(pairs) == as_stored(row.vector) or (is_cleared and is_held(pairs, row.vector)):
             return Verdict.AGREES, ""
         if as_stored(pairs) == as_stored(_moved(row)):
-            return Verdict.AGREES, "with the uids of that block: miners had left or moved"
+            if has_fewer(pairs, row.vector):
+                return Verdict.AGREES, "without those who had left"
+            return Verdict.UNKNOWN, "its weights are under other uids; scripts/verify_weights.py can tell why"
         return Verdict.DIFFERS, f"the chain held other weights in block {row.block}"
     if is_newest and _is_of(read.held.pairs, row):
         return Verdict.AGREES, f"it stands in block {read.held.block}"
@@ -220,7 +222,8 @@ def _standing(row: VectorRow, read: ChainRead, *, is_newest: bool) -> tuple[Verd
 
 def _is_of(pairs: Sequence[Sequence[int]], row: VectorRow) -> bool:
     """Return whether the chain's pairs are the row's vector, or what followed from it when it was set."""
-    return is_held(pairs, row.vector) or is_held(pairs, _moved(row))
+    is_moved = has_weights_of(pairs, row.vector) if row.read_back is None else is_held(pairs, _moved(row))
+    return is_held(pairs, row.vector) or is_moved
 
 
 def _moved(row: VectorRow) -> Sequence[Sequence[int]]:

@@ -108,6 +108,10 @@ class LocalChain:
         pairs = self._chain.storage.read("Weights", self._chain.rules.netuid, uid)
         return [(int(target), int(weight)) for target, weight in pairs]
 
+    def hotkey_of(self, uid: int) -> str:
+        """Return the hotkey that has `uid` now."""
+        return str(self._chain.storage.read("Keys", self._chain.rules.netuid, uid))
+
     def last_update(self, uid: int) -> int:
         """Return the block in which neuron `uid` last set weights; 0 if it never did."""
         return int(self._chain.storage.read("LastUpdate", self._chain.rules.netuid)[uid])

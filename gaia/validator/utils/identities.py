@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NewType
 
 Hotkey = NewType("Hotkey", str)
@@ -14,6 +15,15 @@ MinerJobId = NewType("MinerJobId", str)
 """Id that a miner gave to a requested forecast."""
 WorkerId = NewType("WorkerId", str)
 """Name of a compute worker, such as "4.7"; unique in its pool."""
+
+
+def present_name(names: Mapping[str, str], hotkey: str) -> str:
+    """Return the hotkey that a swap has put in the place of `hotkey`; "" if another miner bears this name now.
+
+    >>> present_name({"a": "b"}, "a"), present_name({"a": "b"}, "b"), present_name({"a": "b"}, "c")
+    ('b', '', 'c')
+    """
+    return names.get(hotkey) or ("" if hotkey in names.values() else hotkey)
 
 
 def worker_id(seat: int, incarnation: int) -> WorkerId:

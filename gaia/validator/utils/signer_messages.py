@@ -30,6 +30,10 @@ class Neuron(msgspec.Struct, frozen=True, kw_only=True):
     registered_at: int
     """Block of its registration; uid and hotkey alone do not identify a registration."""
 
+    @property
+    def registration(self) -> Registration:
+        return Registration(self.hotkey, self.uid, self.registered_at)
+
 
 class Registration(NamedTuple):
     """One registration of a miner, as it was read once."""

@@ -128,6 +128,20 @@ async def test_swapped_hotkey_keeps_what_it_shares_and_when_it_committed(story: 
     }
 
 
+async def test_hotkey_that_a_miner_swapped_for_brings_no_evidence_of_an_earlier_miner(story: Story) -> None:
+    """The new name belonged to a miner that was asked in the same run, and left the subnet since."""
+    await story.until_idle()
+    (one, other, part) = (await found(story)).pairs[0]
+    committed = (await found(story)).committed
+    left = next(miner.hotkey for miner in story.miners if miner.hotkey not in (one, other))
+    earning = [hotkey for hotkey in (miner.hotkey for miner in story.miners) if hotkey != one]
+
+    later = await found(story, earning, {one: left})
+
+    assert {frozenset(pair[:2]): pair[2] for pair in later.pairs} == {frozenset({left, other}): part}
+    assert later.committed[left] == committed[one]
+
+
 async def test_units_about_copies_go_before_the_scoring_of_forecasts(story: Story) -> None:
     await story.until_idle()
     await found(story)

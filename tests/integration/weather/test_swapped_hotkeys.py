@@ -13,7 +13,8 @@ from gaia.tasks.defined_tasks.weather.wire.manifest import build_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.identities import Hotkey
-from tests.support.fakes import FIELDS, LEADS, FakeMiner
+from gaia.validator.utils.signer_messages import Metagraph
+from tests.support.fakes import FIELDS, LEADS, FakeMetagraph, FakeMiner
 from tests.support.story import INIT, Story
 
 _OPENED = INIT.replace(hour=18)
@@ -21,8 +22,10 @@ _NEW = Keypair.create_from_uri("//Miner/swapped")
 
 
 def _swap(story: Story, miner: FakeMiner, **changes: Any) -> None:
-    """Give the miner's slot to its new hotkey, and answer under that alone."""
-    graph = story.metagraph.metagraph
+    """Give the miner's slot to its new hotkey, and answer under that alone; each reading is of a later block."""
+    graph = structs.replace(story.metagraph.metagraph, block=2000)
+    story.metagraph = Later(graph)
+    story.task = story.new_task()
     neurons = [
         structs.replace(neuron, hotkey=Hotkey(_NEW.ss58_address), **changes)
         if neuron.hotkey == miner.hotkey
@@ -31,6 +34,14 @@ def _swap(story: Story, miner: FakeMiner, **changes: Any) -> None:
     ]
     story.metagraph.metagraph = structs.replace(graph, neurons=neurons)
     story.miners_client.move(miner.hotkey, _NEW.ss58_address)
+
+
+class Later(FakeMetagraph):
+    """A metagraph of which each look is a later reading."""
+
+    def latest(self) -> Metagraph:
+        self.metagraph = structs.replace(self.metagraph, block=self.metagraph.block + 1)
+        return self.metagraph
 
 
 def _signing_anew(miner: FakeMiner) -> None:
@@ -66,6 +77,24 @@ async def test_frozen_forecast_is_scored_to_its_end_after_a_swap(story: Story) -
     outcome = await story.outcome(miner)
     assert (outcome["state"], sorted(outcome["leads"], key=int)) == ("scored", [str(lead) for lead in LEADS])
     assert await _signers(story) == [None] * 3
+
+
+@pytest.mark.parametrize("doubt", ["one block", "nodes disagree"])
+async def test_swap_that_is_not_confirmed_lets_nobody_else_sign(story: Story, doubt: str) -> None:
+    miner = story.miners[1]
+    _swap(story, miner)
+    _signing_anew(miner)
+    graph = story.metagraph.metagraph
+    story.metagraph = (
+        FakeMetagraph(graph) if doubt == "one block" else Later(structs.replace(graph, is_confirmed=False))
+    )
+    story.task = story.new_task()
+
+    for _ in range(5):
+        await story.task.advance(story.clock.now())
+
+    assert (await story.outcome(miner))["state"] == "planned"
+    assert miner.requests == 0
 
 
 @pytest.mark.parametrize("signs_anew", [True, False])

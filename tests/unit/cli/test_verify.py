@@ -54,13 +54,29 @@ def test_other_weights_in_its_block_differ() -> None:
     assert found.rows[0].reason == "the chain held other weights in block 900"
 
 
-def test_vector_agrees_with_the_uids_that_followed_when_it_was_set() -> None:
-    moved = [[4, 30000], [7, 65535]]
+def test_vector_agrees_without_those_who_had_left_when_it_was_set() -> None:
+    row = a_vector_row(epoch=9, vector=[*OURS, [3, 9]], promised_block=890, block=900, read_back=OURS)
 
-    found = judged(a_row(read_back=moved), read=a_read(pairs={900: moved}))
+    found = judged(row, read=a_read())
 
     assert (found.rows[0].verdict, found.is_well) == (Verdict.AGREES, True)
-    assert found.rows[0].reason == "with the uids of that block: miners had left or moved"
+    assert found.rows[0].reason == "without those who had left"
+
+
+@pytest.mark.parametrize("moved", [[[4, 30000], [7, 65535]], [[1, 65535], [2, 30000]]])
+def test_weights_under_other_uids_are_left_to_the_independent_check(moved: list[list[int]]) -> None:
+    found = judged(a_row(read_back=moved), read=a_read(pairs={900: moved}))
+
+    assert (found.rows[0].verdict, found.is_well) == (Verdict.UNKNOWN, True)
+    assert "verify_weights.py can tell" in found.rows[0].reason
+
+
+def test_vector_in_doubt_that_stands_under_other_uids_explains_our_update() -> None:
+    row = a_row(state=VectorState.FAILED, block=None)
+
+    found = judged(row, read=a_read(Now(pairs=[[4, 30000], [7, 65535]])))
+
+    assert (found.is_explained, found.is_well) == (True, True)
 
 
 @pytest.mark.parametrize("moved", [[[4, 30001], [7, 65535]], [[4, 65535], [5, 65535]], [[4, 65535], [5, 1]]])

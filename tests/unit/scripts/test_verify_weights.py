@@ -245,43 +245,51 @@ def test_right_to_earn_is_compared_with_the_block_in_which_it_was_read() -> None
     assert as_told(now, {}, blocks.__getitem__) == now
 
 
-_THEN = [[1, "5One", True], [2, "5Two", True], [3, "5Three", True]]
 _VECTOR = [[1, 65535], [2, 32768], [3, 9]]
+_BLOCKS = {"5One": 11, "5Two": 12, "5Three": 13}
 
 
 @pytest.mark.parametrize(
     ("now", "held", "is_right"),
     [
-        (_THEN, {1: 65535, 2: 32768, 3: 9}, True),
-        (_THEN, {1: 65535, 2: 32767, 3: 9}, False),
-        (_THEN, {1: 65535, 3: 9}, False),
-        ([_THEN[0], [2, "5New", False], _THEN[2]], {1: 65535, 3: 9}, True),
-        ([_THEN[0], [2, "5New", False], _THEN[2]], {1: 65535, 2: 0, 3: 9}, True),
-        ([_THEN[0], [2, "5Swapped", False], _THEN[2]], {1: 65535, 2: 32768, 3: 9}, True),
-        ([[1, "5New", False], *_THEN[1:]], {2: 65535, 3: 17}, True),
-        ([[1, "5New", False], *_THEN[1:]], {2: 32768, 3: 9}, True),
-        ([[1, "5Two", True], [2, "5Three", True]], {1: 65535, 2: 17}, True),
-        ([[1, "5Two", True], [2, "5Three", True]], {1: 32768, 2: 65535}, False),
-        ([_THEN[1], _THEN[2]], {1: 65535, 2: 32768, 3: 9}, False),
-    ],
-    ids=[
-        "as promised",
-        "another weight",
-        "left out",
-        "left",
-        "left in that block",
-        "swapped",
-        "first left",
-        "first left in that block",
-        "trimmed",
-        "exchanged",
-        "paid to nobody",
+        ("One 11, Two 12, Three 13", {1: 65535, 2: 32768, 3: 9}, True),
+        ("One 11, Two 12, Three 13", {1: 65535, 2: 32767, 3: 9}, False),
+        ("One 11, Two 12, Three 13", {1: 65535, 3: 9}, False),
+        ("One 11, New 90, Three 13", {1: 65535, 3: 9}, True),
+        ("One 11, New 90, Three 13", {1: 65535, 2: 0, 3: 9}, True),
+        ("One 11, New 90, Three 13", {1: 65535, 2: 32768, 3: 9}, False),
+        ("One 11, Two 90, Three 13", {1: 65535, 3: 9}, True),
+        ("One 11, Two 90, Three 13", {1: 65535, 2: 32768, 3: 9}, False),
+        ("One 11, New 90, Three 13, Two 91", {1: 65535, 3: 9}, True),
+        ("One 11, Swapped 12, Three 13", {1: 65535, 2: 32768, 3: 9}, True),
+        ("One 11, Swapped 12, Three 13", {1: 65535, 3: 9}, False),
+        ("New 90, Two 12, Three 13", {2: 65535, 3: 17}, True),
+        ("New 90, Two 12, Three 13", {2: 32768, 3: 9}, True),
+        ("Two 12, Three 13", {1: 65535, 2: 17}, True),
+        ("Two 12, Three 13", {1: 32768, 2: 65535}, False),
+        ("Two 12, Three 13", {1: 65535, 2: 32768, 3: 9}, False),
     ],
 )
 def test_weights_on_chain_follow_from_who_is_registered(
-    now: list[list[Any]], held: dict[int, int], is_right: bool
+    now: str, held: dict[int, int], is_right: bool
 ) -> None:
-    assert is_held(held, _VECTOR, _THEN, now) is is_right
+    rows = [("5Owner", "1"), *(tuple(f"5{each}".split()) for each in now.split(", "))]
+    neurons = [[uid, hotkey, True] for uid, (hotkey, _) in enumerate(rows)]
+    then = {"neurons": [[0, "5Owner", False], [1, "5One", True], [2, "5Two", True], [3, "5Three", True]]}
+    registered = [int(block) for _, block in rows]
+
+    assert (
+        is_held(held, _VECTOR, {**then, "registered": {**_BLOCKS, "5Owner": 1}}, neurons, registered)
+        is is_right
+    )
+
+
+def test_file_of_an_earlier_release_names_the_uids_themselves() -> None:
+    present = {"neurons": [[1, "5One", True], [2, "5Two", True], [3, "5Three", True]]}
+
+    assert is_held({1: 65535, 2: 32768, 3: 9}, _VECTOR, present, [], [])
+    assert is_held({1: 65535, 2: 0, 3: 9}, _VECTOR, present, [], [])
+    assert not is_held({1: 65535, 3: 9}, _VECTOR, present, [], [])
 
 
 def test_it_shares_no_code_with_the_validator() -> None:

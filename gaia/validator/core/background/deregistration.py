@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from gaia.validator.utils.signer_messages import Registration
-
 if TYPE_CHECKING:
     from gaia.validator.utils.identities import Hotkey
     from gaia.validator.utils.signer_messages import Metagraph, Neuron
@@ -54,7 +52,7 @@ class Deregistrations:
             return
         successors = {neuron.uid: neuron.hotkey for neuron in metagraph.neurons}
         for neuron in gone:
-            holder = metagraph.holder(Registration(neuron.hotkey, neuron.uid, neuron.registered_at))
+            holder = metagraph.holder(neuron.registration)
             if holder is not None:
                 log.info(
                     "miner_swapped_hotkey",

@@ -108,6 +108,9 @@ class OwnUpdates:
         pairs = await self._chain.pairs(self._netuid, own_uid, head)
         if self._signed.has_set(updated, digest_of(pairs)):
             return True
+        # A trim of the subnet moves what was set before, and drops a part of it.
+        if head > updated and set(self._signed.epochs_of(pairs)) & set(self._signed.epochs_in(updated)):
+            return True
         # The chain clears the weight of a uid that is registered anew, so that the digest is another.
         is_cleared = any(
             [

@@ -126,23 +126,23 @@ class PlainWeights:
         try:
             result = await self._chain.submit(call, wallet, schedule)
         except TransientError as error:
-            return await self._settle(sent, error)
+            return await self._settle(sent, error, is_ours)
         if result.success:
             try:
-                return await self._landed(sent, result.block_hash or "", result.extrinsic_id or "")
+                return await self._landed(sent, result.block_hash or "", result.extrinsic_id or "", is_ours)
             except TransientError as error:
-                return await self._settle(sent, error)
+                return await self._settle(sent, error, is_ours)
         refusal = refusal_of(result)
         if result.block_hash:
             raise refusal
-        return await self._settle(sent, refusal)
+        return await self._settle(sent, refusal, is_ours)
 
     async def _landed(
         self,
         sent: _Sent,
         block_hash: str,
         extrinsic: str,
-        is_ours: Callable[[list[list[int]]], bool] = lambda _: False,
+        is_ours: Callable[[list[list[int]]], bool],
     ) -> WeightsOnChain:
         """Return our weights after `extrinsic`, or now if it is unknown; raise unless they are those sent."""
         with understanding("our extrinsic"):
@@ -161,7 +161,9 @@ class PlainWeights:
             read_back=read_back,
         )
 
-    async def _settle(self, sent: _Sent, error: TransientError) -> WeightsOnChain:
+    async def _settle(
+        self, sent: _Sent, error: TransientError, is_ours: Callable[[list[list[int]]], bool]
+    ) -> WeightsOnChain:
         """Return our weights if they are on chain, although the submission seems to have failed.
 
         Raises
@@ -171,6 +173,6 @@ class PlainWeights:
         """
         try:
             await self._chain.wait_blocks()
-            return await self._landed(sent, "", "")
+            return await self._landed(sent, "", "", is_ours)
         except TransientError as unsettled:
             raise error from unsettled

@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gaia.validator.core.chain.epochs import LONGEST_ERA
+from gaia.validator.core.weights.doubts import has_weights_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, SigningRefused
 from gaia.validator.utils.files import put_file
+from gaia.validator.utils.signer_messages import digest_of
 
 KEPT: Final = 512
 """Number of epochs that a record keeps; nothing is signed for an epoch before them."""
 _MOST_COMMITS = 8
 """Largest number of sealed forms of one vector."""
+_WHOLE: Final = 4
+"""Number of newest epochs whose pairs are kept themselves."""
 _MOST_RESOLVED = 64
 """Largest number of changes of the uids that one promise follows."""
 _SETTING = "GAIA_SIGNED_EPOCHS_FILE"
@@ -42,6 +47,8 @@ class _Signed(msgspec.Struct, kw_only=True):
     """Digests of the [uid, u16] pairs that followed from the promise when it was signed or sealed."""
     sealed_of: dict[str, str] = {}
     """Sealed form -> which of these pairs it contains; absent for those of earlier releases."""
+    sent: list[list[list[int]]] = []
+    """These pairs themselves, while the epoch is one of the newest."""
     first_block: int | None = None
     """Head of the chain before the first signature; None: nothing was signed, or by an earlier release."""
     last_block: int | None = None
@@ -110,9 +117,16 @@ class SignedEpochs:
         """Let other processes open the record."""
         os.close(self._lock)
 
-    def epochs_of(self, pairs: str) -> list[int]:
-        """Return the epochs for which [uid, u16] pairs with this digest were signed or sealed."""
-        return [each.epoch for each in self._record.epochs if pairs in each.pairs]
+    def epochs_of(self, pairs: Sequence[Sequence[int]]) -> list[int]:
+        """Return the epochs for which [uid, u16] pairs on chain were signed or sealed.
+
+        The chain clears or moves some of them later, when miners are replaced or trimmed.
+        """
+        digest = digest_of(pairs)
+        exact = [each.epoch for each in self._record.epochs if digest in each.pairs]
+        return exact or [
+            each.epoch for each in self._record.epochs if any(has_weights_of(pairs, one) for one in each.sent)
+        ]
 
     def knows(self, epoch: int) -> bool:
         """Return whether a vector was promised for `epoch`."""
@@ -175,15 +189,15 @@ class SignedEpochs:
         vector_sha256: str,
         commit: str | None = None,
         block: int | None = None,
-        pairs: str | None = None,
+        pairs: Sequence[Sequence[int]] = (),
     ) -> None:
         """Store that this vector is the only one of `epoch`, and `commit` a sealed form of it.
 
         Parameters
         ----------
         pairs
-            Digest of the [uid, u16] pairs that follow from it now; None: that of the vector itself. What an
-            earlier release promised by its pairs may be signed again as these pairs.
+            The [uid, u16] pairs that follow from it now; none: the vector names them itself. What an earlier
+            release promised by its pairs may be signed again as these pairs.
         block
             Head of the chain, if a signature follows; None: only a promise.
 
@@ -195,14 +209,14 @@ class SignedEpochs:
             If the promise cannot be stored.
         """
         signed = self._by_epoch.get(epoch)
-        pairs = pairs or vector_sha256
+        digest = digest_of(pairs) if pairs else vector_sha256
         if signed is None:
             if epoch <= self._record.forgotten:
                 raise SigningRefused(f"epoch {epoch} is older than the signer's record")
             signed = _Signed(epoch=epoch, vector_sha256=vector_sha256)
-        elif signed.vector_sha256 not in (vector_sha256, pairs):
-            raise SigningRefused(f"another vector was signed for epoch {epoch}; each epoch gets only one")
-        changed = _extended(signed, commit, pairs)
+        elif signed.vector_sha256 not in (vector_sha256, digest):
+            raise SigningRefused(another_vector(epoch))
+        changed = _extended(signed, commit, pairs, digest)
         if block is not None:
             changed.first_block = block if signed.first_block is None else min(block, signed.first_block)
             changed.last_block = block if signed.last_block is None else max(block, signed.last_block)
@@ -216,6 +230,8 @@ class SignedEpochs:
     def _write(self, by_epoch: dict[int, _Signed]) -> None:
         ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         dropped, kept = ordered[:-KEPT], ordered[-KEPT:]
+        for each in kept[:-_WHOLE]:
+            each.sent = []
         forgotten = max([self._record.forgotten, *(each.epoch for each in dropped)])
         self._put(msgspec.structs.replace(self._record, epochs=kept, forgotten=forgotten))
         self._by_epoch = {each.epoch: each for each in kept}
@@ -228,21 +244,28 @@ class SignedEpochs:
         self._record = record
 
 
-def _extended(signed: _Signed, commit: str | None, pairs: str) -> _Signed:
+def _extended(signed: _Signed, commit: str | None, pairs: Sequence[Sequence[int]], digest: str) -> _Signed:
     """Return the entry with these pairs, and with a sealed form of them."""
-    resolved = signed.resolved if pairs in signed.pairs else [*signed.resolved, pairs]
+    resolved = signed.resolved if digest in signed.pairs else [*signed.resolved, digest]
     if len(resolved) > _MOST_RESOLVED:
         raise SigningRefused(f"epoch {signed.epoch} had {_MOST_RESOLVED} sets of uids already")
+    whole = [list(pair) for pair in pairs]
+    sent = signed.sent if not whole or whole in signed.sent else [*signed.sent, whole]
+    signed = msgspec.structs.replace(signed, resolved=resolved, sent=sent)
     if commit is None or commit in signed.commits:
-        return msgspec.structs.replace(signed, resolved=resolved)
+        return signed
     if len(signed.commits) >= _MOST_COMMITS:
         raise SigningRefused(f"the vector of epoch {signed.epoch} was sealed {len(signed.commits)} times")
     return msgspec.structs.replace(
         signed,
         commits=[*signed.commits, commit],
-        resolved=resolved,
-        sealed_of={**signed.sealed_of, commit: pairs},
+        sealed_of={**signed.sealed_of, commit: digest},
     )
+
+
+def another_vector(epoch: int) -> str:
+    """Return the sentence about a second vector for one epoch."""
+    return f"another vector was signed for epoch {epoch}; each epoch gets only one"
 
 
 def foreign_words(block: int) -> str:

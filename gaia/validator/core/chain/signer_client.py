@@ -47,7 +47,7 @@ _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
 _SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 3, 6, 2
 _CHECK_CALLS = 20
-_SEAL_CALLS, _COMMIT_CALLS = 30, 30
+_SEAL_CALLS, _COMMIT_CALLS = 30, 38
 _LOOK_CALLS = 8
 """Chain calls for each commit whose fate is asked."""
 _SET_CALLS = 36

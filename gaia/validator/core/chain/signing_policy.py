@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gaia.validator.core.chain.signed_epochs import foreign_words
-from gaia.validator.utils.errors import OwnFailure, SigningRefused
+from gaia.validator.core.chain.signed_epochs import another_vector, foreign_words
+from gaia.validator.utils.errors import OwnFailure, SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import digest_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _SIGHTINGS: Final = 3
 _U16_MAX, _U64_MAX = 65535, 2**64 - 1
 _MOST_UIDS = 4096
 """Largest number of uids of a subnet."""
+_MOST_RESOLUTIONS = 64
+_HOTKEY = re.compile(r"[1-9A-HJ-NP-Za-km-z]{1,64}", re.ASCII)
 _KEY_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
 
@@ -46,6 +48,8 @@ class SigningPolicy:
         self._kept = signed
         self._sightings: set[int] = set()
         """Blocks in which the same hotkey's weights of another program were seen."""
+        self._resolutions: dict[tuple[int, str], int] = {}
+        """Epoch and digest of uids that differ from the promised ones -> block that showed them first."""
         self._rate = Rate(AUTH_PER_S, AUTH_BURST, clock)
 
     async def permit_auth(self, request: SignAuth) -> None:
@@ -57,18 +61,10 @@ class SigningPolicy:
         await self._rate.turn()
 
     def permit_vector(self, vector: JournalledVector) -> None:
-        """Refuse a vector that is not whole, or is not the one that its digest names."""
+        """Refuse a vector that is not whole, not the one that its digest names, or not the one of its epoch."""
         uids, weights = vector.uids, vector.weights
         if not 1 <= len(uids) <= _MOST_UIDS or len(uids) != len(weights):
             raise SigningRefused(f"a vector has {len(uids)} uids and {len(weights)} weights")
-        if vector.hotkeys and len(vector.hotkeys) != len(uids):
-            raise SigningRefused(f"a vector has {len(uids)} uids and {len(vector.hotkeys)} hotkeys")
-        if len(set(vector.hotkeys)) != len(vector.hotkeys):
-            raise SigningRefused("a hotkey occurs twice")
-        if vector.registered and len(vector.registered) != len(vector.hotkeys):
-            raise SigningRefused(
-                f"a vector has {len(vector.hotkeys)} hotkeys and {len(vector.registered)} registrations"
-            )
         if any(not 0 <= value <= _U16_MAX for value in (*uids, *weights)):
             raise SigningRefused("a uid or a weight is no u16")
         if len(set(uids)) != len(uids):
@@ -79,6 +75,16 @@ class SigningPolicy:
             raise SigningRefused("the version key is no u64")
         if digest_of(zip(uids, weights, strict=True)) != vector.sha256:
             raise SigningRefused("the vector is not the one that the journal's digest names")
+        _require_owners(vector)
+        # An earlier release promised the pairs themselves.
+        if self._promised(vector.epoch) not in (None, vector.promise, vector.sha256):
+            raise SigningRefused(another_vector(vector.epoch))
+
+    def _promised(self, epoch: int) -> str | None:
+        """Return the digest of the promise for `epoch`; None if there is none."""
+        if self._kept is None or not self._kept.knows(epoch):
+            return None
+        return self._kept.vector_of(epoch)
 
     @property
     def signed(self) -> SignedEpochs:
@@ -91,9 +97,34 @@ class SigningPolicy:
         """Return whether a vector was promised for `epoch`."""
         return self.signed.knows(epoch)
 
-    def signed_for(self, pairs: Iterable[Iterable[int]]) -> list[int]:
+    def signed_for(self, pairs: Sequence[Sequence[int]]) -> list[int]:
         """Return the epochs of the record whose vector is these weights on chain, [uid, u16] pairs."""
-        return self._kept.epochs_of(digest_of(pairs)) if self._kept is not None else []
+        return self._kept.epochs_of(pairs) if self._kept is not None else []
+
+    def permit_resolution(
+        self, vector: JournalledVector, resolved: JournalledVector, block: int, *, is_confirmed: bool
+    ) -> None:
+        """Let other uids than the promised ones pass once a later block has shown the same, and nodes agree.
+
+        What takes weight from a miner, or moves it, is never one reading's word.
+
+        Raises
+        ------
+        TransientError
+            Until then.
+        """
+        digest = _digest(resolved)
+        if digest == vector.sha256:
+            self._resolutions.clear()
+            return
+        if len(self._resolutions) >= _MOST_RESOLUTIONS:
+            self._resolutions.clear()
+        first = self._resolutions.setdefault((vector.epoch, digest), block)
+        if not is_confirmed or block <= first:
+            raise TransientError(
+                f"miners have left or moved since the vector of epoch {vector.epoch} was computed;"
+                " a second reading must agree"
+            )
 
     def has_sealed_form(self, epoch: int, commit: str) -> bool:
         """Return whether `commit` is a sealed form of the vector of `epoch`."""
@@ -101,14 +132,14 @@ class SigningPolicy:
 
     def promise(self, vector: JournalledVector, resolved: JournalledVector, block: int) -> None:
         """Store the vector as the only one of its epoch, with the uids that are signed now. See `SignedEpochs`."""
-        self.signed.promise(vector.epoch, vector.promise, block=block, pairs=_digest(resolved))
+        self.signed.promise(vector.epoch, vector.promise, block=block, pairs=_pairs(resolved))
 
     def promise_sealed(
         self, vector: JournalledVector, resolved: JournalledVector, sealed: SealedWeights
     ) -> None:
         """Store the vector, and a sealed form of it, as the only one of its epoch; nothing is signed yet."""
         commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
-        self.signed.promise(vector.epoch, vector.promise, commit, pairs=_digest(resolved))
+        self.signed.promise(vector.epoch, vector.promise, commit, pairs=_pairs(resolved))
 
     def permit_commit(self, sealed: SealedWeights) -> None:
         """Refuse a commit that this signer did not seal for its epoch."""
@@ -118,16 +149,19 @@ class SigningPolicy:
             raise SigningRefused(f"the commit was not sealed here for epoch {sealed.epoch}")
 
     def permit_promise(self, vector: JournalledVector, sealed: SealedWeights) -> None:
-        """Refuse a vector that is not the one of the commit's epoch, because its uids would say nothing."""
-        known = self.signed.vector_of(sealed.epoch)
-        # An earlier release promised the pairs themselves.
-        if vector.epoch != sealed.epoch or known not in (vector.promise, vector.sha256):
+        """Refuse a permitted vector that is not the one of the commit, because its uids would say nothing."""
+        commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
+        # An earlier release promised, and sealed, the pairs themselves.
+        is_older = self.signed.sealed_of(sealed.epoch, commit) is None
+        allowed = {vector.promise, vector.sha256} if is_older else {vector.promise}
+        if vector.epoch != sealed.epoch or self._promised(sealed.epoch) not in allowed:
             raise SigningRefused(f"the commit for epoch {sealed.epoch} is of another vector")
 
     def permit_uids(self, sealed: SealedWeights, resolved: JournalledVector) -> None:
         """Refuse a permitted commit that pays other uids than those that follow from its promise now."""
         commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
-        if self.signed.sealed_of(sealed.epoch, commit) not in (None, _digest(resolved)):
+        contained = self.signed.sealed_of(sealed.epoch, commit) or self._promised(sealed.epoch)
+        if contained != _digest(resolved):
             raise SigningRefused(
                 f"uids of the commit for epoch {sealed.epoch} have changed hands since it was sealed"
             )
@@ -203,9 +237,28 @@ class Rate:
             await asyncio.sleep(-self._tokens / self._per_s)
 
 
+def _require_owners(vector: JournalledVector) -> None:
+    """Refuse a vector whose hotkeys and registrations cannot be those of its uids."""
+    uids, hotkeys, registered = vector.uids, vector.hotkeys, vector.registered
+    if hotkeys and len(hotkeys) != len(uids):
+        raise SigningRefused(f"a vector has {len(uids)} uids and {len(hotkeys)} hotkeys")
+    if len(set(hotkeys)) != len(hotkeys):
+        raise SigningRefused("a hotkey occurs twice")
+    if registered and len(registered) != len(hotkeys):
+        raise SigningRefused(f"a vector has {len(hotkeys)} hotkeys and {len(registered)} registrations")
+    if not all(_HOTKEY.fullmatch(hotkey) for hotkey in (*hotkeys, vector.burner or "5")):
+        raise SigningRefused("a hotkey is no ss58 address")
+    if any(not 0 <= block <= _U64_MAX for block in registered):
+        raise SigningRefused("the block of a registration is no u64")
+
+
+def _pairs(vector: JournalledVector) -> list[list[int]]:
+    return [[uid, weight] for uid, weight in zip(vector.uids, vector.weights, strict=True)]
+
+
 def _digest(vector: JournalledVector) -> str:
     """Return the digest of a vector's [uid, u16] pairs."""
-    return digest_of(zip(vector.uids, vector.weights, strict=True))
+    return digest_of(_pairs(vector))
 
 
 def _is_address(text: str) -> bool:

@@ -118,6 +118,7 @@ class WeightAnswers:
 
     async def _commit(self, request: CommitWeights) -> WeightsCommitted:
         sealed = request.sealed
+        self._policy.permit_vector(request.vector)
         self._policy.permit_commit(sealed)
         self._policy.permit_promise(request.vector, sealed)
         await self._updates.refuse_foreign(await self._chain.head())
@@ -161,10 +162,15 @@ class WeightAnswers:
             )
 
     async def _resolved(self, vector: JournalledVector) -> JournalledVector:
-        """Return the vector with the uids of the newest block; see `resolve`."""
+        """Return the vector with the uids of the newest block; see `resolve` and `permit_resolution`."""
         if not vector.hotkeys:
             return vector
-        return resolve(vector, await self._chain.metagraph(self._settings.netuid, self._hotkey))
+        metagraph = await self._chain.metagraph(self._settings.netuid, self._hotkey)
+        resolved = resolve(vector, metagraph)
+        self._policy.permit_resolution(
+            vector, resolved, metagraph.block, is_confirmed=self._chain.is_confirmed
+        )
+        return resolved
 
     async def _check_update(self, request: CheckUpdate) -> UpdateChecked:
         head = await self._chain.head()

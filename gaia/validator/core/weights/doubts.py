@@ -103,20 +103,38 @@ def is_held(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> 
     return bool(held) and held.items() <= ours.items()
 
 
+def has_fewer(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> bool:
+    """Return whether the chain's pairs are the vector without some uids, scaled to the largest that is left.
+
+    Examples
+    --------
+    >>> has_fewer([[2, 65535], [3, 21845]], [[1, 65535], [2, 30000], [3, 10000]])
+    True
+    >>> has_fewer([[3, 65535], [2, 21845]], [[1, 65535], [2, 30000], [3, 10000]])
+    False
+    """
+    held = {int(uid) for uid, weight in pairs if weight}
+    return bool(held) and as_stored(pairs) == as_stored([pair for pair in vector if int(pair[0]) in held])
+
+
 def has_weights_of(pairs: Sequence[Sequence[int]], vector: Sequence[Sequence[int]]) -> bool:
-    """Return whether the chain's pairs are weights of the vector, under whatever uids; some may be missing.
+    """Return whether the chain's pairs are most weights of the vector, under whatever uids, scaled or not.
 
     Examples
     --------
     >>> has_weights_of([[4, 65535], [7, 21845]], [[1, 65535], [2, 30000], [3, 10000]])
-    True
-    >>> has_weights_of([[4, 65535], [7, 21846]], [[1, 65535], [2, 30000], [3, 10000]])
     False
+    >>> has_weights_of([[4, 65535], [7, 10000]], [[1, 65535], [2, 30000], [3, 10000]])
+    True
     """
     held = Counter(int(weight) for _, weight in pairs if weight)
     promised = [int(weight) for _, weight in vector if weight]
-    return bool(held) and any(
+    if 2 * held.total() <= len(promised):
+        return False
+    standing = sum(weight * count for weight, count in held.items())
+    return any(
         held <= Counter(weight * _U16_MAX // top for weight in promised if weight <= top)
+        and 2 * standing * top > _U16_MAX * sum(promised)
         for top in set(promised)
     )
 

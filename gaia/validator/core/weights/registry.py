@@ -94,10 +94,10 @@ def unconfirmed(
     swapped
         Hotkeys of the last vector -> those that they were swapped for since.
     """
-    for old, new in swapped.items():
-        if before is None or new not in before.registrations:
-            yield _told_once(f"{old} was swapped for {new}")
     paid = last.shares() if last is not None else {}
+    for old, new in swapped.items():
+        if new in paid and (before is None or new not in before.registrations):
+            yield _told_once(f"{old} was swapped for {new}")
     lost = sorted(hotkey for hotkey in paid if _is_lost(hotkey, now, before))
     if lost:
         yield _told_once(

@@ -25,9 +25,12 @@ def renamed_in(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str,
     """Return run -> hotkeys that were asked in it and were swapped since.
 
     A swap changes neither uid nor block of a registration. Two hotkeys that were asked in one run are two
-    miners, whatever else suggests a swap, because only one of them can have had the registration.
+    miners, whatever else suggests a swap, because only one of them can have had the registration. Of two that
+    were registered in one block, a trim may have moved one into the slot of the other, so neither is followed.
     """
     present = {(neuron.hotkey, neuron.registered_at) for neuron in metagraph.neurons}
+    in_runs = Counter((score.run_id, score.registered_at) for score in scores)
+    together = {registered_at for (_, registered_at), count in in_runs.items() if count > 1}
     asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
     renamed: dict[str, Names] = {}
     for score in scores:
@@ -35,7 +38,7 @@ def renamed_in(scores: Sequence[WindowScore], metagraph: Metagraph) -> dict[str,
             asked[score.hotkey][score.run_id] += 1
             continue
         neuron = metagraph.holder(Registration(score.hotkey, score.uid, score.registered_at))
-        if neuron is not None:
+        if neuron is not None and score.registered_at not in together:
             asked[neuron.hotkey][score.run_id] += 1
             renamed.setdefault(score.run_id, {})[score.hotkey] = neuron.hotkey
     doubtful = {hotkey for hotkey, runs in asked.items() if max(runs.values()) > 1}
@@ -50,8 +53,9 @@ def swapped_since(inputs: VectorInputs, metagraph: Metagraph) -> Names:
     """Return the hotkeys of an earlier vector that were swapped since; none for inputs of older releases."""
     present, known = {neuron.hotkey for neuron in metagraph.neurons}, inputs.present
     names: Names = {}
+    together = Counter(known.registered.values())
     for hotkey, registered_at in known.registered.items():
-        if hotkey in present:
+        if hotkey in present or together[registered_at] > 1:
             continue
         neuron = metagraph.holder(Registration(hotkey, known.uids[hotkey], registered_at))
         if neuron is not None and neuron.hotkey not in known.uids:

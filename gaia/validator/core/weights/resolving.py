@@ -13,8 +13,6 @@ from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import JournalledVector, Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gaia.validator.utils.signer_messages import Metagraph
 
 log = structlog.get_logger(__name__)
@@ -68,14 +66,17 @@ def _uids_of(vector: JournalledVector, metagraph: Metagraph) -> dict[str, int]:
     rows = zip(vector.hotkeys, vector.uids, vector.registered, strict=True)
     for row in rows:
         neuron = metagraph.holder(Registration(*row))
-        if neuron is not None and _is_owner(row[0], neuron.hotkey, vector.hotkeys):
+        if neuron is not None and (neuron.hotkey == row[0] or _is_swapped(row[2], neuron.hotkey, vector)):
             found[row[0]] = neuron.uid
     return found
 
 
-def _is_owner(promised: str, present: str, all_promised: Collection[str]) -> bool:
-    """Return whether the holder of a slot is who was promised its weight; one that has its own share is not."""
-    return present == promised or present not in all_promised
+def _is_swapped(registered_at: int, present: str, vector: JournalledVector) -> bool:
+    """Return whether the other hotkey in a slot must be its own miner's.
+
+    It is not if it has its own share, or if a trim may have moved another miner of the same block there.
+    """
+    return present not in vector.hotkeys and vector.registered.count(registered_at) == 1
 
 
 def _tell(vector: JournalledVector, now: dict[str, int], resolved: JournalledVector) -> None:

@@ -198,6 +198,19 @@ async def test_miner_that_was_replaced_in_the_block_of_our_weights_is_no_strange
     assert await _is_foreign(chain, record, 1005)
 
 
+async def test_trim_of_the_subnet_after_our_weights_is_no_stranger(tmp_path: Path) -> None:
+    record = SignedEpochs.open(tmp_path / "trimmed.json", _OWN, 57)
+    record.close()
+    record.promise(6, "promise", block=1000, pairs=[[3, 300], [5, 65535], [7, 40000]])
+    trimmed = State(updated=1002, pairs=[[4, 65535], [6, 40000]])
+    chain = Chain(b0=State(), b1002=trimmed)
+    chain.known_from = 1200
+
+    assert not await _is_foreign(chain, record, 1300)
+    chain.states[1002] = replace(trimmed, pairs=[[4, 65535], [6, 40001]])
+    assert await _is_foreign(chain, record, 1300)
+
+
 async def test_replaced_miner_excuses_no_update_that_we_could_not_have_made(record: SignedEpochs) -> None:
     cleared = State(updated=1200, pairs=[[1, 0], [2, 65535]], miner_registered=1200)
 

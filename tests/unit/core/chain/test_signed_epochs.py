@@ -13,6 +13,7 @@ import pytest
 from gaia.validator.core.chain import signed_epochs
 from gaia.validator.core.chain.signed_epochs import KEPT, SignedEpochs
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, SigningRefused
+from gaia.validator.utils.signer_messages import digest_of
 
 _OWN, _NETUID = "5Own", 57
 
@@ -146,26 +147,44 @@ def test_full_disk_gives_no_promise_and_a_later_one_counts(
     assert signed.knows(7)
 
 
+_FIRST, _SECOND = [[1, 65535], [2, 9]], [[1, 65535]]
+
+
 def test_pairs_that_follow_from_a_promise_are_of_its_epoch(path: Path) -> None:
-    _open(path).promise(7, "promise", block=100, pairs="first")
-    _open(path).promise(7, "promise", "a seal", block=110, pairs="second")
+    _open(path).promise(7, "promise", block=100, pairs=_FIRST)
+    _open(path).promise(7, "promise", "a seal", block=110, pairs=_SECOND)
 
     signed = _open(path)
-    assert [signed.epochs_of(pairs) for pairs in ("first", "second", "third")] == [[7], [7], []]
-    assert signed.has_set(105, "first")
+    assert [signed.epochs_of(pairs) for pairs in (_FIRST, _SECOND, [[4, 300]])] == [[7], [7], []]
+    assert signed.has_set(105, digest_of(_FIRST))
     assert (signed.sealed_of(7, "a seal"), signed.sealed_of(7, "another"), signed.sealed_of(8, "a seal")) == (
-        "second",
+        digest_of(_SECOND),
         None,
         None,
     )
 
 
+def test_what_a_trim_leaves_of_signed_pairs_is_known_while_they_are_new(path: Path) -> None:
+    sent = [[1, 300], [3, 65535], [7, 40000], [9, 9]]
+    left = [[2, 65535], [6, 40000], [7, 9]]
+    _open(path).promise(7, "promise", block=100, pairs=sent)
+
+    assert _open(path).epochs_of(left) == [7]
+    assert _open(path).epochs_of([[2, 65535], [6, 40001], [7, 9]]) == []
+    assert _open(path).epochs_of([[2, 65535]]) == []
+
+    for epoch in range(8, 12):
+        _open(path).promise(epoch, f"promise {epoch}", pairs=[[1, 65535]])
+    assert _open(path).epochs_of(left) == []
+    assert _open(path).epochs_of(sent) == [7]
+
+
 def test_vector_of_an_earlier_release_is_the_promise_that_pays_the_same_uids(path: Path) -> None:
     """An earlier release stored the digest of the pairs themselves."""
-    _open(path).promise(7, "pairs")
+    _open(path).promise(7, digest_of(_FIRST))
 
-    _open(path).promise(7, "promise", pairs="pairs")
-    for pairs in ("others", None):
+    _open(path).promise(7, "promise", pairs=_FIRST)
+    for pairs in (_SECOND, []):
         with pytest.raises(SigningRefused, match="another vector"):
             _open(path).promise(7, "promise", pairs=pairs)
 
@@ -173,8 +192,8 @@ def test_vector_of_an_earlier_release_is_the_promise_that_pays_the_same_uids(pat
 def test_changes_of_uids_that_one_promise_follows_are_bounded(path: Path) -> None:
     signed = _open(path)
     for number in range(64):
-        signed.promise(7, "promise", pairs=f"{number}")
+        signed.promise(7, "promise", pairs=[[number, 65535]])
 
     with pytest.raises(SigningRefused, match="64 sets of uids"):
-        signed.promise(7, "promise", pairs="one more")
-    signed.promise(7, "promise", pairs="5")
+        signed.promise(7, "promise", pairs=[[64, 65535]])
+    signed.promise(7, "promise", pairs=[[5, 65535]])

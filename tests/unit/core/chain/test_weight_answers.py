@@ -9,10 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from bittensor_core import ss58_encode
 
 from gaia.localnet.chain.beacon import KNOWN_ROUND, KNOWN_SIGNATURE
-from gaia.localnet.chain.commits import read_payload
 from gaia.validator.core.chain.epochs import EpochSchedule
 from gaia.validator.core.chain.signed_epochs import SignedEpochs
 from gaia.validator.core.chain.signing_policy import SigningPolicy
@@ -27,7 +25,6 @@ from gaia.validator.utils.signer_messages import (
     CommitWeights,
     Metagraph,
     ReadCommits,
-    ReadWeights,
     SealWeights,
     SetWeights,
 )
@@ -260,141 +257,3 @@ async def test_span_of_a_commits_signatures_is_kept(chain: Chain, tmp_path: Path
     record = SignedEpochs.open(tmp_path / "signed.json", _OWN, 57)
     record.close()
     assert (record.begun_at, record.epochs_in(1001)) == (1000, [6])
-
-
-_PROMISED = msgspec.structs.replace(
-    vector(6, {1: 65535, 2: 65535, 3: 9}),
-    hotkeys=["5First", "5Second", "5Third"],
-    registered=[1, 2, 3],
-)
-_THREE = ["5First", "5Second", "5Third"]
-_FIRST_LEFT = ["5Newcomer", "5Second", "5Third"]
-
-
-def _replaced(graph: Metagraph) -> Metagraph:
-    """The subnet in which the slot of uid 1 was registered anew in block 990."""
-    neurons = list(graph.neurons)
-    neurons[1] = msgspec.structs.replace(neurons[1], registered_at=990)
-    return msgspec.structs.replace(graph, neurons=neurons)
-
-
-class Churning(Chain):
-    """The same chain, with a subnet that a test changes; it tells what was submitted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.graph = a_metagraph(_THREE)
-        self.calls: list[Any] = []
-        self.held = [[2, 65535], [3, 9]]
-
-    async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
-        return self.graph
-
-    async def pairs(self, netuid: int, uid: int, block: int | None = None) -> list[list[int]]:
-        return self.held
-
-    async def submit(self, call: Any, wallet: Any, schedule: EpochSchedule) -> Any:
-        self.calls.append(call)
-        return await super().submit(call, wallet, schedule)
-
-
-def _pays(sealed: Any) -> list[int]:
-    """The uids in a sealed vector."""
-    payload = bytes(opened(sealed.ciphertext, KNOWN_SIGNATURE))
-    return list(read_payload(payload, ss58_encode(bytes(32), 42))["dests"])
-
-
-async def test_slot_that_changed_hands_is_not_paid_and_the_epoch_is_not_missed(tmp_path: Path) -> None:
-    chain = Churning()
-    chain.graph = _replaced(a_metagraph(_FIRST_LEFT))
-
-    landed: Any = await _answers(chain, tmp_path).answer(SetWeights(request_id=1, vector=_PROMISED))
-
-    assert landed.read_back == [[2, 65535], [3, 9]]
-    assert chain.calls[0].params["dests"] == [2, 3]
-    assert chain.calls[0].params["weights"] == [65535, 9]
-
-
-async def test_sealed_vector_pays_the_uids_of_its_sealing(tmp_path: Path) -> None:
-    chain = Churning()
-    chain.graph = _replaced(a_metagraph(_FIRST_LEFT))
-
-    answer: Any = await _answers(chain, tmp_path).answer(SealWeights(request_id=1, vector=_PROMISED))
-
-    assert _pays(answer.sealed) == [2, 3]
-
-
-async def test_promise_of_an_epoch_may_be_signed_for_other_uids_and_for_nobody_else(tmp_path: Path) -> None:
-    chain = Churning()
-    await _answers(chain, tmp_path).answer(SealWeights(request_id=1, vector=_PROMISED))
-    chain.graph = _replaced(a_metagraph(_FIRST_LEFT))
-
-    await _answers(chain, tmp_path).answer(SealWeights(request_id=2, vector=_PROMISED))
-    others: list[dict[str, Any]] = [
-        {"hotkeys": _FIRST_LEFT},
-        {"registered": [990, 2, 3]},
-        {"hotkeys": [], "registered": []},
-    ]
-    for changes in others:
-        other = msgspec.structs.replace(_PROMISED, **changes)
-        with pytest.raises(SigningRefused, match="another vector was signed for epoch 6"):
-            await _answers(chain, tmp_path).answer(SealWeights(request_id=3, vector=other))
-
-
-async def test_commit_whose_uids_changed_hands_since_is_not_sent(tmp_path: Path) -> None:
-    chain = Churning()
-    chain.queue = []
-    answers = _answers(chain, tmp_path)
-    sealed = (await answers.answer(SealWeights(request_id=1, vector=_PROMISED))).sealed  # type: ignore[union-attr]
-    chain.graph = _replaced(a_metagraph(_FIRST_LEFT))
-    request = CommitWeights(request_id=2, vector=_PROMISED, sealed=sealed)
-
-    with pytest.raises(SigningRefused, match="uids of the commit for epoch 6 have changed hands"):
-        await answers.answer(request)
-
-    assert chain.calls == []
-    chain.graph = a_metagraph(_THREE)
-    with pytest.raises(TransientError, match="not in its queue"):  # the queue is played by the test
-        await answers.answer(request)
-    assert len(chain.calls) == 1
-
-
-async def test_commit_is_sent_for_the_vector_that_was_sealed_alone(tmp_path: Path) -> None:
-    chain = Churning()
-    answers = _answers(chain, tmp_path)
-    sealed = (await answers.answer(SealWeights(request_id=1, vector=_PROMISED))).sealed  # type: ignore[union-attr]
-
-    for other in (_ONE, msgspec.structs.replace(_PROMISED, epoch=7)):
-        with pytest.raises(SigningRefused, match="the commit for epoch 6 is of another vector"):
-            await answers.answer(CommitWeights(request_id=2, vector=other, sealed=sealed))
-
-
-async def test_earlier_sealed_form_in_the_queue_is_the_commit_of_its_epoch(tmp_path: Path) -> None:
-    chain = Churning()
-    answers = _answers(chain, tmp_path)
-    first = (await answers.answer(SealWeights(request_id=1, vector=_PROMISED))).sealed  # type: ignore[union-attr]
-    chain.graph = _replaced(a_metagraph(_FIRST_LEFT))
-    second = (await answers.answer(SealWeights(request_id=2, vector=_PROMISED))).sealed  # type: ignore[union-attr]
-    chain.queue = [(_OWN, 1000, "0x" + first.ciphertext.hex(), first.reveal_round)]
-
-    landed: Any = await answers.answer(CommitWeights(request_id=3, vector=_PROMISED, sealed=second))
-    asked = CommitAsked(epoch=6, reveal_epoch=7)
-    read: Any = await answers.answer(ReadCommits(request_id=4, commits=[asked]))
-
-    assert (landed.block, chain.calls) == (1000, [])
-    assert read.commits[0].known_block == 1000
-
-
-async def test_weights_on_chain_are_known_as_those_of_their_epoch(tmp_path: Path) -> None:
-    chain = Churning()
-    answers = _answers(chain, tmp_path)
-    chain.graph = _replaced(a_metagraph(_FIRST_LEFT))
-    await answers.answer(SetWeights(request_id=1, vector=_PROMISED))
-    asked = CommitAsked(epoch=6, reveal_epoch=7)
-
-    held: Any = await answers.answer(ReadWeights(request_id=2))
-    read: Any = await answers.answer(ReadCommits(request_id=3, commits=[asked]))
-    chain.held = [[1, 65535], [2, 65535], [3, 9]]
-    others: Any = await answers.answer(ReadWeights(request_id=4))
-
-    assert (held.epochs, read.commits[0].is_held, others.epochs) == ([6], True, [])

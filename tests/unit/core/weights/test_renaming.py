@@ -93,6 +93,17 @@ def test_hotkeys_that_were_asked_in_one_run_are_two_miners() -> None:
     assert not entries_of(scores, graph, {})["r2"]
 
 
+def test_miner_of_the_same_block_that_moved_and_swapped_takes_no_scores() -> None:
+    scores = [
+        _score("r1", "5First", 1, 0.5, registered_at=7),
+        _score("r1", "5Second", 2, 0.25, registered_at=7),
+    ]
+    swapped = msgspec.structs.replace(_BEFORE.neurons[2], uid=1, registered_at=7, hotkey=Hotkey("5Swapped"))
+    graph = msgspec.structs.replace(_BEFORE, neurons=[_BEFORE.neurons[0], swapped])
+
+    assert not renamed_in(scores, graph)
+
+
 def _inputs(renamed: dict[str, dict[str, str]] | None = None) -> VectorInputs:
     entry = Entry(standing=Standing.DELIVERED, overall=0.5, leads={24: 0.5})
     return VectorInputs(

@@ -96,6 +96,19 @@ def test_neighbour_of_the_same_block_does_not_inherit_a_slot_that_it_moved_into(
     assert _paid(resolved) == {1: 65535, 3: 40000}
 
 
+def test_trim_and_swap_of_two_miners_of_one_block_pay_neither_in_the_others_place() -> None:
+    """The first was removed, the second moved into its slot and has another hotkey by now."""
+    graph = a_metagraph(_MINERS)
+    swapped = msgspec.structs.replace(graph.neurons[2], uid=1, registered_at=1, hotkey=Hotkey("5Swapped"))
+
+    resolved = resolve(
+        _vector(weights=[9, 40000, 65535], registered=[1, 1, 3]),
+        msgspec.structs.replace(graph, neurons=[graph.neurons[0], swapped, graph.neurons[3]]),
+    )
+
+    assert _paid(resolved) == {3: 65535}
+
+
 def test_vector_without_most_of_its_owners_is_not_signed() -> None:
     with pytest.raises(TransientError, match="only 33.3% of the weight of epoch 6 has its owner by now"):
         resolve(_vector(), _changed(1, hotkey="5Newcomer", registered_at=990))

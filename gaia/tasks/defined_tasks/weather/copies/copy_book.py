@@ -46,7 +46,7 @@ from gaia.tasks.defined_tasks.weather.units import (
 from gaia.validator.db import gram_matrices, queries
 from gaia.validator.db.gram_matrices import GramMatrix
 from gaia.validator.utils.errors import GaiaError, NotYetAvailable, TransientError
-from gaia.validator.utils.identities import Hotkey, JobId, RunId
+from gaia.validator.utils.identities import Hotkey, JobId, RunId, present_name
 from gaia.validator.utils.ipc_types import Priority
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class CopyBook:
             kept = renamed_matrices(await gram_matrices.matrices_of(connection, run_ids), renamed)
             window = timedelta(hours=self._settings.miners.freeze_window_hours)
             committed = {
-                (run_id, renamed.get(run_id, {}).get(hotkey, hotkey)): after
+                (run_id, present_name(renamed.get(run_id, {}), hotkey)): after
                 for (run_id, hotkey), after in (
                     await gram_matrices.committed_after(connection, run_ids, window)
                 ).items()
@@ -284,9 +284,9 @@ def usual_rounds(committed: Mapping[tuple[str, str], timedelta], poll: timedelta
 def renamed_matrices(
     kept: Sequence[GramMatrix], renamed: Mapping[str, Mapping[str, str]]
 ) -> list[GramMatrix]:
-    """Return the matrices with the present names of hotkeys that were swapped since."""
+    """Return the matrices with the present names of hotkeys that were swapped since; see `present_name`."""
     return [
-        replace(lead, hotkeys=[renamed[lead.run_id].get(hotkey, hotkey) for hotkey in lead.hotkeys])
+        replace(lead, hotkeys=[present_name(renamed[lead.run_id], hotkey) for hotkey in lead.hotkeys])
         if lead.run_id in renamed
         else lead
         for lead in kept

@@ -19,6 +19,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.forecasts.promises import Promises
 from gaia.tasks.defined_tasks.weather.forecasts.received import Received
+from gaia.tasks.defined_tasks.weather.forecasts.swaps import Swaps
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
@@ -111,6 +112,7 @@ class ForecastSteps:
         self._kept = kept
         self._promises = Promises(database)
         self._spool = files.data_dir.resolve() / "spool"
+        self._swaps = Swaps()
         self.received = Received()
         """Bytes of complete downloads, by run."""
 
@@ -351,11 +353,22 @@ class ForecastSteps:
             raise OwnFailure("our hotkey is not registered, so no miner is asked")
 
     def _neuron(self, forecast: Forecast) -> Neuron:
-        """Return the forecast's miner, whose hotkey may have been swapped since the run opened."""
+        """Return the forecast's miner, whose hotkey may have been swapped since the run opened.
+
+        Raises
+        ------
+        OwnFailure
+            While one reading of the chain alone tells of the swap.
+        """
         metagraph = self._metagraph.latest()
         if metagraph is not None:
-            neuron = metagraph.holder(Registration(forecast.hotkey, forecast.uid, forecast.registered_at))
+            registration = Registration(forecast.hotkey, forecast.uid, forecast.registered_at)
+            neuron = metagraph.holder(registration)
             if neuron is not None:
+                if neuron.hotkey != forecast.hotkey and not self._swaps.are_told(registration, metagraph):
+                    raise OwnFailure(
+                        f"the hotkey was swapped for {neuron.hotkey}; a second reading must agree"
+                    )
                 return neuron
             if any(neuron.hotkey == forecast.hotkey for neuron in metagraph.neurons):
                 raise RegisteredAnew("the hotkey was registered anew after the run opened")

@@ -128,7 +128,7 @@ async def test_garbage_for_storage_is_a_typed_error(
             chain.lies.tell(chain.key_of(item, *parameters), result(value), times=None)
             outcomes[item, value] = await asyncio.gather(
                 client.read_weights(),
-                client.set_weights(vector(epoch, {1: 65535}), landed.block - 1),
+                client.set_weights(vector(epoch, {1: 65535, 2: 300}), landed.block - 1),
                 return_exceptions=True,
             )
             chain.lies.end()

@@ -58,7 +58,12 @@ async def of_before(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Database]:
 async def test_states_commitments_and_matrices_of_before_are_kept_under_their_new_names(
     of_before: Database,
 ) -> None:
-    assert await run_comprehensive_database_setup(of_before) == ["names", "observations", "commits"]
+    assert await run_comprehensive_database_setup(of_before) == [
+        "names",
+        "observations",
+        "commits",
+        "swapped_hotkeys",
+    ]
 
     async with of_before.transaction() as connection:
         (run,) = await history.stored_runs(connection, ["2026-03-25T00Z"], with_manifests=True)

@@ -155,6 +155,8 @@ class Attack:
     alarms: list[str] = field(default_factory=list)
     """Refusals because of a second instance, which is not there."""
     _sealed: list[tuple[JournalledVector, SealedWeights]] = field(default_factory=list)
+    _chosen: dict[int, JournalledVector] = field(default_factory=dict)
+    """Epoch -> the vector that is asked for again and again."""
 
     async def run(self, frames: int) -> None:
         """Send `frames` requests, many at once; kill the signer now and then."""
@@ -304,6 +306,11 @@ class Attack:
         return self.chain.epoch
 
     def _a_vector(self, epoch: int) -> JournalledVector:
+        """Return a vector of an epoch; every other time the same one, so that some of them are signed."""
+        fresh = self._fresh_vector(epoch)
+        return fresh if self.chance.random() < 0.5 else self._chosen.setdefault(epoch, fresh)
+
+    def _fresh_vector(self, epoch: int) -> JournalledVector:
 
         uids = sorted(self.chance.sample(range(5), self.chance.randrange(2, 6)))
         weights = [self.chance.randrange(1, 65535) for _ in uids]

@@ -22,11 +22,11 @@ from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.tasks.defined_tasks.weather.units import UNITS, DecodeGfs, DecodeVerification
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.validator.reference import store_fields
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError, MinerFault
 from gaia.validator.utils.identities import Hotkey, MinerJobId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 if TYPE_CHECKING:
     from gaia.localnet.population import MinerSpec

@@ -26,9 +26,10 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.core.weights.window import entries_of
 from gaia.validator.db.journal import WindowScore
 from gaia.validator.db.states import ForecastState
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import Hotkey, RunId
-from gaia.validator.utils.signer_messages import JournalledVector, Metagraph, Neuron
+from gaia.validator.utils.signer_messages import JournalledVector
 
 _NETUID: Final = 57
 _SLOTS: Final = 12

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import WorkUnit
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
 from tests.support.patience import patience
 
 

@@ -18,6 +18,7 @@ from gaia.tasks.defined_tasks.weather.validator.copies.sketches import POINTS
 from gaia.tasks.defined_tasks.weather.validator.handlers import resolve
 from gaia.tasks.defined_tasks.weather.wire.manifest import build_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.errors import (
     GaiaError,
     MinerFault,
@@ -27,7 +28,6 @@ from gaia.validator.utils.errors import (
 )
 from gaia.validator.utils.identities import Hotkey, MinerJobId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 FIELDS = ["2t", "msl"]
 LEADS = [24, 48]

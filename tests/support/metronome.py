@@ -11,13 +11,13 @@ from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.errors import (
     ConfigurationError,
     ExitCode,
     SubnetMissing,
     TransientError,
 )
-from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.fakes import FakeClock, a_metagraph
 from tests.support.patience import patience
 

@@ -12,9 +12,10 @@ from bittensor_core import Keypair
 from gaia.miner.inference import Field, Persistence
 from gaia.miner.jobs import MinerOptions
 from gaia.validator.core.miners.session import fresh_nonce
+from gaia.validator.utils.chain.metagraph import Neuron
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.settings.miners import MinersSettings
-from gaia.validator.utils.signer_messages import AuthSigned, Neuron
+from gaia.validator.utils.signer_messages import AuthSigned
 from tests.support.patience import patience
 
 INIT_TIME = datetime(2026, 3, 25, tzinfo=UTC)

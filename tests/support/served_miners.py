@@ -10,8 +10,8 @@ from bittensor_core import Keypair
 from gaia.miner.server import ReferenceMiner
 from gaia.tasks.defined_tasks.base import StoreAccess
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.utils.chain.metagraph import Neuron
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.signer_messages import Neuron
 from tests.support.miners import INIT_TIME, a_model, a_neuron, miner_options
 
 KEYPAIR = Keypair.create_from_uri("//Miner/1")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gaia.validator.core.weights.inputs import VectorInputs
-    from gaia.validator.utils.signer_messages import Metagraph, Neuron
+    from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

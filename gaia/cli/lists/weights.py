@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gaia.validator.core.weights.gates import Hold
     from gaia.validator.db.connection import Connection
     from gaia.validator.db.journal import Intent
+    from gaia.validator.utils.chain.metagraph import Metagraph
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import Metagraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,9 @@ from gaia.validator.db import history
 from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt, VectorRow
 from gaia.validator.db.server import sessions
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.config import Settings, variable_of
 from gaia.validator.utils.errors import GaiaError
-from gaia.validator.utils.signer_messages import Metagraph
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source

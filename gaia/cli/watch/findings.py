@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.chain.metagraph import Metagraph
     from gaia.validator.utils.identities import Hotkey
-    from gaia.validator.utils.signer_messages import Metagraph
 
 STANDS_STILL_S = 600.0
 """Seconds without a new block, or age of the newest, after which a node is not believed; blocks come every 12 s."""

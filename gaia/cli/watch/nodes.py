@@ -11,8 +11,8 @@ from gaia.cli.watch.findings import STANDS_STILL_S, Finding, judged, standing, u
 from gaia.validator.utils.errors import GaiaError
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.chain.metagraph import Metagraph
     from gaia.validator.utils.identities import Hotkey
-    from gaia.validator.utils.signer_messages import Metagraph
 
 
 class Nodes:

@@ -26,7 +26,7 @@ from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.core.weights.vector import registered
 from gaia.validator.core.weights.window import inputs_of
 from gaia.validator.db import history, journal
-from gaia.validator.utils.signer_messages import Metagraph
+from gaia.validator.utils.chain.metagraph import Metagraph
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source

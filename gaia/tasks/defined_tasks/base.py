@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from gaia.validator.utils.identities import MinerJobId
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
-    from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 
 class Clock(Protocol):

@@ -53,9 +53,9 @@ from gaia.validator.utils.errors import JobFailed, MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import Hotkey, MinerJobId
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.chain.metagraph import Neuron
     from gaia.validator.utils.idle_connections import Connections
     from gaia.validator.utils.settings.miners import MinersSettings
-    from gaia.validator.utils.signer_messages import Neuron
 
 _security = structlog.get_logger("security")
 

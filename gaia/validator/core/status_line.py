@@ -13,7 +13,7 @@ from gaia.validator.core.status.troubles import Trouble, troubles_of
 from gaia.validator.db import queries
 from gaia.validator.db.failures import DatabaseFailure
 from gaia.validator.db.states import ForecastState
-from gaia.validator.utils.signer_messages import Metagraph
+from gaia.validator.utils.chain.metagraph import Metagraph
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import MetagraphView

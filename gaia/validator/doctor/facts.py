@@ -11,8 +11,8 @@ from gaia.validator.app.sandbox.confine import Survey
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.given import Given
 from gaia.validator.doctor.sight import Trouble
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.config import Settings
-from gaia.validator.utils.signer_messages import Metagraph
 
 _NOT_LOOKED = Trouble("it was not looked at")
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import FrameReader, encode_frame
 from gaia.validator.utils.signer_messages import (
     ChainRenewed,
-    Metagraph,
     MetagraphRead,
-    Neuron,
     ReadMetagraph,
     RenewChain,
     ToSigner,

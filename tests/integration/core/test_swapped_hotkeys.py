@@ -9,8 +9,8 @@ import pytest
 
 from gaia.validator.core.weights import gates
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import Metagraph
 from tests.integration.core.test_weight_gates import (
     BURN,
     DUE,

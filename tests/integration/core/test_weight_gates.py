@@ -21,8 +21,8 @@ from gaia.validator.core.weights.gates import LEAST_RUNS
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db import history
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
 from tests.support.fakes import VALIDATOR, a_metagraph
 from tests.support.weight_setters import MINERS, NOW, Setting
 

@@ -32,9 +32,9 @@ from gaia.tasks.defined_tasks.weather.wire.messages import (
 from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
+from gaia.validator.utils.chain.metagraph import Neuron
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 from gaia.validator.utils.identities import MinerJobId
-from gaia.validator.utils.signer_messages import Neuron
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 from tests.support.patience import patience
 from tests.support.weather_handlers import describe_forecast

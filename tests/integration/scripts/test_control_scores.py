@@ -24,7 +24,7 @@ from gaia.tasks.defined_tasks.weather.variables import GRIDS, VARIABLES, split_f
 from gaia.tasks.defined_tasks.weather.wire.messages import store_name_of
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.core.weights.vector import Terms, quantise, registered, weights_of
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from tests.support.forecast_stores import Values, a_field
 from tests.support.patience import patience
 from tests.support.repository import SCRIPTS

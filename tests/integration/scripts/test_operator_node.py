@@ -15,8 +15,8 @@ from gaia.localnet.options import NETUID, Options
 from gaia.localnet.services import MINERS
 from gaia.localnet.wallets import VALIDATOR_URI, keypair
 from gaia.validator.core.chain.client import ChainClient
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.errors import GaiaError, SubnetMissing
-from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.patience import patience
 
 OURS = keypair(VALIDATOR_URI).ss58_address

@@ -21,8 +21,8 @@ from gaia.tasks.defined_tasks.weather.wire.store_layout import file_digest
 from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.utils.borders import UNFORESEEN, Party
+from gaia.validator.utils.chain.metagraph import Neuron
 from gaia.validator.utils.errors import GaiaError, MinerFault, MinerUnreachable
-from gaia.validator.utils.signer_messages import Neuron
 from tests.support.hostile_runs import STRANGERS, HostileRun, run_with
 from tests.support.miners import INIT_TIME, LocalSigner, a_neuron, settings_for_miners
 

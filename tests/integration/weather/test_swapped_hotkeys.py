@@ -12,8 +12,8 @@ from msgspec import structs
 from gaia.tasks.defined_tasks.weather.wire.manifest import build_manifest
 from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metadata_path
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.fakes import FIELDS, LEADS, FakeMetagraph, FakeMiner
 from tests.support.story import INIT, Story
 

@@ -8,8 +8,8 @@ from gaia.validator.core.weights.inputs import VectorInputs, vector_of
 from gaia.validator.core.weights.rules import Entry
 from gaia.validator.core.weights.rules.base import Standing
 from gaia.validator.core.weights.vector import Registered, Terms
+from gaia.validator.utils.chain.metagraph import Neuron
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import Neuron
 from tests.support.fakes import a_metagraph
 
 HOTKEYS = ["5Owner", "5Best", "5Copy", "5Zero", "5Excused", "5New", "5Away", "5Peer"]

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
     from gaia.tasks.defined_tasks.weather.rules import RuleSet
     from gaia.validator.db.connection import Database
+    from gaia.validator.utils.chain.metagraph import Neuron
     from gaia.validator.utils.settings.handed import WeatherSettings
-    from gaia.validator.utils.signer_messages import Neuron
 
 log = structlog.get_logger(__name__)
 

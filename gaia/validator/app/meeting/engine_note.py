@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from gaia.validator.app.meeting.rendezvous import board_path
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.files import put_file
-from gaia.validator.utils.signer_messages import Metagraph
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock

@@ -33,12 +33,11 @@ if TYPE_CHECKING:
         SignedManifest,
         StoreAccess,
     )
+    from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
     from gaia.validator.utils.signer_messages import (
         CommitAsked,
         CommitsRead,
         JournalledVector,
-        Metagraph,
-        Neuron,
         SealedWeights,
         WeightsCommitted,
         WeightsRead,

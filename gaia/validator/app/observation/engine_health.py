@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.chain.metagraph import MetagraphSource
     from gaia.validator.db.connection import Database
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
     from gaia.validator.utils.identities import Hotkey
-    from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from gaia.validator.utils.chain.metagraph import ACTIVITY_CUTOFF, Metagraph, Neuron
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import ACTIVITY_CUTOFF, Metagraph, Neuron
 
 if TYPE_CHECKING:
     from gaia.validator.core.chain.epochs import EpochSchedule

@@ -10,7 +10,7 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode, SubnetMiss
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 _AGREEING_READINGS = 3
 _RETRY_S, _REREAD_S = 0.2, 1.0

@@ -19,7 +19,7 @@ from gaia.validator.utils.secrecy import without_secrets
 if TYPE_CHECKING:
     import bittensor as bt
 
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 SUBTENSOR: Final = "SubtensorModule"
 """The pallet of subnets, neurons and weights."""

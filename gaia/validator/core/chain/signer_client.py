@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -22,7 +22,6 @@ from gaia.validator.utils.signer_messages import (
     CommitWeights,
     FromSigner,
     JournalledVector,
-    Metagraph,
     MetagraphRead,
     NodesRead,
     NodeState,
@@ -42,6 +41,9 @@ from gaia.validator.utils.signer_messages import (
     WeightsSealed,
     WeightsSet,
 )
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.

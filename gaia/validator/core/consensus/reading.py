@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gaia.validator.core.chain.reader import understanding
 from gaia.validator.core.consensus.yuma import U16_MAX, ConsensusRules, LiquidAlpha, SubnetState
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.errors import TransientError
-from gaia.validator.utils.signer_messages import Metagraph
 
 if TYPE_CHECKING:
     from gaia.validator.core.chain.reader import ChainReader

@@ -11,7 +11,7 @@ from gaia.tasks.defined_tasks.weather.wire.messages import FORECASTS_PREFIX, pri
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.signer_messages import Neuron
+    from gaia.validator.utils.chain.metagraph import Neuron
 
 _LEAST_PORT = 1024
 _GREATEST_PORT = 65535

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder
     from gaia.validator.db.connection import Database
     from gaia.validator.db.journal import Epoch, WindowScore
+    from gaia.validator.utils.chain.metagraph import Metagraph
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import Metagraph
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from gaia.validator.db.journal import LastEntry
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Database
     from gaia.validator.db.journal import Epoch
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 log = structlog.get_logger(__name__)
 

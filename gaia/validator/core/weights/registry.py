@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gaia.validator.core.weights.inputs import VectorInputs
     from gaia.validator.core.weights.rules import Entry
     from gaia.validator.core.weights.vector import Terms
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 
 @dataclass(frozen=True, slots=True)

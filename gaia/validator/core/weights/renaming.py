@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from gaia.validator.utils.signer_messages import Registration
+from gaia.validator.utils.chain.metagraph import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gaia.validator.core.weights.inputs import VectorInputs
     from gaia.validator.db.journal import WindowScore
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 T = TypeVar("T")
 

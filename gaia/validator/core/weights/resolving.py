@@ -9,11 +9,12 @@ import structlog
 
 from gaia.validator.core.weights.doubts import as_stored
 from gaia.validator.core.weights.preflight import obstacle_of
+from gaia.validator.utils.chain.metagraph import Registration
 from gaia.validator.utils.errors import TransientError
-from gaia.validator.utils.signer_messages import JournalledVector, Registration
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
+    from gaia.validator.utils.signer_messages import JournalledVector
 
 log = structlog.get_logger(__name__)
 

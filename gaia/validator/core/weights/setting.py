@@ -31,15 +31,10 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder, MetagraphView
     from gaia.validator.core.weights.computing import Computed
     from gaia.validator.db.connection import Connection, Database
+    from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import (
-        JournalledVector,
-        Metagraph,
-        Neuron,
-        WeightsRead,
-        WeightsSet,
-    )
+    from gaia.validator.utils.signer_messages import JournalledVector, WeightsRead, WeightsSet
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gaia.validator.core.weights.rules import WEIGHT_RULES, Copies, Run
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.signer_messages import Metagraph, Neuron
+    from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 
 ACTIVE_VALIDATOR_BLOCKS = 500
 U16_MAX = 65535

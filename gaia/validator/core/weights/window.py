@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import CopyFinder
     from gaia.validator.core.weights.vector import Registered
     from gaia.validator.db.journal import WindowScore
+    from gaia.validator.utils.chain.metagraph import Metagraph
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import Metagraph
 
 _STANDINGS = {
     "planned": Standing.AWAITED,

@@ -12,7 +12,7 @@ from gaia.validator.doctor.steps import Step, do, run
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
-    from gaia.validator.utils.signer_messages import Metagraph
+    from gaia.validator.utils.chain.metagraph import Metagraph
 
 FINNEY = "0x2f0555cc76fc2840a25a6ea3b9637146806f1f44b090c175ffde2a7e5ab36c03"
 """Hash of the first block of Bittensor's main network.

@@ -22,8 +22,8 @@ from gaia.validator.utils.secrecy import without_secrets
 if TYPE_CHECKING:
     from websockets.sync.connection import Connection
 
+    from gaia.validator.utils.chain.metagraph import Metagraph
     from gaia.validator.utils.settings.chain import ChainSettings
-    from gaia.validator.utils.signer_messages import Metagraph
 
 _CONNECT_S = 5.0
 _ANSWER_S = 3.0

@@ -9,8 +9,8 @@ import msgspec
 from structlog.testing import capture_logs
 
 from gaia.validator.core.background.deregistration import Deregistrations
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.fakes import a_metagraph
 
 

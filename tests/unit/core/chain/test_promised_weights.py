@@ -14,11 +14,11 @@ from gaia.localnet.chain.commits import read_payload
 from gaia.validator.core.chain.epochs import EpochSchedule
 from gaia.validator.core.chain.timelock import opened
 from gaia.validator.core.chain.weight_answers import WeightAnswers
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.errors import SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import (
     CommitAsked,
     CommitWeights,
-    Metagraph,
     ReadCommits,
     ReadWeights,
     SealWeights,

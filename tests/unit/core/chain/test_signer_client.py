@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -24,7 +25,6 @@ from gaia.validator.utils.errors import (
 from gaia.validator.utils.ipc_types import Failure, FrameReader, encode_frame
 from gaia.validator.utils.signer_messages import (
     AuthSigned,
-    Metagraph,
     MetagraphRead,
     ReadMetagraph,
     SetWeights,

@@ -16,6 +16,7 @@ from gaia.validator.core.chain.signed_epochs import SignedEpochs
 from gaia.validator.core.chain.signing_policy import SigningPolicy
 from gaia.validator.core.chain.timelock import opened
 from gaia.validator.core.chain.weight_answers import WeightAnswers
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import (
@@ -23,7 +24,6 @@ from gaia.validator.utils.signer_messages import (
     CommitAsked,
     CommitRead,
     CommitWeights,
-    Metagraph,
     ReadCommits,
     SealWeights,
     SetWeights,

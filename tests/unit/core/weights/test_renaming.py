@@ -15,8 +15,8 @@ from gaia.validator.core.weights.vector import Terms, registered
 from gaia.validator.core.weights.window import entries_of
 from gaia.validator.db.journal import WindowScore
 from gaia.validator.db.states import ForecastState
+from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.identities import Hotkey, RunId
-from gaia.validator.utils.signer_messages import Metagraph
 from tests.support.fakes import a_metagraph
 
 _BEFORE = a_metagraph(["5First", "5Second"])

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from gaia.validator.core.weights.resolving import resolve
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron, Registration
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import JournalledVector, Metagraph, Neuron, Registration, digest_of
+from gaia.validator.utils.signer_messages import JournalledVector, digest_of
 from tests.support.fakes import a_metagraph
 
 _MINERS = ["5First", "5Second", "5Third"]

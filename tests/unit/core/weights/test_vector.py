@@ -19,7 +19,7 @@ from gaia.validator.core.weights.rules.gaia_2_9 import (
     with_bonus,
 )
 from gaia.validator.core.weights.vector import NO_COPIES, Terms, quantise, weights_of
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 
 OWNER = "owner"
 BURN: dict[str, Any] = {

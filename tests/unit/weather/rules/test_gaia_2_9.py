@@ -18,8 +18,8 @@ from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component
 from gaia.tasks.defined_tasks.weather.rules.base import in_turn
 from gaia.tasks.defined_tasks.weather.variables import LEVELS_HPA
 from gaia.validator.core.weights.vector import Terms, registered, weights_of
+from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.identities import Hotkey
-from gaia.validator.utils.signer_messages import Metagraph, Neuron
 
 RULES = RULE_SETS["gaia-2.9"]
 DAY1 = ("2t", "msl", "10u", "10v", "z500")

@@ -40,6 +40,7 @@ from gaia.tasks.defined_tasks.weather.wire.store_layout import chunk_path, metad
 from gaia.validator.db import queries
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.utils.borders import Party, border
+from gaia.validator.utils.chain.metagraph import Registration
 from gaia.validator.utils.errors import (
     GaiaError,
     InvalidManifest,
@@ -51,7 +52,6 @@ from gaia.validator.utils.errors import (
     rebuild,
 )
 from gaia.validator.utils.identities import Hotkey, JobId, MinerJobId, RunId
-from gaia.validator.utils.signer_messages import Registration
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock, MetagraphView, Miners, UnitRunner
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.db.queries import Forecast, Run
+    from gaia.validator.utils.chain.metagraph import Neuron
     from gaia.validator.utils.settings.contract import ContractSettings
     from gaia.validator.utils.settings.files import FilesSettings
     from gaia.validator.utils.settings.pool import PoolSettings
-    from gaia.validator.utils.signer_messages import Neuron
 
 log = structlog.get_logger(__name__)
 _security = structlog.get_logger("security")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gaia.validator.utils.signer_messages import Metagraph, Registration
+    from gaia.validator.utils.chain.metagraph import Metagraph, Registration
 
 
 class Swaps:

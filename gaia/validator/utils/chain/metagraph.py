@@ -1,0 +1,97 @@
+"""The metagraph: the subnet at one block."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gaia.validator.utils.identities import Hotkey
+
+
+class Neuron(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the metagraph."""
+
+    uid: int
+    hotkey: Hotkey
+    coldkey: str
+    ip: str
+    """IPv4 address; "" if no axon is served."""
+    port: int
+    stake: float
+    """Stake weight, in tokens."""
+    validator_permit: bool
+    last_update: int
+    """Block of its last weights."""
+    registered_at: int
+    """Block of its registration; uid and hotkey alone do not identify a registration."""
+
+    @property
+    def registration(self) -> Registration:
+        return Registration(self.hotkey, self.uid, self.registered_at)
+
+
+class Registration(NamedTuple):
+    """One registration of a miner, as it was read once."""
+
+    hotkey: str
+    uid: int
+    registered_at: int
+    """Block of the registration."""
+
+
+ACTIVITY_CUTOFF: Final = 5000
+"""Default of the chain, for runtimes that do not tell it."""
+
+
+class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
+    """The subnet at one block, with the data that setting weights needs."""
+
+    netuid: int
+    block: int
+    neurons: list[Neuron]
+    own_hotkey: str
+    own_uid: int | None
+    """Our uid; None: our hotkey is not registered."""
+    tempo: int
+    """Blocks of one epoch."""
+    epoch: int
+    """Epoch, of the chain's own counter, to which weights in the next block belong."""
+    next_epoch_block: int | None
+    """Block in which the next epoch begins; None: the subnet has no epochs."""
+    weights_rate_limit: int
+    min_allowed_weights: int
+    weights_version: int
+    commit_reveal: bool
+    owner_hotkey: str
+    """The subnet owner's hotkey; "" if unknown. Weight on its uid is burnt."""
+    max_weights_limit: int = 65535
+    """Largest weight that the chain takes, of 65535 for the whole vector."""
+    activity_cutoff: int = ACTIVITY_CUTOFF
+    """Blocks without new weights after which the chain ignores a validator."""
+    is_confirmed: bool = True
+    """Whether no node of the chain contradicts it, and several tell it where the operator named several."""
+    own_dividends: float | None = None
+    """Our share of the validators' rewards in the last tempo, from 0 to 1; None if unknown."""
+    own_emission: float | None = None
+    """Tokens of the subnet that the last tempo paid us; None if unknown."""
+
+    @property
+    def own(self) -> Neuron | None:
+        """Our neuron; None: our hotkey is not registered."""
+        return next((neuron for neuron in self.neurons if neuron.uid == self.own_uid), None)
+
+    def holder(self, registration: Registration) -> Neuron | None:
+        """Return the neuron of a registration; None if the registration has ended.
+
+        A swap of the hotkey changes neither uid nor block of a registration, and a trim of the subnet changes
+        only its uid.
+        """
+        swapped = None
+        for neuron in self.neurons:
+            if neuron.registered_at == registration.registered_at:
+                if neuron.hotkey == registration.hotkey:
+                    return neuron
+                if neuron.uid == registration.uid:
+                    swapped = neuron
+        return swapped

@@ -63,6 +63,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     lying_nodes: int = 0
     """Number of these, the last ones, that tell other weights of the validator than the chain has."""
 
+    peers: int = 0
+    """Other validators, each with as much stake as ours, who vote as ours did."""
+    peers_turn_after: int = 0
+    """Epochs after which they vote against it; 0: never."""
+
     @property
     def last_init_time(self) -> datetime:
         return FIRST_INIT_TIME + timedelta(days=self.days - 1)

@@ -75,6 +75,11 @@ async def chain_of(state_dir: Path, options: Options) -> tuple[LocalChain, int]:
     served = (await _wait_for_miners(state_dir)).miners
     neurons = [_neuron(validator, stake=VALIDATOR_STAKE, validator_permit=True)]
     neurons += [_neuron(miner.hotkey, miner.host, miner.port) for miner in served]
+    peers = range(len(neurons), len(neurons) + options.peers)
+    neurons += [
+        _neuron(keypair(f"//Peer/{uid}").ss58_address, stake=VALIDATOR_STAKE, validator_permit=True)
+        for uid in peers
+    ]
     first_block = _first_block(state_dir)
     node = LocalChain(
         neurons,
@@ -84,7 +89,10 @@ async def chain_of(state_dir: Path, options: Options) -> tuple[LocalChain, int]:
         weights_rate_limit=WEIGHTS_RATE_LIMIT,
         commit_reveal=options.commit_reveal,
         first_block=first_block,
+        yuma=True,
     )
+    if peers:
+        node.add_peers(peers, ours=0, turn_after=options.peers_turn_after)
     node.beacon.is_silent = not options.has_pulses
     return node, first_block
 

@@ -17,6 +17,7 @@ from gaia.localnet.chain.blocks import BlockChain, Extrinsic
 from gaia.localnet.chain.endpoint import Endpoint
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
 from gaia.localnet.chain.runtime import ChainRuntime
+from gaia.localnet.chain.subnet.peers import Peers
 from gaia.localnet.chain.subnet.yuma import YumaConsensus
 
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ class LocalChain:
     def key_of(self, item: str, *parameters: Any) -> str:
         """Return the storage key of a value of the subtensor pallet, in hex."""
         return "0x" + self._chain.runtime.storage_key("SubtensorModule", item, parameters).hex()
+
+    def add_peers(self, uids: Sequence[int], *, ours: int, turn_after: int = 0) -> None:
+        """Let other validators vote in each epoch; see `Peers`."""
+        chain = self._chain
+        chain.pallet.weights.peers = Peers(chain.storage, chain.rules.netuid, uids, ours, turn_after)
 
     async def wait_for_block(self, number: int) -> None:
         """Wait until block `number` is sealed."""

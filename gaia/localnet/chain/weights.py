@@ -13,6 +13,7 @@ from gaia.localnet.chain.subnet.membership import ROOT_NETUID
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.storage import ChainStorage
+    from gaia.localnet.chain.subnet.peers import Peers
     from gaia.localnet.chain.subnet.yuma import YumaConsensus
 
 U16_MAX = 65535
@@ -28,6 +29,8 @@ class WeightCalls:
         self.epochs = Epochs(storage, netuid)
         self.beacon = Beacon(storage)
         self._commits = TimelockedCommits(storage, netuid, self.epochs, self.beacon, self._store)
+        self.peers: Peers | None = None
+        """Vote at the beginning of each epoch, if there are any."""
         self.consensus: YumaConsensus | None = None
         """Run at the beginning of each epoch, if there is one."""
 
@@ -35,8 +38,11 @@ class WeightCalls:
         """Reveal the commits that are due, then begin the next epoch if it is due; return the events."""
         block = self._block_number()
         events = self._commits.reveal(block)
-        if self.epochs.step(block) and self.consensus is not None:
-            self.consensus.run(block)
+        if self.epochs.step(block):
+            if self.peers is not None:
+                self.peers.vote(block)
+            if self.consensus is not None:
+                self.consensus.run(block)
         return events
 
     def set(self, signer: str, arguments: Arguments) -> list[Event]:

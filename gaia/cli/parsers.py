@@ -73,6 +73,9 @@ def _add_weights(top_level: Group) -> None:
     verify.add_argument("--hotkey", metavar="SS58", help="hotkey to look at; default: the validator's own")
     consensus = _reading(top_level, "consensus", commands.consensus)
     consensus.add_argument("--hotkey", metavar="SS58", help="validator to look at; default: our own")
+    consensus.add_argument(
+        "--days", type=at_least_one, default=7, metavar="N", help="newest days to list; default: 7"
+    )
 
 
 def _add_scores(top_level: Group) -> None:

@@ -10,6 +10,7 @@ _DOUBT = "gaia_weights_vectors_in_doubt"
 _CHAIN = "gaia_substrate_connection_status"
 _SUBMISSIONS = "gaia_weights_submissions_total"
 _COMMITS = "gaia_weights_commits_total"
+_TRUST = "gaia_validator_trust"
 
 GROUP = Group(
     name="weights",
@@ -122,6 +123,36 @@ GROUP = Group(
                     series(_COMMITS, "0+1x70", outcome="revealed"),
                 ],
                 at="60m",
+            ),
+        ),
+        Alert(
+            name="TrustFalls",
+            expr=(
+                f'max_over_time({_TRUST}{{epoch="last"}}[1d])'
+                f' - ignoring(epoch) {_TRUST}{{epoch="next"}} > 0.1'
+            ),
+            wait="10m",
+            severity=Severity.WARNING,
+            why=(
+                "A vote of others moves vtrust by hundredths. A tenth is another set of rules, another burn, or a fault."
+                " No page: the chain pays less for these weights, and the next ones may be nearer to the consensus."
+            ),
+            summary="The weights of {{ $labels.instance }} lose validator trust.",
+            description='vtrust is {{ $value | printf "%.2f" }} lower with the newest vector than in the last day.',
+            fires=Case(
+                given=[
+                    series(_TRUST, "0.95x60", epoch="last"),
+                    series(_TRUST, "0.95x10 0.7x50", epoch="next"),
+                ],
+                at="30m",
+                says="vtrust is 0.25 lower with the newest vector than in the last day.",
+            ),
+            silent=Case(
+                given=[
+                    series(_TRUST, "0.95x60", epoch="last"),
+                    series(_TRUST, "0.9x10 0.7x5 0.9x50", epoch="next"),
+                ],
+                at="30m",
             ),
         ),
         Alert(

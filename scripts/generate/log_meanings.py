@@ -204,6 +204,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "verification_failed": "A miner's data are not what its manifest promised, or break the contract.",
     "watching_ended": "A bug ended a part of the observation: a heartbeat, a check or the metrics. Restart when it suits.",
     "last_vector_unreadable": "The inputs of the last vector are missing or damaged, so new weights are not compared with it.",
+    "trust_not_predicted": "The other validators' weights could not be read, for `reason`. Ours are set without the warning.",
     "weights_disputed": "Some nodes say that weights of ours are gone, and others do not. Nothing is set again until they agree.",
     "weights_doubt_resolved": "The chain tells what became of a vector in doubt.",
     "weights_in_doubt": "The chain cannot be read, so it is unknown whether a vector is set.",

@@ -38,6 +38,13 @@ WEIGHTS = Row(
             critical=3,
         ),
         Panel(
+            title="Validator trust",
+            description="Our vtrust in the last epoch, and in the next one with our newest vector.",
+            queries=[query("gaia_validator_trust{@}", "epoch")],
+            unit=Unit.SHARE,
+            most=1,
+        ),
+        Panel(
             title="Chain failures",
             description="Failed readings of the chain in the last hour.",
             queries=[query("increase(gaia_substrate_failures_total{@}[1h])")],

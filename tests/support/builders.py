@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaia.validator.utils.chain.consensus import ConsensusView, PermitPlace, Prediction
 from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.identities import JobId
 from gaia.validator.utils.ipc_types import WorkUnit
@@ -72,3 +73,24 @@ def a_metagraph(neurons: Sequence[Neuron] | None = None, **changes: Any) -> Meta
         "owner_hotkey": "5Owner",
     }
     return Metagraph(**(values | changes))
+
+
+def a_consensus_view(**changes: Any) -> ConsensusView:
+    """Our validator beside none, in epoch 2, with a trust of 0.9 in the last epoch and in the next."""
+    values: dict[str, Any] = {
+        "hotkey": "5Validator",
+        "uid": 0,
+        "block": 1000,
+        "epoch": 2,
+        "next_epoch_block": 1080,
+        "validator_trust": 0.9,
+        "dividends": 0.25,
+        "emission": 36.0,
+        "emission_per_day": 720.0,
+        "standing": Prediction(validator_trust=0.9, dividends=0.25),
+        "proposed": None,
+        "permit": PermitPlace(rank=1, places=64, margin=1000.0),
+        "validators": [],
+        "miners": [],
+    }
+    return ConsensusView(**(values | changes))

@@ -10,6 +10,7 @@ from typing import Any
 from gaia.tasks.defined_tasks.base import FoundCopies
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.core.consensus.watching import ConsensusWatch
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
@@ -41,6 +42,7 @@ class HalfValidator:
             client,
             self.keeper,
             NoCopies(),
+            consensus=ConsensusWatch(client, database, ChainSettings().netuid, WeightsSettings()),
         )
         self.orchestrator = TaskOrchestrator(
             FakeClock(NOW),

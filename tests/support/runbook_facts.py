@@ -12,8 +12,8 @@ from gaia.cli.runbooks.facts import Facts, Rows
 from gaia.cli.status.samples import Samples
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.db.history import RunSummary
-from gaia.validator.db.rows import AwaitedRow, IncidentRow
-from gaia.validator.db.states import RunState
+from gaia.validator.db.rows import AwaitedRow, IncidentRow, VectorInDoubt
+from gaia.validator.db.states import RunState, VectorState
 from gaia.validator.utils.identities import RunId, WorkerId
 from tests.support.builders import a_metagraph, a_neuron
 from tests.support.stored_rows import a_vector_row
@@ -125,6 +125,7 @@ def incident(party: str, evidence: str = "refused\x1b[2J by the node") -> Callab
     return stored(incidents=[row])
 
 
+DOUBT = VectorInDoubt(epoch=6, state=VectorState.INTENDED, intended_at=NOW, error=None)
 AWAITED = AwaitedRow(
     source="era5",
     sets=3,

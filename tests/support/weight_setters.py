@@ -126,6 +126,16 @@ class FakeCopies:
         return self.found
 
 
+class FakeConsensus:
+    """Notes the vectors that it is asked about."""
+
+    def __init__(self) -> None:
+        self.judged: list[list[list[int]]] = []
+
+    async def judge(self, vector: Sequence[Sequence[int]], now: datetime) -> None:
+        self.judged.append([list(pair) for pair in vector])
+
+
 class Setting:
     """A setter on a database with one scored run."""
 
@@ -134,6 +144,7 @@ class Setting:
         self.signer = FakeSigner()
         self.metagraph = FakeMetagraph(a_metagraph(MINERS))
         self.copies = FakeCopies()
+        self.consensus = FakeConsensus()
         self.settings = Settings(burn_fraction=0.5, **changes)
         self.setter = self.successor()
 
@@ -146,6 +157,7 @@ class Setting:
             self.signer,
             self.metagraph,
             self.copies,
+            consensus=self.consensus,
         )
 
     async def record_run(

@@ -5,103 +5,75 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gaia.cli import tables
 from gaia.cli.select import NotThere
 from gaia.validator.app.meeting.engine_note import read_engine_note
+from gaia.validator.core.consensus.reasons import Replay
+from gaia.validator.core.weights.inputs import VectorInputs, from_parts, parts_named
 from gaia.validator.db import history
+from gaia.validator.db.rows import ConsensusDay, VectorRow
 from gaia.validator.db.states import STANDING, VectorState
 from gaia.validator.utils.identities import Hotkey
 
 if TYPE_CHECKING:
     from gaia.cli.source import Source
-    from gaia.validator.core.consensus.reading import ConsensusRead
-    from gaia.validator.core.consensus.yuma import Outcome
-    from gaia.validator.db.rows import VectorRow
+    from gaia.validator.core.consensus.reading import ConsensusState
+    from gaia.validator.db.connection import Connection
+    from gaia.validator.utils.chain.consensus import ConsensusView
     from gaia.validator.utils.settings.chain import ChainSettings
 
-_BLOCKS_PER_DAY: Final = 7200
-_MOST_MINERS: Final = 20
-_LEAST_DIFFERENCE: Final = 0.001
-"""Part of a validator's weight below which a difference is not listed."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the database knows of our own weights."""
+
+    days: Sequence[ConsensusDay] = ()
+    """What the chain gave us on each of the newest days."""
+    newest: VectorRow | None = None
+    """Our newest journalled vector; None if there is none."""
+    inputs: VectorInputs | None = None
+    """What it was computed from; None if that was not stored."""
+
+    @property
+    def unset(self) -> VectorRow | None:
+        """The newest vector if the chain does not count it yet."""
+        row = self.newest
+        return None if row is None or row.state in {*STANDING, VectorState.LOST} else row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What the next epoch gives us if nobody else changes anything."""
+class Reasons:
+    """Our newest vector under single changes, and what explains each difference."""
 
-    vector: str
-    """Which vector of ours it is computed with."""
-    validator_trust: float
-    dividends: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidatorRow:
-    """One validator whose weights count."""
-
-    uid: int
-    hotkey: Hotkey
-    stake: float
-    """Part of the stake that counts, in the next epoch."""
-    age_blocks: int
-    """Blocks since its last weights or commit."""
-    validator_trust: float
-    dividends: float
-    distance: float | None
-    """Part of its weight that is elsewhere than ours; None: it has no weights that count."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MinerRow:
-    """One miner on whom we differ."""
-
-    uid: int
-    hotkey: Hotkey
-    ours: float
-    others: float
-    """Mean of the others' weights, by stake."""
-    consensus: float
-    """Weight above which ours counts for nothing, in the next epoch."""
-    clipped: float
-    """Part of our weight that counts for nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsensusView:
-    """Our weights beside the other validators'."""
-
-    hotkey: Hotkey
-    uid: int
-    block: int
-    """Block of the chain that was read."""
-    next_epoch_block: int
-    validator_trust: float
-    """Ours, in the last epoch."""
-    dividends: float
-    """Our part of the validators' rewards, in the last epoch."""
-    emission_per_day: float
-    """Tokens of the subnet, at the rate of the last epoch."""
-    forecasts: Sequence[Forecast]
-    validators: Sequence[ValidatorRow]
-    """Those whose stake counts, the largest first."""
-    miners: Sequence[MinerRow]
-    """Those on whom we differ most."""
+    replays: Sequence[Replay] = ()
+    by_uid: Mapping[int, str] = field(default_factory=dict)
+    """Miner on whom we differ -> the change or fact that explains it; missing: none does."""
 
 
 def consensus(source: Source, arguments: argparse.Namespace) -> int:
     """Print what the chain makes of our weights, now and in its next epoch."""
     settings = source.settings.chain
     hotkey = Hotkey(arguments.hotkey or _own_hotkey(source))
-    unset = None if arguments.hotkey else _unset(source)
+    stored = Stored()
+    if not arguments.hotkey:
+        stored = source.read(lambda connection: _stored(connection, settings.netuid, hotkey, arguments.days))
     read = asyncio.run(_read(settings, hotkey))
-    found = view_of(read, hotkey, unset)
+    if read.metagraph.own is None:
+        raise NotThere(f"hotkey {hotkey} is not registered on subnet {settings.netuid}")
+    # Loads numpy, which `--help` does not need.
+    from gaia.validator.core.consensus.comparing import view_of
+
+    found = view_of(read, stored.unset.vector if stored.unset is not None else None)
+    reasons = _reasons(read, found, stored.inputs)
     if arguments.json:
-        tables.print_json(found)
+        tables.print_json(_answer(found, stored, reasons))
     else:
-        _print(found)
+        _print(found, stored, reasons)
     return 0
 
 
@@ -112,14 +84,19 @@ def _own_hotkey(source: Source) -> str:
     return note.metagraph.own.hotkey
 
 
-def _unset(source: Source) -> VectorRow | None:
-    """Return the newest journalled vector if the chain does not count it yet."""
-    netuid = source.settings.chain.netuid
-    rows = source.read(lambda connection: history.newest_vectors(connection, 1, netuid))
-    return next((row for row in rows if row.state not in {*STANDING, VectorState.LOST}), None)
+async def _stored(connection: Connection, netuid: int, hotkey: Hotkey, days: int) -> Stored:
+    rows = await history.newest_vectors(connection, 1, netuid)
+    newest = rows[0] if rows else None
+    inputs = None
+    if newest is not None and newest.inputs is not None:
+        parts = await history.weight_inputs(connection, parts_named(newest.inputs))
+        inputs = from_parts(newest.inputs, parts)
+    return Stored(
+        days=await history.consensus_days(connection, netuid, hotkey, days), newest=newest, inputs=inputs
+    )
 
 
-async def _read(settings: ChainSettings, hotkey: Hotkey) -> ConsensusRead:
+async def _read(settings: ChainSettings, hotkey: Hotkey) -> ConsensusState:
     # Loads the chain's SDK, which `--help` does not need.
     from gaia.validator.core.chain.client import ChainClient
     from gaia.validator.core.consensus.reading import read_consensus
@@ -133,107 +110,46 @@ async def _read(settings: ChainSettings, hotkey: Hotkey) -> ConsensusRead:
         await chain.close()
 
 
-def view_of(read: ConsensusRead, hotkey: Hotkey, unset: VectorRow | None) -> ConsensusView:
-    """Return our weights beside the others', with what the next epoch gives.
+def _reasons(read: ConsensusState, found: ConsensusView, inputs: VectorInputs | None) -> Reasons:
+    """Return what explains the differences; nothing where there are none, or the inputs are not known."""
+    from gaia.validator.core.consensus.comparing import others_of
+    from gaia.validator.core.consensus.reasons import reason_of, replays_of
 
-    Raises
-    ------
-    NotThere
-        If `hotkey` is not registered.
-    """
-    from gaia.validator.core.consensus.yuma import active_stake, run_epoch
-
-    own = read.metagraph.own
-    if own is None:
-        raise NotThere(f"hotkey {hotkey} is not registered on subnet {read.metagraph.netuid}")
-    standing = run_epoch(read.state)
-    forecasts = [_forecast("on chain", standing, own.uid)]
-    if unset is not None:
-        row = {uid: value for uid, value in unset.vector}  # noqa: C416 - of lists
-        changed = read.state.with_weights(own.uid, row, read.state.block - 1)
-        forecasts.append(_forecast(f"epoch {unset.epoch}, {unset.state}", run_epoch(changed), own.uid))
-    stake = active_stake(read.state)
-    return ConsensusView(
-        hotkey=hotkey,
-        uid=own.uid,
-        block=read.metagraph.block,
-        next_epoch_block=read.state.block,
-        validator_trust=read.validator_trust[own.uid],
-        dividends=read.dividends[own.uid],
-        emission_per_day=read.emission[own.uid] * _BLOCKS_PER_DAY / max(1, read.metagraph.tempo),
-        forecasts=forecasts,
-        validators=_validators(read, standing, [float(part) for part in stake], own.uid),
-        miners=_miners(read, standing, [float(part) for part in stake], own.uid),
-    )
+    others = others_of(read, found.uid)
+    if inputs is None or not others or not found.miners:
+        return Reasons()
+    replays = replays_of(inputs, others)
+    by_uid = {row.uid: reason_of(row.uid, row.others, replays, inputs) for row in found.miners}
+    return Reasons(replays=replays, by_uid={uid: reason for uid, reason in by_uid.items() if reason})
 
 
-def _forecast(vector: str, outcome: Outcome, uid: int) -> Forecast:
-    return Forecast(
-        vector=vector,
-        validator_trust=float(outcome.validator_trust[uid]),
-        dividends=float(outcome.dividends[uid]),
-    )
+def _answer(found: ConsensusView, stored: Stored, reasons: Reasons) -> dict[str, Any]:
+    unset = stored.unset
+    return {
+        **msgspec.to_builtins(found),
+        "proposed_epoch": None if unset is None else unset.epoch,
+        "days": [{**msgspec.to_builtins(day)} for day in stored.days],
+        "replays": [{"change": each.change, "distance": each.distance} for each in reasons.replays],
+        "reasons": {str(uid): reason for uid, reason in reasons.by_uid.items()},
+    }
 
 
-def _validators(
-    read: ConsensusRead, outcome: Outcome, stake: Sequence[float], own_uid: int
-) -> list[ValidatorRow]:
-    ours = outcome.shares[own_uid]
-    rows = [
-        ValidatorRow(
-            uid=neuron.uid,
-            hotkey=neuron.hotkey,
-            stake=stake[neuron.uid],
-            age_blocks=read.metagraph.block - neuron.last_update,
-            validator_trust=read.validator_trust[neuron.uid],
-            dividends=read.dividends[neuron.uid],
-            distance=float(abs(theirs - ours).sum() / 2) if theirs.any() and ours.any() else None,
-        )
-        for neuron in read.metagraph.neurons
-        if stake[neuron.uid] > 0.0
-        for theirs in [outcome.shares[neuron.uid]]
-    ]
-    return sorted(rows, key=lambda row: (-row.stake, row.uid))
-
-
-def _miners(read: ConsensusRead, outcome: Outcome, stake: Sequence[float], own_uid: int) -> list[MinerRow]:
-    ours = outcome.shares[own_uid]
-    others = _others(outcome, stake, own_uid)
-    rows = [
-        MinerRow(
-            uid=neuron.uid,
-            hotkey=neuron.hotkey,
-            ours=float(ours[neuron.uid]),
-            others=others.get(neuron.uid, 0.0),
-            consensus=float(outcome.consensus[neuron.uid]),
-            clipped=max(0.0, float(ours[neuron.uid] - outcome.consensus[neuron.uid])),
-        )
-        for neuron in read.metagraph.neurons
-    ]
-    differing = [row for row in rows if abs(row.ours - row.others) >= _LEAST_DIFFERENCE]
-    return sorted(differing, key=lambda row: (-abs(row.ours - row.others), row.uid))[:_MOST_MINERS]
-
-
-def _others(outcome: Outcome, stake: Sequence[float], own_uid: int) -> Mapping[int, float]:
-    """Return uid -> mean of the others' weights for it, by stake."""
-    voters = [uid for uid, part in enumerate(stake) if part and uid != own_uid and outcome.shares[uid].any()]
-    total = sum(stake[uid] for uid in voters)
-    if not total:
-        return {}
-    mean = sum(outcome.shares[uid] * (stake[uid] / total) for uid in voters)
-    return {uid: float(value) for uid, value in enumerate(mean)}
-
-
-def _print(found: ConsensusView) -> None:
+def _print(found: ConsensusView, stored: Stored, reasons: Reasons) -> None:
+    shown, unset = tables.shown, stored.unset
+    predictions = [(found.standing, "on chain")]
+    if found.proposed is not None and unset is not None:
+        predictions.append((found.proposed, f"of epoch {unset.epoch}, {unset.state}"))
+    permit = found.permit
     tables.print_lines(
         f"hotkey      {found.hotkey}, uid {found.uid}",
         f"chain       block {found.block}; the next epoch begins in block {found.next_epoch_block}",
-        f"last epoch  vtrust {tables.shown(found.validator_trust)}, dividends {tables.shown(found.dividends)},"
-        f" {tables.shown(found.emission_per_day)} tokens a day",
+        f"permit      place {permit.rank} by stake, of {permit.places}; margin {shown(permit.margin)} tokens",
+        f"last epoch  vtrust {shown(found.validator_trust)}, dividends {shown(found.dividends)},"
+        f" {shown(found.emission_per_day)} tokens a day",
         *(
-            f"next epoch  vtrust {tables.shown(row.validator_trust)}, dividends {tables.shown(row.dividends)}"
-            f" with the weights {'on chain' if row.vector == 'on chain' else f'of {row.vector}'}"
-            for row in found.forecasts
+            f"next epoch  vtrust {shown(row.validator_trust)}, dividends {shown(row.dividends)}"
+            f" with the weights {which}"
+            for row, which in predictions
         ),
         "",
     )
@@ -244,11 +160,51 @@ def _print(found: ConsensusView) -> None:
             for row in found.validators
         ],
     )
+    _print_miners(found, reasons)
+    _print_days(stored.days)
+
+
+def _print_miners(found: ConsensusView, reasons: Reasons) -> None:
     if not found.miners:
         tables.print_lines("", "We agree with the others on every miner.")
         return
     tables.print_lines("", "Miners on whom we differ most:")
     tables.print_table(
-        (">uid", "miner", ">ours", ">others", ">consensus", ">clipped"),
-        [(row.uid, row.hotkey, row.ours, row.others, row.consensus, row.clipped) for row in found.miners],
+        (">uid", "miner", ">ours", ">others", ">consensus", ">clipped", "why"),
+        [
+            (
+                row.uid,
+                row.hotkey,
+                row.ours,
+                row.others,
+                row.consensus,
+                row.clipped,
+                reasons.by_uid.get(row.uid, ""),
+            )
+            for row in found.miners
+        ],
     )
+    if reasons.replays:
+        tables.print_lines("", "Our newest vector under one change at a time:")
+        tables.print_table(
+            ("change", ">unlike the others"), [(each.change, each.distance) for each in reasons.replays]
+        )
+
+
+def _print_days(days: Sequence[ConsensusDay]) -> None:
+    if days:
+        tables.print_lines("", "What the chain gave us, by day (UTC):")
+        tables.print_table(
+            ("day", ">epochs", ">vtrust", ">least", ">dividends", ">tokens"),
+            [
+                (
+                    day.day.isoformat(),
+                    day.epochs,
+                    day.validator_trust,
+                    day.least_trust,
+                    day.dividends,
+                    day.emission,
+                )
+                for day in days
+            ],
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -107,6 +108,17 @@ def _no_permit(facts: Facts) -> str:
     return f"uid {own.uid} has {own.stake:.0f} stake" if own is not None and not own.validator_permit else ""
 
 
+def _unlike_the_others(facts: Facts) -> str:
+    rows = [row for row in facts.rows.incidents if row.party == "consensus"] if facts.rows else []
+    return f"since {rows[0].began_at:%Y-%m-%d %H:%MZ}: {one_line(rows[0].evidence)}" if rows else ""
+
+
+def _low_trust(facts: Facts) -> str:
+    trust = facts.by("gaia_validator_trust", "epoch")
+    last, following = trust.get("last", math.nan), trust.get("next", math.nan)
+    return f"vtrust {last:.3f} in the last epoch, {following:.3f} in the next" if following < 1.0 else ""
+
+
 NOT_REGISTERED = Branch(
     sentence="Our hotkey is not registered on the subnet.",
     remedy="Register it again: `btcli subnets register`. If the hotkey shown is not yours, correct `GAIA_WALLET_HOTKEY`.",
@@ -183,6 +195,17 @@ DOUBTS = Branch(
     look=_doubts,
 )
 
+UNLIKE_THE_OTHERS = Branch(
+    sentence="Our vector gives weight to other miners than most of the stake does.",
+    remedy="`gaia consensus` names the miners and why. If you changed rules or burn, compare them with the other validators'.",
+    look=_unlike_the_others,
+)
+LOW_TRUST = Branch(
+    sentence="A part of our weight counts for nothing.",
+    remedy="`gaia consensus --days 14` shows since when. If `unlike us` is large for one validator alone, the fault is not ours.",
+    look=_low_trust,
+)
+
 RUNBOOKS: Final = (
     Runbook(
         alert="WeightsStale",
@@ -255,6 +278,19 @@ RUNBOOKS: Final = (
             NOT_REGISTERED,
             NO_PERMIT,
             NOT_REVEALED,
+        ),
+    ),
+    Runbook(
+        alert="TrustFalls",
+        meaning="With our newest vector, the chain will trust this validator less than it did in the last day.",
+        impact="Dividends fall with it. Miners that we pay alone get nothing of what we give them.",
+        branches=(
+            *shared.RUNNING,
+            shared.CHAIN_CLOSED,
+            shared.CHAIN_AWAY,
+            NO_PERMIT,
+            UNLIKE_THE_OTHERS,
+            LOW_TRUST,
         ),
     ),
     Runbook(

@@ -87,7 +87,12 @@ def _earning(facts: Facts) -> Iterator[tuple[str, str]]:
     permit = "validator permit" if chain.has_permit else "no validator permit"
     paid = [
         f"{name} {value:.4f}"
-        for name, value in (("dividends", chain.dividends), ("emission a tempo", chain.emission))
+        for name, value in (
+            ("dividends", chain.dividends),
+            ("emission a tempo", chain.emission),
+            ("vtrust", chain.validator_trust),
+            ("in the next epoch", chain.next_trust),
+        )
         if value is not None
     ]
     yield (

@@ -49,9 +49,11 @@ from gaia.validator.utils.signer_messages import (
     AuthSigned,
     ChainRenewed,
     CommitWeights,
+    ConsensusViewed,
     FromSigner,
     MetagraphRead,
     NodesRead,
+    ReadConsensus,
     ReadMetagraph,
     ReadNodes,
     RenewChain,
@@ -230,6 +232,8 @@ class ChainSigner:
                     return NodesRead(request_id=request.request_id, nodes=states_of(chain))
                 case ReadMetagraph():
                     return await self._read_metagraph(chain, request)
+                case ReadConsensus():
+                    return await self._read_consensus(chain, request)
             return await self._weights(chain).answer(request)
 
     async def _read_metagraph(self, chain: Quorum, request: ReadMetagraph) -> MetagraphRead:
@@ -247,6 +251,13 @@ class ChainSigner:
             )
         metagraph = msgspec.structs.replace(metagraph, is_confirmed=chain.is_confirmed)
         return MetagraphRead(request_id=request.request_id, metagraph=metagraph)
+
+    async def _read_consensus(self, chain: Quorum, request: ReadConsensus) -> ConsensusViewed:
+        from gaia.validator.core.consensus.comparing import view_of
+        from gaia.validator.core.consensus.reading import read_consensus
+
+        state = await read_consensus(chain, self._settings.netuid, self._hotkey)
+        return ConsensusViewed(request_id=request.request_id, view=view_of(state, request.proposed))
 
     async def _sign_auth(self, request: SignAuth) -> AuthSigned:
         """Sign the headers of one request to a miner (protocol.md, 2.3)."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -27,6 +25,7 @@ from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app import child
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
+from gaia.validator.app.io_loop import end_despite, favour_loop
 from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
 from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.rendezvous import BoardReader, metrics_page_path
@@ -52,6 +51,7 @@ from gaia.validator.core.background.registry import Surroundings, background_tas
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.clock import RealClock, SimulatedClock
+from gaia.validator.core.consensus.watching import ConsensusWatch
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
@@ -61,7 +61,7 @@ from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import variable_of
-from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.messenger import Messenger
 
 if TYPE_CHECKING:
@@ -73,8 +73,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 _PATIENCE_AT_START_S = 25.0
-_SWITCH_S = 0.0002
-"""Seconds that a thread computes while the loop waits; the default of 5 ms is longer than most turns of the loop."""
 
 
 def run_io_engine(
@@ -115,15 +113,6 @@ def run_io_engine(
             serving.stop()
 
 
-def favour_loop() -> None:
-    """Let threads that compute, such as those that make pages, give way to the event loop sooner than usual.
-
-    What is loaded by now stays, so the garbage collector, which gives way to nobody, need not visit it.
-    """
-    sys.setswitchinterval(_SWITCH_S)
-    gc.freeze()
-
-
 async def _main(engine: IOEngine) -> None:
     loop, start = asyncio.get_running_loop(), asyncio.current_task()
     assert start is not None
@@ -143,14 +132,6 @@ async def _main(engine: IOEngine) -> None:
         end_despite(engine.left_behind())
     finally:
         beating.cancel()
-
-
-def end_despite(jobs: list[str]) -> None:
-    """End this process at once if `jobs` is not empty; the loop would wait for them without end."""
-    if jobs:
-        log.warning("jobs_left_behind", jobs=jobs)
-        logging.shutdown()
-        os._exit(ExitCode.OK)
 
 
 class IOEngine:
@@ -239,7 +220,8 @@ class IOEngine:
         weather = settings.weather
         self.health.pool = pool
         chain = CountedChain(signer)
-        notes = EngineNotes(settings.data_dir, clock)
+        consensus = ConsensusWatch(signer, database, settings.netuid, settings.weights)
+        notes = EngineNotes(settings.data_dir, clock, consensus.latest)
         self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
         self._observer = Observer(
             weather,
@@ -249,6 +231,7 @@ class IOEngine:
             metagraph=self._metagraph,
             clock=clock,
             signer=signer,
+            consensus=consensus,
             nodes=settings.chain.nodes,
             seats=self._seats,
             board_path=self._board_path,
@@ -269,7 +252,9 @@ class IOEngine:
             clock=clock,
             copies=copies,
         )
-        weights = WeightSetter(settings.chain, settings.weights, database, chain, self._metagraph, copies)
+        weights = WeightSetter(
+            settings.chain, settings.weights, database, chain, self._metagraph, copies, consensus=consensus
+        )
         self._orchestrator = TaskOrchestrator(
             clock,
             [self.health.watched_task(task)],

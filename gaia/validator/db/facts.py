@@ -62,10 +62,10 @@ async def vector_facts(connection: Connection, netuid: int, mechid: int) -> Vect
 async def score_spread(connection: Connection, rule_set: str) -> dict[str, dict[str, float]]:
     """Return kind of lead -> statistic -> score, over the forecasts of the newest run that has any.
 
-    The statistics are p10, median, p90 and mean. A kind without scores is missing.
+    The statistics are p10, median and p90. A kind without scores is missing.
     """
     rows = await connection.fetch(SQL["score_spread"], rule_set)
-    return {row["kind"]: {name: row[name] for name in ("p10", "median", "p90", "mean")} for row in rows}
+    return {row["kind"]: {name: row[name] for name in ("p10", "median", "p90")} for row in rows}
 
 
 async def source_facts(connection: Connection) -> dict[str, SourceFacts]:

@@ -13,6 +13,7 @@ from gaia.validator.db.inputs import Contract
 from gaia.validator.db.rows import (
     AwaitedRow,
     ComponentRow,
+    ConsensusDay,
     CostRow,
     ForecastRow,
     IncidentRow,
@@ -201,6 +202,11 @@ async def vectors_in_doubt(connection: Connection) -> list[VectorInDoubt]:
 async def incidents(connection: Connection) -> list[IncidentRow]:
     """Return the outside parties that fail now, the longest failure first."""
     return _rows(await connection.fetch(SQL["open_incidents"]), IncidentRow)
+
+
+async def consensus_days(connection: Connection, netuid: int, hotkey: str, days: int) -> list[ConsensusDay]:
+    """Return what the chain gave us on each of the newest days that are known, oldest first."""
+    return _rows(await connection.fetch(SQL["consensus_days"], netuid, hotkey, days), ConsensusDay)
 
 
 async def awaited(connection: Connection) -> list[AwaitedRow]:

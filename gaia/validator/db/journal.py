@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from gaia.validator.db.connection import Connection
+    from gaia.validator.utils.chain.consensus import ConsensusView
     from gaia.validator.utils.signer_messages import WeightsRead, WeightsSet
 
 
@@ -266,6 +267,18 @@ async def record_vanished(connection: Connection, epoch: Epoch, reason: str, blo
 async def record_lost(connection: Connection, epoch: Epoch, reason: str, now: datetime) -> None:
     """Store that the vector is not on chain and will not be."""
     await connection.execute(SQL["journal_unset"], *epoch, VectorState.LOST, storable_text(reason), now)
+
+
+async def record_consensus(connection: Connection, netuid: int, view: ConsensusView, now: datetime) -> None:
+    """Store what the last epoch gave us."""
+    values = (view.validator_trust, view.dividends, view.emission)
+    await connection.execute(SQL["consensus_seen"], netuid, view.hotkey, view.epoch, view.block, now, *values)
+
+
+async def usual_trust(connection: Connection, netuid: int, hotkey: str, epochs: int) -> float | None:
+    """Return the median of our trust over the newest `epochs` that are known; None if none is."""
+    found: float | None = await connection.fetchval(SQL["consensus_usual_trust"], netuid, hotkey, epochs)
+    return found
 
 
 async def record_failing(connection: Connection, party: str, evidence: str, now: datetime) -> None:

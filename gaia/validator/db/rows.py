@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from gaia.validator.db.states import ForecastState, RunState, VectorState
@@ -233,6 +233,22 @@ class IncidentRow:
     began_at: datetime
     last_at: datetime
     evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsensusDay:
+    """What the epochs of one day (UTC) gave us."""
+
+    day: date
+    epochs: int
+    """Number of epochs that were seen; the others are missing in the sum."""
+    validator_trust: float
+    """Mean."""
+    least_trust: float
+    dividends: float
+    """Mean of our parts of the validators' rewards."""
+    emission: float
+    """Sum, in tokens of the subnet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 
+from gaia.validator.utils.chain.consensus import ConsensusView
 from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.ipc_types import Failure
 
@@ -70,6 +72,24 @@ class NodesRead(msgspec.Struct, frozen=True, kw_only=True, tag="nodes_read"):
 
     request_id: int
     nodes: list[NodeState]
+
+
+_U16 = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class ReadConsensus(msgspec.Struct, frozen=True, kw_only=True, tag="read_consensus"):
+    """Request our weights beside the other validators'."""
+
+    request_id: int
+    proposed: list[tuple[_U16, _U16]] | None = None
+    """[uid, u16] pairs of a vector that the chain does not count yet; None: none is asked about."""
+
+
+class ConsensusViewed(msgspec.Struct, frozen=True, kw_only=True, tag="consensus_viewed"):
+    """Answer to `ReadConsensus`."""
+
+    request_id: int
+    view: ConsensusView
 
 
 class JournalledVector(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +312,7 @@ ToSigner = (
     | ReadCommits
     | RenewChain
     | ReadNodes
+    | ReadConsensus
 )
 FromSigner = (
     AuthSigned
@@ -304,5 +325,6 @@ FromSigner = (
     | CommitsRead
     | ChainRenewed
     | NodesRead
+    | ConsensusViewed
     | SignerFailed
 )

@@ -71,7 +71,7 @@ def run_engine(
     """Measure all phases, write them to the order's file, and wait for SIGTERM."""
     import uvloop
 
-    from gaia.validator.app.io_engine import favour_loop
+    from gaia.validator.app.io_loop import favour_loop
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.utils.logs.files import LogFiles
 

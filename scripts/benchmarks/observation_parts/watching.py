@@ -39,6 +39,7 @@ from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.core.consensus.watching import ConsensusWatch
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.status.facts import Seats
@@ -208,6 +209,7 @@ class Engine:
             metagraph=self.metagraph,
             clock=StillClock(),
             signer=self.signer,
+            consensus=ConsensusWatch(self.signer, self.database, self.settings.netuid, self.settings.weights),
             nodes=self.settings.chain.nodes,
             seats=lambda: self.settings.seats,
             board_path=self.board_path,

@@ -181,6 +181,21 @@ STAGES: Final = (
         ),
     ),
     Stage(
+        name="other_votes",
+        options=Options(miners=4, days=1, seed=3, peers=2, peers_turn_after=3),
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="other_votes",
+                alerts=("TrustFalls",),
+                cause=standing,
+                branches=[weights.UNLIKE_THE_OTHERS, weights.LOW_TRUST],
+                seconds=240,
+                is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
         name="lying_node",
         options=Options(miners=4, days=1, seed=3, nodes=3, lying_nodes=1),
         ready=_engine_is_up,

@@ -27,11 +27,13 @@ from gaia.validator.app.observation.metrics import all_metrics
 from gaia.validator.app.observation.observer import Observer
 from gaia.validator.core.background.book import JobStatus
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
+from gaia.validator.core.consensus.watching import ConsensusWatch
 from gaia.validator.core.incidents import Incident
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.chain.consensus import ConsensusView, Prediction
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.signer_messages import NodeState
-from tests.support.builders import a_metagraph, a_neuron
+from tests.support.builders import a_consensus_view, a_metagraph, a_neuron
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 
@@ -126,6 +128,14 @@ class _Signer:
         ]
 
 
+class _Consensus:
+    """A chain on which our newest vector will have less trust."""
+
+    async def read_consensus(self, proposed: Any = None) -> ConsensusView:
+        after = Prediction(validator_trust=0.75, dividends=0.2)
+        return a_consensus_view(validator_trust=0.9, proposed=after)
+
+
 @asynccontextmanager
 async def _observed(
     database: Database, tmp_path: Path, miners: int = 12, seats: Callable[[], int] = lambda: 0
@@ -154,6 +164,7 @@ async def _observed(
         metagraph=keeper,
         clock=FakeClock(NOW),
         signer=_Signer(),
+        consensus=ConsensusWatch(_Consensus(), database, 57, settings.weights),
         nodes=["one.example", "two.example", "three.example"],
         seats=seats,
         board_path=board,
@@ -171,6 +182,7 @@ async def _observed(
                 _value("gaia_last_success_timestamp_seconds", task="observation") > before
                 and _value("gaia_disk_size_bytes") > 0
                 and _value("gaia_db_size_bytes") > 0
+                and not math.isnan(_value("gaia_validator_trust", epoch="last"))
             ):
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.01)
@@ -186,6 +198,12 @@ async def test_nodes_of_the_chain_are_shown_by_name(database: Database, tmp_path
         assert _value("gaia_chain_node_state", node="one.example") == 2
         assert _value("gaia_chain_node_state", node="two.example") == 1
         assert _value("gaia_chain_node_state", node="three.example") == 0
+
+
+async def test_trust_of_the_last_epoch_and_of_the_next_are_shown(database: Database, tmp_path: Path) -> None:
+    async with _observed(database, tmp_path):
+        assert _value("gaia_validator_trust", epoch="last") == 0.9
+        assert _value("gaia_validator_trust", epoch="next") == 0.75
 
 
 async def test_runs_truths_scores_and_weights_are_shown(database: Database, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gaia.cli.__main__ import main
 from gaia.localnet.chain.node import ChainNeuron, LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
 from gaia.validator.core.chain.client import ChainClient
-from gaia.validator.core.consensus.reading import ConsensusRead, read_consensus
+from gaia.validator.core.consensus.reading import ConsensusState, read_consensus
 from gaia.validator.core.consensus.yuma import run_epoch
 from gaia.validator.db.connection import Database
 from tests.support.patience import patience
@@ -74,7 +74,7 @@ def gaia(capsys: pytest.CaptureFixture[str]) -> Gaia:
     return run
 
 
-async def _read(endpoint: str) -> ConsensusRead:
+async def _read(endpoint: str) -> ConsensusState:
     client = await ChainClient.connect(endpoint, patience(20))
     try:
         return await read_consensus(client, NETUID, OURS)
@@ -120,7 +120,8 @@ async def test_view_names_validators_and_the_miners_on_whom_we_differ(chain: Loc
     assert found["miners"][0]["others"] == pytest.approx(1 / 2, abs=1e-4)
     assert found["miners"][0]["clipped"] == pytest.approx(1 / 6, abs=1e-4)
     assert found["validator_trust"] == pytest.approx(5 / 6, abs=1e-3)
-    assert found["forecasts"][0]["validator_trust"] == pytest.approx(5 / 6, abs=1e-3)
+    assert found["standing"]["validator_trust"] == pytest.approx(5 / 6, abs=1e-3)
+    assert found["permit"]["rank"] == 1
 
     code, said, _ = await gaia("consensus", "--hotkey", OURS)
     assert code == 0

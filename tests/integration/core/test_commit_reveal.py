@@ -14,6 +14,7 @@ import pytest
 from gaia.localnet.chain.beacon import KNOWN_ROUND
 from gaia.localnet.chain.node import LocalChain
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.core.consensus.watching import ConsensusWatch
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import TransientError
@@ -69,6 +70,9 @@ class Validator:
             client,
             self.metagraph,
             FakeCopies(),
+            consensus=ConsensusWatch(
+                client, database, self.setting.settings.netuid, self.setting.settings.weights
+            ),
         )
 
     async def look(self) -> None:

@@ -9,7 +9,7 @@ from tests.support.patience import patience
 
 PROGRAM = """
 import asyncio, sys, threading, time
-from gaia.validator.app.io_engine import favour_loop
+from gaia.validator.app.io_loop import favour_loop
 
 async def lags():
     found = []

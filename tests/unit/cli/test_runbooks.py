@@ -22,13 +22,14 @@ from gaia.cli.status.samples import Samples
 from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
 from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.core.status.troubles import MANY_FILES
-from gaia.validator.db.rows import BlockedRow, VectorInDoubt
+from gaia.validator.db.rows import BlockedRow
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import WorkerId
 from tests.support.builders import a_metagraph, a_neuron
 from tests.support.runbook_facts import (
     AWAITED,
+    DOUBT,
     ME,
     NOW,
     ROWS,
@@ -257,12 +258,9 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("reading", weights.HELD_BY_READING, incident("gates", "registry: a may not earn"), "may not earn"),
     ("no receiver", weights.NO_RECEIVER, incident("gates", "burn: no hotkey can"), "no hotkey can"),
     ("held", weights.HELD, told('gaia_weights_submissions_total{outcome="held"} 8'), "8 times"),
-    (
-        "doubts",
-        weights.DOUBTS,
-        stored(doubts=[VectorInDoubt(epoch=6, state=VectorState.INTENDED, intended_at=NOW, error=None)]),
-        "epoch 6",
-    ),
+    ("doubts", weights.DOUBTS, stored(doubts=[DOUBT]), "epoch 6"),
+    ("unlike", weights.UNLIKE_THE_OTHERS, incident("consensus", "a vtrust of 0.5"), "a vtrust of 0.5"),
+    ("low trust", weights.LOW_TRUST, told('gaia_validator_trust{epoch="next"} 0.25'), "0.250 in the next"),
     ("overdue", health.OVERDUE, told('gaia_task_overdue{task="database_monitor"} 1'), "database_monitor"),
     ("unforeseen", health.UNFORESEEN, told('gaia_unforeseen_errors_total{party="disk"} 1'), "1 with disk"),
     ("archive", health.ARCHIVE_ERRORS, stored(awaited=[AWAITED]), "licence"),

@@ -12,10 +12,13 @@ import msgspec
 import structlog
 
 from gaia.validator.app.meeting.rendezvous import board_path
+from gaia.validator.utils.chain.consensus import ConsensusView
 from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.files import put_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gaia.tasks.defined_tasks.base import Clock
 
 log = structlog.get_logger(__name__)
@@ -30,18 +33,29 @@ class EngineNote(msgspec.Struct, frozen=True, kw_only=True):
     """Time on the validator's clock, which is simulated in a rehearsal."""
     pid: int
     metagraph: Metagraph
+    consensus: ConsensusView | None = None
+    """Our weights beside the other validators'; None: it has not been read yet."""
 
 
 class EngineNotes:
     """Writes the note of this IO-Engine."""
 
-    def __init__(self, data_dir: Path, clock: Clock) -> None:
+    def __init__(
+        self, data_dir: Path, clock: Clock, consensus: Callable[[], ConsensusView | None] | None = None
+    ) -> None:
         self._path = engine_note_path(data_dir)
         self._clock = clock
+        self._consensus = consensus
 
     def write(self, metagraph: Metagraph) -> None:
         """Replace the note; a failure of the disk is only logged, because nothing here depends on it."""
-        note = EngineNote(written_at=time.time(), now=self._clock.now(), pid=os.getpid(), metagraph=metagraph)
+        note = EngineNote(
+            written_at=time.time(),
+            now=self._clock.now(),
+            pid=os.getpid(),
+            metagraph=metagraph,
+            consensus=None if self._consensus is None else self._consensus(),
+        )
         try:
             put_file(self._path, msgspec.json.encode(note))
         except OSError as error:

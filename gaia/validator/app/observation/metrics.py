@@ -84,6 +84,14 @@ DB_MAX = gauge("gaia_db_connections_max", "Largest number of connections to the 
 CHAIN_BLOCK = gauge("gaia_chain_block", "Block of the newest metagraph.")
 WEIGHTS_BLOCK = gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
 
+VALIDATOR_TRUST = gauge(
+    "gaia_validator_trust",
+    "Our validator trust: in the last epoch, and in the next one with our newest vector; NaN: not known yet.",
+    epoch=("last", "next"),
+)
+for _epoch in ("last", "next"):
+    VALIDATOR_TRUST.labels(_epoch).set(float("nan"))
+
 UPDATE_AVAILABLE = gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a newer release than this one.")
 
 _ERRORS = counter(

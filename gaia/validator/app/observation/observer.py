@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.background.book import JobStatus
     from gaia.validator.core.chain.metagraph import MetagraphKeeper
+    from gaia.validator.core.consensus.watching import ConsensusWatch
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.settings.handed import WeatherSettings
 
@@ -68,6 +69,7 @@ class Observer:
         metagraph: MetagraphKeeper,
         clock: Clock,
         signer: TellsNodes,
+        consensus: ConsensusWatch,
         nodes: Iterable[str],
         seats: Callable[[], int],
         board_path: Path,
@@ -77,6 +79,8 @@ class Observer:
         self._database = database
         self._metagraph = metagraph
         self._signer = signer
+        self._consensus = consensus
+        self._clock = clock
         CHAIN_NODES.expect(nodes)
         self._seats = seats
         self._processes = ProcessTable(board_path, os.getppid())
@@ -103,12 +107,19 @@ class Observer:
                 ("often", self._look_often, _LOOK_EVERY_S),
                 ("seldom", self._stored.look_seldom, _SELDOM_EVERY_S),
                 ("nodes", self._look_at_nodes, _LOOK_EVERY_S),
+                ("consensus", self._look_at_consensus, _LOOK_EVERY_S),
                 ("disk", self._measure_disk, _DISK_EVERY_S),
             ):
                 group.create_task(self._repeat(name, look, every_s))
 
     async def _look_at_nodes(self) -> None:
         await CHAIN_NODES.look(self._signer)
+
+    async def _look_at_consensus(self) -> None:
+        await self._consensus.refresh(self._metagraph.latest(), self._clock.now())
+        if (view := self._consensus.latest()) is not None:
+            metrics.VALIDATOR_TRUST.labels("last").set(view.validator_trust)
+            metrics.VALIDATOR_TRUST.labels("next").set(view.next.validator_trust)
 
     async def _measure_lag(self) -> None:
         while True:

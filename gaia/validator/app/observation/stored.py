@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PARTIES: Final = ("chain", "gates", "weights", OTHER)
 """Parties of incidents; those without a name of their own share one."""
-STATISTICS: Final = ("p10", "median", "p90", "mean")
+STATISTICS: Final = ("p10", "median", "p90")
 _NONE: Final = float("nan")
 
 _CLOCK = gauge(

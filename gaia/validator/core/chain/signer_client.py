@@ -20,12 +20,14 @@ from gaia.validator.utils.signer_messages import (
     CommitAsked,
     CommitsRead,
     CommitWeights,
+    ConsensusViewed,
     FromSigner,
     JournalledVector,
     MetagraphRead,
     NodesRead,
     NodeState,
     ReadCommits,
+    ReadConsensus,
     ReadMetagraph,
     ReadNodes,
     ReadWeights,
@@ -43,12 +45,14 @@ from gaia.validator.utils.signer_messages import (
 )
 
 if TYPE_CHECKING:
+    from gaia.validator.utils.chain.consensus import ConsensusView
     from gaia.validator.utils.chain.metagraph import Metagraph
 
 _READ_BYTES = 65536
 # Largest number of the signer's chain calls, each with its own time limit, in one request.
 _SIGN_CALLS, _READ_CALLS, _HELD_CALLS, _RENEW_CALLS = 1, 3, 6, 2
 _CHECK_CALLS = 20
+_CONSENSUS_CALLS = 24
 _SEAL_CALLS, _COMMIT_CALLS = 30, 38
 _LOOK_CALLS = 8
 """Chain calls for each commit whose fate is asked."""
@@ -114,6 +118,20 @@ class SignerClient:
     async def read_nodes(self) -> list[NodeState]:
         """Return how each node of the chain does, as the signer knows it by now."""
         return (await self._ask(lambda number: ReadNodes(request_id=number), NodesRead, _SIGN_CALLS)).nodes
+
+    async def read_consensus(self, proposed: Sequence[Sequence[int]] | None = None) -> ConsensusView:
+        """Return our weights beside the other validators', and what the next epoch gives us.
+
+        Parameters
+        ----------
+        proposed
+            [uid, u16] pairs of a vector that the chain does not count yet.
+        """
+        pairs = None if proposed is None else [(int(uid), int(weight)) for uid, weight in proposed]
+        viewed = await self._ask(
+            lambda number: ReadConsensus(request_id=number, proposed=pairs), ConsensusViewed, _CONSENSUS_CALLS
+        )
+        return viewed.view
 
     async def read_weights(self) -> WeightsRead:
         """Return our weights on chain at the newest block."""

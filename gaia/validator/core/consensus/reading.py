@@ -19,7 +19,7 @@ _RAO_PER_TOKEN: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConsensusRead:
+class ConsensusState:
     """The subnet before its next epoch, and what the last one gave, by uid."""
 
     metagraph: Metagraph
@@ -29,9 +29,11 @@ class ConsensusRead:
     consensus: Sequence[float]
     emission: Sequence[float]
     """Tokens of the subnet that the last epoch paid."""
+    permits: int
+    """Number of hotkeys that may set weights."""
 
 
-async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> ConsensusRead:
+async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> ConsensusState:
     """Return all that the next epoch is computed from, as of one block.
 
     Raises
@@ -43,6 +45,9 @@ async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> Consen
     if metagraph.next_epoch_block is None:
         raise TransientError(f"subnet {netuid} has no epochs")
     block = metagraph.block
+    permits = await chain.query("MaxAllowedValidators", netuid, block=block)
+    with understanding("the number of permits"):
+        places = int(permits)
     validators = [neuron.uid for neuron in metagraph.neurons if neuron.validator_permit]
 
     async def rows(item: str) -> dict[int, dict[int, int]]:
@@ -71,13 +76,14 @@ async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> Consen
         owner_uid=next((uid for name, uid in uids.items() if name == metagraph.owner_hotkey), None),
         commits=await _commits(chain, metagraph, {str(name): uid for name, uid in uids.items()}),
     )
-    return ConsensusRead(
+    return ConsensusState(
         metagraph=metagraph,
         state=state,
         validator_trust=await column("ValidatorTrust", U16_MAX),
         dividends=await column("Dividends", U16_MAX),
         consensus=await column("Consensus", U16_MAX),
         emission=await column("Emission", _RAO_PER_TOKEN),
+        permits=places,
     )
 
 

@@ -321,6 +321,8 @@ def _front(facts: Facts, published: Published, runs: Sequence[RunPage]) -> Front
         version=version(),
         rule_set=facts.rule_set,
         netuid=facts.chain.netuid if facts.chain else None,
+        validator_trust=facts.chain.validator_trust if facts.chain else None,
+        dividends=facts.chain.dividends if facts.chain else None,
         health=health_of(troubles).name.lower(),
         trouble_names=list(dict.fromkeys(trouble.name for trouble in troubles)),
         is_database_read=work is not None,
@@ -356,4 +358,6 @@ def _notes(facts: Facts) -> OperatorNotes:
             for row in (facts.work.incidents if facts.work else ())
         ],
         database_error=visible(facts.database_error),
+        next_trust=facts.chain.next_trust if facts.chain else None,
+        permit_margin=facts.chain.permit_margin if facts.chain else None,
     )

@@ -244,6 +244,10 @@ class OperatorNotes:
     incidents: Sequence[IncidentShown]
     database_error: str
     """Reason why the newest reading failed; empty if it did not."""
+    next_trust: float | None
+    """The validator's trust in the next epoch, with the newest vector; null if it was not read yet."""
+    permit_margin: float | None
+    """Tokens of stake that the validator can lose before another takes its permit; null if it was not read yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +263,10 @@ class Front:
     """Rules of the scores and weights."""
     netuid: int | None
     """Subnet; null if no chain was read yet."""
+    validator_trust: float | None
+    """The validator's trust (vtrust) in the last epoch of the chain; null if it was not read yet."""
+    dividends: float | None
+    """Its part of the validators' rewards in the last epoch; null if it was not read yet."""
     health: str
     """`well`, `degraded` or `stuck`."""
     trouble_names: Sequence[str]

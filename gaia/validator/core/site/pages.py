@@ -95,6 +95,7 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
             ("Run in progress", _open_runs(site, known)),
             ("Next truth awaited", _truth(site)),
             ("Weights last set", _weights(front.weights_set) or _known(site, "never")),
+            ("Trust", _trust(site)),
             ("Rules", front.rule_set),
         ]
     )
@@ -181,6 +182,18 @@ def _weights(vector: VectorShown | None) -> Markup | None:
     return joined(
         moment(vector.settled_at or vector.intended_at), f", epoch {vector.epoch}, block {vector.block}"
     )
+
+
+def _trust(site: Site) -> str:
+    front, notes = site.front, site.operator
+    if front.validator_trust is None:
+        return "not read yet"
+    parts = [f"{front.validator_trust:.4f} in the last epoch"]
+    if notes is not None and notes.next_trust is not None:
+        parts.append(f"{notes.next_trust:.4f} in the next one, with the newest vector")
+    if front.dividends is not None:
+        parts.append(f"dividends {front.dividends:.4f}")
+    return ", ".join(parts)
 
 
 def _operator(site: Site) -> Iterator[Child]:

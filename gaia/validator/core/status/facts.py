@@ -81,6 +81,12 @@ class Chain:
     """Blocks between two vectors."""
     dividends: float | None
     emission: float | None
+    validator_trust: float | None = None
+    """Our validator trust in the last epoch; None: not read yet."""
+    next_trust: float | None = None
+    """The same in the next epoch, with our newest vector; None: not read yet."""
+    permit_margin: float | None = None
+    """Tokens of stake that we can lose before another hotkey takes our permit; None: not read yet."""
 
     @property
     def age_blocks(self) -> int | None:

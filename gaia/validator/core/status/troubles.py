@@ -265,13 +265,15 @@ def _of_weights(facts: Facts) -> Iterator[Trouble]:
         yield _trouble(Health.DEGRADED, "ValidatorVectorInDoubt", problem)
     for row in work.incidents:
         name = _INCIDENTS.get(row.party, "ValidatorHighErrorRate")
-        verb = "hold the weights" if row.party == "gates" else "fails"
+        verb = _VERBS.get(row.party, "fails")
         problem = f"{row.party} {verb} since {row.began_at:%Y-%m-%d %H:%MZ}: {row.evidence}"
         yield _trouble(Health.DEGRADED, name, problem, subject=row.party)
 
 
+_VERBS = {"consensus": "differs from our weights", "gates": "hold the weights"}
 _INCIDENTS = {
     "chain": "ValidatorSubstrateConnectionLost",
+    "consensus": "ValidatorTrustFalls",
     "gates": "ValidatorWeightsHeld",
     "weights": "ValidatorWeightsStale",
     "reveals": "ValidatorWeightsStale",

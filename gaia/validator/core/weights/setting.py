@@ -68,6 +68,14 @@ class Signer(CommitSigner, Protocol):
         ...
 
 
+class JudgesVectors(Protocol):
+    """Tells what a vector earns among those of the other validators."""
+
+    async def judge(self, vector: Sequence[Sequence[int]], now: datetime) -> None:
+        """Warn about a vector that is about to be set; a failure raises nothing."""
+        ...
+
+
 class WeightSetter:
     """Sets weights when the chain allows it and scores exist."""
 
@@ -79,6 +87,8 @@ class WeightSetter:
         signer: Signer,
         metagraph: MetagraphView,
         copies: CopyFinder,
+        *,
+        consensus: JudgesVectors,
     ) -> None:
         self._chain = chain
         self._settings = settings
@@ -86,6 +96,7 @@ class WeightSetter:
         self._signer = signer
         self._metagraph = metagraph
         self._computer = VectorComputer(settings, database, copies)
+        self._consensus = consensus
         self._incident = Incident(database, "weights")
         self._gates = Incident(database, "gates")
         self._committer = Committer(database, signer)
@@ -258,6 +269,7 @@ class WeightSetter:
         intent = await self._chosen(computed, metagraph, epoch, now)
         if intent is None:
             return None
+        await self._consensus.judge(intent.vector, now)
         if self._chain.dry_run:
             digest = intent.vector_sha256
             log.info("weights_not_signed", reason="dry run", vector=intent.vector, once=("dry run", digest))

@@ -44,8 +44,7 @@ SELECT in_doubt, epoch AS last_set_epoch, settled_at AS last_set_at
 SELECT kind,
        percentile_cont(0.1) WITHIN GROUP (ORDER BY score) AS p10,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY score) AS median,
-       percentile_cont(0.9) WITHIN GROUP (ORDER BY score) AS p90,
-       avg(score) AS mean
+       percentile_cont(0.9) WITHIN GROUP (ORDER BY score) AS p90
   FROM means
  GROUP BY kind;
 

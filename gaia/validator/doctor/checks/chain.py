@@ -210,6 +210,24 @@ def _commit_reveal(facts: Facts) -> Finding:
     return ok(f"the subnet takes commits of version {COMMIT_VERSION}, which this release makes")
 
 
+def _dividends(facts: Facts) -> Finding:
+    graph = seen(facts.subnet)
+    own, dividends = graph.own, graph.own_dividends
+    if own is None or not own.validator_permit:
+        return skipped("the hotkey sets no weights")
+    if dividends is None or not own.last_update:
+        return skipped("no weights of this hotkey have counted yet")
+    if dividends > 0.0:
+        return ok(f"the last epoch gave this hotkey {dividends:.2%} of the validators' rewards")
+    began = None if graph.next_epoch_block is None else graph.next_epoch_block - graph.tempo
+    if began is None or own.last_update >= began:
+        return skipped("the newest weights have not counted yet")
+    return warning(
+        f"the weights of block {own.last_update} earned nothing in the last epoch",
+        do("read `gaia consensus`, which shows the weights of the other validators"),
+    )
+
+
 _C = Group.CHAIN
 CHECKS = (
     Check("chain", _C, "the node answers", "`GAIA_CHAIN_ENDPOINT`", _endpoint),
@@ -239,4 +257,5 @@ CHECKS = (
         "a later release",
         _commit_reveal,
     ),
+    Check("dividends", _C, "our weights earn dividends", "`gaia consensus`", _dividends),
 )

@@ -52,6 +52,12 @@ class WeightsSettings(HandedSettings):
         ge=0,
         le=8760,
     )
+    weights_max_trust_loss: float = setting(
+        0.1,
+        "Largest part of our validator trust that a new vector may cost without a warning. It is set anyway. 1: any.",
+        ge=0,
+        le=1,
+    )
     burn_enabled: bool = setting(
         True,
         "Give part of the weight to the burn hotkey. If false, miners receive all of it.",

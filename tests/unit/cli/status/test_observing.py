@@ -28,9 +28,10 @@ from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.status.facts import Facts, Processes
 from gaia.validator.core.status.troubles import troubles_of
+from gaia.validator.utils.chain.consensus import Prediction
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.identities import WorkerId
-from tests.support.builders import a_metagraph, a_neuron
+from tests.support.builders import a_consensus_view, a_metagraph, a_neuron
 from tests.support.repository import ROOT
 
 NOBODY = 2**22 + 1
@@ -242,6 +243,16 @@ def test_chain_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
     # The chain's own rate limit wins.
     assert chain.due_blocks == 50
     assert datetime.now(UTC) - chain.read_at < timedelta(minutes=5)
+
+
+def test_trust_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
+    view = a_consensus_view(validator_trust=0.95, proposed=Prediction(validator_trust=0.75, dividends=0.1))
+    EngineNotes(data_dir, RealClock(), lambda: view).write(a_metagraph())
+
+    chain = seen(settings_of(data_dir)).chain
+
+    assert chain is not None
+    assert (chain.validator_trust, chain.next_trust, chain.permit_margin) == (0.95, 0.75, 1000.0)
 
 
 def test_time_in_a_rehearsal_is_that_of_its_clock(data_dir: Path, tmp_path: Path) -> None:

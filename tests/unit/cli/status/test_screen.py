@@ -97,10 +97,17 @@ def test_weights_that_are_late_are_due_since_then() -> None:
     assert "next since 50 blocks (10 min) due" in text
 
 
+def test_trust_is_shown_for_the_last_epoch_and_the_next() -> None:
+    text = said(some_facts(chain=a_chain(validator_trust=0.95, next_trust=0.75)))
+
+    assert "vtrust 0.9500, in the next epoch 0.7500" in text
+
+
 def test_unknown_dividends_are_not_shown_as_nothing() -> None:
     text = said(some_facts(chain=a_chain(dividends=None, emission=None)))
 
     assert "dividends" not in text
+    assert "vtrust" not in text
     assert "emission" not in text
 
 

@@ -31,7 +31,7 @@ from tests.support.site_rows import (
     published,
     score,
 )
-from tests.support.status_facts import some_processes, some_work
+from tests.support.status_facts import a_chain, some_processes, some_work
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[31m'
 
@@ -281,3 +281,20 @@ def test_what_is_wrong_and_what_helps_stand_below_each_other_on_a_phone() -> Non
     assert 'data-title="problem"' in stacked
     assert 'data-title="what helps"' in stacked
     assert "@media (max-width:34rem){.stacked" in page
+
+
+def test_trust_of_the_last_epoch_is_for_everybody_and_that_of_the_next_for_the_operator() -> None:
+    chain = a_chain(validator_trust=0.95, next_trust=0.75)
+
+    public, own = [
+        dict(files_of(a_site(for_operator=is_operator, chain=chain)))["index.html"]
+        for is_operator in (False, True)
+    ]
+
+    assert "0.9500 in the last epoch, dividends 0.0123" in read(public).text
+    assert "0.7500 in the next one, with the newest vector" in read(own).text
+    assert b"0.7500" not in public
+
+
+def test_trust_that_was_not_read_is_no_number() -> None:
+    assert "not read yet" in read(dict(files_of(a_site()))["index.html"]).text

@@ -246,6 +246,11 @@ def test_nothing_is_wrong(facts: Facts) -> None:
             id="an incident of the weights",
         ),
         pytest.param(
+            doing(some_work(incidents=[incident("consensus")])),
+            *(DEGRADED, "TrustFalls", "consensus differs from our weights since"),
+            id="weights that cost trust",
+        ),
+        pytest.param(
             doing(some_work(oldest_open_at=NOW - timedelta(days=19))),
             *(DEGRADED, "StuckWeatherRuns", "run 2026-03-25T00Z has been open for 19.0 days"),
             id="a stuck run",

@@ -176,7 +176,7 @@ def holder_of(data_dir: Path) -> int | None:
 
 def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
     """Return the chain as an engine's note describes it."""
-    graph = note.metagraph
+    graph, view = note.metagraph, note.consensus
     own = graph.own
     return Chain(
         read_at=datetime.fromtimestamp(note.written_at, UTC),
@@ -190,6 +190,9 @@ def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
         interval_blocks=max(interval_blocks, graph.weights_rate_limit),
         dividends=graph.own_dividends,
         emission=graph.own_emission,
+        validator_trust=None if view is None else view.validator_trust,
+        next_trust=None if view is None else view.next.validator_trust,
+        permit_margin=None if view is None else view.permit.margin,
     )
 
 

@@ -6,19 +6,27 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gaia.cli.__main__ import main
 from gaia.localnet.chain.node import ChainNeuron, LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
+from gaia.validator.app.meeting.engine_note import EngineNotes
+from gaia.validator.app.meeting.rendezvous import make_private, run_directory
 from gaia.validator.core.chain.client import ChainClient
+from gaia.validator.core.clock import RealClock
 from gaia.validator.core.consensus.reading import ConsensusState, read_consensus
 from gaia.validator.core.consensus.yuma import run_epoch
+from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
+from tests.support.builders import a_consensus_view
 from tests.support.patience import patience
 from tests.support.subnet import NETUID
+from tests.support.weight_setters import NOW, Setting
 
 OURS = str(keypair(VALIDATOR_URI).ss58_address)
 OTHERS = [str(keypair(f"//Other/{number}").ss58_address) for number in range(2)]
@@ -30,7 +38,14 @@ Gaia = Callable[..., Awaitable[tuple[int, str, str]]]
 def _neurons() -> list[ChainNeuron]:
     rows = zip([OURS, *OTHERS, *MINERS], [300.0, 200.0, 150.0, 0.0, 0.0, 0.0], strict=True)
     return [
-        ChainNeuron(hotkey=hotkey, coldkey=hotkey, ip="", port=0, stake=stake, validator_permit=stake > 0.0)
+        ChainNeuron(
+            hotkey=hotkey,
+            coldkey=hotkey,
+            ip="" if stake else "127.0.0.2",
+            port=0 if stake else 8091,
+            stake=stake,
+            validator_permit=stake > 0.0,
+        )
         for hotkey, stake in rows
     ]
 
@@ -135,3 +150,47 @@ async def test_hotkey_that_is_not_registered_has_no_consensus(chain: LocalChain,
 
     assert (code, said) == (1, "")
     assert f"hotkey {stranger} is not registered on subnet {NETUID}" in complaint.replace("\n", " ")
+
+
+async def test_our_own_view_says_why_we_differ_and_what_each_day_gave(
+    chain: LocalChain, gaia: Gaia, database: Database, tmp_path: Path
+) -> None:
+    """We burn half, and the others nothing."""
+    graph = (await _read(os.environ["GAIA_CHAIN_ENDPOINT"])).metagraph
+    make_private(run_directory(tmp_path / "data"))
+    EngineNotes(tmp_path / "data", RealClock()).write(graph)
+    setting = Setting(database)
+    setting.metagraph.metagraph = msgspec.structs.replace(graph, epoch=10, block=1000, next_epoch_block=1080)
+    await setting.record_run(NOW - timedelta(days=1), dict(zip(MINERS, (0.9, 0.9, 0.1), strict=True)))
+    async with database.transaction() as connection:
+        registered = [(each.hotkey, each.uid, each.registered_at) for each in graph.neurons]
+        await connection.executemany(
+            "UPDATE forecasts SET uid = $2, registered_at = $3 WHERE hotkey = $1", registered
+        )
+    await setting.setter.set_if_due(NOW)
+    async with database.transaction() as connection:
+        view = a_consensus_view(hotkey=OURS, validator_trust=0.5, emission=3.0)
+        await journal.record_consensus(connection, NETUID, view, NOW)
+
+    code, said, complaint = await gaia("consensus", "--json")
+
+    assert code == 0, complaint
+    found = json.loads(said)
+    assert found["hotkey"] == OURS
+    assert found["days"] == [
+        {
+            "day": "2026-04-10",
+            "epochs": 1,
+            "validator_trust": 0.5,
+            "least_trust": 0.5,
+            "dividends": 0.25,
+            "emission": 3.0,
+        }
+    ]
+    assert [row["change"] for row in found["replays"]][:2] == ["as it is", "burn of 0.0%"]
+    assert found["replays"][1]["distance"] < found["replays"][0]["distance"]
+    assert found["reasons"]["4"] == "burn of 0.0%"
+    code, said, _ = await gaia("consensus")
+    assert code == 0
+    assert "What the chain gave us, by day" in said
+    assert "burn of 0.0%" in said

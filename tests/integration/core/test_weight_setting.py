@@ -1,7 +1,8 @@
 """One vector an epoch, journalled before it is signed, whatever the chain answers."""
 
 import json
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
 import structlog
@@ -57,6 +58,24 @@ async def test_epoch_whose_weights_are_set_is_not_signed_again(setting: Setting)
 
     assert await setting.setter.set_if_due(NOW) is None
     assert len(setting.signer.signed) == 1
+
+
+async def test_vector_is_judged_once_before_it_is_promised(setting: Setting) -> None:
+    seen: list[list[str]] = []
+
+    async def judge(vector: Sequence[Sequence[int]], now: datetime) -> None:
+        setting.consensus.judged.append([list(pair) for pair in vector])
+        seen.append([row["state"] for row in await setting.journal()])
+
+    setting.consensus.judge = judge  # type: ignore[method-assign]
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    await setting.setter.set_if_due(NOW)
+
+    (entry,) = await setting.journal()
+    assert setting.consensus.judged == [entry["vector"]]
+    assert seen == [[]]
 
 
 async def test_failed_submission_is_repeated_with_the_very_same_vector(setting: Setting) -> None:

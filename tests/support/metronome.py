@@ -81,6 +81,7 @@ class FakeSetter:
     def __init__(self, work: Callable[..., Awaitable[None]] = nothing) -> None:
         self._work = work
         self.looks = 0
+        self.look_in_s: float | None = None
 
     async def set_if_due(self, now: object) -> None:
         self.looks += 1

@@ -162,15 +162,17 @@ class TaskOrchestrator:
             outcome = await self._weights.set_if_due(self._clock.now())
         except TransientError as error:
             self._on_error(type(error).__name__)
-            self._try_soon()
+            self._try_in(self._retry_s)
             return False
         if outcome is not None:
             await self._refresh()
+        if (seconds := self._weights.look_in_s) is not None:
+            self._try_in(seconds)
         return True
 
-    def _try_soon(self) -> None:
+    def _try_in(self, seconds: float) -> None:
         """Bring the next attempt to set weights forward; an epoch that is open may end soon."""
-        at, job = datetime.now(UTC) + timedelta(seconds=self._retry_s), self._scheduler.get_job(WEIGHTS)
+        at, job = datetime.now(UTC) + timedelta(seconds=seconds), self._scheduler.get_job(WEIGHTS)
         if job is not None and job.next_run_time is not None and at < job.next_run_time:
             self._scheduler.modify_job(WEIGHTS, next_run_time=at)
 

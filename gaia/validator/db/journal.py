@@ -180,6 +180,12 @@ async def doubts(connection: Connection, netuid: int, mechid: int) -> list[Journ
     return [_entry(row) for row in await connection.fetch(SQL["journal_doubts"], netuid, mechid)]
 
 
+async def standing(connection: Connection, netuid: int, mechid: int) -> JournalEntry | None:
+    """Return the newest vector that was set plainly, as far as the journal knows; None if there is none."""
+    row = await connection.fetchrow(SQL["journal_standing"], netuid, mechid)
+    return None if row is None else _entry(row)
+
+
 async def commits(connection: Connection, netuid: int, mechid: int) -> list[JournalEntry]:
     """Return the sealed vectors of which the end is not known yet, oldest first."""
     return [_entry(row) for row in await connection.fetch(SQL["journal_commits"], netuid, mechid)]

@@ -195,7 +195,7 @@ async def test_node_that_falls_silent_during_a_submission_holds_up_no_later_one(
     signer: SignerProcess, client: SignerClient
 ) -> None:
     chain = LocalChain(neurons(), block_time_s=3600.0, tempo=_TEMPO)
-    signer.start(await chain.start(), chain_timeout_s=1.0)
+    signer.start(await chain.start(), chain_timeout_s=patience(2.0))
     # The SDK, when it is cancelled, waits for the answer to this.
     chain.lies.tell("author_unwatchExtrinsic", silence, times=None)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
+import msgspec
 import pytest
 
+from gaia.validator.core.weights.reconciling import BLOCK_S
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import SigningRefused, TransientError
@@ -84,6 +86,33 @@ async def test_committed_vector_is_followed_until_it_is_revealed(setting: Settin
     assert len(setting.signer.committed) == 1
     await setting.setter.set_if_due(NOW)
     assert len(setting.signer.asked) == 2
+
+
+async def test_commit_is_looked_up_when_its_epoch_of_reveal_begins_and_then_in_each_block(
+    setting: Setting,
+) -> None:
+    await setting.setter.set_if_due(NOW)
+    assert setting.setter.look_in_s == BLOCK_S
+    (row,) = await setting.journal()
+    digest = hashlib.sha256(row["sealed"]).hexdigest()
+    read = CommitRead(epoch=10, queued={digest: 1001}, revealed_in=None, is_known=False)
+
+    looks = []
+    for epoch, block in ((10, 1002), (10, 1079), (11, 1080)):
+        setting.signer.commits = CommitsRead(request_id=1, block=block, epoch=epoch, pairs=[], commits=[read])
+        graph = a_metagraph(
+            MINERS,
+            commit_reveal=True,
+            epoch=epoch,
+            block=block,
+            next_epoch_block=1080 if epoch == 10 else 1440,
+        )
+        graph.neurons[0] = msgspec.structs.replace(graph.neurons[0], last_update=1001)
+        setting.metagraph.metagraph = graph
+        await setting.setter.set_if_due(NOW)
+        looks.append(setting.setter.look_in_s)
+
+    assert looks == [78 * BLOCK_S, BLOCK_S, BLOCK_S]
 
 
 async def test_commit_that_the_chain_dropped_is_lost_and_its_epoch_stays_promised(setting: Setting) -> None:

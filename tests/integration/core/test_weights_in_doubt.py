@@ -9,6 +9,7 @@ import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
+from gaia.validator.core.weights.reconciling import BLOCK_S
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
@@ -242,6 +243,47 @@ async def test_weights_that_vanished_and_cannot_be_set_again_are_in_doubt(settin
 
     (entry,) = await setting.journal()
     assert (entry["state"], entry["block"], entry["read_back"]) == ("failed", None, None)
+
+
+async def test_weights_that_vanish_after_their_epoch_are_in_doubt_and_then_lost(setting: Setting) -> None:
+    """The journal says what the chain says now, and nothing is signed for an epoch that is over."""
+    await setting.setter.set_if_due(NOW)
+    later = [(1240, "failed"), (1250, "failed"), (1400, "lost")]
+
+    for block, state in later:
+        # Other weights of the same hotkey are recent enough, so that no new ones are due.
+        setting.at_block(block, last_update=block - 300 if block == 1240 else block - 400)
+        assert setting.metagraph.metagraph is not None
+        graph = msgspec.structs.replace(setting.metagraph.metagraph, epoch=11, next_epoch_block=block + 1)
+        setting.metagraph.metagraph = graph
+        setting.signer.held = WeightsRead(
+            request_id=1, block=block, last_update=900, update_hash="0xcd", pairs=[]
+        )
+        await setting.setter.set_if_due(NOW)
+        (entry,) = await setting.journal()
+        assert (entry["state"], entry["epoch"]) == (state, 10)
+
+    assert len(setting.signer.signed) == 1
+
+
+async def test_next_look_is_when_the_chain_can_tell_more(setting: Setting) -> None:
+    assert setting.setter.look_in_s is None
+    await setting.setter.set_if_due(NOW)
+    assert setting.setter.look_in_s == 4 * BLOCK_S  # a block may still be dropped
+
+    setting.at_block(1005, last_update=1001)
+    await setting.setter.set_if_due(NOW)
+    assert setting.setter.look_in_s is None
+
+
+async def test_vector_in_doubt_is_looked_up_in_each_block(setting: Setting) -> None:
+    await in_doubt(setting)
+    setting.at_block(1010, last_update=1001)
+    setting.signer.held = TransientError("no answer")
+
+    await setting.setter.set_if_due(NOW)
+
+    assert setting.setter.look_in_s == BLOCK_S
 
 
 async def test_weights_are_not_set_again_while_nodes_disagree_about_them(setting: Setting) -> None:

@@ -152,3 +152,24 @@ async def test_weights_that_failed_are_tried_again_before_the_next_reading_is_du
 
     assert setter.looks == failures + 1  # what succeeded waits for the next reading
     assert metronome.errors == ["TransientError"] * failures
+
+
+async def test_vector_that_is_open_is_looked_up_when_the_chain_can_tell_more() -> None:
+    async def know_after_twenty() -> None:
+        setter.look_in_s = 0.01 if setter.looks < 20 else None
+
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+
+    setter = FakeSetter(know_after_twenty)
+    metronome = Metronome(setter=setter, task=FakeTask(tick), metagraph_interval_s=3600.0)
+    await metronome.until(lambda: ticks > 0)
+    await metronome.orchestrator.refresh_and_set_weights()
+    await metronome.until(lambda: setter.looks == 20)
+    await metronome.end()
+
+    assert setter.looks == 20
+    assert metronome.errors == []

@@ -91,6 +91,8 @@ class Committer:
         self._database = database
         self._signer = signer
         self._clock = clock
+        self.waiting: Sequence[int] = ()
+        """Epochs in which the chain reveals the commits whose end is not known yet, as `follow` left them."""
 
     async def commit(self, entry: JournalEntry, epoch: Epoch, version_key: int) -> WeightsCommitted:
         """Seal the vector, unless it is sealed for this epoch, journal it, and commit it.
@@ -141,6 +143,7 @@ class Committer:
         If the chain cannot be read, nothing is lost: they are looked up again.
         """
         entries = await self._database.run(lambda connection: journal.commits(connection, netuid, mechid))
+        self.waiting = [_asked(entry).reveal_epoch for entry in entries]
         if not entries:
             return []
         try:
@@ -167,6 +170,11 @@ class Committer:
                     await journal.record_not_revealed(connection, epoch, outcome.reason, now)
 
         await self._database.run(write)
+        self.waiting = [
+            _asked(entry).reveal_epoch
+            for entry in entries
+            if not isinstance(outcomes.get(entry.epoch), Revealed | NotRevealed)
+        ]
         for number, outcome in outcomes.items():
             _tell(number, outcome)
         return list(outcomes.values())

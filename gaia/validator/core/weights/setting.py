@@ -11,14 +11,13 @@ import structlog
 
 from gaia.validator.core.chain.epochs import LEAST_BLOCKS
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.committing import CommitSigner, Committer, NotRevealed, Revealed, journalled
+from gaia.validator.core.weights.committing import Committer, journalled
 from gaia.validator.core.weights.computing import VectorComputer
-from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.core.weights.gates import Gate
 from gaia.validator.core.weights.preflight import obstacle_of, version_key_of
+from gaia.validator.core.weights.reconciling import SETTLED_BLOCKS, Reader, Reconciler, doubt_of, is_settable
 from gaia.validator.db import journal
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry
-from gaia.validator.db.states import VectorState
 from gaia.validator.utils.errors import (
     GaiaError,
     OwnFailure,
@@ -34,15 +33,13 @@ if TYPE_CHECKING:
     from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
     from gaia.validator.utils.settings.chain import ChainSettings
     from gaia.validator.utils.settings.weights import WeightsSettings
-    from gaia.validator.utils.signer_messages import JournalledVector, WeightsRead, WeightsSet
+    from gaia.validator.utils.signer_messages import JournalledVector, WeightsSet
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 # The only mechanism this subnet has.
 MECHANISM = 0
-_SETTLED_BLOCKS = 3
-"""Blocks after which weights that were set must show in the metagraph."""
 
 SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "impossible", "held", "unknown"])
 """Outcome -> number of attempts to set weights in this process.
@@ -52,15 +49,11 @@ but none can be computed yet.
 """
 
 
-class Signer(CommitSigner, Protocol):
+class Signer(Reader, Protocol):
     """Access to the chain signer for weights."""
 
     async def set_weights(self, vector: JournalledVector, promised_block: int | None) -> WeightsSet:
         """Sign, submit and read back a vector, unless weights newer than `promised_block` are on chain."""
-        ...
-
-    async def read_weights(self) -> WeightsRead:
-        """Return our weights on chain."""
         ...
 
     async def check_update(self) -> int:
@@ -100,9 +93,14 @@ class WeightSetter:
         self._incident = Incident(database, "weights")
         self._gates = Incident(database, "gates")
         self._committer = Committer(database, signer)
-        self._reveals = Incident(database, "reveals")
+        self._reconciler = Reconciler(database, signer, self._committer, self._incident)
         self._checked_update = 0
         """Block of our last update on chain that the signer has called its own; 0: none yet."""
+
+    @property
+    def look_in_s(self) -> float | None:
+        """Seconds after which the chain can tell more of an open vector; None: none is open."""
+        return self._reconciler.look_in_s
 
     async def set_if_due(self, now: datetime) -> WeightsSet | None:
         """Resolve doubts, then set or commit weights if they are due; return the weights that were set, or None.
@@ -135,12 +133,7 @@ class WeightSetter:
             await self._incident.recovered(now)  # earlier failures are over, because our weights are on chain
             return None
         entry = await self._entry(metagraph, epoch, now)
-        if entry is not None and (reason := _vanished(entry, own, metagraph)):
-            await self._do(
-                lambda connection: journal.record_vanished(connection, epoch, reason, metagraph.block)
-            )
-            log.warning("weights_vanished", epoch=epoch.number, reason=reason)
-        elif entry is None or entry.state not in (VectorState.INTENDED, VectorState.FAILED):
+        if entry is None or not is_settable(entry):
             return None
         if await self._is_impossible(entry.vector, metagraph, now):
             return None
@@ -148,6 +141,7 @@ class WeightSetter:
             if metagraph.commit_reveal:
                 await self._committer.commit(entry, epoch, version_key_of(metagraph))
                 SUBMISSIONS.add("committed")
+                self._reconciler.look_after(1)
                 await self._incident.recovered(now)
                 return None
             outcome = await self._sign(entry, metagraph)
@@ -156,6 +150,7 @@ class WeightSetter:
             await self._note_failure(epoch, error, now)
             raise
         SUBMISSIONS.add("set")
+        self._reconciler.look_after(SETTLED_BLOCKS + 1)
         await self._do(lambda connection: journal.record_set(connection, epoch, outcome, now))
         log.info(
             "weights_set",
@@ -172,8 +167,7 @@ class WeightSetter:
         """Settle what earlier attempts left on chain; return our neuron if it may set weights."""
         if self._chain.dry_run:
             return self._own(metagraph)
-        await self._settle(metagraph, epoch, now)
-        await self._follow(epoch, now)
+        await self._reconciler.reconcile(metagraph, epoch, now)
         own = self._own(metagraph)
         if own is not None:
             await self._check_update(own, metagraph.block)
@@ -192,14 +186,6 @@ class WeightSetter:
         if checked >= block:
             self._checked_update = own.last_update
 
-    async def _follow(self, epoch: Epoch, now: datetime) -> None:
-        """Settle earlier commits; a lost one is an incident until the chain reveals a later one."""
-        for outcome in await self._committer.follow(epoch.netuid, epoch.mechid, now):
-            if isinstance(outcome, Revealed):
-                await self._reveals.recovered(now)
-            elif isinstance(outcome, NotRevealed) and outcome.is_certain:
-                await self._reveals.failing(outcome.reason, now)
-
     def _epoch(self, number: int) -> Epoch:
         return Epoch(self._chain.netuid, MECHANISM, number)
 
@@ -207,7 +193,7 @@ class WeightSetter:
         if entry.sealed is not None:
             # Commits are no longer wanted; what the chain does not hold by now is set plainly.
             await self._do(lambda connection: journal.record_unsealed(connection, self._epoch(entry.epoch)))
-        doubt = _doubt(entry, metagraph.tempo)
+        doubt = doubt_of(entry, metagraph.tempo)
         return await self._signer.set_weights(
             journalled(entry, version_key_of(metagraph)), doubt.promised_block
         )
@@ -218,42 +204,6 @@ class WeightSetter:
             await self._do(lambda connection: journal.record_failed(connection, epoch, str(error), now))
         except TransientError as another:
             log.warning("failure_not_recorded", epoch=epoch.number, error=str(another))
-
-    async def _settle(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> None:
-        """Resolve the vectors in doubt, as far as the chain allows.
-
-        If the chain cannot be read, nothing is lost, because the signer checks it before it signs.
-        """
-
-        async def read(connection: Connection) -> tuple[list[JournalEntry], int]:
-            entries = await journal.doubts(connection, epoch.netuid, epoch.mechid)
-            return entries, await journal.known_block(connection, epoch.netuid, epoch.mechid)
-
-        entries, known_block = await self._do(read)
-        if not entries:
-            return
-        try:
-            held = await self._signer.read_weights()
-        except TransientError as error:
-            epochs = [entry.epoch for entry in entries]
-            log.warning("weights_in_doubt", epochs=epochs, reason=str(error), once=(str(epochs), str(error)))
-            return
-        doubts = [_doubt(entry, metagraph.tempo) for entry in entries]
-        outcomes = settle(doubts, held, known_block, epoch.number)
-
-        async def write(connection: Connection) -> None:
-            for number, outcome in outcomes.items():
-                settled = self._epoch(number)
-                if isinstance(outcome, Landed):
-                    await journal.record_found(connection, settled, held, now)
-                else:
-                    await journal.record_lost(connection, settled, outcome.reason, now)
-
-        await self._do(write)
-        for number, outcome in outcomes.items():
-            log.info("weights_doubt_resolved", epoch=number, outcome=str(outcome))
-            if isinstance(outcome, Landed):
-                await self._incident.recovered(now)
 
     async def _entry(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> JournalEntry | None:
         """Return the journalled vector of this epoch, made now or before; None if there is none to sign."""
@@ -342,33 +292,8 @@ def _is_ending(metagraph: Metagraph) -> bool:
     return ends_at is not None and ends_at - metagraph.block < LEAST_BLOCKS
 
 
-def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:
-    """Return why weights that were set are to be set again: the chain went on without them; "": they stand."""
-    if entry.state is not VectorState.SET or entry.block is None:
-        return ""
-    if own.last_update >= entry.block or metagraph.block < entry.block + _SETTLED_BLOCKS:
-        return ""
-    if entry.block <= own.registered_at:
-        return ""  # another hotkey set them, or this one before it was registered anew
-    if not metagraph.is_confirmed:
-        log.warning("weights_disputed", block=entry.block, once=("disputed", str(entry.block)))
-        return ""
-    return f"the weights of block {entry.block} are no longer on chain in block {metagraph.block}"
-
-
 def _outcome_of(error: GaiaError) -> str:
     """Return the outcome of an attempt that failed; a signer that is away or silent may have submitted the vector."""
     if isinstance(error, SigningRefused):
         return "refused"
     return "unknown" if isinstance(error, OwnFailure) else "failed"
-
-
-def _doubt(entry: JournalEntry, tempo: int) -> Doubt:
-    """Return the doubt of an entry; an entry without blocks gets those of its epoch."""
-    first, last = entry.epoch * (tempo + 1), (entry.epoch + 1) * (tempo + 1)
-    return Doubt(
-        epoch=entry.epoch,
-        vector=entry.vector,
-        promised_block=first if entry.promised_block is None else entry.promised_block,
-        tried_block=last if entry.tried_block is None else entry.tried_block,
-    )

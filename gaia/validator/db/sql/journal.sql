@@ -38,6 +38,17 @@ SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed,
    AND sealed IS NULL
  ORDER BY epoch;
 
+-- name: journal_standing
+-- The newest vector that was set plainly.
+SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,
+       commit_block, block
+  FROM weight_journal
+ WHERE netuid = $1
+   AND mechid = $2
+   AND state = 'set'
+ ORDER BY epoch DESC
+ LIMIT 1;
+
 -- name: journal_commits
 -- Sealed vectors of which the end is not known yet, oldest first.
 SELECT epoch, vector, vector_sha256, state, promised_block, tried_block, sealed, reveal_round, commit_epoch, reveal_epoch,

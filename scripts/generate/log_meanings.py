@@ -218,7 +218,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "weights_not_revealed": "The chain did not reveal a sealed vector, so older weights stay; the next epoch has its own.",
     "weights_revealed": "The chain revealed a sealed vector, which stands now.",
     "weights_set": "Weights are on chain and were read back.",
-    "weights_vanished": "Weights that were set are no longer on chain; the same are set again.",
+    "weights_vanished": "Weights that were set are no longer on chain; in their own epoch, the same are set again.",
     "weights_hold_ended": "A gate has held a vector for `hours`. It is set now, although `reason` still holds.",
     "weights_renewed": "A gate holds the new vector, so the last one is set again before the chain would ignore it.",
     "weights_withheld": "A gate holds the weights, for `reason`. The last vector stays.",

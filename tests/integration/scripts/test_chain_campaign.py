@@ -1,0 +1,37 @@
+"""The short form of kills between journal and chain; docs/how-to/measure.md has the long one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.patience import patience, slowness
+from tests.support.repository import ROOT
+
+KILLS = 12
+
+
+@pytest.mark.slow
+def test_each_epoch_has_its_one_vector_and_the_journal_says_so_whatever_is_killed(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    command = [sys.executable, "scripts/chaos.py", "chain", "--seed", "4", "--json", "--state", str(state)]
+    command += ["--patience", f"{slowness():.1f}", "--kills"]
+
+    for kills in (KILLS // 2, KILLS):
+        done = subprocess.run(
+            [*command, str(kills)], cwd=ROOT, capture_output=True, text=True, timeout=patience(180)
+        )
+        assert done.returncode in (0, 1), done.stderr
+        result = json.loads(done.stdout)
+        assert result["violations"] == [], done.stdout
+
+    found = result["figures"]
+    # The second run goes on where the first one ended.
+    assert found["kills_and_stops"] == KILLS
+    assert sum(found["acts"].values()) == KILLS
+    assert found["epochs_missed"] == 0
+    assert sum(found["blocks_until_journal_and_chain_agree"].values()) == found["epochs"] >= 2

@@ -153,3 +153,4 @@ async def test_chain_that_does_not_tell_delays_no_weights(database: Database, fa
     assert not await _incidents(database)
     with pytest.raises(TransientError):
         await watch.refresh(a_metagraph([OURS], epoch=2), NOW)
+    await watch.refresh(a_metagraph([OURS], epoch=2), NOW)  # a minute must pass before it is read again

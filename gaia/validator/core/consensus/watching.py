@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _USUAL_EPOCHS: Final = 20
 """Epochs over which trust is usual: a day at the usual tempo of 360 blocks."""
+_RETRY_S: Final = 60.0
 _PATIENCE_S: Final = 30.0
 """Seconds that weights wait for the prediction; they are set without it."""
 
@@ -55,6 +57,7 @@ class ConsensusWatch:
         self._patience_s = patience_s
         self._incident = Incident(database, "consensus")
         self._newest: ConsensusView | None = None
+        self._retry_at = float("-inf")
         self._vector: Sequence[Sequence[int]] | None = None
         """Our newest vector since this process began."""
 
@@ -65,6 +68,8 @@ class ConsensusWatch:
     async def refresh(self, metagraph: Metagraph | None, now: datetime) -> None:
         """Look at the chain once in each of its epochs, and store what the epoch before gave us.
 
+        After a failure it looks again a minute later.
+
         Raises
         ------
         TransientError
@@ -72,8 +77,10 @@ class ConsensusWatch:
         """
         if metagraph is None or metagraph.own is None or metagraph.next_epoch_block is None:
             return
-        if self._newest is not None and self._newest.epoch >= metagraph.epoch:
+        is_known = self._newest is not None and self._newest.epoch >= metagraph.epoch
+        if is_known or time.monotonic() < self._retry_at:
             return
+        self._retry_at = time.monotonic() + _RETRY_S
         await self._look(now)
 
     async def judge(self, vector: Sequence[Sequence[int]], now: datetime) -> None:
@@ -114,10 +121,11 @@ class ConsensusWatch:
                 view = await self._source.read_consensus(self._vector)
         except TimeoutError as error:
             raise TransientError(f"the consensus was not read in {self._patience_s:g} s") from error
-        self._newest = view
 
         async def write(connection: Connection) -> None:
             await journal.record_consensus(connection, self._netuid, view, now)
 
         await self._database.run(write)
+        self._newest = view
+        self._retry_at = float("-inf")
         return view

@@ -29,6 +29,7 @@ from gaia.localnet.view.watch import NOT_NOW
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri, write_hotkey
 from gaia.validator.app.chain_signer import run_chain_signer
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
+from gaia.validator.core.chain.nodes import heads
 from gaia.validator.utils.config import Settings
 
 NETUID: Final = 57
@@ -36,6 +37,7 @@ TEMPO: Final = 48
 BLOCK_S: Final = 0.35
 CHAIN_TIMEOUT_S: Final = 2.0
 MINERS: Final = 6
+_REAL_BLOCK_S: Final = 12.0
 _POLL_S: Final = 0.02
 _PATIENCE_S: Final = 60.0
 ROLES: Final = ("signer", "engine", "database")
@@ -52,6 +54,7 @@ class World:
     postgres: EmbeddedPostgres
     listener: socket.socket
     urls: list[str]
+    block_s: float
     processes: dict[str, BaseProcess] = field(default_factory=dict)
     server: subprocess.Popen[bytes] | None = None
     ends: list[str] = field(default_factory=list)
@@ -149,7 +152,7 @@ class World:
         return server
 
     def _signer(self) -> BaseProcess:
-        return _spawned(run_signer, self.urls, str(self.folder), self.listener)
+        return _spawned(run_signer, self.urls, str(self.folder), self.listener, self.block_s)
 
     def _engine(self) -> BaseProcess:
         return _spawned(
@@ -157,8 +160,12 @@ class World:
         )
 
 
-def run_signer(urls: list[str], folder: str, listener: socket.socket) -> None:
-    """Serve as the chain signer does; what it says goes to a file."""
+def run_signer(urls: list[str], folder: str, listener: socket.socket, block_s: float) -> None:
+    """Serve as the chain signer does; what it says goes to a file.
+
+    The age at which the newest block of a node is old means blocks, so it follows the speed of the chain.
+    """
+    vars(heads)["OLDEST_S"] = heads.OLDEST_S * block_s / _REAL_BLOCK_S
     log = os.open(Path(folder) / "signer.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stderr.fileno())
     settings = Settings(
@@ -207,7 +214,7 @@ async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
     listener.bind(str(folder / "signer.sock"))
     listener.listen()
     urls = [endpoint.url for endpoint in endpoints]
-    world = World(folder, chain, Nodes(chain, endpoints, NETUID), postgres, listener, urls)
+    world = World(folder, chain, Nodes(chain, endpoints, NETUID), postgres, listener, urls, block_s)
     keeping = asyncio.create_task(world.keep_up())
     try:
         await _fill(world, hotkeys[1:])

@@ -128,7 +128,7 @@ GROUP = Group(
         Alert(
             name="TrustFalls",
             expr=(
-                f'max_over_time({_TRUST}{{epoch="last"}}[1d])'
+                f'quantile_over_time(0.5, {_TRUST}{{epoch="last"}}[1d])'
                 f' - ignoring(epoch) {_TRUST}{{epoch="next"}} > 0.1'
             ),
             wait="10m",
@@ -138,14 +138,14 @@ GROUP = Group(
                 " No page: the chain pays less for these weights, and the next ones may be nearer to the consensus."
             ),
             summary="The weights of {{ $labels.instance }} lose validator trust.",
-            description='vtrust is {{ $value | printf "%.2f" }} lower with the newest vector than in the last day.',
+            description='vtrust is {{ $value | printf "%.2f" }} lower with the newest vector than usual in the last day.',
             fires=Case(
                 given=[
                     series(_TRUST, "0.95x60", epoch="last"),
                     series(_TRUST, "0.95x10 0.7x50", epoch="next"),
                 ],
                 at="30m",
-                says="vtrust is 0.25 lower with the newest vector than in the last day.",
+                says="vtrust is 0.25 lower with the newest vector than usual in the last day.",
             ),
             silent=Case(
                 given=[

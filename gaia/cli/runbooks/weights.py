@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FOREIGN: Final = "another program signs with its hotkey"
 """Words of the signer's refusal while the chain has weights of ours that it did not sign."""
+_GOOD_TRUST: Final = 0.95
 _FRESH: Final = timedelta(hours=3)
 """Age at which weights are stale, as the alert has it."""
 
@@ -116,7 +117,9 @@ def _unlike_the_others(facts: Facts) -> str:
 def _low_trust(facts: Facts) -> str:
     trust = facts.by("gaia_validator_trust", "epoch")
     last, following = trust.get("last", math.nan), trust.get("next", math.nan)
-    return f"vtrust {last:.3f} in the last epoch, {following:.3f} in the next" if following < 1.0 else ""
+    return (
+        f"vtrust {last:.3f} in the last epoch, {following:.3f} in the next" if following < _GOOD_TRUST else ""
+    )
 
 
 NOT_REGISTERED = Branch(

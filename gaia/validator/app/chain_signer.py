@@ -257,6 +257,10 @@ class ChainSigner:
         from gaia.validator.core.consensus.reading import read_consensus
 
         state = await read_consensus(chain, self._settings.netuid, self._hotkey)
+        if not chain.is_confirmed:
+            raise TransientError(
+                "one node alone tells the other validators' weights, and no other confirms it"
+            )
         return ConsensusViewed(request_id=request.request_id, view=view_of(state, request.proposed))
 
     async def _sign_auth(self, request: SignAuth) -> AuthSigned:

@@ -59,6 +59,10 @@ class NodesDisagree(TransientError):
     """The nodes of the chain contradict one another, and no answer is that of most of them."""
 
 
+class ItemMissing(TransientError):
+    """The chain's runtime has no such storage item; its next upgrade may bring it."""
+
+
 class BlockUnknown(TransientError):
     """The node does not have this block: it is too new for it, or none."""
 
@@ -187,6 +191,7 @@ _SENT: tuple[type[GaiaError], ...] = (
     SubnetMissing,
     NodesDisagree,
     BlockUnknown,
+    ItemMissing,
     *MINER_FAULTS,
     MinerUnreachable,
     QuarantinedError,

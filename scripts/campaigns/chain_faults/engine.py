@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvloop
 
@@ -27,11 +27,6 @@ from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.files import put_file
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.weights import WeightsSettings
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from gaia.validator.utils.signer_messages import WeightsSet
 
 _LOOK_S = 0.2
 _DATABASE_S = 2.0
@@ -55,8 +50,7 @@ async def _engine(dsn: str, signer_path: str, folder: Path, netuid: int, chain_t
     client = SignerClient(signer_path, chain_timeout_s)
     keeper = MetagraphKeeper(client)
     settings = WeightsSettings(weights_interval_blocks=1)
-    setter = _NotingSetter(
-        folder / "look",
+    setter = WeightSetter(
         ChainSettings(netuid=netuid),
         settings,
         database,
@@ -78,6 +72,7 @@ async def _engine(dsn: str, signer_path: str, folder: Path, netuid: int, chain_t
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    put_file(folder / "up", str(os.getpid()).encode())
     await orchestrator.run(stop)
     await client.close()
     await database.close()
@@ -93,21 +88,6 @@ async def _connected(dsn: str) -> Database:
             await asyncio.sleep(_RETRY_S)
         else:
             return database
-
-
-class _NotingSetter(WeightSetter):
-    """Notes each look at the chain that succeeded."""
-
-    def __init__(self, note: Path, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._note = note
-        self._looks = 0
-
-    async def set_if_due(self, now: datetime) -> WeightsSet | None:
-        outcome = await super().set_if_due(now)
-        self._looks += 1
-        put_file(self._note, f"{os.getpid()} {self._looks}".encode())
-        return outcome
 
 
 class _NoCopies:

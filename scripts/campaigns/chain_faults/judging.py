@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 _Vector = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def vectors_of(chain: LocalChain, epoch: int, first: int) -> tuple[set[_Vector], bool]:
-    """Return (the vectors signed for an epoch, whether one is on chain, plainly or as a commit)."""
-    signed = {
+def vectors_of(chain: LocalChain, epoch: int) -> set[_Vector]:
+    """Return the vectors that were signed for an epoch."""
+    return {
         _vector(extrinsic.arguments, extrinsic.signer)
         for number, extrinsic in list(chain.submitted)
         if number == epoch
     }
-    return signed, chain.last_update(0) >= first
+
+
+def has_landed(chain: LocalChain, epoch: int) -> bool:
+    """Return whether a vector that was signed for the present epoch is on chain, plainly or as a commit."""
+    if any(hotkey == chain.hotkey_of(0) for hotkey, _ in chain.commits(epoch)):
+        return True
+    held = dict(chain.weights(0))
+    return any(held == as_stored(list(zip(*vector, strict=True))) for vector in vectors_of(chain, epoch))
 
 
 def _vector(arguments: Any, signer: str) -> _Vector:
@@ -35,8 +42,10 @@ def _vector(arguments: Any, signer: str) -> _Vector:
     return tuple(arguments["dests"]), tuple(arguments["weights"])
 
 
-async def agreement_of(connection: asyncpg.Connection[asyncpg.Record], chain: LocalChain, netuid: int) -> str:
-    """Return how the journal contradicts the chain, or what it leaves open; "" if they agree."""
+async def agreement_of(
+    connection: asyncpg.Connection[asyncpg.Record], chain: LocalChain, netuid: int, epoch: int
+) -> str:
+    """Return how the journal contradicts the chain, or what it leaves open, in this epoch; "" if they agree."""
     try:
         rows = await connection.fetch(
             "SELECT epoch, state, vector, block, commit_block, reveal_epoch FROM weight_journal"
@@ -45,8 +54,8 @@ async def agreement_of(connection: asyncpg.Connection[asyncpg.Record], chain: Lo
         )
     except NOT_NOW as error:
         return f"the database was away: {type(error).__name__}"
-    if not rows:
-        return "the journal is empty"
+    if not rows or rows[0]["epoch"] != epoch:
+        return f"the journal has no vector of epoch {epoch}"
     doubts = [row["epoch"] for row in rows if row["state"] in ("intended", "failed")]
     if doubts:
         return f"epochs {doubts} are in doubt"

@@ -30,7 +30,9 @@ from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri, write_hotke
 from gaia.validator.app.chain_signer import run_chain_signer
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.core.chain.nodes import heads
+from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.config import Settings
+from gaia.validator.utils.errors import GaiaError
 
 NETUID: Final = 57
 TEMPO: Final = 48
@@ -55,6 +57,7 @@ class World:
     listener: socket.socket
     urls: list[str]
     block_s: float
+    client: SignerClient
     processes: dict[str, BaseProcess] = field(default_factory=dict)
     server: subprocess.Popen[bytes] | None = None
     ends: list[str] = field(default_factory=list)
@@ -106,28 +109,27 @@ class World:
                     self.processes[role] = begin()
             await asyncio.sleep(_POLL_S)
 
-    def looks(self) -> tuple[int, int]:
-        """Return (pid of the engine, its successful looks at the chain); (0, 0) before the first."""
-        try:
-            pid, looks = (self.folder / "look").read_text().split()
-        except (OSError, ValueError):
-            return 0, 0
-        return int(pid), int(looks)
+    async def is_up(self) -> int:
+        """Wait until signer, engine and database do their work; return the newest block then.
 
-    async def has_looked(self) -> int:
-        """Wait until the present engine has looked twice more at the chain; return the newest block then."""
+        No success is waited for: the signer has loaded what it needs, and the engine has reached the database.
+        """
         async with asyncio.timeout(_PATIENCE_S):
-            while "engine" not in self.processes:
+            while not await self._serves():
                 await asyncio.sleep(_POLL_S)
-            seen = self.looks()
-            while (now := self.looks()) == seen or now[0] != self.pid("engine") or now[1] < seen[1] + 2:
-                if now[0] != seen[0]:
-                    seen = (now[0], -1)
-                await asyncio.sleep(_POLL_S)
-                if "engine" not in self.processes:
-                    seen = (0, 0)
-                    await asyncio.sleep(_POLL_S)
         return self.chain.block
+
+    async def _serves(self) -> bool:
+        engine = self.processes.get("engine")
+        if engine is None or self.server is None or not self.postgres.is_ready():
+            return False
+        try:
+            if (self.folder / "up").read_text() != str(engine.pid):
+                return False
+            await self.client.read_nodes()
+        except (OSError, GaiaError):
+            return False
+        return True
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
@@ -214,7 +216,8 @@ async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
     listener.bind(str(folder / "signer.sock"))
     listener.listen()
     urls = [endpoint.url for endpoint in endpoints]
-    world = World(folder, chain, Nodes(chain, endpoints, NETUID), postgres, listener, urls, block_s)
+    client = SignerClient(folder / "signer.sock", CHAIN_TIMEOUT_S)
+    world = World(folder, chain, Nodes(chain, endpoints, NETUID), postgres, listener, urls, block_s, client)
     keeping = asyncio.create_task(world.keep_up())
     try:
         await _fill(world, hotkeys[1:])
@@ -222,6 +225,7 @@ async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+        await client.close()
         for role in [*world.processes]:
             await world.kill(role)
         if world.server is not None:

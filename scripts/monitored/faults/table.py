@@ -182,7 +182,7 @@ STAGES: Final = (
     ),
     Stage(
         name="other_votes",
-        options=Options(miners=4, days=1, seed=3, peers=2, peers_turn_after=3),
+        options=Options(miners=4, days=1, seed=3, peers=2, peers_turn_after=15),
         ready=_engine_is_up,
         faults=(
             Fault(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -100,7 +101,7 @@ async def test_nothing_is_read_where_there_is_nothing_to_read(database: Database
     await watch.refresh(graph, NOW)
 
     assert not chain.asked
-    assert watch.latest() is None
+    assert watch.latest(a_metagraph([OURS])) is None
 
 
 async def test_vector_that_costs_trust_is_told_and_one_that_restores_it_ends_that(database: Database) -> None:
@@ -116,7 +117,53 @@ async def test_vector_that_costs_trust_is_told_and_one_that_restores_it_ends_tha
     assert [line["event"] for line in lines] == ["incident_began"]
     assert "vtrust of 0.700 instead of 0.900" in told["consensus"]
     assert not await _incidents(database)
-    assert watch.latest() == _view(3, 0.7, 0.7, 0.95)
+    assert watch.latest(a_metagraph([OURS], epoch=3)) == _view(3, 0.7, 0.7, 0.95)
+
+
+async def test_old_view_is_shown_to_nobody(database: Database) -> None:
+    watch = _watch(database, _Chain(_view(2, 0.9, 0.9)))
+    await watch.refresh(a_metagraph([OURS], epoch=2), NOW)
+
+    assert watch.latest(a_metagraph([OURS], epoch=3)) is not None
+    assert watch.latest(a_metagraph([OURS], epoch=4)) is None
+    assert watch.latest(a_metagraph([OURS], epoch=3, own_uid=None)) is None
+    assert watch.latest(None) is None
+
+
+async def test_last_block_of_an_epoch_is_not_taken_for_the_next_one(database: Database) -> None:
+    """It tells the number of the next epoch, with the values of the one before."""
+    chain = _Chain(msgspec.structs.replace(_view(3, 0.9, 0.9), block=1079), _view(3, 0.5, 0.9))
+    watch = _watch(database, chain)
+
+    await watch.refresh(a_metagraph([OURS], epoch=3, block=1079, next_epoch_block=1080), NOW)
+    assert not chain.asked
+    await watch.judge(VECTOR, NOW)
+    assert await _days(database) == []
+    await watch.judge(VECTOR, NOW)
+
+    assert await _days(database) == [("2026-04-10", 1, 0.5, 0.5, 36.0)]
+
+
+async def test_prediction_of_a_new_vector_is_not_lost_to_a_slower_reading(database: Database) -> None:
+    answer = asyncio.Event()
+
+    class Slow:
+        async def read_consensus(self, proposed: Any = None) -> ConsensusView:
+            if proposed is None:
+                await answer.wait()
+                return _view(2, 0.9, 0.9)
+            return _view(2, 0.9, 0.9, 0.4)
+
+    watch = _watch(database, Slow())
+    slower = asyncio.create_task(watch.refresh(a_metagraph([OURS], epoch=2), NOW))
+    await asyncio.sleep(0)
+    await watch.judge(VECTOR, NOW)
+    answer.set()
+    await slower
+
+    found = watch.latest(a_metagraph([OURS], epoch=2))
+    assert found is not None
+    assert found.next.validator_trust == 0.4
 
 
 async def test_small_loss_is_no_incident(database: Database) -> None:

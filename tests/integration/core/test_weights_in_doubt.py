@@ -245,25 +245,59 @@ async def test_weights_that_vanished_and_cannot_be_set_again_are_in_doubt(settin
     assert (entry["state"], entry["block"], entry["read_back"]) == ("failed", None, None)
 
 
+async def _look(setting: Setting, block: int, epoch: int, last_update: int = 900) -> str:
+    """Look at a chain that has no weights of ours since `last_update`; return the state of the vector."""
+    setting.at_block(block, last_update=last_update)
+    assert setting.metagraph.metagraph is not None
+    setting.metagraph.metagraph = msgspec.structs.replace(
+        setting.metagraph.metagraph, epoch=epoch, next_epoch_block=block + 1
+    )
+    setting.signer.held = WeightsRead(
+        request_id=1, block=block, last_update=last_update, update_hash="0xcd", pairs=[]
+    )
+    await setting.setter.set_if_due(NOW)
+    (entry,) = await setting.journal()
+    return str(entry["state"])
+
+
 async def test_weights_that_vanish_after_their_epoch_are_in_doubt_and_then_lost(setting: Setting) -> None:
     """The journal says what the chain says now, and nothing is signed for an epoch that is over."""
     await setting.setter.set_if_due(NOW)
-    later = [(1240, "failed"), (1250, "failed"), (1400, "lost")]
 
-    for block, state in later:
-        # Other weights of the same hotkey are recent enough, so that no new ones are due.
-        setting.at_block(block, last_update=block - 300 if block == 1240 else block - 400)
-        assert setting.metagraph.metagraph is not None
-        graph = msgspec.structs.replace(setting.metagraph.metagraph, epoch=11, next_epoch_block=block + 1)
-        setting.metagraph.metagraph = graph
-        setting.signer.held = WeightsRead(
-            request_id=1, block=block, last_update=900, update_hash="0xcd", pairs=[]
-        )
-        await setting.setter.set_if_due(NOW)
-        (entry,) = await setting.journal()
-        assert (entry["state"], entry["epoch"]) == (state, 10)
+    states = [await _look(setting, block, 11) for block in (1100, 1101, 1102, 1240)]
 
+    assert states == ["set", "failed", "failed", "lost"]  # the first reading alone proves nothing
     assert len(setting.signer.signed) == 1
+
+
+async def test_old_weights_stay_set_whoever_denies_them(setting: Setting) -> None:
+    """As where the operator names another hotkey, which has set none."""
+    await setting.setter.set_if_due(NOW)
+
+    assert [await _look(setting, block, 11, 0) for block in (1130, 1131, 1132)] == ["set"] * 3
+
+
+async def test_looks_at_a_chain_that_does_not_answer_become_rare(setting: Setting) -> None:
+    await in_doubt(setting)
+    setting.signer.held = TransientError("no answer")
+    looks = []
+    for block in range(1010, 1018):
+        setting.at_block(block, last_update=1001)
+        await setting.setter.set_if_due(NOW)
+        looks.append(setting.setter.look_in_s)
+
+    assert looks[:2] == [2 * BLOCK_S, 4 * BLOCK_S]
+    assert looks[-2:] == [32 * BLOCK_S] * 2
+
+
+async def test_nothing_is_looked_up_while_we_are_not_registered(setting: Setting) -> None:
+    await in_doubt(setting)
+    setting.metagraph.metagraph = a_metagraph(MINERS, block=1010, own_uid=None)
+    setting.signer.held = TransientError("our hotkey is not registered")
+
+    await setting.setter.set_if_due(NOW)
+
+    assert setting.setter.look_in_s is None
 
 
 async def test_next_look_is_when_the_chain_can_tell_more(setting: Setting) -> None:
@@ -278,8 +312,7 @@ async def test_next_look_is_when_the_chain_can_tell_more(setting: Setting) -> No
 
 async def test_vector_in_doubt_is_looked_up_in_each_block(setting: Setting) -> None:
     await in_doubt(setting)
-    setting.at_block(1010, last_update=1001)
-    setting.signer.held = TransientError("no answer")
+    setting.at_block(1010, last_update=900)
 
     await setting.setter.set_if_due(NOW)
 

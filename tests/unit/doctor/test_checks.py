@@ -267,19 +267,21 @@ def test_port_whose_holder_cannot_be_seen_is_ours_if_the_running_validator_says_
 
 
 @pytest.mark.parametrize(
-    ("updated", "changes", "result"),
+    ("updated", "registered_at", "changes", "result"),
     [
-        pytest.param(700, {"own_dividends": 0.25}, Result.OK, id="they earn"),
-        pytest.param(719, {"own_dividends": 0.0}, Result.WARNING, id="they earned nothing"),
-        pytest.param(720, {"own_dividends": 0.0}, Result.SKIPPED, id="set in this epoch"),
-        pytest.param(0, {"own_dividends": 0.0}, Result.SKIPPED, id="none yet"),
-        pytest.param(700, {}, Result.SKIPPED, id="a runtime that does not tell"),
-        pytest.param(700, {"own_uid": None}, Result.SKIPPED, id="not registered"),
+        pytest.param(990, 0, {"own_dividends": 0.25}, Result.OK, id="they earn"),
+        pytest.param(990, 0, {"own_dividends": 0.0, "block": 5000}, Result.WARNING, id="they earned nothing"),
+        pytest.param(990, 900, {"own_dividends": 0.0}, Result.SKIPPED, id="registered lately"),
+        pytest.param(900, 900, {"own_dividends": 0.0, "block": 5000}, Result.SKIPPED, id="none yet"),
+        pytest.param(990, 0, {}, Result.SKIPPED, id="a runtime that does not tell"),
+        pytest.param(990, 0, {"own_uid": None}, Result.SKIPPED, id="not registered"),
     ],
 )
 def test_weights_that_earn_nothing_are_a_warning(
-    updated: int, changes: dict[str, Any], result: Result
+    updated: int, registered_at: int, changes: dict[str, Any], result: Result
 ) -> None:
-    own = a_neuron(0, hotkey="5Validator", validator_permit=True, last_update=updated)
+    own = a_neuron(
+        0, hotkey="5Validator", validator_permit=True, last_update=updated, registered_at=registered_at
+    )
 
     assert finding("dividends", subnet=a_metagraph([own], **changes)).result is result

@@ -41,7 +41,10 @@ class EngineNotes:
     """Writes the note of this IO-Engine."""
 
     def __init__(
-        self, data_dir: Path, clock: Clock, consensus: Callable[[], ConsensusView | None] | None = None
+        self,
+        data_dir: Path,
+        clock: Clock,
+        consensus: Callable[[Metagraph], ConsensusView | None] | None = None,
     ) -> None:
         self._path = engine_note_path(data_dir)
         self._clock = clock
@@ -54,7 +57,7 @@ class EngineNotes:
             now=self._clock.now(),
             pid=os.getpid(),
             metagraph=metagraph,
-            consensus=None if self._consensus is None else self._consensus(),
+            consensus=None if self._consensus is None else self._consensus(metagraph),
         )
         try:
             put_file(self._path, msgspec.json.encode(note))

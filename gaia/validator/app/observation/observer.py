@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -116,10 +117,11 @@ class Observer:
         await CHAIN_NODES.look(self._signer)
 
     async def _look_at_consensus(self) -> None:
-        await self._consensus.refresh(self._metagraph.latest(), self._clock.now())
-        if (view := self._consensus.latest()) is not None:
-            metrics.VALIDATOR_TRUST.labels("last").set(view.validator_trust)
-            metrics.VALIDATOR_TRUST.labels("next").set(view.next.validator_trust)
+        metagraph = self._metagraph.latest()
+        view = self._consensus.latest(metagraph)
+        metrics.VALIDATOR_TRUST.labels("last").set(math.nan if view is None else view.validator_trust)
+        metrics.VALIDATOR_TRUST.labels("next").set(math.nan if view is None else view.next.validator_trust)
+        await self._consensus.refresh(metagraph, self._clock.now())
 
     async def _measure_lag(self) -> None:
         while True:

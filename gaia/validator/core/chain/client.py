@@ -17,7 +17,7 @@ from gaia.validator.core.chain.bounded import BoundedSubstrate
 from gaia.validator.core.chain.deadline import started, within
 from gaia.validator.core.chain.reader import SETTLING_BLOCKS, SUBTENSOR, ChainReader, text_of, understanding
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import BlockUnknown, DeadlineExceeded, TransientError
+from gaia.validator.utils.errors import BlockUnknown, DeadlineExceeded, ItemMissing, TransientError
 
 if TYPE_CHECKING:
     from bittensor import UnsignedExtrinsic
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LONGEST_CONNECT_S = 15.0
 _CLOSE_S = 1.0
 _METAGRAPH = ("SubnetInfoRuntimeApi", "get_metagraph")
+_NO_ITEM = "StorageFunctionNotFound"
+"""Name of the SDK's error, which it keeps in a private module."""
 _NO_BLOCK = ("no block at height", "no header for", "Block not found", "already discarded", "State discarded")
 """Words of the SDK for a block that the node does not have, or no longer; the connection is good."""
 _HASH = re.compile(r"0x[0-9a-f]{1,64}")
@@ -163,6 +165,9 @@ class ChainClient(ChainReader):
                     if any(words in str(error) for words in _NO_BLOCK):
                         done = True
                         raise BlockUnknown(f"unknown block while {doing}: {text_of(error)}") from error
+                    if type(error).__name__ == _NO_ITEM:
+                        done = True
+                        raise ItemMissing(f"{doing}: the runtime does not have it") from error
                     raise TransientError(f"the chain failed while {doing}: {text_of(error)}") from error
             done = True
             return answer

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gaia.validator.core.chain.reader import ChainReader
 
 _RAO_PER_TOKEN: Final = 10**9
+_AT_ONCE: Final = 8
+"""Queries for rows of weights and bonds that run at once: public nodes limit their rate."""
+_MOST_EPOCHS: Final = 16
+"""Epochs before the present one whose commits are looked at; a node may tell any period."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,6 @@ class ConsensusState:
     state: SubnetState
     validator_trust: Sequence[float]
     dividends: Sequence[float]
-    consensus: Sequence[float]
     emission: Sequence[float]
     """Tokens of the subnet that the last epoch paid."""
     permits: int
@@ -50,8 +53,14 @@ async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> Consen
         places = int(permits)
     validators = [neuron.uid for neuron in metagraph.neurons if neuron.validator_permit]
 
+    places_in_queue = asyncio.Semaphore(_AT_ONCE)
+
+    async def row(item: str, uid: int) -> Any:
+        async with places_in_queue:
+            return await chain.query(item, netuid, uid, block=block)
+
     async def rows(item: str) -> dict[int, dict[int, int]]:
-        read = await asyncio.gather(*(chain.query(item, netuid, uid, block=block) for uid in validators))
+        read = await asyncio.gather(*(row(item, uid) for uid in validators))
         with understanding("weights and bonds"):
             pairs = zip(validators, read, strict=True)
             return {uid: {int(other): int(value) for other, value in row} for uid, row in pairs}
@@ -81,7 +90,6 @@ async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> Consen
         state=state,
         validator_trust=await column("ValidatorTrust", U16_MAX),
         dividends=await column("Dividends", U16_MAX),
-        consensus=await column("Consensus", U16_MAX),
         emission=await column("Emission", _RAO_PER_TOKEN),
         permits=places,
     )
@@ -96,8 +104,9 @@ async def _rules(chain: ChainReader, metagraph: Metagraph) -> ConsensusRules:
     threshold = await chain.query("StakeThreshold", block=metagraph.block)
     alpha = None
     if liquid:
-        (low, high), steepness = await read("AlphaValues"), await read("AlphaSigmoidSteepness")
+        values, steepness = await read("AlphaValues"), await read("AlphaSigmoidSteepness")
         with understanding("the rules of the bonds"):
+            low, high = values
             alpha = LiquidAlpha(low=int(low) / U16_MAX, high=int(high) / U16_MAX, steepness=float(steepness))
     with understanding("the rules of the consensus"):
         return ConsensusRules(
@@ -118,7 +127,9 @@ async def _commits(chain: ChainReader, metagraph: Metagraph, uids: Mapping[str, 
     netuid, block = metagraph.netuid, metagraph.block
     period = await chain.query("RevealPeriodEpochs", netuid, block=block)
     found: dict[int, int] = {}
-    for epoch in range(metagraph.epoch - int(period), metagraph.epoch + 1):
+    with understanding("the reveal period"):
+        first = max(0, metagraph.epoch - min(int(period), _MOST_EPOCHS))
+    for epoch in range(first, metagraph.epoch + 1):
         queue = await chain.query("TimelockedWeightCommits", netuid, epoch, block=block)
         with understanding("the commits"):
             for hotkey, committed, *_ in queue:

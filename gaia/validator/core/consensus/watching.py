@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _USUAL_EPOCHS: Final = 20
 """Epochs over which trust is usual: a day at the usual tempo of 360 blocks."""
+_LAST_BLOCKS: Final = 1
 _RETRY_S: Final = 60.0
 _PATIENCE_S: Final = 30.0
 """Seconds that weights wait for the prediction; they are set without it."""
@@ -61,9 +62,12 @@ class ConsensusWatch:
         self._vector: Sequence[Sequence[int]] | None = None
         """Our newest vector since this process began."""
 
-    def latest(self) -> ConsensusView | None:
-        """Return the newest view; None if there is none yet."""
-        return self._newest
+    def latest(self, metagraph: Metagraph | None) -> ConsensusView | None:
+        """Return the newest view; None if there is none, or it is older than the last epoch of the chain."""
+        view = self._newest
+        if view is None or metagraph is None or metagraph.own is None or view.epoch < metagraph.epoch - 1:
+            return None
+        return view
 
     async def refresh(self, metagraph: Metagraph | None, now: datetime) -> None:
         """Look at the chain once in each of its epochs, and store what the epoch before gave us.
@@ -78,9 +82,12 @@ class ConsensusWatch:
         if metagraph is None or metagraph.own is None or metagraph.next_epoch_block is None:
             return
         is_known = self._newest is not None and self._newest.epoch >= metagraph.epoch
-        if is_known or time.monotonic() < self._retry_at:
+        is_ending = metagraph.next_epoch_block - metagraph.block <= _LAST_BLOCKS
+        if is_known or is_ending or time.monotonic() < self._retry_at:
             return
         self._retry_at = time.monotonic() + _RETRY_S
+        # What was set counts by now; what was not will not be.
+        self._vector = None
         await self._look(now)
 
     async def judge(self, vector: Sequence[Sequence[int]], now: datetime) -> None:
@@ -116,16 +123,20 @@ class ConsensusWatch:
         await self._incident.failing(evidence, now, subject="trust")
 
     async def _look(self, now: datetime) -> ConsensusView:
+        asked = self._vector
         try:
             async with asyncio.timeout(self._patience_s):
-                view = await self._source.read_consensus(self._vector)
+                view = await self._source.read_consensus(asked)
         except TimeoutError as error:
             raise TransientError(f"the consensus was not read in {self._patience_s:g} s") from error
 
         async def write(connection: Connection) -> None:
             await journal.record_consensus(connection, self._netuid, view, now)
 
-        await self._database.run(write)
-        self._newest = view
-        self._retry_at = float("-inf")
+        # In the last block the epoch is the next one already, but the values are still those of the one before.
+        if view.next_epoch_block - view.block > _LAST_BLOCKS:
+            await self._database.run(write)
+            self._retry_at = float("-inf")
+        if asked is self._vector and (self._newest is None or self._newest.block <= view.block):
+            self._newest = view
         return view

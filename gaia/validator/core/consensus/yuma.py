@@ -74,7 +74,8 @@ class SubnetState:
     def with_weights(self, uid: int, row: Row, updated: int) -> SubnetState:
         """Return the state in which validator `uid` has set these weights in block `updated`."""
         updates = [updated if other == uid else block for other, block in enumerate(self.last_update)]
-        return replace(self, weights={**self.weights, uid: row}, last_update=updates)
+        commits = {other: block for other, block in self.commits.items() if other != uid}
+        return replace(self, weights={**self.weights, uid: row}, last_update=updates, commits=commits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,8 @@ class Committer:
         self._clock = clock
         self.waiting: Sequence[int] = ()
         """Epochs in which the chain reveals the commits whose end is not known yet, as `follow` left them."""
+        self.is_answered = True
+        """Whether the chain told `follow` what it asked."""
 
     async def commit(self, entry: JournalEntry, epoch: Epoch, version_key: int) -> WeightsCommitted:
         """Seal the vector, unless it is sealed for this epoch, journal it, and commit it.
@@ -150,7 +152,9 @@ class Committer:
             held = await self._signer.read_commits([_asked(entry) for entry in entries])
         except TransientError as error:
             log.warning("commits_unknown", reason=str(error), once=str(error))
+            self.is_answered = False
             return []
+        self.is_answered = True
         outcomes = {
             entry.epoch: outcome
             for entry, read in zip(entries, held.commits, strict=True)

@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 
 BLOCK_S: Final = 12.0
 """Usual seconds between two blocks."""
+_MOST_DOUBLINGS: Final = 5
+"""After more failures in succession the next look is no later: six minutes, or when the metagraph is read."""
+_DEEPEST_BLOCKS: Final = 128
+"""Blocks that a chain may replace; what stood for longer stands, whoever says otherwise."""
 SETTLED_BLOCKS: Final = 3
 """Blocks after which weights that were set must show in the metagraph."""
 
@@ -53,6 +57,10 @@ class Reconciler:
         self._incident = incident
         self._reveals = Incident(database, "reveals")
         self._look_in_s: float | None = None
+        self._failures = 0
+        """Looks in succession at which the chain did not tell what was asked."""
+        self._missing: tuple[int, int] | None = None
+        """(epoch, block) of weights of an earlier epoch that the last reading lacked."""
 
     @property
     def look_in_s(self) -> float | None:
@@ -70,15 +78,22 @@ class Reconciler:
             await self._note_vanished(own, metagraph, epoch)
         has_doubts = await self._settle(metagraph, epoch, now)
         await self._follow(epoch, now)
-        self._look_in_s = self._next_look_s(metagraph, has_doubts=has_doubts)
+        # While we are not registered, the chain tells nothing of us.
+        self._look_in_s = None if own is None else self._next_look_s(metagraph, has_doubts=has_doubts)
 
     async def _note_vanished(self, own: Neuron, metagraph: Metagraph, epoch: Epoch) -> None:
         """Put the newest vector in doubt if the chain went on without it; in its own epoch it is set again."""
         entry = await self._database.run(
             lambda connection: journal.standing(connection, epoch.netuid, epoch.mechid)
         )
-        if entry is None or not (reason := _vanished(entry, own, metagraph)):
+        before, self._missing = self._missing, None
+        if entry is None or entry.block is None or not (reason := _vanished(entry, own, metagraph)):
             return
+        if entry.epoch != epoch.number:
+            # Nothing is signed for it, so a second reading can be waited for.
+            self._missing = (entry.epoch, metagraph.block)
+            if before is None or before[0] != entry.epoch or before[1] >= metagraph.block:
+                return
         vanished = epoch._replace(number=entry.epoch)
         await self._database.run(
             lambda connection: journal.record_vanished(connection, vanished, reason, metagraph.block)
@@ -103,7 +118,9 @@ class Reconciler:
         except TransientError as error:
             epochs = [entry.epoch for entry in entries]
             log.warning("weights_in_doubt", epochs=epochs, reason=str(error), once=(str(epochs), str(error)))
+            self._failures += 1
             return True
+        self._failures = 0
         doubts = [doubt_of(entry, metagraph.tempo) for entry in entries]
         outcomes = settle(doubts, held, known_block, epoch.number)
 
@@ -124,7 +141,10 @@ class Reconciler:
 
     async def _follow(self, epoch: Epoch, now: datetime) -> None:
         """Settle earlier commits; a lost one is an incident until the chain reveals a later one."""
-        for outcome in await self._committer.follow(epoch.netuid, epoch.mechid, now):
+        outcomes = await self._committer.follow(epoch.netuid, epoch.mechid, now)
+        if self._committer.waiting:
+            self._failures = 0 if self._committer.is_answered else self._failures + 1
+        for outcome in outcomes:
             if isinstance(outcome, Revealed):
                 await self._reveals.recovered(now)
             elif isinstance(outcome, NotRevealed) and outcome.is_certain:
@@ -133,7 +153,7 @@ class Reconciler:
     def _next_look_s(self, metagraph: Metagraph, *, has_doubts: bool) -> float | None:
         waiting = self._committer.waiting
         if has_doubts or any(reveal_epoch <= metagraph.epoch for reveal_epoch in waiting):
-            return BLOCK_S
+            return float(BLOCK_S * 2 ** min(self._failures, _MOST_DOUBLINGS))
         if not waiting or metagraph.next_epoch_block is None:
             return None
         return BLOCK_S * max(1, metagraph.next_epoch_block - metagraph.block)
@@ -144,6 +164,8 @@ def _vanished(entry: JournalEntry, own: Neuron, metagraph: Metagraph) -> str:
     if entry.block is None:
         return ""
     if own.last_update >= entry.block or metagraph.block < entry.block + SETTLED_BLOCKS:
+        return ""
+    if metagraph.block - entry.block > _DEEPEST_BLOCKS and entry.epoch != metagraph.epoch:
         return ""
     if entry.block <= own.registered_at:
         return ""  # another hotkey set them, or this one before it was registered anew

@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 # The only mechanism this subnet has.
 MECHANISM = 0
 
+_JUDGING_BLOCKS: Final = 4
+"""Blocks that the judgement of a vector may take; near the end of an epoch there is none."""
 SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "impossible", "held", "unknown"])
 """Outcome -> number of attempts to set weights in this process.
 
@@ -219,11 +221,12 @@ class WeightSetter:
         intent = await self._chosen(computed, metagraph, epoch, now)
         if intent is None:
             return None
-        await self._consensus.judge(intent.vector, now)
         if self._chain.dry_run:
             digest = intent.vector_sha256
             log.info("weights_not_signed", reason="dry run", vector=intent.vector, once=("dry run", digest))
             return None
+        if not _is_ending(metagraph, _JUDGING_BLOCKS):
+            await self._consensus.judge(intent.vector, now)
         entry = await self._do(lambda connection: journal.record_intent(connection, intent, now))
         if intent is computed.intent:
             self._computer.journalled()
@@ -286,10 +289,10 @@ class WeightSetter:
         return own.last_update == 0 or metagraph.block - own.last_update >= interval
 
 
-def _is_ending(metagraph: Metagraph) -> bool:
-    """Return whether the epoch ends too soon for an extrinsic of it."""
+def _is_ending(metagraph: Metagraph, more_blocks: int = 0) -> bool:
+    """Return whether the epoch ends too soon for an extrinsic of it, after so many blocks more."""
     ends_at = metagraph.next_epoch_block
-    return ends_at is not None and ends_at - metagraph.block < LEAST_BLOCKS
+    return ends_at is not None and ends_at - metagraph.block < LEAST_BLOCKS + more_blocks
 
 
 def _outcome_of(error: GaiaError) -> str:

@@ -22,6 +22,7 @@ As in polkadot-js/common, packages/networks/src/defaults/genesis.ts.
 _OLDEST_HEAD_S = 90.0
 _SLOW_S = 2.0
 _MIN_STAKE = 1000.0
+_YOUNG_TEMPOS = 4
 _SPEAKS_WS = "speaks ws, not wss"
 
 
@@ -215,16 +216,16 @@ def _dividends(facts: Facts) -> Finding:
     own, dividends = graph.own, graph.own_dividends
     if own is None or not own.validator_permit:
         return skipped("the hotkey sets no weights")
-    if dividends is None or not own.last_update:
-        return skipped("no weights of this hotkey have counted yet")
+    # The registration dates the neuron too.
+    if dividends is None or own.last_update <= own.registered_at:
+        return skipped("this hotkey has set no weights yet")
     if dividends > 0.0:
         return ok(f"the last epoch gave this hotkey {dividends:.2%} of the validators' rewards")
-    began = None if graph.next_epoch_block is None else graph.next_epoch_block - graph.tempo
-    if began is None or own.last_update >= began:
-        return skipped("the newest weights have not counted yet")
+    if graph.block - own.registered_at < _YOUNG_TEMPOS * graph.tempo:
+        return skipped("the hotkey is registered lately, and its weights have not counted yet")
     return warning(
-        f"the weights of block {own.last_update} earned nothing in the last epoch",
-        do("read `gaia consensus`, which shows the weights of the other validators"),
+        "the weights of this hotkey earned nothing in the last epoch",
+        do("if these are its first weights, wait for two epochs; else read `gaia consensus`"),
     )
 
 

@@ -247,7 +247,7 @@ def test_chain_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
 
 def test_trust_is_known_from_the_note_of_the_engine(data_dir: Path) -> None:
     view = a_consensus_view(validator_trust=0.95, proposed=Prediction(validator_trust=0.75, dividends=0.1))
-    EngineNotes(data_dir, RealClock(), lambda: view).write(a_metagraph())
+    EngineNotes(data_dir, RealClock(), lambda _: view).write(a_metagraph())
 
     chain = seen(settings_of(data_dir)).chain
 

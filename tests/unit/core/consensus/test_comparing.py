@@ -43,7 +43,6 @@ def _read(weights: dict[int, dict[int, int]], **changes: Any) -> ConsensusState:
         ),
         validator_trust=[0.5, 1.0, 0.0, 0.0],
         dividends=[0.25, 0.75, 0.0, 0.0],
-        consensus=[0.0, 0.0, 1.0, 0.0],
         emission=[36.0, 108.0, 0.0, 0.0],
         permits=64,
     )

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from gaia.validator.core.chain.client import ChainClient
-from gaia.validator.utils.errors import BlockUnknown, TransientError
+from gaia.validator.utils.errors import BlockUnknown, ItemMissing, TransientError
 
 if TYPE_CHECKING:
     from gaia.validator.core.chain.nodes.standing import Standing
@@ -56,7 +56,7 @@ class ChainNode:
         try:
             async with self._connected() as chain:
                 answer = await question(chain)
-        except BlockUnknown:
+        except (BlockUnknown, ItemMissing):
             self.standing.answered()
             raise
         except TransientError as error:

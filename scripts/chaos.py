@@ -12,7 +12,19 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-CAMPAIGNS = ("chain", "churn", "hosts", "instances", "load", "operator", "pool", "signer", "soak", "state")
+CAMPAIGNS = (
+    "chain",
+    "churn",
+    "hosts",
+    "instances",
+    "load",
+    "operator",
+    "pool",
+    "reveals",
+    "signer",
+    "soak",
+    "state",
+)
 """Names of the campaigns; each is a file in campaigns/."""
 
 

@@ -10,7 +10,7 @@ _DOUBT = "gaia_weights_vectors_in_doubt"
 _CHAIN = "gaia_substrate_connection_status"
 _SUBMISSIONS = "gaia_weights_submissions_total"
 _COMMITS = "gaia_weights_commits_total"
-_TRUST = "gaia_validator_trust"
+_TRUST = "gaia_weights_trust"
 
 GROUP = Group(
     name="weights",

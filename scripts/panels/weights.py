@@ -40,7 +40,7 @@ WEIGHTS = Row(
         Panel(
             title="Validator trust",
             description="Our vtrust in the last epoch, and in the next one with our newest vector.",
-            queries=[query("gaia_validator_trust{@}", "epoch")],
+            queries=[query("gaia_weights_trust{@}", "epoch")],
             unit=Unit.SHARE,
             most=1,
         ),

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -123,7 +123,7 @@ def _reasons(read: ConsensusState, found: ConsensusView, inputs: VectorInputs | 
     return Reasons(replays=replays, by_uid={uid: reason for uid, reason in by_uid.items() if reason})
 
 
-def _answer(found: ConsensusView, stored: Stored, reasons: Reasons) -> dict[str, Any]:
+def _answer(found: ConsensusView, stored: Stored, reasons: Reasons) -> Mapping[str, object]:
     unset = stored.unset
     return {
         **msgspec.to_builtins(found),

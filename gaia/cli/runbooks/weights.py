@@ -115,7 +115,7 @@ def _unlike_the_others(facts: Facts) -> str:
 
 
 def _low_trust(facts: Facts) -> str:
-    trust = facts.by("gaia_validator_trust", "epoch")
+    trust = facts.by("gaia_weights_trust", "epoch")
     last, following = trust.get("last", math.nan), trust.get("next", math.nan)
     return (
         f"vtrust {last:.3f} in the last epoch, {following:.3f} in the next" if following < _GOOD_TRUST else ""

@@ -25,7 +25,6 @@ from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app import child
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
-from gaia.validator.app.io_loop import end_despite, favour_loop
 from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
 from gaia.validator.app.meeting.engine_note import EngineNotes
 from gaia.validator.app.meeting.rendezvous import BoardReader, metrics_page_path
@@ -62,6 +61,7 @@ from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.machine.event_loop import end_despite, favour_loop
 from gaia.validator.utils.messenger import Messenger
 
 if TYPE_CHECKING:
@@ -223,19 +223,7 @@ class IOEngine:
         consensus = ConsensusWatch(signer, database, settings.netuid, settings.weights)
         notes = EngineNotes(settings.data_dir, clock, consensus.latest)
         self._metagraph = MetagraphKeeper(self.health.watched_source(chain), notes.write)
-        self._observer = Observer(
-            weather,
-            netuid=settings.netuid,
-            pool=pool,
-            database=database,
-            metagraph=self._metagraph,
-            clock=clock,
-            signer=signer,
-            consensus=consensus,
-            nodes=settings.chain.nodes,
-            seats=self._seats,
-            board_path=self._board_path,
-        )
+        self._observer = self._observing(database, signer, clock, consensus)
         JOBS.watch(self._observer.statuses, self._book.statuses)
         insight = Insight(lambda: self._settings.status, database, JOBS.facts, self._seats_seen)
         self._notifier = Notifier(
@@ -276,6 +264,23 @@ class IOEngine:
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
             drain_timeout_s=settings.drain_timeout_s,
+        )
+
+    def _observing(
+        self, database: Database, signer: SignerClient, clock: Clock, consensus: ConsensusWatch
+    ) -> Observer:
+        return Observer(
+            self._settings.weather,
+            netuid=self._settings.netuid,
+            pool=self._pool,
+            database=database,
+            metagraph=self._metagraph,
+            clock=clock,
+            signer=signer,
+            consensus=consensus,
+            nodes=self._settings.chain.nodes,
+            seats=self._seats,
+            board_path=self._board_path,
         )
 
     def _seats(self) -> int:

@@ -71,9 +71,9 @@ def run_engine(
     """Measure all phases, write them to the order's file, and wait for SIGTERM."""
     import uvloop
 
-    from gaia.validator.app.io_loop import favour_loop
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.utils.logs.files import LogFiles
+    from gaia.validator.utils.machine.event_loop import favour_loop
 
     favour_loop()
     configure_logging("INFO", "json", LogFiles(folder=f"{order.data_dir}/logs"), role="io_engine")

@@ -16,16 +16,33 @@ if TYPE_CHECKING:
 
     from gaia.localnet.chain.node import LocalChain
 
-_Vector = tuple[tuple[int, ...], tuple[int, ...]]
+Vector = tuple[tuple[int, ...], tuple[int, ...]]
+"""(Uids, weights), as a call has them."""
 
 
-def vectors_of(chain: LocalChain, epoch: int) -> set[_Vector]:
+def vectors_of(chain: LocalChain, epoch: int) -> set[Vector]:
     """Return the vectors that were signed for an epoch."""
     return {
         _vector(extrinsic.arguments, extrinsic.signer)
         for number, extrinsic in list(chain.submitted)
         if number == epoch
     }
+
+
+def commits_of(chain: LocalChain, epoch: int) -> Vector:
+    """Return what the only sealed vector of an epoch opens to."""
+    (vector,) = {
+        _vector(extrinsic.arguments, extrinsic.signer)
+        for number, extrinsic in list(chain.submitted)
+        if number == epoch and "commit" in extrinsic.arguments
+    }
+    return vector
+
+
+def stored_vector(stored: Any) -> Vector:
+    """Return a vector of the journal as a call has it."""
+    uids, weights = zip(*_pairs(stored), strict=True)
+    return tuple(uids), tuple(weights)
 
 
 def has_landed(chain: LocalChain, epoch: int) -> bool:
@@ -36,7 +53,7 @@ def has_landed(chain: LocalChain, epoch: int) -> bool:
     return any(held == as_stored(list(zip(*vector, strict=True))) for vector in vectors_of(chain, epoch))
 
 
-def _vector(arguments: Any, signer: str) -> _Vector:
+def _vector(arguments: Any, signer: str) -> Vector:
     if "commit" in arguments:
         arguments = read_payload(opened(as_bytes(arguments["commit"]), KNOWN_SIGNATURE), signer)
     return tuple(arguments["dests"]), tuple(arguments["weights"])

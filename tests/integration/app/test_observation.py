@@ -182,7 +182,7 @@ async def _observed(
                 _value("gaia_last_success_timestamp_seconds", task="observation") > before
                 and _value("gaia_disk_size_bytes") > 0
                 and _value("gaia_db_size_bytes") > 0
-                and not math.isnan(_value("gaia_validator_trust", epoch="last"))
+                and not math.isnan(_value("gaia_weights_trust", epoch="last"))
             ):
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.01)
@@ -202,8 +202,8 @@ async def test_nodes_of_the_chain_are_shown_by_name(database: Database, tmp_path
 
 async def test_trust_of_the_last_epoch_and_of_the_next_are_shown(database: Database, tmp_path: Path) -> None:
     async with _observed(database, tmp_path):
-        assert _value("gaia_validator_trust", epoch="last") == 0.9
-        assert _value("gaia_validator_trust", epoch="next") == 0.75
+        assert _value("gaia_weights_trust", epoch="last") == 0.9
+        assert _value("gaia_weights_trust", epoch="next") == 0.75
 
 
 async def test_runs_truths_scores_and_weights_are_shown(database: Database, tmp_path: Path) -> None:

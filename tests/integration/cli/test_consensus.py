@@ -23,6 +23,7 @@ from gaia.validator.core.consensus.reading import ConsensusState, read_consensus
 from gaia.validator.core.consensus.yuma import run_epoch
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.errors import ItemMissing
 from tests.support.builders import a_consensus_view
 from tests.support.patience import patience
 from tests.support.subnet import NETUID
@@ -115,6 +116,26 @@ async def test_next_epoch_gives_what_was_predicted(
     assert min(predicted.validator_trust[:3]) < 0.95
     assert sum(after.emission) == pytest.approx(TEMPO, rel=1e-3)
     assert after.metagraph.own_dividends == pytest.approx(after.dividends[0])
+
+
+async def test_reveal_period_that_no_chain_has_asks_for_few_commits(chain: LocalChain) -> None:
+    chain.write_storage("CommitRevealWeightsEnabled", NETUID, value=True)
+    chain.write_storage("RevealPeriodEpochs", NETUID, value=2**40)
+    await chain.wait_for_block(chain.block + 1)
+
+    async with asyncio.timeout(patience(20)):
+        assert (await _read(os.environ["GAIA_CHAIN_ENDPOINT"])).state.commits == {}
+
+
+async def test_item_that_the_runtime_lacks_is_named_and_breaks_no_connection(chain: LocalChain) -> None:
+    client = await ChainClient.connect(os.environ["GAIA_CHAIN_ENDPOINT"], patience(20))
+
+    with pytest.raises(ItemMissing, match="reading NoSuchItem: the runtime does not have it"):
+        await client.query("NoSuchItem", NETUID)
+
+    assert not client.is_broken
+    assert await client.head() > 0
+    await client.close()
 
 
 async def test_view_names_validators_and_the_miners_on_whom_we_differ(chain: LocalChain, gaia: Gaia) -> None:

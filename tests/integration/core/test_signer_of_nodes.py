@@ -115,3 +115,17 @@ async def test_what_one_node_says_alone_does_not_end_the_validator(
     world.liar.lies.tell(GET_METAGRAPH, result("0x00"), times=None)
     with pytest.raises(TransientError, match="no other node confirms it"):
         await client.read_metagraph()
+
+
+async def test_consensus_that_one_node_alone_tells_is_not_believed(
+    make: Make, signer: SignerProcess, client: SignerClient
+) -> None:
+    world = await make()
+    _start(signer, world)
+
+    assert (await client.read_consensus()).hotkey == keypair(VALIDATOR_URI).ss58_address
+    for endpoint in world.further:
+        await endpoint.close()
+
+    with pytest.raises(TransientError, match="no other confirms it"):
+        await client.read_consensus()

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 
-from gaia.validator.app.io_loop import end_despite
+from gaia.validator.utils.machine.event_loop import end_despite
 from tests.support.patience import patience
 from tests.support.repository import ROOT
 
 PROGRAM = """
 import asyncio
-from gaia.validator.app.io_loop import end_despite
+from gaia.validator.utils.machine.event_loop import end_despite
 from gaia.validator.app.logging_config import configure_logging
 
 async def ignore():

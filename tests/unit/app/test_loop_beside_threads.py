@@ -9,7 +9,7 @@ from tests.support.patience import patience
 
 PROGRAM = """
 import gc, sys
-from gaia.validator.app.io_loop import favour_loop
+from gaia.validator.utils.machine.event_loop import favour_loop
 
 before = sys.getswitchinterval()
 favour_loop()

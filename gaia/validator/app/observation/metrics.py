@@ -85,7 +85,7 @@ CHAIN_BLOCK = gauge("gaia_chain_block", "Block of the newest metagraph.")
 WEIGHTS_BLOCK = gauge("gaia_weights_last_set_block", "Block in which this validator last set weights.")
 
 VALIDATOR_TRUST = gauge(
-    "gaia_validator_trust",
+    "gaia_weights_trust",
     "Our validator trust: in the last epoch, and in the next one with our newest vector; NaN: not known yet.",
     epoch=("last", "next"),
 )

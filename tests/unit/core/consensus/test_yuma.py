@@ -51,6 +51,16 @@ def test_weight_beyond_the_consensus_counts_for_nobody() -> None:
     assert outcome.dividends.round(9).tolist() == [0.6, 0.4, 0, 0, 0]
 
 
+def test_new_weights_of_a_validator_replace_those_that_wait_for_their_reveal() -> None:
+    """A miner that was registered after our commit counts in the vector of now."""
+    pending = _state(commits={0: 100, 1: 100}, registered_at=[0, 1, 2, 3, 200])
+
+    changed = pending.with_weights(0, {4: 65535}, 995)
+
+    assert changed.commits == {1: 100}
+    assert run_epoch(changed).shares[0].tolist() == [0, 0, 0, 0, 1]
+
+
 def test_consensus_is_the_weight_on_which_more_than_half_of_the_stake_agrees() -> None:
     rows = {0: {3: 20, 4: 80}, 1: {3: 40, 4: 60}, 2: {3: 90, 4: 10}}
 

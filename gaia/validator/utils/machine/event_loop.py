@@ -1,4 +1,4 @@
-"""The IO-Engine's event loop: threads give way to it, and nothing that hangs keeps the process from ending."""
+"""The event loop of this process: threads give way to it, and nothing that hangs keeps the process from ending."""
 
 from __future__ import annotations
 

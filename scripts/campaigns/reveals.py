@@ -78,6 +78,7 @@ async def _campaign(folder: Path, arguments: argparse.Namespace, found: Found) -
     chance = random.Random(arguments.seed)
     async with a_world(folder, BLOCK_S * arguments.patience) as world:
         world.chain.write_storage("CommitRevealWeightsEnabled", NETUID, value=True)
+        world.chain.write_storage("Tempo", NETUID, value=_TEMPOS[0])
         await world.is_up()
         watch = _Watch(world, found)
         epoch = world.chain.epoch

@@ -65,7 +65,6 @@ def consensus(source: Source, arguments: argparse.Namespace) -> int:
     read = asyncio.run(_read(settings, hotkey))
     if read.metagraph.own is None:
         raise NotThere(f"hotkey {hotkey} is not registered on subnet {settings.netuid}")
-    # Loads numpy, which `--help` does not need.
     from gaia.validator.core.consensus.comparing import view_of
 
     found = view_of(read, stored.unset.vector if stored.unset is not None else None)

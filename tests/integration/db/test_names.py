@@ -63,6 +63,7 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
         "observations",
         "commits",
         "swapped_hotkeys",
+        "consensus",
     ]
 
     async with of_before.transaction() as connection:

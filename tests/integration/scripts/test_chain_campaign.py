@@ -8,30 +8,31 @@ import sys
 from pathlib import Path
 
 import pytest
+from campaigns.chain import Done
 
 from tests.support.patience import patience, slowness
 from tests.support.repository import ROOT
 
-KILLS = 12
+KILLS = 3
+"""Those of one epoch."""
+MOST_PATIENCE = 4.0
+"""Times by which blocks are longer on a busy machine; the epoch then takes more than a minute."""
 
 
 @pytest.mark.slow
-def test_each_epoch_has_its_one_vector_and_the_journal_says_so_whatever_is_killed(tmp_path: Path) -> None:
+def test_epoch_has_its_one_vector_and_the_journal_says_so_whatever_is_killed(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     command = [sys.executable, "scripts/chaos.py", "chain", "--seed", "4", "--json", "--state", str(state)]
-    command += ["--patience", f"{slowness():.1f}", "--kills"]
+    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}", "--kills", str(KILLS)]
 
-    for kills in (KILLS // 2, KILLS):
-        done = subprocess.run(
-            [*command, str(kills)], cwd=ROOT, capture_output=True, text=True, timeout=patience(180)
-        )
-        assert done.returncode in (0, 1), done.stderr
-        result = json.loads(done.stdout)
-        assert result["violations"] == [], done.stdout
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(180))
 
+    assert done.returncode in (0, 1), done.stderr
+    result = json.loads(done.stdout)
+    assert result["violations"] == [], done.stdout
     found = result["figures"]
-    # The second run goes on where the first one ended.
-    assert found["kills_and_stops"] == KILLS
-    assert sum(found["acts"].values()) == KILLS
+    assert found["kills_and_stops"] == sum(found["acts"].values()) == KILLS
     assert found["epochs_missed"] == 0
-    assert sum(found["blocks_until_journal_and_chain_agree"].values()) == found["epochs"] >= 2
+    assert sum(found["blocks_until_journal_and_chain_agree"].values()) == found["epochs"] == 1
+    # A second run goes on from here, and has nothing left to do.
+    assert Done.load(state).answer() == result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +45,7 @@ def view_of(read: ConsensusState, proposed: Sequence[Sequence[int]] | None = Non
     if own is None:
         raise TransientError(f"hotkey {graph.own_hotkey} is not registered on subnet {graph.netuid}")
     standing = run_epoch(read.state)
-    stake = [float(part) for part in active_stake(read.state)]
+    stake = active_stake(read.state)
     changed = None
     if proposed is not None:
         row = {uid: weight for uid, weight in proposed}  # noqa: C416 - of sequences
@@ -67,10 +68,17 @@ def view_of(read: ConsensusState, proposed: Sequence[Sequence[int]] | None = Non
     )
 
 
+def distance(one: Mapping[int, float], other: Mapping[int, float]) -> float:
+    """Return the part of the weight that is on other uids.
+
+    >>> distance({1: 0.5, 2: 0.5}, {1: 0.5, 3: 0.5})
+    0.5
+    """
+    return math.fsum(abs(one.get(uid, 0.0) - other.get(uid, 0.0)) for uid in one.keys() | other.keys()) / 2
+
+
 def _prediction(outcome: Outcome, uid: int) -> Prediction:
-    return Prediction(
-        validator_trust=float(outcome.validator_trust[uid]), dividends=float(outcome.dividends[uid])
-    )
+    return Prediction(validator_trust=outcome.validator_trust[uid], dividends=outcome.dividends[uid])
 
 
 def _permit(graph: Metagraph, own: Neuron, places: int) -> PermitPlace:
@@ -85,7 +93,7 @@ def _permit(graph: Metagraph, own: Neuron, places: int) -> PermitPlace:
 def _validators(
     read: ConsensusState, outcome: Outcome, stake: Sequence[float], own_uid: int
 ) -> list[ValidatorRow]:
-    ours = outcome.shares[own_uid]
+    ours = outcome.shares.get(own_uid, {})
     rows = [
         ValidatorRow(
             uid=neuron.uid,
@@ -94,26 +102,26 @@ def _validators(
             age_blocks=read.metagraph.block - neuron.last_update,
             validator_trust=read.validator_trust[neuron.uid],
             dividends=read.dividends[neuron.uid],
-            distance=float(abs(theirs - ours).sum() / 2) if theirs.any() and ours.any() else None,
+            distance=distance(theirs, ours) if theirs and ours else None,
         )
         for neuron in read.metagraph.neurons
         if stake[neuron.uid] > 0.0
-        for theirs in [outcome.shares[neuron.uid]]
+        for theirs in [outcome.shares.get(neuron.uid, {})]
     ]
     return sorted(rows, key=lambda row: (-row.stake, row.uid))
 
 
 def _miners(read: ConsensusState, outcome: Outcome, stake: Sequence[float], own_uid: int) -> list[MinerRow]:
-    ours = outcome.shares[own_uid]
+    ours = outcome.shares.get(own_uid, {})
     others = _others(outcome, stake, own_uid)
     rows = [
         MinerRow(
             uid=neuron.uid,
             hotkey=neuron.hotkey,
-            ours=float(ours[neuron.uid]),
+            ours=ours.get(neuron.uid, 0.0),
             others=others.get(neuron.uid, 0.0),
-            consensus=float(outcome.consensus[neuron.uid]),
-            clipped=max(0.0, float(ours[neuron.uid] - outcome.consensus[neuron.uid])),
+            consensus=outcome.consensus[neuron.uid],
+            clipped=max(0.0, ours.get(neuron.uid, 0.0) - outcome.consensus[neuron.uid]),
         )
         for neuron in read.metagraph.neurons
     ]
@@ -123,15 +131,15 @@ def _miners(read: ConsensusState, outcome: Outcome, stake: Sequence[float], own_
 
 def others_of(read: ConsensusState, own_uid: int) -> Mapping[int, float]:
     """Return uid -> mean of the others' weights for it, by stake; empty if no other validator counts."""
-    stake = [float(part) for part in active_stake(read.state)]
-    return _others(run_epoch(read.state), stake, own_uid)
+    return _others(run_epoch(read.state), active_stake(read.state), own_uid)
 
 
 def _others(outcome: Outcome, stake: Sequence[float], own_uid: int) -> Mapping[int, float]:
     """Return uid -> mean of the others' weights for it, by stake."""
-    voters = [uid for uid, part in enumerate(stake) if part and uid != own_uid and outcome.shares[uid].any()]
+    voters = [uid for uid, part in enumerate(stake) if part and uid != own_uid and uid in outcome.shares]
     total = sum(stake[uid] for uid in voters)
-    if not total:
-        return {}
-    mean = sum(outcome.shares[uid] * (stake[uid] / total) for uid in voters)
-    return {uid: float(value) for uid, value in enumerate(mean)}
+    mean: dict[int, float] = {}
+    for uid in voters:
+        for other, value in outcome.shares[uid].items():
+            mean[other] = mean.get(other, 0.0) + value * stake[uid] / total
+    return mean

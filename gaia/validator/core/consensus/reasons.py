@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from gaia.validator.core.consensus.comparing import distance
 from gaia.validator.core.weights.inputs import NOTHING_FOUND
 from gaia.validator.core.weights.rules.base import Standing
 
@@ -43,9 +43,9 @@ def replays_of(inputs: VectorInputs, others: Mapping[int, float]) -> list[Replay
     found: list[Replay] = []
     for change, changed in [(AS_IT_IS, inputs), *_changes(inputs, others)]:
         shares = changed.weights() or {}
-        distance = _distance(shares, others)
-        if not found or _distance(shares, found[0].shares) >= _LEAST:
-            found.append(Replay(change=change, shares=shares, distance=distance))
+        apart = distance(shares, others)
+        if not found or distance(shares, found[0].shares) >= _LEAST:
+            found.append(Replay(change=change, shares=shares, distance=apart))
     return found
 
 
@@ -90,12 +90,3 @@ def reason_of(uid: int, others: float, replays: Sequence[Replay], inputs: Vector
     if others > ours and standings.total() < len(inputs.runs):
         return f"asked in {standings.total()} of {len(inputs.runs)} runs"
     return ""
-
-
-def _distance(one: Mapping[int, float], other: Mapping[int, float]) -> float:
-    """Return the part of the weight that is on other uids.
-
-    >>> _distance({1: 0.5, 2: 0.5}, {1: 0.5, 3: 0.5})
-    0.5
-    """
-    return math.fsum(abs(one.get(uid, 0.0) - other.get(uid, 0.0)) for uid in one.keys() | other.keys()) / 2

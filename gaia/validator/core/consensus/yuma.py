@@ -1,25 +1,22 @@
 """Yuma consensus: what the chain makes of all validators' weights, from the published formulas.
 
 Source: "Yuma Consensus" in the documentation of subtensor, and run_epoch.rs at spec 425. The runtime computes in
-fixed point with 32 binary places; results here differ by less than 1e-6.
+fixed point with 32 binary places; results here differ by less than 1e-6. No numerics are loaded for it, because the
+chain signer computes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+from typing import Final
 
 U16_MAX: Final = 65535
 Row = Mapping[int, int]
 """Uid -> u16."""
+Shares = Mapping[int, float]
+"""Uid -> part; absent: 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,128 +77,185 @@ class SubnetState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Result of an epoch, by uid."""
+    """Result of an epoch; sequences are by uid."""
 
-    consensus: Floats
+    consensus: Sequence[float]
     """Largest weight on which enough stake agrees."""
-    validator_trust: Floats
+    validator_trust: Sequence[float]
     """Part of a validator's weight that is not above the consensus."""
-    incentive: Floats
+    incentive: Sequence[float]
     """Miners' part of the reward; sums to 1, or is 0."""
-    dividends: Floats
+    dividends: Sequence[float]
     """Validators' part of the reward; sums to 1, or is 0."""
-    shares: Floats
-    """Validators' weights as they count, (n, n): rows sum to 1, or are 0."""
+    shares: Mapping[int, Shares]
+    """Validator -> its weights as they count, which sum to 1; absent: it has none."""
 
 
 def run_epoch(state: SubnetState) -> Outcome:
     """Return what the epoch that begins in `state.block` gives."""
+    size = len(state.stake)
     stake = active_stake(state)
     shares = _normalised_rows(_counted_weights(state))
     agreed = _weighted_medians(stake, shares, state.rules.kappa)
-    clipped = np.minimum(shares, agreed)
-    incentive = _normalised(stake @ clipped)
+    clipped = {
+        uid: {other: min(value, agreed[other]) for other, value in row.items()} for uid, row in shares.items()
+    }
+    ranks = [0.0] * size
+    for uid, row in clipped.items():
+        for other, value in row.items():
+            ranks[other] += stake[uid] * value
+    incentive = _normalised(ranks)
     penalty = state.rules.bonds_penalty
-    for_bonds = (1.0 - penalty) * shares + penalty * clipped
-    dividends = _dividends(state, stake, for_bonds, agreed, incentive)
+    for_bonds = {
+        uid: {other: (1.0 - penalty) * value + penalty * clipped[uid][other] for other, value in row.items()}
+        for uid, row in shares.items()
+    }
     return Outcome(
         consensus=agreed,
-        validator_trust=clipped.sum(axis=1),
+        validator_trust=[math.fsum(clipped.get(uid, {}).values()) for uid in range(size)],
         incentive=incentive,
-        dividends=dividends,
+        dividends=_dividends(state, stake, for_bonds, agreed, incentive),
         shares=shares,
     )
 
 
-def active_stake(state: SubnetState) -> Floats:
+def active_stake(state: SubnetState) -> list[float]:
     """Return each validator's part of the stake that counts."""
-    stake = np.array(state.stake, dtype=np.float64)
-    stake = np.where(stake < state.rules.stake_threshold, 0.0, stake)
-    is_active = np.array(state.last_update) + state.rules.activity_cutoff >= state.block
-    return _normalised(stake * is_active * np.array(state.permits))
+    least, cutoff = state.rules.stake_threshold, state.rules.activity_cutoff
+    columns = zip(state.stake, state.permits, state.last_update, strict=True)
+    return _normalised(
+        stake if permitted and stake >= least and updated + cutoff >= state.block else 0.0
+        for stake, permitted, updated in columns
+    )
 
 
-def _counted_weights(state: SubnetState) -> Floats:
-    """Return the weights that count, (n, n): of permitted validators, for others, set after the registration."""
-    weights = _matrix(state.weights, len(state.stake))
-    weights[~np.array(state.permits, dtype=bool)] = 0.0
-    owner = state.owner_uid
-    of_owner = 0.0 if owner is None else weights[owner, owner]
-    np.fill_diagonal(weights, 0.0)
-    if owner is not None:
-        weights[owner, owner] = of_owner
-    updated, registered = np.array(state.last_update), np.array(state.registered_at)
-    weights[updated[:, None] <= registered[None, :]] = 0.0
-    for uid, block in state.commits.items():
-        weights[uid, registered > block] = 0.0
-    return weights
+def _counted_weights(state: SubnetState) -> dict[int, dict[int, float]]:
+    """Return the weights that count: of permitted validators, for others, set after the registration."""
+    size, registered = len(state.stake), state.registered_at
+    rows = {}
+    for uid, row in state.weights.items():
+        if uid >= size or not state.permits[uid]:
+            continue
+        pending = state.commits.get(uid)
+        rows[uid] = {
+            other: float(value)
+            for other, value in row.items()
+            if other < size
+            and (other != uid or uid == state.owner_uid)
+            and state.last_update[uid] > registered[other]
+            and (pending is None or registered[other] <= pending)
+        }
+    return rows
 
 
-def _weighted_medians(stake: Floats, shares: Floats, kappa: float) -> Floats:
-    """Return for each column the least weight up to which more than 1 - kappa of the stake has set."""
-    voters = stake > 0.0
-    if not voters.any():
-        return np.zeros(shares.shape[1])
-    rows, part = shares[voters], _normalised(stake[voters])
-    order = np.argsort(rows, axis=0, kind="stable")
-    ascending = np.take_along_axis(rows, order, axis=0)
-    below = np.cumsum(part[order], axis=0)
-    reached = below > 1.0 - kappa
-    first = np.where(reached.any(axis=0), reached.argmax(axis=0), len(part) - 1)
-    found: Floats = np.take_along_axis(ascending, first[None, :], axis=0)[0]
+def _weighted_medians(stake: Sequence[float], shares: Mapping[int, Shares], kappa: float) -> list[float]:
+    """Return for each uid the least weight up to which more than 1 - kappa of the stake has set."""
+    voters = [(part, shares.get(uid, {})) for uid, part in enumerate(stake) if part > 0.0]
+    total = math.fsum(part for part, _ in voters)
+    found = [0.0] * len(stake)
+    for other in {other for _, row in voters for other in row}:
+        below = 0.0
+        for value, part in sorted((row.get(other, 0.0), part) for part, row in voters):
+            below += part / total
+            found[other] = value
+            if below > 1.0 - kappa:
+                break
     return found
 
 
 def _dividends(
-    state: SubnetState, stake: Floats, for_bonds: Floats, agreed: Floats, incentive: Floats
-) -> Floats:
-    bonds = _matrix(state.bonds, len(stake))
-    bonds[:, np.array(state.registered_at) >= state.block - state.tempo] = 0.0
-    alpha = 1.0 - state.rules.bonds_moving_average
+    state: SubnetState,
+    stake: Sequence[float],
+    for_bonds: Mapping[int, Shares],
+    agreed: Sequence[float],
+    incentive: Sequence[float],
+) -> list[float]:
+    size = len(stake)
+    since = state.block - state.tempo
+    bonds = {
+        uid: {
+            other: float(bond)
+            for other, bond in row.items()
+            if other < size and state.registered_at[other] < since
+        }
+        for uid, row in state.bonds.items()
+        if uid < size
+    }
+    kept = state.rules.bonds_moving_average
     if not state.rules.yuma3:
-        delta = _normalised_columns(for_bonds * stake[:, None])
-        kept = alpha * delta + (1.0 - alpha) * _normalised_columns(bonds)
-        return _normalised(_normalised_columns(kept) @ incentive)
-    bonds = bonds / U16_MAX
+        bought = {
+            uid: {other: value * stake[uid] for other, value in row.items()} for uid, row in for_bonds.items()
+        }
+        mixed = _mixed(_normalised_columns(bought), _normalised_columns(bonds), kept)
+        totals = _totals(_normalised_columns(mixed), incentive)
+        return _normalised(totals.get(uid, 0.0) for uid in range(size))
+    held = {uid: {other: bond / U16_MAX for other, bond in row.items()} for uid, row in bonds.items()}
     liquid = state.rules.liquid_alpha
-    if liquid is not None and agreed.any():
-        alphas = _alphas(liquid, for_bonds, bonds, agreed)
+    if liquid is not None and any(agreed):
         # Where a validator sets no weight now, it keeps no bond.
-        kept = np.where(for_bonds > 0.0, np.minimum(alphas * for_bonds + (1.0 - alphas) * bonds, 1.0), 0.0)
+        mixed = {
+            uid: {
+                other: min(1.0, (1.0 - part) * held.get(uid, {}).get(other, 0.0) + part * value)
+                for other, value in row.items()
+                if value > 0.0
+                for part in [_alpha(liquid, value, held.get(uid, {}).get(other, 0.0), agreed[other])]
+            }
+            for uid, row in for_bonds.items()
+        }
     else:
-        kept = alpha * for_bonds + (1.0 - alpha) * bonds
-    return _normalised((_normalised_columns(kept) @ incentive) * stake)
+        mixed = _mixed(for_bonds, held, kept)
+    totals = _totals(_normalised_columns(mixed), incentive)
+    return _normalised(totals.get(uid, 0.0) * stake[uid] for uid in range(size))
 
 
-def _alphas(liquid: LiquidAlpha, for_bonds: Floats, bonds: Floats, agreed: Floats) -> Floats:
-    bought = np.clip(for_bonds - agreed, 0.0, 1.0)
-    sold = np.clip(bonds - for_bonds, 0.0, 1.0)
-    distance = np.where(for_bonds >= bonds, bought, sold)
-    sigmoid = 1.0 / (1.0 + np.exp(-liquid.steepness / 100.0 * (distance - 0.5)))
-    alphas: Floats = np.clip(liquid.low + sigmoid * (liquid.high - liquid.low), liquid.low, liquid.high)
-    return alphas
+def _alpha(liquid: LiquidAlpha, weight: float, bond: float, agreed: float) -> float:
+    """Return the part of a bond that follows the weight in one epoch."""
+    distance = min(1.0, max(0.0, weight - agreed if weight >= bond else bond - weight))
+    sigmoid = 1.0 / (1.0 + math.exp(-liquid.steepness / 100.0 * (distance - 0.5)))
+    return min(liquid.high, max(liquid.low, liquid.low + sigmoid * (liquid.high - liquid.low)))
 
 
-def _matrix(rows: Mapping[int, Row], size: int) -> Floats:
-    matrix = np.zeros((size, size))
-    for uid, row in rows.items():
+def _mixed(new: Mapping[int, Shares], old: Mapping[int, Shares], kept: float) -> dict[int, dict[int, float]]:
+    """Return the moving average, of which `kept` is old."""
+    nothing: Shares = {}
+    return {
+        uid: {
+            other: (1.0 - kept) * row.get(other, 0.0) + kept * before.get(other, 0.0)
+            for other in row.keys() | before.keys()
+        }
+        for uid in new.keys() | old.keys()
+        for row, before in [(new.get(uid, nothing), old.get(uid, nothing))]
+    }
+
+
+def _totals(bonds: Mapping[int, Shares], incentive: Sequence[float]) -> dict[int, float]:
+    """Return validator -> what its parts of the miners' bonds pay."""
+    return {
+        uid: math.fsum(value * incentive[other] for other, value in row.items()) for uid, row in bonds.items()
+    }
+
+
+def _normalised(values: Iterable[float]) -> list[float]:
+    listed = list(values)
+    total = math.fsum(listed)
+    return [value / total for value in listed] if total > 0.0 else listed
+
+
+def _normalised_rows(rows: Mapping[int, Shares]) -> dict[int, dict[int, float]]:
+    totals = {uid: math.fsum(row.values()) for uid, row in rows.items()}
+    return {
+        uid: {other: value / totals[uid] for other, value in row.items()}
+        for uid, row in rows.items()
+        if totals[uid] > 0.0
+    }
+
+
+def _normalised_columns(rows: Mapping[int, Shares]) -> dict[int, dict[int, float]]:
+    totals: dict[int, float] = {}
+    for row in rows.values():
         for other, value in row.items():
-            if uid < size and other < size:
-                matrix[uid, other] = value
-    return matrix
-
-
-def _normalised(values: Floats) -> Floats:
-    total = float(values.sum())
-    shares: Floats = values / total if total > 0.0 else values
-    return shares
-
-
-def _normalised_rows(matrix: Floats) -> Floats:
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares: Floats = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0.0)
-    return shares
-
-
-def _normalised_columns(matrix: Floats) -> Floats:
-    return _normalised_rows(matrix.T).T
+            totals[other] = totals.get(other, 0.0) + value
+    return {
+        uid: {other: value / totals[other] for other, value in row.items() if totals[other] > 0.0}
+        for uid, row in rows.items()
+    }

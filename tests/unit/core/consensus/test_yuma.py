@@ -1,4 +1,4 @@
-"""Yuma consensus against the local chain's, which computes it in fixed point and shares no code with ours."""
+"""Yuma consensus against the local chain's, in fixed point, and against matrices; neither shares code with ours."""
 
 from __future__ import annotations
 
@@ -11,19 +11,31 @@ import pytest
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
 from gaia.localnet.chain.subnet.yuma import YumaConsensus
-from gaia.validator.core.consensus.yuma import (
-    ConsensusRules,
-    LiquidAlpha,
-    SubnetState,
-    active_stake,
-    run_epoch,
-)
+from gaia.validator.core.consensus import yuma
+from gaia.validator.core.consensus.yuma import ConsensusRules, LiquidAlpha, SubnetState
+from tests.support.formulas import yuma as with_matrices
 
 _NETUID = 57
 _RULES = ConsensusRules(
     activity_cutoff=5000, kappa=32767 / 65535, bonds_penalty=1.0, bonds_moving_average=0.9
 )
 _TOLERANCE = 1e-6
+
+
+_COLUMNS = ("consensus", "validator_trust", "incentive", "dividends")
+
+
+def run_epoch(state: SubnetState) -> with_matrices.Outcome:
+    """Return our result as arrays, which must be those of the formulas with matrices."""
+    found, expected = yuma.run_epoch(state), with_matrices.run_epoch(state)
+    shares = np.zeros((len(state.stake), len(state.stake)))
+    for uid, row in found.shares.items():
+        for other, value in row.items():
+            shares[uid, other] = value
+    columns = {name: np.array(getattr(found, name)) for name in _COLUMNS}
+    for name, column in {**columns, "shares": shares}.items():
+        assert column == pytest.approx(getattr(expected, name), abs=1e-12), name
+    return with_matrices.Outcome(**columns, shares=shares)
 
 
 def _state(**changes: Any) -> SubnetState:
@@ -80,7 +92,7 @@ def test_consensus_is_the_weight_on_which_more_than_half_of_the_stake_agrees() -
     ids=["inactive", "without permit", "without stake"],
 )
 def test_stake_counts_only_where_a_validator_votes(changes: dict[str, Any], stake: list[float]) -> None:
-    assert active_stake(_state(**changes)).round(9).tolist() == stake
+    assert np.array(yuma.active_stake(_state(**changes))).round(9).tolist() == stake
 
 
 @pytest.mark.parametrize(
@@ -218,7 +230,7 @@ def test_every_epoch_equals_the_local_chains(seed: int, yuma3: bool) -> None:
         ours = run_epoch(chain.state())
         theirs = chain.consensus.run(chain.block)
 
-        for name in ("consensus", "validator_trust", "incentive", "dividends"):
+        for name in _COLUMNS:
             expected = [value / 2**32 for value in getattr(theirs, name)]
             assert getattr(ours, name) == pytest.approx(expected, abs=_TOLERANCE), name
         stored = chain.storage.read("ValidatorTrust", _NETUID)

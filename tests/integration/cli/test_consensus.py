@@ -121,6 +121,7 @@ async def test_next_epoch_gives_what_was_predicted(
 async def test_reveal_period_that_no_chain_has_asks_for_few_commits(chain: LocalChain) -> None:
     chain.write_storage("CommitRevealWeightsEnabled", NETUID, value=True)
     chain.write_storage("RevealPeriodEpochs", NETUID, value=2**40)
+    chain.write_storage("SubnetEpochIndex", NETUID, value=10**6)
     await chain.wait_for_block(chain.block + 1)
 
     async with asyncio.timeout(patience(20)):

@@ -115,6 +115,24 @@ async def test_commit_is_looked_up_when_its_epoch_of_reveal_begins_and_then_in_e
     assert looks == [78 * BLOCK_S, BLOCK_S, BLOCK_S]
 
 
+async def test_commit_that_was_found_in_the_queue_is_waited_for(setting: Setting) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    (row,) = await setting.journal()
+    digest = hashlib.sha256(row["sealed"]).hexdigest()
+    read = CommitRead(epoch=10, queued={digest: 1001}, revealed_in=None, is_known=False)
+    setting.signer.commits = CommitsRead(request_id=1, block=1002, epoch=10, pairs=[], commits=[read])
+    setting.metagraph.metagraph = a_metagraph(
+        MINERS, commit_reveal=True, epoch=10, block=1002, next_epoch_block=1080
+    )
+
+    await setting.setter.set_if_due(NOW)
+
+    assert [row["state"] for row in await setting.journal()] == ["committed"]
+    assert setting.setter.look_in_s == 78 * BLOCK_S
+
+
 async def test_commit_that_the_chain_dropped_is_lost_and_its_epoch_stays_promised(setting: Setting) -> None:
     await setting.setter.set_if_due(NOW)
     read = CommitRead(epoch=10, queued={}, revealed_in=None, is_known=True)

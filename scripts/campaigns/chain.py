@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from campaigns.chain_faults.judging import agreement_of, has_landed, vectors_of
-from campaigns.chain_faults.world import BLOCK_S, NETUID, ROLES, TEMPO, World, a_world, change_scores
+from campaigns.chain_faults.world import NETUID, ROLES, SHORT_BLOCK_S, TEMPO, World, a_world, change_scores
 from gaia.localnet.view.watch import NOT_NOW
 from gaia.validator.core.chain.epochs import LEAST_BLOCKS
 
@@ -107,7 +107,7 @@ class Done:
 async def _campaign(folder: Path, done: Done, arguments: argparse.Namespace) -> None:
     chance = random.Random(f"{arguments.seed} {done.epochs}")
     before_s, began = done.seconds, time.monotonic()
-    async with a_world(folder, BLOCK_S * arguments.patience) as world:
+    async with a_world(folder, SHORT_BLOCK_S * arguments.patience) as world:
         await world.is_up()
         await _next_epoch(world)
         while done.kills < arguments.kills:
@@ -214,7 +214,7 @@ class _Trial:
 
 
 async def _later(_world: World, _epoch: int, chance: random.Random) -> None:
-    await asyncio.sleep(chance.uniform(0.0, 2 * BLOCK_S))
+    await asyncio.sleep(chance.uniform(0.0, 2 * SHORT_BLOCK_S))
 
 
 async def _promised(world: World, epoch: int, _chance: random.Random) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from campaigns.chain_faults.judging import Vector, commits_of, stored_vector
-from campaigns.chain_faults.world import BLOCK_S, NETUID, World, a_world, change_scores
+from campaigns.chain_faults.world import NETUID, SHORT_BLOCK_S, World, a_world, change_scores
 from gaia.localnet.view.watch import NOT_NOW
 from gaia.validator.core.weights.doubts import as_stored
 
@@ -76,7 +76,7 @@ class Found:
 
 async def _campaign(folder: Path, arguments: argparse.Namespace, found: Found) -> None:
     chance = random.Random(arguments.seed)
-    async with a_world(folder, BLOCK_S * arguments.patience) as world:
+    async with a_world(folder, SHORT_BLOCK_S * arguments.patience) as world:
         world.chain.write_storage("CommitRevealWeightsEnabled", NETUID, value=True)
         world.chain.write_storage("Tempo", NETUID, value=_TEMPOS[0])
         await world.is_up()

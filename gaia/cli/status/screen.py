@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from gaia.cli.status.report import word_of
 from gaia.cli.tables import counted, one_line
-from gaia.validator.core.status.troubles import BLOCK_S, Trouble, ago, health_of
+from gaia.validator.core.status.troubles import Trouble, ago, health_of
+from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.version import described
 
 if TYPE_CHECKING:

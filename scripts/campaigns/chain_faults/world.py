@@ -31,15 +31,15 @@ from gaia.validator.app.chain_signer import run_chain_signer
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.core.chain.nodes import heads
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError
 
 NETUID: Final = 57
 TEMPO: Final = 48
-BLOCK_S: Final = 0.35
+SHORT_BLOCK_S: Final = 0.35
 CHAIN_TIMEOUT_S: Final = 2.0
 MINERS: Final = 6
-_REAL_BLOCK_S: Final = 12.0
 _POLL_S: Final = 0.02
 _PATIENCE_S: Final = 60.0
 ROLES: Final = ("signer", "engine", "database")
@@ -167,7 +167,7 @@ def run_signer(urls: list[str], folder: str, listener: socket.socket, block_s: f
 
     The age at which the newest block of a node is old means blocks, so it follows the speed of the chain.
     """
-    vars(heads)["OLDEST_S"] = heads.OLDEST_S * block_s / _REAL_BLOCK_S
+    vars(heads)["OLDEST_S"] = heads.OLDEST_S * block_s / BLOCK_S
     log = os.open(Path(folder) / "signer.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stderr.fileno())
     settings = Settings(

@@ -8,9 +8,9 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from gaia.validator.core.weights.reconciling import BLOCK_S
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.errors import SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import CommitRead, CommitsRead
 from tests.support.fakes import a_metagraph

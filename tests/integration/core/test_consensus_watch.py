@@ -139,7 +139,8 @@ async def test_last_block_of_an_epoch_is_not_taken_for_the_next_one(database: Da
     assert not chain.asked
     await watch.judge(VECTOR, NOW)
     assert await _days(database) == []
-    await watch.judge(VECTOR, NOW)
+    # It is not known yet, so it is read again.
+    await watch.refresh(a_metagraph([OURS], epoch=3, block=1080, next_epoch_block=1440), NOW)
 
     assert await _days(database) == [("2026-04-10", 1, 0.5, 0.5, 36.0)]
 

@@ -9,11 +9,11 @@ import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.reconciling import BLOCK_S
 from gaia.validator.core.weights.setting import SUBMISSIONS
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch
+from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from gaia.validator.utils.signer_messages import WeightsRead
 from tests.support.fakes import a_metagraph

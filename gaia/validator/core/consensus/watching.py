@@ -60,7 +60,7 @@ class ConsensusWatch:
         self._newest: ConsensusView | None = None
         self._retry_at = float("-inf")
         self._vector: Sequence[Sequence[int]] | None = None
-        """Our newest vector since this process began."""
+        """Our newest vector; None: none was judged in this epoch."""
 
     def latest(self, metagraph: Metagraph | None) -> ConsensusView | None:
         """Return the newest view; None if there is none, or it is older than the last epoch of the chain."""
@@ -94,7 +94,7 @@ class ConsensusWatch:
         """Warn if the vector, once it counts, lowers our trust by more than the operator allows.
 
         The measure is the trust that our present weights would get, or the usual one of the last day if that is
-        more. A failure is only logged: no weights wait for it.
+        more. A failure is only logged; a silent chain costs at most the patience.
 
         Parameters
         ----------
@@ -117,8 +117,8 @@ class ConsensusWatch:
             await self._incident.recovered(now)
             return
         evidence = (
-            f"the weights of block {view.block} will have a vtrust of {predicted:.3f} instead of {expected:.3f};"
-            f" most of the stake wants other miners"
+            f"as of block {view.block}, the new weights will have a vtrust of {predicted:.3f} instead of"
+            f" {expected:.3f}; most of the stake wants other miners"
         )
         await self._incident.failing(evidence, now, subject="trust")
 
@@ -134,9 +134,10 @@ class ConsensusWatch:
             await journal.record_consensus(connection, self._netuid, view, now)
 
         # In the last block the epoch is the next one already, but the values are still those of the one before.
-        if view.next_epoch_block - view.block > _LAST_BLOCKS:
-            await self._database.run(write)
-            self._retry_at = float("-inf")
+        if view.next_epoch_block - view.block <= _LAST_BLOCKS:
+            return view
+        await self._database.run(write)
+        self._retry_at = float("-inf")
         if asked is self._vector and (self._newest is None or self._newest.block <= view.block):
             self._newest = view
         return view

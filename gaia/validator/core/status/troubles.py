@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final
 
+from gaia.validator.utils.chain.metagraph import BLOCK_S
+
 if TYPE_CHECKING:
     from gaia.validator.core.status.facts import Chain, Facts, Processes, Work
 
-BLOCK_S: Final = 12.0
-"""Seconds between two blocks of the live chain."""
 STALE_BLOCKS: Final = 1080
 """Blocks by which weights may be late; 3.6 hours, of the 16.7 after which the chain ignores a validator."""
 _SLACK_BLOCKS = 50

@@ -11,6 +11,7 @@ from gaia.validator.core.weights.committing import CommitSigner, Committer, NotR
 from gaia.validator.core.weights.doubts import Doubt, Landed, settle
 from gaia.validator.db import journal
 from gaia.validator.db.states import VectorState
+from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.errors import TransientError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-BLOCK_S: Final = 12.0
-"""Usual seconds between two blocks."""
 _MOST_DOUBLINGS: Final = 5
 """After more failures in succession the next look is no later: six minutes, or when the metagraph is read."""
 _DEEPEST_BLOCKS: Final = 128

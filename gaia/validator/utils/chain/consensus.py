@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
+from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.identities import Hotkey
 
-BLOCKS_PER_DAY: Final = 7200
+BLOCKS_PER_DAY: Final = 86400 / BLOCK_S
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,6 +40,8 @@ class Registration(NamedTuple):
     """Block of the registration."""
 
 
+BLOCK_S: Final = 12.0
+"""Usual seconds between two blocks."""
 ACTIVITY_CUTOFF: Final = 5000
 """Default of the chain, for runtimes that do not tell it."""
 

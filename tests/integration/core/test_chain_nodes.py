@@ -319,6 +319,7 @@ async def test_silent_node_delays_no_answer(make: Make) -> None:
 
 async def test_block_that_nobody_has_is_unknown_and_breaks_no_connection(make: Make) -> None:
     world = await make()
+    await world.compare_twice()  # each node answers, and not only those that decide a vote
 
     with pytest.raises(BlockUnknown):
         await world.quorum.query("Tempo", NETUID, block=10**6)

@@ -29,6 +29,7 @@ from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.entry_points import VALIDATOR as PROGRAM
 from tests.support import canary_services
 from tests.support.canaries import canary, leaks, members_of, secret_settings, values_of_secret_settings
+from tests.support.canary_memory import dump, forms_of_key, held_in_memory
 from tests.support.doctor_world import free_port
 from tests.support.liar import Liar, Lie, lying
 from tests.support.patience import Deadline, patience
@@ -98,6 +99,8 @@ class World:
 
     secrets: dict[str, str] = field(default_factory=dict)
     outputs: Outputs = field(default_factory=list)
+    key_in_memory: dict[str, set[str]] = field(default_factory=dict)
+    """Process -> forms of the hotkey that its memory holds, of those whose memory may be read here."""
     echoed: dict[str, int] = field(default_factory=dict)
     """Fault -> how often it repeated a secret."""
     log: str = ""
@@ -187,10 +190,27 @@ def _processes(subnet: CanarySubnet) -> Iterator[tuple[str, bytes]]:
     for pid in processes_of(subnet.state_dir):
         with suppress(OSError):
             yield f"command line of {pid}", Path(f"/proc/{pid}/cmdline").read_bytes()
+    # The environment of the others holds settings, but never the hotkey's secret.
     workers = [*board_of(subnet).workers.values(), board_of(subnet).processes.get("fork_server", 0)]
     for pid in filter(None, workers):
         with suppress(OSError):
             yield f"environment of the worker {pid}", Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def _look_for_the_key(subnet: CanarySubnet, world: World) -> None:
+    """Look for the hotkey's secrets in the memory and the environment of all processes, and at their limits."""
+    hotkey = {name: secret for name, secret in world.secrets.items() if name.startswith("hotkey's")}
+    wanted = forms_of_key(hotkey)
+    names = {pid: name for name, pid in board_of(subnet).processes.items()}
+    names |= {pid: f"worker {name}" for name, pid in board_of(subnet).workers.items()}
+    for pid in processes_of(subnet.state_dir):
+        name = names.get(pid, f"process {pid}")
+        held = held_in_memory(pid, wanted)
+        if held is None:
+            continue
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        held |= {f"{form} in the environment" for form, content in wanted.items() if content in environment}
+        world.key_in_memory[name] = held
 
 
 def _files(state_dir: Path) -> Iterator[tuple[str, bytes]]:
@@ -257,6 +277,9 @@ async def _play(subnet: CanarySubnet, side: Liar) -> World:
         await asyncio.sleep(0.1)
     world = World(secrets=_secrets(subnet.state_dir))
     world.outputs += _processes(subnet)
+    await asyncio.to_thread(_look_for_the_key, subnet, world)
+    content = await asyncio.to_thread(dump, embedded_dsn(data_dir(subnet.state_dir)))
+    world.outputs.append(("the dump of the database", content))
     world.outputs += await _ask_endpoints(subnet)
     world.outputs += await _run_commands(subnet)
     assert await subnet.stop_validator()
@@ -305,3 +328,26 @@ async def test_each_fault_repeated_its_secret(world: World) -> None:
     assert [fault for fault, times in world.echoed.items() if not times] == []
     assert [name for name in world.secrets if "token" in name]
     assert "signal 11" in world.log
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
+async def test_hotkey_is_in_the_memory_of_the_signer_alone(world: World) -> None:
+    if "io_engine" not in world.key_in_memory:
+        pytest.skip("the memory of processes may not be read here")
+    assert len(world.key_in_memory) >= 5
+
+    signer = world.key_in_memory.pop("chain_signer", None)
+
+    # Nobody but root may read the signer's memory; the key in it shows that the search finds keys.
+    assert signer if os.geteuid() == 0 else signer is None
+    assert {name: held for name, held in world.key_in_memory.items() if held} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
+async def test_dump_of_the_database_was_searched_and_no_core_is_left(world: World) -> None:
+    (content,) = [content for name, content in world.outputs if name == "the dump of the database"]
+
+    assert b"weight_journal" in content
+    assert not [name for name, _ in world.outputs if Path(name).name.startswith("core")]

@@ -198,7 +198,7 @@ def _processes(subnet: CanarySubnet) -> Iterator[tuple[str, bytes]]:
 
 
 def _look_for_the_key(subnet: CanarySubnet, world: World) -> None:
-    """Look for the hotkey's secrets in the memory and the environment of all processes, and at their limits."""
+    """Look for the hotkey's secrets in the memory and the environment of all processes."""
     hotkey = {name: secret for name, secret in world.secrets.items() if name.startswith("hotkey's")}
     wanted = forms_of_key(hotkey)
     names = {pid: name for name, pid in board_of(subnet).processes.items()}
@@ -206,9 +206,12 @@ def _look_for_the_key(subnet: CanarySubnet, world: World) -> None:
     for pid in processes_of(subnet.state_dir):
         name = names.get(pid, f"process {pid}")
         held = held_in_memory(pid, wanted)
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue  # it has ended, as a worker does when another takes its place
         if held is None:
             continue
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
         held |= {f"{form} in the environment" for form, content in wanted.items() if content in environment}
         world.key_in_memory[name] = held
 
@@ -346,8 +349,8 @@ async def test_hotkey_is_in_the_memory_of_the_signer_alone(world: World) -> None
 
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
-async def test_dump_of_the_database_was_searched_and_no_core_is_left(world: World) -> None:
+async def test_dump_of_the_database_was_searched(world: World) -> None:
+    """Otherwise that it holds no secret would prove nothing."""
     (content,) = [content for name, content in world.outputs if name == "the dump of the database"]
 
-    assert b"weight_journal" in content
-    assert not [name for name, _ in world.outputs if Path(name).name.startswith("core")]
+    assert b"COPY public.weight_journal" in content

@@ -20,6 +20,7 @@ CAMPAIGNS = (
     "load",
     "operator",
     "pool",
+    "refusals",
     "reveals",
     "signer",
     "soak",

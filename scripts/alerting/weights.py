@@ -9,6 +9,7 @@ _INCIDENT = "gaia_incident_open"
 _DOUBT = "gaia_weights_vectors_in_doubt"
 _CHAIN = "gaia_substrate_connection_status"
 _SUBMISSIONS = "gaia_weights_submissions_total"
+_REFUSALS = "gaia_weights_refusals_total"
 _COMMITS = "gaia_weights_commits_total"
 _TRUST = "gaia_weights_trust"
 
@@ -74,6 +75,35 @@ GROUP = Group(
                 says="1 weight vectors have been in doubt for 30 minutes.",
             ),
             silent=Case(given=[series(_DOUBT, "1x20 0 1x40")], at="40m"),
+        ),
+        Alert(
+            name="WeightsRefused",
+            expr=(
+                f'increase({_REFUSALS}{{cause=~"ours|theirs"}}[15m]) > 0'
+                f' or increase({_REFUSALS}{{cause=~"network|race"}}[15m]) > 10'
+            ),
+            wait="20m",
+            severity=Severity.CRITICAL,
+            why=(
+                "A refusal that ends by itself does so within minutes. Stake, a permit, a rule of the owner and a new"
+                " runtime need hands. Races and full pools are tried again every two blocks. No page: WeightsStale"
+                " says when that costs something."
+            ),
+            summary="The chain refuses the weights of {{ $labels.instance }}, and the cause is {{ $labels.cause }}.",
+            description='It refused, or would have refused, {{ $value | printf "%.0f" }} attempts in 15 minutes.',
+            fires=Case(
+                given=[series(_REFUSALS, "0x10 1+1x60", cause="ours")],
+                at="50m",
+                says="It refused, or would have refused, 15 attempts in 15 minutes.",
+                labels={"cause": "ours"},
+            ),
+            silent=Case(
+                given=[
+                    series(_REFUSALS, "0x10 1x60", cause="theirs"),
+                    series(_REFUSALS, "0+0.5x70", cause="race"),
+                ],
+                at="50m",
+            ),
         ),
         Alert(
             name="SignerRefuses",

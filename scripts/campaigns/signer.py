@@ -35,7 +35,7 @@ from gaia.validator.utils.ipc_types import encode_frame
 from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights, SetWeights, digest_of
 
 if TYPE_CHECKING:
-    from gaia.localnet.chain.blocks import Extrinsic
+    from gaia.localnet.chain.extrinsics import Extrinsic
 
 _NETUID = 57
 _TEMPO = 30

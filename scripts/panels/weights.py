@@ -30,6 +30,12 @@ WEIGHTS = Row(
             unit=Unit.COUNT,
         ),
         Panel(
+            title="Refusals",
+            description="Weights that the chain refused, or would have, in the last hour, by who must act.",
+            queries=[query("increase(gaia_weights_refusals_total{@}[1h])", "cause")],
+            unit=Unit.COUNT,
+        ),
+        Panel(
             title="Doubts",
             description="Weight vectors whose fate on chain is not known yet.",
             queries=[query("gaia_weights_vectors_in_doubt{@}")],

@@ -55,6 +55,10 @@ class FakeSdk:
             "Weights": [],
             "BlocksSinceLastStep": 7,
             "Account": {"nonce": 3},
+            "StakeThreshold": 0,
+            "MechanismCountCurrent": 1,
+            "LastStoredRound": 0,
+            "CommitRevealWeightsVersion": 4,
         }
         self.storage: dict[str, Any] = own | EPOCHS
         self.graph: Any = graph()

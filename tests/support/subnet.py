@@ -67,9 +67,10 @@ async def set_now(
     return await client.set_weights(vector(epoch, weights), promised_block)
 
 
-def block_chain(**rules: Any) -> BlockChain:
+def block_chain(finality_lag: int = 0, **rules: Any) -> BlockChain:
     """A chain without a server, sealed by hand."""
-    return BlockChain(ChainRuntime.load(), SubnetRules(**RULES | rules), neurons())
+    rule_set = SubnetRules(**RULES | rules)
+    return BlockChain(ChainRuntime.load(), rule_set, neurons(), finality_lag=finality_lag)
 
 
 def signed_call(

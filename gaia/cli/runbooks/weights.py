@@ -11,6 +11,7 @@ from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.tables import one_line
 from gaia.validator.core.weights.gates import Gate
 from gaia.validator.db.states import STANDING, VectorState
+from gaia.validator.utils.chain.refusals import REFUSALS, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,20 @@ def _failing(facts: Facts) -> str:
         if incidents
         else ""
     )
+
+
+def _refused_for(cause: Cause) -> Callable[[Facts], str]:
+    """Return a look for an open incident whose refusal has this cause, or else for refusals since the start."""
+
+    def look(facts: Facts) -> str:
+        failing = _failing(facts)
+        named = [refusal for name, refusal in REFUSALS.items() if f" {name}: " in failing]
+        if named:
+            return failing if named[0].cause is cause else ""
+        refused = facts.total("gaia_weights_refusals_total", cause=cause)
+        return f"{refused:.0f} attempts since the start" if failing and refused else ""
+
+    return look
 
 
 def _held_by(*gates: Gate) -> Callable[[Facts], str]:
@@ -142,6 +157,26 @@ FAILING = Branch(
     remedy="The evidence is the chain's answer. A hotkey without a permit or stake needs the operator; others end by themselves.",
     look=_failing,
 )
+FOR_OURS = Branch(
+    sentence="The chain refuses our weights, and the cause is ours: stake, permit, registration or clock.",
+    remedy="Do what the evidence says. docs/reference/chain-refusals.md has the meaning of each name.",
+    look=_refused_for(Cause.OURS),
+)
+FOR_THEIRS = Branch(
+    sentence="The chain refuses our weights because of a rule that the subnet's owner or a new runtime made.",
+    remedy="Compare with other validators, and install the newest release. If all are refused, tell the subnet's owner.",
+    look=_refused_for(Cause.THEIRS),
+)
+FOR_NETWORK = Branch(
+    sentence="The nodes of the chain do not take our weights.",
+    remedy="Name another node in `GAIA_CHAIN_ENDPOINT`, or further ones in `GAIA_CHAIN_MORE_ENDPOINTS`, and restart.",
+    look=_refused_for(Cause.NETWORK),
+)
+FOR_RACE = Branch(
+    sentence="Something changes again and again between our reading of the chain and the next block.",
+    remedy="It ends by itself. If not, look for a second program that uses this hotkey.",
+    look=_refused_for(Cause.RACE),
+)
 REFUSED = Branch(
     sentence="The newest vector did not reach the chain.",
     remedy="The next epoch has its own. If that fails too, use another node as `GAIA_CHAIN_ENDPOINT`.",
@@ -224,6 +259,10 @@ RUNBOOKS: Final = (
             DRY_RUN,
             NOT_REGISTERED,
             NO_PERMIT,
+            FOR_OURS,
+            FOR_THEIRS,
+            FOR_NETWORK,
+            FOR_RACE,
             FAILING,
             REFUSED,
             NO_SCORES,
@@ -257,6 +296,22 @@ RUNBOOKS: Final = (
             shared.CHAIN_AWAY,
             shared.SIGNER_DOWN,
             DOUBTS,
+        ),
+    ),
+    Runbook(
+        alert="WeightsRefused",
+        meaning="For 20 minutes the chain has refused the weights, or would refuse them, so that nothing is signed.",
+        impact="The weights before them stay. After about 5000 blocks, 16 hours, they no longer count.",
+        branches=(
+            *shared.RUNNING,
+            shared.CHAIN_CLOSED,
+            shared.CHAIN_AWAY,
+            NOT_REGISTERED,
+            NO_PERMIT,
+            FOR_OURS,
+            FOR_THEIRS,
+            FOR_NETWORK,
+            FOR_RACE,
         ),
     ),
     Runbook(

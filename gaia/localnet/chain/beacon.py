@@ -38,6 +38,10 @@ class Beacon:
         self._lost.add(number)
         self._storage.remove("Pulses", number, pallet=_PALLET)
 
+    def publish(self, number: int) -> None:
+        """Count a round as the newest that the chain knows."""
+        self._storage.write("LastStoredRound", value=number, pallet=_PALLET)
+
     def store(self, now_ms: int) -> None:
         """Store the rounds that were published since the last call; remove old ones."""
         if self.is_silent:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import bittensor_core
-
 from gaia.localnet.chain.calls import DispatchError, Event
+from gaia.localnet.chain.extrinsics import Ancestry, Extrinsic, InvalidTransactionError, read_extrinsic
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules, SubtensorPallet
+from gaia.localnet.chain.pool import Pool
 from gaia.localnet.chain.storage import ChainStorage
 
 if TYPE_CHECKING:
@@ -21,36 +21,14 @@ if TYPE_CHECKING:
 KEPT_HASHES = 4096
 KEPT_BLOCKS = 128
 _NO_PARENT = "0x" + "00" * 32
+_REMARKS = frozenset({"remark", "remark_with_event"})
+"""Calls of the system's pallet that everybody may make, and that change nothing."""
 _INFO = {"weight": {"ref_time": 10**8, "proof_size": 0}, "class": "Normal", "pays_fee": "No"}
 _FUNDED = {"free": 10**15, "reserved": 0, "frozen": 0, "flags": 1 << 127}
 
 
-class InvalidTransactionError(Exception):
-    """The pool refuses the extrinsic; the message is the real node's."""
-
-
-class AlreadyImportedError(InvalidTransactionError):
-    """The pool has the same extrinsic already."""
-
-
 class StateDiscardedError(Exception):
     """The block is older than the kept ones."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extrinsic:
-    """A signed extrinsic with a valid signature, nonce and era."""
-
-    raw: bytes
-    signer: str
-    nonce: int
-    pallet: str
-    function: str
-    arguments: Mapping[str, Any]
-
-    @property
-    def hash(self) -> str:
-        return _digest(self.raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +39,20 @@ class Block:
     hash: str
     header: Mapping[str, Any]
     extrinsics: tuple[str, ...]
+    signed: tuple[Extrinsic, ...]
+    """Those of them that an account signed."""
     state: Mapping[bytes, bytes]
 
 
 class BlockChain:
-    """One chain without forks, whose head is final; it keeps the last `KEPT_BLOCKS` blocks.
+    """One chain, which keeps its last `KEPT_BLOCKS` blocks.
 
     Parameters
     ----------
     first_block
         Number of the first block; above 0 for a chain that continues an earlier one.
+    finality_lag
+        Number of newest blocks that are not final yet.
     """
 
     def __init__(
@@ -79,6 +61,7 @@ class BlockChain:
         rules: SubnetRules,
         neurons: Sequence[ChainNeuron],
         first_block: int = 0,
+        finality_lag: int = 0,
     ) -> None:
         self.runtime = runtime
         self.storage = ChainStorage(runtime)
@@ -88,7 +71,16 @@ class BlockChain:
         self._number = 0
         self._hashes: deque[str] = deque(maxlen=KEPT_HASHES)
         self._blocks: OrderedDict[str, Block] = OrderedDict()
-        self._pool: list[Extrinsic] = []
+        self._finality_lag = finality_lag
+        self._final = first_block
+        """Number of the newest final block."""
+        self._pool = Pool(self._nonce_of, self._validate)
+        self.refusals: deque[DispatchError] = deque()
+        """What the next calls are refused with in their block, whatever they are."""
+        self.dooms: deque[str] = deque()
+        """Statuses with which the next extrinsics leave the pool instead of getting into a block."""
+        self.fates: list[tuple[Extrinsic, str]] = []
+        """(Extrinsic, status) of those that became ready, or left the pool without a block, since the last block."""
         self.submitted: deque[tuple[int, Extrinsic]] = deque(maxlen=KEPT_HASHES)
         """(Epoch of the next block, extrinsic) of all that the pool took, oldest first."""
         self.pallet.found(rules, neurons, first_block)
@@ -100,6 +92,11 @@ class BlockChain:
     @property
     def head(self) -> Block:
         return self._blocks[self._hashes[-1]]
+
+    @property
+    def finalized(self) -> Block:
+        """The newest block that stays for ever."""
+        return self._blocks[self.hash_of(self._final) or self.genesis_hash]
 
     @property
     def epoch(self) -> int:
@@ -128,28 +125,61 @@ class BlockChain:
         return self._hashes[-1 - back] if 0 <= back < len(self._hashes) else None
 
     def next_nonce(self, address: str) -> int:
-        """Return the nonce for the next extrinsic, counting those in the pool."""
-        waiting = sum(extrinsic.signer == address for extrinsic in self._pool)
-        return int(self.storage.read("Account", address, pallet="System")["nonce"]) + waiting
+        """Return the nonce for the next extrinsic, counting those that are ready in the pool."""
+        return self._pool.next_nonce(address)
+
+    def is_ready(self, extrinsic: Extrinsic) -> bool:
+        """Return whether the next block may include an extrinsic of the pool."""
+        return self._pool.is_ready(extrinsic)
+
+    def pending(self) -> list[Extrinsic]:
+        """Return the extrinsics that are ready, oldest first."""
+        return [extrinsic for extrinsic in self._pool.waiting() if self._pool.is_ready(extrinsic)]
 
     def submit(self, raw: bytes) -> Extrinsic:
-        """Check a signed extrinsic and queue it for the next block.
+        """Check a signed extrinsic, and keep it for the next block, or until the numbers before its own have come.
 
         Raises
         ------
         InvalidTransactionError
-            For a wrong nonce, era or signature; `AlreadyImportedError` for one that waits already.
+            For a wrong nonce, era or signature, and for a call that the runtime refuses before any block;
+            `AlreadyImportedError` for one that waits already.
         """
-        if any(waiting.raw == raw for waiting in self._pool):
-            raise AlreadyImportedError(_digest(raw))
-        extrinsic = self._checked(raw)
-        self._pool.append(extrinsic)
+        self._pool.require_unknown(raw)
+        ancestry = Ancestry(genesis_hash=self.genesis_hash, head=self.head.number, hash_of=self.hash_of)
+        extrinsic = read_extrinsic(raw, self.runtime, ancestry)
+        before = [other for other in self._pool.waiting() if not self._pool.is_ready(other)]
+        self._pool.add(extrinsic)
+        self.fates += [(other, "ready") for other in before if self._pool.is_ready(other)]
         self.submitted.append((self.epoch, extrinsic))
         return extrinsic
 
+    def retract(self, count: int, *, keep: bool = True) -> list[Block]:
+        """Take the newest blocks back, as a fork does, and return them, newest first.
+
+        Parameters
+        ----------
+        keep
+            Whether their extrinsics return to the pool; else they are lost.
+
+        Raises
+        ------
+        ValueError
+            If one of them is final.
+        """
+        if count > self.head.number - self._final:
+            raise ValueError(f"of the newest {count} blocks some are final")
+        lost = [self._blocks.pop(self._hashes.pop()) for _ in range(count)]
+        self.storage.restore(self.head.state)
+        self._number = self.head.number
+        for block in reversed(lost):
+            for extrinsic in block.signed:
+                if keep:
+                    self._pool.put_back(extrinsic)
+        return lost
+
     def seal(self) -> Block:
         """Apply the extrinsics of the pool in order of arrival; return the new block."""
-        waiting, self._pool = self._pool, []
         parent = self._hashes[-1] if self._hashes else _NO_PARENT
         self._number = self.head.number + 1 if self._hashes else self._first_block
         now_ms = int(time.time() * 1000)
@@ -160,16 +190,34 @@ class BlockChain:
         body = [self._inherent(now_ms)]
         mandatory = {"dispatch_info": _INFO | {"class": "Mandatory"}}
         events.append(_event(0, ("System", "ExtrinsicSuccess", mandatory)))
-        for index, extrinsic in enumerate(waiting, start=1):
+        signed: list[Extrinsic] = []
+        while (extrinsic := self._next()) is not None:
+            signed.append(extrinsic)
             body.append(extrinsic.raw)
-            events += [_event(index, event) for event in self._apply(extrinsic)]
+            events += [_event(len(signed), event) for event in self._apply(extrinsic)]
         self.storage.write("Events", value=events, pallet="System")
-        block = self._sealed(parent, body)
+        block = self._sealed(parent, body, signed)
         self._hashes.append(block.hash)
         self._blocks[block.hash] = block
+        self._final = max(self._final, block.number - self._finality_lag)
         while len(self._blocks) > KEPT_BLOCKS:
             self._blocks.popitem(last=False)
         return block
+
+    def _next(self) -> Extrinsic | None:
+        """Take the next extrinsic of the pool that this block can include; forget those that none can."""
+        self.fates += [(extrinsic, "invalid") for extrinsic in self._pool.remove_aged(self._number)]
+        while (extrinsic := self._pool.pop()) is not None:
+            if self.dooms:
+                self.fates.append((extrinsic, self.dooms.popleft()))
+                continue
+            try:
+                self._pool.require_valid(extrinsic)
+            except InvalidTransactionError:
+                self.fates.append((extrinsic, "invalid"))
+            else:
+                return extrinsic
+        return None
 
     def _apply(self, extrinsic: Extrinsic) -> list[tuple[str, str, Any]]:
         account = self.storage.read("Account", extrinsic.signer, pallet="System")
@@ -179,68 +227,31 @@ class BlockChain:
             events = self._dispatched(extrinsic)
         except DispatchError as refusal:
             self.storage.restore(before)
-            error = self.runtime.module_error(refusal.pallet, refusal.name)
+            error = self.runtime.dispatch_error(refusal.pallet, refusal.name)
             return [("System", "ExtrinsicFailed", {"dispatch_error": error, "dispatch_info": _INFO})]
         return [*events, ("System", "ExtrinsicSuccess", {"dispatch_info": _INFO})]
 
     def _dispatched(self, extrinsic: Extrinsic) -> list[Event]:
+        if self.refusals:
+            raise self.refusals.popleft()
+        if extrinsic.pallet == "System" and extrinsic.function in _REMARKS:
+            return []
         if extrinsic.pallet not in ("SubtensorModule", "AdminUtils"):
             raise DispatchError("CallFiltered", "System")
         return self.pallet.dispatch(extrinsic.signer, extrinsic.function, extrinsic.arguments)
 
-    def _checked(self, raw: bytes) -> Extrinsic:
-        try:
-            decoded = self.runtime.codec.decode_extrinsic(raw, True)
-            call = decoded["call"]
-            arguments = {argument["name"]: argument["value"] for argument in call["call_args"]}
-            encoded = self.runtime.compose_call(call["call_module"], call["call_function"], arguments)
-            signer, signature = decoded["address"], bytes.fromhex(decoded["signature"]["Sr25519"][2:])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidTransactionError("Transaction call is not expected") from error
-        if decoded["nonce"] < self.next_nonce(signer):
-            raise InvalidTransactionError("Transaction is outdated")
-        if decoded["nonce"] > self.next_nonce(signer):
-            raise InvalidTransactionError("Transaction will be valid in the future")
-        payload = self._signed_payload(encoded, decoded)
-        if not bittensor_core.verify(payload, signature, signer, bittensor_core.CRYPTO_SR25519):
-            raise InvalidTransactionError("Transaction has a bad signature")
-        return Extrinsic(
-            raw=raw,
-            signer=signer,
-            nonce=decoded["nonce"],
-            pallet=call["call_module"],
-            function=call["call_function"],
-            arguments=arguments,
-        )
+    def _nonce_of(self, address: str) -> int:
+        return int(self.storage.read("Account", address, pallet="System")["nonce"])
 
-    def _signed_payload(self, call: bytes, decoded: Mapping[str, Any]) -> bytes:
-        """Return the bytes that the signer must have signed, including the era's birth block."""
-        era: Any = "00"
-        era_hash: str | None = self.genesis_hash
-        if decoded["era"] != "00":
-            period, phase = decoded["era"]
-            birth = (max(self.head.number, phase) - phase) // period * period + phase
-            era, era_hash = {"period": period, "current": birth}, self.hash_of(birth)
-        if era_hash is None:
-            raise InvalidTransactionError("Transaction has an ancient birth block")
-        return bytes(
-            self.runtime.codec.signature_payload(
-                call,
-                era=era,
-                nonce=decoded["nonce"],
-                tip=decoded["tip"],
-                tip_asset_id=None,
-                genesis_hash=bytes.fromhex(self.genesis_hash[2:]),
-                era_block_hash=bytes.fromhex(era_hash[2:]),
-                metadata_hash=None,
-            )
-        )
+    def _validate(self, extrinsic: Extrinsic) -> None:
+        if extrinsic.pallet == "SubtensorModule":
+            self.pallet.weights.validate(extrinsic.signer, extrinsic.function, extrinsic.arguments)
 
     def _inherent(self, now_ms: int) -> bytes:
         body = b"\x04" + self.runtime.compose_call("Timestamp", "set", {"now": now_ms})
         return self.runtime.encode("Compact", len(body)) + body
 
-    def _sealed(self, parent: str, body: Sequence[bytes]) -> Block:
+    def _sealed(self, parent: str, body: Sequence[bytes], signed: Sequence[Extrinsic]) -> Block:
         """Return the new block; its hash is that of the SCALE header, which some clients recompute."""
         state = self.storage.snapshot()
         state_root = _digest(b"".join(key + state[key] for key in sorted(state)))
@@ -259,6 +270,7 @@ class BlockChain:
             hash=_digest(bytes.fromhex(parent[2:]) + number + roots + b"\x00"),
             header=header,
             extrinsics=tuple("0x" + extrinsic.hex() for extrinsic in body),
+            signed=tuple(signed),
             state=state,
         )
 

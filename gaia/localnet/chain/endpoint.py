@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gaia.localnet.chain.blocks import AlreadyImportedError, InvalidTransactionError, StateDiscardedError
+from gaia.localnet.chain.blocks import StateDiscardedError
+from gaia.localnet.chain.extrinsics import InvalidTransactionError
 from gaia.localnet.chain.lies import ChainLies
 from gaia.localnet.chain.rpc import RpcMethods
 
 if TYPE_CHECKING:
-    from gaia.localnet.chain.blocks import Block, BlockChain, Extrinsic
+    from collections.abc import Sequence
+
+    from gaia.localnet.chain.blocks import Block, BlockChain
+    from gaia.localnet.chain.extrinsics import Extrinsic
 
 _HEADS = {
     "chain_subscribeAllHeads": "chain_allHead",
@@ -26,7 +30,11 @@ _HEADS = {
     "chain_subscribeNewHead": "chain_newHead",
     "chain_subscribeFinalizedHeads": "chain_finalizedHead",
 }
-_METHOD_NOT_FOUND, _SERVER_ERROR, _POOL_INVALID, _ALREADY_IMPORTED = -32601, -32000, 1010, 1013
+_METHOD_NOT_FOUND, _SERVER_ERROR = -32601, -32000
+_OF_A_BLOCK = frozenset({"usurped", "retracted", "finalityTimeout"})
+"""Statuses of an extrinsic that name a hash."""
+_FINAL_HEADS = "chain_finalizedHead"
+_Subscriber = tuple[ServerConnection, str]
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +62,12 @@ class NodeView:
         number = newest if self.stands_at is None else self.stands_at
         return self.block(self._chain.hash_of(max(0, number)))
 
+    @property
+    def finalized(self) -> Block:
+        """The newest final block that it has."""
+        number = min(self._chain.finalized.number, self.head.number)
+        return self.block(self._chain.hash_of(number))
+
     def block(self, block_hash: str | None) -> Block:
         """See `BlockChain.block`."""
         block = self.head if block_hash is None else self._chain.block(block_hash)
@@ -63,6 +77,13 @@ class NodeView:
         """See `BlockChain.hash_of`."""
         return self._chain.hash_of(number) if number <= self.head.number else None
 
+    def is_final(self, block_hash: str) -> bool:
+        """Return whether a block of the chain is final, as this node knows; one that is no longer kept is."""
+        try:
+            return self._chain.block(block_hash).number <= self.finalized.number
+        except StateDiscardedError:
+            return True
+
     def next_nonce(self, address: str) -> int:
         """See `BlockChain.next_nonce`."""
         return self._chain.next_nonce(address)
@@ -70,6 +91,14 @@ class NodeView:
     def submit(self, raw: bytes) -> Extrinsic:
         """See `BlockChain.submit`."""
         return self._chain.submit(raw)
+
+    def is_ready(self, extrinsic: Extrinsic) -> bool:
+        """See `BlockChain.is_ready`."""
+        return self._chain.is_ready(extrinsic)
+
+    def pending(self) -> Sequence[Extrinsic]:
+        """See `BlockChain.pending`."""
+        return self._chain.pending()
 
 
 class Endpoint:
@@ -88,8 +117,13 @@ class Endpoint:
         self._chain = NodeView(chain, lag_blocks)
         self._methods = RpcMethods(self._chain)
         self._ids = itertools.count(1)
-        self._heads: dict[str, tuple[ServerConnection, str]] = {}
-        self._watches: dict[str, tuple[ServerConnection, str]] = {}
+        self._heads: dict[str, _Subscriber] = {}
+        self._watches: dict[str, _Subscriber] = {}
+        """Extrinsic that waits -> who submitted it."""
+        self._included: dict[str, list[tuple[str, _Subscriber]]] = {}
+        """Hash of a block that is not final -> extrinsics in it, and who submitted each."""
+        self._stored: dict[str, tuple[ServerConnection, dict[str, str | None]]] = {}
+        """Subscription -> (subscriber, key -> value told last)."""
         self._server: Server | None = None
 
     @property
@@ -110,17 +144,51 @@ class Endpoint:
             self._server.close()
             await self._server.wait_closed()
 
-    async def announce(self, block: Block) -> None:
-        """Tell the clients that subscribed of a new block, and of their extrinsics in it."""
+    async def announce(self, block: Block, fates: Sequence[tuple[Extrinsic, str]] = ()) -> None:
+        """Tell the clients that subscribed of a new block, and of their extrinsics in it.
+
+        Parameters
+        ----------
+        fates
+            (Extrinsic, status) of those that became ready, or left the pool without a block.
+        """
         for subscription, (connection, method) in list(self._heads.items()):
-            await _send(connection, _notice(method, subscription, self._chain.head.header))
-        for extrinsic in block.extrinsics:
-            watched = self._watches.pop(extrinsic, None)
-            if watched is not None:
-                connection, subscription = watched
-                for status in ("inBlock", "finalized"):
-                    notice = _notice("author_extrinsicUpdate", subscription, {status: block.hash})
-                    await _send(connection, notice)
+            told = self._chain.finalized if method == _FINAL_HEADS else self._chain.head
+            await _send(connection, _notice(method, subscription, told.header))
+        await self._announce_storage()
+        for extrinsic, status in fates:
+            raw = "0x" + extrinsic.raw.hex()
+            watcher = self._watches.get(raw) if status == "ready" else self._watches.pop(raw, None)
+            await self._tell_status(watcher, {status: block.hash} if status in _OF_A_BLOCK else status)
+        for raw in block.extrinsics:
+            if (watched := self._watches.pop(raw, None)) is not None:
+                self._included.setdefault(block.hash, []).append((raw, watched))
+                await self._tell_status(watched, {"inBlock": block.hash})
+        for block_hash in [known for known in self._included if self._chain.is_final(known)]:
+            for _, watched in self._included.pop(block_hash):
+                await self._tell_status(watched, {"finalized": block_hash})
+
+    async def announce_retracted(self, block: Block) -> None:
+        """Tell the clients whose extrinsics were in a block that it is no longer part of the chain."""
+        for raw, watched in self._included.pop(block.hash, ()):
+            self._watches[raw] = watched
+            await self._tell_status(watched, {"retracted": block.hash})
+
+    async def _tell_status(self, watcher: _Subscriber | None, status: Any) -> None:
+        if watcher is not None:
+            connection, subscription = watcher
+            await _send(connection, _notice("author_extrinsicUpdate", subscription, status))
+
+    async def _announce_storage(self) -> None:
+        """Tell each subscriber of storage the values that have changed."""
+        head = self._chain.head
+        for subscription, (connection, known) in list(self._stored.items()):
+            now = {key: self._methods.call("state_getStorage", [key]) for key in known}
+            changes = [[key, value] for key, value in now.items() if known[key] != value]
+            known.update(now)
+            if changes:
+                told = {"block": head.hash, "changes": changes}
+                await _send(connection, _notice("state_storage", subscription, told))
 
     async def _converse(self, connection: ServerConnection) -> None:
         """Answer one client until it leaves."""
@@ -142,6 +210,7 @@ class Endpoint:
         finally:
             self._heads = {key: held for key, held in self._heads.items() if held[0] is not connection}
             self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
+            self._stored = {key: held for key, held in self._stored.items() if held[0] is not connection}
 
     def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
         """Return the answer to one request and the notices that follow it, true unless a lie applies."""
@@ -160,10 +229,8 @@ class Endpoint:
             result, notices = self._dispatch(connection, method, parameters)
         except LookupError as error:
             return _refusal(request, _METHOD_NOT_FOUND, f"Method not found: {error}"), []
-        except AlreadyImportedError as error:
-            return _refusal(request, _ALREADY_IMPORTED, "Transaction Already Imported", str(error)), []
         except InvalidTransactionError as error:
-            return _refusal(request, _POOL_INVALID, "Invalid Transaction", str(error)), []
+            return _refusal(request, error.code, error.title, str(error)), []
         except StateDiscardedError as error:
             return _refusal(request, _SERVER_ERROR, f"State already discarded for {error}"), []
         except (ValueError, TypeError) as error:
@@ -176,18 +243,28 @@ class Endpoint:
         if method in _HEADS:
             subscription = self._new_id()
             self._heads[subscription] = (connection, _HEADS[method])
-            return subscription, [_notice(_HEADS[method], subscription, self._chain.head.header)]
+            told = self._chain.finalized if _HEADS[method] == _FINAL_HEADS else self._chain.head
+            return subscription, [_notice(_HEADS[method], subscription, told.header)]
+        if method == "state_subscribeStorage":
+            subscription, keys = self._new_id(), [str(key) for key in parameters[0]]
+            known = {key: self._methods.call("state_getStorage", [key]) for key in keys}
+            self._stored[subscription] = (connection, known)
+            told_first = {"block": self._chain.head.hash, "changes": [list(pair) for pair in known.items()]}
+            return subscription, [_notice("state_storage", subscription, told_first)]
         if method == "state_subscribeRuntimeVersion":
             subscription = self._new_id()
             version = self._methods.runtime_version()
             return subscription, [_notice("state_runtimeVersion", subscription, version)]
         if method == "author_submitAndWatchExtrinsic":
-            raw = "0x" + self._chain.submit(bytes.fromhex(parameters[0].removeprefix("0x"))).raw.hex()
+            extrinsic = self._chain.submit(bytes.fromhex(parameters[0].removeprefix("0x")))
             subscription = self._new_id()
-            self._watches[raw] = (connection, subscription)
-            return subscription, [_notice("author_extrinsicUpdate", subscription, "ready")]
+            self._watches["0x" + extrinsic.raw.hex()] = (connection, subscription)
+            status = "ready" if self._chain.is_ready(extrinsic) else "future"
+            return subscription, [_notice("author_extrinsicUpdate", subscription, status)]
         if "unsubscribe" in method or method == "author_unwatchExtrinsic":
-            return self._heads.pop(str(parameters[0]), None) is not None, []
+            ended = str(parameters[0])
+            held = self._heads.pop(ended, None) or self._stored.pop(ended, None)
+            return held is not None, []
         return self._methods.call(method, parameters), []
 
     def _new_id(self) -> str:

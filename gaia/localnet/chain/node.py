@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bittensor_core
 
-from gaia.localnet.chain.blocks import BlockChain, Extrinsic
+from gaia.localnet.chain.blocks import BlockChain
+from gaia.localnet.chain.calls import DispatchError
 from gaia.localnet.chain.endpoint import Endpoint
 from gaia.localnet.chain.pallet import ChainNeuron, SubnetRules
 from gaia.localnet.chain.runtime import ChainRuntime
@@ -22,6 +23,7 @@ from gaia.localnet.chain.subnet.yuma import YumaConsensus
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.beacon import Beacon
+    from gaia.localnet.chain.extrinsics import Extrinsic
 
 __all__ = ["OWNER_URI", "ChainNeuron", "LocalChain"]
 
@@ -47,6 +49,8 @@ class LocalChain:
         Number of the first block; above 0 for a chain that continues an earlier one.
     yuma
         Compute consensus, dividends and emission at the beginning of each epoch.
+    finality_lag
+        Number of newest blocks that are not final yet.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class LocalChain:
         owner_hotkey: str = "",
         first_block: int = 0,
         yuma: bool = False,
+        finality_lag: int = 0,
     ) -> None:
         owner = owner_hotkey or bittensor_core.Keypair.create_from_uri(OWNER_URI).ss58_address
         rules = SubnetRules(
@@ -75,7 +80,9 @@ class LocalChain:
             owner_hotkey=owner,
             owner_coldkey=next((n.coldkey for n in neurons if n.hotkey == owner), owner),
         )
-        self._chain = BlockChain(ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block)
+        self._chain = BlockChain(
+            ChainRuntime.load(), rules, _with_owner(neurons, owner), first_block, finality_lag
+        )
         if yuma:
             self._chain.pallet.weights.consensus = YumaConsensus(self._chain.storage, netuid)
         self._main = Endpoint(self._chain)
@@ -89,6 +96,16 @@ class LocalChain:
     def block(self) -> int:
         """Number of the newest block."""
         return self._chain.head.number
+
+    @property
+    def url(self) -> str:
+        """Websocket URL of its first node, once it is started."""
+        return self._main.url
+
+    @property
+    def inner(self) -> BlockChain:
+        """Its blocks, pool and state, without a server."""
+        return self._chain
 
     @property
     def epoch(self) -> int:
@@ -131,6 +148,29 @@ class LocalChain:
         """Change a value of the subtensor pallet as a root call would, from the next block on."""
         self._chain.storage.write(item, *parameters, value=value)
 
+    def refuse(self, name: str, pallet: str = "SubtensorModule") -> None:
+        """Let the runtime refuse the next call that a block includes, under the name of an error."""
+        self._chain.refusals.append(DispatchError(name, pallet))
+
+    def doom(self, status: str) -> None:
+        """Let the next extrinsic leave the pool with a status such as "dropped", instead of getting into a block."""
+        self._chain.dooms.append(status)
+
+    def remove_storage(self, item: str, *parameters: Any) -> None:
+        """Remove a value of the subtensor pallet as a root call would, from the next block on."""
+        self._chain.storage.remove(item, *parameters)
+
+    def restore_state(self) -> Callable[[], None]:
+        """Return what brings the present state back, nonces included; blocks and their number go on."""
+        snapshot = self._chain.storage.snapshot()
+        return lambda: self._chain.storage.restore(snapshot)
+
+    async def retract(self, count: int, *, keep: bool = True) -> None:
+        """Take the newest blocks back, as a fork does; see `BlockChain.retract`."""
+        for block in self._chain.retract(count, keep=keep):
+            for endpoint in (self._main, *self._further):
+                await endpoint.announce_retracted(block)
+
     def key_of(self, item: str, *parameters: Any) -> str:
         """Return the storage key of a value of the subtensor pallet, in hex."""
         return "0x" + self._chain.runtime.storage_key("SubtensorModule", item, parameters).hex()
@@ -141,9 +181,14 @@ class LocalChain:
         chain.pallet.weights.peers = Peers(chain.storage, chain.rules.netuid, uids, ours, turn_after)
 
     async def wait_for_block(self, number: int) -> None:
-        """Wait until block `number` is sealed."""
+        """Wait until block `number` is sealed; raise what ended the making of blocks, if anything did."""
         while self.block < number:
-            await self._sealed.wait()
+            sealing = asyncio.ensure_future(self._sealed.wait())
+            watched = {sealing} if self._producer is None else {sealing, self._producer}
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            sealing.cancel()
+            if self._producer is not None and self._producer.done():
+                self._producer.result()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Start to serve and to make blocks; return the websocket URL."""
@@ -171,10 +216,11 @@ class LocalChain:
         while True:
             await asyncio.sleep(self._block_time_s)
             block = self._chain.seal()
+            fates, self._chain.fates = self._chain.fates, []
             sealed, self._sealed = self._sealed, asyncio.Event()
             sealed.set()
             for endpoint in (self._main, *self._further):
-                await endpoint.announce(block)
+                await endpoint.announce(block, fates)
 
 
 def _with_owner(neurons: Sequence[ChainNeuron], owner: str) -> list[ChainNeuron]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from gaia.localnet.chain.calls import Arguments, DispatchError, Event
 from gaia.localnet.chain.subnet.membership import ROOT_NETUID, Membership
 from gaia.localnet.chain.subnet.neurons import UNSERVED
+from gaia.localnet.chain.subnet.owner import OwnerCalls
 from gaia.localnet.chain.weights import WeightCalls
+from gaia.validator.utils.chain.metagraph import RAO_PER_TOKEN
 
 if TYPE_CHECKING:
     from gaia.localnet.chain.storage import ChainStorage
-
-RAO_PER_TOKEN = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,7 @@ class SubtensorPallet:
             "burned_register": self.members.burned_register,
             "swap_hotkey": self.members.swap_hotkey,
             "sudo_trim_to_max_allowed_uids": self.members.trim,
+            **OwnerCalls(storage, self.weights.epochs, block_number).calls,
         }
 
     def dispatch(self, signer: str, function: str, arguments: Arguments) -> list[Event]:
@@ -90,6 +91,8 @@ class SubtensorPallet:
             write("NetworksAdded", existing, value=True)
         write("TotalNetworks", value=2)
         write("Tempo", netuid, value=rules.tempo)
+        # A rehearsal's epochs are short, and its owner must be able to change rules in them.
+        write("AdminFreezeWindow", value=min(self._storage.read("AdminFreezeWindow"), rules.tempo // 4))
         write("WeightsSetRateLimit", netuid, value=rules.weights_rate_limit)
         write("MinAllowedWeights", netuid, value=rules.min_allowed_weights)
         write("WeightsVersionKey", netuid, value=rules.weights_version)

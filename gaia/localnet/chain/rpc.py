@@ -20,7 +20,9 @@ SUBSCRIPTIONS = (
     "chain_unsubscribeFinalizedHeads",
     "chain_unsubscribeNewHeads",
     "state_subscribeRuntimeVersion",
+    "state_subscribeStorage",
     "state_unsubscribeRuntimeVersion",
+    "state_unsubscribeStorage",
 )
 
 
@@ -34,7 +36,8 @@ class RpcMethods:
             "account_nextIndex": chain.next_nonce,
             "chain_getBlock": self._block,
             "chain_getBlockHash": self._block_hash,
-            "chain_getFinalizedHead": self._head_hash,
+            "author_pendingExtrinsics": lambda: ["0x" + each.raw.hex() for each in chain.pending()],
+            "chain_getFinalizedHead": lambda: chain.finalized.hash,
             "chain_getHead": self._head_hash,
             "chain_getHeader": lambda block_hash=None: chain.block(block_hash).header,
             "chain_getRuntimeVersion": self.runtime_version,
@@ -50,6 +53,7 @@ class RpcMethods:
             "system_chain": lambda: "Gaia local subnet",
             "system_chainType": lambda: "Local",
             "system_health": lambda: {"peers": 0, "isSyncing": False, "shouldHavePeers": False},
+            "system_peers": list,
             "system_name": lambda: "gaia-local-chain",
             "system_properties": lambda: {"ss58Format": 42, "tokenDecimals": 9, "tokenSymbol": "TAO"},
             "system_version": lambda: "1.0",

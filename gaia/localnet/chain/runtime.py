@@ -78,6 +78,10 @@ class ChainRuntime:
         pallet_index, error_index = self._errors[pallet, name]
         return {"Module": {"index": pallet_index, "error": f"0x{error_index:02x}000000"}}
 
+    def dispatch_error(self, pallet: str, name: str) -> Any:
+        """Return an error of a pallet, or one that every call may have, such as BadOrigin, in the form of events."""
+        return self.module_error(pallet, name) if (pallet, name) in self._errors else name
+
     @cached_property
     def _errors(self) -> dict[tuple[str, str], tuple[int, int]]:
         return {

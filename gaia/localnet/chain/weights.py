@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gaia.localnet.chain.subnet.yuma import YumaConsensus
 
 U16_MAX = 65535
+_PLAIN = frozenset({"set_weights", "set_mechanism_weights"})
+_SEALED = frozenset({"commit_timelocked_weights", "commit_timelocked_mechanism_weights"})
 
 
 class WeightCalls:
@@ -44,6 +46,25 @@ class WeightCalls:
             if self.consensus is not None:
                 self.consensus.run(block)
         return events
+
+    def validate(self, signer: str, function: str, arguments: Arguments) -> None:
+        """Raise `DispatchError` for a call that the runtime refuses before any block.
+
+        The checks are those of `CheckWeights` and `CheckRateLimits` of subtensor (guards, 2026-06).
+        """
+        if function not in _PLAIN | _SEALED:
+            return
+        read, netuid = self._storage.read, arguments["netuid"]
+        if not self._has_stake(netuid, signer):
+            raise DispatchError("NotEnoughStakeToSetWeights")
+        if function in _SEALED:
+            if arguments["reveal_round"] < read("LastStoredRound", pallet="Drand"):
+                raise DispatchError("InvalidRevealRound")
+            return
+        uid = read("Uids", netuid, signer)
+        is_plain = not read("CommitRevealWeightsEnabled", netuid)
+        if uid is not None and is_plain and self._is_too_fast(netuid, uid):
+            raise DispatchError("SettingWeightsTooFast")
 
     def set(self, signer: str, arguments: Arguments) -> list[Event]:
         """Set plain weights."""
@@ -101,13 +122,14 @@ class WeightCalls:
         uid = read("Uids", netuid, signer)
         if uid is None:
             raise DispatchError("HotKeyNotRegisteredInSubNet")
-        if read("TotalHotkeyAlpha", signer, netuid) < read("StakeThreshold"):
+        if not self._has_stake(netuid, signer):
             raise DispatchError("NotEnoughStakeToSetWeights")
         if arguments["version_key"] < read("WeightsVersionKey", netuid):
             raise DispatchError("IncorrectWeightVersionKey")
         if not read("CommitRevealWeightsEnabled", netuid) and self._is_too_fast(netuid, uid):
             raise DispatchError("SettingWeightsTooFast")
-        if not read("ValidatorPermit", netuid)[uid] and uids != [uid]:
+        is_permitted = read("ValidatorPermit", netuid)[uid] or self._is_owner(netuid, signer)
+        if not is_permitted and uids != [uid]:
             raise DispatchError("NeuronNoValidatorPermit")
         return int(uid)
 
@@ -116,8 +138,20 @@ class WeightCalls:
             raise DispatchError("DuplicateUids")
         if any(other >= self._storage.read("SubnetworkN", netuid) for other in uids):
             raise DispatchError("UidVecContainInvalidOne")
-        if len(uids) < self._storage.read("MinAllowedWeights", netuid) and uids != [uid]:
+        least = min(self._storage.read(item, netuid) for item in ("MinAllowedWeights", "SubnetworkN"))
+        if len(uids) < least and uids != [uid]:
             raise DispatchError("WeightVecLengthIsLow")
+
+    def _is_owner(self, netuid: int, hotkey: str) -> bool:
+        return bool(self._storage.read("SubnetOwnerHotkey", netuid) == hotkey)
+
+    def _has_stake(self, netuid: int, hotkey: str) -> bool:
+        """Return whether a hotkey has enough stake to set weights; the owner's needs none."""
+        if self._is_owner(netuid, hotkey) and self._storage.read("Uids", netuid, hotkey) is not None:
+            return True
+        return bool(
+            self._storage.read("TotalHotkeyAlpha", hotkey, netuid) >= self._storage.read("StakeThreshold")
+        )
 
     def _require_mechanism(self, arguments: Arguments) -> None:
         if arguments.get("mecid", 0) >= self._storage.read("MechanismCountCurrent", arguments["netuid"]):

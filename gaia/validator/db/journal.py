@@ -235,6 +235,11 @@ async def known_block(connection: Connection, netuid: int, mechid: int) -> int:
     return int(await connection.fetchval(SQL["journal_known_block"], netuid, mechid))
 
 
+async def explains(connection: Connection, epoch: Epoch, last_update: int) -> bool:
+    """Return whether a vector of ours can have dated our neuron with block `last_update` of `epoch`, the present one."""
+    return bool(await connection.fetchval(SQL["journal_explains"], *epoch, last_update))
+
+
 async def record_try(connection: Connection, epoch: Epoch, block: int) -> None:
     """Store that the signer gets the vector of `epoch` while the chain is at `block`."""
     await connection.execute(SQL["journal_tried"], *epoch, block)

@@ -131,6 +131,8 @@ class Node:
     """Time of the newest block."""
     commit_version: int | None
     """Version of commit-reveal that the chain takes; None: it stores none, so that the runtime's default holds."""
+    spec_version: int | None
+    """Version of the chain's runtime; None: the node does not tell it."""
     activity_cutoff: int | None
     """Blocks without weights after which a validator no longer counts."""
     seconds: float

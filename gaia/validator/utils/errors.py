@@ -51,6 +51,24 @@ class SigningRefused(TransientError):
     """The signer's policy forbids a signature; nothing was signed."""
 
 
+class WeightsRefused(TransientError):
+    """The chain refused weights that were signed.
+
+    Parameters
+    ----------
+    name
+        Name of the refusal; `utils.chain.refusals` says what it means.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class WeightsImpossible(WeightsRefused):
+    """The chain would refuse weights, as our reading of it tells; nothing was signed."""
+
+
 class SubnetMissing(TransientError):
     """The chain says that our subnet does not exist; believed only at the start, after agreeing readings."""
 
@@ -188,6 +206,8 @@ _SENT: tuple[type[GaiaError], ...] = (
     DeadlineExceeded,
     MissedByUs,
     SigningRefused,
+    WeightsRefused,
+    WeightsImpossible,
     SubnetMissing,
     NodesDisagree,
     BlockUnknown,
@@ -200,7 +220,9 @@ _SENT: tuple[type[GaiaError], ...] = (
 _BY_NAME = {kind.__name__: kind for kind in _SENT}
 
 
-def rebuild(error_type: str, message: str, retry_at: float | None = None) -> GaiaError:
+def rebuild(
+    error_type: str, message: str, retry_at: float | None = None, refusal: str | None = None
+) -> GaiaError:
     """Return the error whose name and text another process sent.
 
     An unknown name is a bug in that process. It becomes a `TransientError` with the name, so that it
@@ -208,8 +230,11 @@ def rebuild(error_type: str, message: str, retry_at: float | None = None) -> Gai
     """
     if error_type == NotYetAvailable.__name__ and retry_at is not None:
         return NotYetAvailable(message, datetime.fromtimestamp(retry_at, UTC))
-    if error_type in _BY_NAME:
-        return _BY_NAME[error_type](message)
+    kind = _BY_NAME.get(error_type)
+    if kind is not None and issubclass(kind, WeightsRefused):
+        return kind(message, refusal or "")
+    if kind is not None:
+        return kind(message)
     if error_type == MemoryError.__name__:
         return OwnFailure(f"{error_type}: {message}")
     return TransientError(f"{error_type}: {message}")

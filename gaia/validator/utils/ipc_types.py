@@ -8,7 +8,14 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError, NotYetAvailable, rebuild
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    ExitCode,
+    GaiaError,
+    NotYetAvailable,
+    WeightsRefused,
+    rebuild,
+)
 from gaia.validator.utils.identities import JobId
 
 SandboxMode = Literal["required", "best-effort", "off", "required, without Landlock"]
@@ -31,6 +38,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: float | None = None
     configuration: tuple[str, str, str, int] | None = None
     """Arguments of a `ConfigurationError`: setting, problem, remedy, exit code."""
+    refusal: str | None = None
+    """Name of the refusal of a `WeightsRefused`."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -44,6 +53,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
             message=str(error),
             retry_at=retry_at,
             configuration=configuration,
+            refusal=error.name if isinstance(error, WeightsRefused) else None,
         )
 
     def exception(self) -> GaiaError:
@@ -51,7 +61,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         if self.configuration is not None:
             setting, problem, remedy, exit_code = self.configuration
             return ConfigurationError(setting, problem, remedy, ExitCode(exit_code))
-        return rebuild(self.error_type, self.message, self.retry_at)
+        return rebuild(self.error_type, self.message, self.retry_at, self.refusal)
 
 
 class Priority(IntEnum):

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from gaia.cli.runbooks import chain, health, pool, weather, weights
 from gaia.localnet.options import Options
 from gaia.localnet.population import Behaviour
-from monitored.faults import processes, services
+from monitored.faults import owner, processes, services
 from monitored.faults.scene import Fault, Scene, Stage, standing
 
 _QUICK: Final = {"chain_timeout_s": 3.0, "database_timeout_s": 2.0, "database_pool_size": 2}
@@ -33,6 +33,7 @@ FASTER: Final = {
     "UpdateAvailable": 360.0,
     "WeightsStale": 360.0,
     "WeightsHeld": 120.0,
+    "WeightsRefused": 60.0,
     "NoRecentActivity": 120.0,
     "ChainNodesFew": 120.0,
     "DatabaseConnectionsHigh": 600.0,
@@ -192,6 +193,20 @@ STAGES: Final = (
                 branches=[weights.UNLIKE_THE_OTHERS, weights.LOW_TRUST],
                 seconds=240,
                 is_standing=True,
+            ),
+        ),
+    ),
+    Stage(
+        name="strict_owner",
+        options=Options(miners=4, days=1, seed=3),
+        ready=_engine_is_up,
+        faults=(
+            Fault(
+                name="strict_owner",
+                alerts=("WeightsRefused",),
+                cause=owner.strict_owner,
+                branches=[weights.FOR_THEIRS],
+                seconds=240,
             ),
         ),
     ),

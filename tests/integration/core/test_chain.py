@@ -202,7 +202,7 @@ async def test_node_that_falls_silent_during_a_submission_holds_up_no_later_one(
     with pytest.raises(DeadlineExceeded, match="while submitting the weights"):
         await set_now(client, {1: 65535, 2: 9})
     # It has the number of the first, which still waits: no block can include both.
-    with pytest.raises(TransientError, match="Stale"):
+    with pytest.raises(TransientError, match="PriorityTooLow"):
         await set_now(client, {1: 65535, 2: 9})
 
     await chain.stop()

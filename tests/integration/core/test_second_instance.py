@@ -58,8 +58,9 @@ class Instance:
                 else:
                     await self.client.set_weights(promised)
             except TransientError as error:
-                # Both are the chain's: the end of an epoch, and weights of an epoch that the record lacks.
-                if "epoch" not in str(error):
+                # All are the chain's: the end of an epoch, weights of an epoch that the record lacks, and a round
+                # that is published before blocks as short as these include the commit.
+                if not any(words in str(error) for words in ("epoch", "InvalidRevealRound")):
                     raise
                 await chain.wait_for_block(chain.block + 1)
             else:

@@ -127,9 +127,11 @@ async def test_lost_permit_is_another_cause_than_a_gate(database: Database) -> N
     reading = a_reading(1400, 1001)
     reading.neurons[0] = _changed(reading.neurons[0], validator_permit=False)
 
-    await looks(setting, reading)
+    await looks(setting, msgspec.structs.replace(reading, owner_hotkey="5Owner"))
 
-    assert await setting.incidents() == []
+    (incident,) = await setting.incidents()
+    assert incident.party == "weights"
+    assert "NeuronNoValidatorPermit" in incident.evidence
 
 
 async def test_large_change_is_held_and_then_set_and_told(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
-from gaia.validator.core.weights.setting import SUBMISSIONS
+from gaia.validator.core.weights.preflight import impossible
+from gaia.validator.core.weights.setting import REFUSALS, SUBMISSIONS
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import (
     ConfigurationError,
@@ -15,6 +17,8 @@ from gaia.validator.utils.errors import (
     OwnFailure,
     SigningRefused,
     TransientError,
+    WeightsImpossible,
+    WeightsRefused,
 )
 from tests.support.weight_setters import NOW, Setting
 
@@ -124,3 +128,67 @@ async def test_dry_run_checks_no_update(database: Database) -> None:
     await setting.setter.set_if_due(NOW)
 
     assert setting.signer.checks == 0
+
+
+async def test_promise_whose_uid_is_gone_goes_to_the_signer_which_knows_the_uids_of_now(
+    setting: Setting,
+) -> None:
+    setting.signer.failures = [TransientError("no answer")]
+    with pytest.raises(TransientError):
+        await setting.setter.set_if_due(NOW)
+    graph = setting.metagraph.metagraph
+    assert graph is not None
+    setting.metagraph.metagraph = msgspec.structs.replace(graph, neurons=graph.neurons[:-2])
+    before = dict(SUBMISSIONS.items())
+
+    await setting.setter.set_if_due(NOW)
+
+    assert _gained(before) == {"set": 1}
+    assert setting.signer.signed[0] == setting.signer.signed[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("NotEnoughStakeToSetWeights", "ours"),
+        ("WeightVecLengthIsLow", "theirs"),
+        ("Stale", "race"),
+        ("New", "theirs"),
+    ],
+)
+async def test_refusal_is_counted_by_who_must_act(setting: Setting, name: str, cause: str) -> None:
+    before, causes = dict(SUBMISSIONS.items()), dict(REFUSALS.items())
+    setting.signer.failures = [WeightsRefused(f"the chain refused the weights: {name}", name)]
+
+    with pytest.raises(WeightsRefused):
+        await setting.setter.set_if_due(NOW)
+
+    assert _gained(before) == {"failed": 1}
+    gained = {each: total - causes[each] for each, total in REFUSALS.items() if total > causes[each]}
+    assert gained == {cause: 1}
+
+
+async def test_what_the_signer_foresees_is_counted_as_impossible(setting: Setting) -> None:
+    before = dict(SUBMISSIONS.items())
+    setting.signer.failures = [impossible("SettingWeightsTooFast")]
+
+    with pytest.raises(WeightsImpossible):
+        await setting.setter.set_if_due(NOW)
+
+    assert _gained(before) == {"impossible": 1}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_lost_stake_is_an_incident_but_in_a_dry_run(database: Database, dry_run: bool) -> None:
+    setting = Setting(database, dry_run=dry_run)
+    await setting.record_run(NOW - timedelta(days=1), {"5Best": 0.6, "5Second": 0.5})
+    graph = setting.metagraph.metagraph
+    assert graph is not None
+    setting.metagraph.metagraph = msgspec.structs.replace(graph, stake_threshold=9e9, owner_hotkey="5Owner")
+    before = dict(SUBMISSIONS.items())
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert setting.signer.signed == []
+    assert _gained(before) == ({} if dry_run else {"impossible": 1})
+    assert [incident.party for incident in await setting.incidents()] == ([] if dry_run else ["weights"])

@@ -342,7 +342,7 @@ async def test_vector_that_the_subnet_forbids_is_told_and_not_signed(setting: Se
     assert await setting.journal() == []
     assert dict(SUBMISSIONS.items())["impossible"] == before + 1
     (incident,) = await setting.incidents()
-    assert incident.evidence.endswith("% of the weight, and the subnet allows 10.00%")
+    assert "% of the weight, and the subnet allows 10.00%; the rule is the" in incident.evidence
     setting.metagraph.metagraph = a_metagraph(MINERS)
     assert await setting.setter.set_if_due(NOW) is not None
 

@@ -22,6 +22,7 @@ from gaia.cli.status.samples import Samples
 from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
 from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.core.status.troubles import MANY_FILES
+from gaia.validator.core.weights.preflight import impossible as refusal
 from gaia.validator.db.rows import BlockedRow
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.config import Settings
@@ -248,6 +249,15 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ),
     ("dry run", weights.DRY_RUN, changed(dry_run=True), "GAIA_DRY_RUN"),
     ("weights fail", weights.FAILING, incident("weights"), "refused"),
+    ("ours", weights.FOR_OURS, incident("weights", str(refusal("NeuronNoValidatorPermit"))), "permit"),
+    ("theirs", weights.FOR_THEIRS, incident("weights", str(refusal("WeightVecLengthIsLow"))), "too few"),
+    ("network", weights.FOR_NETWORK, incident("weights", str(refusal("ImmediatelyDropped"))), "is full"),
+    (
+        "race",
+        weights.FOR_RACE,
+        incident("weights", str(refusal("UidVecContainInvalidOne"))),
+        "no longer exists",
+    ),
     ("second", weights.SECOND_INSTANCE, incident("weights", FOREIGN), "of block 9 are not"),
     ("failed", weights.REFUSED, stored(newest_vector=FAILED), "epoch 7 failed: no"),
     ("signer", weights.REFUSED_BY_SIGNER, told('gaia_weights_submissions_total{outcome="refused"} 3'), "3 s"),
@@ -383,15 +393,3 @@ def test_metric_that_nobody_told_proves_nothing(well: Facts) -> None:
     assert unknown.total("gaia_pool_healthy_seats") is None
     assert pool.SEATS_MISSING.look(unknown) == ""
     assert database.ALL_IN_USE.look(unknown) == ""
-
-
-def test_data_folder_is_walked_once_for_all_causes(well: Facts) -> None:
-    branches = RUNBOOKS["DiskSpaceLow"].branches
-    before = [branch.look(well) for branch in branches]
-    large = well.data_dir / "spool" / "chunk"
-    large.parent.mkdir()
-    large.write_bytes(b"x" * 1_000_000)
-
-    assert "spool" not in well.disk.sizes
-    assert [branch.look(well) for branch in branches] == before
-    assert DiskUse(well.data_dir).sizes["spool"] >= 1_000_000

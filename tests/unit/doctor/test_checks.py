@@ -20,6 +20,7 @@ from gaia.validator.doctor.looks.ports import look_at_proxies
 from gaia.validator.doctor.report import lines
 from gaia.validator.doctor.sight import Trouble
 from gaia.validator.doctor.steps import StepKind, do
+from gaia.validator.utils.chain.runtimes import TESTED_SPECS
 from gaia.validator.utils.config import Settings
 from tests.support.builders import a_metagraph, a_neuron
 from tests.support.doctor_facts import LIMITS, finding, folder, host, judged, places, server, session
@@ -117,6 +118,7 @@ def _node(**changes: Any) -> Node:
         time=None,
         activity_cutoff=None,
         commit_version=None,
+        spec_version=TESTED_SPECS[1],
         seconds=0.1,
         asked_at=datetime.now(UTC),
     )
@@ -228,7 +230,32 @@ def test_our_neuron_is_found_by_its_uid_where_uids_have_gaps() -> None:
     subnet = a_metagraph([a_neuron(1), ours], own_uid=200)
 
     assert finding("permit", subnet=subnet) == Finding(Result.OK, "uid 200 has a validator permit")
-    assert finding("stake", subnet=subnet) == Finding(Result.OK, "the stake is 5000")
+    assert finding("stake", subnet=subnet) == Finding(
+        Result.OK, "the stake is 5000, and the chain asks for 0"
+    )
+
+
+def test_stake_below_what_the_chain_asks_for_is_a_failure_but_for_the_owner() -> None:
+    ours = a_neuron(0, hotkey="5Validator", stake=5000.0, validator_permit=True)
+    poor = a_metagraph([ours], stake_threshold=6000.0)
+    owner = a_metagraph([ours], stake_threshold=6000.0, owner_hotkey="5Validator")
+
+    assert finding("stake", subnet=poor).result is Result.FAILURE
+    assert finding("stake", subnet=owner).result is Result.OK
+
+
+@pytest.mark.parametrize(
+    ("spec", "result"),
+    [
+        (TESTED_SPECS[0] - 1, Result.WARNING),
+        (TESTED_SPECS[0], Result.OK),
+        (TESTED_SPECS[1], Result.OK),
+        (TESTED_SPECS[1] + 1, Result.WARNING),
+        (None, Result.SKIPPED),
+    ],
+)
+def test_runtime_that_no_test_knows_is_a_warning(spec: int | None, result: Result) -> None:
+    assert finding("runtime", node=_node(spec_version=spec)).result is result
 
 
 @pytest.mark.parametrize("check", ["data-mode", "data-owner"])

@@ -1,8 +1,8 @@
 """Yuma consensus at the beginning of an epoch, in fixed point as the runtime computes it.
 
 The steps are those of run_epoch.rs of subtensor (spec 425). Validators' weights are masked, normalised and clipped
-at the weight on which enough stake agrees. Bonds follow them. Incentive and dividends divide the emission. Permits
-stay as they are, and liquid alpha is not modelled.
+at the weight on which enough stake agrees. Bonds follow them. Incentive and dividends divide the emission. The most
+stake, and the subnet's owner, get the permits of the next epoch. Liquid alpha is not modelled.
 """
 
 from __future__ import annotations
@@ -74,16 +74,40 @@ class YumaConsensus:
             dividends=[dividends.get(uid, 0) for uid in range(count)],
         )
         self._store(shares, bonds, block)
+        self._renew_permits(count)
         return shares
+
+    def _renew_permits(self, count: int) -> None:
+        """Write the permits of the next epoch; who loses one loses its bonds."""
+        before, permits = self._read("ValidatorPermit"), self._permits(count)
+        self._write("ValidatorPermit", permits)
+        for uid, (had, has) in enumerate(zip(before, permits, strict=True)):
+            if had and not has:
+                self._storage.remove("Bonds", self._netuid, uid)
+
+    def _permits(self, count: int) -> list[bool]:
+        """Return who may set weights from now on: those with the most stake, the last of equals, and the owner."""
+        places = int(self._read("MaxAllowedValidators"))
+        stake = [self._stake_of(uid) for uid in range(count)]
+        best = sorted(range(count), key=lambda uid: (stake[uid], uid))[max(0, count - places) :]
+        owner = self._storage.read("SubnetOwnerHotkey", self._netuid)
+        return [(uid in best and stake[uid] > 0) or self._read("Keys", uid) == owner for uid in range(count)]
+
+    def _stake_of(self, uid: int) -> int:
+        """Return the stake that counts; less than the chain's least, but for the owner's, counts as none."""
+        hotkey = self._read("Keys", uid)
+        stake = int(self._storage.read("TotalHotkeyAlpha", hotkey, self._netuid))
+        is_owner = hotkey == self._storage.read("SubnetOwnerHotkey", self._netuid)
+        return stake if is_owner or stake >= self._storage.read("StakeThreshold") else 0
 
     def _active_stake(self, block: int, count: int) -> _Row:
         """Return the stake of permitted validators that have set weights lately, as parts of its sum."""
         permits, updates = self._read("ValidatorPermit"), self._read("LastUpdate")
-        least, cutoff = self._storage.read("StakeThreshold"), int(self._read("ActivityCutoff"))
+        cutoff = int(self._read("ActivityCutoff"))
         found = {}
         for uid in range(count):
-            stake = int(self._storage.read("TotalHotkeyAlpha", self._read("Keys", uid), self._netuid))
-            if permits[uid] and stake >= least and updates[uid] + cutoff >= block:
+            stake = self._stake_of(uid)
+            if permits[uid] and stake and updates[uid] + cutoff >= block:
                 found[uid] = stake * _ONE
         return _normalised(found)
 

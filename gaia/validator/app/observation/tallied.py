@@ -15,7 +15,7 @@ from gaia.validator.app.observation.registry import REGISTRY
 from gaia.validator.core.background.notifier import NOTIFICATIONS
 from gaia.validator.core.miners.http import MINERS_TALLY, RECEIVED_BYTES, TIMEOUTS
 from gaia.validator.core.weights.committing import COMMITS
-from gaia.validator.core.weights.setting import SUBMISSIONS
+from gaia.validator.core.weights.setting import REFUSALS, SUBMISSIONS
 from gaia.validator.db.connection import TRANSACTION_SECONDS
 from gaia.validator.db.failures import FAILURES
 from gaia.validator.utils.borders import UNFORESEEN
@@ -78,6 +78,12 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
         "Attempts to set weights, by outcome: held means not computable yet; refused, by our signer; impossible, by a rule of the subnet; unknown, in doubt.",
         "outcome",
         SUBMISSIONS.items,
+    ),
+    _Tallied(
+        "gaia_weights_refusals_total",
+        "Attempts to set weights that the chain refused, or would have refused, by who must act.",
+        "cause",
+        REFUSALS.items,
     ),
     _Tallied(
         "gaia_weights_commits_total",

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gaia.validator.utils.chain.metagraph import ACTIVITY_CUTOFF, Metagraph, Neuron
+from gaia.validator.utils.chain.metagraph import ACTIVITY_CUTOFF, RAO_PER_TOKEN, Metagraph, Neuron
 from gaia.validator.utils.identities import Hotkey
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 MISREAD: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 """Errors that an answer of another shape causes, in the SDK and here."""
-_RAO_PER_TOKEN = 10**9
 _U16_MAX = 65535
 _IPV4 = 4
 _NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
@@ -51,6 +50,7 @@ def metagraph_of(
         tempo=schedule.tempo,
         epoch=schedule.epoch_of_commit(),
         next_epoch_block=schedule.next_start() if schedule.tempo else None,
+        epoch_first_block=schedule.first_block_of_commits() if schedule.tempo else None,
         weights_rate_limit=int(graph["weights_rate_limit"]),
         min_allowed_weights=int(graph["min_allowed_weights"]),
         max_weights_limit=int(graph["max_weights_limit"]),
@@ -59,7 +59,7 @@ def metagraph_of(
         commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
         owner_hotkey="" if owner == _NOBODY else owner,
         own_dividends=None if dividends is None else dividends / _U16_MAX,
-        own_emission=None if emission is None else emission / _RAO_PER_TOKEN,
+        own_emission=None if emission is None else emission / RAO_PER_TOKEN,
     )
 
 
@@ -78,7 +78,7 @@ def _neuron(graph: Mapping[str, Any], uid: int, hotkey: Hotkey) -> Neuron:
         coldkey=str(graph["coldkeys"][uid]),
         ip=ip,
         port=int(axon["port"]) if ip else 0,
-        stake=int(graph["total_stake"][uid]) / _RAO_PER_TOKEN,
+        stake=int(graph["total_stake"][uid]) / RAO_PER_TOKEN,
         validator_permit=bool(graph["validator_permit"][uid]),
         last_update=int(graph["last_update"][uid]),
         registered_at=int(graph["block_at_registration"][uid]),

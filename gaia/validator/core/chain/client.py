@@ -17,7 +17,14 @@ from gaia.validator.core.chain.bounded import BoundedSubstrate
 from gaia.validator.core.chain.deadline import started, within
 from gaia.validator.core.chain.reader import SETTLING_BLOCKS, SUBTENSOR, ChainReader, text_of, understanding
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import BlockUnknown, DeadlineExceeded, ItemMissing, TransientError
+from gaia.validator.utils.chain.refusals import REFUSALS, name_of, refusal_named
+from gaia.validator.utils.errors import (
+    BlockUnknown,
+    DeadlineExceeded,
+    ItemMissing,
+    TransientError,
+    WeightsRefused,
+)
 
 if TYPE_CHECKING:
     from bittensor import UnsignedExtrinsic
@@ -175,8 +182,10 @@ class ChainClient(ChainReader):
             self.is_broken |= not done
 
 
-def refusal_of(result: bt.ExtrinsicResult) -> TransientError:
-    """Return the error that tells a refusal by its name."""
+def refusal_of(result: bt.ExtrinsicResult) -> WeightsRefused:
+    """Return the error that tells a refusal by its name, and what to do."""
     code = result.error.code if result.error is not None else bt.ErrorCode.UNKNOWN
-    name = (result.error.name if result.error is not None else None) or code.value
-    return TransientError(f"the chain refused the weights: {name}: {result.message}")
+    told = result.error.name if result.error is not None else None
+    refusal = refusal_named(name_of(told, result.message, code.value))
+    words = f"{refusal}" if refusal.name in REFUSALS else f"{refusal}; the node says: {result.message}"
+    return WeightsRefused(f"the chain refused the weights: {words}", refusal.name)

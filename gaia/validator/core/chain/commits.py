@@ -15,6 +15,7 @@ from gaia.validator.core.chain.epochs import EpochSchedule, open_epoch
 from gaia.validator.core.chain.reader import understanding
 from gaia.validator.core.chain.signing_policy import digest_of_commit
 from gaia.validator.core.chain.timelock import COMMIT_VERSION, payload, reveal_round, seal
+from gaia.validator.core.weights.preflight import impossible
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights
 
@@ -30,6 +31,8 @@ _HEAD_AGE_S = 60.0
 _LONGEST_BLOCK_S = 13.2
 """Mean seconds between blocks, at most; a chain that stood still would make the round too late."""
 _MEASURED_BLOCKS = 100
+_MOST_BYTES = 5000
+"""Longest ciphertext that the chain takes (`MAX_CRV3_COMMIT_SIZE_BYTES`)."""
 _REVEALED = "TimelockedWeightsRevealed"
 
 
@@ -95,6 +98,8 @@ class Commits:
             number = reveal_round(terms.schedule, terms.reveal_period, terms.block_time_s, terms.now_s)
             content = payload(public_key, vector.uids, vector.weights, vector.version_key)
             ciphertext = await asyncio.to_thread(seal, content, number if at is None else at)
+        if len(ciphertext) > _MOST_BYTES:
+            raise impossible("CommitPayloadTooLarge", f"{len(ciphertext)} bytes of at most {_MOST_BYTES}")
         return SealedWeights(
             ciphertext=ciphertext,
             reveal_round=number,
@@ -128,6 +133,7 @@ class Commits:
             raise TransientError(f"another commit of ours is on chain since block {held[-1].block}")
         schedule = await open_epoch(self._chain, self._netuid, sealed.epoch)
         await promise(schedule)
+        await self._refuse_late(sealed, schedule.block)
         call = bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
             netuid=self._netuid,
             mecid=0,
@@ -151,6 +157,21 @@ class Commits:
         return Committed(
             block=landed.block, block_hash=result.block_hash or "", extrinsic=result.extrinsic_id or ""
         )
+
+    async def _refuse_late(self, sealed: SealedWeights, block: int) -> None:
+        """Refuse a commit that the chain's beacon could open already, or of another version than the chain wants."""
+        published, version = await asyncio.gather(
+            self._chain.query("LastStoredRound", block=block, pallet="Drand"),
+            self._chain.query("CommitRevealWeightsVersion", block=block),
+        )
+        with understanding("the beacon"):
+            is_late = sealed.reveal_round < int(published)
+        if is_late:
+            words = (
+                f"round {sealed.reveal_round} opens the commit, and the chain knows round {published} already"
+            )
+            raise impossible("InvalidRevealRound", words)
+        _require_version(version)
 
     async def queued(self, epoch: int, block: int | None = None) -> list[OwnCommit]:
         """Return our commits of one epoch that the chain has not revealed, oldest first."""
@@ -200,11 +221,8 @@ class Commits:
             self._chain.query("RevealPeriodEpochs", self._netuid, block=head),
         )
         if not wanted:
-            raise TransientError("the subnet no longer wants weights to be committed")
-        if version != COMMIT_VERSION:
-            raise TransientError(
-                f"the chain wants commits of version {version}; this release knows {COMMIT_VERSION}"
-            )
+            raise impossible("CommitRevealDisabled")
+        _require_version(version)
         schedule, now, earlier = await asyncio.gather(
             self._chain.schedule(self._netuid, head),
             self._chain.time_of(head),
@@ -220,6 +238,12 @@ class Commits:
                 block_time_s=min((now_s - earlier.timestamp()) / max(1, head - before), _LONGEST_BLOCK_S),
                 now_s=now_s,
             )
+
+
+def _require_version(version: Any) -> None:
+    if version != COMMIT_VERSION:
+        words = f"the chain wants commits of version {version}, and this release knows {COMMIT_VERSION}"
+        raise impossible("IncorrectCommitRevealVersion", words)
 
 
 def _found(held: Sequence[OwnCommit], digest: str) -> Committed | None:

@@ -74,6 +74,10 @@ class EpochSchedule:
         """Return the epoch of weights or a commit that the next block includes."""
         return self.index + (self.tempo > 0 and self.first_seen() <= self.block + _INCLUSION_BLOCKS)
 
+    def first_block_of_commits(self) -> int:
+        """Return the first block of the epoch to which weights or a commit in the next block belong."""
+        return self.last_epoch_block if self.epoch_of_commit() == self.index else self.first_seen()
+
     def first_block_of(self, epoch: int) -> int:
         """Return the first block that treats `epoch`, a later one, as the present epoch.
 

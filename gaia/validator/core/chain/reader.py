@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from gaia.validator.core.chain.answers import MISREAD, metagraph_of
 from gaia.validator.core.chain.epochs import EpochSchedule
+from gaia.validator.core.weights.preflight import impossible
 from gaia.validator.utils.borders import Party, border
-from gaia.validator.utils.errors import GaiaError, SubnetMissing, TransientError
+from gaia.validator.utils.chain.metagraph import RAO_PER_TOKEN
+from gaia.validator.utils.errors import GaiaError, ItemMissing, SubnetMissing, TransientError
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.secrecy import without_secrets
 
@@ -97,9 +101,24 @@ class ChainReader(ABC):
             raise SubnetMissing(f"the chain says that subnet {netuid} does not exist")
         with understanding("the metagraph"):
             block = int(graph["block"])
-        schedule = await self.schedule(netuid, block)
+        schedule, threshold, mechanisms = await asyncio.gather(
+            self.schedule(netuid, block),
+            self._known("StakeThreshold", 0, block=block),
+            self._known("MechanismCountCurrent", 1, netuid, block=block),
+        )
         with understanding("the metagraph"):
-            return metagraph_of(graph, schedule, netuid, own_hotkey)
+            return msgspec.structs.replace(
+                metagraph_of(graph, schedule, netuid, own_hotkey),
+                stake_threshold=int(threshold) / RAO_PER_TOKEN,
+                mechanisms=int(mechanisms),
+            )
+
+    async def _known(self, item: str, otherwise: Any, *parameters: Any, block: int) -> Any:
+        """Return a value of storage; `otherwise` if the runtime does not have the item."""
+        try:
+            return await self.query(item, *parameters, block=block)
+        except ItemMissing:
+            return otherwise
 
     async def schedule(self, netuid: int, block: int) -> EpochSchedule:
         """Return the subnet's epochs after `block`."""
@@ -121,7 +140,8 @@ class ChainReader(ABC):
     async def own_uid_of(self, netuid: int, hotkey: Hotkey, block: int | None = None) -> int:
         uid = await self.query("Uids", netuid, hotkey, block=block)
         if uid is None:
-            raise TransientError(f"the chain says that hotkey {hotkey} is not registered on subnet {netuid}")
+            words = f"the chain says that hotkey {hotkey} is not registered on subnet {netuid}"
+            raise impossible("HotKeyNotRegisteredInSubNet", words)
         with understanding("our uid"):
             return int(uid)
 

@@ -9,8 +9,9 @@ from gaia.validator.core.chain.commits import Commits
 from gaia.validator.core.chain.epochs import open_epoch
 from gaia.validator.core.chain.own_updates import OwnUpdates
 from gaia.validator.core.chain.plain_weights import PlainWeights
+from gaia.validator.core.weights.preflight import impossible, obstacle_to_form, obstacle_to_us
 from gaia.validator.core.weights.resolving import resolve
-from gaia.validator.utils.errors import SigningRefused
+from gaia.validator.utils.errors import SigningRefused, SubnetMissing
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.machine.hosts import is_loopback
 from gaia.validator.utils.signer_messages import (
@@ -90,7 +91,7 @@ class WeightAnswers:
 
         async def promise(schedule: EpochSchedule) -> JournalledVector:
             await self._refuse_unexplained(vector, schedule)
-            resolved = await self._resolved(vector)
+            resolved = await self._resolved(vector, is_sealed=False)
             self._policy.promise(vector, resolved, schedule.block)
             return resolved
 
@@ -111,7 +112,7 @@ class WeightAnswers:
         self._policy.permit_vector(vector)
         schedule = await open_epoch(self._chain, self._settings.netuid, vector.epoch)
         await self._refuse_unexplained(vector, schedule)
-        resolved = await self._resolved(vector)
+        resolved = await self._resolved(vector, is_sealed=True)
         sealed = await self._commits.seal(bytes(self._wallet.hotkey.public_key), resolved, self._beacon_round)
         self._policy.promise_sealed(vector, resolved, sealed)
         return WeightsSealed(request_id=request.request_id, sealed=sealed)
@@ -127,7 +128,7 @@ class WeightAnswers:
             return WeightsCommitted(request_id=request.request_id, block=block, block_hash="", extrinsic="")
 
         async def promise(schedule: EpochSchedule) -> None:
-            self._policy.permit_uids(sealed, await self._resolved(request.vector))
+            self._policy.permit_uids(sealed, await self._resolved(request.vector, is_sealed=True))
             self._policy.note_commit(sealed, schedule.block)
 
         landed = await self._commits.submit(self._wallet, sealed, promise)
@@ -161,12 +162,28 @@ class WeightAnswers:
                 f" {schedule.index}; nothing more is signed in this epoch"
             )
 
-    async def _resolved(self, vector: JournalledVector) -> JournalledVector:
-        """Return the vector with the uids of the newest block; see `resolve` and `permit_resolution`."""
-        if not vector.hotkeys:
-            return vector
-        metagraph = await self._chain.metagraph(self._settings.netuid, self._hotkey)
+    async def _resolved(self, vector: JournalledVector, *, is_sealed: bool) -> JournalledVector:
+        """Return the vector with the uids of the newest block, unless the chain would refuse it there.
+
+        See `resolve` and `permit_resolution`.
+
+        Raises
+        ------
+        WeightsImpossible
+            If it would.
+        """
+        try:
+            metagraph = await self._chain.metagraph(self._settings.netuid, self._hotkey)
+        except SubnetMissing as error:
+            raise impossible("SubnetNotExists", str(error)) from error
+        obstacle = obstacle_to_us(metagraph) or obstacle_to_form(
+            metagraph, vector.version_key, is_sealed=is_sealed
+        )
+        if obstacle:
+            raise obstacle
         resolved = resolve(vector, metagraph)
+        if not vector.hotkeys:
+            return resolved
         self._policy.permit_resolution(
             vector, resolved, metagraph.block, is_confirmed=self._chain.is_confirmed
         )

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gaia.validator.core.chain.reader import understanding
 from gaia.validator.core.consensus.yuma import U16_MAX, ConsensusRules, LiquidAlpha, SubnetState
-from gaia.validator.utils.chain.metagraph import Metagraph
+from gaia.validator.utils.chain.metagraph import RAO_PER_TOKEN, Metagraph
 from gaia.validator.utils.errors import TransientError
 
 if TYPE_CHECKING:
     from gaia.validator.core.chain.reader import ChainReader
 
-_RAO_PER_TOKEN: Final = 10**9
 _AT_ONCE: Final = 8
 """Queries for rows of weights and bonds that run at once: public nodes limit their rate."""
 _MOST_EPOCHS: Final = 16
@@ -90,7 +89,7 @@ async def read_consensus(chain: ChainReader, netuid: int, hotkey: str) -> Consen
         state=state,
         validator_trust=await column("ValidatorTrust", U16_MAX),
         dividends=await column("Dividends", U16_MAX),
-        emission=await column("Emission", _RAO_PER_TOKEN),
+        emission=await column("Emission", RAO_PER_TOKEN),
         permits=places,
     )
 
@@ -116,7 +115,7 @@ async def _rules(chain: ChainReader, metagraph: Metagraph) -> ConsensusRules:
             bonds_moving_average=int(average) / 10**6,
             yuma3=bool(yuma3),
             liquid_alpha=alpha,
-            stake_threshold=int(threshold) / _RAO_PER_TOKEN,
+            stake_threshold=int(threshold) / RAO_PER_TOKEN,
         )
 
 

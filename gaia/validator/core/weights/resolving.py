@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from gaia.validator.core.weights.doubts import as_stored
-from gaia.validator.core.weights.preflight import obstacle_of
+from gaia.validator.core.weights.preflight import obstacle_to
 from gaia.validator.utils.chain.metagraph import Registration
 from gaia.validator.utils.errors import TransientError
 
@@ -32,10 +32,14 @@ def resolve(vector: JournalledVector, metagraph: Metagraph) -> JournalledVector:
     Raises
     ------
     TransientError
-        If the burn, or more than half of the weight, has lost its owner, or the chain would refuse what is
-        left. The epoch keeps the weights that stand; the next one has its own vector.
+        If the burn, or more than half of the weight, has lost its owner. The epoch keeps the weights that
+        stand; the next one has its own vector.
+    WeightsImpossible
+        If the chain would refuse what is left.
     """
     if not vector.hotkeys:
+        if obstacle := obstacle_to(list(zip(vector.uids, vector.weights, strict=True)), metagraph):
+            raise obstacle
         return vector
     now = _uids_of(vector, metagraph)
     if vector.burner in vector.hotkeys and vector.burner not in now:
@@ -48,8 +52,8 @@ def resolve(vector: JournalledVector, metagraph: Metagraph) -> JournalledVector:
             " the next epoch has its own vector"
         )
     pairs = sorted(as_stored([uid, promised[hotkey]] for hotkey, uid in now.items()).items())
-    if obstacle := obstacle_of(pairs, metagraph):
-        raise TransientError(f"after miners have left: {obstacle}")
+    if obstacle := obstacle_to(pairs, metagraph):
+        raise obstacle
     resolved = msgspec.structs.replace(
         vector, uids=[uid for uid, _ in pairs], weights=[weight for _, weight in pairs]
     )

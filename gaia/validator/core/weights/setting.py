@@ -14,15 +14,23 @@ from gaia.validator.core.incidents import Incident
 from gaia.validator.core.weights.committing import Committer, journalled
 from gaia.validator.core.weights.computing import VectorComputer
 from gaia.validator.core.weights.gates import Gate
-from gaia.validator.core.weights.preflight import obstacle_of, version_key_of
+from gaia.validator.core.weights.preflight import (
+    obstacle_to_form,
+    obstacle_to_size,
+    obstacle_to_us,
+    version_key_of,
+)
 from gaia.validator.core.weights.reconciling import SETTLED_BLOCKS, Reader, Reconciler, doubt_of, is_settable
 from gaia.validator.db import journal
 from gaia.validator.db.journal import Epoch, Intent, JournalEntry
+from gaia.validator.utils.chain.refusals import Cause, refusal_named
 from gaia.validator.utils.errors import (
     GaiaError,
     OwnFailure,
     SigningRefused,
     TransientError,
+    WeightsImpossible,
+    WeightsRefused,
 )
 from gaia.validator.utils.tallies import Totals
 
@@ -49,6 +57,8 @@ SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "impossibl
 "refused": our signer's policy forbids them; "impossible": the chain would refuse them; "held": they were due,
 but none can be computed yet.
 """
+REFUSALS: Final = Totals(Cause)
+"""Cause -> number of attempts that the chain refused, or would have refused."""
 
 
 class Signer(Reader, Protocol):
@@ -126,7 +136,7 @@ class WeightSetter:
         self._computer.note(metagraph)
         epoch = self._epoch(metagraph.epoch)
         own = await self._resolved(metagraph, epoch, now)
-        if own is None:
+        if await self._is_refused(obstacle_to_us(metagraph), now) or own is None:
             await self._gates.recovered(now)  # other causes keep weights from being set
             return None
         if _is_ending(metagraph):
@@ -137,20 +147,39 @@ class WeightSetter:
         entry = await self._entry(metagraph, epoch, now)
         if entry is None or not is_settable(entry):
             return None
-        if await self._is_impossible(entry.vector, metagraph, now):
+        return await self._submit(entry, metagraph, now)
+
+    async def _submit(self, entry: JournalEntry, metagraph: Metagraph, now: datetime) -> WeightsSet | None:
+        """Set or commit a journalled vector, unless the chain would refuse it; return what was set, or None."""
+        epoch, version_key = self._epoch(entry.epoch), version_key_of(metagraph)
+        obstacle = obstacle_to_size(entry.vector, metagraph) or obstacle_to_form(
+            metagraph, version_key, is_sealed=metagraph.commit_reveal
+        )
+        if await self._is_refused(obstacle, now):
             return None
+        outcome = None
         try:
             if metagraph.commit_reveal:
-                await self._committer.commit(entry, epoch, version_key_of(metagraph))
-                SUBMISSIONS.add("committed")
-                self._reconciler.look_after(1)
-                await self._incident.recovered(now)
-                return None
-            outcome = await self._sign(entry, metagraph)
+                await self._committer.commit(entry, epoch, version_key)
+            else:
+                outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
             SUBMISSIONS.add(_outcome_of(error))
+            if isinstance(error, WeightsRefused):
+                REFUSALS.add(refusal_named(error.name).cause)
             await self._note_failure(epoch, error, now)
             raise
+        if outcome is None:
+            SUBMISSIONS.add("committed")
+            self._reconciler.look_after(1)
+        else:
+            await self._note_set(entry, outcome, now)
+        await self._incident.recovered(now)
+        return outcome
+
+    async def _note_set(self, entry: JournalEntry, outcome: WeightsSet, now: datetime) -> None:
+        """Record weights that were set and read back."""
+        epoch = self._epoch(entry.epoch)
         SUBMISSIONS.add("set")
         self._reconciler.look_after(SETTLED_BLOCKS + 1)
         await self._do(lambda connection: journal.record_set(connection, epoch, outcome, now))
@@ -162,16 +191,14 @@ class WeightSetter:
             miners=len(entry.vector),
             rule_set=self._settings.rule_set,
         )
-        await self._incident.recovered(now)
-        return outcome
 
     async def _resolved(self, metagraph: Metagraph, epoch: Epoch, now: datetime) -> Neuron | None:
-        """Settle what earlier attempts left on chain; return our neuron if it may set weights."""
+        """Settle what earlier attempts left on chain; return our neuron if there is one."""
         if self._chain.dry_run:
-            return self._own(metagraph)
+            return metagraph.own
         await self._reconciler.reconcile(metagraph, epoch, now)
-        own = self._own(metagraph)
-        if own is not None:
+        own = metagraph.own
+        if own is not None and obstacle_to_us(metagraph) is None:
             await self._check_update(own, metagraph.block)
         return own
 
@@ -217,6 +244,8 @@ class WeightSetter:
 
             if (entry := await self._do(promised)) is not None:
                 return entry
+            if await self._has_unknown_weights(metagraph, epoch):
+                return None
         computed = await self._computer.compute(metagraph, epoch, now)
         intent = await self._chosen(computed, metagraph, epoch, now)
         if intent is None:
@@ -231,6 +260,20 @@ class WeightSetter:
         if intent is computed.intent:
             self._computer.journalled()
         return entry
+
+    async def _has_unknown_weights(self, metagraph: Metagraph, epoch: Epoch) -> bool:
+        """Return whether the chain has weights of this epoch that the journal does not know, and tell so.
+
+        After the restore of an older database, the epoch has its vector, whichever it was.
+        """
+        own = metagraph.own
+        if own is None or not metagraph.has_weights_of_epoch:
+            return False
+        updated = own.last_update
+        if await self._do(lambda connection: journal.explains(connection, epoch, updated)):
+            return False
+        log.warning("weights_not_in_journal", epoch=epoch.number, block=updated, once=str(epoch.number))
+        return True
 
     async def _chosen(
         self, computed: Computed, metagraph: Metagraph, epoch: Epoch, now: datetime
@@ -264,25 +307,37 @@ class WeightSetter:
         self, vector: Sequence[Sequence[int]], metagraph: Metagraph, now: datetime
     ) -> bool:
         """Return whether the chain would refuse the vector, and tell so."""
-        obstacle = obstacle_of(vector, metagraph)
-        if obstacle:
-            SUBMISSIONS.add("impossible")
-            log.error("weights_impossible", reason=obstacle, once=("impossible", obstacle))
-            await self._incident.failing(obstacle, now)
-        return bool(obstacle)
+        return await self._is_refused(obstacle_to_size(vector, metagraph), now)
+
+    async def _is_refused(self, obstacle: WeightsImpossible | None, now: datetime) -> bool:
+        """Return whether there is an obstacle, and tell it; in a dry run it costs nothing."""
+        if obstacle is None:
+            return False
+        cause = refusal_named(obstacle.name).cause
+        if self._chain.dry_run:
+            log.info(
+                "weights_impossible",
+                reason=str(obstacle),
+                name=obstacle.name,
+                cause=cause,
+                once=obstacle.name,
+            )
+            return True
+        SUBMISSIONS.add("impossible")
+        REFUSALS.add(cause)
+        log.error(
+            "weights_impossible",
+            reason=str(obstacle),
+            name=obstacle.name,
+            cause=cause,
+            once=("impossible", str(obstacle)),
+        )
+        await self._incident.failing(str(obstacle), now, subject=obstacle.name)
+        return True
 
     async def _do(self, body: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `body`, which is safe to repeat, in one transaction."""
         return await self._database.run(body)
-
-    def _own(self, metagraph: Metagraph) -> Neuron | None:
-        """Return our own neuron if it may set weights; else None."""
-        own = metagraph.own
-        if own is None or not own.validator_permit:
-            is_registered = own is not None
-            log.error("weights_not_permitted", registered=is_registered, once=("permit", is_registered))
-            return None
-        return own
 
     def _is_due(self, own: Neuron, metagraph: Metagraph) -> bool:
         interval = max(self._settings.weights_interval_blocks, metagraph.weights_rate_limit)
@@ -299,4 +354,6 @@ def _outcome_of(error: GaiaError) -> str:
     """Return the outcome of an attempt that failed; a signer that is away or silent may have submitted the vector."""
     if isinstance(error, SigningRefused):
         return "refused"
+    if isinstance(error, WeightsImpossible):
+        return "impossible"
     return "unknown" if isinstance(error, OwnFailure) else "failed"

@@ -128,6 +128,14 @@ SELECT coalesce(max(greatest(block, commit_block)), 0)
    AND mechid = $2
    AND (block IS NOT NULL OR commit_block IS NOT NULL);
 
+-- name: journal_explains
+-- Whether a vector of ours dates our neuron with block $4 of epoch $3: it landed there or later, or is revealed in that epoch.
+SELECT EXISTS (SELECT 1
+                 FROM weight_journal
+                WHERE netuid = $1
+                  AND mechid = $2
+                  AND (greatest(block, commit_block) >= $4 OR reveal_epoch = $3));
+
 -- name: journal_tried
 -- Stores the block as of which a promise is handed to the signer again.
 UPDATE weight_journal

@@ -9,6 +9,7 @@ from gaia.validator.core.chain.timelock import COMMIT_VERSION
 from gaia.validator.doctor.findings import Check, Finding, Group, failure, ok, skipped, warning
 from gaia.validator.doctor.sight import Trouble, seen
 from gaia.validator.doctor.steps import Step, do, run
+from gaia.validator.utils.chain.runtimes import TESTED_SPECS
 
 if TYPE_CHECKING:
     from gaia.validator.doctor.facts import Facts
@@ -157,13 +158,37 @@ def _stake(facts: Facts) -> Finding:
     graph = seen(facts.subnet)
     if graph.own is None:
         return skipped("the hotkey is not registered")
-    amount = graph.own.stake
-    if amount < _MIN_STAKE:
-        return warning(
-            f"a stake of {amount:.0f} is below the {_MIN_STAKE:.0f} that weights need, and miners may refuse us",
+    amount, least = graph.own.stake, graph.stake_threshold
+    if amount < least and not graph.is_owned:
+        return failure(
+            f"the chain takes weights from a stake of {least:.0f} on, and this hotkey has {amount:.0f}",
             _more_stake(graph),
         )
-    return ok(f"the stake is {amount:.0f}")
+    if amount < _MIN_STAKE:
+        return warning(
+            f"a stake of {amount:.0f} is below {_MIN_STAKE:.0f}, so that miners may refuse us",
+            _more_stake(graph),
+        )
+    return ok(f"the stake is {amount:.0f}, and the chain asks for {least:.0f}")
+
+
+def _runtime(facts: Facts) -> Finding:
+    spec, (oldest, newest) = seen(facts.node).spec_version, TESTED_SPECS
+    if spec is None:
+        return skipped("the node does not tell the version of its runtime")
+    if spec < oldest:
+        return warning(
+            f"the runtime has version {spec}, and this release is tested from {oldest} on",
+            do("use a node that follows the chain"),
+        )
+    if spec > newest:
+        return warning(
+            f"the runtime has version {spec}, and this release is tested up to {newest}",
+            do(
+                "install a later release; until then see in `gaia weights verify` that weights reach the chain"
+            ),
+        )
+    return ok(f"the runtime has version {spec}, with which this release is tested")
 
 
 def _more_stake(graph: Metagraph) -> Step:
@@ -247,6 +272,7 @@ CHECKS = (
     Check("registered", _C, "the hotkey is registered", "`GAIA_WALLET_HOTKEY`, `btcli`", _registered),
     Check("permit", _C, "the hotkey has a validator permit", "`btcli stake add`", _permit),
     Check("stake", _C, "the stake is enough for weights", "`btcli stake add`", _stake),
+    Check("runtime", _C, "this release is tested with the chain's runtime", "a later release", _runtime),
     Check(
         "rate-limit", _C, "our interval, against the chain's", "`GAIA_WEIGHTS_INTERVAL_BLOCKS`", _rate_limit
     ),

@@ -127,9 +127,15 @@ def _answers(call: _Calls, netuid: int) -> Node:
         time=None if moment is None else datetime.fromtimestamp(moment / 1000, UTC),
         activity_cutoff=cutoff,
         commit_version=_number(call("state_getStorage", _COMMIT_VERSION_KEY)),
+        spec_version=_spec_of(call("state_getRuntimeVersion")),
         seconds=call.slowest_s,
         asked_at=asked_at,
     )
+
+
+def _spec_of(version: Any) -> int | None:
+    told = version.get("specVersion") if isinstance(version, dict) else None
+    return told if isinstance(told, int) else None
 
 
 def _number(stored: str | None) -> int | None:

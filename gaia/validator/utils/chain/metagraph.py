@@ -40,6 +40,7 @@ class Registration(NamedTuple):
     """Block of the registration."""
 
 
+RAO_PER_TOKEN: Final = 10**9
 BLOCK_S: Final = 12.0
 """Usual seconds between two blocks."""
 ACTIVITY_CUTOFF: Final = 5000
@@ -71,6 +72,12 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     """Largest weight that the chain takes, of 65535 for the whole vector."""
     activity_cutoff: int = ACTIVITY_CUTOFF
     """Blocks without new weights after which the chain ignores a validator."""
+    epoch_first_block: int | None = None
+    """First block that belongs to `epoch`; None: it is unknown, or the subnet has no epochs."""
+    stake_threshold: float = 0.0
+    """Stake weight, in tokens, below which a validator may not set weights."""
+    mechanisms: int = 1
+    """Number of the subnet's mechanisms; ours is the first."""
     is_confirmed: bool = True
     """Whether no node of the chain contradicts it, and several tell it where the operator named several."""
     own_dividends: float | None = None
@@ -82,6 +89,19 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
     def own(self) -> Neuron | None:
         """Our neuron; None: our hotkey is not registered."""
         return next((neuron for neuron in self.neurons if neuron.uid == self.own_uid), None)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether our hotkey is the subnet owner's, which needs neither stake nor permit."""
+        return self.own_hotkey == self.owner_hotkey
+
+    @property
+    def has_weights_of_epoch(self) -> bool:
+        """Whether our weights, or a commit of ours, are of the present epoch; a registration dates the neuron, too."""
+        own, first = self.own, self.epoch_first_block
+        if own is None or first is None:
+            return False
+        return own.last_update >= max(1, first) and own.last_update > own.registered_at
 
     def holder(self, registration: Registration) -> Neuron | None:
         """Return the neuron of a registration; None if the registration has ended.

@@ -62,6 +62,7 @@ NAMES = {
     "gaia_weights_last_set_block",
     "gaia_weights_last_set_timestamp_seconds",
     "gaia_weights_commits_total",
+    "gaia_weights_refusals_total",
     "gaia_weights_submissions_total",
     "gaia_weights_trust",
     "gaia_weights_vectors_in_doubt",

@@ -37,6 +37,7 @@ class FakeChain:
             "CommitRevealWeightsEnabled": True,
             "CommitRevealWeightsVersion": 4,
             "RevealPeriodEpochs": 2,
+            "LastStoredRound": 8,
         }
         self.queue: list[tuple[str, int, str, int]] = []
         self.now = time.time()
@@ -63,7 +64,9 @@ class FakeChain:
     async def time_of(self, block: int) -> datetime:
         return datetime.fromtimestamp(self.now - (self.epochs.block - block) * self.block_s, UTC)
 
-    async def query(self, item: str, *parameters: Any, block: int | None = None) -> Any:
+    async def query(
+        self, item: str, *parameters: Any, block: int | None = None, pallet: str = "SubtensorModule"
+    ) -> Any:
         return self.queue if item == "TimelockedWeightCommits" else self.storage[item]
 
     async def submit(self, call: Any, wallet: Any, schedule: EpochSchedule) -> Any:
@@ -113,7 +116,7 @@ async def test_vector_is_sealed_for_the_epoch_of_the_next_block(chain: FakeChain
 @pytest.mark.parametrize(
     ("item", "value", "problem"),
     [
-        ("CommitRevealWeightsEnabled", False, "no longer wants"),
+        ("CommitRevealWeightsEnabled", False, "CommitRevealDisabled"),
         ("CommitRevealWeightsVersion", 5, "commits of version 5"),
     ],
 )

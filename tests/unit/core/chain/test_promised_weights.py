@@ -55,7 +55,7 @@ class Churning(Chain):
         self.held = [[2, 65535], [3, 9]]
 
     async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
-        return self.graph
+        return msgspec.structs.replace(self.graph, commit_reveal=self.wants_sealed)
 
     def replace_first(self) -> None:
         """Let a newcomer take the first miner's slot; each later reading is of a later block."""

@@ -49,6 +49,8 @@ class Chain(FakeChain):
         self.updated = 100
         self.miners = ["5First", "5Second"]
         """Hotkeys of the uids from 1 on."""
+        self.wants_sealed = False
+        """Whether the subnet wants sealed weights."""
         self.storage |= {"BlockAtRegistration": 50}
 
     async def own_uid_of(self, netuid: int, hotkey: str, block: int | None = None) -> int:
@@ -58,7 +60,7 @@ class Chain(FakeChain):
         return self.updated
 
     async def metagraph(self, netuid: int, own_hotkey: str) -> Metagraph:
-        return a_metagraph(self.miners)
+        return a_metagraph(self.miners, commit_reveal=self.wants_sealed)
 
     async def block_hash_of(self, block: int) -> str:
         return "0xab"
@@ -70,10 +72,12 @@ class Chain(FakeChain):
     async def pairs(self, netuid: int, uid: int, block: int | None = None) -> list[list[int]]:
         return [[1, 65535]]
 
-    async def query(self, item: str, *parameters: Any, block: int | None = None) -> Any:
+    async def query(
+        self, item: str, *parameters: Any, block: int | None = None, pallet: str = "SubtensorModule"
+    ) -> Any:
         if item == "SubnetEpochIndex":
             return self.index_before if block == 989 else self.epochs.index
-        return await super().query(item, *parameters, block=block)
+        return await super().query(item, *parameters, block=block, pallet=pallet)
 
     async def events(self, block: int) -> Any:
         told = self.told_in.get(block, [])
@@ -87,13 +91,22 @@ def chain() -> Chain:
     return Chain()
 
 
+class _Obliging(WeightAnswers):
+    """Answers over a chain that wants the form that each request has."""
+
+    async def answer(self, request: Any) -> Any:
+        chain: Any = self._chain
+        chain.wants_sealed = not isinstance(request, SetWeights)
+        return await super().answer(request)
+
+
 def _answers(chain: Any, folder: Path, endpoint: str = _LOCAL) -> WeightAnswers:
     wallet: Any = SimpleNamespace(hotkey=SimpleNamespace(ss58_address=_OWN, public_key=bytes(32)))
     settings = Settings(chain_endpoint=endpoint, beacon_round=KNOWN_ROUND).chain
     record = SignedEpochs.open(folder / "signed.json", _OWN, 57)
     record.close()
     policy = SigningPolicy(record)
-    return WeightAnswers(chain, settings, wallet, policy)
+    return _Obliging(chain, settings, wallet, policy)
 
 
 async def _looked_up(chain: Chain, folder: Path, reveal_epoch: int = 6) -> CommitRead:

@@ -171,6 +171,7 @@ class Chain:
             "ActivityCutoff": 5000,
             "Yuma3On": yuma3,
             "CommitRevealWeightsEnabled": False,
+            "MaxAllowedValidators": self.validators,
             "ValidatorPermit": [uid < self.validators for uid in range(self.count)],
             "LastUpdate": [chance.randrange(800, 1000) for _ in range(self.count)],
         }
@@ -204,7 +205,7 @@ class Chain:
             block=self.block,
             tempo=100,
             stake=[stake / 10**9 for stake in self.stakes],
-            permits=self.written["ValidatorPermit"],  # type: ignore[arg-type]
+            permits=self.storage.read("ValidatorPermit", _NETUID),
             last_update=self.written["LastUpdate"],  # type: ignore[arg-type]
             registered_at=self.registered,
             weights=self.rows,
@@ -237,3 +238,6 @@ def test_every_epoch_equals_the_local_chains(seed: int, yuma3: bool) -> None:
         assert np.array(stored) / 65535 == pytest.approx(ours.validator_trust, abs=2e-5)
         chain.block += 100
         chain.vote(chain.chance.randrange(chain.validators))
+        # Those with the most stake have the permits from the second epoch on.
+        permitted = {uid for uid, has in enumerate(chain.storage.read("ValidatorPermit", _NETUID)) if has}
+        assert permitted == set(sorted(range(chain.count), key=chain.stakes.__getitem__)[-chain.validators :])

@@ -11,10 +11,15 @@ from gaia.localnet.chain.apis import RuntimeApis
 from gaia.localnet.chain.blocks import (
     KEPT_BLOCKS,
     BlockChain,
-    InvalidTransactionError,
     StateDiscardedError,
 )
+from gaia.localnet.chain.calls import DispatchError
 from gaia.localnet.chain.endpoint import NodeView
+from gaia.localnet.chain.extrinsics import (
+    AlreadyImportedError,
+    InvalidTransactionError,
+    PriorityTooLowError,
+)
 from gaia.localnet.chain.rpc import RpcMethods
 from gaia.localnet.wallets import VALIDATOR_URI
 from tests.support.subnet import NETUID, VALIDATOR, block_chain, signed_call
@@ -55,10 +60,18 @@ def test_a_refused_call_changes_nothing_but_the_nonce(chain: BlockChain) -> None
 
 
 def test_a_call_of_another_pallet_is_filtered(chain: BlockChain) -> None:
-    arguments = {"remark": "0x00"}
-    chain.submit(signed_call(chain, VALIDATOR_URI, "remark", arguments, pallet="System"))
+    arguments = {"now": 5}
+    chain.submit(signed_call(chain, VALIDATOR_URI, "set", arguments, pallet="Timestamp"))
     chain.seal()
     assert "ExtrinsicFailed" in _events(chain)
+
+
+def test_anybody_may_remark(chain: BlockChain) -> None:
+    chain.submit(signed_call(chain, VALIDATOR_URI, "remark", {"remark": "0x00"}, pallet="System"))
+    chain.seal()
+
+    assert "ExtrinsicFailed" not in _events(chain)
+    assert chain.next_nonce(VALIDATOR) == 1
 
 
 def test_a_mortal_extrinsic_is_bound_to_its_birth_block(chain: BlockChain) -> None:
@@ -72,11 +85,128 @@ def test_a_mortal_extrinsic_is_bound_to_its_birth_block(chain: BlockChain) -> No
         chain.submit(_set_weights(chain, era=era, era_hash=chain.hash_of(65)))
 
 
-@pytest.mark.parametrize(("nonce", "reason"), [(0, "outdated"), (5, "future")])
-def test_a_nonce_out_of_turn_is_refused(chain: BlockChain, nonce: int, reason: str) -> None:
+def test_a_number_that_a_block_includes_is_outdated(chain: BlockChain) -> None:
     chain.submit(_set_weights(chain))
-    with pytest.raises(InvalidTransactionError, match=reason):
-        chain.submit(_set_weights(chain, nonce=nonce))
+    chain.seal()
+    chain.storage.write("WeightsSetRateLimit", NETUID, value=0)
+
+    with pytest.raises(InvalidTransactionError, match="outdated"):
+        chain.submit(_set_weights(chain, nonce=0))
+
+
+def _remark(chain: BlockChain, nonce: int, word: str = "0x00") -> bytes:
+    return signed_call(chain, VALIDATOR_URI, "remark", {"remark": word}, pallet="System", nonce=nonce)
+
+
+def test_a_number_that_waits_in_the_pool_keeps_its_extrinsic(chain: BlockChain) -> None:
+    remark = _remark(chain, 0)
+    chain.submit(remark)
+
+    with pytest.raises(PriorityTooLowError):
+        chain.submit(_remark(chain, 0, "0x01"))
+    with pytest.raises(AlreadyImportedError):
+        chain.submit(remark)
+
+
+def test_an_extrinsic_waits_until_the_numbers_before_its_own_have_come(chain: BlockChain) -> None:
+    second = chain.submit(_remark(chain, 1))
+    assert not chain.is_ready(second)
+    assert chain.seal().signed == ()
+    assert chain.next_nonce(VALIDATOR) == 0
+
+    first = chain.submit(_remark(chain, 0))
+
+    assert chain.fates == [(second, "ready")]
+    assert chain.next_nonce(VALIDATOR) == 2
+    assert sorted(chain.pending(), key=lambda each: each.nonce) == [first, second]
+    assert chain.seal().signed == (first, second)
+
+
+def test_an_aged_extrinsic_leaves_the_pool(chain: BlockChain) -> None:
+    era = {"period": 4, "current": 0}
+    waiting = signed_call(
+        chain,
+        VALIDATOR_URI,
+        "remark",
+        {"remark": "0x00"},
+        pallet="System",
+        nonce=1,
+        era=era,
+        era_hash=chain.genesis_hash,
+    )
+    extrinsic = chain.submit(waiting)
+
+    for _ in range(3):
+        chain.seal()
+    assert chain.fates == []
+    chain.seal()
+
+    assert chain.fates == [(extrinsic, "invalid")]
+    chain.submit(_remark(chain, 1))  # the number is free again
+
+
+@pytest.mark.parametrize(
+    ("item", "parameters", "value", "code"),
+    [("StakeThreshold", (), 10**15, 1), ("WeightsSetRateLimit", (NETUID,), 100, 6)],
+)
+def test_the_pool_refuses_by_number_what_the_runtime_checks_before_a_block(
+    chain: BlockChain, item: str, parameters: tuple[Any, ...], value: int, code: int
+) -> None:
+    chain.submit(_set_weights(chain))
+    chain.seal()
+    chain.storage.write(item, *parameters, value=value)
+
+    with pytest.raises(InvalidTransactionError, match=f"Custom error: {code}$"):
+        chain.submit(_set_weights(chain))
+
+
+def test_a_call_that_the_runtime_no_longer_takes_leaves_the_pool_without_a_block(chain: BlockChain) -> None:
+    extrinsic = chain.submit(_set_weights(chain))
+    chain.storage.write("StakeThreshold", value=10**15)
+
+    assert chain.seal().signed == ()
+    assert chain.fates == [(extrinsic, "invalid")]
+    assert chain.next_nonce(VALIDATOR) == 0
+
+
+def test_a_fork_takes_blocks_back_with_their_state_and_returns_their_extrinsics() -> None:
+    chain = block_chain(finality_lag=2)
+    chain.seal()
+    extrinsic = chain.submit(_set_weights(chain))
+    block = chain.seal()
+    assert (block.signed, chain.finalized.number) == ((extrinsic,), 0)
+
+    assert chain.retract(1) == [block]
+    assert chain.storage.read("Weights", NETUID, 0) == []
+    assert chain.hash_of(block.number) is None
+    again = chain.seal()
+
+    assert (again.number, again.signed) == (block.number, (extrinsic,))
+    assert again.hash != block.hash or again.state == block.state
+    chain.retract(1, keep=False)
+    assert chain.seal().signed == ()
+
+
+def test_a_final_block_is_never_taken_back() -> None:
+    chain = block_chain(finality_lag=2)
+    for _ in range(5):
+        chain.seal()
+    assert chain.finalized.number == 3
+
+    with pytest.raises(ValueError, match="some are final"):
+        chain.retract(3)
+    chain.retract(2)
+
+    assert (chain.head.number, chain.finalized.number) == (3, 3)
+
+
+def test_the_next_call_is_refused_under_any_name_of_the_runtime(chain: BlockChain) -> None:
+    for name, pallet in (("CallDisabled", "SubtensorModule"), ("BadOrigin", "System")):
+        chain.refusals.append(DispatchError(name, pallet))
+        chain.submit(_remark(chain, chain.next_nonce(VALIDATOR)))
+        chain.seal()
+        assert "ExtrinsicFailed" in _events(chain)
+    assert "BadOrigin" in _events(chain)
 
 
 def test_a_forged_signature_is_refused(chain: BlockChain) -> None:

@@ -89,7 +89,7 @@ GROUP = Group(
                 " runtime need hands. Races and full pools are tried again every two blocks. No page: WeightsStale"
                 " says when that costs something."
             ),
-            summary="The chain refuses the weights of {{ $labels.instance }}, and the cause is {{ $labels.cause }}.",
+            summary="The chain refuses the weights of {{ $labels.instance }}.",
             description='It refused, or would have refused, {{ $value | printf "%.0f" }} attempts in 15 minutes.',
             fires=Case(
                 given=[series(_REFUSALS, "0x10 1+1x60", cause="ours")],

@@ -73,7 +73,7 @@ GROUP = Group(
         ),
         Alert(
             name="LogErrors",
-            expr=f'increase({_LINES}{{level=~"error|critical"}}[15m]) > 0',
+            expr=f'increase({_LINES}{{level="error"}}[15m]) > 0',
             severity=Severity.WARNING,
             why="A line of level error is one for which an operator may have to act.",
             summary="{{ $labels.instance }} logs errors.",

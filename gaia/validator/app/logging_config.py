@@ -20,7 +20,7 @@ LOGGERS = ("application", "performance", "security")
 MAX_TEXT = 512
 MAX_TRACE = 16 * 1024
 
-_COUNTED = ("warning", "error", "critical")
+_COUNTED = ("warning", "error")
 
 _SECRET_KEY = re.compile(
     r"(?i)(^|_)(password|passwd|secret|token|mnemonic|seed|api_?key|private_?key|symmetric_?key|cds_key)$"
@@ -87,7 +87,7 @@ def change_logging(level: str, files: LogFiles | None) -> None:
 
 
 def lines_logged() -> dict[str, int]:
-    """Return level -> number of lines that this process has logged, for warnings and worse."""
+    """Return level -> number of lines that this process has logged: warnings, and errors with what is worse."""
     return {level: _logged[level] for level in _COUNTED}
 
 
@@ -224,7 +224,7 @@ class _Foreign(logging.Handler):
 
 
 def _count(record: logging.LogRecord) -> bool:
-    _logged[record.levelname.lower()] += 1
+    _logged["error" if record.levelno >= logging.ERROR else record.levelname.lower()] += 1
     return True
 
 

@@ -169,7 +169,7 @@ def status_line(situation: Situation) -> StatusLine:
         leased=situation.leased,
         healthy_seats=situation.healthy_seats,
         seats=situation.seats,
-        errors_logged=logged.get("error", 0) + logged.get("critical", 0),
+        errors_logged=logged.get("error", 0),
         warnings_logged=logged.get("warning", 0),
     )
 

@@ -10,6 +10,7 @@ import pytest
 from gaia.validator.core.weights.preflight import impossible
 from gaia.validator.core.weights.setting import REFUSALS, SUBMISSIONS
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.chain.refusals import Cause
 from gaia.validator.utils.errors import (
     ConfigurationError,
     ExitCode,
@@ -31,9 +32,15 @@ async def setting(database: Database) -> Setting:
 
 
 def _gained(before: dict[str, float]) -> dict[str, float]:
-    """Return outcome -> attempts since `before`, without those at 0."""
+    """Return outcome -> submissions since `before`, without those at 0."""
     gained = {outcome: total - before[outcome] for outcome, total in SUBMISSIONS.items()}
     return {outcome: number for outcome, number in gained.items() if number}
+
+
+def _refused(before: dict[Cause, float]) -> dict[str, float]:
+    """Return cause -> refusals since `before`, without those at 0."""
+    gained = {str(cause): total - before[cause] for cause, total in REFUSALS.items()}
+    return {cause: number for cause, number in gained.items() if number}
 
 
 async def test_weights_on_chain_are_counted_as_set(setting: Setting) -> None:
@@ -163,19 +170,17 @@ async def test_refusal_is_counted_by_who_must_act(setting: Setting, name: str, c
     with pytest.raises(WeightsRefused):
         await setting.setter.set_if_due(NOW)
 
-    assert _gained(before) == {"failed": 1}
-    gained = {each: total - causes[each] for each, total in REFUSALS.items() if total > causes[each]}
-    assert gained == {cause: 1}
+    assert (_gained(before), _refused(causes)) == ({"failed": 1}, {cause: 1})
 
 
-async def test_what_the_signer_foresees_is_counted_as_impossible(setting: Setting) -> None:
-    before = dict(SUBMISSIONS.items())
+async def test_what_the_signer_foresees_is_counted_as_refused_and_not_as_submitted(setting: Setting) -> None:
+    before, causes = dict(SUBMISSIONS.items()), dict(REFUSALS.items())
     setting.signer.failures = [impossible("SettingWeightsTooFast")]
 
     with pytest.raises(WeightsImpossible):
         await setting.setter.set_if_due(NOW)
 
-    assert _gained(before) == {"impossible": 1}
+    assert (_gained(before), _refused(causes)) == ({}, {"race": 1})
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -185,10 +190,10 @@ async def test_lost_stake_is_an_incident_but_in_a_dry_run(database: Database, dr
     graph = setting.metagraph.metagraph
     assert graph is not None
     setting.metagraph.metagraph = msgspec.structs.replace(graph, stake_threshold=9e9, owner_hotkey="5Owner")
-    before = dict(SUBMISSIONS.items())
+    before = dict(REFUSALS.items())
 
     assert await setting.setter.set_if_due(NOW) is None
 
     assert setting.signer.signed == []
-    assert _gained(before) == ({} if dry_run else {"impossible": 1})
+    assert _refused(before) == ({} if dry_run else {"ours": 1})
     assert [incident.party for incident in await setting.incidents()] == ([] if dry_run else ["weights"])

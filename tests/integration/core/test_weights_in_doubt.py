@@ -9,11 +9,12 @@ import pytest
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.core.incidents import Incident
-from gaia.validator.core.weights.setting import SUBMISSIONS
+from gaia.validator.core.weights.setting import REFUSALS
 from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.db.journal import Epoch
 from gaia.validator.utils.chain.metagraph import BLOCK_S
+from gaia.validator.utils.chain.refusals import Cause
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from gaia.validator.utils.signer_messages import WeightsRead
 from tests.support.fakes import a_metagraph
@@ -333,14 +334,14 @@ async def test_weights_are_not_set_again_while_nodes_disagree_about_them(setting
 
 
 async def test_vector_that_the_subnet_forbids_is_told_and_not_signed(setting: Setting) -> None:
-    before = dict(SUBMISSIONS.items())["impossible"]
+    before = dict(REFUSALS.items())
     setting.metagraph.metagraph = a_metagraph(MINERS, max_weights_limit=6554)
 
     assert await setting.setter.set_if_due(NOW) is None
 
     assert setting.signer.signed == []
     assert await setting.journal() == []
-    assert dict(SUBMISSIONS.items())["impossible"] == before + 1
+    assert dict(REFUSALS.items()) == {**before, Cause.THEIRS: before[Cause.THEIRS] + 1}
     (incident,) = await setting.incidents()
     assert "% of the weight, and the subnet allows 10.00%; the rule is the" in incident.evidence
     setting.metagraph.metagraph = a_metagraph(MINERS)

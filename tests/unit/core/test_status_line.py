@@ -33,7 +33,7 @@ def a_situation(*, last_update: int = 900, **changes: Any) -> Situation:
         "leased": 2,
         "healthy_seats": 4,
         "seats": 4,
-        "lines_logged": {"warning": 5, "error": 1, "critical": 0},
+        "lines_logged": {"warning": 5, "error": 1},
     }
     return Situation(**dull | changes)
 

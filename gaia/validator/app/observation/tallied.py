@@ -75,7 +75,7 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
     ),
     _Tallied(
         "gaia_weights_submissions_total",
-        "Attempts to set weights, by outcome: held means not computable yet; refused, by our signer; impossible, by a rule of the subnet; unknown, in doubt.",
+        "Attempts to set weights, by outcome: held means not computable yet; refused, by our signer; unknown, in doubt.",
         "outcome",
         SUBMISSIONS.items,
     ),
@@ -87,7 +87,7 @@ _COUNTERS: Final[Sequence[_Tallied]] = (
     ),
     _Tallied(
         "gaia_weights_commits_total",
-        "Sealed weight vectors, by outcome: lost means that the chain did not reveal it.",
+        "Sealed weight vectors whose reveal is over, by outcome: lost means that the chain did not reveal it.",
         "outcome",
         COMMITS.items,
     ),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         WeightsCommitted,
     )
 
-COMMITS: Final = Totals(["committed", "revealed", "lost", "unknown"])
+COMMITS: Final = Totals(["revealed", "lost"])
 """Outcome -> number of sealed vectors in this process."""
 
 log = structlog.get_logger(__name__)
@@ -122,7 +122,6 @@ class Committer:
         await self._database.run(
             lambda connection: journal.record_committed(connection, epoch, landed.block, landed.extrinsic)
         )
-        COMMITS.add("committed")
         log.info(
             "weights_committed",
             epoch=epoch.number,
@@ -241,7 +240,6 @@ def _asked(entry: JournalEntry) -> CommitAsked:
 
 def _tell(epoch: int, outcome: Outcome) -> None:
     if isinstance(outcome, Queued):
-        COMMITS.add("committed")
         log.info("weights_commit_found", epoch=epoch, block=outcome.block)
     elif isinstance(outcome, Revealed):
         COMMITS.add("revealed")
@@ -249,6 +247,7 @@ def _tell(epoch: int, outcome: Outcome) -> None:
     elif isinstance(outcome, Vanished):
         log.warning("weights_commit_vanished", epoch=epoch, reason=outcome.reason)
     else:
-        COMMITS.add("lost" if outcome.is_certain else "unknown")
+        if outcome.is_certain:
+            COMMITS.add("lost")
         level = logging.ERROR if outcome.is_certain else logging.WARNING
         log.log(level, "weights_not_revealed", epoch=epoch, reason=outcome.reason)

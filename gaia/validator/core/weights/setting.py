@@ -51,7 +51,7 @@ MECHANISM = 0
 
 _JUDGING_BLOCKS: Final = 4
 """Blocks that the judgement of a vector may take; near the end of an epoch there is none."""
-SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "impossible", "held", "unknown"])
+SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "held", "unknown"])
 """Outcome -> number of attempts to set weights in this process.
 
 "refused": our signer's policy forbids them; "impossible": the chain would refuse them; "held": they were due,
@@ -164,9 +164,7 @@ class WeightSetter:
             else:
                 outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
-            SUBMISSIONS.add(_outcome_of(error))
-            if isinstance(error, WeightsRefused):
-                REFUSALS.add(refusal_named(error.name).cause)
+            _count(error)
             await self._note_failure(epoch, error, now)
             raise
         if outcome is None:
@@ -323,7 +321,6 @@ class WeightSetter:
                 once=obstacle.name,
             )
             return True
-        SUBMISSIONS.add("impossible")
         REFUSALS.add(cause)
         log.error(
             "weights_impossible",
@@ -350,10 +347,16 @@ def _is_ending(metagraph: Metagraph, more_blocks: int = 0) -> bool:
     return ends_at is not None and ends_at - metagraph.block < LEAST_BLOCKS + more_blocks
 
 
+def _count(error: GaiaError) -> None:
+    """Count an attempt that failed; what was foreseen was not submitted."""
+    if isinstance(error, WeightsRefused):
+        REFUSALS.add(refusal_named(error.name).cause)
+    if not isinstance(error, WeightsImpossible):
+        SUBMISSIONS.add(_outcome_of(error))
+
+
 def _outcome_of(error: GaiaError) -> str:
-    """Return the outcome of an attempt that failed; a signer that is away or silent may have submitted the vector."""
+    """Return the outcome of a submission that failed; a signer that is away or silent may have made it."""
     if isinstance(error, SigningRefused):
         return "refused"
-    if isinstance(error, WeightsImpossible):
-        return "impossible"
     return "unknown" if isinstance(error, OwnFailure) else "failed"

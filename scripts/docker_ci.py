@@ -16,10 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from campaigns import docker_checks as checks
-from campaigns.docker_bases import make_bases
-from campaigns.docker_engine import Engine, EngineError, own_engine
-from campaigns.docker_stack import stack
+from campaigns.docker import checks
+from campaigns.docker.bases import make_bases
+from campaigns.docker.engine import Engine, EngineError, own_engine
+from campaigns.docker.stack import stack
 
 IMAGES = {"VALIDATOR_IMAGE": "gaia-validator:trial", "TOOLS_IMAGE": "gaia-tools:trial"}
 PARTS = ("lint", "build", "libraries", "stack", "profiles", "database", "demo")

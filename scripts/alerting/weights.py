@@ -80,7 +80,7 @@ GROUP = Group(
             name="WeightsRefused",
             expr=(
                 f'increase({_REFUSALS}{{cause=~"ours|theirs"}}[15m]) > 0'
-                f' or increase({_REFUSALS}{{cause=~"network|race"}}[15m]) > 10'
+                f' or increase({_REFUSALS}{{cause=~"network|race"}}[15m]) > 5'
             ),
             wait="20m",
             severity=Severity.CRITICAL,
@@ -100,7 +100,7 @@ GROUP = Group(
             silent=Case(
                 given=[
                     series(_REFUSALS, "0x10 1x60", cause="theirs"),
-                    series(_REFUSALS, "0+0.5x70", cause="race"),
+                    series(_REFUSALS, "0+0.3x70", cause="race"),
                 ],
                 at="50m",
             ),

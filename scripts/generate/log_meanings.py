@@ -97,6 +97,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "chain_node_up": "A node of the chain answers.",
     "chain_nodes_disagree": "Two nodes tell different things, and no third one decides. Nothing is read or signed until they agree.",
     "chain_nodes_not_compared": "The nodes could not be compared, for `reason`. They are compared again after some seconds.",
+    "chain_runtime_upgraded": "The chain has a runtime of another version. What was prepared for the one before is not signed; `gaia doctor` says whether this release knows it.",
     "connection_close_failed": "Closing the connection to the chain failed. It is not used again.",
     "database_activity": "Sessions, size and answer time of the database, each quarter of an hour.",
     "database_history_drawn": "A picture of the database's history was drawn.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.tables import one_line
 from gaia.validator.core.weights.gates import Gate
 from gaia.validator.db.states import STANDING, VectorState
-from gaia.validator.utils.chain.refusals import REFUSALS, Cause
+from gaia.validator.utils.chain.refusals import Cause, refusal_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _FOREIGN: Final = "another program signs with its hotkey"
 """Words of the signer's refusal while the chain has weights of ours that it did not sign."""
+_REFUSED_AS: Final = re.compile(r"the chain (?:would refuse|refused) the weights: (\w+): ")
+"""Words of an incident before the name of a refusal, and the name."""
 _GOOD_TRUST: Final = 0.95
 _FRESH: Final = timedelta(hours=3)
 """Age at which weights are stale, as the alert has it."""
@@ -39,15 +42,12 @@ def _failing(facts: Facts) -> str:
 
 
 def _refused_for(cause: Cause) -> Callable[[Facts], str]:
-    """Return a look for an open incident whose refusal has this cause, or else for refusals since the start."""
+    """Return a look for an open incident whose refusal has this cause."""
 
     def look(facts: Facts) -> str:
         failing = _failing(facts)
-        named = [refusal for name, refusal in REFUSALS.items() if f" {name}: " in failing]
-        if named:
-            return failing if named[0].cause is cause else ""
-        refused = facts.total("gaia_weights_refusals_total", cause=cause)
-        return f"{refused:.0f} attempts since the start" if failing and refused else ""
+        told = _REFUSED_AS.search(failing)
+        return failing if told is not None and refusal_named(told[1]).cause is cause else ""
 
     return look
 
@@ -120,8 +120,10 @@ def _not_registered(facts: Facts) -> str:
 
 
 def _no_permit(facts: Facts) -> str:
-    own = facts.metagraph.own if facts.metagraph else None
-    return f"uid {own.uid} has {own.stake:.0f} stake" if own is not None and not own.validator_permit else ""
+    graph = facts.metagraph
+    own = graph.own if graph is not None else None
+    lacks_permit = graph is not None and own is not None and not graph.may_vote(own)
+    return f"uid {own.uid} has {own.stake:.0f} stake" if own is not None and lacks_permit else ""
 
 
 def _unlike_the_others(facts: Facts) -> str:

@@ -42,6 +42,8 @@ class Block:
     signed: tuple[Extrinsic, ...]
     """Those of them that an account signed."""
     state: Mapping[bytes, bytes]
+    spec_version: int
+    """Version of the runtime that makes the block after it."""
 
 
 class BlockChain:
@@ -79,6 +81,8 @@ class BlockChain:
         """What the next calls are refused with in their block, whatever they are."""
         self.dooms: deque[str] = deque()
         """Statuses with which the next extrinsics leave the pool instead of getting into a block."""
+        self._next_spec: int | None = None
+        """Version of the runtime that the next block brings; None: that of before."""
         self.fates: list[tuple[Extrinsic, str]] = []
         """(Extrinsic, status) of those that became ready, or left the pool without a block, since the last block."""
         self.submitted: deque[tuple[int, Extrinsic]] = deque(maxlen=KEPT_HASHES)
@@ -154,6 +158,13 @@ class BlockChain:
         self.submitted.append((self.epoch, extrinsic))
         return extrinsic
 
+    def upgrade(self, spec_version: int) -> None:
+        """Let the next block bring a runtime of another version, with the same calls and items.
+
+        Signatures name the version, so that those of before are bad from then on.
+        """
+        self._next_spec = spec_version
+
     def retract(self, count: int, *, keep: bool = True) -> list[Block]:
         """Take the newest blocks back, as a fork does, and return them, newest first.
 
@@ -171,6 +182,7 @@ class BlockChain:
             raise ValueError(f"of the newest {count} blocks some are final")
         lost = [self._blocks.pop(self._hashes.pop()) for _ in range(count)]
         self.storage.restore(self.head.state)
+        self._adopt(self.head.spec_version)
         self._number = self.head.number
         for block in reversed(lost):
             for extrinsic in block.signed:
@@ -196,6 +208,9 @@ class BlockChain:
             body.append(extrinsic.raw)
             events += [_event(len(signed), event) for event in self._apply(extrinsic)]
         self.storage.write("Events", value=events, pallet="System")
+        if self._next_spec is not None:
+            self._adopt(self._next_spec)
+            self._next_spec = None
         block = self._sealed(parent, body, signed)
         self._hashes.append(block.hash)
         self._blocks[block.hash] = block
@@ -203,6 +218,12 @@ class BlockChain:
         while len(self._blocks) > KEPT_BLOCKS:
             self._blocks.popitem(last=False)
         return block
+
+    def _adopt(self, spec_version: int) -> None:
+        """Change to the runtime of a version; nothing that waits is signed for it."""
+        if spec_version != self.runtime.spec_version:
+            self.runtime = self.runtime.of_version(spec_version)
+            self.fates += [(extrinsic, "invalid") for extrinsic in self._pool.remove_all()]
 
     def _next(self) -> Extrinsic | None:
         """Take the next extrinsic of the pool that this block can include; forget those that none can."""
@@ -272,6 +293,7 @@ class BlockChain:
             extrinsics=tuple("0x" + extrinsic.hex() for extrinsic in body),
             signed=tuple(signed),
             state=state,
+            spec_version=self.runtime.spec_version,
         )
 
     def _write_account(self, address: str, account: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from gaia.localnet.chain.blocks import Block, BlockChain
     from gaia.localnet.chain.extrinsics import Extrinsic
+    from gaia.localnet.chain.runtime import ChainRuntime
 
 _HEADS = {
     "chain_subscribeAllHeads": "chain_allHead",
@@ -48,13 +50,17 @@ class NodeView:
     """
 
     def __init__(self, chain: BlockChain, lag_blocks: int = 0) -> None:
-        self.runtime = chain.runtime
         self.false_state: dict[bytes, bytes] = {}
         """Storage key -> value that it tells after every block, coherently in all its answers."""
         self.stands_at: int | None = None
         """Its newest block for ever; None: it follows the chain."""
         self._chain = chain
         self._lag_blocks = lag_blocks
+
+    @property
+    def runtime(self) -> ChainRuntime:
+        """The runtime of the chain's newest block."""
+        return self._chain.runtime
 
     @property
     def head(self) -> Block:
@@ -124,6 +130,8 @@ class Endpoint:
         """Hash of a block that is not final -> extrinsics in it, and who submitted each."""
         self._stored: dict[str, tuple[ServerConnection, dict[str, str | None]]] = {}
         """Subscription -> (subscriber, key -> value told last)."""
+        self._versions: dict[str, tuple[ServerConnection, int]] = {}
+        """Subscription -> (subscriber, version of the runtime told last)."""
         self._server: Server | None = None
 
     @property
@@ -144,6 +152,12 @@ class Endpoint:
             self._server.close()
             await self._server.wait_closed()
 
+    async def hang_up(self) -> int:
+        """Close every connection, and go on serving; return how many there were."""
+        held = list(self._server.connections) if self._server is not None else []
+        await asyncio.gather(*(connection.close() for connection in held))
+        return len(held)
+
     async def announce(self, block: Block, fates: Sequence[tuple[Extrinsic, str]] = ()) -> None:
         """Tell the clients that subscribed of a new block, and of their extrinsics in it.
 
@@ -156,6 +170,7 @@ class Endpoint:
             told = self._chain.finalized if method == _FINAL_HEADS else self._chain.head
             await _send(connection, _notice(method, subscription, told.header))
         await self._announce_storage()
+        await self._announce_version()
         for extrinsic, status in fates:
             raw = "0x" + extrinsic.raw.hex()
             watcher = self._watches.get(raw) if status == "ready" else self._watches.pop(raw, None)
@@ -190,6 +205,15 @@ class Endpoint:
                 told = {"block": head.hash, "changes": changes}
                 await _send(connection, _notice("state_storage", subscription, told))
 
+    async def _announce_version(self) -> None:
+        """Tell each subscriber of the runtime's version another one."""
+        version = self._chain.head.spec_version
+        for subscription, (connection, known) in list(self._versions.items()):
+            if known != version:
+                self._versions[subscription] = (connection, version)
+                told = self._methods.runtime_version()
+                await _send(connection, _notice("state_runtimeVersion", subscription, told))
+
     async def _converse(self, connection: ServerConnection) -> None:
         """Answer one client until it leaves."""
         try:
@@ -211,6 +235,7 @@ class Endpoint:
             self._heads = {key: held for key, held in self._heads.items() if held[0] is not connection}
             self._watches = {key: held for key, held in self._watches.items() if held[0] is not connection}
             self._stored = {key: held for key, held in self._stored.items() if held[0] is not connection}
+            self._versions = {key: held for key, held in self._versions.items() if held[0] is not connection}
 
     def _answer(self, connection: ServerConnection, request: Mapping[str, Any]) -> tuple[Any, list[Any]]:
         """Return the answer to one request and the notices that follow it, true unless a lie applies."""
@@ -253,6 +278,7 @@ class Endpoint:
             return subscription, [_notice("state_storage", subscription, told_first)]
         if method == "state_subscribeRuntimeVersion":
             subscription = self._new_id()
+            self._versions[subscription] = (connection, self._chain.head.spec_version)
             version = self._methods.runtime_version()
             return subscription, [_notice("state_runtimeVersion", subscription, version)]
         if method == "author_submitAndWatchExtrinsic":
@@ -263,7 +289,11 @@ class Endpoint:
             return subscription, [_notice("author_extrinsicUpdate", subscription, status)]
         if "unsubscribe" in method or method == "author_unwatchExtrinsic":
             ended = str(parameters[0])
-            held = self._heads.pop(ended, None) or self._stored.pop(ended, None)
+            held = (
+                self._heads.pop(ended, None)
+                or self._stored.pop(ended, None)
+                or self._versions.pop(ended, None)
+            )
             return held is not None, []
         return self._methods.call(method, parameters), []
 

@@ -156,6 +156,10 @@ class LocalChain:
         """Let the next extrinsic leave the pool with a status such as "dropped", instead of getting into a block."""
         self._chain.dooms.append(status)
 
+    def upgrade(self, spec_version: int) -> None:
+        """Let the next block bring a runtime of another version; see `BlockChain.upgrade`."""
+        self._chain.upgrade(spec_version)
+
     def remove_storage(self, item: str, *parameters: Any) -> None:
         """Remove a value of the subtensor pallet as a root call would, from the next block on."""
         self._chain.storage.remove(item, *parameters)

@@ -100,6 +100,12 @@ class Pool:
             del self._waiting[extrinsic.signer, extrinsic.nonce]
         return aged
 
+    def remove_all(self) -> list[Extrinsic]:
+        """Take out all that wait, and return them."""
+        waiting = self.waiting()
+        self._waiting.clear()
+        return waiting
+
     def put_back(self, extrinsic: Extrinsic) -> None:
         """Take one again whose block is no longer part of the chain."""
         self._waiting.setdefault((extrinsic.signer, extrinsic.nonce), extrinsic)

@@ -74,15 +74,14 @@ class RpcMethods:
         return self._methods[method](*parameters)
 
     def runtime_version(self, block_hash: str | None = None) -> dict[str, object]:
-        runtime = self._chain.runtime
         return {
             "specName": "node-subtensor",
             "implName": "gaia-local-chain",
             "authoringVersion": 1,
-            "specVersion": runtime.spec_version,
+            "specVersion": self._chain.block(block_hash).spec_version,
             "implVersion": 1,
             "apis": [],
-            "transactionVersion": runtime.transaction_version,
+            "transactionVersion": self._chain.runtime.transaction_version,
             "stateVersion": 1,
         }
 

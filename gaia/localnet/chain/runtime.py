@@ -48,6 +48,10 @@ class ChainRuntime:
             network["transaction_version"],
         )
 
+    def of_version(self, spec_version: int) -> ChainRuntime:
+        """Return a runtime with the same metadata and another version."""
+        return ChainRuntime(self.metadata_v15, self.metadata_v14, spec_version, self.transaction_version)
+
     @cached_property
     def api_map(self) -> Mapping[str, Mapping[str, Any]]:
         """API -> method -> description."""

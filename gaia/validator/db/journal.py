@@ -235,9 +235,15 @@ async def known_block(connection: Connection, netuid: int, mechid: int) -> int:
     return int(await connection.fetchval(SQL["journal_known_block"], netuid, mechid))
 
 
-async def explains(connection: Connection, epoch: Epoch, last_update: int) -> bool:
-    """Return whether a vector of ours can have dated our neuron with block `last_update` of `epoch`, the present one."""
-    return bool(await connection.fetchval(SQL["journal_explains"], *epoch, last_update))
+async def explains(connection: Connection, epoch: Epoch, last_update: int, *, may_be_reveal: bool) -> bool:
+    """Return whether a vector of ours can have dated our neuron with block `last_update` of `epoch`, the present one.
+
+    Parameters
+    ----------
+    may_be_reveal
+        Whether the chain can have revealed commits in that block.
+    """
+    return bool(await connection.fetchval(SQL["journal_explains"], *epoch, last_update, may_be_reveal))
 
 
 async def record_try(connection: Connection, epoch: Epoch, block: int) -> None:

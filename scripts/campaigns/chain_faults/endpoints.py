@@ -31,7 +31,7 @@ class Nodes:
 
     def __init__(self, chain: LocalChain, endpoints: Sequence[Endpoint], netuid: int) -> None:
         self._chain = chain
-        self._endpoints = endpoints
+        self.endpoints = endpoints
         self._netuid = netuid
         self._ends: list[_End] = []
 
@@ -40,10 +40,10 @@ class Nodes:
         count = chance.choice((0, 1, 1, 2))
         if count and chance.random() < 0.3:
             name = chance.choice(sorted(_LIES))
-            self._lie(self._endpoints[-1], name)
+            self._lie(self.endpoints[-1], name)
             return [name]
         names = []
-        for endpoint in chance.sample(self._endpoints, count):
+        for endpoint in chance.sample(self.endpoints, count):
             name = chance.choice(sorted(_FAULTS))
             self._ends.append(await _FAULTS[name](endpoint))
             names.append(name)
@@ -54,7 +54,7 @@ class Nodes:
         for end in self._ends:
             await end()
         self._ends.clear()
-        for endpoint in self._endpoints:
+        for endpoint in self.endpoints:
             endpoint.lies.end()
 
     def _lie(self, endpoint: Endpoint, name: str) -> None:

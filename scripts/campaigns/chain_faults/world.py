@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -62,10 +62,17 @@ class World:
     server: subprocess.Popen[bytes] | None = None
     ends: list[str] = field(default_factory=list)
     """Ends of a process that nobody had ordered."""
+    held: set[str] = field(default_factory=set)
+    """Signer or engine, if `keep_up` must not start it again."""
 
     @property
     def dsn(self) -> str:
         return embedded_dsn(self.folder / "data")
+
+    @property
+    def record(self) -> Path:
+        """File of the signer that says what the hotkey has signed."""
+        return _settings(self.folder, self.urls).signer.signed_epochs
 
     def pid(self, role: str) -> int:
         """Return the pid of a role that lives."""
@@ -88,6 +95,12 @@ class World:
         process.kill()
         await asyncio.to_thread(process.join)
 
+    async def hold(self) -> None:
+        """Kill signer and engine, and start them no more until `held` is empty again."""
+        self.held |= {"signer", "engine"}
+        for role in self.held & self.processes.keys():
+            await self.kill(role)
+
     async def stop(self, role: str, seconds: float) -> None:
         """Stop a process with SIGSTOP for a while."""
         pid = self.pid(role)
@@ -105,7 +118,7 @@ class World:
             if self.server is None:
                 self.server = await self._started_server()
             for role, begin in (("signer", self._signer), ("engine", self._engine)):
-                if role not in self.processes:
+                if role not in self.processes and role not in self.held:
                     self.processes[role] = begin()
             await asyncio.sleep(_POLL_S)
 
@@ -170,17 +183,20 @@ def run_signer(urls: list[str], folder: str, listener: socket.socket, block_s: f
     vars(heads)["OLDEST_S"] = heads.OLDEST_S * block_s / BLOCK_S
     log = os.open(Path(folder) / "signer.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stderr.fileno())
-    settings = Settings(
+    run_chain_signer(_settings(Path(folder), urls).signer, listener)
+
+
+def _settings(folder: Path, urls: list[str]) -> Settings:
+    return Settings(
         netuid=NETUID,
         chain_endpoint=urls[0],
         chain_more_endpoints=urls[1:],
         chain_timeout_s=CHAIN_TIMEOUT_S,
         wallet_name="validator",
-        wallet_path=Path(folder) / "wallets",
-        data_dir=Path(folder) / "data",
+        wallet_path=folder / "wallets",
+        data_dir=folder / "data",
         beacon_round=KNOWN_ROUND,
     )
-    run_chain_signer(settings.signer, listener)
 
 
 def _spawned(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
@@ -190,7 +206,9 @@ def _spawned(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
 
 
 @asynccontextmanager
-async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
+async def a_world(
+    folder: Path, block_s: float, *, first_block: int = 0, tempo: int = TEMPO
+) -> AsyncIterator[World]:
     """Start everything, with the scores of one run; end it afterwards."""
     hotkeys = [str(keypair(uri).ss58_address) for uri in (VALIDATOR_URI, *map(miner_uri, range(MINERS)))]
     neurons = [
@@ -205,7 +223,13 @@ async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
         for uid, hotkey in enumerate(hotkeys)
     ]
     chain = LocalChain(
-        neurons, netuid=NETUID, block_time_s=block_s, tempo=TEMPO, weights_rate_limit=1, yuma=True
+        neurons,
+        netuid=NETUID,
+        block_time_s=block_s,
+        tempo=tempo,
+        weights_rate_limit=1,
+        first_block=first_block,
+        yuma=True,
     )
     await chain.start()
     endpoints = [await chain.further_endpoint() for _ in range(3)]
@@ -220,7 +244,9 @@ async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
     world = World(folder, chain, Nodes(chain, endpoints, NETUID), postgres, listener, urls, block_s, client)
     keeping = asyncio.create_task(world.keep_up())
     try:
-        await _fill(world, hotkeys[1:])
+        async with world.connected() as connection:
+            await _until_tables(connection)
+            await record_run(connection, hotkeys[1:], _RUN)
         yield world
     finally:
         keeping.cancel()
@@ -234,28 +260,34 @@ async def a_world(folder: Path, block_s: float) -> AsyncIterator[World]:
         await chain.stop()
 
 
-async def _fill(world: World, hotkeys: list[str]) -> None:
-    """Store one completed run with a score of each miner, once the engine has made the tables."""
-    opened_at = datetime.now(UTC) - timedelta(days=1)
-    async with world.connected() as connection, asyncio.timeout(_PATIENCE_S):
+async def _until_tables(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Wait until the engine has made the tables."""
+    async with asyncio.timeout(_PATIENCE_S):
         while not await connection.fetchval("SELECT to_regclass('consensus_epochs') IS NOT NULL"):
             await asyncio.sleep(_POLL_S)
+
+
+async def record_run(
+    connection: asyncpg.Connection[asyncpg.Record], hotkeys: Sequence[str], run_id: str
+) -> None:
+    """Store a completed run of yesterday with a score of each miner; the first hotkey is that of uid 1."""
+    opened_at = datetime.now(UTC) - timedelta(days=1)
+    await connection.execute(
+        "INSERT INTO runs (run_id, init_time, rule_set, opened_at, state, completed_at)"
+        " VALUES ($1, $2::timestamptz, 'gaia-2.9', $2, 'completed', $2)",
+        *(run_id, opened_at),
+    )
+    for uid, hotkey in enumerate(hotkeys, start=1):
         await connection.execute(
-            "INSERT INTO runs (run_id, init_time, rule_set, opened_at, state, completed_at)"
-            " VALUES ($1, $2::timestamptz, 'gaia-2.9', $2, 'completed', $2)",
-            *(_RUN, opened_at),
+            "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at, state,"
+            " reason, manifest) VALUES ($1, $2, $3, 0, $4, $4, $4, 'scored', 'none', '')",
+            *(run_id, hotkey, uid, opened_at),
         )
-        for uid, hotkey in enumerate(hotkeys, start=1):
-            await connection.execute(
-                "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at, state,"
-                " reason, manifest) VALUES ($1, $2, $3, 0, $4, $4, $4, 'scored', 'none', '')",
-                *(_RUN, hotkey, uid, opened_at),
-            )
-            await connection.execute(
-                "INSERT INTO score_table (run_id, hotkey, rule_set, leads, overall, counted, updated_at)"
-                " VALUES ($1, $2, 'gaia-2.9', '{}', $3, true, now())",
-                *(_RUN, hotkey, 0.5 + uid / 100),
-            )
+        await connection.execute(
+            "INSERT INTO score_table (run_id, hotkey, rule_set, leads, overall, counted, updated_at)"
+            " VALUES ($1, $2, 'gaia-2.9', '{}', $3, true, now())",
+            *(run_id, hotkey, 0.5 + uid / 100),
+        )
 
 
 async def change_scores(world: World, chance: random.Random) -> None:

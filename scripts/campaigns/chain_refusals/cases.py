@@ -176,7 +176,7 @@ EXCLUDED: Final = {
 }
 """Name -> why no trial can have it."""
 BY_SHAPE: Final = {
-    "CanNotSetRootNetworkWeights": "`GAIA_NETUID` is 1 or more",
+    "CanNotSetRootNetworkWeights": "the preflight knows it by the number of the subnet",
     "WeightVecNotEqualSize": "the signer's policy takes no such vector",
     "DuplicateUids": "the signer's policy takes no such vector",
     "TooManyUnrevealedCommits": "the signer commits nothing beside another commit of ours",

@@ -24,8 +24,8 @@ What the chain, or a node's pool, says when it does not take our weights, and wh
 
 A preflight reads the newest block before anything is signed. *Signed* says whether weights are signed although the cause is there
 already: *no* where the preflight, or the signer itself, sees it. A cause that appears after the signature is always possible; the
-chain then refuses, and the next attempt sees it. `python3 scripts/chaos.py refusals --json` provokes each of these refusals,
-writes this table with `scripts/generate/refusals_page.py`, and fails if one signature could have been spared.
+chain then refuses, and the next attempt sees it. `python3 scripts/generate/refusals_page.py` provokes these refusals on a local
+chain and writes this page. `python3 scripts/chaos.py refusals` provokes the same, and fails if a signature could have been spared.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -325,6 +326,32 @@ async def test_block_that_nobody_has_is_unknown_and_breaks_no_connection(make: M
         await world.quorum.query("Tempo", NETUID, block=10**6)
     assert await world.quorum.block_hash_of(10**6) == ""
     assert all(state.is_up for state in states_of(world.quorum))
+
+
+async def test_question_that_two_nodes_decide_leaves_no_error_of_the_third_behind(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await make()
+    await world.compare_twice()
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told["message"]))
+    third = world.quorum.nodes[-1]
+    ask, is_asked = third.ask, asyncio.Event()
+
+    async def ask_later(question: Any) -> Any:
+        await world.chain.wait_for_block(world.chain.block + 1)
+        is_asked.set()
+        return await ask(question)
+
+    monkeypatch.setattr(third, "ask", ask_later)
+
+    with pytest.raises(BlockUnknown):
+        await world.quorum.query("Tempo", NETUID, block=10**6)
+    await is_asked.wait()
+    await world.chain.wait_for_block(world.chain.block + 2)
+    gc.collect()
+
+    assert complaints == []
 
 
 async def test_block_that_a_liar_alone_has_is_not_read_from_it(make: Make) -> None:

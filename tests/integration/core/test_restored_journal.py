@@ -19,12 +19,23 @@ async def setting(database: Database) -> Setting:
     return setting
 
 
-def _in_epoch(setting: Setting, block: int, last_update: int, epoch: int, first_block: int) -> None:
+def _in_epoch(
+    setting: Setting,
+    block: int,
+    last_update: int,
+    epoch: int,
+    first_block: int,
+    *,
+    commit_reveal: bool = False,
+) -> None:
     """Move the chain to a block of an epoch that began in `first_block`."""
     setting.at_block(block, last_update=last_update)
     assert setting.metagraph.metagraph is not None
     setting.metagraph.metagraph = msgspec.structs.replace(
-        setting.metagraph.metagraph, epoch=epoch, epoch_first_block=first_block
+        setting.metagraph.metagraph,
+        epoch=epoch,
+        epoch_first_block=first_block,
+        commit_reveal=commit_reveal,
     )
     setting.signer.epoch = epoch
 
@@ -61,6 +72,19 @@ async def test_reveal_that_the_journal_expects_is_no_unknown_weight(setting: Set
     _in_epoch(setting, 1130, 1100, epoch=row["reveal_epoch"], first_block=1100)
 
     assert await setting.setter.set_if_due(NOW) is not None
+
+
+async def test_lost_commit_is_not_explained_by_the_reveal_of_the_one_before(setting: Setting) -> None:
+    """As after the restore of a database of the epoch before."""
+    setting.metagraph.metagraph = a_metagraph(MINERS, commit_reveal=True)
+    await setting.setter.set_if_due(NOW)
+    (row,) = await setting.journal()
+    _in_epoch(setting, 1130, 1105, epoch=row["reveal_epoch"], first_block=1100, commit_reveal=True)
+
+    assert await setting.setter.set_if_due(NOW) is None
+
+    assert len(setting.signer.committed) == 1
+    assert len(await setting.journal()) == 1
 
 
 async def test_weights_of_the_epoch_that_the_journal_knows_are_set_again_by_no_other_rule(

@@ -134,6 +134,18 @@ async def test_lost_permit_is_another_cause_than_a_gate(database: Database) -> N
     assert "NeuronNoValidatorPermit" in incident.evidence
 
 
+async def test_permit_that_came_back_is_no_trouble_any_more_while_a_gate_holds(database: Database) -> None:
+    setting = await a_setting(database)
+    await execute(setting, "DELETE FROM score_table")
+    reading = a_reading(1300, 1001)
+    reading.neurons[0] = _changed(reading.neurons[0], validator_permit=False)
+    await looks(setting, msgspec.structs.replace(reading, owner_hotkey="5Owner"))
+
+    await looks(setting, a_reading(1400, 1001))
+
+    assert [incident.party for incident in await setting.incidents()] == ["gates"]
+
+
 async def test_large_change_is_held_and_then_set_and_told(
     database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import msgspec
 import pytest
 
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.core.weights.preflight import impossible
 from gaia.validator.core.weights.setting import REFUSALS, SUBMISSIONS
 from gaia.validator.db.connection import Database
@@ -181,6 +183,22 @@ async def test_what_the_signer_foresees_is_counted_as_refused_and_not_as_submitt
         await setting.setter.set_if_due(NOW)
 
     assert (_gained(before), _refused(causes)) == ({}, {"race": 1})
+
+
+async def test_refusal_with_other_figures_is_the_same_incident_and_is_logged(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "json")
+    for blocks in (9, 7):
+        setting.signer.failures = [impossible("SettingWeightsTooFast", f"{blocks} more blocks must pass")]
+        with pytest.raises(WeightsImpossible):
+            await setting.setter.set_if_due(NOW)
+
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events.count("incident_began") == 1
+    assert events.count("weights_impossible") == 1
+    (incident,) = await setting.incidents()
+    assert "7 more blocks must pass" in incident.evidence
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

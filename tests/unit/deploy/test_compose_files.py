@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped] # its stubs are not worth a package
-from campaigns.docker_bases import TARGETS
+from campaigns.docker.bases import TARGETS
 
 from gaia.validator.utils.config import Settings, names_of
 from tests.support.repository import ROOT

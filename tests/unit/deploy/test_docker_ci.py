@@ -10,8 +10,8 @@ from pathlib import Path
 import docker_ci
 import pytest
 import run_tests
-from campaigns import docker_engine
-from campaigns.docker_engine import Engine, EngineError, wait_for
+from campaigns.docker import engine as docker_engine
+from campaigns.docker.engine import Engine, EngineError, wait_for
 
 from tests.support.repository import ROOT
 

@@ -241,7 +241,16 @@ def test_stake_below_what_the_chain_asks_for_is_a_failure_but_for_the_owner() ->
     owner = a_metagraph([ours], stake_threshold=6000.0, owner_hotkey="5Validator")
 
     assert finding("stake", subnet=poor).result is Result.FAILURE
+    assert finding("stake", subnet=poor, settings=Settings(dry_run=True)).result is Result.WARNING
     assert finding("stake", subnet=owner).result is Result.OK
+
+
+def test_owner_needs_no_permit() -> None:
+    ours = a_neuron(0, hotkey="5Validator", stake=5000.0)
+
+    assert finding("permit", subnet=a_metagraph([ours])).result is Result.FAILURE
+    owned = finding("permit", subnet=a_metagraph([ours], owner_hotkey="5Validator"))
+    assert owned == Finding(Result.OK, "uid 0 is the subnet owner's, which needs no validator permit")
 
 
 @pytest.mark.parametrize(

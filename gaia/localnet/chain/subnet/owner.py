@@ -22,9 +22,9 @@ _CHANGED_BY: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class OwnerCalls:
-    """Calls that the owner's coldkey alone may make (tempo_control.rs and admin-utils of subtensor, 2026-06).
+    """Calls that the owner's coldkey alone may make (admin-utils and tempo_control.rs of subtensor, spec 461).
 
-    Tempos may be shorter than the runtime's 360 blocks, because rehearsals are. Each rule can be changed once in so
+    `set_tempo` of earlier specs is still there, and changes nothing. Tempos may be shorter than the runtime's 360 blocks, because rehearsals are. Each rule can be changed once in so
     many tempos as the chain's `OwnerHyperparamRateLimit` says.
     """
 
@@ -35,7 +35,8 @@ class OwnerCalls:
         self._changed: dict[str, int] = {}
         """Call -> block of its last success."""
         self.calls: Mapping[str, Callable[[str, Arguments], list[Event]]] = {
-            "set_tempo": self._set_tempo,
+            "set_tempo": lambda _signer, _arguments: [],
+            "sudo_set_tempo": self._set_tempo,
             "trigger_epoch": self._trigger_epoch,
             **{name: self._changer(name) for name in _CHANGED_BY},
         }
@@ -56,13 +57,13 @@ class OwnerCalls:
     def _set_tempo(self, signer: str, arguments: Arguments) -> list[Event]:
         """Set the tempo; the present epoch begins anew in this block."""
         netuid, tempo = arguments["netuid"], arguments["tempo"]
-        self._permit("set_tempo", signer, netuid)
+        self._permit("sudo_set_tempo", signer, netuid)
         if not 1 <= tempo <= MAX_TEMPO:
             raise DispatchError("TempoOutOfBounds")
         self._require_open_window(netuid)
         self._storage.write("Tempo", netuid, value=tempo)
         self._storage.write("LastEpochBlock", netuid, value=self._block_number())
-        self._changed["set_tempo"] = self._block_number()
+        self._changed["sudo_set_tempo"] = self._block_number()
         return [("SubtensorModule", "TempoSet", [netuid, tempo])]
 
     def _trigger_epoch(self, signer: str, arguments: Arguments) -> list[Event]:

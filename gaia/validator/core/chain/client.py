@@ -51,7 +51,7 @@ class ChainClient(ChainReader):
     After a failed call `is_broken` is true: close the client and connect again.
     """
 
-    def __init__(self, client: bt.Client, substrate: bt.Substrate, timeout_s: float) -> None:
+    def __init__(self, client: bt.Client, substrate: BoundedSubstrate, timeout_s: float) -> None:
         self._client = client
         self._substrate = substrate
         self._timeout_s = timeout_s
@@ -133,7 +133,13 @@ class ChainClient(ChainReader):
         return await self.send(unsigned, bytes(wallet.hotkey.sign(unsigned.payload)))
 
     async def prepare(self, call: Any, wallet: bt.Wallet, era_blocks: int, nonce: int) -> UnsignedExtrinsic:
-        """Return what the hotkey would sign for a call, as this node's runtime encodes it."""
+        """Return what the hotkey would sign for a call, as this node's runtime encodes it.
+
+        Raises
+        ------
+        TransientError
+            If the runtime has another version by now; the next connection knows it.
+        """
         hotkey = wallet.hotkey
         preparation = self._client.prepare_call(
             call,
@@ -142,7 +148,20 @@ class ChainClient(ChainReader):
             nonce=nonce,
             period=era_blocks,
         )
-        return await self.call("preparing the weights", preparation)
+        unsigned = await self.call("preparing the weights", preparation)
+        await self._require_present(unsigned.spec_version)
+        return unsigned
+
+    async def _require_present(self, spec_version: int) -> None:
+        """Refuse what is encoded for an earlier runtime: the SDK looks for a new one only once in 12 seconds."""
+        version = self._substrate.raw.rpc_request("state_getRuntimeVersion", [])
+        told = await self.call("reading the version of the runtime", version)
+        with understanding("the version of the runtime"):
+            newest = int(told["specVersion"])
+        if newest != spec_version:
+            self.is_broken = True
+            log.warning("chain_runtime_upgraded", before=spec_version, now=newest)
+            raise TransientError(f"the chain's runtime was upgraded from {spec_version} to {newest}")
 
     async def send(self, unsigned: UnsignedExtrinsic, signature: bytes) -> bt.ExtrinsicResult:
         """Submit a signed extrinsic, and wait until it is final."""

@@ -14,7 +14,13 @@ from gaia.validator.core.chain.client import refusal_of
 from gaia.validator.core.chain.epochs import EpochSchedule, open_epoch
 from gaia.validator.core.chain.reader import understanding
 from gaia.validator.core.chain.signing_policy import digest_of_commit
-from gaia.validator.core.chain.timelock import COMMIT_VERSION, payload, reveal_round, seal
+from gaia.validator.core.chain.timelock import (
+    COMMIT_VERSION,
+    MOST_COMMIT_BYTES,
+    payload,
+    reveal_round,
+    seal,
+)
 from gaia.validator.core.weights.preflight import impossible
 from gaia.validator.utils.errors import TransientError
 from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights
@@ -31,8 +37,6 @@ _HEAD_AGE_S = 60.0
 _LONGEST_BLOCK_S = 13.2
 """Mean seconds between blocks, at most; a chain that stood still would make the round too late."""
 _MEASURED_BLOCKS = 100
-_MOST_BYTES = 5000
-"""Longest ciphertext that the chain takes (`MAX_CRV3_COMMIT_SIZE_BYTES`)."""
 _REVEALED = "TimelockedWeightsRevealed"
 
 
@@ -98,8 +102,10 @@ class Commits:
             number = reveal_round(terms.schedule, terms.reveal_period, terms.block_time_s, terms.now_s)
             content = payload(public_key, vector.uids, vector.weights, vector.version_key)
             ciphertext = await asyncio.to_thread(seal, content, number if at is None else at)
-        if len(ciphertext) > _MOST_BYTES:
-            raise impossible("CommitPayloadTooLarge", f"{len(ciphertext)} bytes of at most {_MOST_BYTES}")
+        if len(ciphertext) > MOST_COMMIT_BYTES:
+            raise impossible(
+                "CommitPayloadTooLarge", f"{len(ciphertext)} bytes of at most {MOST_COMMIT_BYTES}"
+            )
         return SealedWeights(
             ciphertext=ciphertext,
             reveal_round=number,
@@ -132,8 +138,8 @@ class Commits:
         if held:
             raise TransientError(f"another commit of ours is on chain since block {held[-1].block}")
         schedule = await open_epoch(self._chain, self._netuid, sealed.epoch)
-        await promise(schedule)
         await self._refuse_late(sealed, schedule.block)
+        await promise(schedule)
         call = bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
             netuid=self._netuid,
             mecid=0,

@@ -47,6 +47,8 @@ class _Signed(msgspec.Struct, kw_only=True):
     """Digests of the [uid, u16] pairs that followed from the promise when it was signed or sealed."""
     sealed_of: dict[str, str] = {}
     """Sealed form -> which of these pairs it contains; absent for those of earlier releases."""
+    version_keys: dict[str, int] = {}
+    """Sealed form -> version key in it; absent for those of earlier releases."""
     sent: list[list[list[int]]] = []
     """These pairs themselves, while the epoch is one of the newest."""
     first_block: int | None = None
@@ -144,6 +146,10 @@ class SignedEpochs:
         """Return the digest of the pairs in a sealed form; None if the record does not tell."""
         return self._by_epoch[epoch].sealed_of.get(commit) if self.knows(epoch) else None
 
+    def version_key_of(self, epoch: int, commit: str) -> int | None:
+        """Return the version key in a sealed form; None if the record does not tell."""
+        return self._by_epoch[epoch].version_keys.get(commit) if self.knows(epoch) else None
+
     @property
     def path(self) -> Path:
         """File of the record."""
@@ -190,6 +196,7 @@ class SignedEpochs:
         commit: str | None = None,
         block: int | None = None,
         pairs: Sequence[Sequence[int]] = (),
+        version_key: int | None = None,
     ) -> None:
         """Store that this vector is the only one of `epoch`, and `commit` a sealed form of it.
 
@@ -200,6 +207,8 @@ class SignedEpochs:
             release promised by its pairs may be signed again as these pairs.
         block
             Head of the chain, if a signature follows; None: only a promise.
+        version_key
+            The one in `commit`.
 
         Raises
         ------
@@ -217,6 +226,8 @@ class SignedEpochs:
         elif signed.vector_sha256 not in (vector_sha256, digest):
             raise SigningRefused(another_vector(epoch))
         changed = _extended(signed, commit, pairs, digest)
+        if commit is not None and version_key is not None:
+            changed.version_keys = {**changed.version_keys, commit: version_key}
         if block is not None:
             changed.first_block = block if signed.first_block is None else min(block, signed.first_block)
             changed.last_block = block if signed.last_block is None else max(block, signed.last_block)

@@ -139,7 +139,13 @@ class SigningPolicy:
     ) -> None:
         """Store the vector, and a sealed form of it, as the only one of its epoch; nothing is signed yet."""
         commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
-        self.signed.promise(vector.epoch, vector.promise, commit, pairs=_pairs(resolved))
+        self.signed.promise(
+            vector.epoch,
+            vector.promise,
+            commit,
+            pairs=_pairs(resolved),
+            version_key=resolved.version_key,
+        )
 
     def permit_commit(self, sealed: SealedWeights) -> None:
         """Refuse a commit that this signer did not seal for its epoch."""
@@ -157,13 +163,19 @@ class SigningPolicy:
         if vector.epoch != sealed.epoch or self._promised(sealed.epoch) not in allowed:
             raise SigningRefused(f"the commit for epoch {sealed.epoch} is of another vector")
 
-    def permit_uids(self, sealed: SealedWeights, resolved: JournalledVector) -> None:
-        """Refuse a permitted commit that pays other uids than those that follow from its promise now."""
+    def permit_content(self, sealed: SealedWeights, resolved: JournalledVector) -> None:
+        """Refuse a permitted commit with other uids than follow from its promise now, or a smaller version key."""
         commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
         contained = self.signed.sealed_of(sealed.epoch, commit) or self._promised(sealed.epoch)
         if contained != _digest(resolved):
             raise SigningRefused(
                 f"uids of the commit for epoch {sealed.epoch} have changed hands since it was sealed"
+            )
+        version_key = self.signed.version_key_of(sealed.epoch, commit)
+        if version_key is not None and version_key < resolved.version_key:
+            raise SigningRefused(
+                f"the commit for epoch {sealed.epoch} has version key {version_key}, and the subnet wants"
+                f" {resolved.version_key}"
             )
 
     def note_commit(self, sealed: SealedWeights, block: int) -> None:

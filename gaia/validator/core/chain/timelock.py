@@ -72,10 +72,7 @@ def seal(content: bytes, beacon_round: int) -> bytes:
     import bittensor_core
 
     envelope, _ = bittensor_core.encrypt_at_round(content, beacon_round)
-    ciphertext = _taken_out(bytes(envelope), beacon_round)
-    if len(ciphertext) > MOST_COMMIT_BYTES:
-        raise ValueError(f"a commit of {len(ciphertext)} bytes exceeds the chain's {MOST_COMMIT_BYTES}")
-    return ciphertext
+    return _taken_out(bytes(envelope), beacon_round)
 
 
 def opened(ciphertext: bytes, signature: str) -> bytes:

@@ -128,7 +128,7 @@ class WeightAnswers:
             return WeightsCommitted(request_id=request.request_id, block=block, block_hash="", extrinsic="")
 
         async def promise(schedule: EpochSchedule) -> None:
-            self._policy.permit_uids(sealed, await self._resolved(request.vector, is_sealed=True))
+            self._policy.permit_content(sealed, await self._resolved(request.vector, is_sealed=True))
             self._policy.note_commit(sealed, schedule.block)
 
         landed = await self._commits.submit(self._wallet, sealed, promise)

@@ -101,7 +101,8 @@ class Committer:
 
         After an unknown outcome the same ciphertext is sent again, so that no epoch has two votes.
         It is sealed anew if its round is published, as after a longer tempo: the chain takes it no more.
-        So it is if uids have changed hands since, because the sealed ones would pay newcomers.
+        So it is if uids have changed hands since, because the sealed ones would pay newcomers, and if the owner
+        wants a larger version key, because the chain would drop what it reveals.
 
         Raises
         ------
@@ -116,7 +117,8 @@ class Committer:
         except SigningRefused:
             if sealed is not entry.sealed:
                 raise
-            # Uids have changed hands; or its signer's record is lost, so that it was never signed or is on chain.
+            # Uids or the version key have changed; or its signer's record is lost, so that it was never signed or
+            # is on chain.
             sealed = await self._seal(vector, epoch)
             landed = await self._signer.commit_weights(vector, sealed)
         await self._database.run(

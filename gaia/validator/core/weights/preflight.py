@@ -42,7 +42,7 @@ def obstacle_to_us(metagraph: Metagraph) -> WeightsImpossible | None:
             "NotEnoughStakeToSetWeights",
             f"the hotkey has {own.stake:.1f} of the {metagraph.stake_threshold:.1f} tokens that it needs",
         )
-    if not own.validator_permit:
+    if not metagraph.may_vote(own):
         return impossible("NeuronNoValidatorPermit")
     return None
 

@@ -15,7 +15,6 @@ from gaia.validator.core.weights.committing import Committer, journalled
 from gaia.validator.core.weights.computing import VectorComputer
 from gaia.validator.core.weights.gates import Gate
 from gaia.validator.core.weights.preflight import (
-    obstacle_to_form,
     obstacle_to_size,
     obstacle_to_us,
     version_key_of,
@@ -54,8 +53,8 @@ _JUDGING_BLOCKS: Final = 4
 SUBMISSIONS: Final = Totals(["set", "committed", "failed", "refused", "held", "unknown"])
 """Outcome -> number of attempts to set weights in this process.
 
-"refused": our signer's policy forbids them; "impossible": the chain would refuse them; "held": they were due,
-but none can be computed yet.
+"refused": our signer's policy forbids them; "held": they were due, but none can be computed yet. What the chain
+would refuse is no submission, and counts as a refusal alone.
 """
 REFUSALS: Final = Totals(Cause)
 """Cause -> number of attempts that the chain refused, or would have refused."""
@@ -106,6 +105,8 @@ class WeightSetter:
         self._gates = Incident(database, "gates")
         self._committer = Committer(database, signer)
         self._reconciler = Reconciler(database, signer, self._committer, self._incident)
+        self._is_barred = True
+        """Whether the open incident may tell of an obstacle to all weights of ours; an earlier process may have left it."""
         self._checked_update = 0
         """Block of our last update on chain that the signer has called its own; 0: none yet."""
 
@@ -126,7 +127,9 @@ class WeightSetter:
         try:
             return await self._settle_and_set(now)
         except TransientError as error:
-            await self._incident.failing(str(error), now)
+            # The words of a refusal may have figures that change with each block.
+            subject = error.name if isinstance(error, WeightsRefused) else None
+            await self._incident.failing(str(error), now, subject or None)
             raise
 
     async def _settle_and_set(self, now: datetime) -> WeightsSet | None:
@@ -137,8 +140,12 @@ class WeightSetter:
         epoch = self._epoch(metagraph.epoch)
         own = await self._resolved(metagraph, epoch, now)
         if await self._is_refused(obstacle_to_us(metagraph), now) or own is None:
+            self._is_barred = True
             await self._gates.recovered(now)  # other causes keep weights from being set
             return None
+        if self._is_barred:
+            self._is_barred = False
+            await self._incident.recovered(now)
         if _is_ending(metagraph):
             return None
         if not self._is_due(own, metagraph):
@@ -151,16 +158,13 @@ class WeightSetter:
 
     async def _submit(self, entry: JournalEntry, metagraph: Metagraph, now: datetime) -> WeightsSet | None:
         """Set or commit a journalled vector, unless the chain would refuse it; return what was set, or None."""
-        epoch, version_key = self._epoch(entry.epoch), version_key_of(metagraph)
-        obstacle = obstacle_to_size(entry.vector, metagraph) or obstacle_to_form(
-            metagraph, version_key, is_sealed=metagraph.commit_reveal
-        )
-        if await self._is_refused(obstacle, now):
+        epoch = self._epoch(entry.epoch)
+        if await self._is_refused(obstacle_to_size(entry.vector, metagraph), now):
             return None
         outcome = None
         try:
             if metagraph.commit_reveal:
-                await self._committer.commit(entry, epoch, version_key)
+                await self._committer.commit(entry, epoch, version_key_of(metagraph))
             else:
                 outcome = await self._sign(entry, metagraph)
         except GaiaError as error:
@@ -268,7 +272,11 @@ class WeightSetter:
         if own is None or not metagraph.has_weights_of_epoch:
             return False
         updated = own.last_update
-        if await self._do(lambda connection: journal.explains(connection, epoch, updated)):
+        # A reveal dates our neuron in the first block of the epoch, where commits have ended.
+        is_first = updated == metagraph.epoch_first_block
+        if await self._do(
+            lambda connection: journal.explains(connection, epoch, updated, may_be_reveal=is_first)
+        ):
             return False
         log.warning("weights_not_in_journal", epoch=epoch.number, block=updated, once=str(epoch.number))
         return True
@@ -311,24 +319,16 @@ class WeightSetter:
         """Return whether there is an obstacle, and tell it; in a dry run it costs nothing."""
         if obstacle is None:
             return False
-        cause = refusal_named(obstacle.name).cause
         if self._chain.dry_run:
             log.info(
                 "weights_impossible",
                 reason=str(obstacle),
                 name=obstacle.name,
-                cause=cause,
+                cause=refusal_named(obstacle.name).cause,
                 once=obstacle.name,
             )
             return True
-        REFUSALS.add(cause)
-        log.error(
-            "weights_impossible",
-            reason=str(obstacle),
-            name=obstacle.name,
-            cause=cause,
-            once=("impossible", str(obstacle)),
-        )
+        _tell_impossible(obstacle)
         await self._incident.failing(str(obstacle), now, subject=obstacle.name)
         return True
 
@@ -348,11 +348,26 @@ def _is_ending(metagraph: Metagraph, more_blocks: int = 0) -> bool:
 
 
 def _count(error: GaiaError) -> None:
-    """Count an attempt that failed; what was foreseen was not submitted."""
+    """Count an attempt that failed; what the signer foresaw was not submitted."""
+    if isinstance(error, WeightsImpossible):
+        _tell_impossible(error)
+        return
     if isinstance(error, WeightsRefused):
         REFUSALS.add(refusal_named(error.name).cause)
-    if not isinstance(error, WeightsImpossible):
-        SUBMISSIONS.add(_outcome_of(error))
+    SUBMISSIONS.add(_outcome_of(error))
+
+
+def _tell_impossible(obstacle: WeightsImpossible) -> None:
+    """Count and log what the chain would refuse."""
+    cause = refusal_named(obstacle.name).cause
+    REFUSALS.add(cause)
+    log.error(
+        "weights_impossible",
+        reason=str(obstacle),
+        name=obstacle.name,
+        cause=cause,
+        once=("impossible", obstacle.name),
+    )
 
 
 def _outcome_of(error: GaiaError) -> str:

@@ -129,12 +129,12 @@ SELECT coalesce(max(greatest(block, commit_block)), 0)
    AND (block IS NOT NULL OR commit_block IS NOT NULL);
 
 -- name: journal_explains
--- Whether a vector of ours dates our neuron with block $4 of epoch $3: it landed there or later, or is revealed in that epoch.
+-- Whether a vector of ours dates our neuron with block $4 of epoch $3: it landed there or later, or, if $5, is revealed there.
 SELECT EXISTS (SELECT 1
                  FROM weight_journal
                 WHERE netuid = $1
                   AND mechid = $2
-                  AND (greatest(block, commit_block) >= $4 OR reveal_epoch = $3));
+                  AND (greatest(block, commit_block) >= $4 OR ($5 AND reveal_epoch = $3)));
 
 -- name: journal_tried
 -- Stores the block as of which a promise is handed to the signer again.

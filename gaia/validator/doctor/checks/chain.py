@@ -147,10 +147,12 @@ def _permit(facts: Facts) -> Finding:
     own = graph.own
     if own is None:
         return skipped("the hotkey is not registered")
-    if not own.validator_permit:
+    if not graph.may_vote(own):
         # A dry run sets no weights, so it lacks nothing without a permit.
         found = warning if settings.dry_run else failure
         return found(f"uid {own.uid} has no validator permit, so it cannot set weights", _more_stake(graph))
+    if not own.validator_permit:
+        return ok(f"uid {own.uid} is the subnet owner's, which needs no validator permit")
     return ok(f"uid {own.uid} has a validator permit")
 
 
@@ -160,7 +162,8 @@ def _stake(facts: Facts) -> Finding:
         return skipped("the hotkey is not registered")
     amount, least = graph.own.stake, graph.stake_threshold
     if amount < least and not graph.is_owned:
-        return failure(
+        found = warning if seen(facts.settings).dry_run else failure
+        return found(
             f"the chain takes weights from a stake of {least:.0f} on, and this hotkey has {amount:.0f}",
             _more_stake(graph),
         )

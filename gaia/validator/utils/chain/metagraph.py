@@ -95,6 +95,10 @@ class Metagraph(msgspec.Struct, frozen=True, kw_only=True):
         """Whether our hotkey is the subnet owner's, which needs neither stake nor permit."""
         return self.own_hotkey == self.owner_hotkey
 
+    def may_vote(self, neuron: Neuron) -> bool:
+        """Return whether a neuron has a permit, or is the subnet owner's, which needs none."""
+        return neuron.validator_permit or neuron.hotkey == self.owner_hotkey
+
     @property
     def has_weights_of_epoch(self) -> bool:
         """Whether our weights, or a commit of ours, are of the present epoch; a registration dates the neuron, too."""

@@ -40,6 +40,7 @@ class Refusal:
 _AGAIN = "the next attempt reads the chain anew"
 _OTHER_NODE = "the next attempt follows; if this stays, name another node in `GAIA_CHAIN_ENDPOINT`"
 _RELEASE = "install a release that knows this runtime"
+_WAIT = "wait; if it stays, install a newer release"
 _REPORT = "report this as a fault of the validator"
 _STAKE = "stake more on this hotkey: `btcli stake add`"
 _REGISTER = "register it, or correct `GAIA_WALLET_HOTKEY`"
@@ -85,17 +86,17 @@ _FROM_THE_RUNTIME: Final = (
         foreseen=True,
     ),
     _theirs("MechanismDoesNotExist", "the subnet has no mechanism 0", _OWNER, foreseen=True),
-    _theirs("IncorrectWeightVersionKey", "the version key is too low", _RELEASE, foreseen=True),
     _theirs("WeightVecLengthIsLow", "the vector names too few uids", _OWNER, foreseen=True),
     _theirs("MaxWeightExceeded", "one uid gets too much of the weight", _OWNER, foreseen=True),
     _theirs("CommitRevealEnabled", "the subnet wants sealed weights", _AGAIN, foreseen=True),
     _theirs("CommitRevealDisabled", "the subnet wants plain weights", _AGAIN, foreseen=True),
     _theirs("IncorrectCommitRevealVersion", "the chain wants another seal", _RELEASE, foreseen=True),
     _theirs("CallFiltered", "the chain takes no such call now", _RELEASE),
-    _theirs("CallDisabled", "the chain has switched this call off", _OTHER_NODE),
-    _theirs("DisabledTemporarily", "the chain has switched this call off for a time", _OTHER_NODE),
+    _theirs("CallDisabled", "the chain has switched this call off", _WAIT),
+    _theirs("DisabledTemporarily", "the chain has switched this call off for a time", _WAIT),
     _theirs("Deprecated", "the chain no longer has this call", _RELEASE),
     _theirs("BadOrigin", "the chain wants another signer for this call", _RELEASE),
+    _race("IncorrectWeightVersionKey", "the owner wants a larger version key by now", foreseen=True),
     _race("UidsLengthExceedUidsInSubNet", "the subnet has fewer uids by now", foreseen=True),
     _race("UidVecContainInvalidOne", "a uid of the vector no longer exists", foreseen=True),
     _race("SettingWeightsTooFast", "the last weights are too new", foreseen=True),

@@ -151,6 +151,24 @@ async def test_commit_whose_uids_changed_hands_since_is_not_sent(tmp_path: Path)
     assert len(chain.calls) == 1
 
 
+async def test_commit_whose_version_key_the_subnet_takes_no_more_is_not_sent(tmp_path: Path) -> None:
+    chain = Churning()
+    chain.queue = []
+    answers = _answers(chain, tmp_path)
+    sealed = (await answers.answer(SealWeights(request_id=1, vector=_PROMISED))).sealed  # type: ignore[union-attr]
+    newer = msgspec.structs.replace(_PROMISED, version_key=_PROMISED.version_key + 1)
+
+    for again in (answers, _answers(chain, tmp_path)):
+        with pytest.raises(SigningRefused, match="commit for epoch 6 has version key 0.*wants 1"):
+            await again.answer(CommitWeights(request_id=2, vector=newer, sealed=sealed))
+
+    assert chain.calls == []
+    anew = (await answers.answer(SealWeights(request_id=3, vector=newer))).sealed  # type: ignore[union-attr]
+    with pytest.raises(TransientError, match="not in its queue"):  # the queue is played by the test
+        await answers.answer(CommitWeights(request_id=4, vector=newer, sealed=anew))
+    assert len(chain.calls) == 1
+
+
 async def test_commit_is_sent_for_the_vector_that_was_sealed_alone(tmp_path: Path) -> None:
     chain = Churning()
     answers = _answers(chain, tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +16,10 @@ from gaia.localnet.chain.calls import DispatchError
 from gaia.localnet.chain.pallet import SubnetRules, SubtensorPallet
 from gaia.localnet.chain.runtime import ChainRuntime
 from gaia.localnet.chain.storage import ChainStorage
+from gaia.validator.core.chain import commits, reader, weight_answers
 from gaia.validator.core.chain.answers import metagraph_of
 from gaia.validator.core.chain.epochs import EpochSchedule
+from gaia.validator.core.weights import preflight
 from gaia.validator.core.weights.preflight import (
     VERSION_KEY,
     obstacle_to,
@@ -24,7 +28,7 @@ from gaia.validator.core.weights.preflight import (
     version_key_of,
 )
 from gaia.validator.utils.chain.metagraph import RAO_PER_TOKEN, Metagraph
-from gaia.validator.utils.chain.refusals import REFUSALS
+from gaia.validator.utils.chain.refusals import refusal_named
 from gaia.validator.utils.errors import WeightsImpossible
 from tests.support.fakes import a_metagraph
 from tests.support.subnet import NETUID, OWNER, RULES, VALIDATOR, neurons
@@ -154,7 +158,6 @@ class _Subnet:
 
 
 _FAULTS: dict[str, Any] = {
-    "HotKeyNotRegisteredInSubNet": lambda write: write("Uids", NETUID, VALIDATOR, value=None),
     "NotEnoughStakeToSetWeights": lambda write: write("StakeThreshold", value=3000 * RAO_PER_TOKEN),
     "NeuronNoValidatorPermit": lambda write: write("ValidatorPermit", NETUID, value=[False] * 5),
     "IncorrectWeightVersionKey": lambda write: write("WeightsVersionKey", NETUID, value=4001),
@@ -164,7 +167,7 @@ _FAULTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("is_sealed", [False, True])
-@pytest.mark.parametrize("name", [name for name in _FAULTS if name != "HotKeyNotRegisteredInSubNet"])
+@pytest.mark.parametrize("name", _FAULTS)
 def test_each_rule_is_foreseen_under_the_name_that_the_chain_has_for_it(name: str, is_sealed: bool) -> None:
     subnet = _Subnet()
     subnet.storage.write("CommitRevealWeightsEnabled", NETUID, value=is_sealed)
@@ -238,13 +241,26 @@ def test_preflight_lets_pass_what_the_chain_takes_and_nothing_else() -> None:
     assert min(outcomes.values()) > 40, outcomes
 
 
-def test_every_name_that_a_preflight_says_is_one_that_is_explained_as_foreseen() -> None:
-    said = {
-        *_FAULTS,
-        "SettingWeightsTooFast",
-        "CommittingWeightsTooFast",
-        "CommitRevealEnabled",
-        "CommitRevealDisabled",
-    }
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_hotkey_without_a_uid_is_foreseen(is_sealed: bool) -> None:
+    subnet = _Subnet()
+    subnet.storage.write("CommitRevealWeightsEnabled", NETUID, value=is_sealed)
 
-    assert {name for name in said if not REFUSALS[name].is_foreseen} == set()
+    subnet.storage.remove("Uids", NETUID, VALIDATOR)
+    subnet.storage.write("Keys", NETUID, 0, value=OWNER)
+
+    assert subnet.foreseen(HALVES, 4000, is_sealed=is_sealed) == "HotKeyNotRegisteredInSubNet"
+    assert subnet.refused(HALVES, 4000, is_sealed=is_sealed) == "HotKeyNotRegisteredInSubNet"
+
+
+def test_every_name_that_a_preflight_says_is_one_that_is_explained_as_foreseen() -> None:
+    calls = [
+        node
+        for module in (preflight, commits, reader, weight_answers)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "impossible"
+    ]
+    said = {part.value for call in calls for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)}
+
+    assert {"MaxWeightExceeded", "CommitRevealEnabled", "InvalidRevealRound", "SubnetNotExists"} <= said
+    assert {name for name in said if not refusal_named(str(name)).is_foreseen} == set()

@@ -182,9 +182,24 @@ def test_a_fork_takes_blocks_back_with_their_state_and_returns_their_extrinsics(
     again = chain.seal()
 
     assert (again.number, again.signed) == (block.number, (extrinsic,))
-    assert again.hash != block.hash or again.state == block.state
+    assert chain.storage.read("Weights", NETUID, 0) != []
     chain.retract(1, keep=False)
     assert chain.seal().signed == ()
+
+
+def test_an_upgrade_ends_what_was_signed_for_the_runtime_of_before() -> None:
+    chain = block_chain(finality_lag=2)
+    waiting = chain.submit(_set_weights(chain, nonce=1))
+    chain.upgrade(462)
+
+    block = chain.seal()
+
+    assert (block.spec_version, chain.fates) == (462, [(waiting, "invalid")])
+    with pytest.raises(InvalidTransactionError, match="bad signature"):
+        chain.submit(waiting.raw)
+    chain.retract(1)
+    assert (chain.head.spec_version, chain.runtime.spec_version) == (461, 461)
+    assert chain.submit(waiting.raw).raw == waiting.raw
 
 
 def test_a_final_block_is_never_taken_back() -> None:

@@ -80,13 +80,18 @@ def test_same_rule_changes_once_in_some_epochs(subnet: Subnet) -> None:
 
 
 def test_new_tempo_begins_the_present_epoch_anew(subnet: Subnet) -> None:
-    assert subnet.refusal("set_tempo", tempo=0) == "TempoOutOfBounds"
-    assert subnet.refusal("set_tempo", tempo=50_401) == "TempoOutOfBounds"
+    assert subnet.refusal("sudo_set_tempo", tempo=0) == "TempoOutOfBounds"
+    assert subnet.refusal("sudo_set_tempo", tempo=50_401) == "TempoOutOfBounds"
 
-    events = subnet.call("set_tempo", tempo=60)
+    events = subnet.call("sudo_set_tempo", tempo=60)
 
     assert events == [("SubtensorModule", "TempoSet", [NETUID, 60])]
     assert [subnet.storage.read(item, NETUID) for item in ("Tempo", "LastEpochBlock")] == [60, 5]
+
+
+def test_call_of_earlier_specs_changes_no_tempo(subnet: Subnet) -> None:
+    assert subnet.call("set_tempo", tempo=60) == []
+    assert subnet.storage.read("Tempo", NETUID) == _TEMPO
 
 
 def test_owner_triggers_an_epoch_that_begins_after_the_window(subnet: Subnet) -> None:

@@ -185,7 +185,7 @@ def chain_of(note: EngineNote, interval_blocks: int) -> Chain:
         hotkey=graph.own_hotkey,
         uid=graph.own_uid,
         stake=own.stake if own else 0.0,
-        has_permit=own.validator_permit if own else False,
+        has_permit=graph.may_vote(own) if own else False,
         last_update=own.last_update if own else 0,
         interval_blocks=max(interval_blocks, graph.weights_rate_limit),
         dividends=graph.own_dividends,

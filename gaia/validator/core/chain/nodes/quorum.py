@@ -222,10 +222,9 @@ class Quorum(ChainReader):
         open_questions = {asyncio.ensure_future(node.ask(question)): node for node in asked}
         try:
             await _count(ballot, open_questions)
-        except BaseException:
+        finally:
             for task in open_questions:
                 self._leave(task)
-            raise
         if not ballot.answers:
             raise ballot.errors[0]
         winners = ballot.winners()
@@ -241,7 +240,6 @@ class Quorum(ChainReader):
             if node.name in ballot.dissenters():
                 self._contradicted(node, about, block, answer, ballot.answers[node.name])
         for task, node in open_questions.items():
-            self._leave(task)
             task.add_done_callback(partial(self._came_late, node, about, block, answer))
         return answer
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from campaigns.docker_engine import ROOT, Engine, EngineError, say
+from campaigns.docker.engine import ROOT, Engine, EngineError, say
 
 STANDINS = ROOT / "tests" / "docker" / "standins"
 ROOT_IMAGE = "debian:bookworm-slim"

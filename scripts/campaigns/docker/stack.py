@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from campaigns.docker_engine import ROOT, Engine, EngineError, say, wait_for
+from campaigns.docker.engine import ROOT, Engine, EngineError, say, wait_for
 
 PROJECT = "gaia-trial"
 PORTS = {

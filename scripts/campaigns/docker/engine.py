@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENGINE_FLAGS = ("--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false")
 """They leave the network of the machine as it is; then builds need --network=host, and only compose's networks work."""
 _START_S = 60.0

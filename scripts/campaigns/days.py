@@ -20,6 +20,7 @@ from campaigns.chain_faults.judging import has_landed, stored_vector, vectors_of
 from campaigns.chain_faults.owners import calendar
 from campaigns.chain_faults.world import MINERS, NETUID, World, a_world, change_scores, record_run
 from gaia.localnet.wallets import keypair, miner_uri
+from gaia.validator.app.startup.preflight import claim_data_dir
 
 _BLOCK_S: Final = 0.3
 _TEMPO: Final = 20
@@ -172,8 +173,13 @@ async def _compare_history(world: World, found: Found) -> None:
     """Compare what `gaia weights history` prints with what the chain has taken, epoch by epoch."""
     command = (sys.executable, "-m", "gaia.cli", "weights", "history", "--json", "--last", "100000")
     environment = os.environ | {"GAIA_DATA_DIR": str(world.folder / "data"), "GAIA_NETUID": str(NETUID)}
-    told = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
-    output, _ = await told.communicate()
+    # The command takes the server for that of a validator that runs.
+    claim = claim_data_dir(world.folder / "data")
+    try:
+        told = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+        output, _ = await told.communicate()
+    finally:
+        os.close(claim)
     rows = {row["epoch"]: row for row in json.loads(output)}
     async with world.connected() as connection:
         stored = await connection.fetch("SELECT epoch, vector, commit_block FROM weight_journal")

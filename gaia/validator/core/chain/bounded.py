@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import bittensor as bt
 from bittensor._transport import SubstrateConnection
 from bittensor._transport.rpc import _default_connect
 from bittensor.settings import SS58_FORMAT
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
 
 MOST_BYTES: Final = 32 << 20
 """Largest answer of a node; metadata have 0.8 MB in hex, the metagraph of 256 neurons 0.2 MB."""
@@ -37,8 +41,34 @@ class BoundedSubstrate(bt.RpcSubstrate):
                     await begun.close()
 
 
-async def _dial(url: str) -> Any:
+async def _dial(url: str) -> _Websocket:
     """Connect as the SDK does, which would take answers of 4 GB."""
     connection: Any = await _default_connect(url)
     connection.protocol.max_message_size = MOST_BYTES
-    return connection
+    return _Websocket(connection)
+
+
+class _Websocket:
+    """A connection whose end is never a regular one, because the SDK 11.3 fails at that while requests wait."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def send(self, message: str) -> None:
+        await self._connection.send(message)
+
+    async def recv(self) -> str | bytes:
+        """Return the next message.
+
+        Raises
+        ------
+        ConnectionClosedError
+            If the node ends the connection, in whatever way; the SDK then connects again, and asks again.
+        """
+        try:
+            return await self._connection.recv()
+        except ConnectionClosedOK as error:
+            raise ConnectionClosedError(error.rcvd, error.sent, error.rcvd_then_sent) from error
+
+    async def close(self) -> None:
+        await self._connection.close()

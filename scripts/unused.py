@@ -28,7 +28,6 @@ EXCEPTIONS: Mapping[str, str] = {
     "gaia.localnet.archives.server:ArchiveServer.inject": _COMMANDED,
     "gaia.localnet.chain.blocks:BlockChain.retract": _COMMANDED,
     "gaia.localnet.chain.endpoint:Endpoint.announce_retracted": _COMMANDED,
-    "gaia.localnet.chain.node:LocalChain.inner": _COMMANDED,
     "gaia.localnet.chain.node:LocalChain.retract": _COMMANDED,
     "gaia.localnet.chain.pool:Pool.put_back": _COMMANDED,
     "gaia.localnet.population:HOSTILE": "names the behaviours that tests alone recast miners to",

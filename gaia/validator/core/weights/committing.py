@@ -101,8 +101,8 @@ class Committer:
 
         After an unknown outcome the same ciphertext is sent again, so that no epoch has two votes.
         It is sealed anew if its round is published, as after a longer tempo: the chain takes it no more.
-        So it is if uids have changed hands since, because the sealed ones would pay newcomers, and if the owner
-        wants a larger version key, because the chain would drop what it reveals.
+        So it is if uids have changed hands since, because the sealed ones would pay newcomers. So it is if the
+        owner wants a larger version key by now, because the chain would drop what it reveals.
 
         Raises
         ------

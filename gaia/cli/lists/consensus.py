@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gaia.cli import tables
+from gaia.cli.nodes import chain_of
 from gaia.cli.select import NotThere
 from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.core.consensus.reasons import Replay
@@ -96,17 +97,10 @@ async def _stored(connection: Connection, netuid: int, hotkey: Hotkey, days: int
 
 
 async def _read(settings: ChainSettings, hotkey: Hotkey) -> ConsensusState:
-    # Loads the chain's SDK, which `--help` does not need.
-    from gaia.validator.core.chain.client import ChainClient
     from gaia.validator.core.consensus.reading import read_consensus
-    from gaia.validator.utils.proxies import spare_loopback
 
-    spare_loopback(settings.chain_endpoint)
-    chain = await ChainClient.connect(settings.chain_endpoint, settings.chain_timeout_s)
-    try:
+    async with chain_of(settings) as chain:
         return await read_consensus(chain, settings.netuid, hotkey)
-    finally:
-        await chain.close()
 
 
 def _reasons(read: ConsensusState, found: ConsensusView, inputs: VectorInputs | None) -> Reasons:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gaia.cli import tables
+from gaia.cli.nodes import chain_of
 from gaia.cli.select import NotThere
 from gaia.validator.app.meeting.engine_note import read_engine_note
 from gaia.validator.core.weights.doubts import Held, as_stored, has_fewer, has_weights_of, is_held
@@ -122,15 +123,10 @@ async def read_chain(settings: ChainSettings, hotkey: Hotkey, rows: Sequence[Vec
     TransientError
         If the node does not answer, or does not know the hotkey.
     """
-    # Loads the chain's SDK, which `--help` does not need.
-    from gaia.validator.core.chain.client import ChainClient
     from gaia.validator.core.chain.commits import Commits
     from gaia.validator.core.chain.plain_weights import PlainWeights
-    from gaia.validator.utils.proxies import spare_loopback
 
-    spare_loopback(settings.chain_endpoint)
-    chain = await ChainClient.connect(settings.chain_endpoint, settings.chain_timeout_s)
-    try:
+    async with chain_of(settings) as chain:
         held = await PlainWeights(chain, settings.netuid, hotkey).held()
         queue = Commits(chain, settings.netuid, hotkey)
         commits: dict[int, list[int]] = {}
@@ -150,8 +146,6 @@ async def read_chain(settings: ChainSettings, hotkey: Hotkey, rows: Sequence[Vec
                 ends = f"block {block} cannot be read: {error}"
                 break
         return ChainRead(held=held, pairs=pairs, commits=commits, registered=int(registered), ends=ends)
-    finally:
-        await chain.close()
 
 
 def verification(hotkey: str, rows: Sequence[VectorRow], read: ChainRead) -> Verification:

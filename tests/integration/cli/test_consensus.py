@@ -25,6 +25,7 @@ from gaia.validator.db import journal
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ItemMissing
 from tests.support.builders import a_consensus_view
+from tests.support.doctor_world import free_port
 from tests.support.patience import patience
 from tests.support.subnet import NETUID
 from tests.support.weight_setters import NOW, Setting
@@ -162,6 +163,18 @@ async def test_view_names_validators_and_the_miners_on_whom_we_differ(chain: Loc
     code, said, _ = await gaia("consensus", "--hotkey", OURS)
     assert code == 0
     assert "Miners on whom we differ most" in said
+
+
+async def test_view_is_read_from_the_other_nodes_while_the_first_is_away(
+    chain: LocalChain, gaia: Gaia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAIA_CHAIN_MORE_ENDPOINTS", json.dumps([os.environ["GAIA_CHAIN_ENDPOINT"]]))
+    monkeypatch.setenv("GAIA_CHAIN_ENDPOINT", f"ws://127.0.0.1:{free_port()}")
+
+    code, said, complaint = await gaia("consensus", "--hotkey", OURS, "--json")
+
+    assert code == 0, complaint
+    assert json.loads(said)["permit"]["rank"] == 1
 
 
 async def test_hotkey_that_is_not_registered_has_no_consensus(chain: LocalChain, gaia: Gaia) -> None:

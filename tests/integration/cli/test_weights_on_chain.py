@@ -157,7 +157,7 @@ async def test_node_that_is_away_is_named(gaia: Gaia, chain: LocalChain) -> None
     code, said, complaint = await gaia("weights", "verify")
 
     assert (code, said) == (1, "")
-    assert "the chain failed while connecting to ws://127.0.0.1:" in complaint
+    assert "the chain failed while connecting to 127.0.0.1:" in complaint
 
 
 async def test_independent_program_finds_that_the_weights_follow_and_stand(

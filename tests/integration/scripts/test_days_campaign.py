@@ -34,3 +34,4 @@ def test_no_epoch_is_missed_while_rules_runtime_and_connections_change() -> None
     assert (found["epochs"], found["epochs_missed"]) == (DAYS, 0)
     assert found["reconnects_of_the_signer"] >= NODES * DAYS / 2
     assert found["rows_of_history_compared"] == DAYS
+    assert found["signer_memory_of_new_runtimes_mib"] > 0

@@ -208,6 +208,7 @@ async def _compare_history(world: World, found: Found) -> None:
         output, _ = await told.communicate()
     finally:
         os.close(claim)
+    _note_standing(world, found)
     rows = {row["epoch"]: row for row in json.loads(output)}
     async with world.connected() as connection:
         stored = await connection.fetch("SELECT epoch, vector, commit_block FROM weight_journal")

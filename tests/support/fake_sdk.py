@@ -18,6 +18,7 @@ NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 WALLET: Any = SimpleNamespace(
     hotkey=SimpleNamespace(ss58_address=OWN, crypto_type=1, sign=lambda payload: b"signed " + payload)
 )
+SPEC = 461
 EPOCHS = {"SubnetEpochIndex": 4, "LastEpochBlock": 70, "PendingEpochAt": 0, "Tempo": 360}
 Submit = Callable[["FakeSdk"], Awaitable[Any]]
 
@@ -63,6 +64,7 @@ class FakeSdk:
         self.storage: dict[str, Any] = own | EPOCHS
         self.graph: Any = graph()
         self.asked_at: list[int | None] = []
+        self.runtime_version: Any = {"specVersion": SPEC}
         self.options: dict[str, Any] = {}
         """Options of the last submission."""
         self._submit = submit
@@ -81,7 +83,16 @@ class FakeSdk:
 
     async def prepare_call(self, call: Any, **options: Any) -> Any:
         self.options = options
-        return SimpleNamespace(payload=b"payload")
+        return SimpleNamespace(payload=b"payload", spec_version=SPEC)
+
+    @property
+    def raw(self) -> FakeSdk:
+        """The SDK's access to the node's methods."""
+        return self
+
+    async def rpc_request(self, method: str, parameters: list[Any]) -> Any:
+        assert method == "state_getRuntimeVersion"
+        return self.runtime_version
 
     async def submit_signature(self, unsigned: Any, signature: bytes) -> Any:
         assert signature == b"signed " + unsigned.payload

@@ -16,6 +16,7 @@ from gaia.validator.utils.errors import DeadlineExceeded, SigningRefused, Transi
 from gaia.validator.utils.signer_messages import JournalledVector
 from tests.support.fake_sdk import (
     OWN,
+    SPEC,
     WALLET,
     FakeSdk,
     Submit,
@@ -224,6 +225,27 @@ async def test_extrinsic_cannot_be_included_after_its_epoch() -> None:
     await _set(chain_of(sdk))
 
     assert sdk.options["period"] == 8
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ({"specVersion": SPEC + 1}, "the chain's runtime was upgraded from 461 to 462"),
+        ({"specVersion": "x"}, "the version of the runtime is invalid"),
+        ({}, "the version of the runtime is invalid"),
+        (None, "the version of the runtime is invalid"),
+        ([461], "the version of the runtime is invalid"),
+    ],
+)
+async def test_nothing_is_signed_for_another_runtime_than_the_present_one(version: Any, words: str) -> None:
+    sdk = FakeSdk(unthinkable)
+    sdk.runtime_version = version
+    chain = chain_of(sdk)
+
+    with pytest.raises(TransientError, match=words):
+        await _set(chain)
+
+    assert chain.is_broken == ("upgraded" in words)
 
 
 async def test_nothing_is_signed_in_an_epoch_that_ends_too_soon() -> None:

@@ -56,6 +56,8 @@ class NodeView:
         """Its newest block for ever; None: it follows the chain."""
         self._chain = chain
         self._lag_blocks = lag_blocks
+        self._standing: Block | None = None
+        """The block at which it stands; the chain itself forgets it."""
 
     @property
     def runtime(self) -> ChainRuntime:
@@ -64,19 +66,25 @@ class NodeView:
 
     @property
     def head(self) -> Block:
-        newest = self._chain.head.number - self._lag_blocks
-        number = newest if self.stands_at is None else self.stands_at
-        return self.block(self._chain.hash_of(max(0, number)))
+        if self.stands_at is None:
+            return self.block(self._chain.hash_of(max(0, self._chain.head.number - self._lag_blocks)))
+        if self._standing is None or self._standing.number != self.stands_at:
+            self._standing = self._chain.block(self._chain.hash_of(self.stands_at))
+        return self._as_told(self._standing)
 
     @property
     def finalized(self) -> Block:
         """The newest final block that it has."""
-        number = min(self._chain.finalized.number, self.head.number)
-        return self.block(self._chain.hash_of(number))
+        head = self.head
+        if self._chain.finalized.number >= head.number:
+            return head
+        return self.block(self._chain.hash_of(self._chain.finalized.number))
 
     def block(self, block_hash: str | None) -> Block:
         """See `BlockChain.block`."""
-        block = self.head if block_hash is None else self._chain.block(block_hash)
+        return self.head if block_hash is None else self._as_told(self._chain.block(block_hash))
+
+    def _as_told(self, block: Block) -> Block:
         return replace(block, state={**block.state, **self.false_state}) if self.false_state else block
 
     def hash_of(self, number: int) -> str | None:

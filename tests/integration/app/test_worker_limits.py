@@ -63,7 +63,9 @@ def test_worker_above_the_hard_limit_is_killed(start: Start) -> None:
 
     failure = supervised.result("a")["failure"]
     assert failure.startswith("QuarantinedError: test.memory killed 3 workers: attempt 1: memory in ")
-    assert failure.count("in memory") == 3
+    assert failure.count("memory in compute_worker") == 3
+    # A worker that gets no core in its last moment leaves no stack.
+    assert failure.count(" in memory < ") >= 1
 
 
 def test_unit_that_allocates_too_much_gets_an_error_and_its_worker_lives(start: Start) -> None:

@@ -43,7 +43,8 @@ _FORK_PATIENCE_S = 0.5
 _MOST_WAKINGS = 10
 _WARM_UP_PATIENCE_S = 600.0
 _REAP_PATIENCE_S = 1.0
-_LAST_WORDS_S = 0.03
+_LAST_WORDS_S = 0.25
+"""Seconds that a worker has to write its stack; on busy cores it waits long for its turn. Writing takes a millisecond."""
 _SCARCITY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _LONGEST_NOTES = 16
 _LONGEST_SENTENCE = 4096

@@ -325,3 +325,16 @@ def test_a_runtime_api_or_method_that_does_not_exist_is_a_lookup_error(chain: Bl
         RuntimeApis(chain.runtime, chain.head).call("Nonsense_at_all", b"")
     with pytest.raises(LookupError):
         RpcMethods(NodeView(chain)).call("chain_getPudding", [])
+
+
+def test_node_that_stands_still_has_its_block_when_the_chain_has_forgotten_it() -> None:
+    chain = block_chain()
+    chain.seal()
+    view = NodeView(chain)
+    view.stands_at = chain.head.number
+    assert view.head == view.finalized == chain.head
+
+    for _ in range(KEPT_BLOCKS + 1):
+        chain.seal()
+
+    assert (view.head.number, view.finalized.number) == (1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def chain_of(settings: ChainSettings) -> AsyncIterator[ChainReader]:
-    """Yield the chain as most of its nodes tell it; one node that is away, or lies, changes nothing."""
+    """Yield the chain as most of the nodes that answer tell it; say on stderr if that is one of several."""
     # Loads the chain's SDK, which `--help` does not need.
     from gaia.validator.core.chain.nodes.quorum import Quorum
 
@@ -26,5 +27,7 @@ async def chain_of(settings: ChainSettings) -> AsyncIterator[ChainReader]:
     chain = Quorum(settings.nodes, settings.chain_timeout_s)
     try:
         yield chain
+        if not chain.is_confirmed:
+            print("One node alone says this; no other confirms it.", file=sys.stderr)
     finally:
         await chain.close()

@@ -129,7 +129,6 @@ async def _campaign(folder: Path, arguments: argparse.Namespace, found: Found) -
         await _next_epoch(world)
         for day in range(1, arguments.days + 1):
             await _new_day(world, day)
-            await change_scores(world, chance)
             event = asyncio.create_task(_happen(world, found, *events[day])) if day in events else None
             if day in events and "upgrade" in events[day][0]:
                 found.upgrades.append(day)
@@ -174,8 +173,11 @@ async def _epoch(world: World, found: Found, chance: random.Random) -> None:
     chance.shuffle(waiting)
     moments = sorted(chance.sample(range(1, _TEMPO - 2), _HANG_UPS))
     while chain.epoch == epoch:
-        if epoch not in found.landed and has_landed(chain, epoch):
-            found.landed[epoch] = chain.last_update(0)
+        updated = chain.last_update(0)
+        if epoch not in found.landed and updated >= first and has_landed(chain, epoch):
+            found.landed[epoch] = updated
+            # So that the vectors of two epochs are never the same.
+            await change_scores(world, chance)
         _note_standing(world, found)
         if moments and chain.block >= first + moments[0]:
             moments.pop(0)

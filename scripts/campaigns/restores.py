@@ -26,6 +26,7 @@ _DAY_BLOCKS: Final = 7200
 _MOST_DAYS: Final = 30
 _FIRST_BLOCK: Final = (_MOST_DAYS + 2) * _DAY_BLOCKS
 """The chain is older than the oldest backup."""
+_MOST_LATE: Final = 0.2
 _PATIENCE_BLOCKS: Final = 3 * _TEMPO
 _MEASURED_BLOCKS: Final = 101
 """Blocks that a chain must have before a vector is sealed, because their duration is measured."""
@@ -64,6 +65,8 @@ class Found:
     """Way of the votes, and the record -> restores."""
     stopped: int = 0
     """Restores with an old record, after which the validator ended until the record was moved away."""
+    late: int = 0
+    """Restores that ended after the epoch that had its vector, so that they show nothing of it."""
     second: int = 0
     """Vectors that were signed in an epoch that had one."""
     lags: Counter[str] = field(default_factory=Counter)
@@ -71,11 +74,14 @@ class Found:
     violations: list[str] = field(default_factory=list)
 
     def answer(self, seconds: float) -> dict[str, Any]:
+        if self.late > _MOST_LATE * self.trials:
+            self.violations.append(f"{self.late} of {self.trials} restores took longer than their epoch")
         return {
             "figures": {
                 "restores": self.trials,
                 "ways": dict(sorted(self.ways.items())),
                 "ended_because_of_an_old_record": self.stopped,
+                "restores_after_the_epoch": self.late,
                 "second_vectors_of_an_epoch": self.second,
                 "blocks_until_the_next_vector": dict(sorted(self.lags.items())),
                 "seconds": round(seconds, 1),
@@ -118,27 +124,32 @@ class _Restore:
         self.found.trials += 1
         self.found.ways[way] += 1
         told = f"{self.age.days} days, {way}"
-        if not await self._epoch_with_a_vector(told):
+        if await self._epoch_with_a_vector(told) is None:
             return
         async with world.connected() as connection:
             backup = await Backup.make(connection, world.record)
-        for _ in range(2):
-            await change_scores(world, self.chance)
-            if not await self._epoch_with_a_vector(told):
-                return
+        await change_scores(world, self.chance)
+        if await self._epoch_with_a_vector(told) is None:
+            return
+        await change_scores(world, self.chance)
+        if (epoch := await self._epoch_with_a_vector(told)) is None:
+            return
+        before = len(chain.submitted)
         await self._restore(backup)
-        await self._look(told)
+        self.found.late += chain.epoch != epoch
+        await self._look(told, epoch, before)
         world.ends.clear()
 
-    async def _epoch_with_a_vector(self, told: str) -> bool:
-        """Wait for the next epoch, and until it has its vector; return whether it has."""
+    async def _epoch_with_a_vector(self, told: str) -> int | None:
+        """Wait for the next epoch, and until it has its vector; return the epoch, or None if it gets none."""
         epoch = await self._next_epoch()
         if not await self._until(lambda: has_landed(self.world.chain, epoch)):
             self.found.violations.append(f"{told}: no vector of epoch {epoch} before the restore")
-            return False
+            return None
         if problem := await self._disagreement():
             self.found.violations.append(f"{told}: before the restore, {problem}")
-        return not problem
+            return None
+        return epoch
 
     async def _next_epoch(self) -> int:
         """Wait for the next epoch, and return it."""
@@ -162,10 +173,15 @@ class _Restore:
             world.record.write_bytes(backup.aged_record(self.age))
         world.held.clear()
 
-    async def _look(self, told: str) -> None:
-        """Check that nothing is signed in the present epoch, and that a later one gets its vector."""
+    async def _look(self, told: str, epoch: int, before: int) -> None:
+        """Check that nothing is signed in the epoch that has its vector, and that a later one gets its own.
+
+        Parameters
+        ----------
+        before
+            Number of extrinsics that the chain had taken before the restore.
+        """
         chain, found = self.world.chain, self.found
-        epoch, before = chain.epoch, len(chain.submitted)
         if self.record == "of the backup":
             await self._move_record(told)
         await self._until(lambda: chain.epoch > epoch)

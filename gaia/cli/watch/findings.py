@@ -56,7 +56,7 @@ def judged(metagraph: Metagraph, hotkey: Hotkey, older_than: int) -> Finding:
             block=block,
         )
     last, age = neuron.last_update, block - neuron.last_update
-    if not metagraph.may_vote(neuron):
+    if not neuron.validator_permit:
         sentence = "the hotkey has no validator permit, so its weights count for nothing"
         remedy = "add stake; the permit is given at the end of an epoch"
         return Finding(

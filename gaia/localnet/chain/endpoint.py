@@ -82,7 +82,11 @@ class NodeView:
 
     def block(self, block_hash: str | None) -> Block:
         """See `BlockChain.block`."""
-        return self.head if block_hash is None else self._as_told(self._chain.block(block_hash))
+        if block_hash is None:
+            return self.head
+        if self._standing is not None and block_hash == self._standing.hash:
+            return self._as_told(self._standing)
+        return self._as_told(self._chain.block(block_hash))
 
     def _as_told(self, block: Block) -> Block:
         return replace(block, state={**block.state, **self.false_state}) if self.false_state else block

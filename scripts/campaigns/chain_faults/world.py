@@ -98,8 +98,9 @@ class World:
     async def hold(self) -> None:
         """Kill signer and engine, and start them no more until `held` is empty again."""
         self.held |= {"signer", "engine"}
-        for role in self.held & self.processes.keys():
-            await self.kill(role)
+        for role in sorted(self.held):
+            if role in self.processes:
+                await self.kill(role)
 
     async def stop(self, role: str, seconds: float) -> None:
         """Stop a process with SIGSTOP for a while."""

@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -70,3 +71,22 @@ async def test_question_after_a_quiet_connection_ended_is_answered(endpoint: End
 
     assert await client.query("Tempo", NETUID) == _TEMPO
     await client.close()
+
+
+async def test_node_that_was_away_while_nobody_asked_leaves_no_error_behind(endpoint: Endpoint) -> None:
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told["message"]))
+    client = await ChainClient.connect(endpoint.url, timeout_s=patience(20.0))
+    assert await client.query("Tempo", NETUID) == _TEMPO
+    keeping = next(task for task in asyncio.all_tasks() if task.get_name() == "rpc-session")
+
+    place = urlsplit(endpoint.url)
+    await endpoint.close()
+    await asyncio.wait([keeping])
+    await endpoint.open(port=place.port or 0)
+
+    assert await client.query("Tempo", NETUID) == _TEMPO
+    await client.close()
+    del keeping
+    gc.collect()
+    assert complaints == []

@@ -24,8 +24,9 @@ _CHANGED_BY: Final[Mapping[str, tuple[str, str]]] = {
 class OwnerCalls:
     """Calls that the owner's coldkey alone may make (admin-utils and tempo_control.rs of subtensor, spec 461).
 
-    `set_tempo` of earlier specs is still there, and changes nothing. Tempos may be shorter than the runtime's 360 blocks, because rehearsals are. Each rule can be changed once in so
-    many tempos as the chain's `OwnerHyperparamRateLimit` says.
+    Tempos may be shorter than the runtime's 360 blocks, because rehearsals are. Each rule can be changed once in so
+    many tempos as the chain's `OwnerHyperparamRateLimit` says. `set_tempo` of earlier specs succeeds for anybody,
+    and changes nothing.
     """
 
     def __init__(self, storage: ChainStorage, epochs: Epochs, block_number: Callable[[], int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,10 @@ class BoundedSubstrate(bt.RpcSubstrate):
 
 async def _dial(url: str) -> _Websocket:
     """Connect as the SDK does, which would take answers of 4 GB."""
+    keeping = asyncio.current_task()
+    assert keeping is not None
+    # Once the SDK's task has given up, the next question begins another, and nobody asks for its error.
+    keeping.add_done_callback(lambda task: task.cancelled() or task.exception())
     connection: Any = await _default_connect(url)
     connection.protocol.max_message_size = MOST_BYTES
     return _Websocket(connection)

@@ -105,8 +105,8 @@ class WeightSetter:
         self._gates = Incident(database, "gates")
         self._committer = Committer(database, signer)
         self._reconciler = Reconciler(database, signer, self._committer, self._incident)
-        self._is_barred = True
-        """Whether the open incident may tell of an obstacle to all weights of ours; an earlier process may have left it."""
+        self._is_barred = False
+        """Whether the open incident tells of an obstacle to all weights of ours."""
         self._checked_update = 0
         """Block of our last update on chain that the signer has called its own; 0: none yet."""
 
@@ -361,7 +361,8 @@ def _tell_impossible(obstacle: WeightsImpossible) -> None:
     """Count and log what the chain would refuse."""
     cause = refusal_named(obstacle.name).cause
     REFUSALS.add(cause)
-    log.error(
+    log.log(
+        logging.WARNING if cause in (Cause.NETWORK, Cause.RACE) else logging.ERROR,
         "weights_impossible",
         reason=str(obstacle),
         name=obstacle.name,

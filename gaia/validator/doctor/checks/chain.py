@@ -242,7 +242,7 @@ def _commit_reveal(facts: Facts) -> Finding:
 def _dividends(facts: Facts) -> Finding:
     graph = seen(facts.subnet)
     own, dividends = graph.own, graph.own_dividends
-    if own is None or not own.validator_permit:
+    if own is None or not graph.may_vote(own):
         return skipped("the hotkey sets no weights")
     # The registration dates the neuron too.
     if dividends is None or own.last_update <= own.registered_at:

@@ -32,13 +32,6 @@ def test_weights_without_a_permit_count_for_nothing() -> None:
     assert finding_at(1000, validator_permit=False) is State.NO_PERMIT
 
 
-def test_weights_of_the_owner_need_no_permit() -> None:
-    ours = a_neuron(0, hotkey=OURS, validator_permit=False, registered_at=100, last_update=900)
-    graph = a_metagraph([ours, a_neuron(1)], block=1000, owner_hotkey=OURS)
-
-    assert judged(graph, OURS, older_than=720).state is State.WELL
-
-
 def test_unknown_hotkey_is_named() -> None:
     found = judged(a_metagraph([a_neuron(1)], block=5), OURS, older_than=720)
 

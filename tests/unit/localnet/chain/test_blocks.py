@@ -338,3 +338,4 @@ def test_node_that_stands_still_has_its_block_when_the_chain_has_forgotten_it() 
         chain.seal()
 
     assert (view.head.number, view.finalized.number) == (1, 1)
+    assert view.block(view.head.hash) == view.head

@@ -59,8 +59,8 @@ class Instance:
                     await self.client.set_weights(promised)
             except TransientError as error:
                 # All are the chain's: the end of an epoch, weights of an epoch that the record lacks, and a round
-                # that is published before blocks as short as these include the commit.
-                if not any(words in str(error) for words in ("epoch", "InvalidRevealRound")):
+                # that is published before blocks as short as these include the commit; the pool then drops it.
+                if not any(words in str(error) for words in ("epoch", "InvalidRevealRound", ": Invalid: ")):
                     raise
                 await chain.wait_for_block(chain.block + 1)
             else:

@@ -8,14 +8,13 @@ import json
 import os
 import random
 import sys
-import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from campaigns.chain_faults.frame import add_frame, played
 from campaigns.chain_faults.judging import has_landed, stored_vector, vectors_of
 from campaigns.chain_faults.owners import calendar
 from campaigns.chain_faults.world import MINERS, NETUID, World, a_world, change_scores, record_run
@@ -48,19 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, default=60, help="days to play, 14 or more (60)")
     parser.add_argument("--epochs", type=int, default=7, help="epochs of one day (7)")
     parser.add_argument("--seed", type=int, default=4, help="decides days, scores and hang-ups (4)")
-    parser.add_argument("--patience", type=float, default=1.0, help="all times are so many times longer (1)")
-    parser.add_argument("--keep", type=Path, help="write logs below this folder, and leave them")
+    add_frame(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Play the days; return {figures, ratios, violations}."""
-    found = Found()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="days-") as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        asyncio.run(_campaign(folder, arguments, found))
-    return found.answer(time.monotonic() - began)
+    return played(_campaign, arguments, Found())
 
 
 @dataclass

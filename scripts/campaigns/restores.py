@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from campaigns.chain_faults.backup import Age, Backup
+from campaigns.chain_faults.frame import add_frame, played
 from campaigns.chain_faults.judging import agreement_of, has_landed, vectors_of
 from campaigns.chain_faults.world import MINERS, NETUID, World, a_world, change_scores, record_run
 from gaia.localnet.wallets import keypair, miner_uri
@@ -41,19 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=4, help="decides records, moments and the owner's mind (4)"
     )
-    parser.add_argument("--patience", type=float, default=1.0, help="all times are so many times longer (1)")
-    parser.add_argument("--keep", type=Path, help="write logs below this folder, and leave them")
+    add_frame(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Restore backups of 1, 2, ... days; return {figures, ratios, violations}."""
-    found = Found()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="restores-") as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        asyncio.run(_campaign(folder, arguments, found))
-    return found.answer(time.monotonic() - began)
+    return played(_campaign, arguments, Found())
 
 
 @dataclass

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
-import tempfile
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from campaigns.chain_faults.frame import add_frame, played
 from campaigns.chain_faults.judging import Vector, commits_of, stored_vector
 from campaigns.chain_faults.world import NETUID, SHORT_BLOCK_S, World, a_world, change_scores
 from gaia.localnet.view.watch import NOT_NOW
@@ -30,19 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=4, help="decides what the owner does, and which pulses are lost (4)"
     )
-    parser.add_argument("--patience", type=float, default=1.0, help="all times are so many times longer (1)")
-    parser.add_argument("--keep", type=Path, help="write logs below this folder, and leave them")
+    add_frame(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Play the epochs; return {figures, ratios, violations}."""
-    found = Found()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="reveals-") as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        asyncio.run(_campaign(folder, arguments, found))
-    return found.answer(time.monotonic() - began)
+    return played(_campaign, arguments, Found())
 
 
 @dataclass

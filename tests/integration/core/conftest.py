@@ -1,17 +1,20 @@
-"""A client, and miners behind TLS for it to ask."""
+"""Miners behind TLS with a client for them, and a signer with one for it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from gaia.miner.sessions import write_certificate
+from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.miner_comms import MinerComms
 from tests.support.miners import LocalSigner, settings_for_miners
+from tests.support.patience import patience
 from tests.support.served_miners import Starter
+from tests.support.signers import SignerProcess
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +34,17 @@ async def start(tmp_path: Path, certificate: tuple[Path, Path]) -> AsyncIterator
 async def comms(start: Starter) -> AsyncIterator[MinerComms]:
     async with MinerComms(settings_for_miners(), "0.25", LocalSigner()) as client:
         yield client
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Iterator[SignerProcess]:
+    signer = SignerProcess(tmp_path)
+    yield signer
+    signer.close()
+
+
+@pytest.fixture
+async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
+    client = SignerClient(signer.path, chain_timeout_s=patience(10.0))
+    yield client
+    await client.close()

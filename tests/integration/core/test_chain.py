@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self
 
@@ -39,20 +39,6 @@ async def chain() -> AsyncIterator[LocalChain]:
     chain = LocalChain(neurons(), block_time_s=block_time_s(), tempo=_TEMPO, weights_rate_limit=_RATE_LIMIT)
     yield chain
     await chain.stop()
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Iterator[SignerProcess]:
-    signer = SignerProcess(tmp_path)
-    yield signer
-    signer.close()
-
-
-@pytest.fixture
-async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
-    client = SignerClient(signer.path, chain_timeout_s=patience(10.0))
-    yield client
-    await client.close()
 
 
 async def test_the_sdk_itself_reads_the_subnet_and_sets_weights(chain: LocalChain, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from gaia.localnet.chain.node import LocalChain
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.errors import TransientError
-from tests.support.patience import Deadline, patience
+from tests.support.patience import Deadline
 from tests.support.signers import SignerProcess
 from tests.support.subnet import block_time_s, neurons, set_now
 
@@ -32,20 +32,6 @@ async def chain() -> AsyncIterator[LocalChain]:
     chain = LocalChain(neurons(), block_time_s=block_time_s(), tempo=_TEMPO, finality_lag=_LAG)
     yield chain
     await chain.stop()
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Iterator[SignerProcess]:
-    signer = SignerProcess(tmp_path)
-    yield signer
-    signer.close()
-
-
-@pytest.fixture
-async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
-    client = SignerClient(signer.path, chain_timeout_s=patience(10.0))
-    yield client
-    await client.close()
 
 
 async def _until_set(chain: LocalChain) -> int:

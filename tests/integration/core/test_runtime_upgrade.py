@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import pytest
 from gaia.localnet.chain.node import LocalChain
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.utils.errors import TransientError
-from tests.support.patience import patience
 from tests.support.signers import SignerProcess
 from tests.support.subnet import block_time_s, neurons, set_now
 
@@ -31,20 +30,6 @@ async def chain() -> AsyncIterator[LocalChain]:
     chain = LocalChain(neurons(), block_time_s=block_time_s(), tempo=_TEMPO)
     yield chain
     await chain.stop()
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Iterator[SignerProcess]:
-    signer = SignerProcess(tmp_path)
-    yield signer
-    signer.close()
-
-
-@pytest.fixture
-async def client(signer: SignerProcess) -> AsyncIterator[SignerClient]:
-    client = SignerClient(signer.path, chain_timeout_s=patience(10.0))
-    yield client
-    await client.close()
 
 
 async def test_nothing_is_signed_for_the_runtime_of_before_an_upgrade(

@@ -67,8 +67,8 @@ class Lane:
         self.stops = stops.Stops(WORKERS)
         self.lives = 0
         self.newborn = 0
-        self.newborns = Newborns()
         """Consecutive attempts at an engine that was not ready."""
+        self.newborns = Newborns()
         self.supervisor: subprocess.Popen[bytes] | None = None
         self._progress = (0, time.monotonic())
 
@@ -128,12 +128,14 @@ class Lane:
 
     def _kill(self, act: str) -> bool:
         pid = self._find(act)
-        if act == "worker":
-            self.newborns.note_kill(pid)
+        workers = self._board().workers
         if pid is None or not victims.strike(pid, signal.SIGKILL, self._parents()):
             return False
+        self.newborns.note_end(workers, pid, at_once=True)
         self.tally.kills[act] += 1
-        self.stops.upheavals += act == "fork_server"
+        if act == "fork_server":
+            self.stops.upheavals += 1
+            self.newborns.note_lost_fork_server(workers)
         return True
 
     def _find(self, kind: str) -> int | None:
@@ -146,6 +148,7 @@ class Lane:
             return None if pid is None or self._is_spared(pid) else pid
         if kind == "standby":
             return victims.standby_of(self.supervisor.pid, board)
+        self.newborns.note_ready(victims.connected_workers(board.processes.get("io_engine")))
         found = sorted(board.workers.items())
         workers = [
             pid for name, pid in found if pid not in self.stops.pids and not self.newborns.spares(name, pid)
@@ -168,6 +171,10 @@ class Lane:
         if pid is None or not victims.strike(pid, signal.SIGSTOP, self._parents()):
             return False
         self.stops.add(kind, pid)
+        workers = self._board().workers
+        self.newborns.note_end(workers, pid, at_once=False)
+        if kind == "fork_server":
+            self.newborns.note_lost_fork_server(workers)
         if kind == "fork_server" and "worker" in self.plan and self._kill("worker"):
             self.plan.remove("worker")
         return True
@@ -222,6 +229,7 @@ class Lane:
             "silence_s": SILENCE_S,
         }
         self.lives += 1
+        self.newborns = Newborns()
         paths = os.pathsep.join([str(SCRIPTS), str(ROOT)])
         with (self.folder / "log").open("ab") as log:
             self.supervisor = subprocess.Popen(

@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-import math
-import os
-import time
 from collections import Counter
-
-import psutil
+from collections.abc import Collection, Mapping
 
 _MOST = 6
 """Half of the deaths in a row at which the Supervisor halts."""
-_STARTS_WITHIN_S = 0.5
-_STABLE_AFTER_S = 5.0
 
 
 class Newborns:
-    """Counts how often in a row each seat lost a worker that was still starting."""
+    """Counts how often in a row each seat lost a worker that had not reached an engine.
+
+    The Supervisor calls a worker ready once it has reached an engine, and a kill of a ready worker ends the row
+    of its seat. Age says nothing of this: while there is no engine, an old worker is not ready either.
+    """
 
     def __init__(self) -> None:
         self._in_a_row: Counter[str] = Counter()
-        self._seats: dict[int, str] = {}
+        self._ready: set[int] = set()
+
+    def note_ready(self, pids: Collection[int]) -> None:
+        """Note the workers that have reached the present engine."""
+        self._ready.update(pids)
 
     def spares(self, name: str, pid: int) -> bool:
         """Return whether the worker `name` must be left to start."""
-        self._seats[pid] = name.partition(".")[0]
-        return self._in_a_row[self._seats[pid]] >= _MOST and _is_starting(pid)
+        return pid not in self._ready and self._in_a_row[_seat(name)] >= _MOST
 
-    def note_kill(self, pid: int | None) -> None:
-        """Note that a worker, if there is one, is about to be killed."""
-        if pid is None:
-            return
-        seat = self._seats.pop(pid)
-        if _is_starting(pid):
-            self._in_a_row[seat] += 1
-        elif _age_s(pid) > _STABLE_AFTER_S:
-            # What dies in between of its unit does not interrupt the row.
-            self._in_a_row[seat] = 0
+    def note_end(self, names: Mapping[str, int], pid: int, *, at_once: bool) -> None:
+        """Note that the worker `pid` was killed or, if not `at_once`, is stopped until a deadline ends it."""
+        for name in (name for name, worker in names.items() if worker == pid):
+            if pid not in self._ready:
+                self._in_a_row[_seat(name)] += 1
+            elif at_once:
+                self._in_a_row[_seat(name)] = 0
 
-
-def _is_starting(pid: int) -> bool:
-    """Return whether a process is younger than a start takes at the present load."""
-    crowd = max(1.0, os.getloadavg()[0])
-    return _age_s(pid) < _STARTS_WITHIN_S * crowd
+    def note_lost_fork_server(self, names: Collection[str]) -> None:
+        """Note that the fork server ends with its workers, ready or not, or that it starts none for a time."""
+        self._in_a_row.update(map(_seat, names))
 
 
-def _age_s(pid: int) -> float:
-    """Return the age of a process; infinite if it has ended."""
-    try:
-        return time.time() - psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return math.inf
+def _seat(name: str) -> str:
+    return name.partition(".")[0]

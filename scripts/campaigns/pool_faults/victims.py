@@ -35,6 +35,16 @@ def standby_of(supervisor: int, board: Board) -> int | None:
     return spawned[0] if spawned else None
 
 
+def connected_workers(engine: int | None) -> set[int]:
+    """Return the pids of the workers that are connected to the engine, which holds a pidfd of each."""
+    try:
+        descriptions = [link.read_text() for link in Path(f"/proc/{engine}/fdinfo").iterdir()]
+    except OSError:
+        return set()  # it has ended, or has just closed one: those it holds are seen at the next kill
+    pairs = (line.partition(":") for text in descriptions for line in text.splitlines())
+    return {int(value) for key, _, value in pairs if key == "Pid"}
+
+
 def children(pid: int) -> list[int]:
     """Return the pids of the children of `pid`, including zombies."""
     try:

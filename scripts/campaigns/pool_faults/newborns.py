@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.identities import WorkerId
 
 _MOST = 6
 """Half of the deaths in a row at which the Supervisor halts."""
@@ -28,9 +32,9 @@ class Newborns:
         """Return whether the worker `name` must be left to start."""
         return pid not in self._ready and self._in_a_row[_seat(name)] >= _MOST
 
-    def note_end(self, names: Mapping[str, int], pid: int, *, at_once: bool) -> None:
+    def note_end(self, workers: Mapping[WorkerId, int], pid: int, *, at_once: bool) -> None:
         """Note that the worker `pid` was killed or, if not `at_once`, is stopped until a deadline ends it."""
-        for name in (name for name, worker in names.items() if worker == pid):
+        for name in (name for name, worker in workers.items() if worker == pid):
             if pid not in self._ready:
                 self._in_a_row[_seat(name)] += 1
             elif at_once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -37,12 +38,13 @@ def standby_of(supervisor: int, board: Board) -> int | None:
 
 def connected_workers(engine: int | None) -> set[int]:
     """Return the pids of the workers that are connected to the engine, which holds a pidfd of each."""
-    try:
-        descriptions = [link.read_text() for link in Path(f"/proc/{engine}/fdinfo").iterdir()]
-    except OSError:
-        return set()  # it has ended, or has just closed one: those it holds are seen at the next kill
-    pairs = (line.partition(":") for text in descriptions for line in text.splitlines())
-    return {int(value) for key, _, value in pairs if key == "Pid"}
+    found = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        for link in Path(f"/proc/{engine}/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it has closed this one
+                pairs = [line.partition(":") for line in link.read_text().splitlines()]
+                found |= {int(value) for key, _, value in pairs if key == "Pid"}
+    return found
 
 
 def children(pid: int) -> list[int]:

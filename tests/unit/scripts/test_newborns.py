@@ -11,13 +11,14 @@ from campaigns.pool_faults import victims
 from campaigns.pool_faults.newborns import Newborns
 
 from gaia.validator.app.supervision import Limits
+from gaia.validator.utils.identities import WorkerId
 
 CRASH_LIMIT = Limits(soft_mib=1, hard_mib=2, drain_timeout_s=1, recycle_grace_s=1).crash_limit
 
 
 def lose(newborns: Newborns, times: int) -> None:
     for pid in range(100, 100 + times):
-        newborns.note_end({f"0.{pid}": pid, "1.7": 7}, pid, at_once=True)
+        newborns.note_end({WorkerId(f"0.{pid}"): pid, WorkerId("1.7"): 7}, pid, at_once=True)
 
 
 def test_a_seat_that_lost_half_of_a_crash_loop_is_left_to_start() -> None:
@@ -37,9 +38,9 @@ def test_a_worker_that_reached_an_engine_is_killed_and_ends_the_row() -> None:
     newborns.note_ready({9})
     assert not newborns.spares("0.9", 9)
 
-    newborns.note_end({"0.9": 9}, 9, at_once=False)
+    newborns.note_end({WorkerId("0.9"): 9}, 9, at_once=False)
     assert newborns.spares("0.10", 10)
-    newborns.note_end({"0.9": 9}, 9, at_once=True)
+    newborns.note_end({WorkerId("0.9"): 9}, 9, at_once=True)
 
     assert not newborns.spares("0.10", 10)
 

@@ -26,7 +26,7 @@ class Snapshot(Database):
     """A database whose transactions all run in one snapshot that is read only."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(_no_other_connection, timeout_s=0.0, pool_size=1)
+        super().__init__(_no_other_connection, _no_other_connection, timeout_s=0.0, pool_size=1)
         self._connection = connection
 
     @asynccontextmanager
@@ -37,7 +37,7 @@ class Snapshot(Database):
         return await body(self._connection)
 
 
-async def _no_other_connection() -> NoReturn:
+async def _no_other_connection(_name: str = "") -> NoReturn:
     raise AssertionError("the snapshot has one connection")
 
 

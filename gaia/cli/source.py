@@ -1,4 +1,4 @@
-"""Opens the validator's database for reading; starts the embedded server if it does not run."""
+"""Opens the validator's database; starts the embedded server if it does not run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embe
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.app.startup.published import last_settings
 from gaia.validator.app.startup.reading import named_file, read_settings
-from gaia.validator.core.database_setup import apply_missing, read_migrations, was_set_up
 from gaia.validator.db.connection import Database
+from gaia.validator.db.schema.files import read_migrations
+from gaia.validator.db.schema.migrating import migrate_within
+from gaia.validator.db.statements import SQL
 from gaia.validator.utils.config import Settings, names_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.setting_sources import Variables
@@ -41,7 +43,7 @@ _PLACES = {"data_dir", "database_url", "database_host"}
 
 
 class Source:
-    """One validator's database and data folder, opened for reading; its server runs while it is open.
+    """One validator's database and data folder; its server runs while it is open.
 
     Parameters
     ----------
@@ -84,18 +86,38 @@ class Source:
         """
         return asyncio.run(self._read(query, min(patience_s, self._database.database_timeout_s)))
 
+    def use(self, body: Callable[[Database], Awaitable[Answer]]) -> Answer:
+        """Return what `body` makes of the database, which it may change.
+
+        Raises
+        ------
+        ConfigurationError
+            If the database cannot be reached.
+        DatabaseFailure
+            If the database fails.
+        """
+
+        async def run() -> Answer:
+            database = await self._connected(self._database.database_timeout_s)
+            try:
+                return await body(database)
+            finally:
+                await database.close()
+
+        return asyncio.run(run())
+
+    async def _connected(self, timeout_s: float) -> Database:
+        dsn = self._database.dsn(embedded_dsn(self.settings.data_dir))
+        return await Database.connect(dsn, timeout_s=timeout_s, pool_size=2, name="gaia-cli")
+
     async def _read(self, query: Callable[[Connection], Awaitable[Answer]], timeout_s: float) -> Answer:
-        database = await Database.connect(
-            self._database.dsn(embedded_dsn(self.settings.data_dir)),
-            timeout_s=timeout_s,
-            pool_size=2,
-        )
+        database = await self._connected(timeout_s)
         try:
             async with database.transaction() as connection, _left_as_it_is(connection):
                 # Caught inside the transaction: outside, the database's errors are of our types.
                 try:
-                    if not self.is_live and await was_set_up(connection):
-                        await apply_missing(connection, read_migrations())
+                    if not self.is_live and await connection.fetchval(SQL["has_migrations"]):
+                        await migrate_within(connection, read_migrations())
                     await connection.execute("SET TRANSACTION READ ONLY")
                     return await query(connection)
                 except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:

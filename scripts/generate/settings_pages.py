@@ -140,6 +140,10 @@ MEANINGS = {
         "another program sets weights with this hotkey, or the signer's record was restored from a backup",
         "stop the other program; then move the file that the sentence names away, and start again",
     ),
+    ExitCode.DATABASE_MISFIT: (
+        "the database is of a later release, of another program, damaged or of another PostgreSQL",
+        "do what the sentence says: another release, a backup, or another database",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.db.schema.catalogue import Drift
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.examination import CHECKS
 from gaia.validator.doctor.facts import Facts, Folder, Host, Places, Server, Session, Wallet
@@ -101,6 +102,7 @@ SERVER = Server(
     role_limit=97,
     others=(),
     migrations="current",
+    drift=Drift(),
 )
 
 

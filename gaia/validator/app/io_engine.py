@@ -193,8 +193,8 @@ class IOEngine:
             setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
         )
         stack.push_async_callback(database.close)
-        applied = await run_comprehensive_database_setup(database)
-        log.info("database_ready", migrations_applied=applied)
+        setup = await run_comprehensive_database_setup(database)
+        log.info("database_ready", **setup.describe())
         stack.callback(watched(self.health.ask(database), "ask").cancel)
         signer = SignerClient(self._signer_path, settings.chain_timeout_s)
         stack.push_async_callback(signer.close)

@@ -44,6 +44,7 @@ REBUILD_AFTER_S: Final = 60.0
 TRANSACTION_SECONDS: Final = Durations([0.01, 0.1, 2.0])
 """How long the transactions of this process took, with the wait for a connection."""
 _BACKOFF_S: Final = 0.05
+_OUR_NAME: Final = "gaia-validator"
 _LONGEST_UNDOING_S: Final = 5.0
 """Seconds for a rollback; a living server needs less, and a dead one must not hold a connection."""
 # Wrong address, role, password or rights, for which it is useless to wait at start.
@@ -66,12 +67,14 @@ class Database:
     def __init__(
         self,
         opening: Callable[[], Awaitable[Connection]],
+        opening_alone: Callable[[str], Awaitable[Connection]],
         *,
         timeout_s: float,
         pool_size: int,
         rebuild_after_s: float = REBUILD_AFTER_S,
     ) -> None:
         self._open = opening
+        self._open_alone = opening_alone
         self._timeout_s = timeout_s
         self._pool_size = pool_size
         self._rebuild_after_s = rebuild_after_s
@@ -87,8 +90,14 @@ class Database:
         pool_size: int,
         setting: str = "GAIA_DATABASE_URL",
         rebuild_after_s: float = REBUILD_AFTER_S,
+        name: str = _OUR_NAME,
     ) -> Database:
         """Return a database with a first connection; wait up to `timeout_s` for the server.
+
+        Parameters
+        ----------
+        name
+            Name of its sessions; those of a validator bear the same one.
 
         Raises
         ------
@@ -97,10 +106,15 @@ class Database:
         """
 
         async def opening() -> Connection:
-            return await _open_connection(dsn, timeout_s)
+            return await _open_connection(dsn, timeout_s, name, command_timeout_s=timeout_s)
+
+        async def opening_alone(own_name: str) -> Connection:
+            return await _open_connection(dsn, timeout_s, own_name, command_timeout_s=None)
 
         end = time.monotonic() + timeout_s
-        database = cls(opening, timeout_s=timeout_s, pool_size=pool_size, rebuild_after_s=rebuild_after_s)
+        database = cls(
+            opening, opening_alone, timeout_s=timeout_s, pool_size=pool_size, rebuild_after_s=rebuild_after_s
+        )
         while True:
             try:
                 database._places.adopt(await opening())
@@ -170,6 +184,32 @@ class Database:
             # Jitter, so that two transactions in a deadlock do not meet again.
             await asyncio.sleep(_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0))
             attempt += 1
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[Connection]:
+        """Yield a connection outside of the pool, whose statements have no time limit here.
+
+        Parameters
+        ----------
+        name
+            Name of the session, by which an operator and others of us know it.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the connection fails, or the database in the body.
+        """
+        connection: Connection | None = None
+        try:
+            connection = await self._open_alone(name)
+            yield connection
+        except Exception as error:
+            if isinstance(error, DatabaseFailure) or not is_drivers(error):
+                raise
+            raise self._typed(error) from error
+        finally:
+            if connection is not None:
+                connection.terminate()
 
     def connections(self) -> tuple[int, int]:
         """Return the numbers of (active, idle) connections."""
@@ -292,13 +332,15 @@ async def _undo(connection: Connection, transaction: Transaction) -> None:
             connection.terminate()
 
 
-async def _open_connection(dsn: str, timeout_s: float) -> Connection:
+async def _open_connection(
+    dsn: str, timeout_s: float, name: str, *, command_timeout_s: float | None
+) -> Connection:
     """Return a new connection that decodes jsonb to Python values."""
     connection = await asyncpg.connect(
         dsn,
         timeout=timeout_s,
-        command_timeout=timeout_s,
-        server_settings={"application_name": "gaia-validator", "timezone": "UTC"},
+        command_timeout=command_timeout_s,
+        server_settings={"application_name": name, "timezone": "UTC"},
     )
     try:
         await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

@@ -152,7 +152,7 @@ async def settle_forecast(
 
 
 async def record_job(connection: Connection, forecast: Forecast, job_id: str) -> None:
-    """Store the job that a miner accepted, and the end of its freeze window if it was moved."""
+    """Store the job that a miner accepted while it was planned, and the end of its freeze window if that was moved."""
     await connection.execute(
         SQL["record_job"], forecast.run_id, forecast.hotkey, job_id, forecast.window_ends_at
     )
@@ -189,7 +189,10 @@ async def record_manifest(
 async def postpone_forecast(
     connection: Connection, forecast: Forecast, attempts: int, next_at: datetime
 ) -> None:
-    """Store the next attempt at `next_at`, and the end of the freeze window if it was moved."""
+    """Store the next attempt at `next_at`, and the end of the freeze window if it was moved.
+
+    A forecast that has left the state of `forecast` meanwhile stays as it is.
+    """
     await connection.execute(
         SQL["postpone_forecast"],
         forecast.run_id,
@@ -197,6 +200,7 @@ async def postpone_forecast(
         attempts,
         next_at,
         forecast.window_ends_at,
+        forecast.state,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.db.schema.catalogue import Drift
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.given import Given
 from gaia.validator.doctor.sight import Trouble
@@ -176,6 +177,8 @@ class Server:
     others: Sequence[Session]
     migrations: str
     """ "none", "current", "behind", or the sentence of a refusal."""
+    drift: Drift
+    """How the schema of a current database differs from what the migrations make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     CRASH_LOOP = 18
     SANDBOX_UNAVAILABLE = 19
     SECOND_INSTANCE = 20
+    DATABASE_MISFIT = 21
 
 
 class GaiaError(Exception):

@@ -296,7 +296,7 @@ async def change_scores(world: World, chance: random.Random) -> None:
     async with world.connected() as connection:
         with suppress(*NOT_NOW):
             await connection.execute(
-                "UPDATE score_table SET overall = overall * $1, updated_at = now() WHERE hotkey = ("
+                "UPDATE score_table SET overall = least(1, overall * $1), updated_at = now() WHERE hotkey = ("
                 "SELECT hotkey FROM score_table ORDER BY md5(hotkey || $2) LIMIT 1)",
                 *(chance.uniform(0.5, 1.5), str(chance.random())),
             )

@@ -33,11 +33,11 @@ from gaia.validator.db.connection import Database
 async def main():
     dsn = "postgresql://gaia_test:gaia_test@postgres:5432/validator_test"
     database = await Database.connect(dsn, timeout_s=20, pool_size=2)
-    applied = await run_comprehensive_database_setup(database)
+    setup = await run_comprehensive_database_setup(database)
     async with database.transaction() as connection:
         server = await connection.fetchval("show server_version")
     await database.close()
-    print(json.dumps({"applied": len(applied), "server": server}))
+    print(json.dumps({"applied": len(setup.applied), "server": server}))
 
 asyncio.run(main())
 """

@@ -12,8 +12,9 @@ import pytest
 from gaia.validator.app.observation import engine_health
 from gaia.validator.app.observation.engine_health import EngineHealth
 from gaia.validator.app.observation.probes import READY, Check
-from gaia.validator.core.database_setup import missing_migrations, read_migrations
 from gaia.validator.db.connection import Database
+from gaia.validator.db.schema.files import read_migrations
+from gaia.validator.db.schema.migrating import missing_migrations
 from tests.support.patience import patience
 
 

@@ -24,6 +24,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.failures import DatabaseFailure
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import patience
+from tests.support.unguarded import UNGUARDED
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 KINDS = (Behaviour.HONEST, Behaviour.PERSISTENCE, Behaviour.COPY)
@@ -91,8 +92,8 @@ class Tampering:
         self._undo: list[Callable[[], object]] = []
 
     def __call__(self, statement: str, back: str) -> None:
-        self._undo.append(lambda: asyncio.run(run_sql(self._dsn, back)))
-        asyncio.run(run_sql(self._dsn, statement))
+        self._undo.append(lambda: asyncio.run(run_sql(self._dsn, UNGUARDED, back)))
+        asyncio.run(run_sql(self._dsn, UNGUARDED, statement))
 
     def file(self, path: Path, edit: Callable[[Path], object]) -> None:
         before = path.read_bytes()

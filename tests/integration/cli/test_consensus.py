@@ -28,6 +28,7 @@ from tests.support.builders import a_consensus_view
 from tests.support.doctor_world import free_port
 from tests.support.patience import patience
 from tests.support.subnet import NETUID
+from tests.support.unguarded import UNGUARDED_HERE
 from tests.support.weight_setters import NOW, Setting
 
 OURS = str(keypair(VALIDATOR_URI).ss58_address)
@@ -197,6 +198,7 @@ async def test_our_own_view_says_why_we_differ_and_what_each_day_gave(
     setting.metagraph.metagraph = msgspec.structs.replace(graph, epoch=10, block=1000, next_epoch_block=1080)
     await setting.record_run(NOW - timedelta(days=1), dict(zip(MINERS, (0.9, 0.9, 0.1), strict=True)))
     async with database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         registered = [(each.hotkey, each.uid, each.registered_at) for each in graph.neurons]
         await connection.executemany(
             "UPDATE forecasts SET uid = $2, registered_at = $3 WHERE hotkey = $1", registered

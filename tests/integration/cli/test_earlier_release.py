@@ -11,9 +11,10 @@ import pytest
 
 from gaia.cli.source import open_source
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
-from gaia.validator.core.database_setup import MIGRATIONS, run_comprehensive_database_setup
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db import history, queries
 from gaia.validator.db.connection import Database
+from gaia.validator.db.schema.files import FOLDER as MIGRATION_FOLDER
 from gaia.validator.utils.errors import ConfigurationError
 from tests.support.patience import patience
 
@@ -29,7 +30,7 @@ def earlier(tmp_path: Path) -> Path:
     """Data folder of a validator whose database has the first seven migrations, and is not running."""
     data_dir, migrations = tmp_path / "data", tmp_path / "migrations"
     migrations.mkdir()
-    for path in MIGRATIONS.glob("000[1-7]_*.sql"):
+    for path in MIGRATION_FOLDER.glob("000[1-7]_*.sql"):
         shutil.copy(path, migrations)
 
     async def fill(dsn: str) -> None:
@@ -78,11 +79,11 @@ def test_database_of_a_later_release_is_refused_in_a_sentence(earlier: Path) -> 
     async def advance() -> None:
         connection = await asyncpg.connect(embedded_dsn(earlier))
         await connection.execute(
-            "INSERT INTO schema_migrations (version, name, sha256) VALUES (99, 'later', 'ab')"
+            "INSERT INTO schema_migrations (version, name, sha256) VALUES (8, 'other', 'ab')"
         )
         await connection.close()
 
     with open_source(earlier) as source:
         asyncio.run(advance())
-        with pytest.raises(ConfigurationError, match="migration 99 in a form this program does not know"):
+        with pytest.raises(ConfigurationError, match="migration 8 in a form this program does not know"):
             source.read(history.run_summaries)

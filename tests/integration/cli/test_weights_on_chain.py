@@ -27,6 +27,7 @@ from gaia.validator.utils.signer_messages import JournalledVector, WeightsSet
 from tests.support.patience import patience
 from tests.support.repository import SCRIPTS
 from tests.support.subnet import MINERS, NETUID, VALIDATOR, neurons
+from tests.support.unguarded import UNGUARDED_HERE
 from tests.support.weight_setters import NOW, FakeSigner, Setting
 
 SCORES = dict(zip(MINERS, (0.6, 0.5, 0.2), strict=True))
@@ -83,6 +84,7 @@ async def url(
         setting.metagraph.metagraph = await client.metagraph(NETUID, VALIDATOR)
         await setting.record_run(NOW - timedelta(days=1), SCORES)
         async with database.transaction() as connection:
+            await connection.execute(UNGUARDED_HERE)
             for neuron in setting.metagraph.metagraph.neurons:
                 await connection.execute(
                     "UPDATE forecasts SET registered_at = $1 WHERE hotkey = $2",
@@ -131,6 +133,7 @@ async def test_chain_and_journal_agree_on_weights_that_were_set(gaia: Gaia) -> N
 
 async def test_changed_journal_differs_from_the_chain(gaia: Gaia, database: Database) -> None:
     async with database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         await connection.execute("UPDATE weight_journal SET vector = '[[1, 65535]]'")
 
     code, said, _ = await gaia("weights", "verify")

@@ -25,6 +25,7 @@ from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import patience
+from tests.support.unguarded import UNGUARDED
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 MINERS = [
@@ -297,12 +298,12 @@ def test_change_that_cannot_be_replayed_is_refused_in_a_sentence(
 def test_run_that_lacks_its_measures_is_named_and_left_as_it_was(gaia: Gaia, stored: Stored) -> None:
     cell = "rule_set = 'gaia-2.9' AND kind = 'final' AND lead_hours = 24 AND run_id LIKE '%25T00Z'"
     change = f"UPDATE component_scores SET skill_climatology = skill_climatology {{}} 0.125 WHERE {cell}"
-    asyncio.run(execute(stored.dsn, change.format("-")))
+    asyncio.run(execute(stored.dsn, UNGUARDED, change.format("-")))
     try:
         code, said, _ = gaia("what-if", "--set", "GAIA_FINAL_FIELDS=2t")
         answer = asked(gaia, "--set", "GAIA_FINAL_FIELDS=2t")
     finally:
-        asyncio.run(execute(stored.dsn, change.format("+")))
+        asyncio.run(execute(stored.dsn, UNGUARDED, change.format("+")))
 
     assert code == 0
     assert answer["replayed"] == ["2026-03-26T00Z"]

@@ -24,6 +24,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.utils.chain.metagraph import Metagraph, Neuron
 from gaia.validator.utils.errors import NotYetAvailable, TransientError
 from tests.support.fakes import VALIDATOR, a_metagraph
+from tests.support.unguarded import UNGUARDED_HERE
 from tests.support.weight_setters import MINERS, NOW, Setting
 
 SCORES = {"5Best": 0.6, "5Second": 0.5, "5Third": 0.2}
@@ -78,6 +79,7 @@ async def looks(setting: Setting, *readings: Metagraph, later: timedelta = timed
 
 async def execute(setting: Setting, statement: str) -> None:
     async with setting.database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         await connection.execute(statement)
 
 

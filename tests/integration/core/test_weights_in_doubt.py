@@ -18,6 +18,7 @@ from gaia.validator.utils.chain.refusals import Cause
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from gaia.validator.utils.signer_messages import WeightsRead
 from tests.support.fakes import a_metagraph
+from tests.support.unguarded import UNGUARDED_HERE
 from tests.support.weight_setters import MINERS, NOW, Setting
 
 
@@ -70,6 +71,7 @@ async def test_vector_in_doubt_is_settled_even_when_its_epoch_is_long_over(setti
 async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successor(setting: Setting) -> None:
     vector = await in_doubt(setting)
     async with setting.database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         await connection.execute(
             "UPDATE weight_journal SET state = 'intended', settled_at = NULL, error = NULL"
         )
@@ -87,6 +89,7 @@ async def test_intent_that_no_process_lived_to_settle_is_settled_by_its_successo
 async def test_intent_written_before_blocks_were_kept_is_settled_by_its_epoch(setting: Setting) -> None:
     vector = await in_doubt(setting)
     async with setting.database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         await connection.execute("UPDATE weight_journal SET promised_block = NULL, tried_block = NULL")
     setting.signer.held = WeightsRead(
         request_id=1, block=1005, last_update=1003, update_hash="0xcd", pairs=vector
@@ -173,6 +176,7 @@ async def test_weights_that_cannot_be_set_are_one_incident_until_they_can(settin
 async def test_incident_of_weights_ends_once_weights_of_ours_are_known_to_stand(setting: Setting) -> None:
     await in_doubt(setting)
     async with setting.database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         await connection.execute("DELETE FROM weight_journal")
     setting.at_block(1010, last_update=1005)
 

@@ -9,9 +9,10 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.validator.core.database_setup import read_migrations, run_comprehensive_database_setup
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import ATTEMPTS, Database
 from gaia.validator.db.failures import Conflict, ConnectionLost, DatabaseFailure, StatementRefused
+from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
@@ -252,10 +253,10 @@ async def test_database_that_ends_connections_while_tables_are_made_is_waited_ou
 
     ending = asyncio.create_task(end_connections())
     with capture_logs() as lines:
-        applied = await run_comprehensive_database_setup(database)
+        setup = await run_comprehensive_database_setup(database)
     await ending
 
-    assert len(applied) == len(read_migrations())
+    assert len(setup.applied) == len(read_migrations())
     repeated = [line for line in lines if line["event"] == "database_setup_repeated"]
     assert len(repeated) == MANY_DEATHS
     await database.close()

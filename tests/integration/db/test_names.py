@@ -10,11 +10,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gaia.validator.core.database_setup import MIGRATIONS, run_comprehensive_database_setup
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db import gram_matrices, history, queries
 from gaia.validator.db.connection import Database
+from gaia.validator.db.schema.files import FOLDER as MIGRATION_FOLDER
 from gaia.validator.utils.identities import RunId
 from tests.support.patience import patience
+from tests.support.unguarded import UNGUARDED
 
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 OPENED = INIT.replace(hour=18)
@@ -25,7 +27,7 @@ STATES = ("planned", "requested", "verified", "scored_day1", "scored", "rejected
 @pytest.fixture
 async def of_before(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Database]:
     """A database with the first seven migrations, and a forecast in each state of then."""
-    for path in MIGRATIONS.glob("000[1-7]_*.sql"):
+    for path in MIGRATION_FOLDER.glob("000[1-7]_*.sql"):
         shutil.copy(path, tmp_path)
     database = await Database.connect(empty_dsn, timeout_s=patience(10), pool_size=2)
     await run_comprehensive_database_setup(database, tmp_path)
@@ -58,7 +60,7 @@ async def of_before(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Database]:
 async def test_states_commitments_and_matrices_of_before_are_kept_under_their_new_names(
     of_before: Database,
 ) -> None:
-    assert await run_comprehensive_database_setup(of_before) == [
+    assert (await run_comprehensive_database_setup(of_before)).names == [
         "names",
         "observations",
         "commits",
@@ -92,6 +94,7 @@ async def test_schema_refuses_the_old_word_and_what_it_refused_before(
 ) -> None:
     await run_comprehensive_database_setup(of_before)
     connection = await asyncpg.connect(empty_dsn)
+    await connection.execute(UNGUARDED)
 
     with pytest.raises(asyncpg.CheckViolationError, match=f'"{constraint}"'):
         await connection.execute(f"UPDATE forecasts SET {change} WHERE hotkey = '5verified'")

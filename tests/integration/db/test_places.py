@@ -266,12 +266,12 @@ async def test_connection_that_cannot_be_made_ready_costs_no_place(
 ) -> None:
     failures = [OSError("no"), asyncpg.InternalClientError("no"), EOFError()] * SIZE
 
-    async def opening() -> asyncpg.Connection[asyncpg.Record]:
+    async def opening(_name: str = "") -> asyncpg.Connection[asyncpg.Record]:
         if failures:
             raise failures.pop()
         return await asyncpg.connect(empty_dsn)
 
-    database = Database(opening, timeout_s=PATIENCE_S, pool_size=SIZE)
+    database = Database(opening, opening, timeout_s=PATIENCE_S, pool_size=SIZE)
     for _ in range(len(failures)):
         with pytest.raises(OwnFailure):
             async with database.transaction():

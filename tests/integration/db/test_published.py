@@ -80,10 +80,11 @@ async def test_rows_of_an_open_run_are_read_again_also_once_it_is_completed(data
     await execute(database, LEAD, "open", MINERS[0], 24)
     second = await published(database, first)
     await execute(database, LEAD, "open", MINERS[0], 48)
+    for state in ("scored_day1", "scored"):
+        await execute(database, f"UPDATE forecasts SET state = '{state}' WHERE run_id = 'open'")
     await execute(
         database, "UPDATE runs SET state = 'completed', completed_at = $1 WHERE run_id = 'open'", NOW
     )
-    await execute(database, "UPDATE forecasts SET state = 'scored' WHERE run_id = 'open'")
     third = await published(database, second)
 
     assert [

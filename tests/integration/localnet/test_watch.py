@@ -6,15 +6,16 @@ import shutil
 from pathlib import Path
 
 from gaia.localnet.view.watch import Watch
-from gaia.validator.core.database_setup import MIGRATIONS, run_comprehensive_database_setup
+from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
+from gaia.validator.db.schema.files import FOLDER as MIGRATION_FOLDER
 from tests.support.patience import patience
 
 RUN = "INSERT INTO runs (run_id, init_time, rule_set, opened_at) VALUES ('r', '2026-03-25', 'gaia-2.9', '2026-03-25')"
 
 
 async def test_tables_of_an_earlier_release_are_looked_at_again_later(empty_dsn: str, tmp_path: Path) -> None:
-    for path in MIGRATIONS.glob("000[1-7]_*.sql"):
+    for path in MIGRATION_FOLDER.glob("000[1-7]_*.sql"):
         shutil.copy(path, tmp_path)
     database = await Database.connect(empty_dsn, timeout_s=patience(10), pool_size=1)
     await run_comprehensive_database_setup(database, tmp_path)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import pytest
 
-from gaia.validator.core.database_setup import read_migrations
+from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.db.states import ForecastState, RunState, VectorState
 
 

@@ -79,7 +79,7 @@ class EmbeddedPostgres:
         Raises
         ------
         ConfigurationError
-            If initdb fails; the sentence quotes its last output.
+            If initdb fails, where the sentence quotes its last output, or another major version made the cluster.
         """
         if self._is_made:
             return True
@@ -88,6 +88,8 @@ class EmbeddedPostgres:
             make_private(self._root)
             make_private(self._socket)
             self._is_made = (self._cluster / "PG_VERSION").exists()
+            if self._is_made:
+                self._require_major((self._cluster / "PG_VERSION").read_text().strip())
             if not self._is_made:
                 # Created elsewhere and renamed, so that an incomplete cluster is never used.
                 shutil.rmtree(draft, ignore_errors=True)
@@ -131,13 +133,28 @@ class EmbeddedPostgres:
         sharing = _sharing()
         if sharing == _POSIX:
             return []
+        major = self._major()
+        return _set({_SHARING: sharing}) if major is not None and major >= _INITDB_TAKES_SETTINGS else []
+
+    def _major(self) -> int | None:
+        """Return the major version of the binaries; None if they do not tell it."""
         told = subprocess.run(
             [self._binaries / "initdb", "--version"], capture_output=True, text=True, check=False
         )
-        major = re.search(r"\b(\d+)\.", told.stdout)
-        return (
-            _set({_SHARING: sharing}) if major is not None and int(major[1]) >= _INITDB_TAKES_SETTINGS else []
-        )
+        found = re.search(r"\b(\d+)\.", told.stdout)
+        return None if found is None else int(found[1])
+
+    def _require_major(self, made_with: str) -> None:
+        """Raise if the cluster was made by another major version, whose files these binaries cannot read."""
+        major = self._major()
+        if major is not None and made_with != str(major):
+            raise ConfigurationError(
+                "GAIA_DATA_DIR",
+                f"the database there was made by PostgreSQL {made_with}, and PostgreSQL {major} is installed",
+                f"install the release that brought PostgreSQL {made_with}, make a backup with it, and restore"
+                " that here",
+                ExitCode.DATABASE_MISFIT,
+            )
 
     def is_free(self, now: float) -> bool:
         """Return whether no process of an earlier server is left; kill those that stay for too long.

@@ -11,7 +11,8 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import GaiaTask
 from gaia.validator.app.observation.probes import LIVE, LOOP_STUCK_AFTER_S, READY, STARTED, Check
-from gaia.validator.core.database_setup import missing_migrations, read_migrations
+from gaia.validator.db.schema.files import read_migrations
+from gaia.validator.db.schema.migrating import missing_migrations
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 
 if TYPE_CHECKING:

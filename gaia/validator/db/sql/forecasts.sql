@@ -48,12 +48,13 @@ UPDATE forecasts
 RETURNING state;
 
 -- name: record_job
--- Stores the job a miner accepted, and the end of its freeze window where our delay moved it.
+-- Stores the job that a planned miner accepted, and the end of its freeze window where our delay moved it.
 UPDATE forecasts
    SET job_id = $3,
        window_ends_at = coalesce($4, window_ends_at)
  WHERE run_id = $1
-   AND hotkey = $2;
+   AND hotkey = $2
+   AND state = 'planned';
 
 -- name: record_manifest
 -- Freezes what a miner signed; the first manifest stays.
@@ -69,13 +70,14 @@ UPDATE forecasts
    AND manifest IS NULL;
 
 -- name: postpone_forecast
--- Tries a forecast again later.
+-- Tries a forecast again later, unless it has moved on meanwhile.
 UPDATE forecasts
    SET attempts = $3,
        next_at = $4,
        window_ends_at = coalesce($5, window_ends_at)
  WHERE run_id = $1
-   AND hotkey = $2;
+   AND hotkey = $2
+   AND state = $6;
 
 -- name: lock_forecast
 -- The state of a forecast, which no other transaction moves until this one ends, and whether its run's contract is stored.

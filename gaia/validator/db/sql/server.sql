@@ -45,3 +45,7 @@ SELECT count(*) AS runs,
            AND reference_id LIKE 'era5/%') AS era5_sets,
        pg_database_size(current_database()) AS database_bytes
   FROM runs;
+
+-- name: size_of_database
+-- Version of the server, and size of the database.
+SELECT current_setting('server_version') AS server, pg_database_size(current_database()) AS size_bytes;

@@ -139,10 +139,20 @@ def _migrations(facts: Facts) -> Finding:
         case "none":
             return ok("the validator will make its tables")
         case "current":
-            return ok("the tables are those of this release")
+            return _unchanged(facts, server)
         case "behind":
             return ok("the validator will bring the tables up to date")
     return failure(server.migrations, *_other_database(facts, server))
+
+
+def _unchanged(facts: Facts, server: Server) -> Finding:
+    if not server.drift:
+        return ok("the tables are those of this release")
+    said = f"the schema was changed by hand: it {server.drift}"
+    undo = do("undo what `gaia db verify` lists, or restore a backup")
+    if server.drift.is_serious:
+        return failure(said, undo, *_other_database(facts, server))
+    return warning(said, undo)
 
 
 def _alone(facts: Facts) -> Finding:

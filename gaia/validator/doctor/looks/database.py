@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
-from gaia.validator.core.database_setup import missing_migrations, read_migrations, was_set_up
 from gaia.validator.db.failures import is_drivers
+from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
+from gaia.validator.db.schema.files import read_migrations
+from gaia.validator.db.schema.migrating import read_standing
+from gaia.validator.db.schema.standing import Fit
 from gaia.validator.db.statements import SQL
 from gaia.validator.doctor.facts import Server, Session
 from gaia.validator.doctor.looks.processes import client_at, command_of, supervisor_of
@@ -99,6 +102,7 @@ async def _facts(connection: Connection) -> Server:
         for limit in (row["role_limit"], row["database_limit"], row["server_limit"])
         if limit != _NO_LIMIT
     ]
+    migrations = await _migrations(connection)
     return Server(
         version=row["version"],
         encoding=row["encoding"],
@@ -111,7 +115,8 @@ async def _facts(connection: Connection) -> Server:
         database=row["database"],
         role_limit=min(limits),
         others=[_session(other["pid"], other["address"], other["port"]) for other in others],
-        migrations=await _migrations(connection),
+        migrations=migrations,
+        drift=await _drift(connection) if migrations == Fit.CURRENT else Drift(),
     )
 
 
@@ -129,13 +134,16 @@ def _session(backend: int, address: str, port: int) -> Session:
 
 
 async def _migrations(connection: Connection) -> str:
-    if not await was_set_up(connection):
-        return "none"
+    standing = await read_standing(connection, read_migrations())
     try:
-        missing = await missing_migrations(connection, read_migrations())
+        standing.require_fit()
     except ConfigurationError as error:
         return error.problem
-    return "behind" if missing else "current"
+    return "none" if standing.fit is Fit.EMPTY else str(standing.fit)
+
+
+async def _drift(connection: Connection) -> Drift:
+    return drift_of(await read_catalogue(connection), expected_catalogue())
 
 
 def _said(error: Exception, timeout_s: float) -> str:

@@ -22,8 +22,8 @@ from gaia.validator.app.observation import engine_health
 from gaia.validator.app.observation.engine_health import EngineHealth, Trials, watched
 from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check, Endpoints
 from gaia.validator.app.observation.serving import ServingThread
-from gaia.validator.core.database_setup import read_migrations
 from gaia.validator.db.connection import Database
+from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.utils.errors import OwnFailure, TransientError
 from tests.support.patience import patience
 
@@ -79,8 +79,8 @@ class _Server(Database):
             raise self.error
         kept = read_migrations()[: len(read_migrations()) - self.missing]
 
-        async def fetch(_: str) -> list[dict[str, Any]]:
-            return [{"version": migration.version, "sha256": migration.sha256} for migration in kept]
+        async def fetch(_: str) -> list[tuple[int, str, str]]:
+            return [(migration.version, migration.name, migration.sha256) for migration in kept]
 
         yield SimpleNamespace(fetch=fetch)
 

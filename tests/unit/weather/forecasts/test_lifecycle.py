@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, TRANSITIONS, Event, State, moves_for
-from gaia.validator.core.database_setup import read_migrations
+from gaia.validator.db.schema.files import read_migrations
 
 
 def reachable() -> set[State]:

@@ -1,0 +1,102 @@
+"""The command db verify: whether the schema and what it holds are whole."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+from gaia.cli import tables
+from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
+from gaia.validator.db.schema.files import read_migrations
+from gaia.validator.db.schema.migrating import read_standing
+from gaia.validator.db.schema.standing import Fit
+from gaia.validator.db.statements import SQL
+
+if TYPE_CHECKING:
+    from gaia.cli.source import Source
+    from gaia.validator.db.connection import Connection, Database
+
+CHECKS: Final = {
+    "verify_completed_runs": "a completed run has forecasts that are not at their end",
+    "verify_manifests": "a frozen manifest has another digest than the one stored with it",
+    "verify_lead_scores": "fields of a lead have scores, and the lead has none",
+    "verify_overall_scores": "a scored forecast has no overall score",
+    "verify_numbers": "a score is no number, or out of its range",
+    "verify_weight_inputs": "what a vector was computed from has another digest than its key",
+    "verify_journal": "a vector stands on chain, and the journal has no block of it",
+}
+"""Statement that returns an example of a violation -> what is violated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """Something that the database must not hold."""
+
+    check: str
+    """Name of the statement that found it."""
+    what: str
+    rows: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """Answer of db verify."""
+
+    drift: Drift
+    violations: Sequence[Violation]
+    checks: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether nothing was found."""
+        return not self.drift and not self.violations
+
+
+def verify(source: Source, arguments: argparse.Namespace) -> int:
+    """Print whether the schema and what it holds are whole; exit code 1 if not."""
+    found = source.use(_verified)
+    if arguments.json:
+        tables.print_json({**asdict(found), "is_whole": found.is_whole})
+    else:
+        _print(found)
+    return 0 if found.is_whole else 1
+
+
+async def _verified(database: Database) -> Verified:
+    # Large tables are read whole, which may take longer than a statement of the validator may.
+    async with database.alone("gaia-verify") as connection:
+        return await _read(connection)
+
+
+async def _read(connection: Connection) -> Verified:
+    standing = await read_standing(connection, read_migrations())
+    standing.require_fit()
+    drift = Drift()
+    if standing.fit is Fit.CURRENT:
+        drift = drift_of(await read_catalogue(connection), expected_catalogue())
+    violations = []
+    for name, what in CHECKS.items():
+        row = await connection.fetchrow(SQL[name])
+        assert row is not None
+        if row["rows"]:
+            violations.append(Violation(check=name, what=what, rows=row["rows"], example=row["example"]))
+    return Verified(drift=drift, violations=violations, checks=len(CHECKS))
+
+
+def _print(found: Verified) -> None:
+    parts = (
+        ("is missing", found.drift.missing),
+        ("has another form", found.drift.changed),
+        ("was added", found.drift.added),
+        ("is missing or has another form; statements are slower", found.drift.slow),
+    )
+    for words, names in parts:
+        for name in names:
+            tables.print_lines(f"{name} {words}")
+    for one in found.violations:
+        tables.print_lines(f"{one.what}: {tables.counted(one.rows, 'row')}, such as {one.example}")
+    if found.is_whole:
+        tables.print_lines(f"The schema and what it holds are whole ({found.checks} checks).")

@@ -33,7 +33,7 @@ MOST_WORKERS = 4
 NO_TESTS = 5
 """Exit code of pytest if it collects no test."""
 DATABASE_FOR_TESTS = ("docker", "compose", "--file", "docker-compose.test.yml")
-NEED_THE_EMBEDDED_SERVER = ("test_failures.py", "test_places.py", "test_trouble.py")
+NEED_THE_EMBEDDED_SERVER = ("test_failures.py", "access/test_places.py", "test_trouble.py")
 """Files of tests/integration/db that change how the server lets roles in, or that reach it by its socket."""
 DATABASE_URL = "postgresql://gaia_test:{password}@127.0.0.1:{port}/validator_test"
 SIGNALLED = 128

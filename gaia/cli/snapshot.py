@@ -33,6 +33,10 @@ class Snapshot(Database):
     async def transaction(self) -> AsyncIterator[Connection]:
         yield self._connection
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        yield self._connection
+
     async def run(self, body: Callable[[Connection], Awaitable[T]]) -> T:
         return await body(self._connection)
 

@@ -15,7 +15,7 @@ from campaigns.chain_faults.frame import add_frame, played
 from campaigns.chain_faults.judging import agreement_of, has_landed, vectors_of
 from campaigns.chain_faults.world import MINERS, NETUID, World, a_world, change_scores, record_run
 from gaia.localnet.wallets import keypair, miner_uri
-from gaia.validator.core.chain.signed_epochs import told_by
+from gaia.validator.core.chain.signing.signed_epochs import told_by
 from gaia.validator.utils.errors import ExitCode
 
 _BLOCK_S: Final = 0.3

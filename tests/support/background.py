@@ -51,6 +51,11 @@ class DatabaseAway(Database):
         raise OwnFailure("database: connection refused")
         yield
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Any]:
+        async with self.transaction() as connection:
+            yield connection
+
     async def run(self, body: Any) -> Any:
         async with self.transaction() as connection:
             return await body(connection)

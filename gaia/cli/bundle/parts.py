@@ -25,7 +25,7 @@ from gaia.validator.app.meeting.engine_note import engine_note_path
 from gaia.validator.app.meeting.stack_dumps import NoStack, stacks_of
 from gaia.validator.app.observation.pages.outside import holder_of
 from gaia.validator.core.status.troubles import troubles_of
-from gaia.validator.db.report import server_report
+from gaia.validator.db.server.report import server_report
 from gaia.validator.utils.version import described
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gaia.cli import tables
 from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
@@ -18,16 +18,38 @@ if TYPE_CHECKING:
     from gaia.cli.source import Source
     from gaia.validator.db.connection import Connection, Database
 
-CHECKS: Final = {
-    "verify_completed_runs": "a completed run has forecasts that are not at their end",
-    "verify_manifests": "a frozen manifest has another digest than the one stored with it",
-    "verify_lead_scores": "fields of a lead have scores, and the lead has none",
-    "verify_overall_scores": "a scored forecast has no overall score",
-    "verify_numbers": "a score is no number, or out of its range",
-    "verify_weight_inputs": "what a vector was computed from has another digest than its key",
-    "verify_journal": "a vector stands on chain, and the journal has no block of it",
-}
-"""Statement that returns an example of a violation -> what is violated."""
+
+class Check(NamedTuple):
+    """One statement that finds what the database must not hold."""
+
+    name: str
+    sql: str
+    """Returns how many rows violate it, and one example."""
+    what: str
+    """What is violated."""
+
+
+CHECKS: Final = (
+    Check(
+        "completed_runs",
+        SQL["verify_completed_runs"],
+        "a completed run has forecasts that are not at their end",
+    ),
+    Check(
+        "manifests",
+        SQL["verify_manifests"],
+        "a frozen manifest has another digest than the one stored with it",
+    ),
+    Check("lead_scores", SQL["verify_lead_scores"], "fields of a lead have scores, and the lead has none"),
+    Check("overall_scores", SQL["verify_overall_scores"], "a scored forecast has no overall score"),
+    Check("numbers", SQL["verify_numbers"], "a score is no number, or out of its range"),
+    Check(
+        "weight_inputs",
+        SQL["verify_weight_inputs"],
+        "what a vector was computed from has another digest than its key",
+    ),
+    Check("journal", SQL["verify_journal"], "a vector stands on chain, and the journal has no block of it"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +57,7 @@ class Violation:
     """Something that the database must not hold."""
 
     check: str
-    """Name of the statement that found it."""
+    """Name of the check that found it."""
     what: str
     rows: int
     example: str
@@ -78,11 +100,13 @@ async def _read(connection: Connection) -> Verified:
     if standing.fit is Fit.CURRENT:
         drift = drift_of(await read_catalogue(connection), expected_catalogue())
     violations = []
-    for name, what in CHECKS.items():
-        row = await connection.fetchrow(SQL[name])
+    for check in CHECKS:
+        row = await connection.fetchrow(check.sql)
         assert row is not None
         if row["rows"]:
-            violations.append(Violation(check=name, what=what, rows=row["rows"], example=row["example"]))
+            violations.append(
+                Violation(check=check.name, what=check.what, rows=row["rows"], example=row["example"])
+            )
     return Verified(drift=drift, violations=violations, checks=len(CHECKS))
 
 

@@ -29,8 +29,9 @@ from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.app.sandbox.confine import confine_signer
 from gaia.validator.core.chain.hotkey import load_private_wallet
 from gaia.validator.core.chain.nodes.comparison import compare_for_ever, states_of
-from gaia.validator.core.chain.signed_epochs import SignedEpochs
-from gaia.validator.core.chain.signing_policy import SigningPolicy
+from gaia.validator.core.chain.signing.kept_record import KeptRecord
+from gaia.validator.core.chain.signing.signing_policy import SigningPolicy
+from gaia.validator.core.chain.signing.term import Term
 from gaia.validator.utils.borders import Party, border
 from gaia.validator.utils.errors import (
     ConfigurationError,
@@ -51,6 +52,8 @@ from gaia.validator.utils.signer_messages import (
     CommitWeights,
     ConsensusViewed,
     FromSigner,
+    LeaseHeld,
+    LeaseNoted,
     MetagraphRead,
     NodesRead,
     ReadConsensus,
@@ -135,10 +138,12 @@ class ChainSigner:
         self._wallet = wallet
         self._heart = heart
         self._hotkey = Hotkey(wallet.hotkey.ss58_address)
-        self._signed: SignedEpochs | None = None
+        self._term = Term()
+        self._record: KeptRecord | None = None
         if not settings.chain.dry_run:
-            self._signed = SignedEpochs.open(settings.signed_epochs, self._hotkey, settings.chain.netuid)
-        self._policy = SigningPolicy(self._signed)
+            self._record = KeptRecord(settings.signed_epochs, self._hotkey, settings.chain.netuid, self._term)
+            self._record.try_at_start()
+        self._policy = SigningPolicy(self._record.record if self._record else None, term=self._term)
         self._nodes: Quorum | None = None
         self._comparing: asyncio.Task[None] | None = None
         self._submitting = asyncio.Lock()
@@ -167,13 +172,17 @@ class ChainSigner:
         if self._nodes is not None:
             await self._nodes.close()
         beating.cancel()
-        if self._signed is not None:
-            self._signed.close()
+        if self._record is not None:
+            self._record.close()
         _log.info("signer_ended", answered=dict(self._answered))
 
     async def _beat(self) -> None:
-        while self._heart is not None:
-            self._heart.beat()
+        """Show that the loop turns; let the record go when the lease of the engine is over."""
+        while True:
+            if self._heart is not None:
+                self._heart.beat()
+            if self._record is not None and not self._submitting.locked():
+                self._record.let_go_if_over()
             await asyncio.sleep(_BEAT_S)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -215,6 +224,11 @@ class ChainSigner:
             writer.write(_framed(answer))
 
     async def _answer(self, request: ToSigner) -> FromSigner:
+        if isinstance(request, LeaseHeld):
+            self._term.note(request.ends_at)
+            return LeaseNoted(request_id=request.request_id)
+        if isinstance(request, SignAuth | SetWeights | SealWeights | CommitWeights):
+            self._term.note(request.lease_ends_at)
         if isinstance(request, SignAuth):
             with border(Party.SIGNER, "signing a request to a miner"):
                 return await self._sign_auth(request)

@@ -51,13 +51,14 @@ from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.clock import RealClock, SimulatedClock
 from gaia.validator.core.consensus.watching import ConsensusWatch
-from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.core.database_setup import take_over
 from gaia.validator.core.incidents import Incident
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.core.status.facts import Seats
 from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
+from gaia.validator.db.access.lease import Lease, holder_of
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
@@ -134,10 +135,17 @@ async def _main(engine: IOEngine) -> None:
         beating.cancel()
 
 
+def _stand_by(holder: str) -> None:
+    """Say that another validator is active; for systemd we are up, because it may stay so for months."""
+    log.info("standing_by", holder=holder)
+    child.tell(child.STARTED)
+
+
 class IOEngine:
     """Builds the asynchronous parts, and gives each the sections of the settings that it needs."""
 
     _pool: ComputeBackend
+    _lease: Lease
     _clients: dict[str, HoldsConnections]
     """Name -> client that keeps connections."""
     _metagraph: MetagraphKeeper
@@ -193,12 +201,14 @@ class IOEngine:
             setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
         )
         stack.push_async_callback(database.close)
-        setup = await run_comprehensive_database_setup(database)
+        self._lease = self.health.lease = Lease(database, holder_of(settings.data_dir))
+        stack.push_async_callback(self._lease.release)
+        setup = await take_over(database, self._lease, _stand_by)
         log.info("database_ready", **setup.describe())
         stack.callback(watched(self.health.ask(database), "ask").cancel)
-        signer = SignerClient(self._signer_path, settings.chain_timeout_s)
+        signer = SignerClient(self._signer_path, settings.chain_timeout_s, self._lease)
         stack.push_async_callback(signer.close)
-        miners = MinerComms(settings.miners, settings.grid_degrees, signer)
+        miners = MinerComms(settings.miners, settings.grid_degrees, signer, self._lease.require)
         stack.push_async_callback(miners.close)
         self._pool = await start_compute(
             settings.pool, settings.data_dir, self._pool_socket, self._board_path
@@ -369,6 +379,7 @@ class IOEngine:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all parts until `stop` is set."""
+        self._lease.when_lost(stop.set)
         watching = watched(self._observer.run(), "observation")
         leaving = asyncio.create_task(self._tell_stop(stop))
         try:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
 from gaia.validator.db.schema.files import FOLDER, read_migrations
 from gaia.validator.db.schema.migrating import Migrator, Step
+from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 
 if TYPE_CHECKING:
+    from gaia.validator.db.access.lease import Lease
     from gaia.validator.db.connection import Database
 
 log = structlog.get_logger(__name__)
@@ -39,7 +41,7 @@ class Setup:
         """Names of the migrations that it applied."""
         return [step.name for step in self.applied]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Mapping[str, object]:
         """Return the fields of its log line."""
         applied = {f"{step.version:04}_{step.name}": step.seconds for step in self.applied}
         return {
@@ -83,6 +85,36 @@ async def run_comprehensive_database_setup(
     if drift:
         log.error("schema_lacks_indexes", indexes=list(drift.slow))
     return Setup(applied, time.monotonic() - begun, drift.slow)
+
+
+async def take_over(database: Database, lease: Lease, waiting: Callable[[str], None]) -> Setup:
+    """Take the lease, then bring the schema up to date; wait for as long as another validator holds it.
+
+    A database of an earlier release has no lease yet, and gets one by its migrations.
+
+    Parameters
+    ----------
+    waiting
+        Called with the name of the holder, once for each that we wait for.
+
+    Raises
+    ------
+    ConfigurationError
+        As `run_comprehensive_database_setup` does.
+    DatabaseFailure
+        As there.
+    """
+    if await _has_lease(database):
+        await lease.take(waiting)
+    setup = await run_comprehensive_database_setup(database)
+    if lease.token is None:
+        await lease.take(waiting)
+    return setup
+
+
+async def _has_lease(database: Database) -> bool:
+    async with database.reading() as connection:
+        return bool(await connection.fetchval(SQL["has_lease"]))
 
 
 async def find_drift(database: Database) -> Drift:

@@ -80,7 +80,7 @@ class DatabaseStatsManager:
             If the database failed.
         """
         began = time.perf_counter()
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             sessions = await observations.sessions(connection)
             counters = await observations.counters(connection)
         answer_s = time.perf_counter() - began
@@ -95,7 +95,7 @@ class DatabaseStatsManager:
             If the database, the pool or the disk failed.
         """
         since = self._now() - _DRAWN
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             snapshots = await observations.database_snapshots(connection, since)
             memory = await observations.memory_snapshots(connection, since)
         if len(snapshots) < _FEWEST_SAMPLES:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -76,11 +76,19 @@ class MinerComms:
         Name of the forecasts' grid, which bounds the size of a chunk.
     signer
         Signs the headers of each request.
+    may_ask
+        Called before each request; it raises an error of ours if another validator may be asking.
     """
 
-    def __init__(self, settings: MinersSettings, grid: str, signer: AuthSigner) -> None:
+    def __init__(
+        self,
+        settings: MinersSettings,
+        grid: str,
+        signer: AuthSigner,
+        may_ask: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
-        self._http = MinerHttp(settings.miner_timeout_s, settings.miner_min_rate_kib_s)
+        self._http = MinerHttp(settings.miner_timeout_s, settings.miner_min_rate_kib_s, may_send=may_ask)
         self._sessions = MinerSessions(self._http, signer, settings.miner_session_hours)
         # Requests are short and have deadlines; downloads may fill all their own slots for hours.
         self._slots = asyncio.Semaphore(settings.question_concurrency)

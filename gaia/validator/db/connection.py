@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import asyncpg
 import structlog
 
+from gaia.validator.db.access.places import Places
+from gaia.validator.db.access.transactions import begun, hold
 from gaia.validator.db.failures import (
     FAILURES,
     REPEATABLE,
     Conflict,
-    ConnectionLost,
     DatabaseFailure,
+    LeaseLost,
     StatementRefused,
     is_drivers,
     typed,
 )
-from gaia.validator.db.places import Places
+from gaia.validator.db.statements import SQL
 from gaia.validator.utils.borders import UNFORESEEN, Party
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, GaiaError
+from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.tallies import Durations
 
 if TYPE_CHECKING:
-    from asyncpg.transaction import Transaction
-
     Connection = asyncpg.Connection[asyncpg.Record]
 
 T = TypeVar("T")
@@ -45,8 +45,6 @@ TRANSACTION_SECONDS: Final = Durations([0.01, 0.1, 2.0])
 """How long the transactions of this process took, with the wait for a connection."""
 _BACKOFF_S: Final = 0.05
 _OUR_NAME: Final = "gaia-validator"
-_LONGEST_UNDOING_S: Final = 5.0
-"""Seconds for a rollback; a living server needs less, and a dead one must not hold a connection."""
 # Wrong address, role, password or rights, for which it is useless to wait at start.
 _REFUSED: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -80,6 +78,8 @@ class Database:
         self._rebuild_after_s = rebuild_after_s
         self._places = Places(opening, pool_size)
         self._failing_since: float | None = None
+        self._token: int | None = None
+        """Token of our lease; None: no transaction is bound to one."""
 
     @classmethod
     async def connect(
@@ -142,10 +142,36 @@ class Database:
         DatabaseFailure
             If the database failed. The commit may have happened; every write is safe to repeat by
             its key.
+        LeaseLost
+            If another validator has taken the database over.
         """
+        async with self._counted() as connection, begun(connection):
+            if self._token is not None:
+                await hold(connection, self._token)
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Yield a connection in a transaction that cannot write, whoever holds the lease.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database failed.
+        """
+        async with self._counted() as connection, begun(connection, readonly=True):
+            yield connection
+
+    def bind(self, token: int) -> None:
+        """Let every transaction that can write begin with a look whether the lease still has `token`."""
+        self._token = token
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[Connection]:
+        """Yield a connection of the pool; count how long it is used, and give its failures our types."""
         try:
             with TRANSACTION_SECONDS.timed():
-                async with self._places.connection(self._timeout_s) as connection, _begun(connection):
+                async with self._places.connection(self._timeout_s) as connection:
                     yield connection
         except DatabaseFailure as failure:
             await self._take_note(failure)
@@ -244,7 +270,7 @@ class Database:
         """Replace all connections after a long time of failures, if the server answers a new one."""
         FAILURES.add(type(failure).__name__)
         now = time.monotonic()
-        if isinstance(failure, Conflict | StatementRefused):
+        if isinstance(failure, Conflict | LeaseLost | StatementRefused):
             self._failing_since = None  # an answer of the server
             return
         if self._failing_since is None:
@@ -266,72 +292,6 @@ class Database:
         log.warning("database_pool_rebuilt", failed_for_s=round(failed_for_s, 1), error=str(failure))
 
 
-@asynccontextmanager
-async def savepoint(connection: Connection) -> AsyncIterator[None]:
-    """Yield inside a savepoint: an error rolls back to it, and the outer transaction continues.
-
-    Raises
-    ------
-    DatabaseFailure
-        If the database failed; the outer transaction continues only after `StatementRefused`.
-    """
-    try:
-        async with _begun(connection):
-            yield
-    except Exception as error:
-        if not is_drivers(error):
-            raise
-        raise typed(error) from error
-
-
-@asynccontextmanager
-async def _begun(connection: Connection) -> AsyncIterator[None]:
-    """Begin a transaction or a savepoint; commit it at the end, or roll it back in bounded time."""
-    transaction = connection.transaction()
-    try:
-        await transaction.start()
-        yield
-        await transaction.commit()
-    except GeneratorExit:
-        connection.terminate()  # no caller is left to wait for the rollback
-        raise
-    except BaseException as error:
-        was_lost = connection.is_closed()
-        await _undo(connection, transaction)
-        is_unnamed = isinstance(error, Exception) and not (is_drivers(error) or isinstance(error, GaiaError))
-        if was_lost and is_unnamed:
-            # The driver raises arbitrary errors if a connection ends during its work.
-            UNFORESEEN[Party.DATABASE] += 1
-            kind = type(error).__name__
-            log.error(
-                "unforeseen_error",
-                party=Party.DATABASE,
-                error=str(error),
-                exc_info=error,
-                once=("database", kind),
-            )
-            raise ConnectionLost(f"database: {type(error).__name__}: {error}") from error
-        raise
-
-
-async def _undo(connection: Connection, transaction: Transaction) -> None:
-    """Roll back on the connection; terminate it if that fails or takes too long.
-
-    The driver waits without limit for a cancelled statement before it rolls back.
-    """
-    is_undone = False
-    try:
-        async with asyncio.timeout(_LONGEST_UNDOING_S):
-            await transaction.rollback()
-        is_undone = True
-    except Exception as error:
-        if not is_drivers(error):
-            raise
-    finally:
-        if not is_undone:
-            connection.terminate()
-
-
 async def _open_connection(
     dsn: str, timeout_s: float, name: str, *, command_timeout_s: float | None
 ) -> Connection:
@@ -344,6 +304,8 @@ async def _open_connection(
     )
     try:
         await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+        if name == _OUR_NAME:
+            await connection.execute(SQL["bound_session"])
     except BaseException:
         connection.terminate()
         raise

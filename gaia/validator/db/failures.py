@@ -32,6 +32,10 @@ class NoPlace(DatabaseFailure):
     """All connections were in use during the whole wait."""
 
 
+class LeaseLost(DatabaseFailure):
+    """Another validator writes to the database, or may do so; nothing of this transaction was written."""
+
+
 class StatementRefused(DatabaseFailure):
     """The server always refuses this statement: a bug of ours, or a wrong schema.
 
@@ -42,7 +46,8 @@ class StatementRefused(DatabaseFailure):
 
 
 FAILURES: Final = Totals(
-    kind.__name__ for kind in (ConnectionLost, Conflict, NoPlace, StatementRefused, DatabaseFailure)
+    kind.__name__
+    for kind in (ConnectionLost, Conflict, NoPlace, LeaseLost, StatementRefused, DatabaseFailure)
 )
 """Name of a failure above -> number of transactions that ended with it in this process."""
 

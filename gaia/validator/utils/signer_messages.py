@@ -20,6 +20,8 @@ class SignAuth(msgspec.Struct, frozen=True, kw_only=True, tag="sign_auth"):
     request_id: int
     miner_hotkey: str
     symmetric_key_uuid: str
+    lease_ends_at: float | None = None
+    """End of the engine's lease of the database, in seconds of CLOCK_BOOTTIME; None: it has none."""
 
 
 class AuthSigned(msgspec.Struct, frozen=True, kw_only=True, tag="auth_signed"):
@@ -136,6 +138,8 @@ class SetWeights(msgspec.Struct, frozen=True, kw_only=True, tag="set_weights"):
     vector: JournalledVector
     promised_block: int | None = None
     """Nothing is signed if the chain holds weights of ours newer than this block; None: no such check."""
+    lease_ends_at: float | None = None
+    """As in `SignAuth`."""
 
 
 class WeightsSet(msgspec.Struct, frozen=True, kw_only=True, tag="weights_set"):
@@ -189,6 +193,8 @@ class SealWeights(msgspec.Struct, frozen=True, kw_only=True, tag="seal_weights")
 
     request_id: int
     vector: JournalledVector
+    lease_ends_at: float | None = None
+    """As in `SignAuth`."""
 
 
 class SealedWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +223,8 @@ class CommitWeights(msgspec.Struct, frozen=True, kw_only=True, tag="commit_weigh
     vector: JournalledVector
     """What was sealed; it is sealed anew if its uids are others by now."""
     sealed: SealedWeights
+    lease_ends_at: float | None = None
+    """As in `SignAuth`."""
 
 
 class WeightsCommitted(msgspec.Struct, frozen=True, kw_only=True, tag="weights_committed"):
@@ -301,6 +309,20 @@ class SignerFailed(msgspec.Struct, frozen=True, kw_only=True, tag="signer_failed
     failure: Failure
 
 
+class LeaseHeld(msgspec.Struct, frozen=True, kw_only=True, tag="lease_held"):
+    """Tell that the engine's lease of the database was renewed, for requests that take longer than one lease."""
+
+    request_id: int
+    ends_at: float
+    """As in `SignAuth`."""
+
+
+class LeaseNoted(msgspec.Struct, frozen=True, kw_only=True, tag="lease_noted"):
+    """Answer to `LeaseHeld`."""
+
+    request_id: int
+
+
 ToSigner = (
     SignAuth
     | ReadMetagraph
@@ -313,6 +335,7 @@ ToSigner = (
     | RenewChain
     | ReadNodes
     | ReadConsensus
+    | LeaseHeld
 )
 FromSigner = (
     AuthSigned
@@ -324,6 +347,7 @@ FromSigner = (
     | WeightsCommitted
     | CommitsRead
     | ChainRenewed
+    | LeaseNoted
     | NodesRead
     | ConsensusViewed
     | SignerFailed

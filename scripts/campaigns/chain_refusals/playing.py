@@ -14,8 +14,8 @@ from gaia.localnet.chain.beacon import KNOWN_ROUND
 from gaia.localnet.chain.node import ChainNeuron, LocalChain
 from gaia.localnet.wallets import VALIDATOR_URI, keypair, miner_uri
 from gaia.validator.core.chain.client import ChainClient
-from gaia.validator.core.chain.signed_epochs import SignedEpochs
-from gaia.validator.core.chain.signing_policy import SigningPolicy
+from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs
+from gaia.validator.core.chain.signing.signing_policy import SigningPolicy
 from gaia.validator.core.chain.weight_answers import WeightAnswers
 from gaia.validator.utils.chain.refusals import refusal_named
 from gaia.validator.utils.config import Settings
@@ -117,7 +117,7 @@ class Stage:
     async def _ask(self, trial: Trial, wallet: Any, folder: Path) -> None:
         record = SignedEpochs.open(folder / "signed.json", OWN, NETUID)
         record.close()
-        answers = WeightAnswers(self.client, self.settings.chain, wallet, SigningPolicy(record))
+        answers = WeightAnswers(self.client, self.settings.chain, wallet, SigningPolicy(lambda: record))
         vector = _vector()
         await self._provoke(trial, When.BEFORE)
         if trial.form is Form.PLAIN:

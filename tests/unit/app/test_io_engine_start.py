@@ -14,6 +14,7 @@ import pytest
 from gaia.validator.app import io_engine
 from gaia.validator.app.io_engine import IOEngine
 from gaia.validator.app.meeting.rendezvous import Board, publish
+from gaia.validator.core.database_setup import Setup
 from gaia.validator.core.miner_comms import MinerComms
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import Settings
@@ -35,8 +36,8 @@ async def test_start_that_fails_at_the_cluster_closes_what_was_opened_before(
     async def connect(*_: object, **__: object) -> Any:
         return database
 
-    async def set_up(_: object) -> list[str]:
-        return []
+    async def set_up(*_: object) -> Setup:
+        return Setup([], 0.0)
 
     async def refuse(*_: object) -> NoReturn:
         raise ConfigurationError("GAIA_DASK_SCHEDULER", "does not answer", "start it")
@@ -45,7 +46,7 @@ async def test_start_that_fails_at_the_cluster_closes_what_was_opened_before(
         closed.append("miners")
 
     monkeypatch.setattr(Database, "connect", connect)
-    monkeypatch.setattr(io_engine, "run_comprehensive_database_setup", set_up)
+    monkeypatch.setattr(io_engine, "take_over", set_up)
     monkeypatch.setattr(io_engine, "start_compute", refuse)
     monkeypatch.setattr(MinerComms, "close", close)
     with socket.socket(socket.AF_UNIX) as pool:

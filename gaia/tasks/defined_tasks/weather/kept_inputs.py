@@ -71,7 +71,7 @@ class KeptInputs:
 
         A reference set that is needed again is fetched again, and must have the same values.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             kept = await history.living_runs(connection, now - self._keep)
         oldest = min([*kept.values(), now - self._keep])
         doomed = [*self._spools_but(kept), *self._references_before(oldest)]

@@ -142,7 +142,7 @@ class WeatherTask(GaiaTask):
             await self.ask_miners(run, now)
             await self.freeze_manifests(run, now)
 
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             due = await queries.due_states(connection, [State.PLANNED, State.REQUESTED], now)
         await self._each_open_run(bind, due)
         return opened
@@ -192,7 +192,7 @@ class WeatherTask(GaiaTask):
         Exception
             The first error of a run, after all runs had their turn.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             runs = await queries.open_runs(connection)
         broken: list[Exception] = []
         for run in runs:
@@ -218,7 +218,7 @@ class WeatherTask(GaiaTask):
         Return False if a run is due but no miner is known yet, or we are not registered.
         """
         cadence = self._cadence()
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             recorded = await queries.recorded_init_times(connection, cadence.earliest(now))
         for init_time in due_runs(now, recorded, cadence):
             miners = self._miners_to_ask()
@@ -290,7 +290,7 @@ class WeatherTask(GaiaTask):
     async def next_due(self, now: datetime) -> datetime | None:
         """Return the earliest moment after `now` at which a phase may have work."""
         cadence = self._cadence()
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             recorded = await queries.recorded_init_times(connection, cadence.earliest(now))
             runs = await queries.open_runs(connection)
             attention = await queries.next_attention(connection, LIVING, now)
@@ -367,7 +367,7 @@ class WeatherTask(GaiaTask):
             return None
 
     async def _due(self, run: Run, states: Sequence[State], now: datetime) -> list[Forecast]:
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             due = await queries.due_forecasts(connection, run.run_id, states, now)
         return self._runner.ready(due)
 

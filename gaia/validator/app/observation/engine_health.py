@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.chain.metagraph import MetagraphSource
+    from gaia.validator.db.access.lease import Lease
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.chain.metagraph import Metagraph
 
@@ -91,6 +92,8 @@ class EngineHealth:
         """Compute pool; None as long as there is none."""
         self.has_started = False
         """Whether the first metagraph was accepted."""
+        self.lease: Lease | None = None
+        """Our lease of the database; None before the database answers."""
         self._tick_old_s = _MISSED * tick_interval_s + _TICK_OLD_S
         self._chain_old_s = _MISSED * (metagraph_interval_s + chain_timeout_s)
         self._beat_at = time.monotonic()
@@ -115,7 +118,7 @@ class EngineHealth:
         known = read_migrations()
         while True:
             try:
-                async with database.transaction() as connection:
+                async with database.reading() as connection:
                     missing = await missing_migrations(connection, known)
             except ConfigurationError as error:
                 self._database.succeeded()  # it answers, with a schema of another release
@@ -142,6 +145,17 @@ class EngineHealth:
         """Return a task that notes how each tick of `task` ended."""
         return _WatchedTask(task, self._tick)
 
+    def _leading(self) -> Check:
+        """Check that we are the active validator of the database; a standby serves nothing, and is well."""
+        lease = self.lease
+        is_ours = lease is not None and lease.seconds_left > 0
+        holder = "nobody yet" if lease is None or not lease.holder else lease.holder
+        reason = (
+            "this validator holds the lease" if is_ours else f"the lease of the database is held by {holder}"
+        )
+        fix = "wait: a standby takes over once the active validator ends; or stop that one"
+        return Check(name="lease", is_well=is_ours, reason=reason, fix=fix)
+
     def _live(self) -> list[Check]:
         age_s = time.monotonic() - self._beat_at
         return [
@@ -164,6 +178,7 @@ class EngineHealth:
             self._database.check(
                 "database", _DATABASE_OLD_S, "start PostgreSQL, or correct GAIA_DATABASE_URL"
             ),
+            self._leading(),
             self._schema.check(
                 "migrations",
                 float("inf"),

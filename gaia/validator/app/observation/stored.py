@@ -117,7 +117,7 @@ class StoredMetrics:
         DatabaseFailure
             If the database failed; the gauges then keep their last values.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             found = _Often(
                 await facts.run_facts(connection),
                 await queries.count_forecasts(connection),
@@ -145,7 +145,7 @@ class StoredMetrics:
         DatabaseFailure
             If the database failed; the gauges then keep their last values.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             found = _Seldom(
                 await facts.source_facts(connection),
                 await self._dues(connection),

@@ -13,7 +13,7 @@ import bittensor as bt
 from gaia.validator.core.chain.client import refusal_of
 from gaia.validator.core.chain.epochs import EpochSchedule, open_epoch
 from gaia.validator.core.chain.reader import understanding
-from gaia.validator.core.chain.signing_policy import digest_of_commit
+from gaia.validator.core.chain.signing.signing_policy import digest_of_commit
 from gaia.validator.core.chain.timelock import (
     COMMIT_VERSION,
     MOST_COMMIT_BYTES,

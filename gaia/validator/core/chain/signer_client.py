@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from gaia.validator.utils.signer_messages import (
     ConsensusViewed,
     FromSigner,
     JournalledVector,
+    LeaseHeld,
     MetagraphRead,
     NodesRead,
     NodeState,
@@ -62,6 +63,16 @@ WRITE_CALLS = max(_SET_CALLS, _SEAL_CALLS + _COMMIT_CALLS)
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
+class LeaseHeldBy(Protocol):
+    """A lease of the database, as the signer has to know it."""
+
+    def ends_at(self) -> float | None:
+        """Return when we must stop to sign, in seconds of CLOCK_BOOTTIME; None: there is no lease."""
+
+    def when_renewed(self, act: Callable[[], None]) -> None:
+        """Call `act` after each renewal."""
+
+
 class SignerClient:
     """Sends requests to the chain signer over one connection, several at once.
 
@@ -76,10 +87,17 @@ class SignerClient:
         The signer's socket.
     chain_timeout_s
         The signer's time limit for one chain call; limits here are multiples of it.
+    lease
+        Our lease of the database, whose end the signer is told; None: nothing binds it.
     """
 
-    def __init__(self, path: Path | str, chain_timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, path: Path | str, chain_timeout_s: float = 60.0, lease: LeaseHeldBy | None = None
+    ) -> None:
         self._path = path
+        self._lease = lease
+        if lease is not None:
+            lease.when_renewed(self._tell_lease)
         self._timeout_s = chain_timeout_s
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[FromSigner]] = {}
@@ -100,7 +118,10 @@ class SignerClient:
 
         def request(number: int) -> SignAuth:
             return SignAuth(
-                request_id=number, miner_hotkey=miner_hotkey, symmetric_key_uuid=symmetric_key_uuid
+                request_id=number,
+                miner_hotkey=miner_hotkey,
+                symmetric_key_uuid=symmetric_key_uuid,
+                lease_ends_at=self._lease_ends_at(),
             )
 
         try:
@@ -162,25 +183,32 @@ class SignerClient:
         """
 
         def request(number: int) -> SetWeights:
-            return SetWeights(request_id=number, vector=vector, promised_block=promised_block)
+            return SetWeights(
+                request_id=number,
+                vector=vector,
+                promised_block=promised_block,
+                lease_ends_at=self._lease_ends_at(),
+            )
 
         return await self._ask(request, WeightsSet, _SET_CALLS)
 
     async def seal_weights(self, vector: JournalledVector) -> SealedWeights:
         """Return a vector, sealed until the chain reveals the commits of its epoch; see `set_weights`."""
-        return (
-            await self._ask(
-                lambda number: SealWeights(request_id=number, vector=vector), WeightsSealed, _SEAL_CALLS
-            )
-        ).sealed
+
+        def request(number: int) -> SealWeights:
+            return SealWeights(request_id=number, vector=vector, lease_ends_at=self._lease_ends_at())
+
+        return (await self._ask(request, WeightsSealed, _SEAL_CALLS)).sealed
 
     async def commit_weights(self, vector: JournalledVector, sealed: SealedWeights) -> WeightsCommitted:
         """Let the signer sign and submit a sealed vector, unless it is in the chain's queue already."""
-        return await self._ask(
-            lambda number: CommitWeights(request_id=number, vector=vector, sealed=sealed),
-            WeightsCommitted,
-            _COMMIT_CALLS,
-        )
+
+        def request(number: int) -> CommitWeights:
+            return CommitWeights(
+                request_id=number, vector=vector, sealed=sealed, lease_ends_at=self._lease_ends_at()
+            )
+
+        return await self._ask(request, WeightsCommitted, _COMMIT_CALLS)
 
     async def read_commits(self, commits: Sequence[CommitAsked]) -> CommitsRead:
         """Return what became of commits of ours."""
@@ -201,6 +229,15 @@ class SignerClient:
             self._writer.close()
         if self._listening is not None:
             await self._listening
+
+    def _lease_ends_at(self) -> float | None:
+        return None if self._lease is None else self._lease.ends_at()
+
+    def _tell_lease(self) -> None:
+        """Tell the signer of a renewal, if we are connected; nobody waits for its answer."""
+        ends_at = self._lease_ends_at()
+        if self._writer is not None and not self._writer.is_closing() and ends_at is not None:
+            self._writer.write(encode_frame(LeaseHeld(request_id=next(self._ids), ends_at=ends_at)))
 
     async def _ask(self, make: Callable[[int], msgspec.Struct], reply: type[_Reply], calls: int) -> _Reply:
         number = next(self._ids)

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from gaia.validator.core.chain.commits import Commits
 from gaia.validator.core.chain.epochs import open_epoch
-from gaia.validator.core.chain.own_updates import OwnUpdates
 from gaia.validator.core.chain.plain_weights import PlainWeights
+from gaia.validator.core.chain.signing.own_updates import OwnUpdates
 from gaia.validator.core.weights.preflight import impossible, obstacle_to_form, obstacle_to_us
 from gaia.validator.core.weights.resolving import resolve
 from gaia.validator.utils.errors import SigningRefused, SubnetMissing
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gaia.validator.core.chain.commits import OwnCommit
     from gaia.validator.core.chain.epochs import EpochSchedule
     from gaia.validator.core.chain.reader import ChainReader
-    from gaia.validator.core.chain.signing_policy import SigningPolicy
+    from gaia.validator.core.chain.signing.signing_policy import SigningPolicy
     from gaia.validator.utils.settings.chain import ChainSettings
 
 _MOST_BLOCKS = 64

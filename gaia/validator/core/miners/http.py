@@ -112,9 +112,18 @@ class MinerHttp:
         Longest silence within an exchange; use `deadline` for a total limit.
     min_rate_kib_s
         Least rate of a body after the first seconds.
+    may_send
+        Called before each request; it raises an error of ours if nothing may be sent now.
     """
 
-    def __init__(self, timeout_s: float, min_rate_kib_s: float, rate_grace_s: float = _RATE_GRACE_S) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        min_rate_kib_s: float,
+        rate_grace_s: float = _RATE_GRACE_S,
+        may_send: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._require_permission = may_send
         self._min_rate = min_rate_kib_s * _KIB
         self._rate_grace_s = rate_grace_s
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
@@ -160,8 +169,9 @@ class MinerHttp:
         MinerFault
             If the answer is a redirect, encoded, or too long.
         OwnFailure
-            If this machine lacks descriptors, ports or memory for a connection.
+            If this machine lacks descriptors, ports or memory for a connection, or nothing may be sent now.
         """
+        self._require_permission()
         with _answered_by_a_stranger(method):
             request = httpx.Request(
                 method,

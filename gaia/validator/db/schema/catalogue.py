@@ -1,6 +1,6 @@
 """What the schema is, by the server's own catalogue, and how it differs from what the migrations make.
 
-`migrations/catalogue.txt` lists what they make; `scripts/generate/catalogue.py` writes it.
+`migrations/catalogue.txt` lists what they make; `scripts/generate/data/catalogue.py` writes it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def expected_catalogue(path: Path = EXPECTED) -> list[Entry]:
 
 def as_text(entries: Iterable[Entry]) -> str:
     """Return the text of `migrations/catalogue.txt`."""
-    head = "# What the migrations make; written by scripts/generate/catalogue.py.\n"
+    head = "# What the migrations make; written by scripts/generate/data/catalogue.py.\n"
     return head + "".join(f"{entry.owner}\t{entry.name}\t{entry.form}\n" for entry in entries)
 
 

@@ -16,9 +16,6 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).parents[1] / "migrations"
 
-FIRST_WITH_DOWN: Final = 13
-"""Version from which each migration can be taken back."""
-
 _NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _DOWN: Final = ".down.sql"
 _CONCURRENTLY: Final = "-- concurrently"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
@@ -94,11 +95,15 @@ class Migrator:
             if standing.missing or not await connection.fetchval(SQL["is_extended"]):
                 await connection.execute(SQL["create_migrations"])
                 await connection.execute(SQL["extend_migrations"])
-            # A first start makes the tables in a moment; lines about each step would tell nothing.
-            say = log.debug if standing.fit is Fit.EMPTY else log.info
             for migration in standing.missing:
-                say("migration_begun", version=migration.version, name=migration.name)
-                steps.append(await self._apply(connection, migration, say))
+                # A first start makes the tables in a moment; lines about each step would tell nothing.
+                level = logging.DEBUG if standing.fit is Fit.EMPTY else logging.INFO
+                log.log(level, "migration_begun", version=migration.version, name=migration.name)
+                step = await self._apply(connection, migration)
+                log.log(
+                    level, "migration_applied", version=step.version, name=step.name, seconds=step.seconds
+                )
+                steps.append(step)
 
         await self._persist(apply)
         return steps
@@ -176,7 +181,7 @@ class Migrator:
         while True:
             await asyncio.sleep(_WATCH_S)
             try:
-                async with self._database.transaction() as other:
+                async with self._database.reading() as other:
                     is_alive = bool(await other.fetchval(SQL["session_lives"], pid))
                 unknown_since = time.monotonic()
             except DatabaseFailure:
@@ -185,7 +190,7 @@ class Migrator:
                 connection.terminate()
                 return
 
-    async def _apply(self, connection: Connection, migration: Migration, say: Callable[..., Any]) -> Step:
+    async def _apply(self, connection: Connection, migration: Migration) -> Step:
         begun = time.monotonic()
 
         async def record() -> None:
@@ -199,9 +204,7 @@ class Migrator:
             )
 
         await _change(connection, migration.sql, record)
-        step = self._done(migration.version, migration.name, begun)
-        say("migration_applied", version=step.version, name=step.name, seconds=step.seconds)
-        return step
+        return self._done(migration.version, migration.name, begun)
 
     async def _take_back(self, connection: Connection, version: int, name: str, down: str) -> Step:
         begun = time.monotonic()

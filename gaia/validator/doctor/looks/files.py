@@ -16,7 +16,7 @@ import psutil
 
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.core.chain.hotkey import load_wallet
-from gaia.validator.core.chain.signed_epochs import is_damaged, lock_of, told_by
+from gaia.validator.core.chain.signing.signed_epochs import is_damaged, lock_of, told_by
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.facts import Folder, Wallet
 from gaia.validator.doctor.looks.locks import lock_holder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 import pytest
-from generate.catalogue import render
+from generate.data.catalogue import render
 from structlog.testing import capture_logs
 
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
@@ -22,7 +22,7 @@ async def alter(dsn: str, *statements: str) -> None:
 
 
 async def test_catalogue_in_the_repository_is_what_the_migrations_make(empty_dsn: str) -> None:
-    assert await render(empty_dsn) == EXPECTED.read_text(), "run `python scripts/generate/catalogue.py`"
+    assert await render(empty_dsn) == EXPECTED.read_text(), "run `python scripts/generate/data/catalogue.py`"
 
 
 @pytest.mark.parametrize(

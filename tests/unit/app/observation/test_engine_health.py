@@ -22,6 +22,7 @@ from gaia.validator.app.observation import engine_health
 from gaia.validator.app.observation.engine_health import EngineHealth, Trials, watched
 from gaia.validator.app.observation.probes import LIVE, READY, STARTED, Check, Endpoints
 from gaia.validator.app.observation.serving import ServingThread
+from gaia.validator.db.access.lease import Lease
 from gaia.validator.db.connection import Database
 from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.utils.errors import OwnFailure, TransientError
@@ -57,6 +58,19 @@ class _Task(GaiaTask):
         self.is_closed = True
 
 
+class _Lease(Lease):
+    """A lease that is ours, until a test gives it to another validator."""
+
+    def __init__(self) -> None:
+        self.holder, self._ends_at = "this:/data", float("inf")
+
+    def ends_at(self) -> float:
+        return self._ends_at
+
+    def pass_to(self, holder: str) -> None:
+        self.holder, self._ends_at = holder, 0.0
+
+
 class _Source:
     error: Exception | None = None
 
@@ -74,7 +88,7 @@ class _Server(Database):
         self.error: Exception | None = None
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Any]:
+    async def reading(self) -> AsyncIterator[Any]:
         if self.error is not None:
             raise self.error
         kept = read_migrations()[: len(read_migrations()) - self.missing]
@@ -103,6 +117,7 @@ async def wait_for(condition: Any) -> None:
 async def all_well(health: EngineHealth, server: _Server) -> AsyncIterator[tuple[GaiaTask, Any]]:
     """Yield the watched task and source of an engine with nothing amiss."""
     health.pool = SimpleNamespace(healthy_seats=1)
+    health.lease = _Lease()
     running = [asyncio.create_task(health.beat()), asyncio.create_task(health.ask(server))]
     task, source = health.watched_task(_Task()), health.watched_source(_Source())
     await task.advance(NOW)
@@ -114,7 +129,7 @@ async def all_well(health: EngineHealth, server: _Server) -> AsyncIterator[tuple
 
 
 def test_before_anything_was_done_nothing_is_ready_and_each_check_says_so(health: EngineHealth) -> None:
-    assert failing(health) == {"database", "migrations", "chain", "compute_workers", "main_scoring"}
+    assert failing(health) == {"database", "lease", "migrations", "chain", "compute_workers", "main_scoring"}
     assert all(check.fix for check in checks(health).values())
     assert not checks(health, STARTED)["first_metagraph"].is_well
 
@@ -145,6 +160,17 @@ async def test_schema_that_another_program_set_back_is_named(health: EngineHealt
         await wait_for(lambda: failing(health) == {"migrations"})
 
     assert checks(health)["migrations"].reason.startswith("1 migration is missing, such as")
+
+
+@pytest.mark.usefixtures("_quickly")
+async def test_standby_is_not_ready_and_says_who_is_active(health: EngineHealth) -> None:
+    async with all_well(health, _Server()):
+        assert isinstance(health.lease, _Lease)
+        health.lease.pass_to("other:/data")
+
+        assert failing(health) == {"lease"}
+        assert checks(health)["lease"].reason == "the lease of the database is held by other:/data"
+        assert all(check.is_well for check in checks(health, LIVE).values())
 
 
 @pytest.mark.usefixtures("_quickly")

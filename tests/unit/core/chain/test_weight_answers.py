@@ -12,8 +12,8 @@ import pytest
 
 from gaia.localnet.chain.beacon import KNOWN_ROUND, KNOWN_SIGNATURE
 from gaia.validator.core.chain.epochs import EpochSchedule
-from gaia.validator.core.chain.signed_epochs import SignedEpochs
-from gaia.validator.core.chain.signing_policy import SigningPolicy
+from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs
+from gaia.validator.core.chain.signing.signing_policy import SigningPolicy
 from gaia.validator.core.chain.timelock import opened
 from gaia.validator.core.chain.weight_answers import WeightAnswers
 from gaia.validator.utils.chain.metagraph import Metagraph
@@ -105,7 +105,7 @@ def _answers(chain: Any, folder: Path, endpoint: str = _LOCAL) -> WeightAnswers:
     settings = Settings(chain_endpoint=endpoint, beacon_round=KNOWN_ROUND).chain
     record = SignedEpochs.open(folder / "signed.json", _OWN, 57)
     record.close()
-    policy = SigningPolicy(record)
+    policy = SigningPolicy(lambda: record)
     return _Obliging(chain, settings, wallet, policy)
 
 

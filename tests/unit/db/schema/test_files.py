@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gaia.validator.db.schema.files import FIRST_WITH_DOWN, MalformedMigrations, read_migrations
+from gaia.validator.db.schema.files import MalformedMigrations, read_migrations
+
+FIRST_WITH_DOWN = 13
+"""Version from which each migration can be taken back."""
 
 
 def write(folder: Path, *names: str) -> None:

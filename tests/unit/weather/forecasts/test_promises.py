@@ -51,7 +51,7 @@ class Shelf:
         self.lacks: set[str] = set()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Shelf]:
+    async def reading(self) -> AsyncIterator[Shelf]:
         yield self
 
     async def fetch(self, _: str, run_ids: list[str], hotkeys: list[str]) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ class CopyBook:
             log.warning("finalised_leads_failed", error=words, once=("sketches", words))
 
     async def _store_all(self, folders: Sequence[Path], now: datetime) -> None:
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             kept = await gram_matrices.kept_leads(connection)
         stored = 0
         for folder in folders:
@@ -141,7 +141,7 @@ class CopyBook:
         """
         await self._require_all_stored()
         run_ids = sorted(members)
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             kept = renamed_matrices(await gram_matrices.matrices_of(connection, run_ids), renamed)
             window = timedelta(hours=self._settings.miners.freeze_window_hours)
             committed = {
@@ -215,7 +215,7 @@ class CopyBook:
         return GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
 
     async def _finalised_hotkeys(self, folder: Path) -> list[Hotkey] | None:
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             stored = await gram_matrices.finalised_hotkeys(connection, *lead_of(folder), self._rules.name)
         return None if stored is None else [Hotkey(hotkey) for hotkey in stored]
 

@@ -58,7 +58,7 @@ class Promises:
     async def _answer(self, taken: Sequence[tuple[Forecast, asyncio.Future[bytes]]]) -> None:
         """Resolve each request with its manifest, or all with one error."""
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.reading() as connection:
                 contents = await queries.manifests_of(connection, [forecast for forecast, _ in taken])
         except Exception as error:  # noqa: BLE001 - every caller that waits raises it
             for _, future in taken:

@@ -33,7 +33,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.outcomes import (
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
 from gaia.validator.db import components, inputs, queries
-from gaia.validator.db.connection import Database, savepoint
+from gaia.validator.db.access.transactions import savepoint
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.inputs import Contract, LeadInputs
 from gaia.validator.utils.identities import RunId
@@ -41,7 +41,7 @@ from gaia.validator.utils.identities import RunId
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.unit_client import Done
     from gaia.tasks.defined_tasks.weather.units import LeadScored
-    from gaia.validator.db.connection import Connection
+    from gaia.validator.db.connection import Connection, Database
     from gaia.validator.db.queries import Forecast
     from gaia.validator.utils.settings.contract import ContractSettings
     from gaia.validator.utils.settings.weights import WeightsSettings
@@ -203,7 +203,7 @@ class ScoreBook:
         """Return hotkey -> leads of `kind`, in hours, that are not scored yet."""
         if not forecasts:
             return {}
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             scored = await queries.lead_scores(connection, forecasts[0].run_id, self.rules.name)
         expected = expected_leads(self._contract, kind)
         return {

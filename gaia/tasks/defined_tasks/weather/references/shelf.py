@@ -153,7 +153,7 @@ class ReferenceShelf:
         return await asyncio.to_thread(self._files.mend, held, fresh)
 
     async def _read(self, key: ReferenceKey) -> ReferenceSet | None:
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             return await queries.read_reference(connection, key.reference_id)
 
     async def _record(self, key: ReferenceKey, fields: FieldFiles) -> None:

@@ -141,8 +141,8 @@ async def _database(
         pool_size=1,
     )
     try:
-        async with database.transaction() as connection:
-            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        async with database.reading() as connection:
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             work = await read_work(connection, settings.sources, settings.contract, look.cadence, look.now)
             return work, await read_published(connection, known=known)
     finally:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gaia.validator.core.chain.signed_epochs import another_vector, foreign_words
+from gaia.validator.core.chain.signing.signed_epochs import another_vector, foreign_words
+from gaia.validator.core.chain.signing.term import Term
 from gaia.validator.utils.errors import OwnFailure, SigningRefused, TransientError
 from gaia.validator.utils.signer_messages import digest_of
 
 if TYPE_CHECKING:
-    from gaia.validator.core.chain.signed_epochs import SignedEpochs
+    from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs
     from gaia.validator.utils.signer_messages import JournalledVector, SealedWeights, SignAuth
 
 AUTH_PER_S: Final = 200.0
@@ -40,12 +41,20 @@ class SigningPolicy:
 
     Parameters
     ----------
-    signed
-        The record of signed epochs; None: no vector is signed, as in a dry run.
+    kept
+        Returns the record of signed epochs; None: no vector is signed, as in a dry run.
+    term
+        Until when anything is signed.
     """
 
-    def __init__(self, signed: SignedEpochs | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kept = signed
+    def __init__(
+        self,
+        kept: Callable[[], SignedEpochs] | None,
+        clock: Callable[[], float] = time.monotonic,
+        term: Term | None = None,
+    ) -> None:
+        self._open_record = kept
+        self._term = Term() if term is None else term
         self._sightings: set[int] = set()
         """Blocks in which the same hotkey's weights of another program were seen."""
         self._resolutions: dict[tuple[int, str], int] = {}
@@ -54,6 +63,7 @@ class SigningPolicy:
 
     async def permit_auth(self, request: SignAuth) -> None:
         """Return once the headers of this request may be signed; wait while there are too many."""
+        self._term.require()
         if not _is_address(request.miner_hotkey):
             raise SigningRefused("the hotkey of the miner is no ss58 address")
         if not _KEY_ID.fullmatch(request.symmetric_key_uuid):
@@ -80,18 +90,22 @@ class SigningPolicy:
         if self._promised(vector.epoch) not in (None, vector.promise, vector.sha256):
             raise SigningRefused(another_vector(vector.epoch))
 
+    @property
+    def _kept(self) -> SignedEpochs | None:
+        return None if self._open_record is None else self._open_record()
+
     def _promised(self, epoch: int) -> str | None:
         """Return the digest of the promise for `epoch`; None if there is none."""
-        if self._kept is None or not self._kept.knows(epoch):
-            return None
-        return self._kept.vector_of(epoch)
+        kept = self._kept
+        return kept.vector_of(epoch) if kept is not None and kept.knows(epoch) else None
 
     @property
     def signed(self) -> SignedEpochs:
         """The record of signed epochs; a signer without one raises `SigningRefused`."""
-        if self._kept is None:
+        kept = self._kept
+        if kept is None:
             raise SigningRefused("this signer keeps no record of epochs, so it signs no vector")
-        return self._kept
+        return kept
 
     def knows(self, epoch: int) -> bool:
         """Return whether a vector was promised for `epoch`."""
@@ -99,7 +113,8 @@ class SigningPolicy:
 
     def signed_for(self, pairs: Sequence[Sequence[int]]) -> list[int]:
         """Return the epochs of the record whose vector is these weights on chain, [uid, u16] pairs."""
-        return self._kept.epochs_of(pairs) if self._kept is not None else []
+        kept = self._kept
+        return kept.epochs_of(pairs) if kept is not None else []
 
     def permit_resolution(
         self, vector: JournalledVector, resolved: JournalledVector, block: int, *, is_confirmed: bool
@@ -128,16 +143,19 @@ class SigningPolicy:
 
     def has_sealed_form(self, epoch: int, commit: str) -> bool:
         """Return whether `commit` is a sealed form of the vector of `epoch`."""
-        return self._kept is not None and self._kept.holds_commit(epoch, commit)
+        kept = self._kept
+        return kept is not None and kept.holds_commit(epoch, commit)
 
     def promise(self, vector: JournalledVector, resolved: JournalledVector, block: int) -> None:
         """Store the vector as the only one of its epoch, with the uids that are signed now. See `SignedEpochs`."""
+        self._term.require()
         self.signed.promise(vector.epoch, vector.promise, block=block, pairs=_pairs(resolved))
 
     def promise_sealed(
         self, vector: JournalledVector, resolved: JournalledVector, sealed: SealedWeights
     ) -> None:
         """Store the vector, and a sealed form of it, as the only one of its epoch; nothing is signed yet."""
+        self._term.require()
         commit = digest_of_commit(sealed.ciphertext, sealed.reveal_round)
         self.signed.promise(
             vector.epoch,
@@ -180,6 +198,7 @@ class SigningPolicy:
 
     def note_commit(self, sealed: SealedWeights, block: int) -> None:
         """Store that a permitted commit is signed now, with the chain at `block`."""
+        self._term.require()
         vector = self.signed.vector_of(sealed.epoch)
         self.signed.promise(sealed.epoch, vector, block=block)
 

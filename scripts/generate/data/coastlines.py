@@ -2,7 +2,7 @@
 """Converts the coastlines of npm's world-atlas to the small file for maps; standard library only.
 
 npm pack world-atlas && tar xzf world-atlas-*.tgz
-python3 scripts/generate/coastlines.py package/land-110m.json
+python3 scripts/generate/data/coastlines.py package/land-110m.json
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).resolve().parents[2] / "gaia" / "cli" / "data" / "coastlines.json"
+TARGET = Path(__file__).resolve().parents[3] / "gaia" / "cli" / "data" / "coastlines.json"
 DECIMALS = 2
 Point = tuple[float, float]
 

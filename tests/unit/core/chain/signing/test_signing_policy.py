@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gaia.validator.core.chain import signing_policy
-from gaia.validator.core.chain.signed_epochs import SignedEpochs
-from gaia.validator.core.chain.signing_policy import Rate, SigningPolicy
+from gaia.validator.core.chain.signing import signing_policy
+from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs
+from gaia.validator.core.chain.signing.signing_policy import Rate, SigningPolicy
 from gaia.validator.utils.errors import OwnFailure, SigningRefused
 from gaia.validator.utils.signer_messages import SignAuth, digest_of
 from tests.support.subnet import MINERS, vector
@@ -21,7 +21,8 @@ _WEIGHTS = {1: 65535, 7: 9}
 
 @pytest.fixture
 def policy(tmp_path: Path) -> SigningPolicy:
-    return SigningPolicy(SignedEpochs.open(tmp_path / "signed.json", "5Own", 57))
+    record = SignedEpochs.open(tmp_path / "signed.json", "5Own", 57)
+    return SigningPolicy(lambda: record)
 
 
 def test_vector_of_the_journal_is_permitted(policy: SigningPolicy) -> None:

@@ -1,6 +1,6 @@
 """Writes gaia/validator/db/migrations/catalogue.txt from what the migrations make in an empty database.
 
-`python scripts/generate/catalogue.py`
+`python scripts/generate/data/catalogue.py`
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 from gaia.validator.app.children.embedded_postgres import (  # noqa: E402 - where to find it is said above
     EmbeddedPostgres,
     embedded_dsn,
 )
-from gaia.validator.db.connection import Database  # noqa: E402
-from gaia.validator.db.schema.catalogue import EXPECTED, as_text, read_catalogue  # noqa: E402
-from gaia.validator.db.schema.files import read_migrations  # noqa: E402
-from gaia.validator.db.schema.migrating import Migrator  # noqa: E402
+from gaia.validator.db.connection import Database  # noqa: E402 - likewise
+from gaia.validator.db.schema.catalogue import EXPECTED, as_text, read_catalogue  # noqa: E402 - likewise
+from gaia.validator.db.schema.files import read_migrations  # noqa: E402 - likewise
+from gaia.validator.db.schema.migrating import Migrator  # noqa: E402 - likewise
 
 _PATIENCE_S = 60.0
 

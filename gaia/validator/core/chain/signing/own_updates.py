@@ -10,8 +10,8 @@ from gaia.validator.utils.signer_messages import digest_of
 if TYPE_CHECKING:
     from gaia.validator.core.chain.commits import Commits
     from gaia.validator.core.chain.reader import ChainReader
-    from gaia.validator.core.chain.signed_epochs import SignedEpochs
-    from gaia.validator.core.chain.signing_policy import SigningPolicy
+    from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs
+    from gaia.validator.core.chain.signing.signing_policy import SigningPolicy
     from gaia.validator.utils.identities import Hotkey
 
 _READABLE_BLOCKS: Final = 60

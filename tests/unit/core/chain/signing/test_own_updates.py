@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gaia.validator.core.chain.commits import Commits
-from gaia.validator.core.chain.own_updates import OwnUpdates
-from gaia.validator.core.chain.signed_epochs import SignedEpochs
-from gaia.validator.core.chain.signing_policy import SigningPolicy, digest_of_commit
+from gaia.validator.core.chain.signing.own_updates import OwnUpdates
+from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs
+from gaia.validator.core.chain.signing.signing_policy import SigningPolicy, digest_of_commit
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, SigningRefused, TransientError
 from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.signer_messages import digest_of
@@ -90,7 +90,7 @@ def sealed(record: SignedEpochs) -> SignedEpochs:
 
 async def _judge(chain: Chain, record: SignedEpochs, head: int, policy: SigningPolicy | None = None) -> None:
     known: Any = chain
-    policy = policy or SigningPolicy(record)
+    policy = policy or SigningPolicy(lambda: record)
     await OwnUpdates(known, Commits(known, 57, _OWN), 57, _OWN, policy).refuse_foreign(head)
 
 
@@ -300,7 +300,7 @@ async def test_nonsense_about_our_update_is_an_error_of_the_chain(record: Signed
 
 
 async def test_validator_ends_with_its_own_code_once_three_blocks_have_said_so(record: SignedEpochs) -> None:
-    chain, policy = Chain(b0=State(), b1200=State(updated=1200, pairs=_OTHER)), SigningPolicy(record)
+    chain, policy = Chain(b0=State(), b1200=State(updated=1200, pairs=_OTHER)), SigningPolicy(lambda: record)
 
     for head in (1205, 1205, 1206):
         with pytest.raises(
@@ -321,7 +321,7 @@ async def test_validator_ends_with_its_own_code_once_three_blocks_have_said_so(r
 
 async def test_one_block_without_it_begins_the_count_anew(record: SignedEpochs) -> None:
     lie = State(updated=1200, pairs=_OTHER)
-    chain, policy = Chain(b0=State(), b1200=lie), SigningPolicy(record)
+    chain, policy = Chain(b0=State(), b1200=lie), SigningPolicy(lambda: record)
     for head in (1205, 1206):
         with pytest.raises(SigningRefused):
             await _judge(chain, record, head, policy)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gaia.validator.core.chain import signed_epochs
-from gaia.validator.core.chain.signed_epochs import KEPT, SignedEpochs
+from gaia.validator.core.chain.signing import signed_epochs
+from gaia.validator.core.chain.signing.signed_epochs import KEPT, SignedEpochs
 from gaia.validator.utils.errors import ConfigurationError, ExitCode, OwnFailure, SigningRefused
 from gaia.validator.utils.signer_messages import digest_of
 
@@ -42,7 +42,7 @@ def test_vector_of_an_epoch_may_be_signed_again_and_another_may_not(path: Path) 
 def test_promise_is_on_disk_before_it_is_given(path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path;"
-        "from gaia.validator.core.chain.signed_epochs import SignedEpochs;"
+        "from gaia.validator.core.chain.signing.signed_epochs import SignedEpochs;"
         "SignedEpochs.open(Path(sys.argv[1]), '5Own', 57).promise(7, 'aa');"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

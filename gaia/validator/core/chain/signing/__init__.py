@@ -1,0 +1,1 @@
+"""What the hotkey signs, what it has signed, and until when it may."""

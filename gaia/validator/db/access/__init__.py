@@ -1,0 +1,1 @@
+"""How connections are lent and given back, and which validator may write over them."""

@@ -32,27 +32,30 @@ _PATIENCE_S = 60.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, default=100, help="pairs of signers (100)")
     parser.add_argument("--seed", type=int, default=4, help="decides vectors, kills and the owner's mind (4)")
+    parser.add_argument("--patience", type=float, default=1.0, help="all times are so many times longer (1)")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Try pairs of signers on one local chain; return {figures, ratios, violations}."""
     with tempfile.TemporaryDirectory(prefix="instances-") as folder:
-        return asyncio.run(_campaign(Path(folder), arguments.trials, random.Random(arguments.seed)))
+        chance = random.Random(arguments.seed)
+        return asyncio.run(_campaign(Path(folder), arguments.trials, chance, arguments.patience))
 
 
-async def _campaign(folder: Path, trials: int, chance: random.Random) -> dict[str, Any]:
+async def _campaign(folder: Path, trials: int, chance: random.Random, patience: float) -> dict[str, Any]:
     hotkeys = [str(keypair(uri).ss58_address) for uri in (VALIDATOR_URI, *map(miner_uri, range(4)))]
     neurons = [
         ChainNeuron(hotkey=hotkey, coldkey=hotkey, ip="", port=0, stake=2000.0, validator_permit=True)
         for hotkey in hotkeys
     ]
-    chain = LocalChain(neurons, netuid=_NETUID, block_time_s=_BLOCK_S, tempo=_TEMPO, weights_rate_limit=1)
+    block_s = _BLOCK_S * patience
+    chain = LocalChain(neurons, netuid=_NETUID, block_time_s=block_s, tempo=_TEMPO, weights_rate_limit=1)
     found = Found()
     began = time.monotonic()
     url = await chain.start()
     try:
         for number in range(trials):
-            await _trial(chain, url, folder / str(number), chance, found)
+            await _trial(chain, url, folder / str(number), chance, found, patience)
     finally:
         await chain.stop()
     return {
@@ -79,10 +82,12 @@ class Found:
     violations: list[str] = field(default_factory=list)
 
 
-async def _trial(chain: LocalChain, url: str, folder: Path, chance: random.Random, found: Found) -> None:
+async def _trial(
+    chain: LocalChain, url: str, folder: Path, chance: random.Random, found: Found, patience: float
+) -> None:
     """Let one instance vote, then another; the first must end, and the second must go on."""
     with ExitStack() as sockets:
-        one, other = (Instance(url, folder / name, sockets) for name in ("one", "other"))
+        one, other = (Instance(url, folder / name, sockets, patience) for name in ("one", "other"))
         try:
             way = _change_mind(chain, chance)
             await one.vote(chain)
@@ -119,18 +124,19 @@ def _change_mind(chain: LocalChain, chance: random.Random) -> str:
 class Instance:
     """A signer with a key that another has too, and a record of its own."""
 
-    def __init__(self, url: str, folder: Path, sockets: ExitStack) -> None:
+    def __init__(self, url: str, folder: Path, sockets: ExitStack, patience: float) -> None:
         write_hotkey(folder / "wallets", "validator", "default", VALIDATOR_URI)
         path = folder / "signer.sock"
         listener = sockets.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(path))
         listener.listen()
         self.signer = Signer(url, folder, listener)
-        self._client = SignerClient(path, _CHAIN_TIMEOUT_S)
+        self._client = SignerClient(path, _CHAIN_TIMEOUT_S * patience)
+        self._patience_s = _PATIENCE_S * patience
 
     async def vote(self, chain: LocalChain) -> None:
         """Set or commit a vector, in the first epoch that allows it."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(self._patience_s):
             while True:
                 try:
                     await self._try()
@@ -145,7 +151,7 @@ class Instance:
     async def ends(self, chain: LocalChain) -> bool:
         """Want to vote until the signer ends the validator; return whether it does."""
         refusals = 0
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(self._patience_s):
             while True:
                 try:
                     await self._try()
@@ -161,7 +167,7 @@ class Instance:
 
     async def is_well(self, who: str, found: Found) -> None:
         """Note a violation if the signer does not know its own weights."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(self._patience_s):
             while True:
                 try:
                     await self._client.check_update()

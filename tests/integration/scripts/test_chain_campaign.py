@@ -15,7 +15,7 @@ from tests.support.repository import ROOT
 
 KILLS = 3
 """Those of one epoch."""
-MOST_PATIENCE = 8.0
+MOST_PATIENCE = 10.0
 """Times by which blocks are longer on a busy machine; the epoch then takes two minutes."""
 
 

@@ -14,7 +14,7 @@ from tests.support.repository import ROOT
 DAYS = 14
 EVENTS = 12
 NODES = 3
-MOST_PATIENCE = 6.0
+MOST_PATIENCE = 10.0
 """Times by which blocks are longer on a busy machine."""
 
 

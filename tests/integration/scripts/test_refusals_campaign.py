@@ -13,7 +13,7 @@ from campaigns.chain_refusals.playing import Row
 from tests.support.patience import patience, slowness
 from tests.support.repository import ROOT
 
-MOST_PATIENCE = 6.0
+MOST_PATIENCE = 10.0
 LEAST_NAMES = 40
 
 

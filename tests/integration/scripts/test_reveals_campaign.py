@@ -12,7 +12,7 @@ from tests.support.patience import patience, slowness
 from tests.support.repository import ROOT
 
 EPOCHS = 6
-MOST_PATIENCE = 6.0
+MOST_PATIENCE = 10.0
 """Times by which blocks are longer on a busy machine; each epoch then takes a minute."""
 
 

@@ -103,6 +103,7 @@ SERVER = Server(
     others=(),
     migrations="current",
     drift=Drift(),
+    lease_holder=None,
 )
 
 

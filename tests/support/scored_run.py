@@ -16,12 +16,13 @@ async def record_scored_run(database: Database, now: datetime) -> None:
             " VALUES ('r', $1, 'gaia-2.9', $1, 'completed', $1)",
             now - timedelta(days=1),
         )
-        for overall, hotkey in zip((0.6, 0.4), MINERS[:2], strict=True):
+        for uid, (overall, hotkey) in enumerate(zip((0.6, 0.4), MINERS[:2], strict=True), start=1):
             await connection.execute(
                 "INSERT INTO forecasts (run_id, hotkey, uid, registered_at, opened_at, next_at, changed_at, state,"
-                " manifest) VALUES ('r', $1, 1, 0, $2, $2, $2, 'scored', '')",
+                " manifest) VALUES ('r', $1, $3, 0, $2, $2, $2, 'scored', '')",
                 hotkey,
                 now,
+                uid,
             )
             await connection.execute(
                 "INSERT INTO score_table (run_id, hotkey, rule_set, leads, overall, counted, updated_at)"

@@ -1,134 +1,163 @@
-"""The engine that waits: it takes over where it can, and where it cannot, another is started."""
+"""Two validators on one database: one is active, the other stands by, takes over, and signs nothing twice."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.support.roles import Supervised, has_ended, until
+from gaia.localnet.chain.node import LocalChain
+from gaia.validator.db.access.lease import LEASE_S
+from gaia.validator.db.connection import Database
+from tests.integration.test_bad_input import Operator
+from tests.support.patience import Deadline, patience
+from tests.support.scored_run import record_scored_run
+from tests.support.subnet import neurons
 
-Start = Callable[..., Supervised]
+TAKEOVER_S = LEASE_S + 5.0
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a Supervisor with the given options; it is gone when the test ends."""
-    started: list[Supervised] = []
-
-    def begin(**options: Any) -> Supervised:
-        started.append(Supervised(tmp_path, workers=0, **options))
-        return started[-1].start()
-
-    yield begin
-    for supervised in started:
-        supervised.destroy()
+async def chain() -> AsyncIterator[LocalChain]:
+    # One epoch, so that each validator would have to set the same weights.
+    chain = LocalChain(neurons(), block_time_s=1.0, tempo=9999)
+    yield chain
+    await chain.stop()
 
 
-def engine_of(supervised: Supervised) -> int:
-    """Wait for the engine, and return its pid."""
-    return int(until(lambda: supervised.board().processes.get("io_engine"), "the engine"))
+class Watched:
+    """A running validator, and the log lines that it has written so far."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            if line.startswith(b"{"):
+                self.lines.append(json.loads(line))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == name]
+
+    async def says(self, event: str, times: int = 1, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until it has logged an event so many times; return the last one."""
+        end = Deadline(seconds)
+        while len(self.events(event)) < times:
+            assert not end.has_passed, [line["event"] for line in self.lines]
+            await asyncio.sleep(0.05)
+        return self.events(event)[-1]
+
+    def engine(self) -> int:
+        """Return the pid of its present IO-Engine."""
+        started = [line for line in self.events("child_started") if line.get("child") == "io_engine"]
+        return int(started[-1]["pid"])
+
+    async def end(self) -> None:
+        """Kill the whole family."""
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            family = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            for each in family:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+        await self.process.wait()
+        await self._reading
 
 
-def standby_of(supervised: Supervised, other_than: int = 0) -> int:
-    """Wait for the child that is spawned and has no role yet, and return its pid."""
-
-    def waiting() -> int | None:
-        assert supervised.process is not None
-        with_a_role = {*supervised.board().processes.values(), other_than}
-        for one in psutil.Process(supervised.process.pid).children():
-            try:
-                if one.pid not in with_a_role and "spawn_main" in " ".join(one.cmdline()):
-                    return one.pid
-            except psutil.NoSuchProcess:
-                continue
-        return None
-
-    return int(until(waiting, "a standby"))
-
-
-def successor_of(supervised: Supervised, engine: int) -> int:
-    """Wait for another engine than that, and return its pid."""
-    return int(until(lambda: _other(supervised.board().processes.get("io_engine"), engine), "an engine"))
-
-
-def _other(pid: int | None, than: int) -> int | None:
-    return None if pid == than else pid
-
-
-def test_standby_is_the_next_engine_and_another_waits_for_the_one_after(start: Start) -> None:
-    supervised = start()
-    for _ in range(3):
-        engine, standby = engine_of(supervised), standby_of(supervised)
-
-        os.kill(engine, signal.SIGKILL)
-
-        assert successor_of(supervised, engine) == standby
-    assert supervised.end()[0] == 0
+@pytest.fixture
+async def two(
+    chain: LocalChain, database: Database, empty_dsn: str, tmp_path: Path
+) -> AsyncIterator[tuple[Watched, Watched]]:
+    """An active validator and its standby, which have one database and one wallet, and each a folder of its own."""
+    await record_scored_run(database, datetime.now(UTC))
+    settings = {
+        "GAIA_DATABASE_URL": empty_dsn,
+        "GAIA_CHAIN_ENDPOINT": await chain.start(),
+        "GAIA_CHAIN_TIMEOUT_S": "30",
+        "GAIA_METAGRAPH_INTERVAL_S": "0.5",
+        "GAIA_TICK_INTERVAL_S": "0.5",
+        "GAIA_LAST_RUN": "2020-01-01T00:00:00Z",
+        "GAIA_CDS_KEY": "11111111-2222-3333-4444-555555555555",
+    }
+    operator = Operator(tmp_path)
+    running: list[Watched] = []
+    try:
+        for name in ("one", "two"):
+            folder = str(tmp_path / name)
+            running.append(Watched(await operator.start(**settings, GAIA_DATA_DIR=folder)))
+            await running[-1].says("engine_started" if name == "one" else "standing_by")
+        yield running[0], running[1]
+    finally:
+        for each in running:
+            await each.end()
 
 
-def test_standby_that_was_killed_is_replaced(start: Start) -> None:
-    supervised = start()
-    engine = engine_of(supervised)
-    standby = standby_of(supervised)
+async def test_standby_waits_costs_nothing_and_takes_over_when_the_active_one_is_killed(
+    two: tuple[Watched, Watched], chain: LocalChain, database: Database
+) -> None:
+    active, standby = two
+    await active.says("weights_set")
+    engine = psutil.Process(standby.engine())
+    before, begun = sum(engine.cpu_times()[:2]), time.monotonic()
+    await asyncio.sleep(5)
+    share = (sum(engine.cpu_times()[:2]) - before) / (time.monotonic() - begun)
+    assert standby.events("engine_started") == []
 
-    os.kill(standby, signal.SIGKILL)
+    killed_at = time.monotonic()
+    await active.end()
+    taken = await standby.says("lease_taken")
+    took_s = time.monotonic() - killed_at
+    await standby.says("engine_started")
 
-    another = standby_of(supervised, other_than=standby)
-    os.kill(engine, signal.SIGKILL)
-    assert successor_of(supervised, engine) == another
-
-
-def test_stopped_standby_is_ended_and_an_engine_started_without_it(start: Start) -> None:
-    supervised = start()
-    engine, standby = engine_of(supervised), standby_of(supervised)
-    os.kill(standby, signal.SIGSTOP)
-
-    os.kill(engine, signal.SIGKILL)
-
-    assert successor_of(supervised, engine) != standby
-    until(lambda: has_ended(standby), "the stopped one to be ended")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_standby_does_not_outlive_its_supervisor(start: Start, number: signal.Signals) -> None:
-    supervised = start()
-    engine_of(supervised)
-    standby = standby_of(supervised)
-    assert supervised.process is not None
-
-    os.kill(supervised.process.pid, number)
-
-    until(lambda: has_ended(standby), "the standby to end", timeout_s=5.0)
+    assert taken["waited"] is True
+    assert took_s < patience(TAKEOVER_S)
+    assert share < 0.02
+    # The journal tells the successor that the epoch has its weights.
+    await asyncio.sleep(2)
+    async with database.reading() as connection:
+        rows = await connection.fetch("SELECT state FROM weight_journal")
+    assert [row["state"] for row in rows] == ["set"]
+    assert len(chain.submitted) == 1
 
 
-def test_new_settings_need_a_new_standby(start: Start) -> None:
-    supervised = start()
-    engine_of(supervised)
-    standby = standby_of(supervised)
-    assert supervised.process is not None
+async def test_active_validator_that_was_paused_stands_by_and_says_so(two: tuple[Watched, Watched]) -> None:
+    active, standby = two
+    supervisor, engine = active.process.pid, active.engine()
+    os.kill(supervisor, signal.SIGSTOP)
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        await standby.says("engine_started", seconds=90)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+        os.kill(supervisor, signal.SIGCONT)
 
-    supervised.change(log_level="DEBUG")
-    os.kill(supervised.process.pid, signal.SIGHUP)
-
-    until(lambda: has_ended(standby), "the standby with the old settings to end")
-    assert standby_of(supervised, other_than=standby) != standby
+    await active.says("standing_by")
+    assert len(standby.events("lease_lost")) == 0
+    assert active.process.returncode is None
 
 
-def test_standby_that_died_is_named_in_the_log(start: Start) -> None:
-    supervised = start()
-    engine_of(supervised)
-    standby = standby_of(supervised)
+async def test_active_validator_that_is_stopped_in_order_passes_on_at_once(
+    two: tuple[Watched, Watched],
+) -> None:
+    active, standby = two
+    active.process.send_signal(signal.SIGTERM)
 
-    os.kill(standby, signal.SIGKILL)
+    await active.process.wait()
+    ended_at = time.monotonic()
+    await standby.says("lease_taken")
 
-    standby_of(supervised, other_than=standby)
-    _, _, errors = supervised.end()
-    (line,) = (json.loads(line) for line in errors.splitlines() if "standby_died" in line)
-    assert (line["pid"], line["exit_code"], line["level"]) == (standby, -signal.SIGKILL, "warning")
+    assert time.monotonic() - ended_at < patience(3)

@@ -9,6 +9,7 @@ from gaia.validator.db.published import NOTHING, Published, read_published
 from gaia.validator.utils.identities import RunId
 from tests.support.scored_run import record_scored_run
 from tests.support.subnet import MINERS
+from tests.support.unguarded import UNGUARDED_HERE
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LEAD = (
@@ -39,6 +40,7 @@ async def open_a_run(database: Database) -> None:
 
 async def execute(database: Database, statement: str, *values: object) -> None:
     async with database.transaction() as connection:
+        await connection.execute(UNGUARDED_HERE)
         await connection.execute(statement, *values)
 
 
@@ -56,7 +58,7 @@ async def test_rows_of_a_completed_run_are_taken_from_the_earlier_reading(databa
         "component_scores SET rmse = 9",
         "lead_scores SET score = 0.9",
         "score_table SET overall = 0.9",
-        "forecasts SET uid = 9",
+        "forecasts SET uid = uid + 8",
     ):
         await execute(database, f"UPDATE {change}")
 
@@ -67,7 +69,7 @@ async def test_rows_of_a_completed_run_are_taken_from_the_earlier_reading(databa
     assert (len(rows.forecasts), len(rows.leads), len(rows.scores), len(first.fields)) == (2, 1, 2, 1)
     assert again == first
     assert again.rows[RunId("r")] is rows
-    assert {row.uid for row in new.forecasts} == {9}
+    assert {row.uid for row in new.forecasts} == {9, 10}
     assert {row.score for row in new.leads} == {row.overall for row in new.scores} == {0.9}
     assert {row.rmse for row in whole.fields} == {9}
 

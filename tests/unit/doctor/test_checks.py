@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gaia.validator.app.sandbox.confine import Survey
+from gaia.validator.db.schema.catalogue import Drift
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.examination import CHECKS, Report
 from gaia.validator.doctor.facts import Facts, Node, Port, Proxy
@@ -69,6 +70,9 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("database-version", server(version=190_000), Result.WARNING),
     ("database-writable", server(is_standby=True), Result.FAILURE),
     ("other-validator", server(others=[session()]), Result.FAILURE),
+    ("other-validator", server(others=[session()], lease_holder="one:/data"), Result.OK),
+    ("migrations", server(drift=Drift(missing=("runs: column rule_set",))), Result.FAILURE),
+    ("migrations", server(drift=Drift(slow=("runs: index mine",))), Result.WARNING),
     ("temporary-folder", places(temporary_problem="Read-only file system"), Result.FAILURE),
     ("postgres-programs", places(programs=None, programs_problem="not installed"), Result.FAILURE),
     ("cluster-version", places(programs=Path("/usr/lib/postgresql/16/bin")), Result.FAILURE),

@@ -161,6 +161,8 @@ def _alone(facts: Facts) -> Finding:
     is_ours = not isinstance(folder, Trouble) and is_supervisor(folder.holder)
     if is_ours or not server.others:
         return ok("no other validator uses the database")
+    if server.lease_holder is not None:
+        return ok(f"another validator uses the database: {server.lease_holder} is active, and one stands by")
     other = server.others[0]
     where = other.address or "this machine"
     return failure(
@@ -237,5 +239,7 @@ CHECKS = (
     Check("durable", _D, "a commit is on the disk", "`ALTER ROLE`, `ALTER SYSTEM`", _durable),
     Check("pool-size", _D, "connections, against the pool", "`GAIA_DATABASE_POOL_SIZE`", _connections),
     Check("migrations", _D, "the tables fit this release", "another database", _migrations),
-    Check("other-validator", _D, "no other validator uses the database", "it is stopped", _alone),
+    Check(
+        "other-validator", _D, "no other validator uses a database without a lease", "it is stopped", _alone
+    ),
 )

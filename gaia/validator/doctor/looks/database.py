@@ -117,6 +117,7 @@ async def _facts(connection: Connection) -> Server:
         others=[_session(other["pid"], other["address"], other["port"]) for other in others],
         migrations=migrations,
         drift=await _drift(connection) if migrations == Fit.CURRENT else Drift(),
+        lease_holder=await _lease_holder(connection),
     )
 
 
@@ -140,6 +141,13 @@ async def _migrations(connection: Connection) -> str:
     except ConfigurationError as error:
         return error.problem
     return "none" if standing.fit is Fit.EMPTY else str(standing.fit)
+
+
+async def _lease_holder(connection: Connection) -> str | None:
+    if not await connection.fetchval(SQL["has_lease"]):
+        return None
+    row = await connection.fetchrow(SQL["read_lease"])
+    return "" if row is None else str(row["name"])
 
 
 async def _drift(connection: Connection) -> Drift:

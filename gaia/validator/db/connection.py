@@ -268,9 +268,12 @@ class Database:
 
     async def _take_note(self, failure: DatabaseFailure) -> None:
         """Replace all connections after a long time of failures, if the server answers a new one."""
+        if isinstance(failure, LeaseLost):
+            self._failing_since = None
+            return  # the database is well
         FAILURES.add(type(failure).__name__)
         now = time.monotonic()
-        if isinstance(failure, Conflict | LeaseLost | StatementRefused):
+        if isinstance(failure, Conflict | StatementRefused):
             self._failing_since = None  # an answer of the server
             return
         if self._failing_since is None:

@@ -46,8 +46,7 @@ class StatementRefused(DatabaseFailure):
 
 
 FAILURES: Final = Totals(
-    kind.__name__
-    for kind in (ConnectionLost, Conflict, NoPlace, LeaseLost, StatementRefused, DatabaseFailure)
+    kind.__name__ for kind in (ConnectionLost, Conflict, NoPlace, StatementRefused, DatabaseFailure)
 )
 """Name of a failure above -> number of transactions that ended with it in this process."""
 

@@ -199,6 +199,7 @@ async def test_our_own_view_says_why_we_differ_and_what_each_day_gave(
     await setting.record_run(NOW - timedelta(days=1), dict(zip(MINERS, (0.9, 0.9, 0.1), strict=True)))
     async with database.transaction() as connection:
         await connection.execute(UNGUARDED_HERE)
+        await connection.execute("UPDATE forecasts SET uid = uid + 1000")  # no two have one uid meanwhile
         registered = [(each.hotkey, each.uid, each.registered_at) for each in graph.neurons]
         await connection.executemany(
             "UPDATE forecasts SET uid = $2, registered_at = $3 WHERE hotkey = $1", registered

@@ -331,13 +331,13 @@ def test_rules_that_scored_nothing_are_refused_and_those_that_scored_a_part_are_
     def move(was: str, becomes: str, runs: str) -> None:
         asyncio.run(execute(stored.dsn, *(away.format(table, becomes, was, runs) for table in tables)))
 
-    move("gaia-next", "gone", "%25T00Z")
+    move("gaia-next", "gaia-gone", "%25T00Z")
     try:
         answer = asked(gaia, "--rule-set", "gaia-next")
-        move("gaia-next", "gone", "%")
+        move("gaia-next", "gaia-gone", "%")
         code, said, complaint = gaia("what-if", "--rule-set", "gaia-next")
     finally:
-        move("gone", "gaia-next", "%")
+        move("gaia-gone", "gaia-next", "%")
 
     assert answer["replayed"] == ["2026-03-26T00Z"]
     assert answer["left_out"] == {"2026-03-25T00Z": f"not scored under gaia-next, and {NOT_FETCHED}"}

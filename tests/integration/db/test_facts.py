@@ -47,8 +47,8 @@ async def _add_scores(database: Database, run_id: str, kind: str, scores: list[l
             )
             for lead, score in enumerate(leads, 1):
                 await connection.execute(
-                    "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, scored_at)"
-                    " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
+                    " VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6 = 'NaN' THEN 'given up' END, $7)",
                     *(run_id, f"5Miner{uid}", RULES, kind, lead * 24, score, OPENED),
                 )
 
@@ -65,7 +65,8 @@ async def _add_vector(database: Database, epoch: int, state: str, settled_at: da
         await connection.execute(
             "INSERT INTO weight_journal (netuid, mechid, epoch, rule_set, vector, vector_sha256, weights, run_ids,"
             " completed_ids, state, intended_at, settled_at, block)"
-            " VALUES (57, 0, $1, 'gaia-2.9', '[]', '', '{}', '[]', '[]', $2, $3, $4, 1)",
+            " VALUES (57, 0, $1, 'gaia-2.9', '[]', '', '{}', '[]', '[]', $2, $3, $4,"
+            " CASE WHEN $2 IN ('set', 'revealed') THEN 1 END)",
             *(epoch, state, OPENED, settled_at),
         )
 

@@ -66,6 +66,9 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
         "commits",
         "swapped_hotkeys",
         "consensus",
+        "guards",
+        "guards_checked",
+        "lease",
     ]
 
     async with of_before.transaction() as connection:

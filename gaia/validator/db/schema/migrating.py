@@ -168,11 +168,16 @@ class Migrator:
     async def _take_lock(self, connection: Connection) -> None:
         try:
             await connection.execute(SQL["lock_migrations"], LOCK)
-        except asyncpg.LockNotAvailableError:
+        except asyncpg.LockNotAvailableError as error:
             holder = await connection.fetchrow(SQL["migration_holder"], LOCK, SESSION)
             if holder is not None and holder["is_ours"]:
                 self._progress_at = time.monotonic()  # another of us is at work, for as long as it takes
-            raise
+            who = (
+                "another session"
+                if holder is None
+                else f"session {holder['pid']} ({holder['application_name']})"
+            )
+            raise Conflict(f"database: {who} holds the lock of migrations", error.sqlstate) from error
 
     async def _watch(self, connection: Connection) -> None:
         """End our session once the server has lost it: the network may drop it without a word to us."""

@@ -138,6 +138,8 @@ async def _new_day(world: World, day: int) -> None:
     """Make all runs a day older, and add one with a score of each miner."""
     hotkeys = [str(keypair(miner_uri(number)).ss58_address) for number in range(MINERS)]
     async with world.connected() as connection, connection.transaction():
+        # Time passes for these rows, which the guards of the schema would not let change.
+        await connection.execute("SET LOCAL session_replication_role = replica")
         for table, columns in _AGED.items():
             older = ", ".join(f"{column} = {column} - interval '1 day'" for column in columns)
             await connection.execute(f"UPDATE {table} SET {older}")  # noqa: S608 - ours

@@ -48,7 +48,7 @@ async def _add_scores(database: Database, run_id: str, kind: str, scores: list[l
             for lead, score in enumerate(leads, 1):
                 await connection.execute(
                     "INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)"
-                    " VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6 = 'NaN' THEN 'given up' END, $7)",
+                    " VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6::float8 = 'NaN' THEN 'given up' END, $7)",
                     *(run_id, f"5Miner{uid}", RULES, kind, lead * 24, score, OPENED),
                 )
 

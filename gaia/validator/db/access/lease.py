@@ -104,7 +104,7 @@ class Lease:
                 await asyncio.sleep(_LOOK_S)
         self._keeping = asyncio.create_task(self._keep(), name="lease")
         was_waiting, self.holder = bool(self.holder), self._holder.name
-        log.info("lease_taken", token=self.token, holder=self.holder, waited=was_waiting)
+        log.info("lease_taken", number=self.token, holder=self.holder, waited=was_waiting)
 
     async def _try(self, connection: Connection) -> bool:
         begun = _now()

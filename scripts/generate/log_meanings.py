@@ -196,6 +196,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "task_close_failed": "A task did not end in order at a stop.",
     "tick_finished": "All tasks did what was due.",
     "database_setup_waits": "Another session holds a lock that a migration needs, or migrates itself. It is tried again; others pass meanwhile.",
+    "lease_keeping_failed": "A bug: an exception that nobody expected while the lease was renewed. The IO-Engine ends, and starts anew.",
     "lease_lost": "Another validator has taken the database over. This one writes and signs nothing more, and stands by.",
     "lease_not_looked_at": "The database failed while it was asked who may write. It is asked again.",
     "lease_not_released": "The lease could not be given back at a stop. It expires by itself, within 15 seconds.",

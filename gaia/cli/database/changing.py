@@ -84,7 +84,7 @@ def migrate(source: Source, arguments: argparse.Namespace) -> int:
         return (await run_comprehensive_database_setup(database)).applied
 
     configure_logging("INFO", "console", role="cli")
-    _tell(source.use(act), "applied", arguments)
+    _tell(source.use(act), "applied", is_done=True, as_json=arguments.json)
     return ExitCode.OK
 
 
@@ -100,7 +100,8 @@ def rollback(source: Source, arguments: argparse.Namespace) -> int:
 
     configure_logging("INFO", "console", role="cli")
     steps = source.use(act)
-    _tell(steps, "taken back" if arguments.yes else "would be taken back; add --yes", arguments)
+    words = "taken back" if arguments.yes else "would be taken back; add --yes"
+    _tell(steps, words, is_done=arguments.yes, as_json=arguments.json)
     return ExitCode.OK
 
 
@@ -126,11 +127,6 @@ async def _read(connection: Connection) -> DatabaseStatus:
     facts = await connection.fetchrow(SQL["size_of_database"])
     assert facts is not None
     sizes = await connection.fetch(SQL["table_statistics"])
-    rows = (
-        await connection.fetch(SQL["migrations_in_detail"])
-        if await connection.fetchval(SQL["is_extended"])
-        else []
-    )
     missing = [
         MigrationRow(
             version=each.version,
@@ -148,14 +144,40 @@ async def _read(connection: Connection) -> DatabaseStatus:
         drift=drift,
         server=facts["server"],
         size_bytes=facts["size_bytes"],
-        migrations=[_row(dict(row)) for row in rows] + missing,
+        migrations=[*await _applied(connection), *missing],
         tables=[TableRow(table=row["name"], rows=row["rows"], size_bytes=row["bytes"]) for row in sizes],
     )
 
 
-def _row(row: dict[str, object]) -> MigrationRow:
-    down = row.pop("down")
-    return MigrationRow(**row, can_be_taken_back=down is not None, is_applied=True)  # type: ignore[arg-type]
+async def _applied(connection: Connection) -> list[MigrationRow]:
+    """Return the migrations in the record; that of an earlier release does not tell what takes them back."""
+    if not await connection.fetchval(SQL["has_migrations"]):
+        return []
+    if not await connection.fetchval(SQL["is_extended"]):
+        rows = await connection.fetch(SQL["applied_migrations"])
+        return [
+            MigrationRow(
+                version=row["version"],
+                name=row["name"],
+                applied_at=None,
+                seconds=None,
+                can_be_taken_back=False,
+                is_applied=True,
+            )
+            for row in rows
+        ]
+    rows = await connection.fetch(SQL["migrations_in_detail"])
+    return [
+        MigrationRow(
+            version=row["version"],
+            name=row["name"],
+            applied_at=row["applied_at"],
+            seconds=row["seconds"],
+            can_be_taken_back=row["down"] is not None,
+            is_applied=True,
+        )
+        for row in rows
+    ]
 
 
 def _print(found: DatabaseStatus) -> None:
@@ -186,9 +208,9 @@ def _print(found: DatabaseStatus) -> None:
     )
 
 
-def _tell(steps: Sequence[Step], what: str, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        tables.print_json({"migrations": steps, "done": "would" not in what})
+def _tell(steps: Sequence[Step], what: str, *, is_done: bool, as_json: bool) -> None:
+    if as_json:
+        tables.print_json({"migrations": steps, "done": is_done})
         return
     for step in steps:
         tables.print_lines(f"{step.version:04} {step.name}: {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
 from gaia.validator.db.schema.files import FOLDER, read_migrations
 from gaia.validator.db.schema.migrating import Migrator, Step
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PATIENCE_S: Final = 300.0
+_LOOK_AGAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,17 @@ async def take_over(database: Database, lease: Lease, waiting: Callable[[str], N
 
 
 async def _has_lease(database: Database) -> bool:
-    async with database.reading() as connection:
-        return bool(await connection.fetchval(SQL["has_lease"]))
+    """Return whether the database knows leases; wait for one that fails, as the setup does."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            async with database.reading() as connection:
+                return bool(await connection.fetchval(SQL["has_lease"]))
+        except DatabaseFailure as failure:
+            if isinstance(failure, StatementRefused) or time.monotonic() > end:
+                raise
+            log.warning("database_setup_repeated", error=str(failure))
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def find_drift(database: Database) -> Drift:

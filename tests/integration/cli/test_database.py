@@ -93,6 +93,16 @@ def test_migrate_applies_what_is_missing_once(gaia: Gaia) -> None:
     assert {"runs", "forecasts"} < {row["table"] for row in found["tables"]}
 
 
+def test_status_of_a_database_of_an_earlier_release_lists_what_it_has(gaia: Gaia, dsn: str) -> None:
+    gaia("migrate")
+    sql(dsn, "ALTER TABLE schema_migrations DROP COLUMN down, DROP COLUMN seconds")
+
+    found = json.loads(gaia("status", "--json")[1])
+
+    assert [row["name"] for row in found["migrations"]] == [each.name for each in read_migrations()]
+    assert {(row["is_applied"], row["can_be_taken_back"]) for row in found["migrations"]} == {(True, False)}
+
+
 def test_rollback_says_what_it_would_do_and_does_it_when_told(gaia: Gaia, dsn: str) -> None:
     gaia("migrate")
     newest = read_migrations()[-1].version + 1

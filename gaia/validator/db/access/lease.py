@@ -118,7 +118,13 @@ class Lease:
     def when_lost(self, act: Callable[[], None]) -> None:
         """Call `act` once another validator has the lease, or it was given back."""
         assert self._keeping is not None, "the lease is not taken yet"
-        self._keeping.add_done_callback(lambda _: act())
+
+        def ended(keeping: asyncio.Task[None]) -> None:
+            if not keeping.cancelled() and (error := keeping.exception()) is not None:
+                log.error("lease_keeping_failed", exc_info=error)
+            act()
+
+        self._keeping.add_done_callback(ended)
 
     def when_renewed(self, act: Callable[[], None]) -> None:
         """Call `act` after each renewal."""

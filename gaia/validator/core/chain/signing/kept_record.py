@@ -44,9 +44,12 @@ class KeptRecord:
         self._clock = clock
         self._record: SignedEpochs | None = None
         self._refused_since: float | None = None
+        self._refused_at = 0.0
 
     def try_at_start(self) -> None:
-        """Open the record, so that what is wrong with it is said at once; another signer may hold it.
+        """Open the record and let it go, so that what is wrong with it is said at once; another signer may hold it.
+
+        A standby that held it from its start would keep the active signer from it.
 
         Raises
         ------
@@ -57,6 +60,8 @@ class KeptRecord:
             self.record()
         except OwnFailure as failure:
             _security.info("record_in_use", reason=str(failure))
+        self.close()
+        self._refused_since = None
 
     def record(self) -> SignedEpochs:
         """Return the record.
@@ -80,8 +85,9 @@ class KeptRecord:
     def _bear(self, error: ConfigurationError) -> None:
         """Raise `error`; for some time as a failure that passes, if another signer holds the record."""
         now = self._clock()
-        if self._refused_since is None:
-            self._refused_since = now
+        if self._refused_since is None or now - self._refused_at > LONGEST_WAIT_S:
+            self._refused_since = now  # an earlier refusal was of another takeover
+        self._refused_at = now
         is_lasting = now - self._refused_since > LONGEST_WAIT_S
         if error.exit_code is not ExitCode.DATA_DIR_IN_USE or is_lasting:
             raise error

@@ -55,7 +55,8 @@ def _run(arguments: argparse.Namespace) -> int:
         from gaia.cli.source import open_source
 
         command: Command = arguments.command
-        with open_source(arguments.state, arguments.env_file) as source:
+        makes_cluster = getattr(arguments, "makes_cluster", False)
+        with open_source(arguments.state, arguments.env_file, makes_cluster=makes_cluster) as source:
             code = command(source, arguments)
     sys.stdout.flush()
     return code

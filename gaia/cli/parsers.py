@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.cli import commands, database, machine
+from gaia.cli import backup, commands, database, machine
 from gaia.cli.arguments import (
     ANY_RUN_HELP,
     RUN_HELP,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = (
     "Command line of the validator: shows, recomputes and draws what its database holds."
-    " It changes no settings. It changes the database only by `gaia db migrate` and `gaia db rollback`. It writes the"
+    " It changes no settings. It changes the database only by `gaia db migrate`, `gaia db rollback` and `gaia backup restore`. It writes the"
     " files that a command names, and sends messages if told to."
 )
 
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _add_explain(top_level)
     add_plot_options(_reading(top_level, "plot", commands.plot))
     database.add_parsers(top_level)
+    backup.add_parsers(top_level)
     machine.add_parsers(top_level)
     _add_tools(top_level)
     return top

@@ -47,8 +47,8 @@ def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
             is_open = verdict.run_id in still_open
             tables.print_lines(*_lines(verdict, with_differences=arguments.diff, is_open=is_open))
 
-    verdicts = replay(_one_by_one(source, run_ids), source.data_dir, workers, done)
-    vectors = _replay_vectors(source, run_ids)
+    verdicts = replay(one_by_one(source, run_ids), source.data_dir, workers, done)
+    vectors = replay_vectors(source, run_ids)
     is_same = all(run.is_same for run in verdicts) and all(vector.is_same for vector in vectors)
     seconds = time.monotonic() - started
     if arguments.json:
@@ -63,7 +63,9 @@ def replay_runs(source: Source, arguments: argparse.Namespace) -> int:
     return 0 if is_same else 1
 
 
-def _replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdict]:
+def replay_vectors(source: Source, run_ids: Sequence[str]) -> list[VectorVerdict]:
+    """Compute every journalled vector that these runs were part of anew, and compare it."""
+
     async def read(
         connection: Connection,
     ) -> tuple[list[VectorRow], dict[str, str], list[GramMatrix]]:
@@ -150,7 +152,7 @@ def vectors_report(verdicts: Sequence[VectorVerdict]) -> VectorsReport:
     )
 
 
-def _one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
+def one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
     """Yield runs, each read when it is needed, so that memory does not grow with their number."""
     for run_id in run_ids:
 

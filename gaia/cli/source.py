@@ -16,7 +16,8 @@ import asyncpg
 from pydantic import ValidationError
 
 from gaia.cli.tables import print_note
-from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
+from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.startup.opening import dsn_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.app.startup.published import last_settings
 from gaia.validator.app.startup.reading import named_file, read_settings
@@ -49,18 +50,24 @@ class Source:
     ----------
     settings
         Settings of the validator.
+    makes_cluster
+        Make an embedded server where there is none.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, makes_cluster: bool = False) -> None:
         self.settings = settings
         """Settings of the validator; of a rehearsal, as far as it published them."""
         self._database = settings.database
+        self._makes_cluster = makes_cluster
+        self._elsewhere = ""
         self._stack = ExitStack()
         self.is_live = False
         """Whether the validator runs: another process holds its folder, or its database is elsewhere."""
 
     def __enter__(self) -> Self:
-        self.is_live = self._stack.enter_context(_server_running(self.settings.data_dir, self._database))
+        self.is_live = self._stack.enter_context(
+            _server_running(self.settings.data_dir, self._database, self._makes_cluster)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +77,12 @@ class Source:
     def data_dir(self) -> Path:
         """Folder that holds the spool and the reference fields."""
         return self.settings.data_dir.resolve()
+
+    def elsewhere(self, dsn: str) -> Source:
+        """Return the same validator with another database of its server, which nobody else uses."""
+        other = Source(self.settings)
+        other._elsewhere = dsn
+        return other
 
     def read(self, query: Callable[[Connection], Awaitable[Answer]], patience_s: float = math.inf) -> Answer:
         """Return what `query` reads, in one read-only snapshot; wait at most `patience_s` for a connection.
@@ -107,7 +120,7 @@ class Source:
         return asyncio.run(run())
 
     async def _connected(self, timeout_s: float) -> Database:
-        dsn = self._database.dsn(embedded_dsn(self.settings.data_dir))
+        dsn = self._elsewhere or dsn_of(self.settings)
         return await Database.connect(dsn, timeout_s=timeout_s, pool_size=2, name="gaia-cli")
 
     async def _read(self, query: Callable[[Connection], Awaitable[Answer]], timeout_s: float) -> Answer:
@@ -142,7 +155,9 @@ async def _left_as_it_is(connection: Connection) -> AsyncIterator[None]:
     await undone.rollback()
 
 
-def open_source(state_dir: Path | None, env_file: Path | None = None) -> Source:
+def open_source(
+    state_dir: Path | None, env_file: Path | None = None, *, makes_cluster: bool = False
+) -> Source:
     """Return the database that the validator's settings name, or the one kept in `state_dir`.
 
     If no setting names a folder and the default one holds no data, the newest rehearsal is
@@ -154,6 +169,8 @@ def open_source(state_dir: Path | None, env_file: Path | None = None) -> Source:
         Folder of a rehearsal, or data folder of a validator; None: as in the settings.
     env_file
         File of the settings, as `--env-file` names it; None: `.env`, if it exists.
+    makes_cluster
+        Make an embedded server where the settings want one and there is none.
 
     Raises
     ------
@@ -165,7 +182,7 @@ def open_source(state_dir: Path | None, env_file: Path | None = None) -> Source:
         is_placed = env_file is not None or _is_placed(settings.model_fields_set, settings.data_dir)
         rehearsal = None if is_placed else _newest_rehearsal()
         if rehearsal is None:
-            return Source(settings)
+            return Source(settings, makes_cluster=makes_cluster)
         print_note(f"reading the rehearsal in {rehearsal}; choose another with --state or GAIA_DATA_DIR")
         state_dir = rehearsal
     for data_dir in (state_dir / "validator", state_dir):
@@ -218,12 +235,12 @@ def _newest_rehearsal() -> Path | None:
 
 
 @contextmanager
-def _server_running(data_dir: Path, database: DatabaseSettings) -> Iterator[bool]:
+def _server_running(data_dir: Path, database: DatabaseSettings, makes_cluster: bool) -> Iterator[bool]:  # noqa: FBT001 - a private helper
     """Ensure that an embedded server runs; yield whether another process owns it."""
     if not database.is_embedded:
         yield True
         return
-    if not (data_dir / _CLUSTER).exists():
+    if not makes_cluster and not (data_dir / _CLUSTER).exists():
         raise ConfigurationError(
             "GAIA_DATA_DIR",
             f"there is no database in {data_dir.absolute()}",

@@ -134,6 +134,7 @@ def validator_settings(state_dir: Path, options: Options, addresses: Addresses) 
         data_dir=data_dir(state_dir),
         data_min_free_mib=64,
         keep_inputs_days=365.0,
+        backup_every_hours=0.0,
         last_run=options.last_init_time,
         run_jitter_minutes=0.0,
         tick_interval_s=0.1,

@@ -31,7 +31,7 @@ ALLOWED_FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
 
 _UNDER_OUR_PARENT = """
 import sys
-from gaia.validator.app.child import die_with_parent
+from gaia.validator.utils.machine.parent_death import die_with_parent
 die_with_parent(int(sys.argv.pop(1)))
 """
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from gaia.validator.core.background.backups import BackupKeeper
 from gaia.validator.core.background.book import JobStatus, TaskBook
 from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
@@ -22,6 +23,7 @@ from gaia.validator.utils.idle_connections import Connections
 from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 from gaia.validator.utils.messenger import Messenger
 from gaia.validator.utils.settings.background import BackgroundSettings
+from gaia.validator.utils.settings.backup import BackupSettings
 from gaia.validator.utils.settings.notify import NotifySettings
 from tests.support.patience import patience
 
@@ -36,6 +38,7 @@ NAMES = (
     "periodic_substrate_cleanup",
     "aggressive_memory_cleanup",
     "notifier",
+    "daily_backup",
 )
 """The plan's background tasks but those that the orchestrator has itself: main_scoring and status_logger."""
 
@@ -131,6 +134,9 @@ def tasks_without_a_world(data_dir: Path, closed_port: int) -> dict[str, Backgro
             _no_facts,
             Messenger([], "GAIA_NOTIFY_URLS"),
             "life",
+        ),
+        backups=BackupKeeper(
+            BackupSettings(), data_dir / "backups", 1, cast("Any", DatabaseAway()), "postgresql://nowhere"
         ),
         show_update=lambda _: None,
     )

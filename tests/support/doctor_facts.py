@@ -11,7 +11,7 @@ from gaia.validator.app.sandbox.confine import Survey
 from gaia.validator.db.schema.catalogue import Drift
 from gaia.validator.doctor.entries import Entry
 from gaia.validator.doctor.examination import CHECKS
-from gaia.validator.doctor.facts import Facts, Folder, Host, Places, Server, Session, Wallet
+from gaia.validator.doctor.facts import Backups, Facts, Folder, Host, Places, Server, Session, Wallet
 from gaia.validator.doctor.findings import Finding
 from gaia.validator.doctor.given import Given
 from gaia.validator.utils.config import Settings
@@ -60,6 +60,7 @@ FOLDER = Folder(
     used_mib=0,
     blocking_file=None,
 )
+BACKUPS = Backups(path=Path("/srv/gaia/backups"), problem="", number=0, newest=None, programs_major=18)
 PLACES = Places(
     uid=1000,
     env_file=Entry(path=Path("/srv/.env"), mode=0o600, uid=1000, size=100, is_folder=False),
@@ -120,6 +121,7 @@ def finding(check: str, **changes: Any) -> Finding:
         "settings": Settings(),
         "host": HOST,
         "folder": FOLDER,
+        "backups": BACKUPS,
         "server": SERVER,
         "places": PLACES,
         "wallet": WALLET,
@@ -135,6 +137,10 @@ def judged(check: str, facts: Facts) -> Finding:
 
 def host(**changes: Any) -> Any:
     return {"host": replace(HOST, **changes)}
+
+
+def backups(**changes: Any) -> Any:
+    return {"backups": replace(BACKUPS, **changes)}
 
 
 def folder(**changes: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from gaia.validator.app.child import STARTED, die_with_parent, tell
+from gaia.validator.app.child import STARTED, tell
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import (
@@ -33,6 +33,7 @@ from gaia.validator.app.meeting.rendezvous import (
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
 from gaia.validator.utils.ipc_types import WorkUnit
 from gaia.validator.utils.logs.files import LogFiles
+from gaia.validator.utils.machine.parent_death import die_with_parent
 from tests.support.patience import Deadline, patience
 from tests.support.poor_kernel import lack
 from tests.support.repository import ROOT

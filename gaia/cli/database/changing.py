@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gaia.cli import tables
 from gaia.validator.app.logging_config import configure_logging
+from gaia.validator.app.startup.opening import backup_keeper
 from gaia.validator.core.database_setup import PATIENCE_S, run_comprehensive_database_setup
 from gaia.validator.db.schema.catalogue import drift_of, expected_catalogue, read_catalogue
 from gaia.validator.db.schema.files import read_migrations
@@ -80,8 +81,9 @@ def migrate(source: Source, arguments: argparse.Namespace) -> int:
     """Apply the missing migrations, as the next start would; no validator may use the database."""
 
     async def act(database: Database) -> Sequence[Step]:
-        await database.run(_require_idle)
-        return (await run_comprehensive_database_setup(database)).applied
+        await database.run(require_idle)
+        before = backup_keeper(source.settings, database).before_migration
+        return (await run_comprehensive_database_setup(database, before=before)).applied
 
     configure_logging("INFO", "console", role="cli")
     _tell(source.use(act), "applied", is_done=True, as_json=arguments.json)
@@ -95,7 +97,7 @@ def rollback(source: Source, arguments: argparse.Namespace) -> int:
         if not arguments.yes:
             downs = await database.run(lambda connection: downs_above(connection, arguments.to))
             return [Step(version, name, 0.0) for version, name, _ in downs]
-        await database.run(_require_idle)
+        await database.run(require_idle)
         return await Migrator(database, PATIENCE_S).roll_back(arguments.to)
 
     configure_logging("INFO", "console", role="cli")
@@ -105,8 +107,14 @@ def rollback(source: Source, arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-async def _require_idle(connection: Connection) -> None:
-    """Raise if a validator has a session in the database."""
+async def require_idle(connection: Connection) -> None:
+    """Raise if a validator has a session in the database.
+
+    Raises
+    ------
+    InUse
+        If so; it names the sessions.
+    """
     others = await connection.fetch(SQL["other_validators"])
     if others:
         pids = ", ".join(str(row["pid"]) for row in others)

@@ -79,7 +79,7 @@ class Verified:
 
 def verify(source: Source, arguments: argparse.Namespace) -> int:
     """Print whether the schema and what it holds are whole; exit code 1 if not."""
-    found = source.use(_verified)
+    found = source.use(verified)
     if arguments.json:
         tables.print_json({**asdict(found), "is_whole": found.is_whole})
     else:
@@ -87,7 +87,16 @@ def verify(source: Source, arguments: argparse.Namespace) -> int:
     return 0 if found.is_whole else 1
 
 
-async def _verified(database: Database) -> Verified:
+async def verified(database: Database) -> Verified:
+    """Examine a database: its schema, and what it must not hold.
+
+    Raises
+    ------
+    ConfigurationError
+        If it does not fit this program.
+    DatabaseFailure
+        If it fails.
+    """
     # Large tables are read whole, which may take longer than a statement of the validator may.
     async with database.alone("gaia-verify") as connection:
         return await _read(connection)

@@ -21,6 +21,11 @@ def _overdue(facts: Facts) -> str:
     return ", ".join(sorted(facts.by("gaia_task_overdue", "task")))
 
 
+def _no_backup(facts: Facts) -> str:
+    is_overdue = "daily_backup" in facts.by("gaia_task_overdue", "task")
+    return "daily_backup has not succeeded for six hours" if is_overdue else ""
+
+
 def _unforeseen(facts: Facts) -> str:
     parties = facts.by("gaia_unforeseen_errors_total", "party")
     return (
@@ -83,6 +88,14 @@ ANSWERS_HERE = Branch(
         " The scrape job must be called `gaia`."
     ),
     look=_answers_here,
+)
+NO_BACKUP = Branch(
+    sentence="No backup can be made.",
+    remedy=(
+        "`gaia logs --event job_failed` tells why. `gaia doctor` looks at the folder and the programs."
+        " `gaia backup create` makes one now."
+    ),
+    look=_no_backup,
 )
 OVERDUE = Branch(
     sentence="Recurring jobs have not succeeded in time.",
@@ -160,6 +173,7 @@ RUNBOOKS: Final = (
             shared.CHAIN_AWAY,
             shared.ENGINE_HANGS,
             shared.DISK_FULL,
+            NO_BACKUP,
             OVERDUE,
         ),
     ),

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.heartbeat import Heart
 from gaia.validator.app.meeting.rendezvous import signer_heartbeat_path
@@ -44,6 +43,7 @@ from gaia.validator.utils.identities import Hotkey
 from gaia.validator.utils.ipc_types import Failure, FrameReader, encode_frame
 from gaia.validator.utils.logs.context import bound
 from gaia.validator.utils.machine.memory import free_memory, resident_bytes
+from gaia.validator.utils.machine.parent_death import die_with_parent
 from gaia.validator.utils.proxies import spare_loopback
 from gaia.validator.utils.secrecy import hold, secrets_of_endpoint
 from gaia.validator.utils.signer_messages import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -14,13 +13,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.machine.parent_death import die_with_parent
 from gaia.validator.utils.secrecy import without_secrets
 
 READY, STARTED, LAST_WORDS = b"r", b"s", b"!"
 """Notes to the Supervisor: about to run; fully at work; the rest is the sentence for the operator."""
 
 _LONGEST_SENTENCE = 4000
-_PR_SET_PDEATHSIG = 1
 _LOADED_BY = os.getpid()
 """Pid of the process that loaded this module: the fork server, in the workers that it forks."""
 _notes: Connection | None = None
@@ -97,16 +96,3 @@ def resolve(target: str) -> Callable[..., Any]:
     module, _, name = target.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), name)
     return function
-
-
-def die_with_parent(parent_pid: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
-    """Make the kernel send `with_signal` to this process when its parent dies (Linux).
-
-    The main thread of the parent must have started this process, because the kernel watches
-    the thread.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(with_signal))
-    if os.getppid() != parent_pid:
-        os._exit(1)  # the parent died before the request

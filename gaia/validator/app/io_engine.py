@@ -23,7 +23,6 @@ from gaia.tasks.defined_tasks.weather.sources.climatology import ZarrClimatology
 from gaia.tasks.defined_tasks.weather.sources.gfs import NoaaGfsArchive
 from gaia.tasks.defined_tasks.weather.task import WeatherTask
 from gaia.validator.app import child
-from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.app.io_compute import start_compute
 from gaia.validator.app.logging_config import change_logging, configure_logging, lines_logged
 from gaia.validator.app.meeting.engine_note import EngineNotes
@@ -40,6 +39,7 @@ from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.opening import backup_keeper, open_database
 from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_again
 from gaia.validator.app.startup.reload import merge
@@ -59,7 +59,6 @@ from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.access.lease import Lease, holder_of
-from gaia.validator.db.connection import Database
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.machine.event_loop import end_despite, favour_loop
@@ -68,6 +67,7 @@ from gaia.validator.utils.messenger import Messenger
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.background.task import BackgroundTask
+    from gaia.validator.db.connection import Database
     from gaia.validator.utils.config import Settings
     from gaia.validator.utils.idle_connections import HoldsConnections
     from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
@@ -194,16 +194,12 @@ class IOEngine:
         settings = self._settings
         self._publish()
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
-        database = await Database.connect(
-            settings.database.dsn(embedded_dsn(settings.data_dir)),
-            timeout_s=settings.database_timeout_s,
-            pool_size=settings.database_pool_size,
-            setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
-        )
+        database = await open_database(settings)
         stack.push_async_callback(database.close)
         self._lease = self.health.lease = Lease(database, holder_of(settings.data_dir))
         stack.push_async_callback(self._lease.release)
-        setup = await take_over(database, self._lease, _stand_by)
+        self._backups = backup_keeper(settings, database)
+        setup = await take_over(database, self._lease, _stand_by, self._backups.before_migration)
         log.info("database_ready", **setup.describe())
         stack.callback(watched(self.health.ask(database), "ask").cancel)
         signer = SignerClient(self._signer_path, settings.chain_timeout_s, self._lease)
@@ -317,6 +313,7 @@ class IOEngine:
                 processes=self._processes,
                 workers=pool if isinstance(pool, ComputePool) else None,
                 notifier=self._notifier,
+                backups=self._backups,
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,7 @@ import structlog
 
 from gaia.validator.db.failures import DatabaseFailure, StatementRefused
 from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
-from gaia.validator.db.schema.files import FOLDER, read_migrations
+from gaia.validator.db.schema.files import FOLDER, Migration, read_migrations
 from gaia.validator.db.schema.migrating import Migrator, Step
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PATIENCE_S: Final = 300.0
+
+Before = Callable[[Sequence[Migration]], Awaitable[None]]
+"""Called with the missing migrations before the first of them changes a schema that is not empty."""
+
 _LOOK_AGAIN_S: Final = 1.0
 
 
@@ -55,7 +59,10 @@ class Setup:
 
 
 async def run_comprehensive_database_setup(
-    database: Database, folder: Path = FOLDER, patience_s: float = PATIENCE_S
+    database: Database,
+    folder: Path = FOLDER,
+    patience_s: float = PATIENCE_S,
+    before: Before | None = None,
 ) -> Setup:
     """Apply every missing migration, compare the schema with what they make, and say what was done.
 
@@ -66,6 +73,8 @@ async def run_comprehensive_database_setup(
     ----------
     folder
         Folder of the migrations; the schema that those of this program make is known, and compared.
+    before
+        Makes a backup; its errors are raised unchanged, and the schema stays as it is.
 
     Raises
     ------
@@ -76,7 +85,7 @@ async def run_comprehensive_database_setup(
         If the server refuses a statement, or the database fails for so long.
     """
     begun = time.monotonic()
-    applied = await Migrator(database, patience_s).migrate(read_migrations(folder))
+    applied = await Migrator(database, patience_s).migrate(read_migrations(folder), before)
     drift = await find_drift(database) if folder == FOLDER else Drift()
     if drift.is_serious:
         raise ConfigurationError(
@@ -90,7 +99,9 @@ async def run_comprehensive_database_setup(
     return Setup(applied, time.monotonic() - begun, drift.slow)
 
 
-async def take_over(database: Database, lease: Lease, waiting: Callable[[str], None]) -> Setup:
+async def take_over(
+    database: Database, lease: Lease, waiting: Callable[[str], None], before: Before | None = None
+) -> Setup:
     """Take the lease, then bring the schema up to date; wait for as long as another validator holds it.
 
     A database of an earlier release has no lease yet, and gets one by its migrations.
@@ -99,6 +110,8 @@ async def take_over(database: Database, lease: Lease, waiting: Callable[[str], N
     ----------
     waiting
         Called with the name of the holder, once for each that we wait for.
+    before
+        As in `run_comprehensive_database_setup`.
 
     Raises
     ------
@@ -109,7 +122,7 @@ async def take_over(database: Database, lease: Lease, waiting: Callable[[str], N
     """
     if await _has_lease(database):
         await lease.take(waiting)
-    setup = await run_comprehensive_database_setup(database)
+    setup = await run_comprehensive_database_setup(database, before=before)
     if lease.token is None:
         await lease.take(waiting)
     return setup

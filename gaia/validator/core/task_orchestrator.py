@@ -101,9 +101,9 @@ class TaskOrchestrator:
         self._book = TaskBook() if book is None else book
         self._runner = TaskRunner(self._book, self._settle)
         self._jobs = [*self._own(tick_interval_s, metagraph_interval_s), *background]
-        self._book.expect(METAGRAPH, max(_OVERDUE_S, 3 * metagraph_interval_s))
+        self._book.expect(METAGRAPH, max(_OVERDUE_S, 3 * metagraph_interval_s), can_be_skipped=False)
         for job in self._jobs:
-            self._book.expect(job.name, job.overdue_after_s)
+            self._book.expect(job.name, job.overdue_after_s, can_be_skipped=job.can_be_skipped)
         self._over: asyncio.Future[None] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gaia.validator.app.startup.reading import sources_of
-from gaia.validator.doctor.checks import chain, configuration, database, files, host, notify, sources, wallet
+from gaia.validator.doctor.checks import (
+    backups,
+    chain,
+    configuration,
+    database,
+    files,
+    host,
+    notify,
+    sources,
+    wallet,
+)
 from gaia.validator.doctor.facts import Facts, Places
 from gaia.validator.doctor.findings import Check, Finding, Group, Result
 from gaia.validator.doctor.given import Given, read_given
+from gaia.validator.doctor.looks.backups import look_at_backups
 from gaia.validator.doctor.looks.chain import look_at_further_nodes, look_at_node, look_at_subnet
 from gaia.validator.doctor.looks.database import look_at_server
 from gaia.validator.doctor.looks.files import look_at_folder, look_at_wallet
@@ -42,6 +53,7 @@ CHECKS: Sequence[Check] = (
     *configuration.CHECKS,
     *host.CHECKS,
     *files.CHECKS,
+    *backups.CHECKS,
     *wallet.CHECKS,
     *database.CHECKS,
     *chain.CHECKS,
@@ -54,10 +66,10 @@ _NEEDED: Mapping[Group, Collection[str]] = {
     Group.CONFIGURATION: ("places", "folder"),
     Group.HOST: ("host", "places"),
     Group.ISOLATION: ("host",),
-    Group.FILES: ("folder", "places"),
+    Group.FILES: ("folder", "places", "backups"),
     Group.HOTKEY: ("wallet", "places", "folder"),
     Group.CHAIN: ("node", "further_nodes", "subnet", "wallet"),
-    Group.DATABASE: ("server", "folder"),
+    Group.DATABASE: ("server", "folder", "backups"),
     Group.SOURCES: ("gfs", "cds", "climatology", "proxies", "places"),
     Group.PORTS: ("port", "dask", "folder"),
     Group.NOTIFY: ("addresses",),
@@ -128,6 +140,7 @@ def gather(env_file: Path, patience_s: float, groups: Collection[Group], **overr
         "host": look_at_host,
         "places": partial(_places, given, settings.clock_file),
         "folder": partial(look_at_folder, settings.files),
+        "backups": partial(look_at_backups, settings.backup, settings.data_dir),
         "wallet": partial(look_at_wallet, chain, settings.data_dir),
         "port": partial(look_at_port, settings.observation),
         "proxies": partial(look_at_proxies, given.environment),

@@ -259,6 +259,20 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backups:
+    """The folder of backups, and what makes one."""
+
+    path: Path
+    problem: str
+    """Why none can be stored there; "" if one can."""
+    number: int
+    newest: datetime | None
+    """When the newest one was made, in UTC; None: there is none."""
+    programs_major: int | None
+    """Newest major version of pg_dump that is installed; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything that was looked at."""
 
@@ -267,6 +281,7 @@ class Facts:
     host: Host | Trouble = _NOT_LOOKED
     places: Places | Trouble = _NOT_LOOKED
     folder: Folder | Trouble = _NOT_LOOKED
+    backups: Backups | Trouble = _NOT_LOOKED
     wallet: Wallet | Trouble = _NOT_LOOKED
     node: Node | Trouble = _NOT_LOOKED
     further_nodes: Mapping[str, Node | Trouble] | Trouble = _NOT_LOOKED

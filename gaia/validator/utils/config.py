@@ -25,6 +25,7 @@ from gaia.validator.utils.setting_sources import (
     words_for,
 )
 from gaia.validator.utils.settings.background import BackgroundSettings
+from gaia.validator.utils.settings.backup import BackupSettings
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.contract import ContractSettings
 from gaia.validator.utils.settings.database import DatabaseSettings
@@ -61,6 +62,7 @@ class Settings(
     ContractSettings,
     ScheduleSettings,
     PoolSettings,
+    BackupSettings,
     FilesSettings,
     DatabaseSettings,
     WeightsSettings,
@@ -89,6 +91,10 @@ class Settings(
     @property
     def files(self) -> FilesSettings:
         return self._section(FilesSettings)
+
+    @property
+    def backup(self) -> BackupSettings:
+        return self._section(BackupSettings)
 
     @property
     def pool(self) -> PoolSettings:

@@ -40,10 +40,10 @@ _HERE = "benchmarks.observation_parts"
 
 def supervise() -> None:
     """Run the Supervisor, as the order in the environment says."""
-    from gaia.validator.app.child import die_with_parent
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.app.supervision import Role
     from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
+    from gaia.validator.utils.machine.parent_death import die_with_parent
 
     die_with_parent(os.getppid())
     configure_logging("INFO", "json", role="supervisor")

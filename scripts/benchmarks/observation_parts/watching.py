@@ -34,6 +34,7 @@ from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
+from gaia.validator.app.startup.opening import backup_keeper
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
@@ -244,6 +245,7 @@ class Engine:
                 processes=self._processes,
                 workers=self.pool,
                 notifier=notifier,
+                backups=backup_keeper(settings, self.database),
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )
         )

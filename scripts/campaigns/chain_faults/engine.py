@@ -12,7 +12,6 @@ from typing import Any
 import uvloop
 
 from gaia.tasks.defined_tasks.base import FoundCopies
-from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
@@ -25,6 +24,7 @@ from gaia.validator.core.weights.setting import WeightSetter
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import ConfigurationError, GaiaError
 from gaia.validator.utils.files import put_file
+from gaia.validator.utils.machine.parent_death import die_with_parent
 from gaia.validator.utils.settings.chain import ChainSettings
 from gaia.validator.utils.settings.weights import WeightsSettings
 

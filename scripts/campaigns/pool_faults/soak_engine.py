@@ -125,9 +125,9 @@ def run_soak_engine(
 
 def supervise() -> None:
     """Run the Supervisor of a soak, as the environment describes it."""
-    from gaia.validator.app.child import die_with_parent
     from gaia.validator.app.supervision import Role
     from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
+    from gaia.validator.utils.machine.parent_death import die_with_parent
 
     die_with_parent(os.getppid())
     options, settings = json.loads(os.environ["POOL_CHAOS"])

@@ -10,10 +10,10 @@ import sys
 
 def supervise() -> None:
     """Run the Supervisor of a lane, as the environment describes it."""
-    from gaia.validator.app.child import die_with_parent
     from gaia.validator.app.logging_config import configure_logging
     from gaia.validator.app.supervision import Role
     from gaia.validator.app.supervisor import TARGETS, Options, Supervisor
+    from gaia.validator.utils.machine.parent_death import die_with_parent
 
     die_with_parent(os.getppid())
     options, settings = json.loads(os.environ["POOL_CHAOS"])

@@ -40,7 +40,9 @@ from tests.support.patience import patience
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 NOW = INIT + timedelta(days=8)
 MOST_SERIES = 400
-JOBS_OF_A_VALIDATOR = 16
+JOBS_OF_A_VALIDATOR = 17
+LASTING_JOBS = 2
+"""Jobs that may last longer than the time between two beats."""
 LEADS = range(24, 264, 24)
 
 SUPERVISORS_PAGE: ContextVar[Path] = ContextVar("supervisors_page")
@@ -97,6 +99,7 @@ def _job(number: int) -> JobStatus:
         is_overdue=number == 3,
         failures=number,
         skips=0,
+        can_be_skipped=number < LASTING_JOBS,
         is_abandoned=False,
     )
 

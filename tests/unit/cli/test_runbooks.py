@@ -271,6 +271,12 @@ CASES: list[tuple[str, Branch, Callable[[Facts], Facts], str]] = [
     ("doubts", weights.DOUBTS, stored(doubts=[DOUBT]), "epoch 6"),
     ("unlike", weights.UNLIKE_THE_OTHERS, incident("consensus", "a vtrust of 0.5"), "a vtrust of 0.5"),
     ("low trust", weights.LOW_TRUST, told('gaia_weights_trust{epoch="next"} 0.25'), "0.250 in the next"),
+    (
+        "backup",
+        health.NO_BACKUP,
+        told('gaia_task_overdue{task="daily_backup"} 1'),
+        "not succeeded for six hours",
+    ),
     ("overdue", health.OVERDUE, told('gaia_task_overdue{task="database_monitor"} 1'), "database_monitor"),
     ("unforeseen", health.UNFORESEEN, told('gaia_unforeseen_errors_total{party="disk"} 1'), "1 with disk"),
     ("archive", health.ARCHIVE_ERRORS, stored(awaited=[AWAITED]), "licence"),

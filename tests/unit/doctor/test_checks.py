@@ -24,7 +24,7 @@ from gaia.validator.doctor.steps import StepKind, do
 from gaia.validator.utils.chain.runtimes import TESTED_SPECS
 from gaia.validator.utils.config import Settings
 from tests.support.builders import a_metagraph, a_neuron
-from tests.support.doctor_facts import LIMITS, finding, folder, host, judged, places, server, session
+from tests.support.doctor_facts import LIMITS, backups, finding, folder, host, judged, places, server, session
 
 SHARED = Entry(path=Path("/var/tmp"), mode=0o1777, uid=0, size=4096, is_folder=True)
 POOR = Survey(landlock=0, seccomp=False, broker=False)
@@ -64,6 +64,12 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("data-space", folder(free_mib=100), Result.FAILURE),
     ("data-growth", folder(free_mib=1000), Result.WARNING),
     ("data-lock", folder(holder_pid=-1), Result.FAILURE),
+    ("backup-folder", backups(problem="Read-only file system"), Result.FAILURE),
+    ("backup-programs", backups(programs_major=15), Result.FAILURE),
+    ("backup-programs", backups(programs_major=None), Result.FAILURE),
+    ("backup-age", backups(newest=datetime(2026, 3, 25, tzinfo=UTC), number=7), Result.WARNING),
+    ("backup-age", backups(newest=datetime.now(UTC), number=7), Result.OK),
+    ("backup-age", {"settings": Settings(backup_every_hours=0)}, Result.SKIPPED),
     ("data-lock", folder(holder_pid=5, holder="python -m gaia.validator.app 3"), Result.OK),
     ("cluster-version", folder(cluster_version="13"), Result.FAILURE),
     ("database-version", server(version=130_002), Result.WARNING),

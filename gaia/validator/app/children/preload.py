@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
 from gaia.validator.utils.logs.files import LogFiles
+from gaia.validator.utils.machine.parent_death import die_with_parent
 
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"

@@ -59,7 +59,7 @@ class Jobs(Collector):
         )
         skipped = CounterMetricFamily(
             "gaia_task_skipped_total",
-            "Runs of a recurring job that were left out, because the last had not ended.",
+            "Runs of a job that were left out, because the last had not ended; jobs whose deadline prevents it have none.",
             labels=["task"],
         )
         for statuses in self._registers:
@@ -67,7 +67,8 @@ class Jobs(Collector):
                 succeeded.add_metric([status.job], status.last_success_at)
                 overdue.add_metric([status.job], float(status.is_overdue))
                 failures.add_metric([status.job], status.failures)
-                skipped.add_metric([status.job], status.skips)
+                if status.can_be_skipped:
+                    skipped.add_metric([status.job], status.skips)
         yield from (succeeded, overdue, failures, skipped)
 
 

@@ -88,7 +88,7 @@ class Observer:
         self._stored = StoredMetrics(settings, netuid, database, clock)
         self._book = TaskBook()
         """How the looks do, as one of the recurring jobs; a look waits for the one before, so none is skipped."""
-        self._book.expect(_JOB, _OVERDUE * _LOOK_EVERY_S)
+        self._book.expect(_JOB, _OVERDUE * _LOOK_EVERY_S, can_be_skipped=False)
         self._reported: dict[str, str] = {}
         """Look -> its last reported failure, so that each is logged once."""
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from gaia.validator.app.child import die_with_parent
 from gaia.validator.app.sandbox import landlock, seccomp
 from gaia.validator.app.sandbox.broker import Broker
 from gaia.validator.app.sandbox.syscalls import AUDIT_ARCH, machine, numbers_of
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.machine.parent_death import die_with_parent
 
 if TYPE_CHECKING:
     from gaia.validator.app.sandbox.dial import EngineDial

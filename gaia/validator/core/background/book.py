@@ -20,6 +20,8 @@ class JobStatus:
     """Runs that failed, passed their deadline, or were abandoned."""
     skips: int
     """Beats at which the job did not start, because its last run had not ended."""
+    can_be_skipped: bool = True
+    """Whether a run may last longer than the time between two beats."""
     is_abandoned: bool
     """Whether its last run ignored its cancellation and still goes on."""
 
@@ -31,6 +33,7 @@ class _Record:
     """Unix seconds."""
     succeeded: float
     """The same moment on the monotonic clock, which no correction of the time moves."""
+    can_be_skipped: bool
     failures: int = 0
     skips: int = 0
     is_abandoned: bool = False
@@ -56,9 +59,15 @@ class TaskBook:
         self._monotonic = monotonic
         self._records: dict[str, _Record] = {}
 
-    def expect(self, job: str, overdue_after_s: float) -> None:
-        """Enter a job, which is overdue if that time passes without a success."""
-        self._records[job] = _Record(overdue_after_s, self._wall_clock(), self._monotonic())
+    def expect(self, job: str, overdue_after_s: float, *, can_be_skipped: bool = True) -> None:
+        """Enter a job, which is overdue if that time passes without a success.
+
+        Parameters
+        ----------
+        can_be_skipped
+            Whether a run may last longer than the time between two beats.
+        """
+        self._records[job] = _Record(overdue_after_s, self._wall_clock(), self._monotonic(), can_be_skipped)
 
     def succeeded(self, job: str) -> None:
         """Note a success."""
@@ -87,6 +96,7 @@ class TaskBook:
                 is_overdue=now - record.succeeded > record.overdue_after_s,
                 failures=record.failures,
                 skips=record.skips,
+                can_be_skipped=record.can_be_skipped,
                 is_abandoned=record.is_abandoned,
             )
             for job, record in list(self._records.items())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gaia.tasks.defined_tasks.base import UnitRunner
+from gaia.validator.core.background.backups import BackupKeeper
 from gaia.validator.core.background.connections import ClientHealth, RenewsChain, SubstrateCleanup
 from gaia.validator.core.background.deregistration import Deregistrations, ForgetsMiners
 from gaia.validator.core.background.earthdata import EarthdataToken
@@ -43,6 +44,7 @@ TIMES: Mapping[str, Times] = {
     "periodic_substrate_cleanup": Times(_HOUR_S, 300.0),
     "aggressive_memory_cleanup": Times(_MINUTE_S, 30.0),
     "notifier": Times(_MINUTE_S, 58.0, at_start=True),
+    "daily_backup": Times(2 * _HOUR_S, 2 * _HOUR_S, at_start=True),
 }
 """Name of a task -> its times; the names are those of the plan, and of the methods."""
 
@@ -65,6 +67,7 @@ class Surroundings:
     workers: RetiresWorkers | None
     """The local pool; None: units run on a cluster."""
     notifier: Notifier
+    backups: BackupKeeper
     show_update: Callable[[bool], None]
     """Called with whether a newer release is known."""
 
@@ -85,6 +88,7 @@ def background_tasks(around: Surroundings) -> list[BackgroundTask]:
         SubstrateCleanup(around.signer, settings.chain_connection_hours).periodic_substrate_cleanup,
         memory.aggressive_memory_cleanup,
         around.notifier.notifier,
+        around.backups.daily_backup,
     )
     return [
         BackgroundTask(

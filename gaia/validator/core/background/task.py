@@ -24,6 +24,11 @@ class BackgroundTask:
     """Whether it also runs when the validator starts."""
 
     @property
+    def can_be_skipped(self) -> bool:
+        """Whether a run may last longer than the time between two beats."""
+        return self.deadline_s is None or self.deadline_s > self.interval_s
+
+    @property
     def overdue_after_s(self) -> float:
         """Age in seconds of the last success at which the task is overdue."""
         if self.overdue_s is not None:

@@ -22,6 +22,7 @@ _RECORD: Final = "schema_migrations"
 _FUNCTION: Final = "function"
 _INDEX: Final = "index "
 _SHOWN: Final = 3
+_PARENTHESES: Final = str.maketrans("", "", "()")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -89,7 +90,9 @@ def drift_of(found: Iterable[Entry], expected: Iterable[Entry]) -> Drift:
     wanted = {(entry.owner, entry.name): entry for entry in expected}
     owners = {entry.owner for entry in wanted.values()} - {_FUNCTION}
     missing = [entry for key, entry in wanted.items() if key not in there]
-    changed = [entry for key, entry in wanted.items() if key in there and there[key].form != entry.form]
+    changed = [
+        entry for key, entry in wanted.items() if key in there and _bare(there[key].form) != _bare(entry.form)
+    ]
     added = [
         entry
         for key, entry in there.items()
@@ -102,6 +105,11 @@ def drift_of(found: Iterable[Entry], expected: Iterable[Entry]) -> Drift:
         added=_names(added),
         slow=_names(slow),
     )
+
+
+def _bare(form: str) -> str:
+    """Return a form without parentheses: the server drops some when a schema is dumped and restored."""
+    return form.translate(_PARENTHESES)
 
 
 def _names(entries: Iterable[Entry]) -> tuple[str, ...]:

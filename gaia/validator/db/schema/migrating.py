@@ -77,8 +77,18 @@ class Migrator:
         self._patience_s = patience_s
         self._progress_at = time.monotonic()
 
-    async def migrate(self, migrations: Sequence[Migration]) -> list[Step]:
+    async def migrate(
+        self,
+        migrations: Sequence[Migration],
+        before: Callable[[Sequence[Migration]], Awaitable[None]] | None = None,
+    ) -> list[Step]:
         """Apply all missing migrations; return those that were applied.
+
+        Parameters
+        ----------
+        before
+            Called with the missing ones before the first of them, unless the database is empty. Its errors are
+            raised unchanged.
 
         Raises
         ------
@@ -95,6 +105,9 @@ class Migrator:
             if standing.missing or not await connection.fetchval(SQL["is_extended"]):
                 await connection.execute(SQL["create_migrations"])
                 await connection.execute(SQL["extend_migrations"])
+            if standing.fit is Fit.BEHIND and before is not None and not steps:
+                await before(standing.missing)
+                self._progress_at = time.monotonic()
             for migration in standing.missing:
                 # A first start makes the tables in a moment; lines about each step would tell nothing.
                 level = logging.DEBUG if standing.fit is Fit.EMPTY else logging.INFO

@@ -14,6 +14,7 @@ import pytest
 from gaia.validator.app.children import embedded_postgres as module
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn, find_binaries
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.machine import postgres_programs
 
 
 def test_dsn_is_known_before_the_server_runs() -> None:
@@ -40,7 +41,7 @@ def test_binaries_come_from_pg_bindir_first(tmp_path: Path, monkeypatch: pytest.
 
 def test_missing_binaries_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(module, "_SYSTEM", Path("/nowhere"))
+    monkeypatch.setattr(postgres_programs, "_SYSTEM", Path("/nowhere"))
 
     with pytest.raises(ConfigurationError, match="the embedded one is not installed") as raised:
         find_binaries()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from gaia.validator.core.background.book import JobStatus, TaskBook
+from gaia.validator.core.background.task import BackgroundTask
 
 
 class Clocks:
@@ -45,6 +49,17 @@ def test_job_is_overdue_once_its_last_success_is_too_old_and_well_after_the_next
     (status,) = book.statuses()
     assert (at_the_limit, beyond, status.is_overdue) == (False, True, False)
     assert status.last_success_at == 1060.1
+
+
+def test_job_whose_deadline_ends_before_the_next_beat_is_never_skipped() -> None:
+    def never() -> Coroutine[Any, Any, None]:
+        raise AssertionError
+
+    quick = BackgroundTask(name="quick", interval_s=60.0, deadline_s=50.0, run=never)
+    slow = BackgroundTask(name="slow", interval_s=60.0, deadline_s=61.0, run=never)
+    endless = BackgroundTask(name="endless", interval_s=60.0, deadline_s=None, run=never)
+
+    assert [task.can_be_skipped for task in (quick, slow, endless)] == [False, True, True]
 
 
 def test_correction_of_the_machines_time_makes_nothing_overdue() -> None:

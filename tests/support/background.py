@@ -12,10 +12,12 @@ from gaia.validator.core.background.backups import BackupKeeper
 from gaia.validator.core.background.book import JobStatus, TaskBook
 from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
+from gaia.validator.core.background.retention import Retention
 from gaia.validator.core.background.runner import TaskRunner
 from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.core.clock import RealClock
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.identities import Hotkey
@@ -24,6 +26,7 @@ from gaia.validator.utils.ipc_types import ResultUnit, WorkUnit
 from gaia.validator.utils.messenger import Messenger
 from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.backup import BackupSettings
+from gaia.validator.utils.settings.files import FilesSettings
 from gaia.validator.utils.settings.notify import NotifySettings
 from tests.support.patience import patience
 
@@ -38,6 +41,7 @@ NAMES = (
     "periodic_substrate_cleanup",
     "aggressive_memory_cleanup",
     "notifier",
+    "remove_old_data",
     "daily_backup",
 )
 """The plan's background tasks but those that the orchestrator has itself: main_scoring and status_logger."""
@@ -135,6 +139,7 @@ def tasks_without_a_world(data_dir: Path, closed_port: int) -> dict[str, Backgro
             Messenger([], "GAIA_NOTIFY_URLS"),
             "life",
         ),
+        retention=Retention(FilesSettings(data_dir=data_dir), DatabaseAway(), RealClock()),
         backups=BackupKeeper(
             BackupSettings(), data_dir / "backups", 1, cast("Any", DatabaseAway()), "postgresql://nowhere"
         ),

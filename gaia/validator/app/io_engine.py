@@ -47,6 +47,7 @@ from gaia.validator.app.supervision import Role
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
+from gaia.validator.core.background.retention import Retention
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.clock import RealClock, SimulatedClock
@@ -265,7 +266,7 @@ class IOEngine:
                 seats=self._seats,
                 lines_logged=lines_logged,
             ),
-            background=self._background(database, signer, miners),
+            background=self._background(database, signer, miners, clock),
             book=self._book,
             tick_interval_s=settings.tick_interval_s,
             metagraph_interval_s=settings.metagraph_interval_s,
@@ -297,7 +298,7 @@ class IOEngine:
         return Seats(healthy=self._pool.healthy_seats, wanted=self._seats())
 
     def _background(
-        self, database: Database, signer: SignerClient, miners: MinerComms
+        self, database: Database, signer: SignerClient, miners: MinerComms, clock: Clock
     ) -> list[BackgroundTask]:
         settings, pool = self._settings, self._pool
         return background_tasks(
@@ -313,6 +314,7 @@ class IOEngine:
                 processes=self._processes,
                 workers=pool if isinstance(pool, ComputePool) else None,
                 notifier=self._notifier,
+                retention=Retention(settings.files, database, clock),
                 backups=self._backups,
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )

@@ -38,6 +38,7 @@ from gaia.validator.app.startup.opening import backup_keeper
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.core.background.notifier import Notifier
 from gaia.validator.core.background.registry import Surroundings, background_tasks
+from gaia.validator.core.background.retention import Retention
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.consensus.watching import ConsensusWatch
@@ -245,6 +246,7 @@ class Engine:
                 processes=self._processes,
                 workers=self.pool,
                 notifier=notifier,
+                retention=Retention(settings.files, self.database, StillClock()),
                 backups=backup_keeper(settings, self.database),
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )

@@ -20,6 +20,7 @@ _KIND_OF: Final[Mapping[str, str]] = {
     "sketches": "copies",
     "products": "copies",
     "postgres": "postgres",
+    "backups": "backups",
     "logs": "logs",
 }
 """Folder in the data folder -> kind of its files."""

@@ -14,6 +14,7 @@ from gaia.validator.core.background.deregistration import Deregistrations, Forge
 from gaia.validator.core.background.earthdata import EarthdataToken
 from gaia.validator.core.background.memory import MemoryKeeper, RetiresWorkers
 from gaia.validator.core.background.notifier import Notifier
+from gaia.validator.core.background.retention import Retention
 from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.core.background.updates import UpdateCheck
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
@@ -44,6 +45,7 @@ TIMES: Mapping[str, Times] = {
     "periodic_substrate_cleanup": Times(_HOUR_S, 300.0),
     "aggressive_memory_cleanup": Times(_MINUTE_S, 30.0),
     "notifier": Times(_MINUTE_S, 58.0, at_start=True),
+    "remove_old_data": Times(6 * _HOUR_S, _HOUR_S, at_start=True),
     "daily_backup": Times(2 * _HOUR_S, 2 * _HOUR_S, at_start=True),
 }
 """Name of a task -> its times; the names are those of the plan, and of the methods."""
@@ -67,6 +69,7 @@ class Surroundings:
     workers: RetiresWorkers | None
     """The local pool; None: units run on a cluster."""
     notifier: Notifier
+    retention: Retention
     backups: BackupKeeper
     show_update: Callable[[bool], None]
     """Called with whether a newer release is known."""
@@ -88,6 +91,7 @@ def background_tasks(around: Surroundings) -> list[BackgroundTask]:
         SubstrateCleanup(around.signer, settings.chain_connection_hours).periodic_substrate_cleanup,
         memory.aggressive_memory_cleanup,
         around.notifier.notifier,
+        around.retention.remove_old_data,
         around.backups.daily_backup,
     )
     return [

@@ -29,3 +29,13 @@ class FilesSettings(HandedSettings):
         "Days to keep scored chunks and reference fields for replay. 0 deletes chunks once scored.",
         ge=0,
     )
+    keep_scores_days: float = setting(
+        90.0,
+        "Days to keep the scores of fields and the miners' manifests. Scores of leads and runs stay for good.",
+        ge=45,
+    )
+    data_max_gib: float = setting(
+        0.0,
+        "GiB that the data folder may use. Nearer than 2 % to it, no chunk is downloaded. 0: as much as the disk has.",
+        ge=0,
+    )

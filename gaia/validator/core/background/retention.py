@@ -1,0 +1,92 @@
+"""Removes scores of fields, manifests and server logs that are too old, and makes room for those to come."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gaia.validator.db.retention import (
+    drop_score_months,
+    make_score_months,
+    month_of,
+    newest_run,
+    remove_manifests,
+    runs_with_old_manifests,
+)
+from gaia.validator.utils.borders import Party, border
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.base import Clock
+    from gaia.validator.db.connection import Database
+    from gaia.validator.utils.settings.files import FilesSettings
+
+log = structlog.get_logger(__name__)
+
+MOST_LOG_BYTES: Final = 16 * 2**20
+"""Size of the embedded server's log at which it begins anew; one older log is kept."""
+
+_MONTHS_AHEAD: Final = 3
+_RUNS_AT_ONCE: Final = 400
+
+
+class Retention:
+    """Keeps the size of a database and its logs flat.
+
+    Parameters
+    ----------
+    clock
+        The calendar of the runs.
+    """
+
+    def __init__(self, settings: FilesSettings, database: Database, clock: Clock) -> None:
+        self._keep = timedelta(days=settings.keep_scores_days)
+        self._log = settings.data_dir / "postgres" / "postgres.log"
+        self._database = database
+        self._clock = clock
+
+    async def remove_old_data(self) -> None:
+        """Make the parts of the next months, and remove what is too old.
+
+        Scores of leads and runs, and the vectors, stay: they are small, and weights are explained by them.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database fails, or others hold locks for too long.
+        OwnFailure
+            If the disk fails.
+        """
+        now = self._clock.now()
+        newest = await self._database.run(newest_run)
+        until = month_of(max(now, newest or now), _MONTHS_AHEAD)
+        made = await self._database.run(partial(make_score_months, before=until))
+        oldest = now - self._keep
+        dropped = await self._database.run(partial(drop_score_months, before=month_of(oldest)))
+        old = partial(runs_with_old_manifests, before=oldest, most=_RUNS_AT_ONCE)
+        runs = await self._database.run(old)
+        for run_id in runs:
+            await self._database.run(partial(remove_manifests, run_id=run_id))
+        if made or dropped or runs:
+            log.info(
+                "old_data_removed", months_made=made, months_removed=dropped, runs_without_manifests=len(runs)
+            )
+        with border(Party.DISK, "beginning the server's log anew"):
+            await asyncio.to_thread(_begin_anew, self._log, MOST_LOG_BYTES)
+
+
+def _begin_anew(path: Path, most: int) -> None:
+    """Keep the content of a large log beside it, and empty it; its writer appends, so it goes on from the start."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return  # the server is not ours
+    if size > most:
+        shutil.copyfile(path, path.with_name(path.name + ".1"))
+        os.truncate(path, 0)

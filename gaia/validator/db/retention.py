@@ -1,0 +1,73 @@
+"""Parts of large tables, made ahead and removed when they are old; and manifests of old runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gaia.validator.db.statements import SQL
+
+if TYPE_CHECKING:
+    from gaia.validator.db.connection import Connection
+    from gaia.validator.utils.identities import RunId
+
+_LOCK_WAIT: Final = "2s"
+"""How long we wait for a lock; whoever comes after us waits as long."""
+
+
+class ScorePart(NamedTuple):
+    """One part of `component_scores`."""
+
+    name: str
+    month_after: str | None
+    """Month that follows its last one, such as "2026-04"; None: the part for all other rows."""
+    size_bytes: int
+    """Size with indexes."""
+
+
+def month_of(moment: datetime, later: int = 0) -> str:
+    """Return the month of a moment, or so many months later, as run ids begin.
+
+    >>> from datetime import UTC
+    >>> month_of(datetime(2026, 12, 31, tzinfo=UTC)), month_of(datetime(2026, 12, 31, tzinfo=UTC), 2)
+    ('2026-12', '2027-02')
+    """
+    years, month = divmod(moment.month - 1 + later, 12)
+    return f"{moment.year + years:04}-{month + 1:02}"
+
+
+async def make_score_months(connection: Connection, before: str) -> Sequence[str]:
+    """Make the parts for scores of all months before one; return their names."""
+    await connection.execute(SQL["brief_locks"], _LOCK_WAIT)
+    made: Sequence[str] = await connection.fetchval(SQL["make_score_months"], before)
+    return made
+
+
+async def drop_score_months(connection: Connection, before: str) -> Sequence[str]:
+    """Remove the scores of months that ended before one, unless a run of theirs is open; return their names."""
+    await connection.execute(SQL["brief_locks"], _LOCK_WAIT)
+    dropped: Sequence[str] = await connection.fetchval(SQL["drop_score_months"], before)
+    return dropped
+
+
+async def score_parts(connection: Connection) -> list[ScorePart]:
+    """Return the parts for scores of fields, the oldest first."""
+    return [ScorePart(*row) for row in await connection.fetch(SQL["score_months"])]
+
+
+async def newest_run(connection: Connection) -> datetime | None:
+    """Return the initial time of the newest run; None: there is none."""
+    moment: datetime | None = await connection.fetchval(SQL["newest_run"])
+    return moment
+
+
+async def runs_with_old_manifests(connection: Connection, before: datetime, most: int) -> list[RunId]:
+    """Return completed runs of before a moment that have manifests still, oldest first."""
+    rows = await connection.fetch(SQL["runs_with_old_manifests"], before, most)
+    return [row["run_id"] for row in rows]
+
+
+async def remove_manifests(connection: Connection, run_id: RunId) -> None:
+    """Remove what miners signed for one completed run; the digests stay."""
+    await connection.execute(SQL["remove_manifests"], run_id)

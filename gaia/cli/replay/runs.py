@@ -84,6 +84,9 @@ def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) ->
     if run.summary.contract is None and run.leads:
         verdict.problems.append("its leads and fields were not recorded")
         return verdict
+    if not run.components and any(row.reason is None for row in run.leads):
+        verdict.problems.append("its scores of fields were removed, as GAIA_KEEP_SCORES_DAYS says")
+        return verdict
     try:
         units = units_of(run, data_dir)
     except InputMissing as error:

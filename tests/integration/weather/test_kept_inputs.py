@@ -3,7 +3,10 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from gaia.validator.db.connection import Database
+from gaia.validator.utils.machine.disk_space import DATA_FOLDER
 from tests.support.story import INIT, Story
 
 
@@ -78,3 +81,23 @@ async def test_what_a_lead_was_scored_with_is_recorded_with_paths_that_can_move(
     assert set(rows[1]["digests"]) == {"truth", "climatology"}
     contracts = await story.rows("SELECT contract FROM runs")
     assert contracts[0]["contract"]["final_lead_hours"] == [24, 48]
+
+
+async def test_without_room_no_chunk_is_downloaded_and_no_miner_pays(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(database, tmp_path, data_max_gib=1.0)
+    monkeypatch.setattr(DATA_FOLDER, "used_bytes", 2**30 - 2**20)
+
+    with pytest.raises(AssertionError, match="still busy"):
+        await story.until_idle(ticks=40)
+
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    states = {row["state"] for row in await story.rows("SELECT state FROM forecasts")}
+    assert states == {"frozen"}
+    assert {row["attempts"] for row in await story.rows("SELECT attempts FROM forecasts")} == {0}
+    monkeypatch.setattr(DATA_FOLDER, "used_bytes", 0)
+
+    await story.until_idle()
+
+    assert {row["state"] for row in await story.rows("SELECT state FROM forecasts")} == {"scored"}

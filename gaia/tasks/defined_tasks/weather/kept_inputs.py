@@ -17,6 +17,8 @@ from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, digest
 from gaia.validator.db import history
 from gaia.validator.db.inputs import LeadInputs
 from gaia.validator.utils.borders import Party, border
+from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.machine.disk_space import DATA_FOLDER, limited, space_of
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.units import LeadUnit
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_MIB = 2**20
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\dZ")
 
 
@@ -35,6 +38,24 @@ class KeptInputs:
         self._database = database
         self._data_dir = settings.data_dir.resolve()
         self._keep = timedelta(days=settings.keep_inputs_days)
+        self._files = settings
+
+    def require_room(self) -> None:
+        """Raise if a chunk more could leave the database without space.
+
+        Raises
+        ------
+        OwnFailure
+            If the disk, or what the settings allow of it, has less than `GAIA_DATA_MIN_FREE_MIB` left.
+        """
+        files = self._files
+        with border(Party.DISK, "looking for free space"):
+            space = limited(space_of(self._data_dir), files.data_max_bytes, DATA_FOLDER.used_bytes)
+        if space.free < files.data_min_free_mib * _MIB:
+            raise OwnFailure(
+                f"the data folder has {space.free // _MIB} MiB left, less than GAIA_DATA_MIN_FREE_MIB; no chunk is"
+                " downloaded, because the database needs the rest: free some space, or raise GAIA_DATA_MAX_GIB"
+            )
 
     def describe(self, handler: str, lead: LeadUnit, references: Mapping[str, FieldFiles]) -> LeadInputs:
         """Return the inputs of all units of a lead, with paths relative to the data folder."""

@@ -56,7 +56,7 @@ class Volumes:
     spool_disk_bytes: int
     """Chunks that wait for their truth or are kept for replay."""
     database_bytes_a_day: int
-    """Growth of the database; rows of scores are never deleted."""
+    """Growth of the database by scores of fields, until the first are removed after GAIA_KEEP_SCORES_DAYS."""
     cpu_s_a_day: float
 
     @property

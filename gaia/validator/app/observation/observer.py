@@ -20,7 +20,7 @@ from gaia.validator.app.observation.stored import StoredMetrics
 from gaia.validator.app.observation.tallied import CHAIN_NODES
 from gaia.validator.core.background.book import TaskBook
 from gaia.validator.utils.errors import GaiaError
-from gaia.validator.utils.machine.disk_space import space_of
+from gaia.validator.utils.machine.disk_space import DATA_FOLDER, limited, space_of
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
@@ -174,7 +174,9 @@ class Observer:
 
     async def _look_at_processes(self) -> None:
         resources.show_processes(await asyncio.to_thread(self._processes.look))
-        space = await asyncio.to_thread(space_of, self._settings.files.data_dir)
+        files = self._settings.files
+        whole = await asyncio.to_thread(space_of, files.data_dir)
+        space = limited(whole, files.data_max_bytes, DATA_FOLDER.used_bytes)
         resources.show_file_system(space.free, space.size)
 
     async def _measure_disk(self) -> None:
@@ -183,5 +185,6 @@ class Observer:
             used = await asyncio.to_thread(disk.measure, self._settings.files.data_dir, stop)
         finally:
             stop.set()  # the end of the process waits for its threads
+        DATA_FOLDER.used_bytes = sum(used.values())
         resources.show_disk(used)
         await asyncio.sleep((time.monotonic() - began) * (_DISK_SHARE - 1))

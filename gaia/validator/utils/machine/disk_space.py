@@ -36,3 +36,35 @@ def space_of(folder: Path) -> Space:
     """
     usage = shutil.disk_usage(folder)
     return Space(free=usage.free, used=usage.used)
+
+
+def limited(space: Space, most_bytes: int, used_bytes: int) -> Space:
+    """Return the part of a file system's space that one folder may use.
+
+    Parameters
+    ----------
+    most_bytes
+        Bytes that the folder may use; 0: as much as there is.
+    used_bytes
+        Bytes that it uses.
+
+    Examples
+    --------
+    >>> limited(Space(free=100, used=50), 60, 20)
+    Space(free=40, used=20)
+    """
+    if not most_bytes:
+        return space
+    free = max(0, min(space.free, most_bytes - used_bytes))
+    return Space(free=free, used=min(space.size, most_bytes) - free)
+
+
+class LastMeasured:
+    """Bytes that the data folder used when they were last counted, which takes a minute."""
+
+    used_bytes = 0
+    """0: they were not counted yet."""
+
+
+DATA_FOLDER = LastMeasured()
+"""What the observation counted; downloads ask for it."""

@@ -36,6 +36,11 @@ class FilesSettings(HandedSettings):
     )
     data_max_gib: float = setting(
         0.0,
-        "GiB that the data folder may use. Nearer than 2 % to it, no chunk is downloaded. 0: as much as the disk has.",
+        "GiB that the data folder may use. Near it, no chunk is downloaded. 0: as much as the disk has.",
         ge=0,
     )
+
+    @property
+    def data_max_bytes(self) -> int:
+        """Bytes that the data folder may use; 0: as much as the disk has."""
+        return int(self.data_max_gib * 2**30)

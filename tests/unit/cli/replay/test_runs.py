@@ -146,9 +146,18 @@ def test_other_bytes_of_the_forecast_are_noticed(replayed: Replayed) -> None:
 
 
 def test_component_that_was_never_stored_is_a_problem(replayed: Replayed) -> None:
-    verdict = replayed(replace(a_stored_run(), components=[]))
+    run = a_stored_run()
+    (row,) = run.components
+    verdict = replayed(replace(run, components=[replace(row, field="10u")]))
 
     assert verdict.problems == ["5Miner gaia-2.9 final +24h 2t: was not stored"]
+
+
+def test_run_whose_scores_of_fields_were_removed_is_said_to_be_incomplete(replayed: Replayed) -> None:
+    verdict = replayed(replace(a_stored_run(), components=[]))
+
+    assert verdict.problems == ["its scores of fields were removed, as GAIA_KEEP_SCORES_DAYS says"]
+    assert not verdict.is_same
 
 
 def test_unit_that_fails_is_a_problem_and_not_a_difference(replayed: Replayed) -> None:

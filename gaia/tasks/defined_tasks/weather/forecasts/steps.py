@@ -248,6 +248,8 @@ class ForecastSteps:
         spooled = Spooled(store_dir=str(store), digests=dict(digests))
         with border(Party.DISK, f"looking into the spool of {forecast.hotkey}"):
             left_over = any((store / path).exists() for path in digests)
+        if not left_over:
+            self._kept.require_room()
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
             sketch = str(active.sketches / sketch_name(Hotkey(forecast.hotkey))) if active.sketches else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.cli import commands, database, machine
+from gaia.cli import commands, database, machine, upgrade
 from gaia.cli.arguments import (
     RUN_HELP,
     SHELLS,
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _add_explain(top_level)
     add_plot_options(_reading(top_level, "plot", commands.plot))
     database.add_parsers(top_level)
+    upgrade.add_parsers(top_level)
     machine.add_parsers(top_level)
     _add_tools(top_level)
     return top

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
+from gaia.cli.lists.awaiting import SetState
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def _print_leads(leads: Sequence[LeadShown]) -> None:
 
 
 def _missing(lead: LeadShown) -> Iterator[str]:
+    if all(one.state is SetState.UNASKED for one in lead.references):
+        yield "its time; nothing was asked for yet"
+        return
     for one in lead.missing:
         yield one.role + (f" ({tables.one_line(one.last_error)})" if one.last_error else "")
 

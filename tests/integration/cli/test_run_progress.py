@@ -160,6 +160,8 @@ def test_screen_says_what_the_run_waits_for_in_the_words_of_the_source(gaia: Gai
     (day1,) = [line for line in lines if line.startswith("day 1 +12 h")]
     assert "2026-03-25 16:00Z" in day1
     assert day1.endswith("2 of 3      2026-03-25 19:00Z  truth (status 503 [31m)")
+    (last,) = [line for line in lines if line.startswith("+48 h")]
+    assert last.endswith("2026-04-01 06:00Z  its time; nothing was asked for yet")
     (frozen,) = [line for line in lines if line.lstrip().startswith("4 ")]
     assert "score day 1 +12 h  2026-03-25 19:00Z" in frozen
     assert LONG_REASON.strip() in said

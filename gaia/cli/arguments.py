@@ -7,6 +7,7 @@ import errno
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gaia.validator.db.states import ForecastState
 from gaia.validator.utils.errors import GaiaError
 from gaia.validator.utils.version import add_env_file_option
 
@@ -107,6 +108,18 @@ def add_plot_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--rule-set", metavar="NAME", help="rule set; default: that of the newest run")
     add("--workers", type=at_least_one, metavar="N", help="clones: number of processes; default: 2")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gaia runs show`; `--state` names a data folder already."""
+    parser.add_argument("run", metavar="RUN", help=ANY_RUN_HELP)
+    parser.add_argument(
+        "--in-state",
+        action="append",
+        choices=[state.value for state in ForecastState],
+        help="list forecasts in this state only; may be repeated",
+    )
+    parser.add_argument("--miner", metavar="MINER", help="list only this one: a uid, hotkey or its start")
 
 
 def add_runbook_options(parser: argparse.ArgumentParser) -> None:

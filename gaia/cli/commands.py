@@ -25,7 +25,7 @@ def runs(source: Source, arguments: argparse.Namespace) -> int:
 
 
 def run(source: Source, arguments: argparse.Namespace) -> int:
-    """Print one run and what became of each miner's forecast, the best first."""
+    """Print one run: its leads, what it waits for, and where each forecast stands, by state and the best first."""
     from gaia.cli.lists import one_run
 
     return one_run.show(source, arguments)

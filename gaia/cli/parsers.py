@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaia.cli import backup, commands, database, machine
+from gaia.cli import backup, commands, database, machine, upgrade
 from gaia.cli.arguments import (
-    ANY_RUN_HELP,
     RUN_HELP,
     SHELLS,
     add_bundle_options,
     add_last_option,
     add_place_options,
     add_plot_options,
+    add_run_options,
     add_runbook_options,
     add_site_options,
     add_watch_option,
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add_plot_options(_reading(top_level, "plot", commands.plot))
     database.add_parsers(top_level)
     backup.add_parsers(top_level)
+    upgrade.add_parsers(top_level)
     machine.add_parsers(top_level)
     _add_tools(top_level)
     return top
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_runs(top_level: Group) -> None:
     runs = _reading(top_level, "runs", commands.runs).add_subparsers(metavar="COMMAND")
-    _reading(runs, "show", commands.run).add_argument("run", metavar="RUN", help=ANY_RUN_HELP)
+    add_run_options(_reading(runs, "show", commands.run))
 
 
 def _add_weights(top_level: Group) -> None:

@@ -6,17 +6,17 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import asyncpg
-from pydantic import ValidationError
 
 from gaia.cli.tables import print_note
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
+from gaia.validator.app.startup.accepted import agreeing
 from gaia.validator.app.startup.opening import dsn_of
 from gaia.validator.app.startup.preflight import claim_data_dir
 from gaia.validator.app.startup.published import last_settings
@@ -84,11 +84,17 @@ class Source:
         other._elsewhere = dsn
         return other
 
-    def read(self, query: Callable[[Connection], Awaitable[Answer]], patience_s: float = math.inf) -> Answer:
+    def read(
+        self,
+        query: Callable[[Connection], Awaitable[Answer]],
+        patience_s: float = math.inf,
+        *,
+        is_migrated: bool = True,
+    ) -> Answer:
         """Return what `query` reads, in one read-only snapshot; wait at most `patience_s` for a connection.
 
         If this command started the server, a database of an earlier release is migrated inside the
-        snapshot, and the migration is rolled back.
+        snapshot, and the migration is rolled back. Without `is_migrated`, the database is read as it is.
 
         Raises
         ------
@@ -97,7 +103,9 @@ class Source:
         TransientError
             If the database went away during the query.
         """
-        return asyncio.run(self._read(query, min(patience_s, self._database.database_timeout_s)))
+        timeout_s = min(patience_s, self._database.database_timeout_s)
+        migrates = is_migrated and not self.is_live
+        return asyncio.run(self._read(query, timeout_s, migrates=migrates))
 
     def use(self, body: Callable[[Database], Awaitable[Answer]]) -> Answer:
         """Return what `body` makes of the database, which it may change.
@@ -123,13 +131,15 @@ class Source:
         dsn = self._elsewhere or dsn_of(self.settings)
         return await Database.connect(dsn, timeout_s=timeout_s, pool_size=2, name="gaia-cli")
 
-    async def _read(self, query: Callable[[Connection], Awaitable[Answer]], timeout_s: float) -> Answer:
+    async def _read(
+        self, query: Callable[[Connection], Awaitable[Answer]], timeout_s: float, *, migrates: bool
+    ) -> Answer:
         database = await self._connected(timeout_s)
         try:
             async with database.transaction() as connection, _left_as_it_is(connection):
                 # Caught inside the transaction: outside, the database's errors are of our types.
                 try:
-                    if not self.is_live and await connection.fetchval(SQL["has_migrations"]):
+                    if migrates and await connection.fetchval(SQL["has_migrations"]):
                         await migrate_within(connection, read_migrations())
                     await connection.execute("SET TRANSACTION READ ONLY")
                     return await query(connection)
@@ -198,28 +208,8 @@ def _settings_published_in(data_dir: Path) -> Settings:
     last = last_settings(data_dir)
     given = {} if last is None else Variables(Settings, str(data_dir), last.given(), names_of)()
     # The folder may have been moved, and its database is the one in it.
-    mine = {name: value for name, value in given.items() if not name.startswith("database_")}
-    try:
-        return Settings(**(mine | {"data_dir": data_dir}))
-    except ValidationError:
-        return _settings_that_agree(mine, data_dir)
-
-
-def _settings_that_agree(given: Mapping[str, Any], data_dir: Path) -> Settings:
-    """Return the settings with all of `given` that are allowed together.
-
-    A setting may need a secret, which is never published, or another release may have published it.
-    """
-    kept: dict[str, Any] = {"data_dir": data_dir}
-    waiting = {name: value for name, value in given.items() if name not in kept}
-    for _ in range(2):  # a setting may need one that follows it
-        for name, value in list(waiting.items()):
-            try:
-                Settings(**kept, **{name: value})
-            except ValidationError:
-                continue
-            kept[name] = waiting.pop(name)
-    return Settings(**kept)
+    mine = {name: value for name, value in given.items() if not name.startswith(("database_", "data_dir"))}
+    return agreeing({"data_dir": data_dir, **mine})[0]
 
 
 def _is_placed(given: AbstractSet[str], data_dir: Path) -> bool:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import Final
+
+import msgspec
+
+from gaia.validator.db.backup.contents import TableContent
+from gaia.validator.db.backup.folders import ARCHIVE, MANIFEST, Manifest, Reason, name_of
 
 ROWS: Final = (
     "INSERT INTO runs (run_id, init_time, rule_set, opened_at) VALUES ('2026-03-25T00Z', '2026-03-25', 'gaia-2.9', '2026-03-25')",
@@ -21,6 +28,27 @@ ROWS: Final = (
     ),
 )
 """Statements that store one run of twenty miners."""
+
+
+def put_backup(folder: Path, made_at: datetime, reason: Reason = Reason.DAILY, rows: int = 0) -> str:
+    """Store a backup with an archive of a few words; return its name."""
+    place = folder / name_of(made_at)
+    place.mkdir(parents=True)
+    content = f"rows of day {rows}".encode()
+    (place / ARCHIVE).write_bytes(content)
+    manifest = Manifest(
+        made_at=made_at,
+        reason=reason,
+        program="1.0",
+        server="18.6",
+        schema_version=15,
+        database_bytes=1,
+        archive_bytes=len(content),
+        archive_sha256=hashlib.sha256(content).hexdigest(),
+        tables={"runs": TableContent(rows, "7")},
+    )
+    (place / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    return place.name
 
 
 def put_program(folder: Path, name: str, script: str) -> Path:

@@ -211,7 +211,7 @@ class Settings(
         try:
             return Settings(**(kept | given()))
         except ValidationError as error:
-            raise _explained(error, given.origins()) from None
+            raise explained(error, given.origins()) from None
 
     def note_origins(self, origins: Mapping[str, str]) -> None:
         """Remember where the values of these fields came from, for `describe`."""
@@ -289,7 +289,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     try:
         settings = Settings(**(values | given))
     except ValidationError as error:
-        raise _explained(error, origins) from None
+        raise explained(error, origins) from None
     settings.note_origins(origins)
     settings.hold_secrets()
     return settings
@@ -360,8 +360,8 @@ def _schemas() -> dict[str, dict[str, Any]]:
 def _places(env_file: Path | None) -> list[Variables]:
     """Return the sources of variables, most important first; raise for GAIA_ names that are not settings."""
     from_file = read_env_file(env_file)
-    _refuse_unknown(os.environ, "the environment")
-    _refuse_unknown(from_file, str(env_file))
+    for error in (*names_refused(os.environ, "the environment"), *names_refused(from_file, str(env_file))):
+        raise error
     return [
         Variables(Settings, "environment", os.environ, names_of),
         Variables(Settings, "credential", given_credentials(), credentials_of),
@@ -369,20 +369,21 @@ def _places(env_file: Path | None) -> list[Variables]:
     ]
 
 
-def _refuse_unknown(source: Mapping[str, str | None], where: str) -> None:
+def names_refused(source: Mapping[str, str | None], where: str) -> Iterator[ConfigurationError]:
+    """Yield the error for each variable of a place that has our prefix and is no setting."""
     known = {variable for name in Settings.model_fields for variable in names_of(name)}
     for variable in source:
         if not variable.upper().startswith(PREFIX) or variable in known | RETIRED:
             continue
         close = difflib.get_close_matches(variable.upper(), known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigurationError(
+        yield ConfigurationError(
             variable, f"is not a setting, but {where} contains it{hint}", "correct or remove it"
         )
 
 
-def _explained(error: ValidationError, origins: Mapping[str, str]) -> ConfigurationError:
-    """Return the first error as one sentence that names the variable."""
+def explained(error: ValidationError, origins: Mapping[str, str]) -> ConfigurationError:
+    """Return the first error as one sentence that names the variable; `origins` as in `Variables.origins`."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "rule":
         context = first["ctx"]

@@ -1,4 +1,4 @@
-"""Publishes the settings of a running validator in its run folder, without secrets."""
+"""Publishes the settings and the release of a running validator in its run folder, without secrets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
 from gaia.validator.utils.files import put_file
 from gaia.validator.utils.secrecy import HIDDEN
+from gaia.validator.utils.version import commit, version
 
 _NAME = "settings.json"
 _PRIVATE = 0o600
@@ -26,6 +27,14 @@ class PublishedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Time of the start or the last reload, in Unix seconds."""
     rows: list[tuple[str, str, str]]
     """(environment name, value as text, origin) of every setting."""
+    version: str = ""
+    """Version of the program; "": unknown, as of earlier releases."""
+    commit: str = ""
+    """Full commit of the program; "": unknown."""
+
+    def defaults(self) -> dict[str, str]:
+        """Return environment name -> value, of what had its default."""
+        return {name: value for name, value, origin in self.rows if origin == _DEFAULT}
 
     def given(self) -> dict[str, str]:
         """Return environment name -> value in the form of .env, of what is neither a default nor secret."""
@@ -43,7 +52,9 @@ def publish_settings(data_dir: Path, described: list[tuple[str, str, str]]) -> N
         If the disk fails.
     """
     path = _path(data_dir)
-    content = PublishedSettings(pid=os.getpid(), at=time.time(), rows=described)
+    content = PublishedSettings(
+        pid=os.getpid(), at=time.time(), rows=described, version=version(), commit=commit()
+    )
     put_file(path, msgspec.json.encode(content))
     path.chmod(_PRIVATE)
 

@@ -150,3 +150,14 @@ SELECT run_id, hotkey,
  WHERE run_id = ANY($1::text[])
    AND committed_at IS NOT NULL
  ORDER BY run_id, hotkey;
+
+-- name: progress_of_run
+-- Where each forecast of a run stands, what is due next, and its scores under one rule set; no column whose size a
+-- miner chose.
+SELECT hotkey, uid, state, reason, committed_at, changed_at, attempts, next_at, window_ends_at,
+       forecasts.opened_at, day1, overall
+  FROM forecasts
+  LEFT JOIN (SELECT run_id, hotkey, day1, overall FROM score_table WHERE rule_set = $2) AS scores
+      USING (run_id, hotkey)
+ WHERE run_id = $1
+ ORDER BY uid, hotkey;

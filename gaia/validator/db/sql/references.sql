@@ -58,3 +58,9 @@ SELECT split_part(reference_id, '/', 1) AS source,
    AND last_error IS NOT NULL
  GROUP BY source
  ORDER BY source;
+
+-- name: reference_progress
+-- What is known of some reference sets, without their fields.
+SELECT reference_id, ready, attempts, retry_at, last_error, given_up_at
+  FROM reference_sets
+ WHERE reference_id = ANY($1::text[]);

@@ -111,3 +111,10 @@ SELECT run_id, init_time, runs.state AS run_state, score_table.rule_set, hotkey,
 SELECT run_id, rule_set, count(cpu_s) AS leads, coalesce(sum(cpu_s), 0) AS cpu_s
   FROM lead_scores
  GROUP BY run_id, rule_set;
+
+-- name: leads_of_run
+-- Which leads of a run have a row under one rule set, by miner, and whether it was measured.
+SELECT hotkey, kind, lead_hours, reason IS NULL AS is_measured
+  FROM lead_scores
+ WHERE run_id = $1
+   AND rule_set = $2;

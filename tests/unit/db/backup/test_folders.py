@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from gaia.validator.db.backup.contents import TableContent, differences
 from gaia.validator.db.backup.folders import (
-    ARCHIVE,
     MANIFEST,
-    Manifest,
     NoSuchBackup,
     Reason,
     backup_named,
@@ -22,29 +18,13 @@ from gaia.validator.db.backup.folders import (
     prune,
 )
 from gaia.validator.db.backup.programs import BackupFailed
+from tests.support.backups import put_backup
 
 FIRST = datetime(2026, 3, 25, 8, tzinfo=UTC)
 
 
 def put(folder: Path, day: int, reason: Reason = Reason.DAILY) -> str:
-    made_at = FIRST + timedelta(days=day)
-    place = folder / name_of(made_at)
-    place.mkdir(parents=True)
-    content = f"rows of day {day}".encode()
-    (place / ARCHIVE).write_bytes(content)
-    manifest = Manifest(
-        made_at=made_at,
-        reason=reason,
-        program="1.0",
-        server="18.6",
-        schema_version=15,
-        database_bytes=1,
-        archive_bytes=len(content),
-        archive_sha256=hashlib.sha256(content).hexdigest(),
-        tables={"runs": TableContent(day, "7")},
-    )
-    (place / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    return place.name
+    return put_backup(folder, FIRST + timedelta(days=day), reason, rows=day)
 
 
 def test_backups_are_listed_by_age_and_called_by_name(tmp_path: Path) -> None:

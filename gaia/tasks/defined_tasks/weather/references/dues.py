@@ -24,10 +24,6 @@ def truths_of(
     init_times: Iterable[datetime], contract: ContractSettings, sources: SourcesSettings
 ) -> dict[ReferenceKey, datetime]:
     """Return every truth that the runs of `init_times` are scored against -> when it is usually published."""
-    after: Mapping[ReferenceSource, timedelta] = {
-        ReferenceSource.GFS: PUBLISHED_AFTER,
-        ReferenceSource.ERA5: timedelta(days=sources.era5_delay_days, hours=sources.era5_buffer_hours),
-    }
     leads = [(LeadKind.DAY1, hours) for hours in contract.day1_lead_hours]
     leads += [(LeadKind.FINAL, hours) for hours in contract.final_lead_hours]
     truths = [
@@ -35,7 +31,19 @@ def truths_of(
         for init_time in init_times
         for kind, hours in leads
     ]
-    return {truth: truth.valid_time + after[truth.source] for truth in truths}
+    dues = {truth: published_at(truth, sources) for truth in truths}
+    return {truth: moment for truth, moment in dues.items() if moment is not None}
+
+
+def published_at(key: ReferenceKey, sources: SourcesSettings) -> datetime | None:
+    """Return when the source of a reference set usually publishes it; None: it is there at any time."""
+    match key.source:
+        case ReferenceSource.GFS:
+            return key.init_time + PUBLISHED_AFTER
+        case ReferenceSource.ERA5:
+            return key.valid_time + timedelta(days=sources.era5_delay_days, hours=sources.era5_buffer_hours)
+        case ReferenceSource.CLIMATOLOGY:
+            return None
 
 
 def next_dues(

@@ -101,6 +101,7 @@ def _print(found: RunShown) -> None:
         f"run        {run.run_id}, {run.state}" + ("; its scores are not final" if run.is_open else ""),
         f"opened     {tables.shown(run.opened_at)}, completed {tables.shown(run.completed_at)}",
         f"rules      {run.rule_set}",
+        *([f"imported   from {run.imported_from}; it cannot be computed anew"] if run.imported_from else []),
         f"forecasts  {run.forecasts}: {run.scored} scored, {run.rejected} rejected, {run.excused} excused",
     )
     tables.print_table(

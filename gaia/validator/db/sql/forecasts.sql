@@ -150,3 +150,9 @@ SELECT run_id, hotkey,
  WHERE run_id = ANY($1::text[])
    AND committed_at IS NOT NULL
  ORDER BY run_id, hotkey;
+
+-- name: import_forecasts
+-- Stores the scored forecasts of an imported run, without their manifests.
+INSERT INTO forecasts (run_id, hotkey, uid, registered_at, state, opened_at, next_at, changed_at, is_imported)
+SELECT $1, miner.hotkey, miner.uid, miner.registered_at, 'scored', $5, $5, miner.scored_at, true
+  FROM unnest($2::text[], $3::int[], $4::bigint[], $6::timestamptz[]) AS miner (hotkey, uid, registered_at, scored_at);

@@ -80,7 +80,7 @@ def migrate(source: Source, arguments: argparse.Namespace) -> int:
     """Apply the missing migrations, as the next start would; no validator may use the database."""
 
     async def act(database: Database) -> Sequence[Step]:
-        await database.run(_require_idle)
+        await database.run(require_idle)
         return (await run_comprehensive_database_setup(database)).applied
 
     configure_logging("INFO", "console", role="cli")
@@ -95,7 +95,7 @@ def rollback(source: Source, arguments: argparse.Namespace) -> int:
         if not arguments.yes:
             downs = await database.run(lambda connection: downs_above(connection, arguments.to))
             return [Step(version, name, 0.0) for version, name, _ in downs]
-        await database.run(_require_idle)
+        await database.run(require_idle)
         return await Migrator(database, PATIENCE_S).roll_back(arguments.to)
 
     configure_logging("INFO", "console", role="cli")
@@ -105,7 +105,7 @@ def rollback(source: Source, arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-async def _require_idle(connection: Connection) -> None:
+async def require_idle(connection: Connection) -> None:
     """Raise if a validator has a session in the database."""
     others = await connection.fetch(SQL["other_validators"])
     if others:

@@ -81,6 +81,7 @@ def explanation(
     return {
         "run_id": run.summary.run_id,
         "run_state": run.summary.state,
+        "imported_from": run.summary.imported_from,
         "miner": {
             "hotkey": hotkey,
             "uid": forecast.uid,
@@ -212,6 +213,7 @@ def _print(explained: Mapping[str, Any], only_lead: int | None) -> None:
     lines = [
         f"{explained['run_id']}, uid {miner['uid']}, {miner['hotkey']}",
         *(["run       open: these numbers are not final"] if explained["run_state"] == "open" else []),
+        *([f"imported  from {explained['imported_from']}"] if explained["imported_from"] else []),
         f"state     {miner['state']}" + (f": {miner['reason']}" if miner["reason"] else ""),
         f"manifest  {explained['manifest']['sha256'] or 'none'}",
         f"rules     {rules['name']}, sha256 {rules['sha256'][:16]}",

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = (
     "Command line of the validator: shows, recomputes and draws what its database holds."
-    " It changes no settings. It changes the database only by `gaia db migrate`, `gaia db rollback` and `gaia backup restore`. It writes the"
-    " files that a command names, and sends messages if told to."
+    " It changes no settings. It changes the database only by `gaia db migrate`, `rollback` and `import-original`, and by"
+    " `gaia backup restore`. It writes the files that a command names, and sends messages if told to."
 )
 
 

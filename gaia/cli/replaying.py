@@ -163,6 +163,9 @@ def one_by_one(source: Source, run_ids: Sequence[str]) -> Iterator[StoredRun]:
 
 
 def _lines(verdict: Verdict, *, with_differences: bool, is_open: bool) -> Iterator[str]:
+    if verdict.imported_from is not None:
+        yield f"{verdict.run_id}  imported from {verdict.imported_from}; it cannot be computed anew"
+        return
     word = "same" if verdict.is_same else "DIFFERS" if verdict.differences else "INCOMPLETE"
     so_far = "; the run is open, these are its numbers so far" if is_open else ""
     yield f"{verdict.run_id}  {word}: {tables.counted(verdict.numbers, 'number')}, {len(verdict.differences)} differ{so_far}"
@@ -226,6 +229,7 @@ def _report(verdicts: Sequence[Verdict], workers: int, seconds: float) -> dict[s
             {
                 "run_id": each.run_id,
                 "same": each.is_same,
+                "imported_from": each.imported_from,
                 "numbers": each.numbers,
                 "differences": each.differences,
                 "problems": each.problems,

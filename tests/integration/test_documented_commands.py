@@ -22,6 +22,7 @@ STARTS_A_SUBNET = "python3 scripts/run.py --once"
 NEEDS = {
     "a Docker engine",
     "a cluster",
+    "a database of the original",
     "a running validator",
     "cron and a web server",
     "jq",

@@ -26,6 +26,9 @@ def add_parsers(top_level: Group) -> None:
     back("--to", type=int, required=True, metavar="VERSION", help="newest migration that stays")
     back("--yes", action="store_true", help="do it; without it, only say what would be taken back")
     _add(group, "verify", verify)
+    over = _add(group, "import-original", import_original).add_argument
+    over("url", metavar="URL", help="address of the original's database, which is only read")
+    over("--yes", action="store_true", help="do it; without it, only say what would be taken over")
 
 
 def status(source: Source, arguments: argparse.Namespace) -> int:
@@ -54,6 +57,13 @@ def verify(source: Source, arguments: argparse.Namespace) -> int:
     from gaia.cli.database import verifying
 
     return verifying.verify(source, arguments)
+
+
+def import_original(source: Source, arguments: argparse.Namespace) -> int:
+    """Take over the scores that weights are made of from the original validator; no validator may use the database."""
+    from gaia.cli.database import importing
+
+    return importing.import_original(source, arguments)
 
 
 def _add(group: Group, name: str, command: Command) -> argparse.ArgumentParser:

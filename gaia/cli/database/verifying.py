@@ -48,6 +48,11 @@ CHECKS: Final = (
         SQL["verify_weight_inputs"],
         "what a vector was computed from has another digest than its key",
     ),
+    Check(
+        "imported_runs",
+        SQL["verify_imported_runs"],
+        "an imported run has forecasts of our own, or ours has imported ones",
+    ),
     Check("journal", SQL["verify_journal"], "a vector stands on chain, and the journal has no block of it"),
 )
 
@@ -70,6 +75,8 @@ class Verified:
     drift: Drift
     violations: Sequence[Violation]
     checks: int
+    imported_runs: int
+    """Number of runs that the original validator scored; their scores cannot be computed anew."""
 
     @property
     def is_whole(self) -> bool:
@@ -116,7 +123,8 @@ async def _read(connection: Connection) -> Verified:
             violations.append(
                 Violation(check=check.name, what=check.what, rows=row["rows"], example=row["example"])
             )
-    return Verified(drift=drift, violations=violations, checks=len(CHECKS))
+    imported = await connection.fetchval(SQL["count_imported"])
+    return Verified(drift=drift, violations=violations, checks=len(CHECKS), imported_runs=imported)
 
 
 def _print(found: Verified) -> None:
@@ -131,5 +139,10 @@ def _print(found: Verified) -> None:
             tables.print_lines(f"{name} {words}")
     for one in found.violations:
         tables.print_lines(f"{one.what}: {tables.counted(one.rows, 'row')}, such as {one.example}")
+    if found.imported_runs:
+        runs = tables.counted(found.imported_runs, "run")
+        tables.print_lines(
+            f"{runs} imported from the original validator: the scores cannot be computed anew."
+        )
     if found.is_whole:
         tables.print_lines(f"The schema and what it holds are whole ({found.checks} checks).")

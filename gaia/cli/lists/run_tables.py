@@ -50,6 +50,8 @@ def _head(found: RunShown) -> Iterator[str]:
     yield f"opened     {tables.shown(run.opened_at)}, completed {tables.shown(run.completed_at)}"
     unknown = "" if found.knows_rule_set else "; this release does not know these rules"
     yield f"rules      {run.rule_set}{unknown}"
+    if run.imported_from:
+        yield f"imported   from {run.imported_from}; it cannot be computed anew"
     yield (
         f"forecasts  {run.forecasts}: {run.scored} scored, {run.rejected} rejected, {run.excused} excused,"
         f" {run.forecasts - run.scored - run.rejected - run.excused} in work"

@@ -61,6 +61,8 @@ class Verdict(Comparison):
     """Result of the replay of one run."""
 
     run_id: RunId
+    imported_from: str | None = None
+    """Run of the original validator that its scores come from; they cannot be computed anew."""
 
 
 def replay(
@@ -78,9 +80,11 @@ def replay(
 def replay_run(run: StoredRun, data_dir: Path, executor: ProcessPoolExecutor) -> Verdict:
     """Recompute one run and compare its components, lead scores and overall scores.
 
-    Of an open run, compare what is scored so far.
+    Of an open run, compare what is scored so far; of an imported run, nothing.
     """
-    verdict = Verdict(run.summary.run_id)
+    verdict = Verdict(run.summary.run_id, run.summary.imported_from)
+    if verdict.imported_from is not None:
+        return verdict
     if run.summary.contract is None and run.leads:
         verdict.problems.append("its leads and fields were not recorded")
         return verdict

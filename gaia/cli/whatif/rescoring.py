@@ -88,6 +88,8 @@ def contract_of(run: StoredRun) -> Contract:
     NotReplayed
         If they were not recorded.
     """
+    if run.summary.imported_from is not None:
+        raise NotReplayed(f"it is imported from {run.summary.imported_from}")
     if run.summary.contract is None:
         raise NotReplayed("its leads and fields were not recorded")
     return run.summary.contract

@@ -63,6 +63,8 @@ class RunSummary:
     excused: int
     has_scores: bool
     """Whether any lead of any forecast has a score from a miner's data."""
+    imported_from: str | None = None
+    """Run of the original validator that its scores come from; None: they are ours."""
 
     @property
     def is_open(self) -> bool:

@@ -109,3 +109,5 @@ def _sql(path: Path, head: int, body: list[tuple[int, str]]) -> str:
 
 SQL: Final = read_statements(*sorted(FOLDER.glob("*.sql")))
 """All statements of the validator, parsed once."""
+ORIGINALS_SQL: Final = read_statements(*sorted((FOLDER / "original").glob("*.sql")))
+"""Statements for the tables of the original validator, which `gaia db import-original` reads."""

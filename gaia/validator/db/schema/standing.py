@@ -142,7 +142,7 @@ def _sentence(fit: Fit, detail: str) -> tuple[str, str]:
         case Fit.ORIGINAL:
             return (
                 f"this is a database of the original validator: it holds {detail}",
-                "name an empty database",
+                "name an empty database, and bring its scores over with `gaia db import-original`",
             )
     return (
         f"the database holds tables that this program did not make, such as {detail}",

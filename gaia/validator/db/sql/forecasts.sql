@@ -161,3 +161,9 @@ SELECT hotkey, uid, state, reason, committed_at, changed_at, attempts, next_at, 
       USING (run_id, hotkey)
  WHERE run_id = $1
  ORDER BY uid, hotkey;
+
+-- name: import_forecasts
+-- Stores the scored forecasts of an imported run, without their manifests.
+INSERT INTO forecasts (run_id, hotkey, uid, registered_at, state, opened_at, next_at, changed_at, is_imported)
+SELECT $1, miner.hotkey, miner.uid, miner.registered_at, 'scored', $5, $5, miner.scored_at, true
+  FROM unnest($2::text[], $3::int[], $4::bigint[], $6::timestamptz[]) AS miner (hotkey, uid, registered_at, scored_at);

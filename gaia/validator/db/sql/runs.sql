@@ -66,7 +66,7 @@ SELECT kind, lead_hours,
 
 -- name: run_summaries
 -- Every run, oldest first, with how many of its forecasts ended how.
-SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, contract,
+SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, contract, imported_from,
        count(hotkey) AS forecasts,
        count(*) FILTER (WHERE forecasts.state IN ('planned', 'requested')) AS unfrozen,
        count(*) FILTER (WHERE forecasts.state = 'scored') AS scored,
@@ -78,3 +78,21 @@ SELECT run_id, init_time, rule_set, runs.state, runs.opened_at, completed_at, co
   LEFT JOIN forecasts USING (run_id)
  GROUP BY run_id
  ORDER BY init_time;
+
+-- name: known_runs
+-- Every run, and which of them are imported.
+SELECT run_id, init_time, imported_from IS NOT NULL AS is_imported
+  FROM runs;
+
+-- name: import_run
+-- Opens a run of the original; no row back: there is a run of this initial time.
+INSERT INTO runs (run_id, init_time, rule_set, opened_at, imported_from)
+VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING
+RETURNING run_id;
+
+-- name: count_imported
+-- Number of imported runs.
+SELECT count(*)
+  FROM runs
+ WHERE imported_from IS NOT NULL;

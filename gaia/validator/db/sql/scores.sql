@@ -118,3 +118,24 @@ SELECT hotkey, kind, lead_hours, reason IS NULL AS is_measured
   FROM lead_scores
  WHERE run_id = $1
    AND rule_set = $2;
+
+-- name: newest_scored_init_time
+-- Initial time of the newest run with a score under a rule set.
+SELECT max(init_time)
+  FROM runs
+  JOIN score_table USING (run_id)
+ WHERE score_table.rule_set = $1;
+
+-- name: import_leads
+-- Stores the lead scores of an imported run.
+INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, reason, scored_at)
+SELECT $1, lead.hotkey, $2, lead.kind, lead.lead_hours, lead.score, lead.reason, lead.scored_at
+  FROM unnest($3::text[], $4::text[], $5::int[], $6::float8[], $7::text[], $8::timestamptz[])
+       AS lead (hotkey, kind, lead_hours, score, reason, scored_at);
+
+-- name: import_scores
+-- Stores the rows of an imported run that weights are made of.
+INSERT INTO score_table (run_id, hotkey, rule_set, day1, leads, overall, counted, updated_at)
+SELECT $1, miner.hotkey, $2, miner.day1, miner.leads::jsonb, miner.overall, true, miner.scored_at
+  FROM unnest($3::text[], $4::float8[], $5::text[], $6::float8[], $7::timestamptz[])
+       AS miner (hotkey, day1, leads, overall, scored_at);

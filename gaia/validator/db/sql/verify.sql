@@ -62,3 +62,10 @@ SELECT count(*) AS rows, min(concat_ws(' ', netuid, mechid, epoch)) AS example
   FROM weight_journal
  WHERE state IN ('set', 'revealed')
    AND block IS NULL;
+
+-- name: verify_imported_runs
+-- Imported forecasts in runs of our own, or our own in imported runs.
+SELECT count(*) AS rows, min(run_id || ' ' || hotkey) AS example
+  FROM forecasts
+  JOIN runs USING (run_id)
+ WHERE is_imported <> (imported_from IS NOT NULL);

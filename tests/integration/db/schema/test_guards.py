@@ -75,6 +75,8 @@ async def write(database: Database, *statements: str) -> None:
         pytest.param(["UPDATE runs SET rule_set = 'gaia-next'"], id="rules of a run changed"),
         pytest.param(["UPDATE runs SET contract = '{}'", "UPDATE runs SET contract = '[]'"], id="contract changed"),
         pytest.param(["DELETE FROM runs"], id="run deleted"),
+        pytest.param(["UPDATE runs SET imported_from = 'original run 1'"], id="run said to be imported"),
+        pytest.param(["UPDATE forecasts SET is_imported = true"], id="forecast said to be imported"),
         pytest.param([COMPONENT.format(rule_set="gaia-2.9", lead=24, rmse="'NaN'")], id="error that is no number"),
         pytest.param([COMPONENT.format(rule_set="gaia-2.9", lead=24, rmse="'inf'")], id="error without end"),
         pytest.param([COMPONENT.format(rule_set="gaia-2.9", lead=-25, rmse=1)], id="lead below 0"),

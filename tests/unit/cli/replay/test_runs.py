@@ -105,6 +105,15 @@ def changed(run: StoredRun, part: str, **values: Any) -> StoredRun:
     return replace(run, **changes)
 
 
+def test_imported_run_is_said_to_be_imported_and_nothing_of_it_is_computed() -> None:
+    stored = a_stored_run()
+    imported = replace(stored.summary, imported_from="original run 12", contract=None)
+
+    verdict = replay_run(replace(stored, summary=imported))
+
+    assert (verdict.is_same, verdict.numbers, verdict.imported_from) == (True, 0, "original run 12")
+
+
 def test_run_that_comes_out_the_same_has_no_difference(replayed: Replayed) -> None:
     verdict = replayed(a_stored_run())
 

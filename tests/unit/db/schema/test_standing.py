@@ -52,7 +52,7 @@ def test_database_with_all_migrations_is_current() -> None:
             None,
             ["score_table", "weather_forecast_runs"],
             Fit.ORIGINAL,
-            "weather_forecast_runs … name an empty database",
+            "weather_forecast_runs … name an empty database, and bring its scores over with `gaia db import-original`",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""Scores of the original validator: how they are read, what is taken of them, and how that is stored."""

@@ -24,6 +24,7 @@ CAMPAIGNS = (
     "refusals",
     "restores",
     "reveals",
+    "run",
     "signer",
     "soak",
     "state",

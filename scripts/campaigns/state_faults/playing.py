@@ -32,12 +32,13 @@ class Form:
     """Size of a campaign."""
 
     days: int
+    miners: int = 4
     kills: int
     free_kills: int
     """Whether the clock stands still during later kills, so that work is left for further faults."""
     signer_stopped_s: float
     locked_s: float
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, float | str] = field(default_factory=dict)
     """Settings of the validator that differ from a rehearsal's."""
     patience_s: float = 300.0
     """Seconds that a subnet may take, without its faults."""
@@ -57,7 +58,7 @@ SHORT = Form(
 class FaultySubnet(LocalSubnet):
     """A local subnet whose validator has the settings of a campaign."""
 
-    def __init__(self, state_dir: Path, options: Options, chosen: Mapping[str, float]) -> None:
+    def __init__(self, state_dir: Path, options: Options, chosen: Mapping[str, float | str]) -> None:
         super().__init__(state_dir, options)
         self._chosen = dict(chosen)
 
@@ -147,7 +148,7 @@ async def play(
     begun = time.monotonic()
     chosen = {"miner_timeout_s": MINER_TIMEOUT_S * patience, **form.settings}
     figures: dict[str, Any] = {}
-    async with FaultySubnet(state_dir, Options(miners=4, days=form.days, seed=5), chosen) as subnet:
+    async with FaultySubnet(state_dir, Options(miners=form.miners, days=form.days, seed=5), chosen) as subnet:
         await subnet.start()
         scene = Scene(subnet=subnet, form=form, random=Random(seed), patience=patience)
         for name, fault in faults.items():

@@ -1,0 +1,1 @@
+"""A deck of faults for one long life of a validator."""

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen_options = details.parse_args(arguments[1:])
     result = module.run(chosen_options)
     print(json.dumps(result, sort_keys=True) if chosen_options.json else table(result))
-    return 0
+    return 1 if result.get("violations") else 0
 
 
 def benchmarks() -> list[str]:

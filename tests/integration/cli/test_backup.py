@@ -171,6 +171,20 @@ def test_database_in_use_is_not_replaced(filled: Gaia, dsn: str) -> None:
     assert sql(dsn, "SELECT count(*) FROM pg_database WHERE datname LIKE 'gaia_scratch_%'") == 0
 
 
+def test_empty_database_has_nothing_to_save(
+    gaia: Gaia, dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GAIA_DATABASE_URL", dsn)
+
+    code, _, problem = gaia("backup", "create")
+
+    assert (code, problem) == (
+        1,
+        "the database holds no tables of the validator, so there is nothing to save.\n",
+    )
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
 def test_unknown_names_say_what_there_is(filled: Gaia) -> None:
     assert filled("backup", "verify", "yesterday")[2].startswith("no backup is called yesterday; ")
     name = made(filled)

@@ -93,6 +93,8 @@ async def make_backup(
 async def _dump(
     connection: Connection, dsn: str, draft: Path, destination: Destination, reason: Reason, now: datetime
 ) -> Manifest:
+    if not await connection.fetchval(SQL["has_migrations"]):
+        raise BackupFailed("the database holds no tables of the validator, so there is nothing to save")
     facts = await connection.fetchrow(SQL["facts_for_backup"])
     assert facts is not None
     _require_space(destination, facts)

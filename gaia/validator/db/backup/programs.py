@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -114,8 +116,8 @@ async def run_program(program: Path, dsn: str, *arguments: str | Path) -> None:
             env=_environment(address.password),
             preexec_fn=partial(_become_client, os.getpid()),
         )
-    except OSError as error:
-        raise BackupFailed(f"{program.name} cannot be started: {error.strerror}") from error
+    except (OSError, SubprocessError) as error:
+        raise BackupFailed(f"{program.name} cannot be started: {error}") from error
     try:
         _, said = await process.communicate()
     except BaseException:
@@ -136,4 +138,5 @@ def _environment(password: str) -> Mapping[str, str]:
 def _become_client(parent_pid: int) -> None:
     """Give way to the validator, and die with it; runs between fork and exec."""
     die_with_parent(parent_pid)
-    os.nice(_NICENESS)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.nice(_NICENESS)

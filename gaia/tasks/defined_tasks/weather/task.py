@@ -23,7 +23,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.step_runner import StepRunner
 from gaia.tasks.defined_tasks.weather.forecasts.steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
+from gaia.tasks.defined_tasks.weather.references.lead_references import LeadReferences
 from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
 from gaia.tasks.defined_tasks.weather.run_ending import complete_run
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
@@ -34,7 +34,6 @@ from gaia.validator.utils.logs.context import bound, new_trace, shared_task
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
-    from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
     from gaia.tasks.defined_tasks.weather.rules import RuleSet
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.chain.metagraph import Neuron
@@ -82,6 +81,7 @@ class WeatherTask(GaiaTask):
         self._shelf = ReferenceShelf(
             contract, settings.sources, files, limits, database=database, archives=archives, pool=pool
         )
+        self._references = LeadReferences(contract, files, database=database, shelf=self._shelf)
         self._clock = clock
         window = FreezeWindow(
             length=timedelta(hours=settings.miners.freeze_window_hours),
@@ -329,30 +329,18 @@ class WeatherTask(GaiaTask):
     async def _give_up_hopeless(
         self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> None:
-        """Store a day-1 lead as NaN for all forecasts once its truth is given up."""
-        if lead.kind != LeadKind.DAY1:
+        """Store a lead as NaN for `forecasts` once what they are compared with cannot be had."""
+        reason = await self._references.hopeless(run, lead, self._book.rules, now)
+        if reason is None:
             return
-        for key in self._keys(run, lead, self._book.rules).values():
-            if await self._shelf.is_given_up(key):
-                reason = f"{key.reference_id} was not published in time"
-                for forecast in forecasts:
-                    await self._book.give_up(forecast, lead, reason, now)
-                log.warning("lead_given_up", lead_hours=lead.hours, forecasts=len(forecasts), reason=reason)
-                return
-
-    def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
-        fields = self._contract.day1_fields if lead.kind == LeadKind.DAY1 else self._contract.final_fields
-        return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
+        for forecast in forecasts:
+            await self._book.give_up(forecast, lead, reason, now)
+        log.warning("lead_given_up", lead_hours=lead.hours, forecasts=len(forecasts), reason=reason)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
         """Return what scores a lead under `rules`; None while a reference set is missing."""
-        references: dict[str, FieldFiles] = {}
-        for role, key in self._keys(run, lead, rules).items():
-            files = await self._shelf.take(key, now)
-            if files is None:
-                return None
-            references[role] = files
-        return self._steps.scoring(run, lead, rules, references)
+        references = await self._references.take(run, lead, rules, now)
+        return None if references is None else self._steps.scoring(run, lead, rules, references)
 
     async def _shadow_scoring(self, run: Run, lead: Lead, now: datetime) -> Scoring | None:
         """Return what scores a lead under the shadow rules; None if they do not score the run, or cannot."""

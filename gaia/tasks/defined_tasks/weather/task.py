@@ -15,6 +15,7 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import Archives, Clock, GaiaTask, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
+from gaia.tasks.defined_tasks.weather.copies.lost_sketches import LostSketches
 from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, State
 from gaia.tasks.defined_tasks.weather.forecasts.own_failures import OwnFailures
@@ -100,6 +101,13 @@ class WeatherTask(GaiaTask):
             window=window,
             kept=self._kept,
         )
+        self._sketches = LostSketches(
+            self._book.rules,
+            files,
+            database=database,
+            steps=self._steps,
+            look_again=self._shelf.look_again,
+        )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
         self._retry = RetryPolicy([timedelta(minutes=m) for m in settings.miners.miner_query_retry_minutes])
@@ -173,9 +181,10 @@ class WeatherTask(GaiaTask):
             now = self._clock.now()
             await self.score_day1(run, now)
             await self.score_final(run, now)
-            await self.complete(run, now)
             settled.add(run.run_id)
-            await self._copies.store_finalised(now, only=run.run_id)
+            if await self._sketches.remake(run, partial(self._final_scoring, run, now), now):
+                await self._copies.store_finalised(now, only=run.run_id)
+                await self.complete(run, now)
 
         try:
             await self._each_open_run(score, None)
@@ -341,6 +350,9 @@ class WeatherTask(GaiaTask):
         """Return what scores a lead under `rules`; None while a reference set is missing."""
         references = await self._references.take(run, lead, rules, now)
         return None if references is None else self._steps.scoring(run, lead, rules, references)
+
+    async def _final_scoring(self, run: Run, now: datetime, lead_hours: int) -> Scoring | None:
+        return await self._scoring(run, Lead(LeadKind.FINAL, lead_hours), self._book.rules, now)
 
     async def _shadow_scoring(self, run: Run, lead: Lead, now: datetime) -> Scoring | None:
         """Return what scores a lead under the shadow rules; None if they do not score the run, or cannot."""

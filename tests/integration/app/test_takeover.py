@@ -85,8 +85,7 @@ async def calm(tmp_path: Path) -> list[list[tuple[Any, ...]]]:
     async with LocalSubnet(state_dir, OPTIONS) as subnet:
         await subnet.start()
         await until(subnet, is_completed)
-        found = await results(embedded_dsn(data_dir(state_dir)))
-    return found
+        return await results(embedded_dsn(data_dir(state_dir)))
 
 
 async def test_validators_with_other_folders_end_a_run_in_the_scores_of_an_undisturbed_one(

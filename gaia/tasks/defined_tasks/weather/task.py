@@ -82,7 +82,7 @@ class WeatherTask(GaiaTask):
         self._shelf = ReferenceShelf(
             contract, settings.sources, files, limits, database=database, archives=archives, pool=pool
         )
-        self._references = LeadReferences(contract, files, database=database, shelf=self._shelf)
+        self._references = LeadReferences(contract, database=database, shelf=self._shelf)
         self._clock = clock
         window = FreezeWindow(
             length=timedelta(hours=settings.miners.freeze_window_hours),

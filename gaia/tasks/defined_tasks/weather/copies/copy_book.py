@@ -183,6 +183,7 @@ class CopyBook:
         hotkeys = await self._finalised_hotkeys(folder)
         if hotkeys is None:
             return False
+        content: bytes | None = None
         try:
             made, content = await self._make(folder, run_id, lead_hours, hotkeys)
         except GaiaError as error:
@@ -191,7 +192,6 @@ class CopyBook:
                 raise
             log.error("gram_matrix_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
             made = GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
-            content = None
         await self._database.run(partial(gram_matrices.record_matrix, matrix=made, content=content, now=now))
         self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, ReferenceFiles
+from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
 from gaia.validator.db import inputs
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gaia.validator.db.inputs import LeadInputs
     from gaia.validator.db.queries import Run
     from gaia.validator.utils.settings.contract import ContractSettings
-    from gaia.validator.utils.settings.files import FilesSettings
 
 log = structlog.get_logger(__name__)
 
@@ -45,13 +44,10 @@ class LeadReferences:
     runs do not wait.
     """
 
-    def __init__(
-        self, contract: ContractSettings, files: FilesSettings, *, database: Database, shelf: ReferenceShelf
-    ) -> None:
+    def __init__(self, contract: ContractSettings, *, database: Database, shelf: ReferenceShelf) -> None:
         self._contract = contract
         self._database = database
         self._shelf = shelf
-        self._files = ReferenceFiles(files.data_dir.resolve())
         self._lost_since: dict[_Scored, datetime] = {}
         """In memory only: after a restart or a takeover, each lead waits anew."""
 
@@ -63,18 +59,25 @@ class LeadReferences:
         OwnFailure
             If the database or the disk fails.
         """
+        scored, keys = (run.run_id, rules.name, lead), self._keys(run, lead, rules)
+        async with self._database.reading() as connection:
+            begun = await inputs.read_inputs(connection, run.run_id, rules.name, *lead)
+        own, faults = await self._own(begun) if begun is not None else ({}, [])
+        if not faults and all(own.get(role, {}).keys() >= set(key.fields) for role, key in keys.items()):
+            self._lost_since.pop(scored, None)
+            return own
         taken: dict[str, FieldFiles] = {}
-        for role, key in self._keys(run, lead, rules).items():
+        for role, key in keys.items():
             files = await self._shelf.take(key, now)
             if files is None:
                 return None
             taken[role] = files
-        async with self._database.reading() as connection:
-            begun = await inputs.read_inputs(connection, run.run_id, rules.name, *lead)
-        if begun is None or not (revised := differing(begun, taken)):
-            self._lost_since.pop((run.run_id, rules.name, lead), None)
-            return taken
-        return await self._as_begun((run.run_id, rules.name, lead), begun, taken, revised, now)
+        revised = differing(own, taken)
+        if revised and faults:
+            self._wait(scored, revised, faults, now)
+            return None
+        self._lost_since.pop(scored, None)
+        return {role: {**files, **own.get(role, {})} for role, files in taken.items()} if revised else taken
 
     async def hopeless(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> str | None:
         """Return why the forecasts of a lead that are not scored yet can never be; None if they still can."""
@@ -88,49 +91,41 @@ class LeadReferences:
                 return f"{key.reference_id} was not published in time"
         return None
 
-    async def _as_begun(
-        self, scored: _Scored, begun: LeadInputs, taken: References, revised: list[str], now: datetime
-    ) -> References | None:
-        """Return the values that the lead began with, from their own files; None if one is lost."""
-        recorded = {
-            role: self._files.placed(
-                {
-                    field: {"path": begun.payload[role][field], "sha256": sha256}
-                    for field, sha256 in digests.items()
-                }
-            )
-            for role, digests in begun.digests.items()
-        }
-        damage = [
-            f"{role}: {fault}"
-            for role, fields in recorded.items()
-            for fault in await asyncio.to_thread(self._files.damage, fields)
-        ]
-        if not damage:
-            self._lost_since.pop(scored, None)
-            return {role: {**files, **recorded.get(role, {})} for role, files in taken.items()}
+    async def _own(self, begun: LeadInputs) -> tuple[References, list[str]]:
+        """Return the values that a lead began with, and one sentence for each file that is lost."""
+        own: dict[str, FieldFiles] = {}
+        faults: list[str] = []
+        for role, digests in begun.digests.items():
+            paths = begun.payload[role]
+            recorded = {field: {"path": paths[field], "sha256": sha} for field, sha in digests.items()}
+            own[role] = self._shelf.files.placed(recorded)
+            damage = await asyncio.to_thread(self._shelf.files.damage, own[role])
+            faults += [f"{role}: {fault}" for fault in damage]
+        return own, faults
+
+    def _wait(self, scored: _Scored, revised: list[str], lost: list[str], now: datetime) -> None:
+        """Let the lead wait for lost values that its source has revised."""
         until = self._lost_since.setdefault(scored, now) + PATIENCE
         self._shelf.look_again(min(max(until, now), now + _LOOK_AGAIN))
         log.error(
             "lead_inputs_lost",
             lead_hours=scored[2].hours,
             revised=revised,
-            lost=damage,
+            lost=lost,
             until=until.isoformat(),
             once=(*scored, until),
         )
-        return None
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
         fields = self._contract.day1_fields if lead.kind == LeadKind.DAY1 else self._contract.final_fields
         return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
 
 
-def differing(begun: LeadInputs, taken: References) -> list[str]:
+def differing(own: References, taken: References) -> list[str]:
     """Return "role field" of each field in both whose values differ, sorted."""
     return sorted(
         f"{role} {field}"
-        for role, digests in begun.digests.items()
-        for field, sha256 in digests.items()
-        if field in taken.get(role, {}) and taken[role][field].sha256 != sha256
+        for role, files in own.items()
+        for field, entry in files.items()
+        if field in taken.get(role, {}) and taken[role][field].sha256 != entry.sha256
     )

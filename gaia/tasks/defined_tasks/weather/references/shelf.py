@@ -71,7 +71,8 @@ class ReferenceShelf:
         self._units = UnitClient(pool, limits.unit_timeout_s, wall_clock)
         data_dir = files.data_dir.resolve()
         self._directory = data_dir / FIELDS
-        self._files = ReferenceFiles(data_dir)
+        self.files = ReferenceFiles(data_dir)
+        """Places of recorded files in this data folder, and their checks."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reported: dict[str, str] = {}
         """Source or set -> its last reported problem, so that each problem is logged loudly only once."""
@@ -109,7 +110,7 @@ class ReferenceShelf:
 
     async def _take(self, key: ReferenceKey, now: datetime) -> FieldFiles | None:
         known = await self._read(key)
-        held = self._files.placed(known.fields) if known else {}
+        held = self.files.placed(known.fields) if known else {}
         try:
             damage = await self._damage(key, held)
         except OwnFailure as error:
@@ -137,7 +138,7 @@ class ReferenceShelf:
     async def _damage(self, key: ReferenceKey, held: FieldFiles) -> list[str]:
         """Return the faults of the files `held`; an empty list if they are usable."""
         lacking = [f"{name} is not held" for name in key.fields if name not in held]
-        return lacking + await asyncio.to_thread(self._files.damage, held)
+        return lacking + await asyncio.to_thread(self.files.damage, held)
 
     async def _fetch(self, key: ReferenceKey, held: FieldFiles) -> FieldFiles:
         """Return a set fetched again; a field that is `held` stays in its place, if its source still has its values."""
@@ -147,7 +148,7 @@ class ReferenceShelf:
         if revised:
             log.warning("reference_revised", reference=key.reference_id, fields=sorted(revised))
         same = {name: entry for name, entry in held.items() if name not in revised}
-        return await asyncio.to_thread(self._files.mend, same, fresh)
+        return await asyncio.to_thread(self.files.mend, same, fresh)
 
     async def _read(self, key: ReferenceKey) -> ReferenceSet | None:
         async with self._database.reading() as connection:
@@ -156,7 +157,7 @@ class ReferenceShelf:
     async def _record(self, key: ReferenceKey, fields: FieldFiles) -> None:
         digest = digest_of(fields)
         async with self._database.transaction() as connection:
-            await queries.record_reference(connection, key.reference_id, digest, self._files.recorded(fields))
+            await queries.record_reference(connection, key.reference_id, digest, self.files.recorded(fields))
         self._reported.pop(key.source, None)
         self._reported.pop(key.reference_id, None)
         versions = sorted({entry.expver for entry in fields.values() if entry.expver})
@@ -166,7 +167,7 @@ class ReferenceShelf:
         self, key: ReferenceKey, known: ReferenceSet, held: FieldFiles, damage: Sequence[str]
     ) -> ReferenceSet:
         """Mark a set as missing that is damaged here or was never here, so that it is fetched again."""
-        if self._files.are_elsewhere(held):
+        if self.files.are_elsewhere(held):
             problem = f"another data folder holds {key.reference_id}: it is fetched anew"
             log.info("reference_elsewhere", reference=key.reference_id)
         else:
@@ -227,8 +228,8 @@ class ReferenceShelf:
         known = await self._read(climatology)
         if known is None or not known.ready:
             return {}
-        held = self._files.placed(known.fields)
-        if await asyncio.to_thread(self._files.damage, held):
+        held = self.files.placed(known.fields)
+        if await asyncio.to_thread(self.files.damage, held):
             return {}
         return {name: path for name, path in paths_of(held).items() if name in key.fields}
 

@@ -190,6 +190,8 @@ class FakePool:
     def __init__(self, miners: list[FakeMiner]) -> None:
         self._miners = {miner.hotkey: (place, miner) for place, miner in enumerate(miners)}
         self.units: list[WorkUnit] = []
+        self.revision = ""
+        """Which values the sources have."""
         self.interrupt: Callable[[WorkUnit], None] | None = None
         self.dispatch: Dispatch = self._dispatch
         """What answers a unit; a test may put another in its place."""
@@ -246,13 +248,15 @@ class FakePool:
             a_sketch(Path(sketch).with_name("public.f32"), 999, payload["lead_hours"], 3)
         return self._score(payload, 1.0 / (place + 1))
 
-    @staticmethod
-    def _reference(payload: dict[str, Any]) -> dict[str, Any]:
-        fields = {}
+    def _reference(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Write a field's values, the same in each data folder, under their digest."""
+        folder, fields = Path(payload["out_dir"]), {}
         for name in payload["fields"]:
-            path = Path(payload["out_dir"], f"{name}.f32")
-            path.write_text(str(path.parent))
-            fields[name] = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            content = " ".join([name, *folder.parts[-3:], self.revision]).encode()
+            sha256 = hashlib.sha256(content).hexdigest()
+            path = folder / f"{name}.{sha256[:16]}.f32"
+            path.write_bytes(content)
+            fields[name] = {"path": str(path), "sha256": sha256}
         return {"fields": fields, "digest": "d" * 64}
 
     @staticmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
+from gaia.tasks.defined_tasks.weather.references.files import place_in
 from gaia.tasks.defined_tasks.weather.units import (
     SCORES_ONE,
     FindOverlaps,
@@ -222,7 +223,7 @@ def _stored_unit(
     shared = dict(given.payload)
     digests: dict[str, str] = {}
     for role, files in given.digests.items():
-        shared[role] = {field: str(data_dir / path) for field, path in shared[role].items()}
+        shared[role] = {field: str(place_in(data_dir, path)) for field, path in shared[role].items()}
         digests |= {shared[role][field]: sha256 for field, sha256 in files.items()}
     names = {metadata_path(field) for field in shared["fields"]}
     names |= {chunk_path(field, lead_hours, shared["step_hours"]) for field in shared["fields"]}

@@ -1,4 +1,4 @@
-"""Table `gram_matrices`: Gram matrices of forecast errors, one row per run and lead; files hold the values."""
+"""Table `gram_matrices`: Gram matrices of forecast errors, one row per run and lead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gaia.validator.db.statements import SQL
-from gaia.validator.utils.identities import RunId
+from gaia.validator.utils.identities import Hotkey, RunId
 
 if TYPE_CHECKING:
     from gaia.validator.db.connection import Connection
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GramMatrix:
-    """The file of one lead's Gram matrix, and its hotkeys."""
+    """One lead's Gram matrix, named by its digest, and its hotkeys."""
 
     run_id: RunId
     lead_hours: int
@@ -35,8 +35,18 @@ async def finalised_hotkeys(
     return found
 
 
-async def record_matrix(connection: Connection, matrix: GramMatrix, now: datetime) -> None:
-    """Store the row of a lead's matrix; an existing row stays."""
+async def scored_without_matrix(
+    connection: Connection, run_id: RunId, rule_set: str
+) -> dict[int, list[Hotkey]]:
+    """Return lead in hours -> forecasts scored there against ERA5, for leads of a run that have no matrix."""
+    rows = await connection.fetch(SQL["scored_without_matrix"], run_id, rule_set)
+    return {row["lead_hours"]: row["hotkeys"] for row in rows}
+
+
+async def record_matrix(
+    connection: Connection, matrix: GramMatrix, content: bytes | None, now: datetime
+) -> None:
+    """Store the row of a lead's matrix and what its file holds; an existing row stays."""
     await connection.execute(
         SQL["record_matrix"],
         matrix.run_id,
@@ -44,7 +54,25 @@ async def record_matrix(connection: Connection, matrix: GramMatrix, now: datetim
         matrix.sha256,
         list(matrix.hotkeys),
         now,
+        content,
     )
+
+
+async def content_of(connection: Connection, sha256: str) -> bytes | None:
+    """Return what the file of a matrix holds; None if only its file does."""
+    found: bytes | None = await connection.fetchval(SQL["matrix_content"], sha256)
+    return found
+
+
+async def without_content(connection: Connection) -> dict[str, int]:
+    """Return digest -> number of forecasts, of matrices that only files hold."""
+    rows = await connection.fetch(SQL["matrices_without_content"])
+    return {row["sha256"]: row["size"] for row in rows}
+
+
+async def add_content(connection: Connection, sha256: str, content: bytes) -> None:
+    """Add what the file of a matrix holds to rows without it."""
+    await connection.execute(SQL["add_matrix_content"], sha256, content)
 
 
 async def matrices_of(connection: Connection, run_ids: Sequence[str]) -> list[GramMatrix]:

@@ -60,6 +60,14 @@ async def record_inputs(
     )
 
 
+async def read_inputs(
+    connection: Connection, run_id: RunId, rule_set: str, kind: str, lead_hours: int
+) -> LeadInputs | None:
+    """Return the inputs of a lead; None if none of its forecasts was scored."""
+    row = await connection.fetchrow(SQL["read_inputs"], run_id, rule_set, kind, lead_hours)
+    return None if row is None else LeadInputs(**row)
+
+
 async def record_contract(connection: Connection, run_id: RunId, contract: Contract) -> None:
     """Store the leads and fields of a run; existing ones stay."""
     await connection.execute(SQL["record_contract"], run_id, asdict(contract))

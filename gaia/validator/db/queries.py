@@ -97,6 +97,12 @@ async def due_forecasts(
     return [Forecast(**{**row, "state": ForecastState(row["state"])}) for row in rows]
 
 
+async def forecasts_named(connection: Connection, run_id: RunId, hotkeys: Sequence[Hotkey]) -> list[Forecast]:
+    """Return the forecasts of `hotkeys` in a run, whatever their state."""
+    rows = await connection.fetch(SQL["forecasts_named"], run_id, list(hotkeys))
+    return [Forecast(**{**row, "state": ForecastState(row["state"])}) for row in rows]
+
+
 async def due_states(connection: Connection, states: Sequence[str], now: datetime) -> dict[str, set[str]]:
     """Return open run -> states among `states` with due forecasts; one cheap query per tick."""
     due: dict[str, set[str]] = {}

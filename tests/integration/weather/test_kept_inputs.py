@@ -76,7 +76,8 @@ async def test_what_a_lead_was_scored_with_is_recorded_with_paths_that_can_move(
     )
     assert [(row["kind"], row["lead_hours"]) for row in rows] == [("day1", 12), ("final", 24), ("final", 48)]
     payload = rows[1]["payload"]
-    assert payload["truth"]["2t"] == "fields/era5/2026-03-26T00Z/final/2t.f32"
+    name = f"2t.{rows[1]['digests']['truth']['2t'][:16]}.f32"
+    assert payload["truth"]["2t"] == f"fields/era5/2026-03-26T00Z/final/{name}"
     assert not {"store_dir", "digests"} & payload.keys()
     assert set(rows[1]["digests"]) == {"truth", "climatology"}
     contracts = await story.rows("SELECT contract FROM runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,40 @@ async def test_all_who_are_found_ready_in_one_round_are_bound_at_once(story: Sto
     assert [committed[miner.hotkey] for miner in story.miners] == [0, 0, 2, 2, 3]
 
 
-async def test_products_that_are_damaged_are_told_and_left_out(story: Story) -> None:
+async def forget_contents(story: Story) -> None:
+    """Leave rows as an earlier release wrote them."""
+    await story.rows("UPDATE gram_matrices SET content = NULL RETURNING sha256")
+
+
+async def test_products_that_are_damaged_or_gone_are_written_anew(story: Story) -> None:
     await story.until_idle()
+    before = {path: path.read_bytes() for path in files(story, "products")}
+    damaged, gone = before
+    damaged.write_bytes(before[damaged][:-8] + bytes(8))
+    gone.unlink()
+
+    overlap = await found(story)
+
+    assert (len(overlap.pairs), len(overlap.products)) == (1, 2)
+    assert {path: path.read_bytes() for path in files(story, "products")} == before
+
+
+async def test_products_of_an_earlier_release_are_kept_in_the_database_with_the_next_lead(
+    story: Story,
+) -> None:
+    await to_the_first_lead(story)
+    await forget_contents(story)
+
+    await story.until_idle()
+
+    rows = await story.rows("SELECT sha256, content FROM gram_matrices")
+    assert len(rows) == 2
+    assert all(hashlib.sha256(row["content"]).hexdigest() == row["sha256"] for row in rows)
+
+
+async def test_products_that_only_damaged_files_hold_are_told_and_left_out(story: Story) -> None:
+    await story.until_idle()
+    await forget_contents(story)
     for path in files(story, "products"):
         path.write_bytes(Path(path).read_bytes()[:-8])
 
@@ -101,6 +134,7 @@ async def test_overlaps_wait_an_hour_for_products_and_are_then_told_without_them
 
 async def test_products_that_come_back_are_used_again(story: Story) -> None:
     await story.until_idle()
+    await forget_contents(story)
     hotkeys = [miner.hotkey for miner in story.miners]
     finder = CopyBook(story.settings.weather, story.database, story.pool)
     away = story.settings.data_dir / "products" / "away"

@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -76,31 +75,47 @@ async def test_damaged_files_are_fetched_anew_and_are_what_they_were(world: Worl
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-async def test_values_that_a_source_revised_are_never_served_for_those_recorded(
+async def test_values_that_a_source_revised_are_recorded_beside_the_files_of_the_former_ones(
     world: World, damage: str
 ) -> None:
     before = await files_of(world.shelf, ERA5, NOW)
     other = contents(before)["2t"]
-    recorded = await world.row(ERA5)
     DAMAGE[damage](Path(before["z500"].path))
     world.decoder.values = "281"
-    now = NOW
 
-    for attempt in range(1, 5):
-        with capture_logs() as logs:
-            assert await world.shelf.take(ERA5, now) is None
-        row = await world.row(ERA5)
-        assert "was revised by its source" in row["last_error"]
-        assert (row["digest"], row["fields"]) == (recorded["digest"], recorded["fields"])
-        assert Path(before["2t"].path).read_bytes() == other
-        errors = [line["event"] for line in logs if line["log_level"] == "error"]
-        assert errors == (["reference_damaged"] if attempt == 1 else []) + ["reference_missing"]
-        assert now < row["retry_at"] <= now + timedelta(hours=4)
-        now = row["retry_at"]
+    with capture_logs() as logs:
+        after = await files_of(world.shelf, ERA5, NOW)
 
-    # A copy of the folder brings back what was scored against.
-    world.decoder.values = "280"
-    assert await world.shelf.take(ERA5, now) == before
+    assert contents(after) == {name: f"{name} 281 ".encode() * 1000 for name in ERA5.fields}
+    assert Path(before["2t"].path).read_bytes() == other
+    row = await world.row(ERA5)
+    assert {name: entry["sha256"] for name, entry in row["fields"].items()} == {
+        name: entry.sha256 for name, entry in after.items()
+    }
+    (told,) = [line for line in logs if line["event"] == "reference_revised"]
+    assert (told["log_level"], told["fields"]) == ("warning", ["2t", "z500"])
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+async def test_set_that_another_data_folder_holds_is_fetched_anew_without_an_alarm(
+    world: World, tmp_path: Path, is_old: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    if is_old:
+        good = await record_as_of_old(world, elsewhere / "fields" / ERA5.reference_id)
+    else:
+        good = contents(await files_of(world.new_shelf(elsewhere), ERA5, NOW))
+    here = tmp_path / "here"
+
+    with capture_logs() as logs:
+        taken = await files_of(world.new_shelf(here), ERA5, NOW)
+
+    assert contents(taken) == good
+    assert all(Path(entry.path).is_relative_to(here) for entry in taken.values())
+    assert contents(await files_of(world.new_shelf(elsewhere), ERA5, NOW)) == good
+    recorded = (await world.row(ERA5))["fields"].values()
+    assert all(entry["path"].startswith(f"fields/{ERA5.reference_id}/") for entry in recorded)
+    assert [line["event"] for line in logs if line["log_level"] in ("warning", "error")] == []
 
 
 async def test_a_file_that_is_put_back_is_served_without_the_source(world: World) -> None:

@@ -15,6 +15,7 @@ import structlog
 
 from gaia.tasks.defined_tasks.base import Archives, Clock, GaiaTask, MetagraphView, Miners, UnitRunner
 from gaia.tasks.defined_tasks.verdicts import RetryPolicy
+from gaia.tasks.defined_tasks.weather.copies.lost_sketches import LostSketches
 from gaia.tasks.defined_tasks.weather.forecasts.freeze_window import FreezeWindow
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import LIVING, State
 from gaia.tasks.defined_tasks.weather.forecasts.own_failures import OwnFailures
@@ -23,7 +24,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.step_runner import StepRunner
 from gaia.tasks.defined_tasks.weather.forecasts.steps import ForecastSteps, Scoring
 from gaia.tasks.defined_tasks.weather.kept_inputs import KeptInputs
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
+from gaia.tasks.defined_tasks.weather.references.lead_references import LeadReferences
 from gaia.tasks.defined_tasks.weather.references.shelf import ReferenceShelf
 from gaia.tasks.defined_tasks.weather.run_ending import complete_run
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
@@ -34,7 +35,6 @@ from gaia.validator.utils.logs.context import bound, new_trace, shared_task
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.copies.copy_book import CopyBook
-    from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
     from gaia.tasks.defined_tasks.weather.rules import RuleSet
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.chain.metagraph import Neuron
@@ -82,6 +82,7 @@ class WeatherTask(GaiaTask):
         self._shelf = ReferenceShelf(
             contract, settings.sources, files, limits, database=database, archives=archives, pool=pool
         )
+        self._references = LeadReferences(contract, database=database, shelf=self._shelf)
         self._clock = clock
         window = FreezeWindow(
             length=timedelta(hours=settings.miners.freeze_window_hours),
@@ -99,6 +100,13 @@ class WeatherTask(GaiaTask):
             book=self._book,
             window=window,
             kept=self._kept,
+        )
+        self._sketches = LostSketches(
+            self._book.rules,
+            files,
+            database=database,
+            steps=self._steps,
+            look_again=self._shelf.look_again,
         )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
@@ -173,9 +181,10 @@ class WeatherTask(GaiaTask):
             now = self._clock.now()
             await self.score_day1(run, now)
             await self.score_final(run, now)
-            await self.complete(run, now)
             settled.add(run.run_id)
-            await self._copies.store_finalised(now, only=run.run_id)
+            if await self._sketches.remake(run, partial(self._final_scoring, run, now), now):
+                await self._copies.store_finalised(now, only=run.run_id)
+                await self.complete(run, now)
 
         try:
             await self._each_open_run(score, None)
@@ -329,30 +338,21 @@ class WeatherTask(GaiaTask):
     async def _give_up_hopeless(
         self, run: Run, forecasts: Sequence[Forecast], lead: Lead, now: datetime
     ) -> None:
-        """Store a day-1 lead as NaN for all forecasts once its truth is given up."""
-        if lead.kind != LeadKind.DAY1:
+        """Store a lead as NaN for `forecasts` once what they are compared with cannot be had."""
+        reason = await self._references.hopeless(run, lead, self._book.rules, now)
+        if reason is None:
             return
-        for key in self._keys(run, lead, self._book.rules).values():
-            if await self._shelf.is_given_up(key):
-                reason = f"{key.reference_id} was not published in time"
-                for forecast in forecasts:
-                    await self._book.give_up(forecast, lead, reason, now)
-                log.warning("lead_given_up", lead_hours=lead.hours, forecasts=len(forecasts), reason=reason)
-                return
-
-    def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:
-        fields = self._contract.day1_fields if lead.kind == LeadKind.DAY1 else self._contract.final_fields
-        return lead_keys(lead.kind, run.init_time, lead.hours, fields, rules.measures)
+        for forecast in forecasts:
+            await self._book.give_up(forecast, lead, reason, now)
+        log.warning("lead_given_up", lead_hours=lead.hours, forecasts=len(forecasts), reason=reason)
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
         """Return what scores a lead under `rules`; None while a reference set is missing."""
-        references: dict[str, FieldFiles] = {}
-        for role, key in self._keys(run, lead, rules).items():
-            files = await self._shelf.take(key, now)
-            if files is None:
-                return None
-            references[role] = files
-        return self._steps.scoring(run, lead, rules, references)
+        references = await self._references.take(run, lead, rules, now)
+        return None if references is None else self._steps.scoring(run, lead, rules, references)
+
+    async def _final_scoring(self, run: Run, now: datetime, lead_hours: int) -> Scoring | None:
+        return await self._scoring(run, Lead(LeadKind.FINAL, lead_hours), self._book.rules, now)
 
     async def _shadow_scoring(self, run: Run, lead: Lead, now: datetime) -> Scoring | None:
         """Return what scores a lead under the shadow rules; None if they do not score the run, or cannot."""

@@ -17,6 +17,15 @@ SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, 
    AND next_at <= $3
  ORDER BY hotkey;
 
+-- name: forecasts_named
+-- Forecasts of some hotkeys in one run, whatever their state; no column whose size a miner chose.
+SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256,
+       window_ends_at
+  FROM forecasts
+ WHERE run_id = $1
+   AND hotkey = ANY($2::text[])
+ ORDER BY hotkey;
+
 -- name: due_states
 -- In which of the given states open runs have forecasts whose time has come.
 SELECT DISTINCT run_id, forecasts.state

@@ -1,4 +1,4 @@
--- Gram matrices of forecast errors: one row a run and lead, the matrix itself in a file.
+-- Gram matrices of forecast errors: one row a run and lead.
 
 -- name: finalised_hotkeys
 -- Forecasts scored at a lead at which every forecast that delivers is scored, while the lead has no matrix.
@@ -23,8 +23,8 @@ SELECT array_agg(scored.hotkey ORDER BY scored.hotkey)
 
 -- name: record_matrix
 -- Stores the matrix of a lead; the first one stays.
-INSERT INTO gram_matrices (run_id, lead_hours, sha256, hotkeys, made_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO gram_matrices (run_id, lead_hours, sha256, hotkeys, made_at, content)
+VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT DO NOTHING;
 
 -- name: matrices_of_runs
@@ -33,6 +33,42 @@ SELECT run_id, lead_hours, sha256, hotkeys
   FROM gram_matrices
  WHERE run_id = ANY($1::text[])
  ORDER BY run_id, lead_hours;
+
+-- name: matrix_content
+-- What the file of a matrix holds; nothing if an earlier release stored the row.
+SELECT content
+  FROM gram_matrices
+ WHERE sha256 = $1
+   AND content IS NOT NULL
+ LIMIT 1;
+
+-- name: matrices_without_content
+-- Matrices that only the data folder of their validator holds, and their number of forecasts.
+SELECT DISTINCT sha256, jsonb_array_length(hotkeys) AS size
+  FROM gram_matrices
+ WHERE content IS NULL
+   AND sha256 <> '';
+
+-- name: add_matrix_content
+-- Adds what the file of a matrix holds to the row of an earlier release.
+UPDATE gram_matrices
+   SET content = $2
+ WHERE sha256 = $1
+   AND content IS NULL;
+
+-- name: scored_without_matrix
+-- Forecasts scored at those leads of a run that have no matrix yet.
+SELECT lead_hours, array_agg(hotkey ORDER BY hotkey) AS hotkeys
+  FROM lead_scores scored
+ WHERE run_id = $1
+   AND rule_set = $2
+   AND kind = 'final'
+   AND reason IS NULL
+   AND NOT EXISTS (SELECT FROM gram_matrices
+                    WHERE gram_matrices.run_id = scored.run_id
+                      AND gram_matrices.lead_hours = scored.lead_hours)
+ GROUP BY lead_hours
+ ORDER BY lead_hours;
 
 -- name: forget_matrices
 -- Deletes the matrices of runs that have left the window.

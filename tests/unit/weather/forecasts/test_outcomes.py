@@ -24,6 +24,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.outcomes import (
     outcome,
     shadow_total,
     standing_of,
+    total_of,
 )
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS, Component, RuleSet
@@ -201,6 +202,20 @@ def test_lead_of_the_first_day_that_was_given_up_counts_as_if_it_had_not_been_as
 
     assert total.day1 == rules.worst
     assert given_up.state is State.SCORED_DAY1
+
+
+@pytest.mark.parametrize("rules", RULE_SETS.values(), ids=list(RULE_SETS))
+@pytest.mark.parametrize("score", [-1.0, 0.25, 1.0])
+def test_lead_against_era5_that_was_given_up_counts_as_if_it_had_not_been_asked_for(
+    rules: RuleSet, score: float
+) -> None:
+    known, lost = (LeadKind.FINAL, 24), (LeadKind.FINAL, 48)
+    shorter = replace(CONTRACT, final_lead_hours=(24,))
+
+    total = total_of(rules, {known: score, lost: math.nan}, CONTRACT, State.SCORED_DAY1)
+
+    assert total == total_of(rules, {known: score}, shorter, State.SCORED_DAY1)
+    assert not math.isnan(total.overall)
 
 
 def test_lead_without_a_score_is_not_written_into_the_row() -> None:

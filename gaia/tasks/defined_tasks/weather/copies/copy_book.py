@@ -26,6 +26,7 @@ import msgspec
 import structlog
 
 from gaia.tasks.defined_tasks.base import FoundCopies, UnitRunner
+from gaia.tasks.defined_tasks.weather.copies.matrix_files import MatrixFiles
 from gaia.tasks.defined_tasks.weather.copies.sketch_folders import SketchFolders, lead_of, remove
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import (
     EVERY_HOURS,
@@ -80,6 +81,7 @@ class CopyBook:
         self._rules = RULE_SETS[settings.weights.rule_set]
         self._folders = SketchFolders(settings.files.data_dir.resolve() / SKETCHES)
         self._matrices = settings.files.data_dir.resolve() / MATRICES
+        self._files = MatrixFiles(self._matrices, database)
         self._failures: Counter[Path] = Counter()
         self._left_since: dict[Path, float] = {}
         self._overdue: set[Path] = set()
@@ -150,7 +152,10 @@ class CopyBook:
                     await gram_matrices.committed_after(connection, run_ids, window)
                 ).items()
             }
-        answer = await self._overlaps(overlaps_wanted(self._matrices, kept, members, earning))
+        unit = overlaps_wanted(self._matrices, kept, members, earning)
+        answer = await self._overlaps(unit)
+        if answer.missing and await self._files.restore(answer.missing):
+            answer = await self._overlaps(unit)
         if answer.missing:
             log.error("gram_matrices_missing", sha256=answer.missing, once=("all", str(answer.missing)))
         used = [one for one in kept if one.hotkeys and one.sha256 not in answer.missing]
@@ -178,15 +183,16 @@ class CopyBook:
         hotkeys = await self._finalised_hotkeys(folder)
         if hotkeys is None:
             return False
+        content: bytes | None = None
         try:
-            made = await self._make(folder, run_id, lead_hours, hotkeys)
+            made, content = await self._make(folder, run_id, lead_hours, hotkeys)
         except GaiaError as error:
             self._failures[folder] += 1
             if self._failures[folder] < ATTEMPTS:
                 raise
             log.error("gram_matrix_given_up", lead=_name(folder), error=f"{type(error).__name__}: {error}")
             made = GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256="", hotkeys=())
-        await self._database.run(partial(gram_matrices.record_matrix, matrix=made, now=now))
+        await self._database.run(partial(gram_matrices.record_matrix, matrix=made, content=content, now=now))
         self._failures.pop(folder, None)
         await asyncio.to_thread(remove, folder)
         log.info(
@@ -200,7 +206,8 @@ class CopyBook:
 
     async def _make(
         self, folder: Path, run_id: RunId, lead_hours: int, hotkeys: Sequence[Hotkey]
-    ) -> GramMatrix:
+    ) -> tuple[GramMatrix, bytes]:
+        """Return the matrix of a lead, and what its file holds."""
         unit = ComputeGramMatrix(
             folder=str(folder),
             hotkeys=list(hotkeys),
@@ -212,7 +219,9 @@ class CopyBook:
         sha256, multiplied = _believed(done.answer, hotkeys)
         if absent := sorted(set(hotkeys) - set(multiplied)):
             log.error("sketches_missing", lead=_name(folder), hotkeys=absent)
-        return GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
+        content = await self._files.read(sha256, len(multiplied))
+        made = GramMatrix(run_id=run_id, lead_hours=lead_hours, sha256=sha256, hotkeys=multiplied)
+        return made, content
 
     async def _finalised_hotkeys(self, folder: Path) -> list[Hotkey] | None:
         async with self._database.reading() as connection:
@@ -248,6 +257,7 @@ class CopyBook:
             return meant, {run.run_id for run in await queries.open_runs(connection)}
 
         meant, is_open = await self._database.run(forget)
+        await self._files.save_earlier()
         names = {matrix_name(sha256) for sha256 in meant}
         for path in self._matrices.iterdir() if self._matrices.is_dir() else ():
             if path.name not in names:

@@ -176,11 +176,13 @@ def total_of(
     present = [score for score in first if not math.isnan(score)]
     absent = len(first) - len(present)
     day1 = in_turn(present) / (len(contract.day1_lead_hours) - absent) if present else None
-    overall = rules.overall_score(day1, leads, contract.final_lead_hours)
+    known = {lead: score for lead, score in leads.items() if not math.isnan(score)}
+    expected = [lead for lead in contract.final_lead_hours if lead in known or lead not in leads]
+    overall = rules.overall_score(day1, known, expected)
     return Total(
         day1=day1,
-        # A lead without a score is NaN, which JSON cannot hold.
-        leads={lead: score for lead, score in leads.items() if not math.isnan(score)},
+        # JSON cannot hold NaN.
+        leads=known,
         overall=rules.worst if state is State.REJECTED else overall,
         counted=state is not State.EXCUSED and is_whole,
     )

@@ -15,6 +15,7 @@ import structlog
 
 from gaia.tasks.defined_tasks.weather.copies.copy_book import sketch_folder
 from gaia.tasks.defined_tasks.weather.copies.sketch_layout import sketch_name
+from gaia.tasks.defined_tasks.weather.forecasts.diagnosis import diagnose
 from gaia.tasks.defined_tasks.weather.forecasts.lead_batches import LeadBatches
 from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, moves_for
 from gaia.tasks.defined_tasks.weather.forecasts.promises import Promises
@@ -27,7 +28,6 @@ from gaia.tasks.defined_tasks.weather.units import (
     SCORES_ONE,
     BatchMember,
     DescribeForecast,
-    FieldDescription,
     LeadScored,
     LeadUnit,
     Spooled,
@@ -79,6 +79,10 @@ class Scoring:
     inputs: LeadInputs
     sketches: Path | None
     """Folder for the sketches of errors; None if no sketches are made."""
+
+    def sketch_of(self, hotkey: Hotkey) -> str:
+        """Return the path for the sketch of a forecast; "" if none is made."""
+        return str(self.sketches / sketch_name(hotkey)) if self.sketches else ""
 
 
 class ForecastSteps:
@@ -242,7 +246,7 @@ class ForecastSteps:
 
         Then the shadow rules score the lead; their failure does not change the outcome.
         """
-        metadata, chunks = self._metadata(active.fields), self._chunks(lead, active.fields)
+        metadata, chunks = self._metadata(active.fields), self._chunks(lead.hours, active.fields)
         digests = await self._promises.of(forecast, [*metadata, *chunks])
         store = self._spool / forecast.run_id / forecast.hotkey
         spooled = Spooled(store_dir=str(store), digests=dict(digests))
@@ -252,9 +256,8 @@ class ForecastSteps:
             self._kept.require_room()
         try:
             await self._fetch(forecast, store, metadata, chunks, digests)
-            sketch = str(active.sketches / sketch_name(Hotkey(forecast.hotkey))) if active.sketches else ""
-            wanted = msgspec.structs.replace(spooled, sketch=sketch)
-            scored = await active.batches.score(Hotkey(forecast.hotkey), wanted)
+            wanted = msgspec.structs.replace(spooled, sketch=active.sketch_of(forecast.hotkey))
+            scored = await active.batches.score(forecast.hotkey, wanted)
         except MinerFault as error:
             if not left_over:
                 _security.info(
@@ -273,14 +276,26 @@ class ForecastSteps:
             await self._follow(forecast, lead, shadow, spooled, now)
         self._kept.release(store, chunks)
 
+    async def sketch(self, forecast: Forecast, lead_hours: int, active: Scoring) -> None:
+        """Make the sketch of a scored lead anew from the miner's chunks, or raise what stops it; the score stays."""
+        metadata, chunks = self._metadata(active.fields), self._chunks(lead_hours, active.fields)
+        digests = await self._promises.of(forecast, [*metadata, *chunks])
+        store = self._spool / forecast.run_id / forecast.hotkey
+        await self._fetch(forecast, store, metadata, chunks, digests)
+        wanted = Spooled(
+            store_dir=str(store), digests=dict(digests), sketch=active.sketch_of(forecast.hotkey)
+        )
+        await active.batches.score(forecast.hotkey, wanted)
+        self._kept.release(store, chunks)
+
     def drop(self, forecast: Forecast, lead: Lead, fields: Sequence[str]) -> None:
         """Delete the chunks of a lead that will not be scored."""
         store = self._spool / forecast.run_id / forecast.hotkey
-        self._kept.drop(store, self._chunks(lead, fields))
+        self._kept.drop(store, self._chunks(lead.hours, fields))
 
-    def _chunks(self, lead: Lead, fields: Sequence[str]) -> list[str]:
+    def _chunks(self, lead_hours: int, fields: Sequence[str]) -> list[str]:
         steps = self._settings.forecast_step_hours
-        return [chunk_path(field, lead.hours, steps) for field in fields]
+        return [chunk_path(field, lead_hours, steps) for field in fields]
 
     @staticmethod
     def _metadata(fields: Sequence[str]) -> list[str]:
@@ -331,7 +346,6 @@ class ForecastSteps:
     async def _diagnose(
         self, forecast: Forecast, lead: Lead, spooled: Spooled, fields: Sequence[str], error: MinerFault
     ) -> None:
-        """Add the statistics of the fields to `error`, or the reason why they cannot be read."""
         unit = DescribeForecast(
             grid=self._settings.grid_degrees,
             steps=self._settings.forecast_steps,
@@ -341,12 +355,7 @@ class ForecastSteps:
             lead_hours=lead.hours,
             fields=list(fields),
         )
-        try:
-            done = await self._units.run_unit(unit, JobId(f"{_name(forecast)}/diagnosis"))
-        except GaiaError as failure:
-            error.add_note(f"not readable: {failure}")
-            return
-        error.add_note("; ".join(_sentence(field, found) for field, found in done.answer.fields.items()))
+        await diagnose(self._units, unit, JobId(f"{_name(forecast)}/diagnosis"), error)
 
     def _require_registration(self) -> None:
         """Raise `OwnFailure` if our hotkey is not registered: a refusal would then be no fault of the miner."""
@@ -383,12 +392,6 @@ def _outcome(member: BatchMember, cpu_s: float, job_id: JobId) -> Done[LeadScore
         return rebuild(member.failure.error_type, member.failure.message)
     scored = LeadScored(components=member.components, field_digests=member.field_digests)
     return Done(scored, cpu_s, job_id)
-
-
-def _sentence(field: str, found: FieldDescription) -> str:
-    return (
-        f"{field}: {found.finite_fraction:.6f} finite, {found.minimum} to {found.maximum}, mean {found.mean}"
-    )
 
 
 def _name(forecast: Forecast) -> str:

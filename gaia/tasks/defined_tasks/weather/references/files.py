@@ -17,6 +17,9 @@ from gaia.validator.utils.files import put_file
 FieldFiles = Mapping[str, FieldFile]
 """Field name -> its file."""
 
+FIELDS: Final = "fields"
+"""Folder of reference fields below the data folder."""
+
 _MOST_REMEMBERED: Final = 20_000
 
 
@@ -31,11 +34,11 @@ class ReferenceFiles:
         self._data_dir = data_dir
         self._seen: dict[Path, tuple[str, tuple[int, int, int]]] = {}
 
-    def placed(self, reference_id: str, recorded: Mapping[str, Mapping[str, str]]) -> dict[str, FieldFile]:
+    def placed(self, recorded: Mapping[str, Mapping[str, str]]) -> dict[str, FieldFile]:
         """Return recorded fields with absolute paths in the present data folder."""
         fields = msgspec.convert(recorded, dict[str, FieldFile])
         return {
-            name: replace(entry, path=str(self._place(reference_id, entry.path)))
+            name: replace(entry, path=str(place_in(self._data_dir, entry.path)))
             for name, entry in fields.items()
         }
 
@@ -68,6 +71,11 @@ class ReferenceFiles:
                 raise OwnFailure(f"{path.name} cannot be read: {error.strerror or error}") from error
         return found
 
+    @staticmethod
+    def are_elsewhere(fields: FieldFiles) -> bool:
+        """Return whether none of the folders of `fields` (placed) exists, because another data folder holds them."""
+        return not any(Path(entry.path).parent.exists() for entry in fields.values())
+
     def mend(self, held: FieldFiles, fresh: FieldFiles) -> dict[str, FieldFile]:
         """Replace the files of `held` by the equal ones of `fresh`; return all fields at the places of `held`.
 
@@ -87,13 +95,6 @@ class ReferenceFiles:
                 raise OwnFailure(f"{target.name} cannot be repaired: {error.strerror or error}") from error
         return merged
 
-    def _place(self, reference_id: str, path: str) -> Path:
-        place = self._data_dir / path
-        if place.is_relative_to(self._data_dir):
-            return place
-        # Older releases recorded absolute paths, which a move of the data folder makes wrong.
-        return self._data_dir / "fields" / reference_id / place.name
-
     def _is_intact(self, path: Path, sha256: str) -> bool:
         status = path.stat()
         mark = (status.st_size, status.st_mtime_ns, status.st_ino)
@@ -107,6 +108,24 @@ class ReferenceFiles:
             self._seen.clear()
         self._seen[path] = (sha256, mark)
         return True
+
+
+def place_in(data_dir: Path, recorded: str) -> Path:
+    """Return the place in `data_dir` of a file that a row names.
+
+    Rows name files relative to the data folder. Older releases recorded absolute paths, which may lie
+    in another data folder; what follows their folder of fields is the same in each.
+
+    >>> place_in(Path("/new"), "fields/era5/2026-03-26T00Z/final/2t.f32").as_posix()
+    '/new/fields/era5/2026-03-26T00Z/final/2t.f32'
+    >>> place_in(Path("/new"), "/old/fields/era5/2026-03-26T00Z/final/2t.f32").as_posix()
+    '/new/fields/era5/2026-03-26T00Z/final/2t.f32'
+    """
+    place = data_dir / recorded
+    if place.is_relative_to(data_dir):
+        return place
+    below = place.as_posix().rpartition(f"/{FIELDS}/")[2]
+    return data_dir / FIELDS / below.lstrip("/")
 
 
 def paths_of(files: FieldFiles) -> dict[str, str]:

@@ -16,14 +16,9 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
-from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, ReferenceFiles, paths_of
+from gaia.tasks.defined_tasks.weather.references.files import FIELDS, FieldFiles, ReferenceFiles, paths_of
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, ReferenceSource
-from gaia.tasks.defined_tasks.weather.references.waits import (
-    ReferenceRevised,
-    level_of,
-    subject_of,
-    wait_after,
-)
+from gaia.tasks.defined_tasks.weather.references.waits import level_of, subject_of, wait_after
 from gaia.tasks.defined_tasks.weather.sources.refusals import SourceRefusal
 from gaia.tasks.defined_tasks.weather.unit_client import UnitClient
 from gaia.tasks.defined_tasks.weather.units import DecodeGfs, DecodeVerification, StoredFields
@@ -75,8 +70,9 @@ class ReferenceShelf:
         self._archives = archives
         self._units = UnitClient(pool, limits.unit_timeout_s, wall_clock)
         data_dir = files.data_dir.resolve()
-        self._directory = data_dir / "fields"
-        self._files = ReferenceFiles(data_dir)
+        self._directory = data_dir / FIELDS
+        self.files = ReferenceFiles(data_dir)
+        """Places of recorded files in this data folder, and their checks."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reported: dict[str, str] = {}
         """Source or set -> its last reported problem, so that each problem is logged loudly only once."""
@@ -86,8 +82,9 @@ class ReferenceShelf:
     async def take(self, key: ReferenceKey, now: datetime) -> FieldFiles | None:
         """Return the files of a set, prepared if necessary; None while it is unavailable or given up.
 
-        The files hold the values recorded when the set was first prepared. A damaged set is fetched
-        again. If the source has revised it since, the set is no longer returned.
+        A set that is damaged, or that another data folder holds, is fetched again. It has the recorded
+        values, unless the source has revised them: then the new ones are recorded. `LeadReferences` keeps
+        a lead from being compared with both.
 
         Raises
         ------
@@ -107,9 +104,13 @@ class ReferenceShelf:
         known = await self._read(key)
         return known is not None and known.given_up_at is not None
 
+    def look_again(self, moment: datetime) -> None:
+        """Note that something missing may be there at `moment`."""
+        self.next_look = min(self.next_look or moment, moment)
+
     async def _take(self, key: ReferenceKey, now: datetime) -> FieldFiles | None:
         known = await self._read(key)
-        held = self._files.placed(key.reference_id, known.fields) if known else {}
+        held = self.files.placed(known.fields) if known else {}
         try:
             damage = await self._damage(key, held)
         except OwnFailure as error:
@@ -120,11 +121,11 @@ class ReferenceShelf:
                 await self._record(key, held)
             return held
         if known and known.ready:
-            known = await self._withdraw(key, known, damage)
+            known = await self._withdraw(key, known, held, damage)
         if known and known.given_up_at is not None:
             return None
         if known and known.retry_at is not None and known.retry_at > now:
-            self._note(known.retry_at)
+            self.look_again(known.retry_at)
             return None
         try:
             fields = await self._fetch(key, held)
@@ -137,20 +138,17 @@ class ReferenceShelf:
     async def _damage(self, key: ReferenceKey, held: FieldFiles) -> list[str]:
         """Return the faults of the files `held`; an empty list if they are usable."""
         lacking = [f"{name} is not held" for name in key.fields if name not in held]
-        return lacking + await asyncio.to_thread(self._files.damage, held)
+        return lacking + await asyncio.to_thread(self.files.damage, held)
 
     async def _fetch(self, key: ReferenceKey, held: FieldFiles) -> FieldFiles:
-        """Return a set fetched again, with the places and values of the fields that are `held`."""
+        """Return a set fetched again; a field that is `held` stays in its place, if its source still has its values."""
         with border(Party.ARCHIVE, f"preparing {key.reference_id}"):
             fresh: FieldFiles = (await self._prepare(key)).fields
-        before = {name: entry for name, entry in held.items() if name in fresh}
-        if revised := sorted(name for name in before if before[name].sha256 != fresh[name].sha256):
-            raise ReferenceRevised(
-                f"{key.reference_id} was revised by its source after forecasts were scored against it"
-                f" ({', '.join(revised)}); what was scored against is lost or damaged here:"
-                f" put its files back from a copy of GAIA_DATA_DIR"
-            )
-        return await asyncio.to_thread(self._files.mend, held, fresh)
+        revised = {name for name in held.keys() & fresh.keys() if held[name].sha256 != fresh[name].sha256}
+        if revised:
+            log.warning("reference_revised", reference=key.reference_id, fields=sorted(revised))
+        same = {name: entry for name, entry in held.items() if name not in revised}
+        return await asyncio.to_thread(self.files.mend, same, fresh)
 
     async def _read(self, key: ReferenceKey) -> ReferenceSet | None:
         async with self._database.reading() as connection:
@@ -159,16 +157,22 @@ class ReferenceShelf:
     async def _record(self, key: ReferenceKey, fields: FieldFiles) -> None:
         digest = digest_of(fields)
         async with self._database.transaction() as connection:
-            await queries.record_reference(connection, key.reference_id, digest, self._files.recorded(fields))
+            await queries.record_reference(connection, key.reference_id, digest, self.files.recorded(fields))
         self._reported.pop(key.source, None)
         self._reported.pop(key.reference_id, None)
         versions = sorted({entry.expver for entry in fields.values() if entry.expver})
         log.info("reference_prepared", reference=key.reference_id, digest=digest, expver=",".join(versions))
 
-    async def _withdraw(self, key: ReferenceKey, known: ReferenceSet, damage: Sequence[str]) -> ReferenceSet:
-        """Mark a damaged set as missing, so that it is fetched again."""
-        problem = f"{', '.join(damage)}: {key.reference_id} is fetched anew"
-        log.error("reference_damaged", reference=key.reference_id, problem=problem)
+    async def _withdraw(
+        self, key: ReferenceKey, known: ReferenceSet, held: FieldFiles, damage: Sequence[str]
+    ) -> ReferenceSet:
+        """Mark a set as missing that is damaged here or was never here, so that it is fetched again."""
+        if self.files.are_elsewhere(held):
+            problem = f"another data folder holds {key.reference_id}: it is fetched anew"
+            log.info("reference_elsewhere", reference=key.reference_id)
+        else:
+            problem = f"{', '.join(damage)}: {key.reference_id} is fetched anew"
+            log.error("reference_damaged", reference=key.reference_id, problem=problem)
         async with self._database.transaction() as connection:
             await queries.withdraw_reference(connection, key.reference_id, problem)
         return replace(known, ready=False, retry_at=None)
@@ -224,8 +228,8 @@ class ReferenceShelf:
         known = await self._read(climatology)
         if known is None or not known.ready:
             return {}
-        held = self._files.placed(climatology.reference_id, known.fields)
-        if await asyncio.to_thread(self._files.damage, held):
+        held = self.files.placed(known.fields)
+        if await asyncio.to_thread(self.files.damage, held):
             return {}
         return {name: path for name, path in paths_of(held).items() if name in key.fields}
 
@@ -264,7 +268,7 @@ class ReferenceShelf:
         missed_since = (known.missed_since if known else None) or now
         given_up_at = now if self._is_hopeless(key, missed_since, now) else None
         if given_up_at is None:
-            self._note(retry_at)
+            self.look_again(retry_at)
         self._say(key, error, retry_at, is_given_up=given_up_at is not None)
         async with self._database.transaction() as connection:
             await queries.postpone_reference(
@@ -293,7 +297,7 @@ class ReferenceShelf:
             return
         # A refusal that applies to all requests of a source is logged loudly once.
         about = key.source if isinstance(error, SourceRefusal) else key.reference_id
-        is_news = self._reported.get(about) != subject_of(error) or isinstance(error, ReferenceRevised)
+        is_news = self._reported.get(about) != subject_of(error)
         self._reported[about] = subject_of(error)
         log.log(
             level_of(error) if is_news else logging.DEBUG,
@@ -302,9 +306,6 @@ class ReferenceShelf:
             error=str(error),
             retry_at=retry_at.isoformat(),
         )
-
-    def _note(self, retry_at: datetime) -> None:
-        self.next_look = min(self.next_look or retry_at, retry_at)
 
 
 def digest_of(fields: FieldFiles) -> str:

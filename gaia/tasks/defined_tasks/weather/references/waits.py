@@ -12,7 +12,6 @@ from gaia.validator.utils.errors import (
     GaiaError,
     NotYetAvailable,
     OwnFailure,
-    TransientError,
 )
 
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -23,10 +22,6 @@ LONGEST_WAIT_FOR_PEOPLE: Final = timedelta(hours=4)
 _MOST_DOUBLINGS = 10
 
 
-class ReferenceRevised(TransientError):
-    """A source now has other values than those that forecasts were scored against."""
-
-
 def wait_after(error: GaiaError, attempt: int, usual: timedelta) -> timedelta:
     """Return the wait after `attempt` (1 is the first) failed with `error`.
 
@@ -35,14 +30,14 @@ def wait_after(error: GaiaError, attempt: int, usual: timedelta) -> timedelta:
 
     Examples
     --------
-    >>> error = TransientError("503")
+    >>> error = GaiaError("503")
     >>> [str(wait_after(error, attempt, timedelta(minutes=15))) for attempt in (1, 2, 3, 9)]
     ['0:15:00', '0:30:00', '1:00:00', '1:00:00']
     """
     if isinstance(error, OwnFailure):
         return usual
     first, longest = usual, LONGEST_WAIT
-    if isinstance(error, ReferenceRevised | ConfigurationError):
+    if isinstance(error, ConfigurationError):
         longest = LONGEST_WAIT_FOR_PEOPLE
     elif isinstance(error, SourceRefusal):
         first = error.wait or usual
@@ -59,7 +54,7 @@ def level_of(error: GaiaError) -> int:
         return logging.WARNING
     if isinstance(error, NotYetAvailable):
         return logging.INFO
-    must_act = isinstance(error, ReferenceRevised | ConfigurationError | OwnFailure)
+    must_act = isinstance(error, ConfigurationError | OwnFailure)
     if must_act or (isinstance(error, SourceRefusal) and error.reason.needs_operator):
         return logging.ERROR
     return logging.WARNING

@@ -60,14 +60,18 @@ async def database(owned: Owned) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_owner_migrates_writes_removes_and_goes_back(database: Database, tmp_path: Path) -> None:
-    lease = Lease(database, holder_of(tmp_path))
+async def test_owner_migrates_writes_removes_and_goes_back(
+    database: Database, owned: Owned, tmp_path: Path
+) -> None:
+    active = await Database.connect(owned.dsn, timeout_s=patience(10), pool_size=2)
+    lease = Lease(active, holder_of(tmp_path))
     await lease.take(lambda _: None)
-    async with database.transaction() as connection:
+    async with active.transaction() as connection:
         for statement in ROWS:
             await connection.execute(statement)
-    await Retention(FilesSettings(data_dir=Path("/nowhere")), database, FakeClock(NOW)).remove_old_data()
+    await Retention(FilesSettings(data_dir=tmp_path), active, FakeClock(NOW)).remove_old_data()
     await lease.release()
+    await active.close()
 
     assert not await find_drift(database)
     await Migrator(database, patience(10)).roll_back(12)

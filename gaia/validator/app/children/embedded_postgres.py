@@ -27,7 +27,7 @@ from gaia.validator.utils.errors import ConfigurationError, ExitCode
 _CLONE_NEWUSER = 0x10000000
 _NOBODY = 65534
 _READY_LINE = 7
-_SOCKET_NAME = ".s.PGSQL.5432.lock"
+_SOCKET_NAME: Final = ".s.PGSQL.5432"
 _PATIENCE_WITH_ORPHANS_S = 5.0
 _SYSTEM = Path("/usr/lib/postgresql")
 _SHARED: Final = "/dev/shm"  # noqa: S108 - no file is made there
@@ -42,6 +42,11 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "po
 def embedded_dsn(data_dir: Path) -> str:
     """Return the URL of the server of `data_dir`, whether or not it runs."""
     return f"postgresql://postgres@/postgres?host={_socket_directory(data_dir)}"
+
+
+def server_socket(data_dir: Path) -> Path:
+    """Return the socket at which the server of `data_dir` listens, whether or not it runs."""
+    return _socket_directory(data_dir) / _SOCKET_NAME
 
 
 class EmbeddedPostgres:
@@ -243,7 +248,7 @@ def find_binaries() -> Path:
 
 
 def _socket_directory(data_dir: Path) -> Path:
-    return short_directory(data_dir.resolve() / "postgres" / "socket", _SOCKET_NAME)
+    return short_directory(data_dir.resolve() / "postgres" / "socket", f"{_SOCKET_NAME}.lock")
 
 
 def _sharing() -> str:

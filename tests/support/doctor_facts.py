@@ -103,6 +103,7 @@ SERVER = Server(
     others=(),
     migrations="current",
     drift=Drift(),
+    stands_by=False,
     lease_holder=None,
 )
 

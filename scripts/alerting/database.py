@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from alerting.rule import Alert, Case, Group, Recording, Series, Severity, series
+from alerting.rule import INSTANCE, Alert, Case, Group, Recording, Series, Severity, series
 
 _ACTIVE = "gaia_db_connections_active"
 _MOST = "gaia_db_connections_max"
 _FAILURES = "gaia_db_failures_total"
+_LEASE = "gaia_lease_held"
 
 IN_USE = Recording(
     name="gaia:db_connections:ratio",
     expr=f"{_ACTIVE} / {_MOST}",
     why="A pool of GAIA_DATABASE_POOL_SIZE (8) never has 15 or 20 connections, so the share of it decides.",
 )
+
+
+def _lease(validator: str, values: str) -> Series:
+    return series(_LEASE, values, instance=validator)
 
 
 def _connections(active: int) -> list[Series]:
@@ -68,6 +73,34 @@ GROUP = Group(
                     series(_FAILURES, "0+60x30", kind="Conflict"),
                 ],
                 at="15m",
+            ),
+        ),
+        Alert(
+            name="NoLeaseHolder",
+            expr=f"{_LEASE} == 0 unless on (job) {_LEASE} == 1",
+            wait="5m",
+            severity=Severity.CRITICAL,
+            why=(
+                "A planned takeover lasts seconds, and one after a death 15. A standby is silent while any validator of"
+                " its job holds the lease. Then nobody asks miners or sets weights. No page: WeightsStale says when"
+                " that costs something."
+            ),
+            summary="{{ $labels.instance }} waits for the lease of its database, and so does every other validator.",
+            description=(
+                "For 5 minutes the lease has been {{ $value }} here, and 1 at no validator of job {{ $labels.job }}."
+            ),
+            fires=Case(
+                given=[_lease(INSTANCE, "1x4 0x20"), _lease("standby:9090", "0x4 _x20")],
+                at="12m",
+                says="For 5 minutes the lease has been 0 here, and 1 at no validator of job gaia.",
+            ),
+            silent=Case(
+                # Each takes over from the other, and the engine of the standby is replaced for a minute.
+                given=[
+                    _lease(INSTANCE, "1x8 0x20"),
+                    _lease("standby:9090", "0x5 _ 0x2 1x20"),
+                ],
+                at="25m",
             ),
         ),
     ),

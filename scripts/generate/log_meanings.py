@@ -211,6 +211,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "lease_not_released": "The lease could not be given back at a stop. It expires by itself, within 15 seconds.",
     "lease_not_renewed": "The database failed while the lease was renewed. After `seconds_left` nothing is asked or signed; it is tried again.",
     "lease_taken": "This validator may write to the database from now on, and is the only one.",
+    "postgres_silent": "The embedded database answers nobody. It is replaced if that lasts; what was committed is kept.",
     "record_in_use": "Another signer of this machine holds the record of signed epochs. It is opened when it is needed.",
     "record_let_go": "The record of signed epochs is free for another signer, because our lease of the database is over.",
     "standing_by": "Another validator uses the database. This one waits, and takes over once that one ends.",

@@ -30,7 +30,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Weather": ("clock", "weather", "verification"),
     "Miners and data sources": ("miner", "source"),
     "Chain and weights": ("chain", "weights", "substrate", "incident"),
-    "Database and disk": ("db", "disk"),
+    "Database and disk": ("db", "disk", "lease"),
     "Jobs, errors, log lines and messages": ("last", "task", "errors", "unforeseen", "log", "notifications"),
 }
 """Heading -> first words of its metrics' names, after the prefix."""

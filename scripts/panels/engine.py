@@ -52,6 +52,13 @@ ENGINE = Row(
             critical=0.2,
         ),
         Panel(
+            title="Lease of the database",
+            description="1 for the validator that may write, 0 for one that stands by.",
+            queries=[query("gaia_lease_held{@}")],
+            unit=Unit.COUNT,
+            most=1,
+        ),
+        Panel(
             title="Database size",
             description="Size of the database on disk.",
             queries=[query("gaia_db_size_bytes{@}")],

@@ -104,6 +104,7 @@ SERVER = Server(
     others=(),
     migrations="current",
     drift=Drift(),
+    stands_by=False,
     lease_holder=None,
 )
 

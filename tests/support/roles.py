@@ -45,6 +45,7 @@ _PATIENT = {
     "drain_timeout_s": 10.0,
     "engine_silence_s": 30.0,
     "signer_silence_s": 90.0,
+    "database_silence_s": 30.0,
     "worker_ready_s": 10.0,
 }
 """Options of the Supervisor that are limits of time, as on a free machine, and what they are unless a test says so."""

@@ -12,7 +12,7 @@ from gaia.cli.runbooks.facts import Facts, Rows
 from gaia.cli.status.samples import Samples
 from gaia.validator.app.meeting.rendezvous import Board, DeathReport
 from gaia.validator.db.history import RunSummary
-from gaia.validator.db.rows import AwaitedRow, IncidentRow, VectorInDoubt
+from gaia.validator.db.rows import AwaitedRow, IncidentRow, LeaseRow, VectorInDoubt
 from gaia.validator.db.states import RunState, VectorState
 from gaia.validator.utils.identities import RunId, WorkerId
 from tests.support.builders import a_metagraph, a_neuron
@@ -62,6 +62,7 @@ ROWS = Rows(
     doubts=[],
     incidents=[],
     awaited=[],
+    lease=None,
 )
 
 
@@ -123,6 +124,10 @@ def without(role: str) -> Callable[[Facts], Facts]:
 def incident(party: str, evidence: str = "refused\x1b[2J by the node") -> Callable[[Facts], Facts]:
     row = IncidentRow(party=party, began_at=NOW, last_at=NOW, evidence=evidence)
     return stored(incidents=[row])
+
+
+def a_lease(seconds_left: float, holder: str = "another") -> LeaseRow:
+    return LeaseRow(holder=holder, name="one:/data", taken_at=NOW, seconds_left=seconds_left)
 
 
 DOUBT = VectorInDoubt(epoch=6, state=VectorState.INTENDED, intended_at=NOW, error=None)

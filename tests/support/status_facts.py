@@ -7,7 +7,7 @@ from typing import Any
 
 from gaia.validator.core.status.facts import Chain, Disk, Facts, Limits, Processes, Work
 from gaia.validator.db.history import RunSummary
-from gaia.validator.db.rows import ReferenceCounts
+from gaia.validator.db.rows import LeaseRow, ReferenceCounts
 from gaia.validator.db.states import RunState
 from gaia.validator.utils.identities import RunId
 
@@ -85,8 +85,25 @@ def some_work(**changes: Any) -> Work:
         "incidents": [],
         "archives": [],
         "due": [],
+        "lease": a_lease(),
     }
     return Work(**values | changes)
+
+
+def a_lease(**changes: Any) -> LeaseRow:
+    """Return a lease that the validator of `some_facts` has held for a day."""
+    values: dict[str, Any] = {
+        "holder": "this",
+        "name": "first-machine:/srv/gaia",
+        "taken_at": NOW - timedelta(days=1),
+        "seconds_left": 13.0,
+    }
+    return LeaseRow(**values | changes)
+
+
+def a_standby(**changes: Any) -> Facts:
+    """Return the facts about a validator that stands by, and has never read the chain."""
+    return some_facts(**{"work": some_work(lease=a_lease(holder="another")), "chain": None} | changes)
 
 
 def some_facts(**changes: Any) -> Facts:
@@ -111,5 +128,6 @@ def some_facts(**changes: Any) -> Facts:
         "jobs": [],
         "metrics_error": "",
         "disk": Disk(free=50 * 2**30, size=100 * 2**30, required=512 * 2**20),
+        "identity": "this",
     }
     return Facts(**values | changes)

@@ -130,7 +130,17 @@ def test_no_signer_is_killed_for_a_silence_that_one_call_of_the_chain_explains(
 
     limits = supervisor_options(settings, lock_fd=-1).limits()
 
-    assert limits.silence_s == {Role.ENGINE: 5.0, Role.SIGNER: 5.0 + chain_timeout_s}
+    assert limits.silence_s[Role.ENGINE] == 5.0
+    assert limits.silence_s[Role.SIGNER] == 5.0 + chain_timeout_s
+
+
+@pytest.mark.parametrize(("engine_silence_s", "database_s"), [(5.0, 30.0), (120.0, 120.0)])
+def test_database_may_be_silent_as_long_as_the_engine_and_half_a_minute_at_least(
+    engine_silence_s: float, database_s: float
+) -> None:
+    limits = supervisor_options(Settings(engine_silence_s=engine_silence_s), lock_fd=-1).limits()
+
+    assert limits.silence_s[Role.DATABASE] == database_s
 
 
 def test_spawned_worker_is_given_more_time_to_come_up_than_a_forked_one() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from gaia.cli.runbooks import shared
 from gaia.cli.runbooks.branch import Branch, Runbook
 from gaia.cli.tables import one_line
+from gaia.validator.core.status.troubles import ago
+from gaia.validator.db.access.lease import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,20 @@ def _failed(kind: str) -> Callable[[Facts], str]:
 def _server_full(facts: Facts) -> str:
     is_full = any(words in facts.database_error for words in _FULL)
     return one_line(facts.database_error) if is_full else ""
+
+
+def _held_elsewhere(facts: Facts) -> str:
+    lease = facts.rows.lease if facts.rows else None
+    if lease is None or not lease.is_held or lease.holder == identity_of(facts.data_dir):
+        return ""
+    return f"{one_line(lease.name)} holds it since {lease.taken_at:%Y-%m-%d %H:%MZ}"
+
+
+def _held_by_nobody(facts: Facts) -> str:
+    lease = facts.rows.lease if facts.rows else None
+    if lease is None or lease.is_held:
+        return ""
+    return f"it ended {ago(-lease.seconds_left)} ago; {one_line(lease.name)} had it last"
 
 
 SERVER_FULL = Branch(
@@ -69,7 +85,42 @@ OTHERWISE = Branch(
     look=_failed("DatabaseFailure"),
 )
 
+HELD_ELSEWHERE = Branch(
+    sentence="Another validator holds the lease.",
+    remedy=(
+        "If it is to be active, add it to the targets in `prometheus.yml`, in the same job."
+        " Else stop it, and this one takes over at once."
+    ),
+    look=_held_elsewhere,
+)
+HELD_BY_NOBODY = Branch(
+    sentence="The lease has ended, and nobody takes it.",
+    remedy=(
+        "Read `gaia logs --event lease_not_looked_at`: it says why the database refuses."
+        " If there is no such line, restart the validator."
+    ),
+    look=_held_by_nobody,
+)
+
 RUNBOOKS: Final = (
+    Runbook(
+        alert="NoLeaseHolder",
+        meaning="For five minutes no validator of this job has held the lease of its database.",
+        impact=(
+            "No miner is asked and no weights are set. After 16 hours the chain ignores the weights of before."
+        ),
+        branches=(
+            *shared.RUNNING,
+            SERVER_FULL,
+            shared.DATABASE_AWAY,
+            shared.POSTGRES_DOWN,
+            shared.ENGINE_DOWN,
+            shared.BLOCKED,
+            shared.UNREADABLE,
+            HELD_ELSEWHERE,
+            HELD_BY_NOBODY,
+        ),
+    ),
     Runbook(
         alert="DatabaseConnectionsHigh",
         meaning="More than three quarters of the connections of the pool have been in use for ten minutes.",

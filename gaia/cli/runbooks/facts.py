@@ -28,7 +28,14 @@ from gaia.validator.app.meeting.rendezvous import (
 from gaia.validator.app.startup.published import published_settings
 from gaia.validator.db import history
 from gaia.validator.db.history import RunSummary
-from gaia.validator.db.rows import AwaitedRow, BlockedRow, IncidentRow, VectorInDoubt, VectorRow
+from gaia.validator.db.rows import (
+    AwaitedRow,
+    BlockedRow,
+    IncidentRow,
+    LeaseRow,
+    VectorInDoubt,
+    VectorRow,
+)
 from gaia.validator.db.server import sessions
 from gaia.validator.utils.chain.metagraph import Metagraph
 from gaia.validator.utils.config import Settings, variable_of
@@ -58,6 +65,8 @@ class Rows:
     doubts: Sequence[VectorInDoubt]
     incidents: Sequence[IncidentRow]
     awaited: Sequence[AwaitedRow]
+    lease: LeaseRow | None
+    """The lease of the database; None: the database knows none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +192,7 @@ async def _rows(connection: Connection) -> Rows:
         doubts=await history.vectors_in_doubt(connection),
         incidents=await history.incidents(connection),
         awaited=await history.awaited(connection),
+        lease=await history.lease(connection),
     )
 
 

@@ -32,6 +32,20 @@ class TroubleShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseShown:
+    """The lease of the database, which one validator holds at a time."""
+
+    holder: str
+    """Machine and folder of the validator that took it last."""
+    since: datetime
+    """Time at which that one took it, by the database's clock."""
+    is_held: bool
+    """Whether it has not expired."""
+    is_ours: bool
+    """Whether this validator holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """Status of a validator; members that come from the database are null or empty if it cannot be read."""
 
@@ -57,6 +71,10 @@ class StatusReport:
     """Whether no weights are signed."""
     validator_runs: bool
     """Whether a Supervisor holds the data folder."""
+    stands_by: bool
+    """Whether this validator stands by while another one holds the lease; it then judges only itself."""
+    lease: LeaseShown | None
+    """The lease of the database; null if nobody has taken it yet or the database cannot be read."""
     processes: Processes
     """Living and expected processes, silence of heartbeats in seconds, restarts and deaths."""
     chain: Chain | None
@@ -114,6 +132,8 @@ class StatusReport:
             is_simulated=facts.is_simulated,
             is_dry_run=facts.limits.is_dry_run,
             validator_runs=facts.processes.is_running,
+            stands_by=facts.stands_by,
+            lease=_lease(facts),
             processes=facts.processes,
             chain=facts.chain,
             database_error=facts.database_error,
@@ -132,6 +152,15 @@ class StatusReport:
             metrics_error=facts.metrics_error,
             disk=facts.disk,
         )
+
+
+def _lease(facts: Facts) -> LeaseShown | None:
+    lease = facts.lease
+    if lease is None:
+        return None
+    return LeaseShown(
+        holder=lease.name, since=lease.taken_at, is_held=lease.is_held, is_ours=facts.holds_lease
+    )
 
 
 def word_of(health: Health) -> str:

@@ -40,13 +40,15 @@ def lines_of(facts: Facts, troubles: Sequence[Trouble], width: int | None) -> li
     """
     health = word_of(health_of(list(troubles)))
     dry = ", dry run: nothing is signed" if facts.limits.is_dry_run else ""
+    standby = ", stands by" if facts.stands_by else ""
     lines = [
-        f"Gaia validator {described()}: {health}{dry}",
+        f"Gaia validator {described()}: {health}{standby}{dry}",
         *_line("time", _clock(facts), width),
         *_line("folder", facts.data_dir, width),
         *_wrong(troubles, width),
     ]
     for label, text in (
+        *_lease(facts),
         *_earning(facts),
         *_weights(facts),
         *_doing(facts),
@@ -77,8 +79,24 @@ def _clock(facts: Facts) -> str:
     return _moment(facts.now)
 
 
+def _lease(facts: Facts) -> Iterator[tuple[str, str]]:
+    lease = facts.lease
+    if lease is None:
+        return
+    since = _moment(lease.taken_at)
+    if facts.holds_lease:
+        yield "lease", f"this validator holds it since {since}"
+    elif lease.is_held:
+        yield "lease", f"{one_line(lease.name)} holds it since {since}"
+    else:
+        yield "lease", f"nobody holds it; {one_line(lease.name)} took it last, {since}"
+
+
 def _earning(facts: Facts) -> Iterator[tuple[str, str]]:
     chain = facts.chain
+    if facts.stands_by:
+        yield "earns", "what the holder of the lease earns, because both have one hotkey"
+        return
     if chain is None:
         yield "earns", "unknown, because no engine has read the chain yet"
         return
@@ -105,7 +123,7 @@ def _earning(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _weights(facts: Facts) -> Iterator[tuple[str, str]]:
     work, chain = facts.work, facts.chain
-    if chain is not None:
+    if chain is not None and not facts.stands_by:
         yield "on chain", _standing(chain, facts)
     if work is None:
         return
@@ -150,7 +168,10 @@ def _doing(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "database", f"not read: {facts.database_error}"
         return
     waiting = f"; {counted(len(work.open_runs), 'run')} open" if work.open_runs else ""
-    yield "does", _phase(work) if facts.processes.is_running else f"nothing, because it does not run{waiting}"
+    yield (
+        "does",
+        _task(facts, work) if facts.processes.is_running else f"nothing, because it does not run{waiting}",
+    )
     newest = work.newest_run
     if newest is not None:
         yield (
@@ -171,6 +192,10 @@ def _doing(facts: Facts) -> Iterator[tuple[str, str]]:
         )
     coming = "; ".join(f"{_moment(due.at)} {due.what}" for due in work.due[:_MOST_DUE])
     yield "next", coming or "nothing is due"
+
+
+def _task(facts: Facts, work: Work) -> str:
+    return "stands by: it takes over once the lease ends" if facts.stands_by else _phase(work)
 
 
 def _phase(work: Work) -> str:

@@ -179,7 +179,7 @@ class IOEngine:
         return Endpoints(
             role="io_engine",
             probes=self.health.probes(),
-            metrics=lambda: metrics.all_metrics(page),
+            metrics=lambda: metrics.all_metrics(page, holds_lease=self.health.holds_lease),
             pages=StatusPages(lambda: self._settings.status).answer,
         )
 

@@ -122,7 +122,7 @@ class Child:
     due: str = ""
     """Reason for a replacement, from the worker itself or because settings changed; empty: none."""
     silent_s: float = 0.0
-    """Seconds without a heartbeat; 0 for roles without heartbeats."""
+    """Seconds without a heartbeat, of the database without an answer; 0 for compute workers."""
     kill_at: float | None = None
     """Time at which it is killed, set when it is told to stop; None: it is not told to stop."""
     is_killed: bool = False

@@ -21,7 +21,7 @@ from gaia.validator.app.children.deaths import Deaths
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres
 from gaia.validator.app.children.launcher import Launcher
 from gaia.validator.app.children.signals import signals_noted
-from gaia.validator.app.children.silence import is_silent
+from gaia.validator.app.children.silence import Silence
 from gaia.validator.app.children.spawning import ChildHandle, Process
 from gaia.validator.app.logging_config import change_logging, event, one_line
 from gaia.validator.app.meeting import rendezvous
@@ -100,6 +100,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._postgres: EmbeddedPostgres | None = None
         self._rereading = Rereading(reload)
+        self._silence = Silence(self._data_dir)
         self._looked_at = self._next_look_at = time.monotonic()
         self._launcher = Launcher(options, targets)
         self._public = PublicState(options.build, self._family, self._selector, self._data_dir)
@@ -108,6 +109,7 @@ class Supervisor:
         """Supervise until told to stop, or until a halt; return the exit code."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._selector.close)
+            stack.callback(self._silence.close)
             receiver = stack.enter_context(signals_noted(_NOTED_SIGNALS))
             self._selector.register(receiver, selectors.EVENT_READ, "signal")
             try:
@@ -343,7 +345,7 @@ class Supervisor:
         self._publish()
 
     def _look_at_children(self) -> None:
-        """Poll what no event reports: readiness of the database, memory of workers, heartbeats."""
+        """Poll what no event reports: readiness of the database, memory of workers, signs of life."""
         now = time.monotonic()
         for seated in self._seated.values():
             seated.kill_if_due(now)
@@ -358,8 +360,8 @@ class Supervisor:
             facts = seated.child
             if facts.role is Role.WORKER:
                 seated.child = replace(facts, private_mib=seated.look_at_memory())
-            elif facts.role in (Role.ENGINE, Role.SIGNER):
-                is_quiet = is_silent(facts, self._data_dir, 2 * self._options.poll_s + 1.0)
+            else:
+                is_quiet = self._silence.is_silent(facts, 2 * self._options.poll_s + 1.0)
                 silent_s = facts.silent_s + seen_s if is_quiet else 0.0
                 seated.child = replace(facts, silent_s=silent_s)
         if not self._wanted:

@@ -11,6 +11,8 @@ from gaia.validator.utils.entry_points import HANDLERS
 from gaia.validator.utils.ipc_types import SandboxMode
 from gaia.validator.utils.logs.files import LogFiles
 
+DATABASE_SILENCE_S = 30.0
+"""Least silence in seconds for which the embedded database is killed, because it then recovers from a crash."""
 _SPAWNED_WITHIN_S = 120.0
 
 
@@ -37,6 +39,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a forked worker may take to start; a spawned one imports and compiles first."""
     signer_silence_s: float = 90.0
     """Seconds without a heartbeat after which the signer is killed; longer than any chain call takes."""
+    database_silence_s: float = DATABASE_SILENCE_S
+    """Seconds without an answer after which the embedded database is killed."""
     poll_s: float = 0.25
     crash_limit: int = 12
     log_level: str = "INFO"
@@ -68,7 +72,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             age_s=self.worker_max_age_s,
             drain_timeout_s=self.drain_timeout_s,
             recycle_grace_s=self.unit_timeout_s,
-            silence_s={Role.ENGINE: self.engine_silence_s, Role.SIGNER: self.signer_silence_s},
+            silence_s={
+                Role.ENGINE: self.engine_silence_s,
+                Role.SIGNER: self.signer_silence_s,
+                Role.DATABASE: self.database_silence_s,
+            },
             ready_within_s={**READY_WITHIN_S, Role.WORKER: worker_s},
             crash_limit=self.crash_limit,
         )

@@ -19,6 +19,7 @@ from gaia.validator.db.rows import (
     IncidentRow,
     InputsRow,
     LeadRow,
+    LeaseRow,
     OverallRow,
     RecentVector,
     ReferenceCounts,
@@ -204,6 +205,13 @@ async def vectors_in_doubt(connection: Connection) -> list[VectorInDoubt]:
 async def incidents(connection: Connection) -> list[IncidentRow]:
     """Return the outside parties that fail now, the longest failure first."""
     return _rows(await connection.fetch(SQL["open_incidents"]), IncidentRow)
+
+
+async def lease(connection: Connection) -> LeaseRow | None:
+    """Return the lease of the database; None if an earlier release made it, which knows no lease."""
+    if not await connection.fetchval(SQL["has_lease"]):
+        return None
+    return _row(await connection.fetchrow(SQL["read_lease"]), LeaseRow)
 
 
 async def consensus_days(connection: Connection, netuid: int, hotkey: str, days: int) -> list[ConsensusDay]:

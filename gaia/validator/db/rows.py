@@ -274,6 +274,24 @@ class ReferenceCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRow:
+    """The lease of the database, as its server sees it."""
+
+    holder: str
+    """Identity of the validator that took it last; see `lease.Holder`; "": nobody has taken it yet."""
+    name: str
+    """Machine and folder of that validator."""
+    taken_at: datetime
+    seconds_left: float
+    """Seconds until another validator may take it; 0 or less: nobody holds it."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it has not expired."""
+        return self.seconds_left > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedRow:
     """A session that waits for a lock."""
 

@@ -179,6 +179,8 @@ class Server:
     """ "none", "current", "behind", or the sentence of a refusal."""
     drift: Drift
     """How the schema of a current database differs from what the migrations make."""
+    stands_by: bool
+    """Whether another validator than that of our folder holds the lease."""
     lease_holder: str | None
     """Name of the validator that holds the lease; None: the database has no lease, so that one validator may use it."""
 

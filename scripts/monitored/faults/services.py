@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from gaia.cli.runbooks import host, shared, weather, weights
+from gaia.cli.runbooks import database, host, shared, weather, weights
 from gaia.localnet.options import clock_file, data_dir
 from gaia.localnet.services import ARCHIVES, CHAIN, MINERS
 from gaia.validator.core.clock import SimulatedClock
@@ -26,6 +26,11 @@ DO $$ DECLARE place text; BEGIN
 END $$
 """
 _IN_DOUBT = "SELECT count(*) FROM weight_journal WHERE state IN ('intended', 'failed')"
+_FOREIGN_LEASE = """
+UPDATE lease SET token = token + 1, holder = 'another', name = 'another:/data', taken_at = clock_timestamp(),
+                 expires_at = clock_timestamp() + interval '1 day'
+"""
+_END_LEASE = "UPDATE lease SET expires_at = clock_timestamp() WHERE holder = 'another'"
 _SETTLED_S = 1.0
 _MOST = 8
 """Of the 12 miners, some refuse or never answer by themselves."""
@@ -127,6 +132,18 @@ async def lost_scores(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def foreign_lease(scene: Scene) -> AsyncIterator[None]:
+    """Take the lease of the database, as a forgotten validator on another machine does."""
+    async with scene.connected() as connection:
+        await connection.execute(_FOREIGN_LEASE)
+    try:
+        yield
+    finally:
+        async with scene.connected() as connection:
+            await connection.execute(_END_LEASE)
+
+
+@asynccontextmanager
 async def filled_disk(scene: Scene) -> AsyncIterator[None]:
     """Write a file that grows until a twentieth of the disk is free."""
     folder = data_dir(scene.subnet.state_dir)
@@ -202,6 +219,13 @@ CALM: Sequence[Fault] = (
         alerts=("WeightsHeld",),
         cause=lost_scores,
         branches=[weights.HELD_BY_DATA],
+        seconds=120,
+    ),
+    Fault(
+        name="foreign_lease",
+        alerts=("NoLeaseHolder",),
+        cause=foreign_lease,
+        branches=[database.HELD_ELSEWHERE],
         seconds=120,
     ),
     Fault(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -16,12 +17,16 @@ from typing import Any
 
 import psutil
 import pytest
+from monitored.programs import free_port
 
+from gaia.cli.status.samples import Samples
+from gaia.cli.status.scrape import metrics_at
 from gaia.localnet.chain.node import LocalChain
 from gaia.validator.db.access.lease import LEASE_S
 from gaia.validator.db.connection import Database
 from tests.integration.test_bad_input import Operator
 from tests.support.patience import Deadline, patience
+from tests.support.repository import ROOT
 from tests.support.scored_run import record_scored_run
 from tests.support.subnet import neurons
 
@@ -39,8 +44,9 @@ async def chain() -> AsyncIterator[LocalChain]:
 class Watched:
     """A running validator, and the log lines that it has written so far."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, settings: dict[str, str]) -> None:
         self.process = process
+        self._settings = settings
         self.lines: list[dict[str, Any]] = []
         self._reading = asyncio.create_task(self._read())
 
@@ -60,6 +66,24 @@ class Watched:
             assert not end.has_passed, [line["event"] for line in self.lines]
             await asyncio.sleep(0.05)
         return self.events(event)[-1]
+
+    async def status(self) -> dict[str, Any]:
+        """Return what `gaia status --json` says of it."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GAIA_")}
+        asking = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "gaia.cli", "status", "--json"],
+            env={**inherited, "PYTHONPATH": str(ROOT), **self._settings},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await asking.communicate()
+        found: dict[str, Any] = json.loads(said)
+        assert asking.returncode == found["exit_code"]
+        return found
+
+    async def metric(self, name: str) -> float | None:
+        """Return the sum of a metric that it serves."""
+        text = await asyncio.to_thread(metrics_at, "127.0.0.1", int(self._settings["GAIA_METRICS_PORT"]))
+        return Samples(text).value(name)
 
     def engine(self) -> int:
         """Return the pid of its present IO-Engine."""
@@ -97,8 +121,9 @@ async def two(
     running: list[Watched] = []
     try:
         for name in ("one", "two"):
-            folder = str(tmp_path / name)
-            running.append(Watched(await operator.start(**settings, GAIA_DATA_DIR=folder)))
+            place = {"GAIA_DATA_DIR": str(tmp_path / name), "GAIA_METRICS_PORT": str(free_port())}
+            process = await operator.start(**settings, **place)
+            running.append(Watched(process, {**operator.settings, **settings, **place}))
             await running[-1].says("engine_started" if name == "one" else "standing_by")
         yield running[0], running[1]
     finally:
@@ -132,6 +157,20 @@ async def test_standby_waits_costs_nothing_and_takes_over_when_the_active_one_is
         rows = await connection.fetch("SELECT state FROM weight_journal")
     assert [row["state"] for row in rows] == ["set"]
     assert len(chain.submitted) == 1
+
+
+async def test_status_says_of_each_who_is_active_and_a_standby_is_well(two: tuple[Watched, Watched]) -> None:
+    active, standby = two
+    await active.says("weights_set")
+
+    seen, waiting = await active.status(), await standby.status()
+
+    assert seen["lease"]["is_ours"]
+    assert not seen["stands_by"]
+    assert (waiting["health"], waiting["stands_by"]) == ("well", True), waiting["troubles"]
+    assert waiting["lease"] == {**seen["lease"], "is_ours": False}
+    assert waiting["lease"]["holder"].endswith("/one")
+    assert [await each.metric("gaia_lease_held") for each in two] == [1.0, 0.0]
 
 
 async def test_active_validator_that_was_paused_stands_by_and_says_so(two: tuple[Watched, Watched]) -> None:

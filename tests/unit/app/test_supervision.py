@@ -139,9 +139,9 @@ def test_worker_above_the_hard_limit_is_killed_though_it_is_leaving() -> None:
     )
 
 
-@pytest.mark.parametrize("role", [Role.ENGINE, Role.SIGNER])
-def test_engine_and_signer_that_show_no_life_are_killed(role: Role) -> None:
-    limits = replace(LIMITS, silence_s={Role.ENGINE: 30.0, Role.SIGNER: 30.0})
+@pytest.mark.parametrize("role", [Role.ENGINE, Role.SIGNER, Role.DATABASE])
+def test_children_that_show_no_life_are_killed(role: Role) -> None:
+    limits = replace(LIMITS, silence_s={role: 30.0})
     silent = a_child(role, silent_s=30.1)
 
     assert plan([silent], [], {role: 1}, limits, now=0) == [Kill(silent.pid, "silent")]
@@ -158,10 +158,13 @@ def test_signer_may_be_silent_for_longer_than_the_engine() -> None:
     ]
 
 
-def test_database_is_not_judged_by_its_silence() -> None:
-    limits = replace(LIMITS, silence_s={Role.ENGINE: 30.0, Role.SIGNER: 30.0})
+def test_database_that_is_killed_for_its_silence_starts_anew_at_once() -> None:
+    limits = replace(LIMITS, silence_s={Role.DATABASE: 30.0})
+    silent = a_child(Role.DATABASE, silent_s=30.1)
+    death = a_death(Role.DATABASE, exit_code=-signal.SIGKILL)
 
-    assert plan([a_child(Role.DATABASE, silent_s=1e9)], [], {Role.DATABASE: 1}, limits, now=0) == []
+    assert plan([silent], [], {Role.DATABASE: 1}, limits, now=0) == [Kill(silent.pid, "silent")]
+    assert plan([], [death], {Role.DATABASE: 1}, limits, now=death.at) == [Start(Role.DATABASE, 0)]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ CASES: list[tuple[str, dict[str, Any], Result]] = [
     ("database-writable", server(is_standby=True), Result.FAILURE),
     ("other-validator", server(others=[session()]), Result.FAILURE),
     ("other-validator", server(others=[session()], lease_holder="one:/data"), Result.OK),
+    ("other-validator", server(others=[session()], lease_holder="one:/data", stands_by=True), Result.OK),
     ("migrations", server(drift=Drift(missing=("runs: column rule_set",))), Result.FAILURE),
     ("migrations", server(drift=Drift(slow=("runs: index mine",))), Result.WARNING),
     ("temporary-folder", places(temporary_problem="Read-only file system"), Result.FAILURE),

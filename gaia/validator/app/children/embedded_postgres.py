@@ -26,7 +26,7 @@ from gaia.validator.utils.machine.postgres_programs import folders_with, major_o
 _CLONE_NEWUSER = 0x10000000
 _NOBODY = 65534
 _READY_LINE = 7
-_SOCKET_NAME = ".s.PGSQL.5432.lock"
+_SOCKET_NAME: Final = ".s.PGSQL.5432"
 _PATIENCE_WITH_ORPHANS_S = 5.0
 _SHARED: Final = "/dev/shm"  # noqa: S108 - no file is made there
 _SHARED_WANTED: Final = 16 * 2**20
@@ -40,6 +40,11 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC", "PGUSER": "po
 def embedded_dsn(data_dir: Path) -> str:
     """Return the URL of the server of `data_dir`, whether or not it runs."""
     return f"postgresql://postgres@/postgres?host={_socket_directory(data_dir)}"
+
+
+def server_socket(data_dir: Path) -> Path:
+    """Return the socket at which the server of `data_dir` listens, whether or not it runs."""
+    return _socket_directory(data_dir) / _SOCKET_NAME
 
 
 class EmbeddedPostgres:
@@ -231,7 +236,7 @@ def find_binaries() -> Path:
 
 
 def _socket_directory(data_dir: Path) -> Path:
-    return short_directory(data_dir.resolve() / "postgres" / "socket", _SOCKET_NAME)
+    return short_directory(data_dir.resolve() / "postgres" / "socket", f"{_SOCKET_NAME}.lock")
 
 
 def _sharing() -> str:

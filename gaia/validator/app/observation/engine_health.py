@@ -145,10 +145,15 @@ class EngineHealth:
         """Return a task that notes how each tick of `task` ended."""
         return _WatchedTask(task, self._tick)
 
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this validator holds the lease of the database and may write; any thread may ask."""
+        lease = self.lease
+        return lease is not None and lease.seconds_left > 0
+
     def _leading(self) -> Check:
         """Check that we are the active validator of the database; a standby serves nothing, and is well."""
-        lease = self.lease
-        is_ours = lease is not None and lease.seconds_left > 0
+        lease, is_ours = self.lease, self.holds_lease
         holder = "nobody yet" if lease is None or not lease.holder else lease.holder
         reason = (
             "this validator holds the lease" if is_ours else f"the lease of the database is held by {holder}"

@@ -77,6 +77,10 @@ _JOB_FAILURES = counter(
     error=(*_UNIT_ERRORS, OTHER),
 )
 
+_LEASE_HELD = gauge(
+    "gaia_lease_held",
+    "1: this validator holds the lease of the database and may write; 0: it stands by or lost it.",
+)
 DB_ACTIVE = gauge("gaia_db_connections_active", "Connections to the database that are in use.")
 DB_IDLE = gauge("gaia_db_connections_idle", "Open connections to the database that are not in use.")
 DB_MAX = gauge("gaia_db_connections_max", "Largest number of connections to the database.")
@@ -99,7 +103,7 @@ _ERRORS = counter(
 )
 
 
-def all_metrics(supervisors: Path) -> bytes:
+def all_metrics(supervisors: Path, *, holds_lease: bool = False) -> bytes:
     """Return all metrics in Prometheus' text format.
 
     The Supervisor's families stay its own, because they must not change with the process that answers.
@@ -108,7 +112,11 @@ def all_metrics(supervisors: Path) -> bytes:
     ----------
     supervisors
         File of the Supervisor's metrics; a missing file counts as empty.
+    holds_lease
+        Whether this validator holds the lease of the database now.
     """
+    # Read here, because a lease ends by the clock, also while the event loop stands still.
+    _LEASE_HELD.set(holds_lease)
     try:
         measured = supervisors.read_bytes()
     except FileNotFoundError:

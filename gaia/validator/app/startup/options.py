@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gaia.validator.app.supervisor_options import Options
+from gaia.validator.app.supervisor_options import DATABASE_SILENCE_S, Options
 from gaia.validator.utils.proxies import PROXIES
 from gaia.validator.utils.setting_sources import FOLDER_VARIABLE
 from gaia.validator.utils.version import commit, version
@@ -39,6 +39,7 @@ def supervisor_options(settings: Settings, lock_fd: int) -> Options:
         worker_max_age_s=settings.worker_max_age_s,
         engine_silence_s=settings.engine_silence_s,
         signer_silence_s=settings.engine_silence_s + settings.chain_timeout_s,
+        database_silence_s=max(settings.engine_silence_s, DATABASE_SILENCE_S),
         worker_soft_limit_mib=settings.worker_soft_limit_mib,
         worker_hard_limit_mib=settings.worker_hard_limit_mib,
         unit_timeout_s=settings.unit_timeout_s,

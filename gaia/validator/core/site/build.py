@@ -21,6 +21,7 @@ from gaia.validator.core.site.model import (
     IncidentShown,
     Leaderboard,
     LeadShown,
+    LeaseNote,
     MinerPage,
     OpenScore,
     OperatorNotes,
@@ -324,6 +325,7 @@ def _front(facts: Facts, published: Published, runs: Sequence[RunPage]) -> Front
         validator_trust=facts.chain.validator_trust if facts.chain else None,
         dividends=facts.chain.dividends if facts.chain else None,
         health=health_of(troubles).name.lower(),
+        stands_by=facts.stands_by,
         trouble_names=list(dict.fromkeys(trouble.name for trouble in troubles)),
         is_database_read=work is not None,
         open_runs=[run.run_id for run in open_runs],
@@ -360,4 +362,17 @@ def _notes(facts: Facts) -> OperatorNotes:
         database_error=visible(facts.database_error),
         next_trust=facts.chain.next_trust if facts.chain else None,
         permit_margin=facts.chain.permit_margin if facts.chain else None,
+        lease=_lease(facts),
+    )
+
+
+def _lease(facts: Facts) -> LeaseNote | None:
+    lease = facts.lease
+    if lease is None:
+        return None
+    return LeaseNote(
+        holder=visible(lease.name),
+        since=lease.taken_at,
+        is_held=lease.is_held,
+        is_ours=facts.holds_lease,
     )

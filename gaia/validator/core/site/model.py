@@ -237,6 +237,20 @@ class IncidentShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseNote:
+    """The lease of the database, which one validator holds at a time, for the operator."""
+
+    holder: str
+    """Machine and folder of the validator that took it last."""
+    since: datetime
+    """Time at which that one took it, by the database's clock."""
+    is_held: bool
+    """Whether it has not expired."""
+    is_ours: bool
+    """Whether the validator of this page holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorNotes:
     """What only the operator sees: it may hold addresses and paths."""
 
@@ -248,6 +262,8 @@ class OperatorNotes:
     """The validator's trust in the next epoch, with the newest vector; null if it was not read yet."""
     permit_margin: float | None
     """Tokens of stake that the validator can lose before another takes its permit; null if it was not read yet."""
+    lease: LeaseNote | None
+    """The lease of the database; null if nobody has taken it yet or the database could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +285,8 @@ class Front:
     """Its part of the validators' rewards in the last epoch; null if it was not read yet."""
     health: str
     """`well`, `degraded` or `stuck`."""
+    stands_by: bool
+    """Whether this validator stands by while another one holds the lease of the database."""
     trouble_names: Sequence[str]
     """Names of the alerts about what is wrong, without details."""
     is_database_read: bool

@@ -40,6 +40,9 @@ _HEALTH: Final = {
     "degraded": "The validator works, but something needs its operator's attention.",
     "stuck": "The validator does not run, or it cannot set weights. Its operator has to act.",
 }
+_STANDBY: Final = (
+    " This validator stands by: another one holds the lease of the database and sets the weights."
+)
 _HEALTH_WORDS: Final = {"well": "notice", "degraded": "degraded", "stuck": "stuck"}
 
 
@@ -82,8 +85,14 @@ def _json(value: object) -> bytes:
 def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
     front, notes = site.front, site.operator
     names = f" ({', '.join(front.trouble_names)})" if front.trouble_names else ""
+    standby = _STANDBY if front.stands_by else None
     yield note(
-        _HEALTH_WORDS[front.health], element("strong", front.health), ": ", _HEALTH[front.health], names
+        _HEALTH_WORDS[front.health],
+        element("strong", front.health),
+        ": ",
+        _HEALTH[front.health],
+        names,
+        standby,
     )
     if not front.is_database_read:
         reason = f": {notes.database_error}" if notes is not None and notes.database_error else ""
@@ -96,6 +105,7 @@ def _front(site: Site, known: frozenset[str]) -> Iterator[Child]:
             ("Next truth awaited", _truth(site)),
             ("Weights last set", _weights(front.weights_set) or _known(site, "never")),
             ("Trust", _trust(site)),
+            *_lease(site),
             ("Rules", front.rule_set),
         ]
     )
@@ -194,6 +204,17 @@ def _trust(site: Site) -> str:
     if front.dividends is not None:
         parts.append(f"dividends {front.dividends:.4f}")
     return ", ".join(parts)
+
+
+def _lease(site: Site) -> Iterator[tuple[str, Child]]:
+    """Yield who may write to the database, for the operator."""
+    lease = site.operator.lease if site.operator is not None else None
+    if lease is None:
+        return
+    holder = "this validator" if lease.is_ours else lease.holder
+    if not lease.is_held:
+        holder = f"nobody; the last holder was {lease.holder}"
+    yield "Lease", joined(holder, ", since ", moment(lease.since))
 
 
 def _operator(site: Site) -> Iterator[Child]:

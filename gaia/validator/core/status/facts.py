@@ -10,6 +10,7 @@ from gaia.validator.db.history import RunSummary
 from gaia.validator.db.rows import (
     AwaitedRow,
     IncidentRow,
+    LeaseRow,
     ReferenceCounts,
     VectorInDoubt,
     VectorOnChain,
@@ -132,6 +133,8 @@ class Work:
     archives: Sequence[AwaitedRow]
     due: Sequence[Due]
     """What happens next, earliest first."""
+    lease: LeaseRow | None = None
+    """The lease of the database; None: the database knows none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,3 +203,22 @@ class Facts:
     disk: Disk | None
     seats: Seats | None = None
     """None: seen from outside, where nobody knows which worker answers."""
+    identity: str = ""
+    """Identity of this validator in the lease of the database; "" if it has no folder."""
+
+    @property
+    def lease(self) -> LeaseRow | None:
+        """The lease of the database; None if nobody has taken it yet, or the database could not be read."""
+        lease = self.work.lease if self.work is not None else None
+        return lease if lease is not None and lease.holder else None
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this validator holds the lease, so that it alone may write."""
+        return self.lease is not None and self.lease.is_held and self.lease.holder == self.identity
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether this validator runs while another one holds the lease, as a standby does for months."""
+        is_taken = self.lease is not None and self.lease.is_held and not self.holds_lease
+        return is_taken and self.processes.is_running

@@ -29,6 +29,8 @@ _LATE_TRUTH: Final = timedelta(hours=24)
 MANY_FILES: Final = 0.8
 """Share of a process's descriptors above which it has too many open."""
 _LOW_DISK, _NEARLY_FULL = 0.2, 0.1
+_TAKEOVER_S: Final = 60.0
+"""Seconds after its end in which somebody takes a lease, also after a start on a slow machine."""
 _WORKER: Final = "compute_worker"
 _ALONE = {"chain_signer", "io_engine", "postgres"}
 """Roles without which nothing works."""
@@ -63,6 +65,10 @@ class Part(StrEnum):
     DISK = "disk"
 
 
+_OF_THE_ACTIVE: Final = frozenset({Part.CHAIN, Part.WEIGHTS, Part.RUNS})
+"""Parts of which a standby has no facts of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """One thing that is wrong."""
@@ -85,8 +91,13 @@ class Trouble:
 
 
 def troubles_of(facts: Facts) -> list[Trouble]:
-    """Return everything that is wrong, the worst first; an empty list means that all is well."""
-    found = [replace(trouble, part=part) for part, check in _CHECKS.items() for trouble in check(facts)]
+    """Return everything that is wrong, the worst first; an empty list means that all is well.
+
+    A standby leaves chain, weights and runs to the validator that holds the lease.
+    """
+    left = _OF_THE_ACTIVE if facts.stands_by else frozenset()
+    checks = [(part, check) for part, check in _CHECKS.items() if part not in left]
+    found = [replace(trouble, part=part) for part, check in checks for trouble in check(facts)]
     return sorted(found, key=lambda trouble: -trouble.health)
 
 
@@ -96,6 +107,7 @@ def unknown_parts(facts: Facts) -> frozenset[Part]:
     if not there.is_running or not there.is_published:
         return frozenset(Part) - {Part.PROCESSES, Part.DISK}
     lacking = (
+        (facts.stands_by, _OF_THE_ACTIVE),
         (facts.work is None, (Part.CHAIN, Part.WEIGHTS, Part.RUNS)),
         (facts.chain is None, (Part.CHAIN,)),
         (facts.jobs is None, (Part.JOBS,)),
@@ -208,6 +220,10 @@ def _of_database(facts: Facts) -> Iterator[Trouble]:
     if facts.work is None and facts.processes.is_running and not is_explained:
         problem = f"the database cannot be read: {facts.database_error}"
         yield _trouble(Health.STUCK, "ValidatorDatabaseFailures", problem)
+    lease = facts.lease
+    if facts.processes.is_running and lease is not None and lease.seconds_left < -_TAKEOVER_S:
+        problem = f"nobody has held the lease of the database for {ago(-lease.seconds_left)}"
+        yield _trouble(Health.STUCK, "ValidatorNoLeaseHolder", problem)
 
 
 def _of_chain(facts: Facts) -> Iterator[Trouble]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -52,10 +53,21 @@ def holder_of(data_dir: Path) -> Holder:
     Its lock on the folder lets one validator run there. So an engine may take the lease of the one before
     it at once, while a copy of the folder, or the same path on another machine, must wait.
     """
-    found = data_dir.stat()
+    return Holder(_identity_of(data_dir.stat()), f"{platform.node()}:{data_dir.resolve()}")
+
+
+def identity_of(data_dir: Path) -> str:
+    """Return the identity of the validator of `data_dir`; "" if there is no such folder."""
+    try:
+        return _identity_of(data_dir.stat())
+    except OSError:
+        return ""
+
+
+def _identity_of(folder: os.stat_result) -> str:
     boot = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-    told = f"{boot} {found.st_dev} {found.st_ino}"
-    return Holder(hashlib.sha256(told.encode()).hexdigest()[:16], f"{platform.node()}:{data_dir.resolve()}")
+    told = f"{boot} {folder.st_dev} {folder.st_ino}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 class Lease:

@@ -159,6 +159,8 @@ def _alone(facts: Facts) -> Finding:
     server = _server(facts)
     folder = facts.folder
     is_ours = not isinstance(folder, Trouble) and is_supervisor(folder.holder)
+    if is_ours and server.stands_by:
+        return ok(f"this validator stands by, and {server.lease_holder} is active")
     if is_ours or not server.others:
         return ok("no other validator uses the database")
     if server.lease_holder is not None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
+from gaia.validator.db import history
+from gaia.validator.db.access.lease import identity_of
 from gaia.validator.db.failures import is_drivers
 from gaia.validator.db.schema.catalogue import Drift, drift_of, expected_catalogue, read_catalogue
 from gaia.validator.db.schema.files import read_migrations
@@ -68,7 +70,7 @@ async def _look(database: DatabaseSettings, data_dir: Path) -> Server | Trouble:
             return Trouble("the embedded database does not run; it starts with the validator")
         return Trouble(_said(error, timeout_s))
     try:
-        return await _facts(connection)
+        return await _facts(connection, identity_of(data_dir))
     except TimeoutError:
         return Trouble(f"a statement had no answer in {timeout_s:g} s; another session may hold a lock")
     except Exception as error:
@@ -92,7 +94,7 @@ def _is_absent(error: Exception) -> bool:
     return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
-async def _facts(connection: Connection) -> Server:
+async def _facts(connection: Connection, identity: str) -> Server:
     row = await connection.fetchrow(SQL["server_facts"])
     assert row is not None
     others = await connection.fetch(SQL["other_validators"])
@@ -103,6 +105,7 @@ async def _facts(connection: Connection) -> Server:
         if limit != _NO_LIMIT
     ]
     migrations = await _migrations(connection)
+    lease = await history.lease(connection)
     return Server(
         version=row["version"],
         encoding=row["encoding"],
@@ -117,7 +120,8 @@ async def _facts(connection: Connection) -> Server:
         others=[_session(other["pid"], other["address"], other["port"]) for other in others],
         migrations=migrations,
         drift=await _drift(connection) if migrations == Fit.CURRENT else Drift(),
-        lease_holder=await _lease_holder(connection),
+        stands_by=lease is not None and lease.is_held and lease.holder != identity,
+        lease_holder=None if lease is None else lease.name,
     )
 
 
@@ -141,13 +145,6 @@ async def _migrations(connection: Connection) -> str:
     except ConfigurationError as error:
         return error.problem
     return "none" if standing.fit is Fit.EMPTY else str(standing.fit)
-
-
-async def _lease_holder(connection: Connection) -> str | None:
-    if not await connection.fetchval(SQL["has_lease"]):
-        return None
-    row = await connection.fetchrow(SQL["read_lease"])
-    return "" if row is None else str(row["name"])
 
 
 async def _drift(connection: Connection) -> Drift:

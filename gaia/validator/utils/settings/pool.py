@@ -74,7 +74,8 @@ class PoolSettings(HandedSettings):
     )
     engine_silence_s: float = setting(
         30.0,
-        "Seconds without a heartbeat after which the IO-Engine is killed. The signer gets GAIA_CHAIN_TIMEOUT_S more.",
+        "Seconds without a heartbeat after which the IO-Engine is killed. The signer gets GAIA_CHAIN_TIMEOUT_S more."
+        " The embedded database gets as long without an answer, and 30 s at least.",
         gt=0,
     )
     unit_timeout_s: float = setting(

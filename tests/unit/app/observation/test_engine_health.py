@@ -166,7 +166,9 @@ async def test_schema_that_another_program_set_back_is_named(health: EngineHealt
 async def test_standby_is_not_ready_and_says_who_is_active(health: EngineHealth) -> None:
     async with all_well(health, _Server()):
         assert isinstance(health.lease, _Lease)
+        assert health.holds_lease
         health.lease.pass_to("other:/data")
+        assert not health.holds_lease
 
         assert failing(health) == {"lease"}
         assert checks(health)["lease"].reason == "the lease of the database is held by other:/data"

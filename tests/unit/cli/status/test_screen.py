@@ -14,7 +14,16 @@ from gaia.validator.core.status.troubles import troubles_of
 from gaia.validator.db.rows import AwaitedRow, IncidentRow, VectorInDoubt, VectorOnChain, VectorSummary
 from gaia.validator.db.states import VectorState
 from gaia.validator.utils.identities import RunId
-from tests.support.status_facts import NOW, ROLES, a_chain, some_facts, some_processes, some_work
+from tests.support.status_facts import (
+    NOW,
+    ROLES,
+    a_chain,
+    a_lease,
+    a_standby,
+    some_facts,
+    some_processes,
+    some_work,
+)
 
 VECTOR = VectorSummary(
     epoch=13, state=VectorState.FAILED, rule_set="gaia-2.9", block=None, block_hash=None, extrinsic=None,
@@ -89,6 +98,30 @@ def test_it_says_what_the_validator_earns_and_how_old_its_weights_are() -> None:
     )
     assert "hotkey      5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY" in text
     assert "ours of block 4900, 100 blocks (20 min) old; next in 150 blocks (30 min); block 5000" in text
+
+
+def test_active_validator_is_said_to_hold_the_lease_and_since_when() -> None:
+    assert "lease       this validator holds it since 2026-03-25 12:00Z" in said(some_facts())
+
+
+def test_standby_is_well_and_says_who_is_active_and_since_when() -> None:
+    text = said(a_standby())
+
+    assert text.splitlines()[0].endswith(": well, stands by")
+    assert "lease       first-machine:/srv/gaia holds it since 2026-03-25 12:00Z" in text
+    assert "does        stands by" in text
+    assert "on chain" not in text
+
+
+def test_lease_that_nobody_holds_names_its_last_holder() -> None:
+    text = said(some_facts(work=some_work(lease=a_lease(seconds_left=-600.0))))
+
+    assert text.splitlines()[0].endswith(": stuck")
+    assert "lease       nobody holds it; first-machine:/srv/gaia took it last, 2026-03-25 12:00Z" in text
+
+
+def test_database_without_a_lease_has_no_line_about_it() -> None:
+    assert "lease" not in said(some_facts(work=some_work(lease=None)))
 
 
 def test_weights_that_are_late_are_due_since_then() -> None:

@@ -28,6 +28,7 @@ from gaia.validator.core.status.facts import (
     Processes,
     Work,
 )
+from gaia.validator.db.access.lease import identity_of
 from gaia.validator.utils.machine.disk_space import space_of
 from gaia.validator.utils.machine.process_state import is_stopped, lives
 from gaia.validator.utils.settings.handed import StatusSettings
@@ -80,6 +81,7 @@ class Look:
             jobs=jobs,
             metrics_error=metrics_error,
             disk=_disk(self.data_dir, settings.files.data_min_free_mib),
+            identity=identity_of(self.data_dir),
         )
 
     def _limits(self) -> Limits:

@@ -56,6 +56,7 @@ async def read_work(
             (Due(at=at, what=what) for at, what in moments if at is not None and at > now),
             key=lambda due: due.at,
         ),
+        lease=await history.lease(connection),
     )
 
 

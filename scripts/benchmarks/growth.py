@@ -95,13 +95,14 @@ async def live(dsn: str, folder: Path, miners: int, days: int) -> dict[int, tupl
     from gaia.validator.core.background.retention import Retention
     from gaia.validator.core.database_setup import run_comprehensive_database_setup
     from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
     calendar = Calendar(FIRST)
     sizes = {}
     async with connected(dsn) as database:
         await run_comprehensive_database_setup(database)
         await begin_with_months(database, FIRST)
-        retention = Retention(FilesSettings(data_dir=folder), database, calendar)
+        retention = Retention(FilesSettings(data_dir=folder), WeightsSettings(), database, calendar)
         for day in range(1, days + 1):
             calendar.moment = FIRST + timedelta(days=day)
             await put_run(database, calendar.moment, miners)

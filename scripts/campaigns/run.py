@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from gaia.localnet.children import ChildFailed
 from gaia.localnet.options import clock_file
 from gaia.validator.core.clock import SimulatedClock
 
-_SHADOW: Final = {"shadow_rule_set": "gaia-next", "shadow_share": 1.0}
+_SHADOW: Final[Mapping[str, float | str]] = {"shadow_rule_set": "gaia-next", "shadow_share": 1.0}
 _LIMITS: Final = {"chain_timeout_s": 3.0, "database_timeout_s": 2.0, "engine_silence_s": 5.0}
 """Limits of a campaign, shorter than in service, so that a fault is beyond them in seconds."""
 LONG: Final = Form(
@@ -136,7 +136,7 @@ async def _play_deck(scene: Scene, deck: Sequence[str]) -> dict[str, Any]:
     try:
         for place, name in enumerate(deck):
             pace.place = place
-            await scene.until(lambda progress, place=place: steps_done(progress) >= pace.due(place))
+            await pace.reached(place)
             try:
                 await CARDS[name](scene)
             except MEETS_NOBODY:
@@ -162,6 +162,10 @@ class _Pace:
     def due(self, place: int) -> int:
         """Return the steps that are done when a card is played; the last steps are left to the end."""
         return int(0.9 * place * self._steps)
+
+    async def reached(self, place: int) -> None:
+        """Wait until as many steps are done."""
+        await self._scene.until(lambda progress: steps_done(progress) >= self.due(place))
 
     async def keep(self) -> None:
         while True:

@@ -20,7 +20,7 @@ JOBS: Final = (
     *("main_scoring", "weights", "metagraph", "status_logger", "database_monitor", "memory_snapshot_taker"),
     *("plot_database_metrics_periodically", "check_for_updates", "handle_miner_deregistration_loop"),
     *("manage_earthdata_token", "monitor_client_health", "periodic_substrate_cleanup"),
-    *("aggressive_memory_cleanup", "notifier", "observation"),
+    *("aggressive_memory_cleanup", "notifier", "remove_old_data", "daily_backup", "observation"),
 )
 """Recurring jobs, whose names the metrics do not declare beforehand."""
 _METRIC: Final = re.compile(r"\bgaia_[a-z0-9_]+")

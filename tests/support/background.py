@@ -28,6 +28,7 @@ from gaia.validator.utils.settings.background import BackgroundSettings
 from gaia.validator.utils.settings.backup import BackupSettings
 from gaia.validator.utils.settings.files import FilesSettings
 from gaia.validator.utils.settings.notify import NotifySettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 from tests.support.patience import patience
 
 NAMES = (
@@ -139,7 +140,7 @@ def tasks_without_a_world(data_dir: Path, closed_port: int) -> dict[str, Backgro
             Messenger([], "GAIA_NOTIFY_URLS"),
             "life",
         ),
-        retention=Retention(FilesSettings(data_dir=data_dir), DatabaseAway(), RealClock()),
+        retention=Retention(FilesSettings(data_dir=data_dir), WeightsSettings(), DatabaseAway(), RealClock()),
         backups=BackupKeeper(
             BackupSettings(), data_dir / "backups", 1, cast("Any", DatabaseAway()), "postgresql://nowhere"
         ),

@@ -62,6 +62,7 @@ MAY_RENAME = {
     "gaia/validator/app/children/embedded_postgres.py",  # moves the folder of a finished cluster
     "gaia/validator/app/sandbox/broker.py",  # carries out the renames that a sandbox allows
     "gaia/validator/utils/files.py",  # Draft, which everybody else uses
+    "scripts/campaigns/run_faults/wire.py",  # moves a server's socket away, and back
 }
 
 MAY_NAME_BITTENSOR = {

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from gaia.cli.source import Source
     from gaia.validator.db.connection import Connection, Database
     from gaia.validator.utils.chain.metagraph import Metagraph
-    from gaia.validator.utils.config import Settings
+    from gaia.validator.utils.settings.schedule import ScheduleSettings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,10 @@ class Imported:
 
 def import_original(source: Source, arguments: argparse.Namespace) -> int:
     """Take over the scores of the window from a database of the original validator; exit code 1 if there are none."""
-    settings = source.settings
-    _require_rules(settings)
+    _require_rules(source.settings.weights)
 
     async def act(database: Database) -> Plan:
-        return await _import(database, arguments.url, settings, is_meant=arguments.yes)
+        return await _import(database, arguments.url, source, is_meant=arguments.yes)
 
     plan = source.use(act)
     answer = _answer(plan, is_done=arguments.yes)
@@ -80,16 +80,17 @@ def import_original(source: Source, arguments: argparse.Namespace) -> int:
     return ExitCode.OK if answer.runs or LeftOut.IMPORTED in plan.left_out else 1
 
 
-def _require_rules(settings: Settings) -> None:
-    if settings.weights.rule_set != RULE_SET:
+def _require_rules(weights: WeightsSettings) -> None:
+    if weights.rule_set != RULE_SET:
         raise ConfigurationError(
             "GAIA_RULE_SET",
-            f"weights follow {settings.weights.rule_set}, and the original's scores are of {RULE_SET}",
+            f"weights follow {weights.rule_set}, and the original's scores are of {RULE_SET}",
             f"set it to {RULE_SET}, or begin without the original's scores",
         )
 
 
-async def _import(database: Database, url: str, settings: Settings, *, is_meant: bool) -> Plan:
+async def _import(database: Database, url: str, source: Source, *, is_meant: bool) -> Plan:
+    settings = source.settings
     await database.run(_require_current)
     ours = await database.run(lambda each: each.fetchval(SQL["newest_scored_init_time"], RULE_SET))
     scores = await read_original(
@@ -104,7 +105,7 @@ async def _import(database: Database, url: str, settings: Settings, *, is_meant:
     async with database.alone(SESSION) as connection, begun(connection, readonly=not is_meant):
         if is_meant:
             await require_idle(connection)
-        plan = plan_of(scores, await _known(connection, metagraph, settings, datetime.now(UTC)))
+        plan = plan_of(scores, await _known(connection, metagraph, settings.schedule, datetime.now(UTC)))
         if is_meant:
             await store(connection, plan.runs)
     return plan
@@ -122,9 +123,11 @@ async def _require_current(connection: Connection) -> None:
         )
 
 
-async def _known(connection: Connection, metagraph: Metagraph, settings: Settings, now: datetime) -> Known:
+async def _known(
+    connection: Connection, metagraph: Metagraph, schedule: ScheduleSettings, now: datetime
+) -> Known:
     rows = await connection.fetch(SQL["known_runs"])
-    cadence = Cadence.of(settings.schedule, salt="")
+    cadence = Cadence.of(schedule, salt="")
     openings = cadence.openings(now - cadence.look_back, now + timedelta(days=1))
     return Known(
         own={row["init_time"] for row in rows if not row["is_imported"]},

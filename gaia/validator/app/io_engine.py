@@ -314,7 +314,7 @@ class IOEngine:
                 processes=self._processes,
                 workers=pool if isinstance(pool, ComputePool) else None,
                 notifier=self._notifier,
-                retention=Retention(settings.files, database, clock),
+                retention=Retention(settings.files, settings.weights, database, clock),
                 backups=self._backups,
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )

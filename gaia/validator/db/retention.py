@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from gaia.validator.db.statements import SQL
 
@@ -14,16 +14,6 @@ if TYPE_CHECKING:
 
 _LOCK_WAIT: Final = "2s"
 """How long we wait for a lock; whoever comes after us waits as long."""
-
-
-class ScorePart(NamedTuple):
-    """One part of `component_scores`."""
-
-    name: str
-    month_after: str | None
-    """Month that follows its last one, such as "2026-04"; None: the part for all other rows."""
-    size_bytes: int
-    """Size with indexes."""
 
 
 def month_of(moment: datetime, later: int = 0) -> str:
@@ -51,11 +41,6 @@ async def drop_score_months(connection: Connection, before: str) -> Sequence[str
     return dropped
 
 
-async def score_parts(connection: Connection) -> list[ScorePart]:
-    """Return the parts for scores of fields, the oldest first."""
-    return [ScorePart(*row) for row in await connection.fetch(SQL["score_months"])]
-
-
 async def newest_run(connection: Connection) -> datetime | None:
     """Return the initial time of the newest run; None: there is none."""
     moment: datetime | None = await connection.fetchval(SQL["newest_run"])
@@ -66,6 +51,11 @@ async def runs_with_old_manifests(connection: Connection, before: datetime, most
     """Return completed runs of before a moment that have manifests still, oldest first."""
     rows = await connection.fetch(SQL["runs_with_old_manifests"], before, most)
     return [row["run_id"] for row in rows]
+
+
+async def remove_matrix_contents(connection: Connection, before: datetime) -> None:
+    """Remove the copies of Gram matrices of completed runs of before a moment."""
+    await connection.execute(SQL["remove_matrix_contents"], before)
 
 
 async def remove_manifests(connection: Connection, run_id: RunId) -> None:

@@ -78,6 +78,18 @@ def put_file(path: Path, content: bytes, *, sync: bool = False) -> None:
             draft.drop()
 
 
+def put_folder(draft: Path, place: Path) -> None:
+    """Give a finished folder its name, for good; nothing may stand at `place`.
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
+    """
+    draft.rename(place)
+    _flush_folder(place.parent)
+
+
 @contextmanager
 def whole_file(path: Path, *, sync: bool = False) -> Iterator[WholeFile]:
     """Yield a file that appears at `path` only if the body ends without an error; make missing folders.

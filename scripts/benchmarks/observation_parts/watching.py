@@ -246,7 +246,7 @@ class Engine:
                 processes=self._processes,
                 workers=self.pool,
                 notifier=notifier,
-                retention=Retention(settings.files, self.database, StillClock()),
+                retention=Retention(settings.files, settings.weights, self.database, StillClock()),
                 backups=backup_keeper(settings, self.database),
                 show_update=metrics.UPDATE_AVAILABLE.set,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -103,7 +104,7 @@ class _Connection:
             if head[:1] == _QUERY and body.startswith(_COMMIT) and can_write and not self._met.is_set():
                 self._met.set()
                 self._is_cut = True
-                await self._on_commit(lambda message=head + body: self._send(message))
+                await self._on_commit(partial(self._send, head + body))
                 return
             self._to_server.write(head + body)
             await self._to_server.drain()

@@ -258,11 +258,11 @@ async def test_what_cannot_be_read_or_would_not_count_is_one_sentence(
         assert "hidden-word" not in said
 
     monkeypatch.setenv("GAIA_RULE_SET", "gaia-next")
-    code, _, said = await gaia("db", "import-original", original)
-    assert (code, said.partition(":")[0]) == (ExitCode.BAD_SETTING, "GAIA_RULE_SET")
+    found, _, said = await gaia("db", "import-original", original)
+    assert (found, said.partition(":")[0]) == (ExitCode.BAD_SETTING, "GAIA_RULE_SET")
     monkeypatch.delenv("GAIA_RULE_SET")
 
     await execute(ours, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-    code, _, said = await gaia("db", "import-original", original)
-    assert code == ExitCode.DATABASE_MISFIT
+    found, _, said = await gaia("db", "import-original", original)
+    assert found == ExitCode.DATABASE_MISFIT
     assert "apply them with `gaia db migrate`" in said

@@ -23,6 +23,7 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.schema.migrating import Migrator
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.settings.files import FilesSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 from tests.support.backups import ROWS
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
@@ -69,7 +70,9 @@ async def test_owner_migrates_writes_removes_and_goes_back(
     async with active.transaction() as connection:
         for statement in ROWS:
             await connection.execute(statement)
-    await Retention(FilesSettings(data_dir=tmp_path), active, FakeClock(NOW)).remove_old_data()
+    await Retention(
+        FilesSettings(data_dir=tmp_path), WeightsSettings(), active, FakeClock(NOW)
+    ).remove_old_data()
     await lease.release()
     await active.close()
 

@@ -15,10 +15,12 @@ from gaia.validator.core.background.retention import MOST_LOG_BYTES, Retention
 from gaia.validator.core.database_setup import find_drift, run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.db.failures import Conflict, StatementRefused
-from gaia.validator.db.retention import month_of, remove_manifests, score_parts
+from gaia.validator.db.retention import month_of, remove_manifests
 from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.db.schema.migrating import Migrator
+from gaia.validator.utils.identities import RunId
 from gaia.validator.utils.settings.files import FilesSettings
+from gaia.validator.utils.settings.weights import WeightsSettings
 from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 
@@ -27,9 +29,9 @@ PLAIN = 15
 """The newest migration with all scores of fields in one table."""
 
 
-async def put_run(database: Database, init_time: datetime, state: str = "completed") -> str:
+async def put_run(database: Database, init_time: datetime, state: str = "completed") -> RunId:
     """Store a run of two miners, with a manifest and a score of a field each."""
-    run_id = f"{init_time:%Y-%m-%dT%HZ}"
+    run_id = RunId(f"{init_time:%Y-%m-%dT%HZ}")
     moment = [run_id, init_time]
     async with database.transaction() as connection:
         await connection.execute(
@@ -69,24 +71,22 @@ async def runs_with_scores(database: Database) -> list[str]:
 
 async def months(database: Database) -> list[str | None]:
     """The month after each part but the first, whose end depends on the day of the test."""
-    async with database.reading() as connection:
-        return [
-            part.month_after
-            for part in await score_parts(connection)
-            if part.name != "component_scores_before"
-        ]
+    rows = await fetch(
+        database, "SELECT part, month_after FROM component_scores_parts() ORDER BY month_after"
+    )
+    return [row["month_after"] for row in rows if row["part"] != "component_scores_before"]
 
 
 def retention(database: Database, now: datetime, data_dir: Path = Path("/nowhere")) -> Retention:
-    return Retention(FilesSettings(data_dir=data_dir), database, FakeClock(now))
+    return Retention(FilesSettings(data_dir=data_dir), WeightsSettings(), database, FakeClock(now))
 
 
 async def end_of_first(database: Database) -> datetime:
     """The moment at which the first part ends."""
-    async with database.reading() as connection:
-        (first,) = [part for part in await score_parts(connection) if part.name == "component_scores_before"]
-    assert first.month_after is not None
-    return datetime.strptime(first.month_after, "%Y-%m").replace(tzinfo=UTC)
+    (first,) = await fetch(
+        database, "SELECT month_after FROM component_scores_parts() WHERE part = 'component_scores_before'"
+    )
+    return datetime.strptime(first["month_after"], "%Y-%m").replace(tzinfo=UTC)
 
 
 async def test_parts_are_made_ahead_and_rows_go_into_their_month(database: Database) -> None:
@@ -164,6 +164,22 @@ async def test_upkeep_that_meets_a_long_reader_waits_for_a_moment_and_fails(
     await reading.rollback()
     await reader.close()
     await retention(database, begin).remove_old_data()
+
+
+async def test_copies_of_matrices_go_after_two_windows_of_the_weights(database: Database) -> None:
+    for days in (0, 1):
+        run_id = await put_run(database, FIRST + timedelta(days=days))
+        async with database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO gram_matrices (run_id, lead_hours, sha256, hotkeys, made_at, content)"
+                " VALUES ($1, 24, 'ab', '[]', now(), 'numbers')",
+                run_id,
+            )
+
+    await retention(database, FIRST + timedelta(days=30, hours=1)).remove_old_data()
+
+    rows = await fetch(database, "SELECT content FROM gram_matrices ORDER BY run_id")
+    assert [row["content"] for row in rows] == [None, b"numbers"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def talk(source, arguments):
     print("x" * 100_000)
     return 0
 
-source.open_source = lambda state, env_file: Silent()
+source.open_source = lambda state, env_file, makes_cluster: Silent()
 overview.runs = talk
 sys.exit(command.main(["runs"]))
 """

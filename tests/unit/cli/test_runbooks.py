@@ -15,12 +15,10 @@ from alerting.table import ALERTS
 from gaia.cli.runbooks import chain, database, health, pool, processes, shared, weather, weights
 from gaia.cli.runbooks.branch import Branch
 from gaia.cli.runbooks.disk_use import DiskUse
-from gaia.cli.runbooks.facts import Facts, gather
+from gaia.cli.runbooks.facts import Facts
 from gaia.cli.runbooks.table import RUNBOOKS
-from gaia.cli.source import Source
 from gaia.cli.status.samples import Samples
-from gaia.validator.app.meeting.rendezvous import Board, board_path, publish
-from gaia.validator.app.startup.published import publish_settings
+from gaia.validator.app.meeting.rendezvous import Board
 from gaia.validator.core.status.troubles import MANY_FILES
 from gaia.validator.core.weights.preflight import impossible as refusal
 from gaia.validator.db.rows import BlockedRow
@@ -381,19 +379,6 @@ def test_limits_of_looks_are_those_of_the_alerts() -> None:
 
 def test_busy_engine_does_not_hang_where_a_longer_silence_is_allowed(well: Facts) -> None:
     assert shared.ENGINE_HANGS.look(replace(well, heartbeat_age_s=99.0, silence_s=120.0)) == ""
-
-
-def test_allowed_silence_is_that_of_the_running_validator(tmp_path: Path) -> None:
-    """The file was edited since, without a restart."""
-    board_path(tmp_path).parent.mkdir()
-    publish_settings(tmp_path, [("GAIA_ENGINE_SILENCE_S", "77.0", ".env")])
-    edited = Source(Settings(data_dir=tmp_path, engine_silence_s=20.0))
-
-    stopped = gather(edited, "", knows_secrets=False, database_error="away")
-    publish(Board(processes={"io_engine": ME}), board_path(tmp_path))
-    running = gather(edited, "", knows_secrets=False, database_error="away")
-
-    assert (stopped.silence_s, running.silence_s) == (20.0, 77.0)
 
 
 def test_metric_that_nobody_told_proves_nothing(well: Facts) -> None:

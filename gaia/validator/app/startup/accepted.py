@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from gaia.validator.utils.config import (
 )
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.setting_sources import Variables, read_env_file
+
+if TYPE_CHECKING:
+    from gaia.validator.utils.settings.contract import ContractSettings
 
 ENVIRONMENT = "the environment"
 
@@ -70,7 +73,7 @@ def accepted_settings(env_file: Path) -> Accepted:
             *refused,
             *(error for where, variables in given.items() for error in names_refused(variables, where)),
             *values_refused,
-            *_fields_refused(settings),
+            *_fields_refused(settings.contract),
         ),
         given=given,
     )
@@ -109,9 +112,9 @@ def agreeing(
     return Settings(**kept), list(refused.values())
 
 
-def _fields_refused(settings: Settings) -> list[ConfigurationError]:
+def _fields_refused(contract: ContractSettings) -> list[ConfigurationError]:
     try:
-        require_known_fields(settings.contract)
+        require_known_fields(contract)
     except ConfigurationError as error:
         return [error]
     return []

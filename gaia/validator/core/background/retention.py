@@ -18,6 +18,7 @@ from gaia.validator.db.retention import (
     month_of,
     newest_run,
     remove_manifests,
+    remove_matrix_contents,
     runs_with_old_manifests,
 )
 from gaia.validator.utils.borders import Party, border
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.base import Clock
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.settings.files import FilesSettings
+    from gaia.validator.utils.settings.weights import WeightsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,8 @@ MOST_LOG_BYTES: Final = 16 * 2**20
 
 _MONTHS_AHEAD: Final = 3
 _RUNS_AT_ONCE: Final = 400
+_WINDOWS: Final = 2
+"""Windows of the weights for which copies of Gram matrices stay."""
 
 
 class Retention:
@@ -45,8 +49,11 @@ class Retention:
         The calendar of the runs.
     """
 
-    def __init__(self, settings: FilesSettings, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, settings: FilesSettings, weights: WeightsSettings, database: Database, clock: Clock
+    ) -> None:
         self._keep = timedelta(days=settings.keep_scores_days)
+        self._keep_matrices = _WINDOWS * timedelta(days=weights.weights_window_days)
         self._log = settings.data_dir / "postgres" / "postgres.log"
         self._database = database
         self._clock = clock
@@ -73,6 +80,7 @@ class Retention:
         runs = await self._database.run(old)
         for run_id in runs:
             await self._database.run(partial(remove_manifests, run_id=run_id))
+        await self._database.run(partial(remove_matrix_contents, before=now - self._keep_matrices))
         if made or dropped or runs:
             log.info(
                 "old_data_removed", months_made=made, months_removed=dropped, runs_without_manifests=len(runs)

@@ -27,7 +27,7 @@ from gaia.validator.db.backup.folders import (
 )
 from gaia.validator.db.backup.programs import DUMP, BackupFailed, clients_for, run_program
 from gaia.validator.db.statements import SQL
-from gaia.validator.utils.files import put_file
+from gaia.validator.utils.files import put_file, put_folder
 from gaia.validator.utils.machine.disk_space import space_of
 from gaia.validator.utils.version import version
 
@@ -167,12 +167,7 @@ def _finish(draft: Path, place: Path, manifest: Manifest) -> None:
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     try:
         put_file(draft / MANIFEST, content + b"\n", sync=True)
-        draft.rename(place)
-        descriptor = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        put_folder(draft, place)
     except OSError as error:
         raise BackupFailed(f"{place.name} cannot be stored: {error.strerror}") from error
 

@@ -90,19 +90,19 @@ class Server:
         present = database_in(self.dsn)
         async with self._maintained() as connection:
             if not await connection.fetchval(SQL["database_exists"], present):
-                await _execute(connection, "statement_that_renames", name, present)
+                await _execute(connection, SQL["statement_that_renames"], name, present)
                 return None
             replaced = f"{present}{_REPLACED}{name_of(now).replace('-', '').lower()}"
             try:
-                await _execute(connection, "statement_that_renames", present, replaced)
+                await _execute(connection, SQL["statement_that_renames"], present, replaced)
             except asyncpg.ObjectInUseError as error:
                 raise BackupFailed(
                     f"another program uses database {present}; end its session first"
                 ) from error
             try:
-                await _execute(connection, "statement_that_renames", name, present)
+                await _execute(connection, SQL["statement_that_renames"], name, present)
             except asyncpg.PostgresError:
-                await _execute(connection, "statement_that_renames", replaced, present)
+                await _execute(connection, SQL["statement_that_renames"], replaced, present)
                 raise
         return replaced
 
@@ -115,14 +115,14 @@ class Server:
     async def drop(self, name: str) -> None:
         """Drop a database, if it exists."""
         async with self._maintained() as connection:
-            await _execute(connection, "statement_that_drops", name)
+            await _execute(connection, SQL["statement_that_drops"], name)
 
     async def _make(self, name: str) -> int:
         """Make an empty database; return the major version of the server."""
         async with self._maintained() as connection:
-            await _execute(connection, "statement_that_drops", name)
+            await _execute(connection, SQL["statement_that_drops"], name)
             try:
-                await _execute(connection, "statement_that_makes", name)
+                await _execute(connection, SQL["statement_that_makes"], name)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise ConfigurationError(
                     "GAIA_DATABASE_URL",
@@ -156,6 +156,6 @@ class Server:
             await database.close()
 
 
-async def _execute(connection: Connection, statement_about: str, *names: str) -> None:
-    """Execute a statement about databases, which the server writes for us."""
-    await connection.execute(await connection.fetchval(SQL[statement_about], *names))
+async def _execute(connection: Connection, writing: str, *names: str) -> None:
+    """Let the server write a statement about databases, and execute it."""
+    await connection.execute(await connection.fetchval(writing, *names))

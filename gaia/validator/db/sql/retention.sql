@@ -12,12 +12,6 @@ SELECT component_scores_make($1);
 -- Removes the scores of months that ended before one, unless a run of theirs is open; their names.
 SELECT component_scores_drop($1);
 
--- name: score_months
--- Parts for scores of fields, with their sizes and the month after their last one; the last part is for all other rows.
-SELECT part, month_after, pg_total_relation_size(part::regclass) AS size_bytes
-  FROM component_scores_parts()
- ORDER BY month_after;
-
 -- name: newest_run
 -- Initial time of the newest run; NULL: there is none.
 SELECT max(init_time)
@@ -32,6 +26,16 @@ SELECT run_id
    AND EXISTS (SELECT FROM forecasts WHERE forecasts.run_id = runs.run_id AND manifest IS NOT NULL)
  ORDER BY init_time
  LIMIT $2;
+
+-- name: remove_matrix_contents
+-- Removes the copies of Gram matrices of completed runs of before a moment; no weight asks for them any more.
+UPDATE gram_matrices
+   SET content = NULL
+  FROM runs
+ WHERE runs.run_id = gram_matrices.run_id
+   AND runs.state = 'completed'
+   AND runs.init_time < $1
+   AND content IS NOT NULL;
 
 -- name: remove_manifests
 -- Removes what miners signed for one run; the digests stay.

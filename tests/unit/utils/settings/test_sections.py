@@ -72,14 +72,20 @@ def test_only_functions_with_a_reason_are_handed_all_settings() -> None:
         if "Settings" in ast.unparse(argument.annotation or ast.Constant(None)).split(" | ")
     ]
 
-    assert taking == [
-        "gaia/cli/source.py:__init__",  # the opened source: each command takes its sections from there
-        "gaia/cli/whatif/changes.py:change_of",  # a change may name any setting that weights depend on
-        "gaia/validator/app/io_engine.py:run_io_engine",  # starts the process: its parts are handed sections
-        "gaia/validator/app/io_engine.py:__init__",  # builds those parts, and publishes all settings
-        "gaia/validator/app/startup/options.py:supervisor_options",  # pickles them for the IO-Engine
-        "gaia/validator/app/startup/reload.py:merge",  # compares them all: it is handed none for its own use
-    ]
+    assert (
+        taking
+        == [
+            "gaia/cli/source.py:__init__",  # the opened source: each command takes its sections from there
+            "gaia/cli/whatif/changes.py:change_of",  # a change may name any setting that weights depend on
+            "gaia/validator/app/io_engine.py:run_io_engine",  # starts the process: its parts are handed sections
+            "gaia/validator/app/io_engine.py:__init__",  # builds those parts, and publishes all settings
+            "gaia/validator/app/startup/opening.py:dsn_of",  # the address depends on two sections, as what follows does
+            "gaia/validator/app/startup/opening.py:open_database",
+            "gaia/validator/app/startup/opening.py:backup_keeper",
+            "gaia/validator/app/startup/options.py:supervisor_options",  # pickles them for the IO-Engine
+            "gaia/validator/app/startup/reload.py:merge",  # compares them all: it is handed none for its own use
+        ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ SHORT: Final = replace(LONG, days=3, miners=3, patience_s=300.0)
 _SHORT_FAULTS, _LONG_FAULTS = 40, 300
 _AHEAD: Final = 3
 """Cards by which the work may be ahead of the deck; then the calendar waits."""
+_RULE_SETS: Final = 2
+"""Rule sets that score each forecast, each with steps of its own."""
 _PACE_S: Final = 0.05
 
 
@@ -128,7 +130,7 @@ def _judged(calm: Played, played: Played) -> tuple[dict[str, int], list[str]]:
 
 async def _play_deck(scene: Scene, deck: Sequence[str]) -> dict[str, Any]:
     """Play the cards one after the other, each once the subnet has come as far as its place in the deck."""
-    total = 13 * scene.form.miners * scene.form.days
+    total = 13 * scene.form.miners * scene.form.days * _RULE_SETS
     pace = _Pace(scene, total / len(deck))
     pacing = asyncio.create_task(pace.keep())
     missed: Counter[str] = Counter()

@@ -89,19 +89,21 @@ async def end_sessions(scene: Scene) -> None:
 
 async def refuse(scene: Scene) -> None:
     """End all sessions, and let nobody connect for a moment."""
-    with suppress(FileNotFoundError):
-        async with moved(scene.dsn) as past, hands.administrator(scene, past) as connection:
-            await hands.end_sessions(connection)
-            await asyncio.sleep(_REFUSED_S)
+    async with hands.administrator(scene) as connection:
+        with suppress(FileNotFoundError):
+            async with moved(scene.dsn):
+                await hands.end_sessions(connection)
+                await asyncio.sleep(_REFUSED_S)
 
 
 async def away(scene: Scene) -> None:
     """End all sessions, and let nobody connect for three hours of the calendar."""
-    with suppress(FileNotFoundError):
-        async with moved(scene.dsn) as past, hands.administrator(scene, past) as connection:
-            await hands.end_sessions(connection)
-            await move_calendar(scene)
-            await asyncio.sleep(_REFUSED_S)
+    async with hands.administrator(scene) as connection:
+        with suppress(FileNotFoundError):
+            async with moved(scene.dsn):
+                await hands.end_sessions(connection)
+                await move_calendar(scene)
+                await asyncio.sleep(_REFUSED_S)
 
 
 async def read_only(scene: Scene) -> None:
@@ -158,13 +160,13 @@ async def cut_commit(scene: Scene, when: str, role: str = "") -> None:
         if role:
             await kill(scene, role)
 
-    with suppress(FileNotFoundError):
-        async with trapped(scene.dsn, on_commit) as (past, met):
-            async with hands.administrator(scene, past) as connection:
+    async with hands.administrator(scene) as connection:
+        with suppress(FileNotFoundError):
+            async with trapped(scene.dsn, on_commit) as met:
                 await hands.end_sessions(connection)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(met.wait(), _MET_WITHIN_S * scene.patience)
-            await asyncio.sleep(hands.LOOK_EVERY_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(met.wait(), _MET_WITHIN_S * scene.patience)
+                await asyncio.sleep(hands.LOOK_EVERY_S)
 
 
 ROLES: Final = ("io_engine", "chain_signer", "postgres", "compute_worker", "fork_server", "standby")

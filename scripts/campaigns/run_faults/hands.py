@@ -95,12 +95,12 @@ async def kill_supervisor(scene: Scene) -> None:
 
 
 @asynccontextmanager
-async def administrator(scene: Scene, dsn: str = "") -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def administrator(scene: Scene) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """Yield a session of ours, once the server answers."""
     ends_at = time.monotonic() + scene.form.patience_s * scene.patience
     while True:
         try:
-            connection = await asyncpg.connect(dsn or scene.dsn, ssl=False)
+            connection = await asyncpg.connect(scene.dsn, ssl=False)
             break
         except NOT_NOW:
             scene.subnet.check()

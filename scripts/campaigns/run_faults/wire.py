@@ -24,12 +24,12 @@ def folder_of(dsn: str) -> Path:
 
 
 @asynccontextmanager
-async def moved(dsn: str) -> AsyncIterator[str]:
-    """Move the server's socket away until the body ends; yield the address at which it still answers."""
+async def moved(dsn: str) -> AsyncIterator[None]:
+    """Move the socket of a running server away until the body ends; sessions that it has go on."""
     folder = folder_of(dsn)
     (folder / _OURS).rename(folder / _REAL)
     try:
-        yield dsn.replace("@/", "@:5433/", 1)
+        yield
     finally:
         # A server that was replaced meanwhile has made its own.
         with suppress(FileNotFoundError):
@@ -40,13 +40,13 @@ async def moved(dsn: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def trapped(dsn: str, on_commit: OnCommit) -> AsyncIterator[tuple[str, asyncio.Event]]:
+async def trapped(dsn: str, on_commit: OnCommit) -> AsyncIterator[asyncio.Event]:
     """Let new connections pass a proxy; hand the first commit of a transaction that can write to `on_commit`.
 
-    Yields the address that leads past the proxy, and an event that is set once a commit was met.
+    Yields an event that is set once a commit was met.
     """
     met = asyncio.Event()
-    async with moved(dsn) as past:
+    async with moved(dsn):
         folder = folder_of(dsn)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +56,7 @@ async def trapped(dsn: str, on_commit: OnCommit) -> AsyncIterator[tuple[str, asy
 
         listening = await asyncio.start_unix_server(serve, str(folder / _OURS))
         try:
-            yield past, met
+            yield met
         finally:
             listening.close()
             (folder / _OURS).unlink(missing_ok=True)

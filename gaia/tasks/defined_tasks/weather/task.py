@@ -361,7 +361,9 @@ class WeatherTask(GaiaTask):
             return None
         try:
             return await self._scoring(run, lead, rules, now)
-        except Exception as error:  # noqa: BLE001 - an error of shadow rules must not reach the active rules
+        except Exception as error:
+            if self._steps.trial.is_tried_again((run.run_id, lead), error):
+                raise
             words = f"{type(error).__name__}: {error}"
             log.error("shadow_failed", rule_set=rules.name, error=words, once=(rules.name, words))
             return None

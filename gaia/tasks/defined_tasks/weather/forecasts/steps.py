@@ -21,6 +21,7 @@ from gaia.tasks.defined_tasks.weather.forecasts.lifecycle import Event, moves_fo
 from gaia.tasks.defined_tasks.weather.forecasts.promises import Promises
 from gaia.tasks.defined_tasks.weather.forecasts.received import Received
 from gaia.tasks.defined_tasks.weather.forecasts.swaps import Swaps
+from gaia.tasks.defined_tasks.weather.forecasts.trial import Trial
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles, paths_of
 from gaia.tasks.defined_tasks.weather.rules import RuleSet
 from gaia.tasks.defined_tasks.weather.unit_client import Done, UnitClient
@@ -117,6 +118,7 @@ class ForecastSteps:
         self._promises = Promises(database)
         self._spool = files.data_dir.resolve() / "spool"
         self._swaps = Swaps()
+        self.trial = Trial(book)
         self.received = Received()
         """Bytes of complete downloads, by run."""
 
@@ -244,7 +246,7 @@ class ForecastSteps:
     ) -> None:
         """Fetch one lead's chunks, verify and score them, and record the outcome.
 
-        Then the shadow rules score the lead; their failure does not change the outcome.
+        The shadow rules score the lead, too; their failure does not change the outcome.
         """
         metadata, chunks = self._metadata(active.fields), self._chunks(lead.hours, active.fields)
         digests = await self._promises.of(forecast, [*metadata, *chunks])
@@ -271,9 +273,10 @@ class ForecastSteps:
             self._kept.drop(store, digests)
             await self.score(forecast, lead, active, shadow, now)
             return
-        await self._book.record(forecast, lead, scored, active.inputs, now)
+        # The active rules come last: after an end of ours in between, the lead is scored again by both.
         if shadow is not None:
-            await self._follow(forecast, lead, shadow, spooled, now)
+            await self.trial.score(forecast, lead, shadow, spooled, now)
+        await self._book.record(forecast, lead, scored, active.inputs, now)
         self._kept.release(store, chunks)
 
     async def sketch(self, forecast: Forecast, lead_hours: int, active: Scoring) -> None:
@@ -300,23 +303,6 @@ class ForecastSteps:
     @staticmethod
     def _metadata(fields: Sequence[str]) -> list[str]:
         return sorted({metadata_path(field) for field in fields})
-
-    async def _follow(
-        self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Spooled, now: datetime
-    ) -> None:
-        """Score a lead by the shadow rules, after the active ones."""
-        try:
-            scored = await shadow.batches.score(Hotkey(forecast.hotkey), spooled)
-            await self._book.record_shadow(forecast, lead, scored, shadow.inputs, now)
-        except Exception as error:  # noqa: BLE001 - rules on trial may do anything, but not to the active ones
-            log.error(
-                "shadow_failed",
-                rule_set=shadow.rules.name,
-                kind=lead.kind,
-                lead_hours=lead.hours,
-                error=f"{type(error).__name__}: {error}",
-                once=(shadow.rules.name, type(error).__name__),
-            )
 
     async def _fetch(
         self,

@@ -1,0 +1,74 @@
+"""Scores leads by rules on trial, which may do anything, but not to the active ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gaia.validator.utils.errors import OwnFailure
+from gaia.validator.utils.identities import Hotkey
+
+if TYPE_CHECKING:
+    from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead, ScoreBook
+    from gaia.tasks.defined_tasks.weather.forecasts.steps import Scoring
+    from gaia.tasks.defined_tasks.weather.units import Spooled
+    from gaia.validator.db.queries import Forecast
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS: Final = 5
+"""Attempts at a lead that failures of ours may end; then the lead goes on without the rules on trial."""
+
+
+class Trial:
+    """Scores by the shadow rules.
+
+    Parameters
+    ----------
+    book
+        Where scores are stored.
+    """
+
+    def __init__(self, book: ScoreBook) -> None:
+        self._book = book
+        self._spent: Counter[tuple[object, ...]] = Counter()
+        """What was tried -> attempts that failures of ours have ended."""
+
+    def is_tried_again(self, what: tuple[object, ...], error: Exception) -> bool:
+        """Return whether `what` failed by a failure of ours, and has attempts left; count this one."""
+        self._spent[what] += 1
+        if isinstance(error, OwnFailure) and self._spent[what] < ATTEMPTS:
+            return True
+        del self._spent[what]
+        return False
+
+    async def score(
+        self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Spooled, now: datetime
+    ) -> None:
+        """Score a lead by the shadow rules; log what they make of it if they fail.
+
+        Raises
+        ------
+        OwnFailure
+            If our pool or database failed. It is not raised for ever, because the rules may be its cause.
+        """
+        key = (forecast.run_id, forecast.hotkey, lead)
+        try:
+            scored = await shadow.batches.score(Hotkey(forecast.hotkey), spooled)
+            await self._book.record_shadow(forecast, lead, scored, shadow.inputs, now)
+        except Exception as error:
+            if self.is_tried_again(key, error):
+                raise
+            log.error(
+                "shadow_failed",
+                rule_set=shadow.rules.name,
+                kind=lead.kind,
+                lead_hours=lead.hours,
+                error=f"{type(error).__name__}: {error}",
+                once=(shadow.rules.name, type(error).__name__),
+            )
+        else:
+            self._spent.pop(key, None)

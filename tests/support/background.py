@@ -18,6 +18,7 @@ from gaia.validator.core.background.task import BackgroundTask
 from gaia.validator.core.chain.metagraph import MetagraphKeeper
 from gaia.validator.core.chain.signer_client import SignerClient
 from gaia.validator.core.clock import RealClock
+from gaia.validator.db.backup.making import Destination
 from gaia.validator.db.connection import Database
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.identities import Hotkey
@@ -142,7 +143,10 @@ def tasks_without_a_world(data_dir: Path, closed_port: int) -> dict[str, Backgro
         ),
         retention=Retention(FilesSettings(data_dir=data_dir), WeightsSettings(), DatabaseAway(), RealClock()),
         backups=BackupKeeper(
-            BackupSettings(), data_dir / "backups", 1, cast("Any", DatabaseAway()), "postgresql://nowhere"
+            BackupSettings(),
+            Destination(data_dir / "backups", 0),
+            cast("Any", DatabaseAway()),
+            "postgresql://nowhere",
         ),
         show_update=lambda _: None,
     )

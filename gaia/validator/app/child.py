@@ -20,7 +20,7 @@ READY, STARTED, LAST_WORDS = b"r", b"s", b"!"
 """Notes to the Supervisor: about to run; fully at work; the rest is the sentence for the operator."""
 
 _LONGEST_SENTENCE = 4000
-_LOADED_BY = os.getpid()
+LOADED_BY = os.getpid()
 """Pid of the process that loaded this module: the fork server, in the workers that it forks."""
 _notes: Connection | None = None
 
@@ -52,7 +52,7 @@ def boot(
         After the import, wait here for a byte; if it is closed instead, this process is not
         needed. None: run at once.
     """
-    die_with_parent(parent_pid if parent_pid is not None else _LOADED_BY)
+    die_with_parent(parent_pid if parent_pid is not None else LOADED_BY)
     # Ctrl-C reaches the whole process group; only the Supervisor acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It means new settings; a target that can reload them sets its own handler later.

@@ -138,7 +138,9 @@ async def occupy(dsn: str, connections: int, stack: AsyncExitStack) -> list[asyn
     with pytest.raises(asyncpg.TooManyConnectionsError):
         await asyncpg.connect(dsn)
     work = "SELECT count(*) FROM generate_series(1, 1000000000000)"
-    return [asyncio.create_task(connection.execute(work, timeout=3600.0)) for connection in taken[:2]]
+    return [
+        asyncio.create_task(connection.execute(work, timeout=patience(3600.0))) for connection in taken[:2]
+    ]
 
 
 def answers(ping: PostgresPing, questions: int) -> None:

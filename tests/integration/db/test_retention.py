@@ -77,6 +77,18 @@ async def months(database: Database) -> list[str | None]:
     return [row["month_after"] for row in rows if row["part"] != "component_scores_before"]
 
 
+async def clean(database: Database, now: datetime) -> None:
+    """Do the job at a moment at which a run was opened."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO runs (run_id, init_time, rule_set, opened_at, state, completed_at)"
+            " VALUES ($1, $2, 'gaia-2.9', $2, 'completed', $2) ON CONFLICT DO NOTHING",
+            f"{now:%Y-%m-%dT%HZ}",
+            now,
+        )
+    await retention(database, now).remove_old_data()
+
+
 def retention(database: Database, now: datetime, data_dir: Path = Path("/nowhere")) -> Retention:
     return Retention(FilesSettings(data_dir=data_dir), WeightsSettings(), database, FakeClock(now))
 
@@ -104,13 +116,13 @@ async def test_parts_are_made_ahead_and_rows_go_into_their_month(database: Datab
 
 async def test_scores_and_manifests_of_old_runs_are_removed_and_their_totals_stay(database: Database) -> None:
     begin = await end_of_first(database)
-    await retention(database, begin).remove_old_data()
+    await clean(database, begin)
     old = await put_run(database, begin - timedelta(days=20))
     middle = await put_run(database, begin + timedelta(days=20))
     young = await put_run(database, begin + timedelta(days=50))
 
     with capture_logs() as lines:
-        await retention(database, begin + timedelta(days=100)).remove_old_data()
+        await clean(database, begin + timedelta(days=100))
 
     assert await runs_with_scores(database) == [middle, young]
     (line,) = [line for line in lines if line["event"] == "old_data_removed"]
@@ -121,15 +133,16 @@ async def test_scores_and_manifests_of_old_runs_are_removed_and_their_totals_sta
     assert [row["manifest"] is None for row in rows] == [row["run_id"] == old for row in rows]
     assert [row["signature"] is None for row in rows] == [row["run_id"] == old for row in rows]
     assert all(row["manifest_sha256"] for row in rows)
-    assert len(await fetch(database, "SELECT FROM runs")) == 3
+    assert len(await fetch(database, "SELECT FROM score_table")) == 0
+    assert len(await fetch(database, "SELECT FROM forecasts")) == 6
 
 
 async def test_month_with_an_open_run_stays(database: Database) -> None:
     begin = await end_of_first(database)
-    await retention(database, begin).remove_old_data()
+    await clean(database, begin)
     living = await put_run(database, begin - timedelta(days=20), "open")
 
-    await retention(database, begin + timedelta(days=400)).remove_old_data()
+    await clean(database, begin + timedelta(days=400))
 
     assert await runs_with_scores(database) == [living]
     assert len(await fetch(database, "SELECT FROM forecasts WHERE manifest IS NOT NULL")) == 2
@@ -139,12 +152,12 @@ async def test_rows_before_their_month_was_made_get_a_part_that_can_be_removed(d
     begin = await end_of_first(database)
     early = await put_run(database, begin + timedelta(days=70))
 
-    await retention(database, begin).remove_old_data()
+    await clean(database, begin)
 
     assert await runs_with_scores(database) == [early]
     (row,) = await fetch(database, "SELECT DISTINCT tableoid::regclass::text AS part FROM component_scores")
     assert row["part"].startswith("component_scores_until_")
-    await retention(database, begin + timedelta(days=300)).remove_old_data()
+    await clean(database, begin + timedelta(days=300))
     assert await runs_with_scores(database) == []
 
 
@@ -176,7 +189,7 @@ async def test_copies_of_matrices_go_after_two_windows_of_the_weights(database: 
                 run_id,
             )
 
-    await retention(database, FIRST + timedelta(days=30, hours=1)).remove_old_data()
+    await clean(database, FIRST + timedelta(days=30, hours=1))
 
     rows = await fetch(database, "SELECT content FROM gram_matrices ORDER BY run_id")
     assert [row["content"] for row in rows] == [None, b"numbers"]
@@ -250,9 +263,9 @@ async def test_scores_go_into_parts_and_back_unchanged(plain: Database) -> None:
 async def test_removed_months_stay_away_in_an_earlier_release(plain: Database) -> None:
     await run_comprehensive_database_setup(plain)
     begin = await end_of_first(plain)
-    await retention(plain, begin).remove_old_data()
+    await clean(plain, begin)
     young = await put_run(plain, begin + timedelta(days=1))
-    await retention(plain, begin + timedelta(days=100)).remove_old_data()
+    await clean(plain, begin + timedelta(days=100))
 
     await Migrator(plain, patience(10)).roll_back(PLAIN)
 
@@ -274,4 +287,35 @@ async def test_large_log_of_the_server_begins_anew(database: Database, tmp_path:
         writer.flush()
 
     assert path.read_bytes() == b"after"
-    assert path.with_name("postgres.log.1").stat().st_size == MOST_LOG_BYTES + 1
+    assert path.with_name("postgres.log.1").stat().st_size == MOST_LOG_BYTES
+
+
+async def test_wrong_clock_removes_nothing_that_is_young(database: Database) -> None:
+    begin = await end_of_first(database)
+    young = await put_run(database, begin - timedelta(days=1))
+
+    await retention(database, begin + timedelta(days=3650)).remove_old_data()
+
+    assert await runs_with_scores(database) == [young]
+    assert len(await fetch(database, "SELECT FROM forecasts WHERE manifest IS NOT NULL")) == 2
+
+
+async def test_rows_of_a_month_whose_part_is_gone_stay_and_stop_nothing(database: Database) -> None:
+    begin = await end_of_first(database)
+    await put_run(database, begin + timedelta(days=130))
+    await clean(database, begin + timedelta(days=130))
+    late = await put_run(database, begin - timedelta(days=20))
+
+    await clean(database, begin + timedelta(days=131))
+
+    assert late in await runs_with_scores(database)
+
+
+async def test_one_step_back_and_forward_again(plain: Database) -> None:
+    await run_comprehensive_database_setup(plain)
+    await Migrator(plain, patience(10)).roll_back(16)
+
+    setup = await run_comprehensive_database_setup(plain)
+
+    assert setup.applied[0].version == 17
+    assert not await find_drift(plain)

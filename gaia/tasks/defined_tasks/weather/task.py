@@ -30,7 +30,7 @@ from gaia.tasks.defined_tasks.weather.run_ending import complete_run
 from gaia.tasks.defined_tasks.weather.schedule import Cadence, due_runs, next_opening, run_id_of
 from gaia.validator.db import queries
 from gaia.validator.db.queries import Forecast, Run
-from gaia.validator.utils.errors import ConfigurationError
+from gaia.validator.utils.errors import ConfigurationError, OwnFailure
 from gaia.validator.utils.logs.context import bound, new_trace, shared_task
 
 if TYPE_CHECKING:
@@ -321,7 +321,11 @@ class WeatherTask(GaiaTask):
         if active is None:
             await self._give_up_hopeless(run, forecasts, lead, now)
             return set()
-        shadow = await self._shadow_scoring(run, lead, now)
+        try:
+            shadow = await self._shadow_scoring(run, lead, now)
+        except OwnFailure as failure:  # this lead alone waits
+            log.warning("lead_waits_for_shadow", lead_hours=lead.hours, error=str(failure))
+            return {forecast.hotkey for forecast in forecasts}
 
         async def score(forecast: Forecast) -> None:
             await self._steps.score(forecast, lead, active, shadow, now)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from gaia.validator.app import child
 from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.meeting.stack_dumps import offer_stacks
 from gaia.validator.utils.entry_points import COMPUTE_WORKER, HANDLERS
@@ -16,8 +17,6 @@ from gaia.validator.utils.logs.files import LogFiles
 from gaia.validator.utils.machine.parent_death import die_with_parent
 
 LIBRARIES = ("structlog", "numpy", "numba", "numcodecs", "xarray", "zarr", "eccodes")
-CHILD = "gaia.validator.app.child"
-"""Start of every worker. It remembers the process that loaded it, which is the parent of the workers."""
 PARENT_VARIABLE = "FORK_SERVER_PARENT_PID"
 LOGS_VARIABLE = "FORK_SERVER_LOGS"
 """Variable with the fork server's log files, as JSON; missing: there are none."""
@@ -99,7 +98,9 @@ def _parent_of_fork_server() -> int | None:
 if parent_pid := _parent_of_fork_server():
     # The owner may be dead already. A worker that it requested would then keep this process alive.
     die_with_parent(parent_pid)
-    import_module(CHILD)
+    assert os.getpid() == child.LOADED_BY, (
+        "the start of every worker takes the process that loaded it for its parent"
+    )
     begin_logging()
     warm_up()
     if sign := os.environ.get(SIGN_VARIABLE):

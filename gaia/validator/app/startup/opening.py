@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.background.backups import BackupKeeper
+from gaia.validator.db.backup.making import Destination
 from gaia.validator.db.connection import Database
+
+_MIB: Final = 2**20
+_RESERVES: Final = 4
+"""A backup leaves so many times the space free below which no chunk is downloaded."""
 
 if TYPE_CHECKING:
     from gaia.validator.utils.config import Settings
@@ -35,5 +40,12 @@ async def open_database(settings: Settings) -> Database:
 
 def backup_keeper(settings: Settings, database: Database) -> BackupKeeper:
     """Return what makes the backups of the validator's database."""
-    folder = settings.backup.folder(settings.data_dir.resolve())
-    return BackupKeeper(settings.backup, folder, settings.data_min_free_mib, database, dsn_of(settings))
+    data_dir = settings.data_dir.resolve()
+    folder = settings.backup.folder(data_dir)
+    is_inside = folder.resolve().is_relative_to(data_dir)
+    destination = Destination(
+        folder,
+        reserve_bytes=_RESERVES * settings.data_min_free_mib * _MIB,
+        most_bytes=settings.files.data_max_bytes if is_inside else 0,
+    )
+    return BackupKeeper(settings.backup, destination, database, dsn_of(settings))

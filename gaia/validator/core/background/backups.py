@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gaia.validator.db.backup.folders import Backup, Reason, backups_in, prune
-from gaia.validator.db.backup.making import Destination, make_backup
+from gaia.validator.db.backup.making import Destination, NoSpace, make_backup
 from gaia.validator.db.backup.programs import BackupFailed
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
@@ -32,10 +31,8 @@ class BackupKeeper:
 
     Parameters
     ----------
-    folder
-        Folder of the backups.
-    reserve_mib
-        MiB that must stay free there.
+    destination
+        Where backups are stored.
     dsn
         Address of the database.
     wall_clock
@@ -45,14 +42,13 @@ class BackupKeeper:
     def __init__(
         self,
         settings: BackupSettings,
-        folder: Path,
-        reserve_mib: int,
+        destination: Destination,
         database: Database,
         dsn: str,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._destination = Destination(folder, reserve_mib * _MIB)
+        self._destination = destination
         self._database = database
         self._dsn = dsn
         self._wall_clock = wall_clock
@@ -114,7 +110,13 @@ class BackupKeeper:
             If the database fails.
         """
         begun = time.monotonic()
-        backup = await make_backup(self._database, self._dsn, self._destination, reason, self._now())
+        try:
+            backup = await self._made(reason)
+        except NoSpace:
+            # The older ones make room for this one.
+            if not await self._prune(1):
+                raise
+            backup = await self._made(reason)
         log.info(
             "backup_made",
             name=backup.name,
@@ -123,20 +125,32 @@ class BackupKeeper:
             rows=sum(table.rows for table in backup.manifest.tables.values()),
             seconds=round(time.monotonic() - begun, 1),
         )
-        try:
-            gone = await asyncio.to_thread(prune, self._destination.folder, self._settings.backups_kept)
-        except OSError as error:
-            log.warning("backups_not_removed", error=error.strerror)
-        else:
-            if gone:
-                log.info("backups_removed", names=gone)
+        await self._prune(self._settings.backups_kept)
         return backup
 
+    async def _made(self, reason: Reason) -> Backup:
+        return await make_backup(self._database, self._dsn, self._destination, reason, self._now())
+
+    async def _prune(self, kept: int) -> bool:
+        """Remove old backups; return whether there were any."""
+        try:
+            gone = await asyncio.to_thread(prune, self._destination.folder, kept)
+        except OSError as error:
+            log.warning("backups_not_removed", error=error.strerror)
+            return False
+        if gone:
+            log.info("backups_removed", names=gone)
+        return bool(gone)
+
     async def _last_at(self) -> datetime | None:
-        """Return when the newest backup was made, else when the first run was opened; None: there is none."""
+        """Return when the newest backup was made, else when the first run was opened; None: there is none.
+
+        One of the future was made by a wrong clock, and does not count.
+        """
         known = await asyncio.to_thread(backups_in, self._destination.folder)
-        if known:
-            return known[-1].manifest.made_at
+        past = [each.manifest.made_at for each in known if each.manifest.made_at <= self._now()]
+        if past:
+            return past[-1]
         async with self._database.reading() as connection:
             opened: datetime | None = await connection.fetchval(SQL["first_run_opened"])
             return opened

@@ -35,6 +35,8 @@ MOST_LOG_BYTES: Final = 16 * 2**20
 """Size of the embedded server's log at which it begins anew; one older log is kept."""
 
 _MONTHS_AHEAD: Final = 3
+_LONGEST_GAP: Final = timedelta(days=7)
+"""Time after the newest run that still counts for the age of others."""
 _RUNS_AT_ONCE: Final = 400
 _WINDOWS: Final = 2
 """Windows of the weights for which copies of Gram matrices stay."""
@@ -70,8 +72,12 @@ class Retention:
         OwnFailure
             If the disk fails.
         """
+        with border(Party.DISK, "beginning the server's log anew"):
+            await asyncio.to_thread(_begin_anew, self._log, MOST_LOG_BYTES)
         now = self._clock.now()
-        newest = await self._database.run(newest_run)
+        if (newest := await self._database.run(newest_run)) is not None:
+            # A clock that is wrong for a moment must not age what is there.
+            now = min(now, newest + _LONGEST_GAP)
         until = month_of(max(now, newest or now), _MONTHS_AHEAD)
         made = await self._database.run(partial(make_score_months, before=until))
         oldest = now - self._keep
@@ -85,16 +91,16 @@ class Retention:
             log.info(
                 "old_data_removed", months_made=made, months_removed=dropped, runs_without_manifests=len(runs)
             )
-        with border(Party.DISK, "beginning the server's log anew"):
-            await asyncio.to_thread(_begin_anew, self._log, MOST_LOG_BYTES)
 
 
 def _begin_anew(path: Path, most: int) -> None:
-    """Keep the content of a large log beside it, and empty it; its writer appends, so it goes on from the start."""
+    """Keep the end of a large log beside it, and empty it; its writer appends, so it goes on from the start."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         return  # the server is not ours
     if size > most:
-        shutil.copyfile(path, path.with_name(path.name + ".1"))
+        with path.open("rb") as source, path.with_name(path.name + ".1").open("wb") as kept:
+            source.seek(size - most)
+            shutil.copyfileobj(source, kept)
         os.truncate(path, 0)

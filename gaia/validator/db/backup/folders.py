@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ UNFINISHED: Final = ".part"
 """End of the name of a backup that is being made, or that a killed process left."""
 _FORM: Final = "%Y-%m-%dT%H-%M-%SZ"
 _BLOCK: Final = 1 << 20
+_LONGEST_S: Final = 6 * 3600.0
+"""Age from which an unfinished backup is what a killed process left, and not the work of another."""
 
 
 class Reason(StrEnum):
@@ -134,7 +137,12 @@ def prune(folder: Path, kept: int) -> list[str]:
         If one cannot be removed.
     """
     known = backups_in(folder)
-    gone = [path for path in folder.glob(f"*{UNFINISHED}") if path.is_dir()]
+    begun_before = time.time() - _LONGEST_S
+    gone = [
+        path
+        for path in folder.glob(f"*{UNFINISHED}")
+        if path.is_dir() and path.stat().st_mtime < begun_before
+    ]
     for reason in (Reason.DAILY, Reason.MIGRATION):
         of_it = [backup.folder for backup in known if backup.manifest.reason is reason]
         gone += of_it[: max(0, len(of_it) - kept)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from gaia.validator.db.backup.folders import (
 from gaia.validator.db.backup.programs import DUMP, BackupFailed, clients_for, run_program
 from gaia.validator.db.statements import SQL
 from gaia.validator.utils.files import put_file, put_folder
-from gaia.validator.utils.machine.disk_space import space_of
+from gaia.validator.utils.machine.disk_space import DATA_FOLDER, limited, space_of
 from gaia.validator.utils.version import version
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     from gaia.validator.db.connection import Connection, Database
 
+LOCK_WAIT: Final = "60s"
+"""How long a session of backups waits for a lock."""
 SESSION: Final = "gaia-backup"
 """Name of the session that reads for a backup."""
 _SECOND_FROM_LAST: Final = 1.5
@@ -50,6 +53,12 @@ class Destination:
     folder: Path
     reserve_bytes: int
     """Bytes that must stay free there."""
+    most_bytes: int = 0
+    """Bytes that the data folder may use, if backups are stored in it; 0: as much as there is."""
+
+
+class NoSpace(BackupFailed):
+    """There may be too little space for a backup; nothing was written."""
 
 
 async def make_backup(
@@ -78,7 +87,7 @@ async def make_backup(
     try:
         _prepare(draft)
         async with (
-            database.alone(SESSION) as connection,
+            _unlimited(database) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             manifest = await _dump(connection, dsn, draft, destination, reason, now)
@@ -88,6 +97,14 @@ async def make_backup(
             shutil.rmtree(draft)
         raise
     return Backup(place, manifest)
+
+
+@asynccontextmanager
+async def _unlimited(database: Database) -> AsyncIterator[Connection]:
+    """Yield a session whose statements may take any time, whatever the role and the server say."""
+    async with database.alone(SESSION) as connection:
+        await connection.execute(SQL["unlimited"], LOCK_WAIT)
+        yield connection
 
 
 async def _dump(
@@ -141,11 +158,12 @@ def _require_space(destination: Destination, facts: Record) -> None:
         int(_SECOND_FROM_LAST * known[-1].manifest.archive_bytes) if known else int(facts["size_bytes"])
     )
     try:
-        free = space_of(destination.folder).free
+        whole = space_of(destination.folder)
     except OSError as error:
         raise BackupFailed(f"{destination.folder} cannot be read: {error.strerror}") from error
+    free = limited(whole, destination.most_bytes, DATA_FOLDER.used_bytes).free
     if free < expected + destination.reserve_bytes:
-        raise BackupFailed(
+        raise NoSpace(
             f"there is no space for a backup in {destination.folder}: {_mib(free)} are free, and it may need"
             f" {_mib(expected)} besides {_mib(destination.reserve_bytes)} for the validator; free some space, or"
             " name another folder by GAIA_BACKUP_DIR"

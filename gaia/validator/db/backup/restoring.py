@@ -13,6 +13,7 @@ import asyncpg
 
 from gaia.validator.db.backup.contents import differences, read_contents
 from gaia.validator.db.backup.folders import Backup, name_of
+from gaia.validator.db.backup.making import LOCK_WAIT
 from gaia.validator.db.backup.programs import (
     RESTORE,
     BackupFailed,
@@ -107,9 +108,13 @@ class Server:
         return replaced
 
     async def replaced(self) -> list[Neighbour]:
-        """Return the databases that restores have replaced, the oldest first."""
+        """Return the databases that restores have replaced, and those that a killed one left behind."""
         async with self._maintained() as connection:
-            rows = await connection.fetch(SQL["databases_beside"], database_in(self.dsn) + _REPLACED)
+            rows = [
+                row
+                for beginning in (database_in(self.dsn) + _REPLACED, SCRATCH)
+                for row in await connection.fetch(SQL["databases_beside"], beginning)
+            ]
         return [Neighbour(row["name"], row["size_bytes"]) for row in rows]
 
     async def drop(self, name: str) -> None:
@@ -122,7 +127,7 @@ class Server:
         async with self._maintained() as connection:
             await _execute(connection, SQL["statement_that_drops"], name)
             try:
-                await _execute(connection, SQL["statement_that_makes"], name)
+                await _execute(connection, SQL["statement_that_makes"], name, database_in(self.dsn))
             except asyncpg.InsufficientPrivilegeError as error:
                 raise ConfigurationError(
                     "GAIA_DATABASE_URL",
@@ -151,6 +156,7 @@ class Server:
         database = await Database.connect(dsn, timeout_s=self.timeout_s, pool_size=2, name=_SESSION)
         try:
             async with database.alone(_SESSION) as connection:
+                await connection.execute(SQL["unlimited"], LOCK_WAIT)
                 yield connection
         finally:
             await database.close()

@@ -20,3 +20,15 @@ ALTER TABLE component_scores_before RENAME TO component_scores;
 ALTER TABLE component_scores RENAME CONSTRAINT component_scores_before_pkey TO component_scores_pkey;
 CREATE TRIGGER component_scores_are_kept BEFORE UPDATE OR DELETE ON component_scores
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+-- As migration 16 left it.
+DO $$
+DECLARE
+    first_month_after text;
+BEGIN
+    SELECT to_char(date_trunc('month', greatest(now(), max(init_time)) AT TIME ZONE 'UTC') + interval '2 months', 'YYYY-MM')
+      INTO first_month_after
+      FROM runs;
+    EXECUTE format('ALTER TABLE component_scores ADD CONSTRAINT component_scores_before_check'
+                   ' CHECK (run_id < %L) NOT VALID', first_month_after);
+END
+$$;

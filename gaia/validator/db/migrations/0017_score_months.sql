@@ -44,10 +44,11 @@ DECLARE
     following text;
     part text;
 BEGIN
-    IF EXISTS (SELECT FROM component_scores_other) THEN
-        SELECT to_char(to_date(left(max(run_id), 7), 'YYYY-MM') + interval '1 month', 'YYYY-MM')
-          INTO following
-          FROM component_scores_other;
+    SELECT to_char(to_date(left(max(run_id), 7), 'YYYY-MM') + interval '1 month', 'YYYY-MM')
+      INTO following
+      FROM component_scores_other;
+    -- Rows of a month whose part is gone stay where they are.
+    IF following > covered THEN
         part := 'component_scores_until_' || replace(following, '-', '_');
         ALTER TABLE component_scores DETACH PARTITION component_scores_other;
         EXECUTE format('ALTER TABLE component_scores_other RENAME CONSTRAINT component_scores_other_pkey TO %I', part || '_pkey');

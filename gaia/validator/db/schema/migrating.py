@@ -98,15 +98,19 @@ class Migrator:
             If the server refuses a statement, or nothing moves for so long.
         """
         steps: list[Step] = []
+        is_saved = before is None
 
         async def apply(connection: Connection) -> None:
+            nonlocal is_saved
             standing = await read_standing(connection, migrations)
             standing.require_fit()
             if standing.missing or not await connection.fetchval(SQL["is_extended"]):
                 await connection.execute(SQL["create_migrations"])
                 await connection.execute(SQL["extend_migrations"])
-            if standing.fit is Fit.BEHIND and before is not None and not steps:
+            if standing.fit is Fit.BEHIND and before is not None and not is_saved:
                 await before(standing.missing)
+                # Once: a lock that is never free must not bring one backup after the other.
+                is_saved = True
                 self._progress_at = time.monotonic()
             for migration in standing.missing:
                 # A first start makes the tables in a moment; lines about each step would tell nothing.

@@ -39,11 +39,13 @@ SELECT current_setting('server_version_num')::integer / 10000;
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1);
 
 -- name: statement_that_makes
--- Writes the statement that makes an empty database with the collation of this one.
+-- Writes the statement that makes an empty database with the collation of another one, or of this one if that is missing.
 SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
               $1::text, 'UTF8', datcollate, datctype)
   FROM pg_database
- WHERE datname = current_database();
+ WHERE datname IN ($2, current_database())
+ ORDER BY datname = $2 DESC
+ LIMIT 1;
 
 -- name: statement_that_drops
 -- Writes the statement that drops a database, if it exists.

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from gaia.validator.core.background.backups import BackupKeeper
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
+from gaia.validator.db.backup import making
 from gaia.validator.db.backup.folders import Backup, Reason, backups_in
 from gaia.validator.db.backup.making import Destination, make_backup
 from gaia.validator.db.backup.programs import BackupFailed
@@ -23,8 +24,9 @@ from gaia.validator.db.connection import Database
 from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.db.schema.migrating import Migrator
 from gaia.validator.utils.errors import ConfigurationError, ExitCode
+from gaia.validator.utils.machine.disk_space import Space
 from gaia.validator.utils.settings.backup import BackupSettings
-from tests.support.backups import ROWS, put_program
+from tests.support.backups import ROWS, put_backup, put_program
 from tests.support.patience import patience
 
 NOW = datetime(2026, 3, 26, 8, tzinfo=UTC)
@@ -55,7 +57,7 @@ async def restored_scores(server: Server, backup: Backup) -> list[float]:
 
 def keeper(database: Database, dsn: str, folder: Path, now: datetime = NOW, **given: object) -> BackupKeeper:
     settings = BackupSettings.model_validate(given)
-    return BackupKeeper(settings, folder, 1, database, dsn, now.timestamp)
+    return BackupKeeper(settings, Destination(folder, 0), database, dsn, now.timestamp)
 
 
 async def test_backup_is_restored_bit_for_bit(filled: Database, empty_dsn: str, tmp_path: Path) -> None:
@@ -252,3 +254,70 @@ async def test_schema_stays_as_it_is_without_a_backup(
         assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == NEWEST - 1
     unwanted = keeper(filled, empty_dsn, tmp_path, backup_before_migration=False).before_migration
     assert len((await run_comprehensive_database_setup(filled, before=unwanted)).applied) == 1
+
+
+async def test_migration_that_waits_for_a_lock_makes_one_backup(
+    filled: Database, empty_dsn: str, tmp_path: Path
+) -> None:
+    await Migrator(filled, patience(10)).roll_back(NEWEST - 1)
+    reader = await asyncpg.connect(empty_dsn)
+    reading = reader.transaction()
+    await reading.start()
+    await reader.fetch("SELECT FROM gram_matrices")
+
+    with capture_logs() as lines:
+        migrating = asyncio.create_task(
+            run_comprehensive_database_setup(
+                filled, before=keeper(filled, empty_dsn, tmp_path).before_migration
+            )
+        )
+        while sum(line["event"] == "database_setup_waits" for line in lines) < 2:
+            await asyncio.sleep(0.05)
+        await reading.rollback()
+        await migrating
+    await reader.close()
+
+    assert len(backups_in(tmp_path)) == 1
+
+
+async def test_older_backups_make_room_for_a_new_one(
+    filled: Database, empty_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hours in (0, 24, 48):
+        now = datetime.fromtimestamp(NOW.timestamp() + 3600 * hours, UTC)
+        await keeper(filled, empty_dsn, tmp_path, now).daily_backup()
+    least = 2 * backups_in(tmp_path)[-1].manifest.archive_bytes
+
+    def space(folder: Path) -> Space:
+        """Enough for another backup once two are gone."""
+        return Space(free=least if len(backups_in(folder)) == 1 else 0, used=1)
+
+    monkeypatch.setattr("gaia.validator.db.backup.making.space_of", space)
+    await keeper(filled, empty_dsn, tmp_path, datetime(2026, 3, 30, tzinfo=UTC)).daily_backup()
+
+    assert [backup.name[:10] for backup in backups_in(tmp_path)] == ["2026-03-28", "2026-03-30"]
+
+
+async def test_backup_of_the_future_does_not_stand_for_one_of_today(
+    filled: Database, empty_dsn: str, tmp_path: Path
+) -> None:
+    put_backup(tmp_path, datetime(2036, 1, 1, tzinfo=UTC))
+
+    await keeper(filled, empty_dsn, tmp_path).daily_backup()
+
+    assert [backup.name[:4] for backup in backups_in(tmp_path)] == ["2026", "2036"]
+
+
+async def test_limits_of_the_role_end_no_backup(filled: Database) -> None:
+    async with filled.transaction() as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            await connection.execute(f"ALTER DATABASE {name} SET {limit} = '9s'")
+
+    async with making._unlimited(filled) as connection:
+        found = [
+            await connection.fetchval(f"SHOW {limit}")
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout")
+        ]
+
+    assert found == ["0", "0"]

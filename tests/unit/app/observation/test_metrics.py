@@ -78,6 +78,7 @@ NAMES = {
     "gaia_disk_size_bytes",
     "gaia_errors_total",
     "gaia_unforeseen_errors_total",
+    "gaia_lease_held",
     "gaia_log_lines_total",
     "gaia_notifications_total",
     "gaia_update_available",

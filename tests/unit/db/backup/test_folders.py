@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -57,11 +58,18 @@ def test_newest_of_each_reason_stay_and_all_that_were_requested(tmp_path: Path) 
     migration = [put(tmp_path, 10 + day, Reason.MIGRATION) for day in range(3)]
     requested = [put(tmp_path, 20 + day, Reason.REQUEST) for day in range(3)]
     (tmp_path / "2026-03-01T00-00-00Z.part").mkdir()
+    os.utime(tmp_path / "2026-03-01T00-00-00Z.part", (1.0, 1.0))
+    (tmp_path / "2026-04-30T00-00-00Z.part").mkdir()
 
     gone = prune(tmp_path, 2)
 
     assert set(gone) == {"2026-03-01T00-00-00Z.part", *daily[:2], migration[0]}
-    assert {path.name for path in tmp_path.iterdir()} == {*daily[2:], *migration[1:], *requested}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *daily[2:],
+        *migration[1:],
+        *requested,
+        "2026-04-30T00-00-00Z.part",
+    }
 
 
 @pytest.mark.parametrize("damage", [b"", b"rows of day 8", b"rows of day 0 and more"])

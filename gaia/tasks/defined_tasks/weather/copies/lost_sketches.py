@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PAUSE: Final = timedelta(minutes=5)
+WAITS: Final = 288
+"""Looks that may find no truth to make a sketch with: those of a day."""
 """Time between two attempts at the sketches of a run."""
 
 ScoringOf = Callable[[int], Awaitable["Scoring | None"]]
@@ -57,6 +59,7 @@ class LostSketches:
         self._look_again = look_again
         self._whole: set[RunId] = set()
         self._attempts: Counter[tuple[RunId, int]] = Counter()
+        self._waits: Counter[tuple[RunId, int]] = Counter()
         self._next_at: dict[RunId, datetime] = {}
 
     async def remake(self, run: Run, scoring: ScoringOf, now: datetime) -> bool:
@@ -72,7 +75,6 @@ class LostSketches:
             return True
         if now >= self._next_at.get(run.run_id, now):
             for lead_hours, hotkeys in (await self._lost(run)).items():
-                self._attempts[run.run_id, lead_hours] += 1
                 await self._remake_lead(run, lead_hours, hotkeys, scoring)
             if not await self._lost(run):
                 self._whole.add(run.run_id)
@@ -103,12 +105,20 @@ class LostSketches:
     ) -> None:
         active = await scoring(lead_hours)
         if active is None:
+            self._note_wait(run, lead_hours)
             return
+        self._attempts[run.run_id, lead_hours] += 1
         async with self._database.reading() as connection:
             forecasts = await queries.forecasts_named(connection, run.run_id, hotkeys)
         async with active.batches:
             made = await asyncio.gather(*(self._try(forecast, lead_hours, active) for forecast in forecasts))
         log.info("sketches_remade", lead_hours=lead_hours, made=sum(made), wanted=len(hotkeys))
+
+    def _note_wait(self, run: Run, lead_hours: int) -> None:
+        """Count a look that found no truth; after a day of them, the lead goes on without its sketches."""
+        self._waits[run.run_id, lead_hours] += 1
+        if self._waits[run.run_id, lead_hours] >= WAITS:
+            self._attempts[run.run_id, lead_hours] = ATTEMPTS
 
     async def _try(self, forecast: Forecast, lead_hours: int, active: Scoring) -> bool:
         try:

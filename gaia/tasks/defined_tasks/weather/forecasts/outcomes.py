@@ -184,7 +184,8 @@ def total_of(
         # JSON cannot hold NaN.
         leads=known,
         overall=rules.worst if state is State.REJECTED else overall,
-        counted=state is not State.EXCUSED and is_whole,
+        # Without a lead that counts, what is left would be the worst score, for what we have lost.
+        counted=state is not State.EXCUSED and is_whole and bool(expected or not leads),
     )
 
 

@@ -40,10 +40,7 @@ class Trial:
     def is_tried_again(self, what: tuple[object, ...], error: Exception) -> bool:
         """Return whether `what` failed by a failure of ours, and has attempts left; count this one."""
         self._spent[what] += 1
-        if isinstance(error, OwnFailure) and self._spent[what] < ATTEMPTS:
-            return True
-        del self._spent[what]
-        return False
+        return isinstance(error, OwnFailure) and self._spent[what] < ATTEMPTS
 
     async def score(
         self, forecast: Forecast, lead: Lead, shadow: Scoring, spooled: Spooled, now: datetime

@@ -113,7 +113,7 @@ class LeadReferences:
             revised=revised,
             lost=lost,
             until=until.isoformat(),
-            once=(*scored, until),
+            once=(" ".join(map(str, scored)), str(until)),
         )
 
     def _keys(self, run: Run, lead: Lead, rules: RuleSet) -> dict[str, ReferenceKey]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gaia.cli import tables
+from gaia.validator.app.logging_config import configure_logging
 from gaia.validator.app.startup.opening import backup_keeper, dsn_of
 from gaia.validator.db.backup.folders import Reason, backups_in
 from gaia.validator.db.backup.restoring import Neighbour, Server
@@ -78,6 +79,7 @@ def create(source: Source, arguments: argparse.Namespace) -> int:
     async def act(database: Database) -> Backup:
         return await backup_keeper(source.settings, database).make(Reason.REQUEST)
 
+    configure_logging("INFO", "console", role="cli")
     row = BackupRow.of(source.use(act))
     if arguments.json:
         tables.print_json(row)

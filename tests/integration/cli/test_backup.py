@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from gaia.validator.db.backup.folders import ARCHIVE, MANIFEST
 from gaia.validator.utils.errors import ExitCode
 from tests.support.backups import ROWS
 from tests.support.patience import patience
+from tests.support.repository import ROOT
 from tests.support.unguarded import UNGUARDED
 
 Gaia = Callable[..., tuple[int, str, str]]
@@ -183,6 +186,16 @@ def test_empty_database_has_nothing_to_save(
         "the database holds no tables of the validator, so there is nothing to save.\n",
     )
     assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_answer_for_programs_holds_no_line_of_the_log(filled: Gaia, tmp_path: Path) -> None:
+    # In a process of its own, because the tests of this one have a log already.
+    command = [sys.executable, "-m", "gaia.cli", "backup", "create", "--json"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=patience(60))
+
+    assert (tmp_path / "backups" / json.loads(done.stdout)["name"]).is_dir()
+    assert "backup_made" in done.stderr
 
 
 def test_unknown_names_say_what_there_is(filled: Gaia) -> None:

@@ -69,6 +69,10 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
         "guards",
         "guards_checked",
         "lease",
+        "removal",
+        "score_months",
+        "imported_runs",
+        "matrix_contents",
     ]
 
     async with of_before.transaction() as connection:
@@ -88,7 +92,7 @@ async def test_states_commitments_and_matrices_of_before_are_kept_under_their_ne
     ("change", "constraint"),
     [
         ("state = 'verified'", "forecasts_state_check"),
-        ("state = 'frozen', manifest = NULL", "forecasts_check"),
+        ("state = 'frozen', manifest = NULL, manifest_sha256 = NULL", "forecasts_manifest_check"),
         ("state = 'rejected', reason = NULL", "forecasts_check1"),
     ],
 )

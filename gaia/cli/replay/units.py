@@ -203,6 +203,8 @@ class _Promises:
     def of(self, hotkey: Hotkey) -> Mapping[str, str]:
         if hotkey not in self._files:
             row = self._forecasts[hotkey]
+            if row.manifest is None and row.manifest_sha256 is not None:
+                raise InputMissing(f"manifest of {hotkey} was removed, as GAIA_KEEP_MANIFESTS_DAYS says")
             try:
                 frozen = verify_manifest(
                     row.manifest or b"",

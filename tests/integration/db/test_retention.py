@@ -126,15 +126,44 @@ async def test_scores_and_manifests_of_old_runs_are_removed_and_their_totals_sta
 
     assert await runs_with_scores(database) == [middle, young]
     (line,) = [line for line in lines if line["event"] == "old_data_removed"]
-    assert (line["months_removed"], line["runs_without_manifests"]) == (["component_scores_before"], 1)
+    assert (line["months_removed"], line["runs_without_manifests"]) == (["component_scores_before"], 3)
     rows = await fetch(
         database, "SELECT run_id, manifest, signature, manifest_sha256 FROM forecasts ORDER BY run_id"
     )
-    assert [row["manifest"] is None for row in rows] == [row["run_id"] == old for row in rows]
-    assert [row["signature"] is None for row in rows] == [row["run_id"] == old for row in rows]
+    assert {row["run_id"] for row in rows} == {old, middle, young}
+    assert all(row["manifest"] is row["signature"] is None for row in rows)
     assert all(row["manifest_sha256"] for row in rows)
     assert len(await fetch(database, "SELECT FROM score_table")) == 0
     assert len(await fetch(database, "SELECT FROM forecasts")) == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "days"),
+    [
+        ({}, {}, 30),
+        ({"keep_manifests_days": 20}, {}, 20),
+        ({"keep_manifests_days": 5}, {}, 15),
+        ({"keep_manifests_days": 5}, {"weights_window_days": 25}, 25),
+        ({"keep_inputs_days": 50}, {}, 50),
+    ],
+)
+async def test_manifests_stay_as_long_as_chunks_and_weights_may_need_them(
+    database: Database, settings: dict[str, float], weights: dict[str, float], days: int
+) -> None:
+    begin = await end_of_first(database)
+    old = await put_run(database, begin)
+    now = begin + timedelta(days=days, hours=1)
+    young = await put_run(database, now - timedelta(days=days))
+    newest = await put_run(database, now, "open")
+    keeper = Retention(FilesSettings(**settings), WeightsSettings(**weights), database, FakeClock(now))
+
+    await keeper.remove_old_data()
+
+    rows = await fetch(
+        database, "SELECT DISTINCT run_id FROM forecasts WHERE manifest IS NOT NULL ORDER BY 1"
+    )
+    assert [row["run_id"] for row in rows] == [young, newest]
+    assert await runs_with_scores(database) == [old, young, newest]
 
 
 async def test_month_with_an_open_run_stays(database: Database) -> None:

@@ -60,9 +60,22 @@ def test_plain_rules_need_gfs_at_every_lead() -> None:
 
 
 def test_shadow_rules_write_as_many_rows_as_their_share() -> None:
-    shadowed = volumes(shadow_rule_set="gaia-next", shadow_share=0.5)
+    plain, shadowed, other = (
+        volumes(**of_it).database_bytes_a_day
+        for of_it in (
+            {"forecast_steps": 80},
+            {"forecast_steps": 80, "shadow_rule_set": "gaia-next", "shadow_share": 0.5},
+            {},
+        )
+    )
+    manifests = 2 * (plain - other)
 
-    assert shadowed.database_bytes_a_day == pytest.approx(1.5 * volumes().database_bytes_a_day, abs=1)
+    assert shadowed - manifests == pytest.approx(1.5 * (plain - manifests), abs=2)
+
+
+def test_database_grows_as_with_256_miners_it_was_measured_to_grow() -> None:
+    """`scripts/bench.py growth` writes 69 fields of 10 leads: 0.147 GiB a day."""
+    assert volumes(256).database_bytes_a_day == pytest.approx(0.147 * 2**30, rel=0.05)
 
 
 def test_coarse_grid_costs_as_much_less_as_it_has_fewer_points() -> None:

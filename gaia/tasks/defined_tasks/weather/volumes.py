@@ -25,8 +25,10 @@ _ERA5_POINT_BYTES: Final = 2
 """ERA5 is packed into 16 bits."""
 _GFS_POINT_BYTES: Final = 0.75
 """Mean of the fields of GFS at 0.25 degrees, whose packing differs from field to field."""
-_ROW_BYTES: Final = 480
-"""One row of component_scores with its index, measured on PostgreSQL 18."""
+_ROW_BYTES: Final = 560
+"""One row of component_scores with all its measures and its index, measured on PostgreSQL 18."""
+_PROMISE_BYTES: Final = 80
+"""One file of a manifest: its path and its digest."""
 _CPU_S_PER_POINT: Final = 1.03e-8
 """Download, hash, decoding and scoring of one point: 10.7 ms per field at 0.25 degrees."""
 _REFERENCE_CPU_S_PER_POINT: Final = 3.0e-8
@@ -56,7 +58,7 @@ class Volumes:
     spool_disk_bytes: int
     """Chunks that wait for their truth or are kept for replay."""
     database_bytes_a_day: int
-    """Growth of the database by scores of fields, until the first are removed after GAIA_KEEP_SCORES_DAYS."""
+    """Growth of the database by scores of fields and manifests, until the first of them are removed."""
     cpu_s_a_day: float
 
     @property
@@ -92,7 +94,9 @@ def expected_volumes(weather: WeatherSettings, miners: int) -> Volumes:
         cds_requests_a_day=work.cds_requests(),
         references_disk_bytes=work.references_disk_bytes(),
         spool_disk_bytes=int(miners * work.spool_bytes_of_a_miner(chunk_bytes * CHUNK_SHARE)),
-        database_bytes_a_day=int(runs * chunks * work.rule_sets * _ROW_BYTES),
+        database_bytes_a_day=int(
+            runs * (chunks * work.rule_sets * _ROW_BYTES + work.promised_files * _PROMISE_BYTES)
+        ),
         cpu_s_a_day=work.points
         * (runs * chunks * work.rule_sets * _CPU_S_PER_POINT + fields * _REFERENCE_CPU_S_PER_POINT),
     )
@@ -110,6 +114,7 @@ class _Work:
             *(_Lead(LeadKind.DAY1, hours, contract.day1_fields) for hours in contract.day1_lead_hours),
             *(_Lead(LeadKind.FINAL, hours, contract.final_fields) for hours in contract.final_lead_hours),
         ]
+        self.promised_files = contract.forecast_steps * len({*contract.day1_fields, *contract.final_fields})
         weights = weather.weights
         shadow = weights.shadow_share if weights.shadow_rule_set else 0.0
         self.rule_sets = 1.0 + shadow

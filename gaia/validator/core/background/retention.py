@@ -55,7 +55,12 @@ class Retention:
         self, settings: FilesSettings, weights: WeightsSettings, database: Database, clock: Clock
     ) -> None:
         self._keep = timedelta(days=settings.keep_scores_days)
-        self._keep_matrices = _WINDOWS * timedelta(days=weights.weights_window_days)
+        window = timedelta(days=weights.weights_window_days)
+        chunks, manifests = (
+            timedelta(days=days) for days in (settings.keep_inputs_days, settings.keep_manifests_days)
+        )
+        self._keep_manifests = max(manifests, chunks, window)
+        self._keep_matrices = _WINDOWS * window
         self._log = settings.data_dir / "postgres" / "postgres.log"
         self._database = database
         self._clock = clock
@@ -80,9 +85,8 @@ class Retention:
             now = min(now, newest + _LONGEST_GAP)
         until = month_of(max(now, newest or now), _MONTHS_AHEAD)
         made = await self._database.run(partial(make_score_months, before=until))
-        oldest = now - self._keep
-        dropped = await self._database.run(partial(drop_score_months, before=month_of(oldest)))
-        old = partial(runs_with_old_manifests, before=oldest, most=_RUNS_AT_ONCE)
+        dropped = await self._database.run(partial(drop_score_months, before=month_of(now - self._keep)))
+        old = partial(runs_with_old_manifests, before=now - self._keep_manifests, most=_RUNS_AT_ONCE)
         runs = await self._database.run(old)
         for run_id in runs:
             await self._database.run(partial(remove_manifests, run_id=run_id))

@@ -31,8 +31,13 @@ class FilesSettings(HandedSettings):
     )
     keep_scores_days: float = setting(
         90.0,
-        "Days to keep the scores of fields and the miners' manifests. Scores of leads and runs stay for good.",
+        "Days to keep the scores of fields. Scores of leads and runs stay for good.",
         ge=45,
+    )
+    keep_manifests_days: float = setting(
+        30.0,
+        "Days to keep the miners' manifests: at least as long as their chunks and as the window of the weights.",
+        ge=1,
     )
     data_max_gib: float = setting(
         0.0,

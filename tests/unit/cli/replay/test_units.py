@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gaia.cli.replay.units import StoredUnit, units_of
+from gaia.cli.replay.units import InputMissing, StoredUnit, units_of
 from gaia.tasks.defined_tasks.weather.units import LeadUnit, ScoreFinal
 from gaia.validator.db.history import StoredRun
 from gaia.validator.db.rows import InputsRow
@@ -22,8 +22,8 @@ from tests.unit.cli.replay.test_runs import a_stored_run
 TRUTH = "fields/era5/2026-03-26T00Z/final/2t.f32"
 
 
-def units_here(data_dir: Path, truth: str) -> list[StoredUnit]:
-    """The units of a run whose row names its truth by the path `truth`."""
+def units_here(data_dir: Path, truth: str, **changed: None) -> list[StoredUnit]:
+    """The units of a run whose row names its truth by the path `truth`; `changed` columns are of its forecast."""
     miner = FakeMiner("//Miner/0")
     lead = LeadUnit(
         grid="1.0",
@@ -50,7 +50,7 @@ def units_here(data_dir: Path, truth: str) -> list[StoredUnit]:
     }
     run: StoredRun = replace(
         a_stored_run(),
-        forecasts=[a_forecast_row(hotkey=miner.hotkey, **manifest)],
+        forecasts=[a_forecast_row(hotkey=miner.hotkey, **(manifest | changed))],
         components=[a_component_row({}, hotkey=miner.hotkey)],
         inputs=[given],
     )
@@ -64,3 +64,10 @@ def test_fields_are_read_from_the_present_data_folder(root: str) -> None:
     assert stored.unit.truth == {"2t": f"/here/{TRUTH}"}
     assert stored.digests[f"/here/{TRUTH}"] == "a" * 64
     assert stored.unit.store_dir.startswith("/here/spool/r/")
+
+
+def test_manifest_that_was_removed_is_named_with_the_setting_that_removed_it() -> None:
+    with pytest.raises(
+        InputMissing, match=r"^manifest of 5\w+ was removed, as GAIA_KEEP_MANIFESTS_DAYS says$"
+    ):
+        units_here(Path("/here"), TRUTH, manifest=None, signature=None)

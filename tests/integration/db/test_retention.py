@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -148,7 +149,7 @@ async def test_scores_and_manifests_of_old_runs_are_removed_and_their_totals_sta
     ],
 )
 async def test_manifests_stay_as_long_as_chunks_and_weights_may_need_them(
-    database: Database, settings: dict[str, float], weights: dict[str, float], days: int
+    database: Database, settings: dict[str, Any], weights: dict[str, Any], days: int
 ) -> None:
     begin = await end_of_first(database)
     old = await put_run(database, begin)

@@ -5,6 +5,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -14,6 +15,7 @@ from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embe
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from tests.support.patience import patience
+from tests.support.signers import SignerProcess
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +55,11 @@ async def database(empty_dsn: str) -> AsyncIterator[Database]:
     await run_comprehensive_database_setup(database)
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def signer(tmp_path: Path) -> AsyncIterator[SignerProcess]:
+    """A chain signer that a test starts; its folder is the test's."""
+    signer = SignerProcess(tmp_path)
+    yield signer
+    await signer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import socket
@@ -58,9 +59,10 @@ class SignerProcess:
             self.process.kill()
             self.process.join()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Stop it; the loop goes on, so that a node of the test's own answers the signer's farewell."""
         if self.process is not None:
             self.process.terminate()
-            self.process.join(patience(5))
+            await asyncio.to_thread(self.process.join, patience(5))
         self.kill()
         self._listener.close()

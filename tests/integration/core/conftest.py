@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -34,13 +34,6 @@ async def start(tmp_path: Path, certificate: tuple[Path, Path]) -> AsyncIterator
 async def comms(start: Starter) -> AsyncIterator[MinerComms]:
     async with MinerComms(settings_for_miners(), "0.25", LocalSigner()) as client:
         yield client
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Iterator[SignerProcess]:
-    signer = SignerProcess(tmp_path)
-    yield signer
-    signer.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -46,13 +46,6 @@ async def chain() -> AsyncIterator[LocalChain]:
     )
     yield chain
     await chain.stop()
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Iterator[SignerProcess]:
-    signer = SignerProcess(tmp_path)
-    yield signer
-    signer.close()
 
 
 class Validator:

@@ -77,7 +77,7 @@ class Instance:
 
     async def close(self) -> None:
         await self.client.close()
-        self.signer.close()
+        await self.signer.close()
 
 
 @pytest.fixture

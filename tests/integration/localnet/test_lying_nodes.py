@@ -60,7 +60,7 @@ async def subnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     signer.start(first, chain_more_endpoints=[node.url for node in nodes])
     yield Subnet(chain, nodes, client)
     await client.close()
-    signer.close()
+    await signer.close()
     await chain.stop()
 
 

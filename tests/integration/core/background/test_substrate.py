@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,6 @@ async def chain() -> AsyncIterator[LocalChain]:
     chain = LocalChain(neurons(), block_time_s=0.05, tempo=9999)
     yield chain
     await chain.stop()
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Iterator[SignerProcess]:
-    signer = SignerProcess(tmp_path)
-    yield signer
-    signer.close()
 
 
 @pytest.fixture

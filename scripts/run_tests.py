@@ -26,8 +26,9 @@ TIERS = {
 }
 MEASURED = ("unit", "integration")
 BENCHMARKS = "performance"
-SPREAD = ("--dist", "loadfile", "--max-worker-restart", "2")
-"""How tests are spread: files stay whole, for their fixtures; a test that kills its process is not tried for ever."""
+SPREAD = ("--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "2")
+"""How tests are spread: files stay whole, for their fixtures, in the order of collection; a test that kills its
+process is not tried for ever."""
 MOST_WORKERS = 4
 """Processes that run tests where there are more cores; each may run a subnet of twenty processes."""
 NO_TESTS = 5

@@ -39,8 +39,8 @@ def test_without_a_flag_unit_and_integration_run_and_coverage_is_judged(commands
 
     assert commands == [
         "-m coverage erase",
-        "-m coverage run -m pytest tests/unit -n 2 --dist loadfile --max-worker-restart 2",
-        "-m coverage run -m pytest tests/integration -n 2 --dist loadfile --max-worker-restart 2",
+        "-m coverage run -m pytest tests/unit -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 2",
+        "-m coverage run -m pytest tests/integration -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 2",
         "-m coverage combine --quiet",
         "-m coverage html --quiet",
         "-m coverage xml --quiet",

@@ -366,9 +366,10 @@ class Supervisor:
                 silent_s = facts.silent_s + seen_s if is_quiet else 0.0
                 seated.child = replace(facts, silent_s=silent_s)
         children = [seated.child for seated in self._seated.values()]
+        is_loading = self._launcher.is_waiting_to_fork
         if not self._wanted:
             self._launcher.discard_standby()
-        elif wants_standby(children, self._wanted):
+        elif wants_standby(children, self._wanted, is_fork_server_loading=is_loading):
             self._launcher.prepare_standby(now)
         spawning.reap_strangers({*self._seated, *self._helpers()})
         self._looked_at = now

@@ -53,8 +53,8 @@ async def measure(folder: Path, plan: Plan, seed: int, patience: float) -> dict[
         chance = Random(seed)
         for number in range(plan.rounds):
             for name, way in ways.items():
-                # After a start the standby of the engine is loaded, which takes about as long once more.
-                least_s = max([plan.rest_s, *samples[UNDISTURBED][-1:]])
+                # After a start the standby of the engine is loaded, which takes about half as long.
+                least_s = max([plan.rest_s, *(started_s / 2 for started_s in samples[UNDISTURBED][-1:])])
                 await trial.rest(least_s + chance.uniform(0.0, plan.spread_s))
                 samples[name].append(await way())
                 print(f"{number + 1}/{plan.rounds} {name} {samples[name][-1]:.2f} s", file=sys.stderr)

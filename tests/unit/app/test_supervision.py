@@ -90,7 +90,16 @@ def test_plan_starts_the_engine_at_once_where_the_database_is_not_ours() -> None
 def test_engine_loads_beside_another_and_while_the_first_waits_for_the_database(
     children: list[Child], wanted: dict[Role, int], *, is_wanted: bool
 ) -> None:
-    assert wants_standby(children, wanted) is is_wanted
+    assert wants_standby(children, wanted, is_fork_server_loading=False) is is_wanted
+
+
+def test_next_engine_loads_after_signer_and_fork_server_but_the_first_beside_them() -> None:
+    working = [a_child(Role.DATABASE), a_child(Role.ENGINE)]
+    signer = a_child(Role.SIGNER, is_ready=False)
+
+    assert not wants_standby([*working, signer], ALL, is_fork_server_loading=False)
+    assert not wants_standby(working, ALL, is_fork_server_loading=True)
+    assert wants_standby([signer], ALL, is_fork_server_loading=True)
 
 
 def test_plan_leaves_a_healthy_family_alone() -> None:

@@ -18,6 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.database_parts.queries import Slowest, slowest_of, timed
+from benchmarks.database_parts.scores import put_scores
+
 ROOT = Path(__file__).resolve().parents[2]
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.task import WeatherTask
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 INIT = datetime(2026, 3, 1, tzinfo=UTC)
 MANIFEST_BYTES = 221_399
 """Size of an honest manifest with 69 fields and 40 steps."""
+MOST_QUERY_MS, MOST_READ_BYTES = 50.0, 2**20
+"""Bars of an idle tick: its slowest statement, and all that the server answers."""
 SCORED_LEADS = (24, 48, 72, 96, 120)
 BEFORE = (
     "SELECT run_id, hotkey, uid, registered_at, state, opened_at, attempts, next_at, job_id, manifest_sha256,"
@@ -51,17 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure; return {"ratios", "figures"}; ratios are medians over the rounds.
+    """Measure; return {"ratios", "figures", "violations"}; ratios are medians over the rounds.
 
     Database time is the server's active_time of pg_stat_database. It includes the sending of
     answers, so other work on the machine makes it longer.
+
+    The slowest query is the longest single statement of all idle ticks but the first. The driver measures it, from the
+    request to the last row. Bytes are those that a relay before the server's socket forwards to the client. Above
+    50 ms or 1 MiB they are violations, unless --quick.
     """
     sys.path.insert(0, str(ROOT))
     silence()
     plan = QUICK if arguments.quick else FULL
     plan = plan._replace(miners=arguments.miners or plan.miners)
     with tempfile.TemporaryDirectory(prefix="gaia-bench-") as folder, server(Path(folder)) as dsn:
-        samples = asyncio.run(measure(Path(folder), dsn, plan))
+        samples, slowest = asyncio.run(measure(Path(folder), dsn, plan))
+    most_bytes = max(samples["bytes_now"])
     figures = {name: round(statistics.median(found), 3) for name, found in samples.items()}
     return {
         "ratios": {
@@ -74,8 +84,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             )
             for what in ("database_ms", "bytes", "tick_cpu_ms")
         },
-        "figures": figures | {"runs": plan.runs, "miners": plan.miners, "manifest_bytes": MANIFEST_BYTES},
+        "figures": figures
+        | {"runs": plan.runs, "miners": plan.miners, "manifest_bytes": MANIFEST_BYTES}
+        | {"slowest_query": slowest.name, "slowest_query_ms": round(slowest.ms, 3)}
+        | {"most_bytes_read_by_an_idle_tick": round(most_bytes)},
+        "violations": [] if arguments.quick else violations_of(slowest, most_bytes),
     }
+
+
+def violations_of(slowest: Slowest, most_bytes: float) -> list[str]:
+    """Return a sentence for each bar of an idle tick that is missed."""
+    late = [f"query {slowest.name} took {slowest.ms:.1f} ms, at most {MOST_QUERY_MS:g}"]
+    large = [f"an idle tick read {most_bytes:.0f} bytes, at most {MOST_READ_BYTES}"]
+    return (late if slowest.ms > MOST_QUERY_MS else []) + (large if most_bytes > MOST_READ_BYTES else [])
 
 
 def silence() -> None:
@@ -104,14 +125,16 @@ def server(folder: Path) -> Iterator[str]:
         process.wait(30)
 
 
-async def measure(folder: Path, dsn: str, plan: Plan) -> Samples:
+async def measure(folder: Path, dsn: str, plan: Plan) -> tuple[Samples, Slowest]:
     from gaia.validator.db import queries
 
     now = INIT + timedelta(days=plan.runs, hours=12)
     samples: Samples = defaultdict(list)
+    slowest = Slowest("", 0.0)
     async with relay(dsn) as (relayed, counter):
         async with connected(dsn) as database:
             await fill(database, plan)
+            await fill_scores(database, plan)
         ways: Mapping[str, Callable[..., Awaitable[list[Forecast]]]] = {
             "before": with_manifests,
             "now": queries.due_forecasts,
@@ -119,20 +142,22 @@ async def measure(folder: Path, dsn: str, plan: Plan) -> Samples:
         for number in range(plan.rounds + 1):
             for way, due in ways.items():
                 vars(queries)["due_forecasts"] = due
-                figures = await one_tick(folder, dsn, relayed, counter, now)
+                figures, found = await one_tick(folder, dsn, relayed, counter, now)
                 if number:  # the first round warms the server's memory
                     for name, value in figures.items():
                         samples[f"{name}_{way}"].append(value)
-    return samples
+                if number and way == "now":
+                    slowest = max(slowest, found, key=lambda each: each.ms)
+    return samples, slowest
 
 
 async def one_tick(
     folder: Path, dsn: str, relayed: str, counter: list[int], now: datetime
-) -> dict[str, float]:
-    """Advance the weather task once while nothing is due; return the costs."""
+) -> tuple[dict[str, float], Slowest]:
+    """Advance the weather task once while nothing is due; return the costs, and its slowest statement."""
     before = await server_time(dsn)
     counter.clear()
-    async with connected(relayed) as database:
+    async with connected(relayed) as database, timed(database) as statements:
         task = idle_task(folder, database)
         connecting = sum(counter)
         cpu = time.process_time()
@@ -143,7 +168,7 @@ async def one_tick(
         "database_ms": await server_time(dsn) - before,
         "bytes": answered,
         "tick_cpu_ms": cpu * 1e3,
-    }
+    }, slowest_of(statements)
 
 
 def idle_task(folder: Path, database: Database) -> WeatherTask:
@@ -236,6 +261,15 @@ async def fill(database: Database, plan: Plan) -> None:
                     [(run.run_id, hotkey, lead) for lead in SCORED_LEADS],
                 )
     async with database.transaction() as connection:
+        await connection.execute("ANALYZE")
+
+
+async def fill_scores(database: Database, plan: Plan) -> None:
+    """Store the scores of every field at every lead for all runs of `fill`."""
+    async with database.alone("gaia-bench") as connection:
+        for run in await connection.fetch("SELECT run_id, opened_at FROM runs"):
+            hotkeys = [f"5{number:047d}" for number in range(plan.miners)]
+            await put_scores(connection, run["run_id"], run["opened_at"], hotkeys)
         await connection.execute("ANALYZE")
 
 

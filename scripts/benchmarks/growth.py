@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.database import ROOT, a_manifest, connected, server, silence
+from benchmarks.database_parts.scores import LEADS, put_scores
 
 if TYPE_CHECKING:
     import argparse
@@ -23,20 +24,7 @@ FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS: Final = 130
 FLAT_FROM: Final = 100
 FULL_MINERS: Final = 256
-FIELDS, LEADS = 69, 10
 _GIB: Final = 2**30
-# Numbers that no compression makes smaller, as measured ones are.
-_SCORES: Final = """
-INSERT INTO component_scores (
-    run_id, hotkey, rule_set, kind, field, lead_hours, forecast_digest, truth_digest, scored_at,
-    rmse, mse, mae, bias, error_sd, acc, acc_uncentred, skill_climatology, skill_gfs, skill_persistence, skill_blend,
-    activity, pattern_correlation, mse_climatology, mse_gfs, mse_persistence, mse_blend)
-SELECT $1, hotkey, 'gaia-2.9', 'final', 'field/' || field, 24 * lead, md5(hotkey || field || lead) || md5($1 || field || lead),
-       md5($1 || field) || md5(lead::text), $2,
-       random(), random(), random(), random(), random(), random(), random(), random(), random(), random(), random(),
-       random(), random(), random(), random(), random(), random()
-  FROM unnest($3::text[]) AS hotkey, generate_series(1, $4::int) AS field, generate_series(1, $5::int) AS lead
-"""
 _LEADS: Final = """
 INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, cpu_s, scored_at)
 SELECT $1, hotkey, 'gaia-2.9', 'final', 24 * lead, random(), random(), $2
@@ -149,7 +137,7 @@ async def put_run(database: Database, moment: datetime, miners: int) -> None:
             moment,
         )
         await put_forecasts(connection, run_id, hotkeys, moment)
-        await connection.execute(_SCORES, run_id, moment, hotkeys, FIELDS, LEADS)
+        await put_scores(connection, run_id, moment, hotkeys)
         await connection.execute(_LEADS, run_id, moment, hotkeys, LEADS)
         await connection.execute(_TOTALS, run_id, moment, hotkeys, LEADS)
         await connection.execute(

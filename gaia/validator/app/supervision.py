@@ -230,6 +230,22 @@ def look_again_s(children: Sequence[Child], limits: Limits, poll_s: float) -> fl
     return min(poll_s, max(_SHORTEST_LOOK_S, (limits.hard_mib - largest) / limits.growth_mib_s))
 
 
+def wants_standby(
+    children: Sequence[Child], wanted: Mapping[Role, int], *, is_fork_server_loading: bool
+) -> bool:
+    """Return whether an engine should load beside the children, so that it is there at once when it is needed.
+
+    The first engine loads while it waits for a database, which may recover for minutes. Beside an engine at work
+    the next one loads once the signer and the fork server have loaded, because a start must not wait for it.
+    """
+    if not wanted.get(Role.ENGINE):
+        return False
+    is_ready = {child.role: child.is_ready for child in children}
+    if Role.ENGINE not in is_ready:
+        return bool(wanted.get(Role.DATABASE)) and not is_ready.get(Role.DATABASE)
+    return is_ready[Role.ENGINE] and is_ready.get(Role.SIGNER, True) and not is_fork_server_loading
+
+
 def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits: Limits) -> Halt | None:
     for death in deaths:
         if wanted.get(death.role, 0) and _is_operators_to_mend(death, wanted):

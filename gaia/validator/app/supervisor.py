@@ -42,6 +42,7 @@ from gaia.validator.app.supervision import (
     Stop,
     look_again_s,
     plan,
+    wants_standby,
 )
 from gaia.validator.app.supervisor_options import Options, Reloaded
 from gaia.validator.utils import entry_points
@@ -364,13 +365,14 @@ class Supervisor:
                 is_quiet = self._silence.is_silent(facts, 2 * self._options.poll_s + 1.0)
                 silent_s = facts.silent_s + seen_s if is_quiet else 0.0
                 seated.child = replace(facts, silent_s=silent_s)
+        children = [seated.child for seated in self._seated.values()]
+        is_loading = self._launcher.is_waiting_to_fork
         if not self._wanted:
             self._launcher.discard_standby()
-        elif any(one.child.role is Role.ENGINE and one.child.is_ready for one in self._seated.values()):
+        elif wants_standby(children, self._wanted, is_fork_server_loading=is_loading):
             self._launcher.prepare_standby(now)
         spawning.reap_strangers({*self._seated, *self._helpers()})
         self._looked_at = now
-        children = [seated.child for seated in self._seated.values()]
         self._next_look_at = now + look_again_s(children, self._limits, self._options.poll_s)
 
     def _helpers(self) -> set[int]:

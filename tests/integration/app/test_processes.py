@@ -21,7 +21,7 @@ from gaia.validator.app.children.preload import PARENT_VARIABLE
 from gaia.validator.utils.errors import ExitCode
 from tests.support.patience import Deadline, patience
 from tests.support.repository import ROOT
-from tests.support.roles import has_ended, until
+from tests.support.roles import Supervised, has_ended, until
 from tests.support.supervised import Start, pid_of, worker_pid
 
 
@@ -137,22 +137,24 @@ def test_killed_fork_server_takes_its_workers_along_and_both_come_back(start: St
     assert supervised.result("a")["value"]["pid"] != victim
 
 
+def children_with(supervised: Supervised, mark: str) -> set[int]:
+    """Return the Supervisor's children whose command line has this word."""
+    assert supervised.process is not None
+    found = set()
+    for one in psutil.Process(supervised.process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # collected since it was listed
+            if mark in " ".join(one.cmdline()):
+                found.add(one.pid)
+    return found
+
+
 def test_fork_server_killed_while_it_starts_does_not_take_the_supervisor_along(start: Start) -> None:
     supervised = start()
-    assert supervised.process is not None
-    supervisor = psutil.Process(supervised.process.pid)
     killed: set[int] = set()
-
-    def fork_server() -> int | None:
-        for one in supervisor.children():
-            with contextlib.suppress(psutil.NoSuchProcess):  # collected since it was listed
-                if "forkserver" in " ".join(one.cmdline()) and one.pid not in killed:
-                    return one.pid
-        return None
 
     for _ in range(3):
         # It loads libraries first, and the Supervisor waits for its answer meanwhile.
-        victim = int(until(fork_server, "a fork server"))
+        victim = until(lambda: children_with(supervised, "forkserver") - killed, "a fork server").pop()
         os.kill(victim, signal.SIGKILL)
         killed.add(victim)
 
@@ -275,6 +277,20 @@ def test_killed_database_comes_back_with_what_was_committed(start: Start) -> Non
     assert pid_of(supervised, "postgres") != victim
     assert supervised.board().restarts == {"postgres": 1}
     assert supervised.end()[0] == ExitCode.OK
+
+
+def test_engine_loads_while_its_database_is_made(start: Start) -> None:
+    supervised = start(embedded_database=True, workers=0)
+
+    def loading() -> set[int]:
+        known = supervised.board().processes
+        assert "io_engine" not in known
+        others = children_with(supervised, "multiprocessing.spawn") - set(known.values())
+        return others if "chain_signer" in known else set()
+
+    loaded = until(loading, "an engine that loads before the database is ready")
+
+    assert pid_of(supervised, "io_engine") in loaded
 
 
 def test_backends_that_outlive_their_server_are_ended_before_another_starts(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from gaia.validator.app.supervision import (
     Stop,
     look_again_s,
     plan,
+    wants_standby,
 )
 from gaia.validator.utils.errors import ExitCode
 
@@ -67,6 +68,38 @@ def test_plan_starts_the_engine_once_the_database_is_ready() -> None:
 
 def test_plan_starts_the_engine_at_once_where_the_database_is_not_ours() -> None:
     assert plan([], [], {Role.ENGINE: 1}, LIMITS, now=0) == [Start(Role.ENGINE, 0)]
+
+
+@pytest.mark.parametrize(
+    ("children", "wanted", "is_wanted"),
+    [
+        pytest.param([], ALL, True, id="no database yet"),
+        pytest.param([a_child(Role.DATABASE, is_ready=False)], ALL, True, id="the database recovers"),
+        pytest.param([a_child(Role.DATABASE)], ALL, False, id="the engine starts at once"),
+        pytest.param([], {Role.ENGINE: 1}, False, id="the database is not ours"),
+        pytest.param(
+            [a_child(Role.DATABASE, is_ready=False), a_child(Role.ENGINE, is_ready=False)],
+            ALL,
+            False,
+            id="the engine loads",
+        ),
+        pytest.param([a_child(Role.ENGINE)], {Role.ENGINE: 1}, True, id="the engine is at work"),
+        pytest.param([], {Role.DATABASE: 1}, False, id="no engine is wanted"),
+    ],
+)
+def test_engine_loads_beside_another_and_while_the_first_waits_for_the_database(
+    children: list[Child], wanted: dict[Role, int], *, is_wanted: bool
+) -> None:
+    assert wants_standby(children, wanted, is_fork_server_loading=False) is is_wanted
+
+
+def test_next_engine_loads_after_signer_and_fork_server_but_the_first_beside_them() -> None:
+    working = [a_child(Role.DATABASE), a_child(Role.ENGINE)]
+    signer = a_child(Role.SIGNER, is_ready=False)
+
+    assert not wants_standby([*working, signer], ALL, is_fork_server_loading=False)
+    assert not wants_standby(working, ALL, is_fork_server_loading=True)
+    assert wants_standby([signer], ALL, is_fork_server_loading=True)
 
 
 def test_plan_leaves_a_healthy_family_alone() -> None:

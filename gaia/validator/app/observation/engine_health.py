@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _BEAT_S = 0.5
-_ASK_DATABASE_S = 5.0
+_ASK_DATABASE_S, _ASK_AGAIN_S = 5.0, 0.5
 _DATABASE_OLD_S = 30.0
 _TICK_OLD_S = 120.0
 _MISSED = 3
@@ -48,6 +48,11 @@ class Trials:
     def failed(self, why: str) -> None:
         """Note a failure, which lasts until the next success."""
         self._failure = why
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last trial failed."""
+        return bool(self._failure)
 
     def check(self, name: str, old_after_s: float, fix: str) -> Check:
         """Return a check that fails after a failure, and if the last success is old or never was."""
@@ -114,7 +119,10 @@ class EngineHealth:
             await asyncio.sleep(_BEAT_S)
 
     async def ask(self, database: Database) -> None:
-        """Ask the database at regular intervals whether it answers with our schema, until cancelled."""
+        """Ask the database at regular intervals whether it answers with our schema, until cancelled.
+
+        One that fails is asked more often, because a killed server is back within a second.
+        """
         known = read_migrations()
         while True:
             try:
@@ -135,7 +143,7 @@ class EngineHealth:
                     self._schema.failed(f"{lacking} missing, such as {missing[0].name}")
                 else:
                     self._schema.succeeded()
-            await asyncio.sleep(_ASK_DATABASE_S)
+            await asyncio.sleep(_ASK_AGAIN_S if self._database.is_failing else _ASK_DATABASE_S)
 
     def watched_source(self, source: MetagraphSource) -> MetagraphSource:
         """Return a source of metagraphs that notes how each reading of `source` ended."""

@@ -40,6 +40,7 @@ def health() -> EngineHealth:
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_health, "_BEAT_S", 0.01)
     monkeypatch.setattr(engine_health, "_ASK_DATABASE_S", 0.01)
+    monkeypatch.setattr(engine_health, "_ASK_AGAIN_S", 0.01)
 
 
 class _Task(GaiaTask):
@@ -184,6 +185,22 @@ async def test_chain_whose_last_reading_failed_is_named(health: EngineHealth) ->
 
         assert failing(health) == {"chain"}
         assert checks(health)["chain"].reason.startswith("the node does not answer")
+
+
+async def test_database_that_failed_is_asked_again_before_the_next_regular_time(
+    health: EngineHealth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_health, "_ASK_DATABASE_S", 3600.0)
+    monkeypatch.setattr(engine_health, "_ASK_AGAIN_S", 0.01)
+    server = _Server()
+    server.error = OwnFailure("database: the database system is starting up")
+    asking = asyncio.create_task(health.ask(server))
+    await wait_for(lambda: "starting up" in checks(health)["database"].reason)
+
+    server.error = None
+
+    await wait_for(lambda: checks(health)["database"].is_well)
+    asking.cancel()
 
 
 @pytest.mark.usefixtures("_quickly")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from campaigns.chain_faults.frame import add_frame
 from campaigns.moment_restores.life import BookedSubnet, Life
 from campaigns.moment_restores.plans import Way
-from campaigns.operator_faults.tools import ToolFailed
+from campaigns.operator_faults.tools import ToolFailed, inherit_scripts
 from campaigns.state_faults.playing import Form, Played, Stuck, play
 from campaigns.state_faults.reading import Reading, judge
 from gaia.localnet.children import ChildFailed
@@ -38,7 +38,6 @@ SHORT: Final = replace(LONG, days=2, miners=2, patience_s=240.0)
 _SHORT_TRIALS, _LONG_TRIALS = 2, 20
 _OF_A_LIFE: Final = 10
 """Largest number of restores of one life."""
-_SCRIPTS = Path(__file__).resolve().parents[1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,20 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--short", action="store_true", help=f"{SHORT.days} days and {SHORT.miners} miners")
     add("--seed", type=int, default=1, help="decides moments, and what becomes of each backup (1)")
     add("--way", action="append", choices=tuple(Way), help="only this way of the calendar")
-    add(
-        "--patience",
-        type=float,
-        default=1.0,
-        metavar="TIMES",
-        help="all limits of time, where others keep the machine busy (1)",
-    )
-    add("--keep", type=Path, metavar="DIR", help="write the subnets below this folder, and leave them")
+    add_frame(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Play all lives; return {figures, ratios, violations}."""
-    # The subnet's own processes import the node from here.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(_SCRIPTS), str(_SCRIPTS.parent)])
+    inherit_scripts()
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
         return asyncio.run(_campaign(arguments, arguments.keep))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gaia.localnet.options import validator_environment
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from gaia.localnet.subnet import LocalSubnet
 
 _TOOL_S: Final = 90.0
+_SCRIPTS: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,11 @@ class Said:
 
 class ToolFailed(Exception):
     """A command of the operator ended without an answer."""
+
+
+def inherit_scripts() -> None:
+    """Let the subnet's own processes import modules of scripts/, where a node of a campaign is."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(_SCRIPTS), str(_SCRIPTS.parent)])
 
 
 async def run_tool(subnet: LocalSubnet, patience: float, *words: str) -> Said:

@@ -120,6 +120,20 @@ class Life:
             return f"the database was away: {type(error).__name__}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A backup."""
+
+    name: str
+    rows: int
+    at: float
+    """Real time at which it was complete."""
+    newest_epoch: int
+    """Newest epoch of the journal then; -1: none."""
+    frozen: frozenset[Forecast]
+    """Forecasts whose manifest was frozen before it."""
+
+
 @dataclass
 class _Trial:
     """One backup, and its restore a while later."""
@@ -135,25 +149,16 @@ class _Trial:
         with clock.held(_HOLD):
             await asyncio.sleep(max(_JUMP_S, plan.delay_s))
             begun = clock.now()
-            frozen = await self._frozen()
-            name, rows = await self._create()
-            made_at, newest = time.time(), (await self._asked(_NEWEST))[0]["epoch"]
+            made = await self._create()
         openings = openings_of(scene.subnet.options)
         later = plan.later if life.way is Way.BACK else spared(begun, plan.later, openings)
         await self._come_to(clock, begun + later)
-        with clock.held(_HOLD), self._epoch():
+        with clock.held(_HOLD):
             await asyncio.sleep(max(_JUMP_S, plan.wait_s))
-            life.figures["rows_unknown_to_backups"] += await self._rows() - rows
-            await self._restore(name, rows)
-            if life.way is Way.BACK:
-                SimulatedClock.create(
-                    clock_file(scene.subnet.state_dir), begun, scene.subnet.options.clock_end
-                )
-            begins_at = self._log.stat().st_size
-            self._start(made_at, newest)
-            await self._look(frozen, clock.now())
-            await scene.until(lambda _: ENGINE_IS_UP in self._log.read_bytes()[begins_at:])
-            await asyncio.sleep(_SAME_EPOCH_S * scene.patience)
+            if plan.is_of_one_epoch:
+                await self._until_landed()
+            with self._epoch():
+                await self._replace(made, begun, clock)
         await self._discard()
 
     async def _come_to(self, clock: SimulatedClock, moment: datetime) -> None:
@@ -162,11 +167,41 @@ class _Trial:
 
         await self.scene.until(has_come)
 
-    async def _create(self) -> tuple[str, int]:
-        """Back the running validator up; return the name and the number of rows."""
-        made = await self._run("backup", "create")
+    async def _until_landed(self) -> None:
+        """Wait until the present epoch has its vector, which the backup cannot know; there may be none yet."""
+        path = book_path(self.scene.subnet.state_dir)
+        begun, ends_at = time.time(), time.monotonic() + _SILENT_S * self.scene.patience
+        while time.monotonic() < ends_at:
+            book = Book.read(path)
+            if not book.landed or book.epochs_between(begun, time.time()):
+                return
+            await asyncio.sleep(_JUMP_S)
+
+    async def _create(self) -> _Made:
+        """Back the running validator up."""
+        rows = await self._asked(_FORECASTS)
+        answer = await self._run("backup", "create")
         self.life.figures["backups"] += 1
-        return made["name"], made["rows"]
+        return _Made(
+            name=answer["name"],
+            rows=answer["rows"],
+            at=time.time(),
+            newest_epoch=(await self._asked(_NEWEST))[0]["epoch"],
+            frozen=frozenset((row["run_id"], row["hotkey"]) for row in rows if row["is_frozen"]),
+        )
+
+    async def _replace(self, made: _Made, begun: datetime, clock: SimulatedClock) -> None:
+        """Restore the backup, and start the validator again; the calendar stands still meanwhile."""
+        scene, life = self.scene, self.life
+        life.figures["rows_unknown_to_backups"] += await self._rows() - made.rows
+        await self._restore(made.name, made.rows)
+        if life.way is Way.BACK:
+            SimulatedClock.create(clock_file(scene.subnet.state_dir), begun, scene.subnet.options.clock_end)
+        begins_at = self._log.stat().st_size
+        self._start(made)
+        await self._look(made.frozen, clock.now())
+        await scene.until(lambda _: ENGINE_IS_UP in self._log.read_bytes()[begins_at:])
+        await asyncio.sleep(_SAME_EPOCH_S * scene.patience)
 
     async def _restore(self, name: str, rows: int) -> None:
         """End the validator, verify the backup before or after, and restore it."""
@@ -227,19 +262,19 @@ class _Trial:
     def _log(self) -> Path:
         return self.scene.subnet.state_dir / "logs" / "validator.log"
 
-    def _start(self, made_at: float, newest: int) -> None:
+    def _start(self, made: _Made) -> None:
         life = self.life
         now = time.time()
         book = Book.read(book_path(self.scene.subnet.state_dir))
-        life.figures["vectors_unknown_to_backups"] += book.epochs_between(made_at, now)
-        life.restarts.append(Restart(now, newest))
+        life.figures["vectors_unknown_to_backups"] += book.epochs_between(made.at, now)
+        life.restarts.append(Restart(now, made.newest_epoch))
         self.scene.subnet.start_validator()
 
-    async def _look(self, frozen: set[Forecast], now: datetime) -> None:
+    async def _look(self, frozen: frozenset[Forecast], now: datetime) -> None:
         """Look at the restored database while the calendar stands: what it must hold, and what is past."""
         settings = self.scene.subnet.settings
         assert settings is not None
-        rows = await self._forecasts()
+        rows = await self._asked(_FORECASTS)
         there = {(row["run_id"], row["hotkey"]) for row in rows if row["is_frozen"]}
         if gone := frozen - there:
             self._wrong(f"{len(gone)} manifests of before the backup are not in it, such as {min(gone)}")
@@ -262,13 +297,6 @@ class _Trial:
         """Remove the replaced databases, as the page says, beside the running validator."""
         for each in (await self._run("backup", "list"))["replaced"]:
             await self._run("backup", "discard", each["name"], "--yes")
-
-    async def _frozen(self) -> set[Forecast]:
-        rows = await self._forecasts()
-        return {(row["run_id"], row["hotkey"]) for row in rows if row["is_frozen"]}
-
-    async def _forecasts(self) -> list[asyncpg.Record]:
-        return await self._asked(_FORECASTS)
 
     async def _asked(self, statement: str) -> list[asyncpg.Record]:
         """Return the rows of a query, once the database answers."""

@@ -9,6 +9,7 @@ from random import Random
 
 from campaigns.moment_restores.book import Book, Restart, doubled, settled, silent, unreconciled
 from campaigns.moment_restores.plans import openings_of, plans_of, spared
+
 from gaia.localnet.options import Options
 
 BEGUN = datetime(2026, 3, 25, tzinfo=UTC).timestamp()

@@ -131,6 +131,7 @@ async def _one_life(
         # Weights of other runs are other weights.
         ours = replace(ours, vector=theirs.vector)
     found, wrong = judge(ours, theirs, late=True)
+    wrong += _blamed(played.reading, life.missed)
     signatures = {name: value for name, value in played.figures["signatures"].items() if name != "waits"}
     figures = {**life.figures, **found, **signatures, "longest_restore_s": round(life.longest_s, 1)}
     figures |= {
@@ -139,6 +140,16 @@ async def _one_life(
         "seconds": round(played.seconds, 1),
     }
     return figures, [*life.violations, *wrong]
+
+
+def _blamed(reading: Reading, missed: AbstractSet[Forecast]) -> list[str]:
+    """Return a line for each miner that was rejected although we were the ones who were away."""
+    rows = reading.tables["forecasts"]
+    return [
+        f"rejected for our absence: {' '.join(key)}"
+        for key in sorted(missed)
+        if key in rows and rows[key]["state"] == "rejected"
+    ]
 
 
 def _without(reading: Reading, past: AbstractSet[Forecast]) -> Reading:

@@ -19,6 +19,7 @@ CAMPAIGNS = (
     "hosts",
     "instances",
     "load",
+    "moments",
     "operator",
     "pool",
     "refusals",

@@ -167,13 +167,13 @@ async def serve(name: str, state_dir: Path, services: Mapping[str, Service] = SE
         await stopped.wait()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run one service."""
+def main(arguments: Sequence[str] | None = None, services: Mapping[str, Service] = SERVICES) -> None:
+    """Parse the command line and run one of `services`."""
     parser = argparse.ArgumentParser(prog="python -m gaia.localnet.services", description=__doc__)
-    parser.add_argument("service", choices=sorted(SERVICES))
+    parser.add_argument("service", choices=sorted(services))
     parser.add_argument("--state", type=Path, required=True, help="folder of the local subnet")
     chosen = parser.parse_args(arguments)
-    asyncio.run(serve(chosen.service, chosen.state))
+    asyncio.run(serve(chosen.service, chosen.state, services))
 
 
 if __name__ == "__main__":

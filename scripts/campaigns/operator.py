@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from typing import Any
 
 from campaigns.operator_faults.judging import result_of
 from campaigns.operator_faults.playing import Row, chosen, play
+from campaigns.operator_faults.tools import inherit_scripts
 
-_SCRIPTS = Path(__file__).resolve().parents[1]
 _DISK_MIB = 4096
 
 
@@ -39,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Play the faults; return {figures, ratios, violations}. It needs root, to mount a small disk."""
-    # The subnet's own processes import the node from here.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(_SCRIPTS), str(_SCRIPTS.parent)])
+    inherit_scripts()
     faults = chosen(None if arguments.only else arguments.faults, arguments.seed)
     faults = [fault for fault in faults if not arguments.only or fault.name in arguments.only]
     began = time.monotonic()

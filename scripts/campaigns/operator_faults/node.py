@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -101,15 +100,5 @@ async def tell(state_dir: Path, command: str) -> None:
         raise ValueError(f"the node does not obey {command}")
 
 
-def main() -> None:
-    """Run one service of a local subnet; the chain is the one of this file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("service")
-    parser.add_argument("--state", type=Path, required=True)
-    chosen = parser.parse_args()
-    served = {services.CHAIN: chain} if chosen.service == services.CHAIN else services.SERVICES
-    asyncio.run(services.serve(chosen.service, chosen.state, served))
-
-
 if __name__ == "__main__":
-    main()
+    services.main(services={**services.SERVICES, services.CHAIN: chain})

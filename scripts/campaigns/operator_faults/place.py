@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,11 +13,11 @@ import httpx
 from monitored.faults.scene import ChosenSubnet, Ground
 
 from campaigns.operator_faults.node import tell
+from campaigns.operator_faults.tools import Said, run_tool
 from gaia.localnet.archives.troubles import CONTROL_PATH, Source, Trouble
-from gaia.localnet.options import data_dir, validator_environment
+from gaia.localnet.options import data_dir
 from gaia.validator.app.observation.pages.outside import holder_of
 
-_TOOL_S: Final = 90.0
 _START_S: Final = 60.0
 _JUMP_S: Final = 0.1
 _NODE: Final = "campaigns.operator_faults.node"
@@ -29,18 +27,6 @@ class OperatedSubnet(ChosenSubnet):
     """A local subnet whose node can lie."""
 
     services_program = _NODE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What one command printed as JSON."""
-
-    exit_code: int
-    answer: Any
-
-
-class ToolFailed(Exception):
-    """A command of the operator ended without an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,35 +85,8 @@ class Place(Ground):
             (await client.post(url)).raise_for_status()
 
     async def run(self, *words: str) -> Said:
-        """Run `gaia` with the settings of the validator, and return what it says.
-
-        Raises
-        ------
-        ToolFailed
-            If it says no JSON, or takes longer than a minute and a half.
-        """
-        assert self.subnet.settings is not None
-        values = self.subnet.settings.model_dump(exclude_unset=True)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gaia.cli", *words, "--json"),
-            cwd=self.subnet.state_dir,
-            env=validator_environment(self.subnet.state_dir, values),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), _TOOL_S * self.patience)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise ToolFailed(f"gaia {' '.join(words)} does not end") from None
-        try:
-            answer = json.loads(output)
-        except ValueError:
-            said = errors.decode(errors="replace").strip()[-300:]
-            raise ToolFailed(f"gaia {' '.join(words)} ends with {process.returncode}: {said}") from None
-        return Said(exit_code=process.returncode or 0, answer=answer)
+        """Run `gaia` with the settings of the validator, and return what it says; see `run_tool`."""
+        return await run_tool(self.subnet, self.patience, *words)
 
 
 Cause = Callable[[Place], Any]

@@ -17,8 +17,9 @@ from monitored.faults.scene import Stuck
 from monitored.programs import free_port
 
 from campaigns.operator_faults import judging
-from campaigns.operator_faults.place import OperatedSubnet, Place, Said, ToolFailed
+from campaigns.operator_faults.place import OperatedSubnet, Place
 from campaigns.operator_faults.table import CALM, FAULTS, Fault
+from campaigns.operator_faults.tools import Said, ToolFailed
 from gaia.localnet.children import ChildFailed
 from gaia.localnet.options import Options
 

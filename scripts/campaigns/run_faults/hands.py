@@ -74,6 +74,12 @@ def strike(pid: int, number: signal.Signals) -> None:
 
 async def kill_everything(scene: Scene) -> None:
     """Kill the Supervisor and all processes of its, and start a new one."""
+    await end_everything(scene)
+    scene.subnet.start_validator()
+
+
+async def end_everything(scene: Scene) -> None:
+    """Kill the Supervisor and all processes of its, and wait for the end of the Supervisor."""
     assert scene.subnet.validator is not None
     top = psutil.Process(supervisor_of(scene))
     family = [top, *top.children(recursive=True)]
@@ -82,7 +88,6 @@ async def kill_everything(scene: Scene) -> None:
             process.kill()
     while scene.subnet.validator.is_running:
         await asyncio.sleep(LOOK_EVERY_S)
-    scene.subnet.start_validator()
 
 
 async def kill_supervisor(scene: Scene) -> None:

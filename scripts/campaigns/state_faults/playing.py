@@ -77,6 +77,12 @@ class Scene:
     form: Form
     random: Random
     patience: float
+    lost_runs: set[str] = field(default_factory=set)
+    """Runs that can no longer be completed, because their time passed while the validator was away."""
+
+    def is_over(self, progress: Progress) -> bool:
+        """Return whether every run that can be completed is, and is part of the weights on chain."""
+        return progress.is_complete(self.form.days - len(self.lost_runs))
 
     @property
     def dsn(self) -> str:
@@ -127,7 +133,12 @@ class Played:
 
 
 async def play(
-    state_dir: Path, form: Form, faults: Mapping[str, Fault], seed: int, patience: float
+    state_dir: Path,
+    form: Form,
+    faults: Mapping[str, Fault],
+    seed: int,
+    patience: float,
+    kind: type[FaultySubnet] = FaultySubnet,
 ) -> Played:
     """Play one subnet of honest miners to its end, with `faults` in turn.
 
@@ -137,6 +148,8 @@ async def play(
         Decides the times and targets of faults; weather and miners are always the same.
     patience
         Factor on all time limits for a busy machine.
+    kind
+        The subnet, if its services are others.
 
     Raises
     ------
@@ -148,14 +161,14 @@ async def play(
     begun = time.monotonic()
     chosen = {"miner_timeout_s": MINER_TIMEOUT_S * patience, **form.settings}
     figures: dict[str, Any] = {}
-    async with FaultySubnet(state_dir, Options(miners=form.miners, days=form.days, seed=5), chosen) as subnet:
+    async with kind(state_dir, Options(miners=form.miners, days=form.days, seed=5), chosen) as subnet:
         await subnet.start()
         scene = Scene(subnet=subnet, form=form, random=Random(seed), patience=patience)
         for name, fault in faults.items():
             waits = scene.waits()
             found = await fault(scene)
             figures[name] = found | {"waits": scene.waits() - waits}
-        await scene.until(lambda progress: progress.is_complete(form.days))
+        await scene.until(scene.is_over)
         reading = await read(scene.dsn, form.patience_s * patience)
     return Played(reading=reading, figures=figures, seconds=time.monotonic() - begun)
 

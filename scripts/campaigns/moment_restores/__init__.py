@@ -1,0 +1,1 @@
+"""Restores of random moments of a validator's life."""

@@ -163,6 +163,9 @@ async def _disturbed(
         rows, wrong_rows = await audit.written(connection)
         asked = await _asked(connection, pair)
         return _Life(found=playing.found, reading=reading, rows=rows, wrong_rows=wrong_rows, asked=asked)
+    except (Stuck, ChildFailed) as error:
+        _, wrong_rows = await audit.written(connection)
+        raise Stuck("; ".join([str(error), *wrong_rows])) from error
     finally:
         connection.terminate()
 

@@ -31,7 +31,7 @@ from gaia.validator.utils.settings.database import DatabaseSettings
 
 _SCRIPTS: Final = Path(__file__).resolve().parents[1]
 LONG: Final = Form(
-    days=3,
+    days=5,
     miners=3,
     kills=20,
     free_kills=0,
@@ -150,8 +150,9 @@ async def _disturbed(
     await _prepare(dsn)
     connection = await asyncpg.connect(dsn, ssl=False)
     options = Options(miners=form.miners, days=form.days, seed=_SEED)
+    pair = Pair(state_dir, options, chosen, dsn)
     try:
-        async with Pair(state_dir, options, chosen, dsn) as pair:
+        async with pair:
             await pair.start()
             scene = Scene(subnet=pair, form=form, random=random, patience=patience)
             faults = faults_of(arguments.pauses, form.kills, random)
@@ -165,7 +166,8 @@ async def _disturbed(
         return _Life(found=playing.found, reading=reading, rows=rows, wrong_rows=wrong_rows, asked=asked)
     except (Stuck, ChildFailed) as error:
         _, wrong_rows = await audit.written(connection)
-        raise Stuck("; ".join([str(error), *wrong_rows])) from error
+        doubled = (await _asked(connection, pair)).doubled
+        raise Stuck("; ".join([str(error), *wrong_rows, *doubled[:_SHOWN]])) from error
     finally:
         connection.terminate()
 

@@ -116,7 +116,7 @@ SELECT relation, writes.who, takes.who AS holder, rows, token, token_at_end, is_
  WHERE takes.who IS DISTINCT FROM writes.who
     OR token_at_end IS DISTINCT FROM writes.token
     OR NOT is_held
- ORDER BY id
+ ORDER BY takes.who = writes.who AND token_at_end = token, id
  LIMIT 5
 """
 

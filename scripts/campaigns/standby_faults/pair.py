@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,9 +17,10 @@ from pydantic import SecretStr
 
 from campaigns.state_faults.playing import FaultySubnet, Stuck
 from gaia.localnet.children import Child, ChildFailed
-from gaia.localnet.options import Options, validator_environment
+from gaia.localnet.options import Options, clock_file, validator_environment
 from gaia.localnet.view.watch import Watch
 from gaia.validator.app.meeting.rendezvous import board_path, read_board
+from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.utils.entry_points import VALIDATOR
 
 NAMES: Final = ("one", "two")
@@ -112,9 +113,20 @@ class Pair(FaultySubnet):
         self._watch = Watch(dsn)
         self._members: dict[str, Member] = {}
         self._folders = dict.fromkeys(NAMES, 0)
+        self._hold = ExitStack()
 
     def start_validator(self) -> None:
+        """Start the first validator; the calendar stands still until `release` is called."""
+        self._hold.enter_context(SimulatedClock(clock_file(self.state_dir)).held("pair"))
         self.begin(NAMES[0])
+
+    def release(self) -> None:
+        """Let the calendar begin."""
+        self._hold.close()
+
+    def asked(self) -> int:
+        """Return a number that grows with each question that a miner has answered."""
+        return sum(path.stat().st_size for path in (self.state_dir / "miners" / "questions").glob("*.jsonl"))
 
     def begin(self, name: str, *, on_new_folder: bool = False) -> Member:
         """Start a validator, on the data folder that it had or on an empty one."""
@@ -147,7 +159,7 @@ class Pair(FaultySubnet):
                 raise ChildFailed(member.child.obituary())
 
     async def says(self, name: str, event: str, times: int, patience_s: float) -> None:
-        """Wait until a validator has logged an event so many times.
+        """Wait until a validator has logged an event so many times; look meanwhile how far the work is.
 
         Raises
         ------
@@ -159,6 +171,7 @@ class Pair(FaultySubnet):
         ends_at = time.monotonic() + patience_s
         while self.member(name).said(event) < times:
             self.check()
+            await self.progress()
             if time.monotonic() > ends_at:
                 raise Stuck(f"{name} does not say {event}\n{self.member(name).child.tail()}")
             await asyncio.sleep(_LOOK_S)

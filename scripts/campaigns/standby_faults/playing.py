@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from campaigns.run_faults.pace import Pace, steps_of
 from campaigns.standby_faults import audit
 from campaigns.standby_faults.pair import NAMES
-from campaigns.state_faults.playing import Stuck
+from campaigns.state_faults.playing import Stuck, steps_done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,9 @@ _MOST_WAIT_S: Final = 2.0
 """Longest time of chance between two faults, and after the lease until a paused validator goes on."""
 _SETTLED: Final = 0.5
 """Part of the time of a watch that passes before it, so that workers and a spare engine have started."""
-_LOOK_S: Final = 0.02
+_LOOK_S: Final = 0.05
+_GLANCES: Final = 10
+"""Looks at the miners' records between two looks at the database."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class Found:
     """Fault -> seconds from it to the row of the next holder."""
     takers: Counter[str] = field(default_factory=Counter)
     new_folders: int = 0
+    at_a_question: int = 0
+    """Faults that came just after a miner had answered."""
     standby_s: float = 0.0
     standby_cpu_s: float = 0.0
 
@@ -60,6 +64,7 @@ class Found:
             },
             "taken_by": dict(sorted(self.takers.items())),
             "on_a_new_folder": self.new_folders,
+            "at_a_question": self.at_a_question,
             "standby_cpu_share": round(self.cpu_share, 5),
             "standby_cpu_over_s": round(self.standby_s, 1),
         }
@@ -121,8 +126,7 @@ class Play:
         victim = self._pair.member(held.who)
         if place in self._watches:
             await self._watch_standby(next(name for name in NAMES if name != held.who))
-        await self._pace.reached(place)
-        await asyncio.sleep(self._scene.random.uniform(0.0, _MOST_WAIT_S))
+        await self._until_it_is_time(place)
         told = victim.said("standing_by")
         begun = time.time()
         if fault == KILL:
@@ -147,12 +151,28 @@ class Play:
         await self._until_it_stands_by(held.who, victim, told)
         return taken.at - begun
 
+    async def _until_it_is_time(self, place: int) -> None:
+        """Wait for the steps that are done at this place; every other fault comes at the next question, if that is earlier."""
+        is_at_a_question = self._scene.random.random() < 0.5 or place == 0
+        asked, ends_at = self._pair.asked(), time.monotonic() + self._patience_s
+        self._pair.release()
+        while steps_done(await self._pair.progress()) < self._pace.due(place) or place == 0:
+            self._pair.check()
+            for _ in range(_GLANCES):
+                if is_at_a_question and self._pair.asked() > asked:
+                    self.found.at_a_question += 1
+                    return
+                await asyncio.sleep(_LOOK_S / _GLANCES)
+            if time.monotonic() > ends_at:
+                raise Stuck(f"the work does not reach place {place}")
+        await self._wait(self._scene.random.uniform(0.0, _MOST_WAIT_S))
+
     async def _watch_standby(self, name: str) -> None:
         """Measure the processor time of a standby that nothing disturbs."""
-        await asyncio.sleep(_SETTLED * self._watch_s * self._scene.patience)
+        await self._wait(_SETTLED * self._watch_s * self._scene.patience)
         standby = self._pair.member(name)
         before, begun = standby.cpu_s(), time.monotonic()
-        await asyncio.sleep(self._watch_s)
+        await self._wait(self._watch_s)
         self.found.standby_s += time.monotonic() - begun
         self.found.standby_cpu_s += sum(
             spent - before.get(pid, 0.0) for pid, spent in standby.cpu_s().items()
@@ -161,7 +181,14 @@ class Play:
     async def _sleep_until(self, moment: float) -> None:
         """Sleep until a moment, and for a time of chance; half of the times for no longer."""
         more = max(0.0, self._scene.random.uniform(-_MOST_WAIT_S, _MOST_WAIT_S))
-        await asyncio.sleep(max(0.0, moment - time.time()) + more)
+        await self._wait(max(0.0, moment - time.time()) + more)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, and tell the calendar how far the work is."""
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            await self._pair.progress()
+            await asyncio.sleep(min(left, _LOOK_S))
 
     async def _until_it_stands_by(self, name: str, member: Member, told: int) -> None:
         await self._pair.says(name, "standing_by", told + 1, self._patience_s)
@@ -174,5 +201,5 @@ class Play:
             self._pair.check()
             if time.monotonic() > ends_at:
                 raise Stuck(f"nobody takes the lease after token {after}")
-            await asyncio.sleep(_LOOK_S)
+            await self._wait(_LOOK_S)
         return take

@@ -47,6 +47,10 @@ class Member:
         """Return how often it and those before it have logged an event."""
         return self._child.log_path.read_bytes().count(f'"event": "{event}"'.encode())
 
+    def has_workers(self) -> bool:
+        """Return whether its compute workers have started, which they do after the rest."""
+        return bool(read_board(board_path(self._folder)).workers)
+
     def family(self) -> list[psutil.Process]:
         """Return its living processes, the Supervisor first."""
         assert self._child.pid is not None
@@ -128,7 +132,7 @@ class Pair(FaultySubnet):
         """Return a number that grows with each question that a miner has answered."""
         return sum(path.stat().st_size for path in (self.state_dir / "miners" / "questions").glob("*.jsonl"))
 
-    def begin(self, name: str, *, on_new_folder: bool = False) -> Member:
+    def begin(self, name: str, *, on_new_folder: bool = False) -> None:
         """Start a validator, on the data folder that it had or on an empty one."""
         assert self.settings is not None
         self._folders[name] += on_new_folder
@@ -141,7 +145,6 @@ class Pair(FaultySubnet):
         child = Child(name, self.state_dir, arguments, validator_environment(self.state_dir, values))
         child.start()
         self._members[name] = Member(child, folder)
-        return self._members[name]
 
     def member(self, name: str) -> Member:
         """Return a validator that was begun."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from campaigns.standby_faults.audit import Connection, Take
-    from campaigns.standby_faults.pair import Member, Pair
+    from campaigns.standby_faults.pair import Pair
     from campaigns.state_faults.playing import Scene
 
 PAUSE_ALL: Final = "pause of all processes"
@@ -28,7 +28,7 @@ KILL: Final = "kill"
 _MOST_WAIT_S: Final = 2.0
 """Longest time of chance between two faults, and after the lease until a paused validator goes on."""
 _SETTLED: Final = 0.5
-"""Part of the time of a watch that passes before it, so that workers and a spare engine have started."""
+"""Part of the time of a watch that passes before it, so that a spare engine and the workers have started."""
 _LOOK_S: Final = 0.05
 _GLANCES: Final = 10
 """Looks at the miners' records between two looks at the database."""
@@ -81,7 +81,6 @@ class Play:
         Number of times that a standby is watched without a fault.
     watch_s
         Seconds of each of these.
-
     """
 
     def __init__(
@@ -109,7 +108,8 @@ class Play:
     async def run(self) -> None:
         """Start the second validator, and play all faults."""
         await self._taken(0)
-        await self._until_it_stands_by(NAMES[1], self._pair.begin(NAMES[1]), 0)
+        self._pair.begin(NAMES[1])
+        await self._until_it_stands_by(NAMES[1], 0)
         pacing = asyncio.create_task(self._pace.keep())
         try:
             for place, fault in enumerate(self._faults):
@@ -143,12 +143,12 @@ class Play:
         if fault == KILL:
             is_new = self._scene.random.random() < 0.5
             self.found.new_folders += is_new
-            victim = self._pair.begin(held.who, on_new_folder=is_new)
+            self._pair.begin(held.who, on_new_folder=is_new)
         if taken.who == held.who:
             raise Stuck(f"{held.who} has taken over from itself after the {fault}")
         self.found.takeovers.setdefault(fault, []).append(taken.at - begun)
         self.found.takers[taken.who] += 1
-        await self._until_it_stands_by(held.who, victim, told)
+        await self._until_it_stands_by(held.who, told)
         return taken.at - begun
 
     async def _until_it_is_time(self, place: int) -> None:
@@ -169,8 +169,10 @@ class Play:
 
     async def _watch_standby(self, name: str) -> None:
         """Measure the processor time of a standby that nothing disturbs."""
+        standby, ends_at = self._pair.member(name), time.monotonic() + self._patience_s
+        while not standby.has_workers() and time.monotonic() < ends_at:
+            await self._wait(_LOOK_S)
         await self._wait(_SETTLED * self._watch_s * self._scene.patience)
-        standby = self._pair.member(name)
         before, begun = standby.cpu_s(), time.monotonic()
         await self._wait(self._watch_s)
         self.found.standby_s += time.monotonic() - begun
@@ -190,9 +192,9 @@ class Play:
             await self._pair.progress()
             await asyncio.sleep(min(left, _LOOK_S))
 
-    async def _until_it_stands_by(self, name: str, member: Member, told: int) -> None:
+    async def _until_it_stands_by(self, name: str, told: int) -> None:
+        """Wait until a validator has said that it stands by more than `told` times."""
         await self._pair.says(name, "standing_by", told + 1, self._patience_s)
-        assert self._pair.member(name) is member
 
     async def _taken(self, after: int) -> Take:
         """Wait until the lease has a later token; return who has it."""

@@ -14,6 +14,8 @@ from campaigns.run_faults.pace import Pace, steps_of
 from campaigns.standby_faults import audit
 from campaigns.standby_faults.pair import NAMES
 from campaigns.state_faults.playing import Stuck, steps_done
+from gaia.localnet.options import clock_file
+from gaia.validator.core.clock import SimulatedClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +105,7 @@ class Play:
         self._watch_s = watch_s
         self._watches = {len(faults) * part // watches for part in range(watches)}
         self._patience_s = scene.form.patience_s * scene.patience
+        self._calendar = SimulatedClock(clock_file(pair.state_dir))
         self._pace = Pace(scene, steps_of(scene.form) / len(faults))
 
     async def run(self) -> None:
@@ -134,21 +137,23 @@ class Play:
             await victim.kill()
         else:
             victim.pause(whole=fault == PAUSE_ALL)
-        try:
-            taken = await self._taken(held.token)
-            if fault != KILL:
-                await self._sleep_until(begun + self._lease_s)
-        finally:
+        taken = await self._taken(held.token)
+        if fault != KILL:
+            await self._sleep_until(begun + self._lease_s)
+        # A validator that wakes up has nothing to do, and would move the calendar of both to its next run.
+        with self._calendar.held("wakes up"):
             victim.wake()
+            if fault != KILL:
+                await self._until_it_stands_by(held.who, told)
         if fault == KILL:
             is_new = self._scene.random.random() < 0.5
             self.found.new_folders += is_new
             self._pair.begin(held.who, on_new_folder=is_new)
+            await self._until_it_stands_by(held.who, told)
         if taken.who == held.who:
             raise Stuck(f"{held.who} has taken over from itself after the {fault}")
         self.found.takeovers.setdefault(fault, []).append(taken.at - begun)
         self.found.takers[taken.who] += 1
-        await self._until_it_stands_by(held.who, told)
         return taken.at - begun
 
     async def _until_it_is_time(self, place: int) -> None:

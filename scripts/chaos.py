@@ -28,6 +28,7 @@ CAMPAIGNS = (
     "run",
     "signer",
     "soak",
+    "standby",
     "state",
 )
 """Names of the campaigns; each is a file in campaigns/."""

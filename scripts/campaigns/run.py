@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any, Final
 import asyncpg
 
 from campaigns.run_faults.deck import CARDS, MEETS_NOBODY
-from campaigns.state_faults.playing import Form, Played, Scene, Stuck, play, steps_done
+from campaigns.run_faults.pace import Pace, steps_of
+from campaigns.state_faults.playing import Form, Played, Scene, Stuck, play
 from campaigns.state_faults.reading import judge
 from gaia.localnet.children import ChildFailed
-from gaia.localnet.options import clock_file
-from gaia.validator.core.clock import SimulatedClock
 
 _SHADOW: Final[Mapping[str, float | str]] = {"shadow_rule_set": "gaia-next", "shadow_share": 1.0}
 _LIMITS: Final = {"chain_timeout_s": 3.0, "database_timeout_s": 2.0, "engine_silence_s": 5.0}
@@ -40,11 +38,6 @@ LONG: Final = Form(
 )
 SHORT: Final = replace(LONG, days=3, miners=3, patience_s=300.0)
 _SHORT_FAULTS, _LONG_FAULTS = 40, 300
-_AHEAD: Final = 3
-"""Cards by which the work may be ahead of the deck; then the calendar waits."""
-_RULE_SETS: Final = 2
-"""Rule sets that score each forecast, each with steps of its own."""
-_PACE_S: Final = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +123,7 @@ def _judged(calm: Played, played: Played) -> tuple[dict[str, int], list[str]]:
 
 async def _play_deck(scene: Scene, deck: Sequence[str]) -> dict[str, Any]:
     """Play the cards one after the other, each once the subnet has come as far as its place in the deck."""
-    total = 13 * scene.form.miners * scene.form.days * _RULE_SETS
-    pace = _Pace(scene, total / len(deck))
+    pace = Pace(scene, steps_of(scene.form) / len(deck))
     pacing = asyncio.create_task(pace.keep())
     missed: Counter[str] = Counter()
     begun = time.monotonic()
@@ -148,37 +140,3 @@ async def _play_deck(scene: Scene, deck: Sequence[str]) -> dict[str, Any]:
         pacing.cancel()
         pace.release()
     return {"deck_s": round(time.monotonic() - begun, 1), "missed": dict(missed)}
-
-
-class _Pace:
-    """Lets the calendar wait while the work is ahead of the deck, so that each card meets work."""
-
-    def __init__(self, scene: Scene, steps_a_card: float) -> None:
-        self.place = 0
-        self._scene = scene
-        self._steps = steps_a_card
-        self._calendar = SimulatedClock(clock_file(scene.subnet.state_dir))
-        self._hold = ExitStack()
-        self._is_held = False
-
-    def due(self, place: int) -> int:
-        """Return the steps that are done when a card is played; the last steps are left to the end."""
-        return int(0.9 * place * self._steps)
-
-    async def reached(self, place: int) -> None:
-        """Wait until as many steps are done."""
-        await self._scene.until(lambda progress: steps_done(progress) >= self.due(place))
-
-    async def keep(self) -> None:
-        while True:
-            is_ahead = steps_done(self._scene.subnet.last_progress) > self.due(self.place + _AHEAD)
-            if is_ahead and not self._is_held:
-                self._hold.enter_context(self._calendar.held("deck"))
-                self._is_held = True
-            elif not is_ahead:
-                self.release()
-            await asyncio.sleep(_PACE_S)
-
-    def release(self) -> None:
-        self._hold.close()
-        self._is_held = False

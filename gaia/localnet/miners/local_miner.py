@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -111,8 +112,8 @@ def questions_path(directory: Path, spec: MinerSpec) -> Path:
 
 
 def record(world: World, spec: MinerSpec, question: Question) -> None:
-    """Append a request and its simulated time to the miner's record."""
-    line = {"at": world.clock.now().isoformat(), **asdict(question)}
+    """Append a request, its simulated time and that of its answer in Unix seconds to the miner's record."""
+    line = {"at": world.clock.now().isoformat(), "answered_at": time.time(), **asdict(question)}
     path = questions_path(world.directory, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -39,7 +39,7 @@ from gaia.validator.app.observation.pages.served import StatusPages
 from gaia.validator.app.observation.probes import Endpoints
 from gaia.validator.app.observation.serving import ServingThread
 from gaia.validator.app.pool.compute_pool import ComputePool
-from gaia.validator.app.startup.opening import backup_keeper, open_database
+from gaia.validator.app.startup.opening import backup_keeper, lease_of, open_database
 from gaia.validator.app.startup.published import publish_settings
 from gaia.validator.app.startup.reading import read_again
 from gaia.validator.app.startup.reload import merge
@@ -59,7 +59,6 @@ from gaia.validator.core.status.facts import Seats
 from gaia.validator.core.status_line import StatusReader
 from gaia.validator.core.task_orchestrator import TaskOrchestrator
 from gaia.validator.core.weights.setting import WeightSetter
-from gaia.validator.db.access.lease import Lease, holder_of
 from gaia.validator.utils.config import variable_of
 from gaia.validator.utils.errors import ConfigurationError
 from gaia.validator.utils.machine.event_loop import end_despite, favour_loop
@@ -68,6 +67,7 @@ from gaia.validator.utils.messenger import Messenger
 if TYPE_CHECKING:
     from gaia.validator.app.pool.protocols import ComputeBackend
     from gaia.validator.core.background.task import BackgroundTask
+    from gaia.validator.db.access.lease import Lease
     from gaia.validator.db.connection import Database
     from gaia.validator.utils.config import Settings
     from gaia.validator.utils.idle_connections import HoldsConnections
@@ -197,7 +197,7 @@ class IOEngine:
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await open_database(settings)
         stack.push_async_callback(database.close)
-        self._lease = self.health.lease = Lease(database, holder_of(settings.data_dir))
+        self._lease = self.health.lease = lease_of(settings, database)
         stack.push_async_callback(self._lease.release)
         self._backups = backup_keeper(settings, database)
         setup = await take_over(database, self._lease, _stand_by, self._backups.before_migration)

@@ -1,4 +1,4 @@
-"""Opens what the settings name: the database, and the keeper of its backups."""
+"""Opens what the settings name: the database, the lease of it, and the keeper of its backups."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
 from gaia.validator.core.background.backups import BackupKeeper
+from gaia.validator.db.access.lease import Lease, holder_of
 from gaia.validator.db.backup.making import Destination
 from gaia.validator.db.connection import Database
 
@@ -36,6 +37,11 @@ async def open_database(settings: Settings) -> Database:
         pool_size=settings.database_pool_size,
         setting="GAIA_DATABASE_HOST" if settings.database_host else "GAIA_DATABASE_URL",
     )
+
+
+def lease_of(settings: Settings, database: Database) -> Lease:
+    """Return the lease that the validator of the data folder has to take."""
+    return Lease(database, holder_of(settings.data_dir), lease_s=settings.lease_s)
 
 
 def backup_keeper(settings: Settings, database: Database) -> BackupKeeper:

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LEASE_S: Final = 15.0
-"""Seconds without a renewal after which another validator may take over."""
-RENEW_S: Final = 3.0
-MARGIN_S: Final = 3.0
-"""Seconds by which we stop asking and signing before the lease may expire."""
+"""Seconds without a renewal after which another validator may take over, unless GAIA_LEASE_S is set."""
+_RENEWALS: Final = 5.0
+"""Renewals in the time of a lease."""
+_VALID: Final = 0.8
+"""Part of a lease after which we stop asking and signing, because it may expire."""
 SESSION: Final = "gaia-lease"
 _LOOK_S: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -79,16 +80,16 @@ class Lease:
         Database whose transactions are bound to the lease once it is taken.
     holder
         Who we are.
+    lease_s
+        Seconds without a renewal after which another validator may take over.
     """
 
-    def __init__(
-        self, database: Database, holder: Holder, *, lease_s: float = LEASE_S, renew_s: float = RENEW_S
-    ) -> None:
+    def __init__(self, database: Database, holder: Holder, *, lease_s: float = LEASE_S) -> None:
         self._database = database
         self._holder = holder
         self._length = timedelta(seconds=lease_s)
-        self._renew_s = renew_s
-        self._valid_s = lease_s - MARGIN_S * lease_s / LEASE_S
+        self._renew_s = lease_s / _RENEWALS
+        self._valid_s = lease_s * _VALID
         self._renewed_at = float("-inf")
         self._keeping: asyncio.Task[None] | None = None
         self._acts: list[Callable[[], None]] = []

@@ -41,6 +41,12 @@ class DatabaseSettings(HandedSettings):
         ge=2,
         le=64,
     )
+    lease_s: float = setting(
+        15.0,
+        "Seconds without a sign of life after which a standby takes over. Shorter ones need a faster database.",
+        ge=5,
+        le=300,
+    )
 
     @property
     def is_embedded(self) -> bool:

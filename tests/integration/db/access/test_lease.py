@@ -17,7 +17,6 @@ from gaia.validator.db.failures import LeaseLost
 from tests.support.patience import patience
 
 LEASE_S = 1.0
-RENEW_S = 0.2
 ONE, TWO = Holder("one", "one:/data"), Holder("two", "two:/data")
 WRITE = "INSERT INTO weight_inputs (sha256, content) VALUES ($1, '')"
 
@@ -33,7 +32,7 @@ async def leases(database: Database, empty_dsn: str) -> AsyncIterator[Callable[[
 
     def make(holder: Holder) -> Lease:
         pool = Database(database._open, database._open_alone, timeout_s=patience(5), pool_size=2)
-        made.append(Lease(pool, holder, lease_s=LEASE_S, renew_s=RENEW_S))
+        made.append(Lease(pool, holder, lease_s=LEASE_S))
         return made[-1]
 
     yield make

@@ -19,6 +19,7 @@ import asyncpg
 
 from campaigns.run_faults.deck import CARDS, MEETS_NOBODY
 from campaigns.run_faults.pace import Pace, steps_of
+from campaigns.run_faults.service import ServedSubnet
 from campaigns.state_faults.playing import Form, Played, Scene, Stuck, play
 from campaigns.state_faults.reading import judge
 from gaia.localnet.children import ChildFailed
@@ -101,6 +102,7 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> dict[str, An
             {"deck": partial(_play_deck, deck=deck)},
             arguments.seed,
             arguments.patience,
+            ServedSubnet,
         )
     except (Stuck, ChildFailed, OSError, asyncpg.PostgresError) as error:
         return {
@@ -139,4 +141,9 @@ async def _play_deck(scene: Scene, deck: Sequence[str]) -> dict[str, Any]:
     finally:
         pacing.cancel()
         pace.release()
-    return {"deck_s": round(time.monotonic() - begun, 1), "missed": dict(missed)}
+    assert isinstance(scene.subnet, ServedSubnet)
+    return {
+        "deck_s": round(time.monotonic() - begun, 1),
+        "missed": dict(missed),
+        "started_again_after_exit_code": dict(scene.subnet.started_again),
+    }

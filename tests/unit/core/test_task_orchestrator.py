@@ -60,6 +60,18 @@ async def test_start_ends_once_patience_is_over_and_the_last_readings_agree(
     assert source.asked > 1
 
 
+async def test_start_outlives_a_signer_that_fails_longer_than_the_chain_may() -> None:
+    begun = asyncio.get_running_loop().time()
+    silent = OwnFailure("the chain signer did not answer in 9 s")
+
+    with pytest.raises(ConfigurationError, match="did not answer in 9 s") as raised:
+        await MetagraphKeeper(FakeSource(silent)).first(PATIENCE_S)
+
+    assert raised.value.exit_code is ExitCode.CHAIN_UNREACHABLE
+    assert asyncio.get_running_loop().time() - begun > 3 * PATIENCE_S
+    assert await MetagraphKeeper(FakeSource(silent, silent, WELL)).first(0.0) == WELL
+
+
 async def test_verdict_on_a_hotkey_needs_three_readings_in_a_row_however_short_patience_is() -> None:
     source = FakeSource(WITHOUT_US, MISSING, WITHOUT_US, MISSING, WITHOUT_US, WITHOUT_US, WELL)
 

@@ -6,11 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from campaigns.run import deck_of
 from campaigns.run_faults.deck import CARDS
+from campaigns.run_faults.service import ServedSubnet
 from campaigns.run_faults.wire import moved, trapped
+
+from gaia.localnet.children import Child, ChildFailed
+from gaia.localnet.options import Options
+from gaia.validator.utils.errors import ExitCode
 
 
 def test_deck_has_each_kind_as_often_as_any_other_or_once_more() -> None:
@@ -109,3 +115,44 @@ async def test_socket_of_a_server_that_started_meanwhile_stays(tmp_path: Path) -
 
     assert (tmp_path / ".s.PGSQL.5432").read_text() == "new"
     assert not (tmp_path / ".s.PGSQL.5433").exists()
+
+
+class Ended:
+    """A validator that has ended."""
+
+    is_running = False
+
+    def __init__(self, code: int) -> None:
+        self.exit_code = code
+
+    def obituary(self) -> str:
+        return f"exit code {self.exit_code}"
+
+
+@pytest.mark.parametrize("code", [ExitCode.CHAIN_UNREACHABLE, ExitCode.CRASH])
+def test_validator_whose_end_may_pass_is_started_again_and_counted(
+    code: ExitCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subnet = ServedSubnet(tmp_path, Options(), {})
+    started: list[None] = []
+    subnet.validator = cast("Child", Ended(code))
+
+    def start() -> None:
+        subnet.validator = None
+        started.append(None)
+
+    monkeypatch.setattr(subnet, "start_validator", start)
+    subnet.check()
+
+    assert (len(started), subnet.started_again) == (1, Counter({int(code): 1}))
+
+
+@pytest.mark.parametrize("code", [ExitCode.BAD_SETTING, ExitCode.OK, -9])
+def test_validator_that_a_person_must_look_after_ends_the_campaign(code: int, tmp_path: Path) -> None:
+    subnet = ServedSubnet(tmp_path, Options(), {})
+    subnet.validator = cast("Child", Ended(code))
+
+    with pytest.raises(ChildFailed, match=f"exit code {int(code)}"):
+        subnet.check()
+
+    assert not subnet.started_again

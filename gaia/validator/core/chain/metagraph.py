@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from gaia.validator.utils.errors import ConfigurationError, ExitCode, SubnetMissing, TransientError
+from gaia.validator.utils.errors import (
+    ConfigurationError,
+    ExitCode,
+    OwnFailure,
+    SubnetMissing,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +20,7 @@ if TYPE_CHECKING:
 
 _AGREEING_READINGS = 3
 _RETRY_S, _REREAD_S = 0.2, 1.0
+_MORE_FOR_OURS = 2.0
 
 
 class MetagraphSource(Protocol):
@@ -64,11 +71,14 @@ class MetagraphKeeper:
     async def first(self, timeout_s: float) -> Metagraph:
         """Read the first metagraph, with attempts for `timeout_s`.
 
+        A failure of our signer says nothing of the chain, and the Supervisor replaces a signer that is
+        silent. So it counts only after three times `timeout_s`, and once three readings in succession end so.
+
         Raises
         ------
         ConfigurationError
             If the chain cannot be reached in that time. Also if the last readings agree that our
-            subnet does not exist, or that our hotkey is not registered.
+            subnet does not exist, that our hotkey is not registered, or that our signer fails.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
@@ -81,7 +91,9 @@ class MetagraphKeeper:
                 return self._latest
             agreeing = agreeing + 1 if before is not None and before.exit_code is verdict.exit_code else 1
             is_out_of_reach = verdict.exit_code is ExitCode.CHAIN_UNREACHABLE
-            if loop.time() > end and (is_out_of_reach or agreeing >= _AGREEING_READINGS):
+            is_ours = isinstance(verdict.__cause__, OwnFailure)
+            is_certain = agreeing >= _AGREEING_READINGS or (is_out_of_reach and not is_ours)
+            if is_certain and loop.time() > end + (_MORE_FOR_OURS * timeout_s if is_ours else 0.0):
                 raise verdict
             await asyncio.sleep(
                 _RETRY_S if is_out_of_reach else min(_REREAD_S, timeout_s / _AGREEING_READINGS)
@@ -94,12 +106,14 @@ class MetagraphKeeper:
         except SubnetMissing as error:
             return ConfigurationError("GAIA_NETUID", str(error), "choose one that does")
         except TransientError as error:
-            return ConfigurationError(
+            unreachable = ConfigurationError(
                 "GAIA_CHAIN_ENDPOINT",
                 f"the chain cannot be reached ({error})",
                 "correct the address or start the node",
                 ExitCode.CHAIN_UNREACHABLE,
             )
+            unreachable.__cause__ = error
+            return unreachable
         assert self._latest is not None
         if self._latest.own_uid is not None:
             return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from gaia.localnet.options import Options, data_dir
+from gaia.localnet.options import Options, clock_file, data_dir
 from gaia.localnet.subnet import LocalSubnet
 from gaia.localnet.view.watch import Progress
 from gaia.validator.app.children.embedded_postgres import embedded_dsn
+from gaia.validator.core.clock import SimulatedClock
 from gaia.validator.db.access.lease import LEASE_S
 from gaia.validator.db.schema.files import read_migrations
 from tests.support.patience import patience
@@ -39,15 +41,20 @@ def has_done(share: float) -> Any:
     return lambda progress: steps_done(progress) >= share * STEPS
 
 
-@pytest.fixture
-async def calm(tmp_path: Path) -> list[list[tuple[Any, ...]]]:
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> list[list[tuple[Any, ...]]]:
     """The results of a run that nothing disturbs."""
-    async with LocalSubnet(tmp_path / "calm", OPTIONS) as subnet:
+    return asyncio.run(_undisturbed(tmp_path_factory.mktemp("calm")))
+
+
+async def _undisturbed(folder: Path) -> list[list[tuple[Any, ...]]]:
+    async with LocalSubnet(folder, OPTIONS) as subnet:
         await subnet.start()
         await until(subnet, is_completed)
-        return await results(embedded_dsn(data_dir(tmp_path / "calm")))
+        return await results(embedded_dsn(data_dir(folder)))
 
 
+@pytest.mark.slow
 async def test_release_is_upgraded_in_one_place_and_taken_back_in_the_middle_of_a_run(
     calm: list[list[tuple[Any, ...]]], empty_dsn: str, tmp_path: Path
 ) -> None:
@@ -77,6 +84,7 @@ async def test_release_is_upgraded_in_one_place_and_taken_back_in_the_middle_of_
     assert await results(empty_dsn) == calm
 
 
+@pytest.mark.slow
 async def test_later_release_stands_by_beside_the_earlier_one_and_takes_over_without_a_gap(
     calm: list[list[tuple[Any, ...]]], empty_dsn: str, tmp_path: Path
 ) -> None:
@@ -88,16 +96,19 @@ async def test_later_release_stands_by_beside_the_earlier_one_and_takes_over_wit
         active = subnet.validator
         assert active is not None
 
-        subnet.use("two")
-        subnet.install(ROOT)
-        plan = json.loads(subnet.gaia("upgrade", "plan", "--json").stdout)
-        assert [row["version"] for row in plan["stored"]["missing"]] == list(range(16, NEWEST + 1))
-        assert plan["stored"]["holder"].endswith("/one")
-        subnet.start_validator()
-        await until(subnet, lambda _: "standing_by" in subnet.said())
-        waiting = json.loads(subnet.gaia("upgrade", "plan", "--json").stdout)
-        assert waiting["stored"] == plan["stored"]
-        assert await active.stop(patience(60.0))
+        # The calendar stands still, so that the earlier release does not end the run meanwhile.
+        with SimulatedClock(clock_file(subnet.state_dir)).held("upgrade"):
+            subnet.use("two")
+            subnet.install(ROOT)
+            plan = json.loads(subnet.gaia("upgrade", "plan", "--json").stdout)
+            assert [row["version"] for row in plan["stored"]["missing"]] == list(range(16, NEWEST + 1))
+            assert plan["stored"]["holder"].endswith("/one")
+            subnet.start_validator()
+            await until(subnet, lambda _: "standing_by" in subnet.said())
+            waiting = json.loads(subnet.gaia("upgrade", "plan", "--json").stdout)
+            assert waiting["stored"] == plan["stored"]
+            assert await active.stop(patience(60.0))
+        assert not is_completed(await subnet.progress())
         await until(subnet, is_completed, PATIENCE_S + patience(LEASE_S))
         assert subnet.gaia("db", "status").returncode == 0
         assert not {"run_steps_failed", "job_failed"} & subnet.said()

@@ -12,6 +12,9 @@ from pathlib import Path
 MOST = 20.0
 """Times longer than on a free machine, at most: what hangs is to be found in minutes."""
 
+LEAST_PACE, MOST_PACE = 2.0, 10.0
+"""Bounds of `pace`."""
+
 _PROCESSES = Path("/proc/loadavg")
 _LOOK_EVERY_S = 0.5
 _MEASURED = [float("-inf"), 1.0]
@@ -35,6 +38,15 @@ def slowness() -> float:
 def slowness_of(wanting: float, cores: int) -> float:
     """Return `slowness` where so many processes want one of so many cores; one for each core is a free machine."""
     return min(max(2.0 * wanting / cores - 1.0, 1.0), MOST)
+
+
+def pace() -> float:
+    """Return how many times longer the blocks of a campaign's chain last, which all its times are made of.
+
+    A campaign takes minutes, so the average of the last minute decides, and not the moment. Others begin beside it,
+    so it is never as fast as on a free machine.
+    """
+    return min(max(slowness_of(os.getloadavg()[0], os.cpu_count() or 1), LEAST_PACE), MOST_PACE)
 
 
 def patience(seconds: float) -> float:

@@ -10,20 +10,18 @@ from pathlib import Path
 import pytest
 from campaigns.chain import Done
 
-from tests.support.patience import patience, slowness
+from tests.support.patience import pace, patience
 from tests.support.repository import ROOT
 
 KILLS = 3
 """Those of one epoch."""
-MOST_PATIENCE = 10.0
-"""Times by which blocks are longer on a busy machine; the epoch then takes two minutes."""
 
 
 @pytest.mark.slow
 def test_epoch_has_its_one_vector_and_the_journal_says_so_whatever_is_killed(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     command = [sys.executable, "scripts/chaos.py", "chain", "--seed", "4", "--json", "--state", str(state)]
-    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}", "--kills", str(KILLS)]
+    command += ["--patience", f"{pace():.1f}", "--kills", str(KILLS)]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(180))
 

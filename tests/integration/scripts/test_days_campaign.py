@@ -8,20 +8,18 @@ import sys
 
 import pytest
 
-from tests.support.patience import patience, slowness
+from tests.support.patience import pace, patience
 from tests.support.repository import ROOT
 
 DAYS = 14
 EVENTS = 12
 NODES = 3
-MOST_PATIENCE = 10.0
-"""Times by which blocks are longer on a busy machine."""
 
 
 @pytest.mark.slow
 def test_no_epoch_is_missed_while_rules_runtime_and_connections_change() -> None:
     command = [sys.executable, "scripts/chaos.py", "days", "--days", str(DAYS), "--epochs", "1", "--json"]
-    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}"]
+    command += ["--patience", f"{pace():.1f}"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=patience(400), check=False
     )

@@ -6,17 +6,15 @@ import json
 import subprocess
 import sys
 
-from tests.support.patience import patience, slowness
+from tests.support.patience import pace, patience
 from tests.support.repository import ROOT
 
 TRIALS = 4
-MOST_PATIENCE = 10.0
-"""Times by which blocks are longer on a busy machine."""
 
 
 def test_first_of_two_instances_ends_before_its_second_signature() -> None:
     command = [sys.executable, "scripts/chaos.py", "instances", "--trials", str(TRIALS), "--json"]
-    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}"]
+    command += ["--patience", f"{pace():.1f}"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=patience(240), check=False
     )

@@ -10,17 +10,16 @@ import pytest
 from campaigns.chain_refusals.page import page
 from campaigns.chain_refusals.playing import Row
 
-from tests.support.patience import patience, slowness
+from tests.support.patience import pace, patience
 from tests.support.repository import ROOT
 
-MOST_PATIENCE = 10.0
 LEAST_NAMES = 40
 
 
 @pytest.mark.slow
 def test_every_refusal_is_told_and_the_page_of_the_docs_is_what_was_seen() -> None:
     command = [sys.executable, "scripts/chaos.py", "refusals", "--json"]
-    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}"]
+    command += ["--patience", f"{pace():.1f}"]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300))
 

@@ -8,17 +8,14 @@ import sys
 
 import pytest
 
-from tests.support.patience import patience, slowness
+from tests.support.patience import pace, patience
 from tests.support.repository import ROOT
-
-MOST_PATIENCE = 10.0
-"""Times by which blocks are longer on a busy machine."""
 
 
 @pytest.mark.slow
 def test_restore_of_an_old_database_signs_nothing_in_an_epoch_that_has_its_vector() -> None:
     command = [sys.executable, "scripts/chaos.py", "restores", "--trials", "1", "--json"]
-    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}"]
+    command += ["--patience", f"{pace():.1f}"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300), check=False
     )

@@ -8,12 +8,10 @@ import sys
 
 import pytest
 
-from tests.support.patience import patience, slowness
+from tests.support.patience import pace, patience
 from tests.support.repository import ROOT
 
 EPOCHS = 6
-MOST_PATIENCE = 10.0
-"""Times by which blocks are longer on a busy machine; each epoch then takes a minute."""
 
 
 @pytest.mark.slow
@@ -28,7 +26,7 @@ def test_each_commit_opens_to_the_journals_vector_and_its_end_is_told_at_once() 
         "4",
         "--json",
     ]
-    command += ["--patience", f"{min(slowness(), MOST_PATIENCE):.1f}"]
+    command += ["--patience", f"{pace():.1f}"]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(240))
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support import patience
-from tests.support.patience import MOST, Deadline, slowness_of
+from tests.support.patience import MOST, Deadline, pace, slowness_of
 from tests.support.repository import ROOT
 from tests.support.roles import until
 
@@ -89,3 +89,13 @@ def _is_long(node: ast.expr) -> bool:
     if isinstance(node, ast.Name):
         return node.id.endswith("PATIENCE_S")
     return isinstance(node, ast.Constant) and isinstance(node.value, int | float) and node.value >= _LONG_S
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.1, 2.0), (3.0, 2.0), (6.0, 5.0), (40.0, 10.0)])
+def test_blocks_of_a_campaign_follow_the_load_of_the_last_minute_within_bounds(
+    load: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 30.0, 30.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    assert pace() == expected

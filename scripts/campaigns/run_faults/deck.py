@@ -39,7 +39,8 @@ _STOPPED_S: Final = 7.0
 """Longer than the silence after which the Supervisor replaces a process in a campaign."""
 _MET_WITHIN_S: Final = 5.0
 _FUNCTION: Final = """
-CREATE OR REPLACE FUNCTION pg_temp_fault() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE SCHEMA IF NOT EXISTS campaign;
+CREATE OR REPLACE FUNCTION campaign.fault() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF random() < 0.5 THEN
         RAISE EXCEPTION 'a fault of the campaign' USING ERRCODE = TG_ARGV[0];
@@ -47,6 +48,8 @@ BEGIN
     RETURN NULL;
 END $$
 """
+_INTERNAL: Final = "UPDATE pg_trigger SET tgisinternal = {} WHERE tgname = 'fault'"
+"""An engine that starts meanwhile examines the schema, and ends where it finds a trigger of others."""
 
 
 async def kill(scene: Scene, role: str) -> None:
@@ -114,9 +117,15 @@ async def read_only(scene: Scene) -> None:
             await hands.end_sessions(connection)
             await asyncio.sleep(_READ_ONLY_S)
         finally:
-            await connection.execute("SET default_transaction_read_only = off")
-            await connection.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
-            await hands.end_sessions(connection)
+            await _undo(scene, "ALTER DATABASE postgres RESET default_transaction_read_only")
+    await end_sessions(scene)
+
+
+async def _undo(scene: Scene, statement: str) -> None:
+    """Take a change of the database back in a session of its own; the server may have been replaced under ours."""
+    async with hands.administrator(scene) as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute(statement)
 
 
 async def lock(scene: Scene) -> None:
@@ -136,12 +145,11 @@ async def raise_errors(scene: Scene, code: str) -> None:
             await connection.execute(_FUNCTION)
             await connection.execute(
                 f"CREATE TRIGGER fault BEFORE INSERT OR UPDATE ON {table}"
-                f" FOR EACH STATEMENT EXECUTE FUNCTION pg_temp_fault('{code}')"
+                f" FOR EACH STATEMENT EXECUTE FUNCTION campaign.fault('{code}'); {_INTERNAL.format('true')}"
             )
             await asyncio.sleep(_BROKEN_S)
         finally:
-            await connection.execute(f"DROP TRIGGER IF EXISTS fault ON {table}")
-            await connection.execute("DROP FUNCTION IF EXISTS pg_temp_fault")
+            await _undo(scene, f"{_INTERNAL.format('false')}; DROP TRIGGER IF EXISTS fault ON {table}")
 
 
 async def move_calendar(scene: Scene) -> None:

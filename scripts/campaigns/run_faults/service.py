@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
-
-from generate.settings_pages import MAY_PASS
+from typing import Any, Final
 
 from campaigns.state_faults.playing import FaultySubnet
+from gaia.validator.utils.errors import ExitCode
+
+OF_OTHERS: Final = frozenset({ExitCode.CHAIN_UNREACHABLE, ExitCode.DATABASE_UNREACHABLE})
+"""Ends of a start whose cause is what a card did to others; any other end is a fault of the validator."""
 
 
 class ServedSubnet(FaultySubnet):
-    """Starts the validator again after an exit code that may pass, and leaves the others to a person."""
+    """Starts the validator again if a start found others away, and leaves the other exit codes to a person."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -21,7 +23,7 @@ class ServedSubnet(FaultySubnet):
     def check(self) -> None:
         """Raise `ChildFailed` if a process has ended, unless the service manager would start it again."""
         validator = self.validator
-        if validator is not None and validator.exit_code in MAY_PASS:
+        if validator is not None and validator.exit_code in OF_OTHERS:
             self.started_again[int(validator.exit_code or 0)] += 1
             self.start_validator()
         super().check()

@@ -129,8 +129,8 @@ class Ended:
         return f"exit code {self.exit_code}"
 
 
-@pytest.mark.parametrize("code", [ExitCode.CHAIN_UNREACHABLE, ExitCode.CRASH])
-def test_validator_whose_end_may_pass_is_started_again_and_counted(
+@pytest.mark.parametrize("code", [ExitCode.CHAIN_UNREACHABLE, ExitCode.DATABASE_UNREACHABLE])
+def test_validator_whose_start_found_others_away_is_started_again_and_counted(
     code: ExitCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subnet = ServedSubnet(tmp_path, Options(), {})
@@ -147,7 +147,7 @@ def test_validator_whose_end_may_pass_is_started_again_and_counted(
     assert (len(started), subnet.started_again) == (1, Counter({int(code): 1}))
 
 
-@pytest.mark.parametrize("code", [ExitCode.BAD_SETTING, ExitCode.OK, -9])
+@pytest.mark.parametrize("code", [ExitCode.BAD_SETTING, ExitCode.CRASH, ExitCode.CRASH_LOOP, ExitCode.OK, -9])
 def test_validator_that_a_person_must_look_after_ends_the_campaign(code: int, tmp_path: Path) -> None:
     subnet = ServedSubnet(tmp_path, Options(), {})
     subnet.validator = cast("Child", Ended(code))

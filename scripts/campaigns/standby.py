@@ -113,6 +113,10 @@ async def _campaign(arguments: argparse.Namespace, folder: Path, dsn: str) -> di
     if arguments.pauses is None:
         arguments.pauses = _SHORT_PAUSES if arguments.short else _PAUSES
     lease_s = arguments.lease or (_SHORT_LEASE_S if arguments.short else DatabaseSettings().lease_s)
+    if arguments.pauses + form.kills < 1 or not 5.0 <= lease_s < _SILENCE_S:
+        raise SystemExit(
+            f"choose at least one fault, and a lease of 5 to {_SILENCE_S:g} s: a longer pause is a silence"
+        )
     begun = time.monotonic()
     calm = await play(folder / "undisturbed", form, {}, arguments.seed, arguments.patience)
     violations = [f"undisturbed: {line}" for line in (*calm.reading.doubts, *calm.reading.losses())]
@@ -226,8 +230,8 @@ def _violations(figures: dict[str, Any], life: _Life, arguments: argparse.Namesp
     ]
     broken = [
         (
-            life.rows["rows"] == 0 or life.asked.questions == 0,
-            "nothing was written or asked, so nothing is shown",
+            0 in (life.rows["rows"], life.asked.questions, figures["epochs_with_a_vector"]),
+            "nothing was written, asked or set, so nothing is shown",
         ),
         (not figures["extrinsics_are_all"], "the chain was sent more than it remembers"),
         (figures["epochs_with_two_vectors"], f"two vectors in epochs {figures['epochs_with_two_vectors']}"),

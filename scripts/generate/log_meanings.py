@@ -208,7 +208,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "lease_keeping_failed": "A bug: an exception that nobody expected while the lease was renewed. The IO-Engine ends, and starts anew.",
     "lease_lost": "Another validator has taken the database over. This one writes and signs nothing more, and stands by.",
     "lease_not_looked_at": "The database failed while it was asked who may write. It is asked again.",
-    "lease_not_released": "The lease could not be given back at a stop. It expires by itself, within 15 seconds.",
+    "lease_not_released": "The lease could not be given back at a stop. It expires by itself after `GAIA_LEASE_S`.",
     "lease_not_renewed": "The database failed while the lease was renewed. After `seconds_left` nothing is asked or signed; it is tried again.",
     "lease_taken": "This validator may write to the database from now on, and is the only one.",
     "postgres_silent": "The embedded database answers nobody. It is replaced if that lasts; what was committed is kept.",

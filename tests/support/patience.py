@@ -49,9 +49,9 @@ def pace() -> float:
     return min(max(slowness_of(os.getloadavg()[0], os.cpu_count() or 1), LEAST_PACE), MOST_PACE)
 
 
-def patience(seconds: float) -> float:
-    """Return how long to wait for what takes at most `seconds` on a free machine."""
-    return seconds * slowness()
+def patience(seconds: float, times: float = 1.0) -> float:
+    """Return how long to wait for what takes at most `seconds` on a free machine, and here `times` as long."""
+    return seconds * max(slowness(), times)
 
 
 class Deadline:

@@ -235,15 +235,16 @@ def wants_standby(
 ) -> bool:
     """Return whether an engine should load beside the children, so that it is there at once when it is needed.
 
-    The first engine loads while it waits for a database, which may recover for minutes. Beside an engine at work
-    the next one loads once the signer and the fork server have loaded, because a start must not wait for it.
+    The first engine loads while it waits for a database, which may recover for minutes. The next one loads once
+    engine, signer and fork server have loaded, because none of them must wait for it.
     """
     if not wanted.get(Role.ENGINE):
         return False
     is_ready = {child.role: child.is_ready for child in children}
     if Role.ENGINE not in is_ready:
         return bool(wanted.get(Role.DATABASE)) and not is_ready.get(Role.DATABASE)
-    return is_ready[Role.ENGINE] and is_ready.get(Role.SIGNER, True) and not is_fork_server_loading
+    is_signer_there = not wanted.get(Role.SIGNER) or is_ready.get(Role.SIGNER, False)
+    return is_ready[Role.ENGINE] and is_signer_there and not is_fork_server_loading
 
 
 def _reason_to_halt(deaths: Sequence[Death], wanted: Mapping[Role, int], limits: Limits) -> Halt | None:

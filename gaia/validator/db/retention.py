@@ -47,9 +47,11 @@ async def newest_run(connection: Connection) -> datetime | None:
     return moment
 
 
-async def runs_with_old_manifests(connection: Connection, before: datetime, most: int) -> list[RunId]:
-    """Return completed runs of before a moment that have manifests still, oldest first."""
-    rows = await connection.fetch(SQL["runs_with_old_manifests"], before, most)
+async def runs_with_old_manifests(
+    connection: Connection, before: datetime, completed: datetime, most: int
+) -> list[RunId]:
+    """Return runs of before a moment, completed before another, that have manifests still, oldest first."""
+    rows = await connection.fetch(SQL["runs_with_old_manifests"], before, completed, most)
     return [row["run_id"] for row in rows]
 
 

@@ -155,8 +155,8 @@ class _Trial:
         await self._come_to(clock, begun + later)
         with clock.held(_HOLD):
             await asyncio.sleep(max(_JUMP_S, plan.wait_s))
-            if plan.is_of_one_epoch:
-                await self._until_landed()
+            if plan.is_of_one_epoch and await self._until_landed():
+                life.figures["within_an_epoch_that_has_its_vector"] += 1
             with self._epoch():
                 await self._replace(made, begun, clock)
         await self._discard()
@@ -167,15 +167,18 @@ class _Trial:
 
         await self.scene.until(has_come)
 
-    async def _until_landed(self) -> None:
-        """Wait until the present epoch has its vector, which the backup cannot know; there may be none yet."""
+    async def _until_landed(self) -> bool:
+        """Wait until the present epoch has its vector, which the backup cannot know; False: there is none yet."""
         path = book_path(self.scene.subnet.state_dir)
         begun, ends_at = time.time(), time.monotonic() + _SILENT_S * self.scene.patience
         while time.monotonic() < ends_at:
             book = Book.read(path)
-            if not book.landed or book.epochs_between(begun, time.time()):
-                return
+            if not book.landed:
+                return False
+            if book.epochs_between(begun, time.time()):
+                return True
             await asyncio.sleep(_JUMP_S)
+        return False
 
     async def _create(self) -> _Made:
         """Back the running validator up."""

@@ -175,7 +175,9 @@ class Play:
     async def _watch_standby(self, name: str) -> None:
         """Measure the processor time of a standby that nothing disturbs."""
         standby, ends_at = self._pair.member(name), time.monotonic() + self._patience_s
-        while not standby.has_workers() and time.monotonic() < ends_at:
+        while not standby.has_workers():
+            if time.monotonic() > ends_at:
+                raise Stuck(f"the standby {name} has no workers")
             await self._wait(_LOOK_S)
         await self._wait(_SETTLED * self._watch_s * self._scene.patience)
         before, begun = standby.cpu_s(), time.monotonic()

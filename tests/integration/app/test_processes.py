@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -282,15 +283,12 @@ def test_killed_database_comes_back_with_what_was_committed(start: Start) -> Non
 def test_engine_loads_while_its_database_is_made(start: Start) -> None:
     supervised = start(embedded_database=True, workers=0)
 
-    def loading() -> set[int]:
-        known = supervised.board().processes
-        assert "io_engine" not in known
-        others = children_with(supervised, "multiprocessing.spawn") - set(known.values())
-        return others if "chain_signer" in known else set()
+    engine = psutil.Process(pid_of(supervised, "io_engine"))
+    said = (supervised.data_dir / "postgres" / "postgres.log").read_text().splitlines()
+    (ready,) = (line for line in said if line.endswith("database system is ready to accept connections"))
 
-    loaded = until(loading, "an engine that loads before the database is ready")
-
-    assert pid_of(supervised, "io_engine") in loaded
+    ready_at = datetime.strptime(ready.split(" UTC ")[0], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+    assert engine.create_time() < ready_at.timestamp()
 
 
 def test_backends_that_outlive_their_server_are_ended_before_another_starts(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.support.fakes import FakeClock
 from tests.support.patience import patience
 
 FIRST = datetime(2026, 1, 15, tzinfo=UTC)
+DAYS_TO_COMPLETE = 15
 PLAIN = 15
 """The newest migration with all scores of fields in one table."""
 
@@ -53,7 +54,9 @@ async def put_run(database: Database, init_time: datetime, state: str = "complet
         )
         if state == "completed":
             await connection.execute(
-                "UPDATE runs SET state = 'completed', completed_at = $2 WHERE run_id = $1", *moment
+                "UPDATE runs SET state = 'completed', completed_at = $2 WHERE run_id = $1",
+                run_id,
+                init_time + timedelta(days=DAYS_TO_COMPLETE),
             )
     return run_id
 
@@ -145,7 +148,8 @@ async def test_scores_and_manifests_of_old_runs_are_removed_and_their_totals_sta
         ({"keep_manifests_days": 20}, {}, 20),
         ({"keep_manifests_days": 5}, {}, 15),
         ({"keep_manifests_days": 5}, {"weights_window_days": 25}, 25),
-        ({"keep_inputs_days": 50}, {}, 50),
+        ({"keep_inputs_days": 15}, {}, 30),
+        ({"keep_inputs_days": 50}, {}, 50 + DAYS_TO_COMPLETE),
     ],
 )
 async def test_manifests_stay_as_long_as_chunks_and_weights_may_need_them(

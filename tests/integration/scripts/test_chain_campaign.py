@@ -21,9 +21,10 @@ KILLS = 3
 def test_epoch_has_its_one_vector_and_the_journal_says_so_whatever_is_killed(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     command = [sys.executable, "scripts/chaos.py", "chain", "--seed", "4", "--json", "--state", str(state)]
-    command += ["--patience", f"{pace():.1f}", "--kills", str(KILLS)]
+    times = pace()
+    command += ["--patience", f"{times:.1f}", "--kills", str(KILLS)]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(180))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(180, times))
 
     assert done.returncode in (0, 1), done.stderr
     result = json.loads(done.stdout)

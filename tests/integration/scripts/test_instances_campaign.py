@@ -14,9 +14,10 @@ TRIALS = 4
 
 def test_first_of_two_instances_ends_before_its_second_signature() -> None:
     command = [sys.executable, "scripts/chaos.py", "instances", "--trials", str(TRIALS), "--json"]
-    command += ["--patience", f"{pace():.1f}"]
+    times = pace()
+    command += ["--patience", f"{times:.1f}"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(240), check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(240, times), check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,6 +36,8 @@ def test_no_miner_loses_anything_by_a_restore_of_a_random_moment() -> None:
     assert result["violations"] == [], done.stdout
     assert result["figures"]["restores"] == TRIALS
     assert (result["ratios"]["ended"], result["ratios"]["equal"]) == (1.0, 1.0)
+    counts = result["figures"]["lives"].values()
+    assert sum(life.get("within_an_epoch_that_has_its_vector", 0) for life in counts) > 0
     # One life can complete all runs, and the other at least its last one.
     assert result["ratios"]["compared"] >= 0.75
     for life in result["figures"]["lives"].values():

@@ -19,9 +19,10 @@ LEAST_NAMES = 40
 @pytest.mark.slow
 def test_every_refusal_is_told_and_the_page_of_the_docs_is_what_was_seen() -> None:
     command = [sys.executable, "scripts/chaos.py", "refusals", "--json"]
-    command += ["--patience", f"{pace():.1f}"]
+    times = pace()
+    command += ["--patience", f"{times:.1f}"]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300, times))
 
     assert done.returncode in (0, 1), done.stderr
     result = json.loads(done.stdout)

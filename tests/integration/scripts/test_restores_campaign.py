@@ -15,9 +15,10 @@ from tests.support.repository import ROOT
 @pytest.mark.slow
 def test_restore_of_an_old_database_signs_nothing_in_an_epoch_that_has_its_vector() -> None:
     command = [sys.executable, "scripts/chaos.py", "restores", "--trials", "1", "--json"]
-    command += ["--patience", f"{pace():.1f}"]
+    times = pace()
+    command += ["--patience", f"{times:.1f}"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300), check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300, times), check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

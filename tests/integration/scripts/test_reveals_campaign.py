@@ -26,9 +26,10 @@ def test_each_commit_opens_to_the_journals_vector_and_its_end_is_told_at_once() 
         "4",
         "--json",
     ]
-    command += ["--patience", f"{pace():.1f}"]
+    times = pace()
+    command += ["--patience", f"{times:.1f}"]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(240))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(240, times))
 
     assert done.returncode in (0, 1), done.stderr
     result = json.loads(done.stdout)

@@ -98,7 +98,11 @@ def test_next_engine_loads_after_signer_and_fork_server_but_the_first_beside_the
     signer = a_child(Role.SIGNER, is_ready=False)
 
     assert not wants_standby([*working, signer], ALL, is_fork_server_loading=False)
-    assert not wants_standby(working, ALL, is_fork_server_loading=True)
+    assert not wants_standby(working, ALL, is_fork_server_loading=False), (
+        "a signer that died is about to load"
+    )
+    assert not wants_standby([*working, a_child(Role.SIGNER)], ALL, is_fork_server_loading=True)
+    assert wants_standby([*working, a_child(Role.SIGNER)], ALL, is_fork_server_loading=False)
     assert wants_standby([signer], ALL, is_fork_server_loading=True)
 
 

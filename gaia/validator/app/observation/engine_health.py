@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _BEAT_S = 0.5
-_ASK_DATABASE_S, _ASK_AGAIN_S = 5.0, 0.5
+_ASK_DATABASE_S, _ASK_AGAIN_S, _SOON_BACK_S = 5.0, 0.5, 10.0
 _DATABASE_OLD_S = 30.0
 _TICK_OLD_S = 120.0
 _MISSED = 3
@@ -121,9 +121,10 @@ class EngineHealth:
     async def ask(self, database: Database) -> None:
         """Ask the database at regular intervals whether it answers with our schema, until cancelled.
 
-        One that fails is asked more often, because a killed server is back within a second.
+        One that fails is asked more often for a moment, because a killed server is back within seconds.
         """
         known = read_migrations()
+        well_at = time.monotonic()
         while True:
             try:
                 async with database.reading() as connection:
@@ -143,7 +144,10 @@ class EngineHealth:
                     self._schema.failed(f"{lacking} missing, such as {missing[0].name}")
                 else:
                     self._schema.succeeded()
-            await asyncio.sleep(_ASK_AGAIN_S if self._database.is_failing else _ASK_DATABASE_S)
+            now = time.monotonic()
+            if not self._database.is_failing:
+                well_at = now
+            await asyncio.sleep(_ASK_AGAIN_S if 0.0 < now - well_at < _SOON_BACK_S else _ASK_DATABASE_S)
 
     def watched_source(self, source: MetagraphSource) -> MetagraphSource:
         """Return a source of metagraphs that notes how each reading of `source` ended."""

@@ -56,10 +56,8 @@ class Retention:
     ) -> None:
         self._keep = timedelta(days=settings.keep_scores_days)
         window = timedelta(days=weights.weights_window_days)
-        chunks, manifests = (
-            timedelta(days=days) for days in (settings.keep_inputs_days, settings.keep_manifests_days)
-        )
-        self._keep_manifests = max(manifests, chunks, window)
+        self._keep_manifests = max(timedelta(days=settings.keep_manifests_days), window)
+        self._keep_chunks = timedelta(days=settings.keep_inputs_days)
         self._keep_matrices = _WINDOWS * window
         self._log = settings.data_dir / "postgres" / "postgres.log"
         self._database = database
@@ -86,7 +84,12 @@ class Retention:
         until = month_of(max(now, newest or now), _MONTHS_AHEAD)
         made = await self._database.run(partial(make_score_months, before=until))
         dropped = await self._database.run(partial(drop_score_months, before=month_of(now - self._keep)))
-        old = partial(runs_with_old_manifests, before=now - self._keep_manifests, most=_RUNS_AT_ONCE)
+        old = partial(
+            runs_with_old_manifests,
+            before=now - self._keep_manifests,
+            completed=now - self._keep_chunks,
+            most=_RUNS_AT_ONCE,
+        )
         runs = await self._database.run(old)
         for run_id in runs:
             await self._database.run(partial(remove_manifests, run_id=run_id))

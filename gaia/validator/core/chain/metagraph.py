@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gaia.validator.utils.errors import (
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _AGREEING_READINGS = 3
 _RETRY_S, _REREAD_S = 0.2, 1.0
-_MORE_FOR_OURS = 2.0
+_MORE_FOR_OURS = 3.0
 
 
 class MetagraphSource(Protocol):
@@ -72,7 +73,7 @@ class MetagraphKeeper:
         """Read the first metagraph, with attempts for `timeout_s`.
 
         A failure of our signer says nothing of the chain, and the Supervisor replaces a signer that is
-        silent. So it counts only after three times `timeout_s`, and once three readings in succession end so.
+        silent. So it counts only once three readings in succession fail so, and `timeout_s` has passed three times.
 
         Raises
         ------
@@ -81,7 +82,7 @@ class MetagraphKeeper:
             subnet does not exist, that our hotkey is not registered, or that our signer fails.
         """
         loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_s
+        begun = loop.time()
         agreeing, verdict = 0, None
         while True:
             before = verdict
@@ -89,37 +90,62 @@ class MetagraphKeeper:
             if verdict is None:
                 assert self._latest is not None
                 return self._latest
-            agreeing = agreeing + 1 if before is not None and before.exit_code is verdict.exit_code else 1
-            is_out_of_reach = verdict.exit_code is ExitCode.CHAIN_UNREACHABLE
-            is_ours = isinstance(verdict.__cause__, OwnFailure)
-            is_certain = agreeing >= _AGREEING_READINGS or (is_out_of_reach and not is_ours)
-            if is_certain and loop.time() > end + (_MORE_FOR_OURS * timeout_s if is_ours else 0.0):
-                raise verdict
+            agreeing = agreeing + 1 if before is not None and before.kind == verdict.kind else 1
+            is_certain = verdict.is_told_by_one or agreeing >= _AGREEING_READINGS
+            if is_certain and loop.time() - begun > timeout_s * (_MORE_FOR_OURS if verdict.is_ours else 1.0):
+                raise verdict.error
             await asyncio.sleep(
-                _RETRY_S if is_out_of_reach else min(_REREAD_S, timeout_s / _AGREEING_READINGS)
+                _RETRY_S if verdict.is_out_of_reach else min(_REREAD_S, timeout_s / _AGREEING_READINGS)
             )
 
-    async def _verdict(self) -> ConfigurationError | None:
-        """Read once; return the error to report if it persists, or None if all is well."""
+    async def _verdict(self) -> _Verdict | None:
+        """Read once; return what to report if it persists, or None if all is well."""
         try:
             await self.refresh()
         except SubnetMissing as error:
-            return ConfigurationError("GAIA_NETUID", str(error), "choose one that does")
-        except TransientError as error:
-            unreachable = ConfigurationError(
-                "GAIA_CHAIN_ENDPOINT",
-                f"the chain cannot be reached ({error})",
-                "correct the address or start the node",
-                ExitCode.CHAIN_UNREACHABLE,
+            return _Verdict(ConfigurationError("GAIA_NETUID", str(error), "choose one that does"))
+        except OwnFailure as error:
+            return _Verdict(
+                _out_of_reach(f"the chain signer does not read the chain ({error})"), is_ours=True
             )
-            unreachable.__cause__ = error
-            return unreachable
+        except TransientError as error:
+            return _Verdict(_out_of_reach(f"the chain cannot be reached ({error})"))
         assert self._latest is not None
         if self._latest.own_uid is not None:
             return None
-        return ConfigurationError(
-            "GAIA_WALLET_HOTKEY",
-            f"hotkey {self._latest.own_hotkey} is not registered on subnet {self._latest.netuid}",
-            "register it, or name the registered one",
-            ExitCode.HOTKEY_NOT_REGISTERED,
+        return _Verdict(
+            ConfigurationError(
+                "GAIA_WALLET_HOTKEY",
+                f"hotkey {self._latest.own_hotkey} is not registered on subnet {self._latest.netuid}",
+                "register it, or name the registered one",
+                ExitCode.HOTKEY_NOT_REGISTERED,
+            )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What one reading says."""
+
+    error: ConfigurationError
+    is_ours: bool = False
+    """Whether our signer failed."""
+
+    @property
+    def kind(self) -> tuple[ExitCode, bool]:
+        return self.error.exit_code, self.is_ours
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        return self.error.exit_code is ExitCode.CHAIN_UNREACHABLE
+
+    @property
+    def is_told_by_one(self) -> bool:
+        """Whether one reading is enough: no answer is no lie."""
+        return self.is_out_of_reach and not self.is_ours
+
+
+def _out_of_reach(problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        "GAIA_CHAIN_ENDPOINT", problem, "correct the address or start the node", ExitCode.CHAIN_UNREACHABLE
+    )

@@ -18,14 +18,15 @@ SELECT max(init_time)
   FROM runs;
 
 -- name: runs_with_old_manifests
--- Completed runs of before a moment that have manifests still, oldest first.
+-- Runs of before a moment, completed before another, that have manifests still, oldest first.
 SELECT run_id
   FROM runs
  WHERE state = 'completed'
    AND init_time < $1
+   AND completed_at < $2
    AND EXISTS (SELECT FROM forecasts WHERE forecasts.run_id = runs.run_id AND manifest IS NOT NULL)
  ORDER BY init_time
- LIMIT $2;
+ LIMIT $3;
 
 -- name: remove_matrix_contents
 -- Removes the copies of Gram matrices of completed runs of before a moment; no weight asks for them any more.

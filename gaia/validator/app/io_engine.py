@@ -197,7 +197,7 @@ class IOEngine:
         clock: Clock = SimulatedClock(settings.clock_file) if settings.clock_file else RealClock()
         database = await open_database(settings)
         stack.push_async_callback(database.close)
-        self._lease = self.health.lease = lease_of(settings, database)
+        self._lease = self.health.lease = lease_of(settings.data_dir, settings.lease_s, database)
         stack.push_async_callback(self._lease.release)
         self._backups = backup_keeper(settings, database)
         setup = await take_over(database, self._lease, _stand_by, self._backups.before_migration)

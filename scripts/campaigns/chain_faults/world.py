@@ -31,6 +31,9 @@ from gaia.validator.app.chain_signer import run_chain_signer
 from gaia.validator.app.children.embedded_postgres import EmbeddedPostgres, embedded_dsn
 from gaia.validator.core.chain.nodes import heads
 from gaia.validator.core.chain.signer_client import SignerClient
+from gaia.validator.db.schema.files import read_migrations
+from gaia.validator.db.schema.migrating import read_standing
+from gaia.validator.db.schema.standing import Fit
 from gaia.validator.utils.chain.metagraph import BLOCK_S
 from gaia.validator.utils.config import Settings
 from gaia.validator.utils.errors import GaiaError
@@ -246,7 +249,7 @@ async def a_world(
     keeping = asyncio.create_task(world.keep_up())
     try:
         async with world.connected() as connection:
-            await _until_tables(connection)
+            await until_migrated(connection)
             await record_run(connection, hotkeys[1:], _RUN)
         yield world
     finally:
@@ -261,10 +264,11 @@ async def a_world(
         await chain.stop()
 
 
-async def _until_tables(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Wait until the engine has made the tables."""
+async def until_migrated(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Wait until the engine has applied all migrations: a write before that is in the way of one."""
+    migrations = read_migrations()
     async with asyncio.timeout(_PATIENCE_S):
-        while not await connection.fetchval("SELECT to_regclass('consensus_epochs') IS NOT NULL"):
+        while (await read_standing(connection, migrations)).fit is not Fit.CURRENT:
             await asyncio.sleep(_POLL_S)
 
 

@@ -15,6 +15,8 @@ _RESERVES: Final = 4
 """A backup leaves so many times the space free below which no chunk is downloaded."""
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaia.validator.utils.config import Settings
 
 
@@ -39,9 +41,9 @@ async def open_database(settings: Settings) -> Database:
     )
 
 
-def lease_of(settings: Settings, database: Database) -> Lease:
-    """Return the lease that the validator of the data folder has to take."""
-    return Lease(database, holder_of(settings.data_dir), lease_s=settings.lease_s)
+def lease_of(data_dir: Path, lease_s: float, database: Database) -> Lease:
+    """Return the lease of `lease_s` seconds that the validator of the data folder has to take."""
+    return Lease(database, holder_of(data_dir), lease_s=lease_s)
 
 
 def backup_keeper(settings: Settings, database: Database) -> BackupKeeper:

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import asyncpg
-
 from campaigns.chain_faults.world import record_run, until_migrated
+
 from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db.connection import Database
 from gaia.validator.db.schema.files import FOLDER, read_migrations

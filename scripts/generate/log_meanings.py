@@ -162,7 +162,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "observation_failed": "Some metrics are not up to date; `look` says which.",
     "reference_damaged": "Files of a reference set are damaged here. It is fetched anew; look at the disk.",
     "reference_elsewhere": "Another data folder holds a reference set. It is fetched anew.",
-    "reference_given_up": "The GFS analysis of a day-1 lead did not come in time. The source is asked no more.",
+    "reference_given_up": "What a lead is compared with did not come in time. The source is asked no more.",
     "reference_missing": "A reference set cannot be had at present. At error the operator must act; repetitions are at debug.",
     "reference_prepared": "A reference set is fetched, decoded and stored.",
     "reference_revised": "A source has other values now than those recorded. Leads that have not begun use the new ones.",

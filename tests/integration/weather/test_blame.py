@@ -326,6 +326,23 @@ async def test_first_day_whose_truth_never_comes_is_absent_for_all_alike(story: 
     assert story.clock.now() < INIT + timedelta(days=9)
 
 
+async def test_run_whose_era5_never_comes_ends_for_all_alike_and_leaves_no_files(story: Story) -> None:
+    story.archives.era5.failures = [TransientError("404") for _ in range(4000)]
+
+    await story.until_idle(ticks=4000)
+
+    assert await states(story) == ["scored"] * 3
+    leads = await story.rows(
+        "SELECT DISTINCT score, reason FROM lead_scores WHERE kind = 'final' ORDER BY reason"
+    )
+    assert [row["reason"].split()[1:] for row in leads] == [["was", "not", "published", "in", "time"]] * len(leads)
+    assert leads
+    assert all(math.isnan(row["score"]) for row in leads)
+    assert await story.rows("SELECT DISTINCT counted FROM score_table") == [{"counted": False}]
+    assert await story.rows("SELECT state FROM runs") == [{"state": "completed"}]
+    assert INIT + timedelta(days=31) < story.clock.now() < INIT + timedelta(days=50)
+
+
 async def test_task_that_is_closed_begins_nothing_and_lets_what_is_in_hand_end(
     database: Database, tmp_path: Path
 ) -> None:

@@ -117,15 +117,30 @@ async def test_after_an_outage_of_ours_day1_is_not_given_up_on_the_first_failure
     assert late + timedelta(hours=12) <= given_up_at <= late + timedelta(hours=14)
 
 
-async def test_truth_of_era5_and_climatology_is_waited_for_without_end(world: World) -> None:
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("era5", LeadKind.FINAL),
+        ("gfs", LeadKind.FINAL),
+        ("climatology", LeadKind.FINAL),
+        ("climatology", LeadKind.DAY1),
+    ],
+)
+async def test_all_else_is_given_up_a_month_after_its_valid_time(
+    world: World, source: str, kind: LeadKind
+) -> None:
     world.source.error = TransientError("503")
-    for source in ("era5", "climatology"):
-        key = ReferenceKey(
-            source=ReferenceSource(source), init_time=INIT, lead_hours=12, fields=("2t",), kind=LeadKind.DAY1
-        )
-        for days in (1, 2, 30):
-            assert await world.shelf.take(key, NOW + timedelta(days=days)) is None
+    key = ReferenceKey(
+        source=ReferenceSource(source), init_time=INIT, lead_hours=12, fields=("2t",), kind=kind
+    )
+    deadline = key.valid_time + timedelta(days=30)
+    for moment in (key.valid_time + timedelta(days=5), deadline - timedelta(minutes=1)):
+        assert await world.shelf.take(key, moment) is None
         assert not await world.shelf.is_given_up(key)
+
+    assert await world.shelf.take(key, deadline + timedelta(hours=1)) is None
+
+    assert await world.shelf.is_given_up(key)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ class ContractSettings(HandedSettings):
         "Lead times, in hours, that are scored against ERA5.",
         "WEATHER_FINAL_SCORING_LEAD_HOURS",
     )
+    final_give_up_days: float = setting(
+        30.0,
+        "Days to wait for ERA5 and climatology of a lead, from its valid time. After that, the lead counts for no"
+        " miner. Keep it longer than GAIA_WEIGHTS_WINDOW_DAYS: then no weights change.",
+        ge=7,
+    )
     final_fields: list[str] = setting(
         _FINAL_FIELDS.split(),
         "Fields that are scored against ERA5. Fewer fields need less traffic and CPU time.",

@@ -84,8 +84,6 @@ class LeadReferences:
         since = self._lost_since.get((run.run_id, rules.name, lead))
         if since is not None and now - since >= PATIENCE:
             return "its source has revised what other forecasts were compared with, and no copy came back"
-        if lead.kind != LeadKind.DAY1:
-            return None
         for key in self._keys(run, lead, rules).values():
             if await self._shelf.is_given_up(key):
                 return f"{key.reference_id} was not published in time"

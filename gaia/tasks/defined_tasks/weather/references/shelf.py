@@ -96,10 +96,10 @@ class ReferenceShelf:
             return await self._take(key, now)
 
     async def is_given_up(self, key: ReferenceKey) -> bool:
-        """Return whether a day-1 set is given up, because it was missing for too long.
+        """Return whether a set is given up, because it was missing for too long.
 
-        Only `take` gives a set up: `day1_give_up_hours` after its valid time, and never at its
-        first failure. The decision is final.
+        Only `take` gives a set up: `day1_give_up_hours` or `final_give_up_days` after its valid time,
+        and never at its first failure. The decision is final.
         """
         known = await self._read(key)
         return known is not None and known.given_up_at is not None
@@ -282,13 +282,14 @@ class ReferenceShelf:
             )
 
     def _is_hopeless(self, key: ReferenceKey, missed_since: datetime, now: datetime) -> bool:
-        """Return whether a day-1 set has been missing for too long, also since its first attempt.
+        """Return whether a set has been missing for too long, also since its first attempt.
 
-        After an outage of ours, a busy source thus still gets some hours.
+        After an outage of ours, a busy source thus still gets some time.
         """
-        limit = timedelta(hours=self._contract.day1_give_up_hours)
-        is_late = now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
-        return key.kind is LeadKind.DAY1 and key.source is ReferenceSource.GFS and is_late
+        limit = timedelta(days=self._contract.final_give_up_days)
+        if key.kind is LeadKind.DAY1 and key.source is ReferenceSource.GFS:
+            limit = timedelta(hours=self._contract.day1_give_up_hours)
+        return now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
 
     def _say(self, key: ReferenceKey, error: GaiaError, retry_at: datetime, *, is_given_up: bool) -> None:
         """Log why a set is missing: loudly if the reason is new, else quietly."""

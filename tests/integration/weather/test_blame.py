@@ -335,7 +335,9 @@ async def test_run_whose_era5_never_comes_ends_for_all_alike_and_leaves_no_files
     leads = await story.rows(
         "SELECT DISTINCT score, reason FROM lead_scores WHERE kind = 'final' ORDER BY reason"
     )
-    assert [row["reason"].split()[1:] for row in leads] == [["was", "not", "published", "in", "time"]] * len(leads)
+    assert [row["reason"].split()[1:] for row in leads] == [["was", "not", "published", "in", "time"]] * len(
+        leads
+    )
     assert leads
     assert all(math.isnan(row["score"]) for row in leads)
     assert await story.rows("SELECT DISTINCT counted FROM score_table") == [{"counted": False}]

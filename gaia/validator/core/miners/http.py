@@ -29,6 +29,9 @@ _MAX_ERROR_BYTES = 4096
 _CONNECT_TIMEOUT_S = 10.0
 _RATE_GRACE_S = 5.0
 _KEPT_CONNECTIONS = 64
+KEPT_S = 2.0
+"""Seconds for which an idle connection is used again. Servers of miners close it after 5 s; at that moment, a busy
+server drops a request unread."""
 _KIB = 1024
 _SERVER_ERROR = 500
 # Refusals that may be temporary: the miner's metagraph is late, or our token old.
@@ -133,7 +136,9 @@ class MinerHttp:
             verify=_any_certificate(),
             trust_env=False,
             # Callers limit the number of concurrent requests.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS, keepalive_expiry=KEPT_S
+            ),
         )
 
     async def close(self) -> None:

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from gaia.miner.sessions import write_certificate
+from gaia.validator.core.miners import http as miners_http
 from gaia.validator.core.miners.http import MINERS_TALLY, MinerHttp, Reply, deadline
 from gaia.validator.utils.borders import UNFORESEEN, Party
 from gaia.validator.utils.errors import MinerFault, MinerUnreachable, OwnFailure
@@ -152,6 +154,38 @@ async def test_no_whole_answer_means_unreachable(serve: Serve, http: MinerHttp, 
 
     with pytest.raises(MinerUnreachable):
         await http.exchange("GET", url, limit_bytes=500)
+
+
+async def test_connection_that_its_server_may_be_closing_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_uvicorn = uvicorn.Config("miner").timeout_keep_alive
+    assert of_uvicorn > 2 * miners_http.KEPT_S
+    connections = []
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK + b"Content-Length: 2\r\n\r\nhi")
+        await reader.read(1)
+        writer.close()
+        await writer.wait_closed()
+        closed.release()
+
+    closed = asyncio.Semaphore(0)
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    monkeypatch.setattr(miners_http, "KEPT_S", 0.0)  # the time is over at once
+    http = MinerHttp(timeout_s=patience(2.0), min_rate_kib_s=64.0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        for _ in range(3):
+            assert (await http.exchange("GET", url, limit_bytes=10)).body == b"hi"
+    finally:
+        await http.close()
+        server.close()
+        for _ in connections:
+            await closed.acquire()
+
+    assert len(connections) == 3
 
 
 async def test_closed_port_means_unreachable(serve: Serve, http: MinerHttp) -> None:

@@ -11,7 +11,7 @@ from gaia.tasks.defined_tasks.weather.forecasts import score_book
 from gaia.tasks.defined_tasks.weather.forecasts.score_book import is_shadowed
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.db.connection import Database
-from gaia.validator.utils.errors import TransientError
+from gaia.validator.utils.errors import OwnFailure, TransientError
 from gaia.validator.utils.identities import RunId
 from gaia.validator.utils.ipc_types import Failure, ResultUnit, WorkUnit
 from tests.support.fakes import LEADS
@@ -105,6 +105,26 @@ async def test_shadow_unit_that_kills_workers_harms_nobody(story: Story) -> None
 
     assert [row["counted"] for row in await story.rows(ACTIVE)] == [True] * 3
     assert [row["counted"] for row in await story.rows(SHADOW)] == [False] * 3
+
+
+async def test_lead_waits_for_what_a_full_disk_kept_from_the_shadow(story: Story) -> None:
+    fetch, left = story.archives.gfs.fetch, [OwnFailure("the disk is full")] * 20
+
+    async def full_for_a_while(*request: Any) -> None:
+        if left and str(request[-1]).endswith("final"):
+            story.task = story.new_task() if len(left) == 10 else story.task  # also over a restart
+            raise left.pop()
+        await fetch(*request)
+
+    story.archives.gfs.fetch = full_for_a_while  # type: ignore[method-assign]
+
+    with capture_logs() as lines:
+        await story.until_idle(ticks=4000)
+
+    assert not left
+    assert [row["counted"] for row in await story.rows(ACTIVE)] == [True] * 3
+    assert [row["counted"] for row in await story.rows(SHADOW)] == [True] * 3
+    assert "lead_waits_for_shadow" in {line["event"] for line in lines}
 
 
 async def test_lead_a_miner_forfeits_is_worst_under_both(story: Story) -> None:

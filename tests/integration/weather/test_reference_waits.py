@@ -52,11 +52,16 @@ async def test_whatever_a_source_raises_is_recorded_and_waited_out(
 
     row = await world.row(key)
     assert str(error) in row["last_error"]
-    assert NOW < row["retry_at"] <= NOW + timedelta(minutes=15)
-    assert world.shelf.next_look == row["retry_at"]
+    is_ours = isinstance(error, OwnFailure)
+    assert world.shelf.failed_by_us(key) is is_ours
+    look_at = world.shelf.next_look
+    assert look_at is not None
+    assert NOW < look_at <= NOW + timedelta(minutes=15)
+    # A new process does not know whose fault it was, so it does not wait for ours.
+    assert row["retry_at"] == (NOW if is_ours else look_at)
     world.source.error = None
-    assert await world.shelf.take(key, row["retry_at"] - timedelta(seconds=1)) is None
-    assert await world.shelf.take(key, row["retry_at"]) is not None
+    assert await world.shelf.take(key, look_at - timedelta(seconds=1)) is None
+    assert await world.shelf.take(key, look_at) is not None
     assert (await world.row(key))["last_error"] is None
 
 
@@ -101,6 +106,17 @@ async def test_day1_truth_that_never_comes_is_given_up_for_good(world: World) ->
     assert await world.new_shelf().take(DAY1, deadline + timedelta(days=1)) is None
     assert await world.new_shelf().is_given_up(DAY1)
     assert world.source.fetched == 0
+
+
+async def test_fault_of_ours_gives_nothing_up(world: World) -> None:
+    world.source.error = OwnFailure("the disk is full")
+    for days in (1, 5, 9):
+        assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(days=days)) is None
+    assert not await world.shelf.is_given_up(DAY1)
+
+    world.source.error = None
+    assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(days=10)) is not None
+    assert not world.shelf.failed_by_us(DAY1)
 
 
 async def test_after_an_outage_of_ours_day1_is_not_given_up_on_the_first_failure(world: World) -> None:

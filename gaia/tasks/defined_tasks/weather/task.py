@@ -101,12 +101,9 @@ class WeatherTask(GaiaTask):
             window=window,
             kept=self._kept,
         )
+        look_again = self._shelf.look_again
         self._sketches = LostSketches(
-            self._book.rules,
-            files,
-            database=database,
-            steps=self._steps,
-            look_again=self._shelf.look_again,
+            self._book.rules, files, database=database, steps=self._steps, look_again=look_again
         )
         self._failures = OwnFailures(monotonic)
         self._runner = StepRunner(database, self._book, clock, window, self._failures)
@@ -324,7 +321,8 @@ class WeatherTask(GaiaTask):
         try:
             shadow = await self._shadow_scoring(run, lead, now)
         except OwnFailure as failure:  # this lead alone waits
-            log.warning("lead_waits_for_shadow", lead_hours=lead.hours, error=str(failure))
+            once = (run.run_id, str(failure))
+            log.warning("lead_waits_for_shadow", lead_hours=lead.hours, error=once[1], once=once)
             return {forecast.hotkey for forecast in forecasts}
 
         async def score(forecast: Forecast) -> None:
@@ -352,7 +350,8 @@ class WeatherTask(GaiaTask):
 
     async def _scoring(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> Scoring | None:
         """Return what scores a lead under `rules`; None while a reference set is missing."""
-        references = await self._references.take(run, lead, rules, now)
+        on_trial = rules is not self._book.rules
+        references = await self._references.take(run, lead, rules, now, on_trial=on_trial)
         return None if references is None else self._steps.scoring(run, lead, rules, references)
 
     async def _final_scoring(self, run: Run, now: datetime, lead_hours: int) -> Scoring | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gaia.tasks.defined_tasks.weather.references.lead_references import NotPrepared
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.identities import Hotkey
 
@@ -38,7 +39,12 @@ class Trial:
         """What was tried -> attempts that failures of ours have ended."""
 
     def is_tried_again(self, what: tuple[object, ...], error: Exception) -> bool:
-        """Return whether `what` failed by a failure of ours, and has attempts left; count this one."""
+        """Return whether `what` failed by a failure of ours, and has attempts left; count this one.
+
+        What the rules cannot have caused is tried again without end.
+        """
+        if isinstance(error, NotPrepared):
+            return True
         self._spent[what] += 1
         return isinstance(error, OwnFailure) and self._spent[what] < ATTEMPTS
 

@@ -13,6 +13,7 @@ from gaia.tasks.defined_tasks.weather.lead_kinds import LeadKind
 from gaia.tasks.defined_tasks.weather.references.files import FieldFiles
 from gaia.tasks.defined_tasks.weather.references.keys import ReferenceKey, lead_keys
 from gaia.validator.db import inputs
+from gaia.validator.utils.errors import OwnFailure
 
 if TYPE_CHECKING:
     from gaia.tasks.defined_tasks.weather.forecasts.score_book import Lead
@@ -35,6 +36,10 @@ _Scored = tuple[str, str, "Lead"]
 """Run, rule set and lead."""
 
 
+class NotPrepared(OwnFailure):
+    """What a lead is compared with is missing by a fault of ours, which no rules can have caused."""
+
+
 class LeadReferences:
     """Finds the reference sets of leads.
 
@@ -51,11 +56,17 @@ class LeadReferences:
         self._lost_since: dict[_Scored, datetime] = {}
         """In memory only: after a restart or a takeover, each lead waits anew."""
 
-    async def take(self, run: Run, lead: Lead, rules: RuleSet, now: datetime) -> References | None:
+    async def take(
+        self, run: Run, lead: Lead, rules: RuleSet, now: datetime, *, on_trial: bool = False
+    ) -> References | None:
         """Return what the lead is compared with; None while a set is missing or its values are lost.
+
+        Rules on trial lose the lead if None is returned, because the active rules do not wait for them.
 
         Raises
         ------
+        NotPrepared
+            If the rules are on trial, and a set is missing by a fault of ours.
         OwnFailure
             If the database or the disk fails.
         """
@@ -69,6 +80,8 @@ class LeadReferences:
         taken: dict[str, FieldFiles] = {}
         for role, key in keys.items():
             files = await self._shelf.take(key, now)
+            if files is None and on_trial and self._shelf.failed_by_us(key):
+                raise NotPrepared(f"{key.reference_id} could not be prepared here")
             if files is None:
                 return None
             taken[role] = files

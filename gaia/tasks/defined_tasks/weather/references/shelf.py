@@ -74,6 +74,11 @@ class ReferenceShelf:
         self.files = ReferenceFiles(data_dir)
         """Places of recorded files in this data folder, and their checks."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._ours: dict[str, datetime] = {}
+        """Set -> when it is tried again, if the last attempt failed by a fault of ours.
+
+        In memory only: a process that starts tries at once, so it never takes our fault for the source's.
+        """
         self._reported: dict[str, str] = {}
         """Source or set -> its last reported problem, so that each problem is logged loudly only once."""
         self.next_look: datetime | None = None
@@ -104,6 +109,10 @@ class ReferenceShelf:
         known = await self._read(key)
         return known is not None and known.given_up_at is not None
 
+    def failed_by_us(self, key: ReferenceKey) -> bool:
+        """Return whether a set is missing by a fault of ours, as far as this process has tried."""
+        return key.reference_id in self._ours
+
     def look_again(self, moment: datetime) -> None:
         """Note that something missing may be there at `moment`."""
         self.next_look = min(self.next_look or moment, moment)
@@ -124,8 +133,9 @@ class ReferenceShelf:
             known = await self._withdraw(key, known, held, damage)
         if known and known.given_up_at is not None:
             return None
-        if known and known.retry_at is not None and known.retry_at > now:
-            self.look_again(known.retry_at)
+        retry_at = self._ours.get(key.reference_id) or (known.retry_at if known else None)
+        if retry_at is not None and retry_at > now:
+            self.look_again(retry_at)
             return None
         try:
             fields = await self._fetch(key, held)
@@ -133,6 +143,7 @@ class ReferenceShelf:
             await self._postpone(key, known, now, error)
             return None
         await self._record(key, fields)
+        self._ours.pop(key.reference_id, None)
         return fields
 
     async def _damage(self, key: ReferenceKey, held: FieldFiles) -> list[str]:
@@ -265,8 +276,12 @@ class ReferenceShelf:
             attempts += 1
             usual = timedelta(minutes=self._sources.source_retry_minutes)
             retry_at = now + wait_after(error, attempts, usual)
+        is_ours = isinstance(error, OwnFailure)
+        self._ours.pop(key.reference_id, None)
+        if is_ours:
+            self._ours[key.reference_id] = retry_at
         missed_since = (known.missed_since if known else None) or now
-        given_up_at = now if self._is_hopeless(key, missed_since, now) else None
+        given_up_at = now if not is_ours and self._is_hopeless(key, missed_since, now) else None
         if given_up_at is None:
             self.look_again(retry_at)
         self._say(key, error, retry_at, is_given_up=given_up_at is not None)
@@ -275,7 +290,7 @@ class ReferenceShelf:
                 connection,
                 key.reference_id,
                 attempts=attempts,
-                retry_at=retry_at,
+                retry_at=now if is_ours else retry_at,
                 error=str(error),
                 missed_since=missed_since,
                 given_up_at=given_up_at,

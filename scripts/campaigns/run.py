@@ -17,9 +17,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from campaigns.run_faults.deck import CARDS, MEETS_NOBODY
+from campaigns.run_faults.deck import CARDS, DISK_FULL, MEETS_NOBODY
 from campaigns.run_faults.pace import Pace, steps_of
 from campaigns.run_faults.service import ServedSubnet
+from campaigns.run_faults.space import can_mount
 from campaigns.state_faults.playing import Form, Played, Scene, Stuck, play
 from campaigns.state_faults.reading import judge
 from gaia.localnet.children import ChildFailed
@@ -85,13 +86,15 @@ def deck_of(names: Sequence[str], number: int, seed: int) -> list[str]:
 async def _campaign(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     form = SHORT if arguments.short else LONG
     number = arguments.faults or (_SHORT_FAULTS if arguments.short else _LONG_FAULTS)
-    deck = deck_of(arguments.card or list(CARDS), number, arguments.seed)
+    left_out = [] if arguments.card or can_mount() else [DISK_FULL]
+    deck = deck_of(arguments.card or [name for name in CARDS if name not in left_out], number, arguments.seed)
     calm = await play(folder / "undisturbed", form, {}, arguments.seed, arguments.patience)
     violations = [f"undisturbed: {line}" for line in (*calm.reading.doubts, *calm.reading.losses())]
     figures: dict[str, Any] = {
         "seed": arguments.seed,
         "limits": dict(_LIMITS),
         "faults": len(deck),
+        "left_out": left_out,
         "of_each": dict(sorted(Counter(deck).items())),
         "undisturbed_s": round(calm.seconds, 1),
     }

@@ -13,10 +13,10 @@ from typing import Final
 import asyncpg
 import psutil
 
-from campaigns.run_faults import hands
+from campaigns.run_faults import hands, space
 from campaigns.run_faults.wire import moved, trapped
 from campaigns.state_faults.playing import Scene
-from gaia.localnet.options import clock_file
+from gaia.localnet.options import clock_file, data_dir
 from gaia.localnet.view.watch import NOT_NOW
 from gaia.validator.core.clock import SimulatedClock
 
@@ -34,7 +34,7 @@ TABLES: Final = (
 )
 ERRORS: Final = ("40001", "40P01", "25006", "57014", "58030", "53100")
 """Serialisation, deadlock, read-only, cancelled, input and output, disk full."""
-_REFUSED_S, _LOCKED_S, _READ_ONLY_S, _BROKEN_S = 1.5, 3.0, 2.0, 1.5
+_REFUSED_S, _LOCKED_S, _READ_ONLY_S, _BROKEN_S, _FULL_S = 1.5, 3.0, 2.0, 1.5, 4.0
 _STOPPED_S: Final = 7.0
 """Longer than the silence after which the Supervisor replaces a process in a campaign."""
 _MET_WITHIN_S: Final = 5.0
@@ -128,6 +128,14 @@ async def _undo(scene: Scene, statement: str) -> None:
         await connection.execute(statement)
 
 
+async def disk_full(scene: Scene) -> None:
+    """Leave no page on the disk of the data folder, for a moment."""
+    async with hands.administrator(scene):
+        pass  # until the database is made, nothing is on it
+    with space.full(data_dir(scene.subnet.state_dir)):
+        await asyncio.sleep(_FULL_S * scene.patience)
+
+
 async def lock(scene: Scene) -> None:
     """Lock a table for longer than a statement may take."""
     table = scene.random.choice(TABLES)
@@ -177,6 +185,7 @@ async def cut_commit(scene: Scene, when: str, role: str = "") -> None:
                 await asyncio.sleep(hands.LOOK_EVERY_S)
 
 
+DISK_FULL: Final = "disk full"
 ROLES: Final = ("io_engine", "chain_signer", "postgres", "compute_worker", "fork_server", "standby")
 ONE_BY_ONE: Final[Mapping[str, Card]] = {
     **{f"kill {role}": partial(kill, role=role) for role in ROLES},
@@ -189,6 +198,7 @@ ONE_BY_ONE: Final[Mapping[str, Card]] = {
     "away": away,
     "read only": read_only,
     "lock": lock,
+    DISK_FULL: disk_full,
     **{f"error {code}": partial(raise_errors, code=code) for code in ERRORS},
     "move calendar": move_calendar,
     "cut before commit": partial(cut_commit, when="before"),

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from campaigns.run_faults import space
 from campaigns.state_faults.playing import FaultySubnet
+from gaia.localnet.options import data_dir
 from gaia.validator.utils.errors import ExitCode
 
-OF_OTHERS: Final = frozenset({ExitCode.CHAIN_UNREACHABLE, ExitCode.DATABASE_UNREACHABLE})
+OF_OTHERS: Final = frozenset(
+    {ExitCode.CHAIN_UNREACHABLE, ExitCode.DATABASE_UNREACHABLE, ExitCode.DATA_DIR_FULL}
+)
 """Ends of a start whose cause is what a card did to others; any other end is a fault of the validator."""
 
 
@@ -19,6 +23,20 @@ class ServedSubnet(FaultySubnet):
         super().__init__(*arguments)
         self.started_again: Counter[int] = Counter()
         """Exit code -> starts after it."""
+
+    async def start(self) -> None:
+        """Start the services and the validator, whose data folder is a disk of its own if we may mount one."""
+        if space.can_mount():
+            space.mount(data_dir(self.state_dir))
+        await super().start()
+
+    async def stop(self) -> bool:
+        """Stop the validator, then the services; return True if the validator drained cleanly."""
+        try:
+            return await super().stop()
+        finally:
+            if space.is_mounted(data_dir(self.state_dir)):
+                space.unmount(data_dir(self.state_dir))
 
     def check(self) -> None:
         """Raise `ChildFailed` if a process has ended, unless the service manager would start it again."""

@@ -89,8 +89,9 @@ async def live(dsn: str, folder: Path, miners: int, days: int) -> dict[int, tupl
     sizes = {}
     async with connected(dsn) as database:
         await run_comprehensive_database_setup(database)
-        await begin_with_months(database, FIRST)
+        await look_often(database)
         retention = Retention(FilesSettings(data_dir=folder), WeightsSettings(), database, calendar)
+        await retention.remove_old_data()
         for day in range(1, days + 1):
             calendar.moment = FIRST + timedelta(days=day)
             await put_run(database, calendar.moment, miners)
@@ -112,16 +113,11 @@ class Calendar:
         """Stay: the days come by themselves."""
 
 
-async def begin_with_months(database: Database, first: datetime) -> None:
-    """Let the first part of the scores end before the first run; the migration lets it end after today."""
-    from gaia.validator.db.retention import month_of
-
+async def look_often(database: Database) -> None:
+    """Let autovacuum look each second: a day passes in seconds here, and it looks each minute of a real one."""
     async with database.alone("gaia-bench") as connection:
-        await connection.execute("ALTER TABLE component_scores DETACH PARTITION component_scores_before")
-        await connection.execute(
-            "ALTER TABLE component_scores ATTACH PARTITION component_scores_before"
-            f" FOR VALUES FROM (MINVALUE) TO ('{month_of(first)}')"
-        )
+        await connection.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+        await connection.execute("SELECT pg_reload_conf()")
 
 
 async def put_run(database: Database, moment: datetime, miners: int) -> None:

@@ -16,28 +16,30 @@ _LOCK_WAIT: Final = "2s"
 """How long we wait for a lock; whoever comes after us waits as long."""
 
 
-def month_of(moment: datetime, later: int = 0) -> str:
-    """Return the month of a moment, or so many months later, as run ids begin.
+def day_of(moment: datetime) -> str:
+    """Return the day of a moment, as run ids begin.
 
     >>> from datetime import UTC
-    >>> month_of(datetime(2026, 12, 31, tzinfo=UTC)), month_of(datetime(2026, 12, 31, tzinfo=UTC), 2)
-    ('2026-12', '2027-02')
+    >>> day_of(datetime(2026, 12, 31, 18, tzinfo=UTC))
+    '2026-12-31'
     """
-    years, month = divmod(moment.month - 1 + later, 12)
-    return f"{moment.year + years:04}-{month + 1:02}"
+    return f"{moment:%Y-%m-%d}"
 
 
-async def make_score_months(connection: Connection, before: str) -> Sequence[str]:
-    """Make the parts for scores of all months before one; return their names."""
+async def make_score_days(connection: Connection, first: str, before: str) -> Sequence[str]:
+    """Make the parts for scores of all days before one; return their names.
+
+    If there is none yet, the first part holds all that is older than `first`.
+    """
     await connection.execute(SQL["brief_locks"], _LOCK_WAIT)
-    made: Sequence[str] = await connection.fetchval(SQL["make_score_months"], before)
+    made: Sequence[str] = await connection.fetchval(SQL["make_score_days"], first, before)
     return made
 
 
-async def drop_score_months(connection: Connection, before: str) -> Sequence[str]:
-    """Remove the scores of months that ended before one, unless a run of theirs is open; return their names."""
+async def drop_score_days(connection: Connection, before: str) -> Sequence[str]:
+    """Remove the scores of days before one, unless a run of theirs or of before is open; return the names of parts."""
     await connection.execute(SQL["brief_locks"], _LOCK_WAIT)
-    dropped: Sequence[str] = await connection.fetchval(SQL["drop_score_months"], before)
+    dropped: Sequence[str] = await connection.fetchval(SQL["drop_score_days"], before)
     return dropped
 
 

@@ -1,6 +1,7 @@
 """Rules on trial: scored beside the active ones, under their own name, without a say and without harm."""
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,11 +111,11 @@ async def test_shadow_unit_that_kills_workers_harms_nobody(story: Story) -> None
 async def test_lead_waits_for_what_a_full_disk_kept_from_the_shadow(story: Story) -> None:
     fetch, left = story.archives.gfs.fetch, [OwnFailure("the disk is full")] * 20
 
-    async def full_for_a_while(*request: Any) -> None:
-        if left and str(request[-1]).endswith("final"):
+    async def full_for_a_while(moment: datetime, *rest: Any) -> None:
+        if left and str(rest[-1]).endswith("final"):
             story.task = story.new_task() if len(left) == 10 else story.task  # also over a restart
             raise left.pop()
-        await fetch(*request)
+        await fetch(moment, *rest)
 
     story.archives.gfs.fetch = full_for_a_while  # type: ignore[method-assign]
 

@@ -14,6 +14,7 @@ from gaia.validator.core.database_setup import run_comprehensive_database_setup
 from gaia.validator.db import gram_matrices, history, queries
 from gaia.validator.db.connection import Database
 from gaia.validator.db.schema.files import FOLDER as MIGRATION_FOLDER
+from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.utils.identities import RunId
 from tests.support.patience import patience
 from tests.support.unguarded import UNGUARDED
@@ -21,6 +22,7 @@ from tests.support.unguarded import UNGUARDED
 INIT = datetime(2026, 3, 25, tzinfo=UTC)
 OPENED = INIT.replace(hour=18)
 COMMITTED = INIT.replace(hour=19)
+LAST_OF_BEFORE = 7
 STATES = ("planned", "requested", "verified", "scored_day1", "scored", "rejected", "excused")
 
 
@@ -60,20 +62,8 @@ async def of_before(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Database]:
 async def test_states_commitments_and_matrices_of_before_are_kept_under_their_new_names(
     of_before: Database,
 ) -> None:
-    assert (await run_comprehensive_database_setup(of_before)).names == [
-        "names",
-        "observations",
-        "commits",
-        "swapped_hotkeys",
-        "consensus",
-        "guards",
-        "guards_checked",
-        "lease",
-        "removal",
-        "score_months",
-        "imported_runs",
-        "matrix_contents",
-    ]
+    names = [migration.name for migration in read_migrations() if migration.version > LAST_OF_BEFORE]
+    assert (await run_comprehensive_database_setup(of_before)).names == names
 
     async with of_before.transaction() as connection:
         (run,) = await history.stored_runs(connection, ["2026-03-25T00Z"], with_manifests=True)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gaia.validator.db.retention import (
-    drop_score_months,
-    make_score_months,
-    month_of,
+    day_of,
+    drop_score_days,
+    make_score_days,
     newest_run,
     remove_manifests,
     remove_matrix_contents,
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 MOST_LOG_BYTES: Final = 16 * 2**20
 """Size of the embedded server's log at which it begins anew; one older log is kept."""
 
-_MONTHS_AHEAD: Final = 3
+_AHEAD: Final = timedelta(days=14)
 _LONGEST_GAP: Final = timedelta(days=7)
 """Time after the newest run that still counts for the age of others."""
 _RUNS_AT_ONCE: Final = 400
@@ -81,9 +81,11 @@ class Retention:
         if (newest := await self._database.run(newest_run)) is not None:
             # A clock that is wrong for a moment must not age what is there.
             now = min(now, newest + _LONGEST_GAP)
-        until = month_of(max(now, newest or now), _MONTHS_AHEAD)
-        made = await self._database.run(partial(make_score_months, before=until))
-        dropped = await self._database.run(partial(drop_score_months, before=month_of(now - self._keep)))
+        latest = max(now, newest or now)
+        made = await self._database.run(
+            partial(make_score_days, first=day_of(now), before=day_of(latest + _AHEAD))
+        )
+        dropped = await self._database.run(partial(drop_score_days, before=day_of(now - self._keep)))
         old = partial(
             runs_with_old_manifests,
             before=now - self._keep_manifests,
@@ -96,7 +98,7 @@ class Retention:
         await self._database.run(partial(remove_matrix_contents, before=now - self._keep_matrices))
         if made or dropped or runs:
             log.info(
-                "old_data_removed", months_made=made, months_removed=dropped, runs_without_manifests=len(runs)
+                "old_data_removed", parts_made=made, parts_removed=dropped, runs_without_manifests=len(runs)
             )
 
 

@@ -4,12 +4,12 @@
 -- Lets this transaction wait for a lock only a moment, because others wait behind it.
 SELECT set_config('lock_timeout', $1, true);
 
--- name: make_score_months
--- Makes the parts for scores of all months before one; their names.
-SELECT component_scores_make($1);
+-- name: make_score_days
+-- Makes the parts for scores of all days before one; their names. What is older than the first day gets one part.
+SELECT component_scores_make($1, $2);
 
--- name: drop_score_months
--- Removes the scores of months that ended before one, unless a run of theirs is open; their names.
+-- name: drop_score_days
+-- Removes the scores of days before one, unless a run of theirs or of before is open; their names.
 SELECT component_scores_drop($1);
 
 -- name: newest_run

@@ -159,12 +159,12 @@ GROUP = Group(
             name="TrustFalls",
             expr=(
                 f'quantile_over_time(0.5, {_TRUST}{{epoch="last"}}[1d])'
-                f' - ignoring(epoch) {_TRUST}{{epoch="next"}} > 0.1'
+                f' - ignoring(epoch) {_TRUST}{{epoch="next"}} > {_TRUST}_loss_limit'
             ),
             wait="10m",
             severity=Severity.WARNING,
             why=(
-                "A vote of others moves vtrust by hundredths. A tenth is another set of rules, another burn, or a fault."
+                "A vote of others moves vtrust by hundredths. More than GAIA_WEIGHTS_MAX_TRUST_LOSS, usually a tenth, is another set of rules, another burn, or a fault."
                 " No page: the chain pays less for these weights, and the next ones may be nearer to the consensus."
             ),
             summary="The weights of {{ $labels.instance }} lose validator trust.",
@@ -173,6 +173,7 @@ GROUP = Group(
                 given=[
                     series(_TRUST, "0.95x60", epoch="last"),
                     series(_TRUST, "0.95x10 0.7x50", epoch="next"),
+                    series(f"{_TRUST}_loss_limit", "0.1x60"),
                 ],
                 at="30m",
                 says="vtrust is 0.25 lower with the newest vector than usual in the last day.",
@@ -180,7 +181,8 @@ GROUP = Group(
             silent=Case(
                 given=[
                     series(_TRUST, "0.95x60", epoch="last"),
-                    series(_TRUST, "0.9x10 0.7x5 0.9x50", epoch="next"),
+                    series(_TRUST, "0.9x10 0.7x5 0.8x50", epoch="next"),
+                    series(f"{_TRUST}_loss_limit", "0.2x60"),
                 ],
                 at="30m",
             ),

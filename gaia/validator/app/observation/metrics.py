@@ -96,6 +96,10 @@ VALIDATOR_TRUST = gauge(
 for _epoch in ("last", "next"):
     VALIDATOR_TRUST.labels(_epoch).set(float("nan"))
 
+TRUST_LOSS_LIMIT = gauge(
+    "gaia_weights_trust_loss_limit", "Largest fall of our validator trust without a warning, by the settings."
+)
+
 UPDATE_AVAILABLE = gauge("gaia_update_available", "1 if GAIA_UPDATE_URL names a newer release than this one.")
 
 _ERRORS = counter(

@@ -121,6 +121,7 @@ class Observer:
         view = self._consensus.latest(metagraph)
         metrics.VALIDATOR_TRUST.labels("last").set(math.nan if view is None else view.validator_trust)
         metrics.VALIDATOR_TRUST.labels("next").set(math.nan if view is None else view.next.validator_trust)
+        metrics.TRUST_LOSS_LIMIT.set(self._settings.weights.weights_max_trust_loss)
         await self._consensus.refresh(metagraph, self._clock.now())
 
     async def _measure_lag(self) -> None:

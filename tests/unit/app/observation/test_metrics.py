@@ -65,6 +65,7 @@ NAMES = {
     "gaia_weights_refusals_total",
     "gaia_weights_submissions_total",
     "gaia_weights_trust",
+    "gaia_weights_trust_loss_limit",
     "gaia_weights_vectors_in_doubt",
     "gaia_substrate_connection_status",
     "gaia_substrate_failures_total",

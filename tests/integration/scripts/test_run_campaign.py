@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from campaigns.run_faults.space import can_mount
 
 from tests.support.patience import patience, slowness
 from tests.support.repository import ROOT
@@ -32,3 +33,4 @@ def test_scores_and_weights_are_the_same_after_forty_faults() -> None:
     assert result["ratios"] == {"ended": 1.0, "equal": 1.0}
     assert sum(result["figures"]["of_each"].values()) == 40
     assert sum(result["figures"]["missed"].values()) < 10
+    assert result["figures"]["left_out"] == ([] if can_mount() else ["disk full"])

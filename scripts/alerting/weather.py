@@ -172,7 +172,7 @@ GROUP = Group(
             expr=f"{_CLOCK} - on (instance) group_right {_DUE} > calendar(24h)",
             wait="1h",
             severity=Severity.WARNING,
-            why="Leads wait for their truth without loss. A day of delay is rare for every source.",
+            why="Leads wait for their truth, and are given up in the end. A day of delay is rare for every source.",
             summary="A truth that {{ $labels.instance }} waits for is late.",
             description=(
                 "The oldest missing set of {{ $labels.source }} was due {{ $value | humanizeDuration }} ago,"

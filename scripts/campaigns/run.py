@@ -17,13 +17,14 @@ from typing import Any, Final
 
 import asyncpg
 
+from campaigns.run_faults import space
 from campaigns.run_faults.deck import CARDS, DISK_FULL, MEETS_NOBODY
 from campaigns.run_faults.pace import Pace, steps_of
 from campaigns.run_faults.service import ServedSubnet
-from campaigns.run_faults.space import can_mount
 from campaigns.state_faults.playing import Form, Played, Scene, Stuck, play
 from campaigns.state_faults.reading import judge
 from gaia.localnet.children import ChildFailed
+from gaia.localnet.options import data_dir
 
 _SHADOW: Final[Mapping[str, float | str]] = {"shadow_rule_set": "gaia-next", "shadow_share": 1.0}
 _LIMITS: Final = {"chain_timeout_s": 3.0, "database_timeout_s": 2.0, "engine_silence_s": 5.0}
@@ -86,7 +87,9 @@ def deck_of(names: Sequence[str], number: int, seed: int) -> list[str]:
 async def _campaign(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     form = SHORT if arguments.short else LONG
     number = arguments.faults or (_SHORT_FAULTS if arguments.short else _LONG_FAULTS)
-    left_out = [] if arguments.card or can_mount() else [DISK_FULL]
+    left_out = [] if space.can_mount() else [DISK_FULL]
+    if left_out and DISK_FULL in (arguments.card or ()):
+        raise SystemExit("--card 'disk full' has to mount a disk: run as root, or choose another card")
     deck = deck_of(arguments.card or [name for name in CARDS if name not in left_out], number, arguments.seed)
     calm = await play(folder / "undisturbed", form, {}, arguments.seed, arguments.patience)
     violations = [f"undisturbed: {line}" for line in (*calm.reading.doubts, *calm.reading.losses())]
@@ -113,6 +116,10 @@ async def _campaign(arguments: argparse.Namespace, folder: Path) -> dict[str, An
             "ratios": {"ended": 0.0},
             "violations": [*violations, f"did not come to its end: {type(error).__name__}: {error}"],
         }
+    finally:
+        disk = data_dir(folder / "disturbed")
+        if space.is_mounted(disk):
+            space.unmount(disk, keep=arguments.keep is not None)
     found, wrong = _judged(calm, played)
     return {
         "figures": figures | found | played.figures["deck"] | {"seconds": round(played.seconds, 1)},

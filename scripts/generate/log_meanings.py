@@ -218,7 +218,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "migration_applied": "The schema was changed by one migration.",
     "migration_begun": "One migration begins to change the schema. A large table may take minutes.",
     "rollback_begun": "One migration begins to be taken back.",
-    "lead_waits_for_shadow": "A failure of ours met the shadow rules. The lead is tried again by all rules, some times only.",
+    "lead_waits_for_shadow": "A failure of ours met the shadow rules. The lead is tried again by all rules, for a few times or a day.",
     "old_data_removed": "Parts for scores of days were made or removed, and manifests of old runs removed.",
     "rollback_done": "One migration was taken back.",
     "schema_lacks_indexes": "Indexes were dropped or changed by hand. Statements are slower; nothing is lost.",

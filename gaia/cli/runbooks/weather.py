@@ -205,7 +205,7 @@ RUNBOOKS: Final = (
     Runbook(
         alert="TruthLate",
         meaning="A reference set is more than a day later than its source usually publishes it.",
-        impact="The leads that need it are scored later. No miner loses anything.",
+        impact="The leads that need it are scored later. After `GAIA_DAY1_GIVE_UP_HOURS` or `GAIA_FINAL_GIVE_UP_DAYS` they count for no miner.",
         branches=(*shared.RUNNING, shared.DATABASE_AWAY, shared.DISK_FULL, NO_KEY, TRUTH_AWAITED),
     ),
     Runbook(

@@ -30,14 +30,6 @@ class ServedSubnet(FaultySubnet):
             space.mount(data_dir(self.state_dir))
         await super().start()
 
-    async def stop(self) -> bool:
-        """Stop the validator, then the services; return True if the validator drained cleanly."""
-        try:
-            return await super().stop()
-        finally:
-            if space.is_mounted(data_dir(self.state_dir)):
-                space.unmount(data_dir(self.state_dir))
-
     def check(self) -> None:
         """Raise `ChildFailed` if a process has ended, unless the service manager would start it again."""
         validator = self.validator

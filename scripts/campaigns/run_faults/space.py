@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ _SIZE_MIB: Final = 6144
 """Pages that nobody wrote take no memory."""
 
 _PAGE: Final = 4096
+_TRIES: Final = 100
 _REFUSED: Final = 32
 """What mount returns if the kernel refuses."""
 
@@ -36,8 +38,18 @@ def mount(folder: Path) -> None:
     _mount("-t", "tmpfs", "-o", f"size={_SIZE_MIB}m", "tmpfs", str(folder))
 
 
-def unmount(folder: Path) -> None:
-    """Take the disk away; what is on it goes as soon as nobody has it open."""
+def unmount(folder: Path, *, keep: bool = False) -> None:
+    """Take the disk away; what is on it goes as soon as nobody has it open, or is copied into the folder to `keep` it."""
+    copy = folder.with_name(f"{folder.name}.copy")
+    if keep:
+        shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("*.sock", ".s.PGSQL.*"))
+    _umount(folder)
+    if keep:
+        folder.rmdir()
+        copy.rename(folder)
+
+
+def _umount(folder: Path) -> None:
     subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
 
 
@@ -48,9 +60,20 @@ def is_mounted(folder: Path) -> bool:
 
 @contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """Shrink the disk to what it holds, so that no page more can be written; give the space back at the end."""
-    while not resize(folder, f"{max(shutil.disk_usage(folder).used, _PAGE)}"):  # 0 would be no limit
-        pass  # somebody wrote in between
+    """Shrink the disk to what it holds, so that no page more can be written; give the space back at the end.
+
+    Raises
+    ------
+    OSError
+        If the folder is no disk of its own, or cannot be shrunk.
+    """
+    if not is_mounted(folder):
+        raise OSError(errno.ENOTBLK, "the folder is no disk of its own", str(folder))
+    for _ in range(_TRIES):  # somebody may write in between
+        if resize(folder, f"{max(shutil.disk_usage(folder).used, _PAGE)}"):  # 0 would be no limit
+            break
+    else:
+        raise OSError(errno.EBUSY, "the disk cannot be shrunk", str(folder))
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from gaia.validator.db.failures import StatementRefused
 from gaia.validator.db.schema.files import read_migrations
 from gaia.validator.db.schema.migrating import Migrator
 from tests.support.aged import (
+    BEGIN,
     FIRST,
     begin_at,
     clean,
@@ -86,6 +87,38 @@ async def test_days_become_months_in_the_release_before_and_days_again(database:
         await retention(database, begin + timedelta(days=77)).remove_old_data()
         assert await fetch(database, query) == before
         assert not await find_drift(database)
+
+
+async def test_rows_of_no_part_are_in_a_month_of_the_release_before(database: Database) -> None:
+    first = await put_run(database, BEGIN)  # before the job was ever done
+    await Migrator(database, patience(10)).roll_back(MONTHS)
+    await run_comprehensive_database_setup(database)
+    begin = await begin_at(database)
+    later = await put_run(database, begin + timedelta(days=45))
+
+    await Migrator(database, patience(10)).roll_back(MONTHS)
+
+    rows = await fetch(
+        database, "SELECT DISTINCT run_id, tableoid::regclass::text FROM component_scores ORDER BY run_id"
+    )
+    assert [row["run_id"] for row in rows] == [first, later]
+    assert "component_scores_other" not in {row["tableoid"] for row in rows}
+
+
+async def test_rows_beyond_the_parts_get_one_beside_rows_of_before_them(database: Database) -> None:
+    begin = await begin_at(database)
+    await clean(database, begin + timedelta(days=120))
+    await clean(database, begin + timedelta(days=121))
+    late = await put_run(database, begin - timedelta(days=20))
+    early = await put_run(database, begin + timedelta(days=150))
+
+    await clean(database, begin + timedelta(days=122))
+
+    assert await runs_with_scores(database) == [late, early]
+    rows = await fetch(database, "SELECT DISTINCT run_id, tableoid::regclass::text FROM component_scores")
+    parts = {row["run_id"]: row["tableoid"] for row in rows}
+    assert parts[late] == "component_scores_other"
+    assert parts[early].startswith("component_scores_until_")
 
 
 async def test_release_before_makes_months_where_no_part_is_left(database: Database) -> None:

@@ -47,5 +47,8 @@ def test_disk_is_full_for_a_moment_and_has_space_then(tmp_path: Path) -> None:
             (folder / "second").write_bytes(bytes(2**20))
         (folder / "second").write_bytes(bytes(2**20))
     finally:
-        space.unmount(folder)
+        space.unmount(folder, keep=True)
     assert not space.is_mounted(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+    with pytest.raises(OSError, match="no disk of its own"), space.full(folder):
+        pass

@@ -108,15 +108,40 @@ async def test_day1_truth_that_never_comes_is_given_up_for_good(world: World) ->
     assert world.source.fetched == 0
 
 
-async def test_fault_of_ours_gives_nothing_up(world: World) -> None:
+async def test_fault_of_ours_gives_nothing_up_before_all_sets_end(world: World) -> None:
     world.source.error = OwnFailure("the disk is full")
-    for days in (1, 5, 9):
+    for days in (1, 5, 29):
         assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(days=days)) is None
     assert not await world.shelf.is_given_up(DAY1)
 
-    world.source.error = None
-    assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(days=10)) is not None
+    assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(days=31)) is None
+    assert await world.shelf.is_given_up(DAY1)
     assert not world.shelf.failed_by_us(DAY1)
+
+
+async def test_after_a_fault_of_ours_the_source_is_asked_for_some_time(world: World) -> None:
+    world.source.error = OwnFailure("the disk is full")
+    for hours in (6, 60):
+        assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(hours=hours)) is None
+
+    world.source.error = TransientError("503")
+    assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(hours=61)) is None
+    assert not await world.shelf.is_given_up(DAY1)
+    assert not world.shelf.failed_by_us(DAY1)
+
+    world.source.error = None
+    assert await world.shelf.take(DAY1, DAY1.valid_time + timedelta(hours=63)) is not None
+
+
+async def test_process_that_starts_late_gives_nothing_up_at_once(world: World) -> None:
+    world.source.error = TransientError("503")
+    assert await world.shelf.take(DAY1, DAY1.valid_time) is None
+
+    shelf = world.new_shelf()
+    assert await shelf.take(DAY1, DAY1.valid_time + timedelta(days=3)) is None
+    assert not await shelf.is_given_up(DAY1)
+    assert await shelf.take(DAY1, DAY1.valid_time + timedelta(days=3, hours=13)) is None
+    assert await shelf.is_given_up(DAY1)
 
 
 async def test_after_an_outage_of_ours_day1_is_not_given_up_on_the_first_failure(world: World) -> None:

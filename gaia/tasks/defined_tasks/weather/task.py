@@ -323,7 +323,7 @@ class WeatherTask(GaiaTask):
         except OwnFailure as failure:  # this lead alone waits
             once = (run.run_id, str(failure))
             log.warning("lead_waits_for_shadow", lead_hours=lead.hours, error=once[1], once=once)
-            return {forecast.hotkey for forecast in forecasts}
+            return set()
 
         async def score(forecast: Forecast) -> None:
             await self._steps.score(forecast, lead, active, shadow, now)
@@ -365,7 +365,7 @@ class WeatherTask(GaiaTask):
         try:
             return await self._scoring(run, lead, rules, now)
         except Exception as error:
-            if self._steps.trial.is_tried_again((run.run_id, lead), error):
+            if self._steps.trial.is_tried_again((run.run_id, lead), error, now):
                 raise
             words = f"{type(error).__name__}: {error}"
             log.error("shadow_failed", rule_set=rules.name, error=words, once=(rules.name, words))

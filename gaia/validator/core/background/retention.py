@@ -64,7 +64,7 @@ class Retention:
         self._clock = clock
 
     async def remove_old_data(self) -> None:
-        """Make the parts of the next months, and remove what is too old.
+        """Make the parts of the next days, and remove what is too old.
 
         Scores of leads and runs, and the vectors, stay: they are small, and weights are explained by them.
 

@@ -8,12 +8,9 @@ DECLARE
     high text;
     foreign_key text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM component_scores_parts() WHERE part_end IS NOT NULL) THEN
-        SELECT to_char(greatest(now(), max(init_time)) AT TIME ZONE 'UTC' + interval '1 month', 'YYYY-MM-DD')
-          INTO high
-          FROM runs;
-        PERFORM component_scores_make_part('component_scores_before', NULL, high);
-    END IF;
+    -- The part for other rows must have none of a month that is made.
+    PERFORM component_scores_make(to_char(newest, 'YYYY-MM-DD'), to_char(newest + interval '1 day', 'YYYY-MM-DD'))
+       FROM (SELECT coalesce(max(init_time), now()) AT TIME ZONE 'UTC' AS newest FROM runs) AS calendar;
     FOR day IN
         SELECT part,
                substring(pg_get_expr(relpartbound, pg_class.oid) from $pattern$FROM \('([^']+)'\)$pattern$) AS begin_day,

@@ -59,9 +59,11 @@ BEGIN
         ALTER TABLE component_scores DETACH PARTITION component_scores_other;
         EXECUTE format('ALTER TABLE component_scores_other RENAME CONSTRAINT component_scores_other_pkey TO %I', part || '_pkey');
         EXECUTE format('ALTER TABLE component_scores_other RENAME TO %I', part);
+        CREATE TABLE component_scores_other PARTITION OF component_scores DEFAULT;
+        EXECUTE format('INSERT INTO component_scores_other SELECT * FROM %I WHERE run_id < %L', part, covered);
+        EXECUTE format('DELETE FROM %I WHERE run_id < %L', part, covered);
         EXECUTE format('ALTER TABLE component_scores ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%L)',
                        part, coalesce(quote_literal(covered), 'MINVALUE'), following);
-        CREATE TABLE component_scores_other PARTITION OF component_scores DEFAULT;
         made := made || part;
         covered := following;
     ELSIF covered IS NULL THEN

@@ -60,8 +60,8 @@ class ContractSettings(HandedSettings):
     )
     final_give_up_days: float = setting(
         30.0,
-        "Days to wait for ERA5 and climatology of a lead, from its valid time. After that, the lead counts for no"
-        " miner. Keep it longer than GAIA_WEIGHTS_WINDOW_DAYS: then no weights change.",
+        "Days to wait for whatever else a lead is compared with, such as ERA5, from the time it is valid for. After"
+        " that, the lead counts for no miner. Keep it longer than GAIA_WEIGHTS_WINDOW_DAYS: then no weights change.",
         ge=7,
     )
     final_fields: list[str] = setting(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gaia.tasks.defined_tasks.weather.references.lead_references import NotPrepared
+from gaia.tasks.defined_tasks.weather.references.lead_references import PATIENCE, NotPrepared
 from gaia.validator.utils.errors import OwnFailure
 from gaia.validator.utils.identities import Hotkey
 
@@ -37,14 +37,16 @@ class Trial:
         self._book = book
         self._spent: Counter[tuple[object, ...]] = Counter()
         """What was tried -> attempts that failures of ours have ended."""
+        self._unprepared_since: dict[tuple[object, ...], datetime] = {}
+        """In memory only: after a restart, each lead waits anew."""
 
-    def is_tried_again(self, what: tuple[object, ...], error: Exception) -> bool:
+    def is_tried_again(self, what: tuple[object, ...], error: Exception, now: datetime) -> bool:
         """Return whether `what` failed by a failure of ours, and has attempts left; count this one.
 
-        What the rules cannot have caused is tried again without end.
+        What the rules cannot have caused is tried again for a day, however often.
         """
         if isinstance(error, NotPrepared):
-            return True
+            return now - self._unprepared_since.setdefault(what, now) < PATIENCE
         self._spent[what] += 1
         return isinstance(error, OwnFailure) and self._spent[what] < ATTEMPTS
 
@@ -63,7 +65,7 @@ class Trial:
             scored = await shadow.batches.score(Hotkey(forecast.hotkey), spooled)
             await self._book.record_shadow(forecast, lead, scored, shadow.inputs, now)
         except Exception as error:
-            if self.is_tried_again(key, error):
+            if self.is_tried_again(key, error, now):
                 raise
             log.error(
                 "shadow_failed",

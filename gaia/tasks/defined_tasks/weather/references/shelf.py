@@ -41,7 +41,8 @@ log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE = timedelta(seconds=15)
 _SHARE_OF_LOOKING = 4
-"""A set is given up only after attempts over a quarter of its time limit."""
+_LONGEST_LOOKING = timedelta(days=1)
+"""A set is given up only after attempts of this process over a quarter of its time limit, or a day."""
 
 
 class ReferenceShelf:
@@ -79,6 +80,8 @@ class ReferenceShelf:
 
         In memory only: a process that starts tries at once, so it never takes our fault for the source's.
         """
+        self._vain_since: dict[tuple[str, bool], datetime] = {}
+        """Set, and whether the fault was ours -> first attempt of this process that failed so."""
         self._reported: dict[str, str] = {}
         """Source or set -> its last reported problem, so that each problem is logged loudly only once."""
         self.next_look: datetime | None = None
@@ -104,7 +107,8 @@ class ReferenceShelf:
         """Return whether a set is given up, because it was missing for too long.
 
         Only `take` gives a set up: `day1_give_up_hours` or `final_give_up_days` after its valid time,
-        and never at its first failure. The decision is final.
+        and never at the first failure of a process. The decision is final. Faults of ours are waited
+        out for `final_give_up_days`, whatever the set.
         """
         known = await self._read(key)
         return known is not None and known.given_up_at is not None
@@ -143,7 +147,7 @@ class ReferenceShelf:
             await self._postpone(key, known, now, error)
             return None
         await self._record(key, fields)
-        self._ours.pop(key.reference_id, None)
+        self._forget_failures(key)
         return fields
 
     async def _damage(self, key: ReferenceKey, held: FieldFiles) -> list[str]:
@@ -281,9 +285,11 @@ class ReferenceShelf:
         if is_ours:
             self._ours[key.reference_id] = retry_at
         missed_since = (known.missed_since if known else None) or now
-        given_up_at = now if not is_ours and self._is_hopeless(key, missed_since, now) else None
+        given_up_at = now if self._is_hopeless(key, now, is_ours=is_ours) else None
         if given_up_at is None:
             self.look_again(retry_at)
+        else:
+            self._forget_failures(key)
         self._say(key, error, retry_at, is_given_up=given_up_at is not None)
         async with self._database.transaction() as connection:
             await queries.postpone_reference(
@@ -296,15 +302,23 @@ class ReferenceShelf:
                 given_up_at=given_up_at,
             )
 
-    def _is_hopeless(self, key: ReferenceKey, missed_since: datetime, now: datetime) -> bool:
-        """Return whether a set has been missing for too long, also since its first attempt.
+    def _is_hopeless(self, key: ReferenceKey, now: datetime, *, is_ours: bool) -> bool:
+        """Return whether a set has been missing for too long, also since the first failure that this process saw.
 
         After an outage of ours, a busy source thus still gets some time.
         """
         limit = timedelta(days=self._contract.final_give_up_days)
-        if key.kind is LeadKind.DAY1 and key.source is ReferenceSource.GFS:
+        if key.kind is LeadKind.DAY1 and key.source is ReferenceSource.GFS and not is_ours:
             limit = timedelta(hours=self._contract.day1_give_up_hours)
-        return now >= key.valid_time + limit and now - missed_since >= limit / _SHARE_OF_LOOKING
+        since = self._vain_since.setdefault((key.reference_id, is_ours), now)
+        looked = min(limit / _SHARE_OF_LOOKING, _LONGEST_LOOKING)
+        return now >= key.valid_time + limit and now - since >= looked
+
+    def _forget_failures(self, key: ReferenceKey) -> None:
+        """Forget what this process knows of a set that is prepared or given up."""
+        self._ours.pop(key.reference_id, None)
+        for is_ours in (False, True):
+            self._vain_since.pop((key.reference_id, is_ours), None)
 
     def _say(self, key: ReferenceKey, error: GaiaError, retry_at: datetime, *, is_given_up: bool) -> None:
         """Log why a set is missing: loudly if the reason is new, else quietly."""

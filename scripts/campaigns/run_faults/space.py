@@ -45,8 +45,8 @@ def unmount(folder: Path, *, keep: bool = False) -> None:
         shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("*.sock", ".s.PGSQL.*"))
     _umount(folder)
     if keep:
-        folder.rmdir()
-        copy.rename(folder)
+        shutil.copytree(copy, folder, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(copy)
 
 
 def _umount(folder: Path) -> None:

@@ -25,6 +25,12 @@ DAYS: Final = 130
 FLAT_FROM: Final = 100
 FULL_MINERS: Final = 256
 _GIB: Final = 2**30
+_CLEANED_WITHIN_S, _LOOK_S = 300.0, 0.2
+_UNCLEANED: Final = """
+SELECT EXISTS (SELECT FROM pg_stat_all_tables WHERE n_dead_tup > 20000)
+    OR EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker')
+"""
+"""Migration 16 has the table of large values cleaned at 20,000 dead rows."""
 _LEADS: Final = """
 INSERT INTO lead_scores (run_id, hotkey, rule_set, kind, lead_hours, score, cpu_s, scored_at)
 SELECT $1, hotkey, 'gaia-2.9', 'final', 24 * lead, random(), random(), $2
@@ -96,6 +102,7 @@ async def live(dsn: str, folder: Path, miners: int, days: int) -> dict[int, tupl
             calendar.moment = FIRST + timedelta(days=day)
             await put_run(database, calendar.moment, miners)
             await retention.remove_old_data()
+            await until_cleaned(database)
             sizes[day] = (await size_of(database), sum(sizes_in(folder)))
     return sizes
 
@@ -118,6 +125,13 @@ async def look_often(database: Database) -> None:
     async with database.alone("gaia-bench") as connection:
         await connection.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
         await connection.execute("SELECT pg_reload_conf()")
+
+
+async def until_cleaned(database: Database) -> None:
+    """Wait until autovacuum has done what it has a whole real day for."""
+    async with database.alone("gaia-bench") as connection, asyncio.timeout(_CLEANED_WITHIN_S):
+        while await connection.fetchval(_UNCLEANED):
+            await asyncio.sleep(_LOOK_S)
 
 
 async def put_run(database: Database, moment: datetime, miners: int) -> None:

@@ -31,6 +31,8 @@ from tests.support.patience import patience
 
 NOW = datetime(2026, 3, 26, 8, tzinfo=UTC)
 NEWEST = read_migrations()[-1].version
+OF_MATRICES = next(each.version for each in read_migrations() if each.name == "matrix_contents")
+"""The migration that changes the table of Gram matrices."""
 PLENTY = 1 << 60
 
 
@@ -259,7 +261,7 @@ async def test_schema_stays_as_it_is_without_a_backup(
 async def test_migration_that_waits_for_a_lock_makes_one_backup(
     filled: Database, empty_dsn: str, tmp_path: Path
 ) -> None:
-    await Migrator(filled, patience(10)).roll_back(NEWEST - 1)
+    await Migrator(filled, patience(10)).roll_back(OF_MATRICES - 1)
     reader = await asyncpg.connect(empty_dsn)
     reading = reader.transaction()
     await reading.start()
@@ -271,10 +273,11 @@ async def test_migration_that_waits_for_a_lock_makes_one_backup(
                 filled, before=keeper(filled, empty_dsn, tmp_path).before_migration
             )
         )
-        while sum(line["event"] == "database_setup_waits" for line in lines) < 2:
-            await asyncio.sleep(0.05)
-        await reading.rollback()
-        await migrating
+        async with asyncio.timeout(patience(60)):
+            while sum(line["event"] == "database_setup_waits" for line in lines) < 2:
+                await asyncio.sleep(0.05)
+            await reading.rollback()
+            await migrating
     await reader.close()
 
     assert len(backups_in(tmp_path)) == 1

@@ -1,14 +1,14 @@
 """Rules on trial: scored beside the active ones, under their own name, without a say and without harm."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from structlog.testing import capture_logs
 
-from gaia.tasks.defined_tasks.weather.forecasts import score_book
+from gaia.tasks.defined_tasks.weather.forecasts import score_book, trial
 from gaia.tasks.defined_tasks.weather.forecasts.score_book import is_shadowed
 from gaia.tasks.defined_tasks.weather.rules import RULE_SETS
 from gaia.validator.db.connection import Database
@@ -126,6 +126,31 @@ async def test_lead_waits_for_what_a_full_disk_kept_from_the_shadow(story: Story
     assert [row["counted"] for row in await story.rows(ACTIVE)] == [True] * 3
     assert [row["counted"] for row in await story.rows(SHADOW)] == [True] * 3
     assert "lead_waits_for_shadow" in {line["event"] for line in lines}
+
+
+async def test_lead_waits_for_the_shadow_alone_and_not_for_ever(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "PATIENCE", timedelta(days=3))
+    fetch = story.archives.gfs.fetch
+
+    async def full_for_one_lead(moment: datetime, *rest: Any) -> None:
+        if str(rest[-1]).endswith("+24/final"):
+            raise OwnFailure("the disk is full")
+        await fetch(moment, *rest)
+
+    story.archives.gfs.fetch = full_for_one_lead  # type: ignore[method-assign]
+
+    await story.until_idle(ticks=4000)
+
+    rows = await story.rows(
+        "SELECT lead_hours, min(scored_at) AS at FROM lead_scores"
+        " WHERE (rule_set, kind) = ('gaia-2.9', 'final') GROUP BY lead_hours"
+    )
+    at = {row["lead_hours"]: row["at"] for row in rows}
+    assert at[24] - at[48] > timedelta(days=1)
+    assert [row["counted"] for row in await story.rows(ACTIVE)] == [True] * 3
+    assert [row["counted"] for row in await story.rows(SHADOW)] == [False] * 3
 
 
 async def test_lead_a_miner_forfeits_is_worst_under_both(story: Story) -> None:

@@ -322,7 +322,7 @@ async def test_first_day_whose_truth_never_comes_is_absent_for_all_alike(story: 
     assert [(await story.outcome(miner))["day1"] for miner in story.miners] == [None] * 3
     leads = await story.rows("SELECT DISTINCT score, reason FROM lead_scores WHERE kind = 'day1'")
     assert math.isnan(leads[0]["score"])
-    assert [row["reason"] for row in leads] == ["gfs/2026-03-25T12Z+0/day1 was not published in time"]
+    assert [row["reason"] for row in leads] == ["gfs/2026-03-25T12Z+0/day1 was not there in time"]
     assert story.clock.now() < INIT + timedelta(days=9)
 
 
@@ -335,7 +335,7 @@ async def test_run_whose_era5_never_comes_ends_for_all_alike_and_leaves_no_files
     leads = await story.rows(
         "SELECT DISTINCT score, reason FROM lead_scores WHERE kind = 'final' ORDER BY reason"
     )
-    assert [row["reason"].split()[1:] for row in leads] == [["was", "not", "published", "in", "time"]] * len(
+    assert [row["reason"].split()[1:] for row in leads] == [["was", "not", "there", "in", "time"]] * len(
         leads
     )
     assert leads

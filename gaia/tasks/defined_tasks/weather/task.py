@@ -321,8 +321,8 @@ class WeatherTask(GaiaTask):
         try:
             shadow = await self._shadow_scoring(run, lead, now)
         except OwnFailure as failure:  # this lead alone waits
-            once = (run.run_id, str(failure))
-            log.warning("lead_waits_for_shadow", lead_hours=lead.hours, error=once[1], once=once)
+            words = str(failure)
+            log.warning("lead_waits_for_shadow", lead_hours=lead.hours, error=words, once=(run.run_id, words))
             return set()
 
         async def score(forecast: Forecast) -> None:

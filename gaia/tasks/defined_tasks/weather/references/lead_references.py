@@ -99,7 +99,7 @@ class LeadReferences:
             return "its source has revised what other forecasts were compared with, and no copy came back"
         for key in self._keys(run, lead, rules).values():
             if await self._shelf.is_given_up(key):
-                return f"{key.reference_id} was not published in time"
+                return f"{key.reference_id} was not there in time"
         return None
 
     async def _own(self, begun: LeadInputs) -> tuple[References, list[str]]:
